@@ -1,0 +1,136 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifyContextConfig } from 'fastify'
+import fp from 'fastify-plugin'
+import type { OpenAPIV3_1 as openapi31 } from 'openapi-types'
+import { catalogue, Problem, type Code } from '../src/problem.ts'
+import { document, mediaType } from './problems.ts'
+import { refreshCookieName } from './refresh-cookie.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The body may be left out. */
+    optionalBody?: boolean
+  }
+}
+
+export interface OpenapiOptions { issuer: string, version: string }
+
+interface Operation {
+  operationId: string
+  requestBody?: { required?: boolean }
+  responses: Record<string, unknown>
+}
+
+/** The OpenAPI document, made of the schemas of the routes and the catalogue of problems, and a page to read it. */
+export default fp(async function openapiDocument (app, { issuer, version }: OpenapiOptions) {
+  const configs = new Map<string, FastifyContextConfig>()
+  app.addHook('onRoute', ({ schema, config, method }) => {
+    if (schema?.operationId && method !== 'HEAD') configs.set(schema.operationId, config ?? {})
+  })
+
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Latchkey',
+        version,
+        summary: 'Sign users up and in, and keep them signed in.',
+        description: 'A self-hosted login service. Browsers keep the refresh token in an HttpOnly cookie, other clients take it in the body; access tokens are JWTs (RFC 9068) that any service verifies with the published keys. Every failure is a problem document (RFC 9457) with a stable `code`.',
+        license: { name: 'MIT', identifier: 'MIT' }
+      },
+      servers: [{ url: issuer }],
+      tags: [
+        { name: 'Sign-in', description: 'Sign up, in and out, and stay signed in.' },
+        { name: 'Account', description: 'The signed-in user\'s own account.' },
+        { name: 'Verification', description: 'What other services need to verify tokens.' },
+        { name: 'Operation', description: 'For whoever runs the service.' },
+        { name: 'Problems', description: 'What the codes of failures mean.' }
+      ],
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token.' },
+          refreshCookie: { type: 'apiKey', in: 'cookie', name: refreshCookieName(issuer), description: 'A refresh token, as the service set it.' }
+        }
+      }
+    },
+    refResolver: { buildLocalReference: (schema, _base, _fragment, index) => String(schema['$id'] ?? `schema-${index}`) },
+    transformObject: given => {
+      if (!('openapiObject' in given)) throw new TypeError('an OpenAPI document was expected')
+      const { openapiObject: api } = given
+      api.components ??= {}
+      Object.assign(api.components.schemas ??= {}, schemas)
+      for (const path of Object.values(api.paths ?? {})) {
+        for (const operation of Object.values(path as Record<string, Operation>)) complete(operation, configs.get(operation.operationId) ?? {}, issuer)
+      }
+      return api
+    }
+  })
+
+  app.get('/openapi.json', {
+    schema: { hide: true, operationId: 'getOpenapi' }
+  }, async (_request, reply) => reply.header('cache-control', 'public, max-age=300').send(app.swagger()))
+
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: true,
+    theme: { title: 'Latchkey' },
+    uiConfig: { docExpansion: 'list', deepLinking: true, persistAuthorization: false, tryItOutEnabled: true }
+  })
+}, { name: 'openapi', dependencies: ['problems'] })
+
+const schemas = {
+  Violation: {
+    type: 'object',
+    description: 'An offending place in the request.',
+    required: ['pointer', 'detail'],
+    properties: {
+      pointer: { type: 'string', description: 'A JSON pointer (RFC 6901).', examples: ['/password'] },
+      detail: { type: 'string', examples: ['is required'] }
+    }
+  },
+  Problem: {
+    type: 'object',
+    description: 'What went wrong (RFC 9457).',
+    required: ['type', 'title', 'status', 'detail', 'instance', 'code'],
+    properties: {
+      type: { type: 'string', format: 'uri', description: 'A page about this kind of problem.' },
+      title: { type: 'string' },
+      status: { type: 'integer' },
+      detail: { type: 'string' },
+      instance: { type: 'string', description: 'The id of the request, also in `x-request-id`.' },
+      code: { type: 'string', enum: Object.keys(catalogue), description: 'The stable word for this kind of problem.' },
+      errors: { type: 'array', items: { $ref: '#/components/schemas/Violation' }, description: 'With `validation_failed`: each offending place.' },
+      reasons: { type: 'array', items: { type: 'string', enum: ['too_short', 'too_long', 'too_common', 'contains_email', 'contains_name', 'contains_service'] }, description: 'With `password_rejected`: each broken rule.' }
+    }
+  }
+} satisfies Record<string, openapi31.SchemaObject>
+
+/** What any request may be answered, whatever its route. */
+const always: Code[] = ['validation_failed', 'https_required', 'request_timeout', 'headers_too_large', 'internal_error', 'overloaded']
+
+function complete (operation: Operation, { problems = [], limit, optionalBody }: FastifyContextConfig, issuer: string) {
+  const codes = new Set<Code>([...always, ...problems])
+  if (operation.requestBody) {
+    operation.requestBody.required = !optionalBody
+    codes.add('payload_too_large').add('unsupported_media_type')
+  }
+  if (limit !== 'none') codes.add('too_many_requests')
+  const statuses = new Set([...codes].map(code => catalogue[code].status[0]))
+  for (const status of [...statuses].sort()) operation.responses[status] = failure([...codes].filter(code => catalogue[code].status[0] === status), issuer)
+}
+
+function failure (codes: Code[], issuer: string) {
+  const again = codes.some(code => [429, 503].includes(catalogue[code].status[0]))
+  const examples = codes.map(code => [code, { summary: catalogue[code].title, value: document(issuer, new Problem(code), '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f') }])
+  return {
+    description: codes.map(code => `\`${code}\`: ${catalogue[code].title.toLowerCase()}`).join('; '),
+    ...again && { headers: { 'retry-after': { schema: { type: 'integer' }, description: 'Seconds after which to try again.' } } },
+    content: {
+      [mediaType]: {
+        schema: { allOf: [{ $ref: '#/components/schemas/Problem' }, { type: 'object', properties: { code: { enum: codes } } }] },
+        examples: Object.fromEntries(examples)
+      }
+    }
+  }
+}

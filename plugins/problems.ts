@@ -1,0 +1,88 @@
+import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify'
+import fp from 'fastify-plugin'
+import findMyWay, { type HTTPMethod } from 'find-my-way'
+import { methodNotAllowed, notFound, overloaded, Problem, validationFailed, type Code, type Violation } from '../src/problem.ts'
+
+export interface ProblemsOptions { issuer: string }
+
+/** The media type of RFC 9457. */
+export const mediaType = 'application/problem+json'
+
+/** The problem document of a failure; `instance` is the request's id. */
+export const document = (issuer: string, { code, status, title, message, members }: Problem, instance: string) =>
+  ({ type: `${issuer}/problems/${code}`, title, status, detail: message, instance, code, ...members })
+
+/** Turns every failure of every route into a problem document, the unexpected ones without a word of their own. */
+export default fp(async function problems (app, { issuer }: ProblemsOptions) {
+  app.setErrorHandler<FastifyError>(async (error, request, reply) => {
+    const problem = error instanceof Problem ? error : translate(error)
+    log(request, problem, error)
+    return await send(reply, problem)
+  })
+
+  const send = (reply: FastifyReply, problem: Problem) => reply
+    .code(problem.status)
+    .headers({ ...problem.headers, 'cache-control': 'no-store' })
+    .type(mediaType)
+    .serializer((document: unknown) => JSON.stringify(document))
+    .send(document(issuer, problem, reply.request.id))
+
+  // A path is told from a method by a router of our own: Fastify's knows only whole matches.
+  const methods = new Set<HTTPMethod>()
+  const router = findMyWay({ ignoreTrailingSlash: false })
+  app.addHook('onRoute', ({ method, url }) => {
+    for (const name of [method].flat() as HTTPMethod[]) {
+      if (name === 'OPTIONS' || router.hasRoute(name, url)) continue
+      methods.add(name)
+      router.on(name, url, () => {})
+    }
+  })
+  const refuse = async (request: FastifyRequest) => {
+    const path = request.raw.url?.split('?')[0] ?? ''
+    const allowed = [...methods].filter(method => router.find(method, path))
+    throw allowed.length > 0 ? methodNotAllowed(allowed) : notFound()
+  }
+  const limit = app.rateLimit()
+  // Before a body is looked at, and counted like any other request.
+  app.addHook('onRequest', async (request, reply) => {
+    if (!request.is404) return
+    await limit.call(app, request, reply)
+    await refuse(request)
+  })
+  app.setNotFoundHandler(refuse)
+}, { name: 'problems', dependencies: ['rate-limit'] })
+
+const byStatus: Record<number, Code> = { 404: 'not_found', 405: 'method_not_allowed', 408: 'request_timeout', 413: 'payload_too_large', 415: 'unsupported_media_type', 431: 'headers_too_large' }
+
+/** What a client may know of an error that is not a Problem. */
+export function translate (error: FastifyError): Problem {
+  if (error.validation) return invalid(error.validation, error.validationContext)
+  if (error.name === 'AbortError') return overloaded(1)
+  const status = error.statusCode ?? 500
+  if (status >= 500) return new Problem('internal_error')
+  const code = byStatus[status]
+  if (code) return new Problem(code)
+  return validationFailed(error.code === 'FST_ERR_BAD_URL' ? 'The path is not valid.' : 'The body is not JSON in UTF-8.')
+}
+
+// A hostile body may break the schema in thousands of places: that many are told.
+const most = 16
+
+function invalid (violations: FastifySchemaValidationError[], context: string | undefined): Problem {
+  const errors = violations.slice(0, most).map(({ keyword, instancePath, params, message }): Violation => {
+    const property = keyword === 'required' ? params['missingProperty'] : keyword === 'additionalProperties' ? params['additionalProperty'] : undefined
+    const pointer = typeof property === 'string' ? `${instancePath}/${property.slice(0, 64).replaceAll('~', '~0').replaceAll('/', '~1')}` : instancePath
+    const detail = keyword === 'required' ? 'is required' : keyword === 'additionalProperties' ? 'is not a known property' : keyword === 'pattern' ? 'has characters that are not allowed' : message ?? 'is not valid'
+    return { pointer, detail }
+  })
+  return validationFailed(`The ${context === 'querystring' ? 'query' : context ?? 'request'} does not fit the schema.`, errors)
+}
+
+function log ({ log }: FastifyRequest, problem: Problem, error: Error) {
+  if (problem.code === 'internal_error') return log.error({ err: error }, 'a request failed unexpectedly')
+  const { code, cause } = problem
+  if (cause === undefined) return
+  const detail = cause instanceof Error ? { code, err: cause } : { code, cause }
+  if (problem.status >= 500) log.warn(detail, problem.title)
+  else log.info(detail, problem.title)
+}

@@ -1,0 +1,58 @@
+import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { crossSiteRequest } from '../src/problem.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /**
+     * The values of every refresh cookie the request carries; more than one means that somebody planted one.
+     * Throws `cross_site_request` where there is one and a foreign page sent it.
+     */
+    refreshCookies: () => string[]
+  }
+  interface FastifyReply {
+    /** Sets the refresh cookie; without `maxAge` (seconds) it ends with the browser's session. */
+    setRefreshCookie: (token: string, maxAge?: number) => FastifyReply
+    clearRefreshCookie: () => FastifyReply
+  }
+}
+
+export interface RefreshCookieOptions {
+  issuer: string
+  corsOrigins: readonly string[]
+}
+
+/** The name of the refresh cookie of a service published at this origin. */
+export const refreshCookieName = (issuer: string) => issuer.startsWith('https:') ? '__Host-refresh_token' : 'refresh_token'
+
+/** The refresh token as a cookie that no script can read and no other site can send. */
+export default fp(async function refreshCookie (app, { issuer, corsOrigins }: RefreshCookieOptions) {
+  await app.register(cookie)
+
+  const name = refreshCookieName(issuer)
+  const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure: issuer.startsWith('https:') }
+  const own = new Set([issuer, ...corsOrigins])
+
+  // OWASP's check of the origin: SameSite does not keep out the other origins of our own site.
+  function assertOwnPage ({ headers }: FastifyRequest) {
+    const site = headers['sec-fetch-site']
+    const foreign = headers.origin !== undefined ? !own.has(headers.origin) : site !== undefined && site !== 'same-origin' && site !== 'none'
+    if (foreign) throw crossSiteRequest()
+  }
+
+  app.decorateRequest('refreshCookies', function () {
+    const values = (this.headers.cookie ?? '').split(';').flatMap(pair => {
+      const [key = '', ...value] = pair.split('=')
+      return key.trim() === name ? [value.join('=').trim()] : []
+    })
+    if (values.length > 0) assertOwnPage(this)
+    return values
+  })
+  app.decorateReply('setRefreshCookie', function (token, maxAge) {
+    return this.setCookie(name, token, maxAge === undefined ? attributes : { ...attributes, maxAge })
+  })
+  app.decorateReply('clearRefreshCookie', function () {
+    return this.clearCookie(name, attributes)
+  })
+}, { name: 'refresh-cookie' })

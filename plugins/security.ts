@@ -1,0 +1,45 @@
+import cors from '@fastify/cors'
+import helmet from '@fastify/helmet'
+import fp from 'fastify-plugin'
+import type { Trust } from '../src/config.ts'
+import { httpsRequired } from '../src/problem.ts'
+
+export interface SecurityOptions {
+  issuer: string
+  corsOrigins: readonly string[]
+  trustProxy: Trust | undefined
+}
+
+/** The headers of every response, and who may call from where. */
+export default fp(async function security (app, { issuer, corsOrigins, trustProxy }: SecurityOptions) {
+  const https = issuer.startsWith('https:')
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({ 'x-request-id': request.id, 'cache-control': 'no-store' })
+  })
+
+  await app.register(helmet, {
+    // For what is no page; those that are have their own.
+    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], baseUri: ["'none'"], formAction: ["'none'"], frameAncestors: ["'none'"] } },
+    strictTransportSecurity: https,
+    // Other origins read what CORS lets them.
+    crossOriginResourcePolicy: { policy: 'cross-origin' },
+    xFrameOptions: { action: 'deny' }
+  })
+
+  await app.register(cors, {
+    origin: (origin, answer) => { answer(null, origin !== undefined && corsOrigins.includes(origin) ? origin : false) },
+    credentials: true,
+    methods: ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE'],
+    allowedHeaders: ['authorization', 'content-type', 'x-request-id'],
+    exposedHeaders: ['x-request-id', 'retry-after', 'www-authenticate', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset'],
+    maxAge: 600
+  })
+
+  if (https && trustProxy) {
+    app.addHook('onRequest', async request => {
+      const peer = request.socket.remoteAddress
+      if (request.headers['x-forwarded-proto'] !== undefined && request.protocol === 'http' && peer && trustProxy(peer)) throw httpsRequired()
+    })
+  }
+}, { name: 'security' })

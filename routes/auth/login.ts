@@ -1,0 +1,40 @@
+import { Type } from '@sinclair/typebox'
+import { validationFailed } from '../../src/problem.ts'
+import * as sessions from '../../src/sessions.ts'
+import * as users from '../../src/users.ts'
+import { TokenResponse } from '../schemas.ts'
+import { ref, strict, type Typed } from '../typed.ts'
+import { opening, signInOptions, tokenResponse, type SignInOptions } from './session.ts'
+
+const login: Typed<SignInOptions> = async (app, { lifetimes }) => {
+  app.post('/login', {
+    schema: {
+      operationId: 'login',
+      tags: ['Sign-in'],
+      summary: 'Sign in',
+      description: 'Opens a session for the account with this e-mail address or username (one of them) and password.',
+      security: [],
+      body: strict({
+        email: Type.Optional(Type.String({ maxLength: 320 })),
+        username: Type.Optional(Type.String({ maxLength: 320 })),
+        password: Type.String({ minLength: 1, maxLength: 1024 }),
+        ...signInOptions
+      }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own' }] }),
+      response: { 200: ref(TokenResponse) }
+    },
+    config: { limit: 'password', problems: ['invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable'] }
+  }, async (request, reply) => {
+    const { email, username, password, remember, refresh_token_delivery: delivery } = request.body
+    const credential = await users.authenticate(app.db, app.passwords, identifier(email, username), password, request.deadline)
+    const session = await sessions.open(app.db, credential, opening(request, ['pwd'], remember), lifetimes)
+    return tokenResponse(app, reply, session, lifetimes, delivery)
+  })
+}
+
+function identifier (email: string | undefined, username: string | undefined) {
+  if (email !== undefined && username === undefined) return { email }
+  if (username !== undefined && email === undefined) return { username }
+  throw validationFailed('Either the e-mail address or the username is needed, and not both.', [{ pointer: '/email', detail: email === undefined ? 'is required (or a username)' : 'is one too many beside the username' }])
+}
+
+export default login

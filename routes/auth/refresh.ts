@@ -1,0 +1,34 @@
+import { Type } from '@sinclair/typebox'
+import { invalidRefreshToken, validationFailed } from '../../src/problem.ts'
+import { parse } from '../../src/refresh-token.ts'
+import * as sessions from '../../src/sessions.ts'
+import { refreshToken, TokenResponse } from '../schemas.ts'
+import { ref, strict, type Typed } from '../typed.ts'
+import { noBody, tokenResponse, type SignInOptions } from './session.ts'
+
+const refresh: Typed<SignInOptions> = async (app, { lifetimes }) => {
+  app.post('/refresh', {
+    schema: {
+      operationId: 'refresh',
+      tags: ['Sign-in'],
+      summary: 'Refresh the session',
+      description: 'Exchanges a refresh token for a new one and an access token, delivered the way the old one came: with the cookie and no body, or in the body. A request whose answer was lost is repeated with the same token; a token that returns after its successor was used ends the session.',
+      security: [{ refreshCookie: [] }, {}],
+      body: strict({ refresh_token: Type.Optional(refreshToken) }, { examples: [{ refresh_token: 'lkr_AQIDBAUG…' }] }),
+      response: { 200: ref(TokenResponse) }
+    },
+    preValidation: noBody,
+    config: { optionalBody: true, problems: ['invalid_refresh_token', 'cross_site_request', 'overloaded', 'database_unavailable'] }
+  }, async (request, reply) => {
+    const cookies = request.refreshCookies()
+    const { refresh_token: sent } = request.body
+    if (sent !== undefined && cookies.length > 0) throw validationFailed('The refresh token came both in the cookie and in the body.')
+    if (cookies.length > 1) throw invalidRefreshToken('two cookies of the name')
+    const token = parse(sent ?? cookies[0] ?? '', app.keyring.macSecret)
+    if (!token) throw invalidRefreshToken()
+    const session = await sessions.rotate(app.db, token, lifetimes, request.deadline)
+    return tokenResponse(app, reply, session, lifetimes, sent === undefined ? 'cookie' : 'body')
+  })
+}
+
+export default refresh

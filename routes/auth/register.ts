@@ -1,0 +1,33 @@
+import { Type } from '@sinclair/typebox'
+import * as accounts from '../../src/accounts.ts'
+import { email, name, newPassword, TokenResponse, username } from '../schemas.ts'
+import { ref, strict, type Typed } from '../typed.ts'
+import { opening, signInOptions, tokenResponse, type SignInOptions } from './session.ts'
+
+const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
+  app.post('/register', {
+    schema: {
+      operationId: 'register',
+      tags: ['Sign-in'],
+      summary: 'Sign up',
+      description: 'Makes an account and signs its user in.',
+      security: [],
+      body: strict({
+        email,
+        password: newPassword,
+        name: Type.Optional(Type.Union([name, Type.Null()])),
+        username: Type.Optional(username),
+        ...signInOptions
+      }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own', name: 'Ada Lovelace' }] }),
+      response: { 201: ref(TokenResponse) }
+    },
+    config: { limit: 'password', problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable'] }
+  }, async (request, reply) => {
+    const { remember, refresh_token_delivery: delivery, ...registration } = request.body
+    const session = await accounts.register(app.db, app.passwords, registration, opening(request, ['pwd'], remember), lifetimes, request.deadline)
+    reply.code(201)
+    return tokenResponse(app, reply, session, lifetimes, delivery)
+  })
+}
+
+export default register

@@ -1,0 +1,39 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { mint } from '../../src/refresh-token.ts'
+import type { Lifetimes, LiveSession, Opening } from '../../src/sessions.ts'
+
+/** What every sign-in takes beside its proof. */
+export const signInOptions = {
+  remember: Type.Optional(Type.Boolean({ description: 'Keep the session, and its cookie, beyond the end of the browser\'s.', default: false })),
+  refresh_token_delivery: Type.Optional(Type.Union([Type.Literal('cookie'), Type.Literal('body')], { description: 'Where the refresh token goes: into an HttpOnly cookie (for browsers), or into the response body (for other clients).', default: 'cookie' }))
+}
+
+export type Delivery = 'cookie' | 'body'
+
+export interface SignInOptions { lifetimes: Lifetimes }
+
+/** For routes whose body may be left out: none is as good as an empty one. */
+export const noBody = async (request: FastifyRequest) => { request.body ??= {} }
+
+/** The session to open for a request. */
+export const opening = ({ headers, ip }: FastifyRequest, methods: string[], remember = false): Opening =>
+  ({ methods, remember, userAgent: headers['user-agent']?.replaceAll('\0', '').slice(0, 512), ip })
+
+/** The token response of a session that has just proved itself; in cookie delivery the cookie is set. */
+export function tokenResponse (app: FastifyInstance, reply: FastifyReply, session: LiveSession, { refreshToken }: Lifetimes, delivery: Delivery = 'cookie') {
+  const { id, user, generation, now, expiresAt, remembered } = session
+  const { accessToken, expiresIn } = app.signAccessToken(session)
+  const token = mint(app.keyring.mac(), { sessionId: id, generation, issuedAt: now })
+  const lives = Math.max(0, Math.min(refreshToken, Math.floor((expiresAt.getTime() - now.getTime()) / 1000)))
+  if (delivery === 'cookie') reply.setRefreshCookie(token, remembered ? lives : undefined)
+  return {
+    access_token: accessToken,
+    token_type: 'Bearer' as const,
+    expires_in: expiresIn,
+    ...delivery === 'body' && { refresh_token: token },
+    refresh_token_expires_in: lives,
+    session_id: id,
+    user
+  }
+}

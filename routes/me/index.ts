@@ -1,0 +1,54 @@
+import { Type } from '@sinclair/typebox'
+import { invalidToken } from '../../src/problem.ts'
+import * as sessions from '../../src/sessions.ts'
+import * as users from '../../src/users.ts'
+import { name, User, username } from '../schemas.ts'
+import { ref, strict, type Typed } from '../typed.ts'
+
+/** The account of the bearer token's user. */
+const me: Typed = async (app) => {
+  app.addHook('onRequest', async request => { request.bearer = await app.verifyBearer(request) })
+
+  app.get('/', {
+    schema: {
+      operationId: 'getMe',
+      tags: ['Account'],
+      summary: 'Read the own account',
+      security: [{ bearer: [] }],
+      response: { 200: ref(User) }
+    },
+    config: { problems: ['invalid_token', 'database_unavailable'] }
+  }, async request => {
+    const user = await sessions.findUser(app.db, request.bearer.sid)
+    if (!user) throw invalidToken(true, 'the session has ended')
+    return user
+  })
+
+  app.patch('/', {
+    schema: {
+      operationId: 'updateMe',
+      tags: ['Account'],
+      summary: 'Change the own account',
+      description: 'Changes what is named and nothing else; null clears it.',
+      security: [{ bearer: [] }],
+      body: strict({
+        name: Type.Optional(Type.Union([name, Type.Null()])),
+        username: Type.Optional(Type.Union([username, Type.Null()]))
+      }, { examples: [{ name: 'Ada King' }] }),
+      response: { 200: ref(User) }
+    },
+    config: { problems: ['invalid_token', 'username_taken', 'database_unavailable'] }
+  }, async request => {
+    const { name, username } = request.body
+    const user = await sessions.findUser(app.db, request.bearer.sid)
+    if (!user) throw invalidToken(true, 'the session has ended')
+    const updated = await users.update(app.db, user.id, {
+      ...name !== undefined && { name },
+      ...username !== undefined && { username: username && users.requireUsername(username) }
+    })
+    if (!updated) throw invalidToken(true, 'the account is gone')
+    return updated
+  })
+}
+
+export default me

@@ -1,0 +1,54 @@
+import { Type } from '@sinclair/typebox'
+import { databaseUnavailable, shuttingDown } from '../../src/problem.ts'
+import { strict, type Typed } from '../typed.ts'
+
+export interface OperationsOptions {
+  /** Whether the service is about to stop. */
+  isDraining: () => boolean
+}
+
+const patience = 1_500
+
+/** For whoever runs the service. */
+const operations: Typed<OperationsOptions> = async (app, { isDraining }) => {
+  app.get('/livez', {
+    schema: {
+      operationId: 'getLiveness',
+      tags: ['Operation'],
+      summary: 'Whether the process is up',
+      security: [],
+      response: { 200: strict({ status: Type.Literal('live') }, { examples: [{ status: 'live' }] }) }
+    },
+    config: { limit: 'none' }
+  }, async () => ({ status: 'live' as const }))
+
+  app.get('/readyz', {
+    schema: {
+      operationId: 'getReadiness',
+      tags: ['Operation'],
+      summary: 'Whether requests can be served',
+      description: 'The database answers, its schema is up to date, the keys are loaded, and the service is not about to stop.',
+      security: [],
+      response: { 200: strict({ status: Type.Literal('ready') }, { examples: [{ status: 'ready' }] }) }
+    },
+    config: { limit: 'none', problems: ['database_unavailable', 'shutting_down'] }
+  }, async () => {
+    if (isDraining()) throw shuttingDown()
+    if (!app.keyring.isLoaded()) throw databaseUnavailable('the service has not started yet')
+    await inTime(app.db.query('select 1'))
+    return { status: 'ready' as const }
+  })
+}
+
+async function inTime (answer: Promise<unknown>) {
+  answer.catch(() => {})
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise((_resolve, reject) => { timer = setTimeout(() => reject(databaseUnavailable('the database does not answer')), patience) })
+  try {
+    await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+export default operations

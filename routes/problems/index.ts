@@ -1,0 +1,44 @@
+import { Type } from '@sinclair/typebox'
+import { catalogue, notFound, type Code } from '../../src/problem.ts'
+import { strict, type Typed } from '../typed.ts'
+
+/** A page behind the `type` of each problem. */
+const problems: Typed = async (app) => {
+  app.get('/:code', {
+    schema: {
+      operationId: 'getProblem',
+      tags: ['Problems'],
+      summary: 'Read about a problem',
+      description: 'The page behind the `type` of a problem document.',
+      security: [],
+      params: strict({ code: Type.String({ maxLength: 64, examples: ['invalid_token'] }) }),
+      response: { 200: { description: 'What the problem means, and what to do.', content: { 'text/html': { schema: Type.String() } } } }
+    },
+    config: { problems: ['not_found'] },
+    helmet: { contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], styleSrc: ["'unsafe-inline'"], frameAncestors: ["'none'"] } } }
+  }, async ({ params: { code } }, reply) => {
+    if (!isCode(code)) throw notFound()
+    return reply.type('text/html; charset=utf-8').header('cache-control', 'public, max-age=3600').send(page(code))
+  })
+}
+
+const isCode = (code: string): code is Code => Object.hasOwn(catalogue, code)
+
+const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
+
+function page (code: Code): string {
+  const { title, status, meaning } = catalogue[code]
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escape(title)}</title>
+<style>body { font: 1.05rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; color-scheme: light dark } code { font-size: .95em }</style>
+<h1>${escape(title)}</h1>
+<p>Status ${status.join(' or ')}, code <code>${code}</code></p>
+<p>${escape(meaning).replaceAll(/`([^`]+)`/g, '<code>$1</code>')}</p>
+</html>
+`
+}
+
+export default problems

@@ -1,0 +1,51 @@
+import { Type } from '@sinclair/typebox'
+import { ref, strict, text } from './typed.ts'
+
+const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
+const orNull = <T>(schema: object, description: string) => Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }], description })
+
+export const email = Type.String({ minLength: 3, maxLength: 320, description: 'An e-mail address. Case and Unicode form do not matter.', examples: ['ada@example.com'] })
+export const username = Type.String({ minLength: 3, maxLength: 32, description: 'Letters a-z, digits, `_`, `.` and `-`; upper case is lowered.', examples: ['ada'] })
+export const name = text(1, 200, { description: 'What to call the user.', examples: ['Ada Lovelace'] })
+/** A password to be set: the policy judges it, the schema only keeps out what cannot be one. */
+export const newPassword = Type.String({ minLength: 1, maxLength: 1024, pattern: '^[^\\p{Cs}]*$', description: 'At least 8 and at most 256 code points, of any kind; not a common one, and without the e-mail address, name or username.', examples: ['a long phrase of your own'] })
+export const refreshToken = Type.String({ minLength: 1, maxLength: 512, examples: ['lkr_AQIDBAUG…'] })
+
+export const User = strict({
+  id: Type.String({ format: 'uuid' }),
+  email: Type.String({ description: 'The address as it was given.' }),
+  username: orNull<string>({ type: 'string' }, 'Null where there is none.'),
+  name: orNull<string>({ type: 'string' }, 'Null where there is none.'),
+  roles: Type.Array(Type.String()),
+  email_verified: Type.Boolean({ description: 'Whether the user has proved to own the address.' }),
+  created_at: time('When the account was made.'),
+  updated_at: time('When the account was changed last.')
+}, {
+  $id: 'User',
+  examples: [{
+    id: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f', email: 'ada@example.com', username: null, name: 'Ada Lovelace', roles: ['user'], email_verified: false, created_at: '2026-11-22T09:00:00.000Z', updated_at: '2026-11-22T09:00:00.000Z'
+  }]
+})
+
+export const TokenResponse = strict({
+  access_token: Type.String({ description: 'A JWT by RFC 9068, for the `Authorization` header.' }),
+  token_type: Type.Literal('Bearer'),
+  expires_in: Type.Integer({ description: 'Seconds the access token lives.' }),
+  refresh_token: Type.Optional(Type.String({ description: 'Good for one use and its retries. With cookie delivery it is in the cookie alone.' })),
+  refresh_token_expires_in: Type.Integer({ description: 'Seconds the refresh token lives when it is not used.' }),
+  session_id: Type.String({ format: 'uuid' }),
+  user: ref(User)
+}, {
+  $id: 'TokenResponse',
+  examples: [{
+    access_token: 'eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJodHRwczovL2F1dGguZXhhbXBsZS5jb20ifQ.c2lnbmF0dXJl',
+    token_type: 'Bearer',
+    expires_in: 900,
+    refresh_token_expires_in: 604800,
+    session_id: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f',
+    user: User['examples'][0]
+  }]
+})
+
+/** Shared schemas, to be known to the server by their `$id`. */
+export const shared = [User, TokenResponse]

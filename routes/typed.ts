@@ -1,0 +1,25 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginOptions } from 'fastify'
+import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import type { Code } from '../src/problem.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The failures of this route beyond those that any route of its shape can have; for the API document. */
+    problems?: readonly Code[]
+  }
+}
+
+/** A Fastify plugin whose handlers are typed by their TypeBox schemas. */
+export type Typed<Options extends FastifyPluginOptions = Record<never, never>> = FastifyPluginAsyncTypebox<Options>
+
+/** A reference to a shared schema, typed as what it refers to. */
+export const ref = <Schema extends TSchema & { $id?: string }>(schema: Schema) => Type.Unsafe<Static<Schema>>(Type.Ref(schema.$id ?? ''))
+
+/** Text without control characters or halves of surrogate pairs. */
+export const text = (minLength: number, maxLength: number, options: object = {}) =>
+  Type.String({ minLength, maxLength, pattern: '^[^\\p{Cc}\\p{Cs}]*$', ...options })
+
+/** An object that has these properties and no others. */
+export const strict = <Properties extends Record<string, TSchema>>(properties: Properties, options: object = {}) =>
+  Type.Object(properties, { additionalProperties: false, ...options })

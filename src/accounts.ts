@@ -1,0 +1,29 @@
+import { v7 as uuidv7 } from 'uuid'
+import type { Database } from './db.ts'
+import type { Passwords } from './passwords.ts'
+import * as sessions from './sessions.ts'
+import * as users from './users.ts'
+
+export interface Registration {
+  email: string
+  password: string
+  name?: string | null
+  username?: string
+}
+
+/**
+ * Makes an account and its first session, both or neither. Throws `validation_failed`, `password_rejected`,
+ * `email_taken` or `username_taken`.
+ */
+export async function register (db: Database, passwords: Passwords, registration: Registration, opening: sessions.Opening, lifetimes: sessions.Lifetimes, signal?: AbortSignal): Promise<sessions.LiveSession> {
+  const email = users.requireEmail(registration.email)
+  const username = registration.username === undefined ? null : users.requireUsername(registration.username)
+  const name = registration.name ?? null
+  passwords.check(registration.password, { email: email.address, username, name })
+  const passwordHash = await passwords.hash(registration.password, signal)
+  const id = uuidv7()
+  return await db.transaction(async tx => {
+    await users.create(tx, { id, email, username, name, passwordHash })
+    return await sessions.open(tx, { userId: id, passwordVersion: 1 }, opening, lifetimes)
+  })
+}

@@ -1,0 +1,63 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import accessToken from '../plugins/access-token.ts'
+import database from '../plugins/database.ts'
+import deadline from '../plugins/deadline.ts'
+import jsonBody from '../plugins/json-body.ts'
+import keyring from '../plugins/keyring.ts'
+import openapi from '../plugins/openapi.ts'
+import passwords from '../plugins/passwords.ts'
+import problems from '../plugins/problems.ts'
+import rateLimit from '../plugins/rate-limit.ts'
+import refreshCookie from '../plugins/refresh-cookie.ts'
+import requestLog from '../plugins/request-log.ts'
+import security from '../plugins/security.ts'
+import auth from '../routes/auth/index.ts'
+import me from '../routes/me/index.ts'
+import operations from '../routes/operations/index.ts'
+import problemPages from '../routes/problems/index.ts'
+import * as schemas from '../routes/schemas.ts'
+import { strict } from '../routes/typed.ts'
+import wellKnown from '../routes/well-known/index.ts'
+import type { Config } from './config.ts'
+import type { KeyEncryptionKeys } from './secret.ts'
+import { version } from './version.ts'
+
+export interface AppOptions {
+  config: Config
+  databaseUrl: string
+  keyEncryptionKeys: KeyEncryptionKeys
+  /** Whether the service is about to stop. */
+  isDraining?: () => boolean
+}
+
+/** The service: its resources and manners in order, then its routes. */
+export default fp(async function latchkey (app: FastifyInstance, { config, databaseUrl, keyEncryptionKeys, isDraining = () => false }: AppOptions) {
+  const { issuer, audience, corsOrigins, trustProxy, lifetimes, signing } = config
+
+  await app.register(requestLog)
+  await app.register(deadline, { seconds: config.requestTimeout })
+  await app.register(security, { issuer, corsOrigins, trustProxy })
+  await app.register(rateLimit, { limit: config.rateLimit })
+  await app.register(problems, { issuer })
+  await app.register(jsonBody)
+  await app.register(openapi, { issuer, version })
+  await app.register(database, { url: databaseUrl, migrateOnStart: config.migrateOnStart })
+  await app.register(keyring, { keys: keyEncryptionKeys, algorithm: signing.algorithm, jwksMaxAge: signing.jwksMaxAge, accessTokenTtl: lifetimes.accessToken })
+  await app.register(accessToken, { issuer, audience, ttl: lifetimes.accessToken })
+  await app.register(refreshCookie, { issuer, corsOrigins })
+  await app.register(passwords, config.passwords)
+
+  for (const schema of schemas.shared) app.addSchema(schema)
+  await app.register(v1, { prefix: '/v1', lifetimes })
+  await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge })
+  await app.register(operations, { isDraining })
+  await app.register(problemPages, { prefix: '/problems' })
+}, { name: 'latchkey' })
+
+async function v1 (app: FastifyInstance, { lifetimes }: Pick<Config, 'lifetimes'>) {
+  // A query parameter that no route knows is refused, like an unknown property.
+  app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
+  await app.register(auth, { prefix: '/auth', lifetimes })
+  await app.register(me, { prefix: '/me' })
+}

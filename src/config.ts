@@ -1,0 +1,247 @@
+import { readFileSync } from 'node:fs'
+import { BlockList, isIP } from 'node:net'
+import { availableParallelism } from 'node:os'
+import { parseEnv } from 'node:util'
+
+/** One environment variable: how its text becomes a value, and what `.env.example` says of it. */
+interface Variable<T> {
+  parse: (text: string) => T
+  /** The text that stands for it when it is unset; none when absence itself has a meaning. */
+  preset: string | undefined
+  /** What holds when it is unset and `preset` does not say it. */
+  unset?: string
+  meaning: string
+  /** May also be given as a file's name in the variable of this name with `_FILE` appended. */
+  secret?: boolean
+}
+
+const variable = <T>(preset: string, parse: (text: string) => T, meaning: string) => ({ preset, parse, meaning })
+const optional = <T>(unset: string, parse: (text: string) => T, meaning: string, secret = false) =>
+  ({ preset: undefined, unset, parse, meaning, secret })
+
+const integer = (least: number, most: number) => (text: string) => {
+  const number = Number(text)
+  if (!/^\d+$/.test(text) || number < least || number > most) throw new Error(`must be a whole number from ${least} to ${most}`)
+  return number
+}
+
+const seconds = { s: 1, m: 60, h: 3600, d: 86400 }
+/** A span such as `15m`, in seconds. */
+const duration = (least = 1) => (text: string) => {
+  const [, count, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? []
+  const span = Number(count) * seconds[unit as keyof typeof seconds]
+  if (!(span >= least) || span > 3650 * seconds.d) throw new Error(`must be a time such as 30s, 15m, 12h or 7d, from ${least}s to 3650d`)
+  return span
+}
+
+const boolean = (text: string) => {
+  if (text !== 'true' && text !== 'false') throw new Error('must be true or false')
+  return text === 'true'
+}
+
+const oneOf = <const T extends string>(...words: T[]) => (text: string): T => {
+  const word = words.find(word => word === text)
+  if (word === undefined) throw new Error(`must be one of ${words.join(', ')}`)
+  return word
+}
+
+const list = (text: string) => text.split(',').map(part => part.trim()).filter(part => part !== '')
+
+const url = (text: string, protocols: string[]) => {
+  const parsed = URL.canParse(text) ? new URL(text) : undefined
+  if (!parsed || !protocols.includes(parsed.protocol)) throw new Error(`must be a URL that begins with ${protocols.map(protocol => protocol + '//').join(' or ')}`)
+  return parsed
+}
+
+const origin = (text: string) => {
+  const { origin, username, password, pathname, search, hash } = url(text, ['https:', 'http:'])
+  if (username + password + search + hash !== '' || pathname !== '/') throw new Error('must be an origin (scheme, host and port) without a path')
+  return origin
+}
+
+const rate = (text: string) => {
+  if (text === 'off') return 'off' as const
+  const [count = '', window = ''] = text.split('/')
+  if (!/^[1-9]\d{0,8}$/.test(count) || text.split('/').length !== 2) throw new Error('must be off, or a count and a time such as 300/1m')
+  return { count: Number(count), window: duration()(window) }
+}
+export type Rate = ReturnType<typeof rate>
+
+/** Whether an address is that of a trusted proxy. */
+export type Trust = (address: string) => boolean
+const proxies = (text: string): Trust | undefined => {
+  if (text === 'off') return undefined
+  const trusted = new BlockList()
+  for (const range of list(text)) {
+    const [address = '', bits, more] = range.split('/')
+    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
+    const most = family === 'ipv6' ? 128 : 32
+    if (isIP(address) === 0 || more !== undefined) throw new Error(`must be off, or addresses and CIDR ranges; ${range} is neither`)
+    if (bits !== undefined && (!/^\d+$/.test(bits) || Number(bits) > most)) throw new Error(`has a range of impossible length, ${range}`)
+    if (bits !== undefined && Number(bits) === 0) throw new Error(`must not trust everybody, as ${range} does`)
+    trusted.addSubnet(address, bits === undefined ? most : Number(bits), family)
+  }
+  return address => {
+    const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
+    const family = isIP(plain)
+    return family !== 0 && trusted.check(plain, family === 6 ? 'ipv6' : 'ipv4')
+  }
+}
+
+const keys = (text: string) => list(text).map(part => {
+  const key = Buffer.from(part, 'base64')
+  if (key.length !== 32 || key.toString('base64').replace(/=+$/, '') !== part.replace(/=+$/, '')) {
+    throw new Error('must be 32 bytes in base64 (make one with: openssl rand -base64 32)')
+  }
+  return key
+})
+
+/** Every variable the service reads, in the order of `.env.example`. */
+export const variables = {
+  NODE_ENV: variable('development', oneOf('development', 'production', 'test'), '`production` demands DATABASE_URL, KEY_ENCRYPTION_KEY and an https ISSUER_URL'),
+  DATABASE_URL: optional('an embedded PostgreSQL under .data/', text => url(text, ['postgres:', 'postgresql:']).href, 'PostgreSQL 15 to 18, as postgres://user@host:5432/name', true),
+  DATABASE_PASSWORD: optional('the one in DATABASE_URL', text => text, 'the password for DATABASE_URL, where it is kept apart from it', true),
+  ISSUER_URL: variable('http://localhost:3000', origin, 'the origin that browsers and services reach this service at: `iss` of its tokens; https makes cookies Secure'),
+  AUDIENCE: optional('ISSUER_URL', text => text, '`aud` of access tokens'),
+  HOST: variable('127.0.0.1', text => text, 'address to listen on'),
+  PORT: variable('3000', integer(0, 65535), 'port to listen on'),
+  TRUST_PROXY: variable('off', proxies, 'addresses and CIDR ranges of the proxies in front, comma separated: only from them X-Forwarded-* is believed'),
+  CORS_ORIGINS: variable('', text => list(text).map(origin), 'further origins, comma separated, whose pages may call with credentials'),
+  KEY_ENCRYPTION_KEY: optional('one is made and kept under .data/', keys, '32 bytes in base64 that seal the private keys at rest; several, comma separated, while one is replaced: the first seals', true),
+  ACCESS_TOKEN_TTL: variable('15m', duration(), 'life of an access token'),
+  REFRESH_TOKEN_TTL: variable('7d', duration(), 'how long a session lives without a refresh'),
+  SESSION_TTL: variable('30d', duration(), 'how long a session lives at most'),
+  REMEMBERED_SESSION_TTL: variable('90d', duration(), 'the same for a sign-in with `remember`'),
+  REFRESH_REPLAY_GRACE: variable('10s', duration(0), 'for how long after its successor was used a spent refresh token is only refused; later its use ends the session'),
+  REFRESH_RETRY_WINDOW: optional('no limit', duration(), 'for how long after its first use a refresh token may be presented again while no successor was used'),
+  SIGNING_ALGORITHM: variable('ES256', oneOf('ES256', 'EdDSA', 'RS256'), 'algorithm of new signing keys'),
+  JWKS_MAX_AGE: variable('5m', duration(), 'how long others may cache the JWKS; a new signing key is published for twice as long before it signs'),
+  ARGON2_MEMORY_KIB: variable('19456', integer(1024, 4194304), 'memory of one password hash'),
+  ARGON2_TIME_COST: variable('2', integer(1, 1000), 'passes of one password hash'),
+  ARGON2_PARALLELISM: variable('1', integer(1, 64), 'lanes of one password hash'),
+  ARGON2_CONCURRENCY: optional('the number of cores', integer(1, 1024), 'how many passwords are hashed at a time'),
+  RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, or off; routes that take a password allow a fifth of it'),
+  PASSWORD_MIN_LENGTH: variable('8', integer(8, 64), 'shortest password accepted, in code points'),
+  MIGRATE_ON_START: variable('true', boolean, 'bring the database schema up to date at start; false where `latchkey migrate` runs before'),
+  REQUEST_TIMEOUT: variable('10s', duration(), 'how long a request may take, to arrive and to be answered'),
+  DRAIN_DELAY: optional('0s; 5s in production', duration(0), 'how long /readyz says no before the port is closed on SIGTERM'),
+  SHUTDOWN_TIMEOUT: variable('15s', duration(), 'when a shutdown that hangs is cut off'),
+  LOG_LEVEL: variable('info', oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'), 'least severe level that is logged')
+} satisfies Record<string, Variable<unknown>>
+
+type Name = keyof typeof variables
+type Values = { [N in Name]: ReturnType<(typeof variables)[N]['parse']> | (undefined extends (typeof variables)[N]['preset'] ? undefined : never) }
+export type Environment = Record<string, string | undefined>
+
+/** Everything that is wrong with the configuration, at once. */
+export class ConfigError extends Error {
+  readonly problems: string[]
+  constructor (problems: string[]) {
+    super('The configuration is not usable:\n' + problems.map(problem => `  - ${problem}`).join('\n'))
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+export type Config = ReturnType<typeof load>
+
+/**
+ * The configuration of an environment, frozen; durations are in seconds.
+ * Throws a ConfigError that names every problem.
+ */
+export function load (environment: Environment) {
+  const problems: string[] = []
+  const value = <N extends Name>(name: N): Values[N] => {
+    const { parse, preset, secret }: Variable<unknown> = variables[name]
+    try {
+      const text = (secret ? read(environment, name) : environment[name]?.trim()) || preset
+      return (text === undefined ? undefined : parse(text)) as Values[N]
+    } catch (error) {
+      problems.push(`${name} ${error instanceof Error ? error.message : String(error)}`)
+      return undefined as Values[N]
+    }
+  }
+  const v = Object.fromEntries(Object.keys(variables).map(name => [name, value(name as Name)])) as Values
+  const production = v.NODE_ENV === 'production'
+
+  if (production) {
+    if (!v.DATABASE_URL && !named(problems, 'DATABASE_URL')) problems.push('DATABASE_URL is required in production: the embedded PostgreSQL is for development')
+    if (!v.KEY_ENCRYPTION_KEY && !named(problems, 'KEY_ENCRYPTION_KEY')) problems.push('KEY_ENCRYPTION_KEY is required in production (make one with: openssl rand -base64 32)')
+    if (v.ISSUER_URL && !v.ISSUER_URL.startsWith('https:')) problems.push('ISSUER_URL must be https in production')
+    // The weakest combination that OWASP's Password Storage Cheat Sheet accepts is 7 MiB in 5 passes.
+    if (v.ARGON2_MEMORY_KIB < 7168 || v.ARGON2_MEMORY_KIB * v.ARGON2_TIME_COST < 7168 * 5) problems.push('ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts (19456 and 2, 12288 and 3, 9216 and 4, 7168 and 5)')
+  }
+  if (v.ARGON2_MEMORY_KIB < 8 * v.ARGON2_PARALLELISM) problems.push('ARGON2_MEMORY_KIB must be at least 8 times ARGON2_PARALLELISM')
+  if (v.DATABASE_PASSWORD && !v.DATABASE_URL && !named(problems, 'DATABASE_URL')) problems.push('DATABASE_PASSWORD is of no use without DATABASE_URL')
+  if (problems.length > 0) throw new ConfigError(problems)
+
+  const databaseUrl = v.DATABASE_URL === undefined ? undefined : new URL(v.DATABASE_URL)
+  if (databaseUrl && v.DATABASE_PASSWORD) databaseUrl.password = encodeURIComponent(v.DATABASE_PASSWORD)
+  return freeze({
+    production,
+    issuer: v.ISSUER_URL,
+    audience: v.AUDIENCE ?? v.ISSUER_URL,
+    host: v.HOST,
+    port: v.PORT,
+    databaseUrl: databaseUrl?.href,
+    keyEncryptionKeys: v.KEY_ENCRYPTION_KEY,
+    trustProxy: v.TRUST_PROXY,
+    corsOrigins: v.CORS_ORIGINS,
+    lifetimes: {
+      accessToken: v.ACCESS_TOKEN_TTL,
+      refreshToken: v.REFRESH_TOKEN_TTL,
+      session: v.SESSION_TTL,
+      rememberedSession: v.REMEMBERED_SESSION_TTL,
+      replayGrace: v.REFRESH_REPLAY_GRACE,
+      retryWindow: v.REFRESH_RETRY_WINDOW
+    },
+    signing: { algorithm: v.SIGNING_ALGORITHM, jwksMaxAge: v.JWKS_MAX_AGE },
+    passwords: {
+      minLength: v.PASSWORD_MIN_LENGTH,
+      memoryKib: v.ARGON2_MEMORY_KIB,
+      timeCost: v.ARGON2_TIME_COST,
+      parallelism: v.ARGON2_PARALLELISM,
+      concurrency: v.ARGON2_CONCURRENCY ?? availableParallelism()
+    },
+    rateLimit: v.RATE_LIMIT,
+    migrateOnStart: v.MIGRATE_ON_START,
+    requestTimeout: v.REQUEST_TIMEOUT,
+    drainDelay: v.DRAIN_DELAY ?? (production ? 5 : 0),
+    shutdownTimeout: v.SHUTDOWN_TIMEOUT,
+    logLevel: v.LOG_LEVEL
+  })
+}
+
+/** The process's environment over the `.env` of its folder; in production there is no `.env`. */
+export function environment (): Environment {
+  if (process.env['NODE_ENV'] === 'production') return process.env
+  try {
+    return { ...parseEnv(readFileSync('.env', 'utf8')), ...process.env }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return process.env
+    throw new ConfigError([`.env cannot be read: ${String(error)}`])
+  }
+}
+
+/** The text of `.env.example`: every variable with its default and a line of meaning. */
+export const example = () => Object.entries<Variable<unknown>>(variables).map(([name, { preset, unset, meaning, secret }]) =>
+  `# ${meaning}${unset ? `; unset: ${unset}` : ''}${secret ? ` (or a file's name in ${name}_FILE)` : ''}\n#${name}=${preset ?? ''}\n`).join('\n')
+
+function read (environment: Environment, name: string): string | undefined {
+  const text = environment[name]?.trim()
+  const file = environment[`${name}_FILE`]?.trim()
+  if (!file) return text
+  if (text) throw new Error(`and ${name}_FILE are both set: keep one`)
+  try {
+    return readFileSync(file, 'utf8').trim() || undefined
+  } catch (error) {
+    throw new Error(`cannot be read from the file in ${name}_FILE: ${(error as Error).message}`)
+  }
+}
+
+const named = (problems: string[], name: string) => problems.some(problem => problem.startsWith(`${name} `))
+
+function freeze<T extends object> (config: T): Readonly<T> {
+  for (const part of Object.values(config)) if (part && Object.getPrototypeOf(part) === Object.prototype) Object.freeze(part)
+  return Object.freeze(config)
+}

@@ -1,0 +1,103 @@
+import pg from 'pg'
+import { databaseUnavailable } from './problem.ts'
+
+/** A statement with a name is prepared once per connection. */
+export interface Statement { name: string, text: string }
+
+/** Whatever takes a statement: the database, or a transaction of it. */
+export interface Queryable {
+  /**
+   * The rows of a statement. Throws `database_unavailable` where the fault is the database's (then whether
+   * the statement took effect is unknown), and the driver's error where it is the statement's.
+   */
+  query: <Row extends object>(statement: Statement | string, values?: readonly unknown[]) => Promise<Row[]>
+}
+
+export interface Database extends Queryable {
+  /** Commits what `work` did, or nothing where it throws. */
+  transaction: <T>(work: (tx: Queryable) => Promise<T>) => Promise<T>
+  end: () => Promise<void>
+}
+
+export interface DatabaseOptions {
+  url: string
+  /** Connections at most. */
+  connections?: number
+  /** Told of the errors of idle connections, which the pool replaces by itself. */
+  onError?: (error: Error) => void
+}
+
+// In milliseconds. A request waits 2 s for a connection; a statement ends within 5 s on the server, and is
+// given up shortly after on a connection that is frozen.
+const limits = {
+  connectionTimeoutMillis: 2_000,
+  statement_timeout: 5_000,
+  lock_timeout: 3_000,
+  idle_in_transaction_session_timeout: 10_000,
+  query_timeout: 6_000
+}
+
+/** Connections to Postgres, made when they are first needed. */
+export function connect ({ url, connections = 10, onError = () => {} }: DatabaseOptions): Database {
+  const pool = new pg.Pool({ connectionString: url, max: connections, idleTimeoutMillis: 60_000, keepAlive: true, application_name: 'latchkey', ...limits })
+  pool.on('error', onError)
+  // Without a listener, the error of a connection that is checked out would end the process.
+  pool.on('connect', client => client.on('error', () => {}))
+
+  async function checkedOut<T> (work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    let client: pg.PoolClient
+    try {
+      client = await pool.connect()
+    } catch (error) {
+      throw databaseUnavailable(error)
+    }
+    try {
+      const result = await work(client)
+      client.release()
+      return result
+    } catch (error) {
+      const fault = isFault(error)
+      client.release(fault)
+      throw fault ? databaseUnavailable(error) : error
+    }
+  }
+
+  return {
+    query: (statement, values = []) => checkedOut(client => run(client, statement, values)),
+    transaction: work => checkedOut(async client => {
+      await client.query('begin')
+      try {
+        const result = await work({ query: (statement, values = []) => run(client, statement, values) })
+        await client.query('commit')
+        return result
+      } catch (error) {
+        if (!isFault(error)) await client.query('rollback')
+        throw error
+      }
+    }),
+    end: () => pool.end()
+  }
+}
+
+async function run<Row extends object> (client: pg.PoolClient, statement: Statement | string, values: readonly unknown[]): Promise<Row[]> {
+  const { rows } = await client.query<Row>(typeof statement === 'string' ? { text: statement, values: [...values] } : { ...statement, values: [...values] })
+  return rows
+}
+
+// SQLSTATE classes and codes that say nothing about the statement: connection (08), authorisation (28), no such
+// database (3D), read-only after a failover (25006), conflict (40), resources (53), limits reached (54),
+// a lock not had in time (55P03), intervention by the operator (57), system (58), a schema not yet migrated
+// (42P01, 42703), internal (XX).
+const faults = /^(08|28|3D|25006|40|53|54|55P03|57|58|42P01|42703|XX)/
+
+/** Whether an error is the database's fault and not the statement's. */
+export function isFault (error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  if (error instanceof pg.DatabaseError) return faults.test(error.code ?? '')
+  // Whatever else the driver throws comes from the connection (or, as a TypeError, from our own code).
+  return 'code' in error ? /^(E[A-Z]+|ERR_SSL|CERT|DEPTH|SELF|UNABLE)/.test(String(error.code)) : /terminat|timeout|not queryable|ended|SSL|SASL/i.test(error.message)
+}
+
+/** Whether an insert or update failed on the unique constraint of this name. */
+export const violates = (error: unknown, constraint: string) =>
+  error instanceof pg.DatabaseError && error.code === '23505' && error.constraint === constraint

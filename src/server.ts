@@ -1,0 +1,175 @@
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { v7 as uuidv7 } from 'uuid'
+import { document, mediaType } from '../plugins/problems.ts'
+import app, { type AppOptions } from './app.ts'
+import { ConfigError, type Config } from './config.ts'
+import * as embeddedPostgres from './embedded-postgres.ts'
+import { Problem, validationFailed } from './problem.ts'
+import { developmentKey, UnsealError, type KeyEncryptionKeys } from './secret.ts'
+import { version } from './version.ts'
+
+/** Where the embedded database and the development key are kept. */
+export const dataFolder = '.data'
+
+/** The server, not yet listening; it logs to standard output unless it is given another place. */
+export function build (options: AppOptions, stream?: { write: (line: string) => void }): FastifyInstance {
+  const { issuer, trustProxy, requestTimeout } = options.config
+  const timeout = requestTimeout * 1_000
+  const server = Fastify({
+    logger: { ...logging(options.config.logLevel), ...stream && { stream } },
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    genReqId: ({ headers: { 'x-request-id': given } }) => typeof given === 'string' && requestId.test(given) ? given : uuidv7(),
+    trustProxy: trustProxy ?? false,
+    bodyLimit: 64 * 1024,
+    // For a request to arrive, and for a connection on which nothing moves.
+    requestTimeout: timeout,
+    connectionTimeout: timeout + 5_000,
+    keepAliveTimeout: 10_000,
+    http: { headersTimeout: Math.min(5_000, timeout), connectionsCheckingInterval: 1_000 },
+    return503OnClosing: false,
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true } },
+    clientErrorHandler: (error, socket) => refuse(error, socket, issuer),
+    frameworkErrors: (_error, request: FastifyRequest, reply: FastifyReply) => {
+      const problem = validationFailed('The path is not valid.')
+      return reply.code(problem.status).headers({ ...plain, 'x-request-id': request.id }).type(mediaType).send(JSON.stringify(document(issuer, problem, request.id)))
+    }
+  })
+  server.server.maxConnections = 10_000
+  server.register(app, options)
+  return server
+}
+
+const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
+
+// For what is refused before it reaches the plugins.
+const plain = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY'
+}
+
+/** Answers what is not HTTP, or did not arrive in time, on the bare socket. */
+function refuse ({ code }: NodeJS.ErrnoException, socket: Socket, issuer: string) {
+  if (code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const problem = code === 'ERR_HTTP_REQUEST_TIMEOUT'
+    ? new Problem('request_timeout')
+    : code === 'HPE_HEADER_OVERFLOW' ? new Problem('headers_too_large') : validationFailed('The request is not valid HTTP.')
+  const id = uuidv7()
+  const body = JSON.stringify(document(issuer, problem, id))
+  const headers = { ...plain, 'content-type': mediaType, 'content-length': Buffer.byteLength(body), 'x-request-id': id, connection: 'close' }
+  socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`)
+}
+
+/** JSON lines; of an error only what is no user's, for drivers put rows and parameters into theirs. */
+const logging = (level: string) => ({
+  level,
+  serializers: { err: describe },
+  redact: ['password', 'token', 'access_token', 'refresh_token', 'authorization', 'cookie'].flatMap(name => [name, `*.${name}`])
+})
+
+interface LoggedError { [key: string]: unknown, type: string, message: string, stack: string }
+
+function describe (error: Error): LoggedError {
+  const { name, message, stack = '', cause } = error
+  return { type: name, message, stack, ...'code' in error && { code: error.code }, ...cause instanceof Error && { cause: describe(cause) } }
+}
+
+/**
+ * Runs the service, with the embedded database where none is configured, until a signal or a fault that time
+ * does not mend ends the process: exit code 0 as asked, 1 failed, 78 the configuration does not fit.
+ * Throws where it cannot start.
+ */
+export async function serve (config: Config): Promise<void> {
+  const later: { log?: FastifyBaseLogger } = {}
+  const database = config.databaseUrl === undefined
+    ? await embeddedPostgres.start(dataFolder, { log: (message, detail = {}) => later.log?.info(detail, message) })
+    : undefined
+  let draining = false
+  const server = build({
+    config,
+    databaseUrl: config.databaseUrl ?? database?.url ?? '',
+    keyEncryptionKeys: keyEncryptionKeys(config),
+    isDraining: () => draining
+  })
+  later.log = server.log
+
+  const close = async () => {
+    // A connection that falls idle only now would otherwise be waited for.
+    const sweep = setInterval(() => server.server.closeIdleConnections(), 50)
+    await server.close()
+    clearInterval(sweep)
+    await database?.stop()
+  }
+  let ending: number | undefined
+  const end = (code: number, why: string, error?: unknown) => {
+    if (ending !== undefined) {
+      // A terminal's Ctrl-C comes twice where npm passes it on; later it is somebody who does not want to wait.
+      if (performance.now() - ending > 1_000) process.exit(1)
+      return
+    }
+    ending = performance.now()
+    draining = true
+    server.log[code === 0 ? 'info' : 'fatal']({ err: error }, why)
+    setTimeout(() => {
+      server.log.error('the time to stop is over: what is unfinished is cut off')
+      process.exit(1)
+    }, config.shutdownTimeout * 1_000).unref()
+    const stopped = pause(code === 0 ? config.drainDelay * 1_000 : 0).then(close)
+    stopped.then(() => process.exit(code), (error: unknown) => {
+      server.log.error({ err: error }, 'stopping failed')
+      process.exit(1)
+    })
+  }
+  process.on('SIGTERM', () => end(0, 'stopping on SIGTERM'))
+  process.on('SIGINT', () => end(0, 'stopping on SIGINT'))
+  process.on('uncaughtException', error => end(1, 'an unexpected error ends the service', error))
+
+  try {
+    await server.ready()
+    // A database that is away is waited for while listening; one that does not fit is told before.
+    await Promise.race([server.keyring.loaded, pause(3_000, undefined, { ref: false })])
+    await server.listen({ host: config.host, port: config.port, listenTextResolver: address => `listening on ${address}` })
+  } catch (error) {
+    await close().catch(() => {})
+    throw explain(error, config)
+  }
+  server.keyring.loaded.catch((error: unknown) => {
+    if (draining) return
+    const reason = explain(error, config)
+    end(exitCode(reason), reason.message, error)
+  })
+  announce(server, config, database)
+}
+
+/** The exit code of what `serve` throws. */
+export const exitCode = (error: unknown) => error instanceof ConfigError ? 78 : 1
+
+/** The keys of the configuration, or the one that development keeps for itself. */
+export const keyEncryptionKeys = ({ keyEncryptionKeys: [first, ...others] = [] }: Config): KeyEncryptionKeys =>
+  first ? [first, ...others] : developmentKey(`${dataFolder}/key-encryption-key`)
+
+function explain (error: unknown, { host, port }: Config): Error {
+  if (!(error instanceof Error)) return new Error(String(error))
+  if ('code' in error && error.code === 'EADDRINUSE') return new Error(`Port ${port} of ${host} is in use, perhaps by another Latchkey: stop it, or choose another with PORT.`)
+  if (error instanceof UnsealError) return new ConfigError([`KEY_ENCRYPTION_KEY does not open the keys in the database: ${error.message}`])
+  return error
+}
+
+function announce (server: FastifyInstance, { issuer, host, port }: Config, database: embeddedPostgres.EmbeddedPostgres | undefined) {
+  const address = server.server.address()
+  const actual = typeof address === 'object' ? address?.port : port
+  server.log.info({ url: issuer, docs: `${issuer}/docs` }, `Latchkey ${version} is at ${issuer}, its API documentation at ${issuer}/docs`)
+  if (database) server.log.info({ folder: database.dataDir, version: database.version }, `The database is the embedded PostgreSQL ${database.version} in ${database.dataDir}: for development; set DATABASE_URL for your own`)
+  const { hostname, port: published, protocol } = new URL(issuer)
+  if (protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname) && Number(published || 80) !== actual) {
+    server.log.warn(`ISSUER_URL is ${issuer}, but the service listens on port ${actual} of ${host}: browsers will be refused unless a proxy stands between`)
+  }
+}

@@ -1,0 +1,52 @@
+import type { FastifyInstance } from 'fastify'
+
+type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE' | 'HEAD' | 'OPTIONS'
+
+export interface Answer {
+  status: number
+  headers: Record<string, string | string[] | number | undefined>
+  cookies: string[]
+  text: string
+  // What a route answers is what the tests find out.
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  body: any
+}
+
+/** A small browser: it keeps the cookies it is given and sends them back. */
+export class Browser {
+  readonly app: FastifyInstance
+  readonly jar = new Map<string, string>()
+  accessToken: string | undefined
+
+  constructor (app: FastifyInstance) {
+    this.app = app
+  }
+
+  async send (method: Method, url: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+    const cookie = [...this.jar].map(([name, value]) => `${name}=${value}`).join('; ')
+    const response = await this.app.inject({
+      method,
+      url,
+      headers: {
+        ...cookie && { cookie },
+        ...this.accessToken !== undefined && { authorization: `Bearer ${this.accessToken}` },
+        ...body !== undefined && { 'content-type': 'application/json' },
+        ...headers
+      },
+      ...body !== undefined && { payload: typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body) }
+    })
+    const cookies = [response.headers['set-cookie'] ?? []].flat()
+    for (const line of cookies) {
+      const [pair = ''] = line.split(';')
+      const [name = '', value = ''] = pair.split('=')
+      if (/max-age=0/i.test(line)) this.jar.delete(name)
+      else this.jar.set(name, value)
+    }
+    const json = /json/.test(String(response.headers['content-type']))
+    return { status: response.statusCode, headers: response.headers, cookies, text: response.payload, body: json ? response.json() : undefined }
+  }
+
+  get = async (url: string, headers?: Record<string, string>) => await this.send('GET', url, undefined, headers)
+  post = async (url: string, body?: unknown, headers?: Record<string, string>) => await this.send('POST', url, body, headers)
+  patch = async (url: string, body?: unknown, headers?: Record<string, string>) => await this.send('PATCH', url, body, headers)
+}

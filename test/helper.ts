@@ -1,0 +1,52 @@
+import { randomBytes } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import { load, type Environment } from '../src/config.ts'
+import { build as buildServer } from '../src/server.ts'
+import { Browser } from './client.ts'
+import { createDatabase, sql } from './postgres.ts'
+
+export interface Teardown { teardown: (handler: () => unknown) => void }
+
+export const keyEncryptionKey = randomBytes(32)
+
+/** Cheap hashing and no limits: what a test is not about. */
+export const environment: Environment = {
+  NODE_ENV: 'test',
+  RATE_LIMIT: 'off',
+  ARGON2_MEMORY_KIB: '1024',
+  ARGON2_TIME_COST: '1',
+  KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64')
+}
+
+export interface Service {
+  app: FastifyInstance
+  url: string
+  /** Every line logged so far. */
+  logs: Array<Record<string, unknown>>
+  /** Runs one statement on the service's database. */
+  sql: <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>
+  browser: () => Browser
+}
+
+/** The service on a database of its own, or on the one at `url`; closed with the test. */
+export async function build (t: Teardown, overrides: Environment = {}, { url, ready = true }: { url?: string, ready?: boolean } = {}): Promise<Service> {
+  const databaseUrl = url ?? await createDatabase(t)
+  const config = load({ ...environment, ...overrides })
+  const logs: Service['logs'] = []
+  const app = buildServer(
+    { config, databaseUrl, keyEncryptionKeys: [config.keyEncryptionKeys?.[0] ?? keyEncryptionKey] },
+    { write: (line: string) => { logs.push(JSON.parse(line)) } }
+  )
+  // Before the database is dropped: teardown runs the last one first.
+  t.teardown(async () => { await app.close() })
+  await app.ready()
+  if (ready) await app.keyring.loaded
+  return { app, url: databaseUrl, logs, sql: (text, values) => sql(databaseUrl, text, values), browser: () => new Browser(app) }
+}
+
+let people = 0
+/** Somebody new, with a password that is accepted. */
+export const person = () => {
+  people++
+  return { email: `person-${people}-${process.pid}@example.com`, password: `correct horse ${randomBytes(6).toString('hex')}` }
+}
