@@ -2,7 +2,7 @@ import jwt from '@fastify/jwt'
 import { createSigner } from 'fast-jwt'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { v4 as uuidv4 } from 'uuid'
+import { v4 as uuidv4, validate as isUuid } from 'uuid'
 import type { SigningKey } from '../src/keyring.ts'
 import { invalidToken, Problem } from '../src/problem.ts'
 import type { LiveSession } from '../src/sessions.ts'
@@ -90,7 +90,7 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
 
   app.decorate('signAccessToken', ({ id, user, methods, authenticatedAt, expiresAt, now }: LiveSession) => {
     const iat = Math.floor(now.getTime() / 1000)
-    const exp = Math.min(iat + ttl, Math.ceil(expiresAt.getTime() / 1000))
+    const exp = Math.min(iat + ttl, Math.floor(expiresAt.getTime() / 1000))
     const accessToken = signerOf(app.keyring.signer())({
       iss: issuer,
       aud: audience,
@@ -108,13 +108,20 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
   })
 
   app.decorate('verifyBearer', async request => {
-    if (!/^Bearer /i.test(request.headers.authorization ?? '')) throw invalidToken(false)
+    const { authorization = '' } = request.headers
+    if (!/^Bearer /i.test(authorization)) throw invalidToken(false)
+    // The last character of a signature has bits to spare: of the spellings of a token only its own is one.
+    const signature = authorization.slice(authorization.lastIndexOf('.') + 1)
+    if (Buffer.from(signature, 'base64url').toString('base64url') !== signature) throw invalidToken(true, 'a signature that is not canonical')
+    let claims: AccessTokenClaims
     try {
-      return await request.jwtVerify<AccessTokenClaims>()
+      claims = await request.jwtVerify<AccessTokenClaims>()
     } catch (error) {
       if (error instanceof Problem) throw error
       throw invalidToken(true, error instanceof Error ? error.message : error)
     }
+    if (!isUuid(claims.sid)) throw invalidToken(true, 'a session id of another kind')
+    return claims
   })
   app.decorateRequest('bearer')
 }, { name: 'access-token', dependencies: ['keyring'] })

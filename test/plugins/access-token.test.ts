@@ -1,0 +1,246 @@
+import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
+import { createLocalJWKSet, jwtVerify } from 'jose'
+import t from 'tap'
+import { load } from '../../src/keyring.ts'
+import { seal } from '../../src/secret.ts'
+import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
+
+const encode = (value: unknown) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
+const es256 = (key: KeyObject) => (input: string) => sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')
+const compact = (header: unknown, payload: unknown, signer: (input: string) => string) => {
+  const input = `${encode(header)}.${encode(payload)}`
+  return `${input}.${signer(input)}`
+}
+
+/** A signed-in user, the service's own private key, and what the service says to a token. */
+async function signedIn (service: Service) {
+  const { body } = await service.browser().post('/v1/auth/register', person())
+  const { signing: [key] } = await load(service.app.db, [keyEncryptionKey])
+  if (!key) throw new Error('no key')
+  const [header = '', payload = '', signature = ''] = (body.access_token as string).split('.')
+  return {
+    body,
+    key,
+    token: body.access_token as string,
+    parts: { header, payload, signature },
+    header: JSON.parse(Buffer.from(header, 'base64url').toString()),
+    claims: JSON.parse(Buffer.from(payload, 'base64url').toString()),
+    own: es256(createPrivateKey(key.privateKey)),
+    says: async (token: string) => await service.browser().get('/v1/me', { authorization: `Bearer ${token}` })
+  }
+}
+
+t.test('an access token', async t => {
+  const service = await build(t)
+  const { header, claims, body, token } = await signedIn(service)
+
+  t.test('is a JWT by RFC 9068, with nothing secret or personal in it', async t => {
+    t.strictSame(Object.keys(header).sort(), ['alg', 'kid', 'typ'])
+    t.match(header, { alg: 'ES256', typ: 'at+jwt', kid: /^[\w-]{43}$/ })
+    t.strictSame(Object.keys(claims).sort(), ['amr', 'aud', 'auth_time', 'client_id', 'exp', 'iat', 'iss', 'jti', 'roles', 'scope', 'sid', 'sub'])
+    t.match(claims, { iss: 'http://localhost:3000', aud: 'http://localhost:3000', sub: body.user.id, sid: body.session_id, client_id: 'latchkey', scope: 'account', roles: ['user'], amr: ['pwd'], jti: /^[0-9a-f-]{36}$/ })
+    t.equal(claims.exp - claims.iat, 900)
+    t.ok(claims.iat <= Date.now() / 1000 && claims.auth_time <= claims.iat)
+  })
+
+  t.test('is verified by any JOSE library with the published keys', async t => {
+    const jwks = await service.browser().get('/.well-known/jwks.json')
+    t.match(jwks, { status: 200, headers: { 'cache-control': 'public, max-age=300' } })
+    t.strictSame(Object.keys(jwks.body.keys[0]).sort(), ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'], 'the public half alone')
+    const { payload, protectedHeader } = await jwtVerify(token, createLocalJWKSet(jwks.body), { issuer: 'http://localhost:3000', audience: 'http://localhost:3000', typ: 'at+jwt', algorithms: ['ES256'] })
+    t.equal(payload.sub, body.user.id)
+    t.equal(protectedHeader.kid, jwks.body.keys[0].kid)
+  })
+
+  t.test('says where its keys are', async t => {
+    t.match(await service.browser().get('/.well-known/oauth-authorization-server'), { status: 200, body: { issuer: 'http://localhost:3000', jwks_uri: 'http://localhost:3000/.well-known/jwks.json' } })
+  })
+
+  t.test('is issued for another audience, and a shorter life, by configuration', async t => {
+    const other = await build(t, { AUDIENCE: 'urn:orders', ACCESS_TOKEN_TTL: '1m', ISSUER_URL: 'https://auth.example.com' })
+    const { claims, says, token } = await signedIn(other)
+    t.match(claims, { iss: 'https://auth.example.com', aud: 'urn:orders' })
+    t.equal(claims.exp - claims.iat, 60)
+    t.match(await says(token), { status: 200 })
+  })
+
+  for (const [algorithm, kty] of [['EdDSA', 'OKP'], ['RS256', 'RSA']] as const) {
+    t.test(`is signed with ${algorithm} by configuration`, async t => {
+      const other = await build(t, { SIGNING_ALGORITHM: algorithm })
+      const { header, token, says } = await signedIn(other)
+      t.equal(header.alg, algorithm)
+      t.match(await says(token), { status: 200 })
+      const { body } = await other.browser().get('/.well-known/jwks.json')
+      t.match(body.keys, [{ kty, alg: algorithm, use: 'sig' }])
+      t.notOk('d' in body.keys[0] || 'p' in body.keys[0])
+      await jwtVerify(token, createLocalJWKSet(body), { issuer: 'http://localhost:3000', audience: 'http://localhost:3000', typ: 'at+jwt' })
+    })
+  }
+})
+
+t.test('what is not a valid access token of this service is refused with one answer', async t => {
+  const service = await build(t)
+  const { token, parts, header, claims, own, key, says } = await signedIn(service)
+  const now = Math.floor(Date.now() / 1000)
+  const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const hmac = (secret: string | Buffer) => (input: string) => createHmac('sha256', secret).update(input).digest('base64url')
+  const spki = key.publicKey
+  const jwk = createPublicKey(stranger.privateKey).export({ format: 'jwk' })
+
+  t.match(await says(compact(header, claims, own)), { status: 200 }, 'the forger of this test signs as the service does')
+
+  const classes: Record<string, Record<string, string>> = {
+    malformed: {
+      empty: ' ',
+      'a word': 'token',
+      'two parts': `${parts.header}.${parts.payload}`,
+      'four parts': `${token}.x`,
+      'five parts, as of a JWE': 'a.b.c.d.e',
+      'dots alone': '..',
+      'a header that is no JSON': `${encode('{')}.${parts.payload}.${parts.signature}`,
+      'a header that is null': `${encode('null')}.${parts.payload}.${parts.signature}`,
+      'a header that is a list': compact([header], claims, own),
+      'a payload that is a list': compact(header, [claims], own),
+      'a payload that is null': compact(header, null, own),
+      'a payload that is a string': compact(header, '"x"', own),
+      padding: `${token}=`,
+      'the other base64 alphabet': token.replaceAll('-', '+').replaceAll('_', '/') + '/',
+      'white space inside': `${parts.header}. ${parts.payload}.${parts.signature}`,
+      'a spare bit in the last character': token.slice(0, -1) + (token.endsWith('A') ? 'B' : String.fromCharCode(token.charCodeAt(token.length - 1) + 1)),
+      'a very long one': `${parts.header}.${encode({ ...claims, x: 'x'.repeat(9000) })}.${parts.signature}`
+    },
+    forged: {
+      'no signature': `${parts.header}.${parts.payload}.`,
+      'an empty signature of zeros': `${parts.header}.${parts.payload}.${Buffer.alloc(64).toString('base64url')}`,
+      'a changed payload': `${parts.header}.${encode({ ...claims, roles: ['admin'] })}.${parts.signature}`,
+      'a changed header': `${encode({ ...header, x: 1 })}.${parts.payload}.${parts.signature}`,
+      'alg none': `${encode({ ...header, alg: 'none' })}.${parts.payload}.`,
+      'alg None': `${encode({ ...header, alg: 'None' })}.${parts.payload}.`,
+      'alg none with a signature': compact({ ...header, alg: 'none' }, claims, own),
+      'no alg': compact({ typ: header.typ, kid: header.kid }, claims, own),
+      'a signature in DER': compact(header, claims, input => sign('sha256', Buffer.from(input), createPrivateKey(key.privateKey)).toString('base64url')),
+      'HS256 with the public key as the secret': compact({ ...header, alg: 'HS256' }, claims, hmac(spki)),
+      'HS256 with the trimmed public key': compact({ ...header, alg: 'HS256' }, claims, hmac(spki.trim())),
+      'HS256 with an empty secret': compact({ ...header, alg: 'HS256' }, claims, hmac('')),
+      'ES256 said of an RSA signature': compact(header, claims, input => sign('sha256', Buffer.from(input), rsa.privateKey).toString('base64url')),
+      'RS256 said of the own key': compact({ ...header, alg: 'RS256' }, claims, own),
+      'ES384 said of the own key': compact({ ...header, alg: 'ES384' }, claims, own)
+    },
+    foreign: {
+      'a stranger with the own key id': compact(header, claims, es256(stranger.privateKey)),
+      'a stranger with a key id of theirs': compact({ ...header, kid: 'theirs' }, claims, es256(stranger.privateKey)),
+      'no key id': compact({ alg: 'ES256', typ: 'at+jwt' }, claims, own),
+      'a key id that is a number': compact({ ...header, kid: 1 }, claims, own),
+      'a key id that is an object': compact({ ...header, kid: { toString: header.kid } }, claims, own),
+      'a key id of the prototype': compact({ ...header, kid: '__proto__' }, claims, own),
+      'a key id that is a path': compact({ ...header, kid: '../../../dev/null' }, claims, hmac('')),
+      'a key brought along': compact({ alg: 'ES256', typ: 'at+jwt', jwk }, claims, es256(stranger.privateKey)),
+      'a key brought along, with the own key id': compact({ ...header, jwk }, claims, es256(stranger.privateKey)),
+      'a key to be fetched': compact({ ...header, jku: 'https://evil.example/jwks.json', x5u: 'https://evil.example/x.pem' }, claims, es256(stranger.privateKey)),
+      'another issuer': compact(header, { ...claims, iss: 'http://localhost:3001' }, own),
+      'an issuer among others': compact(header, { ...claims, iss: [claims.iss, 'http://localhost:3001'] }, own),
+      'no issuer': compact(header, { ...claims, iss: undefined }, own),
+      'another audience': compact(header, { ...claims, aud: 'urn:orders' }, own),
+      'no audience': compact(header, { ...claims, aud: undefined }, own),
+      'an ID token': compact({ ...header, typ: 'JWT' }, claims, own),
+      'no type': compact({ ...header, typ: undefined }, claims, own),
+      'a list of types': compact({ ...header, typ: ['at+jwt'] }, claims, own),
+      'an unknown critical header': compact({ ...header, crit: ['x'], x: 1 }, claims, own),
+      'an empty list of critical headers': compact({ ...header, crit: [] }, claims, own),
+      'a session that is not': compact(header, { ...claims, sid: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f' }, own),
+      'a session that is no id': compact(header, { ...claims, sid: "' or true --" }, own),
+      'a session that is a list': compact(header, { ...claims, sid: [claims.sid] }, own),
+      'no session': compact(header, { ...claims, sid: undefined }, own)
+    },
+    'out of its time': {
+      expired: compact(header, { ...claims, exp: now - 10 }, own),
+      'without an end': compact(header, { ...claims, exp: undefined }, own),
+      'with an end that is a word': compact(header, { ...claims, exp: '9999999999' }, own),
+      'with an end in a list': compact(header, { ...claims, exp: [9999999999] }, own),
+      'with an end that is null': compact(header, { ...claims, exp: null }, own),
+      'not yet valid': compact(header, { ...claims, nbf: now + 60 }, own)
+    }
+  }
+  for (const [name, tokens] of Object.entries(classes)) {
+    t.test(name, async t => {
+      for (const [what, token] of Object.entries(tokens)) {
+        const answer = await says(token)
+        t.match(answer, { status: 401, body: { code: 'invalid_token' }, headers: { 'www-authenticate': /^Bearer realm="latchkey"/ } }, what)
+        t.notOk('errors' in answer.body)
+      }
+      t.match(await says(token), { status: 200 }, 'the good one still is')
+    })
+  }
+
+  t.test('but not for a few seconds of another clock', async t => {
+    t.match(await says(compact(header, { ...claims, exp: now - 2 }, own)), { status: 200 })
+  })
+
+  t.test('missing is told from bad, as RFC 6750 has it', async t => {
+    const missing = await service.browser().get('/v1/me')
+    t.match(missing, { status: 401, headers: { 'www-authenticate': 'Bearer realm="latchkey"' } })
+    t.match(await service.browser().get('/v1/me', { authorization: 'Basic eDp5' }), { status: 401, headers: { 'www-authenticate': 'Bearer realm="latchkey"' } })
+    t.match(await says('x'), { status: 401, headers: { 'www-authenticate': /error="invalid_token"/ } })
+    t.match(await service.browser().get('/v1/me', { authorization: `bearer ${token}` }), { status: 200 })
+    t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${token} ${token}` }), { status: 401 })
+    t.match(await service.browser().get(`/v1/me?access_token=${token}`), { status: 401 }, 'never in the URL')
+  })
+
+  t.test('is never a fault of the service', async t => {
+    t.notOk(service.logs.some(({ level }) => Number(level) >= 50))
+    t.notOk(service.logs.some(line => JSON.stringify(line).includes(parts.signature)), 'and no token is logged')
+  })
+})
+
+t.test('keys', async t => {
+  t.test('of instances that start together there is one set', async t => {
+    const first = await build(t, {}, { ready: false })
+    const services = await Promise.all(Array.from({ length: 4 }, async () => await build(t, {}, { url: first.url })))
+    await first.app.keyring.loaded
+    t.match(await first.sql('select purpose, count(*)::int as n from keys group by purpose order by purpose'), [{ purpose: 'access_token', n: 1 }, { purpose: 'refresh_token', n: 1 }])
+    const browser = services[0]?.browser()
+    const { body } = await browser?.post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' }) ?? { body: {} }
+    for (const service of services) {
+      t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${body.access_token}` }), { status: 200 })
+      t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: body.refresh_token }), { status: 200 })
+    }
+  })
+
+  t.test('are sealed at rest, each for its own place', async t => {
+    const service = await build(t)
+    const { signing: [key], mac: [mac] } = await load(service.app.db, [keyEncryptionKey])
+    const [row] = await service.sql<{ dump: string }>("select string_agg(encode(sealed_secret, 'hex') || public_key::text, ' ') as dump from keys")
+    const secret = createPrivateKey(key?.privateKey ?? '').export({ format: 'der', type: 'pkcs8' })
+    t.notOk(row?.dump.includes(secret.toString('hex')) || row?.dump.includes(secret.subarray(-70).toString('hex')) || row?.dump.includes(mac?.secret.toString('hex') ?? 'x'))
+    await t.rejects(load(service.app.db, [Buffer.alloc(32)]), /another KEY_ENCRYPTION_KEY/)
+    await service.sql("update keys set sealed_secret = (select sealed_secret from keys where purpose = 'refresh_token') where purpose = 'access_token'")
+    await t.rejects(load(service.app.db, [keyEncryptionKey]), /changed after it was sealed/)
+  })
+
+  t.test('open with any of several key-encryption keys', async t => {
+    const service = await build(t)
+    const fresh = Buffer.alloc(32, 7)
+    t.match(await load(service.app.db, [fresh, keyEncryptionKey]), { signing: [{ algorithm: 'ES256' }] })
+    t.not(seal([fresh], 'x', Buffer.from('y')).subarray(1, 5).toString('hex'), seal([keyEncryptionKey], 'x', Buffer.from('y')).subarray(1, 5).toString('hex'))
+  })
+
+  t.test('of another algorithm are published before they sign, and the old ones for as long as their tokens live', async t => {
+    const before = await build(t)
+    const { token } = await signedIn(before)
+    const after = await build(t, { SIGNING_ALGORITHM: 'EdDSA', JWKS_MAX_AGE: '1s' }, { url: before.url })
+    const jwks = async (service: Service) => (await service.browser().get('/.well-known/jwks.json')).body.keys.map(({ alg }: { alg: string }) => alg)
+    t.strictSame(await jwks(after), ['EdDSA', 'ES256'])
+    t.equal((await signedIn(after)).header.alg, 'ES256', 'until every cache knows the new one')
+    await before.sql("update keys set signs_from = now() where algorithm = 'EdDSA'")
+    const third = await build(t, { SIGNING_ALGORITHM: 'EdDSA' }, { url: before.url })
+    const switched = await signedIn(third)
+    t.equal(switched.header.alg, 'EdDSA')
+    t.match(await third.browser().get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 }, 'old tokens live on')
+    t.match(await before.browser().get('/v1/me', { authorization: `Bearer ${switched.token}` }), { status: 401 }, 'an instance asks for unknown keys now and then only')
+    await before.sql("update keys set gone_at = now() where algorithm = 'ES256'")
+    const fourth = await build(t, { SIGNING_ALGORITHM: 'EdDSA' }, { url: before.url })
+    t.strictSame(await jwks(fourth), ['EdDSA'])
+    t.match(await fourth.browser().get('/v1/me', { authorization: `Bearer ${token}` }), { status: 401 })
+  })
+})
