@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import { overloaded } from '../src/problem.ts'
+import { overloaded, requestTimeout } from '../src/problem.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -18,7 +18,7 @@ export default fp(async function deadline (app, { seconds }: { seconds: number }
     const controller = new AbortController()
     request.deadline = controller.signal
     const timer = setTimeout(() => {
-      const late = overloaded(1, `no answer in ${seconds} s`)
+      const late = request.raw.complete === false ? requestTimeout() : overloaded(1, `no answer in ${seconds} s`)
       controller.abort(late)
       if (!reply.sent) reply.send(late)
     }, seconds * 1_000)

@@ -73,6 +73,8 @@ export const httpsRequired = () => new Problem('https_required')
 export const crossSiteRequest = () => new Problem('cross_site_request')
 export const notFound = () => new Problem('not_found')
 export const methodNotAllowed = (allowed: string[]) => new Problem('method_not_allowed', { headers: { allow: allowed.join(', ') } })
+/** The connection is of no further use: the rest of the request may still come. */
+export const requestTimeout = () => new Problem('request_timeout', { headers: { connection: 'close' } })
 export const emailTaken = () => new Problem('email_taken')
 export const usernameTaken = () => new Problem('username_taken')
 export const passwordRejected = (reasons: string[]) => new Problem('password_rejected', { members: { reasons } })

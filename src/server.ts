@@ -55,7 +55,8 @@ const plain = {
 
 /** Answers what is not HTTP, or did not arrive in time, on the bare socket. */
 function refuse ({ code }: NodeJS.ErrnoException, socket: Socket, issuer: string) {
-  if (code === 'ECONNRESET' || !socket.writable) {
+  const { _httpMessage: answer }: { _httpMessage?: { headersSent: boolean } | null } = Object(socket)
+  if (code === 'ECONNRESET' || !socket.writable || answer?.headersSent) {
     socket.destroy()
     return
   }

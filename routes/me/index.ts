@@ -7,7 +7,8 @@ import { ref, strict, type Typed } from '../typed.ts'
 
 /** The account of the bearer token's user. */
 const me: Typed = async (app) => {
-  app.addHook('onRequest', async request => { request.bearer = await app.verifyBearer(request) })
+  // After the limits, which are hooks of the routes, and before the body.
+  app.addHook('preParsing', async request => { request.bearer = await app.verifyBearer(request) })
 
   app.get('/', {
     schema: {

@@ -1,0 +1,231 @@
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import * as embeddedPostgres from '../../src/embedded-postgres.ts'
+import { mint } from '../../src/refresh-token.ts'
+import { build, person, type Service, type Teardown } from '../helper.ts'
+import { createDatabase } from '../postgres.ts'
+
+/** The way to a database, that can be blocked, frozen, and made to lose an answer. */
+async function way (t: Teardown, url: string) {
+  const { hostname, port } = new URL(url)
+  const pairs = new Set<[Socket, Socket]>()
+  let open = true
+  let frozen = false
+  let losing: RegExp | undefined
+  const server = createServer(near => {
+    if (!open) return near.destroy()
+    const far = connect(Number(port), hostname)
+    const pair: [Socket, Socket] = [near, far]
+    pairs.add(pair)
+    let lost = false
+    near.on('data', chunk => {
+      if (losing?.test(chunk.toString('latin1'))) lost = true
+      if (!frozen) far.write(chunk)
+    })
+    // The statement arrived; its answer does not.
+    far.on('data', chunk => { if (lost) near.destroy(); else if (!frozen) near.write(chunk) })
+    for (const socket of pair) socket.on('error', () => {}).on('close', () => { near.destroy(); far.destroy(); pairs.delete(pair) })
+    return undefined
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const there = new URL(url)
+  there.port = String((server.address() as AddressInfo).port)
+  const cut = () => { for (const pair of pairs) for (const socket of pair) socket.destroy() }
+  t.teardown(() => { cut(); server.close() })
+  return {
+    url: there.href,
+    block () { open = false; cut() },
+    unblock () { open = true },
+    freeze () { frozen = true },
+    thaw () { frozen = false; cut() },
+    loseAnswers (to: RegExp | undefined) { losing = to }
+  }
+}
+
+async function eventually (service: Service, within: number) {
+  const started = performance.now()
+  while ((await service.browser().get('/readyz')).status !== 200) {
+    if (performance.now() - started > within) throw new Error(`not ready within ${within} ms`)
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  return performance.now() - started
+}
+
+const unavailable = { status: 503, body: { code: 'database_unavailable' }, headers: { 'retry-after': '1', 'cache-control': 'no-store' }, cookies: [] }
+
+t.test('with the database away nobody is told anything wrong', async t => {
+  const { url, block, unblock } = await way(t, await createDatabase(t))
+  const service = await build(t, {}, { url })
+  const ada = person()
+  const browser = service.browser()
+  const { body: { access_token: accessToken } } = await browser.post('/v1/auth/register', ada)
+  const token = browser.jar.get('refresh_token')
+  block()
+
+  t.match(await browser.post('/v1/auth/refresh'), unavailable)
+  t.match(await browser.post('/v1/auth/logout'), unavailable)
+  t.equal(browser.jar.get('refresh_token'), token, 'no cookie is cleared')
+  t.match(await service.browser().post('/v1/auth/login', ada), unavailable)
+  t.match(await service.browser().post('/v1/auth/login', { ...ada, password: 'wrong' }), unavailable, 'nor is a wrong password called wrong')
+  t.match(await service.browser().post('/v1/auth/register', person()), unavailable)
+  t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${accessToken}` }), unavailable)
+  t.match(await service.browser().get('/readyz'), unavailable)
+
+  t.match(await service.browser().get('/livez'), { status: 200 })
+  t.match(await service.browser().get('/.well-known/jwks.json'), { status: 200, body: { keys: [{ alg: 'ES256' }] } })
+  t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: 'garbage' }), { status: 401 }, 'garbage is garbage')
+  t.match(await service.browser().get('/v1/me', { authorization: 'Bearer garbage' }), { status: 401 })
+  t.match(await service.browser().post('/v1/auth/login', {}), { status: 400 })
+  t.match(await service.browser().post('/v1/auth/logout', { refresh_token: 'garbage' }), { status: 204 })
+
+  unblock()
+  t.ok(await eventually(service, 5_000) < 5_000)
+  t.match(await browser.post('/v1/auth/refresh'), { status: 200 }, 'still signed in')
+  t.match(await service.browser().post('/v1/auth/login', ada), { status: 200 })
+})
+
+t.test('a database that hangs is given up in time', async t => {
+  const { url, freeze, thaw } = await way(t, await createDatabase(t))
+  const service = await build(t, {}, { url })
+  const browser = service.browser()
+  await browser.post('/v1/auth/register', person())
+  freeze()
+  const started = performance.now()
+  const [ready, refreshed] = await Promise.all([service.browser().get('/readyz').then(answer => ({ answer, took: performance.now() - started })), browser.post('/v1/auth/refresh')])
+  t.match(ready.answer, unavailable)
+  t.ok(ready.took < 2_000, `/readyz took ${ready.took} ms`)
+  t.match(refreshed, unavailable)
+  t.ok(performance.now() - started < 10_000)
+  thaw()
+  await eventually(service, 5_000)
+  t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
+})
+
+t.test('a lost answer of the database', async t => {
+  const { url, loseAnswers } = await way(t, await createDatabase(t))
+  const service = await build(t, {}, { url })
+
+  t.test('to a refresh loses no session', async t => {
+    const { body } = await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+    let token: string = body.refresh_token
+    for (let round = 0; round < 5; round++) {
+      loseAnswers(/sessions\.rotate/)
+      t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: token }), unavailable)
+      loseAnswers(undefined)
+      const again = await service.browser().post('/v1/auth/refresh', { refresh_token: token })
+      t.match(again, { status: 200 })
+      token = again.body.refresh_token
+    }
+  })
+
+  t.test('to a registration leaves a whole account or none', async t => {
+    for (const lost of [/insert into users/, /sessions\.open/, /commit/]) {
+      const ada = person()
+      loseAnswers(lost)
+      t.match(await service.browser().post('/v1/auth/register', ada), unavailable, String(lost))
+      loseAnswers(undefined)
+      const again = await service.browser().post('/v1/auth/register', ada)
+      t.ok(again.status === 201 || (again.status === 409 && again.body.code === 'email_taken'), `then ${again.status}`)
+      t.match(await service.browser().post('/v1/auth/login', ada), { status: 200 })
+      const [row] = await service.sql('select count(*)::int as accounts, count(*) filter (where password_hash is null)::int as broken from users where email = $1', [ada.email])
+      t.strictSame(row, { accounts: 1, broken: 0 })
+    }
+  })
+
+  t.test('to a sign-out is made good by doing it again', async t => {
+    const { body } = await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+    loseAnswers(/sessions\.end/)
+    t.match(await service.browser().post('/v1/auth/logout', { refresh_token: body.refresh_token }), unavailable)
+    loseAnswers(undefined)
+    t.match(await service.browser().post('/v1/auth/logout', { refresh_token: body.refresh_token }), { status: 204 })
+    t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: body.refresh_token }), { status: 401 })
+  })
+})
+
+t.test('no judgement is passed on a token whose caller has gone', async t => {
+  const { url, freeze, thaw } = await way(t, await createDatabase(t))
+  const service = await build(t, { REQUEST_TIMEOUT: '1s', REFRESH_REPLAY_GRACE: '0s' }, { url })
+  const { body } = await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+  const second = (await service.browser().post('/v1/auth/refresh', { refresh_token: body.refresh_token })).body.refresh_token
+  // The duplicate of a request is held up until the original and its successor are through.
+  freeze()
+  const late = service.browser().post('/v1/auth/refresh', { refresh_token: body.refresh_token })
+  t.match(await late, { status: 503 })
+  thaw()
+  t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: second }), { status: 200 })
+  t.match(await service.sql('select end_reason from sessions where id = $1', [body.session_id]), [{ end_reason: null }])
+})
+
+t.test('started without its database, the service waits for it', async t => {
+  const { url, block, unblock } = await way(t, await createDatabase(t, { empty: true }))
+  block()
+  const service = await build(t, {}, { url, ready: false })
+  t.match(await service.browser().get('/livez'), { status: 200 })
+  t.match(await service.browser().get('/readyz'), unavailable)
+  t.match(await service.browser().get('/.well-known/jwks.json'), unavailable)
+  t.match(await service.browser().post('/v1/auth/login', person()), unavailable)
+  t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: 'lkr_garbage' }), { status: 401 })
+  t.match(await service.browser().get('/v1/me', { authorization: 'Bearer a.b.c' }), { status: 401 })
+  const authentic = mint({ kid: 'AAAAAAAA', secret: Buffer.alloc(32) }, { sessionId: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f', generation: 1, issuedAt: new Date() })
+  t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: authentic }), unavailable, 'what may be authentic is not refused')
+  unblock()
+  await eventually(service, 5_000)
+  t.match(await service.browser().post('/v1/auth/register', person()), { status: 201 })
+})
+
+t.test('a schema that is not there yet is a database that is not there yet', async t => {
+  const service = await build(t, { MIGRATE_ON_START: 'false' }, { url: await createDatabase(t, { empty: true }), ready: false })
+  t.match(await service.browser().get('/readyz'), unavailable)
+  t.match(await service.browser().post('/v1/auth/login', person()), unavailable)
+})
+
+t.test('when Postgres is killed under load, nothing that was answered is lost, and the service heals by itself', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'latchkey-crash-'))
+  const postgres = await embeddedPostgres.start(folder)
+  t.teardown(async () => {
+    await postgres.stop()
+    rmSync(folder, { recursive: true })
+  })
+  const service = await build(t, {}, { url: postgres.url })
+  const people: Array<{ email: string, password: string, token: string, gone: boolean }> = []
+  let stop = false
+  let outages = 0
+  const live = async () => {
+    while (!stop) {
+      const ada = person()
+      const { status, body } = await service.browser().post('/v1/auth/register', { ...ada, refresh_token_delivery: 'body' })
+      if (status !== 201) { outages++; continue }
+      const known = { ...ada, token: body.refresh_token as string, gone: false }
+      people.push(known)
+      const refreshed = await service.browser().post('/v1/auth/refresh', { refresh_token: known.token })
+      if (refreshed.status === 200) known.token = refreshed.body.refresh_token
+      else outages++
+      if (people.length % 3 === 0) known.gone = (await service.browser().post('/v1/auth/logout', { refresh_token: known.token })).status === 204
+    }
+  }
+  const lives = [live(), live(), live(), live()]
+  const enough = async (count: number) => { while (people.length < count) await new Promise(resolve => setTimeout(resolve, 10)) }
+  const { readFileSync } = await import('node:fs')
+  for (const round of [1, 2]) {
+    await enough(round * 40)
+    process.kill(Number(readFileSync(join(postgres.dataDir, 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGKILL')
+    const before = people.length
+    await enough(before + 20)
+  }
+  stop = true
+  await Promise.all(lives)
+  await eventually(service, 5_000)
+  t.ok(outages > 0, `${outages} requests were told to come back`)
+  let kept = 0
+  for (const { email, password, token, gone } of people) {
+    const refreshed = await service.browser().post('/v1/auth/refresh', { refresh_token: token })
+    const login = await service.browser().post('/v1/auth/login', { email, password })
+    if (refreshed.status === (gone ? 401 : 200) && login.status === 200) kept++
+  }
+  t.equal(kept, people.length, `${people.length} accounts, their sessions and their sign-outs`)
+})

@@ -1,0 +1,277 @@
+import { connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import t from 'tap'
+import { catalogue } from '../../src/problem.ts'
+import { build, person, type Service } from '../helper.ts'
+
+/** Sends bytes as they are and gives all that comes back until the connection ends. */
+async function raw (service: Service, ...chunks: string[]): Promise<{ head: string, body: string }> {
+  if (!service.app.server.listening) await service.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = service.app.server.address() as AddressInfo
+  const socket = connect(port, '127.0.0.1')
+  let text = ''
+  socket.setEncoding('utf8').on('data', chunk => { text += chunk }).on('error', () => {})
+  for (const chunk of chunks) socket.write(chunk)
+  await once(socket, 'close')
+  const [head = '', body = ''] = text.split('\r\n\r\n')
+  return { head, body }
+}
+
+t.test('every failure is a problem document', async t => {
+  const service = await build(t)
+  const browser = service.browser()
+  const code = async (expected: string, answer: Promise<Awaited<ReturnType<typeof browser.get>>>) => {
+    const { status, headers, body } = await answer
+    const { [expected as keyof typeof catalogue]: { status: [known], title } } = catalogue
+    t.match({ status, headers, body }, {
+      status: known,
+      headers: { 'content-type': /^application\/problem\+json/, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', 'x-request-id': body.instance },
+      body: { type: `http://localhost:3000/problems/${expected}`, title, status: known, detail: /./, instance: /./, code: expected }
+    }, expected)
+  }
+  const json = { 'content-type': 'application/json' }
+
+  await code('not_found', browser.get('/'))
+  await code('not_found', browser.get('/v1/auth'))
+  await code('not_found', browser.get('/v1/auth/login/'))
+  await code('not_found', browser.get('/V1/me'))
+  await code('not_found', browser.get('/problems/nothing'))
+  await code('not_found', browser.send('OPTIONS', '/v1/nothing'))
+  await code('not_found', browser.post('/nothing', '{', json))
+  await code('method_not_allowed', browser.get('/v1/auth/login'))
+  await code('method_not_allowed', browser.send('DELETE', '/livez'))
+  await code('method_not_allowed', browser.send('PUT', '/v1/me', '{', json))
+  await code('validation_failed', browser.get('/%zz'))
+  await code('validation_failed', browser.get('/v1/auth/%c0%ae'))
+  await code('validation_failed', browser.post('/v1/auth/login', '{', json))
+  await code('validation_failed', browser.post('/v1/auth/login', '', json))
+  await code('validation_failed', browser.post('/v1/auth/login', 'null'))
+  await code('validation_failed', browser.post('/v1/auth/login', '[]'))
+  await code('validation_failed', browser.post('/v1/auth/login', '"x"'))
+  await code('validation_failed', browser.post('/v1/auth/login', '{"email":"a","password":"b","__proto__":{"admin":true}}'))
+  await code('validation_failed', browser.post('/v1/auth/login', '{"email":"a","password":"b","constructor":{"prototype":{"admin":true}}}'))
+  await code('validation_failed', browser.post('/v1/auth/login', Buffer.from('{"email":"\xff","password":"x"}', 'latin1')))
+  await code('validation_failed', browser.post('/v1/auth/login?next=/', person()))
+  await code('validation_failed', browser.post('/v1/auth/login', '['.repeat(30_000)))
+  await code('unsupported_media_type', browser.post('/v1/auth/login', 'email=a', { 'content-type': 'application/x-www-form-urlencoded' }))
+  await code('unsupported_media_type', browser.post('/v1/auth/login', 'x', { 'content-type': 'text/plain' }))
+  await code('unsupported_media_type', browser.post('/v1/auth/login', '{}', { 'content-type': 'nonsense' }))
+  await code('unsupported_media_type', browser.post('/v1/auth/login', '{}', { 'content-type': 'application/json; charset=utf-16' }))
+  await code('payload_too_large', browser.post('/v1/auth/login', JSON.stringify({ email: 'x'.repeat(66_000), password: 'x' })))
+  await code('invalid_credentials', browser.post('/v1/auth/login', person()))
+  await code('invalid_token', browser.get('/v1/me'))
+  await code('invalid_refresh_token', browser.post('/v1/auth/refresh'))
+  await code('password_rejected', browser.post('/v1/auth/register', { ...person(), password: 'password' }))
+
+  t.test('with the methods that a path has', async t => {
+    t.match(await browser.get('/v1/auth/login'), { headers: { allow: 'POST' } })
+    t.match(await browser.post('/v1/me'), { headers: { allow: 'GET, HEAD, PATCH' } })
+    t.match(await browser.get('/v1/auth/login?x=/v1/me'), { status: 405 })
+  })
+
+  t.test('naming each offending place by its pointer, and not thousands of them', async t => {
+    const { body } = await browser.post('/v1/auth/register', { email: 5, remember: 'yes', refresh_token_delivery: 'mail', 'a/b~c': 1 })
+    const pointers = new Set(body.errors.map(({ pointer }: { pointer: string }) => pointer))
+    t.strictSame(pointers, new Set(['/email', '/password', '/remember', '/refresh_token_delivery', '/a~1b~0c']))
+    t.ok(body.errors.every(({ detail }: { detail: string }) => detail.length > 5))
+    const flood = await browser.post('/v1/auth/login', Object.fromEntries(Array.from({ length: 5000 }, (_, index) => [`p${index}`, 1])))
+    t.match(flood, { status: 400 })
+    t.ok(flood.text.length < 3000)
+  })
+
+  t.test('never what the service thinks of it itself', async t => {
+    service.app.passwords.verify = async () => { throw new TypeError('secret detail of the implementation') }
+    const { status, text, body } = await browser.post('/v1/auth/login', person())
+    t.equal(status, 500)
+    t.equal(body.code, 'internal_error')
+    t.notMatch(text, /secret|TypeError|\.[jt]s\b/)
+    t.ok(service.logs.some(({ err, request_id: id }) => id === body.instance && (err as { message?: string }).message === 'secret detail of the implementation'), 'the log knows, by the same id')
+  })
+
+  t.test('with a page behind its type', async t => {
+    for (const code of Object.keys(catalogue)) {
+      const page = await browser.get(`/problems/${code}`)
+      t.match(page, { status: 200, headers: { 'content-type': /^text\/html/ } })
+      t.ok(page.text.includes(`<code>${code}</code>`))
+    }
+    t.match(await browser.get('/problems/__proto__'), { status: 404 })
+    t.match(await browser.get('/problems/toString'), { status: 404 })
+  })
+})
+
+t.test('what is no HTTP, or too much or too slow of it, is answered too', async t => {
+  const service = await build(t, { REQUEST_TIMEOUT: '1s' })
+  const problem = ({ head, body }: { head: string, body: string }) => ({ status: Number(head.split(' ')[1]), head: head.toLowerCase(), ...JSON.parse(body) })
+
+  t.match(problem(await raw(service, 'nonsense\r\n\r\n')), { status: 400, code: 'validation_failed', head: /content-type: application\/problem\+json/ })
+  t.match(problem(await raw(service, `GET /livez HTTP/1.1\r\nhost: x\r\nx-long: ${'x'.repeat(20_000)}\r\n\r\n`)), { status: 431, code: 'headers_too_large' })
+  t.match(problem(await raw(service, 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n')), { status: 400 }, 'smuggling')
+  t.match(problem(await raw(service, 'GET /livez HTTP/1.1\r\nhost: x\r\n')), { status: 408, code: 'request_timeout', head: /x-request-id/ }, 'headers that do not end')
+  t.match(problem(await raw(service, 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{"email"')), { status: 408, code: 'request_timeout' }, 'a body that does not end')
+})
+
+t.test('a request that takes too long is answered, and nobody works for it any more', async t => {
+  const service = await build(t, { REQUEST_TIMEOUT: '1s' })
+  let signal: AbortSignal | undefined
+  service.app.passwords.verify = async (_hash, _password, given) => {
+    signal = given
+    await once(given ?? new AbortController().signal, 'abort')
+    return given?.throwIfAborted() ?? false
+  }
+  t.match(await service.browser().post('/v1/auth/login', person()), { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': '1' } })
+  t.ok(signal?.aborted)
+})
+
+t.test('headers', async t => {
+  const service = await build(t, { ISSUER_URL: 'https://auth.example.com' })
+  const plain = await build(t, {}, { url: service.url })
+
+  t.test('protect whoever looks at an answer', async t => {
+    for (const path of ['/livez', '/nothing', '/v1/me', '/.well-known/jwks.json']) {
+      t.match((await service.browser().get(path)).headers, {
+        'x-content-type-options': 'nosniff',
+        'x-frame-options': 'DENY',
+        'referrer-policy': 'no-referrer',
+        'content-security-policy': "default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none'",
+        'strict-transport-security': /max-age=31536000; includeSubDomains/
+      }, path)
+    }
+    const { headers } = await plain.browser().get('/livez')
+    t.notOk('strict-transport-security' in headers, 'of plain http nothing is promised')
+  })
+
+  t.test('keep a sane request id, and no other', async t => {
+    for (const id of ['abc', '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f', 'x'.repeat(64), 'Root=1-67891233-abcdef012345678912345678']) {
+      t.equal((await service.browser().get('/livez', { 'x-request-id': id })).headers['x-request-id'], id)
+    }
+    for (const id of ['', 'x'.repeat(65), 'a b', 'a"b', '<script>', 'ü', '{"level":60}']) {
+      t.match((await service.browser().get('/livez', { 'x-request-id': id })).headers['x-request-id'], /^[0-9a-f-]{36}$/, id)
+    }
+  })
+
+  t.test('let in the pages of the configured origins, and no others', async t => {
+    const open = await build(t, { CORS_ORIGINS: 'https://app.example.com, https://admin.example.com:8443' }, { url: service.url })
+    const preflight = { 'access-control-request-method': 'PATCH', 'access-control-request-headers': 'authorization' }
+    const allowed = await open.browser().send('OPTIONS', '/v1/me', undefined, { origin: 'https://admin.example.com:8443', ...preflight })
+    t.match(allowed, { status: 204, headers: { 'access-control-allow-origin': 'https://admin.example.com:8443', 'access-control-allow-credentials': 'true', 'access-control-allow-methods': /PATCH/, vary: /Origin/ } })
+    for (const origin of ['https://evil.example', 'https://app.example.com.evil.example', 'http://app.example.com', 'https://app.example.com:444', 'null', '*']) {
+      const answer = await open.browser().send('OPTIONS', '/v1/me', undefined, { origin, ...preflight })
+      t.not(answer.status, 204, origin)
+      t.notOk('access-control-allow-origin' in answer.headers)
+      const simple = await open.browser().get('/livez', { origin })
+      t.notOk('access-control-allow-origin' in simple.headers || 'access-control-allow-credentials' in simple.headers)
+    }
+    t.match((await open.browser().get('/livez', { origin: 'https://app.example.com' })).headers, { 'access-control-allow-origin': 'https://app.example.com', vary: /Origin/ })
+  })
+
+  t.test('of a proxy are believed where it is trusted', async t => {
+    const trusting = await build(t, { ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '127.0.0.1' }, { url: service.url })
+    const distant = await build(t, { ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '10.0.0.0/8' }, { url: service.url })
+    t.match(await trusting.browser().get('/livez', { 'x-forwarded-proto': 'http' }), { status: 403, body: { code: 'https_required' } })
+    t.match(await trusting.browser().get('/livez', { 'x-forwarded-proto': 'https' }), { status: 200 })
+    t.match(await trusting.browser().get('/livez'), { status: 200 }, 'a probe that comes directly')
+    t.match(await distant.browser().get('/livez', { 'x-forwarded-proto': 'http' }), { status: 200 }, 'anybody can say that')
+    const address = async (service: Service, headers: Record<string, string>) => {
+      const { body } = await service.browser().post('/v1/auth/register', person(), headers)
+      return (await service.sql<{ ip: string }>('select host(ip) as ip from sessions where id = $1', [body.session_id]))[0]?.ip
+    }
+    t.equal(await address(trusting, { 'x-forwarded-for': '203.0.113.7' }), '203.0.113.7')
+    t.equal(await address(trusting, { 'x-forwarded-for': '198.51.100.1, 203.0.113.7' }), '203.0.113.7', 'what the client wrote itself is not')
+    t.equal(await address(distant, { 'x-forwarded-for': '203.0.113.7' }), '127.0.0.1')
+    t.match((await trusting.browser().get('/.well-known/oauth-authorization-server', { 'x-forwarded-host': 'evil.example', host: 'evil.example' })).body, { issuer: 'https://auth.example.com' }, 'names come from the configuration')
+  })
+})
+
+t.test('limits', async t => {
+  const service = await build(t, { RATE_LIMIT: '20/1m', TRUST_PROXY: '127.0.0.1' })
+  const from = (address: string) => ({ 'x-forwarded-for': address })
+  const exhaust = async (address: string, path = '/v1/me') => { for (let i = 0; i < 20; i++) await service.browser().get(path, from(address)) }
+
+  t.test('are told in headers, and a request over them is refused', async t => {
+    t.match(await service.browser().get('/v1/me', from('192.0.2.1')), { status: 401, headers: { 'ratelimit-limit': '20', 'ratelimit-remaining': '19', 'ratelimit-reset': '60' } })
+    await exhaust('192.0.2.1')
+    const answer = await service.browser().get('/v1/me', from('192.0.2.1'))
+    t.match(answer, { status: 429, body: { code: 'too_many_requests' }, headers: { 'retry-after': /^\d+$/, 'ratelimit-remaining': '0' } })
+    t.ok(Number(answer.headers['retry-after']) > 50)
+    t.match(await service.browser().get('/v1/me', from('192.0.2.2')), { status: 401 }, 'of that network alone')
+  })
+
+  t.test('count what is not there too', async t => {
+    await exhaust('192.0.2.3', '/nothing')
+    t.match(await service.browser().get('/nowhere', from('192.0.2.3')), { status: 429 })
+  })
+
+  t.test('are a fifth for what takes a password', async t => {
+    const statuses = []
+    for (let i = 0; i < 6; i++) statuses.push((await service.browser().post('/v1/auth/login', person(), from('192.0.2.4'))).status)
+    t.strictSame(statuses, [401, 401, 401, 401, 429, 429])
+    for (let i = 0; i < 4; i++) await service.browser().post('/v1/auth/register', '{', from('192.0.2.4'))
+    t.match(await service.browser().post('/v1/auth/register', person(), from('192.0.2.4')), { status: 429 }, 'malformed ones count')
+  })
+
+  t.test('are of a network: a v4-mapped address is its v4 one, an IPv6 /64 is one', async t => {
+    await exhaust('192.0.2.5')
+    t.match(await service.browser().get('/v1/me', from('::ffff:192.0.2.5')), { status: 429 })
+    await exhaust('2001:db8:1:2::1')
+    t.match(await service.browser().get('/v1/me', from('2001:db8:1:2:ffff::9')), { status: 429 })
+    t.match(await service.browser().get('/v1/me', from('2001:db8:1:3::1')), { status: 401 })
+  })
+
+  t.test('are not escaped by headers that nobody trusts', async t => {
+    const direct = await build(t, { RATE_LIMIT: '5/1m' }, { url: service.url })
+    const statuses = []
+    for (let i = 0; i < 7; i++) statuses.push((await direct.browser().get('/v1/me', { 'x-forwarded-for': `203.0.113.${i}`, forwarded: `for=203.0.113.${i}`, 'x-real-ip': `203.0.113.${i}` })).status)
+    t.strictSame(statuses, [401, 401, 401, 401, 401, 429, 429])
+  })
+
+  t.test('do not touch what operators and verifiers poll', async t => {
+    for (const path of ['/livez', '/readyz', '/.well-known/jwks.json']) {
+      await exhaust('192.0.2.6', path)
+      const { status, headers } = await service.browser().get(path, from('192.0.2.6'))
+      t.equal(status, 200)
+      t.notOk('ratelimit-limit' in headers)
+    }
+    t.match(await service.browser().get('/v1/me', from('192.0.2.6')), { status: 401 })
+  })
+})
+
+t.test('more sign-ins than can be hashed wait for a while, and the rest is told when to come back', async t => {
+  const service = await build(t, { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '4', ARGON2_CONCURRENCY: '1' })
+  const { lane } = service.app.passwords
+  const ada = person()
+  await service.browser().post('/v1/auth/register', ada)
+  const { body: { access_token: token } } = await service.browser().post('/v1/auth/login', ada)
+  const logins = Array.from({ length: 150 }, async () => await service.browser().post('/v1/auth/login', ada))
+  const refused = await Promise.any(logins.map(async login => {
+    const answer = await login
+    if (answer.status !== 503) throw new Error('not refused')
+    return { answer, waiting: lane.waiting }
+  }))
+  t.match(refused.answer, { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': /^[1-9]\d*$/ } })
+  t.ok(refused.waiting > 0, 'at once, while others wait')
+  t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 }, 'what hashes nothing does not wait')
+  t.ok(lane.waiting > 0)
+  const statuses = new Set((await Promise.all(logins)).map(({ status }) => status))
+  t.strictSame(statuses, new Set([200, 503]))
+  t.equal(lane.waiting, 0)
+})
+
+t.test('the log has a line a request and no secret', async t => {
+  const service = await build(t, { LOG_LEVEL: 'trace' })
+  const ada = { email: 'ada.the.first@example.com', password: 'a very secret phrase' }
+  const browser = service.browser()
+  const { body } = await browser.post('/v1/auth/register', { ...ada, refresh_token_delivery: 'body' })
+  await browser.post('/v1/auth/login', ada, { 'x-request-id': 'the-login' })
+  await browser.post('/v1/auth/login', { ...ada, password: 'another secret phrase' })
+  await browser.post('/v1/auth/register', ada)
+  await browser.post('/v1/auth/refresh', { refresh_token: body.refresh_token })
+  await browser.post('/v1/auth/refresh')
+  await browser.get('/v1/me?token=in-the-query', { authorization: `Bearer ${body.access_token}` })
+  await browser.get('/v1/me', { authorization: 'Bearer made-up', 'user-agent': 'evil\n{"level":60}' })
+  const text = service.logs.map(line => JSON.stringify(line)).join('\n')
+  for (const secret of [ada.password, 'another secret phrase', ada.email, 'lkr_', body.access_token.split('.')[2], 'in-the-query', 'made-up', 'argon2id']) t.notOk(text.includes(secret), secret)
+  const lines = service.logs.filter(({ msg }) => msg === 'request')
+  t.equal(lines.length, 8)
+  t.match(lines[1], { request_id: 'the-login', method: 'POST', route: '/v1/auth/login', status: 200, ms: Number, ip: '127.0.0.1' })
+})
