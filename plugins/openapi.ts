@@ -60,9 +60,9 @@ export default fp(async function openapiDocument (app, { issuer, version }: Open
       const { openapiObject: api } = given
       api.components ??= {}
       Object.assign(api.components.schemas ??= {}, schemas)
-      for (const path of Object.values(api.paths ?? {})) {
-        for (const operation of Object.values(path as Record<string, Operation>)) complete(operation, configs.get(operation.operationId) ?? {}, issuer)
-      }
+      const operations = Object.values(api.paths ?? {}).flatMap(path => Object.values(path as Record<string, Operation>))
+      const told = new Set(operations.flatMap(operation => complete(operation, configs.get(operation.operationId) ?? {})))
+      api.components.examples = Object.fromEntries([...told].map(code => [code, example(code, issuer)]))
       return api
     }
   })
@@ -74,10 +74,14 @@ export default fp(async function openapiDocument (app, { issuer, version }: Open
   await app.register(swaggerUi, {
     routePrefix: '/docs',
     staticCSP: true,
+    // On plain http, from elsewhere than this host, the page could not load itself.
+    transformStaticCSP: policy => policy.replace(/;?\s*upgrade-insecure-requests;?/, ''),
     theme: { title: 'Latchkey' },
     uiConfig: { docExpansion: 'list', deepLinking: true, persistAuthorization: false, tryItOutEnabled: true }
   })
 }, { name: 'openapi', dependencies: ['problems'] })
+
+const codes = Object.keys(catalogue) as Code[]
 
 const schemas = {
   Violation: {
@@ -99,7 +103,7 @@ const schemas = {
       status: { type: 'integer' },
       detail: { type: 'string' },
       instance: { type: 'string', description: 'The id of the request, also in `x-request-id`.' },
-      code: { type: 'string', enum: Object.keys(catalogue), description: 'The stable word for this kind of problem.' },
+      code: { type: 'string', enum: codes, description: 'The stable word for this kind of problem.' },
       errors: { type: 'array', items: { $ref: '#/components/schemas/Violation' }, description: 'With `validation_failed`: each offending place.' },
       reasons: { type: 'array', items: { type: 'string', enum: ['too_short', 'too_long', 'too_common', 'contains_email', 'contains_name', 'contains_service'] }, description: 'With `password_rejected`: each broken rule.' }
     }
@@ -109,7 +113,8 @@ const schemas = {
 /** What any request may be answered, whatever its route. */
 const always: Code[] = ['validation_failed', 'https_required', 'request_timeout', 'headers_too_large', 'internal_error', 'overloaded']
 
-function complete (operation: Operation, { problems = [], limit, optionalBody }: FastifyContextConfig, issuer: string) {
+/** Adds what an operation does not say of itself: its failures, and whether its body may be left out. Gives the codes. */
+function complete (operation: Operation, { problems = [], limit, optionalBody }: FastifyContextConfig): Code[] {
   const codes = new Set<Code>([...always, ...problems])
   if (operation.requestBody) {
     operation.requestBody.required = !optionalBody
@@ -117,19 +122,23 @@ function complete (operation: Operation, { problems = [], limit, optionalBody }:
   }
   if (limit !== 'none') codes.add('too_many_requests')
   const statuses = new Set([...codes].map(code => catalogue[code].status[0]))
-  for (const status of [...statuses].sort()) operation.responses[status] = failure([...codes].filter(code => catalogue[code].status[0] === status), issuer)
+  for (const status of [...statuses].sort()) operation.responses[status] = failure([...codes].filter(code => catalogue[code].status[0] === status))
+  return [...codes]
 }
 
-function failure (codes: Code[], issuer: string) {
+/** A problem document as the service would send it. */
+const example = (code: Code, issuer: string) =>
+  ({ summary: catalogue[code].title, value: document(issuer, new Problem(code), '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f') })
+
+function failure (codes: Code[]) {
   const again = codes.some(code => [429, 503].includes(catalogue[code].status[0]))
-  const examples = codes.map(code => [code, { summary: catalogue[code].title, value: document(issuer, new Problem(code), '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f') }])
   return {
     description: codes.map(code => `\`${code}\`: ${catalogue[code].title.toLowerCase()}`).join('; '),
     ...again && { headers: { 'retry-after': { schema: { type: 'integer' }, description: 'Seconds after which to try again.' } } },
     content: {
       [mediaType]: {
         schema: { allOf: [{ $ref: '#/components/schemas/Problem' }, { type: 'object', properties: { code: { enum: codes } } }] },
-        examples: Object.fromEntries(examples)
+        examples: Object.fromEntries(codes.map(code => [code, { $ref: `#/components/examples/${code}` }]))
       }
     }
   }

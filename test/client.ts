@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { contradiction } from './contract.ts'
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE' | 'HEAD' | 'OPTIONS'
 
@@ -42,7 +43,10 @@ export class Browser {
       else this.jar.set(name, value)
     }
     const json = response.payload !== '' && /json/.test(String(response.headers['content-type']))
-    return { status: response.statusCode, headers: response.headers, cookies, text: response.payload, body: json ? response.json() : undefined }
+    const answer = { status: response.statusCode, headers: response.headers, cookies, text: response.payload, body: json ? response.json() : undefined }
+    const fault = contradiction(this.app, method, url, answer)
+    if (fault !== undefined) throw new Error(`${method} ${url} answered ${answer.status} ${answer.text.slice(0, 200)}, but the API document ${fault}`)
+    return answer
   }
 
   get = async (url: string, headers?: Record<string, string>) => await this.send('GET', url, undefined, headers)

@@ -10,7 +10,7 @@ const me: Typed = async (app) => {
   // After the limits, which are hooks of the routes, and before the body.
   app.addHook('preParsing', async request => { request.bearer = await app.verifyBearer(request) })
 
-  app.get('/', {
+  app.get('', {
     schema: {
       operationId: 'getMe',
       tags: ['Account'],
@@ -25,7 +25,7 @@ const me: Typed = async (app) => {
     return user
   })
 
-  app.patch('/', {
+  app.patch('', {
     schema: {
       operationId: 'updateMe',
       tags: ['Account'],

@@ -193,10 +193,10 @@ t.test('when Postgres is killed under load, nothing that was answered is lost, a
   })
   const service = await build(t, {}, { url: postgres.url })
   const people: Array<{ email: string, password: string, token: string, gone: boolean }> = []
-  let stop = false
+  const load = { on: true }
   let outages = 0
   const live = async () => {
-    while (!stop) {
+    while (load.on) {
       const ada = person()
       const { status, body } = await service.browser().post('/v1/auth/register', { ...ada, refresh_token_delivery: 'body' })
       if (status !== 201) { outages++; continue }
@@ -217,7 +217,7 @@ t.test('when Postgres is killed under load, nothing that was answered is lost, a
     const before = people.length
     await enough(before + 20)
   }
-  stop = true
+  load.on = false
   await Promise.all(lives)
   await eventually(service, 5_000)
   t.ok(outages > 0, `${outages} requests were told to come back`)

@@ -1,0 +1,44 @@
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
+import formats from 'ajv-formats'
+import type { FastifyInstance } from 'fastify'
+import type { Answer } from './client.ts'
+
+interface Documented { content?: Record<string, { schema: object }> }
+interface Operation { path: RegExp, method: string, responses: Record<string, Documented>, schemas: Map<string, ValidateFunction> }
+
+const contracts = new WeakMap<FastifyInstance, Operation[]>()
+
+/** The operations of the service's own API document, with validators of what they answer. */
+function contract (app: FastifyInstance): Operation[] {
+  const known = contracts.get(app)
+  if (known) return known
+  const api: unknown = app.swagger()
+  const { paths, components } = api as { paths: Record<string, Record<string, { responses: Record<string, Documented> }>>, components: object }
+  const ajv = new Ajv2020({ strict: false, allErrors: true })
+  formats.default(ajv)
+  ajv.addSchema({ $id: 'api', components })
+  const absolute = (schema: object): object => JSON.parse(JSON.stringify(schema).replaceAll('"#/components', '"api#/components'))
+  const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, { responses }]) => ({
+    path: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`),
+    method: method.toUpperCase(),
+    responses,
+    schemas: new Map(Object.entries(responses).flatMap(([status, { content = {} }]) => Object.entries(content).map(([type, { schema }]) => [`${status} ${type}`, ajv.compile(absolute(schema))] as const)))
+  })))
+  contracts.set(app, operations)
+  return operations
+}
+
+/** In what an answer differs from the API document; undefined where it does not, or the document does not speak of it. */
+export function contradiction (app: FastifyInstance, method: string, url: string, { status, headers, text, body }: Answer): string | undefined {
+  const [path = ''] = url.split('?')
+  const operation = contract(app).find(operation => operation.path.test(path) && operation.method === (method === 'HEAD' ? 'GET' : method))
+  if (!operation) return undefined
+  const documented = operation.responses[status]
+  if (!documented) return 'does not know this status here'
+  if (text === '') return documented.content && method !== 'HEAD' ? 'promises a body' : undefined
+  const type = String(headers['content-type']).split(';')[0] ?? ''
+  const validate = operation.schemas.get(`${status} ${type}`)
+  if (!validate) return `does not know ${type} here`
+  if (body !== undefined && !validate(body)) return `says otherwise: ${JSON.stringify(validate.errors)}`
+  return undefined
+}

@@ -1,0 +1,72 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { contradiction } from '../contract.ts'
+import { build } from '../helper.ts'
+
+interface Operation { operationId: string, summary: string, tags: string[], security: object[], responses: Record<string, { content?: Record<string, { schema: { allOf?: Array<{ properties?: { code: { enum: string[] } } }> } }> }>, requestBody?: { required: boolean, content: Record<string, { example?: object, examples?: object }> } }
+
+t.test('the API document', async t => {
+  const service = await build(t, { ISSUER_URL: 'https://auth.example.com' })
+  const { body: api } = await service.browser().get('/openapi.json')
+  const operations = Object.entries(api.paths as Record<string, Record<string, Operation>>).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })))
+
+  t.test('is the committed one', async t => {
+    t.strictSame(JSON.parse(readFileSync('openapi.json', 'utf8')), api, 'else run npm run openapi')
+    t.equal(api.openapi, '3.1.0')
+  })
+
+  t.test('knows every route, and the wire contract has them where they belong', async t => {
+    t.strictSame(operations.map(({ method, path, operationId }) => `${method} ${path} ${operationId}`).sort(), [
+      'get /.well-known/jwks.json getJwks',
+      'get /.well-known/oauth-authorization-server getMetadata',
+      'get /livez getLiveness',
+      'get /problems/{code} getProblem',
+      'get /readyz getReadiness',
+      'get /v1/me getMe',
+      'patch /v1/me updateMe',
+      'post /v1/auth/login login',
+      'post /v1/auth/logout logout',
+      'post /v1/auth/refresh refresh',
+      'post /v1/auth/register register'
+    ])
+    const undocumented = service.app.printRoutes({ commonPrefix: false }).match(/\/(v1|oauth)\/[^ ]*/g) ?? []
+    t.ok(undocumented.every(path => operations.some(operation => operation.path === path)), undocumented.join(' '))
+  })
+
+  t.test('says of each operation what it needs, gives, and how it fails', async t => {
+    for (const { operationId, summary, tags, security, responses, requestBody } of operations) {
+      t.ok(summary && tags.length === 1 && security, operationId)
+      for (const status of ['400', '403', '408', '431', '500', '503']) t.ok(status in responses, `${operationId} ${status}`)
+      if (requestBody) t.ok('413' in responses && '415' in responses && Object.values(requestBody.content).every(({ example, examples }) => example ?? examples), `${operationId} has an example`)
+      for (const [status, { content }] of Object.entries(responses)) {
+        if (Number(status) < 400) continue
+        t.ok(content?.['application/problem+json']?.schema.allOf?.[1]?.properties?.code.enum.length, `${operationId} ${status} names its codes`)
+      }
+    }
+    const refresh = operations.find(({ operationId }) => operationId === 'refresh')
+    t.equal(refresh?.requestBody?.required, false)
+    t.match(refresh?.security, [{ refreshCookie: [] }, {}])
+    t.match(api.components.securitySchemes, { bearer: { type: 'http', scheme: 'bearer' }, refreshCookie: { in: 'cookie', name: '__Host-refresh_token' } })
+  })
+
+  t.test('is held against every answer of these tests', async t => {
+    const answer = { status: 418, headers: { 'content-type': 'application/json' }, cookies: [], text: '{}', body: {} }
+    t.match(contradiction(service.app, 'GET', '/v1/me', answer), /does not know this status/)
+    t.match(contradiction(service.app, 'GET', '/v1/me', { ...answer, status: 200 }), /says otherwise/)
+    t.match(contradiction(service.app, 'GET', '/v1/me', { ...answer, status: 401, headers: { 'content-type': 'application/problem+json' }, body: { type: 'https://x.example/', title: '', status: 401, detail: '', instance: '', code: 'email_taken' } }), /says otherwise/)
+  })
+})
+
+t.test('the documentation page', async t => {
+  const { browser } = await build(t)
+
+  t.test('is served with all it needs, and a policy under which it runs', async t => {
+    const page = await browser().get('/docs')
+    t.match(page, { status: 200, headers: { 'content-type': /^text\/html/ } })
+    t.match(page.headers['content-security-policy'], /script-src 'self'/)
+    t.notMatch(page.headers['content-security-policy'], /unsafe-eval|upgrade-insecure-requests/)
+    for (const [, path = ''] of page.text.matchAll(/(?:src|href)="\.\/([^"]+)"/g)) {
+      t.match(await browser().get(`/docs/${path}`), { status: 200 }, path)
+    }
+  })
+})
