@@ -53,7 +53,7 @@ try {
     }
   }
   if (reader.exitCode === null) await once(reader, 'exit')
-  const expected = [/"token_type":"Bearer"/, /"email":"ada@example\.com"/, /The token is that of user [0-9a-f-]{36}, with the roles user\./, /Signed out\./]
+  const expected = [/"token_type":"Bearer"/, /"email":"ada@example\.com"/, /The token is that of user [0-9a-f-]{36}, with the roles user\./, /"code":"invalid_refresh_token"/]
   const missing = expected.filter(pattern => !pattern.test(output))
   if (reader.exitCode !== 0 || missing.length > 0) throw new Error(`the README's session ended with ${reader.exitCode}, and did not show ${missing.join(', ') || 'anything unexpected'}`)
   console.log(`The README's ${session.length} steps work as written.`)
