@@ -76,7 +76,7 @@ export default fp(async function openapiDocument (app, { issuer, version }: Open
     staticCSP: true,
     // On plain http, from elsewhere than this host, the page could not load itself.
     transformStaticCSP: policy => policy.replace(/;?\s*upgrade-insecure-requests;?/, ''),
-    theme: { title: 'Latchkey' },
+    theme: { title: 'Latchkey', css: [{ filename: 'latchkey.css', content: '.swagger-ui .topbar { display: none }' }] },
     uiConfig: { docExpansion: 'list', deepLinking: true, persistAuthorization: false, tryItOutEnabled: true }
   })
 }, { name: 'openapi', dependencies: ['problems'] })

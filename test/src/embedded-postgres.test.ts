@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { complete, EmbeddedPostgresError, start, type Options } from '../../src/embedded-postgres.ts'
+import { complete } from '../../src/embedded-postgres/cluster.ts'
+import { EmbeddedPostgresError, start, type Options } from '../../src/embedded-postgres.ts'
 
 const run = promisify(execFile)
 const isRoot = process.getuid?.() === 0
