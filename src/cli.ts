@@ -95,5 +95,8 @@ function tell (code: number, text: string): number {
   return code
 }
 
+// As process 1 of a container a signal without a handler is ignored; the service has its own.
+process.on('SIGTERM', () => process.exit(143)).on('SIGINT', () => process.exit(130))
+
 const code = await main(process.argv.slice(2))
 if (code !== undefined) process.exit(code)

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
-import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { v7 as uuidv7 } from 'uuid'
 import { document, mediaType } from '../plugins/problems.ts'
 import app, { type AppOptions } from './app.ts'
@@ -89,26 +89,34 @@ function describe (error: Error): LoggedError {
  * Throws where it cannot start.
  */
 export async function serve (config: Config): Promise<void> {
-  const later: { log?: FastifyBaseLogger } = {}
-  const database = config.databaseUrl === undefined
-    ? await embeddedPostgres.start(dataFolder, { log: (message, detail = {}) => later.log?.info(detail, message) })
-    : undefined
   let draining = false
-  const server = build({
-    config,
-    databaseUrl: config.databaseUrl ?? database?.url ?? '',
-    keyEncryptionKeys: keyEncryptionKeys(config),
-    isDraining: () => draining
-  })
-  later.log = server.log
+  let database: embeddedPostgres.EmbeddedPostgres | undefined
+  let server: FastifyInstance | undefined
+  const log = (level: 'info' | 'error' | 'fatal', message: string, detail: object = {}) => server?.log[level](detail, message)
 
-  const close = async () => {
+  async function start () {
+    if (config.databaseUrl === undefined) database = await embeddedPostgres.start(dataFolder, { log: (message, detail) => log('info', message, detail) })
+    if (draining) return
+    server = build({
+      config,
+      databaseUrl: config.databaseUrl ?? database?.url ?? '',
+      keyEncryptionKeys: keyEncryptionKeys(config),
+      isDraining: () => draining
+    })
+    await server.ready()
+    // A database that is away is waited for while listening; one that does not fit is told before.
+    await Promise.race([server.keyring.loaded, pause(3_000)])
+    if (!draining) await server.listen({ host: config.host, port: config.port, listenTextResolver: address => `listening on ${address}` })
+  }
+
+  async function close () {
     // A connection that falls idle only now would otherwise be waited for.
-    const sweep = setInterval(() => server.server.closeIdleConnections(), 50)
-    await server.close()
+    const sweep = setInterval(() => server?.server.closeIdleConnections(), 50)
+    await server?.close()
     clearInterval(sweep)
     await database?.stop()
   }
+
   let ending: number | undefined
   const end = (code: number, why: string, error?: unknown) => {
     if (ending !== undefined) {
@@ -118,34 +126,37 @@ export async function serve (config: Config): Promise<void> {
     }
     ending = performance.now()
     draining = true
-    server.log[code === 0 ? 'info' : 'fatal']({ err: error }, why)
+    log(code === 0 ? 'info' : 'fatal', why, { err: error })
     setTimeout(() => {
-      server.log.error('the time to stop is over: what is unfinished is cut off')
+      log('error', 'the time to stop is over: what is unfinished is cut off')
       process.exit(1)
     }, config.shutdownTimeout * 1_000).unref()
-    const stopped = pause(code === 0 ? config.drainDelay * 1_000 : 0).then(close)
-    stopped.then(() => process.exit(code), (error: unknown) => {
-      server.log.error({ err: error }, 'stopping failed')
-      process.exit(1)
-    })
+    starting.catch(() => {})
+      .then(async () => await pause(code === 0 && server?.server.listening ? config.drainDelay * 1_000 : 0))
+      .then(close)
+      .then(() => process.exit(code), (error: unknown) => {
+        log('error', 'stopping failed', { err: error })
+        process.exit(1)
+      })
   }
-  process.on('SIGTERM', () => end(0, 'stopping on SIGTERM'))
-  process.on('SIGINT', () => end(0, 'stopping on SIGINT'))
+  // From the first moment: as process 1 of a container a signal without a handler is ignored.
+  process.removeAllListeners('SIGTERM').on('SIGTERM', () => end(0, 'stopping on SIGTERM'))
+  process.removeAllListeners('SIGINT').on('SIGINT', () => end(0, 'stopping on SIGINT'))
   process.on('uncaughtException', error => end(1, 'an unexpected error ends the service', error))
 
+  const starting = start()
   try {
-    await server.ready()
-    // A database that is away is waited for while listening; one that does not fit is told before.
-    await Promise.race([server.keyring.loaded, pause(3_000, undefined, { ref: false })])
-    await server.listen({ host: config.host, port: config.port, listenTextResolver: address => `listening on ${address}` })
+    await starting
   } catch (error) {
+    // A signal that came meanwhile ends the process by itself.
+    if (draining) return
     await close().catch(() => {})
     throw explain(error, config)
   }
+  if (!server || draining) return
   server.keyring.loaded.catch((error: unknown) => {
-    if (draining) return
     const reason = explain(error, config)
-    end(exitCode(reason), reason.message, error)
+    if (!draining) end(exitCode(reason), reason.message, error)
   })
   announce(server, config, database)
 }

@@ -109,6 +109,34 @@ t.test('what hangs at the end is cut off', async t => {
   t.match(await service.ended, { code: 1 })
 })
 
+t.test('started before its database, it waits for it', async t => {
+  const url = new URL(await createDatabase(t))
+  const { port } = url
+  const [there, here] = [Number(port), await freePort()]
+  url.port = String(here)
+  const service = start(t, folder(t), { DATABASE_URL: url.href }, await freePort())
+  while ((await fetch(`${service.base}/livez`).catch(() => undefined))?.status !== 200) {
+    if (service.child.exitCode !== null) throw new Error(service.output())
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  t.equal((await fetch(`${service.base}/readyz`)).status, 503)
+  const way = createServer(near => { near.pipe(connect(there, '127.0.0.1').on('error', () => {})).pipe(near.on('error', () => {})) }).listen(here, '127.0.0.1')
+  t.teardown(() => way.close())
+  await ready(service)
+  t.pass('and serves when it is there')
+})
+
+t.test('a signal at any moment of the start ends it', async t => {
+  const DATABASE_URL = await createDatabase(t)
+  for (const after of [0, 150, 300, 450, 600, 900]) {
+    const service = start(t, folder(t), { DATABASE_URL }, await freePort())
+    await new Promise(resolve => setTimeout(resolve, after))
+    service.child.kill('SIGTERM')
+    const { code, signal } = await service.ended
+    t.ok(code === 0 || code === 143 || signal === 'SIGTERM', `after ${after} ms: ${code ?? signal}`)
+  }
+})
+
 t.test('with no configuration at all', async t => {
   const cwd = folder(t)
   const port = await freePort()

@@ -1,0 +1,216 @@
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { variables, type Environment } from '../src/config.ts'
+import { read } from '../src/migrate.ts'
+import { build } from './helper.ts'
+import { createDatabase, named, sql } from './postgres.ts'
+
+const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
+// What configures this checkout is not to configure the command.
+const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
+const migrations = read().map(({ name }) => name)
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+
+function folder (t: Test): string {
+  const path = mkdtempSync(join(tmpdir(), 'latchkey-cli-'))
+  t.teardown(() => { rmSync(path, { recursive: true, force: true }) })
+  return path
+}
+
+/** Starts a command line, in a folder of its own unless one is given. */
+function start (t: Test, args: string[], environment: Environment = {}, cwd = folder(t)) {
+  const child = spawn(process.execPath, [cli, ...args], { cwd, env: { ...inherited, ...environment } })
+  const exit = once(child, 'exit')
+  const output = Promise.all([text(child.stdout), text(child.stderr), exit])
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await exit
+  })
+  const end = async () => {
+    const [stdout, stderr, [code]] = await output
+    return { code, stdout, stderr }
+  }
+  return { child, end }
+}
+
+/** What a command line comes to. */
+const run = async (t: Test, args: string[], environment?: Environment, cwd?: string) => await start(t, args, environment, cwd).end()
+
+/** A port of this machine where nobody listens. */
+async function closedPort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+const usage = /Usage: latchkey <command> \[options\]\n\n {2}latchkey serve .*\n {2}latchkey migrate .*\n/
+
+// Most of the time is the start of a process.
+t.jobs = 2
+
+t.test('--help tells every command, and what its exit codes mean', async t => {
+  for (const args of [['--help'], ['-h']]) {
+    const { code, stdout, stderr } = await run(t, args)
+    t.strictSame({ code, stderr }, { code: 0, stderr: '' }, args.join(' '))
+    t.match(stdout, usage)
+    for (const command of ['serve', 'migrate', 'config check']) t.match(stdout, `latchkey ${command}`)
+    t.match(stdout, 'Exit codes: 0 done, 1 failed, 2 wrong usage, 78 the configuration is not usable.')
+  }
+})
+
+t.test('--help after a command tells its usage, and runs nothing', async t => {
+  for (const [command, meaning] of [['serve', 'Run the service.'], ['migrate', 'Bring the database schema up to date.'], ['config check', 'Check the configuration, and start nothing.']] as const) {
+    const { code, stdout, stderr } = await run(t, [...command.split(' '), '--help'], { NODE_ENV: 'production' })
+    t.strictSame({ code, stderr }, { code: 0, stderr: '' })
+    t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n${meaning}\n$`))
+  }
+})
+
+t.test('--version is that of the package', async t => {
+  t.strictSame(await run(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
+})
+
+t.test('wrong usage is exit code 2, with the right one on standard error', async t => {
+  const cases: Array<[args: string[], problem: string]> = [
+    [[], 'No command was given.'],
+    [['sevre'], 'There is no command "sevre".'],
+    [['config'], 'There is no command "config".'],
+    [['toString'], 'There is no command "toString".'],
+    [['serve', '--prot', '3000'], 'Unknown option \'--prot\''],
+    [['migrate', '--json=yes'], 'Option \'--json\' does not take an argument']
+  ]
+  for (const [args, problem] of cases) {
+    const { code, stdout, stderr } = await run(t, args)
+    t.strictSame({ code, stdout }, { code: 2, stdout: '' }, args.join(' '))
+    t.ok(stderr.startsWith(problem), args.join(' '), { stderr })
+    t.match(stderr, usage)
+  }
+})
+
+t.test('config check', async t => {
+  t.test('is content with a usable configuration', async t => {
+    t.strictSame(await run(t, ['config', 'check']), { code: 0, stdout: 'The configuration is usable.\n', stderr: '' })
+    t.strictSame(await run(t, ['config', 'check', '--json']), { code: 0, stdout: '{"ok":true}\n', stderr: '' })
+  })
+
+  t.test('names every problem of one that is not', async t => {
+    const environment = { PORT: 'http', ISSUER_URL: 'auth.example.com', SESSION_TTL: '1y' }
+    const problems = [
+      'ISSUER_URL must be a URL that begins with https:// or http://',
+      'PORT must be a whole number from 0 to 65535',
+      'SESSION_TTL must be a time such as 30s, 15m, 12h or 7d, from 1s to 3650d'
+    ]
+    const message = `The configuration is not usable:\n${problems.map(problem => `  - ${problem}`).join('\n')}`
+    t.strictSame(await run(t, ['config', 'check'], environment), { code: 78, stdout: '', stderr: `${message}\n` })
+    const { code, stdout, stderr } = await run(t, ['config', 'check', '--json'], environment)
+    t.strictSame({ code, stdout }, { code: 78, stdout: '' })
+    t.strictSame(JSON.parse(stderr), { error: message, problems })
+  })
+})
+
+t.test('migrate', async t => {
+  t.test('tells what it applied, and the second time that there was nothing', async t => {
+    const DATABASE_URL = await createDatabase(t, { empty: true })
+    t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 0, stdout: `Applied ${migrations.join(', ')}.\n`, stderr: '' })
+    t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 0, stdout: 'The database schema is up to date.\n', stderr: '' })
+  })
+
+  t.test('tells a program the same', async t => {
+    const DATABASE_URL = await createDatabase(t, { empty: true })
+    for (const applied of [migrations, []]) {
+      const { code, stdout, stderr } = await run(t, ['migrate', '--json'], { DATABASE_URL })
+      t.strictSame({ code, stderr }, { code: 0, stderr: '' })
+      t.strictSame(JSON.parse(stdout), { applied })
+    }
+  })
+
+  t.test('refuses a database whose history does not fit', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    await sql(DATABASE_URL, "update schema_migrations set checksum = 'other' where version = 1")
+    const message = `${migrations[0]} was edited after it was applied: put it back, and write a new migration`
+    t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 1, stdout: '', stderr: `${message}\n` })
+    const { code, stdout, stderr } = await run(t, ['migrate', '--json'], { DATABASE_URL })
+    t.strictSame({ code, stdout, told: JSON.parse(stderr) }, { code: 1, stdout: '', told: { error: message } })
+  })
+
+  t.test('fails where the database cannot be reached, in one line without the password', async t => {
+    const there = await createDatabase(t, { empty: true })
+    const port = await closedPort()
+    const stranger = new URL(there)
+    stranger.username = 'stranger'
+    stranger.password = 'hunter2'
+    const cases: Array<[url: string, message: RegExp]> = [
+      [`postgres://latchkey:hunter2@127.0.0.1:${port}/latchkey`, new RegExp(`ECONNREFUSED 127\\.0\\.0\\.1:${port}`)],
+      ['postgres://latchkey:hunter2@db.invalid/latchkey', /ENOTFOUND db\.invalid|EAI_AGAIN db\.invalid/],
+      [named(there, 'missing'), /database "missing" does not exist/],
+      [stranger.href, /"stranger"/]
+    ]
+    for (const [DATABASE_URL, message] of cases) {
+      const { code, stdout, stderr } = await run(t, ['migrate'], { DATABASE_URL })
+      t.strictSame({ code, stdout }, { code: 1, stdout: '' })
+      t.match(stderr, message)
+      t.match(stderr, /^.+\n$/)
+      t.notMatch(stderr, 'hunter2')
+    }
+  })
+
+  t.test('wants a configuration that is usable', async t => {
+    const { code, stdout, stderr } = await run(t, ['migrate'], { DATABASE_URL: 'mysql://db/latchkey' })
+    t.strictSame({ code, stdout }, { code: 78, stdout: '' })
+    t.match(stderr, 'DATABASE_URL must be a URL that begins with postgres:// or postgresql://')
+  })
+
+  t.test('without DATABASE_URL is about the embedded database, and stops it afterwards', async t => {
+    const cwd = folder(t)
+    t.strictSame(await run(t, ['migrate'], {}, cwd), { code: 0, stdout: `Applied ${migrations.join(', ')}.\n`, stderr: '' })
+    t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')))
+    t.strictSame(await run(t, ['migrate'], {}, cwd), { code: 0, stdout: 'The database schema is up to date.\n', stderr: '' })
+    t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')))
+  })
+})
+
+t.test('serve', async t => {
+  const logs = (stdout: string): Array<Record<string, unknown>> => stdout.split('\n').filter(line => line !== '').map(line => JSON.parse(line))
+
+  t.test('in production names everything that is missing', async t => {
+    const { code, stdout, stderr } = await run(t, ['serve'], { NODE_ENV: 'production' })
+    t.strictSame({ code, stdout }, { code: 78, stdout: '' })
+    t.match(stderr, /^The configuration is not usable:\n {2}- DATABASE_URL is required in production.*\n {2}- KEY_ENCRYPTION_KEY is required in production.*\n {2}- ISSUER_URL must be https in production\n$/)
+  })
+
+  t.test('refuses a key-encryption key that is not the one of the database', async t => {
+    const { url } = await build(t)
+    const key = randomBytes(32).toString('base64')
+    const { code, stdout, stderr } = await run(t, ['serve'], { DATABASE_URL: url, KEY_ENCRYPTION_KEY: key, PORT: '0' })
+    t.notOk(logs(stdout).some(({ msg }) => String(msg).startsWith('listening')), 'before it listens')
+    t.equal(code, 78)
+    t.equal(stderr, 'The configuration is not usable:\n  - KEY_ENCRYPTION_KEY does not open the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n')
+  })
+
+  t.test('refuses a database that is newer than it', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    await sql(DATABASE_URL, "insert into schema_migrations (version, name, checksum) select max(version) + 1, '999-future.sql', 'unknown' from schema_migrations")
+    const { code, stderr } = await run(t, ['serve'], { DATABASE_URL, PORT: '0' })
+    t.strictSame({ code, stderr }, { code: 1, stderr: `the database is newer than this program: it has 999-future.sql, and the last one known here is ${migrations.at(-1)}\n` })
+  })
+
+  t.test('refuses a port that is in use', async t => {
+    const other = createServer().listen(0, '127.0.0.1')
+    t.teardown(() => { other.close() })
+    await once(other, 'listening')
+    const { port } = other.address() as AddressInfo
+    const { code, stderr } = await run(t, ['serve'], { DATABASE_URL: await createDatabase(t), PORT: String(port) })
+    t.strictSame({ code, stderr }, { code: 1, stderr: `Port ${port} of 127.0.0.1 is in use, perhaps by another Latchkey: stop it, or choose another with PORT.\n` })
+  })
+})

@@ -1,0 +1,395 @@
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseEnv } from 'node:util'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { ConfigError, example, load, variables, type Environment } from '../../src/config.ts'
+
+const key = randomBytes(32).toString('base64')
+const production: Environment = {
+  NODE_ENV: 'production',
+  DATABASE_URL: 'postgres://latchkey:s3cret@db.internal:5432/latchkey',
+  ISSUER_URL: 'https://auth.example.com',
+  KEY_ENCRYPTION_KEY: key
+}
+
+/** What is wrong with an environment; nothing where it is usable. */
+function problems (environment: Environment): string[] {
+  try {
+    load(environment)
+    return []
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+}
+
+/** Holds where these problems were told, in this order, and no others. */
+function tells (t: Test, told: string[], expected: RegExp[], message = '') {
+  t.match(told, expected, message)
+  t.equal(told.length, expected.length, message)
+}
+
+t.test('an empty environment is that of a first try on one\'s own machine', async t => {
+  t.strictSame(load({}), {
+    production: false,
+    issuer: 'http://localhost:3000',
+    audience: 'http://localhost:3000',
+    host: '127.0.0.1',
+    port: 3000,
+    databaseUrl: undefined,
+    keyEncryptionKeys: undefined,
+    trustProxy: undefined,
+    corsOrigins: [],
+    lifetimes: { accessToken: 900, refreshToken: 604_800, session: 2_592_000, rememberedSession: 7_776_000, replayGrace: 10, retryWindow: undefined },
+    signing: { algorithm: 'ES256', jwksMaxAge: 300 },
+    passwords: { minLength: 8, memoryKib: 19_456, timeCost: 2, parallelism: 1, concurrency: availableParallelism() },
+    rateLimit: { count: 300, window: 60 },
+    migrateOnStart: true,
+    requestTimeout: 10,
+    drainDelay: 0,
+    shutdownTimeout: 15,
+    logLevel: 'info'
+  })
+})
+
+t.test('every variable is heard', async t => {
+  const { trustProxy, ...config } = load({
+    ...production,
+    AUDIENCE: 'https://api.example.com',
+    HOST: '0.0.0.0',
+    PORT: '0',
+    TRUST_PROXY: '10.0.0.0/8',
+    CORS_ORIGINS: 'https://app.example.com, http://localhost:5173',
+    ACCESS_TOKEN_TTL: '1s',
+    REFRESH_TOKEN_TTL: '2m',
+    SESSION_TTL: '3h',
+    REMEMBERED_SESSION_TTL: '4d',
+    REFRESH_REPLAY_GRACE: '0s',
+    REFRESH_RETRY_WINDOW: '5m',
+    SIGNING_ALGORITHM: 'EdDSA',
+    JWKS_MAX_AGE: '30s',
+    ARGON2_MEMORY_KIB: '65536',
+    ARGON2_TIME_COST: '3',
+    ARGON2_PARALLELISM: '4',
+    ARGON2_CONCURRENCY: '7',
+    RATE_LIMIT: 'off',
+    PASSWORD_MIN_LENGTH: '12',
+    MIGRATE_ON_START: 'false',
+    REQUEST_TIMEOUT: '20s',
+    DRAIN_DELAY: '6s',
+    SHUTDOWN_TIMEOUT: '1m',
+    LOG_LEVEL: 'silent'
+  })
+  t.ok(trustProxy?.('10.1.2.3'))
+  t.strictSame(config, {
+    production: true,
+    issuer: 'https://auth.example.com',
+    audience: 'https://api.example.com',
+    host: '0.0.0.0',
+    port: 0,
+    databaseUrl: 'postgres://latchkey:s3cret@db.internal:5432/latchkey',
+    keyEncryptionKeys: [Buffer.from(key, 'base64')],
+    corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
+    lifetimes: { accessToken: 1, refreshToken: 120, session: 10_800, rememberedSession: 345_600, replayGrace: 0, retryWindow: 300 },
+    signing: { algorithm: 'EdDSA', jwksMaxAge: 30 },
+    passwords: { minLength: 12, memoryKib: 65_536, timeCost: 3, parallelism: 4, concurrency: 7 },
+    rateLimit: 'off',
+    migrateOnStart: false,
+    requestTimeout: 20,
+    drainDelay: 6,
+    shutdownTimeout: 60,
+    logLevel: 'silent'
+  })
+})
+
+t.test('a variable that is empty is unset, and blanks around a value are none of it', async t => {
+  const empty = Object.fromEntries(Object.keys(variables).flatMap(name => [[name, ''], [`${name}_FILE`, ' ']]))
+  t.strictSame(load(empty), load({}))
+  t.match(load({ PORT: ' 8080 ', ISSUER_URL: '\thttps://auth.example.com\n', MIGRATE_ON_START: 'false ' }), { port: 8080, issuer: 'https://auth.example.com', migrateOnStart: false })
+})
+
+t.test('the audience is the issuer unless another is named', async t => {
+  t.equal(load({ ISSUER_URL: 'https://auth.example.com' }).audience, 'https://auth.example.com')
+  t.equal(load({ ISSUER_URL: 'https://auth.example.com', AUDIENCE: 'orders' }).audience, 'orders')
+})
+
+t.test('a configuration stays as it was read', async t => {
+  const config = load({ ...production, CORS_ORIGINS: 'https://app.example.com' })
+  t.ok(Object.isFrozen(config))
+  for (const part of ['lifetimes', 'signing', 'passwords', 'rateLimit'] as const) t.ok(Object.isFrozen(config[part]), part)
+  t.throws(() => Object.assign(config, { issuer: 'https://evil.example' }), TypeError)
+  t.throws(() => Object.assign(config.lifetimes, { accessToken: 1e9 }), TypeError)
+})
+
+t.test('names every problem at once', async t => {
+  const error = t.throws(() => load({
+    NODE_ENV: 'production',
+    PORT: '65536',
+    ACCESS_TOKEN_TTL: '15',
+    MIGRATE_ON_START: 'yes',
+    TRUST_PROXY: 'nginx',
+    LOG_LEVEL: 'verbose',
+    SIGNING_ALGORITHM: 'HS256'
+  }), ConfigError)
+  const told = ['PORT', 'TRUST_PROXY', 'ACCESS_TOKEN_TTL', 'SIGNING_ALGORITHM', 'MIGRATE_ON_START', 'LOG_LEVEL', 'DATABASE_URL', 'KEY_ENCRYPTION_KEY', 'ISSUER_URL']
+  const { problems, message } = error as ConfigError
+  t.strictSame(problems.map(problem => problem.split(' ')[0]), told)
+  t.equal(message, ['The configuration is not usable:', ...problems.map(problem => `  - ${problem}`)].join('\n'))
+})
+
+t.test('refuses a value that is malformed, by the name of its variable and with what would do', async t => {
+  const durations = ['ACCESS_TOKEN_TTL', 'REFRESH_TOKEN_TTL', 'SESSION_TTL', 'REMEMBERED_SESSION_TTL', 'REFRESH_RETRY_WINDOW', 'JWKS_MAX_AGE', 'REQUEST_TIMEOUT', 'SHUTDOWN_TIMEOUT']
+  const orNone = ['REFRESH_REPLAY_GRACE', 'DRAIN_DELAY']
+  const url = /^DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\/$/
+  const origin = /^\w+ must be (a URL that begins with https:\/\/ or http:\/\/|an origin \(scheme, host and port\) without a path)$/
+  const proxies = /^TRUST_PROXY (must be off, or addresses and CIDR ranges; .+ is neither|has a range of impossible length, .+|must not trust everybody, as .+ does)$/
+  const cases: Array<[names: string[], values: string[], problem: RegExp]> = [
+    [[...durations, ...orNone], ['1x', '1', 's', '-1s', '+1s', '1.5h', '1h30m', '1 h', '1S', '１s', '1w', 'Infinity', '3651d', '87601h', '9999999999s', '1s\n2s'], /^\w+ must be a time such as 30s, 15m, 12h or 7d, from [01]s to 3650d$/],
+    [durations, ['0s', '0d', '00m'], /^\w+ must be a time .* from 1s to 3650d$/],
+    [['PORT'], ['-1', '65536', '3000.0', '3e3', '0x50', 'http', '3000/tcp', '99999999999999999999', '٣٠٠٠'], /^PORT must be a whole number from 0 to 65535$/],
+    [['ARGON2_MEMORY_KIB'], ['0', '1023', '4194305', '19MiB'], /^ARGON2_MEMORY_KIB must be a whole number from 1024 to 4194304$/],
+    [['ARGON2_TIME_COST'], ['0', '1001', '-2'], /^ARGON2_TIME_COST must be a whole number from 1 to 1000$/],
+    [['ARGON2_PARALLELISM'], ['0', '65'], /^ARGON2_PARALLELISM must be a whole number from 1 to 64$/],
+    [['ARGON2_CONCURRENCY'], ['0', '1025', 'all'], /^ARGON2_CONCURRENCY must be a whole number from 1 to 1024$/],
+    [['PASSWORD_MIN_LENGTH'], ['7', '65', 'long'], /^PASSWORD_MIN_LENGTH must be a whole number from 8 to 64$/],
+    [['MIGRATE_ON_START'], ['yes', 'no', '1', '0', 'on', 'TRUE', 'False'], /^MIGRATE_ON_START must be true or false$/],
+    [['NODE_ENV'], ['prod', 'Production', 'staging'], /^NODE_ENV must be one of development, production, test$/],
+    [['SIGNING_ALGORITHM'], ['none', 'HS256', 'es256', 'toString'], /^SIGNING_ALGORITHM must be one of ES256, EdDSA, RS256$/],
+    [['LOG_LEVEL'], ['verbose', 'INFO', '30'], /^LOG_LEVEL must be one of fatal, error, warn, info, debug, trace, silent$/],
+    [['DATABASE_URL'], ['localhost', 'localhost:5432/latchkey', 'mysql://localhost/latchkey', 'https://db.example.com', 'postgres://localhost:port/latchkey', '/var/run/postgresql'], url],
+    [['ISSUER_URL', 'CORS_ORIGINS'], ['auth.example.com', 'auth.example.com:443', '//auth.example.com', 'ftp://auth.example.com', 'javascript:alert(1)', 'https://', 'https://auth.example.com/tenant', 'https://auth.example.com//', 'https://auth.example.com?a=b', 'https://auth.example.com#a', 'https://ada@auth.example.com', 'https://ada:pw@auth.example.com', 'https://auth.example.com:65536', 'https://auth example.com'], origin],
+    [['CORS_ORIGINS'], ['*', 'null', 'https://app.example.com, *', 'https://app.example.com https://other.example.com', 'https://app.example.com/, https://other.example.com/path'], origin],
+    [['TRUST_PROXY'], ['nginx', 'proxy.example.com', 'localhost', 'loopback', 'true', '1', '2', '10.0.0', '010.0.0.1', '10.0.0.256', '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9', '10.0.0.0/33', '::1/129', '10.0.0.0/-8', '10.0.0.0/8.0', '10.0.0.0/', '10.0.0.0/eight', '0.0.0.0/0', '10.0.0.0/00', '::/0', '10.0.0.1, ::/0'], proxies],
+    [['RATE_LIMIT'], ['0/1m', '-1/1m', '300', '300/', '/1m', '300/1m/1m', '300 per minute', '3e2/1m', '300/0s', '300/1x', '01/1m', '1000000000/1m', 'none', 'OFF'], /^RATE_LIMIT (must be off, or a count and a time such as 300\/1m|must be a time such as .+)$/],
+    [['KEY_ENCRYPTION_KEY'], ['tooshort', 'not base64, at all', key.slice(0, -4), `${key}AAAA`, randomBytes(31).toString('base64'), randomBytes(33).toString('base64'), randomBytes(32).toString('hex'), '_'.repeat(43), `${key},tooshort`, `${key}${key}`, `${key};${key}`], /^KEY_ENCRYPTION_KEY must be 32 bytes in base64 \(make one with: openssl rand -base64 32\)$/]
+  ]
+  for (const [names, values, problem] of cases) {
+    for (const name of names) {
+      for (const value of values) {
+        const told = problems({ [name]: value })
+        tells(t, told, [problem], `${name}=${value.slice(0, 50)}`)
+        t.equal(told[0]?.split(' ')[0], name)
+      }
+    }
+  }
+})
+
+t.test('takes what is well formed up to its bounds', async t => {
+  const cases: Array<[Environment, object]> = [
+    [{ ACCESS_TOKEN_TTL: '3650d', REQUEST_TIMEOUT: '1s', REFRESH_REPLAY_GRACE: '0s' }, { lifetimes: { accessToken: 315_360_000, replayGrace: 0 }, requestTimeout: 1 }],
+    [{ PORT: '65535', PASSWORD_MIN_LENGTH: '64' }, { port: 65_535, passwords: { minLength: 64 } }],
+    [{ ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1', ARGON2_PARALLELISM: '64', ARGON2_CONCURRENCY: '1' }, { passwords: { memoryKib: 1_024, timeCost: 1, parallelism: 64, concurrency: 1 } }],
+    [{ RATE_LIMIT: '1/1s' }, { rateLimit: { count: 1, window: 1 } }],
+    [{ RATE_LIMIT: '999999999/3650d' }, { rateLimit: { count: 999_999_999, window: 315_360_000 } }],
+    [{ ISSUER_URL: 'HTTPS://Auth.Example.COM:443/' }, { issuer: 'https://auth.example.com' }],
+    [{ ISSUER_URL: 'http://[::1]:8080' }, { issuer: 'http://[::1]:8080' }],
+    [{ CORS_ORIGINS: 'https://app.example.com/,, http://localhost:5173 ,' }, { corsOrigins: ['https://app.example.com', 'http://localhost:5173'] }],
+    [{ DATABASE_URL: 'postgresql://db.example.com/latchkey?sslmode=require' }, { databaseUrl: 'postgresql://db.example.com/latchkey?sslmode=require' }],
+    [{ TRUST_PROXY: 'off' }, { trustProxy: undefined }]
+  ]
+  for (const [given, config] of cases) t.match(load(given), config, Object.keys(given).join())
+})
+
+t.test('several key-encryption keys are kept in their order, with or without padding', async t => {
+  const other = randomBytes(32)
+  t.strictSame(load({ KEY_ENCRYPTION_KEY: ` ${other.toString('base64')} , ${key.replace(/=+$/, '')},` }).keyEncryptionKeys, [other, Buffer.from(key, 'base64')])
+})
+
+t.test('in production', async t => {
+  t.test('takes what is complete, and drains before it stops', async t => {
+    t.match(load(production), { production: true, drainDelay: 5 })
+    t.equal(load({ ...production, DRAIN_DELAY: '0s' }).drainDelay, 0)
+  })
+
+  t.test('demands a database, a key and https', async t => {
+    const required: Array<[Environment, string[]]> = [
+      [{ DATABASE_URL: undefined }, ['DATABASE_URL is required in production: the embedded PostgreSQL is for development']],
+      [{ KEY_ENCRYPTION_KEY: undefined }, ['KEY_ENCRYPTION_KEY is required in production (make one with: openssl rand -base64 32)']],
+      [{ ISSUER_URL: undefined }, ['ISSUER_URL must be https in production']],
+      [{ ISSUER_URL: 'http://auth.example.com' }, ['ISSUER_URL must be https in production']],
+      [{ ISSUER_URL: 'http://localhost:3000' }, ['ISSUER_URL must be https in production']]
+    ]
+    for (const [missing, told] of required) t.strictSame(problems({ ...production, ...missing }), told)
+  })
+
+  t.test('tells of each variable once, also of one that is malformed', async t => {
+    const told = problems({ NODE_ENV: 'production', DATABASE_URL: 'mysql://db', KEY_ENCRYPTION_KEY: 'short', ISSUER_URL: 'auth.example.com', ARGON2_MEMORY_KIB: 'much' })
+    t.strictSame(told.map(problem => problem.split(' ')[0]), ['DATABASE_URL', 'ISSUER_URL', 'KEY_ENCRYPTION_KEY', 'ARGON2_MEMORY_KIB'])
+  })
+
+  t.test('refuses a weaker argon2 than OWASP accepts', async t => {
+    const floor = /^ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts/
+    for (const [memory, passes] of [[19_456, 2], [12_288, 3], [9_216, 4], [7_168, 5], [47_104, 1]]) {
+      t.strictSame(problems({ ...production, ARGON2_MEMORY_KIB: String(memory), ARGON2_TIME_COST: String(passes) }), [], `${memory}, ${passes}`)
+    }
+    for (const [memory, passes] of [[19_456, 1], [7_168, 4], [7_167, 100], [1_024, 1_000], [9_216, 3]]) {
+      tells(t, problems({ ...production, ARGON2_MEMORY_KIB: String(memory), ARGON2_TIME_COST: String(passes) }), [floor], `${memory}, ${passes}`)
+    }
+    t.strictSame(problems({ ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1' }), [], 'elsewhere hashing may be cheap')
+  })
+})
+
+t.test('a secret may be in a file', async t => {
+  const files = t.testdir({ key: `${key}\n`, password: 'a p@ss/word\r\n', url: 'postgres://latchkey@db/latchkey\n', short: 'c2hvcnQ=', empty: '\n' })
+  const at = (name: string) => join(files, name)
+
+  t.test('which is read without the blanks around it', async t => {
+    const { keyEncryptionKeys, databaseUrl = '' } = load({ KEY_ENCRYPTION_KEY_FILE: at('key'), DATABASE_URL_FILE: ` ${at('url')} `, DATABASE_PASSWORD_FILE: at('password') })
+    t.strictSame(keyEncryptionKeys, [Buffer.from(key, 'base64')])
+    t.match(new pg.Client(databaseUrl), { host: 'db', user: 'latchkey', password: 'a p@ss/word' })
+    t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: '', KEY_ENCRYPTION_KEY_FILE: at('key') }), [], 'production is content with it')
+  })
+
+  t.test('but not in one that cannot be read, and not twice', async t => {
+    for (const name of ['DATABASE_URL', 'DATABASE_PASSWORD', 'KEY_ENCRYPTION_KEY']) {
+      const environment = { ...name === 'DATABASE_PASSWORD' && { DATABASE_URL: 'postgres://db/latchkey' } }
+      tells(t, problems({ ...environment, [`${name}_FILE`]: at('missing') }), [new RegExp(`^${name} cannot be read from the file in ${name}_FILE: ENOENT: .*missing`)])
+      tells(t, problems({ ...environment, [`${name}_FILE`]: files }), [new RegExp(`^${name} cannot be read from the file in ${name}_FILE: EISDIR: `)])
+      t.strictSame(problems({ ...environment, [name]: key, [`${name}_FILE`]: at('key') }), [`${name} and ${name}_FILE are both set: keep one`])
+    }
+  })
+
+  t.test('whose content is judged like any other', async t => {
+    tells(t, problems({ KEY_ENCRYPTION_KEY_FILE: at('short') }), [/^KEY_ENCRYPTION_KEY must be 32 bytes/])
+    tells(t, problems({ DATABASE_URL_FILE: at('key') }), [/^DATABASE_URL must be a URL/])
+    tells(t, problems({ ...production, KEY_ENCRYPTION_KEY: undefined, KEY_ENCRYPTION_KEY_FILE: at('empty') }), [/^KEY_ENCRYPTION_KEY is required in production/])
+  })
+
+  t.test('and nothing else may', async t => {
+    t.match(load({ PORT_FILE: at('missing'), ISSUER_URL_FILE: at('url') }), { port: 3_000, issuer: 'http://localhost:3000' })
+  })
+})
+
+t.test('the database\'s password may be kept apart from its address', async t => {
+  const reaches = (environment: Environment) => new pg.Client(load(environment).databaseUrl ?? '')
+  for (const password of ['plain', 'a/b:c@d?e#f', '100%', '%41%zz', 'a b+c&d=e', '"\'`\\[]{}|^<>', 'pässwörd 😀', '$PASSWORD', 'x'.repeat(200)]) {
+    t.match(reaches({ DATABASE_URL: 'postgres://latchkey@db.internal:5433/accounts?application_name=a%20b', DATABASE_PASSWORD: password }), { user: 'latchkey', host: 'db.internal', port: 5_433, database: 'accounts', password }, password.slice(0, 30))
+  }
+  t.match(reaches({ DATABASE_URL: 'postgres://latch%40key:old@db/accounts', DATABASE_PASSWORD: 'new' }), { user: 'latch@key', password: 'new' }, 'and wins over one that is there')
+  t.match(reaches({ DATABASE_URL: 'postgres://latchkey:p%40ss@db/accounts' }), { password: 'p@ss' }, 'which otherwise stays')
+  t.strictSame(problems({ DATABASE_PASSWORD: 'alone' }), ['DATABASE_PASSWORD is of no use without DATABASE_URL'])
+  tells(t, problems({ DATABASE_PASSWORD: 'alone', DATABASE_URL: 'mysql://db' }), [/^DATABASE_URL must be/], 'a wrong address is told once')
+})
+
+t.test('a secret is in no message', async t => {
+  const secret = 'hunter2hunter2'
+  const files = t.testdir({ secret })
+  const wrong: Environment[] = [
+    { DATABASE_URL: secret },
+    { DATABASE_URL: `mysql://latchkey:${secret}@db/latchkey` },
+    { DATABASE_URL: `postgres://latchkey:${secret}#@db/latchkey` },
+    { DATABASE_URL: `postgres://latchkey:${secret}@db:port/latchkey` },
+    { DATABASE_URL_FILE: join(files, 'secret') },
+    { DATABASE_URL: `postgres://latchkey:${secret}@db/latchkey`, DATABASE_URL_FILE: join(files, 'secret') },
+    { DATABASE_PASSWORD: secret },
+    { DATABASE_PASSWORD: secret, DATABASE_PASSWORD_FILE: join(files, 'secret'), DATABASE_URL: 'postgres://db/latchkey' },
+    { DATABASE_PASSWORD_FILE: join(files, 'secret') },
+    { KEY_ENCRYPTION_KEY: secret },
+    { KEY_ENCRYPTION_KEY: `${key},${secret}` },
+    { KEY_ENCRYPTION_KEY: key, KEY_ENCRYPTION_KEY_FILE: join(files, 'secret') },
+    { KEY_ENCRYPTION_KEY_FILE: join(files, 'secret') },
+    { ISSUER_URL: `https://ada:${secret}@auth.example.com` },
+    { CORS_ORIGINS: `https://ada:${secret}@app.example.com` }
+  ]
+  for (const environment of wrong) {
+    const error = t.throws(() => load(environment), ConfigError) as ConfigError
+    for (const text of [error.message, error.stack ?? '', JSON.stringify(error), String(error.cause)]) t.notOk(text.includes(secret) || text.includes(key), Object.keys(environment).join())
+  }
+})
+
+t.test('a trusted proxy', async t => {
+  const trusts = (ranges: string, address: string) => load({ TRUST_PROXY: ranges }).trustProxy?.(address)
+
+  t.test('is known by its address or its range', async t => {
+    t.ok(trusts('10.0.0.1', '10.0.0.1'))
+    t.notOk(trusts('10.0.0.1', '10.0.0.2'))
+    t.ok(trusts('10.0.0.0/8', '10.255.255.255'))
+    t.ok(trusts('10.1.2.3/8', '10.9.9.9'), 'whatever bits of the host are set in it')
+    t.notOk(trusts('10.0.0.0/8', '11.0.0.0'))
+    t.ok(trusts('192.168.1.128/25', '192.168.1.128'))
+    t.notOk(trusts('192.168.1.128/25', '192.168.1.127'))
+    t.ok(trusts('2001:db8::/32', '2001:db8:ffff::1'))
+    t.notOk(trusts('2001:db8::/32', '2001:db9::1'))
+    t.ok(trusts('::1', '0:0:0:0:0:0:0:1'))
+    t.notOk(trusts('::1', '127.0.0.1'))
+  })
+
+  t.test('may be one of several', async t => {
+    const ranges = '127.0.0.1, ::1,10.0.0.0/8 , 2001:db8::/32'
+    for (const address of ['127.0.0.1', '::1', '10.1.1.1', '2001:db8::9']) t.ok(trusts(ranges, address), address)
+    for (const address of ['127.0.0.2', '::2', '9.255.255.255', '2001:db7::']) t.notOk(trusts(ranges, address), address)
+  })
+
+  t.test('is the same in IPv4 and as a dual-stack socket writes it', async t => {
+    for (const written of ['::ffff:10.0.0.1', '::FFFF:10.0.0.1', '::ffff:a00:1', '0:0:0:0:0:ffff:10.0.0.1']) {
+      t.ok(trusts('10.0.0.0/8', written), written)
+      t.notOk(trusts('11.0.0.0/8', written), written)
+    }
+    for (const range of ['::ffff:10.0.0.1', '::ffff:10.0.0.0/104']) {
+      t.ok(trusts(range, '10.0.0.1'), range)
+      t.ok(trusts(range, '::ffff:10.0.0.1'), range)
+      t.notOk(trusts(range, '11.0.0.1'), range)
+    }
+  })
+
+  t.test('is never what is no address', async t => {
+    for (const address of ['', 'unknown', 'localhost', '10.0.0', '10.0.0.1:80', '_hidden', '010.0.0.1', '::ffff:10.0.0', '10.0.0.1, 10.0.0.1', '\u0000']) t.equal(trusts('10.0.0.0/8, ::1', address), false, JSON.stringify(address))
+  })
+})
+
+t.test('the .env of the folder', async t => {
+  t.jobs = 2
+  const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+  const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
+  // The problems that `latchkey config check` finds in a folder.
+  const check = async (folder: string, environment: Environment = {}) => await new Promise<string[]>(resolve => {
+    execFile(process.execPath, [cli, 'config', 'check', '--json'], { cwd: folder, env: { ...inherited, ...environment } }, (_error, stdout, stderr) => {
+      const { ok, problems } = JSON.parse(stdout || stderr)
+      resolve(ok ? [] : problems)
+    })
+  })
+  const port = /^PORT must be a whole number/
+
+  t.test('is read in development, and what the environment says wins', async t => {
+    const folder = t.testdir({ '.env': '# ours\nPORT="http"\nLOG_LEVEL=verbose\n' })
+    tells(t, await check(folder), [port, /^LOG_LEVEL /])
+    tells(t, await check(folder, { LOG_LEVEL: 'info' }), [port])
+    tells(t, await check(folder, { LOG_LEVEL: 'info', PORT: '3000' }), [])
+    tells(t, await check(folder, { LOG_LEVEL: 'info', PORT: '' }), [], 'also when it says nothing')
+    tells(t, await check(folder, { NODE_ENV: 'test', LOG_LEVEL: 'info' }), [port])
+  })
+
+  t.test('need not be there', async t => {
+    t.strictSame(await check(t.testdir({})), [])
+  })
+
+  t.test('is told of when it cannot be read', async t => {
+    tells(t, await check(t.testdir({ '.env': {} })), [/^\.env cannot be read: .*EISDIR/])
+  })
+
+  t.test('is not read in production', async t => {
+    const folder = t.testdir({ '.env': Object.entries({ ...production, PORT: 'http' }).map(([name, value]) => `${name}=${value}\n`).join('') })
+    tells(t, await check(folder, { NODE_ENV: 'production' }), [/^DATABASE_URL is required/, /^KEY_ENCRYPTION_KEY is required/, /^ISSUER_URL must be https/])
+    t.strictSame(await check(folder, production), [])
+  })
+})
+
+t.test('.env.example', async t => {
+  const text = readFileSync(new URL('../../../.env.example', import.meta.url), 'utf8')
+
+  t.test('is what the code makes of its variables', async t => {
+    t.equal(text, example())
+  })
+
+  t.test('has every variable, with the value it has when it is unset', async t => {
+    t.strictSame(load(parseEnv(text)), load({}), 'as it comes it changes nothing')
+    const given = parseEnv(text.replace(/^#(?=[A-Z0-9_]+=)/gm, ''))
+    t.strictSame(Object.keys(given).sort(), Object.keys(variables).sort())
+    t.strictSame(load(given), load({}))
+  })
+})
