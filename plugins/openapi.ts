@@ -3,9 +3,7 @@ import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyContextConfig } from 'fastify'
 import fp from 'fastify-plugin'
 import type { OpenAPIV3_1 as openapi31 } from 'openapi-types'
-import { catalogue, Problem, type Code } from '../src/problem.ts'
-import { document, mediaType } from './problems.ts'
-import { refreshCookieName } from './refresh-cookie.ts'
+import { catalogue, document, mediaType, Problem, type Code } from '../src/problem.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -14,7 +12,7 @@ declare module 'fastify' {
   }
 }
 
-export interface OpenapiOptions { issuer: string, version: string }
+export interface OpenapiOptions { issuer: string, version: string, refreshCookie: string }
 
 interface Operation {
   operationId: string
@@ -23,7 +21,7 @@ interface Operation {
 }
 
 /** The OpenAPI document, made of the schemas of the routes and the catalogue of problems, and a page to read it. */
-export default fp(async function openapiDocument (app, { issuer, version }: OpenapiOptions) {
+export default fp(async function openapiDocument (app, { issuer, version, refreshCookie }: OpenapiOptions) {
   const configs = new Map<string, FastifyContextConfig>()
   app.addHook('onRoute', ({ schema, config, method }) => {
     if (schema?.operationId && method !== 'HEAD') configs.set(schema.operationId, config ?? {})
@@ -50,7 +48,7 @@ export default fp(async function openapiDocument (app, { issuer, version }: Open
       components: {
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token.' },
-          refreshCookie: { type: 'apiKey', in: 'cookie', name: refreshCookieName(issuer), description: 'A refresh token, as the service set it.' }
+          refreshCookie: { type: 'apiKey', in: 'cookie', name: refreshCookie, description: 'A refresh token, as the service set it.' }
         }
       }
     },

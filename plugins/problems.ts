@@ -1,16 +1,9 @@
 import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
 import findMyWay, { type HTTPMethod } from 'find-my-way'
-import { methodNotAllowed, notFound, overloaded, Problem, validationFailed, type Code, type Violation } from '../src/problem.ts'
+import { document, mediaType, methodNotAllowed, notFound, overloaded, Problem, validationFailed, type Code, type Violation } from '../src/problem.ts'
 
 export interface ProblemsOptions { issuer: string }
-
-/** The media type of RFC 9457. */
-export const mediaType = 'application/problem+json'
-
-/** The problem document of a failure; `instance` is the request's id. */
-export const document = (issuer: string, { code, status, title, message, members }: Problem, instance: string) =>
-  ({ type: `${issuer}/problems/${code}`, title, status, detail: message, instance, code, ...members })
 
 /** Turns every failure of every route into a problem document, the unexpected ones without a word of their own. */
 export default fp(async function problems (app, { issuer }: ProblemsOptions) {

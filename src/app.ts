@@ -9,7 +9,7 @@ import openapi from '../plugins/openapi.ts'
 import passwords from '../plugins/passwords.ts'
 import problems from '../plugins/problems.ts'
 import rateLimit from '../plugins/rate-limit.ts'
-import refreshCookie from '../plugins/refresh-cookie.ts'
+import refreshCookie, { refreshCookieName } from '../plugins/refresh-cookie.ts'
 import requestLog from '../plugins/request-log.ts'
 import security from '../plugins/security.ts'
 import auth from '../routes/auth/index.ts'
@@ -41,7 +41,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(rateLimit, { limit: config.rateLimit })
   await app.register(problems, { issuer })
   await app.register(jsonBody)
-  await app.register(openapi, { issuer, version })
+  await app.register(openapi, { issuer, version, refreshCookie: refreshCookieName(issuer) })
   await app.register(database, { url: databaseUrl, migrateOnStart: config.migrateOnStart })
   await app.register(keyring, { keys: keyEncryptionKeys, algorithm: signing.algorithm, jwksMaxAge: signing.jwksMaxAge, accessTokenTtl: lifetimes.accessToken })
   await app.register(accessToken, { issuer, audience, ttl: lifetimes.accessToken })

@@ -54,8 +54,8 @@ const url = (text: string, protocols: string[]) => {
 }
 
 const origin = (text: string) => {
-  const { origin, username, password, pathname, search, hash } = url(text, ['https:', 'http:'])
-  if (username + password + search + hash !== '' || pathname !== '/') throw new Error('must be an origin (scheme, host and port) without a path')
+  const { origin, username, password, hostname, pathname, search, hash } = url(text, ['https:', 'http:'])
+  if (username + password + search + hash !== '' || pathname !== '/' || hostname.includes('*')) throw new Error('must be an origin (scheme, host and port) without a path or a wildcard')
   return origin
 }
 
@@ -78,7 +78,9 @@ const proxies = (text: string): Trust | undefined => {
     const most = family === 'ipv6' ? 128 : 32
     if (isIP(address) === 0 || more !== undefined) throw new Error(`must be off, or addresses and CIDR ranges; ${range} is neither`)
     if (bits !== undefined && (!/^\d+$/.test(bits) || Number(bits) > most)) throw new Error(`has a range of impossible length, ${range}`)
-    if (bits !== undefined && Number(bits) === 0) throw new Error(`must not trust everybody, as ${range} does`)
+    // The widest ranges of private addresses are 10.0.0.0/8, which is ::ffff:10.0.0.0/104, and fc00::/7.
+    const least = /^::ffff:/i.test(address) ? 104 : family === 'ipv6' ? 7 : 8
+    if (bits !== undefined && Number(bits) < least) throw new Error(`must not trust half the world, as ${range} does`)
     trusted.addSubnet(address, bits === undefined ? most : Number(bits), family)
   }
   return address => {
@@ -88,13 +90,13 @@ const proxies = (text: string): Trust | undefined => {
   }
 }
 
-const keys = (text: string) => list(text).map(part => {
-  const key = Buffer.from(part, 'base64')
-  if (key.length !== 32 || key.toString('base64').replace(/=+$/, '') !== part.replace(/=+$/, '')) {
-    throw new Error('must be 32 bytes in base64 (make one with: openssl rand -base64 32)')
-  }
-  return key
-})
+const keys = (text: string) => {
+  const parts = list(text)
+  const keys = parts.map(part => Buffer.from(part, 'base64'))
+  const whole = keys.every((key, index) => key.length === 32 && key.toString('base64').replace(/=+$/, '') === parts[index]?.replace(/=+$/, ''))
+  if (keys.length === 0 || !whole) throw new Error('must be 32 bytes in base64 (make one with: openssl rand -base64 32)')
+  return keys
+}
 
 /** Every variable the service reads, in the order of `.env.example`. */
 export const variables = {
@@ -171,12 +173,12 @@ export function load (environment: Environment) {
     // The weakest combination that OWASP's Password Storage Cheat Sheet accepts is 7 MiB in 5 passes.
     if (v.ARGON2_MEMORY_KIB < 7168 || v.ARGON2_MEMORY_KIB * v.ARGON2_TIME_COST < 7168 * 5) problems.push('ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts (19456 and 2, 12288 and 3, 9216 and 4, 7168 and 5)')
   }
-  if (v.ARGON2_MEMORY_KIB < 8 * v.ARGON2_PARALLELISM) problems.push('ARGON2_MEMORY_KIB must be at least 8 times ARGON2_PARALLELISM')
   if (v.DATABASE_PASSWORD && !v.DATABASE_URL && !named(problems, 'DATABASE_URL')) problems.push('DATABASE_PASSWORD is of no use without DATABASE_URL')
   if (problems.length > 0) throw new ConfigError(problems)
 
   const databaseUrl = v.DATABASE_URL === undefined ? undefined : new URL(v.DATABASE_URL)
-  if (databaseUrl && v.DATABASE_PASSWORD) databaseUrl.password = encodeURIComponent(v.DATABASE_PASSWORD)
+  // In the query it also serves a URL of a socket, which has no place for it, and goes before any other.
+  if (databaseUrl && v.DATABASE_PASSWORD) databaseUrl.searchParams.set('password', v.DATABASE_PASSWORD)
   return freeze({
     production,
     issuer: v.ISSUER_URL,
@@ -216,7 +218,7 @@ export function load (environment: Environment) {
 export function environment (): Environment {
   if (process.env['NODE_ENV'] === 'production') return process.env
   try {
-    return { ...parseEnv(readFileSync('.env', 'utf8')), ...process.env }
+    return { ...parseEnv(readFileSync('.env', 'utf8').replace(/^\uFEFF/, '')), ...process.env }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return process.env
     throw new ConfigError([`.env cannot be read: ${String(error)}`])
@@ -232,16 +234,20 @@ function read (environment: Environment, name: string): string | undefined {
   const file = environment[`${name}_FILE`]?.trim()
   if (!file) return text
   if (text) throw new Error(`and ${name}_FILE are both set: keep one`)
+  let content
   try {
-    return readFileSync(file, 'utf8').trim() || undefined
+    content = readFileSync(file, 'utf8').trim()
   } catch (error) {
-    throw new Error(`cannot be read from the file in ${name}_FILE: ${(error as Error).message}`)
+    // Without the name: it may be the secret itself, in the wrong variable.
+    throw new Error(`cannot be read from the file that ${name}_FILE names: ${(error as NodeJS.ErrnoException).code}`)
   }
+  if (content === '') throw new Error(`is empty in the file that ${name}_FILE names`)
+  return content
 }
 
 const named = (problems: string[], name: string) => problems.some(problem => problem.startsWith(`${name} `))
 
 function freeze<T extends object> (config: T): Readonly<T> {
-  for (const part of Object.values(config)) if (part && Object.getPrototypeOf(part) === Object.prototype) Object.freeze(part)
+  for (const part of Object.values(config)) if (Array.isArray(part) || (part && Object.getPrototypeOf(part) === Object.prototype)) Object.freeze(part)
   return Object.freeze(config)
 }

@@ -79,6 +79,9 @@ export function connect ({ url, connections = 10, onError = () => {} }: Database
   }
 }
 
+/** Throws `database_unavailable` unless the database answers. */
+export const ping = async (db: Queryable) => { await db.query('select 1') }
+
 async function run<Row extends object> (client: pg.PoolClient, statement: Statement | string, values: readonly unknown[]): Promise<Row[]> {
   const { rows } = await client.query<Row>(typeof statement === 'string' ? { text: statement, values: [...values] } : { ...statement, values: [...values] })
   return rows

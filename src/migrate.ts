@@ -74,7 +74,11 @@ async function connected<T> (url: string, work: (client: pg.Client) => Promise<T
   const client = new pg.Client({ connectionString: url, application_name: 'latchkey migrate', connectionTimeoutMillis: 2_000 })
   client.on('error', () => {})
   try {
-    await client.connect()
+    await client.connect().catch((cause: Error) => {
+      // A host with two addresses fails twice, in an error without a message.
+      const reason = cause instanceof AggregateError ? cause.errors.map(each => each.message).join(', ') : cause.message
+      throw new Error(`the database at ${client.host}:${client.port} cannot be reached: ${reason}`, { cause })
+    })
     return await work(client)
   } finally {
     await client.end().catch(() => {})

@@ -59,6 +59,13 @@ export class Problem extends Error {
   }
 }
 
+/** The media type of a problem document (RFC 9457). */
+export const mediaType = 'application/problem+json'
+
+/** The problem document of a failure; `instance` is the request's id. */
+export const document = (issuer: string, { code, status, title, message, members }: Problem, instance: string) =>
+  ({ type: `${issuer}/problems/${code}`, title, status, detail: message, instance, code, ...members })
+
 /** An offending place in the request: a JSON pointer (RFC 6901), and what is wrong there. */
 export interface Violation { pointer: string, detail: string }
 

@@ -53,6 +53,6 @@ export function developmentKey (file: string): KeyEncryptionKeys {
     }
   }
   const key = Buffer.from(readFileSync(file, 'utf8').trim(), 'base64')
-  if (key.length !== 32) throw new UnsealError(`${file} does not hold 32 bytes in base64`)
+  if (key.length !== 32) throw new Error(`${file} does not hold 32 bytes in base64: put it back, or remove it with the database it belongs to`)
   return [key]
 }

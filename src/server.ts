@@ -3,11 +3,10 @@ import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { v7 as uuidv7 } from 'uuid'
-import { document, mediaType } from '../plugins/problems.ts'
 import app, { type AppOptions } from './app.ts'
 import { ConfigError, type Config } from './config.ts'
 import * as embeddedPostgres from './embedded-postgres.ts'
-import { Problem, validationFailed } from './problem.ts'
+import { document, mediaType, Problem, validationFailed } from './problem.ts'
 import { developmentKey, UnsealError, type KeyEncryptionKeys } from './secret.ts'
 import { version } from './version.ts'
 
@@ -79,7 +78,9 @@ const logging = (level: string) => ({
 interface LoggedError { [key: string]: unknown, type: string, message: string, stack: string }
 
 function describe (error: Error): LoggedError {
-  const { name, message, stack = '', cause } = error
+  const { name, stack = '', cause } = error
+  // A host with two addresses fails twice, in an error without a message.
+  const message = error instanceof AggregateError ? error.errors.map(each => String(each)).join(', ') : error.message
   return { type: name, message, stack, ...'code' in error && { code: error.code }, ...cause instanceof Error && { cause: describe(cause) } }
 }
 

@@ -1,4 +1,5 @@
 import { Type } from '@sinclair/typebox'
+import { ping } from '../../src/db.ts'
 import { databaseUnavailable, shuttingDown } from '../../src/problem.ts'
 import { strict, type Typed } from '../typed.ts'
 
@@ -35,7 +36,7 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining }) => {
   }, async () => {
     if (isDraining()) throw shuttingDown()
     if (!app.keyring.isLoaded()) throw databaseUnavailable('the service has not started yet')
-    await inTime(app.db.query('select 1'))
+    await inTime(ping(app.db))
     return { status: 'ready' as const }
   })
 }
