@@ -31,7 +31,7 @@ for version in "${@:-15 16 17}"; do for version in $version; do
     sleep 0.1
   done
   echo "PostgreSQL $version:"
-  npx tap --disable-coverage dist/test/routes/*.test.js dist/test/src/migrate.test.js >"$folder/tap-$version" || { grep -a -B2 -A20 '^ *not ok' "$folder/tap-$version" || tail -50 "$folder/tap-$version"; exit 1; }
+  npx tap --disable-coverage --allow-incomplete-coverage --allow-empty-coverage dist/test/routes/*.test.js dist/test/src/migrate.test.js >"$folder/tap-$version" || { grep -a -B2 -A20 '^ *not ok' "$folder/tap-$version" || tail -50 "$folder/tap-$version"; exit 1; }
   grep -a '^# {' "$folder/tap-$version"
   stop
 done; done
