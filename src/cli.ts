@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { EventEmitter } from 'node:events'
 import { parseArgs } from 'node:util'
 import { ConfigError, environment, load, type Config } from './config.ts'
 import { version } from './version.ts'
@@ -10,6 +11,13 @@ interface Command {
   run: (config: Config) => Promise<{ text: string, data: unknown } | undefined>
 }
 
+// Caught from the first moment, for as process 1 of a container a signal without a handler is ignored; and by one
+// handler for good, for a signal that waits to be delivered is lost when its handler is exchanged.
+const signals = new EventEmitter()
+for (const [signal, code] of [['SIGTERM', 143], ['SIGINT', 130]] as const) {
+  process.on(signal, () => { if (!signals.emit(signal)) process.exit(code) })
+}
+
 // What a command needs is loaded when it runs, so that checking a configuration does not start a server's worth of code.
 const commands: Record<string, Command> = {
   serve: {
@@ -17,7 +25,7 @@ const commands: Record<string, Command> = {
     meaning: 'Run the service.',
     async run (config) {
       const { serve } = await import('./server.ts')
-      await serve(config)
+      await serve(config, signals)
       return undefined
     }
   },
@@ -94,9 +102,6 @@ function tell (code: number, text: string): number {
   (code === 0 ? process.stdout : process.stderr).write(text)
   return code
 }
-
-// As process 1 of a container a signal without a handler is ignored; the service has its own.
-process.on('SIGTERM', () => process.exit(143)).on('SIGINT', () => process.exit(130))
 
 const code = await main(process.argv.slice(2))
 if (code !== undefined) process.exit(code)

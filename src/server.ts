@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -85,11 +86,11 @@ function describe (error: Error): LoggedError {
 }
 
 /**
- * Runs the service, with the embedded database where none is configured, until a signal or a fault that time
+ * Runs the service, with the embedded database where none is configured, until `signals` tells of one or a fault that time
  * does not mend ends the process: exit code 0 as asked, 1 failed, 78 the configuration does not fit.
  * Throws where it cannot start.
  */
-export async function serve (config: Config): Promise<void> {
+export async function serve (config: Config, signals: EventEmitter): Promise<void> {
   let draining = false
   let database: embeddedPostgres.EmbeddedPostgres | undefined
   let server: FastifyInstance | undefined
@@ -140,9 +141,7 @@ export async function serve (config: Config): Promise<void> {
         process.exit(1)
       })
   }
-  // From the first moment: as process 1 of a container a signal without a handler is ignored.
-  process.removeAllListeners('SIGTERM').on('SIGTERM', () => end(0, 'stopping on SIGTERM'))
-  process.removeAllListeners('SIGINT').on('SIGINT', () => end(0, 'stopping on SIGINT'))
+  signals.on('SIGTERM', () => end(0, 'stopping on SIGTERM')).on('SIGINT', () => end(0, 'stopping on SIGINT'))
   process.on('uncaughtException', error => end(1, 'an unexpected error ends the service', error))
 
   const starting = start()

@@ -128,7 +128,7 @@ t.test('started before its database, it waits for it', async t => {
 
 t.test('a signal at any moment of the start ends it', async t => {
   const DATABASE_URL = await createDatabase(t)
-  for (const after of [0, 150, 300, 450, 600, 900]) {
+  for (const after of [0, 100, 150, 200, 250, 300, 350, 400, 500, 600, 900]) {
     const service = start(t, folder(t), { DATABASE_URL }, await freePort())
     await new Promise(resolve => setTimeout(resolve, after))
     service.child.kill('SIGTERM')
