@@ -37,10 +37,9 @@ export default fp(async function problems (app, { issuer }: ProblemsOptions) {
   }
   const limit = app.rateLimit()
   // Before a body is looked at, and counted like any other request.
-  app.addHook('onRequest', async (request, reply) => {
-    if (!request.is404) return
-    await limit.call(app, request, reply)
-    await refuse(request)
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.is404) Promise.resolve(limit.call(app, request, reply)).then(async () => await refuse(request)).catch(done)
+    else done()
   })
   app.setNotFoundHandler(refuse)
 }, { name: 'problems', dependencies: ['rate-limit'] })

@@ -2,9 +2,10 @@ import fp from 'fastify-plugin'
 
 /** One line a request: what was asked of which route, and how it went. Neither headers nor bodies nor the query. */
 export default fp(async function requestLog (app) {
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const { method, ip, routeOptions: { url: route } } = request
     request.log.info({ method, route: route ?? null, status: reply.statusCode, ms: Math.round(reply.elapsedTime * 10) / 10, ip }, 'request')
+    done()
   })
   app.addHook('onRequestAbort', async ({ log, method, routeOptions: { url: route } }) => {
     log.info({ method, route: route ?? null }, 'the client went away')

@@ -14,8 +14,9 @@ export interface SecurityOptions {
 export default fp(async function security (app, { issuer, corsOrigins, trustProxy }: SecurityOptions) {
   const https = issuer.startsWith('https:')
 
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     reply.headers({ 'x-request-id': request.id, 'cache-control': 'no-store' })
+    done()
   })
 
   await app.register(helmet, {

@@ -1,4 +1,4 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, randomFillSync, timingSafeEqual } from 'node:crypto'
 import { parse as parseUuid, stringify as stringifyUuid } from 'uuid'
 import { digest } from './secret.ts'
 
@@ -24,7 +24,7 @@ export function mint ({ kid, secret }: MacKey, { sessionId, generation, issuedAt
   content.set(parseUuid(sessionId), 7)
   content.writeUInt32BE(generation, 23)
   content.writeUIntBE(issuedAt.getTime(), 27, 6)
-  content.set(randomBytes(16), 33)
+  randomFillSync(content, 33, 16)
   return 'lkr_' + Buffer.concat([content, mac(secret, content)]).toString('base64url')
 }
 

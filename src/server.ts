@@ -1,9 +1,10 @@
+import { randomUUID } from 'node:crypto'
 import type { EventEmitter } from 'node:events'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import { v7 as uuidv7 } from 'uuid'
+import pino from 'pino'
 import app, { type AppOptions } from './app.ts'
 import { ConfigError, type Config } from './config.ts'
 import * as embeddedPostgres from './embedded-postgres.ts'
@@ -14,14 +15,17 @@ import { version } from './version.ts'
 /** Where the embedded database and the development key are kept. */
 export const dataFolder = '.data'
 
+/** Standard output; a line does not wait until the one before it is written. */
+const standardOutput = () => pino.destination({ dest: 1, sync: false })
+
 /** The server, not yet listening; it logs to standard output unless it is given another place. */
-export function build (options: AppOptions, stream?: { write: (line: string) => void }): FastifyInstance {
+export function build (options: AppOptions, stream: { write: (line: string) => void } = standardOutput()): FastifyInstance {
   const { issuer, trustProxy, requestTimeout } = options.config
   const timeout = requestTimeout * 1_000
   const server = Fastify({
-    logger: { ...logging(options.config.logLevel), ...stream && { stream } },
+    logger: { ...logging(options.config.logLevel), stream },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
-    genReqId: ({ headers: { 'x-request-id': given } }) => typeof given === 'string' && requestId.test(given) ? given : uuidv7(),
+    genReqId: ({ headers: { 'x-request-id': given } }) => typeof given === 'string' && requestId.test(given) ? given : randomUUID(),
     trustProxy: trustProxy ?? false,
     bodyLimit: 64 * 1024,
     // For a request to arrive, and for a connection on which nothing moves.
@@ -63,7 +67,7 @@ function refuse ({ code }: NodeJS.ErrnoException, socket: Socket, issuer: string
   const problem = code === 'ERR_HTTP_REQUEST_TIMEOUT'
     ? new Problem('request_timeout')
     : code === 'HPE_HEADER_OVERFLOW' ? new Problem('headers_too_large') : validationFailed('The request is not valid HTTP.')
-  const id = uuidv7()
+  const id = randomUUID()
   const body = JSON.stringify(document(issuer, problem, id))
   const headers = { ...plain, 'content-type': mediaType, 'content-length': Buffer.byteLength(body), 'x-request-id': id, connection: 'close' }
   socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`)
