@@ -28,5 +28,10 @@ create table refresh_tokens (
   confirmed_at timestamptz not null default now(),
   -- When the confirmed token was first exchanged.
   rotated_at timestamptz,
-  last_used_at timestamptz not null default now()
+  last_used_at timestamptz not null default now(),
+  -- For how long a token has been dead: one confirmation is kept in mind until the grace is over, and then all
+  -- tokens before it are known to be dead for longer, however often others were confirmed since.
+  milestone integer not null default 0,
+  milestone_at timestamptz not null default now(),
+  settled integer not null default 0
 ) with (fillfactor = 50);

@@ -120,6 +120,7 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
       if (error instanceof Problem) throw error
       throw invalidToken(true, error instanceof Error ? error.message : error)
     }
+    if (typeof claims.iat !== 'number' || claims.iat > Date.now() / 1000 + 60) throw invalidToken(true, 'issued in the future')
     if (!isUuid(claims.sid)) throw invalidToken(true, 'a session id of another kind')
     return claims
   })

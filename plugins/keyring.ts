@@ -28,10 +28,13 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   let ring: Keyring | undefined
   let loading: Promise<void> | undefined
   let asked = 0
+  let failed = false
 
   const reload = () => {
     asked = performance.now()
-    loading ??= load(app.db, options.keys).then(keyring => { ring = keyring }).finally(() => { loading = undefined })
+    loading ??= load(app.db, options.keys)
+      .then(keyring => { ring = keyring; failed = false }, (error: unknown) => { failed = true; throw error })
+      .finally(() => { loading = undefined })
     return loading
   }
   const warn = (error: unknown) => app.log.warn({ err: error }, 'the keys could not be read; trying again')
@@ -46,7 +49,7 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     if (!ring) throw databaseUnavailable('the keys are not loaded yet')
     return ring
   }
-  const newest = <Key extends { signsFrom: Date }>(keys: Key[], clockOffset: number) => {
+  const newest = <Key extends { signsFrom: Date, retiresAt: Date | null }>(keys: Key[], clockOffset: number) => {
     const key = active(keys, new Date(Date.now() + clockOffset))
     if (!key) throw databaseUnavailable('there is no key whose time has come')
     return key
@@ -63,7 +66,12 @@ export default fp(async function keyring (app, options: KeyringOptions) {
       const find = () => keys().signing.find(key => key.kid === kid)
       const key = find()
       // Anyone can invent key ids: the database hears of it once in five seconds.
-      if (key || (!loading && performance.now() - asked < 5_000)) return key
+      if (key) return key
+      if (!loading && performance.now() - asked < 5_000) {
+        // Where it could not be asked, nobody knows that there is no such key.
+        if (failed) throw databaseUnavailable('the keys could not be read')
+        return undefined
+      }
       await reload()
       return find()
     }

@@ -44,7 +44,8 @@ export default fp(async function refreshCookie (app, { issuer, corsOrigins }: Re
   app.decorateRequest('refreshCookies', function () {
     const values = (this.headers.cookie ?? '').split(';').flatMap(pair => {
       const [key = '', ...value] = pair.split('=')
-      return key.trim() === name ? [value.join('=').trim()] : []
+      // As RFC 6265 has it: what else counts as white space would make another name this one, and void its prefix.
+      return key.replace(/^[ \t]+|[ \t]+$/g, '') === name ? [value.join('=').trim()] : []
     })
     if (values.length > 0) assertOwnPage(this)
     return values

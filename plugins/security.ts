@@ -40,7 +40,7 @@ export default fp(async function security (app, { issuer, corsOrigins, trustProx
   if (https && trustProxy) {
     app.addHook('onRequest', async request => {
       const peer = request.socket.remoteAddress
-      if (request.headers['x-forwarded-proto'] !== undefined && request.protocol === 'http' && peer && trustProxy(peer)) throw httpsRequired()
+      if (request.headers['x-forwarded-proto'] !== undefined && request.protocol === 'http' && trustProxy(peer)) throw httpsRequired()
     })
   }
 }, { name: 'security' })

@@ -68,7 +68,7 @@ const rate = (text: string) => {
 export type Rate = ReturnType<typeof rate>
 
 /** Whether an address is that of a trusted proxy. */
-export type Trust = (address: string) => boolean
+export type Trust = (address: string | undefined) => boolean
 const proxies = (text: string): Trust | undefined => {
   if (text === 'off') return undefined
   const trusted = new BlockList()
@@ -84,7 +84,8 @@ const proxies = (text: string): Trust | undefined => {
     trusted.addSubnet(address, bits === undefined ? most : Number(bits), family)
   }
   return address => {
-    const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
+    // A peer that has gone has no address.
+    const plain = (address ?? '').replace(/^::ffff:(?=\d+\.)/i, '')
     const family = isIP(plain)
     return family !== 0 && trusted.check(plain, family === 6 ? 'ipv6' : 'ipv4')
   }

@@ -58,7 +58,8 @@ export function hashingLane (concurrency: number): HashingLane {
     try {
       return await task()
     } finally {
-      pace += (performance.now() - started - pace) / 16
+      // A sample may be absurd: the whole process may have slept.
+      pace += (Math.min(performance.now() - started, longestWait) - pace) / 16
       const [next] = queue
       if (next) {
         queue.delete(next)

@@ -2,7 +2,7 @@ import { createHash, createPrivateKey, createPublicKey, generateKeyPair, randomB
 import { promisify } from 'node:util'
 import type { Database, Queryable } from './db.ts'
 import type { MacKey } from './refresh-token.ts'
-import { open, seal, type KeyEncryptionKeys } from './secret.ts'
+import { isSealedWith, open, seal, type KeyEncryptionKeys } from './secret.ts'
 
 export type Algorithm = 'ES256' | 'EdDSA' | 'RS256'
 
@@ -14,6 +14,7 @@ export interface SigningKey {
   publicKey: string
   privateKey: string
   signsFrom: Date
+  retiresAt: Date | null
 }
 
 /** RFC 7517, of an elliptic curve, Edwards curve or RSA key. */
@@ -22,7 +23,7 @@ export interface PublicJwk { kty: string, use: 'sig', alg: string, kid: string, 
 /** The keys as they are in the database, those of access tokens and those of refresh tokens, the newest first. */
 export interface Keyring {
   signing: SigningKey[]
-  mac: Array<MacKey & { signsFrom: Date }>
+  mac: Array<MacKey & { signsFrom: Date, retiresAt: Date | null }>
   /** The database's clock minus this process's, in milliseconds. */
   clockOffset: number
 }
@@ -45,13 +46,14 @@ const insert = `
   values ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))`
 
 /**
- * Makes the keys that are missing: the first of each purpose, which signs at once, and one of the configured
+ * Brings all keys under the first key-encryption key, and makes those that are missing: the first of each purpose, which signs at once, and one of the configured
  * algorithm where the newest is of another, which signs when every cache of the JWKS has it. Of instances that
  * try at the same time one makes them.
  */
 export async function ensure (db: Database, { keys, algorithm, jwksMaxAge, accessTokenTtl }: KeyringOptions): Promise<void> {
   await db.transaction(async tx => {
     await tx.query('select pg_advisory_xact_lock($1)', [lock])
+    await reseal(tx, keys)
     const [mac] = await tx.query(newest, ['refresh_token'])
     if (!mac) {
       const kid = randomBytes(6).toString('base64url')
@@ -69,25 +71,35 @@ export async function ensure (db: Database, { keys, algorithm, jwksMaxAge, acces
   })
 }
 
-interface Row { kid: string, purpose: string, algorithm: Algorithm, public_key: PublicJwk | null, sealed_secret: Buffer, signs_from: Date, now: Date }
+/** Seals with the first key-encryption key what another sealed. Throws an UnsealError where none of them opens it. */
+async function reseal (tx: Queryable, keys: KeyEncryptionKeys): Promise<void> {
+  const rows = await tx.query<Row>('select kid, sealed_secret from keys where gone_at is null or gone_at > now()')
+  for (const { kid, sealed_secret: sealed } of rows) {
+    const secret = open(keys, kid, sealed)
+    if (!isSealedWith(keys[0], sealed)) await tx.query('update keys set sealed_secret = $2 where kid = $1', [kid, seal(keys, kid, secret)])
+  }
+}
+
+interface Row { kid: string, purpose: string, algorithm: Algorithm, public_key: PublicJwk | null, sealed_secret: Buffer, signs_from: Date, retires_at: Date | null, now: Date }
 
 /** Reads the keyring. Throws an UnsealError where the key-encryption key is not the one it was sealed with. */
 export async function load (db: Queryable, keys: KeyEncryptionKeys): Promise<Keyring> {
   const asked = Date.now()
   const rows = await db.query<Row>(`
-    select kid, purpose, algorithm, public_key, sealed_secret, signs_from, clock_timestamp() as now from keys
+    select kid, purpose, algorithm, public_key, sealed_secret, signs_from, retires_at, clock_timestamp() as now from keys
     where gone_at is null or gone_at > now() order by signs_from desc, kid`)
   const keyring: Keyring = { signing: [], mac: [], clockOffset: (rows[0]?.now.getTime() ?? 0) - (asked + Date.now()) / 2 }
-  for (const { kid, purpose, algorithm, public_key: publicJwk, sealed_secret: sealed, signs_from: signsFrom } of rows) {
+  for (const { kid, purpose, algorithm, public_key: publicJwk, sealed_secret: sealed, signs_from: signsFrom, retires_at: retiresAt } of rows) {
     const secret = open(keys, kid, sealed)
-    if (purpose === 'refresh_token') keyring.mac.push({ kid, secret, signsFrom })
-    else if (publicJwk) keyring.signing.push({ kid, algorithm, publicJwk, signsFrom, ...pems(secret) })
+    if (purpose === 'refresh_token') keyring.mac.push({ kid, secret, signsFrom, retiresAt })
+    else if (publicJwk) keyring.signing.push({ kid, algorithm, publicJwk, signsFrom, retiresAt, ...pems(secret) })
   }
   return keyring
 }
 
-/** The newest of `keys` whose time to sign has come. */
-export const active = <Key extends { signsFrom: Date }>(keys: Key[], now: Date) => keys.find(({ signsFrom }) => signsFrom <= now)
+/** The newest of `keys` whose time to sign has come, and is not over. */
+export const active = <Key extends { signsFrom: Date, retiresAt: Date | null }>(keys: Key[], now: Date) =>
+  keys.find(({ signsFrom, retiresAt }) => signsFrom <= now && (retiresAt === null || retiresAt > now))
 
 const pair = promisify(generateKeyPair)
 

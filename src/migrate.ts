@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { digest } from './secret.ts'
@@ -29,7 +30,7 @@ export function read (from = folder): Migration[] {
  */
 export async function migrate (url: string, migrations = read()): Promise<string[]> {
   return await connected(url, async client => {
-    await client.query('select pg_advisory_lock($1)', [lock])
+    await alone(client)
     await client.query(`create table if not exists schema_migrations (
       version integer primary key, name text not null, checksum text not null, applied_at timestamptz not null default now())`)
     const pending = check(migrations, await history(client))
@@ -51,13 +52,26 @@ export async function migrate (url: string, migrations = read()): Promise<string
 /** The names of the migrations that the database does not have. Throws as `migrate` does, and changes nothing. */
 export async function pending (url: string, migrations = read()): Promise<string[]> {
   return await connected(url, async client => {
-    const { rows: [table] } = await client.query<{ exists: boolean }>("select to_regclass('schema_migrations') is not null as exists")
+    const { rows: [table] } = await client.query<{ exists: boolean }>({ text: "select to_regclass('schema_migrations') is not null as exists", ...soon })
     return check(migrations, table?.exists ? await history(client) : []).map(({ name }) => name)
   })
 }
 
+/** Waits for the lock, but not for good: its holder may be a machine that is no more. */
+async function alone (client: pg.Client): Promise<void> {
+  for (const end = Date.now() + 30_000; ;) {
+    const { rows: [lockRow] } = await client.query<{ had: boolean }>({ text: 'select pg_try_advisory_lock($1) as had', values: [lock], ...soon })
+    if (lockRow?.had) return
+    if (Date.now() > end) throw new Error('another instance has been migrating for 30 s')
+    await pause(50)
+  }
+}
+
+// Of what takes no time a connection that is frozen must not take for ever; a migration takes as long as it takes.
+const soon = { query_timeout: 10_000 }
+
 type Applied = Omit<Migration, 'sql'>
-const history = async (client: pg.Client) => (await client.query<Applied>('select version, name, checksum from schema_migrations order by version')).rows
+const history = async (client: pg.Client) => (await client.query<Applied>({ text: 'select version, name, checksum from schema_migrations order by version', ...soon })).rows
 
 function check (migrations: Migration[], applied: Applied[]): Migration[] {
   for (const [index, { version, name, checksum }] of applied.entries()) {
@@ -71,7 +85,7 @@ function check (migrations: Migration[], applied: Applied[]): Migration[] {
 }
 
 async function connected<T> (url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url, application_name: 'latchkey migrate', connectionTimeoutMillis: 2_000 })
+  const client = new pg.Client({ connectionString: url, application_name: 'latchkey migrate', connectionTimeoutMillis: 2_000, keepAlive: true })
   client.on('error', () => {})
   try {
     await client.connect().catch((cause: Error) => {

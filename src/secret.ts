@@ -23,11 +23,14 @@ export function seal (keys: KeyEncryptionKeys, purpose: string, secret: Buffer):
   return Buffer.concat([Buffer.from([version]), keyId(key), nonce, cipher.getAuthTag(), sealed])
 }
 
+/** Whether this key-encryption key sealed it. */
+export const isSealedWith = (key: Buffer, sealed: Buffer) => keyId(key).equals(sealed.subarray(1, 5))
+
 export class UnsealError extends Error {}
 
 /** Decrypts what `seal` made for the same purpose; throws an UnsealError where no key fits or a bit was changed. */
 export function open (keys: KeyEncryptionKeys, purpose: string, sealed: Buffer): Buffer {
-  const key = keys.find(key => keyId(key).equals(sealed.subarray(1, 5)))
+  const key = keys.find(key => isSealedWith(key, sealed))
   if (sealed[0] !== version || !key) throw new UnsealError('it was sealed with another KEY_ENCRYPTION_KEY')
   const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(5, 17)).setAAD(Buffer.from(purpose)).setAuthTag(sealed.subarray(17, 33))
   try {

@@ -42,6 +42,11 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
     }
   })
   server.server.maxConnections = 10_000
+  // A connection that is kept alive might get a request just when it is closed.
+  server.addHook('onRequest', (_request, reply, done) => {
+    if (options.isDraining?.()) reply.header('connection', 'close')
+    done()
+  })
   server.register(app, options)
   return server
 }

@@ -46,7 +46,7 @@ export interface Opening {
   methods: string[]
   remember: boolean
   userAgent: string | undefined
-  ip: string
+  ip: string | undefined
 }
 
 const insert: Statement = {
@@ -72,7 +72,7 @@ const insert: Statement = {
 export async function open (db: Queryable, { userId, passwordVersion }: Credential, { methods, remember, userAgent, ip }: Opening, lifetimes: Lifetimes): Promise<LiveSession> {
   // The lock on the user makes a change of the password wait for this session, or this for the change.
   const [row] = await db.query<Row>(insert, [
-    uuidv7(), userId, passwordVersion, methods, remember, userAgent ?? null, ip,
+    uuidv7(), userId, passwordVersion, methods, remember, userAgent ?? null, ip ?? null,
     remember ? lifetimes.rememberedSession : lifetimes.session
   ])
   if (!row) throw invalidCredentials()
@@ -89,7 +89,10 @@ const confirm: Statement = {
         token_hash = $3,
         confirmed_at = case when held.generation = $2 then held.confirmed_at else now() end,
         rotated_at = case when held.generation = $2 then coalesce(held.rotated_at, now()) else now() end,
-        last_used_at = now()
+        last_used_at = now(),
+        settled = case when held.generation < $2 and held.milestone_at + make_interval(secs => $7) <= now() then held.milestone else held.settled end,
+        milestone = case when held.generation < $2 and held.milestone_at + make_interval(secs => $7) <= now() then $2 else held.milestone end,
+        milestone_at = case when held.generation < $2 and held.milestone_at + make_interval(secs => $7) <= now() then now() else held.milestone_at end
       from sessions join users on users.id = sessions.user_id
       where held.session_id = $1 and sessions.id = held.session_id
         and (held.generation = $2 - 1
@@ -111,7 +114,9 @@ const judge: Statement = {
         and (generation > $2
           or generation = $2 and token_hash <> $3
           or generation = $2 and rotated_at + make_interval(secs => $4) <= $6)
-        and confirmed_at + make_interval(secs => $5) <= $6
+        and (confirmed_at + make_interval(secs => $5) <= $6
+          or $2 < settled
+          or $2 < milestone and milestone_at + make_interval(secs => $5) <= $6)
       returning session_id
     ), ended as (
       update sessions set ended_at = now(), end_reason = 'replayed'
@@ -129,15 +134,17 @@ export interface Refusal { sessionId: string, presented: number, confirmed: numb
  *
  * The confirmed token, or an unused child of it, is taken in one statement; a child confirms itself by its
  * use, and its parent and siblings are dead from then on. Anything else throws `invalid_refresh_token` (its
- * cause is a Refusal); a dead token that returns after `replayGrace` is a replay, and ends the session first.
- * A token is judged by the time at which it was presented, and not at all once `signal` is aborted: a statement
- * that a frozen connection delivers late, when the caller has gone on, must not make a replay of a duplicate.
+ * cause is a Refusal). A token that has been dead for `replayGrace` (for at most twice as long, where others
+ * were confirmed meanwhile) is a replay, and ends the session first.
+ *
+ * A token is judged by the time at which it was presented, and not at all once `assertAwaited` throws because
+ * its caller has gone: a statement that a frozen connection delivers late must not make a replay of a duplicate.
  */
-export async function rotate (db: Queryable, token: RefreshToken, { refreshToken, replayGrace, retryWindow }: Lifetimes, signal: AbortSignal): Promise<LiveSession> {
+export async function rotate (db: Queryable, token: RefreshToken, { refreshToken, replayGrace, retryWindow }: Lifetimes, assertAwaited: () => void): Promise<LiveSession> {
   const { sessionId, generation, hash, issuedAt } = token
-  const [row] = await db.query<Row | { session_id: null, now: Date }>(confirm, [sessionId, generation, hash, retryWindow ?? null, issuedAt, refreshToken])
+  const [row] = await db.query<Row | { session_id: null, now: Date }>(confirm, [sessionId, generation, hash, retryWindow ?? null, issuedAt, refreshToken, replayGrace])
   if (row && row.session_id !== null) return live(row, generation + 1)
-  signal.throwIfAborted()
+  assertAwaited()
   const [found] = await db.query<{ replayed: string | null, generation: number | null }>(judge, [sessionId, generation, hash, retryWindow ?? null, replayGrace, row?.now])
   const confirmed = found?.generation ?? null
   const refusal: Refusal = { sessionId, presented: generation, confirmed, replayed: found?.replayed != null, impossible: confirmed !== null && generation > confirmed + 1 }
@@ -158,11 +165,12 @@ export async function findUser (db: Queryable, sessionId: string): Promise<User 
 
 export type EndReason = 'logout'
 
+// The refresh state first and the session after it, in the order of a replay: two orders could lock each other out.
 const remove: Statement = {
   name: 'sessions.end',
   text: `
-    with dead as (delete from refresh_tokens where session_id = any($1::uuid[]))
-    update sessions set ended_at = now(), end_reason = $2 where id = any($1::uuid[]) and ended_at is null`
+    with dead as (delete from refresh_tokens where session_id = any($1::uuid[]) returning session_id)
+    update sessions set ended_at = now(), end_reason = $2 from dead where id = dead.session_id and ended_at is null`
 }
 
 /** Ends sessions for good; those that have ended stay as they are. */

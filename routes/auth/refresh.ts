@@ -26,7 +26,7 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes }) => {
     if (cookies.length > 1) throw invalidRefreshToken('two cookies of the name')
     const token = parse(sent ?? cookies[0] ?? '', app.keyring.macSecret)
     if (!token) throw invalidRefreshToken()
-    const session = await sessions.rotate(app.db, token, lifetimes, request.deadline)
+    const session = await sessions.rotate(app.db, token, lifetimes, () => request.deadline.throwIfAborted())
     return tokenResponse(app, reply, session, lifetimes, sent === undefined ? 'cookie' : 'body')
   })
 }

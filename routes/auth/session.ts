@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { addressOf } from '../../src/network.ts'
 import { mint } from '../../src/refresh-token.ts'
 import type { Lifetimes, LiveSession, Opening } from '../../src/sessions.ts'
 
@@ -18,7 +19,7 @@ export const noBody = async (request: FastifyRequest) => { request.body ??= {} }
 
 /** The session to open for a request. */
 export const opening = ({ headers, ip }: FastifyRequest, methods: string[], remember = false): Opening =>
-  ({ methods, remember, userAgent: headers['user-agent']?.replaceAll('\0', '').slice(0, 512), ip })
+  ({ methods, remember, userAgent: headers['user-agent']?.replaceAll('\0', '').slice(0, 512), ip: addressOf(ip) })
 
 /** The token response of a session that has just proved itself; in cookie delivery the cookie is set. */
 export function tokenResponse (app: FastifyInstance, reply: FastifyReply, session: LiveSession, { refreshToken }: Lifetimes, delivery: Delivery = 'cookie') {

@@ -178,6 +178,33 @@ t.test('started without its database, the service waits for it', async t => {
   t.match(await service.browser().post('/v1/auth/register', person()), { status: 201 })
 })
 
+t.test('a key that cannot be looked up is not an unknown one', async t => {
+  const { url, block } = await way(t, await createDatabase(t))
+  const service = await build(t, { JWKS_MAX_AGE: '1s' }, { url })
+  const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', person())
+  const [, payload, signature] = token.split('.')
+  const other = `${Buffer.from(JSON.stringify({ alg: 'ES256', typ: 'at+jwt', kid: 'made-elsewhere' })).toString('base64url')}.${payload}.${signature}`
+  t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), { status: 401 })
+  block()
+  while (!service.logs.some(({ msg }) => msg === 'the keys could not be read; trying again')) await new Promise(resolve => setTimeout(resolve, 20))
+  for (let i = 0; i < 3; i++) {
+    t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), unavailable)
+    t.match(await service.browser().post('/v1/auth/logout', undefined, { authorization: `Bearer ${other}` }), unavailable)
+  }
+})
+
+t.test('a statement that the schema left behind is prepared anew', async t => {
+  const service = await build(t)
+  const ada = person()
+  await service.browser().post('/v1/auth/register', ada)
+  await service.browser().post('/v1/auth/login', ada)
+  await service.sql('alter table users alter column name type varchar(500)')
+  const statuses = []
+  for (let i = 0; i < 30; i++) statuses.push((await service.browser().post('/v1/auth/login', ada)).status)
+  t.notOk(statuses.includes(500))
+  t.equal(statuses.at(-1), 200)
+})
+
 t.test('a schema that is not there yet is a database that is not there yet', async t => {
   const service = await build(t, { MIGRATE_ON_START: 'false' }, { url: await createDatabase(t, { empty: true }), ready: false })
   t.match(await service.browser().get('/readyz'), unavailable)

@@ -159,6 +159,7 @@ t.test('what is not a valid access token of this service is refused with one ans
       'with an end that is a word': compact(header, { ...claims, exp: '9999999999' }, own),
       'with an end in a list': compact(header, { ...claims, exp: [9999999999] }, own),
       'with an end that is null': compact(header, { ...claims, exp: null }, own),
+      'issued in the future': compact(header, { ...claims, iat: now + 3600 }, own),
       'not yet valid': compact(header, { ...claims, nbf: now + 60 }, own)
     }
   }
@@ -216,6 +217,34 @@ t.test('keys', async t => {
     await t.rejects(load(service.app.db, [Buffer.alloc(32)]), /another KEY_ENCRYPTION_KEY/)
     await service.sql("update keys set sealed_secret = (select sealed_secret from keys where purpose = 'refresh_token') where purpose = 'access_token'")
     await t.rejects(load(service.app.db, [keyEncryptionKey]), /changed after it was sealed/)
+  })
+
+  t.test('are not made by an instance that cannot open those that are there', async t => {
+    const service = await build(t)
+    const stranger = await build(t, { SIGNING_ALGORITHM: 'EdDSA', KEY_ENCRYPTION_KEY: Buffer.alloc(32, 9).toString('base64') }, { url: service.url, ready: false })
+    await t.rejects(stranger.app.keyring.loaded, /another KEY_ENCRYPTION_KEY/)
+    t.strictSame(await service.sql("select algorithm, retires_at from keys where purpose = 'access_token'"), [{ algorithm: 'ES256', retires_at: null }])
+    const again = await build(t, {}, { url: service.url })
+    t.match(await again.browser().post('/v1/auth/register', person()), { status: 201 })
+  })
+
+  t.test('come under a new key-encryption key while the old one is still given', async t => {
+    const service = await build(t)
+    const { token } = await signedIn(service)
+    const fresh = Buffer.alloc(32, 8)
+    const { ensure } = await import('../../src/keyring.ts')
+    const options = { algorithm: 'ES256', jwksMaxAge: 300, accessTokenTtl: 900 } as const
+    await ensure(service.app.db, { keys: [fresh, keyEncryptionKey], ...options })
+    const alone = await build(t, { KEY_ENCRYPTION_KEY: fresh.toString('base64') }, { url: service.url })
+    t.match(await alone.browser().get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 })
+    await t.rejects(load(service.app.db, [keyEncryptionKey]), /another KEY_ENCRYPTION_KEY/)
+  })
+
+  t.test('sign for no longer than their time', async t => {
+    const service = await build(t)
+    await service.sql("update keys set retires_at = now() where purpose = 'access_token'")
+    const after = await build(t, {}, { url: service.url })
+    t.match(await after.browser().post('/v1/auth/register', person()), { status: 503 })
   })
 
   t.test('open with any of several key-encryption keys', async t => {

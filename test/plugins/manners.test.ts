@@ -179,6 +179,9 @@ t.test('headers', async t => {
     t.equal(await address(trusting, { 'x-forwarded-for': '203.0.113.7' }), '203.0.113.7')
     t.equal(await address(trusting, { 'x-forwarded-for': '198.51.100.1, 203.0.113.7' }), '203.0.113.7', 'what the client wrote itself is not')
     t.equal(await address(distant, { 'x-forwarded-for': '203.0.113.7' }), '127.0.0.1')
+    for (const [told, known] of [['203.0.113.7:51234', '203.0.113.7'], ['[2001:db8::1]:443', '2001:db8::1'], ['[2001:db8::1]', '2001:db8::1'], ['fe80::1%eth0', 'fe80::1'], ['unknown', undefined], ['_hidden', undefined], ["'; drop table", undefined]] as const) {
+      t.equal(await address(trusting, { 'x-forwarded-for': told }) ?? undefined, known, told)
+    }
     t.match((await trusting.browser().get('/.well-known/oauth-authorization-server', { 'x-forwarded-host': 'evil.example', host: 'evil.example' })).body, { issuer: 'https://auth.example.com' }, 'names come from the configuration')
   })
 })
@@ -213,6 +216,7 @@ t.test('limits', async t => {
   t.test('are of a network: a v4-mapped address is its v4 one, an IPv6 /64 is one', async t => {
     await exhaust('192.0.2.5')
     t.match(await service.browser().get('/v1/me', from('::ffff:192.0.2.5')), { status: 429 })
+    t.match(await service.browser().get('/v1/me', from('192.0.2.5:4711')), { status: 429 }, 'whatever its port')
     await exhaust('2001:db8:1:2::1')
     t.match(await service.browser().get('/v1/me', from('2001:db8:1:2:ffff::9')), { status: 429 })
     t.match(await service.browser().get('/v1/me', from('2001:db8:1:3::1')), { status: 401 })

@@ -23,7 +23,7 @@ async function holder (service: Service) {
     session: async () => (await service.sql<{ end_reason: string | null }>('select end_reason from sessions where id = $1', [sessionId]))[0],
     /** Lets time pass for the session, as far as the database knows. */
     age: async (seconds: number) => {
-      await service.sql('update refresh_tokens set confirmed_at = confirmed_at - make_interval(secs => $2), rotated_at = rotated_at - make_interval(secs => $2) where session_id = $1', [sessionId, seconds])
+      await service.sql('update refresh_tokens set confirmed_at = confirmed_at - make_interval(secs => $2), rotated_at = rotated_at - make_interval(secs => $2), milestone_at = milestone_at - make_interval(secs => $2) where session_id = $1', [sessionId, seconds])
     }
   }
 }
@@ -80,6 +80,29 @@ t.test('each case of the rotation', async t => {
     t.match(await refresh(first), refused)
     t.match(await session(), { end_reason: 'replayed' })
     t.match(await refresh(token), refused)
+  })
+
+  t.test('a thief who keeps refreshing is found out all the same', async t => {
+    const { first, next, refresh, session, age } = await holder(service)
+    const [mine, stolen] = [await next(first), await next(first)]
+    let token = await next(stolen)
+    // Never is the last confirmation older than the grace.
+    for (let i = 0; i < 3; i++) {
+      await age(7)
+      token = await next(token)
+    }
+    t.match(await refresh(mine), refused)
+    t.match(await session(), { end_reason: 'replayed' })
+    t.match(await refresh(token), refused)
+  })
+
+  t.test('one who uses many tokens within the grace is not taken for a thief by a late duplicate of the first', async t => {
+    const { first, next, refresh, session } = await holder(service)
+    let token = first
+    for (let i = 0; i < 8; i++) token = await next(token)
+    t.match(await refresh(first), refused)
+    t.match(await session(), { end_reason: null })
+    t.match(await refresh(token), { status: 200 })
   })
 
   t.test('within the grace a dead token is refused and nothing more', async t => {
@@ -198,6 +221,14 @@ t.test('delivery', async t => {
     t.match(await service.browser().post('/v1/auth/logout', { refresh_token: first }, { cookie: 'refresh_token=x' }), both)
     t.match(await service.browser().post('/v1/auth/refresh', undefined, { cookie: `refresh_token=${first}; refresh_token=${first}` }), refused)
     t.match(await service.browser().post('/v1/auth/refresh', undefined, { cookie: `other=1; refresh_token=${first}; refresh_token2=x` }), { status: 200 })
+  })
+
+  t.test('a cookie of nearly the name is another one', async t => {
+    const { first } = await holder(service)
+    for (const name of ['\u00a0refresh_token', 'refresh_token\u00a0', '\u2003refresh_token', 'REFRESH_TOKEN', '__Host-refresh_token', '\vrefresh_token']) {
+      t.match(await service.browser().post('/v1/auth/refresh', undefined, { cookie: `${name}=${first}` }), refused, JSON.stringify(name))
+    }
+    t.match(await service.browser().post('/v1/auth/refresh', undefined, { cookie: ` \trefresh_token =${first}` }), { status: 200 })
   })
 
   t.test('a page of another origin cannot use the cookie', async t => {
@@ -322,6 +353,21 @@ t.test('races', async t => {
     }
   })
 
+  t.test('sign-outs and replays do not lock each other out', async t => {
+    const strict = await build(t, { REFRESH_REPLAY_GRACE: '0s' }, { url: one.url })
+    for (let round = 0; round < 15; round++) {
+      const { first, next } = await holder(strict)
+      const current = await next(await next(first))
+      const requests = Array.from({ length: 6 }, (_, index) => [
+        refresh(strict, current),
+        refresh(strict, first),
+        either(index).browser().post('/v1/auth/logout', { refresh_token: first })
+      ]).flat()
+      const statuses = (await Promise.all(requests)).map(({ status }) => status)
+      t.notOk(statuses.includes(503), statuses.join(' '))
+    }
+  })
+
   t.test('a refresh that waited for a sign-out does not bring the session back', async t => {
     const { first, refresh, sessionId } = await holder(one)
     const pg = await import('pg')
@@ -344,28 +390,30 @@ t.test('any interleaving keeps to the table', async t => {
 
   /** The table of the rotation: a token is its generation and its identity. */
   interface Token { generation: number, text: string }
-  interface Model { confirmed: number, held: string, old: boolean, ended: boolean }
+  interface Model { confirmed: number, held: string, age: number, milestone: number, milestoneAge: number, settled: number, ended: boolean }
   const judge = (model: Model, { generation, text }: Token): 'child' | 'refused' => {
     if (model.ended) return 'refused'
     if (generation === model.confirmed + 1) {
       model.confirmed = generation
       model.held = text
-      model.old = false
+      model.age = 0
+      if (model.milestoneAge > 10) Object.assign(model, { settled: model.milestone, milestone: generation, milestoneAge: 0 })
       return 'child'
     }
     if (generation === model.confirmed && text === model.held) return 'child'
-    model.ended = model.old
+    model.ended = model.age > 10 || generation < model.settled || (generation < model.milestone && model.milestoneAge > 10)
     return 'refused'
   }
 
-  await fc.assert(fc.asyncProperty(fc.array(fc.oneof({ weight: 6, arbitrary: fc.nat(20) }, { weight: 1, arbitrary: fc.constant('wait' as const) }, { weight: 1, arbitrary: fc.constant('logout' as const) }), { maxLength: 14 }), async steps => {
+  await fc.assert(fc.asyncProperty(fc.array(fc.oneof({ weight: 6, arbitrary: fc.nat(20) }, { weight: 2, arbitrary: fc.constant('wait' as const) }, { weight: 1, arbitrary: fc.constant('logout' as const) }), { maxLength: 18 }), async steps => {
     const { first, age, sessionId } = await holder(service)
-    const model: Model = { confirmed: 0, held: '', old: false, ended: false }
+    const model: Model = { confirmed: 0, held: '', age: 0, milestone: 0, milestoneAge: 0, settled: 0, ended: false }
     const tokens: Token[] = [{ generation: 1, text: first }]
     for (const step of steps) {
       if (step === 'wait') {
-        await age(11)
-        model.old = true
+        await age(6)
+        model.age += 6
+        model.milestoneAge += 6
       } else if (step === 'logout') {
         await service.browser().post('/v1/auth/logout', { refresh_token: tokens[0]?.text })
         model.ended = true
