@@ -1,3 +1,4 @@
+import type { OutgoingHttpHeaders } from 'node:http'
 import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
 import fp from 'fastify-plugin'
@@ -20,12 +21,25 @@ export default fp(async function security (app, { issuer, corsOrigins, trustProx
   })
 
   await app.register(helmet, {
+    global: false,
     // For what is no page; those that are have their own.
     contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], baseUri: ["'none'"], formAction: ["'none'"], frameAncestors: ["'none'"] } },
     strictTransportSecurity: https,
     // Other origins read what CORS lets them.
     crossOriginResourcePolicy: { policy: 'cross-origin' },
     xFrameOptions: { action: 'deny' }
+  })
+
+  // Helmet makes its middleware anew for each request, and the same headers each time: they are made once.
+  let headers: OutgoingHttpHeaders | undefined
+  app.addHook('onRequest', (_request, reply, done) => {
+    if (headers) {
+      reply.headers(headers)
+    } else {
+      reply.helmet()
+      headers = { ...reply.raw.getHeaders() }
+    }
+    done()
   })
 
   await app.register(cors, {
