@@ -47,5 +47,6 @@ USER 1000:1000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD ["node", "-e", "require('http').get(`http://127.0.0.1:${process.env.PORT || 3000}/readyz`, ({ statusCode }) => process.exit(statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
 
-ENTRYPOINT ["node", "dist/src/cli.js"]
+# Requests are short: what they leave behind is cheapest to clear away from a larger nursery.
+ENTRYPOINT ["node", "--max-semi-space-size=32", "dist/src/cli.js"]
 CMD ["serve"]

@@ -2,7 +2,7 @@ import jwt from '@fastify/jwt'
 import { createSigner } from 'fast-jwt'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { v4 as uuidv4, validate as isUuid } from 'uuid'
+import { v7 as uuidv7, validate as isUuid } from 'uuid'
 import type { SigningKey } from '../src/keyring.ts'
 import { invalidToken, Problem } from '../src/problem.ts'
 import type { LiveSession } from '../src/sessions.ts'
@@ -98,7 +98,7 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
       ...firstParty,
       iat,
       exp,
-      jti: uuidv4(),
+      jti: uuidv7(),
       sid: id,
       auth_time: Math.floor(authenticatedAt.getTime() / 1000),
       amr: methods,

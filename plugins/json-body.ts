@@ -8,6 +8,7 @@ export default fp(async function jsonBody (app) {
 
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    if (!/^(identity)?$/i.test(request.headers['content-encoding'] ?? '')) return done(new Problem('unsupported_media_type'))
     const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(request.headers['content-type'] ?? '')?.[1]
     if (charset !== undefined && charset.toLowerCase() !== 'utf-8') return done(new Problem('unsupported_media_type'))
     if (body.length === 0) return done(null, undefined)

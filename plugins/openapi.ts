@@ -71,13 +71,15 @@ export default fp(async function openapiDocument (app, { issuer, version, refres
 
   await app.register(swaggerUi, {
     routePrefix: '/docs',
+    // Of this very host, whatever name it was reached by.
+    transformSpecification: api => ({ ...api, servers: [{ url: '/' }] }),
     staticCSP: true,
     // On plain http, from elsewhere than this host, the page could not load itself.
     transformStaticCSP: policy => policy.replace(/;?\s*upgrade-insecure-requests;?/, ''),
     theme: { title: 'Latchkey', css: [{ filename: 'latchkey.css', content: '.swagger-ui .topbar { display: none }' }] },
     uiConfig: { docExpansion: 'list', deepLinking: true, persistAuthorization: false, tryItOutEnabled: true }
   })
-}, { name: 'openapi', dependencies: ['problems'] })
+}, { name: 'openapi', dependencies: ['not-found'] })
 
 const codes = Object.keys(catalogue) as Code[]
 

@@ -1,7 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
-import findMyWay, { type HTTPMethod } from 'find-my-way'
-import { document, mediaType, methodNotAllowed, notFound, overloaded, Problem, validationFailed, type Code, type Violation } from '../src/problem.ts'
+import { document, mediaType, overloaded, Problem, validationFailed, type Code, type Violation } from '../src/problem.ts'
 
 export interface ProblemsOptions { issuer: string }
 
@@ -19,30 +18,7 @@ export default fp(async function problems (app, { issuer }: ProblemsOptions) {
     .type(mediaType)
     .serializer((document: unknown) => JSON.stringify(document))
     .send(document(issuer, problem, reply.request.id))
-
-  // A path is told from a method by a router of our own: Fastify's knows only whole matches.
-  const methods = new Set<HTTPMethod>()
-  const router = findMyWay({ ignoreTrailingSlash: false })
-  app.addHook('onRoute', ({ method, url }) => {
-    for (const name of [method].flat() as HTTPMethod[]) {
-      if (name === 'OPTIONS' || router.hasRoute(name, url)) continue
-      methods.add(name)
-      router.on(name, url, () => {})
-    }
-  })
-  const refuse = async (request: FastifyRequest) => {
-    const path = request.raw.url?.split('?')[0] ?? ''
-    const allowed = [...methods].filter(method => router.find(method, path))
-    throw allowed.length > 0 ? methodNotAllowed(allowed) : notFound()
-  }
-  const limit = app.rateLimit()
-  // Before a body is looked at, and counted like any other request.
-  app.addHook('onRequest', (request, reply, done) => {
-    if (request.is404) Promise.resolve(limit.call(app, request, reply)).then(async () => await refuse(request)).catch(done)
-    else done()
-  })
-  app.setNotFoundHandler(refuse)
-}, { name: 'problems', dependencies: ['rate-limit'] })
+}, { name: 'problems' })
 
 const byStatus: Record<number, Code> = { 404: 'not_found', 405: 'method_not_allowed', 408: 'request_timeout', 413: 'payload_too_large', 415: 'unsupported_media_type', 431: 'headers_too_large' }
 

@@ -3,7 +3,7 @@ import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
 import fp from 'fastify-plugin'
 import type { Trust } from '../src/config.ts'
-import { httpsRequired } from '../src/problem.ts'
+import { httpsRequired, validationFailed } from '../src/problem.ts'
 
 export interface SecurityOptions {
   issuer: string
@@ -42,13 +42,21 @@ export default fp(async function security (app, { issuer, corsOrigins, trustProx
     done()
   })
 
+  // RFC 9112 section 3.2: one Host, which HTTP/1.0 alone may leave out.
+  app.addHook('onRequest', ({ raw: { httpVersion, rawHeaders } }, _reply, done) => {
+    let hosts = 0
+    for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === 'host') hosts++
+    done(hosts === 1 || (hosts === 0 && httpVersion === '1.0') ? undefined : validationFailed('The request does not name one host.'))
+  })
+
   await app.register(cors, {
     origin: (origin, answer) => { answer(null, origin !== undefined && corsOrigins.includes(origin) ? origin : false) },
     credentials: true,
     methods: ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE'],
     allowedHeaders: ['authorization', 'content-type', 'x-request-id'],
     exposedHeaders: ['x-request-id', 'retry-after', 'www-authenticate', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset'],
-    maxAge: 600
+    maxAge: 600,
+    strictPreflight: false
   })
 
   if (https && trustProxy) {

@@ -1,4 +1,4 @@
-import { Type } from '@sinclair/typebox'
+import { Type, type TString } from '@sinclair/typebox'
 import { ref, strict, text } from './typed.ts'
 
 const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
@@ -9,7 +9,10 @@ export const username = Type.String({ minLength: 3, maxLength: 32, description: 
 export const name = text(1, 200, { description: 'What to call the user.', examples: ['Ada Lovelace'] })
 /** A password to be set: the policy judges it, the schema only keeps out what cannot be one. */
 export const newPassword = Type.String({ minLength: 1, maxLength: 1024, pattern: '^[^\\p{Cs}]*$', description: 'At least 8 and at most 256 code points, of any kind; not a common one, and without the e-mail address, name or username.', examples: ['a long phrase of your own'] })
-export const refreshToken = Type.String({ minLength: 1, maxLength: 512, examples: ['lkr_AQIDBAUG…'] })
+/** The same, or null for none. */
+export const orNone = <Schema extends TString>(schema: Schema) => Type.Unsafe<string | null>({ ...schema, type: ['string', 'null'] })
+
+export const refreshToken = Type.String({ maxLength: 8192, examples: ['lkr_AQIDBAUG…'] })
 
 export const User = strict({
   id: Type.String({ format: 'uuid' }),

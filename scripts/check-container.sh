@@ -212,7 +212,7 @@ const root = process.argv[3]
 const app = join(root, 'app')
 
 assert.equal(config.User, '1000:1000')
-assert.deepEqual([config.Entrypoint, config.Cmd, config.WorkingDir], [['node', 'dist/src/cli.js'], ['serve'], '/app'])
+assert.deepEqual([config.Entrypoint, config.Cmd, config.WorkingDir], [['node', '--max-semi-space-size=32', 'dist/src/cli.js'], ['serve'], '/app'])
 assert.deepEqual(Object.keys(config.ExposedPorts), ['3000/tcp'])
 assert.equal(config.Healthcheck.Test[0], 'CMD')
 for (const setting of ['NODE_ENV=production', 'HOST=0.0.0.0', 'UV_THREADPOOL_SIZE=16']) assert.ok(config.Env.includes(setting), setting)

@@ -8,7 +8,7 @@ export interface Registration {
   email: string
   password: string
   name?: string | null
-  username?: string
+  username?: string | null
 }
 
 /**
@@ -17,7 +17,7 @@ export interface Registration {
  */
 export async function register (db: Database, passwords: Passwords, registration: Registration, opening: sessions.Opening, lifetimes: sessions.Lifetimes, signal?: AbortSignal): Promise<sessions.LiveSession> {
   const email = users.requireEmail(registration.email)
-  const username = registration.username === undefined ? null : users.requireUsername(registration.username)
+  const username = registration.username == null ? null : users.requireUsername(registration.username)
   const name = registration.name ?? null
   passwords.check(registration.password, { email: email.address, username, name })
   const passwordHash = await passwords.hash(registration.password, signal)

@@ -5,6 +5,7 @@ import database from '../plugins/database.ts'
 import deadline from '../plugins/deadline.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
+import notFound from '../plugins/not-found.ts'
 import openapi from '../plugins/openapi.ts'
 import passwords from '../plugins/passwords.ts'
 import problems from '../plugins/problems.ts'
@@ -35,11 +36,12 @@ export interface AppOptions {
 export default fp(async function latchkey (app: FastifyInstance, { config, databaseUrl, keyEncryptionKeys, isDraining = () => false }: AppOptions) {
   const { issuer, audience, corsOrigins, trustProxy, lifetimes, signing } = config
 
+  await app.register(problems, { issuer })
   await app.register(requestLog)
   await app.register(deadline, { seconds: config.requestTimeout })
   await app.register(security, { issuer, corsOrigins, trustProxy })
   await app.register(rateLimit, { limit: config.rateLimit })
-  await app.register(problems, { issuer })
+  await app.register(notFound)
   await app.register(jsonBody)
   await app.register(openapi, { issuer, version, refreshCookie: refreshCookieName(issuer) })
   await app.register(database, { url: databaseUrl, migrateOnStart: config.migrateOnStart })

@@ -26,11 +26,13 @@ const integer = (least: number, most: number) => (text: string) => {
 }
 
 const seconds = { s: 1, m: 60, h: 3600, d: 86400 }
+// Days that a timer of Node's can count: 2³¹ milliseconds are 24.8.
+const timer = 24
 /** A span such as `15m`, in seconds. */
-const duration = (least = 1) => (text: string) => {
+const duration = (least = 1, most = 3650) => (text: string) => {
   const [, count, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? []
   const span = Number(count) * seconds[unit as keyof typeof seconds]
-  if (!(span >= least) || span > 3650 * seconds.d) throw new Error(`must be a time such as 30s, 15m, 12h or 7d, from ${least}s to 3650d`)
+  if (!(span >= least) || span > most * seconds.d) throw new Error(`must be a time such as 30s, 15m, 12h or 7d, from ${least}s to ${most}d`)
   return span
 }
 
@@ -126,9 +128,9 @@ export const variables = {
   RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, or off; routes that take a password allow a fifth of it'),
   PASSWORD_MIN_LENGTH: variable('8', integer(8, 64), 'shortest password accepted, in code points'),
   MIGRATE_ON_START: variable('true', boolean, 'bring the database schema up to date at start; false where `latchkey migrate` runs before'),
-  REQUEST_TIMEOUT: variable('10s', duration(), 'how long a request may take, to arrive and to be answered'),
-  DRAIN_DELAY: optional('0s; 5s in production', duration(0), 'how long /readyz says no before the port is closed on SIGTERM'),
-  SHUTDOWN_TIMEOUT: variable('15s', duration(), 'when a shutdown that hangs is cut off'),
+  REQUEST_TIMEOUT: variable('10s', duration(1, timer), 'how long a request may take, to arrive and to be answered'),
+  DRAIN_DELAY: optional('0s; 5s in production', duration(0, timer), 'how long /readyz says no before the port is closed on SIGTERM'),
+  SHUTDOWN_TIMEOUT: variable('15s', duration(1, timer), 'when a shutdown that hangs is cut off'),
   LOG_LEVEL: variable('info', oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'), 'least severe level that is logged')
 } satisfies Record<string, Variable<unknown>>
 

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
 import { prepare, type Cluster, type Log } from './embedded-postgres/cluster.ts'
+import { claim } from './embedded-postgres/claim.ts'
 import { codeOf, EmbeddedPostgresError } from './embedded-postgres/failure.ts'
 import { isServer, reach, terminate, type Server } from './embedded-postgres/server.ts'
 
@@ -28,10 +29,15 @@ export interface Options {
 /** A PostgreSQL of one's own in `dir`, kept up until `stop`. Throws `EmbeddedPostgresError` where that cannot be. */
 export async function start (dir: string, { exclusive = true, settings = [], log = () => {} }: Options = {}): Promise<EmbeddedPostgres> {
   const cluster = await prepare(dir, settings, log)
+  // PostgreSQL's own lock does not keep two from starting a server in the same moment.
+  const release = exclusive ? await claim(cluster.dir) : () => {}
   const ending = new AbortController()
   let healing: Promise<void> | undefined
   let stopping: Promise<void> | undefined
-  let server = await hold(cluster, exclusive, ending.signal)
+  let server = await hold(cluster, exclusive, ending.signal).catch((error: unknown) => {
+    release()
+    throw error
+  })
   const { port, started } = server
   watch()
   log(started ? 'PostgreSQL started' : exclusive ? 'PostgreSQL adopted' : 'PostgreSQL shared', { pid: server.pid, port })
@@ -66,6 +72,7 @@ export async function start (dir: string, { exclusive = true, settings = [], log
     // The lock is kept until the server is gone: nobody can adopt what is being shut down.
     if (exclusive || (started && await isUnused(server.client).catch(() => false))) await terminate(server.pid, cluster.dataDir)
     await server.client.end()
+    release()
   }
 
   return {

@@ -1,14 +1,14 @@
-import { randomUUID } from 'node:crypto'
 import type { EventEmitter } from 'node:events'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import pino from 'pino'
+import { v7 as uuidv7 } from 'uuid'
 import app, { type AppOptions } from './app.ts'
 import { ConfigError, type Config } from './config.ts'
 import * as embeddedPostgres from './embedded-postgres.ts'
-import { document, mediaType, Problem, validationFailed } from './problem.ts'
+import { document, mediaType, methodNotAllowed, Problem, requestTimeout, validationFailed } from './problem.ts'
 import { developmentKey, UnsealError, type KeyEncryptionKeys } from './secret.ts'
 import { version } from './version.ts'
 
@@ -25,20 +25,25 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
   const server = Fastify({
     logger: { ...logging(options.config.logLevel), stream },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
-    genReqId: ({ headers: { 'x-request-id': given } }) => typeof given === 'string' && requestId.test(given) ? given : randomUUID(),
+    genReqId: ({ headers: { 'x-request-id': given } }) => typeof given === 'string' && requestId.test(given) ? given : uuidv7(),
     trustProxy: trustProxy ?? false,
     bodyLimit: 64 * 1024,
     // For a request to arrive, and for a connection on which nothing moves.
     requestTimeout: timeout,
     connectionTimeout: timeout + 5_000,
     keepAliveTimeout: 10_000,
-    http: { headersTimeout: Math.min(5_000, timeout), connectionsCheckingInterval: 1_000 },
+    http: { headersTimeout: Math.min(5_000, timeout), connectionsCheckingInterval: 1_000, requireHostHeader: false },
     return503OnClosing: false,
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true } },
-    clientErrorHandler: (error, socket) => refuse(error, socket, issuer),
+    clientErrorHandler: (error, socket) => {
+      const problem = unreadable(error)
+      const id = refuse(problem, socket, issuer)
+      if (id !== undefined) server.log.info({ request_id: id, method: null, route: null, status: problem.status }, 'request')
+    },
     frameworkErrors: (_error, request: FastifyRequest, reply: FastifyReply) => {
       const problem = validationFailed('The path is not valid.')
-      return reply.code(problem.status).headers({ ...plain, 'x-request-id': request.id }).type(mediaType).send(JSON.stringify(document(issuer, problem, request.id)))
+      request.log.info({ method: request.method, route: null, status: problem.status }, 'request')
+      return reply.code(problem.status).headers({ ...plain(issuer), 'x-request-id': request.id, 'content-type': mediaType }).send(JSON.stringify(document(issuer, problem, request.id)))
     }
   })
   server.server.maxConnections = 10_000
@@ -47,35 +52,50 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
     if (options.isDraining?.()) reply.header('connection', 'close')
     done()
   })
+  // An expectation that is not known is none of ours (RFC 9110 section 10.1.1); a tunnel is not to be had.
+  server.server.on('checkExpectation', (request, response) => server.routing(request, response))
+  server.server.on('connect', (_request, socket: Socket) => { refuse(methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
   server.register(app, options)
   return server
 }
 
 const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
 
-// For what is refused before it reaches the plugins.
-const plain = {
+// For what is refused before it reaches the plugins: the same as theirs.
+const plain = (issuer: string) => ({
   'cache-control': 'no-store',
-  'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'content-security-policy': "default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none'",
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'cross-origin',
+  'origin-agent-cluster': '?1',
   'referrer-policy': 'no-referrer',
+  ...issuer.startsWith('https:') && { 'strict-transport-security': 'max-age=31536000; includeSubDomains' },
   'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY'
-}
+  'x-dns-prefetch-control': 'off',
+  'x-download-options': 'noopen',
+  'x-frame-options': 'DENY',
+  'x-permitted-cross-domain-policies': 'none',
+  'x-xss-protection': '0'
+})
 
-/** Answers what is not HTTP, or did not arrive in time, on the bare socket. */
-function refuse ({ code }: NodeJS.ErrnoException, socket: Socket, issuer: string) {
+/** What is wrong with bytes that are not HTTP, or did not arrive in time. */
+const unreadable = ({ code }: NodeJS.ErrnoException) => code === 'ERR_HTTP_REQUEST_TIMEOUT'
+  ? requestTimeout()
+  : code === 'HPE_HEADER_OVERFLOW' ? new Problem('headers_too_large') : validationFailed('The request is not valid HTTP.')
+
+/** Answers on the bare socket, and closes it. Gives the request's id; undefined where there is nobody to answer. */
+function refuse (problem: Problem, socket: Socket, issuer: string): string | undefined {
+  // Node keeps the answer that a socket is about to give there.
   const { _httpMessage: answer }: { _httpMessage?: { headersSent: boolean } | null } = Object(socket)
-  if (code === 'ECONNRESET' || !socket.writable || answer?.headersSent) {
+  if (!socket.writable || answer?.headersSent) {
     socket.destroy()
-    return
+    return undefined
   }
-  const problem = code === 'ERR_HTTP_REQUEST_TIMEOUT'
-    ? new Problem('request_timeout')
-    : code === 'HPE_HEADER_OVERFLOW' ? new Problem('headers_too_large') : validationFailed('The request is not valid HTTP.')
-  const id = randomUUID()
+  const id = uuidv7()
   const body = JSON.stringify(document(issuer, problem, id))
-  const headers = { ...plain, 'content-type': mediaType, 'content-length': Buffer.byteLength(body), 'x-request-id': id, connection: 'close' }
+  const headers = { ...plain(issuer), ...problem.headers, 'content-type': mediaType, 'content-length': Buffer.byteLength(body), 'x-request-id': id, connection: 'close' }
   socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`)
+  return id
 }
 
 /** JSON lines; of an error only what is no user's, for drivers put rows and parameters into theirs. */
@@ -179,7 +199,7 @@ export const keyEncryptionKeys = ({ keyEncryptionKeys: [first, ...others] = [] }
 
 function explain (error: unknown, { host, port }: Config): Error {
   if (!(error instanceof Error)) return new Error(String(error))
-  if ('code' in error && error.code === 'EADDRINUSE') return new Error(`Port ${port} of ${host} is in use, perhaps by another Latchkey: stop it, or choose another with PORT.`)
+  if ('code' in error && error.code === 'EADDRINUSE') return new Error(`Port ${port} of ${host} is in use, perhaps by another Latchkey: stop it, or choose another with PORT (and ISSUER_URL).`)
   if (error instanceof UnsealError) return new ConfigError([`KEY_ENCRYPTION_KEY does not open the keys in the database: ${error.message}`])
   return error
 }

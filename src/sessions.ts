@@ -134,8 +134,8 @@ export interface Refusal { sessionId: string, presented: number, confirmed: numb
  *
  * The confirmed token, or an unused child of it, is taken in one statement; a child confirms itself by its
  * use, and its parent and siblings are dead from then on. Anything else throws `invalid_refresh_token` (its
- * cause is a Refusal). A token that has been dead for `replayGrace` (for at most twice as long, where others
- * were confirmed meanwhile) is a replay, and ends the session first.
+ * cause is a Refusal). A token that has been dead for `replayGrace` (for at most three times as long, where
+ * others were confirmed meanwhile) is a replay, and ends the session first.
  *
  * A token is judged by the time at which it was presented, and not at all once `assertAwaited` throws because
  * its caller has gone: a statement that a frozen connection delivers late must not make a replay of a duplicate.

@@ -15,7 +15,7 @@ const logout: Typed = async (app) => {
       summary: 'Sign out',
       description: 'Ends the session of the refresh token (any of the session\'s, in the cookie or the body) or of the bearer token, and clears the cookie. Where there is nothing to end, nothing happens.',
       security: [{ refreshCookie: [] }, { bearer: [] }, {}],
-      body: strict({ refresh_token: Type.Optional(refreshToken) }, { examples: [{ refresh_token: 'lkr_AQIDBAUG…' }] }),
+      body: strict({ refresh_token: Type.Optional(refreshToken) }, { examples: [{}, { refresh_token: 'lkr_AQIDBAUG…' }] }),
       response: { 204: { type: 'null', description: 'The session has ended, or there was none.' } }
     },
     preValidation: noBody,

@@ -14,7 +14,7 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes }) => {
       summary: 'Refresh the session',
       description: 'Exchanges a refresh token for a new one and an access token, delivered the way the old one came: with the cookie and no body, or in the body. A request whose answer was lost is repeated with the same token; a token that returns after its successor was used ends the session.',
       security: [{ refreshCookie: [] }, {}],
-      body: strict({ refresh_token: Type.Optional(refreshToken) }, { examples: [{ refresh_token: 'lkr_AQIDBAUG…' }] }),
+      body: strict({ refresh_token: Type.Optional(refreshToken) }, { examples: [{}, { refresh_token: 'lkr_AQIDBAUG…' }] }),
       response: { 200: ref(TokenResponse) }
     },
     preValidation: noBody,

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import * as accounts from '../../src/accounts.ts'
-import { email, name, newPassword, TokenResponse, username } from '../schemas.ts'
+import { email, name, newPassword, orNone, TokenResponse, username } from '../schemas.ts'
 import { ref, strict, type Typed } from '../typed.ts'
 import { opening, signInOptions, tokenResponse, type SignInOptions } from './session.ts'
 
@@ -15,8 +15,8 @@ const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
       body: strict({
         email,
         password: newPassword,
-        name: Type.Optional(Type.Union([name, Type.Null()])),
-        username: Type.Optional(username),
+        name: Type.Optional(orNone(name)),
+        username: Type.Optional(orNone(username)),
         ...signInOptions
       }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own', name: 'Ada Lovelace' }] }),
       response: { 201: ref(TokenResponse) }

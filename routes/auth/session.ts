@@ -7,7 +7,7 @@ import type { Lifetimes, LiveSession, Opening } from '../../src/sessions.ts'
 /** What every sign-in takes beside its proof. */
 export const signInOptions = {
   remember: Type.Optional(Type.Boolean({ description: 'Keep the session, and its cookie, beyond the end of the browser\'s.', default: false })),
-  refresh_token_delivery: Type.Optional(Type.Union([Type.Literal('cookie'), Type.Literal('body')], { description: 'Where the refresh token goes: into an HttpOnly cookie (for browsers), or into the response body (for other clients).', default: 'cookie' }))
+  refresh_token_delivery: Type.Optional(Type.Unsafe<Delivery>({ type: 'string', enum: ['cookie', 'body'], description: 'Where the refresh token goes: into an HttpOnly cookie (for browsers), or into the response body (for other clients).', default: 'cookie' }))
 }
 
 export type Delivery = 'cookie' | 'body'

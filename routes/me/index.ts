@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import { invalidToken } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import * as users from '../../src/users.ts'
-import { name, User, username } from '../schemas.ts'
+import { name, orNone, User, username } from '../schemas.ts'
 import { ref, strict, type Typed } from '../typed.ts'
 
 /** The account of the bearer token's user. */
@@ -33,8 +33,8 @@ const me: Typed = async (app) => {
       description: 'Changes what is named and nothing else; null clears it.',
       security: [{ bearer: [] }],
       body: strict({
-        name: Type.Optional(Type.Union([name, Type.Null()])),
-        username: Type.Optional(Type.Union([username, Type.Null()]))
+        name: Type.Optional(orNone(name)),
+        username: Type.Optional(orNone(username))
       }, { examples: [{ name: 'Ada King' }] }),
       response: { 200: ref(User) }
     },
@@ -43,6 +43,7 @@ const me: Typed = async (app) => {
     const { name, username } = request.body
     const user = await sessions.findUser(app.db, request.bearer.sid)
     if (!user) throw invalidToken(true, 'the session has ended')
+    if (name === undefined && username === undefined) return user
     const updated = await users.update(app.db, user.id, {
       ...name !== undefined && { name },
       ...username !== undefined && { username: username && users.requireUsername(username) }

@@ -87,7 +87,7 @@ t.test('each case of the rotation', async t => {
     const [mine, stolen] = [await next(first), await next(first)]
     let token = await next(stolen)
     // Never is the last confirmation older than the grace.
-    for (let i = 0; i < 3; i++) {
+    for (let i = 0; i < 5; i++) {
       await age(7)
       token = await next(token)
     }
@@ -182,10 +182,10 @@ t.test('what is no token of ours is refused without the database', async t => {
     return 'lkr_' + copy.toString('base64url')
   }
   for (let index = 0; index < bytes.length; index++) t.match(await refresh(flipped(index)), refused, `a flipped bit in byte ${index}`)
-  for (const token of ['x', 'lkr_', first.slice(0, -1), first + 'A', first.slice(4), first.toUpperCase(), first + '=', ' ' + first, first.replace('lkr_', 'LKR_'), 'lkr_' + 'A'.repeat(108)]) {
+  for (const token of ['', 'x', 'a.access.token', 'x'.repeat(8192), 'lkr_', first.slice(0, -1), first + 'A', first.slice(4), first.toUpperCase(), first + '=', ' ' + first, first.replace('lkr_', 'LKR_'), 'lkr_' + 'A'.repeat(108)]) {
     t.match(await refresh(token), refused, token.slice(0, 12))
   }
-  for (const token of ['', 'x'.repeat(513), 1, null, [first], { $ne: '' }]) {
+  for (const token of ['x'.repeat(8193), 1, null, [first], { $ne: '' }]) {
     t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: token }), { status: 400, body: { code: 'validation_failed' } })
   }
   t.match(await session(), { end_reason: null })

@@ -1,0 +1,32 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Teardown } from './benchmark.ts'
+import { end } from './child.ts'
+
+/** What the service is compared with, in a process of its own. */
+export interface Bare {
+  ask: <Answer>(question: object) => Promise<Answer>
+}
+
+/** Runs the script of this name beside this one. */
+export function start (t: Teardown, script: string): Bare {
+  const child = fork(fileURLToPath(new URL(`${script}.js`, import.meta.url)), { env: { PATH: process.env['PATH'] } })
+  t.teardown(() => end(child))
+  const gone = once(child, 'exit').then(() => { throw new Error(`${script} has ended`) })
+  gone.catch(() => {})
+  return {
+    async ask<Answer> (question: object) {
+      const answered = once(child, 'message')
+      child.send(question)
+      const [answer] = await Promise.race([answered, gone])
+      return answer as Answer
+    }
+  }
+}
+
+/** In the script: answers what is asked, until the one who asks is gone. */
+export function answer<Question> (work: (question: Question) => Promise<unknown>): void {
+  process.on('message', async (question: Question) => { process.send?.(await work(question)) })
+  process.on('disconnect', () => process.exit())
+}

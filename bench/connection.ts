@@ -1,0 +1,67 @@
+import { once } from 'node:events'
+import net from 'node:net'
+
+/**
+ * A kept-alive HTTP/1.1 connection for one request at a time. It knows of HTTP what Fastify's answers need, and
+ * so takes little of the processor that the measured server needs too.
+ */
+export interface Connection {
+  /** The body of the answer; throws unless it is a success. */
+  get: (path: string) => Promise<string>
+  post: (path: string, body: object) => Promise<string>
+  close: () => void
+}
+
+interface Waiter { line: string, resolve: (body: string) => void, reject: (error: Error) => void }
+
+export async function open (port: number): Promise<Connection> {
+  const socket = net.connect({ port, host: '127.0.0.1', noDelay: true })
+  await once(socket, 'connect')
+  // A byte is a character, as content-length counts.
+  socket.setEncoding('latin1')
+  let received = ''
+  let waiter: Waiter | undefined
+
+  const fail = (error: Error) => {
+    waiter?.reject(error)
+    waiter = undefined
+  }
+  socket.on('error', fail)
+  socket.on('close', () => fail(new Error(`the connection was closed instead of an answer to ${waiter?.line}`)))
+  socket.on('data', (chunk: string) => {
+    received += chunk
+    const head = received.indexOf('\r\n\r\n')
+    if (head < 0) return
+    const length = Number(/\r\ncontent-length: (\d+)/i.exec(received)?.[1])
+    if (received.length < head + 4 + length) return
+    const status = Number(received.slice(9, 12))
+    const body = received.slice(head + 4)
+    received = ''
+    if (!(status < 300 && body.length === length)) return fail(new Error(`${waiter?.line} was answered ${status}: ${body}`))
+    waiter?.resolve(body)
+    waiter = undefined
+  })
+
+  const exchange = (line: string, rest: string) => new Promise<string>((resolve, reject) => {
+    waiter = { line, resolve, reject }
+    socket.write(`${line} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${rest}`, 'latin1')
+  })
+  return {
+    get: path => exchange(`GET ${path}`, '\r\n'),
+    post: (path, body) => {
+      const json = JSON.stringify(body)
+      return exchange(`POST ${path}`, `content-type: application/json\r\ncontent-length: ${json.length}\r\n\r\n${json}`)
+    },
+    close: () => socket.destroy()
+  }
+}
+
+/** Has `work` done with so many connections to a port, which are closed afterwards. */
+export async function withConnections<T> (port: number, count: number, work: (connections: Connection[]) => Promise<T>): Promise<T> {
+  const connections = await Promise.all(Array.from({ length: count }, () => open(port)))
+  try {
+    return await work(connections)
+  } finally {
+    for (const connection of connections) connection.close()
+  }
+}
