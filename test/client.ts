@@ -3,6 +3,7 @@ import { contradiction } from './contract.ts'
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE' | 'HEAD' | 'OPTIONS'
 
+/** What a route answered; `body` is whatever JSON it was, for the tests to find out. */
 export interface Answer {
   status: number
   headers: Record<string, string | string[] | number | undefined>

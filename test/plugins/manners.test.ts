@@ -111,6 +111,51 @@ t.test('what is no HTTP, or too much or too slow of it, is answered too', async 
   t.match(problem(await raw(service, 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{"email"')), { status: 408, code: 'request_timeout' }, 'a body that does not end')
 })
 
+t.test('what is odd HTTP is answered like the rest', async t => {
+  const service = await build(t, { CORS_ORIGINS: 'https://app.example.com' })
+  const told = async (...lines: string[]) => {
+    const { head, body } = await raw(service, [...lines, 'connection: close', '', ''].join('\r\n'))
+    return { status: Number(head.split(' ')[1]), head: head.toLowerCase(), code: body === '' ? undefined : JSON.parse(body).code }
+  }
+  const problem = /content-type: application\/problem\+json/
+
+  t.match(await told('GET /livez HTTP/1.1'), { status: 400, code: 'validation_failed', head: problem }, 'no host')
+  t.match(await told('GET /livez HTTP/1.1', 'host: a', 'host: b'), { status: 400, code: 'validation_failed', head: /x-request-id/ }, 'two hosts')
+  t.match(await told('GET /livez HTTP/1.0'), { status: 200 }, 'HTTP/1.0 may leave it out')
+  t.match(await told('GET /livez HTTP/1.1', 'host: a', 'expect: miracles'), { status: 200 })
+  t.match(await told('CONNECT example.com:443 HTTP/1.1', 'host: example.com:443'), { status: 405, code: 'method_not_allowed', head: problem })
+  t.match(await told('PROPFIND /v1/me HTTP/1.1', 'host: a'), { status: 405, code: 'method_not_allowed' })
+  t.match(await told('BREW /v1/me HTTP/1.1', 'host: a'), { status: 400, code: 'validation_failed', head: /x-xss-protection: 0/ })
+  t.match(await told('GET http://evil.example/livez HTTP/1.1', 'host: a'), { status: 200 }, 'an absolute URL is its path')
+  t.match(await told('OPTIONS * HTTP/1.1', 'host: a'), { status: 404, code: 'not_found' })
+  t.match(await told('OPTIONS /v1/me HTTP/1.1', 'host: a', 'origin: https://app.example.com'), { status: 204 }, 'an OPTIONS that is no preflight')
+  t.match(await service.browser().send('OPTIONS', '/v1/me', '{', { origin: 'https://evil.example' }), { status: 400, headers: { 'content-type': /^application\/problem\+json/ } })
+  t.match(await service.browser().post('/v1/auth/login', person(), { 'content-encoding': 'gzip' }), { status: 415, body: { code: 'unsupported_media_type' } })
+  t.match(await service.browser().get('/docs/static/nothing.js'), { status: 404, body: { code: 'not_found' } })
+  t.match(await service.browser().post('/docs/static/nothing.js'), { status: 405, headers: { allow: /GET/ } })
+})
+
+t.test('a request whose client has gone has its line in the log too', async t => {
+  const service = await build(t)
+  await service.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = service.app.server.address() as AddressInfo
+  const reached = new Promise<void>(resolve => {
+    service.app.passwords.verify = async (_hash, _password, signal) => {
+      resolve()
+      await once(signal ?? new AbortController().signal, 'abort')
+      return false
+    }
+  })
+  const body = JSON.stringify(person())
+  const socket = connect(port, '127.0.0.1')
+  socket.write(`POST /v1/auth/login HTTP/1.1\r\nhost: x\r\nx-request-id: gone\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+  await reached
+  socket.destroy()
+  const line = () => service.logs.find(({ msg, request_id: id }) => msg === 'request' && id === 'gone')
+  while (!line()) await new Promise(resolve => setTimeout(resolve, 10))
+  t.match(line(), { method: 'POST', route: '/v1/auth/login', status: null, ip: '127.0.0.1' })
+})
+
 t.test('a request that takes too long is answered, and nobody works for it any more', async t => {
   const service = await build(t, { REQUEST_TIMEOUT: '1s' })
   let signal: AbortSignal | undefined
