@@ -211,6 +211,6 @@ t.test('serve', async t => {
     await once(other, 'listening')
     const { port } = other.address() as AddressInfo
     const { code, stderr } = await run(t, ['serve'], { DATABASE_URL: await createDatabase(t), PORT: String(port) })
-    t.strictSame({ code, stderr }, { code: 1, stderr: `Port ${port} of 127.0.0.1 is in use, perhaps by another Latchkey: stop it, or choose another with PORT.\n` })
+    t.strictSame({ code, stderr }, { code: 1, stderr: `Port ${port} of 127.0.0.1 is in use, perhaps by another Latchkey: stop it, or choose another with PORT (and ISSUER_URL).\n` })
   })
 })
