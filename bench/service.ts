@@ -1,8 +1,7 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import net from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { freePort } from '../src/embedded-postgres/server.ts'
 import type { Teardown } from './benchmark.ts'
 import { end } from './child.ts'
 import { withConnections } from './connection.ts'
@@ -38,12 +37,3 @@ export async function start (t: Teardown, cwd: string, environment: Record<strin
 }
 
 const isReady = (port: number) => withConnections(port, 1, async ([connection]) => await connection?.get('/readyz')).then(() => true, () => false)
-
-async function freePort (): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address ? address.port : 0
-}

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
-import { BlockList, isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { parseEnv } from 'node:util'
+import { boolean, duration, integer, keys, list, oneOf, origin, proxies, rate, timer, url } from './config-values.ts'
+
+export type { Rate, Trust } from './config-values.ts'
 
 /** One environment variable: how its text becomes a value, and what `.env.example` says of it. */
 interface Variable<T> {
@@ -18,88 +20,6 @@ interface Variable<T> {
 const variable = <T>(preset: string, parse: (text: string) => T, meaning: string) => ({ preset, parse, meaning })
 const optional = <T>(unset: string, parse: (text: string) => T, meaning: string, secret = false) =>
   ({ preset: undefined, unset, parse, meaning, secret })
-
-const integer = (least: number, most: number) => (text: string) => {
-  const number = Number(text)
-  if (!/^\d+$/.test(text) || number < least || number > most) throw new Error(`must be a whole number from ${least} to ${most}`)
-  return number
-}
-
-const seconds = { s: 1, m: 60, h: 3600, d: 86400 }
-// Days that a timer of Node's can count: 2³¹ milliseconds are 24.8.
-const timer = 24
-/** A span such as `15m`, in seconds. */
-const duration = (least = 1, most = 3650) => (text: string) => {
-  const [, count, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? []
-  const span = Number(count) * seconds[unit as keyof typeof seconds]
-  if (!(span >= least) || span > most * seconds.d) throw new Error(`must be a time such as 30s, 15m, 12h or 7d, from ${least}s to ${most}d`)
-  return span
-}
-
-const boolean = (text: string) => {
-  if (text !== 'true' && text !== 'false') throw new Error('must be true or false')
-  return text === 'true'
-}
-
-const oneOf = <const T extends string>(...words: T[]) => (text: string): T => {
-  const word = words.find(word => word === text)
-  if (word === undefined) throw new Error(`must be one of ${words.join(', ')}`)
-  return word
-}
-
-const list = (text: string) => text.split(',').map(part => part.trim()).filter(part => part !== '')
-
-const url = (text: string, protocols: string[]) => {
-  const parsed = URL.canParse(text) ? new URL(text) : undefined
-  if (!parsed || !protocols.includes(parsed.protocol)) throw new Error(`must be a URL that begins with ${protocols.map(protocol => protocol + '//').join(' or ')}`)
-  return parsed
-}
-
-const origin = (text: string) => {
-  const { origin, username, password, hostname, pathname, search, hash } = url(text, ['https:', 'http:'])
-  if (username + password + search + hash !== '' || pathname !== '/' || hostname.includes('*')) throw new Error('must be an origin (scheme, host and port) without a path or a wildcard')
-  return origin
-}
-
-const rate = (text: string) => {
-  if (text === 'off') return 'off' as const
-  const [count = '', window = ''] = text.split('/')
-  if (!/^[1-9]\d{0,8}$/.test(count) || text.split('/').length !== 2) throw new Error('must be off, or a count and a time such as 300/1m')
-  return { count: Number(count), window: duration()(window) }
-}
-export type Rate = ReturnType<typeof rate>
-
-/** Whether an address is that of a trusted proxy. */
-export type Trust = (address: string | undefined) => boolean
-const proxies = (text: string): Trust | undefined => {
-  if (text === 'off') return undefined
-  const trusted = new BlockList()
-  for (const range of list(text)) {
-    const [address = '', bits, more] = range.split('/')
-    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
-    const most = family === 'ipv6' ? 128 : 32
-    if (isIP(address) === 0 || more !== undefined) throw new Error(`must be off, or addresses and CIDR ranges; ${range} is neither`)
-    if (bits !== undefined && (!/^\d+$/.test(bits) || Number(bits) > most)) throw new Error(`has a range of impossible length, ${range}`)
-    // The widest ranges of private addresses are 10.0.0.0/8, which is ::ffff:10.0.0.0/104, and fc00::/7.
-    const least = /^::ffff:/i.test(address) ? 104 : family === 'ipv6' ? 7 : 8
-    if (bits !== undefined && Number(bits) < least) throw new Error(`must not trust half the world, as ${range} does`)
-    trusted.addSubnet(address, bits === undefined ? most : Number(bits), family)
-  }
-  return address => {
-    // A peer that has gone has no address.
-    const plain = (address ?? '').replace(/^::ffff:(?=\d+\.)/i, '')
-    const family = isIP(plain)
-    return family !== 0 && trusted.check(plain, family === 6 ? 'ipv6' : 'ipv4')
-  }
-}
-
-const keys = (text: string) => {
-  const parts = list(text)
-  const keys = parts.map(part => Buffer.from(part, 'base64'))
-  const whole = keys.every((key, index) => key.length === 32 && key.toString('base64').replace(/=+$/, '') === parts[index]?.replace(/=+$/, ''))
-  if (keys.length === 0 || !whole) throw new Error('must be 32 bytes in base64 (make one with: openssl rand -base64 32)')
-  return keys
-}
 
 /** Every variable the service reads, in the order of `.env.example`. */
 export const variables = {

@@ -157,7 +157,8 @@ async function connect (port: number, password: string): Promise<Connection> {
   return { client, socket }
 }
 
-async function freePort (): Promise<number> {
+/** A port of this host that nobody listens on at the moment. */
+export async function freePort (): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()
