@@ -2,39 +2,64 @@ import jwt from '@fastify/jwt'
 import { createSigner } from 'fast-jwt'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { LRUCache } from 'lru-cache'
 import { v7 as uuidv7, validate as isUuid } from 'uuid'
 import type { SigningKey } from '../src/keyring.ts'
-import { invalidToken, Problem } from '../src/problem.ts'
-import type { LiveSession } from '../src/sessions.ts'
+import { forbidden, invalidToken, Problem } from '../src/problem.ts'
+import type { LiveSession } from '../src/sessions/session.ts'
 
-/** The claims of an access token (RFC 9068 section 2.2, with the session it belongs to). */
-export interface AccessTokenClaims {
+/** The claims of every access token (RFC 9068 section 2.2). */
+interface Claims {
   iss: string
-  aud: string
+  aud: string | string[]
   sub: string
   client_id: string
   iat: number
   exp: number
   jti: string
+  scope: string
+}
+
+/** The claims of a user's, with the session it belongs to. */
+export interface UserClaims extends Claims {
   sid: string
   auth_time: number
   amr: string[]
   roles: string[]
-  scope: string
 }
+
+/** Those of a client's own, which has no session and no roles; its `sub` is the client. */
+export type AccessTokenClaims = UserClaims | Claims & { sid?: never, roles?: never }
 
 declare module '@fastify/jwt' {
   interface FastifyJWT { payload: AccessTokenClaims, user: AccessTokenClaims }
 }
 
+interface Signed {
+  accessToken: string
+  /** Seconds that it lives. */
+  expiresIn: number
+}
+
+type Hook = (request: FastifyRequest) => Promise<void>
+
 declare module 'fastify' {
   interface FastifyInstance {
-    /** An access token for a session, and the seconds it lives. */
-    signAccessToken: (session: LiveSession) => { accessToken: string, expiresIn: number }
-    /** The claims of the request's bearer token; throws `invalid_token`. */
+    /** An access token for a session. */
+    signAccessToken: (session: LiveSession) => Signed
+    /** An access token for a client of its own, for this audience. */
+    signClientToken: (client: { clientId: string, scope: string, audience: string | string[] }) => Signed
+    /** The claims of a token of this service that is good, for whatever audience; throws `invalid_token`. */
+    verifyAccessToken: (request: FastifyRequest, token: string) => Promise<AccessTokenClaims>
+    /** The claims of the request's bearer token, for this service; throws `invalid_token`. */
     verifyBearer: (request: FastifyRequest) => Promise<AccessTokenClaims>
+    /** A hook that sets `request.bearer`; throws `invalid_token`, and `forbidden` for a client's own token and for a user without the role. */
+    requireUser: (role?: string) => Hook
   }
-  interface FastifyRequest { bearer: AccessTokenClaims }
+  interface FastifyRequest {
+    bearer: UserClaims
+    presentedToken: string
+  }
 }
 
 export interface AccessTokenPluginOptions {
@@ -47,7 +72,11 @@ export interface AccessTokenPluginOptions {
 // What the service's own users are given: the use of their account here.
 const firstParty = { client_id: 'latchkey', scope: 'account' }
 const algorithms = ['ES256', 'EdDSA', 'RS256'] as const
-const required = ['iss', 'aud', 'sub', 'client_id', 'iat', 'exp', 'jti', 'sid']
+const required = ['iss', 'aud', 'sub', 'client_id', 'iat', 'exp', 'jti', 'scope']
+// Seconds.
+const tolerance = 5
+// Far more than our own have.
+const longest = 8_192
 
 /** Signs and verifies access tokens (RFC 9068). */
 export default fp(async function accessToken (app, { issuer, audience, ttl }: AccessTokenPluginOptions) {
@@ -68,30 +97,28 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
     verify: {
       algorithms: [...algorithms],
       allowedIss: issuer,
-      allowedAud: audience,
       checkTyp: 'at+jwt',
       requiredClaims: required,
-      clockTolerance: 5_000,
-      cache: 10_000,
-      errorCacheTTL: 0
+      clockTolerance: tolerance * 1_000,
+      errorCacheTTL: 0,
+      extractToken: request => request.presentedToken
     }
   })
+  app.decorateRequest('presentedToken', '')
 
   // Making a signer costs ten times as much as signing.
-  const signers = new Map<string, (claims: AccessTokenClaims) => string>()
-  function signerOf ({ kid, algorithm, privateKey }: SigningKey) {
-    let sign = signers.get(kid)
-    if (!sign) {
-      sign = createSigner({ algorithm, key: privateKey, kid, header: { alg: algorithm, typ: 'at+jwt' } })
-      signers.set(kid, sign)
-    }
-    return sign
+  const signers = new LRUCache<string, (claims: AccessTokenClaims) => string>({ max: 10 })
+  function sign (claims: AccessTokenClaims): string {
+    const { kid, algorithm, privateKey }: SigningKey = app.keyring.signer()
+    const signer = signers.get(kid) ?? createSigner({ algorithm, key: privateKey, kid, header: { alg: algorithm, typ: 'at+jwt' } })
+    signers.set(kid, signer)
+    return signer(claims)
   }
 
   app.decorate('signAccessToken', ({ id, user, methods, authenticatedAt, expiresAt, now }: LiveSession) => {
     const iat = Math.floor(now.getTime() / 1000)
     const exp = Math.min(iat + ttl, Math.floor(expiresAt.getTime() / 1000))
-    const accessToken = signerOf(app.keyring.signer())({
+    const claims = {
       iss: issuer,
       aud: audience,
       sub: user.id,
@@ -103,16 +130,32 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
       auth_time: Math.floor(authenticatedAt.getTime() / 1000),
       amr: methods,
       roles: user.roles
-    })
-    return { accessToken, expiresIn: exp - iat }
+    }
+    return { accessToken: sign(claims), expiresIn: exp - iat }
   })
 
-  app.decorate('verifyBearer', async request => {
-    const { authorization = '' } = request.headers
-    if (!/^Bearer /i.test(authorization)) throw invalidToken(false)
+  app.decorate('signClientToken', ({ clientId, scope, audience }: { clientId: string, scope: string, audience: string | string[] }) => {
+    const iat = Math.floor(Date.now() / 1000)
+    return { accessToken: sign({ iss: issuer, aud: audience, sub: clientId, client_id: clientId, scope, iat, exp: iat + ttl, jti: uuidv7() }), expiresIn: ttl }
+  })
+
+  // What was verified stays so until it expires or its key is gone; that its session has ended is asked each time.
+  const verified = new LRUCache<string, { claims: AccessTokenClaims, kid: string }>({ max: 10_000 })
+
+  app.decorate('verifyAccessToken', async (request: FastifyRequest, token: string) => {
+    const { claims, kid } = verified.get(token) ?? await verify(request, token)
+    if (!app.keyring.isKnown(kid)) throw invalidToken(true, 'the key is gone')
+    if (claims.exp + tolerance < Date.now() / 1000) throw invalidToken(true, 'expired')
+    if (app.revocations.has(claims.sid ?? claims.jti)) throw invalidToken(true, 'the session or the token has ended')
+    return claims
+  })
+
+  async function verify (request: FastifyRequest, token: string) {
+    if (token.length > longest) throw invalidToken(true, 'too long')
     // The last character of a signature has bits to spare: of the spellings of a token only its own is one.
-    const signature = authorization.slice(authorization.lastIndexOf('.') + 1)
+    const signature = token.slice(token.lastIndexOf('.') + 1)
     if (Buffer.from(signature, 'base64url').toString('base64url') !== signature) throw invalidToken(true, 'a signature that is not canonical')
+    request.presentedToken = token
     let claims: AccessTokenClaims
     try {
       claims = await request.jwtVerify<AccessTokenClaims>()
@@ -121,8 +164,24 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
       throw invalidToken(true, error instanceof Error ? error.message : error)
     }
     if (typeof claims.iat !== 'number' || claims.iat > Date.now() / 1000 + 60) throw invalidToken(true, 'issued in the future')
-    if (!isUuid(claims.sid)) throw invalidToken(true, 'a session id of another kind')
+    if (claims.sid === undefined ? claims.sub !== claims.client_id : !isUuid(claims.sid)) throw invalidToken(true, 'neither of a session nor of a client')
+    const found = { claims, kid: app.jwt.decode<{ header: { kid: string } }>(token)?.header.kid ?? '' }
+    verified.set(token, found)
+    return found
+  }
+
+  app.decorate('verifyBearer', async (request: FastifyRequest) => {
+    const { authorization = '' } = request.headers
+    if (!/^Bearer /i.test(authorization)) throw invalidToken(false)
+    const claims = await app.verifyAccessToken(request, authorization.slice(7))
+    if (claims.aud !== audience && !(Array.isArray(claims.aud) && claims.aud.includes(audience))) throw invalidToken(true, 'for another audience')
     return claims
   })
+
   app.decorateRequest('bearer')
-}, { name: 'access-token', dependencies: ['keyring'] })
+  app.decorate('requireUser', (role?: string) => async (request: FastifyRequest) => {
+    const claims = await app.verifyBearer(request)
+    if (claims.sid === undefined || (role !== undefined && !claims.roles.includes(role))) throw forbidden()
+    request.bearer = claims
+  })
+}, { name: 'access-token', dependencies: ['keyring', 'revocations'] })

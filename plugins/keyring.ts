@@ -1,7 +1,9 @@
 import fp from 'fastify-plugin'
-import { active, ensure, load, type Keyring, type KeyringOptions, type PublicJwk, type SigningKey } from '../src/keyring.ts'
+import { active, load, type Keyring, type SigningKey } from '../src/keyring.ts'
+import type { PublicJwk } from '../src/keyring/key-pair.ts'
+import { ensure, type KeyringOptions } from '../src/keyring/rotation.ts'
 import { databaseUnavailable } from '../src/problem.ts'
-import type { MacKey } from '../src/refresh-token.ts'
+import { parse, type MacKey, type RefreshToken } from '../src/refresh-token.ts'
 import { untilItSucceeds } from '../src/retry.ts'
 import { UnsealError } from '../src/secret.ts'
 
@@ -9,39 +11,59 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** The keys in memory. Until they are loaded, each of these throws `database_unavailable`. */
     keyring: {
+      /** The key to sign with; also throws where the keys could not be read for too long to know. */
       signer: () => SigningKey
       /** The published key of this id; the database is asked again, now and then, for one that is not known. */
       verifier: (kid: string) => Promise<SigningKey | undefined>
+      isKnown: (kid: string) => boolean
       published: () => PublicJwk[]
       mac: () => MacKey
-      macSecret: (kid: string) => Buffer | undefined
+      /** What an authentic refresh token says of itself; undefined for any other. */
+      readRefreshToken: (token: string) => Promise<RefreshToken | undefined>
       /** Fulfilled when the keys are loaded, rejected where they cannot be opened. */
       loaded: Promise<void>
       isLoaded: () => boolean
+      options: KeyringOptions
+      /** Reads the keys again, after a change. */
+      reload: () => Promise<void>
     }
   }
 }
 
-/** The signing keys and token secrets, loaded from the database and read again on a timer. */
+// Milliseconds between questions after key ids that are not known: anyone can invent them.
+const askAgain = 5_000
+
+/** The signing keys and token secrets: made, rotated, and read again on a timer and when another instance has changed them. */
 export default fp(async function keyring (app, options: KeyringOptions) {
+  const { keys: keyEncryptionKeys, jwksMaxAge } = options
   const closing = new AbortController()
   let ring: Keyring | undefined
+  let readAt = 0
   let loading: Promise<void> | undefined
-  let asked = 0
+  let asked = -Infinity
   let failed = false
 
+  const read = async () => {
+    const began = performance.now()
+    ring = await load(app.db, keyEncryptionKeys, ring)
+    readAt = began
+  }
   const reload = () => {
-    asked = performance.now()
-    loading ??= load(app.db, options.keys)
-      .then(keyring => { ring = keyring; failed = false }, (error: unknown) => { failed = true; throw error })
+    loading ??= read()
+      .then(() => { failed = false }, (error: unknown) => { failed = true; throw error })
       .finally(() => { loading = undefined })
     return loading
   }
-  const warn = (error: unknown) => app.log.warn({ err: error }, 'the keys could not be read; trying again')
+  // What changed while a reading was under way may not be in it.
+  const reloadAfter = async () => {
+    await loading?.catch(() => {})
+    await reload()
+  }
+  const warn = (error: unknown) => { if (!closing.signal.aborted) app.log.warn({ err: error }, 'the keys could not be read; trying again') }
 
   const loaded = app.migrated.then(() => untilItSucceeds(async () => {
-    await ensure(app.db, options)
-    await reload()
+    await ensure(app.db, options, 'start')
+    await reloadAfter()
   }, { every: 1_000, signal: closing.signal, isFinal: error => error instanceof UnsealError, onFailure: warn }))
   loaded.catch(() => {})
 
@@ -49,40 +71,61 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     if (!ring) throw databaseUnavailable('the keys are not loaded yet')
     return ring
   }
-  const newest = <Key extends { signsFrom: Date, retiresAt: Date | null }>(keys: Key[], clockOffset: number) => {
+  function newest<Key extends { signsFrom: Date, retiresAt: Date | null }> (keys: Map<string, Key>, { clockOffset }: Keyring) {
+    // A successor that is not known here was made after the last reading, and the key is published for so much longer than it signs.
+    if (performance.now() - readAt > (jwksMaxAge + 60) * 1_000) throw databaseUnavailable('the keys could not be read for too long')
     const key = active(keys, new Date(Date.now() + clockOffset))
     if (!key) throw databaseUnavailable('there is no key whose time has come')
     return key
   }
 
+  /** What `find` gives; where that is nothing, the keys are read once more before it is believed, but not too often. */
+  async function find<Found> (look: () => Found | undefined): Promise<Found | undefined> {
+    const found = look()
+    if (found !== undefined) return found
+    if (!loading && performance.now() - asked < askAgain) {
+      // Where it could not be asked, nobody knows that there is no such key.
+      if (failed) throw databaseUnavailable('the keys could not be read')
+      return undefined
+    }
+    asked = performance.now()
+    await reload()
+    return look()
+  }
+
   app.decorate('keyring', {
     loaded,
     isLoaded: () => ring !== undefined,
-    signer: () => newest(keys().signing, keys().clockOffset),
-    mac: () => newest(keys().mac, keys().clockOffset),
-    macSecret: kid => keys().mac.find(key => key.kid === kid)?.secret,
-    published: () => keys().signing.map(({ publicJwk }) => publicJwk),
-    async verifier (kid) {
-      const find = () => keys().signing.find(key => key.kid === kid)
-      const key = find()
-      // Anyone can invent key ids: the database hears of it once in five seconds.
-      if (key) return key
-      if (!loading && performance.now() - asked < 5_000) {
-        // Where it could not be asked, nobody knows that there is no such key.
-        if (failed) throw databaseUnavailable('the keys could not be read')
-        return undefined
+    options,
+    reload: reloadAfter,
+    signer: () => newest(keys().signing, keys()),
+    mac: () => newest(keys().mac, keys()),
+    published: () => [...keys().signing.values()].map(({ publicJwk }) => publicJwk),
+    isKnown: kid => keys().signing.has(kid),
+    verifier: kid => find(() => keys().signing.get(kid)),
+    async readRefreshToken (token) {
+      let unknown: string | undefined
+      const secret = (kid: string) => {
+        const key = keys().mac.get(kid)
+        if (!key) unknown = kid
+        return key?.secret
       }
-      await reload()
-      return find()
+      const authentic = parse(token, secret)
+      if (authentic || unknown === undefined) return authentic
+      const kid = unknown
+      return await find(() => keys().mac.get(kid)) ? parse(token, secret) : undefined
     }
   })
 
-  // A key is published for two times the cache time before it signs, so every instance knows it by then.
-  const timer = setInterval(() => { if (ring) reload().catch(warn) }, Math.min(options.jwksMaxAge, 30) * 1_000)
+  // The other instances are told of what this one makes; the timer is for what is due, and for word that got lost.
+  app.notifications.on('latchkey_keys', () => { if (ring) reloadAfter().catch(warn) })
+  const timer = setInterval(() => {
+    if (ring) ensure(app.db, options, 'later').then(reload).catch(warn)
+  }, Math.min(jwksMaxAge / 4, 30) * 1_000)
   timer.unref()
   app.addHook('onClose', async () => {
     closing.abort()
     clearInterval(timer)
     await loading?.catch(() => {})
   })
-}, { name: 'keyring', dependencies: ['database'] })
+}, { name: 'keyring', dependencies: ['notifications'] })

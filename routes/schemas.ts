@@ -1,4 +1,4 @@
-import { Type, type TString } from '@sinclair/typebox'
+import { Type, type TSchema, type TString } from '@sinclair/typebox'
 import { ref, strict, text } from './typed.ts'
 
 const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
@@ -50,5 +50,35 @@ export const TokenResponse = strict({
   }]
 })
 
+export const Session = strict({
+  id: Type.String({ format: 'uuid' }),
+  current: Type.Boolean({ description: 'Whether it is the session of this request.' }),
+  created_at: time('When the user signed in.'),
+  last_used_at: time('When it was refreshed last.'),
+  expires_at: time('When it ends, unless it is refreshed before.'),
+  user_agent: orNull<string>({ type: 'string' }, 'The `User-Agent` header at the sign-in.'),
+  browser: orNull<string>({ type: 'string' }, 'The browser, as far as the header tells.'),
+  system: orNull<string>({ type: 'string' }, 'The operating system, as far as the header tells.'),
+  ip: orNull<string>({ type: 'string' }, 'The network address at the sign-in.'),
+  methods: Type.Array(Type.String(), { description: 'How the user proved who they are (RFC 8176).' })
+}, {
+  $id: 'Session',
+  examples: [{
+    id: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f', current: true, created_at: '2026-11-22T09:00:00.000Z', last_used_at: '2026-11-22T09:15:00.000Z', expires_at: '2026-11-29T09:15:00.000Z', user_agent: 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', browser: 'Firefox 140', system: 'Linux', ip: '203.0.113.7', methods: ['pwd']
+  }]
+})
+
+/** The query of a list. */
+export const paging = {
+  cursor: Type.Optional(Type.String({ format: 'uuid', description: '`next_cursor` of the page before.' })),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 20, description: 'How many items a page has at most.' }))
+}
+
+/** A page of a list. */
+export const page = <Item extends TSchema>(item: Item) => strict({
+  items: Type.Array(ref(item)),
+  next_cursor: orNull<string>({ type: 'string' }, 'For the next page; null where this is the last.')
+})
+
 /** Shared schemas, to be known to the server by their `$id`. */
-export const shared = [User, TokenResponse]
+export const shared = [User, TokenResponse, Session]

@@ -1,6 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyPluginOptions } from 'fastify'
+import type { FastifyPluginOptions, FastifyRequest } from 'fastify'
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import type { Origin } from '../src/audit.ts'
+import { addressOf } from '../src/network.ts'
 import type { Code } from '../src/problem.ts'
 
 declare module 'fastify' {
@@ -23,3 +25,11 @@ export const text = (minLength: number, maxLength: number, options: object = {})
 /** An object that has these properties and no others. */
 export const strict = <Properties extends Record<string, TSchema>>(properties: Properties, options: object = {}) =>
   Type.Object(properties, { additionalProperties: false, ...options })
+
+/** Where a request comes from, and who made it, for the audit log. */
+export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin => ({
+  requestId: id,
+  ip: addressOf(ip),
+  userAgent: headers['user-agent']?.replaceAll('\0', '').slice(0, 512),
+  ...bearer?.sid === undefined ? { clientId: bearer?.client_id } : { actorId: bearer.sub }
+})

@@ -6,13 +6,16 @@ import deadline from '../plugins/deadline.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
 import notFound from '../plugins/not-found.ts'
+import notifications from '../plugins/notifications.ts'
 import openapi from '../plugins/openapi.ts'
 import passwords from '../plugins/passwords.ts'
 import problems from '../plugins/problems.ts'
 import rateLimit from '../plugins/rate-limit.ts'
 import refreshCookie, { refreshCookieName } from '../plugins/refresh-cookie.ts'
 import requestLog from '../plugins/request-log.ts'
+import revocations from '../plugins/revocations.ts'
 import security from '../plugins/security.ts'
+import upkeep from '../plugins/upkeep.ts'
 import auth from '../routes/auth/index.ts'
 import me from '../routes/me/index.ts'
 import operations from '../routes/operations/index.ts'
@@ -45,21 +48,25 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(jsonBody)
   await app.register(openapi, { issuer, version, refreshCookie: refreshCookieName(issuer) })
   await app.register(database, { url: databaseUrl, migrateOnStart: config.migrateOnStart })
-  await app.register(keyring, { keys: keyEncryptionKeys, algorithm: signing.algorithm, jwksMaxAge: signing.jwksMaxAge, accessTokenTtl: lifetimes.accessToken })
+  await app.register(notifications, { url: databaseUrl })
+  await app.register(keyring, { keys: keyEncryptionKeys, ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken } })
+  await app.register(revocations, { staleLimit: config.revocationStaleLimit })
   await app.register(accessToken, { issuer, audience, ttl: lifetimes.accessToken })
   await app.register(refreshCookie, { issuer, corsOrigins })
   await app.register(passwords, config.passwords)
 
+  await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention })
+
   for (const schema of schemas.shared) app.addSchema(schema)
-  await app.register(v1, { prefix: '/v1', lifetimes })
+  await app.register(v1, { prefix: '/v1', lifetimes, sessionLimit: config.sessionLimit })
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge })
   await app.register(operations, { isDraining })
   await app.register(problemPages, { prefix: '/problems' })
 }, { name: 'latchkey' })
 
-async function v1 (app: FastifyInstance, { lifetimes }: Pick<Config, 'lifetimes'>) {
+async function v1 (app: FastifyInstance, { lifetimes, sessionLimit }: Pick<Config, 'lifetimes' | 'sessionLimit'>) {
   // A query parameter that no route knows is refused, like an unknown property.
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
-  await app.register(auth, { prefix: '/auth', lifetimes })
-  await app.register(me, { prefix: '/me' })
+  await app.register(auth, { prefix: '/auth', lifetimes, sessionLimit })
+  await app.register(me, { prefix: '/me', refreshToken: lifetimes.refreshToken })
 }

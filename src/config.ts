@@ -39,7 +39,11 @@ export const variables = {
   REMEMBERED_SESSION_TTL: variable('90d', duration(), 'the same for a sign-in with `remember`'),
   REFRESH_REPLAY_GRACE: variable('10s', duration(0), 'for how long after its successor was used a spent refresh token is only refused; later its use ends the session'),
   REFRESH_RETRY_WINDOW: optional('no limit', duration(), 'for how long after its first use a refresh token may be presented again while no successor was used'),
+  MAX_SESSIONS_PER_USER: optional('no limit', integer(1, 10_000), 'how many sessions a user may have; with one more the oldest ends'),
+  REVOCATION_STALE_LIMIT: optional('no limit', duration(), 'for how long access tokens are still accepted here while the database is away, and with it word of ended sessions'),
+  AUDIT_RETENTION: variable('365d', duration(), 'how long audit events are kept'),
   SIGNING_ALGORITHM: variable('ES256', oneOf('ES256', 'EdDSA', 'RS256'), 'algorithm of new signing keys'),
+  SIGNING_KEY_ROTATION: variable('30d', duration(), 'how long a key signs, of access tokens as of refresh tokens, before its successor does'),
   JWKS_MAX_AGE: variable('5m', duration(), 'how long others may cache the JWKS; a new signing key is published for twice as long before it signs'),
   ARGON2_MEMORY_KIB: variable('19456', integer(1024, 4194304), 'memory of one password hash'),
   ARGON2_TIME_COST: variable('2', integer(1, 1000), 'passes of one password hash'),
@@ -120,7 +124,10 @@ export function load (environment: Environment) {
       replayGrace: v.REFRESH_REPLAY_GRACE,
       retryWindow: v.REFRESH_RETRY_WINDOW
     },
-    signing: { algorithm: v.SIGNING_ALGORITHM, jwksMaxAge: v.JWKS_MAX_AGE },
+    sessionLimit: v.MAX_SESSIONS_PER_USER,
+    revocationStaleLimit: v.REVOCATION_STALE_LIMIT,
+    auditRetention: v.AUDIT_RETENTION,
+    signing: { algorithm: v.SIGNING_ALGORITHM, rotation: v.SIGNING_KEY_ROTATION, jwksMaxAge: v.JWKS_MAX_AGE },
     passwords: {
       minLength: v.PASSWORD_MIN_LENGTH,
       memoryKib: v.ARGON2_MEMORY_KIB,

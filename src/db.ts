@@ -29,7 +29,7 @@ export interface DatabaseOptions {
 
 // In milliseconds. A request waits 2 s for a connection; a statement ends within 5 s on the server, and is
 // given up shortly after on a connection that is frozen.
-const limits = {
+export const limits = {
   connectionTimeoutMillis: 2_000,
   statement_timeout: 5_000,
   lock_timeout: 3_000,

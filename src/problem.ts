@@ -7,6 +7,7 @@ export const catalogue = {
   invalid_credentials: { status: [401], title: 'The credentials are not valid', meaning: 'No account has this e-mail address or username, or the password is wrong. Which of the two is never told.' },
   invalid_token: { status: [401], title: 'The access token is not valid', meaning: 'The bearer token is missing, malformed, expired or revoked, was not signed by this service, or is not an access token for this audience. Refresh the session for a new one.' },
   invalid_refresh_token: { status: [401], title: 'The refresh token is not valid', meaning: 'The refresh token is missing, unknown, expired, revoked or was used before. Sign in again.' },
+  forbidden: { status: [403], title: 'The caller may not do this', meaning: 'The access token is good, but the role or the scope that this needs is missing, or it is a client\'s own where a user\'s is needed.' },
   account_disabled: { status: [403], title: 'The account is disabled', meaning: 'The password was right, but an administrator has disabled this account.' },
   https_required: { status: [403], title: 'HTTPS is required', meaning: 'A trusted proxy reported that this request came over plain HTTP, while the service is published over HTTPS. Credentials sent this way may have been read; repeat the request over HTTPS.' },
   cross_site_request: { status: [403], title: 'The request came from a foreign site', meaning: 'A request that carries the refresh cookie was sent by a page whose origin is neither the service\'s own nor one of the origins that the operator allows (`CORS_ORIGINS`).' },
@@ -75,6 +76,8 @@ export const validationFailed = (detail: string, errors: Violation[] = []) =>
   new Problem('validation_failed', { detail, members: { errors } })
 export const invalidCredentials = () => new Problem('invalid_credentials')
 export const invalidRefreshToken = (cause?: unknown) => new Problem('invalid_refresh_token', { cause })
+/** RFC 6750 section 3.1. */
+export const forbidden = () => new Problem('forbidden', { headers: { 'www-authenticate': 'Bearer realm="latchkey", error="insufficient_scope"' } })
 export const accountDisabled = () => new Problem('account_disabled')
 export const httpsRequired = () => new Problem('https_required')
 export const crossSiteRequest = () => new Problem('cross_site_request')

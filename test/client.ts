@@ -52,5 +52,6 @@ export class Browser {
 
   get = async (url: string, headers?: Record<string, string>) => await this.send('GET', url, undefined, headers)
   post = async (url: string, body?: unknown, headers?: Record<string, string>) => await this.send('POST', url, body, headers)
+  delete = async (url: string, headers?: Record<string, string>) => await this.send('DELETE', url, undefined, headers)
   patch = async (url: string, body?: unknown, headers?: Record<string, string>) => await this.send('PATCH', url, body, headers)
 }

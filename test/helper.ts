@@ -40,7 +40,7 @@ export async function build (t: Teardown, overrides: Environment = {}, { url, re
   // Before the database is dropped: teardown runs the last one first.
   t.teardown(async () => { await app.close() })
   await app.ready()
-  if (ready) await app.keyring.loaded
+  if (ready) await Promise.all([app.keyring.loaded, app.revocations.loaded])
   return { app, url: databaseUrl, logs, sql: (text, values) => sql(databaseUrl, text, values), browser: () => new Browser(app) }
 }
 

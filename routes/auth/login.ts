@@ -3,10 +3,10 @@ import { validationFailed } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import * as users from '../../src/users.ts'
 import { TokenResponse } from '../schemas.ts'
-import { ref, strict, type Typed } from '../typed.ts'
-import { opening, signInOptions, tokenResponse, type SignInOptions } from './session.ts'
+import { originOf, ref, strict, type Typed } from '../typed.ts'
+import { signInOptions, tokenResponse, type SignInOptions } from './session.ts'
 
-const login: Typed<SignInOptions> = async (app, { lifetimes }) => {
+const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => {
   app.post('/login', {
     schema: {
       operationId: 'login',
@@ -24,9 +24,10 @@ const login: Typed<SignInOptions> = async (app, { lifetimes }) => {
     },
     config: { limit: 'password', problems: ['invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
-    const { email, username, password, remember, refresh_token_delivery: delivery } = request.body
-    const credential = await users.authenticate(app.db, app.passwords, identifier(email, username), password, request.deadline)
-    const session = await sessions.open(app.db, credential, opening(request, ['pwd'], remember), lifetimes)
+    const { email, username, password, remember = false, refresh_token_delivery: delivery } = request.body
+    const origin = originOf(request)
+    const credential = await users.authenticate(app.db, app.passwords, identifier(email, username), password, origin, request.deadline)
+    const session = await sessions.openWithin(app.db, sessionLimit, credential, { methods: ['pwd'], remember }, lifetimes, { ...origin, actorId: credential.userId })
     return tokenResponse(app, reply, session, lifetimes, delivery)
   })
 }

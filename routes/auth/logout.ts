@@ -1,10 +1,9 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Problem, validationFailed } from '../../src/problem.ts'
-import { parse } from '../../src/refresh-token.ts'
-import * as sessions from '../../src/sessions.ts'
+import { end } from '../../src/sessions/ending.ts'
 import { refreshToken } from '../schemas.ts'
-import { strict, type Typed } from '../typed.ts'
+import { originOf, strict, type Typed } from '../typed.ts'
 import { noBody } from './session.ts'
 
 const logout: Typed = async (app) => {
@@ -24,10 +23,14 @@ const logout: Typed = async (app) => {
     const cookies = request.refreshCookies()
     const { refresh_token: sent } = request.body
     if (sent !== undefined && cookies.length > 0) throw validationFailed('The refresh token came both in the cookie and in the body.')
-    const named = [sent, ...cookies].flatMap(token => token === undefined ? [] : parse(token, app.keyring.macSecret)?.sessionId ?? [])
+    const ids = new Set<string>()
+    for (const token of [...sent === undefined ? [] : [sent], ...cookies]) {
+      const authentic = await app.keyring.readRefreshToken(token)
+      if (authentic) ids.add(authentic.sessionId)
+    }
     const borne = await bearerSession(app, request)
-    const ids = [...new Set(borne === undefined ? named : [...named, borne])]
-    if (ids.length > 0) await sessions.end(app.db, ids, 'logout')
+    if (borne !== undefined) ids.add(borne)
+    if (ids.size > 0) app.revocations.add(await end(app.db, [...ids], 'logout', originOf(request)))
     if (sent === undefined) reply.clearRefreshCookie()
     return reply.code(204).send()
   })

@@ -1,9 +1,8 @@
 import { Type } from '@sinclair/typebox'
 import { invalidRefreshToken, validationFailed } from '../../src/problem.ts'
-import { parse } from '../../src/refresh-token.ts'
-import * as sessions from '../../src/sessions.ts'
+import { rotate } from '../../src/sessions/rotation.ts'
 import { refreshToken, TokenResponse } from '../schemas.ts'
-import { ref, strict, type Typed } from '../typed.ts'
+import { originOf, ref, strict, type Typed } from '../typed.ts'
 import { noBody, tokenResponse, type SignInOptions } from './session.ts'
 
 const refresh: Typed<SignInOptions> = async (app, { lifetimes }) => {
@@ -24,9 +23,9 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes }) => {
     const { refresh_token: sent } = request.body
     if (sent !== undefined && cookies.length > 0) throw validationFailed('The refresh token came both in the cookie and in the body.')
     if (cookies.length > 1) throw invalidRefreshToken('two cookies of the name')
-    const token = parse(sent ?? cookies[0] ?? '', app.keyring.macSecret)
+    const token = await app.keyring.readRefreshToken(sent ?? cookies[0] ?? '')
     if (!token) throw invalidRefreshToken()
-    const session = await sessions.rotate(app.db, token, lifetimes, () => request.deadline.throwIfAborted())
+    const session = await rotate(app.db, token, lifetimes, originOf(request), () => request.deadline.throwIfAborted())
     return tokenResponse(app, reply, session, lifetimes, sent === undefined ? 'cookie' : 'body')
   })
 }

@@ -1,8 +1,8 @@
 import { Type } from '@sinclair/typebox'
 import * as accounts from '../../src/accounts.ts'
 import { email, name, newPassword, orNone, TokenResponse, username } from '../schemas.ts'
-import { ref, strict, type Typed } from '../typed.ts'
-import { opening, signInOptions, tokenResponse, type SignInOptions } from './session.ts'
+import { originOf, ref, strict, type Typed } from '../typed.ts'
+import { signInOptions, tokenResponse, type SignInOptions } from './session.ts'
 
 const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
   app.post('/register', {
@@ -23,8 +23,8 @@ const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
     },
     config: { limit: 'password', problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
-    const { remember, refresh_token_delivery: delivery, ...registration } = request.body
-    const session = await accounts.register(app.db, app.passwords, registration, opening(request, ['pwd'], remember), lifetimes, request.deadline)
+    const { remember = false, refresh_token_delivery: delivery, ...registration } = request.body
+    const session = await accounts.register(app.db, app.passwords, registration, { methods: ['pwd'], remember }, lifetimes, originOf(request), request.deadline)
     reply.code(201)
     return tokenResponse(app, reply, session, lifetimes, delivery)
   })

@@ -1,8 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { addressOf } from '../../src/network.ts'
 import { mint } from '../../src/refresh-token.ts'
-import type { Lifetimes, LiveSession, Opening } from '../../src/sessions.ts'
+import type { Lifetimes, LiveSession } from '../../src/sessions/session.ts'
 
 /** What every sign-in takes beside its proof. */
 export const signInOptions = {
@@ -12,14 +11,14 @@ export const signInOptions = {
 
 export type Delivery = 'cookie' | 'body'
 
-export interface SignInOptions { lifetimes: Lifetimes }
+export interface SignInOptions {
+  lifetimes: Lifetimes
+  /** How many sessions a user may have; any number where undefined. */
+  sessionLimit: number | undefined
+}
 
 /** For routes whose body may be left out: none is as good as an empty one. */
 export const noBody = async (request: FastifyRequest) => { request.body ??= {} }
-
-/** The session to open for a request. */
-export const opening = ({ headers, ip }: FastifyRequest, methods: string[], remember = false): Opening =>
-  ({ methods, remember, userAgent: headers['user-agent']?.replaceAll('\0', '').slice(0, 512), ip: addressOf(ip) })
 
 /** The token response of a session that has just proved itself; in cookie delivery the cookie is set. */
 export function tokenResponse (app: FastifyInstance, reply: FastifyReply, session: LiveSession, { refreshToken }: Lifetimes, delivery: Delivery = 'cookie') {

@@ -3,12 +3,13 @@ import { invalidToken } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import * as users from '../../src/users.ts'
 import { name, orNone, User, username } from '../schemas.ts'
-import { ref, strict, type Typed } from '../typed.ts'
+import ownSessions, { type OwnSessionsOptions } from './sessions.ts'
+import { originOf, ref, strict, type Typed } from '../typed.ts'
 
 /** The account of the bearer token's user. */
-const me: Typed = async (app) => {
+const me: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => {
   // After the limits, which are hooks of the routes, and before the body.
-  app.addHook('preParsing', async request => { request.bearer = await app.verifyBearer(request) })
+  app.addHook('preParsing', app.requireUser())
 
   app.get('', {
     schema: {
@@ -18,7 +19,7 @@ const me: Typed = async (app) => {
       security: [{ bearer: [] }],
       response: { 200: ref(User) }
     },
-    config: { problems: ['invalid_token', 'database_unavailable'] }
+    config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async request => {
     const user = await sessions.findUser(app.db, request.bearer.sid)
     if (!user) throw invalidToken(true, 'the session has ended')
@@ -38,7 +39,7 @@ const me: Typed = async (app) => {
       }, { examples: [{ name: 'Ada King' }] }),
       response: { 200: ref(User) }
     },
-    config: { problems: ['invalid_token', 'username_taken', 'database_unavailable'] }
+    config: { problems: ['invalid_token', 'forbidden', 'username_taken', 'database_unavailable'] }
   }, async request => {
     const { name, username } = request.body
     const user = await sessions.findUser(app.db, request.bearer.sid)
@@ -47,10 +48,12 @@ const me: Typed = async (app) => {
     const updated = await users.update(app.db, user.id, {
       ...name !== undefined && { name },
       ...username !== undefined && { username: username && users.requireUsername(username) }
-    })
+    }, originOf(request))
     if (!updated) throw invalidToken(true, 'the account is gone')
     return updated
   })
+
+  await app.register(ownSessions, { prefix: '/sessions', refreshToken })
 }
 
 export default me

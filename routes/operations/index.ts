@@ -35,7 +35,7 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining }) => {
     config: { limit: 'none', problems: ['database_unavailable', 'shutting_down'] }
   }, async () => {
     if (isDraining()) throw shuttingDown()
-    if (!app.keyring.isLoaded()) throw databaseUnavailable('the service has not started yet')
+    if (!app.keyring.isLoaded() || !app.revocations.isLoaded()) throw databaseUnavailable('the service has not started yet')
     await inTime(ping(app.db))
     return { status: 'ready' as const }
   })

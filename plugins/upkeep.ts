@@ -1,0 +1,45 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import fp from 'fastify-plugin'
+import * as audit from '../src/audit.ts'
+import * as revocations from '../src/revocations.ts'
+import { clearExpired } from '../src/sessions/expiry.ts'
+
+export interface UpkeepOptions {
+  /** Seconds. */
+  refreshToken: number
+  auditRetention: number
+}
+
+const batch = 500
+// Milliseconds: between two batches, and between two rounds.
+const breath = 50
+const rest = 60_000
+
+/** Clears away what has expired, in small batches, so that nothing else waits. */
+export default fp(async function upkeep (app, { refreshToken, auditRetention }: UpkeepOptions) {
+  const closing = new AbortController()
+  const { signal } = closing
+
+  async function round () {
+    for (let after: string | undefined, more = true; more; await pause(breath, undefined, { signal, ref: false })) {
+      const { last } = await clearExpired(app.db, after, batch, refreshToken)
+      after = last
+      more = last !== undefined
+    }
+    for (const forget of [() => revocations.forget(app.db, batch), () => audit.forget(app.db, auditRetention, batch)]) {
+      while (await forget() === batch) await pause(breath, undefined, { signal, ref: false })
+    }
+  }
+
+  const running = app.keyring.loaded.then(async () => {
+    while (!signal.aborted) {
+      await round().catch((error: unknown) => { if (!signal.aborted) app.log.warn({ err: error }, 'clearing away what has expired failed; trying again later') })
+      await pause(rest, undefined, { signal, ref: false })
+    }
+  }).catch(() => {})
+
+  app.addHook('onClose', async () => {
+    closing.abort()
+    await running
+  })
+}, { name: 'upkeep', dependencies: ['keyring'] })

@@ -1,0 +1,59 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { forbidden } from '../../src/problem.ts'
+import { strict, type Typed } from '../typed.ts'
+
+/** For gateways: whether a request may pass, and whose it is. */
+const verify: Typed = async (app) => {
+  const pass = async (request: FastifyRequest, reply: FastifyReply, roles: string[] = [], scopes: string[] = []) => {
+    const { sub, sid, roles: has = [], scope, client_id: client } = await app.verifyBearer(request)
+    const granted = scope.split(' ')
+    if (roles.length > 0 && !roles.some(role => has.includes(role))) throw forbidden()
+    if (!scopes.every(each => granted.includes(each))) throw forbidden()
+    reply.headers({ 'x-auth-subject': sub, 'x-auth-roles': has.join(','), 'x-auth-scope': scope, 'x-auth-client': client, ...sid !== undefined && { 'x-auth-session': sid } })
+    return reply.code(204).send()
+  }
+  const header = (description: string) => ({ type: 'string' as const, description })
+
+  app.get('/verify', {
+    schema: {
+      operationId: 'verify',
+      tags: ['Verification'],
+      summary: 'Verify a request for a gateway',
+      description: 'Whether the bearer token of the request that a gateway (nginx `auth_request`, Traefik `forwardAuth`) forwards here is good, and whose it is. The gateway must not pass headers of these names on from its clients.',
+      security: [{ bearer: [] }],
+      querystring: strict({
+        roles: Type.Optional(Type.String({ minLength: 1, maxLength: 1024, description: 'Roles, comma separated, one of which is demanded.', examples: ['admin'] })),
+        scope: Type.Optional(Type.String({ minLength: 1, maxLength: 1024, description: 'Scopes, separated by spaces, all of which are demanded.', examples: ['orders:read'] }))
+      }),
+      response: {
+        204: {
+          type: 'null',
+          description: 'The token is good.',
+          headers: {
+            'x-auth-subject': header('The id of the user, or of the client whose own token it is.'),
+            'x-auth-session': header('The id of the user\'s session; absent for a client\'s own token.'),
+            'x-auth-roles': header('The user\'s roles, comma separated.'),
+            'x-auth-scope': header('The scopes, separated by spaces.'),
+            'x-auth-client': header('The id of the client.')
+          }
+        }
+      }
+    },
+    config: { limit: 'none', problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
+  }, async (request, reply) => {
+    const { roles, scope } = request.query
+    return await pass(request, reply, roles?.split(','), scope?.split(' ').filter(Boolean))
+  })
+
+  // Envoy's ext_authz asks with the method of the original request, and with its path behind this one.
+  app.route({
+    method: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    url: '/verify/*',
+    schema: { hide: true, querystring: Type.Unknown() },
+    config: { limit: 'none' },
+    handler: async (request, reply) => await pass(request, reply)
+  })
+}
+
+export default verify

@@ -1,0 +1,38 @@
+import * as audit from '../audit.ts'
+import type { Queryable, Statement } from '../db.ts'
+import { stored, type Revocation, type StoredRevocation } from '../revocations.ts'
+
+/** Why a session ended. */
+export type EndReason = 'logout' | 'replayed' | 'ended_by_user' | 'session_limit' | 'revoked' | 'ended_by_operator'
+
+/**
+ * The parts of a statement that end, for good, the sessions whose refresh state `dead` deletes: the end, its events,
+ * and a revocation where an access token can be alive. `ended` is what ended, for `told`. In this order everywhere,
+ * for two orders could lock each other out: the refresh state, then the session.
+ */
+export const ending = (dead: string, reason: string, origin: string) => `
+  dead as (
+    ${dead} returning *
+  ), ended as (
+    update sessions set ended_at = now(), end_reason = ${reason}
+    from dead where id = dead.session_id and ended_at is null
+    returning sessions.*, dead.access_expires_at, dead.generation, dead.last_used_at
+  ), audited as (${audit.insertion('session.ended', { user: 'user_id', session: 'id', detail: "jsonb_build_object('reason', end_reason)" }, origin, 'ended')}
+  ), revoked as (
+    insert into revocations (id, kind, subject, reason, ended_at, expires_at)
+    select id, 'session', user_id, end_reason, ended_at, access_expires_at from ended where access_expires_at > now()
+    returning *
+  )`
+
+/** What the statement selects of them: the revocations, and word of them for the other instances. */
+export const told = "select revoked.*, transaction_id::text, pg_notify('latchkey_revocations', '') from revoked"
+
+const byId: Statement = {
+  name: 'sessions.end',
+  text: `with ${ending('delete from refresh_tokens where session_id = any($1::uuid[])', '$2', '$3')} ${told}`
+}
+
+/** Ends sessions for good; those that have ended stay as they are. Gives what verifiers must know. */
+export async function end (db: Queryable, sessionIds: string[], reason: EndReason, origin: audit.Origin): Promise<Revocation[]> {
+  return (await db.query<StoredRevocation>(byId, [sessionIds, reason, audit.parameter(origin)])).map(stored)
+}

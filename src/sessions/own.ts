@@ -1,0 +1,51 @@
+import * as audit from '../audit.ts'
+import type { Queryable, Statement } from '../db.ts'
+import { stored, type Revocation, type StoredRevocation } from '../revocations.ts'
+import { ending, told } from './ending.ts'
+
+/** A session as its user sees it. */
+export interface OwnSession {
+  id: string
+  created_at: Date
+  last_used_at: Date
+  expires_at: Date
+  user_agent: string | null
+  ip: string | null
+  methods: string[]
+}
+
+// One that was not refreshed for the life of a refresh token cannot be again.
+const lives = 'expires_at > now() and last_used_at + make_interval(secs => $2) > now()'
+
+const select: Statement = {
+  name: 'sessions.list',
+  text: `
+    select id, created_at, last_used_at, least(expires_at, last_used_at + make_interval(secs => $2)) as expires_at, user_agent, host(ip) as ip, methods
+    from sessions join refresh_tokens on session_id = id
+    where user_id = $1 and ${lives} and ($3::uuid is null or id < $3)
+    order by id desc limit $4`
+}
+
+/** The user's sessions that can be refreshed, the newest first, from the one after `before` on. */
+export async function list (db: Queryable, userId: string, { refreshToken, before, limit }: { refreshToken: number, before: string | undefined, limit: number }): Promise<OwnSession[]> {
+  return await db.query<OwnSession>(select, [userId, refreshToken, before ?? null, limit])
+}
+
+const locked = (which: string) => `delete from refresh_tokens where session_id in (
+  select session_id from refresh_tokens join sessions on sessions.id = session_id
+  where user_id = $1 and ${which} order by session_id for update of refresh_tokens)`
+
+const endOne: Statement = { name: 'sessions.end-own', text: `with ${ending(locked('session_id = $2'), "'ended_by_user'", '$3')} select revoked.*, ended.id as ended, transaction_id::text, pg_notify('latchkey_revocations', '') from ended left join revoked on true` }
+
+/** Ends one session of the user; undefined where it is not theirs, or has ended. Gives what verifiers must know. */
+export async function endOwn (db: Queryable, userId: string, sessionId: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
+  const rows = await db.query<StoredRevocation | { id: null }>(endOne, [userId, sessionId, audit.parameter(origin)])
+  return rows.length === 0 ? undefined : rows.flatMap(row => row.id === null ? [] : stored(row))
+}
+
+const endMany: Statement = { name: 'sessions.end-others', text: `with ${ending(locked('session_id is distinct from $2'), '$4', '$3')} ${told}` }
+
+/** Ends all sessions of the user, but for the one of `except`. Gives what verifiers must know. */
+export async function endAll (db: Queryable, userId: string, except: string | undefined, reason: 'ended_by_user' | 'ended_by_operator', origin: audit.Origin): Promise<Revocation[]> {
+  return (await db.query<StoredRevocation>(endMany, [userId, except ?? null, audit.parameter(origin), reason])).map(stored)
+}

@@ -1,0 +1,43 @@
+import { columns, type User } from '../users.ts'
+
+/** Spans in seconds. */
+export interface Lifetimes {
+  accessToken: number
+  refreshToken: number
+  session: number
+  rememberedSession: number
+  replayGrace: number
+  retryWindow: number | undefined
+}
+
+/** A session that has just proved itself, with the generation of the refresh token to hand out for it. */
+export interface LiveSession {
+  id: string
+  user: User
+  methods: string[]
+  remembered: boolean
+  authenticatedAt: Date
+  expiresAt: Date
+  /** The database's time: of tokens issued now. */
+  now: Date
+  generation: number
+}
+
+export interface Row extends User {
+  session_id: string
+  methods: string[]
+  remembered: boolean
+  authenticated_at: Date
+  expires_at: Date
+  now: Date
+}
+
+export const live = ({ session_id: id, methods, remembered, authenticated_at: authenticatedAt, expires_at: expiresAt, now, ...user }: Row, generation: number): LiveSession =>
+  ({ id, user, methods, remembered, authenticatedAt, expiresAt, now, generation })
+
+/** The columns of a Row but `now`, of the tables or aliases `sessions` and `users`. */
+export const sessionColumns = `sessions.id as session_id, sessions.methods, sessions.remembered,
+  sessions.authenticated_at, sessions.expires_at, ${columns}`
+
+/** Whether the session and its user are as they must be, of the tables or aliases `sessions` and `users`. */
+export const isLive = 'sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null'

@@ -1,0 +1,12 @@
+import bowser from 'bowser'
+
+/** What a `User-Agent` header says of the browser and the operating system; null where it does not. */
+export function describe (userAgent: string | null): { browser: string | null, system: string | null } {
+  if (!userAgent) return { browser: null, system: null }
+  const { browser, os } = bowser.parse(userAgent)
+  const [major] = browser.version?.split('.') ?? []
+  return {
+    browser: browser.name ? [browser.name, major].filter(Boolean).join(' ') : null,
+    system: os.name ? [os.name, os.versionName ?? ''].filter(Boolean).join(' ') : null
+  }
+}
