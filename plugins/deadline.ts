@@ -9,6 +9,13 @@ declare module 'fastify' {
   }
 }
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Its answer is a stream that goes on: only the request has to arrive in time. */
+    endless?: boolean
+  }
+}
+
 interface End { reason?: unknown, controller?: AbortController }
 
 /**
@@ -35,7 +42,9 @@ export default fp(async function deadline (app, { seconds }: { seconds: number }
       end.reason = reason
       end.controller?.abort(reason)
     }
+    const { endless = false } = request.routeOptions.config
     const timer = setTimeout(() => {
+      if (endless) return
       const late = request.raw.complete === false ? requestTimeout() : overloaded(1, `no answer in ${seconds} s`)
       abort(late)
       if (!reply.sent) reply.send(late)

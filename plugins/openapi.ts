@@ -3,12 +3,15 @@ import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyContextConfig } from 'fastify'
 import fp from 'fastify-plugin'
 import type { OpenAPIV3_1 as openapi31 } from 'openapi-types'
+import { oauthErrors, type OAuthErrorCode } from '../src/oauth-error.ts'
 import { catalogue, document, mediaType, Problem, type Code } from '../src/problem.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** The body may be left out. */
     optionalBody?: boolean
+    /** The failures of an OAuth route beyond those that any of its shape can have. */
+    oauthErrors?: readonly OAuthErrorCode[]
   }
 }
 
@@ -42,12 +45,15 @@ export default fp(async function openapiDocument (app, { issuer, version, refres
         { name: 'Sign-in', description: 'Sign up, in and out, and stay signed in.' },
         { name: 'Account', description: 'The signed-in user\'s own account.' },
         { name: 'Verification', description: 'What other services need to verify tokens.' },
+        { name: 'Services', description: 'For other services: tokens of their own (RFC 6749), and what has become of the users\'. Failures are those of RFC 6749 section 5.2.' },
         { name: 'Operation', description: 'For whoever runs the service.' },
         { name: 'Problems', description: 'What the codes of failures mean.' }
       ],
       components: {
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token.' },
+          clientBasic: { type: 'http', scheme: 'basic', description: 'A client\'s id and secret (`client_secret_basic`).' },
+          clientPost: { type: 'oauth2', description: 'A client\'s id and secret in the form (`client_secret_post`).', flows: { clientCredentials: { tokenUrl: `${issuer}/oauth/token`, scopes: {} } } },
           refreshCookie: { type: 'apiKey', in: 'cookie', name: refreshCookie, description: 'A refresh token, as the service set it.' }
         }
       }
@@ -93,6 +99,15 @@ const schemas = {
       detail: { type: 'string', examples: ['is required'] }
     }
   },
+  OAuthError: {
+    type: 'object',
+    description: 'What went wrong, in the words of OAuth (RFC 6749 section 5.2).',
+    required: ['error'],
+    properties: {
+      error: { type: 'string', enum: Object.keys(oauthErrors) },
+      error_description: { type: 'string', description: 'For a developer.' }
+    }
+  },
   Problem: {
     type: 'object',
     description: 'What went wrong (RFC 9457).',
@@ -114,7 +129,9 @@ const schemas = {
 const always: Code[] = ['validation_failed', 'https_required', 'request_timeout', 'headers_too_large', 'internal_error', 'overloaded']
 
 /** Adds what an operation does not say of itself: its failures, and whether its body may be left out. Gives the codes. */
-function complete (operation: Operation, { problems = [], limit, optionalBody }: FastifyContextConfig): Code[] {
+function complete (operation: Operation, config: FastifyContextConfig): Code[] {
+  if (config.errors === 'oauth') return completeOAuth(operation, config)
+  const { problems = [], limit, optionalBody } = config
   const codes = new Set<Code>([...always, ...problems])
   if (operation.requestBody) {
     operation.requestBody.required = !optionalBody
@@ -126,15 +143,40 @@ function complete (operation: Operation, { problems = [], limit, optionalBody }:
   return [...codes]
 }
 
+/** The same for a route that fails in the words of OAuth: no codes of problems. */
+function completeOAuth (operation: Operation, { oauthErrors: named = [] }: FastifyContextConfig): Code[] {
+  const answers: Record<number, OAuthErrorCode[]> = { 400: ['invalid_request'], 403: ['access_denied'], 408: ['invalid_request'], 429: ['temporarily_unavailable'], 431: ['invalid_request'], 500: ['server_error'], 503: ['temporarily_unavailable'] }
+  if (operation.requestBody) Object.assign(answers, { 413: ['invalid_request'], 415: ['invalid_request'] })
+  for (const code of named) (answers[oauthErrors[code].status] ??= []).push(code)
+  for (const [status, codes] of Object.entries(answers)) operation.responses[status] = oauthFailure(Number(status), codes)
+  if (operation.requestBody) operation.requestBody.required = true
+  return []
+}
+
+function oauthFailure (status: number, codes: OAuthErrorCode[]) {
+  return {
+    description: codes.map(code => `\`${code}\`: ${oauthErrors[code].meaning}`).join(' '),
+    ...[429, 503].includes(status) && { headers: retryAfter },
+    content: {
+      'application/json': {
+        schema: { allOf: [{ $ref: '#/components/schemas/OAuthError' }, { type: 'object', properties: { error: { enum: codes } } }] },
+        examples: Object.fromEntries(codes.map(error => [error, { value: { error, error_description: oauthErrors[error].meaning } }]))
+      }
+    }
+  }
+}
+
 /** A problem document as the service would send it. */
 const example = (code: Code, issuer: string) =>
   ({ summary: catalogue[code].title, value: document(issuer, new Problem(code), '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f') })
+
+const retryAfter = { 'retry-after': { schema: { type: 'integer' }, description: 'Seconds after which to try again.' } }
 
 function failure (codes: Code[]) {
   const again = codes.some(code => [429, 503].includes(catalogue[code].status[0]))
   return {
     description: codes.map(code => `\`${code}\`: ${catalogue[code].title.toLowerCase()}`).join('; '),
-    ...again && { headers: { 'retry-after': { schema: { type: 'integer' }, description: 'Seconds after which to try again.' } } },
+    ...again && { headers: retryAfter },
     content: {
       [mediaType]: {
         schema: { allOf: [{ $ref: '#/components/schemas/Problem' }, { type: 'object', properties: { code: { enum: codes } } }] },

@@ -1,23 +1,28 @@
-import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify'
+import type { FastifyError, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
+import * as oauth from '../src/oauth-error.ts'
 import { document, mediaType, overloaded, Problem, validationFailed, type Code, type Violation } from '../src/problem.ts'
 
 export interface ProblemsOptions { issuer: string }
 
-/** Turns every failure of every route into a problem document, the unexpected ones without a word of their own. */
+/** Turns every failure of every route into a problem document, or what OAuth has for it, the unexpected ones without a word of their own. */
 export default fp(async function problems (app, { issuer }: ProblemsOptions) {
   app.setErrorHandler<FastifyError>(async (error, request, reply) => {
-    const problem = error instanceof Problem ? error : translate(error)
-    log(request, problem, error)
-    return await send(reply, problem)
+    const failure = error instanceof Problem || error instanceof oauth.OAuthError ? error : translate(error)
+    log(request, failure, error)
+    const { type, body } = worded(failure, request)
+    return await reply
+      .code(failure.status)
+      .headers({ ...failure.headers, 'cache-control': 'no-store' })
+      .type(type)
+      .serializer((document: unknown) => JSON.stringify(document))
+      .send(body)
   })
 
-  const send = (reply: FastifyReply, problem: Problem) => reply
-    .code(problem.status)
-    .headers({ ...problem.headers, 'cache-control': 'no-store' })
-    .type(mediaType)
-    .serializer((document: unknown) => JSON.stringify(document))
-    .send(document(issuer, problem, reply.request.id))
+  function worded (failure: Problem | oauth.OAuthError, { id, routeOptions: { config } }: FastifyRequest): { type: string, body: object } {
+    if (failure instanceof oauth.OAuthError || config.errors === 'oauth') return { type: 'application/json; charset=utf-8', body: oauth.document(oauth.translate(failure)) }
+    return { type: mediaType, body: document(issuer, failure, id) }
+  }
 }, { name: 'problems' })
 
 const byStatus: Record<number, Code> = { 404: 'not_found', 405: 'method_not_allowed', 408: 'request_timeout', 413: 'payload_too_large', 415: 'unsupported_media_type', 431: 'headers_too_large' }
@@ -46,11 +51,12 @@ function invalid (violations: FastifySchemaValidationError[], context: string | 
   return validationFailed(`The ${context === 'querystring' ? 'query' : context ?? 'request'} does not fit the schema.`, errors)
 }
 
-function log ({ log }: FastifyRequest, problem: Problem, error: Error) {
-  if (problem.code === 'internal_error') return log.error({ err: error }, 'a request failed unexpectedly')
+function log ({ log }: FastifyRequest, problem: Problem | oauth.OAuthError, error: Error) {
+  if (problem.status === 500) return log.error({ err: error }, 'a request failed unexpectedly')
   const { code, cause } = problem
   if (cause === undefined) return
   const detail = cause instanceof Error ? { code, err: cause } : { code, cause }
-  if (problem.status >= 500) log.warn(detail, problem.title)
-  else log.info(detail, problem.title)
+  const message = problem instanceof Problem ? problem.title : problem.message
+  if (problem.status >= 500) log.warn(detail, message)
+  else log.info(detail, message)
 }

@@ -6,8 +6,8 @@ import { tooManyRequests } from '../src/problem.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The class of limit: what takes a password allows a fifth, what operators and verifiers poll has none. */
-    limit?: 'password' | 'none'
+    /** The class of limit: what takes a password allows a fifth, what services call ten times as much, what operators and verifiers poll has none. */
+    limit?: 'password' | 'client' | 'none'
   }
 }
 
@@ -22,6 +22,7 @@ export default fp(async function limits (app, { limit }: { limit: Rate }) {
   // Before the limiter's own hook, which reads `rateLimit`.
   app.addHook('onRoute', route => {
     if (route.config?.limit === 'none') route.config = { ...route.config, rateLimit: false }
+    if (route.config?.limit === 'client') route.config = { ...route.config, rateLimit: { max: count * 10 } }
     if (route.config?.limit === 'password') route.config = { ...route.config, rateLimit: { max: Math.max(1, Math.floor(count / 5)) } }
   })
 

@@ -7,6 +7,7 @@ import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
 import notFound from '../plugins/not-found.ts'
 import notifications from '../plugins/notifications.ts'
+import oauthClient from '../plugins/oauth-client.ts'
 import openapi from '../plugins/openapi.ts'
 import passwords from '../plugins/passwords.ts'
 import problems from '../plugins/problems.ts'
@@ -18,6 +19,7 @@ import security from '../plugins/security.ts'
 import upkeep from '../plugins/upkeep.ts'
 import auth from '../routes/auth/index.ts'
 import me from '../routes/me/index.ts'
+import oauth from '../routes/oauth/index.ts'
 import operations from '../routes/operations/index.ts'
 import problemPages from '../routes/problems/index.ts'
 import * as schemas from '../routes/schemas.ts'
@@ -59,6 +61,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
 
   for (const schema of schemas.shared) app.addSchema(schema)
   await app.register(v1, { prefix: '/v1', lifetimes, sessionLimit: config.sessionLimit })
+  await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes })
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge })
   await app.register(operations, { isDraining })
   await app.register(problemPages, { prefix: '/problems' })
@@ -69,4 +72,9 @@ async function v1 (app: FastifyInstance, { lifetimes, sessionLimit }: Pick<Confi
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
   await app.register(auth, { prefix: '/auth', lifetimes, sessionLimit })
   await app.register(me, { prefix: '/me', refreshToken: lifetimes.refreshToken })
+}
+
+async function forServices (app: FastifyInstance, { issuer, audience, lifetimes: { refreshToken, retryWindow } }: Pick<Config, 'issuer' | 'audience' | 'lifetimes'>) {
+  await app.register(oauthClient)
+  await app.register(oauth, { issuer, audience, refreshToken, retryWindow })
 }

@@ -49,7 +49,7 @@ export const variables = {
   ARGON2_TIME_COST: variable('2', integer(1, 1000), 'passes of one password hash'),
   ARGON2_PARALLELISM: variable('1', integer(1, 64), 'lanes of one password hash'),
   ARGON2_CONCURRENCY: optional('the number of cores', integer(1, 1024), 'how many passwords are hashed at a time'),
-  RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, or off; routes that take a password allow a fifth of it'),
+  RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, or off; routes that take a password allow a fifth of it, those that services call ten times as many'),
   PASSWORD_MIN_LENGTH: variable('8', integer(8, 64), 'shortest password accepted, in code points'),
   MIGRATE_ON_START: variable('true', boolean, 'bring the database schema up to date at start; false where `latchkey migrate` runs before'),
   REQUEST_TIMEOUT: variable('10s', duration(1, timer), 'how long a request may take, to arrive and to be answered'),

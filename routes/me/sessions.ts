@@ -54,7 +54,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'not_found', 'database_unavailable'] }
   }, async (request, reply) => {
     const { id } = request.params
-    const ended = await endOwn(app.db, await userId(request), id, originOf(request))
+    const ended = await endOwn(app.db, await userId(request), id, 'ended_by_user', originOf(request))
     if (!ended) throw notFound()
     app.revocations.add(ended)
     if (id === request.bearer.sid) reply.clearRefreshCookie()

@@ -52,22 +52,40 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge }) =
         200: strict({
           issuer: Type.String({ format: 'uri' }),
           jwks_uri: Type.String({ format: 'uri' }),
+          token_endpoint: Type.String({ format: 'uri' }),
+          token_endpoint_auth_methods_supported: Type.Array(Type.String()),
+          introspection_endpoint: Type.String({ format: 'uri' }),
+          introspection_endpoint_auth_methods_supported: Type.Array(Type.String()),
+          revocation_endpoint: Type.String({ format: 'uri' }),
+          revocation_endpoint_auth_methods_supported: Type.Array(Type.String()),
+          revocation_feed_endpoint: Type.String({ format: 'uri', description: 'Server-sent events of what ends; a member of our own.' }),
           response_types_supported: Type.Array(Type.String()),
           grant_types_supported: Type.Array(Type.String()),
           service_documentation: Type.String({ format: 'uri' })
-        }, { examples: [{ issuer: 'https://auth.example.com', jwks_uri: 'https://auth.example.com/.well-known/jwks.json', response_types_supported: [], grant_types_supported: [], service_documentation: 'https://auth.example.com/docs' }] })
+        }, { examples: [metadata('https://auth.example.com')] })
       }
     }
   }, async (_request, reply) => {
     reply.headers(cacheable)
-    return {
-      issuer,
-      jwks_uri: `${issuer}/.well-known/jwks.json`,
-      response_types_supported: [],
-      grant_types_supported: [],
-      service_documentation: `${issuer}/docs`
-    }
+    return metadata(issuer)
   })
 }
+
+const authentication = ['client_secret_basic', 'client_secret_post']
+
+const metadata = (issuer: string) => ({
+  issuer,
+  jwks_uri: `${issuer}/.well-known/jwks.json`,
+  token_endpoint: `${issuer}/oauth/token`,
+  token_endpoint_auth_methods_supported: authentication,
+  introspection_endpoint: `${issuer}/oauth/introspect`,
+  introspection_endpoint_auth_methods_supported: authentication,
+  revocation_endpoint: `${issuer}/oauth/revoke`,
+  revocation_endpoint_auth_methods_supported: authentication,
+  revocation_feed_endpoint: `${issuer}/oauth/revocations`,
+  response_types_supported: [],
+  grant_types_supported: ['client_credentials'],
+  service_documentation: `${issuer}/docs`
+})
 
 export default wellKnown

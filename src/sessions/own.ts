@@ -1,7 +1,7 @@
 import * as audit from '../audit.ts'
 import type { Queryable, Statement } from '../db.ts'
 import { stored, type Revocation, type StoredRevocation } from '../revocations.ts'
-import { ending, told } from './ending.ts'
+import { ending, told, type EndReason } from './ending.ts'
 
 /** A session as its user sees it. */
 export interface OwnSession {
@@ -35,17 +35,17 @@ const locked = (which: string) => `delete from refresh_tokens where session_id i
   select session_id from refresh_tokens join sessions on sessions.id = session_id
   where user_id = $1 and ${which} order by session_id for update of refresh_tokens)`
 
-const endOne: Statement = { name: 'sessions.end-own', text: `with ${ending(locked('session_id = $2'), "'ended_by_user'", '$3')} select revoked.*, ended.id as ended, transaction_id::text, pg_notify('latchkey_revocations', '') from ended left join revoked on true` }
+const endOne: Statement = { name: 'sessions.end-own', text: `with ${ending(locked('session_id = $2'), '$4', '$3')} select revoked.*, ended.id as ended, transaction_id::text, pg_notify('latchkey_revocations', '') from ended left join revoked on true` }
 
 /** Ends one session of the user; undefined where it is not theirs, or has ended. Gives what verifiers must know. */
-export async function endOwn (db: Queryable, userId: string, sessionId: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
-  const rows = await db.query<StoredRevocation | { id: null }>(endOne, [userId, sessionId, audit.parameter(origin)])
+export async function endOwn (db: Queryable, userId: string, sessionId: string, reason: EndReason, origin: audit.Origin): Promise<Revocation[] | undefined> {
+  const rows = await db.query<StoredRevocation | { id: null }>(endOne, [userId, sessionId, audit.parameter(origin), reason])
   return rows.length === 0 ? undefined : rows.flatMap(row => row.id === null ? [] : stored(row))
 }
 
 const endMany: Statement = { name: 'sessions.end-others', text: `with ${ending(locked('session_id is distinct from $2'), '$4', '$3')} ${told}` }
 
 /** Ends all sessions of the user, but for the one of `except`. Gives what verifiers must know. */
-export async function endAll (db: Queryable, userId: string, except: string | undefined, reason: 'ended_by_user' | 'ended_by_operator', origin: audit.Origin): Promise<Revocation[]> {
+export async function endAll (db: Queryable, userId: string, except: string | undefined, reason: EndReason, origin: audit.Origin): Promise<Revocation[]> {
   return (await db.query<StoredRevocation>(endMany, [userId, except ?? null, audit.parameter(origin), reason])).map(stored)
 }

@@ -1,0 +1,51 @@
+import { Readable } from 'node:stream'
+import { Type } from '@sinclair/typebox'
+import { insufficientScope } from '../../src/oauth-error.ts'
+import { overloaded } from '../../src/problem.ts'
+import { follow, type Stream } from '../../src/revocation-feed.ts'
+import type { Typed } from '../typed.ts'
+
+// Connections at a time.
+const most = 1_000
+
+/** The feed by which verifiers elsewhere hear of what has ended. */
+const revocations: Typed = async (app) => {
+  const streams = new Set<Stream>()
+  // They would keep the server from closing.
+  app.addHook('preClose', async () => { for (const stream of streams) stream.stop() })
+
+  app.get('/revocations', {
+    schema: {
+      operationId: 'followRevocations',
+      tags: ['Services'],
+      summary: 'Follow what ends',
+      description: 'Server-sent events: `session.ended`, with `{ "sid", "sub", "reason", "ended_at", "expires_at" }`, for each session that ends while access tokens of it can be alive (until `expires_at`), and `token.revoked`, with `jti` in place of `sid`, for a client\'s own token. First comes what happened after `Last-Event-ID`, or else all that still matters, then the comment `synced`, then what is new, and a heartbeat every 5 seconds. An event may come twice. The client needs the scope `revocations`.',
+      security: [{ clientBasic: [] }, { bearer: [] }],
+      headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ description: 'The id of the last event that arrived.' })) }),
+      response: {
+        200: { description: 'Events, until the connection ends.', content: { 'text/event-stream': { schema: Type.Unsafe<string | Readable>({ type: 'string', examples: ['id: 2kf.mdr3x1\nevent: session.ended\ndata: {"sid":"0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f","sub":"0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f","reason":"logout","ended_at":"2026-11-22T09:00:00.000Z","expires_at":"2026-11-22T09:15:00.000Z"}\n\n'] }) } } }
+      }
+    },
+    config: { endless: true, oauthErrors: ['invalid_client', 'invalid_token', 'insufficient_scope'] }
+  }, async (request, reply) => {
+    const caller = await app.authenticateCaller(request)
+    if (caller.kind !== 'client' || !caller.scopes.includes('revocations')) throw insufficientScope('revocations')
+    if (streams.size >= most) throw overloaded(5, 'too many readers of the feed')
+    // Throws until the log is known.
+    app.revocations.has('')
+    reply.type('text/event-stream; charset=utf-8').header('x-accel-buffering', 'no')
+    if (request.method === 'HEAD') return reply.send('')
+
+    const stream = follow(app.revocations.follow, request.headers['last-event-id'])
+    streams.add(stream)
+    const body = Readable.from(stream.events, { objectMode: false, highWaterMark: 64 * 1024 })
+    stream.onStalled(() => body.destroy(new Error('a reader of the feed is too slow')))
+    body.once('close', () => {
+      stream.stop()
+      streams.delete(stream)
+    })
+    return reply.send(body)
+  })
+}
+
+export default revocations
