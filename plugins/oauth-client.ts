@@ -23,11 +23,10 @@ declare module 'fastify' {
   }
 }
 
-/** Forms, the authentication of clients, and failures in the words of OAuth, for the routes of the scope it is registered in. */
+/** Forms, and the authentication of clients, for the routes of the scope it is registered in. */
 export default fp(async function oauthClient (app) {
   app.removeAllContentTypeParsers()
   await app.register(formbody)
-  app.addHook('onRoute', route => { route.config = { ...route.config, errors: 'oauth', limit: 'client' } })
 
   app.decorate('authenticateClient', async (request: FastifyRequest) => {
     const { id, secret } = credentials(request)

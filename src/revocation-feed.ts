@@ -14,7 +14,7 @@ export interface Stream {
 
 // Milliseconds.
 const heartbeat = 5_000
-const patience = 15_000
+const patience = 10_000
 // Between half an hour and an hour, so that readers authenticate again, and not all at a time.
 const longest = () => (1 + Math.random()) * 1_800_000
 // How many events are written at a time, and how many may wait for one reader.
@@ -34,7 +34,7 @@ export function follow (subscribe: Follow, position: string | undefined): Stream
     for (const entry of entries) waiting.push(entry)
     wake()
   })
-  const watch = setInterval(() => { if (performance.now() - takenAt > patience) stalled() }, heartbeat)
+  const watch = setInterval(() => { if (performance.now() - takenAt > patience) stalled() }, patience / 4)
   watch.unref()
   const end = setTimeout(stop, longest())
   end.unref()

@@ -6,7 +6,7 @@ import { Problem } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import { introspect as introspectRefreshToken } from '../../src/sessions/introspection.ts'
 import { strict, type Typed } from '../typed.ts'
-import { clientSecurity, tokenParameters } from './parameters.ts'
+import { clientSecurity, inOAuth, tokenParameters } from './parameters.ts'
 
 export interface IntrospectionOptions {
   issuer: string
@@ -45,7 +45,7 @@ const introspect: Typed<IntrospectionOptions> = async (app, options) => {
       body: Type.Object(tokenParameters, { examples: [{ token: 'eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJodHRwczovL2F1dGguZXhhbXBsZS5jb20ifQ.c2lnbmF0dXJl' }] }),
       response: { 200: introspection }
     },
-    config: { oauthErrors: ['invalid_client', 'invalid_token', 'insufficient_scope'] }
+    config: { ...inOAuth, oauthErrors: ['invalid_client', 'invalid_token', 'insufficient_scope'] }
   }, async (request): Promise<Introspection> => {
     const caller = await app.authenticateCaller(request)
     if (caller.kind !== 'client' || !caller.scopes.includes('introspect')) throw insufficientScope('introspect')

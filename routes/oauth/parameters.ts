@@ -17,3 +17,6 @@ export const tokenParameters = {
 
 /** How a client proves itself, for the API document. */
 export const clientSecurity = [{ clientBasic: [] }, { clientPost: [] }]
+
+/** What holds for every route that speaks OAuth. */
+export const inOAuth = { errors: 'oauth', limit: 'client' } as const

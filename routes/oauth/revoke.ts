@@ -5,7 +5,7 @@ import { revokeToken } from '../../src/revocations.ts'
 import { end } from '../../src/sessions/ending.ts'
 import { endOwn } from '../../src/sessions/own.ts'
 import { originOf, type Typed } from '../typed.ts'
-import { clientSecurity, tokenParameters } from './parameters.ts'
+import { clientSecurity, inOAuth, tokenParameters } from './parameters.ts'
 
 /** What a token stands for: a user's session, or nothing but itself. */
 type Revocable = { sessionId: string } | { jti: string, clientId: string, expiresAt: Date }
@@ -22,7 +22,7 @@ const revoke: Typed = async (app) => {
       body: Type.Object(tokenParameters, { examples: [{ token: 'lkr_AQIDBAUG…' }] }),
       response: { 200: { type: 'null', description: 'The token is not active, or not the caller\'s to revoke.' } }
     },
-    config: { oauthErrors: ['invalid_client', 'invalid_token'] }
+    config: { ...inOAuth, oauthErrors: ['invalid_client', 'invalid_token'] }
   }, async (request, reply) => {
     const caller = await app.authenticateCaller(request)
     const found = await revocable(app, request, request.body.token)

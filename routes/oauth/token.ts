@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { invalidScope, invalidTarget, unsupportedGrantType } from '../../src/oauth-error.ts'
 import { strict, type Typed } from '../typed.ts'
-import { clientCredentials, clientSecurity } from './parameters.ts'
+import { clientCredentials, clientSecurity, inOAuth } from './parameters.ts'
 
 export interface TokenOptions {
   /** Of tokens for which no resource is named. */
@@ -32,7 +32,7 @@ const token: Typed<TokenOptions> = async (app, { audience }) => {
         }, { examples: [{ access_token: 'eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJodHRwczovL2F1dGguZXhhbXBsZS5jb20ifQ.c2lnbmF0dXJl', token_type: 'Bearer', expires_in: 900, scope: 'orders:read' }] })
       }
     },
-    config: { oauthErrors: ['invalid_client', 'unsupported_grant_type', 'invalid_scope', 'invalid_target'] }
+    config: { ...inOAuth, oauthErrors: ['invalid_client', 'unsupported_grant_type', 'invalid_scope', 'invalid_target'] }
   }, async (request, reply) => {
     const { grant_type: grantType, scope, resource } = request.body
     const client = await app.authenticateClient(request)
