@@ -7,7 +7,7 @@ import net from 'node:net'
  */
 export interface Connection {
   /** The body of the answer; throws unless it is a success. */
-  get: (path: string) => Promise<string>
+  get: (path: string, headers?: Record<string, string>) => Promise<string>
   post: (path: string, body: object) => Promise<string>
   close: () => void
 }
@@ -32,7 +32,8 @@ export async function open (port: number): Promise<Connection> {
     received += chunk
     const head = received.indexOf('\r\n\r\n')
     if (head < 0) return
-    const length = Number(/\r\ncontent-length: (\d+)/i.exec(received)?.[1])
+    // A 204 has none.
+    const length = Number(/\r\ncontent-length: (\d+)/i.exec(received)?.[1] ?? 0)
     if (received.length < head + 4 + length) return
     const status = Number(received.slice(9, 12))
     const body = received.slice(head + 4)
@@ -47,7 +48,7 @@ export async function open (port: number): Promise<Connection> {
     socket.write(`${line} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${rest}`, 'latin1')
   })
   return {
-    get: path => exchange(`GET ${path}`, '\r\n'),
+    get: (path, headers = {}) => exchange(`GET ${path}`, `${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`),
     post: (path, body) => {
       const json = JSON.stringify(body)
       return exchange(`POST ${path}`, `content-type: application/json\r\ncontent-length: ${json.length}\r\n\r\n${json}`)

@@ -3,9 +3,11 @@ import type { Benchmark, Finding, Report } from './benchmark.ts'
 import logins from './logins.ts'
 import memory from './memory.ts'
 import refresh from './refresh.ts'
+import sessions from './sessions.ts'
 import start from './start.ts'
+import verify from './verify.ts'
 
-const benchmarks: Record<string, Benchmark> = { logins, refresh, start, memory }
+const benchmarks: Record<string, Benchmark> = { logins, refresh, sessions, verify, start, memory }
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(benchmarks)
 const unknown = names.find(name => !Object.hasOwn(benchmarks, name))

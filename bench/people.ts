@@ -13,9 +13,9 @@ export async function register (port: number, count: number): Promise<Login[]> {
 }
 
 /** What a session's next refresh sends. */
-export interface Held { id: string, token: string }
+export interface Held { id: string, token: string, accessToken: string }
 
 export function held (answer: string): Held {
-  const { session_id: id, refresh_token: token } = JSON.parse(answer)
-  return { id, token }
+  const { session_id: id, refresh_token: token, access_token: accessToken } = JSON.parse(answer)
+  return { id, token, accessToken }
 }

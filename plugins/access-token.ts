@@ -3,9 +3,10 @@ import { createSigner } from 'fast-jwt'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
-import { v7 as uuidv7, validate as isUuid } from 'uuid'
+import { validate as isUuid } from 'uuid'
 import type { SigningKey } from '../src/keyring.ts'
 import { forbidden, invalidToken, Problem } from '../src/problem.ts'
+import { newId } from '../src/random.ts'
 import type { LiveSession } from '../src/sessions/session.ts'
 
 /** The claims of every access token (RFC 9068 section 2.2). */
@@ -125,7 +126,7 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
       ...firstParty,
       iat,
       exp,
-      jti: uuidv7(),
+      jti: newId(),
       sid: id,
       auth_time: Math.floor(authenticatedAt.getTime() / 1000),
       amr: methods,
@@ -136,7 +137,7 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
 
   app.decorate('signClientToken', ({ clientId, scope, audience }: { clientId: string, scope: string, audience: string | string[] }) => {
     const iat = Math.floor(Date.now() / 1000)
-    return { accessToken: sign({ iss: issuer, aud: audience, sub: clientId, client_id: clientId, scope, iat, exp: iat + ttl, jti: uuidv7() }), expiresIn: ttl }
+    return { accessToken: sign({ iss: issuer, aud: audience, sub: clientId, client_id: clientId, scope, iat, exp: iat + ttl, jti: newId() }), expiresIn: ttl }
   })
 
   // What was verified stays so until it expires or its key is gone; that its session has ended is asked each time.

@@ -120,7 +120,7 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   // The other instances are told of what this one makes; the timer is for what is due, and for word that got lost.
   app.notifications.on('latchkey_keys', () => { if (ring) reloadAfter().catch(warn) })
   const timer = setInterval(() => {
-    if (ring) ensure(app.db, options, 'later').then(reload).catch(warn)
+    if (ring) ensure(app.db, options, 'later').catch(warn).then(reload).catch(warn)
   }, Math.min(jwksMaxAge / 4, 30) * 1_000)
   timer.unref()
   app.addHook('onClose', async () => {

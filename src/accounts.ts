@@ -1,7 +1,7 @@
-import { v7 as uuidv7 } from 'uuid'
 import * as audit from './audit.ts'
 import type { Database } from './db.ts'
 import type { Passwords } from './passwords.ts'
+import { newId } from './random.ts'
 import * as sessions from './sessions.ts'
 import type { Lifetimes, LiveSession } from './sessions/session.ts'
 import * as users from './users.ts'
@@ -23,7 +23,7 @@ export async function register (db: Database, passwords: Passwords, registration
   const name = registration.name ?? null
   passwords.check(registration.password, { email: email.address, username, name })
   const passwordHash = await passwords.hash(registration.password, signal)
-  const id = uuidv7()
+  const id = newId()
   return await db.transaction(async tx => {
     await users.create(tx, { id, email, username, name, passwordHash })
     await audit.record(tx, 'user.registered', { userId: id }, { ...origin, actorId: id })

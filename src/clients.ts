@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { v7 as uuidv7 } from 'uuid'
 import * as audit from './audit.ts'
 import type { Database, Queryable, Statement } from './db.ts'
+import { newId } from './random.ts'
 import { digest } from './secret.ts'
 
 /** A service that acts for itself (RFC 6749 section 2). */
@@ -30,7 +30,7 @@ export async function create (db: Database, { name, scopes, redirectUris = [] }:
   const secret = newSecret()
   return await db.transaction(async tx => {
     const [client] = await tx.query<Client>(`
-      insert into clients (id, name, scopes, redirect_uris) values ($1, $2, $3, $4) returning ${columns}`, [uuidv7(), name, [...new Set(scopes)], redirectUris])
+      insert into clients (id, name, scopes, redirect_uris) values ($1, $2, $3, $4) returning ${columns}`, [newId(), name, [...new Set(scopes)], redirectUris])
     if (!client) throw new Error('a client was not inserted')
     await tx.query('insert into client_secrets (secret_hash, client_id) values ($1, $2)', [digest(secret), client.client_id])
     await audit.record(tx, 'client.created', { clientId: client.client_id, detail: { name, scopes: client.scopes } }, origin)

@@ -22,17 +22,18 @@ export async function listen ({ url, channels, onNotification, onError, signal }
     const lost = new Promise<never>((_resolve, reject) => {
       client.on('error', reject)
       client.on('end', () => reject(new Error('the connection has ended')))
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true })
     })
     lost.catch(() => {})
     try {
-      await client.connect()
+      await Promise.race([client.connect(), lost])
       client.on('notification', ({ channel }) => onNotification(channel))
       for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`)
       for (const channel of channels) onNotification(channel)
       // A connection can be dead without a word.
       for (;;) {
-        await Promise.race([pause(checkEvery, undefined, { signal, ref: false }), lost])
-        await client.query('select 1')
+        await Promise.race([pause(checkEvery, undefined, { ref: false }), lost])
+        await Promise.race([client.query('select 1'), lost])
       }
     } catch (error) {
       if (!signal.aborted) onError(error)

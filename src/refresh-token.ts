@@ -1,5 +1,6 @@
-import { createHmac, randomFillSync, timingSafeEqual } from 'node:crypto'
+import { createHmac, timingSafeEqual } from 'node:crypto'
 import { parse as parseUuid, stringify as stringifyUuid } from 'uuid'
+import { random16 } from './random.ts'
 import { digest } from './secret.ts'
 
 /** A secret that authenticates refresh tokens; its id (8 characters of base64url) is part of each. */
@@ -24,7 +25,7 @@ export function mint ({ kid, secret }: MacKey, { sessionId, generation, issuedAt
   content.set(parseUuid(sessionId), 7)
   content.writeUInt32BE(generation, 23)
   content.writeUIntBE(issuedAt.getTime(), 27, 6)
-  randomFillSync(content, 33, 16)
+  content.set(random16(), 33)
   return 'lkr_' + Buffer.concat([content, mac(secret, content)]).toString('base64url')
 }
 

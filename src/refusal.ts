@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { v7 as uuidv7 } from 'uuid'
 import { document, mediaType, Problem, requestTimeout, validationFailed } from './problem.ts'
+import { newId } from './random.ts'
 
 /** The headers of what is refused before it reaches the plugins: the same as theirs. */
 export const plain = (issuer: string) => ({
@@ -33,7 +33,7 @@ export function refuse (problem: Problem, socket: Socket, issuer: string): strin
     socket.destroy()
     return undefined
   }
-  const id = uuidv7()
+  const id = newId()
   const body = JSON.stringify(document(issuer, problem, id))
   const headers = { ...plain(issuer), ...problem.headers, 'content-type': mediaType, 'content-length': Buffer.byteLength(body), 'x-request-id': id, connection: 'close' }
   socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`)

@@ -4,11 +4,11 @@ import { setTimeout as pause } from 'node:timers/promises'
 import AjvCompiler from '@fastify/ajv-compiler'
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import pino from 'pino'
-import { v7 as uuidv7 } from 'uuid'
 import app, { type AppOptions } from './app.ts'
 import { ConfigError, type Config } from './config.ts'
 import * as embeddedPostgres from './embedded-postgres.ts'
 import { document, mediaType, methodNotAllowed, validationFailed } from './problem.ts'
+import { newId } from './random.ts'
 import { plain, refuse, unreadable } from './refusal.ts'
 import { developmentKey, UnsealError, type KeyEncryptionKeys } from './secret.ts'
 import { version } from './version.ts'
@@ -26,7 +26,7 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
   const server = Fastify({
     logger: { ...logging(options.config.logLevel), stream },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
-    genReqId: ({ headers: { 'x-request-id': given } }) => typeof given === 'string' && requestId.test(given) ? given : uuidv7(),
+    genReqId: ({ headers: { 'x-request-id': given } }) => typeof given === 'string' && requestId.test(given) ? given : newId(),
     trustProxy: trustProxy ?? false,
     bodyLimit: 64 * 1024,
     // For a request to arrive, and for a connection on which nothing moves.
@@ -60,6 +60,8 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
   return server
 }
 
+const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
+
 const compilers = AjvCompiler()
 const custom = { removeAdditional: false, allErrors: true } as const
 
@@ -69,8 +71,6 @@ const buildValidator: ReturnType<typeof AjvCompiler> = schemas => {
   const ofText = compilers(schemas, { customOptions: { ...custom, coerceTypes: true } })
   return route => (typeof route === 'object' && 'httpPart' in route && route.httpPart === 'querystring' ? ofText : exact)(route)
 }
-
-const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
 
 /** JSON lines; of an error only what is no user's, for drivers put rows and parameters into theirs. */
 const logging = (level: string) => ({

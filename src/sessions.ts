@@ -1,7 +1,7 @@
-import { v7 as uuidv7 } from 'uuid'
 import * as audit from './audit.ts'
 import type { Database, Queryable, Statement } from './db.ts'
 import { invalidCredentials } from './problem.ts'
+import { newId } from './random.ts'
 import { ending, told } from './sessions/ending.ts'
 import { isLive, live, sessionColumns, type Lifetimes, type LiveSession, type Row } from './sessions/session.ts'
 import { columns, type Credential, type User } from './users.ts'
@@ -52,7 +52,7 @@ export async function openWithin (db: Database, most: number | undefined, creden
 
 async function start (db: Queryable, statement: Statement, { userId, passwordVersion }: Credential, { methods, remember }: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
   const [row] = await db.query<Row>(statement, [
-    uuidv7(), userId, passwordVersion, methods, remember,
+    newId(), userId, passwordVersion, methods, remember,
     remember ? lifetimes.rememberedSession : lifetimes.session, lifetimes.accessToken, audit.parameter(origin)
   ])
   if (!row) throw invalidCredentials()

@@ -1,0 +1,14 @@
+import jwt from '@fastify/jwt'
+import Fastify from 'fastify'
+import { answer } from './bare.ts'
+
+/** Listens with the least that a check of a token can be: @fastify/jwt with one key that it has, and what it verified in its cache. */
+answer<{ publicKey: string }>(async ({ publicKey }) => {
+  const app = Fastify()
+  await app.register(jwt, { secret: { private: '', public: publicKey }, verify: { algorithms: ['ES256'], cache: true } })
+  app.get('/verify', async (request, reply) => {
+    await request.jwtVerify()
+    return await reply.code(204).send()
+  })
+  return Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
+})
