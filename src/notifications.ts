@@ -16,30 +16,38 @@ const again = 500
 const checkEvery = 5_000
 
 /** Hears what Postgres notifies of, on a connection of its own that is made again whenever it is lost, until `signal`. */
-export async function listen ({ url, channels, onNotification, onError, signal }: ListenOptions): Promise<void> {
+export async function listen (options: ListenOptions): Promise<void> {
+  const { onError, signal } = options
   while (!signal.aborted) {
-    const client = new pg.Client({ connectionString: url, keepAlive: true, application_name: 'latchkey listen', ...limits })
-    const lost = new Promise<never>((_resolve, reject) => {
+    await connection(options).catch(error => { if (!signal.aborted) onError(error) })
+    await pause(again, undefined, { signal, ref: false }).catch(() => {})
+  }
+}
+
+/** One connection, until it is lost: then this throws. */
+async function connection ({ url, channels, onNotification, signal }: ListenOptions): Promise<void> {
+  const client = new pg.Client({ connectionString: url, keepAlive: true, application_name: 'latchkey listen', ...limits })
+  const over = new AbortController()
+  let check: NodeJS.Timeout | undefined
+  try {
+    await new Promise<never>((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason), { signal: over.signal })
       client.on('error', reject)
       client.on('end', () => reject(new Error('the connection has ended')))
-      signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-    })
-    lost.catch(() => {})
-    try {
-      await Promise.race([client.connect(), lost])
       client.on('notification', ({ channel }) => onNotification(channel))
-      for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`)
-      for (const channel of channels) onNotification(channel)
-      // A connection can be dead without a word.
-      for (;;) {
-        await Promise.race([pause(checkEvery, undefined, { ref: false }), lost])
-        await Promise.race([client.query('select 1'), lost])
+      const begin = async () => {
+        await client.connect()
+        for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`)
+        for (const channel of channels) onNotification(channel)
       }
-    } catch (error) {
-      if (!signal.aborted) onError(error)
-    } finally {
-      client.end().catch(() => {})
-    }
-    await pause(again, undefined, { signal, ref: false }).catch(() => {})
+      begin().catch(reject)
+      // A connection can be dead without a word.
+      check = setInterval(() => { client.query('select 1').catch(reject) }, checkEvery)
+      check.unref()
+    })
+  } finally {
+    over.abort()
+    clearInterval(check)
+    client.end().catch(() => {})
   }
 }
