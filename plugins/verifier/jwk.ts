@@ -1,0 +1,36 @@
+import { calculateJwkThumbprint, importJWK, type CryptoKey, type JWK } from 'jose'
+import type { Algorithm } from './options.ts'
+
+/** A public key of the issuer, for one algorithm. */
+export interface VerificationKey {
+  kid: string
+  alg: Algorithm
+  publicKey: CryptoKey
+  /** RFC 7638. */
+  thumbprint: string
+}
+
+interface PublishedJwk extends JWK { kid: string, alg: string }
+
+/** Whether this is a member of a key set (RFC 7517) that says of itself which key it is, and for what. */
+export function isPublished (value: unknown): value is PublishedJwk {
+  const { kid, alg, kty }: { kid?: unknown, alg?: unknown, kty?: unknown } = Object(value)
+  return typeof kid === 'string' && typeof alg === 'string' && typeof kty === 'string'
+}
+
+/** The key to verify with; undefined for one of another use or algorithm, a private, weak or broken one. */
+export async function verificationKey (jwk: PublishedJwk, algorithms: readonly Algorithm[]): Promise<VerificationKey | undefined> {
+  const { kid, use = 'sig' } = jwk
+  const alg = algorithms.find(algorithm => algorithm === jwk.alg)
+  if (!alg || use !== 'sig' || jwk.kty === 'oct') return undefined
+  try {
+    const publicKey = await importJWK(jwk, alg)
+    if (publicKey instanceof Uint8Array || publicKey.type !== 'public' || isWeak(publicKey)) return undefined
+    return { kid, alg, publicKey, thumbprint: await calculateJwkThumbprint(jwk) }
+  } catch {
+    return undefined
+  }
+}
+
+// RFC 7518 section 3.3.
+const isWeak = ({ algorithm }: CryptoKey) => 'modulusLength' in algorithm && Number(algorithm.modulusLength) < 2_048

@@ -1,0 +1,135 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { createParser } from 'eventsource-parser'
+import type { FastifyBaseLogger } from 'fastify'
+import { remember } from './ended.ts'
+import { get, UnexpectedAnswer } from './exchange.ts'
+import type { Metadata } from './metadata.ts'
+import type { Settings } from './options.ts'
+import { backoff, deadline } from './waiting.ts'
+
+export interface FeedHealth {
+  /** Whether every end of a session is heard of now. */
+  followed: boolean
+  /** Since when not (RFC 3339); null while it is. */
+  downSince: string | null
+}
+
+/** The sessions and tokens that the issuer ended, as it tells of them. */
+export interface RevocationFeed {
+  start: () => void
+  /** Whether the session or token of this id has ended, as far as is known. */
+  isEnded: (id: string) => boolean
+  /** Seconds since the issuer was last heard, while the feed is not followed; 0 while it is, and Infinity until it first was. */
+  lostFor: () => number
+  health: () => FeedHealth
+  /** Fulfilled when all that ended before was heard of for the first time. */
+  synced: Promise<void>
+}
+
+export interface FeedOptions extends Pick<Settings, 'feedTimeout' | 'clockTolerance'> {
+  credentials: { id: string, secret: string }
+}
+
+// The issuer refuses for a reason that a person has to mend.
+const [slowly, settled, sweepEvery, mostCharacters] = [30_000, 5_000, 60_000, 65_536]
+
+/** A feed that is followed from the start on until `closing`: what is lost with a connection comes again on the next. */
+export function prepare (metadata: () => Promise<Metadata>, { credentials, feedTimeout, clockTolerance }: FeedOptions, log: FastifyBaseLogger, closing: AbortSignal): RevocationFeed {
+  const ended = remember(clockTolerance)
+  const startedAt = performance.now()
+  let heardAt: number | undefined
+  let followed = false
+  let lastEventId = ''
+  let sweptAt = startedAt
+  let complaint: string | undefined
+  let isSynced = () => {}
+  const synced = new Promise<void>(resolve => { isSynced = resolve })
+
+  const parserOfOneConnection = () => createParser({
+    maxBufferSize: mostCharacters,
+    onEvent ({ id, event, data }) {
+      if (!ended.take(event, data)) log.warn({ event }, 'the revocation feed has an event that cannot be read')
+      // What is no header value cannot be sent back: without an id the issuer tells everything again.
+      if (id !== undefined) lastEventId = /^[\x21-\x7e]{0,1024}$/.test(id) ? id : ''
+    },
+    onComment (comment) {
+      if (comment !== 'synced') return
+      followed = true
+      if (complaint !== undefined) log.info('the revocation feed is followed again')
+      complaint = undefined
+      isSynced()
+    }
+  })
+
+  async function connect (): Promise<void> {
+    const { revocations } = await metadata()
+    if (!revocations) throw new Error('the issuer names no revocation feed of its own origin')
+    const { signal, renew, clear } = deadline(feedTimeout * 1_000, closing)
+    try {
+      const response = await get(revocations, headers(credentials, lastEventId), signal)
+      if (!/^text\/event-stream\b/i.test(response.headers['content-type'] ?? '')) {
+        response.destroy()
+        throw new UnexpectedAnswer(revocations, 'no event stream')
+      }
+      const parser = parserOfOneConnection()
+      for await (const text of response) {
+        renew()
+        parser.feed(text)
+        if (followed) heardAt = performance.now()
+        if (performance.now() - sweptAt > sweepEvery) {
+          sweptAt = performance.now()
+          ended.sweep()
+        }
+      }
+      if (!followed) throw new UnexpectedAnswer(revocations, 'no more than a part of what has ended')
+    } catch (error) {
+      throw signal.aborted ? signal.reason : error
+    } finally {
+      followed = false
+      clear()
+    }
+  }
+
+  // A failure is told once, and not at each attempt.
+  function complain (error: unknown): boolean {
+    const refused = error instanceof UnexpectedAnswer && (error.status === 401 || error.status === 403)
+    const text = refused ? 'the issuer refuses the client credentials: ended sessions are not heard of' : 'the revocation feed is lost; trying again'
+    if (complaint !== text) log[refused ? 'error' : 'warn']({ err: error }, text)
+    complaint = text
+    return refused
+  }
+
+  async function run (): Promise<void> {
+    for (let failures = 0; !closing.aborted;) {
+      const began = performance.now()
+      let wait: number | undefined
+      try {
+        await connect()
+      } catch (error) {
+        if (closing.aborted) return
+        if (complain(error)) wait = slowly
+      }
+      failures = performance.now() - began > settled ? 1 : failures + 1
+      await pause(wait ?? backoff(failures), undefined, { signal: closing, ref: false }).catch(() => {})
+    }
+  }
+
+  const lostFor = () => followed ? 0 : heardAt === undefined ? Infinity : (performance.now() - heardAt) / 1_000
+  return {
+    start: run,
+    synced,
+    isEnded: ended.has,
+    lostFor,
+    health: () => ({ followed, downSince: followed ? null : new Date(Date.now() - (performance.now() - (heardAt ?? startedAt))).toISOString() })
+  }
+}
+
+function headers ({ id, secret }: FeedOptions['credentials'], lastEventId: string): Record<string, string> {
+  // RFC 6749 section 2.3.1: both are form-encoded first.
+  const encode = (text: string) => new URLSearchParams({ '': text }).toString().slice(1)
+  return {
+    accept: 'text/event-stream',
+    authorization: `Basic ${Buffer.from(`${encode(id)}:${encode(secret)}`).toString('base64')}`,
+    ...lastEventId === '' ? {} : { 'last-event-id': lastEventId }
+  }
+}
