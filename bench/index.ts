@@ -5,9 +5,10 @@ import memory from './memory.ts'
 import refresh from './refresh.ts'
 import sessions from './sessions.ts'
 import start from './start.ts'
+import verifier from './verifier.ts'
 import verify from './verify.ts'
 
-const benchmarks: Record<string, Benchmark> = { logins, refresh, sessions, verify, start, memory }
+const benchmarks: Record<string, Benchmark> = { logins, refresh, sessions, verify, verifier, start, memory }
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(benchmarks)
 const unknown = names.find(name => !Object.hasOwn(benchmarks, name))

@@ -28,8 +28,6 @@ export interface Auth {
 interface Seen { auth: Auth, key: VerificationKey, until: number }
 
 const longest = 8_192
-// RFC 9068 section 4.
-const types = ['at+jwt', 'application/at+jwt']
 // Three parts in base64url, without padding.
 const compact = /^[\w-]+\.[\w-]+\.[\w-]+$/
 
@@ -37,7 +35,7 @@ const compact = /^[\w-]+\.[\w-]+\.[\w-]+$/
  * Judges access tokens: gives at once what a token says that it has seen, and a promise of it for others. Throws, or
  * rejects with, a Refusal: 401 where the token is not valid, 503 where nobody can tell.
  */
-export function judge ({ issuer, audience, algorithms, clockTolerance, cacheSize }: Settings, keys: Keys, isEnded: (id: string) => boolean): (token: string) => Auth | Promise<Auth> {
+export function judge ({ issuer, audience, clockTolerance, cacheSize }: Settings, keys: Keys, isEnded: (id: string) => boolean): (token: string) => Auth | Promise<Auth> {
   // By the SHA-256 of the whole token; only valid ones get in, and the one not used for longest goes first.
   const seen = new Map<string, Seen>()
 
@@ -47,11 +45,10 @@ export function judge ({ issuer, audience, algorithms, clockTolerance, cacheSize
   }
 
   async function verify (token: string, digest: string): Promise<Auth> {
-    const { kid, alg, typ } = header(token)
-    if (typeof kid !== 'string' || typeof typ !== 'string' || !types.includes(typ.toLowerCase()) || !algorithms.some(known => known === alg)) throw invalidToken('a header of another kind')
+    const { kid } = header(token)
+    if (typeof kid !== 'string') throw invalidToken('a header without kid')
     const key = keys.find(kid) ?? await ask(kid, token)
     if (!key) throw invalidToken('an unknown key')
-    if (key.alg !== alg) throw invalidToken('another algorithm than that of the key')
     const auth = describe(await claims(token, key), clockTolerance)
     // Both may have changed meanwhile.
     if (!keys.holds(key)) throw invalidToken('a key that is not published any more')
@@ -74,7 +71,7 @@ export function judge ({ issuer, audience, algorithms, clockTolerance, cacheSize
 
   async function claims (token: string, { alg, publicKey }: VerificationKey): Promise<JWTPayload> {
     try {
-      return (await jwtVerify(token, publicKey, { algorithms: [alg], typ: 'at+jwt', issuer, audience, clockTolerance, requiredClaims: ['exp'] })).payload
+      return (await jwtVerify(token, publicKey, { algorithms: [alg], typ: 'at+jwt', issuer, audience, clockTolerance })).payload
     } catch (error) {
       if (error instanceof errors.JWTExpired) throw invalidToken('expired')
       if (error instanceof errors.JWTClaimValidationFailed) throw invalidToken(`the claim ${error.claim}`)

@@ -27,7 +27,10 @@ t.test('a valid token', async t => {
 
   await t.test('lets the request pass, and says who it is', async t => {
     const { iss, aud, ...said } = claims
-    for (const time of ['the first time', 'and again']) t.strictSame(await get('/me', token), { status: 200, headers: (await get('/me', token)).headers, body: { ...said, scope: ['account', 'orders:read'] } }, time)
+    for (const time of ['the first time', 'and again']) {
+      const { status, body } = await get('/me', token)
+      t.strictSame([status, body], [200, { ...said, scope: ['account', 'orders:read'] }], time)
+    }
     t.equal((await get('/me', token, 'bearer')).status, 200)
     t.equal((await get('/twice', token)).status, 200, 'also through several hooks')
     t.equal((await get('/me', issuer.token({ aud: ['urn:others', 'urn:orders'] }))).status, 200)
@@ -286,22 +289,46 @@ t.test('keys', async t => {
     t.equal(await status(known), 200)
     let release = () => {}
     const released = new Promise<void>(resolve => { release = resolve })
-    issuer.answers['/jwks'] = async (_request, response) => { await released; issuer.json(response, { keys: issuer.published }) }
-    const flood = () => Promise.all(Array.from({ length: 200 }, async () => await status(issuer.token({}, makeKey('ES256')))))
+    const reads: number[] = []
+    issuer.answers['/jwks'] = async (_request, response) => {
+      reads.push(performance.now())
+      await released
+      issuer.json(response, { keys: issuer.published })
+    }
+    const strangers = Array.from({ length: 200 }, () => issuer.token({}, makeKey()))
+    const flood = () => Promise.all(strangers.map(status))
     const first = flood()
     await until(() => issuer.asked['/jwks'] === 2)
     t.equal(await status(known), 200, 'a token that was seen')
     t.equal(await status(issuer.token()), 200, 'one that was not, of a known key')
     release()
     t.ok((await first).every(status => status === 401))
-    t.equal(issuer.asked['/jwks'], 2)
+    t.equal(reads.length, 1)
 
     const second = flood()
     issuer.key = makeKey()
     issuer.published.push(issuer.key.jwk)
     t.equal(await status(issuer.token()), 200, 'a key that is new meanwhile is not taken for one of the flood')
     t.ok((await second).every(status => status === 401))
-    t.equal(issuer.asked['/jwks'], 3, 'and all of these shared one more')
+    const gaps = reads.slice(1).map((time, index) => time - (reads[index] ?? 0))
+    t.ok(gaps.length > 0 && gaps.every(gap => gap > 1_900), 'and these shared the next ones, two seconds apart')
+  })
+
+  await t.test('are waited for by so many requests at a time, and no more', async t => {
+    const issuer = await issuers.start(t)
+    const { app } = await consumer.start(t, issuer)
+    let release = () => {}
+    issuer.answers['/jwks'] = (_request, response) => { release = () => issuer.json(response, { keys: [] }) }
+    const [stranger, known] = [issuer.token({}, makeKey()), issuer.token()]
+    const ask = async (token: string) => (await app.inject({ url: '/me', headers: { authorization: `Bearer ${token}` } })).statusCode
+    const statuses: number[] = []
+    const all = Promise.all(Array.from({ length: 1_100 }, async () => { statuses.push(await ask(stranger)) }))
+    await until(() => statuses.length === 100 && issuer.asked['/jwks'] === 2)
+    t.ok(statuses.every(status => status === 503))
+    t.equal(await ask(known), 200)
+    release()
+    await all
+    t.strictSame([statuses.length, ...new Set(statuses)], [1_100, 503, 401])
   })
 
   await t.test('that are dropped stop their tokens, also those that were seen, when the keys are read again', async t => {
@@ -544,16 +571,16 @@ t.test('the revocation feed', async t => {
   })
 
   t.test('that falls silent is given up', async t => {
-    const { issuer, status, app } = await follow(t, { feedTimeout: 1 })
+    const { issuer, status, app } = await follow(t, { feedTimeout: 2 })
     const heartbeats = setInterval(() => issuer.write(': heartbeat\n\n'), 200)
     t.teardown(() => clearInterval(heartbeats))
     const [before, ended] = [signedIn(issuer), signedIn(issuer)]
     issuer.end(before.sid)
-    await pause(1_500)
+    await pause(2_500)
     t.equal(issuer.followers.length, 1, 'a heartbeat is enough')
     clearInterval(heartbeats)
     issuer.recordEnd(ended.sid)
-    await until(async () => await status(ended.token) === 401, 4)
+    await until(async () => await status(ended.token) === 401)
     t.equal(issuer.followers.at(-1)?.headers['last-event-id'], '1')
     t.match(app.verifier.health(), { feed: { followed: true } })
   })
@@ -664,7 +691,7 @@ t.test('an app that closes', async t => {
       await once(child.stdout, 'data')
       const closed = performance.now()
       t.strictSame(await exit, [0, null])
-      t.ok(performance.now() - closed < 1_000)
+      t.ok(performance.now() - closed < 2_000)
       t.equal(issuer.readers, 0)
     })
   }
