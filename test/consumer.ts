@@ -13,12 +13,14 @@ export interface Consumer {
   get: (path: string, token?: string, scheme?: string) => Promise<Answer>
   /** The status of a request that a token is needed for. */
   status: (token: string) => Promise<number>
+  /** The same of many requests that come in one moment, past the network. */
+  statuses: (tokens: string[]) => Promise<number[]>
 }
 
 export const credentials = { clientId: 'orders: the client', clientSecret: 'a secret%&+ö' }
 
-/** A consuming service with a few routes, closed with the test. */
-export async function start (t: Teardown, issuer: Issuer, options: Partial<VerifierOptions> = {}): Promise<Consumer> {
+/** A consuming service with a few routes, closed with the test; it has its keys, unless it is not to wait for them. */
+export async function start (t: Teardown, issuer: Issuer, options: Partial<VerifierOptions> = {}, ready = true): Promise<Consumer> {
   const logs: Consumer['logs'] = []
   const app = Fastify({ logger: { level: 'debug', stream: { write: (line: string) => { logs.push(JSON.parse(line)) } } } })
   t.teardown(async () => { await app.close() })
@@ -35,11 +37,13 @@ export async function start (t: Teardown, issuer: Issuer, options: Partial<Verif
     scope.get('/own-errors', async request => request.auth)
   })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  if (ready) await until(() => app.verifier.health().keys.age !== null)
   const get: Consumer['get'] = async (path, token, scheme = 'Bearer') => {
     const response = await fetch(url + path, token === undefined ? {} : { headers: { authorization: `${scheme} ${token}` } })
     return { status: response.status, headers: response.headers, body: Object(await response.json()) }
   }
-  return { app, logs, get, status: async token => (await get('/me', token)).status }
+  const inject = async (token: string) => (await app.inject({ url: '/me', headers: { authorization: `Bearer ${token}` } })).statusCode
+  return { app, logs, get, status: async token => (await get('/me', token)).status, statuses: async tokens => await Promise.all(tokens.map(inject)) }
 }
 
 /** Waits until something holds, at most for `seconds`; throws if it never does. */

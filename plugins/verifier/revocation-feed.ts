@@ -52,6 +52,9 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
       // What is no header value cannot be sent back: without an id the issuer tells everything again.
       if (id !== undefined) lastEventId = /^[\x21-\x7e]{0,1024}$/.test(id) ? id : ''
     },
+    onError (error) {
+      if (error.type === 'max-buffer-size-exceeded') throw error
+    },
     onComment (comment) {
       if (comment !== 'synced') return
       followed = true
