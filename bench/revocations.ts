@@ -28,11 +28,11 @@ const revocations: Benchmark = async t => {
   const [instance, verified]: [number[], number[]] = [[], []]
   await withConnections(one.port, inFlight, async load => await withConnections(other.port, 1, async ([second]) => await withConnections(one.port, 1, async ([first]) => {
     if (!first || !second) return
-    let over = false
+    const over = new AbortController()
     // The others refresh as fast as they can.
     const busy = load.map(async (connection, i) => {
       let { token } = people.held(await connection.post('/v1/auth/login', everybody[i] ?? {}))
-      while (!over) ({ token } = people.held(await connection.post('/v1/auth/refresh', { refresh_token: token })))
+      while (!over.signal.aborted) ({ token } = people.held(await connection.post('/v1/auth/refresh', { refresh_token: token })))
     })
     for (let i = 0; i < signOuts; i++) {
       const { token, accessToken } = people.held(await first.post('/v1/auth/login', everybody[i % inFlight] ?? {}))
@@ -46,7 +46,7 @@ const revocations: Benchmark = async t => {
         until(async () => !await follower(headers)).then(() => verified.push(performance.now() - begun))
       ])
     }
-    over = true
+    over.abort()
     await Promise.all(busy)
   })))
 

@@ -18,7 +18,7 @@ const program = fileURLToPath(new URL('../src/cli.js', import.meta.url))
 
 /** Runs the service in a folder as a process of its own, until it is ready. It logs as by default, to nowhere. */
 export async function start (t: Teardown, cwd: string, environment: Record<string, string>): Promise<Service> {
-  const port = await freePort()
+  const port = Number(environment['PORT'] ?? await freePort())
   const begun = performance.now()
   // None of this process's own variables: they may be for another Latchkey.
   const env = { PATH: process.env['PATH'], NODE_ENV: 'test', PORT: String(port), ...environment }

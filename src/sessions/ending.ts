@@ -7,7 +7,7 @@ export type EndReason = 'logout' | 'replayed' | 'ended_by_user' | 'session_limit
 
 /**
  * The parts of a statement that end, for good, the sessions whose refresh state `dead` deletes: the end, its events,
- * and a revocation where an access token can be alive. `ended` is what ended, for `told`. In this order everywhere,
+ * and a revocation where an access token can be alive, by whatever clock. `ended` is what ended, for `told`. In this order everywhere,
  * for two orders could lock each other out: the refresh state, then the session.
  */
 export const ending = (dead: string, reason: string, origin: string) => `
@@ -20,7 +20,7 @@ export const ending = (dead: string, reason: string, origin: string) => `
   ), audited as (${audit.insertion('session.ended', { user: 'user_id', session: 'id', detail: "jsonb_build_object('reason', end_reason)" }, origin, 'ended')}
   ), revoked as (
     insert into revocations (id, kind, subject, reason, ended_at, expires_at)
-    select id, 'session', user_id, end_reason, ended_at, access_expires_at from ended where access_expires_at > now()
+    select id, 'session', user_id, end_reason, ended_at, access_expires_at from ended where access_expires_at > now() - interval '1 minute'
     returning *
   )`
 
