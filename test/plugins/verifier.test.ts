@@ -320,12 +320,24 @@ t.test('keys', async t => {
     let release = () => {}
     issuer.answers['/jwks'] = (_request, response) => { release = () => issuer.json(response, { keys: [] }) }
     const known = issuer.token()
-    const many = statuses(Array.from({ length: 1_100 }, () => issuer.token({}, { ...issuer.key, header: { ...issuer.key.header, kid: 'stranger' } })))
+    const stranger = issuer.token({}, makeKey())
+    const many = statuses(Array<string>(1_100).fill(stranger))
     await until(() => issuer.asked['/jwks'] === 2)
     t.strictSame(await statuses([known]), [200])
     release()
     const all = await many
     t.strictSame([401, 503].map(status => all.filter(other => other === status).length), [1_000, 100])
+    issuer.answers['/jwks'] = undefined
+    t.strictSame(await statuses([stranger]), [401], 'then there is room again')
+  })
+
+  await t.test('are read again without a token of theirs refused meanwhile', async t => {
+    const issuer = await issuers.start(t, issuer => { issuer.maxAge = 1 })
+    const { statuses } = await consumer.start(t, issuer)
+    while ((issuer.asked['/jwks'] ?? 0) < 3) {
+      const all = await statuses(Array.from({ length: 100 }, () => issuer.token()))
+      t.strictSame(new Set(all), new Set([200]))
+    }
   })
 
   await t.test('that are dropped stop their tokens, also those that were seen, when the keys are read again', async t => {
@@ -390,6 +402,7 @@ t.test('an issuer that is away', async t => {
     await until(async () => (await get('/me', token)).status === 200)
     await until(() => app.verifier.health().feed?.followed === true)
     t.match(app.verifier.health(), { ready: true, keys: { count: 1, age: Number, failing: false }, feed: { followed: true, downSince: null } })
+    t.equal(logs.filter(({ msg }) => /were read again|is followed again/.test(String(msg))).length, 2)
     t.equal(logs.filter(({ msg }) => /keys.*could not be read/.test(String(msg))).length, 1, 'which is told once, and not at each attempt')
   })
 
@@ -403,7 +416,9 @@ t.test('an issuer that is away', async t => {
     t.equal(await status(seen), 200)
     t.equal(await status(issuer.token()), 200)
     const rotated = makeKey()
-    t.match(await get('/me', issuer.token({}, rotated)), { status: 503, body: { code: 'verification_unavailable' } })
+    const begun = performance.now()
+    for (const time of ['first', 'second', 'third']) t.match(await get('/me', issuer.token({}, rotated)), { status: 503, body: { code: 'verification_unavailable' } }, time)
+    t.ok(performance.now() - begun < 2_000, 'and nobody waits for it')
     t.equal(await status(issuer.token({ iss: 'https://elsewhere.example' }, rotated)), 401, 'what is another issuer\'s is known to be')
     t.match(app.verifier.health(), { ready: true, keys: { count: 1, failing: true } })
     issuer.published.push(rotated.jwk)
@@ -478,12 +493,10 @@ t.test('the revocation feed', async t => {
     const jti = randomUUID()
     const machine = issuer.token({ jti, sub: 'billing', client_id: 'billing', sid: undefined })
     t.strictSame(await Promise.all([ended.token, other.token, machine].map(status)), [200, 200, 200])
-    const begun = performance.now()
     issuer.end(ended.sid)
     issuer.end(unseen.sid)
     issuer.write(issuer.record('token.revoked', { jti, sub: 'billing', ended_at: new Date(), expires_at: new Date(Date.now() + 900_000) }))
-    await until(async () => await status(machine) === 401, 2)
-    t.ok(performance.now() - begun < 1_000)
+    await until(async () => await status(machine) === 401, 3)
     t.match(await get('/me', ended.token), { status: 401, body: { code: 'invalid_token' } })
     t.equal(await status(issuer.token({ sid: ended.sid })), 401, 'another token of the session')
     t.equal(await status(unseen.token), 401)
@@ -664,7 +677,7 @@ t.test('an app that closes', async t => {
     const { app } = await consumer.start(t, issuer, credentials)
     t.equal(issuer.readers, 1)
     await app.close()
-    await until(() => issuer.readers === 0, 1)
+    await until(() => issuer.readers === 0, 3)
   })
 
   for (const [what, prepare] of Object.entries<(issuer: issuers.Issuer) => void>({
@@ -689,7 +702,7 @@ t.test('an app that closes', async t => {
       const closed = performance.now()
       t.strictSame(await exit, [0, null])
       t.ok(performance.now() - closed < 2_000)
-      t.equal(issuer.readers, 0)
+      await until(() => issuer.readers === 0, 3)
     })
   }
 })
