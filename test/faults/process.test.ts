@@ -1,58 +1,12 @@
-import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { cpSync, readFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
 import t from 'tap'
-import { environment, person, type Teardown } from '../helper.ts'
+import { freePort } from '../../src/embedded-postgres/server.ts'
+import { person } from '../helper.ts'
 import { createDatabase } from '../postgres.ts'
-
-const cli = resolve('dist/src/cli.js')
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
-}
-
-function folder (t: Teardown): string {
-  const path = mkdtempSync(join(tmpdir(), 'latchkey-process-'))
-  t.teardown(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
-  return path
-}
-
-interface Running { child: ChildProcess, base: string, output: () => string, ended: Promise<{ code: number | null, signal: string | null }> }
-
-/** The service as a process of its own, in a folder of its own. */
-function start (t: Teardown, cwd: string, env: Record<string, string | undefined>, port: number): Running {
-  const child = spawn(process.execPath, [cli, 'serve'], {
-    cwd,
-    env: { PATH: process.env['PATH'], ...environment, KEY_ENCRYPTION_KEY: undefined, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ...env },
-    stdio: ['ignore', 'pipe', 'pipe']
-  })
-  let text = ''
-  child.stdout.on('data', chunk => { text += chunk })
-  child.stderr.on('data', chunk => { text += chunk })
-  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal }))
-  t.teardown(async () => {
-    child.kill('SIGTERM')
-    await ended
-  })
-  return { child, base: `http://127.0.0.1:${port}`, output: () => text, ended }
-}
-
-async function ready ({ base, child, output }: Running): Promise<void> {
-  while (child.exitCode === null) {
-    const answer = await fetch(`${base}/readyz`).catch(() => undefined)
-    await answer?.arrayBuffer()
-    if (answer?.status === 200) return
-    await new Promise(resolve => setTimeout(resolve, 20))
-  }
-  throw new Error(`it ended: ${output()}`)
-}
+import { folder, ready, start } from '../process.ts'
 
 async function post (url: string, body: object) {
   const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
