@@ -62,7 +62,7 @@ fi
 
 # As an operator does it, apart from the secrets and the .env of this folder.
 mkdir "$work/project"
-cp "$repository/docker-compose.yml" "$work/project"
+cp -r "$repository/docker-compose.yml" "$repository/docker" "$work/project"
 cd "$work/project"
 unset ISSUER_URL TRUST_PROXY CORS_ORIGINS LOG_LEVEL PUBLISH
 mkdir -m 700 secrets
@@ -107,6 +107,8 @@ assert.equal(latchkey.ports.length, 1)
 for (const service of [migrate, postgres]) assert.equal(service.ports, undefined)
 assert.match(JSON.stringify(postgres.volumes), /\/var\/lib\/postgresql[":]/)
 assert.ok('postgres' in volumes)
+assert.match(JSON.stringify(postgres.volumes), /docker\/postgres\.sql.*\/docker-entrypoint-initdb\.d\/latchkey\.sql/)
+assert.equal(postgres.environment.POSTGRES_USER, undefined)
 for (const { file } of Object.values(secrets)) assert.ok(existsSync(file), file)
 for (const { environment } of Object.values(services)) {
   for (const [name, value] of Object.entries(environment)) {
@@ -255,7 +257,7 @@ start_database() { as_nobody "$postgres_bin/pg_ctl" -D "$work/postgres/data" -l 
 stop_database() { as_nobody "$postgres_bin/pg_ctl" -D "$work/postgres/data" -m immediate -w -s stop; database=; }
 install -d -o 65534 -g 65534 -m 700 "$work/postgres"
 install -o 65534 -m 600 secrets/database_password "$work/postgres/password"
-initdb=("$postgres_bin/initdb" -D "$work/postgres/data" -U latchkey --pwfile="$work/postgres/password" -A scram-sha-256 --no-sync)
+initdb=("$postgres_bin/initdb" -D "$work/postgres/data" -U postgres --pwfile="$work/postgres/password" -A scram-sha-256 --no-sync)
 version=$("$postgres_bin/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 if ((version >= 17)); then
   read -ra arguments < <(node -p 'require(process.argv[1]).services.postgres.environment.POSTGRES_INITDB_ARGS' "$work/compose.json")
@@ -304,12 +306,17 @@ health() { nsenter -t "$process" --mount --pid --root --wd -G 1000 -S 1000 env -
 answer() { node -e 'fetch(process.argv[1]).then(({ status }) => console.log(status), () => console.log("none"))' "$origin$1"; }
 
 code=0
+# What the image of PostgreSQL does with a new volume. The server reads the password where it can here.
+sed "s|/run/secrets/database_password|$work/postgres/password|" docker/postgres.sql > "$work/postgres.sql"
 (container_run "${environment[@]}" node -e "
   const url = new URL(process.env.DATABASE_URL)
-  url.pathname = 'postgres'
+  url.pathname = url.username = 'postgres'
   url.password = encodeURIComponent(require('fs').readFileSync(process.env.DATABASE_PASSWORD_FILE, 'utf8').trim())
   const client = new (require('pg').Client)({ connectionString: url.href })
-  client.connect().then(() => client.query('create database latchkey')).then(() => client.end())") > "$work/out" 2>&1 || failed "no database was made: $(cat "$work/out")"
+  const statements = process.argv[1].replace(/^--.*$/gm, '').split(/;\n/).filter(each => each.trim())
+  const main = async () => { await client.connect(); for (const each of statements) await client.query(each); await client.end() }
+  main().catch(({ message }) => { console.error(message); process.exit(1) })" "$(cat "$work/postgres.sql")") > "$work/out" 2>&1 || failed "docker/postgres.sql: $(cat "$work/out")"
+passed 'docker/postgres.sql makes the role and its database'
 
 (container_run "${environment[@]}" KEY_ENCRYPTION_KEY_FILE= node dist/src/cli.js serve) > "$work/out" 2>&1 || code=$?
 [[ $code == 78 ]] && grep -q 'KEY_ENCRYPTION_KEY is required' "$work/out" || failed "without a key: exit code $code, $(cat "$work/out")"
