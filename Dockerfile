@@ -32,6 +32,7 @@ COPY --from=build /app/migrations migrations
 COPY --from=build /app/dist/src dist/src
 COPY --from=build /app/dist/plugins dist/plugins
 COPY --from=build /app/dist/routes dist/routes
+COPY --from=build /app/dist/examples dist/examples
 
 # Up to ARGON2_CONCURRENCY (by default the number of cores) of these threads hash passwords; files and host names
 # need some of them too. For a higher ARGON2_CONCURRENCY than 12, give more.

@@ -48,7 +48,7 @@ trap clean EXIT
 
 if docker compose version > /dev/null 2>&1; then
   compose() { docker compose "$@"; }
-  as_json() { compose config --format json; }
+  as_json() { compose --profile example config --format json; }
 elif command -v docker-compose > /dev/null; then
   compose() { docker-compose "$@"; }
   # Version 1 writes YAML only; it is Python, and brings a reader of that.
@@ -62,36 +62,44 @@ fi
 
 # As an operator does it, apart from the secrets and the .env of this folder.
 mkdir "$work/project"
-cp -r "$repository/docker-compose.yml" "$repository/docker" "$work/project"
+cp -r "$repository/docker-compose.yml" "$repository/docker" "$repository/examples" "$work/project"
 cd "$work/project"
-unset ISSUER_URL TRUST_PROXY CORS_ORIGINS LOG_LEVEL PUBLISH
+unset ISSUER_URL TRUST_PROXY CORS_ORIGINS LOG_LEVEL PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
 mkdir -m 700 secrets
 openssl rand -base64 32 > secrets/database_password
 openssl rand -base64 32 > secrets/key_encryption_key
+openssl rand -base64 32 > secrets/orders_client_secret
 chmod 644 secrets/*
 
 if compose config > /dev/null 2> "$work/refusal"; then failed 'docker-compose.yml is accepted without ISSUER_URL'; fi
 grep -q 'set it to the https origin' "$work/refusal" || failed "without ISSUER_URL the reason is not told: $(cat "$work/refusal")"
 passed 'docker-compose.yml is refused without ISSUER_URL, with the reason'
 export ISSUER_URL=https://auth.example.com
-compose config --quiet || failed 'docker-compose.yml is not valid'
+compose --profile example config --quiet || failed 'docker-compose.yml is not valid'
 passed "docker-compose.yml is valid ($(compose version 2> /dev/null | head -n 1))"
+compose -f docker-compose.yml -f examples/gateway/traefik.yml config --quiet || failed 'examples/gateway/traefik.yml is not valid'
+passed 'with examples/gateway/traefik.yml it is, too'
 as_json > "$work/compose.json"
 
 node - "$work/compose.json" "$repository/dist/src/config.js" <<'JS' || failed 'docker-compose.yml is not as it should be'
 const assert = require('node:assert/strict')
 const { existsSync, readFileSync } = require('node:fs')
 const { services, secrets, volumes } = JSON.parse(readFileSync(process.argv[2], 'utf8'))
-const { postgres, migrate, latchkey } = services
+const { postgres, migrate, latchkey, orders, gateway } = services
 const condition = (service, other) => service.depends_on[other].condition
 const sources = service => service.secrets.map(({ source }) => source).sort()
 
-assert.deepEqual(Object.keys(services).sort(), ['latchkey', 'migrate', 'postgres'])
-for (const service of [migrate, latchkey]) {
+const namesOf = test => Object.keys(services).filter(name => test(services[name].profiles ?? [])).sort()
+assert.deepEqual(namesOf(profiles => profiles.length === 0), ['latchkey', 'migrate', 'postgres'])
+assert.deepEqual(namesOf(profiles => profiles.join() === 'example'), ['gateway', 'orders'])
+assert.equal(Object.keys(services).length, 5)
+for (const service of [migrate, latchkey, orders, gateway]) {
   assert.equal(service.read_only, true)
   assert.deepEqual(service.cap_drop, ['ALL'])
   assert.deepEqual(service.security_opt, ['no-new-privileges:true'])
   assert.deepEqual([service.tmpfs].flat(), ['/tmp'])
+}
+for (const service of [migrate, latchkey]) {
   assert.deepEqual(sources(service), ['database_password', 'key_encryption_key'])
   assert.equal(service.environment.MIGRATE_ON_START, 'false')
   assert.equal(condition(service, 'postgres'), 'service_healthy')
@@ -104,18 +112,31 @@ assert.equal(latchkey.healthcheck, undefined)
 assert.equal(latchkey.stop_grace_period, '20s')
 assert.match(JSON.stringify(latchkey.ports), /127\.0\.0\.1/)
 assert.equal(latchkey.ports.length, 1)
-for (const service of [migrate, postgres]) assert.equal(service.ports, undefined)
+for (const service of [migrate, postgres, orders]) assert.equal(service.ports, undefined)
 assert.match(JSON.stringify(postgres.volumes), /\/var\/lib\/postgresql[":]/)
 assert.ok('postgres' in volumes)
 assert.match(JSON.stringify(postgres.volumes), /docker\/postgres\.sql.*\/docker-entrypoint-initdb\.d\/latchkey\.sql/)
 assert.equal(postgres.environment.POSTGRES_USER, undefined)
+
+const entrypoint = 'dist/examples/orders-service/server.js'
+assert.deepEqual([orders.image, orders.entrypoint], [latchkey.image, ['node', entrypoint]])
+assert.equal(orders.environment.ISSUER_URL, latchkey.environment.ISSUER_URL)
+assert.deepEqual(sources(orders), ['orders_client_secret'])
+assert.equal(gateway.user, '101:101')
+assert.deepEqual([condition(gateway, 'latchkey'), condition(gateway, 'orders')], ['service_healthy', 'service_started'])
+assert.match(JSON.stringify(gateway.ports), /127\.0\.0\.1.*8080/)
+assert.match(JSON.stringify(gateway.volumes), /examples\/gateway.*\/etc\/nginx\/gateway/)
+assert.ok(gateway.entrypoint.includes('/etc/nginx/gateway/nginx.conf') && existsSync('examples/gateway/nginx.conf'))
+const configuration = readFileSync('examples/gateway/gateway.conf', 'utf8')
+for (const line of ['server latchkey:3000 ', `server orders:${orders.environment.PORT};`, 'listen 8080;']) assert.ok(configuration.includes(`  ${line}`), line)
+for (const [service, port] of [[orders, orders.environment.PORT], [gateway, 8080]]) assert.match(service.healthcheck.test.join(' '), new RegExp(`http://127\\.0\\.0\\.1:${port}/`))
 for (const { file } of Object.values(secrets)) assert.ok(existsSync(file), file)
-for (const { environment } of Object.values(services)) {
+for (const { environment = {} } of Object.values(services)) {
   for (const [name, value] of Object.entries(environment)) {
-    if (/PASSWORD|KEY/.test(name)) assert.match(`${name}=${value}`, /_FILE=\/run\/secrets\//)
+    if (/PASSWORD|KEY|SECRET/.test(name)) assert.match(`${name}=${value}`, /_FILE=\/run\/secrets\//)
   }
 }
-console.log('ok    it publishes on loopback only, has no password in it, and runs latchkey unprivileged on a read-only root')
+console.log('ok    it publishes on loopback only, has no password in it, and runs all but the database unprivileged on a read-only root')
 
 const config = process.argv[3]
 if (!existsSync(config)) {
@@ -127,6 +148,9 @@ if (!existsSync(config)) {
       assert.ok(base in variables && (base === name || variables[base].secret), `the service reads no ${name}`)
     }
     console.log('ok    every variable it sets is one that the service reads')
+    const example = config.replace('dist/src/config.js', entrypoint)
+    for (const name of Object.keys(orders.environment)) assert.ok(readFileSync(example, 'utf8').includes(name), `orders reads no ${name}`)
+    console.log('ok    so is every one of the example')
   })
 }
 JS
@@ -193,7 +217,7 @@ container=$(image from sent)
 sent=$(cd "$(image mount "$container")" && find . -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | xargs)
 image rm "$container" > /dev/null
 image rmi sent > /dev/null
-[[ $sent == 'migrations package-lock.json package.json plugins routes src tsconfig.json' ]] || failed "the builder is sent: $sent"
+[[ $sent == 'examples migrations package-lock.json package.json plugins routes src tsconfig.json' ]] || failed "the builder is sent: $sent"
 passed "the builder is sent only: $sent"
 
 # As from a machine with a strict umask.
@@ -221,7 +245,7 @@ for (const setting of ['NODE_ENV=production', 'HOST=0.0.0.0', 'UV_THREADPOOL_SIZ
 console.log('ok    its user, entry point, port, health check and environment are set')
 
 assert.deepEqual(readdirSync(app).sort(), ['dist', 'migrations', 'node_modules', 'package.json'])
-assert.deepEqual(readdirSync(join(app, 'dist')).sort(), ['plugins', 'routes', 'src'])
+assert.deepEqual(readdirSync(join(app, 'dist')).sort(), ['examples', 'plugins', 'routes', 'src'])
 const own = readdirSync(app, { recursive: true, withFileTypes: true })
 for (const entry of own) {
   const path = join(entry.parentPath ?? entry.path, entry.name)
@@ -422,6 +446,24 @@ service=
 [[ $code == 0 ]] || failed "after SIGTERM the exit code is $code"
 awk -v from="$(cat "$work/signalled")" -v to="$ended" 'BEGIN { exit !(to - from < 15) }' || failed 'it took 15 s or more to stop'
 passed "on SIGTERM it answers what is in flight, then ends with exit code 0, here $(since "$(cat "$work/signalled")" "$ended") after the signal (of which it waits 5 s, and 1 s for a slow request)"
+
+# The service of the example has nobody to ask here: it starts, and says that it is not ready.
+mapfile -t entry < <(node -e 'for (const part of require(process.argv[1]).services.orders.entrypoint) console.log(part)' "$work/compose.json")
+orders_port=$(free_port)
+container_run "${environment[@]}" HOST=127.0.0.1 PORT="$orders_port" ISSUER_URL=http://127.0.0.1:1 "${entry[@]}" > "$work/serve.log" 2>&1 &
+service=$!
+until process=$(pgrep -P "$service"); do sleep 0.01; done
+for _ in {1..100}; do
+  [[ $(origin=http://127.0.0.1:$orders_port answer /health) == none ]] || break
+  sleep 0.1
+done
+[[ $(origin=http://127.0.0.1:$orders_port answer /health) == 503 && $(origin=http://127.0.0.1:$orders_port answer /orders) == 401 ]] || failed 'the service of the example does not run'
+kill -TERM "$process"
+code=0
+wait "$service" || code=$?
+service=
+[[ $code == 0 ]] || failed "after SIGTERM the exit code of the example is $code"
+passed 'the service of the example runs in the image, and ends when it is told'
 
 stop_database
 start_service
