@@ -8,7 +8,7 @@ RUN npm ci --omit=optional --ignore-scripts
 COPY . .
 # The modes are set because a strict umask where the image is built would keep the service from reading its files.
 RUN npm run build \
-  && find dist -name '*.map' -delete \
+  && find dist \( -name '*.map' -o -name '*.d.ts' \) -delete \
   && chmod -R u=rwX,go=rX dist migrations package.json
 
 FROM ${NODE_IMAGE} AS dependencies
