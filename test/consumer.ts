@@ -2,7 +2,6 @@ import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import verifier, { type VerifierOptions } from '../plugins/verifier.ts'
 import type { Teardown } from './helper.ts'
-import type { Issuer } from './issuer.ts'
 
 export interface Answer { status: number, headers: Headers, body: Record<string, unknown> }
 
@@ -20,7 +19,7 @@ export interface Consumer {
 export const credentials = { clientId: 'orders: the client', clientSecret: 'a secret%&+ö' }
 
 /** A consuming service with a few routes, closed with the test; it has its keys, unless it is not to wait for them. */
-export async function start (t: Teardown, issuer: Issuer, options: Partial<VerifierOptions> = {}, ready = true): Promise<Consumer> {
+export async function start (t: Teardown, issuer: { url: string }, options: Partial<VerifierOptions> = {}, ready = true): Promise<Consumer> {
   const logs: Consumer['logs'] = []
   const app = Fastify({ logger: { level: 'debug', stream: { write: (line: string) => { logs.push(JSON.parse(line)) } } } })
   t.teardown(async () => { await app.close() })
