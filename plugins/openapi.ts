@@ -44,6 +44,7 @@ export default fp(async function openapiDocument (app, { issuer, version, refres
       tags: [
         { name: 'Sign-in', description: 'Sign up, in and out, and stay signed in.' },
         { name: 'Account', description: 'The signed-in user\'s own account.' },
+        { name: 'Administration', description: 'For users with the role `admin`, as they have it now.' },
         { name: 'Verification', description: 'What other services need to verify tokens.' },
         { name: 'Services', description: 'For other services: tokens of their own (RFC 6749), and what has become of the users\'. Failures are those of RFC 6749 section 5.2.' },
         { name: 'Operation', description: 'For whoever runs the service.' },

@@ -1,8 +1,12 @@
 import { Type, type TSchema, type TString } from '@sinclair/typebox'
+import { scopeSyntax } from '../src/scope.ts'
 import { ref, strict, text } from './typed.ts'
 
 const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
 const orNull = <T>(schema: object, description: string) => Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }], description })
+
+/** A UUID as it is written here: RFC 9562 knows it as a URN too, the database does not. */
+export const id = Type.String({ format: 'uuid', maxLength: 36 })
 
 export const email = Type.String({ minLength: 3, maxLength: 320, description: 'An e-mail address. Case and Unicode form do not matter.', examples: ['ada@example.com'] })
 export const username = Type.String({ minLength: 3, maxLength: 32, description: 'Letters a-z, digits, `_`, `.` and `-`; upper case is lowered.', examples: ['ada'] })
@@ -68,9 +72,51 @@ export const Session = strict({
   }]
 })
 
+const scope = Type.String({ pattern: scopeSyntax.source, examples: ['orders:read'] })
+// RFC 6749 section 3.1.2: absolute, and without a fragment; a user and a password in it would only deceive.
+const redirectUri = Type.String({ format: 'uri', maxLength: 2048, pattern: '^https?://[^/?#@]+([/?][^#]*)?$', examples: ['https://orders.example.com/callback'] })
+
+/** What is set of a client. */
+export const clientName = text(1, 100, { description: 'What to call the client.', examples: ['Orders'] })
+export const scopes = Type.Array(scope, { maxItems: 50, description: 'What its tokens may be for, and what it may do here.' })
+export const redirectUris = Type.Array(redirectUri, { maxItems: 20, description: 'Where users may be sent back to.' })
+
+const client = {
+  client_id: Type.String({ format: 'uuid' }),
+  name: Type.String(),
+  scopes: Type.Array(Type.String(), { description: 'What its tokens may be for, and what it may do here.' }),
+  redirect_uris: Type.Array(Type.String(), { description: 'Where users may be sent back to.' }),
+  created_at: time('When the client was made.')
+}
+const clientExample = {
+  client_id: '0199e8f2-6c1d-7c44-9a3e-0a1b2c3d4e5f', name: 'Orders', scopes: ['orders:read', 'introspect'], redirect_uris: ['https://orders.example.com/callback'], created_at: '2026-11-22T09:00:00.000Z'
+}
+
+export const Client = strict(client, { $id: 'Client', examples: [clientExample] })
+
+export const ClientWithSecret = strict({
+  ...client,
+  client_secret: Type.String({ description: 'Shown this once, and kept nowhere.' })
+}, { $id: 'ClientWithSecret', examples: [{ ...clientExample, client_secret: 'lks_AQIDBAUG…' }] })
+
+export const Key = strict({
+  kid: Type.String({ description: 'The id of the key: `kid` in the header of access tokens, and in the JWKS.' }),
+  purpose: Type.Unsafe<'access_token' | 'refresh_token'>({ type: 'string', enum: ['access_token', 'refresh_token'], description: 'Whether it signs access tokens, or authenticates refresh tokens.' }),
+  alg: Type.String({ description: 'The algorithm (RFC 7518, RFC 8037).' }),
+  published_at: time('When it was made, and its public half put into the JWKS.'),
+  signs_from: time('From when on it signs.'),
+  retires_at: orNull<Date>({ type: 'string', format: 'date-time' }, 'When its successor signs instead; null until there is one.'),
+  gone_at: orNull<Date>({ type: 'string', format: 'date-time' }, 'When nothing that it signed is accepted any more; null until there is a successor.')
+}, {
+  $id: 'Key',
+  examples: [{
+    kid: 'mB5hG0xWd6wqCqXvYp1oYqkq9o5v7sE8Qm2c4h0nUeA', purpose: 'access_token', alg: 'ES256', published_at: '2026-11-22T08:50:00.000Z', signs_from: '2026-11-22T09:00:00.000Z', retires_at: null, gone_at: null
+  }]
+})
+
 /** The query of a list. */
 export const paging = {
-  cursor: Type.Optional(Type.String({ format: 'uuid', description: '`next_cursor` of the page before.' })),
+  cursor: Type.Optional(Type.String({ ...id, description: '`next_cursor` of the page before.' })),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 20, description: 'How many items a page has at most.' }))
 }
 
@@ -81,4 +127,4 @@ export const page = <Item extends TSchema>(item: Item) => strict({
 })
 
 /** Shared schemas, to be known to the server by their `$id`. */
-export const shared = [User, TokenResponse, Session]
+export const shared = [User, TokenResponse, Session, Client, ClientWithSecret, Key]

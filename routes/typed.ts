@@ -26,6 +26,9 @@ export const text = (minLength: number, maxLength: number, options: object = {})
 export const strict = <Properties extends Record<string, TSchema>>(properties: Properties, options: object = {}) =>
   Type.Object(properties, { additionalProperties: false, ...options })
 
+/** For routes whose body may be left out: none is as good as an empty one. */
+export const noBody = async (request: FastifyRequest) => { if (request.body === undefined) request.body = {} }
+
 /** Where a request comes from, and who made it, for the audit log. */
 export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin => ({
   requestId: id,

@@ -17,6 +17,7 @@ import requestLog from '../plugins/request-log.ts'
 import revocations from '../plugins/revocations.ts'
 import security from '../plugins/security.ts'
 import upkeep from '../plugins/upkeep.ts'
+import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
 import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
@@ -72,6 +73,7 @@ async function v1 (app: FastifyInstance, { lifetimes, sessionLimit }: Pick<Confi
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
   await app.register(auth, { prefix: '/auth', lifetimes, sessionLimit })
   await app.register(me, { prefix: '/me', refreshToken: lifetimes.refreshToken })
+  await app.register(admin, { prefix: '/admin' })
 }
 
 async function forServices (app: FastifyInstance, { issuer, audience, lifetimes: { refreshToken, retryWindow } }: Pick<Config, 'issuer' | 'audience' | 'lifetimes'>) {

@@ -30,7 +30,7 @@ export async function create (db: Database, { name, scopes, redirectUris = [] }:
   const secret = newSecret()
   return await db.transaction(async tx => {
     const [client] = await tx.query<Client>(`
-      insert into clients (id, name, scopes, redirect_uris) values ($1, $2, $3, $4) returning ${columns}`, [newId(), name, [...new Set(scopes)], redirectUris])
+      insert into clients (id, name, scopes, redirect_uris) values ($1, $2, $3, $4) returning ${columns}`, [newId(), name, [...new Set(scopes)], [...new Set(redirectUris)]])
     if (!client) throw new Error('a client was not inserted')
     await tx.query('insert into client_secrets (secret_hash, client_id) values ($1, $2)', [digest(secret), client.client_id])
     await audit.record(tx, 'client.created', { clientId: client.client_id, detail: { name, scopes: client.scopes } }, origin)
@@ -57,7 +57,7 @@ export async function update (db: Database, id: string, { name, scopes, redirect
   return await db.transaction(async tx => {
     const [client] = await tx.query<Client>(`
       update clients set name = coalesce($2, name), scopes = coalesce($3, scopes), redirect_uris = coalesce($4, redirect_uris), updated_at = now()
-      where id = $1 returning ${columns}`, [id, name ?? null, scopes ? [...new Set(scopes)] : null, redirectUris ?? null])
+      where id = $1 returning ${columns}`, [id, name ?? null, scopes ? [...new Set(scopes)] : null, redirectUris ? [...new Set(redirectUris)] : null])
     if (client) await audit.record(tx, 'client.updated', { clientId: id, detail: { name: client.name, scopes: client.scopes } }, origin)
     return client
   })

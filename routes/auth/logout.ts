@@ -3,8 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Problem, validationFailed } from '../../src/problem.ts'
 import { end } from '../../src/sessions/ending.ts'
 import { refreshToken } from '../schemas.ts'
-import { originOf, strict, type Typed } from '../typed.ts'
-import { noBody } from './session.ts'
+import { noBody, originOf, strict, type Typed } from '../typed.ts'
 
 const logout: Typed = async (app) => {
   app.post('/logout', {

@@ -2,8 +2,8 @@ import { Type } from '@sinclair/typebox'
 import { invalidRefreshToken, validationFailed } from '../../src/problem.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
 import { refreshToken, TokenResponse } from '../schemas.ts'
-import { originOf, ref, strict, type Typed } from '../typed.ts'
-import { noBody, tokenResponse, type SignInOptions } from './session.ts'
+import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { tokenResponse, type SignInOptions } from './session.ts'
 
 const refresh: Typed<SignInOptions> = async (app, { lifetimes }) => {
   app.post('/refresh', {

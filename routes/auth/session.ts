@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import { mint } from '../../src/refresh-token.ts'
 import type { Lifetimes, LiveSession } from '../../src/sessions/session.ts'
 
@@ -16,9 +16,6 @@ export interface SignInOptions {
   /** How many sessions a user may have; any number where undefined. */
   sessionLimit: number | undefined
 }
-
-/** For routes whose body may be left out: none is as good as an empty one. */
-export const noBody = async (request: FastifyRequest) => { request.body ??= {} }
 
 /** The token response of a session that has just proved itself; in cookie delivery the cookie is set. */
 export function tokenResponse (app: FastifyInstance, reply: FastifyReply, session: LiveSession, { refreshToken }: Lifetimes, delivery: Delivery = 'cookie') {

@@ -4,7 +4,7 @@ import { invalidToken, notFound } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import { endAll, endOwn, list } from '../../src/sessions/own.ts'
 import { describe } from '../../src/user-agent.ts'
-import { page, paging, Session } from '../schemas.ts'
+import { id, page, paging, Session } from '../schemas.ts'
 import { originOf, strict, type Typed } from '../typed.ts'
 
 export interface OwnSessionsOptions {
@@ -48,7 +48,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
       summary: 'End one of the own sessions',
       description: 'Signs the user out there; the own session too can be ended so, and its cookie is cleared.',
       security,
-      params: strict({ id: Type.String({ format: 'uuid' }) }),
+      params: strict({ id }),
       response: { 204: { type: 'null', description: 'The session has ended.' } }
     },
     config: { problems: ['invalid_token', 'forbidden', 'not_found', 'database_unavailable'] }
