@@ -7,7 +7,7 @@ import { median, spread } from './throughput.ts'
 
 const [kid, audience] = ['bench', 'urn:bench']
 
-/** The microseconds that the verifier adds to a request, with a token that it has seen and with one that it has not. */
+/** The microseconds of the processor that the verifier adds to a request, with a token that it has seen and with one that it has not. */
 const verifier: Benchmark = async t => {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const issuer = await tinyIssuer(t, { ...publicKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig', kid })
@@ -26,26 +26,27 @@ const verifier: Benchmark = async t => {
   await app.ready()
   if (!app.verifier.health().feed?.followed) throw new Error('the feed is not followed')
 
-  // Microseconds for each of the requests, one after the other.
-  async function time (url: string, tokens: string[]): Promise<number> {
-    const begun = performance.now()
+  // Microseconds for each of the requests, one after the other: of the processor, of which others may take as much as
+  // they like, and by the clock.
+  async function time (url: string, tokens: string[]): Promise<Time> {
+    const [begun, used] = [performance.now(), process.cpuUsage()]
     for (const token of tokens) {
       const { statusCode } = await app.inject({ url, headers: { authorization: `Bearer ${token}` } })
       if (statusCode !== 200) throw new Error(`${url} answered ${statusCode}`)
     }
-    return (performance.now() - begun) * 1_000 / tokens.length
+    const { user, system } = process.cpuUsage(used)
+    return { processor: (user + system) / tokens.length, clock: (performance.now() - begun) * 1_000 / tokens.length }
   }
   // In rounds so short that what else the machine does meets both sides.
   async function added (rounds: number, requests: number, tokens: (count: number) => string[]) {
-    const [bare, differences]: [number[], number[]] = [[], []]
+    const times: Array<{ bare: Time, verified: Time }> = []
     for (let round = -10; round < rounds; round++) {
       const used = tokens(requests)
-      const [without, by] = [await time('/bare', used), await time('/verified', used)]
-      if (round < 0) continue
-      bare.push(without)
-      differences.push(by - without)
+      const [bare, verified] = [await time('/bare', used), await time('/verified', used)]
+      if (round >= 0) times.push({ bare, verified })
     }
-    return { bare: median(bare), added: median(differences), spread: spread(differences, 1) }
+    const of = (kind: keyof Time) => times.map(({ bare, verified }) => verified[kind] - bare[kind])
+    return { processor: median(of('processor')), spread: spread(of('processor'), 1), clock: median(of('clock')), bare: median(times.map(({ bare }) => bare.clock)) }
   }
 
   const few = Array.from({ length: 100 }, token)
@@ -53,12 +54,16 @@ const verifier: Benchmark = async t => {
   const unseen = await added(60, 50, count => Array.from({ length: count }, token))
   return {
     findings: [
-      { name: 'verifier: added to a request with a token it has seen', measured: seen.added, bound: 20, is: 'most', unit: ' µs', digits: 1 },
-      { name: 'verifier: added to a request with a token it has not', measured: unseen.added, bound: 500, is: 'most', unit: ' µs', digits: 0 }
+      { name: 'verifier: added to a request with a token it has seen', measured: seen.processor, bound: 20, is: 'most', unit: ' µs', digits: 1 },
+      { name: 'verifier: added to a request with a token it has not', measured: unseen.processor, bound: 500, is: 'most', unit: ' µs', digits: 0 }
     ],
-    notes: [`verifier: seen ${seen.added.toFixed(1)} µs (the middle half ${seen.spread}), not seen ${unseen.added.toFixed(0)} µs (${unseen.spread}); the bare route ${seen.bare.toFixed(0)} µs; ES256`]
+    notes: [`verifier: ${note('seen', seen)}; ${note('not seen', unseen)}; the bare route ${seen.bare.toFixed(0)} µs by the clock; ES256`]
   }
 }
+
+interface Time { processor: number, clock: number }
+
+const note = (what: string, { processor, spread, clock }: Time & { spread: string }) => `${what} ${processor.toFixed(1)} µs of the processor (the middle half ${spread}), ${clock.toFixed(1)} µs by the clock`
 
 // The least that a verifier needs: metadata, keys, and a feed in which nothing happens.
 async function tinyIssuer (t: Teardown, jwk: object): Promise<string> {
