@@ -339,7 +339,7 @@ sed "s|/run/secrets/database_password|$work/postgres/password|" docker/postgres.
   const client = new (require('pg').Client)({ connectionString: url.href })
   const statements = process.argv[1].replace(/^--.*$/gm, '').split(/;\n/).filter(each => each.trim())
   const main = async () => { await client.connect(); for (const each of statements) await client.query(each); await client.end() }
-  main().catch(({ message }) => { console.error(message); process.exit(1) })" "$(cat "$work/postgres.sql")") > "$work/out" 2>&1 || failed "docker/postgres.sql: $(cat "$work/out")"
+  main().catch(({ message }) => { console.error(message); process.exit(1) })" -- "$(cat "$work/postgres.sql")") > "$work/out" 2>&1 || failed "docker/postgres.sql: $(cat "$work/out")"
 passed 'docker/postgres.sql makes the role and its database'
 
 (container_run "${environment[@]}" KEY_ENCRYPTION_KEY_FILE= node dist/src/cli.js serve) > "$work/out" 2>&1 || code=$?
