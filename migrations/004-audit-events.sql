@@ -34,6 +34,10 @@ language plpgsql security definer set search_path from current as $$
 declare
   purged integer;
 begin
+  -- Whoever comes second has nothing to do.
+  if not pg_try_advisory_xact_lock(7308332182714020) then
+    return 0;
+  end if;
   grant delete on audit_events to current_user;
   -- Those of a time lie side by side.
   delete from audit_events where ctid in (select ctid from audit_events where created_at < before limit most);

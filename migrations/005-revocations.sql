@@ -19,3 +19,13 @@ create table revocations (
 );
 
 create index revocations_transaction_id_idx on revocations (transaction_id);
+
+-- Names the line of transactions that the numbers are of: another one begins when a standby takes over or a backup is
+-- restored, and then they may start again from lower ones. Where the server does not tell, all are taken for one.
+create function transaction_history () returns text language plpgsql volatile as $$
+begin
+  return (select system_identifier from pg_control_system()) || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);
+exception when others then
+  return '';
+end
+$$;

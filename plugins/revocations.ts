@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import { databaseUnavailable } from '../src/problem.ts'
 import { untilItSucceeds } from '../src/retry.ts'
 import { RevocationLog, type Entry } from '../src/revocation-log.ts'
-import { since, type Revocation } from '../src/revocations.ts'
+import { look, type Revocation } from '../src/revocations.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -21,46 +21,51 @@ declare module 'fastify' {
   }
 }
 
+// Milliseconds that a look may take: so long where it is the connection that does not answer, and so long where the database is slow.
+const [hasty, patient] = [1_000, 5_000]
+
 export interface RevocationsPluginOptions {
   /** Seconds for which what is known may be trusted while the database is away; for ever, where undefined. */
   staleLimit: number | undefined
 }
 
-// Milliseconds. A notification comes at once; this is for those that are lost.
-const pollEvery = 1_000
-
 /** The ended sessions whose access tokens could still be alive, in memory: no check of a token asks the database. */
 export default fp(async function revocations (app, { staleLimit }: RevocationsPluginOptions) {
   const closing = new AbortController()
+  // Milliseconds. A notification comes at once; this is for those that are lost.
+  const pollEvery = Math.min(1_000, (staleLimit ?? Infinity) * 250)
   const log = new RevocationLog()
   const news = new EventEmitter<{ entries: [Entry[]] }>().setMaxListeners(0)
   let heard: number | undefined
   let looking: Promise<void> | undefined
   let again = false
+  let failing = false
 
   const tell = (entries: Entry[]) => { if (entries.length > 0) news.emit('entries', entries) }
 
-  async function look () {
+  async function readOn () {
     const asked = performance.now()
-    const found = await since(app.db, log.settled)
+    const patience = failing ? patient : hasty
+    const entries = log.merge(await look(app.db, log.moment, patience)) ?? log.merge(await look(app.db, undefined, patience))
     heard = asked
-    tell(log.merge(found))
-    log.forget(found.now.getTime() - 60_000)
+    failing = false
+    tell(entries ?? [])
   }
   // One at a time; what is told of while one is under way may not be in it.
   function lookSoon () {
     again = looking !== undefined
-    looking ??= look().finally(() => {
+    looking ??= readOn().catch((error: unknown) => { failing = true; throw error }).finally(() => {
       looking = undefined
       if (again && !closing.signal.aborted) lookSoon().catch(() => {})
     })
     return looking
   }
 
-  let failing = false
-  const listen = () => lookSoon().then(() => { failing = false }, (error: unknown) => {
-    if (!failing && !closing.signal.aborted) app.log.warn({ err: error }, 'the revocation log could not be read; trying again')
-    failing = true
+  // An outage is told once, and not every second.
+  let told = false
+  const listen = () => lookSoon().then(() => { told = false }, (error: unknown) => {
+    if (!told && !closing.signal.aborted) app.log.warn({ err: error }, 'the revocation log could not be read; trying again')
+    told = true
   })
 
   const loaded = app.migrated.then(() => untilItSucceeds(lookSoon, {

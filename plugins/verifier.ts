@@ -15,8 +15,11 @@ const verified: unique symbol = Symbol('latchkey.verified')
 /** A request, as far as these hooks know it: whatever its body, query and headers are typed as. */
 export interface Authenticated {
   raw: { headers: { authorization?: string | undefined } }
-  [verified]: Auth | undefined
+  [verified]: Verified | undefined
 }
+
+/** What was found, and by which verifier: another one may be for another audience. */
+interface Verified { auth: Auth, by: object }
 
 /** A hook for `onRequest`, `preValidation` or `preHandler`, of a route or a scope. */
 export type AuthHook = (request: Authenticated, reply: { headers: (values: Record<string, string>) => unknown }, done: (error?: Error) => void) => void
@@ -42,7 +45,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** What the request's token says. Throws where none of the three hooks ran before. */
     readonly auth: Auth
-    [verified]: Auth | undefined
+    [verified]: Verified | undefined
   }
 }
 
@@ -61,7 +64,7 @@ export default fp(async function verifier (app: FastifyInstance, options: Verifi
   const isClosed = () => feed !== undefined && feed.lostFor() > failClosedAfter
 
   function authenticate ({ raw, [verified]: before }: Authenticated): Auth | Promise<Auth> {
-    if (before) return before
+    if (before?.by === settings) return before.auth
     const { authorization = '' } = raw.headers
     if (!/^bearer /i.test(authorization)) throw tokenRequired()
     if (isClosed()) throw unavailable('the revocation feed is lost')
@@ -75,7 +78,7 @@ export default fp(async function verifier (app: FastifyInstance, options: Verifi
       done(error instanceof Error ? error : new Error('the access token could not be verified', { cause: error }))
     }
     const pass = (auth: Auth) => {
-      request[verified] = auth
+      request[verified] = { auth, by: settings }
       const refusal = refuse(auth)
       if (refusal) fail(refusal)
       else done()
@@ -94,7 +97,7 @@ export default fp(async function verifier (app: FastifyInstance, options: Verifi
   app.decorateRequest(verified)
   app.decorateRequest<Auth, 'auth'>('auth', {
     getter () {
-      const auth = this[verified]
+      const auth = this[verified]?.auth
       if (!auth) throw new Error('request.auth is there only after app.requireAuth, app.requireRole or app.requireScope')
       return auth
     }

@@ -6,7 +6,7 @@ const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'd
 const orNull = <T>(schema: object, description: string) => Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }], description })
 
 /** A UUID as it is written here: RFC 9562 knows it as a URN too, the database does not. */
-export const id = Type.String({ format: 'uuid', maxLength: 36 })
+export const id = Type.String({ format: 'uuid', pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' })
 
 export const email = Type.String({ minLength: 3, maxLength: 320, description: 'An e-mail address. Case and Unicode form do not matter.', examples: ['ada@example.com'] })
 export const username = Type.String({ minLength: 3, maxLength: 32, description: 'Letters a-z, digits, `_`, `.` and `-`; upper case is lowered.', examples: ['ada'] })

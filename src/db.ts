@@ -1,8 +1,8 @@
 import pg from 'pg'
 import { databaseUnavailable } from './problem.ts'
 
-/** A statement with a name is prepared once per connection. */
-export interface Statement { name: string, text: string }
+/** A statement with a name is prepared once per connection; given up, with its connection, after `query_timeout` milliseconds instead of the usual time. */
+export interface Statement { name: string, text: string, query_timeout?: number }
 
 /** Whatever takes a statement: the database, or a transaction of it. */
 export interface Queryable {

@@ -41,7 +41,7 @@ export function translate (failure: Problem | OAuthError): OAuthError {
   if (failure instanceof OAuthError) return failure
   const { code, status, message, headers, members, cause } = failure
   const [violation] = Array.isArray(members['errors']) ? members['errors'] : []
-  const detail = violation ? `${message} ${violation.pointer.slice(1)} ${violation.detail}` : message
+  const detail = code === 'unsupported_media_type' ? 'Bodies are application/x-www-form-urlencoded.' : violation ? `${message} ${violation.pointer.slice(1)} ${violation.detail}` : message
   return new OAuthError(code === 'forbidden' ? 'insufficient_scope' : byStatus[status] ?? 'invalid_request', { detail, headers, status, cause })
 }
 

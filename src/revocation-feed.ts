@@ -8,8 +8,6 @@ export interface Stream {
   events: AsyncIterable<string>
   /** Ends it: what is waiting is not sent any more. */
   stop: () => void
-  /** Has this called when the reader takes nothing for too long. */
-  onStalled: (handler: () => void) => void
 }
 
 // Milliseconds.
@@ -21,20 +19,20 @@ const longest = () => (1 + Math.random()) * 1_800_000
 const chunk = 200
 const mostWaiting = 200_000
 
-/** The events for one reader of the feed that has those up to `position`. */
-export function follow (subscribe: Follow, position: string | undefined): Stream {
+/** The events for one reader of the feed that has those up to `position`; `onStalled` is called when it takes nothing for too long. */
+export function follow (subscribe: Follow, position: string | undefined, onStalled: () => void): Stream {
   const waiting: Entry[] = []
   const closing = new AbortController()
   let wake = () => {}
   let takenAt = performance.now()
-  let stalled = () => {}
 
   const subscription = subscribe(position, entries => {
-    if (waiting.length + entries.length > mostWaiting) return stalled()
+    // All that a new reader lacks may be more than that.
+    if (waiting.length > 0 && waiting.length + entries.length > mostWaiting) return onStalled()
     for (const entry of entries) waiting.push(entry)
     wake()
   })
-  const watch = setInterval(() => { if (performance.now() - takenAt > patience) stalled() }, patience / 4)
+  const watch = setInterval(() => { if (performance.now() - takenAt > patience) onStalled() }, patience / 4)
   watch.unref()
   const end = setTimeout(stop, longest())
   end.unref()
@@ -76,7 +74,7 @@ export function follow (subscribe: Follow, position: string | undefined): Stream
     }
   }
 
-  return { events: events(), stop, onStalled: handler => { stalled = handler } }
+  return { events: events(), stop }
 }
 
 function written ({ revocation: { kind, id, subject, reason, endedAt, expiresAt }, position }: Entry): string {

@@ -32,29 +32,61 @@ export const stored = ({ kind, id, subject, reason, ended_at: endedAt, expires_a
 // The tolerance with which `exp` is judged, and more.
 const margin = 60
 
+// What was visible at the look before is left out, so that a transaction that takes long costs the readers nothing.
 const select: Statement = {
   name: 'revocations.since',
   text: `
-    select revocations.*, transaction_id::text, now() as now,
-      pg_snapshot_xmin(pg_current_snapshot())::text as settled, pg_snapshot_xmax(pg_current_snapshot())::text as next
-    from (select) as always left join revocations on transaction_id >= $1::xid8 and expires_at > now() - make_interval(secs => ${margin})`
+    with news as (
+      select revocations.*, transaction_id::text as number from revocations
+      where transaction_id >= $1::xid8 and ($2::pg_snapshot is null or not pg_visible_in_snapshot(transaction_id, $2::pg_snapshot))
+        and ($3::uuid is null or id > $3) and expires_at > now() - make_interval(secs => ${margin})
+      order by id limit $4
+    )
+    select news.*, news.number as transaction_id, now() as now, pg_current_snapshot()::text as snapshot,
+      pg_snapshot_xmin(pg_current_snapshot())::text as settled, pg_snapshot_xmax(pg_current_snapshot())::text as next,
+      transaction_history() as history
+    from (select) as always left join news on true`
 }
 
-/** What a look at the log gave. */
-export interface Look {
-  revocations: Revocation[]
+// A mass of ends comes in parts, between which others have their turn.
+const most = 10_000
+
+/** A moment in the history of the database, as a look found it. */
+export interface Moment {
+  /** What transactions were visible. */
+  snapshot: string
   /** Whatever was written by a transaction before this one was there to be seen. */
   settled: bigint
   /** The number that no transaction had yet. */
   next: bigint
+  /** Which line of transactions the numbers are of. */
+  history: string
   now: Date
 }
 
-/** All of the log that still matters, from this transaction on. */
-export async function since (db: Queryable, transactionId: bigint): Promise<Look> {
-  const rows = await db.query<(StoredRevocation | { id: null }) & { settled: string, next: string, now: Date }>(select, [transactionId.toString()])
-  const [{ settled, next, now } = { settled: '0', next: '0', now: new Date(0) }] = rows
-  return { revocations: rows.flatMap(row => row.id === null ? [] : stored(row)), settled: BigInt(settled), next: BigInt(next), now }
+/** What a look at the log gave. */
+export interface Look extends Moment { revocations: Revocation[] }
+
+interface Found { snapshot: string, settled: string, next: string, history: string, now: Date }
+
+/**
+ * All of the log that still matters, or what has become visible after a moment. Each part of it is given up after
+ * `patience` milliseconds, with the connection: one that is frozen must not keep the next look waiting.
+ */
+export async function look (db: Queryable, after: Moment | undefined, patience: number): Promise<Look> {
+  const revocations: Revocation[] = []
+  let moment: Moment | undefined
+  for (let last: string | null = null; ;) {
+    const rows: Array<(StoredRevocation | { id: null }) & Found> = await db.query({ ...select, query_timeout: patience }, [String(after?.settled ?? 0n), after?.snapshot ?? null, last, most])
+    const [first] = rows
+    if (!first) throw new Error('a look at the revocation log gave nothing')
+    // What becomes visible from the second part on may be missed, and is not visible in the first one.
+    const { snapshot, settled, next, history, now } = first
+    moment ??= { snapshot, settled: BigInt(settled), next: BigInt(next), history, now }
+    for (const row of rows) if (row.id !== null) revocations.push(stored(row))
+    if (rows.length < most) return { ...moment, revocations }
+    last = revocations.at(-1)?.id ?? null
+  }
 }
 
 const insert: Statement = {

@@ -22,7 +22,9 @@ export async function get (url: URL, headers: OutgoingHttpHeaders, signal: Abort
   // Once it is answered, what goes wrong is told to the reader of the response too.
   request.on('error', () => {})
   try {
-    const [response]: IncomingMessage[] = await once(request, 'response')
+    // An answer that switches protocols is told by `close` alone.
+    const closed = once(request, 'close').then(() => { throw new UnexpectedAnswer(url, 'nothing') })
+    const [response]: IncomingMessage[] = await Promise.race([once(request, 'response'), closed])
     if (response?.statusCode !== 200) {
       response?.destroy()
       throw new UnexpectedAnswer(url, String(response?.statusCode), response?.statusCode)

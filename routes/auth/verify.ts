@@ -3,6 +3,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { forbidden } from '../../src/problem.ts'
 import { strict, type Typed } from '../typed.ts'
 
+/** A role as an item of a list in a header: what would end the item, or is no part of a header, is percent-encoded. */
+const listed = (role: string) => role.toWellFormed().replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
+
 /** For gateways: whether a request may pass, and whose it is. */
 const verify: Typed = async (app) => {
   const pass = async (request: FastifyRequest, reply: FastifyReply, roles: string[] = [], scopes: string[] = []) => {
@@ -10,7 +13,7 @@ const verify: Typed = async (app) => {
     const granted = scope.split(' ')
     if (roles.length > 0 && !roles.some(role => has.includes(role))) throw forbidden()
     if (!scopes.every(each => granted.includes(each))) throw forbidden()
-    reply.headers({ 'x-auth-subject': sub, 'x-auth-roles': has.join(','), 'x-auth-scope': scope, 'x-auth-client': client, ...sid !== undefined && { 'x-auth-session': sid } })
+    reply.headers({ 'x-auth-subject': sub, 'x-auth-roles': has.map(listed).join(','), 'x-auth-scope': scope, 'x-auth-client': client, ...sid !== undefined && { 'x-auth-session': sid } })
     return reply.code(204).send()
   }
   const header = (description: string) => ({ type: 'string' as const, description })
@@ -33,7 +36,7 @@ const verify: Typed = async (app) => {
           headers: {
             'x-auth-subject': header('The id of the user, or of the client whose own token it is.'),
             'x-auth-session': header('The id of the user\'s session; absent for a client\'s own token.'),
-            'x-auth-roles': header('The user\'s roles, comma separated.'),
+            'x-auth-roles': header('The user\'s roles, comma separated; of other characters than those of ASCII they are percent-encoded, as are commas and blanks.'),
             'x-auth-scope': header('The scopes, separated by spaces.'),
             'x-auth-client': header('The id of the client.')
           }

@@ -1,19 +1,34 @@
 import { Readable } from 'node:stream'
 import { Type } from '@sinclair/typebox'
+import * as clients from '../../src/clients.ts'
 import { insufficientScope } from '../../src/oauth-error.ts'
 import { overloaded } from '../../src/problem.ts'
-import { follow, type Stream } from '../../src/revocation-feed.ts'
+import { follow } from '../../src/revocation-feed.ts'
 import type { Typed } from '../typed.ts'
 import { inOAuth } from './parameters.ts'
 
-// Connections at a time.
-const most = 1_000
+// Connections at a time, of all clients and of one.
+const [most, mostOfOne] = [1_000, 100]
+// Milliseconds: so often a client is asked for again, and so long a reader has to take its end.
+const [checkEvery, patience] = [60_000, 1_000]
+
+const scope = 'revocations'
+
+interface Reader { clientId: string, stop: () => void }
 
 /** The feed by which verifiers elsewhere hear of what has ended. */
 const revocations: Typed = async (app) => {
-  const streams = new Set<Stream>()
+  const readers = new Set<Reader>()
   // They would keep the server from closing.
-  app.addHook('preClose', async () => { for (const stream of streams) stream.stop() })
+  app.addHook('preClose', async () => { for (const reader of readers) reader.stop() })
+  const check = setInterval(async () => {
+    for (const clientId of new Set([...readers].map(reader => reader.clientId))) {
+      const mayRead = await clients.find(app.db, clientId).then(client => client?.scopes.includes(scope), () => true)
+      if (!mayRead) for (const reader of readers) if (reader.clientId === clientId) reader.stop()
+    }
+  }, checkEvery)
+  check.unref()
+  app.addHook('onClose', async () => { clearInterval(check) })
 
   app.get('/revocations', {
     schema: {
@@ -30,23 +45,30 @@ const revocations: Typed = async (app) => {
     config: { ...inOAuth, endless: true, oauthErrors: ['invalid_client', 'invalid_token', 'insufficient_scope'] }
   }, async (request, reply) => {
     const caller = await app.authenticateCaller(request)
-    if (caller.kind !== 'client' || !caller.scopes.includes('revocations')) throw insufficientScope('revocations')
-    if (streams.size >= most) throw overloaded(5, 'too many readers of the feed')
+    if (caller.kind !== 'client' || !caller.scopes.includes(scope)) throw insufficientScope(scope)
+    const { clientId } = caller
+    if (readers.size >= most || [...readers].filter(reader => reader.clientId === clientId).length >= mostOfOne) throw overloaded(5, 'too many readers of the feed')
     // Throws until the log is known.
     app.revocations.has('')
     reply.type('text/event-stream; charset=utf-8').header('x-accel-buffering', 'no')
     if (request.method === 'HEAD') return reply.send('')
 
-    const stream = follow(app.revocations.follow, request.headers['last-event-id'])
-    streams.add(stream)
-    const body = Readable.from(stream.events, { objectMode: false, highWaterMark: 64 * 1024 })
-    stream.onStalled(() => {
+    const stream = follow(app.revocations.follow, request.headers['last-event-id'], () => {
       if (!body.destroyed) request.log.warn('a reader of the feed takes nothing: it is dropped')
       body.destroy()
     })
+    const body = Readable.from(stream.events, { objectMode: false, highWaterMark: 64 * 1024 })
+    const reader = {
+      clientId,
+      stop: () => {
+        stream.stop()
+        setTimeout(() => body.destroy(), patience).unref()
+      }
+    }
+    readers.add(reader)
     body.once('close', () => {
       stream.stop()
-      streams.delete(stream)
+      readers.delete(reader)
     })
     return reply.send(body)
   })

@@ -16,7 +16,7 @@ const clear: Statement = {
       delete from refresh_tokens where session_id in (select session_id from expired)
     ), gone as (
       delete from sessions
-      where id in (select session_id from expired) or id in (select id from page where ended_at < now() - interval '1 day')
+      where id in (select session_id from expired union all select id from page where ended_at < now() - interval '1 day')
       returning id, user_id, ended_at
     ), audited as (${audit.insertion('session.ended', { user: 'user_id', session: 'id', detail: "'{\"reason\": \"expired\"}'::jsonb" }, "'{}'", '(select * from gone where ended_at is null) as gone')}
     )

@@ -62,7 +62,7 @@ t.test('the own sessions', async t => {
       t.equal(body.next_cursor === null, page === 2)
     }
     t.strictSame(seen, [...ids].reverse())
-    for (const query of ['limit=0', 'limit=101', 'limit=x', 'limit=1.5', 'limit=', 'limit=1&limit=2', 'cursor=x', 'cursor=', 'offset=1', 'include_current=true']) {
+    for (const query of ['limit=0', 'limit=101', 'limit=x', 'limit=1.5', 'limit=', 'limit=1&limit=2', 'cursor=x', 'cursor=', `cursor=urn:uuid:${ids[0]}`, 'offset=1', 'include_current=true']) {
       t.match(await one?.get(`/v1/me/sessions?${query}`), { status: 400, body: { code: 'validation_failed' } }, query)
     }
   })
@@ -86,11 +86,18 @@ t.test('the own sessions', async t => {
     t.match(await one?.get('/v1/me'), { status: 401 })
   })
 
+  await t.test('have their roles told to a gateway whatever they are called', async t => {
+    const { somebody, browsers: [one] } = await signedIn(service, firefox)
+    await service.sql("update users set roles = '{user,\"a,b\",\u0440\u043e\u043b\u044c,100%}' where email = $1", [somebody.email])
+    const { body } = await one?.post('/v1/auth/refresh') as Answer
+    t.match(await one?.get('/v1/auth/verify', { authorization: `Bearer ${body.access_token}` }), { status: 204, headers: { 'x-auth-roles': 'user,a%2Cb,%D1%80%D0%BE%D0%BB%D1%8C,100%25' } })
+  })
+
   await t.test('are nobody else\'s to end', async t => {
     const [mine, theirs] = [await signedIn(service, firefox), await signedIn(service, firefox)]
     const { browsers: [one] } = mine
     for (const id of [theirs.ids[0], '00000000-0000-7000-8000-000000000000']) t.match(await one?.delete(`/v1/me/sessions/${id}`), { status: 404, body: { code: 'not_found' } })
-    for (const id of ['x', '1', "'"]) t.match(await one?.delete(`/v1/me/sessions/${id}`), { status: 400 })
+    for (const id of ['x', '1', "'", `urn:uuid:${mine.ids[0]}`, mine.ids[0]?.toUpperCase()]) t.match(await one?.delete(`/v1/me/sessions/${id}`), { status: 400 })
     t.ok(await lives(theirs.browsers[0]))
     t.match(await service.browser().delete(`/v1/me/sessions/${theirs.ids[0]}`), { status: 401 })
     t.match(await service.browser().get('/v1/me/sessions'), { status: 401 })
