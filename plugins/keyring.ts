@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import { active, load, type Keyring, type SigningKey } from '../src/keyring.ts'
 import type { PublicJwk } from '../src/keyring/key-pair.ts'
@@ -13,7 +14,7 @@ declare module 'fastify' {
     keyring: {
       /** The key to sign with; also throws where the keys could not be read for too long to know. */
       signer: () => SigningKey
-      /** The published key of this id; the database is asked again, now and then, for one that is not known. */
+      /** The published key of this id; the database is asked again for one that is not known, by all who wait at once. */
       verifier: (kid: string) => Promise<SigningKey | undefined>
       isKnown: (kid: string) => boolean
       published: () => PublicJwk[]
@@ -30,18 +31,20 @@ declare module 'fastify' {
   }
 }
 
-// Milliseconds between questions after key ids that are not known: anyone can invent them.
-const askAgain = 5_000
+// Milliseconds between readings: for word that got lost, and after key ids that are not known, for anyone can invent them.
+const pollEvery = 1_000
+const askAgain = 250
 
 /** The signing keys and token secrets: made, rotated, and read again on a timer and when another instance has changed them. */
 export default fp(async function keyring (app, options: KeyringOptions) {
-  const { keys: keyEncryptionKeys, jwksMaxAge } = options
+  const { keys: keyEncryptionKeys, jwksMaxAge, rotation } = options
   const closing = new AbortController()
   let ring: Keyring | undefined
   let readAt = 0
   let loading: Promise<void> | undefined
+  let asking: Promise<void> | undefined
   let asked = -Infinity
-  let failed = false
+  let turning: Promise<void> | undefined
 
   const read = async () => {
     const began = performance.now()
@@ -49,9 +52,7 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     readAt = began
   }
   const reload = () => {
-    loading ??= read()
-      .then(() => { failed = false }, (error: unknown) => { failed = true; throw error })
-      .finally(() => { loading = undefined })
+    loading ??= read().finally(() => { loading = undefined })
     return loading
   }
   // What changed while a reading was under way may not be in it.
@@ -59,7 +60,22 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     await loading?.catch(() => {})
     await reload()
   }
-  const warn = (error: unknown) => { if (!closing.signal.aborted) app.log.warn({ err: error }, 'the keys could not be read; trying again') }
+  const ask = () => {
+    asking ??= pause(Math.max(0, asked + askAgain - performance.now()), undefined, { ref: false }).then(async () => {
+      asking = undefined
+      asked = performance.now()
+      // Where they could not be read, nobody knows that there is no such key.
+      await reloadAfter().catch((error: unknown) => { throw databaseUnavailable(error) })
+    })
+    return asking
+  }
+  // The first of a row of failures is told.
+  let failing = false
+  const warn = (error: unknown) => {
+    if (!failing && !closing.signal.aborted) app.log.warn({ err: error }, 'the keys could not be read or made; trying again')
+    failing = true
+  }
+  const refresh = (read: Promise<void>) => read.then(() => { failing = false }, warn)
 
   const loaded = app.migrated.then(() => untilItSucceeds(async () => {
     await ensure(app.db, options, 'start')
@@ -79,17 +95,11 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     return key
   }
 
-  /** What `find` gives; where that is nothing, the keys are read once more before it is believed, but not too often. */
+  /** What `look` gives; where that is nothing, a reading that began after the question is waited for before it is believed. */
   async function find<Found> (look: () => Found | undefined): Promise<Found | undefined> {
     const found = look()
     if (found !== undefined) return found
-    if (!loading && performance.now() - asked < askAgain) {
-      // Where it could not be asked, nobody knows that there is no such key.
-      if (failed) throw databaseUnavailable('the keys could not be read')
-      return undefined
-    }
-    asked = performance.now()
-    await reload()
+    await ask()
     return look()
   }
 
@@ -117,15 +127,16 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     }
   })
 
-  // The other instances are told of what this one makes; the timer is for what is due, and for word that got lost.
-  app.notifications.on('latchkey_keys', () => { if (ring) reloadAfter().catch(warn) })
+  // The other instances are told of what this one makes; the poll is for word that got lost.
+  app.notifications.on('latchkey_keys', () => { if (ring) refresh(reloadAfter()) })
+  const poll = setInterval(() => { if (ring) refresh(reload()) }, pollEvery)
   const timer = setInterval(() => {
-    if (ring) ensure(app.db, options, 'later').catch(warn).then(reload).catch(warn)
-  }, Math.min(jwksMaxAge / 4, 30) * 1_000)
-  timer.unref()
+    if (ring) turning ??= refresh(ensure(app.db, options, 'later')).finally(() => { turning = undefined })
+  }, Math.min(jwksMaxAge / 4, rotation / 4, 30) * 1_000)
+  for (const each of [poll, timer]) each.unref()
   app.addHook('onClose', async () => {
     closing.abort()
-    clearInterval(timer)
-    await loading?.catch(() => {})
+    for (const each of [poll, timer]) clearInterval(each)
+    await Promise.allSettled([loading, turning])
   })
 }, { name: 'keyring', dependencies: ['notifications'] })

@@ -1,5 +1,5 @@
 import type { Queryable } from './db.ts'
-import { pems, type Algorithm, type PublicJwk } from './keyring/key-pair.ts'
+import { halves, type Algorithm, type PublicJwk } from './keyring/key-pair.ts'
 import type { MacKey } from './refresh-token.ts'
 import { open, type KeyEncryptionKeys } from './secret.ts'
 
@@ -25,7 +25,7 @@ export interface Keyring {
   clockOffset: number
 }
 
-interface Row { kid: string, purpose: string, algorithm: Algorithm, public_key: PublicJwk | null, sealed_secret: Buffer, signs_from: Date, retires_at: Date | null, now: Date }
+interface Row { kid: string, purpose: string, algorithm: Algorithm, sealed_secret: Buffer, signs_from: Date, retires_at: Date | null, now: Date }
 
 /**
  * Reads the keyring; what is `known` is not opened again. Throws an UnsealError where the key-encryption key is not
@@ -34,13 +34,14 @@ interface Row { kid: string, purpose: string, algorithm: Algorithm, public_key: 
 export async function load (db: Queryable, keys: KeyEncryptionKeys, known?: Keyring): Promise<Keyring> {
   const asked = Date.now()
   const rows = await db.query<Row>(`
-    select kid, purpose, algorithm, public_key, sealed_secret, signs_from, retires_at, clock_timestamp() as now from keys
+    select kid, purpose, algorithm, sealed_secret, signs_from, retires_at, clock_timestamp() as now from keys
     where gone_at is null or gone_at > now() order by signs_from desc, kid`)
   const keyring: Keyring = { signing: new Map(), mac: new Map(), clockOffset: (rows[0]?.now.getTime() ?? 0) - (asked + Date.now()) / 2 }
-  for (const { kid, purpose, algorithm, public_key: publicJwk, sealed_secret: sealed, signs_from: signsFrom, retires_at: retiresAt } of rows) {
+  for (const { kid, purpose, algorithm, sealed_secret: sealed, signs_from: signsFrom, retires_at: retiresAt } of rows) {
     const timeline = { signsFrom, retiresAt }
     if (purpose === 'refresh_token') keyring.mac.set(kid, { ...known?.mac.get(kid) ?? { kid, secret: open(keys, kid, sealed) }, ...timeline })
-    else if (publicJwk) keyring.signing.set(kid, { ...known?.signing.get(kid) ?? { kid, algorithm, publicJwk, ...pems(open(keys, kid, sealed)) }, ...timeline })
+    // The public half too is that of the sealed one: who can write to the table puts no key of their own into the JWKS.
+    else keyring.signing.set(kid, { ...known?.signing.get(kid) ?? { kid, algorithm, ...halves(open(keys, kid, sealed), algorithm) }, ...timeline })
   }
   return keyring
 }

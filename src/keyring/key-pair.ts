@@ -1,4 +1,4 @@
-import { createHash, createPrivateKey, createPublicKey, generateKeyPair } from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
 
 export type Algorithm = 'ES256' | 'EdDSA' | 'RS256'
@@ -15,9 +15,13 @@ export async function generate (algorithm: Algorithm): Promise<{ kid: string, pu
     EdDSA: () => pair('ed25519'),
     RS256: () => pair('rsa', { modulusLength: 2048 })
   }[algorithm])()
-  const jwk = publicKey.export({ format: 'jwk' }) as Pick<PublicJwk, 'kty' | 'crv' | 'x' | 'y' | 'n' | 'e'>
-  const kid = thumbprint(jwk)
-  return { kid, publicJwk: { ...jwk, kid, alg: algorithm, use: 'sig' }, privateKey: privateKey.export({ type: 'pkcs8', format: 'der' }) }
+  const publicJwk = jwk(publicKey, algorithm)
+  return { kid: publicJwk.kid, publicJwk, privateKey: privateKey.export({ type: 'pkcs8', format: 'der' }) }
+}
+
+function jwk (publicKey: KeyObject, algorithm: Algorithm): PublicJwk {
+  const members = publicKey.export({ format: 'jwk' }) as Pick<PublicJwk, 'kty' | 'crv' | 'x' | 'y' | 'n' | 'e'>
+  return { ...members, kid: thumbprint(members), alg: algorithm, use: 'sig' }
 }
 
 /** RFC 7638: the SHA-256 of the members that make the key, in the order of their names. */
@@ -25,11 +29,13 @@ function thumbprint ({ crv, e, kty, n, x, y }: Partial<PublicJwk>): string {
   return createHash('sha256').update(JSON.stringify({ crv, e, kty, n, x, y })).digest('base64url')
 }
 
-/** Both halves of a private key in PEM. */
-export function pems (privateKey: Buffer) {
+/** Both halves of a private key in PEM, and the public one as it is published. */
+export function halves (privateKey: Buffer, algorithm: Algorithm) {
   const key = createPrivateKey({ key: privateKey, format: 'der', type: 'pkcs8' })
+  const publicKey = createPublicKey(key)
   return {
     privateKey: key.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    publicKey: createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString()
+    publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    publicJwk: jwk(publicKey, algorithm)
   }
 }

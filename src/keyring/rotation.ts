@@ -32,6 +32,13 @@ export interface Key {
 
 const columns = 'kid, purpose, algorithm as alg, published_at, signs_from, retires_at, gone_at'
 
+const purposes = ['access_token', 'refresh_token'] as const
+// Seconds that a key has signed; negative before.
+const age = 'extract(epoch from now() - signs_from)::float8 as age'
+const lead = (jwksMaxAge: number) => 2 * jwksMaxAge
+/** Whether a successor that is made later is early enough. */
+const lasts = ({ age }: { age: number }, { jwksMaxAge, rotation }: Pick<KeyringOptions, 'jwksMaxAge' | 'rotation'>) => age + lead(jwksMaxAge) < rotation
+
 // An arbitrary constant, the same in every version: who holds it makes keys.
 const lock = 7308332182714019
 
@@ -48,27 +55,35 @@ async function alone<T> (db: Database, work: (tx: Queryable) => Promise<T>): Pro
  * purpose, which signs at once, and the successor of one whose time runs out, which is published for two times the
  * cache time before it signs. At the start also one of the configured algorithm where the newest is of another: not
  * later, for instances that are configured apart would take turns for ever. Of instances that try at the same time
- * one makes them.
+ * one makes them. Throws an UnsealError where the key-encryption keys do not open those that are there.
  */
 export async function ensure (db: Database, options: KeyringOptions, moment: 'start' | 'later'): Promise<void> {
+  if (moment === 'start' || await isDue(db, options)) await alone(db, async tx => await prepare(tx, options, moment))
+}
+
+/** Whether there is something to do, told without keeping others from it. */
+async function isDue (db: Queryable, { keys: [key], lives, ...options }: KeyringOptions): Promise<boolean> {
+  const rows = await db.query<{ purpose: Purpose, age: number, longest_life: number, newest: boolean, sealed_secret: Buffer }>(`
+    select purpose, ${age}, longest_life, retires_at is null as newest, sealed_secret from keys where gone_at is null or gone_at > now()`)
+  return rows.some(({ sealed_secret: sealed }) => !isSealedWith(key, sealed)) ||
+    !purposes.every(purpose => rows.some(row => row.purpose === purpose && row.newest && row.longest_life >= lives[purpose] && lasts(row, options)))
+}
+
+async function prepare (tx: Queryable, options: KeyringOptions, moment: 'start' | 'later'): Promise<void> {
   const { algorithm, jwksMaxAge, rotation } = options
-  await alone(db, async tx => {
-    await reseal(tx, options.keys)
-    await tx.query("delete from keys where gone_at < now() - interval '1 day'")
-    for (const purpose of ['access_token', 'refresh_token'] as const) {
-      await remember(tx, purpose, options)
-      for (;;) {
-        const [newest] = await tx.query<{ alg: string, age: number }>(`
-          select algorithm as alg, extract(epoch from now() - signs_from)::float8 as age from keys
-          where purpose = $1 and retires_at is null order by signs_from desc limit 1`, [purpose])
-        const lead = 2 * jwksMaxAge
-        const changed = purpose === 'access_token' && moment === 'start' && newest?.alg !== algorithm
-        if (newest && !changed && newest.age + lead < rotation) break
-        const delay = newest ? Math.max(lead, changed ? 0 : rotation - newest.age) : 0
-        await succeed(tx, purpose, options, delay, newest ? 'key.rotated' : 'key.created', {})
-      }
+  await reseal(tx, options.keys)
+  await tx.query("delete from keys where gone_at < now() - interval '1 day'")
+  for (const purpose of purposes) {
+    await remember(tx, purpose, options)
+    for (;;) {
+      const [newest] = await tx.query<{ alg: string, age: number }>(`
+        select algorithm as alg, ${age} from keys where purpose = $1 and retires_at is null order by signs_from desc limit 1`, [purpose])
+      const changed = purpose === 'access_token' && moment === 'start' && newest?.alg !== algorithm
+      if (newest && !changed && lasts(newest, options)) break
+      const delay = newest ? Math.max(lead(jwksMaxAge), changed ? 0 : rotation - newest.age) : 0
+      await succeed(tx, purpose, options, delay, newest ? 'key.rotated' : 'key.created', {})
     }
-  })
+  }
 }
 
 export interface Rotation {
@@ -78,10 +93,15 @@ export interface Rotation {
   drop?: string | undefined
 }
 
-/** Makes a new key: that signs access tokens, or of the kind of the dropped one. Throws `not_found` where that is not there. */
+/**
+ * Makes a new key: that signs access tokens, or of the kind of the dropped one. Throws `not_found` where that is not
+ * there, and an UnsealError where the key-encryption keys do not open those that are.
+ */
 export async function rotate (db: Database, options: KeyringOptions, { immediately, drop }: Rotation, origin: audit.Origin): Promise<Key> {
   return await alone(db, async tx => {
-    if (drop === undefined) return await succeed(tx, 'access_token', options, immediately ? 0 : 2 * options.jwksMaxAge, 'key.rotated', origin)
+    // A key that the instances cannot open, or the first of all that does not sign yet, would leave them without one.
+    await prepare(tx, options, 'later')
+    if (drop === undefined) return await succeed(tx, 'access_token', options, immediately ? 0 : lead(options.jwksMaxAge), 'key.rotated', origin)
     const [dropped] = await tx.query<{ purpose: Purpose }>(`
       update keys set gone_at = now(), retires_at = least(retires_at, now())
       where kid = $1 and (gone_at is null or gone_at > now()) returning purpose`, [drop])
@@ -91,8 +111,15 @@ export async function rotate (db: Database, options: KeyringOptions, { immediate
   })
 }
 
-/** All keys of which something is known, the newest first. */
-export const list = async (db: Queryable) => await db.query<Key>(`select ${columns} from keys order by signs_from desc, kid`)
+/** Where a key is on its timeline: it is in the JWKS and will sign, signs, verifies what it signed, does nothing any more. */
+export type State = 'published' | 'active' | 'retired' | 'gone'
+
+/** All keys of which something is known, those that were gone within a day too, the newest first. */
+export async function list (db: Queryable): Promise<Array<Key & { state: State }>> {
+  return await db.query(`
+    select ${columns}, case when gone_at <= now() then 'gone' when retires_at <= now() then 'retired' when signs_from <= now() then 'active' else 'published' end as state
+    from keys order by signs_from desc, kid`)
+}
 
 /** Has a new key sign after `delay` seconds, and those before it no longer; they stay known until nothing they signed can be alive. */
 async function succeed (tx: Queryable, purpose: Purpose, options: KeyringOptions, delay: number, event: 'key.created' | 'key.rotated', origin: audit.Origin): Promise<Key> {
