@@ -1,15 +1,14 @@
 #!/usr/bin/env node
 import { EventEmitter } from 'node:events'
 import { parseArgs } from 'node:util'
-import { ConfigError, environment, load, type Config } from './config.ts'
+import * as clients from './cli/clients.ts'
+import { command, general, listed, UsageError, type Command } from './cli/command.ts'
+import { withUrl } from './cli/database.ts'
+import * as keys from './cli/keys.ts'
+import * as sessions from './cli/sessions.ts'
+import { ConfigError, environment, exitCode, load } from './config.ts'
+import { Problem } from './problem.ts'
 import { version } from './version.ts'
-
-interface Command {
-  usage: string
-  meaning: string
-  /** What to tell: lines for a person, and the same as data for a program. */
-  run: (config: Config) => Promise<{ text: string, data: unknown } | undefined>
-}
 
 // Caught from the first moment, for as process 1 of a container a signal without a handler is ignored; and by one
 // handler for good, for a signal that waits to be delivered is lost when its handler is exchanged.
@@ -20,82 +19,79 @@ for (const [signal, code] of [['SIGTERM', 143], ['SIGINT', 130]] as const) {
 
 // What a command needs is loaded when it runs, so that checking a configuration does not start a server's worth of code.
 const commands: Record<string, Command> = {
-  serve: {
+  serve: command({
     usage: 'latchkey serve',
     meaning: 'Run the service.',
-    async run (config) {
+    options: {},
+    plan: () => async config => {
       const { serve } = await import('./server.ts')
       await serve(config, signals)
       return undefined
     }
-  },
-  migrate: {
+  }),
+  migrate: command({
     usage: 'latchkey migrate [--json]',
     meaning: 'Bring the database schema up to date.',
-    async run (config) {
+    options: {},
+    plan: () => async config => {
       const { migrate } = await import('./migrate.ts')
-      const applied = await withDatabase(config, url => migrate(url))
+      const applied = await withUrl(config, url => migrate(url))
       return { text: applied.length > 0 ? `Applied ${applied.join(', ')}.` : 'The database schema is up to date.', data: { applied } }
     }
-  },
-  'config check': {
+  }),
+  'keys list': keys.list,
+  'keys rotate': keys.rotate,
+  'clients create': clients.create,
+  'clients list': clients.list,
+  'sessions end': sessions.end,
+  'config check': command({
     usage: 'latchkey config check [--json]',
     meaning: 'Check the configuration, and start nothing.',
-    async run () {
-      return { text: 'The configuration is usable.', data: { ok: true } }
-    }
-  }
+    options: {},
+    plan: () => async () => ({ text: 'The configuration is usable.', data: { ok: true } })
+  })
 }
 
 const help = () => `Latchkey ${version}, a login service.
 
 Usage: latchkey <command> [options]
 
-${Object.values(commands).map(({ usage, meaning }) => `  ${usage.padEnd(34)}${meaning}`).join('\n')}
+${Object.entries(commands).map(([name, { meaning }]) => `  ${`latchkey ${name}`.padEnd(25)}${meaning}`).join('\n')}
 
 Options:
-  --json      tell the result as JSON
-  --help      show this, or the usage of a command
-  --version   show the version
+${listed(general)}
 
 The configuration comes from the environment and, in development, from .env; .env.example lists it.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 the configuration is not usable.
 `
 
-async function withDatabase<T> (config: Config, work: (url: string) => Promise<T>): Promise<T> {
-  if (config.databaseUrl !== undefined) return await work(config.databaseUrl)
-  const [embeddedPostgres, { dataFolder }] = await Promise.all([import('./embedded-postgres.ts'), import('./server.ts')])
-  const database = await embeddedPostgres.start(dataFolder, { exclusive: false })
+/** Runs a command line; gives the exit code, or undefined while the service runs. */
+async function main (args: string[]): Promise<number | undefined> {
+  // What is asked of any command. The values of its own options count as words here, which it parses itself.
+  const { positionals: words, values: { json, help: helpAsked, version: versionAsked } } = parseArgs({ args, strict: false, options: { json: general.json, help: { type: 'boolean' }, version: general.version } })
+  const name = Object.keys(commands).find(name => name === words.slice(0, name.split(' ').length).join(' '))
+  const command = name === undefined ? undefined : commands[name]
+  if (versionAsked) return tell(0, `${version}\n`)
+  if (helpAsked || args.includes('-h')) return tell(0, command?.help ?? help())
+  if (name === undefined || !command) return tell(2, `${words.length === 0 ? 'No command was given.' : `There is no command "${words.join(' ')}".`}\n\n${help()}`)
   try {
-    return await work(database.url)
-  } finally {
-    await database.stop()
+    const run = command.parse(without(args, name.split(' ')))
+    const result = await run(load(environment()))
+    return result && tell(0, `${json ? JSON.stringify(result.data) : result.text}\n`)
+  } catch (error) {
+    if (error instanceof UsageError) return tell(2, `${error.message}\n\n${command.help}`)
+    // What a client may see of a fault of the database says nothing to whoever runs it.
+    const { message } = (error instanceof Problem && error.cause instanceof Error ? error.cause : error) as Error
+    return tell(exitCode(error), json ? JSON.stringify({ error: message, ...error instanceof ConfigError && { problems: error.problems } }) + '\n' : `${message || String(error)}\n`)
   }
 }
 
-/** Runs a command line; gives the exit code, or undefined while the service runs. */
-async function main (args: string[]): Promise<number | undefined> {
-  let parsed
-  try {
-    parsed = parseArgs({ args, allowPositionals: true, options: { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } } })
-  } catch (error) {
-    return tell(2, `${(error as Error).message}\n\n${help()}`)
-  }
-  const { positionals, values: { json = false, help: asked, version: versionAsked } } = parsed
-  const name = positionals.join(' ')
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (versionAsked) return tell(0, `${version}\n`)
-  if (asked) return tell(0, command ? `${command.usage}\n\n${command.meaning}\n` : help())
-  if (!command) return tell(2, `${name === '' ? 'No command was given.' : `There is no command "${name}".`}\n\n${help()}`)
-  try {
-    const result = await command.run(load(environment()))
-    return result && tell(0, json ? JSON.stringify(result.data) + '\n' : result.text + '\n')
-  } catch (error) {
-    const code = error instanceof ConfigError ? 78 : 1
-    const { message } = error as Error
-    if (json) return tell(code, JSON.stringify({ error: message, ...error instanceof ConfigError && { problems: error.problems } }) + '\n')
-    return tell(code, `${message || String(error)}\n`)
-  }
+/** The arguments but the first of each of these. */
+function without (args: string[], words: string[]): string[] {
+  const [word, ...others] = words
+  if (word === undefined) return args
+  const at = args.indexOf(word)
+  return [...args.slice(0, at), ...without(args.slice(at + 1), others)]
 }
 
 function tell (code: number, text: string): number {

@@ -5,6 +5,9 @@ import { boolean, duration, integer, keys, list, oneOf, origin, proxies, rate, t
 
 export type { Rate, Trust } from './config-values.ts'
 
+/** Where the embedded database and the development key are kept. */
+export const dataFolder = '.data'
+
 /** One environment variable: how its text becomes a value, and what `.env.example` says of it. */
 interface Variable<T> {
   parse: (text: string) => T
@@ -71,6 +74,9 @@ export class ConfigError extends Error {
     this.problems = problems
   }
 }
+
+/** The exit code of a process that this ends. */
+export const exitCode = (error: unknown) => error instanceof ConfigError ? 78 : 1
 
 export type Config = ReturnType<typeof load>
 

@@ -5,16 +5,13 @@ import AjvCompiler from '@fastify/ajv-compiler'
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import pino from 'pino'
 import app, { type AppOptions } from './app.ts'
-import { ConfigError, type Config } from './config.ts'
+import { dataFolder, exitCode, type Config } from './config.ts'
 import * as embeddedPostgres from './embedded-postgres.ts'
+import { blamed, keyEncryptionKeys } from './key-encryption.ts'
 import { document, mediaType, methodNotAllowed, validationFailed } from './problem.ts'
 import { newId } from './random.ts'
 import { plain, refuse, unreadable } from './refusal.ts'
-import { developmentKey, UnsealError, type KeyEncryptionKeys } from './secret.ts'
 import { version } from './version.ts'
-
-/** Where the embedded database and the development key are kept. */
-export const dataFolder = '.data'
 
 /** Standard output; a line does not wait until the one before it is written. */
 const standardOutput = () => pino.destination({ dest: 1, sync: false })
@@ -164,17 +161,10 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
   announce(server, config, database)
 }
 
-/** The exit code of what `serve` throws. */
-export const exitCode = (error: unknown) => error instanceof ConfigError ? 78 : 1
-
-/** The keys of the configuration, or the one that development keeps for itself. */
-export const keyEncryptionKeys = ({ keyEncryptionKeys: [first, ...others] = [] }: Config): KeyEncryptionKeys =>
-  first ? [first, ...others] : developmentKey(`${dataFolder}/key-encryption-key`)
-
-function explain (error: unknown, { host, port }: Config): Error {
+function explain (thrown: unknown, { host, port }: Config): Error {
+  const error = blamed(thrown)
   if (!(error instanceof Error)) return new Error(String(error))
   if ('code' in error && error.code === 'EADDRINUSE') return new Error(`Port ${port} of ${host} is in use, perhaps by another Latchkey: stop it, or choose another with PORT (and ISSUER_URL).`)
-  if (error instanceof UnsealError) return new ConfigError([`KEY_ENCRYPTION_KEY does not open the keys in the database: ${error.message}`])
   return error
 }
 

@@ -50,6 +50,9 @@ export async function update (db: Queryable, id: string, { name, username }: Use
   return user
 }
 
+/** Whether there is such a user. */
+export const exists = async (db: Queryable, id: string) => (await db.query('select 1 from users where id = $1', [id])).length > 0
+
 interface Known { id: string, password_hash: string | null, password_version: number, disabled: boolean }
 const known = 'select id, password_hash, password_version, disabled_at is not null as disabled from users'
 const byEmail: Statement = { name: 'users.by-email', text: `${known} where canonical_email = $1` }

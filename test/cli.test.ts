@@ -1,59 +1,18 @@
-import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
-import { variables, type Environment } from '../src/config.ts'
+import t from 'tap'
 import { read } from '../src/migrate.ts'
+import { closedPort, folder, run } from './command-line.ts'
 import { build } from './helper.ts'
 import { createDatabase, named, sql } from './postgres.ts'
 
-const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
-// What configures this checkout is not to configure the command.
-const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
 const migrations = read().map(({ name }) => name)
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
 
-function folder (t: Test): string {
-  const path = mkdtempSync(join(tmpdir(), 'latchkey-cli-'))
-  t.teardown(() => { rmSync(path, { recursive: true, force: true }) })
-  return path
-}
-
-/** Starts a command line, in a folder of its own unless one is given. */
-function start (t: Test, args: string[], environment: Environment = {}, cwd = folder(t)) {
-  const child = spawn(process.execPath, [cli, ...args], { cwd, env: { ...inherited, ...environment } })
-  const exit = once(child, 'exit')
-  const output = Promise.all([text(child.stdout), text(child.stderr), exit])
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await exit
-  })
-  const end = async () => {
-    const [stdout, stderr, [code]] = await output
-    return { code, stdout, stderr }
-  }
-  return { child, end }
-}
-
-/** What a command line comes to. */
-const run = async (t: Test, args: string[], environment?: Environment, cwd?: string) => await start(t, args, environment, cwd).end()
-
-/** A port of this machine where nobody listens. */
-async function closedPort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
+const names = ['serve', 'migrate', 'keys list', 'keys rotate', 'clients create', 'clients list', 'sessions end', 'config check']
 const usage = /Usage: latchkey <command> \[options\]\n\n {2}latchkey serve .*\n {2}latchkey migrate .*\n/
 
 // Most of the time is the start of a process.
@@ -64,7 +23,8 @@ t.test('--help tells every command, and what its exit codes mean', async t => {
     const { code, stdout, stderr } = await run(t, args)
     t.strictSame({ code, stderr }, { code: 0, stderr: '' }, args.join(' '))
     t.match(stdout, usage)
-    for (const command of ['serve', 'migrate', 'config check']) t.match(stdout, `latchkey ${command}`)
+    for (const command of names) t.match(stdout, new RegExp(`^  latchkey ${command} +[A-Z].*\\.$`, 'm'))
+    t.ok(stdout.split('\n').every(line => line.length <= 120), 'on a terminal')
     t.match(stdout, 'Exit codes: 0 done, 1 failed, 2 wrong usage, 78 the configuration is not usable.')
   }
 })
@@ -75,6 +35,12 @@ t.test('--help after a command tells its usage, and runs nothing', async t => {
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n${meaning}\n$`))
   }
+  for (const [command, options] of [['keys list', []], ['keys rotate', ['--now', '--drop KID']], ['clients create', ['--name NAME', '--scope SCOPE']], ['clients list', []], ['sessions end', ['--all', '--user ID']]] as const) {
+    const { code, stdout, stderr } = await run(t, [...command.split(' '), '--nonsense', '-h'], { NODE_ENV: 'production' })
+    t.strictSame({ code, stderr }, { code: 0, stderr: '' })
+    t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n[A-Z].*\\.\n`))
+    for (const option of options) t.match(stdout, new RegExp(`^  ${option} +[a-z]`, 'm'))
+  }
 })
 
 t.test('--version is that of the package', async t => {
@@ -82,19 +48,33 @@ t.test('--version is that of the package', async t => {
 })
 
 t.test('wrong usage is exit code 2, with the right one on standard error', async t => {
-  const cases: Array<[args: string[], problem: string]> = [
-    [[], 'No command was given.'],
-    [['sevre'], 'There is no command "sevre".'],
-    [['config'], 'There is no command "config".'],
-    [['toString'], 'There is no command "toString".'],
-    [['serve', '--prot', '3000'], 'Unknown option \'--prot\''],
-    [['migrate', '--json=yes'], 'Option \'--json\' does not take an argument']
+  const user = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
+  const cases: Array<[args: string[], problem: string, right: RegExp | string]> = [
+    [[], 'No command was given.', usage],
+    [['sevre'], 'There is no command "sevre".', usage],
+    [['config'], 'There is no command "config".', usage],
+    [['toString'], 'There is no command "toString".', usage],
+    [['keys', 'burn'], 'There is no command "keys burn".', usage],
+    [['serve', '--prot', '3000'], 'Unknown option \'--prot\'', 'latchkey serve\n'],
+    [['serve', 'again'], 'Unexpected argument \'again\'', 'latchkey serve\n'],
+    [['migrate', '--json=yes'], 'Option \'--json\' does not take an argument', 'latchkey migrate '],
+    [['keys', 'list', '--now'], 'Unknown option \'--now\'', 'latchkey keys list '],
+    [['keys', 'rotate', '--drop'], 'Option \'--drop <value>\' argument missing', 'latchkey keys rotate '],
+    [['keys', 'rotate', '--drop', '-xh'], 'Option \'--drop\' argument is ambiguous', 'latchkey keys rotate '],
+    [['clients', 'create'], '--name must have', 'latchkey clients create '],
+    [['clients', 'create', '--name', 'a\nb', '--scope', 'a'], '--name must have', 'latchkey clients create '],
+    [['clients', 'create', '--name', 'Orders', '--scope', ' ,'], '--scope must name', 'latchkey clients create '],
+    [['clients', 'create', '--name', 'Orders', '--scope', 'good,b\\ad'], '"b\\ad" is not a scope', 'latchkey clients create '],
+    [['sessions', 'end'], 'Either --all or --user', 'latchkey sessions end '],
+    [['sessions', 'end', '--all', '--user', user], 'Either --all or --user', 'latchkey sessions end '],
+    [['sessions', 'end', '--user', 'ada'], '--user must be', 'latchkey sessions end ']
   ]
-  for (const [args, problem] of cases) {
-    const { code, stdout, stderr } = await run(t, args)
+  for (const [args, problem, right] of cases) {
+    // Said before the configuration is looked at.
+    const { code, stdout, stderr } = await run(t, args, { PORT: 'http' })
     t.strictSame({ code, stdout }, { code: 2, stdout: '' }, args.join(' '))
     t.ok(stderr.startsWith(problem), args.join(' '), { stderr })
-    t.match(stderr, usage)
+    t.match(stderr, right)
   }
 })
 

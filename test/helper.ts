@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { load, type Environment } from '../src/config.ts'
+import { keyEncryptionKeys } from '../src/key-encryption.ts'
 import { build as buildServer } from '../src/server.ts'
 import { Browser } from './client.ts'
 import { createDatabase, sql } from './postgres.ts'
@@ -34,7 +35,7 @@ export async function build (t: Teardown, overrides: Environment = {}, { url, re
   const config = load({ ...environment, ...overrides })
   const logs: Service['logs'] = []
   const app = buildServer(
-    { config, databaseUrl, keyEncryptionKeys: [config.keyEncryptionKeys?.[0] ?? keyEncryptionKey] },
+    { config, databaseUrl, keyEncryptionKeys: keyEncryptionKeys(config) },
     { write: (line: string) => { logs.push(JSON.parse(line)) } }
   )
   // Before the database is dropped: teardown runs the last one first.

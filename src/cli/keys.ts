@@ -1,0 +1,35 @@
+import { blamed, keyEncryptionKeys } from '../key-encryption.ts'
+import { Problem } from '../problem.ts'
+import { command } from './command.ts'
+import { withDatabase } from './database.ts'
+import { table, time } from './table.ts'
+
+export const list = command({
+  usage: 'latchkey keys list [--json]',
+  meaning: 'List the keys of access tokens and refresh tokens, and where they are on their timelines.',
+  options: {},
+  plan: () => async config => {
+    const keyring = await import('../keyring/rotation.ts')
+    const items = await withDatabase(config, async db => await keyring.list(db))
+    const rows = items.map(key => [key.kid, key.purpose, key.alg, key.state, ...[key.published_at, key.signs_from, key.retires_at, key.gone_at].map(time)])
+    return { text: table(['KID', 'PURPOSE', 'ALG', 'STATE', 'PUBLISHED', 'SIGNS FROM', 'RETIRES', 'GONE'], rows), data: { items } }
+  }
+})
+
+export const rotate = command({
+  usage: 'latchkey keys rotate [--now] [--drop KID] [--json]',
+  meaning: 'Make a new key of access tokens, which signs after two times JWKS_MAX_AGE.',
+  options: {
+    now: { type: 'boolean', meaning: 'sign with it at once: verifiers must read the JWKS again for it' },
+    drop: { type: 'string', value: 'KID', meaning: 'accept nothing more that this key signed, and sign with a new one of its kind at once' }
+  },
+  plan: ({ now = false, drop }) => async config => {
+    const keyring = await import('../keyring/rotation.ts')
+    const { signing, lifetimes } = config
+    const options = { keys: keyEncryptionKeys(config), ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken } }
+    const key = await withDatabase(config, async db => await keyring.rotate(db, options, { immediately: now, drop }, {})).catch((error: unknown) => {
+      throw error instanceof Problem && error.code === 'not_found' ? new Error(`there is no key ${drop}, or it is gone already: see latchkey keys list`) : blamed(error)
+    })
+    return { text: `${drop === undefined ? '' : `Dropped ${drop}. `}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ${time(key.signs_from)}.`, data: key }
+  }
+})
