@@ -1,0 +1,431 @@
+import { randomBytes } from 'node:crypto'
+import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, SignJWT, generateKeyPair, exportJWK } from 'jose'
+import t from 'tap'
+import { ensure, rotate } from '../../src/keyring/rotation.ts'
+import { Problem } from '../../src/problem.ts'
+import { isSealedWith } from '../../src/secret.ts'
+import type { Browser } from '../client.ts'
+import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
+import { createDatabase, sql } from '../postgres.ts'
+import { way } from '../way.ts'
+
+const everySecond = { SIGNING_KEY_ROTATION: '1s', JWKS_MAX_AGE: '1s' }
+const issuer = 'http://localhost:3000'
+
+const pause = async (milliseconds = 5) => await new Promise(resolve => setTimeout(resolve, milliseconds))
+/** Waits until it holds; the test runner has the deadline. */
+async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!await holds()) await pause()
+}
+
+const kidOf = (token: string) => decodeProtectedHeader(token).kid ?? ''
+const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+/** The status that is not for a machine too busy to answer. */
+async function answered (ask: () => Promise<number>): Promise<number> {
+  for (;;) {
+    const status = await ask()
+    if (status !== 503) return status
+    await pause(50)
+  }
+}
+const says = async (service: Service, token: string) => await answered(async () => (await service.browser().get('/v1/auth/verify', bearer(token))).status)
+/** Work on the database that is begun again where the machine was too busy. */
+async function done<T> (work: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof Problem && error.status === 503)) throw error
+    }
+  }
+}
+const jwks = (service: Service) => service.app.keyring.published().map(({ kid }) => kid)
+
+interface Timeline { kid: string, purpose: string, sealed_secret: Buffer, longest_life: number, published: number, from: number, to: number | null, gone: number | null }
+/** The keys as they are in the database, the oldest first; times in seconds. */
+const timelines = async (url: string, purpose = 'access_token') => await sql<Timeline>(url, `
+  select kid, purpose, sealed_secret, longest_life, extract(epoch from published_at)::float8 as published, extract(epoch from signs_from)::float8 as from, extract(epoch from retires_at)::float8 as to, extract(epoch from gone_at)::float8 as gone
+  from keys where purpose = $1 order by signs_from`, [purpose])
+
+/** Another service: it verifies with the JWKS of this instance, and reads it again when its cache time is over, not before. */
+function verifier (service: Service) {
+  let keys: ReturnType<typeof createLocalJWKSet> | undefined
+  let readAgain = 0
+  return async (token: string) => {
+    const now = performance.now()
+    if (!keys || now >= readAgain) {
+      const { headers, body } = await service.browser().get('/.well-known/jwks.json')
+      readAgain = now + 1_000 * Number(/max-age=(\d+)/.exec(String(headers['cache-control']))?.[1])
+      keys = createLocalJWKSet(body)
+    }
+    await jwtVerify(token, keys, { issuer, audience: issuer, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA'] })
+  }
+}
+
+/** A user who is signed in, with a refresh token in the body, and moves from instance to instance. */
+async function traveller (service: Service) {
+  const register = async () => await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+  let answer = await register()
+  while (answer.status === 503) answer = await register()
+  if (answer.status !== 201) throw new Error(answer.text)
+  let { access_token: accessToken, refresh_token: refreshToken } = answer.body
+  return {
+    accessToken: (): string => accessToken,
+    /** Gives the status; one that says "busy" changes nothing. */
+    async refresh (at: Service): Promise<number> {
+      const { status, body } = await at.browser().post('/v1/auth/refresh', { refresh_token: refreshToken })
+      if (status === 200) ({ access_token: accessToken, refresh_token: refreshToken } = body)
+      return status
+    }
+  }
+}
+
+/** Refreshes for each of some users, on the instances in turn, until the signal. Gives what failed, by the key of the token, and all tokens. */
+async function traffic (instances: () => Service[], signal: AbortSignal, { users = 3, check = async () => {} }: { users?: number, check?: (token: string) => Promise<void> } = {}) {
+  const failures: Array<{ kid: string, what: string }> = []
+  const tokens: string[] = []
+  const one = async () => {
+    const turn = (count: number) => {
+      const all = instances()
+      return all[count % all.length] ?? Promise.reject(new Error('there is no instance'))
+    }
+    const user = await traveller(await turn(0))
+    for (let count = 0; !signal.aborted; count++) {
+      const at = await turn(count)
+      const status = await user.refresh(at)
+      if (status === 200) tokens.push(user.accessToken())
+      else if (status !== 503) failures.push({ kid: '', what: `refused with ${status}` })
+      await check(user.accessToken()).catch((error: unknown) => { failures.push({ kid: kidOf(user.accessToken()), what: String(error) }) })
+      await pause(20)
+    }
+  }
+  await Promise.all(Array.from({ length: users }, one))
+  return { failures, tokens }
+}
+
+t.test('while two instances rotate every second, and users refresh on both', async t => {
+  const first = await build(t, everySecond)
+  const second = await build(t, everySecond, { url: first.url })
+  const both = [first, second]
+  const verifiers = both.map(verifier)
+  const sleeper = await traveller(first)
+  const over = new AbortController()
+
+  const now = async () => (await first.app.db.query<{ now: number }>('select extract(epoch from clock_timestamp())::float8 as now'))[0]?.now ?? NaN
+  const samples: Array<{ earliest: number, latest: number, signers: string[], macs: string[], published: string[][] }> = []
+  const watched = (async () => {
+    while (!over.signal.aborted) {
+      const earliest = await done(now)
+      const sample = { signers: both.map(({ app }) => app.keyring.signer().kid), macs: both.map(({ app }) => app.keyring.mac().kid), published: both.map(jwks) }
+      samples.push({ earliest, ...sample, latest: await done(now) })
+      if (new Set(samples.map(({ signers }) => signers[0])).size > 9) over.abort()
+      await pause(30)
+    }
+  })()
+  let checks = 0
+  const { failures, tokens } = await traffic(() => both, over.signal, {
+    users: 4,
+    check: async token => {
+      for (const verify of verifiers) await verify(token)
+      checks++
+    }
+  })
+  await watched
+  const keys = await timelines(first.url)
+  const macs = await timelines(first.url, 'refresh_token')
+
+  // On a machine that stands still for a second, word of a key comes too late for a cache time of a second.
+  const late = keys.filter(({ kid, published }, index) => index > 0 && !samples.some(sample => sample.latest < published + 1 && sample.published.every(kids => kids.includes(kid)))).map(({ kid }) => kid)
+  t.comment(`${late.length} of ${keys.length} keys were late`)
+
+  t.test('no refresh is refused, and no token fails to be verified', async t => {
+    t.strictSame(failures.filter(({ kid }) => !late.includes(kid)), [])
+    t.ok(checks >= 40 && tokens.length >= 40, `${tokens.length} tokens, ${checks} checks by two services`)
+    t.ok(new Set(tokens.map(kidOf)).size > 7, `signed with ${new Set(tokens.map(kidOf)).size} keys`)
+  })
+
+  t.test('every token is good to its end, at either instance and elsewhere', async t => {
+    const ofEach = [...new Map(tokens.map(token => [kidOf(token), token])).values()]
+    for (const token of ofEach) {
+      for (const verify of verifiers) await verify(token)
+      for (const service of both) t.equal(await says(service, token), 204)
+    }
+  })
+
+  t.test('both sign with the key whose time it is', async t => {
+    // A clock is read to within a round trip to the database.
+    const tolerance = late.length === 0 ? 0.5 : 5
+    for (const { earliest, latest, signers, macs: used } of samples) {
+      for (const [kids, timeline] of [[signers, keys], [used, macs]] as const) {
+        for (const kid of kids) {
+          const key = timeline.find(key => key.kid === kid)
+          if (!key || key.from > latest + tolerance || (key.to ?? Infinity) < earliest - tolerance) t.fail(`${kid} signs out of its time`, { key, earliest, latest })
+        }
+      }
+    }
+    t.ok(samples.length > 30)
+  })
+
+  t.test('a key is published by both for the cache time before it signs, and as long as its tokens live', async t => {
+    const [{ signers: [original] } = { signers: [] }] = samples
+    for (const kid of new Set(samples.flatMap(({ signers }) => signers))) {
+      const signs = samples.findIndex(({ signers }) => signers.includes(kid))
+      const everywhere = samples.findIndex(({ published }) => published.every(kids => kids.includes(kid)))
+      if (kid !== original && !late.includes(kid)) t.ok((samples[signs]?.earliest ?? 0) - (samples[everywhere]?.latest ?? Infinity) > 1, `${kid} is known before`)
+      t.ok(samples.slice(everywhere).every(({ published }) => published.every(kids => kids.includes(kid))), 'and after')
+    }
+    for (const { from, to, gone } of keys) if (to !== null) t.ok(gone !== null && gone - to >= 900 + 1 && to >= from)
+    for (const { to, gone } of macs) if (to !== null) t.ok(gone !== null && gone - to >= 7 * 86_400)
+  })
+
+  t.test('one successor is made for each second', async t => {
+    for (const timeline of [keys, macs]) {
+      for (const [index, { from, to }] of timeline.entries()) {
+        const next = timeline[index + 1]
+        t.equal(to, next?.from ?? null, 'without a gap')
+        if (next) t.ok(next.from - from >= 0.999, `after ${next.from - from} s`)
+      }
+    }
+    const made = [...keys, ...macs].map(({ kid }) => kid)
+    t.match(await first.sql("select count(*)::int as n from audit_events where type in ('key.created', 'key.rotated') and actor_id is null and detail ->> 'kid' = any($1)", [made]), [{ n: made.length }])
+  })
+
+  t.test('a refresh token outlives the key that authenticates it', async t => {
+    t.ok(macs.length > 3)
+    t.equal(await answered(async () => await sleeper.refresh(second)), 200)
+    const third = await build(t, everySecond, { url: first.url })
+    t.equal(await answered(async () => await sleeper.refresh(third)), 200, 'also at an instance that starts now')
+  })
+})
+
+t.test('instances that race make one successor', async t => {
+  const service = await build(t)
+  await service.sql("update keys set published_at = published_at - interval '40 days', signs_from = signs_from - interval '40 days'")
+  const { app: { db, keyring: { options } } } = service
+  const instances = await Promise.all(Array.from({ length: 3 }, async () => await build(t, {}, { url: service.url })))
+  await Promise.all([...instances, service].map(async ({ app }) => await done(async () => await ensure(app.db, options, 'later'))))
+  for (const purpose of ['access_token', 'refresh_token']) {
+    const [old, successor, ...more] = await timelines(service.url, purpose)
+    t.strictSame(more, [])
+    t.equal(old?.to, successor?.from)
+    t.ok((successor?.from ?? 0) > Date.now() / 1_000 + 500, 'which signs when every cache has it, though it is overdue')
+  }
+  await done(async () => await ensure(db, options, 'start'))
+  t.equal((await timelines(service.url)).length, 2)
+})
+
+t.test('a change of the algorithm, one instance after the other, fails no verification', async t => {
+  const old = { JWKS_MAX_AGE: '1s' }
+  const next = { ...old, SIGNING_ALGORITHM: 'EdDSA' }
+  const instances = [await build(t, old)]
+  const [first] = instances
+  if (!first) return
+  const second = await build(t, old, { url: first.url })
+  instances.push(second)
+  const verifiers = [first, second].map(verifier)
+  const over = new AbortController()
+  const running = traffic(() => instances, over.signal, { check: async token => { for (const verify of verifiers) await verify(token) } })
+  const third = await build(t, next, { url: first.url })
+  instances.push(third)
+  const newest = async () => (await timelines(first.url)).at(-1)?.kid
+  const edDsa = await newest()
+  await until(() => instances.every(({ app }) => app.keyring.signer().kid === edDsa))
+  // Those that are still configured for the old one leave it at that.
+  await Promise.all([first, second].map(async ({ app }) => await done(async () => await ensure(app.db, app.keyring.options, 'later'))))
+  t.equal(await newest(), edDsa)
+  await pause(200)
+  over.abort()
+  const { failures, tokens } = await running
+  t.strictSame(failures, [])
+  t.strictSame([...new Set(tokens.map(token => decodeProtectedHeader(token).alg))], ['ES256', 'EdDSA'])
+  for (const token of [tokens[0], tokens.at(-1)]) for (const service of instances) t.equal(await says(service, token ?? ''), 204)
+})
+
+t.test('a leaked key that is dropped', async t => {
+  const here = await build(t)
+  const there = await build(t, {}, { url: here.url })
+  const user = await traveller(here)
+  const leaked = user.accessToken()
+  for (const service of [here, there]) t.equal(await says(service, leaked), 204, 'known to be good, and kept in mind')
+
+  await t.test('is believed no more: here at once, elsewhere as soon as word of it is there', async t => {
+    const { options, reload } = here.app.keyring
+    const key = await done(async () => await rotate(here.app.db, options, { immediately: false, drop: kidOf(leaked) }, {}))
+    await reload()
+    t.equal(await says(here, leaked), 401)
+    await until(async () => await says(there, leaked) === 401)
+    for (const service of [here, there]) t.strictSame((await service.browser().get('/.well-known/jwks.json')).body.keys.map(({ kid }: { kid: string }) => kid), [key.kid])
+    t.equal(await answered(async () => await user.refresh(there)), 200, 'and nobody is signed out')
+    for (const service of [here, there]) t.equal(await says(service, user.accessToken()), 204)
+  })
+
+  await t.test('is believed no more, also where word of it is lost', async t => {
+    there.app.notifications.removeAllListeners('latchkey_keys')
+    const token = user.accessToken()
+    t.equal(await says(there, token), 204)
+    await done(async () => await rotate(here.app.db, here.app.keyring.options, { immediately: false, drop: kidOf(token) }, {}))
+    const dropped = performance.now()
+    await until(async () => await says(there, token) === 401)
+    t.ok(performance.now() - dropped < 5_000)
+  })
+
+  await t.test('is not made good again by a longer life of tokens, or another key-encryption key', async t => {
+    const fresh = randomBytes(32)
+    const later = await build(t, { ACCESS_TOKEN_TTL: '30d', SIGNING_KEY_ROTATION: '1s', KEY_ENCRYPTION_KEY: [fresh, keyEncryptionKey].map(key => key.toString('base64')).join() }, { url: here.url })
+    t.equal(await says(later, leaked), 401)
+    t.notOk(jwks(later).includes(kidOf(leaked)))
+  })
+})
+
+t.test('a stranger with invented key ids', async t => {
+  const here = await build(t)
+  const there = await build(t, {}, { url: here.url })
+  // Word of the keys is late.
+  there.app.notifications.removeAllListeners('latchkey_keys')
+  const { privateKey } = await generateKeyPair('ES256')
+  const invented = async () => await new SignJWT({ sub: 'x' }).setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: randomBytes(32).toString('base64url') }).sign(privateKey)
+  let questions = 0
+  const { query } = there.app.db
+  there.app.db.query = async (statement, values) => {
+    if (typeof statement === 'string' && statement.includes('from keys')) questions++
+    return await query(statement, values)
+  }
+
+  await t.test('has nobody refused who has a token of a key that was made just now', async t => {
+    const over = new AbortController()
+    const flood = (async () => {
+      const tokens = await Promise.all(Array.from({ length: 20 }, invented))
+      while (!over.signal.aborted) {
+        for (const status of await Promise.all(tokens.map(async token => await says(there, token)))) if (status !== 401) t.fail(`answered with ${status}`)
+      }
+    })()
+    const user = await traveller(here)
+    for (let round = 0; round < 6; round++) {
+      await done(async () => await rotate(here.app.db, here.app.keyring.options, { immediately: true }, {}))
+      await here.app.keyring.reload()
+      t.equal(await answered(async () => await user.refresh(here)), 200)
+      t.equal(await says(there, user.accessToken()), 204)
+    }
+    over.abort()
+    await flood
+  })
+
+  await t.test('has the database asked a few times a second, and no more', async t => {
+    const tokens = await Promise.all(Array.from({ length: 300 }, invented))
+    const began = performance.now()
+    questions = 0
+    t.strictSame([...new Set(await Promise.all(tokens.map(async token => await says(there, token))))], [401])
+    const seconds = (performance.now() - began) / 1_000
+    t.ok(questions <= 3 + 6 * seconds, `${questions} in ${seconds} s`)
+  })
+})
+
+t.test('a public key that somebody writes into the database is not published', async t => {
+  const service = await build(t)
+  const { app: { keyring: { signer } } } = service
+  const { publicKey } = await generateKeyPair('ES256', { extractable: true })
+  await service.sql("update keys set public_key = public_key || $1::jsonb where purpose = 'access_token'", [JSON.stringify(await exportJWK(publicKey))])
+  const after = await build(t, {}, { url: service.url })
+  t.strictSame(after.app.keyring.published(), service.app.keyring.published())
+  t.equal(after.app.keyring.signer().publicKey, signer().publicKey)
+})
+
+t.test('the key-encryption key is replaced, one instance after the other, and nothing fails', async t => {
+  const [old, fresh] = [keyEncryptionKey, randomBytes(32)]
+  const url = await createDatabase(t)
+  const start = async (...keys: Buffer[]) => await build(t, { ...everySecond, KEY_ENCRYPTION_KEY: keys.map(key => key.toString('base64')).join() }, { url })
+  const live = [await start(old), await start(old)]
+  const over = new AbortController()
+  const running = traffic(() => live, over.signal)
+  for (const keys of [[old, fresh], [fresh, old], [fresh]]) {
+    for (const index of [0, 1]) {
+      const [retired] = live.splice(index, 1, await start(...keys))
+      // What it was asked before is answered first.
+      await pause(300)
+      await retired?.app.close()
+      const known = new Set(live.flatMap(jwks))
+      await until(() => live.every(service => jwks(service).some(kid => !known.has(kid))))
+    }
+  }
+  over.abort()
+  const { failures, tokens } = await running
+  t.strictSame(failures, [])
+  t.ok(tokens.length > 20)
+  const all = [...await timelines(url), ...await timelines(url, 'refresh_token')]
+  t.ok(all.length > 10 && all.every(({ sealed_secret: sealed }) => isSealedWith(fresh, sealed)), 'all is under the new one')
+  for (const service of live) t.equal(await says(service, tokens[0] ?? ''), 204)
+})
+
+t.test('what comes under an old key-encryption key again is sealed anew in the background', async t => {
+  const fresh = randomBytes(32)
+  const service = await build(t, { JWKS_MAX_AGE: '1s', KEY_ENCRYPTION_KEY: [fresh, keyEncryptionKey].map(key => key.toString('base64')).join() })
+  const sealedWith = async (key: Buffer) => (await service.sql<{ sealed_secret: Buffer }>('select sealed_secret from keys')).every(({ sealed_secret: sealed }) => isSealedWith(key, sealed))
+  t.ok(await sealedWith(fresh))
+  await done(async () => await ensure(service.app.db, { ...service.app.keyring.options, keys: [keyEncryptionKey, fresh] }, 'later'))
+  await until(async () => await sealedWith(fresh))
+  t.match(await service.browser().post('/v1/auth/register', person()), { status: 201 })
+})
+
+t.test('a shorter life of tokens ends none that lives longer', async t => {
+  const before = await build(t, { ...everySecond, ACCESS_TOKEN_TTL: '1h' })
+  const user = await traveller(before)
+  const token = user.accessToken()
+  await before.app.close()
+  const after = await build(t, { ...everySecond, ACCESS_TOKEN_TTL: '1s' }, { url: before.url })
+  const known = jwks(after)
+  await until(() => !known.includes(after.app.keyring.signer().kid))
+  t.equal(await says(after, token), 204)
+  await verifier(after)(token)
+  const key = (await timelines(before.url)).find(({ kid }) => kid === kidOf(token))
+  t.ok(key?.gone && key.to && key.gone - key.to >= 3_600)
+
+  await t.test('and a longer one is known of the key that signs', async t => {
+    const last = (await timelines(before.url)).at(-1)
+    t.equal(last?.longest_life, 1)
+    await build(t, { ...everySecond, ACCESS_TOKEN_TTL: '2h' }, { url: before.url })
+    t.equal((await timelines(before.url)).find(({ kid }) => kid === last?.kid)?.longest_life, 7_200)
+  })
+})
+
+t.test('when the database was away for longer than a rotation', async t => {
+  const real = await createDatabase(t)
+  const { url, block, unblock } = await way(t, real)
+  const service = await build(t, everySecond, { url })
+  const user = await traveller(service)
+  const before = user.accessToken()
+  const known = (await timelines(real)).map(({ kid }) => kid)
+  block()
+
+  await t.test('its last key goes on', async t => {
+    const overdue = async () => (await sql<{ overdue: boolean }>(real, "select bool_and(signs_from < now() - interval '3 s') as overdue from keys"))[0]?.overdue === true
+    await until(overdue)
+    t.ok(known.includes(service.app.keyring.signer().kid))
+    t.equal(await user.refresh(service), 503)
+    t.equal((await service.browser().get('/.well-known/jwks.json')).status, 200)
+  })
+
+  await t.test('it rotates again as soon as that is back, in turn and without a gap', async t => {
+    unblock()
+    await until(async () => await user.refresh(service) === 200)
+    t.equal(await says(service, before), 204)
+    await verifier(service)(user.accessToken())
+    await until(() => !known.includes(service.app.keyring.signer().kid))
+    t.equal(await answered(async () => await user.refresh(service)), 200)
+    for (const token of [before, user.accessToken()]) t.equal(await says(service, token), 204)
+    const keys = await timelines(real)
+    for (const [index, { to }] of keys.entries()) t.equal(to, keys[index + 1]?.from ?? null)
+    t.ok(keys.every(({ from }, index) => from - (keys[index - 1]?.from ?? 0) >= 0.999))
+  })
+
+  await t.test('one that starts then does so too', async t => {
+    await service.app.close()
+    await sql(real, "update keys set published_at = published_at - interval '1 day', signs_from = signs_from - interval '1 day', retires_at = retires_at - interval '1 day', gone_at = gone_at - interval '1 day'")
+    const last = (await timelines(real)).at(-1)?.kid
+    const again: Service = await build(t, everySecond, { url: real })
+    t.equal(again.app.keyring.signer().kid, last, 'signs with the last one at first')
+    const browser: Browser = again.browser()
+    t.match(await browser.post('/v1/auth/register', person()), { status: 201 })
+    await until(() => again.app.keyring.signer().kid !== last)
+    t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
+  })
+})
