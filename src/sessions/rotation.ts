@@ -17,7 +17,10 @@ const confirm: Statement = {
         rotated_at = case when held.generation = $2 then coalesce(held.rotated_at, now()) else now() end,
         last_used_at = now(),
         access_expires_at = greatest(held.access_expires_at, least(now() + make_interval(secs => $8), sessions.expires_at)),
-        settled = case when held.generation < $2 and held.milestone_at + make_interval(secs => $7) <= now() then held.milestone else held.settled end,
+        settled = case when held.generation = $2 or held.milestone_at + make_interval(secs => $7) > now() then held.settled
+          when held.confirmed_at + make_interval(secs => $7) > now() then held.milestone else held.generation end,
+        settled_hash = case when held.generation = $2 or held.milestone_at + make_interval(secs => $7) > now() then held.settled_hash
+          when held.confirmed_at + make_interval(secs => $7) > now() then null else held.token_hash end,
         milestone = case when held.generation < $2 and held.milestone_at + make_interval(secs => $7) <= now() then $2 else held.milestone end,
         milestone_at = case when held.generation < $2 and held.milestone_at + make_interval(secs => $7) <= now() then now() else held.milestone_at end
       from sessions join users on users.id = sessions.user_id
@@ -49,6 +52,7 @@ const judge: Statement = {
           or generation = $2 and rotated_at + make_interval(secs => $4) <= $6)
         and (confirmed_at + make_interval(secs => $5) <= $6
           or $2 < settled
+          or $2 = settled and settled_hash <> $3
           or $2 < milestone and milestone_at + make_interval(secs => $5) <= $6)`, "'replayed'", '$7')}, found_out as (${replay}
     )
     select (select user_id from ended) as replayed, (select generation from refresh_tokens where session_id = $1) as generation,

@@ -35,7 +35,10 @@ for (const rule of [strict, usual, windowed, hasty]) {
     REFRESH_REPLAY_GRACE: `${rule.grace}s`,
     ...rule.window < Infinity && { REFRESH_RETRY_WINDOW: `${rule.window}s` }
   }
-  instances.set(rule, [await build(t, settings, { url }), await build(t, settings, { url })])
+  const pair = [await build(t, settings, { url }), await build(t, settings, { url })] as const
+  // A connection that is not had in time, where many ask at once on a busy machine, would be a 503.
+  for (const { app } of pair) await Promise.all(Array.from({ length: 10 }, async () => await app.db.query('select 1')))
+  instances.set(rule, pair)
 }
 
 /** A token, told from others by which object it is: its text changes when time passes. */
@@ -91,29 +94,32 @@ async function signIn (rule: Rule) {
       const shift = seconds - (performance.now() - passed) / 1000
       passed = performance.now()
       const { hash } = await row() ?? {}
+      const [settled] = await app.db.query<{ hash: string | null }>("select encode(settled_hash, 'hex') as hash from refresh_tokens where session_id = $1", [sessionId])
       let held: Buffer | undefined
+      let last: Buffer | undefined
       for (const token of tokens) {
         const { generation, issuedAt, hash: present } = read(token.text)
         token.text = mint(key, { sessionId, generation, issuedAt: new Date(issuedAt.getTime() - shift * 1000) })
         if (present.toString('hex') === hash) held = read(token.text).hash
+        if (present.toString('hex') === settled?.hash) last = read(token.text).hash
       }
       await app.db.query(`
         with earlier as (
-          update refresh_tokens set token_hash = coalesce($3, token_hash), confirmed_at = confirmed_at - make_interval(secs => $2),
+          update refresh_tokens set token_hash = coalesce($3, token_hash), settled_hash = coalesce($4, settled_hash), confirmed_at = confirmed_at - make_interval(secs => $2),
             rotated_at = rotated_at - make_interval(secs => $2), milestone_at = milestone_at - make_interval(secs => $2)
           where session_id = $1
         )
         update sessions set authenticated_at = authenticated_at - make_interval(secs => $2), expires_at = expires_at - make_interval(secs => $2)
-        where id = $1`, [sessionId, shift, held ?? null])
+        where id = $1`, [sessionId, shift, held ?? null, last ?? null])
     }
   }
 }
 interface Seen { generation: number | null, hash: string | null, milestone: number | null, settled: number | null, end_reason: string | null }
 
 /** The row as the table has it; times on the test's clock. */
-interface Row { generation: number, held: Token | undefined, confirmedAt: number, milestone: number, milestoneAt: number, settled: number, end: 'replayed' | 'logout' | null }
+interface Row { generation: number, held: Token | undefined, confirmedAt: number, milestone: number, milestoneAt: number, settled: number, settledToken: Token | undefined, end: 'replayed' | 'logout' | null }
 
-const opened: Row = { generation: 0, held: undefined, confirmedAt: 0, milestone: 0, milestoneAt: 0, settled: 0, end: null }
+const opened: Row = { generation: 0, held: undefined, confirmedAt: 0, milestone: 0, milestoneAt: 0, settled: 0, settledToken: undefined, end: null }
 
 /** The table of the rotation: whether a token that was presented at `at` is exchanged, and the row after it. */
 function judge (row: Row, token: Token, { grace, window }: Rule, now: number, at = now): [exchanged: boolean, row: Row] {
@@ -121,11 +127,11 @@ function judge (row: Row, token: Token, { grace, window }: Rule, now: number, at
   const live = now < sessionLife && now < issuedAt + tokenLife
   if (row.end) return [false, row]
   if (live && generation === row.generation + 1) {
-    const milestone = now >= row.milestoneAt + grace && { settled: row.milestone, milestone: generation, milestoneAt: now }
+    const milestone = now >= row.milestoneAt + grace && { ...now >= row.confirmedAt + grace ? { settled: row.generation, settledToken: row.held } : { settled: row.milestone, settledToken: undefined }, milestone: generation, milestoneAt: now }
     return [true, { ...row, generation, held: token, confirmedAt: now, ...milestone }]
   }
   if (generation > row.generation || (token === row.held && now < row.confirmedAt + window)) return [live && generation === row.generation, row]
-  const replayed = at >= row.confirmedAt + grace || generation < row.settled || (generation < row.milestone && at >= row.milestoneAt + grace)
+  const replayed = at >= row.confirmedAt + grace || generation < row.settled || (generation === row.settled && row.settledToken !== undefined && token !== row.settledToken) || (generation < row.milestone && at >= row.milestoneAt + grace)
   return [false, replayed ? { ...row, end: 'replayed' } : row]
 }
 
@@ -236,8 +242,6 @@ function watch ({ grace }: Rule, stolen: Token) {
   let ahead: { who: string, at: number } | undefined
   let confirmed = { token: stolen, at: -Infinity }
   let last = -Infinity
-  // Whether the one ahead ever let the grace pass between two confirmations.
-  let paused = false
   // Attempts further apart than the grace, from the first of the second holder on, where they take turns.
   const turns: string[] = []
   let unheard = 0
@@ -252,7 +256,6 @@ function watch ({ grace }: Rule, stolen: Token) {
       if (child) {
         assert.equal(ended, false)
         if (token !== confirmed.token) {
-          if (ahead && now >= confirmed.at + grace) paused = true
           confirmed = { token, at: now }
         }
         if (token !== stolen) ahead ??= { who, at: now }
@@ -261,8 +264,8 @@ function watch ({ grace }: Rule, stolen: Token) {
       } else if (ahead) {
         const dead = now - ahead.at
         if (dead < grace) assert.equal(ended, false)
-        // Who is ahead hides the other by confirming within the grace before, and without a pause not for long.
-        else if (now >= confirmed.at + grace || (!paused && dead > 3 * grace)) assert.equal(ended, true)
+        // Who is ahead hides the other by confirming within the grace before, and not for long.
+        else if (now >= confirmed.at + grace || dead > 3 * grace) assert.equal(ended, true)
       }
       // Whoever has lost the first answer may come once more.
       assert.ok(ended || turns.length < 3 + unheard)
