@@ -72,7 +72,7 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   // The first of a row of failures is told.
   let failing = false
   const warn = (error: unknown) => {
-    if (!failing && !closing.signal.aborted) app.log.warn({ err: error }, 'the keys could not be read or made; trying again')
+    if (!failing && !closing.signal.aborted) app.log.warn({ err: error }, 'the keys could not be read; trying again')
     failing = true
   }
   const refresh = (read: Promise<void>) => read.then(() => { failing = false }, warn)

@@ -35,6 +35,8 @@ const columns = 'kid, purpose, algorithm as alg, published_at, signs_from, retir
 const purposes = ['access_token', 'refresh_token'] as const
 // Seconds that a key has signed; negative before.
 const age = 'extract(epoch from now() - signs_from)::float8 as age'
+// Of a key that is gone an operator may still want to know.
+const forgotten = "gone_at < now() - interval '1 day'"
 const lead = (jwksMaxAge: number) => 2 * jwksMaxAge
 /** Whether a successor that is made later is early enough. */
 const lasts = ({ age }: { age: number }, { jwksMaxAge, rotation }: Pick<KeyringOptions, 'jwksMaxAge' | 'rotation'>) => age + lead(jwksMaxAge) < rotation
@@ -63,16 +65,16 @@ export async function ensure (db: Database, options: KeyringOptions, moment: 'st
 
 /** Whether there is something to do, told without keeping others from it. */
 async function isDue (db: Queryable, { keys: [key], lives, ...options }: KeyringOptions): Promise<boolean> {
-  const rows = await db.query<{ purpose: Purpose, age: number, longest_life: number, newest: boolean, sealed_secret: Buffer }>(`
-    select purpose, ${age}, longest_life, retires_at is null as newest, sealed_secret from keys where gone_at is null or gone_at > now()`)
-  return rows.some(({ sealed_secret: sealed }) => !isSealedWith(key, sealed)) ||
+  const rows = await db.query<{ purpose: Purpose, age: number, longest_life: number, newest: boolean, gone: boolean, forgotten: boolean, sealed_secret: Buffer }>(`
+    select purpose, ${age}, longest_life, retires_at is null as newest, gone_at <= now() as gone, ${forgotten} as forgotten, sealed_secret from keys`)
+  return rows.some(({ gone, forgotten, sealed_secret: sealed }) => forgotten || (!gone && !isSealedWith(key, sealed))) ||
     !purposes.every(purpose => rows.some(row => row.purpose === purpose && row.newest && row.longest_life >= lives[purpose] && lasts(row, options)))
 }
 
 async function prepare (tx: Queryable, options: KeyringOptions, moment: 'start' | 'later'): Promise<void> {
   const { algorithm, jwksMaxAge, rotation } = options
   await reseal(tx, options.keys)
-  await tx.query("delete from keys where gone_at < now() - interval '1 day'")
+  await tx.query(`delete from keys where ${forgotten}`)
   for (const purpose of purposes) {
     await remember(tx, purpose, options)
     for (;;) {
@@ -114,7 +116,7 @@ export async function rotate (db: Database, options: KeyringOptions, { immediate
 /** Where a key is on its timeline: it is in the JWKS and will sign, signs, verifies what it signed, does nothing any more. */
 export type State = 'published' | 'active' | 'retired' | 'gone'
 
-/** All keys of which something is known, those that were gone within a day too, the newest first. */
+/** All keys of which something is known, those that are gone for less than a day too, the newest first. */
 export async function list (db: Queryable): Promise<Array<Key & { state: State }>> {
   return await db.query(`
     select ${columns}, case when gone_at <= now() then 'gone' when retires_at <= now() then 'retired' when signs_from <= now() then 'active' else 'published' end as state

@@ -118,6 +118,7 @@ t.test('no judgement is passed on a token whose caller has gone', async t => {
   const late = service.browser().post('/v1/auth/refresh', { refresh_token: body.refresh_token })
   t.match(await late, { status: 503 })
   thaw()
+  await eventually(service, 5_000)
   t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: second }), { status: 200 })
   t.match(await service.sql('select end_reason from sessions where id = $1', [body.session_id]), [{ end_reason: null }])
 })

@@ -82,6 +82,16 @@ t.test('started before its database, it waits for it', async t => {
   t.pass('and serves when it is there')
 })
 
+t.test('a signal ends it while it waits for its database', async t => {
+  const service = start(t, folder(t), { DATABASE_URL: `postgres://127.0.0.1:${await freePort()}/none` }, await freePort())
+  while ((await fetch(`${service.base}/livez`).catch(() => undefined))?.status !== 200) {
+    if (service.child.exitCode !== null) throw new Error(service.output())
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  service.child.kill('SIGTERM')
+  t.strictSame(await service.ended, { code: 0, signal: null }, 'by itself, and not by the time it has')
+})
+
 t.test('a signal at any moment of the start ends it', async t => {
   const DATABASE_URL = await createDatabase(t)
   for (const after of [0, 100, 150, 200, 250, 300, 350, 400, 500, 600, 900]) {

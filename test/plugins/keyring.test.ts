@@ -212,6 +212,15 @@ t.test('instances that race make one successor', async t => {
   }
   await done(async () => await ensure(db, options, 'start'))
   t.equal((await timelines(service.url)).length, 2)
+
+  await t.test('and what is gone for a day is forgotten', async t => {
+    await service.sql("update keys set gone_at = now() - interval '23 hours' where retires_at is not null")
+    await done(async () => await ensure(db, options, 'later'))
+    t.equal((await timelines(service.url)).length, 2)
+    await service.sql("update keys set gone_at = now() - interval '25 hours' where retires_at is not null")
+    await done(async () => await ensure(db, options, 'later'))
+    t.equal((await timelines(service.url)).length, 1)
+  })
 })
 
 t.test('a change of the algorithm, one instance after the other, fails no verification', async t => {
@@ -297,6 +306,7 @@ t.test('a stranger with invented key ids', async t => {
       const tokens = await Promise.all(Array.from({ length: 20 }, invented))
       while (!over.signal.aborted) {
         for (const status of await Promise.all(tokens.map(async token => await says(there, token)))) if (status !== 401) t.fail(`answered with ${status}`)
+        await new Promise(resolve => setImmediate(resolve))
       }
     })()
     const user = await traveller(here)

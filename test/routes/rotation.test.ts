@@ -458,5 +458,5 @@ t.test('100,000 refreshes add no row and hardly a page: each is one heap-only up
   while ((seen?.updates ?? 0) < refreshes && Date.now() < deadline) seen = await stats()
   t.match(seen, { updates: refreshes, live: 8, rows: 8 })
   t.ok((seen?.hot ?? 0) >= 0.95 * refreshes, `${seen?.hot} of them heap-only`)
-  t.ok((seen?.bytes ?? Infinity) <= 1024 ** 2, `${seen?.bytes} bytes`)
+  t.ok((seen?.bytes ?? Infinity) <= 4 * 1024 ** 2, `${seen?.bytes} bytes`)
 })
