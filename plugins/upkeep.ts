@@ -31,12 +31,14 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention }: 
     }
   }
 
-  const running = app.keyring.loaded.then(async () => {
+  async function run () {
     while (!signal.aborted) {
       await round().catch((error: unknown) => { if (!signal.aborted) app.log.warn({ err: error }, 'clearing away what has expired failed; trying again later') })
-      await pause(rest, undefined, { signal, ref: false })
+      await pause(rest, undefined, { signal, ref: false }).catch(() => {})
     }
-  }).catch(() => {})
+  }
+  let running: Promise<void> | undefined
+  app.keyring.loaded.then(() => { running = run() }, () => {})
 
   app.addHook('onClose', async () => {
     closing.abort()
