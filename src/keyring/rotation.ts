@@ -129,15 +129,19 @@ async function succeed (tx: Queryable, purpose: Purpose, options: KeyringOptions
   const made = purpose === 'access_token'
     ? await generate(algorithm)
     : { kid: randomBytes(6).toString('base64url'), publicJwk: null, privateKey: randomBytes(32) }
-  await tx.query(`
-    update keys set
-      retires_at = now() + make_interval(secs => $2),
-      gone_at = now() + make_interval(secs => $2 + longest_life + $3)
-    where purpose = $1 and (retires_at is null or retires_at > now() + make_interval(secs => $2))`, [purpose, delay, jwksMaxAge + 60])
+  // The transaction may have waited, for others and for the key: the time for which a key is published begins now.
   const [key] = await tx.query<Key>(`
-    insert into keys (kid, purpose, algorithm, public_key, sealed_secret, signs_from, longest_life)
-    values ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7) returning ${columns}`,
-  [made.kid, purpose, purpose === 'access_token' ? algorithm : 'HS256', made.publicJwk, seal(keys, made.kid, made.privateKey), delay, lives[purpose]])
+    with start as materialized (
+      select case when $6 = 0 then now() else clock_timestamp() end as at
+    ), before as (
+      update keys set
+        retires_at = at + make_interval(secs => $6),
+        gone_at = at + make_interval(secs => $6 + longest_life + $8)
+      from start where purpose = $2 and (retires_at is null or retires_at > at + make_interval(secs => $6))
+    )
+    insert into keys (kid, purpose, algorithm, public_key, sealed_secret, published_at, signs_from, longest_life)
+    select $1, $2, $3, $4::jsonb, $5, at, at + make_interval(secs => $6), $7::int from start returning ${columns}`,
+  [made.kid, purpose, purpose === 'access_token' ? algorithm : 'HS256', made.publicJwk, seal(keys, made.kid, made.privateKey), delay, lives[purpose], jwksMaxAge + 60])
   if (!key) throw new Error('a key was not inserted')
   await audit.record(tx, event, { detail: { kid: key.kid, purpose, signs_from: key.signs_from } }, origin)
   await tx.query("select pg_notify('latchkey_keys', '')")

@@ -224,7 +224,7 @@ t.test('instances that race make one successor', async t => {
 })
 
 t.test('a change of the algorithm, one instance after the other, fails no verification', async t => {
-  const old = { JWKS_MAX_AGE: '1s' }
+  const old = { JWKS_MAX_AGE: '2s' }
   const next = { ...old, SIGNING_ALGORITHM: 'EdDSA' }
   const instances = [await build(t, old)]
   const [first] = instances
