@@ -9,7 +9,12 @@ import * as nginx from '../nginx.ts'
 import { createDatabase, sql } from '../postgres.ts'
 import * as programs from '../process.ts'
 
-interface Answer { status: number, headers: Headers, body: any }
+interface Answer {
+  status: number
+  headers: Headers
+  // Whatever JSON it was: what it is, the story finds out.
+  body: any
+}
 
 async function send (method: string, url: string, token?: string, body?: object | URLSearchParams): Promise<Answer> {
   const form = body instanceof URLSearchParams
