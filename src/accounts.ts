@@ -21,7 +21,7 @@ export async function register (db: Database, passwords: Passwords, registration
   const email = users.requireEmail(registration.email)
   const username = registration.username == null ? null : users.requireUsername(registration.username)
   const name = registration.name ?? null
-  passwords.check(registration.password, { email: email.address, username, name })
+  await passwords.check(registration.password, { email: email.address, username, name })
   const passwordHash = await passwords.hash(registration.password, signal)
   const id = newId()
   return await db.transaction(async tx => {

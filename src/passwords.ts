@@ -1,16 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { dictionary } from '@zxcvbn-ts/language-common'
-import argon2 from 'argon2'
-import { hashingLane, type HashingLane } from './hashing-lane.ts'
+import * as argon2id from './passwords/argon2id.ts'
+import { hashingLane, type HashingLane } from './passwords/hashing-lane.ts'
+import { longest, normalise, reasonsAgainst, type Owner, type Rules } from './passwords/rules.ts'
 import { passwordRejected } from './problem.ts'
 
-export interface PasswordOptions {
-  minLength: number
-  memoryKib: number
-  timeCost: number
-  parallelism: number
-  concurrency: number
-}
+export interface PasswordOptions extends Rules, argon2id.Argon2Options { concurrency: number }
 
 /** Hashes passwords with the parameters of the configuration, so many at a time. */
 export interface Passwords {
@@ -20,63 +14,30 @@ export interface Passwords {
   /** Whether the hash took less work than a new one would. */
   outdated: (hash: string) => boolean
   /** Throws `password_rejected` with every reason against a new password. */
-  check: (password: string, owner: Owner) => void
+  check: (password: string, owner: Owner) => Promise<void>
   readonly lane: HashingLane
 }
 
-/** Whom a new password is for: it may not contain what everybody knows of them. */
-export interface Owner { email: string, username?: string | null | undefined, name?: string | null | undefined }
-
-const common = new Set(dictionary['passwords-common'])
-const longest = 256
-
-// NFKC, so that a password does not depend on the keyboard that typed it; nothing is trimmed, folded or cut.
-const normalise = (password: string) => password.normalize('NFKC')
-
-export function passwords ({ minLength, memoryKib, timeCost, parallelism, concurrency }: PasswordOptions): Passwords {
+export function passwords ({ concurrency, ...options }: PasswordOptions): Passwords {
   const lane = hashingLane(concurrency)
-  const options = { type: argon2.argon2id, memoryCost: memoryKib, timeCost, parallelism }
-  const hash = (password: string, signal?: AbortSignal) => lane.run(() => argon2.hash(normalise(password), options), signal)
   // Verified against in the place of an account that is not there: the hash of nothing anyone can type.
-  const nobody = lane.run(() => argon2.hash(randomBytes(32), options))
+  const nobody = lane.run(() => argon2id.hash(randomBytes(32), options))
 
   return {
     lane,
-    hash,
+    hash: (password, signal) => lane.run(() => argon2id.hash(normalise(password), options), signal),
     async verify (hash, password, signal) {
-      // No account has such a password (see `check`), and the work of finding out must stay bounded and the same.
+      // No account has such a password (see `reasonsAgainst`), and the work of finding out must stay bounded and the same.
       const candidate = [...normalise(password)].length > longest || !password.isWellFormed() ? '' : normalise(password)
       return await lane.run(async () => {
-        const right = await argon2.verify(hash ?? await nobody, candidate)
+        const right = await argon2id.verify(hash ?? await nobody, candidate)
         return right && hash != null && candidate !== ''
       }, signal)
     },
-    outdated (hash) {
-      const { v, m, t } = parameters(hash)
-      return v < 0x13 || m * t < memoryKib * timeCost
-    },
-    check (password, { email, username, name }) {
-      const normal = normalise(password)
-      const folded = normal.toLowerCase()
-      const length = [...normal].length
-      const local = email.slice(0, email.lastIndexOf('@'))
-      const contains = (...words: Array<string | null | undefined>) =>
-        words.some(word => word && [...word].length >= 4 && folded.includes(normalise(word).toLowerCase()))
-      const reasons = Object.entries({
-        too_short: length < minLength,
-        too_long: length > longest,
-        too_common: common.has(folded),
-        contains_email: contains(email, local),
-        contains_name: contains(username, name),
-        contains_service: contains('latchkey')
-      }).flatMap(([reason, holds]) => holds ? [reason] : [])
+    outdated: hash => argon2id.outdated(hash, options),
+    async check (password, owner) {
+      const reasons = await reasonsAgainst(password, owner, options)
       if (reasons.length > 0) throw passwordRejected(reasons)
     }
   }
-}
-
-/** The version, memory in KiB and passes that a PHC string of argon2 names. */
-function parameters (hash: string) {
-  const [, v, m, t] = /^\$argon2id\$v=(\d+)\$m=(\d+),t=(\d+),p=\d+/.exec(hash) ?? []
-  return { v: Number(v ?? 0), m: Number(m ?? 0), t: Number(t ?? 0) }
 }

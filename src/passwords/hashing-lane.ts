@@ -1,4 +1,4 @@
-import { overloaded } from './problem.ts'
+import { overloaded } from '../problem.ts'
 
 export interface HashingLane {
   /**
