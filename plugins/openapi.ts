@@ -66,8 +66,8 @@ export default fp(async function openapiDocument (app, { issuer, version, refres
       api.components ??= {}
       Object.assign(api.components.schemas ??= {}, schemas)
       const operations = Object.values(api.paths ?? {}).flatMap(path => Object.values(path as Record<string, Operation>))
-      const told = new Set(operations.flatMap(operation => complete(operation, configs.get(operation.operationId) ?? {})))
-      api.components.examples = Object.fromEntries([...told].map(code => [code, example(code, issuer)]))
+      const told = operations.flatMap(operation => complete(operation, configs.get(operation.operationId) ?? {}))
+      api.components.examples = Object.fromEntries(told.map(failure => [exampleName(failure), example(failure, issuer)]))
       return api
     }
   })
@@ -89,6 +89,8 @@ export default fp(async function openapiDocument (app, { issuer, version, refres
 }, { name: 'openapi', dependencies: ['not-found'] })
 
 const codes = Object.keys(catalogue) as Code[]
+
+interface Failure { code: Code, status: number }
 
 const schemas = {
   Violation: {
@@ -130,22 +132,29 @@ const schemas = {
 const always: Code[] = ['validation_failed', 'https_required', 'request_timeout', 'headers_too_large', 'internal_error', 'overloaded']
 
 /** Adds what an operation does not say of itself: its failures, and whether its body may be left out. Gives the codes. */
-function complete (operation: Operation, config: FastifyContextConfig): Code[] {
+function complete (operation: Operation, config: FastifyContextConfig): Failure[] {
   if (config.errors === 'oauth') return completeOAuth(operation, config)
   const { problems = [], limit, optionalBody } = config
-  const codes = new Set<Code>([...always, ...problems])
+  const failures = new Map<string, Failure>()
+  const add = (...told: Array<Code | Failure>) => {
+    for (const each of told) {
+      const { code, status } = typeof each === 'string' ? { code: each, status: catalogue[each].status[0] } : each
+      failures.set(exampleName({ code, status }), { code, status })
+    }
+  }
+  add(...always, ...problems)
   if (operation.requestBody) {
     operation.requestBody.required = !optionalBody
-    codes.add('payload_too_large').add('unsupported_media_type')
+    add('payload_too_large', 'unsupported_media_type')
   }
-  if (limit !== 'none') codes.add('too_many_requests')
-  const statuses = new Set([...codes].map(code => catalogue[code].status[0]))
-  for (const status of [...statuses].sort()) operation.responses[status] = failure([...codes].filter(code => catalogue[code].status[0] === status))
-  return [...codes]
+  if (limit !== 'none') add('too_many_requests')
+  const statuses = new Set([...failures.values()].map(({ status }) => status))
+  for (const status of [...statuses].sort()) operation.responses[status] = answer([...failures.values()].filter(failure => failure.status === status))
+  return [...failures.values()]
 }
 
 /** The same for a route that fails in the words of OAuth: no codes of problems. */
-function completeOAuth (operation: Operation, { oauthErrors: named = [] }: FastifyContextConfig): Code[] {
+function completeOAuth (operation: Operation, { oauthErrors: named = [] }: FastifyContextConfig): never[] {
   const answers: Record<number, OAuthErrorCode[]> = { 400: ['invalid_request'], 403: ['access_denied'], 408: ['invalid_request'], 429: ['temporarily_unavailable'], 431: ['invalid_request'], 500: ['server_error'], 503: ['temporarily_unavailable'] }
   if (operation.requestBody) Object.assign(answers, { 413: ['invalid_request'], 415: ['invalid_request'] })
   for (const code of named) (answers[oauthErrors[code].status] ??= []).push(code)
@@ -168,20 +177,23 @@ function oauthFailure (status: number, codes: OAuthErrorCode[]) {
 }
 
 /** A problem document as the service would send it. */
-const example = (code: Code, issuer: string) =>
-  ({ summary: catalogue[code].title, value: document(issuer, new Problem(code), '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f') })
+const example = ({ code, status }: Failure, issuer: string) =>
+  ({ summary: catalogue[code].title, value: document(issuer, new Problem(code, { status }), '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f') })
+// By its code alone where it has the usual status.
+const exampleName = ({ code, status }: Failure) => status === catalogue[code].status[0] ? code : `${code}_${status}`
 
 const retryAfter = { 'retry-after': { schema: { type: 'integer' }, description: 'Seconds after which to try again.' } }
 
-function failure (codes: Code[]) {
-  const again = codes.some(code => [429, 503].includes(catalogue[code].status[0]))
+function answer (failures: Failure[]) {
+  const codes = failures.map(({ code }) => code)
+  const again = failures.some(({ status }) => [429, 503].includes(status))
   return {
     description: codes.map(code => `\`${code}\`: ${catalogue[code].title.toLowerCase()}`).join('; '),
     ...again && { headers: retryAfter },
     content: {
       [mediaType]: {
         schema: { allOf: [{ $ref: '#/components/schemas/Problem' }, { type: 'object', properties: { code: { enum: codes } } }] },
-        examples: Object.fromEntries(codes.map(code => [code, { $ref: `#/components/examples/${code}` }]))
+        examples: Object.fromEntries(failures.map(failure => [failure.code, { $ref: `#/components/examples/${exampleName(failure)}` }]))
       }
     }
   }

@@ -1,6 +1,7 @@
 import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { cookieValues } from '../src/cookie-header.ts'
 import { crossSiteRequest } from '../src/problem.ts'
 
 declare module 'fastify' {
@@ -42,11 +43,7 @@ export default fp(async function refreshCookie (app, { issuer, corsOrigins }: Re
   }
 
   app.decorateRequest('refreshCookies', function () {
-    const values = (this.headers.cookie ?? '').split(';').flatMap(pair => {
-      const [key = '', ...value] = pair.split('=')
-      // As RFC 6265 has it: what else counts as white space would make another name this one, and void its prefix.
-      return key.replace(/^[ \t]+|[ \t]+$/g, '') === name ? [value.join('=').trim()] : []
-    })
+    const values = cookieValues(this.headers.cookie, name)
     if (values.length > 0) assertOwnPage(this)
     return values
   })

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import * as audit from '../src/audit.ts'
 import * as revocations from '../src/revocations.ts'
 import { clearExpired } from '../src/sessions/expiry.ts'
+import * as throttle from '../src/throttle.ts'
 
 export interface UpkeepOptions {
   /** Seconds. */
@@ -11,6 +12,7 @@ export interface UpkeepOptions {
 }
 
 const batch = 500
+const counters = 5_000
 // Milliseconds: between two batches, and between two rounds.
 const breath = 50
 const rest = 60_000
@@ -25,6 +27,10 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention }: 
       const { last } = await clearExpired(app.db, after, batch, refreshToken)
       after = last
       more = last !== undefined
+    }
+    for (let after: Buffer | undefined, more = true; more; await pause(breath, undefined, { signal, ref: false })) {
+      after = await throttle.clearExpired(app.db, after, counters)
+      more = after !== undefined
     }
     for (const forget of [() => revocations.forget(app.db, batch), () => audit.forget(app.db, auditRetention, batch)]) {
       while (await forget() === batch) await pause(breath, undefined, { signal, ref: false })

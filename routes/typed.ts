@@ -2,13 +2,13 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyPluginOptions, FastifyRequest } from 'fastify'
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import type { Origin } from '../src/audit.ts'
-import { addressOf } from '../src/network.ts'
+import { addressOf, networkOf as foldedNetworkOf } from '../src/network.ts'
 import type { Code } from '../src/problem.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** The failures of this route beyond those that any route of its shape can have; for the API document. */
-    problems?: readonly Code[]
+    problems?: ReadonlyArray<Code | { code: Code, status: number }>
   }
 }
 
@@ -28,6 +28,9 @@ export const strict = <Properties extends Record<string, TSchema>>(properties: P
 
 /** For routes whose body may be left out: none is as good as an empty one. */
 export const noBody = async (request: FastifyRequest) => { if (request.body === undefined) request.body = {} }
+
+/** The network a request comes from: an IPv4 address, or an IPv6 /64. */
+export const networkOf = ({ ip, socket }: FastifyRequest): string => foldedNetworkOf(ip) ?? foldedNetworkOf(socket.remoteAddress) ?? ''
 
 /** Where a request comes from, and who made it, for the audit log. */
 export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin => ({

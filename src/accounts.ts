@@ -1,10 +1,16 @@
 import * as audit from './audit.ts'
 import type { Database } from './db.ts'
+import { prove, type Claim, type PasswordDesk } from './password-proof.ts'
 import type { Passwords } from './passwords.ts'
+import { forbiddenCredentials, invalidCredentials } from './problem.ts'
 import { newId } from './random.ts'
+import type { Revocation } from './revocations.ts'
 import * as sessions from './sessions.ts'
+import { endAll } from './sessions/own.ts'
 import type { Lifetimes, LiveSession } from './sessions/session.ts'
+import { succeed } from './throttle.ts'
 import * as users from './users.ts'
+import { setPassword } from './users/credential.ts'
 
 export interface Registration {
   email: string
@@ -28,5 +34,35 @@ export async function register (db: Database, passwords: Passwords, registration
     await users.create(tx, { id, email, username, name, passwordHash })
     await audit.record(tx, 'user.registered', { userId: id }, { ...origin, actorId: id })
     return await sessions.open(tx, { userId: id, passwordVersion: 1 }, opening, lifetimes, { ...origin, actorId: id })
+  })
+}
+
+/** How a session is to be opened, and how many the user may have. */
+export interface SignIn extends sessions.Opening { lifetimes: Lifetimes, sessionLimit: number | undefined }
+
+/** Opens a session for a password. Throws as `prove` does, `invalid_credentials` where that says `wrong`. */
+export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, { lifetimes, sessionLimit, ...opening }: SignIn, origin: audit.Origin, signal?: AbortSignal): Promise<LiveSession> {
+  const { attempt, ...credential } = await prove(db, desk, claim, invalidCredentials, origin, signal)
+  return await sessions.openWithin(db, sessionLimit, credential, { ...opening, attempt }, lifetimes, { ...origin, actorId: credential.userId })
+}
+
+/** A password that was changed: what verifiers must know, and from when on devices are known anew. */
+export interface PasswordChange { ended: Revocation[], devicesKnownFrom: Date }
+
+/**
+ * Sets a new password for a signed-in user who proves the old one; every other session ends with it, and every device
+ * is forgotten. Throws `password_rejected`, and as `prove` does, for a wrong one `invalid_credentials` with status 403.
+ */
+export async function changePassword (db: Database, desk: PasswordDesk, claim: Claim, newPassword: string, sessionId: string, origin: audit.Origin, signal?: AbortSignal): Promise<PasswordChange> {
+  const { account } = claim.of
+  if (account) await desk.passwords.check(newPassword, account)
+  const proof = await prove(db, desk, claim, forbiddenCredentials, origin, signal)
+  const hash = await desk.passwords.hash(newPassword, signal)
+  return await db.transaction(async tx => {
+    const devicesKnownFrom = await setPassword(tx, proof, hash, origin)
+    if (!devicesKnownFrom) throw forbiddenCredentials()
+    const ended = await endAll(tx, proof.userId, sessionId, 'password_changed', origin)
+    await succeed(tx, proof.attempt)
+    return { ended, devicesKnownFrom }
   })
 }

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import accessToken from '../plugins/access-token.ts'
 import database from '../plugins/database.ts'
 import deadline from '../plugins/deadline.ts'
+import deviceCookie from '../plugins/device-cookie.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
 import notFound from '../plugins/not-found.ts'
@@ -16,6 +17,7 @@ import refreshCookie, { refreshCookieName } from '../plugins/refresh-cookie.ts'
 import requestLog from '../plugins/request-log.ts'
 import revocations from '../plugins/revocations.ts'
 import security from '../plugins/security.ts'
+import throttle from '../plugins/throttle.ts'
 import upkeep from '../plugins/upkeep.ts'
 import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
@@ -56,7 +58,9 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(revocations, { staleLimit: config.revocationStaleLimit })
   await app.register(accessToken, { issuer, audience, ttl: lifetimes.accessToken })
   await app.register(refreshCookie, { issuer, corsOrigins })
+  await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(passwords, config.passwords)
+  await app.register(throttle, { limits: config.throttle, keys: keyEncryptionKeys })
 
   await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention })
 

@@ -2,8 +2,8 @@ import type { Queryable } from './db.ts'
 
 /** Every kind of event that the audit log has. */
 export const eventTypes = [
-  'user.registered', 'user.updated',
-  'login.succeeded', 'login.failed',
+  'user.registered', 'user.updated', 'user.password_changed',
+  'login.succeeded', 'login.failed', 'login.throttled',
   'session.ended', 'session.replayed',
   'client.created', 'client.updated', 'client.deleted', 'client.secret_rotated',
   'key.created', 'key.rotated', 'key.dropped',

@@ -53,6 +53,9 @@ export const variables = {
   ARGON2_PARALLELISM: variable('1', integer(1, 64), 'lanes of one password hash'),
   ARGON2_CONCURRENCY: optional('the number of cores', integer(1, 1024), 'how many passwords are hashed at a time'),
   RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, or off; routes that take a password allow a fifth of it, those that services call ten times as many'),
+  LOGIN_RATE_LIMIT: variable('5/15m', rate, 'wrong passwords for one account from one network, or from one known device, after which waits begin: half a minute, doubled by each further one up to an hour; or off'),
+  LOGIN_NETWORK_LIMIT: variable('50/15m', rate, 'the same from one network over all accounts'),
+  LOGIN_ACCOUNT_LIMIT: variable('100/24h', rate, 'the same for one account from everywhere, but for its known devices'),
   PASSWORD_MIN_LENGTH: variable('8', integer(8, 64), 'shortest password accepted, in code points'),
   MIGRATE_ON_START: variable('true', boolean, 'bring the database schema up to date at start; false where `latchkey migrate` runs before'),
   REQUEST_TIMEOUT: variable('10s', duration(1, timer), 'how long a request may take, to arrive and to be answered'),
@@ -142,6 +145,7 @@ export function load (environment: Environment) {
       concurrency: v.ARGON2_CONCURRENCY ?? availableParallelism()
     },
     rateLimit: v.RATE_LIMIT,
+    throttle: { login: v.LOGIN_RATE_LIMIT, network: v.LOGIN_NETWORK_LIMIT, account: v.LOGIN_ACCOUNT_LIMIT },
     migrateOnStart: v.MIGRATE_ON_START,
     requestTimeout: v.REQUEST_TIMEOUT,
     drainDelay: v.DRAIN_DELAY ?? (production ? 5 : 0),

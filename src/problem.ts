@@ -4,7 +4,7 @@
  */
 export const catalogue = {
   validation_failed: { status: [400], title: 'The request is not valid', meaning: 'The body, query or path does not fit the schema, or the JSON does not parse. `errors` names each offending place by JSON pointer. Nothing was changed; correct the request and send it again.' },
-  invalid_credentials: { status: [401], title: 'The credentials are not valid', meaning: 'No account has this e-mail address or username, or the password is wrong. Which of the two is never told.' },
+  invalid_credentials: { status: [401, 403], title: 'The credentials are not valid', meaning: 'No account has this e-mail address or username, or the password is wrong. Which of the two is never told. With status 403 the caller is signed in, and the password that was asked for once more is wrong.' },
   invalid_token: { status: [401], title: 'The access token is not valid', meaning: 'The bearer token is missing, malformed, expired or revoked, was not signed by this service, or is not an access token for this audience. Refresh the session for a new one.' },
   invalid_refresh_token: { status: [401], title: 'The refresh token is not valid', meaning: 'The refresh token is missing, unknown, expired, revoked or was used before. Sign in again.' },
   forbidden: { status: [403], title: 'The caller may not do this', meaning: 'The access token is good, but the role or the scope that this needs is missing, or it is a client\'s own where a user\'s is needed.' },
@@ -19,7 +19,7 @@ export const catalogue = {
   payload_too_large: { status: [413], title: 'The body is too large', meaning: 'The request body is over the limit of 64 KiB.' },
   unsupported_media_type: { status: [415], title: 'The media type is not supported', meaning: 'Bodies are `application/json` in UTF-8.' },
   password_rejected: { status: [422], title: 'The password is not accepted', meaning: 'The password breaks a rule; `reasons` names each: `too_short`, `too_long`, `too_common`, `contains_email`, `contains_name`, `contains_service`. A longer phrase of your own is the best answer to all of them.' },
-  too_many_requests: { status: [429], title: 'Too many requests', meaning: 'This network has sent more requests than the limit allows. Wait for the number of seconds in `Retry-After`.' },
+  too_many_requests: { status: [429], title: 'Too many requests', meaning: 'This network has sent more requests than the limit allows, or too many wrong passwords were given for this account or from this network. Wait for the number of seconds in `Retry-After`.' },
   headers_too_large: { status: [431], title: 'The headers are too large', meaning: 'The request headers are over the limit of 16 KiB.' },
   internal_error: { status: [500], title: 'Something went wrong here', meaning: 'An error on the side of the service. It is in the service\'s log under the request id that `instance` gives.' },
   overloaded: { status: [503], title: 'The service is busy', meaning: 'More work arrived than the service accepts at a time. Nothing was done; the request is safe to repeat after the number of seconds in `Retry-After`.' },
@@ -30,6 +30,8 @@ export const catalogue = {
 export type Code = keyof typeof catalogue
 
 export interface Extra {
+  /** Where the code has several: the first unless it is given. */
+  status?: number
   /** What is different about this occurrence, for the caller. */
   detail?: string
   /** Response headers. */
@@ -48,8 +50,8 @@ export class Problem extends Error {
   readonly headers: Record<string, string>
   readonly members: Record<string, unknown>
 
-  constructor (code: Code, { detail, headers = {}, members = {}, cause }: Extra = {}) {
-    const { status: [status], title, meaning } = catalogue[code]
+  constructor (code: Code, { status = catalogue[code].status[0], detail, headers = {}, members = {}, cause }: Extra = {}) {
+    const { title, meaning } = catalogue[code]
     super(detail ?? meaning, { cause })
     this.name = 'Problem'
     this.code = code
@@ -75,6 +77,8 @@ const retryAfter = (seconds: number) => ({ 'retry-after': String(Math.max(1, Mat
 export const validationFailed = (detail: string, errors: Violation[] = []) =>
   new Problem('validation_failed', { detail, members: { errors } })
 export const invalidCredentials = () => new Problem('invalid_credentials')
+/** Of a caller who is signed in, and was asked for the password all the same. */
+export const forbiddenCredentials = () => new Problem('invalid_credentials', { status: 403 })
 export const invalidRefreshToken = (cause?: unknown) => new Problem('invalid_refresh_token', { cause })
 /** RFC 6750 section 3.1. */
 export const forbidden = () => new Problem('forbidden', { headers: { 'www-authenticate': 'Bearer realm="latchkey", error="insufficient_scope"' } })

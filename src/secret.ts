@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 
@@ -22,6 +22,9 @@ export function seal (keys: KeyEncryptionKeys, purpose: string, secret: Buffer):
   const sealed = Buffer.concat([cipher.update(secret), cipher.final()])
   return Buffer.concat([Buffer.from([version]), keyId(key), nonce, cipher.getAuthTag(), sealed])
 }
+
+/** A secret of 32 bytes for this purpose alone, which a key-encryption key always gives and does not show through (RFC 5869). */
+export const derive = (key: Buffer, purpose: string) => Buffer.from(hkdfSync('sha256', key, '', `latchkey ${purpose}`, 32))
 
 /** Whether this key-encryption key sealed it. */
 export const isSealedWith = (key: Buffer, sealed: Buffer) => keyId(key).equals(sealed.subarray(1, 5))

@@ -4,12 +4,16 @@ import { invalidCredentials } from './problem.ts'
 import { newId } from './random.ts'
 import { ending, told } from './sessions/ending.ts'
 import { isLive, live, sessionColumns, type Lifetimes, type LiveSession, type Row } from './sessions/session.ts'
-import { columns, type Credential, type User } from './users.ts'
+import { takingBack, type Attempt } from './throttle.ts'
+import { columns, type User } from './users.ts'
+import { accountColumns, byAddress, type Account, type Credential, type Named } from './users/credential.ts'
 
 export interface Opening {
   /** How the user proved who they are, in the words of RFC 8176. */
   methods: string[]
   remember: boolean
+  /** What was counted against whoever tries; it is forgotten with the success. */
+  attempt?: Attempt
 }
 
 const insert = (lock: 'share' | 'no key update'): Statement => ({
@@ -24,7 +28,7 @@ const insert = (lock: 'share' | 'no key update'): Statement => ({
     ), refreshable as (
       insert into refresh_tokens (session_id, access_expires_at) select id, least(now() + make_interval(secs => $7), expires_at) from opened
     ), audited as (${audit.insertion('login.succeeded', { user: 'user_id', session: 'id', detail: "jsonb_build_object('methods', methods)" }, '$8', 'opened')}
-    )
+    ), ${takingBack('$9::bytea', '$10')}
     select ${sessionColumns}, now() as now
     from opened as sessions join owner as users on users.id = sessions.user_id`
 })
@@ -50,10 +54,10 @@ export async function openWithin (db: Database, most: number | undefined, creden
   })
 }
 
-async function start (db: Queryable, statement: Statement, { userId, passwordVersion }: Credential, { methods, remember }: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
+async function start (db: Queryable, statement: Statement, { userId, passwordVersion }: Credential, { methods, remember, attempt }: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
   const [row] = await db.query<Row>(statement, [
     newId(), userId, passwordVersion, methods, remember,
-    remember ? lifetimes.rememberedSession : lifetimes.session, lifetimes.accessToken, audit.parameter(origin)
+    remember ? lifetimes.rememberedSession : lifetimes.session, lifetimes.accessToken, audit.parameter(origin), attempt?.forgets ?? null, attempt?.takesBack ?? []
   ])
   if (!row) throw invalidCredentials()
   return live(row, 1)
@@ -79,4 +83,15 @@ const select: Statement = {
 export async function findUser (db: Queryable, sessionId: string): Promise<User | undefined> {
   const [user] = await db.query<User>(select, [sessionId])
   return user
+}
+
+const selectAccount: Statement = {
+  name: 'sessions.find-account',
+  text: `select ${accountColumns} from sessions join users on users.id = sessions.user_id where sessions.id = $1 and ${isLive}`
+}
+
+/** The account of the user of a session that lives, to have its password checked; undefined as for `findUser`. */
+export async function findAccount (db: Queryable, sessionId: string): Promise<Named | undefined> {
+  const [account] = await db.query<Account>(selectAccount, [sessionId])
+  return account && byAddress(account)
 }

@@ -1,9 +1,8 @@
 import * as audit from './audit.ts'
-import type { Queryable, Statement } from './db.ts'
+import type { Queryable } from './db.ts'
 import { violates } from './db.ts'
 import { parse as parseEmail, type EmailAddress } from './email-address.ts'
-import { accountDisabled, emailTaken, invalidCredentials, usernameTaken, validationFailed } from './problem.ts'
-import type { Passwords } from './passwords.ts'
+import { emailTaken, usernameTaken, validationFailed } from './problem.ts'
 
 export interface User {
   id: string
@@ -15,9 +14,6 @@ export interface User {
   created_at: Date
   updated_at: Date
 }
-
-/** A proof of the password, good only as long as the password is not changed. */
-export interface Credential { userId: string, passwordVersion: number }
 
 /** The columns of a User, of the table or alias `users`. */
 export const columns = `users.id, users.email, users.username, users.name, users.roles,
@@ -48,46 +44,6 @@ export async function update (db: Queryable, id: string, { name, username }: Use
     select ${columns} from changed as users`,
   [id, name !== undefined, name ?? null, username !== undefined, username ?? null, audit.parameter(origin), [...name !== undefined ? ['name'] : [], ...username !== undefined ? ['username'] : []]]))
   return user
-}
-
-/** Whether there is such a user. */
-export const exists = async (db: Queryable, id: string) => (await db.query('select 1 from users where id = $1', [id])).length > 0
-
-interface Known { id: string, password_hash: string | null, password_version: number, disabled: boolean }
-const known = 'select id, password_hash, password_version, disabled_at is not null as disabled from users'
-const byEmail: Statement = { name: 'users.by-email', text: `${known} where canonical_email = $1` }
-const byUsername: Statement = { name: 'users.by-username', text: `${known} where username = $1` }
-
-/**
- * Checks a password. Throws `invalid_credentials` for a wrong one and for an account that is not there, after
- * the same work, and `account_disabled` for the right one of a disabled account.
- */
-export async function authenticate (db: Queryable, passwords: Passwords, login: { email: string } | { username: string }, password: string, origin: audit.Origin, signal?: AbortSignal): Promise<Credential> {
-  const [statement, name] = 'email' in login
-    ? [byEmail, parseEmail(login.email)?.canonical ?? '']
-    : [byUsername, parseUsername(login.username) ?? '']
-  const [user] = await db.query<Known>(statement, [name])
-  const right = await passwords.verify(user?.password_hash, password, signal)
-  // What was typed is not kept: it may be the password, in the wrong field.
-  const failed = async (reason: string) => await audit.record(db, 'login.failed', { userId: user?.id, detail: { reason } }, origin)
-  if (!user?.password_hash || !right) {
-    await failed(user ? 'wrong_password' : 'unknown_account')
-    throw invalidCredentials()
-  }
-  if (user.disabled) {
-    await failed('account_disabled')
-    throw accountDisabled()
-  }
-  if (passwords.outdated(user.password_hash)) await rehash(db, passwords, user.id, user.password_hash, password)
-  return { userId: user.id, passwordVersion: user.password_version }
-}
-
-/** The hash of the same password with today's parameters; left for the next sign-in where there is no room for it now. */
-async function rehash (db: Queryable, passwords: Passwords, id: string, old: string, password: string) {
-  try {
-    const hash = await passwords.hash(password)
-    await db.query('update users set password_hash = $3 where id = $1 and password_hash = $2', [id, old, hash])
-  } catch {}
 }
 
 /** A username in the form in which it is kept and compared; undefined where it is none. */

@@ -14,6 +14,9 @@ export const keyEncryptionKey = randomBytes(32)
 export const environment: Environment = {
   NODE_ENV: 'test',
   RATE_LIMIT: 'off',
+  LOGIN_RATE_LIMIT: '1000000/1h',
+  LOGIN_NETWORK_LIMIT: '1000000/1h',
+  LOGIN_ACCOUNT_LIMIT: '1000000/1h',
   ARGON2_MEMORY_KIB: '1024',
   ARGON2_TIME_COST: '1',
   KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64')

@@ -1,10 +1,10 @@
 import { Type } from '@sinclair/typebox'
+import * as accounts from '../../src/accounts.ts'
 import { validationFailed } from '../../src/problem.ts'
-import * as sessions from '../../src/sessions.ts'
-import * as users from '../../src/users.ts'
+import * as credentials from '../../src/users/credential.ts'
 import { TokenResponse } from '../schemas.ts'
-import { originOf, ref, strict, type Typed } from '../typed.ts'
-import { signInOptions, tokenResponse, type SignInOptions } from './session.ts'
+import { networkOf, originOf, ref, strict, type Typed } from '../typed.ts'
+import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
 const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => {
   app.post('/login', {
@@ -25,10 +25,9 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => 
     config: { limit: 'password', problems: ['invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { email, username, password, remember = false, refresh_token_delivery: delivery } = request.body
-    const origin = originOf(request)
-    const credential = await users.authenticate(app.db, app.passwords, identifier(email, username), password, origin, request.deadline)
-    const session = await sessions.openWithin(app.db, sessionLimit, credential, { methods: ['pwd'], remember }, lifetimes, { ...origin, actorId: credential.userId })
-    return tokenResponse(app, reply, session, lifetimes, delivery)
+    const claim = { of: await credentials.named(app.db, identifier(email, username)), password, network: networkOf(request), device: request.device }
+    const session = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit }, originOf(request), request.deadline)
+    return signedIn(app, reply, session, lifetimes, delivery)
   })
 }
 

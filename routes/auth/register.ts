@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import * as accounts from '../../src/accounts.ts'
 import { email, name, newPassword, orNone, TokenResponse, username } from '../schemas.ts'
 import { originOf, ref, strict, type Typed } from '../typed.ts'
-import { signInOptions, tokenResponse, type SignInOptions } from './session.ts'
+import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
 const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
   app.post('/register', {
@@ -26,7 +26,7 @@ const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
     const { remember = false, refresh_token_delivery: delivery, ...registration } = request.body
     const session = await accounts.register(app.db, app.passwords, registration, { methods: ['pwd'], remember }, lifetimes, originOf(request), request.deadline)
     reply.code(201)
-    return tokenResponse(app, reply, session, lifetimes, delivery)
+    return signedIn(app, reply, session, lifetimes, delivery)
   })
 }
 

@@ -17,6 +17,13 @@ export interface SignInOptions {
   sessionLimit: number | undefined
 }
 
+/** The token response of a sign-in on the device of this request, which is known from now on. */
+export function signedIn (app: FastifyInstance, reply: FastifyReply, session: LiveSession, lifetimes: Lifetimes, delivery?: Delivery) {
+  const response = tokenResponse(app, reply, session, lifetimes, delivery)
+  reply.setDeviceCookie(session.user.id, session.now)
+  return response
+}
+
 /** The token response of a session that has just proved itself; in cookie delivery the cookie is set. */
 export function tokenResponse (app: FastifyInstance, reply: FastifyReply, session: LiveSession, { refreshToken }: Lifetimes, delivery: Delivery = 'cookie') {
   const { id, user, generation, now, expiresAt, remembered } = session

@@ -3,6 +3,7 @@ import { invalidToken } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import * as users from '../../src/users.ts'
 import { name, orNone, User, username } from '../schemas.ts'
+import password from './password.ts'
 import ownSessions, { type OwnSessionsOptions } from './sessions.ts'
 import { originOf, ref, strict, type Typed } from '../typed.ts'
 
@@ -53,6 +54,7 @@ const me: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => {
     return updated
   })
 
+  await app.register(password)
   await app.register(ownSessions, { prefix: '/sessions', refreshToken })
 }
 

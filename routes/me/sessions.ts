@@ -4,6 +4,7 @@ import { invalidToken, notFound } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import { endAll, endOwn, list } from '../../src/sessions/own.ts'
 import { describe } from '../../src/user-agent.ts'
+import { forgetDevices } from '../../src/users/credential.ts'
 import { id, page, paging, Session } from '../schemas.ts'
 import { originOf, strict, type Typed } from '../typed.ts'
 
@@ -66,7 +67,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
       operationId: 'endSessions',
       tags: ['Account'],
       summary: 'End the own sessions',
-      description: 'Signs the user out everywhere but here; with `include_current` here too.',
+      description: 'Signs the user out everywhere but here; with `include_current` here too. The devices there are strangers again.',
       security,
       querystring: strict({ include_current: Type.Optional(Type.Boolean({ description: 'Whether the session of this request ends too.', default: false })) }),
       response: { 204: { type: 'null', description: 'The sessions have ended.' } }
@@ -74,8 +75,11 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async (request, reply) => {
     const { include_current: everywhere = false } = request.query
-    app.revocations.add(await endAll(app.db, await userId(request), everywhere ? undefined : request.bearer.sid, 'ended_by_user', originOf(request)))
+    const user = await userId(request)
+    const devicesKnownFrom = await forgetDevices(app.db, user)
+    app.revocations.add(await endAll(app.db, user, everywhere ? undefined : request.bearer.sid, 'ended_by_user', originOf(request)))
     if (everywhere) reply.clearRefreshCookie()
+    else if (devicesKnownFrom && request.device?.accounts.some(account => account.userId === user)) reply.setDeviceCookie(user, devicesKnownFrom)
     return reply.code(204).send()
   })
 }

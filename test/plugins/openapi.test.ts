@@ -55,7 +55,8 @@ t.test('the API document', async t => {
       'post /v1/auth/login login',
       'post /v1/auth/logout logout',
       'post /v1/auth/refresh refresh',
-      'post /v1/auth/register register'
+      'post /v1/auth/register register',
+      'post /v1/me/password changePassword'
     ].sort())
     // Envoy puts the path of the original request behind this one.
     const hidden = ['/v1/auth/verify/*']

@@ -153,17 +153,20 @@ t.test('signing in', async t => {
   t.test('delivers the refresh token in a cookie that no script reads, unless it is asked for in the body', async t => {
     const inCookie = await service.browser().post('/v1/auth/login', ada)
     t.notOk('refresh_token' in inCookie.body)
-    t.match(inCookie.cookies, [/^refresh_token=lkr_[\w-]{108}; Path=\/; HttpOnly; SameSite=Strict$/])
+    const device = /^device=[\w-]+; Max-Age=15552000; Path=\/; HttpOnly; SameSite=Strict$/
+    t.match(inCookie.cookies, [/^refresh_token=lkr_[\w-]{108}; Path=\/; HttpOnly; SameSite=Strict$/, device])
+    t.equal(inCookie.cookies.length, 2)
     const explicit = await service.browser().post('/v1/auth/login', { ...ada, refresh_token_delivery: 'cookie' })
-    t.equal(explicit.cookies.length, 1)
+    t.match(explicit.cookies, [/^refresh_token=/, device])
     const inBody = await service.browser().post('/v1/auth/login', { ...ada, refresh_token_delivery: 'body' })
     t.match(inBody.body.refresh_token, /^lkr_[\w-]{108}$/)
-    t.strictSame(inBody.cookies, [])
+    t.match(inBody.cookies, [device])
+    t.equal(inBody.cookies.length, 1)
   })
 
   t.test('keeps the cookie of a remembered session for as long as its token lives', async t => {
     const { cookies, body } = await service.browser().post('/v1/auth/login', { ...ada, remember: true })
-    t.match(cookies, [/^refresh_token=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/])
+    t.match(cookies[0], /^refresh_token=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/)
     const [row] = await service.sql("select remembered, expires_at - created_at = '90 days' as three_months from sessions where id = $1", [body.session_id])
     t.strictSame(row, { remembered: true, three_months: true })
   })
@@ -171,7 +174,7 @@ t.test('signing in', async t => {
   t.test('behind https the cookie is Secure, and bound to the host', async t => {
     const secure = await build(t, { ISSUER_URL: 'https://auth.example.com' }, { url: service.url })
     const { cookies } = await secure.browser().post('/v1/auth/login', ada)
-    t.match(cookies, [/^__Host-refresh_token=lkr_[\w-]{108}; Path=\/; HttpOnly; Secure; SameSite=Strict$/])
+    t.match(cookies, [/^__Host-refresh_token=lkr_[\w-]{108}; Path=\/; HttpOnly; Secure; SameSite=Strict$/, /^__Host-device=[\w-]+; Max-Age=15552000; Path=\/; HttpOnly; Secure; SameSite=Strict$/])
   })
 
   t.test('tells the owner of a disabled account, and nobody else', async t => {

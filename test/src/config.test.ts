@@ -52,6 +52,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     signing: { algorithm: 'ES256', rotation: 2_592_000, jwksMaxAge: 300 },
     passwords: { minLength: 8, memoryKib: 19_456, timeCost: 2, parallelism: 1, concurrency: availableParallelism() },
     rateLimit: { count: 300, window: 60 },
+    throttle: { login: { count: 5, window: 900 }, network: { count: 50, window: 900 }, account: { count: 100, window: 86_400 } },
     migrateOnStart: true,
     requestTimeout: 10,
     drainDelay: 0,
@@ -85,6 +86,9 @@ t.test('every variable is heard', async t => {
     ARGON2_PARALLELISM: '4',
     ARGON2_CONCURRENCY: '7',
     RATE_LIMIT: 'off',
+    LOGIN_RATE_LIMIT: '3/1m',
+    LOGIN_NETWORK_LIMIT: 'off',
+    LOGIN_ACCOUNT_LIMIT: '1/1s',
     PASSWORD_MIN_LENGTH: '12',
     MIGRATE_ON_START: 'false',
     REQUEST_TIMEOUT: '20s',
@@ -109,6 +113,7 @@ t.test('every variable is heard', async t => {
     signing: { algorithm: 'EdDSA', rotation: 604_800, jwksMaxAge: 30 },
     passwords: { minLength: 12, memoryKib: 65_536, timeCost: 3, parallelism: 4, concurrency: 7 },
     rateLimit: 'off',
+    throttle: { login: { count: 3, window: 60 }, network: 'off', account: { count: 1, window: 1 } },
     migrateOnStart: false,
     requestTimeout: 20,
     drainDelay: 6,
@@ -131,7 +136,7 @@ t.test('the audience is the issuer unless another is named', async t => {
 t.test('a configuration stays as it was read', async t => {
   const config = load({ ...production, CORS_ORIGINS: 'https://app.example.com' })
   t.ok(Object.isFrozen(config))
-  for (const part of ['lifetimes', 'signing', 'passwords', 'rateLimit'] as const) t.ok(Object.isFrozen(config[part]), part)
+  for (const part of ['lifetimes', 'signing', 'passwords', 'rateLimit', 'throttle'] as const) t.ok(Object.isFrozen(config[part]), part)
   t.ok(Object.isFrozen(config.corsOrigins))
   t.throws(() => Object.assign(config, { issuer: 'https://evil.example' }), TypeError)
   t.throws(() => Object.assign(config.lifetimes, { accessToken: 1e9 }), TypeError)
@@ -178,7 +183,7 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
     [['ISSUER_URL', 'CORS_ORIGINS'], ['auth.example.com', 'auth.example.com:443', '//auth.example.com', 'ftp://auth.example.com', 'javascript:alert(1)', 'https://', 'https://auth.example.com/tenant', 'https://auth.example.com//', 'https://auth.example.com?a=b', 'https://auth.example.com#a', 'https://ada@auth.example.com', 'https://ada:pw@auth.example.com', 'https://auth.example.com:65536', 'https://auth example.com'], origin],
     [['CORS_ORIGINS'], ['*', 'null', 'https://app.example.com, *', 'https://app.example.com https://other.example.com', 'https://app.example.com/, https://other.example.com/path'], origin],
     [['TRUST_PROXY'], ['nginx', 'proxy.example.com', 'localhost', 'loopback', 'true', '1', '2', '10.0.0', '010.0.0.1', '10.0.0.256', '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9', '10.0.0.0/33', '::1/129', '10.0.0.0/-8', '10.0.0.0/8.0', '10.0.0.0/', '10.0.0.0/eight', '0.0.0.0/0', '10.0.0.0/00', '::/0', '10.0.0.1, ::/0'], proxies],
-    [['RATE_LIMIT'], ['0/1m', '-1/1m', '300', '300/', '/1m', '300/1m/1m', '300 per minute', '3e2/1m', '300/0s', '300/1x', '01/1m', '1000000000/1m', 'none', 'OFF'], /^RATE_LIMIT (must be off, or a count and a time such as 300\/1m|must be a time such as .+)$/],
+    [['RATE_LIMIT', 'LOGIN_RATE_LIMIT', 'LOGIN_NETWORK_LIMIT', 'LOGIN_ACCOUNT_LIMIT'], ['0/1m', '-1/1m', '300', '300/', '/1m', '300/1m/1m', '300 per minute', '3e2/1m', '300/0s', '300/1x', '01/1m', '1000000000/1m', 'none', 'OFF'], /^[A-Z_]+_LIMIT (must be off, or a count and a time such as 300\/1m|must be a time such as .+)$/],
     [['KEY_ENCRYPTION_KEY'], ['tooshort', 'not base64, at all', key.slice(0, -4), `${key}AAAA`, randomBytes(31).toString('base64'), randomBytes(33).toString('base64'), randomBytes(32).toString('hex'), '_'.repeat(43), `${key},tooshort`, `${key}${key}`, `${key};${key}`], /^KEY_ENCRYPTION_KEY must be 32 bytes in base64 \(make one with: openssl rand -base64 32\)$/]
   ]
   for (const [names, values, problem] of cases) {

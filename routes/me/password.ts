@@ -1,0 +1,36 @@
+import { Type } from '@sinclair/typebox'
+import * as accounts from '../../src/accounts.ts'
+import { invalidToken } from '../../src/problem.ts'
+import * as sessions from '../../src/sessions.ts'
+import { newPassword } from '../schemas.ts'
+import { networkOf, originOf, strict, type Typed } from '../typed.ts'
+
+const password: Typed = async (app) => {
+  app.post('/password', {
+    schema: {
+      operationId: 'changePassword',
+      tags: ['Account'],
+      summary: 'Change the own password',
+      description: 'Takes the current password too. Every other session of the user ends, and the devices they signed in on are strangers again, but for this one.',
+      security: [{ bearer: [] }],
+      body: strict({
+        current_password: Type.String({ minLength: 1, maxLength: 1024 }),
+        new_password: newPassword
+      }, { examples: [{ current_password: 'a long phrase of your own', new_password: 'another phrase of your own' }] }),
+      response: { 204: { type: 'null', description: 'The password is changed.' } }
+    },
+    config: { limit: 'password', problems: ['invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'password_rejected', 'overloaded', 'database_unavailable'] }
+  }, async (request, reply) => {
+    const { current_password: current, new_password: next } = request.body
+    const { sid, sub } = request.bearer
+    const named = await sessions.findAccount(app.db, sid)
+    if (!named) throw invalidToken(true, 'the session has ended')
+    const claim = { of: named, password: current, network: networkOf(request), device: request.device }
+    const { ended, devicesKnownFrom } = await accounts.changePassword(app.db, app, claim, next, sid, originOf(request), request.deadline)
+    app.revocations.add(ended)
+    reply.setDeviceCookie(sub, devicesKnownFrom)
+    return await reply.code(204).send()
+  })
+}
+
+export default password

@@ -1,0 +1,55 @@
+import * as audit from './audit.ts'
+import type { Queryable } from './db.ts'
+import { knows, type Device } from './device.ts'
+import type { Passwords } from './passwords.ts'
+import { accountDisabled, type Problem } from './problem.ts'
+import { release, type Attempt, type Throttle } from './throttle.ts'
+import * as credentials from './users/credential.ts'
+
+/** What passwords are checked with. */
+export interface PasswordDesk { passwords: Passwords, throttle: Throttle }
+
+/** A password that somebody gave for an account, and from where. */
+export interface Claim {
+  of: credentials.Named
+  password: string
+  network: string
+  device: Device | undefined
+}
+
+/** A password that was right, and the attempt that is not to be counted any more. */
+export interface Proof extends credentials.Credential { attempt: Attempt }
+
+/**
+ * Checks a password; each way to give one comes through here. Throws `too_many_requests` where there were too many
+ * failures, `wrong` for a wrong password and for an account that is not there, after the same work, and
+ * `account_disabled` for the right one of a disabled account.
+ */
+export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account }, password, network, device }: Claim, wrong: () => Problem, origin: audit.Origin, signal?: AbortSignal): Promise<Proof> {
+  const known = account && device && knows(device, account.id, account.now, account.devices_known_from) ? device.id : undefined
+  const attempt = await throttle.begin(db, { identifier, userId: account?.id, network, device: known }, origin)
+  const right = await passwords.verify(account?.password_hash, password, signal).catch(async (error: unknown) => {
+    // It was not judged: a queue that is full counts against nobody.
+    await release(db, attempt).catch(() => {})
+    throw error
+  })
+  // What was typed is not kept: it may be the password, in the wrong field.
+  const failed = async (reason: string) => await audit.record(db, 'login.failed', { userId: account?.id, detail: { reason } }, origin)
+  if (!account?.password_hash || !right) {
+    await failed(account ? 'wrong_password' : 'unknown_account')
+    throw wrong()
+  }
+  if (account.disabled) {
+    await Promise.all([failed('account_disabled'), release(db, attempt)])
+    throw accountDisabled()
+  }
+  if (passwords.outdated(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password)
+  return { userId: account.id, passwordVersion: account.password_version, attempt }
+}
+
+/** The hash of the same password with today's parameters; left for the next time where there is no room for it now. */
+async function renew (db: Queryable, passwords: Passwords, id: string, old: string, password: string) {
+  try {
+    await credentials.rehash(db, id, old, await passwords.hash(password))
+  } catch {}
+}

@@ -1,0 +1,72 @@
+import * as audit from '../audit.ts'
+import type { Queryable, Statement } from '../db.ts'
+import { parse as parseEmail } from '../email-address.ts'
+import { parseUsername } from '../users.ts'
+
+/** A proof of the password, good only as long as the password is not changed. */
+export interface Credential { userId: string, passwordVersion: number }
+
+/** What an account is known by to whoever checks its password. */
+export interface Account {
+  id: string
+  email: string
+  canonical_email: string
+  username: string | null
+  name: string | null
+  password_hash: string | null
+  password_version: number
+  disabled: boolean
+  /** When all devices that had been known were forgotten last. */
+  devices_known_from: Date | null
+  /** The database's time. */
+  now: Date
+}
+/** The columns of an Account, of the table or alias `users`. */
+export const accountColumns = `users.id, users.email, users.canonical_email, users.username, users.name, users.password_hash, users.password_version,
+  users.disabled_at is not null as disabled, users.devices_known_from, now() as now`
+const byEmail: Statement = { name: 'users.by-email', text: `select ${accountColumns} from users where canonical_email = $1` }
+const byUsername: Statement = { name: 'users.by-username', text: `select ${accountColumns} from users where username = $1` }
+/** An account, if there is one, and what was typed for it in the form in which such are compared. */
+export interface Named { identifier: string, account: Account | undefined }
+
+/** As if the address of the account had been typed. */
+export const byAddress = (account: Account): Named => ({ identifier: `email ${account.canonical_email}`, account })
+
+/** The account of an e-mail address or username; what is no such thing is that of nobody. */
+export async function named (db: Queryable, login: { email: string } | { username: string }): Promise<Named> {
+  const [statement, kind, typed, name] = 'email' in login
+    ? [byEmail, 'email', login.email, parseEmail(login.email)?.canonical] as const
+    : [byUsername, 'username', login.username, parseUsername(login.username)] as const
+  const [account] = await db.query<Account>(statement, [name ?? ''])
+  return { identifier: `${kind} ${name ?? typed}`, account }
+}
+
+// As precise as what a device remembers of a sign-in.
+const moment = "date_trunc('milliseconds', now())"
+
+/** Stores the hash of the same password with other parameters, unless it was changed meanwhile. */
+export async function rehash (db: Queryable, id: string, old: string, hash: string): Promise<void> {
+  await db.query('update users set password_hash = $3 where id = $1 and password_hash = $2', [id, old, hash])
+}
+
+/**
+ * Sets a password in place of the one that was proved, and forgets all devices. Gives the time from which on they are
+ * known anew; undefined where the password was changed meanwhile, or the account disabled.
+ */
+export async function setPassword (db: Queryable, { userId, passwordVersion }: Credential, hash: string, origin: audit.Origin): Promise<Date | undefined> {
+  const [row] = await db.query<{ devices_known_from: Date }>(`
+    with changed as (
+      update users set password_hash = $3, password_version = password_version + 1, devices_known_from = ${moment}, updated_at = now()
+      where id = $1 and password_version = $2 and disabled_at is null
+      returning *
+    ), audited as (${audit.insertion('user.password_changed', { user: 'id' }, '$4', 'changed')}
+    )
+    select devices_known_from from changed`, [userId, passwordVersion, hash, audit.parameter(origin)])
+  return row?.devices_known_from
+}
+
+/** Has every device prove itself anew before it is counted apart from strangers. Gives the time from which on; undefined without such a user. */
+export async function forgetDevices (db: Queryable, id: string): Promise<Date | undefined> {
+  const [row] = await db.query<{ devices_known_from: Date }>(`update users set devices_known_from = ${moment} where id = $1 returning devices_known_from`, [id])
+  return row?.devices_known_from
+}
