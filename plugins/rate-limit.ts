@@ -1,7 +1,7 @@
-import rateLimit, { normalizeIP } from '@fastify/rate-limit'
+import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import type { Rate } from '../src/config.ts'
-import { addressOf } from '../src/network.ts'
+import { networkOf } from '../src/network.ts'
 import { tooManyRequests } from '../src/problem.ts'
 
 declare module 'fastify' {
@@ -31,7 +31,7 @@ export default fp(async function limits (app, { limit }: { limit: Rate }) {
     timeWindow: window * 1_000,
     enableDraftSpec: true,
     cache: 50_000,
-    keyGenerator: ({ ip, socket }) => normalizeIP(addressOf(ip) ?? addressOf(socket.remoteAddress) ?? ''),
+    keyGenerator: ({ ip, socket }) => networkOf(ip) ?? networkOf(socket.remoteAddress) ?? '',
     errorResponseBuilder: (_request, { ttl }) => tooManyRequests(ttl / 1_000)
   })
 }, { name: 'rate-limit' })

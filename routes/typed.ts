@@ -2,7 +2,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyPluginOptions, FastifyRequest } from 'fastify'
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import type { Origin } from '../src/audit.ts'
-import { addressOf, networkOf as foldedNetworkOf } from '../src/network.ts'
+import { addressOf, networkOf } from '../src/network.ts'
+import type { Turn } from '../src/passwords.ts'
 import type { Code } from '../src/problem.ts'
 
 declare module 'fastify' {
@@ -29,9 +30,6 @@ export const strict = <Properties extends Record<string, TSchema>>(properties: P
 /** For routes whose body may be left out: none is as good as an empty one. */
 export const noBody = async (request: FastifyRequest) => { if (request.body === undefined) request.body = {} }
 
-/** The network a request comes from: an IPv4 address, or an IPv6 /64. */
-export const networkOf = ({ ip, socket }: FastifyRequest): string => foldedNetworkOf(ip) ?? foldedNetworkOf(socket.remoteAddress) ?? ''
-
 /** Where a request comes from, and who made it, for the audit log. */
 export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin => ({
   requestId: id,
@@ -39,3 +37,6 @@ export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin =>
   userAgent: headers['user-agent']?.replaceAll('\0', '').slice(0, 512),
   ...bearer?.sid === undefined ? { clientId: bearer?.client_id } : { actorId: bearer.sub }
 })
+
+/** Whose turn in the hashing lane a request waits for. */
+export const turnOf = ({ deadline, ip, socket }: FastifyRequest): Turn => ({ signal: deadline, network: networkOf(ip) ?? networkOf(socket.remoteAddress) })

@@ -1,7 +1,7 @@
 import * as audit from './audit.ts'
 import type { Database } from './db.ts'
 import { prove, type Claim, type PasswordDesk } from './password-proof.ts'
-import type { Passwords } from './passwords.ts'
+import type { Passwords, Turn } from './passwords.ts'
 import { forbiddenCredentials, invalidCredentials } from './problem.ts'
 import { newId } from './random.ts'
 import type { Revocation } from './revocations.ts'
@@ -23,12 +23,12 @@ export interface Registration {
  * Makes an account and its first session, both or neither. Throws `validation_failed`, `password_rejected`,
  * `email_taken` or `username_taken`.
  */
-export async function register (db: Database, passwords: Passwords, registration: Registration, opening: sessions.Opening, lifetimes: Lifetimes, origin: audit.Origin, signal?: AbortSignal): Promise<LiveSession> {
+export async function register (db: Database, passwords: Passwords, registration: Registration, opening: sessions.Opening, lifetimes: Lifetimes, origin: audit.Origin, turn: Turn): Promise<LiveSession> {
   const email = users.requireEmail(registration.email)
   const username = registration.username == null ? null : users.requireUsername(registration.username)
   const name = registration.name ?? null
   await passwords.check(registration.password, { email: email.address, username, name })
-  const passwordHash = await passwords.hash(registration.password, signal)
+  const passwordHash = await passwords.hash(registration.password, turn)
   const id = newId()
   return await db.transaction(async tx => {
     await users.create(tx, { id, email, username, name, passwordHash })
@@ -41,8 +41,8 @@ export async function register (db: Database, passwords: Passwords, registration
 export interface SignIn extends sessions.Opening { lifetimes: Lifetimes, sessionLimit: number | undefined }
 
 /** Opens a session for a password. Throws as `prove` does, `invalid_credentials` where that says `wrong`. */
-export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, { lifetimes, sessionLimit, ...opening }: SignIn, origin: audit.Origin, signal?: AbortSignal): Promise<LiveSession> {
-  const { attempt, ...credential } = await prove(db, desk, claim, invalidCredentials, origin, signal)
+export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, { lifetimes, sessionLimit, ...opening }: SignIn, origin: audit.Origin): Promise<LiveSession> {
+  const { attempt, ...credential } = await prove(db, desk, claim, invalidCredentials, origin)
   return await sessions.openWithin(db, sessionLimit, credential, { ...opening, attempt }, lifetimes, { ...origin, actorId: credential.userId })
 }
 
@@ -53,11 +53,11 @@ export interface PasswordChange { ended: Revocation[], devicesKnownFrom: Date }
  * Sets a new password for a signed-in user who proves the old one; every other session ends with it, and every device
  * is forgotten. Throws `password_rejected`, and as `prove` does, for a wrong one `invalid_credentials` with status 403.
  */
-export async function changePassword (db: Database, desk: PasswordDesk, claim: Claim, newPassword: string, sessionId: string, origin: audit.Origin, signal?: AbortSignal): Promise<PasswordChange> {
+export async function changePassword (db: Database, desk: PasswordDesk, claim: Claim, newPassword: string, sessionId: string, origin: audit.Origin): Promise<PasswordChange> {
   const { account } = claim.of
   if (account) await desk.passwords.check(newPassword, account)
-  const proof = await prove(db, desk, claim, forbiddenCredentials, origin, signal)
-  const hash = await desk.passwords.hash(newPassword, signal)
+  const proof = await prove(db, desk, claim, forbiddenCredentials, origin)
+  const hash = await desk.passwords.hash(newPassword, claim.turn)
   return await db.transaction(async tx => {
     const devicesKnownFrom = await setPassword(tx, proof, hash, origin)
     if (!devicesKnownFrom) throw forbiddenCredentials()

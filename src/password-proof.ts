@@ -1,7 +1,7 @@
 import * as audit from './audit.ts'
 import type { Queryable } from './db.ts'
 import { knows, type Device } from './device.ts'
-import type { Passwords } from './passwords.ts'
+import type { Passwords, Turn } from './passwords.ts'
 import { accountDisabled, type Problem } from './problem.ts'
 import { release, type Attempt, type Throttle } from './throttle.ts'
 import * as credentials from './users/credential.ts'
@@ -13,8 +13,8 @@ export interface PasswordDesk { passwords: Passwords, throttle: Throttle }
 export interface Claim {
   of: credentials.Named
   password: string
-  network: string
   device: Device | undefined
+  turn: Turn
 }
 
 /** A password that was right, and the attempt that is not to be counted any more. */
@@ -25,10 +25,10 @@ export interface Proof extends credentials.Credential { attempt: Attempt }
  * failures, `wrong` for a wrong password and for an account that is not there, after the same work, and
  * `account_disabled` for the right one of a disabled account.
  */
-export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account }, password, network, device }: Claim, wrong: () => Problem, origin: audit.Origin, signal?: AbortSignal): Promise<Proof> {
+export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account }, password, device, turn }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
   const known = account && device && knows(device, account.id, account.now, account.devices_known_from) ? device.id : undefined
-  const attempt = await throttle.begin(db, { identifier, userId: account?.id, network, device: known }, origin)
-  const right = await passwords.verify(account?.password_hash, password, signal).catch(async (error: unknown) => {
+  const attempt = await throttle.begin(db, { identifier, userId: account?.id, network: turn.network ?? '', device: known }, origin)
+  const right = await passwords.verify(account?.password_hash, password, { ...turn, known: known !== undefined }).catch(async (error: unknown) => {
     // It was not judged: a queue that is full counts against nobody.
     await release(db, attempt).catch(() => {})
     throw error
@@ -43,13 +43,13 @@ export async function prove (db: Queryable, { passwords, throttle }: PasswordDes
     await Promise.all([failed('account_disabled'), release(db, attempt)])
     throw accountDisabled()
   }
-  if (passwords.outdated(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password)
+  if (passwords.outdated(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password, turn)
   return { userId: account.id, passwordVersion: account.password_version, attempt }
 }
 
 /** The hash of the same password with today's parameters; left for the next time where there is no room for it now. */
-async function renew (db: Queryable, passwords: Passwords, id: string, old: string, password: string) {
+async function renew (db: Queryable, passwords: Passwords, id: string, old: string, password: string, turn: Turn) {
   try {
-    await credentials.rehash(db, id, old, await passwords.hash(password))
+    await credentials.rehash(db, id, old, await passwords.hash(password, turn))
   } catch {}
 }

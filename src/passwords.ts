@@ -1,16 +1,18 @@
 import { randomBytes } from 'node:crypto'
 import * as argon2id from './passwords/argon2id.ts'
-import { hashingLane, type HashingLane } from './passwords/hashing-lane.ts'
+import { hashingLane, type HashingLane, type Turn } from './passwords/hashing-lane.ts'
 import { longest, normalise, reasonsAgainst, type Owner, type Rules } from './passwords/rules.ts'
 import { passwordRejected } from './problem.ts'
+
+export type { Turn } from './passwords/hashing-lane.ts'
 
 export interface PasswordOptions extends Rules, argon2id.Argon2Options { concurrency: number }
 
 /** Hashes passwords with the parameters of the configuration, so many at a time. */
 export interface Passwords {
-  hash: (password: string, signal?: AbortSignal) => Promise<string>
+  hash: (password: string, turn?: Turn) => Promise<string>
   /** Whether the password is the hash's; against no hash it does the same work, and the answer is no. */
-  verify: (hash: string | null | undefined, password: string, signal?: AbortSignal) => Promise<boolean>
+  verify: (hash: string | null | undefined, password: string, turn?: Turn) => Promise<boolean>
   /** Whether the hash took less work than a new one would. */
   outdated: (hash: string) => boolean
   /** Throws `password_rejected` with every reason against a new password. */
@@ -25,14 +27,14 @@ export function passwords ({ concurrency, ...options }: PasswordOptions): Passwo
 
   return {
     lane,
-    hash: (password, signal) => lane.run(() => argon2id.hash(normalise(password), options), signal),
-    async verify (hash, password, signal) {
+    hash: (password, turn) => lane.run(() => argon2id.hash(normalise(password), options), turn),
+    async verify (hash, password, turn) {
       // No account has such a password (see `reasonsAgainst`), and the work of finding out must stay bounded and the same.
       const candidate = [...normalise(password)].length > longest || !password.isWellFormed() ? '' : normalise(password)
       return await lane.run(async () => {
         const right = await argon2id.verify(hash ?? await nobody, candidate)
         return right && hash != null && candidate !== ''
-      }, signal)
+      }, turn)
     },
     outdated: hash => argon2id.outdated(hash, options),
     async check (password, owner) {

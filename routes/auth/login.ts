@@ -3,7 +3,7 @@ import * as accounts from '../../src/accounts.ts'
 import { validationFailed } from '../../src/problem.ts'
 import * as credentials from '../../src/users/credential.ts'
 import { TokenResponse } from '../schemas.ts'
-import { networkOf, originOf, ref, strict, type Typed } from '../typed.ts'
+import { originOf, ref, strict, turnOf, type Typed } from '../typed.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
 const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => {
@@ -25,8 +25,12 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => 
     config: { limit: 'password', problems: ['invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { email, username, password, remember = false, refresh_token_delivery: delivery } = request.body
-    const claim = { of: await credentials.named(app.db, identifier(email, username)), password, network: networkOf(request), device: request.device }
-    const session = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit }, originOf(request), request.deadline)
+    const login = identifier(email, username)
+    const turn = turnOf(request)
+    // Before it costs the database anything.
+    app.passwords.lane.admits({ ...turn, known: request.device !== undefined })
+    const claim = { of: await credentials.named(app.db, login), password, device: request.device, turn }
+    const session = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit }, originOf(request))
     return signedIn(app, reply, session, lifetimes, delivery)
   })
 }

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import * as accounts from '../../src/accounts.ts'
 import { email, name, newPassword, orNone, TokenResponse, username } from '../schemas.ts'
-import { originOf, ref, strict, type Typed } from '../typed.ts'
+import { originOf, ref, strict, turnOf, type Typed } from '../typed.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
 const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
@@ -24,7 +24,7 @@ const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
     config: { limit: 'password', problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { remember = false, refresh_token_delivery: delivery, ...registration } = request.body
-    const session = await accounts.register(app.db, app.passwords, registration, { methods: ['pwd'], remember }, lifetimes, originOf(request), request.deadline)
+    const session = await accounts.register(app.db, app.passwords, registration, { methods: ['pwd'], remember }, lifetimes, originOf(request), turnOf(request))
     reply.code(201)
     return signedIn(app, reply, session, lifetimes, delivery)
   })

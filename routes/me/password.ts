@@ -3,7 +3,7 @@ import * as accounts from '../../src/accounts.ts'
 import { invalidToken } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import { newPassword } from '../schemas.ts'
-import { networkOf, originOf, strict, type Typed } from '../typed.ts'
+import { originOf, strict, turnOf, type Typed } from '../typed.ts'
 
 const password: Typed = async (app) => {
   app.post('/password', {
@@ -25,8 +25,8 @@ const password: Typed = async (app) => {
     const { sid, sub } = request.bearer
     const named = await sessions.findAccount(app.db, sid)
     if (!named) throw invalidToken(true, 'the session has ended')
-    const claim = { of: named, password: current, network: networkOf(request), device: request.device }
-    const { ended, devicesKnownFrom } = await accounts.changePassword(app.db, app, claim, next, sid, originOf(request), request.deadline)
+    const claim = { of: named, password: current, device: request.device, turn: turnOf(request) }
+    const { ended, devicesKnownFrom } = await accounts.changePassword(app.db, app, claim, next, sid, originOf(request))
     app.revocations.add(ended)
     reply.setDeviceCookie(sub, devicesKnownFrom)
     return await reply.code(204).send()

@@ -140,7 +140,7 @@ t.test('a request whose client has gone has its line in the log too', async t =>
   await service.app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = service.app.server.address() as AddressInfo
   const reached = new Promise<void>(resolve => {
-    service.app.passwords.verify = async (_hash, _password, signal) => {
+    service.app.passwords.verify = async (_hash, _password, { signal } = {}) => {
       resolve()
       await once(signal ?? new AbortController().signal, 'abort')
       return false
@@ -159,7 +159,7 @@ t.test('a request whose client has gone has its line in the log too', async t =>
 t.test('a request that takes too long is answered, and nobody works for it any more', async t => {
   const service = await build(t, { REQUEST_TIMEOUT: '1s' })
   let signal: AbortSignal | undefined
-  service.app.passwords.verify = async (_hash, _password, given) => {
+  service.app.passwords.verify = async (_hash, _password, { signal: given } = {}) => {
     signal = given
     await once(given ?? new AbortController().signal, 'abort')
     return given?.throwIfAborted() ?? false
