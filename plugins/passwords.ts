@@ -7,5 +7,5 @@ declare module 'fastify' {
 
 /** The one lane in which this process hashes passwords. */
 export default fp(async function hashing (app, options: PasswordOptions) {
-  app.decorate('passwords', passwords(options))
+  app.decorate('passwords', await passwords(options, message => app.log.warn(message)))
 }, { name: 'passwords' })

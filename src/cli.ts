@@ -48,7 +48,11 @@ const commands: Record<string, Command> = {
     usage: 'latchkey config check [--json]',
     meaning: 'Check the configuration, and start nothing.',
     options: {},
-    plan: () => async () => ({ text: 'The configuration is usable.', data: { ok: true } })
+    plan: () => async ({ passwords: { build } }) => {
+      const { use } = await import('./passwords/argon2id.ts')
+      await use(build)
+      return { text: 'The configuration is usable.', data: { ok: true } }
+    }
   })
 }
 

@@ -52,6 +52,7 @@ export const variables = {
   ARGON2_TIME_COST: variable('2', integer(1, 1000), 'passes of one password hash'),
   ARGON2_PARALLELISM: variable('1', integer(1, 64), 'lanes of one password hash'),
   ARGON2_CONCURRENCY: optional('the number of cores', integer(1, 1024), 'how many passwords are hashed at a time'),
+  ARGON2_BUILD: variable('auto', oneOf('auto', 'avx512', 'avx2', 'prebuilt'), 'which build of argon2 hashes; auto takes the best that was made (npm run build:argon2) and works here'),
   RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, or off; routes that take a password allow a fifth of it, those that services call ten times as many'),
   LOGIN_RATE_LIMIT: variable('5/15m', rate, 'wrong passwords for one account from one network, or from one known device, after which waits begin: half a minute, doubled by each further one up to an hour; or off'),
   LOGIN_NETWORK_LIMIT: variable('50/15m', rate, 'the same from one network over all accounts'),
@@ -142,7 +143,8 @@ export function load (environment: Environment) {
       memoryKib: v.ARGON2_MEMORY_KIB,
       timeCost: v.ARGON2_TIME_COST,
       parallelism: v.ARGON2_PARALLELISM,
-      concurrency: v.ARGON2_CONCURRENCY ?? availableParallelism()
+      concurrency: v.ARGON2_CONCURRENCY ?? availableParallelism(),
+      build: v.ARGON2_BUILD
     },
     rateLimit: v.RATE_LIMIT,
     throttle: { login: v.LOGIN_RATE_LIMIT, network: v.LOGIN_NETWORK_LIMIT, account: v.LOGIN_ACCOUNT_LIMIT },
@@ -162,6 +164,18 @@ export function environment (): Environment {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return process.env
     throw new ConfigError([`.env cannot be read: ${String(error)}`])
+  }
+}
+
+/** Does something while this process's environment has a variable, for a package that can be told in no other way. */
+export function withVariable<T> (name: string, value: string, work: () => T): T {
+  const before = process.env[name]
+  process.env[name] = value
+  try {
+    return work()
+  } finally {
+    if (before === undefined) delete process.env[name]
+    else process.env[name] = before
   }
 }
 

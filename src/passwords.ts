@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { Build, Wanted } from './passwords/argon2-build.ts'
 import * as argon2id from './passwords/argon2id.ts'
 import { hashingLane, type HashingLane, type Turn } from './passwords/hashing-lane.ts'
 import { longest, normalise, reasonsAgainst, type Owner, type Rules } from './passwords/rules.ts'
@@ -6,7 +7,7 @@ import { passwordRejected } from './problem.ts'
 
 export type { Turn } from './passwords/hashing-lane.ts'
 
-export interface PasswordOptions extends Rules, argon2id.Argon2Options { concurrency: number }
+export interface PasswordOptions extends Rules, argon2id.Argon2Options { concurrency: number, build: Wanted }
 
 /** Hashes passwords with the parameters of the configuration, so many at a time. */
 export interface Passwords {
@@ -18,15 +19,21 @@ export interface Passwords {
   /** Throws `password_rejected` with every reason against a new password. */
   check: (password: string, owner: Owner) => Promise<void>
   readonly lane: HashingLane
+  /** Of argon2, the build in use. */
+  readonly build: Build
 }
 
-export function passwords ({ concurrency, ...options }: PasswordOptions): Passwords {
+/** Loads what hashes. Throws a ConfigError where the build that is wanted does not work; `warn` hears of what works less well than it might. */
+export async function passwords ({ concurrency, build, ...options }: PasswordOptions, warn: (message: string) => void): Promise<Passwords> {
+  const { name, passedOver } = await argon2id.use(build)
+  passedOver.forEach(warn)
   const lane = hashingLane(concurrency)
   // Verified against in the place of an account that is not there: the hash of nothing anyone can type.
   const nobody = lane.run(() => argon2id.hash(randomBytes(32), options))
 
   return {
     lane,
+    build: name,
     hash: (password, turn) => lane.run(() => argon2id.hash(normalise(password), options), turn),
     async verify (hash, password, turn) {
       // No account has such a password (see `reasonsAgainst`), and the work of finding out must stay bounded and the same.

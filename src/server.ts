@@ -172,6 +172,7 @@ function announce (server: FastifyInstance, { issuer, host, port }: Config, data
   const address = server.server.address()
   const actual = typeof address === 'object' ? address?.port : port
   server.log.info({ url: issuer, docs: `${issuer}/docs` }, `Latchkey ${version} is at ${issuer}, its API documentation at ${issuer}/docs`)
+  server.log.info({ build: server.passwords.build }, `Passwords are hashed with argon2's ${server.passwords.build} build`)
   if (database) server.log.info({ folder: database.dataDir, version: database.version }, `The database is the embedded PostgreSQL ${database.version} in ${database.dataDir}: for development; set DATABASE_URL for your own`)
   const { hostname, port: published, protocol } = new URL(issuer)
   if (protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname) && Number(published || 80) !== actual) {

@@ -1,13 +1,30 @@
-import argon2 from 'argon2'
+import { load, type Loaded, type Wanted } from './argon2-build.ts'
 
 export interface Argon2Options { memoryKib: number, timeCost: number, parallelism: number }
 
+const loads = new Map<Wanted, Promise<Loaded>>()
+let inUse: Wanted = 'auto'
+
+async function loaded (): Promise<Loaded> {
+  const known = loads.get(inUse) ?? load(inUse)
+  loads.set(inUse, known)
+  return await known
+}
+
+/** Has this process hash with a build of argon2 from now on, by default the best. Throws a ConfigError where it does not work. */
+export async function use (wanted: Wanted): Promise<Loaded> {
+  inUse = wanted
+  return await loaded()
+}
+
 /** The PHC string of a new hash (RFC 9106). */
-export const hash = async (password: string | Buffer, { memoryKib, timeCost, parallelism }: Argon2Options): Promise<string> =>
-  await argon2.hash(password, { type: argon2.argon2id, memoryCost: memoryKib, timeCost, parallelism })
+export async function hash (password: string | Buffer, { memoryKib, timeCost, parallelism }: Argon2Options): Promise<string> {
+  const { argon2 } = await loaded()
+  return await argon2.hash(password, { type: argon2.argon2id, memoryCost: memoryKib, timeCost, parallelism })
+}
 
 /** Whether the password is that of the PHC string. */
-export const verify = async (hash: string, password: string): Promise<boolean> => await argon2.verify(hash, password)
+export const verify = async (hash: string, password: string): Promise<boolean> => await (await loaded()).argon2.verify(hash, password)
 
 /** Whether the hash took less work than one with these options would. */
 export function outdated (hash: string, { memoryKib, timeCost }: Argon2Options): boolean {
