@@ -1,10 +1,18 @@
 # Any image with Node.js, npm and an ordinary user 1000 will do.
 ARG NODE_IMAGE=node:24-bookworm-slim
 
-FROM ${NODE_IMAGE} AS build
+FROM ${NODE_IMAGE} AS packages
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --omit=optional --ignore-scripts
+
+# The builds of argon2 for newer processors: the service chooses when it starts.
+FROM packages AS argon2
+RUN command -v c++ || { apt-get update && apt-get install -y --no-install-recommends g++; }
+COPY scripts/build-argon2.sh scripts/
+RUN scripts/build-argon2.sh && chmod -R u=rwX,go=rX native
+
+FROM packages AS build
 COPY . .
 # The modes are set because a strict umask where the image is built would keep the service from reading its files.
 RUN npm run build \
@@ -27,6 +35,7 @@ LABEL org.opencontainers.image.title="Latchkey" \
 RUN rm -rf /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack /usr/local/bin/yarn* /opt/yarn*
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
+COPY --from=argon2 /app/native native
 COPY --from=build /app/package.json package.json
 COPY --from=build /app/migrations migrations
 COPY --from=build /app/dist/src dist/src

@@ -174,7 +174,7 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
     [['ARGON2_MEMORY_KIB'], ['0', '1023', '4194305', '19MiB'], /^ARGON2_MEMORY_KIB must be a whole number from 1024 to 4194304$/],
     [['ARGON2_TIME_COST'], ['0', '1001', '-2'], /^ARGON2_TIME_COST must be a whole number from 1 to 1000$/],
     [['ARGON2_PARALLELISM'], ['0', '65'], /^ARGON2_PARALLELISM must be a whole number from 1 to 64$/],
-    [['ARGON2_BUILD'], ['sse2', 'AVX2'], /^ARGON2_BUILD must be auto, avx512, avx2 or prebuilt$/],
+    [['ARGON2_BUILD'], ['sse2', 'AVX2'], /^ARGON2_BUILD must be one of auto, avx512, avx2, prebuilt$/],
     [['ARGON2_CONCURRENCY'], ['0', '1025', 'all'], /^ARGON2_CONCURRENCY must be a whole number from 1 to 1024$/],
     [['PASSWORD_MIN_LENGTH'], ['7', '65', 'long'], /^PASSWORD_MIN_LENGTH must be a whole number from 8 to 64$/],
     [['MIGRATE_ON_START'], ['yes', 'no', '1', '0', 'on', 'TRUE', 'False'], /^MIGRATE_ON_START must be true or false$/],

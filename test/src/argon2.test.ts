@@ -1,0 +1,172 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import { ConfigError } from '../../src/config.ts'
+import { load, order, type Build } from '../../src/passwords/argon2-build.ts'
+import { environment } from '../helper.ts'
+import { freePort } from '../../src/embedded-postgres/server.ts'
+import type { Question } from '../hasher.ts'
+import { createDatabase } from '../postgres.ts'
+import { folder, ready, run } from '../process.ts'
+
+const { version } = createRequire(import.meta.url)('argon2/package.json')
+const native = resolve(`native/argon2-${version}`)
+const isX64 = process.platform === 'linux' && process.arch === 'x64'
+const flags = isX64 ? readFileSync('/proc/cpuinfo', 'utf8') : ''
+
+/** Why a compiled build cannot be tried here. */
+function obstacle (build: 'avx2' | 'avx512'): string | false {
+  if (!new RegExp(`^flags.* ${build === 'avx2' ? 'avx2' : 'avx512f'} `, 'm').test(`${flags} `)) return `this processor does not run ${build}`
+  return !process.env['CI'] && !existsSync(join(native, build)) && `${build} was not made: npm run build:argon2`
+}
+
+// So that no .env of this folder is read.
+const production = { NODE_ENV: 'production', DATABASE_URL: 'postgres://nobody@127.0.0.1/none', ISSUER_URL: 'https://auth.example.com', KEY_ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64') }
+
+/** A process that hashes with one build. */
+async function hasher (t: Test, build: Build) {
+  const child: ChildProcess = fork(fileURLToPath(new URL('../hasher.js', import.meta.url)), { env: { PATH: process.env['PATH'], ...production, ARGON2_BUILD: build } })
+  t.teardown(async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const exit = once(child, 'exit')
+    child.disconnect()
+    await exit
+  })
+  const gone = once(child, 'exit').then(([code, signal]) => { throw new Error(`the process of ${build} has ended: ${code ?? signal}`) })
+  gone.catch(() => {})
+  const heard = async () => (await Promise.race([once(child, 'message'), gone]))[0]
+  t.equal(await heard(), build)
+  return async (question: Question): Promise<string> => {
+    child.send(question)
+    return await heard()
+  }
+}
+
+const base64 = (length: number, byte: number) => Buffer.alloc(length, byte).toString('base64')
+
+t.test('every build gives the hash of RFC 9106 section 5.3', async t => {
+  for (const build of ['prebuilt', 'avx2', 'avx512'] as const) {
+    await t.test(build, { skip: build !== 'prebuilt' && obstacle(build) }, async t => {
+      const hash = await hasher(t, build)
+      t.equal(await hash({ password: base64(32, 1), salt: base64(16, 2), secret: base64(8, 3), data: base64(12, 4), memory: 32, passes: 3, lanes: 4, length: 32 }),
+        '0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659')
+    })
+  }
+})
+
+t.test('all builds give the same hashes', async t => {
+  for (const build of ['avx2', 'avx512'] as const) {
+    await t.test(build, { skip: obstacle(build) }, async t => {
+      const [ours, theirs] = await Promise.all([hasher(t, build), hasher(t, 'prebuilt')])
+      const bytes = (minLength: number, maxLength: number) => fc.uint8Array({ minLength, maxLength }).map(array => Buffer.from(array).toString('base64'))
+      const question: fc.Arbitrary<Question> = fc.record({
+        password: bytes(0, 300), salt: bytes(8, 48), secret: bytes(0, 40), data: bytes(0, 40), lanes: fc.integer({ min: 1, max: 5 }), passes: fc.integer({ min: 1, max: 4 }), length: fc.integer({ min: 4, max: 130 }), memory: fc.integer({ min: 40, max: 700 })
+      })
+      const hashes = new Set<string>()
+      await fc.assert(fc.asyncProperty(question, async question => {
+        const [one, other] = await Promise.all([ours(question), theirs(question)])
+        hashes.add(one)
+        return one === other && one.length === 2 * question.length
+      }), { numRuns: 300 })
+      t.ok(hashes.size > 200, 'of which many differ')
+    })
+  }
+})
+
+t.test('the builds to try', async t => {
+  const both = ['avx512', 'avx2']
+  const cases: Array<[flags: string[], there: string[], expected: Build[]]> = [
+    [[], [], ['prebuilt']],
+    [[], both, ['prebuilt']],
+    [['sse2', 'avx'], both, ['prebuilt']],
+    [['avx2'], both, ['avx2', 'prebuilt']],
+    [['avx2'], ['avx512'], ['prebuilt']],
+    [['avx2', 'avx512f'], both, ['avx512', 'avx2', 'prebuilt']],
+    [['avx2', 'avx512f'], ['avx2'], ['avx2', 'prebuilt']],
+    [['avx2', 'avx512f'], ['avx512'], ['avx512', 'prebuilt']],
+    [['avx2', 'avx512bw', 'avx512vl'], both, ['avx2', 'prebuilt']]
+  ]
+  for (const [flags, there, expected] of cases) t.strictSame(order('auto', new Set(flags), build => there.includes(build)), expected, `${flags} × ${there}`)
+
+  await t.test('are the one that is named, where it can be used', async t => {
+    t.strictSame(order('avx2', new Set(['avx2', 'avx512f']), () => true), ['avx2'])
+    t.strictSame(order('prebuilt', new Set(['avx2']), () => true), ['prebuilt'])
+    t.throws(() => order('avx512', new Set(['avx2']), () => true), new ConfigError(['ARGON2_BUILD is avx512, but this processor is not known to have avx512f']))
+    t.throws(() => order('avx2', new Set(['avx2']), () => false), new ConfigError(['ARGON2_BUILD is avx2, but it is not there: make it with npm run build:argon2']))
+  })
+})
+
+t.test('a build that does not work', { skip: !/^flags.* avx2 /m.test(`${flags} `) && 'this processor does not run avx2' }, async t => {
+  // Puts a file in the place of the AVX2 build.
+  const place = (file: string, content: Buffer) => {
+    mkdirSync(dirname(file), { recursive: true })
+    writeFileSync(file, content)
+  }
+  const binary = 'avx2/build/Release/argon2.node'
+  // The package's own binary, with another first word in the initial value of BLAKE2b (RFC 7693 section 2.6).
+  const spoilt = () => {
+    const brought = 'node_modules/argon2/prebuilds/linux-x64'
+    const libc = existsSync('/etc/alpine-release') ? 'musl' : 'glibc'
+    const content = readFileSync(`${brought}/${readdirSync(brought).find(name => name.includes(libc))}`)
+    const word = Buffer.from('08c9bcf367e6096a', 'hex')
+    for (let at = content.indexOf(word); at >= 0; at = content.indexOf(word)) content[at] = 9
+    return content
+  }
+
+  await t.test('is passed over for the next', async t => {
+    const cases: Array<[what: string, content: Buffer, reason: RegExp]> = [
+      ['no library', Buffer.from('nothing'), /^argon2's avx2 build does not work: .*(invalid ELF header|file too short)/],
+      ['a library with wrong hashes', spoilt(), /^argon2's avx2 build does not work: its hashes are wrong$/]
+    ]
+    for (const [what, content, reason] of cases) {
+      const home = folder(t)
+      place(join(home, binary), content)
+      const { name, argon2, passedOver } = await load('auto', home)
+      t.equal(name, 'prebuilt', what)
+      t.equal(passedOver.length, 1)
+      t.match(passedOver[0], reason)
+      t.ok(await argon2.verify(await argon2.hash('a password', { memoryCost: 64 }), 'a password'))
+      await t.rejects(load('avx2', home), { name: 'ConfigError', problems: [/^ARGON2_BUILD is avx2, but it does not work: /] })
+    }
+    const empty = folder(t)
+    mkdirSync(join(empty, 'avx2'))
+    t.match(await load('auto', empty), { name: 'prebuilt', passedOver: [/No native build was found/] }, 'nor is a folder without a file a build')
+    t.notOk('ARGON2_PREBUILD' in process.env)
+  })
+
+  await t.test('is told of by the service, which hashes with another, or ends where that one is named', async t => {
+    // The service as it is, apart from the builds beside it.
+    const home = folder(t)
+    for (const part of ['dist/src', 'dist/plugins', 'dist/routes', 'package.json']) cpSync(part, join(home, part), { recursive: true })
+    for (const part of ['node_modules', 'migrations']) symlinkSync(resolve(part), join(home, part))
+    const DATABASE_URL = await createDatabase(t)
+    const serve = async (more: Record<string, string>) => {
+      const port = await freePort()
+      return run(t, [join(home, 'dist/src/cli.js'), 'serve'], { cwd: home, port, env: { ...environment, DATABASE_URL, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ...more } })
+    }
+    const without = await serve({ ARGON2_BUILD: 'avx2' })
+    t.strictSame(await without.ended, { code: 78, signal: null })
+    t.match(without.output(), 'ARGON2_BUILD is avx2, but it is not there: make it with npm run build:argon2')
+
+    place(join(home, `native/argon2-${version}`, binary), Buffer.from('nothing'))
+    const broken = await serve({})
+    await ready(broken)
+    const lines = broken.output().trim().split('\n').map(line => JSON.parse(line))
+    const messages = lines.filter(({ msg }) => /argon2/.test(msg)).map(({ level, msg }) => `${level}: ${msg}`)
+    t.match(messages, [/^40: argon2's avx2 build does not work: /, /^30: Passwords are hashed with argon2's prebuilt build$/])
+    t.equal(messages.length, 2)
+    const named = await serve({ ARGON2_BUILD: 'avx2' })
+    t.strictSame(await named.ended, { code: 78, signal: null })
+    t.match(named.output(), 'ARGON2_BUILD is avx2, but it does not work: ')
+  })
+})
+
+t.test('the service takes the best build', { skip: obstacle('avx2') }, async t => {
+  const best = obstacle('avx512') === false ? 'avx512' : 'avx2'
+  t.match(await load('auto'), { name: best, passedOver: [] })
+})
