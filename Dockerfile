@@ -43,11 +43,8 @@ COPY --from=build /app/dist/plugins dist/plugins
 COPY --from=build /app/dist/routes dist/routes
 COPY --from=build /app/dist/examples dist/examples
 
-# Up to ARGON2_CONCURRENCY (by default the number of cores) of these threads hash passwords; files and host names
-# need some of them too. For a higher ARGON2_CONCURRENCY than 12, give more.
 ENV NODE_ENV=production \
-  HOST=0.0.0.0 \
-  UV_THREADPOOL_SIZE=16
+  HOST=0.0.0.0
 EXPOSE 3000
 # The user node, as a number, by which Kubernetes can tell that it is not root.
 USER 1000:1000
@@ -58,5 +55,5 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD ["node", "-e", "require('http').get(`http://127.0.0.1:${process.env.PORT || 3000}/readyz`, ({ statusCode }) => process.exit(statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
 
 # Requests are short: what they leave behind is cheapest to clear away from a larger nursery.
-ENTRYPOINT ["node", "--max-semi-space-size=32", "dist/src/cli.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=32", "dist/src/latchkey.cjs"]
 CMD ["serve"]

@@ -14,7 +14,7 @@ export interface Service {
   stop: () => Promise<void>
 }
 
-const program = fileURLToPath(new URL('../src/cli.js', import.meta.url))
+const program = fileURLToPath(new URL('../src/latchkey.cjs', import.meta.url))
 
 /** Runs the service in a folder as a process of its own, until it is ready. It logs as by default, to nowhere. */
 export async function start (t: Teardown, cwd: string, environment: Record<string, string>): Promise<Service> {

@@ -238,10 +238,10 @@ const root = process.argv[3]
 const app = join(root, 'app')
 
 assert.equal(config.User, '1000:1000')
-assert.deepEqual([config.Entrypoint, config.Cmd, config.WorkingDir], [['node', '--max-semi-space-size=32', 'dist/src/cli.js'], ['serve'], '/app'])
+assert.deepEqual([config.Entrypoint, config.Cmd, config.WorkingDir], [['node', '--max-semi-space-size=32', 'dist/src/latchkey.cjs'], ['serve'], '/app'])
 assert.deepEqual(Object.keys(config.ExposedPorts), ['3000/tcp'])
 assert.equal(config.Healthcheck.Test[0], 'CMD')
-for (const setting of ['NODE_ENV=production', 'HOST=0.0.0.0', 'UV_THREADPOOL_SIZE=16']) assert.ok(config.Env.includes(setting), setting)
+for (const setting of ['NODE_ENV=production', 'HOST=0.0.0.0']) assert.ok(config.Env.includes(setting), setting)
 console.log('ok    its user, entry point, port, health check and environment are set')
 
 assert.deepEqual(readdirSync(app).sort(), ['dist', 'migrations', 'native', 'node_modules', 'package.json'])
@@ -342,17 +342,17 @@ sed "s|/run/secrets/database_password|$work/postgres/password|" docker/postgres.
   main().catch(({ message }) => { console.error(message); process.exit(1) })" -- "$(cat "$work/postgres.sql")") > "$work/out" 2>&1 || failed "docker/postgres.sql: $(cat "$work/out")"
 passed 'docker/postgres.sql makes the role and its database'
 
-(container_run "${environment[@]}" KEY_ENCRYPTION_KEY_FILE= node dist/src/cli.js serve) > "$work/out" 2>&1 || code=$?
+(container_run "${environment[@]}" KEY_ENCRYPTION_KEY_FILE= node dist/src/latchkey.cjs serve) > "$work/out" 2>&1 || code=$?
 [[ $code == 78 ]] && grep -q 'KEY_ENCRYPTION_KEY is required' "$work/out" || failed "without a key: exit code $code, $(cat "$work/out")"
 passed 'without KEY_ENCRYPTION_KEY it ends with exit code 78 and says so'
-(container_run "${environment[@]}" node dist/src/cli.js migrate) > "$work/out" 2>&1 || failed "migrate: $(cat "$work/out")"
+(container_run "${environment[@]}" node dist/src/latchkey.cjs migrate) > "$work/out" 2>&1 || failed "migrate: $(cat "$work/out")"
 told "migrate: $(cat "$work/out")"
-(container_run "${environment[@]}" node dist/src/cli.js migrate) > "$work/out" 2>&1 && grep -q 'up to date' "$work/out" || failed "migrate again: $(cat "$work/out")"
+(container_run "${environment[@]}" node dist/src/latchkey.cjs migrate) > "$work/out" 2>&1 && grep -q 'up to date' "$work/out" || failed "migrate again: $(cat "$work/out")"
 passed 'migrate works, once and again'
 
 # Sets $service, and $process: the process 1 as it is seen from here.
 start_service() {
-  container_run "${environment[@]}" node dist/src/cli.js serve > "$work/serve.log" 2>&1 &
+  container_run "${environment[@]}" node dist/src/latchkey.cjs serve > "$work/serve.log" 2>&1 &
   service=$!
   until process=$(pgrep -P "$service"); do sleep 0.01; done
 }
@@ -374,7 +374,7 @@ start_service
 await /readyz 30 || failed 'the service does not become ready'
 passed "serve is ready $(since "$from") after its start"
 status() { sed -n "s/^$1:\s*//p" "/proc/$process/status"; }
-[[ $(status NSpid | cut -f 2) == 1 && $(tr '\0' ' ' < "/proc/$process/cmdline") == 'node dist/src/cli.js serve ' ]] || failed "process 1 is $(tr '\0' ' ' < "/proc/$process/cmdline")"
+[[ $(status NSpid | cut -f 2) == 1 && $(tr '\0' ' ' < "/proc/$process/cmdline") == 'node dist/src/latchkey.cjs serve ' ]] || failed "process 1 is $(tr '\0' ' ' < "/proc/$process/cmdline")"
 [[ $(status Uid | xargs) == '1000 1000 1000 1000' && $(status Gid | xargs) == '1000 1000 1000 1000' && ! $(status Groups | xargs) ]] || failed "it runs as $(status Uid)"
 [[ $(status CapEff) == 0000000000000000 && $(status NoNewPrivs) == 1 ]] || failed 'it has privileges'
 [[ $(awk '$5 == "/" { split($6, options, ","); print options[1] }' "/proc/$process/mountinfo" | tail -n 1) == ro ]] || failed 'its root is not read-only'

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { EventEmitter } from 'node:events'
 import { parseArgs } from 'node:util'
 import * as clients from './cli/clients.ts'

@@ -167,6 +167,12 @@ export function environment (): Environment {
   }
 }
 
+/** How many threads libuv has for this process's hashing, files and host names: what it reads itself, so not of `.env`. */
+export function threads (): number {
+  const text = process.env['UV_THREADPOOL_SIZE']
+  return text === undefined ? 4 : Math.min(Math.max(Number.parseInt(text) || 1, 1), 1024)
+}
+
 /** Does something while this process's environment has a variable, for a package that can be told in no other way. */
 export function withVariable<T> (name: string, value: string, work: () => T): T {
   const before = process.env[name]

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { threads } from './config.ts'
 import type { Build, Wanted } from './passwords/argon2-build.ts'
 import * as argon2id from './passwords/argon2id.ts'
 import { hashingLane, type HashingLane, type Turn } from './passwords/hashing-lane.ts'
@@ -27,7 +28,10 @@ export interface Passwords {
 export async function passwords ({ concurrency, build, ...options }: PasswordOptions, warn: (message: string) => void): Promise<Passwords> {
   const { name, passedOver } = await argon2id.use(build)
   passedOver.forEach(warn)
-  const lane = hashingLane(concurrency)
+  // Files and host names must not wait behind hashes.
+  const atATime = Math.min(concurrency, Math.max(threads() - 1, 1))
+  if (atATime < concurrency) warn(`ARGON2_CONCURRENCY is ${concurrency}, but only ${atATime} passwords are hashed at a time, for this process has ${threads()} threads for them and all else: set UV_THREADPOOL_SIZE=${concurrency + 4} in its environment`)
+  const lane = hashingLane(atATime)
   // Verified against in the place of an account that is not there: the hash of nothing anyone can type.
   const nobody = lane.run(() => argon2id.hash(randomBytes(32), options))
 

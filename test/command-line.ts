@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { variables, type Environment } from '../src/config.ts'
 import type { Teardown } from './helper.ts'
 
-const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
+const cli = fileURLToPath(new URL('../src/latchkey.cjs', import.meta.url))
 // What configures this checkout is not to configure the command.
 const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
 

@@ -19,6 +19,7 @@ export const environment: Environment = {
   LOGIN_ACCOUNT_LIMIT: '1000000/1h',
   ARGON2_MEMORY_KIB: '1024',
   ARGON2_TIME_COST: '1',
+  ARGON2_CONCURRENCY: '2',
   KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64')
 }
 

@@ -14,9 +14,13 @@ export function folder (t: Teardown): string {
 
 export interface Running { child: ChildProcess, base: string, output: () => string, ended: Promise<{ code: number | null, signal: string | null }> }
 
+/** How a program is run; what a `launcher` is given is the program's command line. */
+interface Surroundings { cwd: string, env: Record<string, string | undefined>, port: number, launcher?: string[] }
+
 /** A program of this project as a process of its own, that is told to end when the test does. */
-export function run (t: Teardown, args: string[], { cwd, env, port }: { cwd: string, env: Record<string, string | undefined>, port: number }): Running {
-  const child = spawn(process.execPath, args, { cwd, env: { PATH: process.env['PATH'], ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+export function run (t: Teardown, args: string[], { cwd, env, port, launcher = [] }: Surroundings): Running {
+  const [command = '', ...others] = [...launcher, process.execPath, ...args]
+  const child = spawn(command, others, { cwd, env: { PATH: process.env['PATH'], ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   child.stdout.on('data', chunk => { text += chunk })
   child.stderr.on('data', chunk => { text += chunk })
@@ -30,7 +34,7 @@ export function run (t: Teardown, args: string[], { cwd, env, port }: { cwd: str
 
 /** The service as a process of its own, in a folder of its own. */
 export const start = (t: Teardown, cwd: string, env: Record<string, string | undefined>, port: number): Running =>
-  run(t, [resolve('dist/src/cli.js'), 'serve'], {
+  run(t, [resolve('dist/src/latchkey.cjs'), 'serve'], {
     cwd,
     port,
     env: { ...environment, KEY_ENCRYPTION_KEY: undefined, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ...env }

@@ -170,3 +170,52 @@ t.test('the service takes the best build', { skip: obstacle('avx2') }, async t =
   const best = obstacle('avx512') === false ? 'avx512' : 'avx2'
   t.match(await load('auto'), { name: best, passedOver: [] })
 })
+
+t.test('hashing leaves threads to files and host names', { skip: process.platform !== 'linux' && 'threads are counted in /proc' }, async t => {
+  const DATABASE_URL = await createDatabase(t)
+  const entry = resolve('dist/src/latchkey.cjs')
+  // Logs eight strangers in at a time, and reads a file meanwhile.
+  const hash = async (t: Test, args: string[], more: Record<string, string> = {}) => {
+    const port = await freePort()
+    const env = { ...environment, DATABASE_URL, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ARGON2_CONCURRENCY: '8', ARGON2_MEMORY_KIB: '8192', ARGON2_TIME_COST: '100', REQUEST_TIMEOUT: '60s', ...more }
+    // The test runner would have a module preloaded.
+    const service = run(t, [...args, 'serve'], { cwd: folder(t), env, port, launcher: ['env', '-u', 'NODE_OPTIONS'] })
+    await ready(service)
+    const pid = service.child.pid ?? 0
+    const answers: number[] = []
+    const login = async () => {
+      const headers = { 'content-type': 'application/json' }
+      const { status } = await fetch(`${service.base}/v1/auth/login`, { method: 'POST', headers, body: JSON.stringify({ email: 'nobody@example.com', password: 'correct horse battery' }) })
+      answers.push(status)
+    }
+    // With it, what is made for strangers at the start is there.
+    await login()
+    answers.pop()
+    const logins = Array.from({ length: 8 }, login)
+    const running: number[] = []
+    while (answers.length === 0 && running.length < 40) {
+      // The process's first thread is that of JavaScript.
+      running.push(readdirSync(`/proc/${pid}/task`).filter(id => Number(id) !== pid && /\) R /.test(readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8'))).length)
+      await new Promise(resolve => setTimeout(resolve, 5))
+    }
+    t.equal((await fetch(`${service.base}/docs/static/swagger-ui.css`)).status, 200)
+    t.equal(answers.length, 0, 'the file is there before the first of the hashes')
+    await Promise.all(logins)
+    t.strictSame(answers, logins.map(() => 401))
+    // Most often: at first they start one by one, and some other thread may work, too.
+    const often = (count: number) => running.filter(each => each === count).length
+    const atATime = running.reduce((most, each) => often(each) > often(most) ? each : most, 0)
+    return { atATime, warnings: service.output().trim().split('\n').map(line => JSON.parse(line)).filter(({ level }) => level === 40).map(({ msg }) => msg) }
+  }
+
+  await t.test('of which there are enough', async t => {
+    t.strictSame(await hash(t, [entry]), { atATime: 8, warnings: [] })
+  })
+
+  await t.test('also where there are fewer than ARGON2_CONCURRENCY wants, which it tells', async t => {
+    const warning = (threads: number) => `ARGON2_CONCURRENCY is 8, but only ${threads - 1} passwords are hashed at a time, for this process has ${threads} threads for them and all else: set UV_THREADPOOL_SIZE=12 in its environment`
+    t.strictSame(await hash(t, [resolve('dist/src/cli.js')]), { atATime: 3, warnings: [warning(4)] })
+    t.strictSame(await hash(t, ['--import', 'data:text/javascript,', entry]), { atATime: 3, warnings: [warning(4)] })
+    t.strictSame(await hash(t, [entry], { UV_THREADPOOL_SIZE: '6' }), { atATime: 5, warnings: [warning(6)] })
+  })
+})

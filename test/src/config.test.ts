@@ -366,7 +366,7 @@ t.test('a trusted proxy', async t => {
 
 t.test('the .env of the folder', async t => {
   t.jobs = 2
-  const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+  const cli = fileURLToPath(new URL('../../src/latchkey.cjs', import.meta.url))
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
   // The problems that `latchkey config check` finds in a folder.
   const check = async (folder: string, environment: Environment = {}) => await new Promise<string[]>(resolve => {
