@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { threads } from './config.ts'
 import type { Build, Wanted } from './passwords/argon2-build.ts'
 import * as argon2id from './passwords/argon2id.ts'
+import { evenWork } from './passwords/even-work.ts'
 import { hashingLane, type HashingLane, type Turn } from './passwords/hashing-lane.ts'
 import { longest, normalise, reasonsAgainst, type Owner, type Rules } from './passwords/rules.ts'
+import { ofArgon2, target } from './passwords/target.ts'
 import { passwordRejected } from './problem.ts'
 
 export type { Turn } from './passwords/hashing-lane.ts'
@@ -15,7 +17,7 @@ export interface Passwords {
   hash: (password: string, turn?: Turn) => Promise<string>
   /** Whether the password is the hash's; against no hash it does the same work, and the answer is no. */
   verify: (hash: string | null | undefined, password: string, turn?: Turn) => Promise<boolean>
-  /** Whether the hash took less work than a new one would. */
+  /** Whether another system made the hash, or it took less work than a new one would. */
   outdated: (hash: string) => boolean
   /** Throws `password_rejected` with every reason against a new password. */
   check: (password: string, owner: Owner) => Promise<void>
@@ -32,20 +34,36 @@ export async function passwords ({ concurrency, build, ...options }: PasswordOpt
   const atATime = Math.min(concurrency, Math.max(threads() - 1, 1))
   if (atATime < concurrency) warn(`ARGON2_CONCURRENCY is ${concurrency}, but only ${atATime} passwords are hashed at a time, for this process has ${threads()} threads for them and all else: set UV_THREADPOOL_SIZE=${concurrency + 4} in its environment`)
   const lane = hashingLane(atATime)
+  // Hashes that take more memory than a new one are evaluated one at a time.
+  const large = hashingLane(1)
+  const { timed, complete } = evenWork(options)
   // Verified against in the place of an account that is not there: the hash of nothing anyone can type.
-  const nobody = lane.run(() => argon2id.hash(randomBytes(32), options))
+  const nobody = lane.run(() => timed(1, () => argon2id.hash(randomBytes(32), options))).then(ofArgon2)
+
+  function usable (hash: string) {
+    const found = target(hash, options)
+    if (found && found.excess === undefined) return found
+    warn(`a password hash was not evaluated, and its user is refused: ${found?.excess ?? 'its format is not known'}`)
+    return undefined
+  }
 
   return {
     lane,
     build: name,
-    hash: (password, turn) => lane.run(() => argon2id.hash(normalise(password), options), turn),
+    hash: (password, turn) => lane.run(() => timed(1, () => argon2id.hash(normalise(password), options)), turn),
     async verify (hash, password, turn) {
       // No account has such a password (see `reasonsAgainst`), and the work of finding out must stay bounded and the same.
-      const candidate = [...normalise(password)].length > longest || !password.isWellFormed() ? '' : normalise(password)
-      return await lane.run(async () => {
-        const right = await argon2id.verify(hash ?? await nobody, candidate)
-        return right && hash != null && candidate !== ''
+      const typed = [...normalise(password)].length > longest || !password.isWellFormed() ? '' : password
+      const known = hash == null ? undefined : usable(hash)
+      const evaluate = async () => await lane.run(async () => {
+        const everybody = await nobody
+        const { forms, matches } = known ?? everybody
+        const began = performance.now()
+        for (const form of forms(typed)) if (await matches(form)) return known !== undefined && form !== ''
+        if (known?.full === false) await complete(everybody.forms(typed).length, performance.now() - began)
+        return false
       }, turn)
+      return known && known.memoryKib > options.memoryKib ? await large.run(evaluate, turn) : await evaluate()
     },
     outdated: hash => argon2id.outdated(hash, options),
     async check (password, owner) {

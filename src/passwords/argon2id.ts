@@ -28,12 +28,38 @@ export const verify = async (hash: string, password: string): Promise<boolean> =
 
 /** Whether the hash took less work than one with these options would. */
 export function outdated (hash: string, { memoryKib, timeCost }: Argon2Options): boolean {
-  const { v, m, t } = parameters(hash)
-  return v < 0x13 || m * t < memoryKib * timeCost
+  const { kind, v, m, t } = parameters(hash) ?? { kind: '', v: 0, m: 0, t: 0 }
+  return kind !== 'id' || v < 0x13 || m * t < memoryKib * timeCost
 }
 
-/** The version, memory in KiB and passes that a PHC string of argon2id names. */
+// Of hashes that were made elsewhere, or with parameters that are not in use any more.
+const mostMemoryKib = 131_072
+const mostWork = 524_288
+const mostLanes = 16
+
+/** What the PHC string's hash costs: its memory, and why it is not evaluated; undefined for what is no hash of argon2. */
+export function cost (hash: string, { memoryKib, timeCost, parallelism }: Argon2Options): { memoryKib: number, excess: string | undefined } | undefined {
+  const found = parameters(hash)
+  if (!found) return undefined
+  const { m, t, p } = found
+  const most = [Math.max(mostMemoryKib, memoryKib), Math.max(mostWork, memoryKib * timeCost), Math.max(mostLanes, parallelism)] as const
+  const excess = m > most[0] || m * t > most[1] || p > most[2] ? `its memory is over ${most[0]} KiB, memory × passes over ${most[1]}, or lanes over ${most[2]}` : undefined
+  return { memoryKib: m, excess }
+}
+
+/** Does this part of the work of a new hash, and nothing else. */
+export async function spend (part: number, { memoryKib, ...options }: Argon2Options): Promise<void> {
+  const rest = Math.round(memoryKib * part)
+  if (rest >= 8 * options.parallelism) await hash('', { ...options, memoryKib: rest })
+}
+
+const base64 = '[A-Za-z0-9+/]'
+// Without a version it is that of 2013. The salt has 8 bytes or more, the hash 16 to 128.
+const form = new RegExp(`^\\$argon2(id|i|d)(?:\\$v=(16|19))?\\$m=(\\d{1,10}),t=(\\d{1,10}),p=(\\d{1,8})(?:,(?:keyid|data)=${base64}{1,64}){0,2}\\$${base64}{11,172}\\$${base64}{22,171}$`)
+
+/** The kind, version, memory in KiB, passes and lanes that a PHC string names. */
 function parameters (hash: string) {
-  const [, v, m, t] = /^\$argon2id\$v=(\d+)\$m=(\d+),t=(\d+),p=\d+/.exec(hash) ?? []
-  return { v: Number(v ?? 0), m: Number(m ?? 0), t: Number(t ?? 0) }
+  const [, kind, v = '16', m, t, p] = form.exec(hash) ?? []
+  const numbers = { v: Number(v), m: Number(m), t: Number(t), p: Number(p) }
+  return kind === undefined || numbers.t < 1 || numbers.p < 1 || numbers.m < 8 * numbers.p ? undefined : { kind, ...numbers }
 }
