@@ -5,6 +5,7 @@ import { command, general, listed, UsageError, type Command } from './cli/comman
 import { withUrl } from './cli/database.ts'
 import * as keys from './cli/keys.ts'
 import * as sessions from './cli/sessions.ts'
+import * as users from './cli/users.ts'
 import { ConfigError, environment, exitCode, load } from './config.ts'
 import { Problem } from './problem.ts'
 import { version } from './version.ts'
@@ -43,6 +44,8 @@ const commands: Record<string, Command> = {
   'clients create': clients.create,
   'clients list': clients.list,
   'sessions end': sessions.end,
+  'users import': users.importAll,
+  'users export': users.exportAll,
   'config check': command({
     usage: 'latchkey config check [--json]',
     meaning: 'Check the configuration, and start nothing.',
@@ -80,7 +83,7 @@ async function main (args: string[]): Promise<number | undefined> {
   try {
     const run = command.parse(without(args, name.split(' ')))
     const result = await run(load(environment()))
-    return result && tell(0, `${json ? JSON.stringify(result.data) : result.text}\n`)
+    return result && tell(result.code ?? 0, `${json ? JSON.stringify(result.data) : result.text}\n`, process.stdout)
   } catch (error) {
     if (error instanceof UsageError) return tell(2, `${error.message}\n\n${command.help}`)
     // What a client may see of a fault of the database says nothing to whoever runs it.
@@ -97,8 +100,8 @@ function without (args: string[], words: string[]): string[] {
   return [...args.slice(0, at), ...without(args.slice(at + 1), others)]
 }
 
-function tell (code: number, text: string): number {
-  (code === 0 ? process.stdout : process.stderr).write(text)
+function tell (code: number, text: string, stream = code === 0 ? process.stdout : process.stderr): number {
+  stream.write(text)
   return code
 }
 

@@ -26,6 +26,12 @@ export interface Passwords {
   readonly build: Build
 }
 
+/** Why a hash of another system is not to be taken over: `unknown` for its format, or how it costs too much; undefined where it is. */
+export function unfit (hash: string, options: argon2id.Argon2Options): string | undefined {
+  const found = target(hash, options)
+  return found ? found.excess : 'unknown'
+}
+
 /** Loads what hashes. Throws a ConfigError where the build that is wanted does not work; `warn` hears of what works less well than it might. */
 export async function passwords ({ concurrency, build, ...options }: PasswordOptions, warn: (message: string) => void): Promise<Passwords> {
   const { name, passedOver } = await argon2id.use(build)
