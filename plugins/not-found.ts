@@ -23,11 +23,7 @@ export default fp(async function notFoundOrNotAllowed (app) {
     // A route that has the method can still find nothing.
     throw allowed.length === 0 || allowed.includes(request.method) ? notFound() : methodNotAllowed(allowed)
   }
-  const limit = app.rateLimit()
   // Before a body is looked at, and counted like any other request.
-  app.addHook('onRequest', (request, reply, done) => {
-    if (request.is404) Promise.resolve(limit.call(app, request, reply)).then(async () => await refuse(request)).catch(done)
-    else done()
-  })
+  app.addHook('onRequest', async request => { if (request.is404) await refuse(request) })
   app.setNotFoundHandler(refuse)
 }, { name: 'not-found', dependencies: ['rate-limit', 'problems'] })

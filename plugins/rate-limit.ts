@@ -1,37 +1,100 @@
-import rateLimit from '@fastify/rate-limit'
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import proxyAddress from '@fastify/proxy-addr'
+import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit'
+import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Rate } from '../src/config.ts'
-import { networkOf } from '../src/network.ts'
-import { tooManyRequests } from '../src/problem.ts'
+import type { Rate, Trust } from '../src/config.ts'
+import { networkOf as networkOfAddress } from '../src/network.ts'
+import { tooManyRequests, type Problem } from '../src/problem.ts'
+import { requestCounts } from '../src/request-counts.ts'
+
+/** What is limited together: what takes a password a fifth of the limit, what services call ten times as much, the rest. */
+export type LimitClass = 'password' | 'client' | 'general'
+
+export interface RateLimiting {
+  /** Whether the instances count together now, in Redis. */
+  readonly shared: boolean
+  /** How many requests this process has refused. */
+  readonly refused: Readonly<Record<LimitClass, number>>
+  /**
+   * Counts what no hook gets to see: a request with a bad path, or for a tunnel; or where there is no request, the
+   * socket of one that is not HTTP. Gives what to refuse it with where the network is over the limit.
+   */
+  countUnrouted: (from: IncomingMessage | Socket) => Problem | undefined
+}
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The class of limit: what takes a password allows a fifth, what services call ten times as much, what operators and verifiers poll has none. */
-    limit?: 'password' | 'client' | 'none'
+    /** The class of limit, where it is not the general one; what operators and verifiers poll has none. */
+    limit?: Exclude<LimitClass, 'general'> | 'none'
+  }
+  interface FastifyInstance {
+    rateLimiting: RateLimiting
   }
 }
 
-/** Bounds the requests of a network: an IPv4 address, or an IPv6 /64. */
-export default fp(async function limits (app, { limit }: { limit: Rate }) {
+export interface RateLimitOptions {
+  limit: Rate
+  redisUrl: string | undefined
+  trustProxy: Trust | undefined
+}
+
+/** Bounds the requests of a network, an IPv4 address or an IPv6 /64: all routes of a class count together. */
+export default fp(async function limits (app, { limit, redisUrl, trustProxy = () => false }: RateLimitOptions) {
+  const refused = { password: 0, client: 0, general: 0 }
   if (limit === 'off') {
-    app.decorate('rateLimit', () => async () => {})
+    app.decorate('rateLimiting', { shared: false, refused, countUnrouted: () => undefined })
     return
   }
-  const { count, window } = limit
-
-  // Before the limiter's own hook, which reads `rateLimit`.
-  app.addHook('onRoute', route => {
-    if (route.config?.limit === 'none') route.config = { ...route.config, rateLimit: false }
-    if (route.config?.limit === 'client') route.config = { ...route.config, rateLimit: { max: count * 10 } }
-    if (route.config?.limit === 'password') route.config = { ...route.config, rateLimit: { max: Math.max(1, Math.floor(count / 5)) } }
+  const allowed = { password: Math.max(1, Math.floor(limit.count / 5)), client: limit.count * 10, general: limit.count }
+  const window = limit.window * 1_000
+  const counts = requestCounts({
+    url: redisUrl,
+    onAway: error => app.log.warn({ err: error }, 'Redis is away: until it is back, this process counts requests by itself'),
+    onBack: seconds => app.log.info({ seconds: Math.round(seconds * 10) / 10 }, 'Redis is back: requests are counted together again')
   })
+  app.addHook('onClose', counts.close)
+  await counts.settled
+
+  const classOf = ({ routeOptions: { config } }: FastifyRequest): LimitClass => config.limit === 'password' || config.limit === 'client' ? config.limit : 'general'
+  // A proxy may not know whom it speaks for: then it speaks for itself.
+  const networkOf = (address: string, { remoteAddress }: Pick<Socket, 'remoteAddress'>) => networkOfAddress(address) ?? networkOfAddress(remoteAddress) ?? ''
 
   await app.register(rateLimit, {
-    max: count,
-    timeWindow: window * 1_000,
+    global: false,
+    max: request => allowed[classOf(request)],
+    timeWindow: window,
     enableDraftSpec: true,
-    cache: 50_000,
-    keyGenerator: ({ ip, socket }) => networkOf(ip) ?? networkOf(socket.remoteAddress) ?? '',
+    keyGenerator: request => `${classOf(request)}:${networkOf(request.ip, request.socket)}`,
+    store: class implements FastifyRateLimitStore {
+      incr (key: string, callback: (error: Error | null, count?: { current: number, ttl: number }) => void, window: number) {
+        counts.add(key, window).then(count => callback(null, count), callback)
+      }
+
+      child () { return this }
+    },
+    onExceeded: request => { refused[classOf(request)]++ },
     errorResponseBuilder: (_request, { ttl }) => tooManyRequests(ttl / 1_000)
+  })
+
+  // Whatever is asked for, and before anything else is looked at.
+  const count = app.rateLimit()
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.routeOptions.config.limit !== 'none') await count.call(app, request, reply)
+  })
+
+  app.decorate('rateLimiting', {
+    get shared () { return counts.shared },
+    refused,
+    countUnrouted (from) {
+      // Of bytes that come from a proxy nobody knows whose they are.
+      if (!('headers' in from) && trustProxy(from.remoteAddress)) return undefined
+      const network = 'headers' in from ? networkOf(proxyAddress(from, trustProxy), from.socket) : networkOf('', from)
+      const { current, ttl } = counts.addNow(`general:${network}`, window)
+      if (current <= allowed.general) return undefined
+      refused.general++
+      return tooManyRequests(ttl / 1_000)
+    }
   })
 }, { name: 'rate-limit' })

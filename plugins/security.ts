@@ -2,17 +2,14 @@ import type { OutgoingHttpHeaders } from 'node:http'
 import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
 import fp from 'fastify-plugin'
-import type { Trust } from '../src/config.ts'
-import { httpsRequired, validationFailed } from '../src/problem.ts'
 
 export interface SecurityOptions {
   issuer: string
   corsOrigins: readonly string[]
-  trustProxy: Trust | undefined
 }
 
 /** The headers of every response, and who may call from where. */
-export default fp(async function security (app, { issuer, corsOrigins, trustProxy }: SecurityOptions) {
+export default fp(async function security (app, { issuer, corsOrigins }: SecurityOptions) {
   const https = issuer.startsWith('https:')
 
   app.addHook('onRequest', (request, reply, done) => {
@@ -42,13 +39,6 @@ export default fp(async function security (app, { issuer, corsOrigins, trustProx
     done()
   })
 
-  // RFC 9112 section 3.2: one Host, which HTTP/1.0 alone may leave out.
-  app.addHook('onRequest', ({ raw: { httpVersion, rawHeaders } }, _reply, done) => {
-    let hosts = 0
-    for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === 'host') hosts++
-    done(hosts === 1 || (hosts === 0 && httpVersion === '1.0') ? undefined : validationFailed('The request does not name one host.'))
-  })
-
   await app.register(cors, {
     origin: (origin, answer) => { answer(null, origin !== undefined && corsOrigins.includes(origin) ? origin : false) },
     credentials: true,
@@ -58,11 +48,4 @@ export default fp(async function security (app, { issuer, corsOrigins, trustProx
     maxAge: 600,
     strictPreflight: false
   })
-
-  if (https && trustProxy) {
-    app.addHook('onRequest', async request => {
-      const peer = request.socket.remoteAddress
-      if (request.headers['x-forwarded-proto'] !== undefined && request.protocol === 'http' && trustProxy(peer)) throw httpsRequired()
-    })
-  }
 }, { name: 'security' })

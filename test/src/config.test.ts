@@ -53,6 +53,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     passwords: { minLength: 8, memoryKib: 19_456, timeCost: 2, parallelism: 1, concurrency: availableParallelism(), build: 'auto' },
     rateLimit: { count: 300, window: 60 },
     throttle: { login: { count: 5, window: 900 }, network: { count: 50, window: 900 }, account: { count: 100, window: 86_400 } },
+    redisUrl: undefined,
     migrateOnStart: true,
     requestTimeout: 10,
     drainDelay: 0,
@@ -90,6 +91,7 @@ t.test('every variable is heard', async t => {
     LOGIN_RATE_LIMIT: '3/1m',
     LOGIN_NETWORK_LIMIT: 'off',
     LOGIN_ACCOUNT_LIMIT: '1/1s',
+    REDIS_URL: 'rediss://latchkey:s3cret@redis.internal:6380/2',
     PASSWORD_MIN_LENGTH: '12',
     MIGRATE_ON_START: 'false',
     REQUEST_TIMEOUT: '20s',
@@ -115,6 +117,7 @@ t.test('every variable is heard', async t => {
     passwords: { minLength: 12, memoryKib: 65_536, timeCost: 3, parallelism: 4, concurrency: 7, build: 'prebuilt' },
     rateLimit: 'off',
     throttle: { login: { count: 3, window: 60 }, network: 'off', account: { count: 1, window: 1 } },
+    redisUrl: 'rediss://latchkey:s3cret@redis.internal:6380/2',
     migrateOnStart: false,
     requestTimeout: 20,
     drainDelay: 6,
@@ -186,6 +189,7 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
     [['CORS_ORIGINS'], ['*', 'null', 'https://app.example.com, *', 'https://app.example.com https://other.example.com', 'https://app.example.com/, https://other.example.com/path'], origin],
     [['TRUST_PROXY'], ['nginx', 'proxy.example.com', 'localhost', 'loopback', 'true', '1', '2', '10.0.0', '010.0.0.1', '10.0.0.256', '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9', '10.0.0.0/33', '::1/129', '10.0.0.0/-8', '10.0.0.0/8.0', '10.0.0.0/', '10.0.0.0/eight', '0.0.0.0/0', '10.0.0.0/00', '::/0', '10.0.0.1, ::/0'], proxies],
     [['RATE_LIMIT', 'LOGIN_RATE_LIMIT', 'LOGIN_NETWORK_LIMIT', 'LOGIN_ACCOUNT_LIMIT'], ['0/1m', '-1/1m', '300', '300/', '/1m', '300/1m/1m', '300 per minute', '3e2/1m', '300/0s', '300/1x', '01/1m', '1000000000/1m', 'none', 'OFF'], /^[A-Z_]+_LIMIT (must be off, or a count and a time such as 300\/1m|must be a time such as .+)$/],
+    [['REDIS_URL'], ['redis', 'localhost:6379', 'http://redis:6379', 'redis://', 'redis://:6379', 'redis://redis:port', 'redis://redis/db', 'redis://redis/1/2', 'redis://redis?db=1', 'redis://redis#1', 'redis://:%zz@redis', 'redis://:%ff@redis', '/run/redis.sock'], /^REDIS_URL must be (a URL that begins with redis:\/\/ or rediss:\/\/|a host, and where they are needed .+)$/],
     [['KEY_ENCRYPTION_KEY'], ['tooshort', 'not base64, at all', key.slice(0, -4), `${key}AAAA`, randomBytes(31).toString('base64'), randomBytes(33).toString('base64'), randomBytes(32).toString('hex'), '_'.repeat(43), `${key},tooshort`, `${key}${key}`, `${key};${key}`], /^KEY_ENCRYPTION_KEY must be 32 bytes in base64 \(make one with: openssl rand -base64 32\)$/]
   ]
   for (const [names, values, problem] of cases) {
@@ -206,6 +210,8 @@ t.test('takes what is well formed up to its bounds', async t => {
     [{ ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1', ARGON2_PARALLELISM: '64', ARGON2_CONCURRENCY: '1' }, { passwords: { memoryKib: 1_024, timeCost: 1, parallelism: 64, concurrency: 1 } }],
     [{ RATE_LIMIT: '1/1s' }, { rateLimit: { count: 1, window: 1 } }],
     [{ RATE_LIMIT: '999999999/3650d' }, { rateLimit: { count: 999_999_999, window: 315_360_000 } }],
+    [{ REDIS_URL: 'redis://redis' }, { redisUrl: 'redis://redis' }],
+    [{ REDIS_URL: 'redis://:p%40ss@[::1]:6379/15' }, { redisUrl: 'redis://:p%40ss@[::1]:6379/15' }],
     [{ ISSUER_URL: 'HTTPS://Auth.Example.COM:443/' }, { issuer: 'https://auth.example.com' }],
     [{ ISSUER_URL: 'http://[::1]:8080' }, { issuer: 'http://[::1]:8080' }],
     [{ CORS_ORIGINS: 'https://app.example.com/,, http://localhost:5173 ,' }, { corsOrigins: ['https://app.example.com', 'http://localhost:5173'] }],
@@ -266,7 +272,7 @@ t.test('a secret may be in a file', async t => {
   })
 
   t.test('but not in one that cannot be read, and not twice', async t => {
-    for (const name of ['DATABASE_URL', 'DATABASE_PASSWORD', 'KEY_ENCRYPTION_KEY']) {
+    for (const name of ['DATABASE_URL', 'DATABASE_PASSWORD', 'KEY_ENCRYPTION_KEY', 'REDIS_URL']) {
       const environment = { ...name === 'DATABASE_PASSWORD' && { DATABASE_URL: 'postgres://db/latchkey' } }
       tells(t, problems({ ...environment, [`${name}_FILE`]: at('missing') }), [new RegExp(`^${name} cannot be read from the file that ${name}_FILE names: ENOENT$`)])
       tells(t, problems({ ...environment, [`${name}_FILE`]: files }), [new RegExp(`^${name} cannot be read from the file that ${name}_FILE names: EISDIR$`)])
@@ -315,6 +321,10 @@ t.test('a secret is in no message', async t => {
     { KEY_ENCRYPTION_KEY: `${key},${secret}` },
     { KEY_ENCRYPTION_KEY: key, KEY_ENCRYPTION_KEY_FILE: join(files, 'secret') },
     { KEY_ENCRYPTION_KEY_FILE: join(files, 'secret') },
+    { REDIS_URL: secret },
+    { REDIS_URL: `redis://latchkey:${secret}@redis/db` },
+    { REDIS_URL: `redis://latchkey:${secret}%ff@redis` },
+    { REDIS_URL: `redis://latchkey:${secret}@redis:port` },
     { ISSUER_URL: `https://ada:${secret}@auth.example.com` },
     { CORS_ORIGINS: `https://ada:${secret}@app.example.com` }
   ]

@@ -1,0 +1,25 @@
+import fp from 'fastify-plugin'
+import type { Trust } from '../src/config.ts'
+import { httpsRequired, validationFailed } from '../src/problem.ts'
+
+export interface TransportOptions {
+  issuer: string
+  trustProxy: Trust | undefined
+}
+
+/** Refuses what names no host or came over plain HTTP, once it is counted. */
+export default fp(async function transport (app, { issuer, trustProxy }: TransportOptions) {
+  // RFC 9112 section 3.2: one Host, which HTTP/1.0 alone may leave out.
+  app.addHook('onRequest', ({ raw: { httpVersion, rawHeaders } }, _reply, done) => {
+    let hosts = 0
+    for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === 'host') hosts++
+    done(hosts === 1 || (hosts === 0 && httpVersion === '1.0') ? undefined : validationFailed('The request does not name one host.'))
+  })
+
+  if (issuer.startsWith('https:') && trustProxy) {
+    app.addHook('onRequest', async request => {
+      const peer = request.socket.remoteAddress
+      if (request.headers['x-forwarded-proto'] !== undefined && request.protocol === 'http' && trustProxy(peer)) throw httpsRequired()
+    })
+  }
+}, { name: 'transport', dependencies: ['rate-limit'] })
