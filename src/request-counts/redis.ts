@@ -19,6 +19,7 @@ const prefix = 'latchkey:rate:'
 // Milliseconds: for an answer, and for a connection with its first answer.
 const patience = 100
 const attempt = 1_000
+const closed = 'the connection was closed'
 
 // A key that has lost its expiry gets one again.
 const lua = `
@@ -44,18 +45,20 @@ export async function connect (url: string, signal: AbortSignal): Promise<Connec
     disconnectTimeout: 0,
     scripts: { countRequest: { lua, numberOfKeys: 1 } }
   })
-  let lose = (_reason: unknown) => {}
-  const lost = new Promise<unknown>(resolve => {
-    lose = reason => {
-      resolve(reason)
-      redis.disconnect()
-    }
-  })
+  let isLost = false
+  let tell = (_reason: unknown) => {}
+  const lost = new Promise<unknown>(resolve => { tell = resolve })
+  const lose = (reason: unknown) => {
+    if (isLost) return
+    isLost = true
+    tell(reason)
+    redis.disconnect()
+  }
   const abort = () => lose(signal.reason)
   signal.addEventListener('abort', abort)
   redis.on('error', (error: unknown) => lose(error))
   redis.once('end', () => {
-    lose(new Error('the connection was closed'))
+    lose(new Error(closed))
     signal.removeEventListener('abort', abort)
   })
 
@@ -76,7 +79,7 @@ export async function connect (url: string, signal: AbortSignal): Promise<Connec
       try {
         return await inTime(patience, count(key, window))
       } catch (error) {
-        lose(error)
+        lose(redis.stream.writable ? error : new Error(closed))
         throw error
       }
     },
