@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { parseArgs } from 'node:util'
+import { calibrate } from './cli/calibrate.ts'
 import * as clients from './cli/clients.ts'
 import { command, general, listed, UsageError, type Command } from './cli/command.ts'
 import { withUrl } from './cli/database.ts'
@@ -46,6 +47,7 @@ const commands: Record<string, Command> = {
   'sessions end': sessions.end,
   'users import': users.importAll,
   'users export': users.exportAll,
+  calibrate,
   'config check': command({
     usage: 'latchkey config check [--json]',
     meaning: 'Check the configuration, and start nothing.',

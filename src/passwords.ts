@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { threads } from './config.ts'
 import type { Build, Wanted } from './passwords/argon2-build.ts'
 import * as argon2id from './passwords/argon2id.ts'
 import { evenWork } from './passwords/even-work.ts'
 import { hashingLane, type HashingLane, type Turn } from './passwords/hashing-lane.ts'
 import { longest, normalise, reasonsAgainst, type Owner, type Rules } from './passwords/rules.ts'
 import { ofArgon2, target } from './passwords/target.ts'
+import { share } from './passwords/thread-pool.ts'
 import { passwordRejected } from './problem.ts'
 
 export type { Turn } from './passwords/hashing-lane.ts'
@@ -36,9 +36,8 @@ export function unfit (hash: string, options: argon2id.Argon2Options): string | 
 export async function passwords ({ concurrency, build, ...options }: PasswordOptions, warn: (message: string) => void): Promise<Passwords> {
   const { name, passedOver } = await argon2id.use(build)
   passedOver.forEach(warn)
-  // Files and host names must not wait behind hashes.
-  const atATime = Math.min(concurrency, Math.max(threads() - 1, 1))
-  if (atATime < concurrency) warn(`ARGON2_CONCURRENCY is ${concurrency}, but only ${atATime} passwords are hashed at a time, for this process has ${threads()} threads for them and all else: set UV_THREADPOOL_SIZE=${concurrency + 4} in its environment`)
+  const { atATime, shortage } = share(concurrency)
+  if (shortage !== undefined) warn(shortage)
   const lane = hashingLane(atATime)
   // Hashes that take more memory than a new one are evaluated one at a time.
   const large = hashingLane(1)

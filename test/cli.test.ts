@@ -12,7 +12,7 @@ import { createDatabase, named, sql } from './postgres.ts'
 const migrations = read().map(({ name }) => name)
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
 
-const names = ['serve', 'migrate', 'keys list', 'keys rotate', 'clients create', 'clients list', 'sessions end', 'config check']
+const names = ['serve', 'migrate', 'keys list', 'keys rotate', 'clients create', 'clients list', 'sessions end', 'calibrate', 'config check']
 const usage = /Usage: latchkey <command> \[options\]\n\n {2}latchkey serve .*\n {2}latchkey migrate .*\n/
 
 // Most of the time is the start of a process.
@@ -35,7 +35,7 @@ t.test('--help after a command tells its usage, and runs nothing', async t => {
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n${meaning}\n$`))
   }
-  for (const [command, options] of [['keys list', []], ['keys rotate', ['--now', '--drop KID']], ['clients create', ['--name NAME', '--scope SCOPE']], ['clients list', []], ['sessions end', ['--all', '--user ID']]] as const) {
+  for (const [command, options] of [['keys list', []], ['keys rotate', ['--now', '--drop KID']], ['clients create', ['--name NAME', '--scope SCOPE']], ['clients list', []], ['sessions end', ['--all', '--user ID']], ['calibrate', ['--target TIME']]] as const) {
     const { code, stdout, stderr } = await run(t, [...command.split(' '), '--nonsense', '-h'], { NODE_ENV: 'production' })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n[A-Z].*\\.\n`))
@@ -65,6 +65,7 @@ t.test('wrong usage is exit code 2, with the right one on standard error', async
     [['clients', 'create', '--name', 'a\nb', '--scope', 'a'], '--name must have', 'latchkey clients create '],
     [['clients', 'create', '--name', 'Orders', '--scope', ' ,'], '--scope must name', 'latchkey clients create '],
     [['clients', 'create', '--name', 'Orders', '--scope', 'good,b\\ad'], '"b\\ad" is not a scope', 'latchkey clients create '],
+    ...['100', '0ms', '11s', '1.5s', '1m', ''].map((time): [string[], string, string] => [['calibrate', '--target', time], '--target must be a time', 'latchkey calibrate ']),
     [['sessions', 'end'], 'Either --all or --user', 'latchkey sessions end '],
     [['sessions', 'end', '--all', '--user', user], 'Either --all or --user', 'latchkey sessions end '],
     [['sessions', 'end', '--user', 'ada'], '--user must be', 'latchkey sessions end ']

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { authenticate } from '../../src/clients.ts'
 import type { Environment } from '../../src/config.ts'
 import { read } from '../../src/migrate.ts'
+import { calibrate, recommend } from '../../src/passwords/calibration.ts'
 import type { Browser } from '../client.ts'
 import { closedPort, folder, run, start } from '../command-line.ts'
 import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
@@ -253,4 +254,52 @@ t.test('with the embedded database, commands work while the service runs', async
   child.kill('SIGTERM')
   t.match(await end(), { code: 0 })
   t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')), 'and its database ends with it')
+})
+
+t.test('calibrate', async t => {
+  const owasp = [[47_104, 1], [19_456, 2], [12_288, 3], [9_216, 4], [7_168, 5]]
+  const nothing = { DATABASE_URL: 'postgres://latchkey@127.0.0.1:1/none' }
+
+  await t.test('measures what OWASP accepts with the build in use, and proposes nothing below', async t => {
+    const data = await told(t, ['calibrate', '--target', '1ms'], { ...nothing, ARGON2_CONCURRENCY: '2', ARGON2_BUILD: 'prebuilt' })
+    t.strictSame([data.build, data.concurrency, data.target_ms], ['prebuilt', 2, 1])
+    t.strictSame(data.measured.map((each: Record<string, unknown>) => [each['memory_kib'], each['time_cost']]), owasp)
+    for (const each of data.measured) {
+      t.ok(each.hash_ms > 1 && each.owasp, 'a hash takes its time')
+      t.ok(each.logins_per_second > 0 && each.logins_per_second < 2 * 1_000, `and so do ${each.logins_per_second}`)
+      t.equal(each.memory_bytes, 2 * 1_024 * each.memory_kib)
+    }
+    const { within_target: within, environment } = data.recommended
+    t.notOk(within)
+    t.ok(owasp.some(([memory, passes]) => environment.ARGON2_MEMORY_KIB === memory && environment.ARGON2_TIME_COST === passes), 'it is one of those')
+    t.strictSame(data.warnings, ['even the fastest that OWASP accepts takes longer than 1ms here'])
+  })
+
+  await t.test('prints a table and the variables to set, which the configuration accepts', async t => {
+    const { code, stdout, stderr } = await run(t, ['calibrate', '--target=50ms'], { ...nothing, ARGON2_CONCURRENCY: '2', ARGON2_PARALLELISM: '2', UV_THREADPOOL_SIZE: '2' })
+    t.strictSame({ code, stderr }, { code: 0, stderr: '' })
+    t.match(stdout, /^argon2id, the (avx512|avx2|prebuilt) build, 1 at a time:\n\nMEMORY KIB {2}PASSES {2}ONE HASH/)
+    t.match(stdout, /^19456 +2 +[\d.]+ ms +[\d.]+ +19 MiB +OWASP$/m)
+    t.match(stdout, /^Warning: ARGON2_CONCURRENCY is 2, but only 1 passwords are hashed at a time.*\.$/m)
+    const environment = Object.fromEntries(stdout.matchAll(/^(ARGON2_\w+)=(\d+)$/gm).map(([, name, value]) => [name, value]))
+    t.strictSame(Object.keys(environment), ['ARGON2_MEMORY_KIB', 'ARGON2_TIME_COST', 'ARGON2_PARALLELISM', 'ARGON2_CONCURRENCY'])
+    t.strictSame([environment['ARGON2_PARALLELISM'], environment['ARGON2_CONCURRENCY']], ['2', '2'])
+    t.strictSame(await told(t, ['config', 'check'], { ...nothing, ...environment, NODE_ENV: 'production', ISSUER_URL: 'https://auth.example.com', KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }), { ok: true })
+  })
+
+  await t.test('proposes the strongest within the target, else the fastest', async t => {
+    const measured = [
+      { memoryKib: 47_104, timeCost: 1, hashMs: 60, loginsPerSecond: 30 },
+      { memoryKib: 19_456, timeCost: 2, hashMs: 20, loginsPerSecond: 100 },
+      { memoryKib: 7_168, timeCost: 5, hashMs: 10, loginsPerSecond: 150 },
+      { memoryKib: 65_536, timeCost: 3, hashMs: 130, loginsPerSecond: 12 }
+    ]
+    for (const [target, memory] of [[9, 7_168], [10, 7_168], [30, 19_456], [60, 47_104], [129, 47_104], [130, 65_536], [9_999, 65_536]] as const) t.equal(recommend(measured, target)?.memoryKib, memory, `${target} ms`)
+    t.equal(recommend([], 100), undefined)
+  })
+
+  await t.test('leaves out what there is no memory for', async t => {
+    const measured = await calibrate({ lanes: 2, parallelism: 1, targetMs: 10_000 }, (128 + 19) * 1_024 ** 2)
+    t.strictSame(measured.map(({ memoryKib }) => memoryKib), [9_216, 7_168])
+  })
 })
