@@ -6,6 +6,8 @@ import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
+import metrics from '../plugins/metrics.ts'
+import metricsPort from '../plugins/metrics-port.ts'
 import notFound from '../plugins/not-found.ts'
 import notifications from '../plugins/notifications.ts'
 import oauthClient from '../plugins/oauth-client.ts'
@@ -47,6 +49,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
 
   await app.register(problems, { issuer })
   await app.register(requestLog)
+  await app.register(metrics)
   await app.register(deadline, { seconds: config.requestTimeout })
   await app.register(security, { issuer, corsOrigins })
   await app.register(rateLimit, { limit: config.rateLimit, redisUrl: config.redisUrl, trustProxy })
@@ -64,13 +67,14 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(passwords, config.passwords)
   await app.register(throttle, { limits: config.throttle, keys: keyEncryptionKeys })
 
+  if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
   await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention })
 
   for (const schema of schemas.shared) app.addSchema(schema)
   await app.register(v1, { prefix: '/v1', lifetimes, sessionLimit: config.sessionLimit })
   await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes })
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge })
-  await app.register(operations, { isDraining })
+  await app.register(operations, { isDraining, metrics: config.metricsPort === undefined })
   await app.register(problemPages, { prefix: '/problems' })
 }, { name: 'latchkey' })
 

@@ -33,6 +33,7 @@ export const variables = {
   AUDIENCE: optional('ISSUER_URL', text => text, '`aud` of access tokens'),
   HOST: variable('127.0.0.1', text => text, 'address to listen on'),
   PORT: variable('3000', integer(0, 65535), 'port to listen on'),
+  METRICS_PORT: optional('/metrics is on PORT', integer(1, 65535), 'port for /metrics alone, of the same address: keep it from the world'),
   TRUST_PROXY: variable('off', proxies, 'addresses and CIDR ranges of the proxies in front, comma separated: only from them X-Forwarded-* is believed'),
   CORS_ORIGINS: variable('', text => list(text).map(origin), 'further origins, comma separated, whose pages may call with credentials'),
   KEY_ENCRYPTION_KEY: optional('one is made and kept under .data/', keys, '32 bytes in base64 that seal the private keys at rest; several, comma separated, while one is replaced: the first seals', true),
@@ -111,6 +112,7 @@ export function load (environment: Environment) {
     // The weakest combination that OWASP's Password Storage Cheat Sheet accepts is 7 MiB in 5 passes.
     if (v.ARGON2_MEMORY_KIB < 7168 || v.ARGON2_MEMORY_KIB * v.ARGON2_TIME_COST < 7168 * 5) problems.push('ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts (19456 and 2, 12288 and 3, 9216 and 4, 7168 and 5)')
   }
+  if (v.METRICS_PORT !== undefined && v.METRICS_PORT === v.PORT) problems.push('METRICS_PORT must be another than PORT')
   if (v.DATABASE_PASSWORD && !v.DATABASE_URL && !named(problems, 'DATABASE_URL')) problems.push('DATABASE_PASSWORD is of no use without DATABASE_URL')
   if (problems.length > 0) throw new ConfigError(problems)
 
@@ -123,6 +125,7 @@ export function load (environment: Environment) {
     audience: v.AUDIENCE ?? v.ISSUER_URL,
     host: v.HOST,
     port: v.PORT,
+    metricsPort: v.METRICS_PORT,
     databaseUrl: databaseUrl?.href,
     keyEncryptionKeys: v.KEY_ENCRYPTION_KEY,
     trustProxy: v.TRUST_PROXY,

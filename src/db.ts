@@ -16,6 +16,8 @@ export interface Queryable {
 export interface Database extends Queryable {
   /** Commits what `work` did, or nothing where it throws. */
   transaction: <T>(work: (tx: Queryable) => Promise<T>) => Promise<T>
+  /** Of the pool, and how many requests wait for one. */
+  readonly connections: { total: number, idle: number, waiting: number }
   end: () => Promise<void>
 }
 
@@ -75,6 +77,7 @@ export function connect ({ url, connections = 10, onError = () => {} }: Database
         throw error
       }
     }),
+    get connections () { return { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } },
     end: () => pool.end()
   }
 }

@@ -22,7 +22,7 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => 
       }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own' }] }),
       response: { 200: ref(TokenResponse) }
     },
-    config: { limit: 'password', problems: ['invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable'] }
+    config: { limit: 'password', counted: 'logins', problems: ['invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { email, username, password, remember = false, refresh_token_delivery: delivery } = request.body
     const login = identifier(email, username)

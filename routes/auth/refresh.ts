@@ -17,7 +17,7 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes }) => {
       response: { 200: ref(TokenResponse) }
     },
     preValidation: noBody,
-    config: { optionalBody: true, problems: ['invalid_refresh_token', 'cross_site_request', 'overloaded', 'database_unavailable'] }
+    config: { optionalBody: true, counted: 'refreshes', problems: ['invalid_refresh_token', 'cross_site_request', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const cookies = request.refreshCookies()
     const { refresh_token: sent } = request.body

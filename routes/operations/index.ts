@@ -6,12 +6,14 @@ import { strict, type Typed } from '../typed.ts'
 export interface OperationsOptions {
   /** Whether the service is about to stop. */
   isDraining: () => boolean
+  /** Whether the metrics are here, and not on a port of their own. */
+  metrics: boolean
 }
 
 const patience = 1_500
 
 /** For whoever runs the service. */
-const operations: Typed<OperationsOptions> = async (app, { isDraining }) => {
+const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }) => {
   app.get('/livez', {
     schema: {
       operationId: 'getLiveness',
@@ -39,6 +41,19 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining }) => {
     await inTime(ping(app.db))
     return { status: 'ready' as const }
   })
+
+  if (!metrics) return
+  app.get('/metrics', {
+    schema: {
+      operationId: 'getMetrics',
+      tags: ['Operation'],
+      summary: 'What the service does, in numbers',
+      description: 'For Prometheus. It is on a port of its own instead where `METRICS_PORT` names one.',
+      security: [],
+      response: { 200: { description: 'The metrics, in the text format of Prometheus.', content: { 'text/plain': { schema: Type.String({ examples: ['latchkey_hashing_queue_depth 0\n'] }) } } } }
+    },
+    config: { limit: 'none' }
+  }, async (_request, reply) => reply.type(app.metrics.contentType).send(await app.metrics.text()))
 }
 
 async function inTime (answer: Promise<unknown>) {

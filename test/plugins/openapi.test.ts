@@ -35,6 +35,7 @@ t.test('the API document', async t => {
       'get /.well-known/oauth-authorization-server getMetadata',
       'delete /v1/admin/clients/{id} deleteClient',
       'get /livez getLiveness',
+      'get /metrics getMetrics',
       'get /oauth/revocations followRevocations',
       'get /problems/{code} getProblem',
       'get /readyz getReadiness',

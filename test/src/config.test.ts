@@ -41,6 +41,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     audience: 'http://localhost:3000',
     host: '127.0.0.1',
     port: 3000,
+    metricsPort: undefined,
     databaseUrl: undefined,
     keyEncryptionKeys: undefined,
     trustProxy: undefined,
@@ -68,6 +69,7 @@ t.test('every variable is heard', async t => {
     AUDIENCE: 'https://api.example.com',
     HOST: '0.0.0.0',
     PORT: '0',
+    METRICS_PORT: '9464',
     TRUST_PROXY: '10.0.0.0/8',
     CORS_ORIGINS: 'https://app.example.com, http://localhost:5173',
     ACCESS_TOKEN_TTL: '1s',
@@ -106,6 +108,7 @@ t.test('every variable is heard', async t => {
     audience: 'https://api.example.com',
     host: '0.0.0.0',
     port: 0,
+    metricsPort: 9_464,
     databaseUrl: 'postgres://latchkey:s3cret@db.internal:5432/latchkey',
     keyEncryptionKeys: [Buffer.from(key, 'base64')],
     corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
@@ -168,12 +171,14 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
   const url = /^DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\/$/
   const origin = /^\w+ must be (a URL that begins with https:\/\/ or http:\/\/|an origin \(scheme, host and port\) without a path or a wildcard)$/
   tells(t, problems({ CORS_ORIGINS: 'https://*.example.com' }), [/^CORS_ORIGINS /])
+  tells(t, problems({ PORT: '8080', METRICS_PORT: '8080' }), [/^METRICS_PORT must be another than PORT$/])
   tells(t, problems({ ...production, KEY_ENCRYPTION_KEY: ' , ' }), [/^KEY_ENCRYPTION_KEY must be 32 bytes/])
   const proxies = /^TRUST_PROXY (must be off, or addresses and CIDR ranges; .+ is neither|has a range of impossible length, .+|must not trust half the world, as .+ does)$/
   const cases: Array<[names: string[], values: string[], problem: RegExp]> = [
     [[...durations, ...orNone], ['1x', '1', 's', '-1s', '+1s', '1.5h', '1h30m', '1 h', '1S', '１s', '1w', 'Infinity', '3651d', '87601h', '9999999999s', '1s\n2s'], /^\w+ must be a time such as 30s, 15m, 12h or 7d, from [01]s to (24|3650)d$/],
     [durations, ['0s', '0d', '00m'], /^\w+ must be a time .* from 1s to (24|3650)d$/],
     [['PORT'], ['-1', '65536', '3000.0', '3e3', '0x50', 'http', '3000/tcp', '99999999999999999999', '٣٠٠٠'], /^PORT must be a whole number from 0 to 65535$/],
+    [['METRICS_PORT'], ['0', '65536', 'off'], /^METRICS_PORT must be a whole number from 1 to 65535$/],
     [['ARGON2_MEMORY_KIB'], ['0', '1023', '4194305', '19MiB'], /^ARGON2_MEMORY_KIB must be a whole number from 1024 to 4194304$/],
     [['ARGON2_TIME_COST'], ['0', '1001', '-2'], /^ARGON2_TIME_COST must be a whole number from 1 to 1000$/],
     [['ARGON2_PARALLELISM'], ['0', '65'], /^ARGON2_PARALLELISM must be a whole number from 1 to 64$/],

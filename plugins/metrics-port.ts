@@ -1,0 +1,22 @@
+import Fastify from 'fastify'
+import fp from 'fastify-plugin'
+
+export interface MetricsPortOptions {
+  host: string
+  port: number
+}
+
+/** `/metrics` on a port of its own, that no proxy publishes. Where the port is in use the start fails, and says so. */
+export default fp(async function metricsPort (app, { host, port }: MetricsPortOptions) {
+  const server = Fastify({ forceCloseConnections: true })
+  server.get('/metrics', async (_request, reply) => reply.type(app.metrics.contentType).send(await app.metrics.text()))
+  app.addHook('onReady', async () => {
+    try {
+      await server.listen({ host, port })
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error
+      throw new Error(`Port ${port} of ${host} is in use: choose another for the metrics with METRICS_PORT.`, { cause: error })
+    }
+  })
+  app.addHook('onClose', async () => { await server.close() })
+}, { name: 'metrics-port', dependencies: ['metrics'] })

@@ -1,0 +1,77 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Problem } from '../src/problem.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    metrics: {
+      /** All of them, in Prometheus' text format, which `contentType` names. */
+      text: () => Promise<string>
+      contentType: string
+    }
+  }
+  interface FastifyContextConfig {
+    /** As what its requests are counted, by their result. */
+    counted?: 'logins' | 'refreshes'
+  }
+}
+
+/** What the service does, in numbers and without names: no label has more values than the code has words for. */
+export default fp(async function metrics (app) {
+  const registry = new Registry()
+  const registers = [registry]
+
+  const duration = new Histogram({ name: 'latchkey_http_request_duration_seconds', help: 'From a request\'s headers to the end of its answer; the status is "gone" where the client did not wait for one.', labelNames: ['method', 'route', 'status'], registers })
+  const counters = {
+    logins: new Counter({ name: 'latchkey_logins_total', help: 'Sign-ins by password: "ok", or the code of the problem.', labelNames: ['result'], registers }),
+    refreshes: new Counter({ name: 'latchkey_refreshes_total', help: 'Refreshes: "ok", "replayed" where the token was a spent one and the session has ended, or the code of the problem.', labelNames: ['result'], registers })
+  }
+  const results = new WeakMap<FastifyRequest, string>()
+  app.addHook('onError', (request, _reply, error, done) => {
+    if (request.routeOptions.config.counted && error instanceof Problem) results.set(request, isReplay(error.cause) ? 'replayed' : error.code)
+    done()
+  })
+  app.addHook('onRequest', (request, reply, done) => {
+    const { method, routeOptions: { url: route = 'none', config: { endless, counted } } } = request
+    reply.raw.once('close', () => {
+      const status = statusOf(reply)
+      if (!endless) duration.observe({ method, route, status }, reply.elapsedTime / 1_000)
+      if (counted) counters[counted].inc({ result: results.get(request) ?? resultOf(status) })
+    })
+    done()
+  })
+
+  const gauge = (name: string, help: string, value: () => number) =>
+    new Gauge({ name, help, registers, collect () { this.set(value()) } })
+  gauge('latchkey_database_connections', 'Connections to the database.', () => app.db.connections.total)
+  gauge('latchkey_database_connections_idle', 'Those of them that nobody uses.', () => app.db.connections.idle)
+  gauge('latchkey_database_queue_depth', 'Requests that wait for a connection to the database.', () => app.db.connections.waiting)
+  gauge('latchkey_hashing_queue_depth', 'Requests that wait until it is their turn to hash a password.', () => app.passwords.lane.waiting)
+  gauge('latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.lane.running)
+
+  const waits = new Histogram({ name: 'latchkey_hashing_wait_seconds', help: 'How long those waited whose turn to hash has come.', registers })
+  const hashes = new Histogram({ name: 'latchkey_hashing_duration_seconds', help: 'How long hashing a password took.', registers })
+  const refused = new Counter({ name: 'latchkey_hashing_refused_total', help: 'Those whose turn did not come: the queue was "full", or their network\'s "share" of it, the "wait" would have been too long, it was too "late", or the client had "gone".', labelNames: ['reason'], registers })
+  app.addHook('onReady', async () => {
+    app.passwords.lane.observe({
+      started: seconds => waits.observe(seconds),
+      ended: seconds => hashes.observe(seconds),
+      refused: reason => refused.inc({ reason })
+    })
+    // Of argon2.
+    const build = 'build' in app.passwords ? app.passwords.build : undefined
+    if (typeof build === 'string') new Gauge({ name: 'latchkey_argon2_build_info', help: 'The build of argon2 in use.', labelNames: ['build'], registers }).set({ build }, 1)
+  })
+  // They watch the whole process, for as long as it lives: a server that does not listen is not one to watch.
+  app.addHook('onListen', async () => collectDefaultMetrics({ register: registry }))
+
+  app.decorate('metrics', { text: () => registry.metrics(), contentType: registry.contentType })
+}, { name: 'metrics' })
+
+const statusOf = ({ raw }: FastifyReply) => raw.headersSent ? String(raw.statusCode) : 'gone'
+
+// Of what is no Problem: bodies that do not fit, and what nobody expected.
+const resultOf = (status: string) => /^[123]/.test(status) ? 'ok' : status.startsWith('4') ? 'validation_failed' : status.startsWith('5') ? 'internal_error' : status
+
+const isReplay = (cause: unknown) => typeof cause === 'object' && cause !== null && 'replayed' in cause && cause.replayed === true
