@@ -47,6 +47,18 @@ export default fp(async function metrics (app) {
   gauge('latchkey_database_connections', 'Connections to the database.', () => app.db.connections.total)
   gauge('latchkey_database_connections_idle', 'Those of them that nobody uses.', () => app.db.connections.idle)
   gauge('latchkey_database_queue_depth', 'Requests that wait for a connection to the database.', () => app.db.connections.waiting)
+  gauge('latchkey_rate_limits_shared', 'Whether the instances count requests together now, in Redis.', () => Number(app.rateLimiting.shared))
+  // eslint-disable-next-line no-new -- it is the registry's
+  new Counter({
+    name: 'latchkey_rate_limited_total',
+    help: 'Requests refused because their network was over the limit of the class.',
+    labelNames: ['class'],
+    registers,
+    collect () {
+      this.reset()
+      for (const [limit, count] of Object.entries(app.rateLimiting.refused)) this.inc({ class: limit }, count)
+    }
+  })
   gauge('latchkey_hashing_queue_depth', 'Requests that wait until it is their turn to hash a password.', () => app.passwords.lane.waiting)
   gauge('latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.lane.running)
 
@@ -59,9 +71,7 @@ export default fp(async function metrics (app) {
       ended: seconds => hashes.observe(seconds),
       refused: reason => refused.inc({ reason })
     })
-    // Of argon2.
-    const build = 'build' in app.passwords ? app.passwords.build : undefined
-    if (typeof build === 'string') new Gauge({ name: 'latchkey_argon2_build_info', help: 'The build of argon2 in use.', labelNames: ['build'], registers }).set({ build }, 1)
+    new Gauge({ name: 'latchkey_argon2_build_info', help: 'The build of argon2 in use.', labelNames: ['build'], registers }).set({ build: app.passwords.build }, 1)
   })
   // They watch the whole process, for as long as it lives: a server that does not listen is not one to watch.
   app.addHook('onListen', async () => collectDefaultMetrics({ register: registry }))

@@ -50,6 +50,16 @@ t.test('the metrics', async t => {
     t.match(await browser.send('HEAD', '/metrics'), { status: 200, text: '', headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } })
   })
 
+  t.test('tell which build of argon2 hashes, and who was refused for the limit', async t => {
+    t.equal((await read(service)).get(`latchkey_argon2_build_info{build="${service.app.passwords.build}"}`), 1)
+    t.equal((await read(service)).get('latchkey_rate_limits_shared{}'), 0)
+    const limited = await build(t, { RATE_LIMIT: '5/1m' }, { url: service.url })
+    t.equal(await grown(limited, 'latchkey_rate_limited_total{class="password"}', async () => {
+      for (let i = 0; i < 3; i++) await limited.browser().post('/v1/auth/login', {})
+    }), 2)
+    t.equal((await read(limited)).get('latchkey_rate_limited_total{class="general"}'), 0)
+  })
+
   t.test('count requests by route and never by path, and what is unknown as one', async t => {
     const of = (method: string, route: string, status: string) => `latchkey_http_request_duration_seconds_count{method="${method}",route="${route}",status="${status}"}`
     t.equal(await grown(service, of('GET', '/livez', '200'), () => browser.get('/livez')), 1)
