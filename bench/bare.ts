@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { Teardown } from './benchmark.ts'
 import { end } from './child.ts'
@@ -9,9 +10,10 @@ export interface Bare {
   ask: <Answer>(question: object) => Promise<Answer>
 }
 
-/** Runs the script of this name beside this one. */
-export function start (t: Teardown, script: string): Bare {
-  const child = fork(fileURLToPath(new URL(`${script}.js`, import.meta.url)), { env: { PATH: process.env['PATH'] } })
+/** Runs the script of this name beside this one, with the threads that the service would have. */
+export function start (t: Teardown, script: string, ...args: string[]): Bare {
+  const env = { PATH: process.env['PATH'], UV_THREADPOOL_SIZE: String(availableParallelism() + 4) }
+  const child = fork(fileURLToPath(new URL(`${script}.js`, import.meta.url)), args, { env })
   t.teardown(() => end(child))
   const gone = once(child, 'exit').then(() => { throw new Error(`${script} has ended`) })
   gone.catch(() => {})
