@@ -64,7 +64,7 @@ fi
 mkdir "$work/project"
 cp -r "$repository/docker-compose.yml" "$repository/docker" "$repository/examples" "$work/project"
 cd "$work/project"
-unset ISSUER_URL TRUST_PROXY CORS_ORIGINS LOG_LEVEL PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
+unset ISSUER_URL TRUST_PROXY CORS_ORIGINS ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
 mkdir -m 700 secrets
 openssl rand -base64 32 > secrets/database_password
 openssl rand -base64 32 > secrets/key_encryption_key
@@ -350,6 +350,17 @@ told "migrate: $(cat "$work/out")"
 (container_run "${environment[@]}" node dist/src/latchkey.cjs migrate) > "$work/out" 2>&1 && grep -q 'up to date' "$work/out" || failed "migrate again: $(cat "$work/out")"
 passed 'migrate works, once and again'
 
+build=prebuilt
+if [[ $(uname -m) == x86_64 ]]; then
+  for name in avx2 avx512; do
+    [[ -f $(echo "$root"/app/native/argon2-*/$name/build/Release/argon2.node) ]] || failed "there is no $name build of argon2"
+    if grep -q -m 1 "^flags.* $name" /proc/cpuinfo; then build=$name; fi
+  done
+fi
+(container_run "${environment[@]}" node dist/src/latchkey.cjs calibrate --target 1ms --json) > "$work/out" 2>&1 || failed "calibrate: $(cat "$work/out")"
+grep -q "^{\"build\":\"$build\",.*\"recommended\"" "$work/out" || failed "calibrate, where the processor runs argon2's $build build: $(cat "$work/out")"
+passed "calibrate works, with argon2's $build build"
+
 # Sets $service, and $process: the process 1 as it is seen from here.
 start_service() {
   container_run "${environment[@]}" node dist/src/latchkey.cjs serve > "$work/serve.log" 2>&1 &
@@ -373,6 +384,7 @@ from=$EPOCHREALTIME
 start_service
 await /readyz 30 || failed 'the service does not become ready'
 passed "serve is ready $(since "$from") after its start"
+grep -q "Passwords are hashed with argon2's $build build" "$work/serve.log" || failed "it does not say that it hashes with argon2's $build build"
 status() { sed -n "s/^$1:\s*//p" "/proc/$process/status"; }
 [[ $(status NSpid | cut -f 2) == 1 && $(tr '\0' ' ' < "/proc/$process/cmdline") == 'node dist/src/latchkey.cjs serve ' ]] || failed "process 1 is $(tr '\0' ' ' < "/proc/$process/cmdline")"
 [[ $(status Uid | xargs) == '1000 1000 1000 1000' && $(status Gid | xargs) == '1000 1000 1000 1000' && ! $(status Groups | xargs) ]] || failed "it runs as $(status Uid)"
