@@ -52,7 +52,7 @@ export default fp(async function limits (app, { limit, redisUrl, trustProxy = ()
   const counts = requestCounts({
     url: redisUrl,
     onAway: error => app.log.warn({ err: error }, 'Redis is away: until it is back, this process counts requests by itself'),
-    onBack: seconds => app.log.info({ seconds: Math.round(seconds * 10) / 10 }, 'Redis is back: requests are counted together again')
+    onBack: seconds => app.log.warn({ seconds: Math.round(seconds * 10) / 10 }, 'Redis is back: requests are counted together again')
   })
   app.addHook('onClose', counts.close)
   await counts.settled

@@ -48,7 +48,7 @@ trap clean EXIT
 
 if docker compose version > /dev/null 2>&1; then
   compose() { docker compose "$@"; }
-  as_json() { compose --profile example config --format json; }
+  as_json() { compose --profile example --profile redis config --format json; }
 elif command -v docker-compose > /dev/null; then
   compose() { docker-compose "$@"; }
   # Version 1 writes YAML only; it is Python, and brings a reader of that.
@@ -64,7 +64,7 @@ fi
 mkdir "$work/project"
 cp -r "$repository/docker-compose.yml" "$repository/docker" "$repository/examples" "$work/project"
 cd "$work/project"
-unset ISSUER_URL TRUST_PROXY CORS_ORIGINS ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
+unset ISSUER_URL TRUST_PROXY CORS_ORIGINS METRICS_PORT REDIS_URL ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
 mkdir -m 700 secrets
 openssl rand -base64 32 > secrets/database_password
 openssl rand -base64 32 > secrets/key_encryption_key
@@ -75,7 +75,7 @@ if compose config > /dev/null 2> "$work/refusal"; then failed 'docker-compose.ym
 grep -q 'set it to the https origin' "$work/refusal" || failed "without ISSUER_URL the reason is not told: $(cat "$work/refusal")"
 passed 'docker-compose.yml is refused without ISSUER_URL, with the reason'
 export ISSUER_URL=https://auth.example.com
-compose --profile example config --quiet || failed 'docker-compose.yml is not valid'
+compose --profile example --profile redis config --quiet || failed 'docker-compose.yml is not valid'
 passed "docker-compose.yml is valid ($(compose version 2> /dev/null | head -n 1))"
 compose -f docker-compose.yml -f examples/gateway/traefik.yml config --quiet || failed 'examples/gateway/traefik.yml is not valid'
 passed 'with examples/gateway/traefik.yml it is, too'
@@ -84,16 +84,17 @@ as_json > "$work/compose.json"
 node - "$work/compose.json" "$repository/dist/src/config.js" <<'JS' || failed 'docker-compose.yml is not as it should be'
 const assert = require('node:assert/strict')
 const { existsSync, readFileSync } = require('node:fs')
-const { services, secrets, volumes } = JSON.parse(readFileSync(process.argv[2], 'utf8'))
-const { postgres, migrate, latchkey, orders, gateway } = services
+const { services, secrets, volumes, networks } = JSON.parse(readFileSync(process.argv[2], 'utf8'))
+const { postgres, migrate, latchkey, orders, gateway, redis } = services
 const condition = (service, other) => service.depends_on[other].condition
 const sources = service => service.secrets.map(({ source }) => source).sort()
 
 const namesOf = test => Object.keys(services).filter(name => test(services[name].profiles ?? [])).sort()
 assert.deepEqual(namesOf(profiles => profiles.length === 0), ['latchkey', 'migrate', 'postgres'])
 assert.deepEqual(namesOf(profiles => profiles.join() === 'example'), ['gateway', 'orders'])
-assert.equal(Object.keys(services).length, 5)
-for (const service of [migrate, latchkey, orders, gateway]) {
+assert.deepEqual(namesOf(profiles => profiles.join() === 'redis'), ['redis'])
+assert.equal(Object.keys(services).length, 6)
+for (const service of [migrate, latchkey, orders, gateway, redis]) {
   assert.equal(service.read_only, true)
   assert.deepEqual(service.cap_drop, ['ALL'])
   assert.deepEqual(service.security_opt, ['no-new-privileges:true'])
@@ -112,11 +113,22 @@ assert.equal(latchkey.healthcheck, undefined)
 assert.equal(latchkey.stop_grace_period, '20s')
 assert.match(JSON.stringify(latchkey.ports), /127\.0\.0\.1/)
 assert.equal(latchkey.ports.length, 1)
-for (const service of [migrate, postgres, orders]) assert.equal(service.ports, undefined)
+for (const service of [migrate, postgres, orders, redis]) assert.equal(service.ports, undefined)
 assert.match(JSON.stringify(postgres.volumes), /\/var\/lib\/postgresql[":]/)
 assert.ok('postgres' in volumes)
 assert.match(JSON.stringify(postgres.volumes), /docker\/postgres\.sql.*\/docker-entrypoint-initdb\.d\/latchkey\.sql/)
 assert.equal(postgres.environment.POSTGRES_USER, undefined)
+
+assert.match(redis.image, /^redis:\d/)
+assert.equal(redis.user, '999:999')
+assert.match(redis.entrypoint.join(' '), /--save  --appendonly no --maxmemory \d+mb --maxmemory-policy volatile-ttl/)
+assert.equal(redis.volumes, undefined)
+assert.equal(networks.limits.internal, true)
+// As a list or as a map.
+const networksOf = ({ networks = ['default'] }) => [Array.isArray(networks) ? networks : Object.keys(networks)].flat().sort()
+assert.deepEqual(networksOf(redis), ['limits'])
+assert.deepEqual(networksOf(latchkey), ['default', 'limits'])
+for (const service of [postgres, migrate, orders, gateway]) assert.deepEqual(networksOf(service), ['default'])
 
 const entrypoint = 'dist/examples/orders-service/server.js'
 assert.deepEqual([orders.image, orders.entrypoint], [latchkey.image, ['node', entrypoint]])
