@@ -1,0 +1,57 @@
+import pg from 'pg'
+import { connect } from '../src/db.ts'
+import { migrate } from '../src/migrate.ts'
+import { clearExpired } from '../src/throttle.ts'
+import type { Benchmark } from './benchmark.ts'
+import { postgres } from './postgres.ts'
+
+const failures = 1_000_000
+const [networks, accounts, connections, batch] = [25_000, 200_000, 4, 5_000]
+
+// As a sign-in counts: of an account from a network, of the network, of the account. Nobody is refused.
+const guess = `
+  select count(wait) from generate_series($1::int, $2::int) as i, lateral count_login_attempt(
+    array[substr(sha256(format('login %s', i)::bytea), 1, 16), substr(sha256(format('network %s', i % ${networks})::bytea), 1, 16), substr(sha256(format('account %s', i % ${accounts})::bytea), 1, 16)],
+    '{5,50,100}', '{900,900,86400}')`
+
+/** The size of the throttle's counters after a million failures, each of another account and network, that came all at once; and after they have expired. */
+const throttle: Benchmark = async t => {
+  const url = await postgres(t)
+  await migrate(url)
+  const begun = performance.now()
+  let next = 0
+  await Promise.all(Array.from({ length: connections }, async () => {
+    const client = new pg.Client({ connectionString: url })
+    await client.connect()
+    for (; next < failures;) {
+      const from = next
+      next += batch
+      await client.query(guess, [from, from + batch - 1])
+    }
+    await client.end()
+  }))
+  const seconds = (performance.now() - begun) / 1_000
+
+  const db = connect({ url })
+  t.teardown(() => db.end())
+  const measure = async () => {
+    const [row] = await db.query<{ rows: number, size: string }>("select count(*)::int as rows, pg_total_relation_size('login_throttles') as size from login_throttles")
+    return { rows: row?.rows ?? 0, megabytes: Number(row?.size) / 1e6 }
+  }
+  const full = await measure()
+  await db.query("update login_throttles set expires_at = now() - interval '1 s' where key < '\\x80'")
+  await db.query("update login_throttles set expires_at = now() - interval '1 s' where key >= '\\x80'")
+  const clearing = performance.now()
+  for (let after: Buffer | undefined, more = true; more; more = after !== undefined) after = await clearExpired(db, after, batch)
+  const cleared = (performance.now() - clearing) / 1_000
+  const { rows } = await measure()
+  return {
+    findings: [
+      { name: 'throttle: its table after 1,000,000 failures at once', measured: full.megabytes, bound: 300, is: 'most', unit: ' MB', digits: 0 },
+      { name: 'throttle: what is left of it when they have expired', measured: rows, bound: 0, is: 'most', unit: ' rows', digits: 0 }
+    ],
+    notes: [`throttle: ${full.rows} counters in ${full.megabytes.toFixed(0)} MB; ${(failures / seconds).toFixed(0)} failures a second were counted, ${(seconds * 1e6 * connections / failures).toFixed(0)} us each; cleared away in ${cleared.toFixed(1)} s`]
+  }
+}
+
+export default throttle

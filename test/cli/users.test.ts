@@ -1,0 +1,278 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { folder, run, start } from '../command-line.ts'
+import { excessive, foreignHashes, unknownHashes } from '../foreign-hashes.ts'
+import { createDatabase, sql } from '../postgres.ts'
+
+// Most of the time is the start of a process.
+t.jobs = 2
+
+const hash = foreignHashes['bcrypt, $2b$']?.[0] ?? ''
+const json = (...lines: unknown[]) => lines.map(line => `${JSON.stringify(line)}\n`).join('')
+
+/** What comes of importing this. */
+async function imported (t: Test, DATABASE_URL: string, content: string | Buffer, ...options: string[]) {
+  const { child, end } = start(t, ['users', 'import', '-', '--json', ...options], { DATABASE_URL })
+  child.stdin.end(content)
+  const { code, stdout, stderr } = await end()
+  return { code, stderr, told: JSON.parse(stdout) }
+}
+
+/** The same, with what each refused line was refused for. */
+async function refused (t: Test, DATABASE_URL: string, content: string | Buffer) {
+  const report = join(folder(t), 'refused.jsonl')
+  const { code, told, stderr } = await imported(t, DATABASE_URL, content, '--report', report)
+  t.equal(stderr, '')
+  const lines = readFileSync(report, 'utf8').trimEnd().split('\n').filter(line => line !== '').map(line => JSON.parse(line))
+  t.equal(code, lines.length > 0 ? 1 : 0)
+  t.equal(lines.length, told.refused)
+  return { told, lines, text: readFileSync(report, 'utf8') }
+}
+
+async function exported (t: Test, DATABASE_URL: string): Promise<string> {
+  const { code, stdout, stderr } = await run(t, ['users', 'export'], { DATABASE_URL })
+  t.match({ code, stderr }, { code: 0, stderr: /^Exported \d+ accounts?\.\n$/ })
+  return stdout
+}
+
+t.test('users import', async t => {
+  await t.test('makes accounts of lines, with their events, and tells how many', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const path = join(folder(t), 'users.jsonl')
+    const id = 'B5D5E0F0-3B1C-4F1E-9C2A-0123456789AB'
+    writeFileSync(path, json({ email: 'Ada@Example.COM', password_hash: hash }, {
+      id, email: 'bob@example.com', email_verified: true, name: 'Bob', username: 'Bob.B', roles: ['user', 'admin'], status: 'disabled', password_hash: null, created_at: '2020-02-29T12:00:00.123456+02:00'
+    }))
+    t.strictSame(await run(t, ['users', 'import', path], { DATABASE_URL }), { code: 0, stdout: 'Imported 2, already there 0, refused 0.\n', stderr: '' })
+    const [ada, bob] = await sql<Record<string, unknown>>(DATABASE_URL, 'select *, created_at::text as created_text from users order by canonical_email')
+    t.match(ada, { email: 'Ada@example.com', canonical_email: 'ada@example.com', name: null, username: null, roles: ['user'], password_hash: hash, password_version: 1, email_verified_at: null, disabled_at: null, created_at: Date })
+    t.match(bob, { id: id.toLowerCase(), name: 'Bob', username: 'bob.b', roles: ['user', 'admin'], password_hash: null, email_verified_at: Date, disabled_at: Date })
+    t.equal(new Date(String(bob?.['created_text'])).toISOString(), '2020-02-29T10:00:00.123Z')
+    t.match(String(bob?.['created_text']), /\.123456/)
+    const events = await sql<{ user_id: string, actor_id: null }>(DATABASE_URL, "select user_id, actor_id, detail from audit_events where type = 'user.imported'")
+    t.strictSame(events.map(event => event.user_id).sort(), [ada?.['id'], bob?.['id']].sort())
+    t.notOk(JSON.stringify(events).includes(hash))
+  })
+
+  await t.test('refuses what is not exactly an account, with line, place and reason, and never tells a hash', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const email = (line: number) => `line-${line}@example.com`
+    const wrong: Array<[unknown, reason: string, pointer: string]> = [
+      ['text', 'invalid_json', ''], [[], 'invalid_json', ''], [null, 'invalid_json', ''],
+      [{}, 'invalid_email', '/email'], [{ email: 7 }, 'invalid_email', '/email'], [{ email: 'ada' }, 'invalid_email', '/email'], [{ email: `${'a'.repeat(400)}@example.com` }, 'invalid_email', '/email'], [{ email: 'a\0b@example.com' }, 'invalid_email', '/email'],
+      ...[{ admin: true }, { [hash]: 1 }, { __proto__x: {} }, { passwordHash: hash }].map((more): [unknown, string, string] => [more, 'unknown_property', '']),
+      ...[null, 7, '1', '00000000-0000-0000-0000-000000000000', 'b5d5e0f03b1c4f1e9c2a0123456789ab'].map((id): [unknown, string, string] => [{ id }, 'invalid_value', '/id']),
+      ...[null, 'true', 1].map((value): [unknown, string, string] => [{ email_verified: value }, 'invalid_value', '/email_verified']),
+      ...['', 7, 'a\0b', 'a\nb', '\ud800', 'x'.repeat(201)].map((name): [unknown, string, string] => [{ name }, 'invalid_value', '/name']),
+      ...['', 'ab', 'a b', 'ä'.repeat(5), 7].map((username): [unknown, string, string] => [{ username }, 'invalid_username', '/username']),
+      ...[null, 'user', [7], [''], [['user']], ['a\0'], Array(101).fill('x')].map((roles): [unknown, string, string] => [{ roles }, 'invalid_value', '/roles']),
+      ...[null, 'banned', true].map((status): [unknown, string, string] => [{ status }, 'invalid_value', '/status']),
+      ...[null, 7, '2020-01-01', '2020-01-01T00:00:00', '2021-02-29T00:00:00Z', '2020-13-01T00:00:00Z', '2020-01-01T24:00:00Z', '2020-01-01T00:00:00+15:00', '1969-12-31T23:59:59Z', '2020-01-01T00:00:00.1234567Z', 'infinity'].map((time): [unknown, string, string] => [{ created_at: time }, 'invalid_value', '/created_at']),
+      [{ password_hash: 7 }, 'invalid_value', '/password_hash'],
+      ...unknownHashes.map((hash): [unknown, string, string] => [{ password_hash: hash }, 'unknown_hash_format', '/password_hash']),
+      ...excessive.map((hash): [unknown, string, string] => [{ password_hash: hash }, 'hash_too_expensive', '/password_hash'])
+    ]
+    const good = { email: 'good@example.com', password_hash: hash }
+    const bad = wrong.map(([value, reason], index) => reason === 'invalid_json' || reason === 'invalid_email' ? value : { email: email(index + 1), ...Object(value) })
+    const { told, lines, text } = await refused(t, DATABASE_URL, json(...bad, good))
+    t.strictSame(lines.map(({ line, reason, pointer }) => ({ line, reason, pointer })), wrong.map(([, reason, pointer], index) => ({ line: index + 1, reason, pointer })))
+    t.match(told, { imported: 1, refused: wrong.length, reasons: { hash_too_expensive: excessive.length, unknown_hash_format: unknownHashes.length } })
+    for (const secret of [hash, ...excessive, ...unknownHashes.filter(each => each.length > 20)]) t.notOk(text.includes(secret))
+    t.strictSame(await sql(DATABASE_URL, 'select email from users'), [{ email: 'good@example.com' }], 'and neighbours are none the worse')
+  })
+
+  await t.test('reads whatever bytes there are', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const line = (name: string) => JSON.stringify({ email: `${name}@example.com` })
+    const content = Buffer.concat([
+      Buffer.from(`\uFEFF${line('bom')}\r\n\r\n   \n${line('crlf')}\r\n`),
+      Buffer.from([0x7b, 0xff, 0xfe, 0x7d, 0x0a]), Buffer.from('{"email": "nul\0@example.com"}\n'),
+      Buffer.from(`{"name": "${'x'.repeat(65_536)}", "email": "long@example.com"}\n`),
+      Buffer.from(`${line('after')}\n`), Buffer.alloc(10_000_000, 'garbage'), Buffer.from(`\n${line('last')}`)
+    ])
+    const { told, lines } = await refused(t, DATABASE_URL, content)
+    t.strictSame(lines.map(({ line, reason }) => [line, reason]), [[5, 'invalid_utf8'], [6, 'invalid_json'], [7, 'line_too_long'], [9, 'line_too_long']])
+    t.match(told, { imported: 4 })
+    t.strictSame(await sql(DATABASE_URL, 'select email from users order by email'), ['after', 'bom', 'crlf', 'last'].map(name => ({ email: `${name}@example.com` })))
+
+    const random = Buffer.concat(Array.from({ length: 200 }, () => Buffer.concat([randomBytes(500), Buffer.from('\n')])))
+    t.match(await refused(t, DATABASE_URL, random), { told: { imported: 0 } })
+    t.strictSame((await imported(t, DATABASE_URL, '')).told, { imported: 0, already_there: 0, refused: 0, reasons: {}, dry_run: false })
+  })
+
+  await t.test('again changes nothing, and tells of what is there', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const id = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
+    const lines = [{ email: 'ada@example.com', username: 'ada', password_hash: hash }, { id, email: 'bob@example.com', name: 'Bob' }, { email: 'eve@example.com', roles: [] }]
+    await imported(t, DATABASE_URL, json(...lines))
+    const rows = async () => await sql(DATABASE_URL, 'select * from users order by email')
+    // As after a sign-in, and a change by the user.
+    await sql(DATABASE_URL, "update users set password_hash = '$argon2id$v=19$m=1024,t=1,p=1$x$y', name = 'Ada' where email = 'ada@example.com'")
+    const before = await rows()
+    t.match(await imported(t, DATABASE_URL, json(...lines)), { code: 0, stderr: '', told: { imported: 0, already_there: 3, refused: 0 } })
+
+    const { lines: found, told } = await refused(t, DATABASE_URL, json(
+      { email: 'ADA@example.com', password_hash: foreignHashes['scrypt']?.[0] }, { id, email: 'bob@example.com', name: 'Robert' }, { id, email: 'new@example.com' },
+      { email: 'new@example.com', username: 'Ada' }, { id: '0199e8f2-6c1a-7b3e-9d5f-000000000000', email: 'bob@example.com', name: 'Bob' }, { email: 'eve@example.com', roles: ['admin'] }
+    ))
+    t.strictSame(found.map(({ reason, pointer, email }) => [reason, pointer, email]), [
+      ['email_taken', '/email', 'ADA@example.com'], ['id_taken', '/id', 'bob@example.com'], ['id_taken', '/id', 'new@example.com'],
+      ['username_taken', '/username', 'new@example.com'], ['email_taken', '/email', 'bob@example.com'], ['email_taken', '/email', 'eve@example.com']
+    ])
+    t.match(told, { imported: 0, reasons: { email_taken: 3, id_taken: 2, username_taken: 1 } })
+    t.strictSame(await rows(), before)
+  })
+
+  await t.test('takes the first of two lines with one address, id or username', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const id = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
+    const { told, lines } = await refused(t, DATABASE_URL, json(
+      { email: 'ada@example.com', name: 'first' }, { email: 'Ada@example.com', name: 'second' }, { email: 'ada@example.com', name: 'first' },
+      { id, email: 'bob@example.com' }, { id, email: 'other@example.com' }, { email: 'c@example.com', username: 'same' }, { email: 'd@example.com', username: 'SAME' }
+    ))
+    t.strictSame(lines.map(({ line, reason }) => [line, reason]), [[2, 'email_taken'], [5, 'id_taken'], [7, 'username_taken']])
+    t.match(told, { imported: 3, already_there: 1 })
+  })
+
+  await t.test('--dry-run tells the same, and changes nothing', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    await imported(t, DATABASE_URL, json({ email: 'ada@example.com' }))
+    const content = json({ email: 'ada@example.com' }, { email: 'ADA@example.com', name: 'x' }, { email: 'bob@example.com' }, {})
+    const { told } = await imported(t, DATABASE_URL, content, '--dry-run')
+    t.match(told, { imported: 1, already_there: 1, refused: 2, dry_run: true })
+    t.strictSame(await sql(DATABASE_URL, "select (select count(*)::int from users) as users, (select count(*)::int from audit_events where type = 'user.imported') as events"), [{ users: 1, events: 1 }])
+    t.match((await imported(t, DATABASE_URL, content)).told, { ...told, dry_run: false })
+  })
+
+  await t.test('that was killed, or lost its database, is wholly there as far as it came, and goes on', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const all = Array.from({ length: 12_000 }, (_, n) => ({ email: `person-${n}@example.com`, password_hash: hash }))
+    const counts = async () => (await sql<{ users: number, events: number }>(DATABASE_URL, "select (select count(*)::int from users) as users, (select count(distinct user_id)::int from audit_events where type = 'user.imported') as events"))[0] ?? { users: 0, events: 0 }
+    const began = async (least: number) => { while ((await counts()).users < least) await new Promise(resolve => setTimeout(resolve, 10)) }
+
+    const first = start(t, ['users', 'import', '-'], { DATABASE_URL })
+    first.child.stdin.write(json(...all.slice(0, 5_250)))
+    await began(5_000)
+    first.child.kill('SIGKILL')
+    await first.end()
+    t.strictSame(await counts(), { users: 5_000, events: 5_000 })
+
+    // The database goes while a part is under way: it waits for somebody who signs up with an address of it.
+    const somebody = new pg.Client({ connectionString: DATABASE_URL })
+    await somebody.connect()
+    await somebody.query("begin; insert into users (id, email, canonical_email) values (gen_random_uuid(), 'person-8100@example.com', 'person-8100@example.com')")
+    const second = start(t, ['users', 'import', '-'], { DATABASE_URL })
+    second.child.stdin.on('error', () => {})
+    second.child.stdin.end(json(...all))
+    while ((await sql(DATABASE_URL, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query ~ 'insert into users'")).length === 0) await new Promise(resolve => setTimeout(resolve, 10))
+    t.match(await second.end(), { code: 1, stdout: '', stderr: /./ })
+    await somebody.query('rollback')
+    await somebody.end()
+    t.strictSame(await counts(), { users: 8_000, events: 8_000 })
+
+    t.match(await imported(t, DATABASE_URL, json(...all)), { code: 0, stderr: '', told: { imported: 4_000, already_there: 8_000 } })
+    t.strictSame(await counts(), { users: 12_000, events: 12_000 })
+  })
+
+  await t.test('beside another one makes each account once', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const all = Array.from({ length: 3_000 }, (_, n) => ({ email: `person-${n}@example.com`, password_hash: hash }))
+    const both = await Promise.all([imported(t, DATABASE_URL, json(...all)), imported(t, DATABASE_URL, json(...all))])
+    t.strictSame(both.map(({ code, told }) => [code, told.refused]), [[0, 0], [0, 0]])
+    t.equal(both.reduce((sum, { told }) => sum + told.imported, 0), 3_000)
+  })
+
+  await t.test('shows the first refused lines to a person, and sums up', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const path = join(folder(t), 'users.jsonl')
+    writeFileSync(path, json(...Array(150).fill({}), { email: 'ada@example.com' }))
+    const { code, stdout, stderr } = await run(t, ['users', 'import', path], { DATABASE_URL })
+    t.strictSame({ code, stdout }, { code: 1, stdout: 'Imported 1, already there 0, refused 150:\n  invalid_email: 150\n' })
+    t.equal(stderr.split('\n')[0], 'line 1: email is missing (invalid_email)')
+    t.equal(stderr.split('\n').length, 102)
+    t.match(stderr, /\nand 50 more: --report FILE takes all of them\n$/)
+  })
+
+  await t.test('wants one file that is there', async t => {
+    for (const args of [[], ['a', 'b']]) t.match(await run(t, ['users', 'import', ...args]), { code: 2, stdout: '', stderr: /^The command takes FILE\.jsonl, and was given/ })
+    const DATABASE_URL = await createDatabase(t)
+    t.match(await run(t, ['users', 'import', 'missing.jsonl'], { DATABASE_URL }), { code: 1, stdout: '', stderr: /^ENOENT: .*missing\.jsonl/ })
+    t.match(await run(t, ['users', 'import', '.'], { DATABASE_URL }), { code: 1, stdout: '', stderr: /^EISDIR/ })
+  })
+})
+
+t.test('users export', async t => {
+  await t.test('gives back what was imported, byte for byte, whatever it was', async t => {
+    const text = (most: number) => fc.string({ unit: 'binary', minLength: 1, maxLength: most }).filter(text => !/[\p{Cc}\p{Cs}]/u.test(text))
+    const account = fc.record({
+      id: fc.uuid({ version: [1, 4, 7] }),
+      email: fc.tuple(fc.string({ unit: fc.constantFrom(...'aZ09!#%&\'*+/=?^_`{|}~-äßΣ漢'), minLength: 1, maxLength: 12 }), fc.constantFrom('example.com', 'xn--bcher-kva.example', 'a.b.example')).map(([local, host]) => `${local}@${host}`),
+      email_verified: fc.boolean(),
+      name: fc.option(text(200)),
+      username: fc.option(fc.stringMatching(/^[a-z0-9_.-]{3,32}$/)),
+      roles: fc.array(text(30), { maxLength: 5 }),
+      status: fc.constantFrom('active', 'disabled'),
+      password_hash: fc.option(fc.constantFrom(...Object.values(foreignHashes).map(([hash]) => hash))),
+      created_at: fc.tuple(fc.date({ min: new Date('1970-01-01T00:00:00Z'), max: new Date('9999-12-31T00:00:00Z'), noInvalidDate: true }), fc.nat(999)).map(([date, micro]) => date.toISOString().replace('Z', `${String(micro).padStart(3, '0')}Z`))
+    })
+    const accounts = fc.uniqueArray(account, { maxLength: 150, minLength: 100, selector: ({ email }) => email.normalize('NFKC').toLowerCase().normalize('NFKC') })
+      .map(all => all.map((account, index) => all.findIndex(({ username }) => username === account.username) === index ? account : { ...account, username: null }))
+    await fc.assert(fc.asyncProperty(accounts, async all => {
+      const [from, to] = [await createDatabase(t), await createDatabase(t)]
+      const { told, stderr } = await imported(t, from, json(...all))
+      if (told.imported !== all.length) throw new Error(stderr)
+      const first = await exported(t, from)
+      const expected = all.map(account => ({ ...account, email: account.email.normalize('NFKC') })).sort((a, b) => a.id < b.id ? -1 : 1)
+      t.strictSame(first.trimEnd().split('\n').map(line => JSON.parse(line)), expected)
+      await imported(t, to, first)
+      t.equal(await exported(t, to), first)
+      t.match((await imported(t, to, first)).told, { imported: 0, already_there: all.length, refused: 0 })
+    }), { numRuns: 3 })
+  })
+
+  await t.test('takes all there is, as it was at one moment, and is on record', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    await sql(DATABASE_URL, 'insert into users (id, email, canonical_email) select gen_random_uuid(), n || \'@example.com\', n || \'@example.com\' from generate_series(1, 20000) as n')
+    const { child, end } = start(t, ['users', 'export'], { DATABASE_URL })
+    await once(child.stdout, 'readable')
+    // It waits for who reads, and what changes meanwhile is not of that moment.
+    await sql(DATABASE_URL, "update users set name = 'changed'")
+    const { code, stdout } = await end()
+    const lines = stdout.trimEnd().split('\n').map(line => JSON.parse(line))
+    t.equal(code, 0)
+    t.equal(new Set(lines.map(({ id }) => id)).size, 20_000)
+    t.ok(lines.every(({ name }) => name === null))
+    t.match(await sql(DATABASE_URL, "select user_id, actor_id from audit_events where type = 'users.exported'"), [{ user_id: null, actor_id: null }])
+  })
+
+  await t.test('--output makes a new file for its owner alone, whole or not at all', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    await imported(t, DATABASE_URL, json({ email: 'ada@example.com', password_hash: hash }))
+    const dir = folder(t)
+    const path = join(dir, 'users.jsonl')
+    t.strictSame(await run(t, ['users', 'export', '--output', path], { DATABASE_URL }), { code: 0, stdout: `Exported 1 account to ${path}.\n`, stderr: '' })
+    t.equal(statSync(path).mode & 0o777, 0o600)
+    t.equal(readFileSync(path, 'utf8'), await exported(t, DATABASE_URL))
+    t.match(await run(t, ['users', 'export', '--output', path], { DATABASE_URL }), { code: 2, stderr: /is there already/ })
+    t.strictSame((await run(t, ['users', 'export', '--output', '-'], { DATABASE_URL })).stdout, readFileSync(path, 'utf8'))
+    t.strictSame(JSON.parse((await run(t, ['users', 'export', '--output', join(dir, 'again.jsonl'), '--json'], { DATABASE_URL })).stdout), { exported: 1 })
+    await sql(DATABASE_URL, 'alter table users rename column name to title')
+    const half = join(dir, 'half.jsonl')
+    t.match(await run(t, ['users', 'export', '--output', half], { DATABASE_URL }), { code: 1 })
+    t.notOk(existsSync(half))
+  })
+
+  await t.test('ends where nobody reads any more', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    await sql(DATABASE_URL, 'insert into users (id, email, canonical_email) select gen_random_uuid(), n || \'@example.com\', n || \'@example.com\' from generate_series(1, 5000) as n')
+    const { child, end } = start(t, ['users', 'export'], { DATABASE_URL })
+    end().catch(() => {})
+    child.stdout.destroy()
+    t.strictSame(await once(child, 'exit'), [1, null])
+  })
+})
