@@ -1,6 +1,6 @@
 /** How far a work is, in one line of the terminal that standard error is; nothing where it is none. */
 export function progress (total: number | undefined) {
-  const { stderr } = process
+  const stderr = process.stderr
   let drawn = -Infinity
   const draw = (done: number, text: string) => {
     if (!stderr.isTTY || performance.now() - drawn < 100) return

@@ -1,7 +1,9 @@
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import pg from 'pg'
 import t, { type Test } from 'tap'
@@ -204,6 +206,22 @@ t.test('users import', async t => {
     t.match(await run(t, ['users', 'import', 'missing.jsonl'], { DATABASE_URL }), { code: 1, stdout: '', stderr: /^ENOENT: .*missing\.jsonl/ })
     t.match(await run(t, ['users', 'import', '.'], { DATABASE_URL }), { code: 1, stdout: '', stderr: /^EISDIR/ })
   })
+})
+
+const script = '/usr/bin/script'
+t.test('on a terminal', { skip: !existsSync(script) && 'there is no script(1) to make one with' }, async t => {
+  const DATABASE_URL = await createDatabase(t)
+  const path = join(folder(t), 'users.jsonl')
+  writeFileSync(path, json(...Array.from({ length: 1_000 }, (_, n) => ({ email: `person-${n}@example.com`, password_hash: hash }))))
+  const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+  const typed = (args: string) => spawnSync(script, ['-qec', `${process.execPath} ${cli} ${args}`, '/dev/null'], { cwd: folder(t), env: { DATABASE_URL }, encoding: 'utf8' })
+
+  t.match(typed(`users import ${path}`).stdout.replaceAll('\x1b', ''), /\r\[2K\[#+\.*\] +\d+ % {2}\d+ imported, 0 already there, 0 refused[^]*\r\[2KImported 1000, already there 0, refused 0\.\r\n$/, 'a bar tells how far the import is')
+  const { status, stdout } = typed('users export')
+  t.equal(status, 2)
+  t.match(stdout, /^The lines hold password hashes, and standard output is a terminal/)
+  t.notOk(stdout.includes('person-'), 'hashes are not shown there')
+  t.ok(typed('users export --output -').stdout.includes('person-'), 'unless one asks for it')
 })
 
 t.test('users export', async t => {
