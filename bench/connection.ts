@@ -9,10 +9,15 @@ export interface Connection {
   /** The body of the answer; throws unless it is a success. */
   get: (path: string, headers?: Record<string, string>) => Promise<string>
   post: (path: string, body: object) => Promise<string>
+  /** The same, with whatever status it is answered. */
+  send: (path: string, body: object, headers?: Record<string, string>) => Promise<Answer>
+  readonly closed: boolean
   close: () => void
 }
 
-interface Waiter { line: string, resolve: (body: string) => void, reject: (error: Error) => void }
+export interface Answer { status: number, body: string }
+
+interface Waiter { line: string, resolve: (answer: Answer) => void, reject: (error: Error) => void }
 
 export async function open (port: number): Promise<Connection> {
   const socket = net.connect({ port, host: '127.0.0.1', noDelay: true })
@@ -38,21 +43,30 @@ export async function open (port: number): Promise<Connection> {
     const status = Number(received.slice(9, 12))
     const body = received.slice(head + 4)
     received = ''
-    if (!(status < 300 && body.length === length)) return fail(new Error(`${waiter?.line} was answered ${status}: ${body}`))
-    waiter?.resolve(body)
+    if (body.length !== length) return fail(new Error(`${waiter?.line} was answered too much: ${body}`))
+    waiter?.resolve({ status, body })
     waiter = undefined
   })
 
-  const exchange = (line: string, rest: string) => new Promise<string>((resolve, reject) => {
+  const exchange = (line: string, rest: string) => new Promise<Answer>((resolve, reject) => {
+    if (socket.destroyed) return reject(new Error(`the connection was closed before ${line}`))
     waiter = { line, resolve, reject }
     socket.write(`${line} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${rest}`, 'latin1')
   })
+  const written = (headers: Record<string, string>) => Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')
+  const send: Connection['send'] = (path, body, headers = {}) => {
+    const json = JSON.stringify(body)
+    return exchange(`POST ${path}`, `${written(headers)}content-type: application/json\r\ncontent-length: ${json.length}\r\n\r\n${json}`)
+  }
+  const success = (line: string, { status, body }: Answer) => {
+    if (status >= 300) throw new Error(`${line} was answered ${status}: ${body}`)
+    return body
+  }
   return {
-    get: (path, headers = {}) => exchange(`GET ${path}`, `${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`),
-    post: (path, body) => {
-      const json = JSON.stringify(body)
-      return exchange(`POST ${path}`, `content-type: application/json\r\ncontent-length: ${json.length}\r\n\r\n${json}`)
-    },
+    get: async (path, headers = {}) => success(`GET ${path}`, await exchange(`GET ${path}`, `${written(headers)}\r\n`)),
+    post: async (path, body) => success(`POST ${path}`, await send(path, body)),
+    send,
+    get closed () { return socket.destroyed },
     close: () => socket.destroy()
   }
 }

@@ -6,11 +6,12 @@ import refresh from './refresh.ts'
 import revocations from './revocations.ts'
 import sessions from './sessions.ts'
 import start from './start.ts'
+import storm from './storm.ts'
 import throttle from './throttle.ts'
 import verifier from './verifier.ts'
 import verify from './verify.ts'
 
-const benchmarks: Record<string, Benchmark> = { logins, throttle, refresh, sessions, revocations, verify, verifier, start, memory }
+const benchmarks: Record<string, Benchmark> = { logins, throttle, refresh, sessions, revocations, verify, verifier, storm, start, memory }
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(benchmarks)
 const unknown = names.find(name => !Object.hasOwn(benchmarks, name))
