@@ -39,6 +39,8 @@ interface Line { queue: FairQueue<Waiter>, room: number }
 
 // Of four turns, while others wait.
 const turnsOfKnown = 3
+// What is foreseen may take longer: of the time that is waited, this share is promised.
+const foresight = 0.6
 // In milliseconds.
 const longestRetry = 30_000
 
@@ -82,14 +84,14 @@ export function hashingLane (concurrency: number, { longestWait, places }: Bound
     // The last quarter is for networks of which nobody waits yet, and none has more than a quarter beside others.
     if (size >= (depth > 0 ? places * 3 / 4 : places)) return 'full'
     if (depth >= places / 4 && size > depth) return 'share'
-    return expectedWait(line, network) > longestWait ? 'wait' : undefined
+    return expectedWait(line, network) > longestWait * foresight ? 'wait' : undefined
   }
 
   function refuse (why: Refusal, line: Line, network: string) {
     observer?.refused(why)
     // Each is given a time of its own: a crowd that came back at once would be refused again.
     const now = performance.now()
-    line.room = Math.min(Math.max(line.room, now + expectedWait(line, network) - longestWait, now) + pace / concurrency, now + longestRetry)
+    line.room = Math.min(Math.max(line.room, now + expectedWait(line, network) - longestWait * foresight, now) + pace / concurrency, now + longestRetry)
     return overloaded((line.room - now) / 1_000)
   }
 

@@ -230,6 +230,22 @@ t.test('signing in', async t => {
   })
 })
 
+t.test('a sign-in for which there is no room is refused before it costs a connection to the database', async t => {
+  const service = await build(t, { ARGON2_CONCURRENCY: '1' })
+  const { lane } = service.app.passwords
+  const held = resolvers()
+  const work = [lane.run(async () => { await held.promise })]
+  for (let network = 0; lane.waiting === network; network++) work.push(lane.run(async () => {}, { network: `${network}` }))
+  work.push(...Array.from({ length: 10 }, () => service.app.db.transaction(async () => { await held.promise })))
+  const settled = Promise.allSettled(work)
+  // With a connection that is not to be had it would be database_unavailable, after two seconds.
+  const answer = await service.browser().post('/v1/auth/login', person())
+  t.match(answer, { status: 503, body: { code: 'overloaded' } })
+  t.ok(Number(answer.headers['retry-after']) >= 1)
+  held.resolve()
+  await settled
+})
+
 t.test('the own account', async t => {
   const service = await build(t)
   const browser = service.browser()
