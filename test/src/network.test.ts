@@ -1,7 +1,13 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import fc from 'fast-check'
 import t from 'tap'
-import { networkOf } from '../../src/network.ts'
+import { addressOf, networkOf } from '../../src/network.ts'
+
+t.test('an address', async t => {
+  for (const peer of ['192.0.2.1', '192.0.2.1:443', '::ffff:192.0.2.1', '::FFFF:c000:201', '[::ffff:192.0.2.1]:443']) t.equal(addressOf(peer), '192.0.2.1', peer)
+  for (const peer of ['2001:db8::1', '[2001:db8::1]:443', '2001:db8::1%eth0']) t.equal(addressOf(peer), '2001:db8::1', peer)
+  for (const peer of [undefined, '', 'unknown']) t.equal(addressOf(peer), undefined)
+})
 
 t.test('a network', async t => {
   t.test('is an IPv4 address, also one that is written as IPv6', async t => {
