@@ -92,7 +92,7 @@ export function hashingLane (concurrency: number, { longestWait, places }: Bound
     // Each is given a time of its own: a crowd that came back at once would be refused again.
     const now = performance.now()
     line.room = Math.min(Math.max(line.room, now + expectedWait(line, network) - longestWait * foresight, now) + pace / concurrency, now + longestRetry)
-    return overloaded((line.room - now) / 1_000)
+    return overloaded(Math.min(line.room - now, longestRetry) / 1_000)
   }
 
   const wait = (line: Line, network: string, signal?: AbortSignal) => new Promise<void>((resolve, reject) => {
