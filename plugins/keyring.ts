@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { active, load, type Keyring, type SigningKey } from '../src/keyring.ts'
 import type { PublicJwk } from '../src/keyring/key-pair.ts'
 import { ensure, type KeyringOptions } from '../src/keyring/rotation.ts'
+import type { Pepper } from '../src/passwords/pepper.ts'
 import { databaseUnavailable } from '../src/problem.ts'
 import { parse, type MacKey, type RefreshToken } from '../src/refresh-token.ts'
 import { untilItSucceeds } from '../src/retry.ts'
@@ -21,6 +22,10 @@ declare module 'fastify' {
       mac: () => MacKey
       /** What an authentic refresh token says of itself; undefined for any other. */
       readRefreshToken: (token: string) => Promise<RefreshToken | undefined>
+      /** The pepper of new password hashes. */
+      pepper: () => Pepper
+      /** The pepper of this id; the database is asked again for one that is not known. */
+      findPepper: (kid: string) => Promise<Pepper | undefined>
       /** Fulfilled when the keys are loaded, rejected where they cannot be opened. */
       loaded: Promise<void>
       isLoaded: () => boolean
@@ -35,7 +40,7 @@ declare module 'fastify' {
 const pollEvery = 1_000
 const askAgain = 250
 
-/** The signing keys and token secrets: made, rotated, and read again on a timer and when another instance has changed them. */
+/** The signing keys, token secrets and the pepper: made, rotated, and read again on a timer and when another instance has changed them. */
 export default fp(async function keyring (app, options: KeyringOptions) {
   const { keys: keyEncryptionKeys, jwksMaxAge, rotation } = options
   const closing = new AbortController()
@@ -114,6 +119,12 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     published: () => [...keys().signing.values()].map(({ publicJwk }) => publicJwk),
     isKnown: kid => keys().signing.has(kid),
     verifier: kid => find(() => keys().signing.get(kid)),
+    pepper () {
+      const [pepper] = keys().peppers.values()
+      if (!pepper) throw databaseUnavailable('there is no pepper')
+      return pepper
+    },
+    findPepper: kid => find(() => keys().peppers.get(kid)),
     async readRefreshToken (token) {
       let unknown: string | undefined
       const secret = (kid: string) => {

@@ -4,7 +4,7 @@ import type { FastifyContextConfig } from 'fastify'
 import fp from 'fastify-plugin'
 import type { OpenAPIV3_1 as openapi31 } from 'openapi-types'
 import { oauthErrors, type OAuthErrorCode } from '../src/oauth-error.ts'
-import { catalogue, document, mediaType, Problem, type Code } from '../src/problem.ts'
+import { catalogue, document, mediaType, passwordReasons, Problem, type Code } from '../src/problem.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -123,7 +123,7 @@ const schemas = {
       instance: { type: 'string', description: 'The id of the request, also in `x-request-id`.' },
       code: { type: 'string', enum: codes, description: 'The stable word for this kind of problem.' },
       errors: { type: 'array', items: { $ref: '#/components/schemas/Violation' }, description: 'With `validation_failed`: each offending place.' },
-      reasons: { type: 'array', items: { type: 'string', enum: ['too_short', 'too_long', 'too_common', 'contains_email', 'contains_name', 'contains_service'] }, description: 'With `password_rejected`: each broken rule.' }
+      reasons: { type: 'array', items: { type: 'string', enum: [...passwordReasons] }, description: 'With `password_rejected`: each broken rule.' }
     }
   }
 } satisfies Record<string, openapi31.SchemaObject>

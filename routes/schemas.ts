@@ -12,7 +12,7 @@ export const email = Type.String({ minLength: 3, maxLength: 320, description: 'A
 export const username = Type.String({ minLength: 3, maxLength: 32, description: 'Letters a-z, digits, `_`, `.` and `-`; upper case is lowered.', examples: ['ada'] })
 export const name = text(1, 200, { description: 'What to call the user.', examples: ['Ada Lovelace'] })
 /** A password to be set: the policy judges it, the schema only keeps out what cannot be one. */
-export const newPassword = Type.String({ minLength: 1, maxLength: 1024, pattern: '^[^\\p{Cs}]*$', description: 'At least 8 and at most 256 code points, of any kind; not a common one, and without the e-mail address, name or username.', examples: ['a long phrase of your own'] })
+export const newPassword = Type.String({ minLength: 1, maxLength: 1024, pattern: '^[^\\p{Cs}]*$', description: 'At least 8 and at most 256 code points, of any kind; not a common one or, where that is checked, a breached one, and without the e-mail address, name or username and the name of the service.', examples: ['a long phrase of your own'] })
 /** The same, or null for none. */
 export const orNone = <Schema extends TString>(schema: Schema) => Type.Unsafe<string | null>({ ...schema, type: ['string', 'null'] })
 
@@ -101,7 +101,7 @@ export const ClientWithSecret = strict({
 
 export const Key = strict({
   kid: Type.String({ description: 'The id of the key: `kid` in the header of access tokens, and in the JWKS.' }),
-  purpose: Type.Unsafe<'access_token' | 'refresh_token'>({ type: 'string', enum: ['access_token', 'refresh_token'], description: 'Whether it signs access tokens, or authenticates refresh tokens.' }),
+  purpose: Type.Unsafe<'access_token' | 'refresh_token' | 'password'>({ type: 'string', enum: ['access_token', 'refresh_token', 'password'], description: 'Whether it signs access tokens, authenticates refresh tokens, or is a part of password hashes (the pepper).' }),
   alg: Type.String({ description: 'The algorithm (RFC 7518, RFC 8037).' }),
   published_at: time('When it was made, and its public half put into the JWKS.'),
   signs_from: time('From when on it signs.'),

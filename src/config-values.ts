@@ -44,6 +44,25 @@ export const origin = (text: string) => {
   return origin
 }
 
+/** A name as people read it. */
+export const title = (text: string) => {
+  if (!/^[^\p{C}\p{Zl}\p{Zp}]{1,64}$/u.test(text)) throw new Error('must be 1 to 64 printable characters')
+  return text
+}
+
+/** A URL to which something is appended. */
+export const rangeUrl = (text: string) => {
+  const { username, password, hash, href } = url(text, ['https:', 'http:'])
+  if (username + password + hash !== '' || !/[/=]$/.test(href)) throw new Error('must be a URL that ends with / or = (such as https://api.pwnedpasswords.com/range/), without a user or a fragment')
+  return href
+}
+
+/** Whether nobody on the way to a URL can read or change what is exchanged with it. */
+export const isPrivate = (text: string) => {
+  const { protocol, hostname } = new URL(text)
+  return protocol === 'https:' || hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
+}
+
 export const rate = (text: string) => {
   if (text === 'off') return 'off' as const
   const [count = '', window = ''] = text.split('/')

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseEnv } from 'node:util'
-import { boolean, duration, integer, keys, list, oneOf, origin, proxies, rate, redis, timer, url } from './config-values.ts'
+import { boolean, duration, integer, isPrivate, keys, list, oneOf, origin, proxies, rangeUrl, rate, redis, timer, title, url } from './config-values.ts'
 
 export type { Rate, Trust } from './config-values.ts'
 
@@ -30,6 +30,7 @@ export const variables = {
   DATABASE_URL: optional('an embedded PostgreSQL under .data/', text => url(text, ['postgres:', 'postgresql:']).href, 'PostgreSQL 15 to 18, as postgres://user@host:5432/name', true),
   DATABASE_PASSWORD: optional('the one in DATABASE_URL', text => text, 'the password for DATABASE_URL, where it is kept apart from it', true),
   ISSUER_URL: variable('http://localhost:3000', origin, 'the origin that browsers and services reach this service at: `iss` of its tokens; https makes cookies Secure'),
+  SERVICE_NAME: variable('Latchkey', title, 'what users know the service by; no password may contain it'),
   AUDIENCE: optional('ISSUER_URL', text => text, '`aud` of access tokens'),
   HOST: variable('127.0.0.1', text => text, 'address to listen on'),
   PORT: variable('3000', integer(0, 65535), 'port to listen on'),
@@ -60,6 +61,8 @@ export const variables = {
   LOGIN_NETWORK_LIMIT: variable('50/15m', rate, 'the same from one network over all accounts'),
   LOGIN_ACCOUNT_LIMIT: variable('100/24h', rate, 'the same for one account from everywhere, but for its known devices'),
   PASSWORD_MIN_LENGTH: variable('8', integer(8, 64), 'shortest password accepted, in code points'),
+  BREACHED_PASSWORDS_URL: optional('none is asked', rangeUrl, 'where new passwords are looked up among breached ones, by five digits of their SHA-1 that are appended: https://api.pwnedpasswords.com/range/'),
+  PASSWORD_PEPPER: variable('false', boolean, 'whether password hashes are of no use without a secret that KEY_ENCRYPTION_KEY seals; existing ones follow when their owners sign in'),
   MIGRATE_ON_START: variable('true', boolean, 'bring the database schema up to date at start; false where `latchkey migrate` runs before'),
   REQUEST_TIMEOUT: variable('10s', duration(1, timer), 'how long a request may take, to arrive and to be answered'),
   DRAIN_DELAY: optional('0s; 5s in production', duration(0, timer), 'how long /readyz says no before the port is closed on SIGTERM'),
@@ -109,6 +112,7 @@ export function load (environment: Environment) {
     if (!v.DATABASE_URL && !named(problems, 'DATABASE_URL')) problems.push('DATABASE_URL is required in production: the embedded PostgreSQL is for development')
     if (!v.KEY_ENCRYPTION_KEY && !named(problems, 'KEY_ENCRYPTION_KEY')) problems.push('KEY_ENCRYPTION_KEY is required in production (make one with: openssl rand -base64 32)')
     if (v.ISSUER_URL && !v.ISSUER_URL.startsWith('https:')) problems.push('ISSUER_URL must be https in production')
+    if (v.BREACHED_PASSWORDS_URL && !isPrivate(v.BREACHED_PASSWORDS_URL)) problems.push('BREACHED_PASSWORDS_URL must be https in production, unless it is of this very host')
     // The weakest combination that OWASP's Password Storage Cheat Sheet accepts is 7 MiB in 5 passes.
     if (v.ARGON2_MEMORY_KIB < 7168 || v.ARGON2_MEMORY_KIB * v.ARGON2_TIME_COST < 7168 * 5) problems.push('ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts (19456 and 2, 12288 and 3, 9216 and 4, 7168 and 5)')
   }
@@ -122,6 +126,7 @@ export function load (environment: Environment) {
   return freeze({
     production,
     issuer: v.ISSUER_URL,
+    serviceName: v.SERVICE_NAME,
     audience: v.AUDIENCE ?? v.ISSUER_URL,
     host: v.HOST,
     port: v.PORT,
@@ -148,7 +153,9 @@ export function load (environment: Environment) {
       timeCost: v.ARGON2_TIME_COST,
       parallelism: v.ARGON2_PARALLELISM,
       concurrency: v.ARGON2_CONCURRENCY ?? availableParallelism(),
-      build: v.ARGON2_BUILD
+      build: v.ARGON2_BUILD,
+      pepper: v.PASSWORD_PEPPER,
+      breachedPasswordsUrl: v.BREACHED_PASSWORDS_URL
     },
     rateLimit: v.RATE_LIMIT,
     throttle: { login: v.LOGIN_RATE_LIMIT, network: v.LOGIN_NETWORK_LIMIT, account: v.LOGIN_ACCOUNT_LIMIT },

@@ -1,5 +1,7 @@
 import type { Queryable } from './db.ts'
 import { halves, type Algorithm, type PublicJwk } from './keyring/key-pair.ts'
+import { pepperPurpose } from './keyring/sealing.ts'
+import type { Pepper } from './passwords/pepper.ts'
 import type { MacKey } from './refresh-token.ts'
 import { open, type KeyEncryptionKeys } from './secret.ts'
 
@@ -17,10 +19,11 @@ export interface SigningKey extends Timeline {
 /** A key that authenticates refresh tokens. */
 export interface RingMacKey extends MacKey, Timeline {}
 
-/** The keys as they are in the database by their ids, those of access tokens and those of refresh tokens, the newest first. */
+/** The keys as they are in the database by their ids, those of access tokens, those of refresh tokens and the peppers, the newest first. */
 export interface Keyring {
   signing: Map<string, SigningKey>
   mac: Map<string, RingMacKey>
+  peppers: Map<string, Pepper>
   /** The database's clock minus this process's, in milliseconds. */
   clockOffset: number
 }
@@ -35,11 +38,14 @@ export async function load (db: Queryable, keys: KeyEncryptionKeys, known?: Keyr
   const asked = Date.now()
   const rows = await db.query<Row>(`
     select kid, purpose, algorithm, sealed_secret, signs_from, retires_at, clock_timestamp() as now from keys
-    where gone_at is null or gone_at > now() order by signs_from desc, kid`)
-  const keyring: Keyring = { signing: new Map(), mac: new Map(), clockOffset: (rows[0]?.now.getTime() ?? 0) - (asked + Date.now()) / 2 }
+    where gone_at is null or gone_at > now()
+    union all select kid, 'password', null, sealed_secret, created_at, null, clock_timestamp() from peppers
+    order by signs_from desc, kid`)
+  const keyring: Keyring = { signing: new Map(), mac: new Map(), peppers: new Map(), clockOffset: (rows[0]?.now.getTime() ?? 0) - (asked + Date.now()) / 2 }
   for (const { kid, purpose, algorithm, sealed_secret: sealed, signs_from: signsFrom, retires_at: retiresAt } of rows) {
     const timeline = { signsFrom, retiresAt }
-    if (purpose === 'refresh_token') keyring.mac.set(kid, { ...known?.mac.get(kid) ?? { kid, secret: open(keys, kid, sealed) }, ...timeline })
+    if (purpose === 'password') keyring.peppers.set(kid, known?.peppers.get(kid) ?? { kid, secret: open(keys, pepperPurpose(kid), sealed) })
+    else if (purpose === 'refresh_token') keyring.mac.set(kid, { ...known?.mac.get(kid) ?? { kid, secret: open(keys, kid, sealed) }, ...timeline })
     // The public half too is that of the sealed one: who can write to the table puts no key of their own into the JWKS.
     else keyring.signing.set(kid, { ...known?.signing.get(kid) ?? { kid, algorithm, ...halves(open(keys, kid, sealed), algorithm) }, ...timeline })
   }

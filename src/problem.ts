@@ -1,3 +1,7 @@
+/** Why a password may be refused. */
+export const passwordReasons = ['too_short', 'too_long', 'too_common', 'breached', 'contains_email', 'contains_name', 'contains_service'] as const
+export type PasswordReason = typeof passwordReasons[number]
+
 /**
  * The closed catalogue of failures a client may see, as problem details (RFC 9457).
  * `meaning` is what the page behind the problem's `type` says.
@@ -18,7 +22,7 @@ export const catalogue = {
   username_taken: { status: [409], title: 'The username is taken', meaning: 'An account with this username exists. Usernames are compared without regard to case.' },
   payload_too_large: { status: [413], title: 'The body is too large', meaning: 'The request body is over the limit of 64 KiB.' },
   unsupported_media_type: { status: [415], title: 'The media type is not supported', meaning: 'Bodies are `application/json` in UTF-8.' },
-  password_rejected: { status: [422], title: 'The password is not accepted', meaning: 'The password breaks a rule; `reasons` names each: `too_short`, `too_long`, `too_common`, `contains_email`, `contains_name`, `contains_service`. A longer phrase of your own is the best answer to all of them.' },
+  password_rejected: { status: [422], title: 'The password is not accepted', meaning: 'The password breaks a rule; `reasons` names each: `too_short`, `too_long`, `too_common` and `breached` (it is among those that are tried first, or known from a breach elsewhere), `contains_email`, `contains_name`, `contains_service`. A longer phrase of your own is the best answer to all of them.' },
   too_many_requests: { status: [429], title: 'Too many requests', meaning: 'This network has sent more requests than the limit allows, or too many wrong passwords were given for this account or from this network. Wait for the number of seconds in `Retry-After`.' },
   headers_too_large: { status: [431], title: 'The headers are too large', meaning: 'The request headers are over the limit of 16 KiB.' },
   internal_error: { status: [500], title: 'Something went wrong here', meaning: 'An error on the side of the service. It is in the service\'s log under the request id that `instance` gives.' },
@@ -91,7 +95,7 @@ export const methodNotAllowed = (allowed: string[]) => new Problem('method_not_a
 export const requestTimeout = () => new Problem('request_timeout', { headers: { connection: 'close' } })
 export const emailTaken = () => new Problem('email_taken')
 export const usernameTaken = () => new Problem('username_taken')
-export const passwordRejected = (reasons: string[]) => new Problem('password_rejected', { members: { reasons } })
+export const passwordRejected = (reasons: PasswordReason[]) => new Problem('password_rejected', { members: { reasons } })
 
 /** `presented` tells a missing token from a bad one: RFC 6750 section 3.1 names an error for the latter only. */
 export const invalidToken = (presented: boolean, cause?: unknown) => new Problem('invalid_token', {

@@ -6,7 +6,7 @@ import { table, time } from './table.ts'
 
 export const list = command({
   usage: 'latchkey keys list [--json]',
-  meaning: 'List the keys of access tokens and refresh tokens, and where they are on their timelines.',
+  meaning: 'List the keys of access tokens, refresh tokens and passwords, and where they are on their timelines.',
   options: {},
   plan: () => async config => {
     const keyring = await import('../keyring/rotation.ts')
@@ -25,8 +25,8 @@ export const rotate = command({
   },
   plan: ({ now = false, drop }) => async config => {
     const keyring = await import('../keyring/rotation.ts')
-    const { signing, lifetimes } = config
-    const options = { keys: keyEncryptionKeys(config), ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken } }
+    const { signing, lifetimes, passwords } = config
+    const options = { keys: keyEncryptionKeys(config), ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken }, pepper: passwords.pepper }
     const key = await withDatabase(config, async db => await keyring.rotate(db, options, { immediately: now, drop }, {})).catch((error: unknown) => {
       throw error instanceof Problem && error.code === 'not_found' ? new Error(`there is no key ${drop}, or it is gone already: see latchkey keys list`) : blamed(error)
     })

@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto'
 import * as audit from '../audit.ts'
 import type { Database, Queryable } from '../db.ts'
 import { notFound } from '../problem.ts'
-import { isSealedWith, open, seal, type KeyEncryptionKeys } from '../secret.ts'
+import { seal, type KeyEncryptionKeys } from '../secret.ts'
 import { generate, type Algorithm } from './key-pair.ts'
+import { provide, refuseToDrop } from './peppers.ts'
+import { isMixed, reseal } from './sealing.ts'
 
 export type Purpose = 'access_token' | 'refresh_token'
 
@@ -17,12 +19,14 @@ export interface KeyringOptions {
   rotation: number
   /** How long what is signed with a key of either kind lives. */
   lives: Record<Purpose, number>
+  /** Whether password hashes are to have a pepper. */
+  pepper: boolean
 }
 
 /** A key as an operator sees it. */
 export interface Key {
   kid: string
-  purpose: Purpose
+  purpose: Purpose | 'password'
   alg: string
   published_at: Date
   signs_from: Date
@@ -56,18 +60,18 @@ async function alone<T> (db: Database, work: (tx: Queryable) => Promise<T>): Pro
  * Brings all keys under the first key-encryption key, and makes those that are missing or due: the first of each
  * purpose, which signs at once, and the successor of one whose time runs out, which is published for two times the
  * cache time before it signs. At the start also one of the configured algorithm where the newest is of another: not
- * later, for instances that are configured apart would take turns for ever. Of instances that try at the same time
- * one makes them. Throws an UnsealError where the key-encryption keys do not open those that are there.
+ * later, for instances that are configured apart would take turns for ever. And at the start the pepper, which is not
+ * to be replaced while it was only out of sight. Of instances that try at the same time one makes them. Throws an UnsealError where the key-encryption keys do not open those that are there.
  */
 export async function ensure (db: Database, options: KeyringOptions, moment: 'start' | 'later'): Promise<void> {
   if (moment === 'start' || await isDue(db, options)) await alone(db, async tx => await prepare(tx, options, moment))
 }
 
 /** Whether there is something to do, told without keeping others from it. */
-async function isDue (db: Queryable, { keys: [key], lives, ...options }: KeyringOptions): Promise<boolean> {
-  const rows = await db.query<{ purpose: Purpose, age: number, longest_life: number, newest: boolean, gone: boolean, forgotten: boolean, sealed_secret: Buffer }>(`
-    select purpose, ${age}, longest_life, retires_at is null as newest, gone_at <= now() as gone, ${forgotten} as forgotten, sealed_secret from keys`)
-  return rows.some(({ gone, forgotten, sealed_secret: sealed }) => forgotten || (!gone && !isSealedWith(key, sealed))) ||
+async function isDue (db: Queryable, { keys, lives, ...options }: KeyringOptions): Promise<boolean> {
+  const rows = await db.query<{ purpose: Purpose, age: number, longest_life: number, newest: boolean, forgotten: boolean }>(`
+    select purpose, ${age}, longest_life, retires_at is null as newest, ${forgotten} as forgotten from keys`)
+  return rows.some(({ forgotten }) => forgotten) || await isMixed(db, keys) ||
     !purposes.every(purpose => rows.some(row => row.purpose === purpose && row.newest && row.longest_life >= lives[purpose] && lasts(row, options)))
 }
 
@@ -75,6 +79,7 @@ async function prepare (tx: Queryable, options: KeyringOptions, moment: 'start' 
   const { algorithm, jwksMaxAge, rotation } = options
   await reseal(tx, options.keys)
   await tx.query(`delete from keys where ${forgotten}`)
+  if (options.pepper && moment === 'start') await provide(tx, options.keys)
   for (const purpose of purposes) {
     await remember(tx, purpose, options)
     for (;;) {
@@ -97,13 +102,14 @@ export interface Rotation {
 
 /**
  * Makes a new key: that signs access tokens, or of the kind of the dropped one. Throws `not_found` where that is not
- * there, and an UnsealError where the key-encryption keys do not open those that are.
+ * there, `validation_failed` where it is a pepper, and an UnsealError where the key-encryption keys do not open those that are.
  */
 export async function rotate (db: Database, options: KeyringOptions, { immediately, drop }: Rotation, origin: audit.Origin): Promise<Key> {
   return await alone(db, async tx => {
     // A key that the instances cannot open, or the first of all that does not sign yet, would leave them without one.
     await prepare(tx, options, 'later')
     if (drop === undefined) return await succeed(tx, 'access_token', options, immediately ? 0 : lead(options.jwksMaxAge), 'key.rotated', origin)
+    await refuseToDrop(tx, drop)
     const [dropped] = await tx.query<{ purpose: Purpose }>(`
       update keys set gone_at = now(), retires_at = least(retires_at, now())
       where kid = $1 and (gone_at is null or gone_at > now()) returning purpose`, [drop])
@@ -116,11 +122,13 @@ export async function rotate (db: Database, options: KeyringOptions, { immediate
 /** Where a key is on its timeline: it is in the JWKS and will sign, signs, verifies what it signed, does nothing any more. */
 export type State = 'published' | 'active' | 'retired' | 'gone'
 
-/** All keys of which something is known, those that are gone for less than a day too, the newest first. */
+/** All keys of which something is known, those that are gone for less than a day too, and the pepper; the newest first. */
 export async function list (db: Queryable): Promise<Array<Key & { state: State }>> {
   return await db.query(`
     select ${columns}, case when gone_at <= now() then 'gone' when retires_at <= now() then 'retired' when signs_from <= now() then 'active' else 'published' end as state
-    from keys order by signs_from desc, kid`)
+    from keys
+    union all select kid, 'password', 'argon2id', created_at, created_at, null, null, 'active' from peppers
+    order by signs_from desc, kid`)
 }
 
 /** Has a new key sign after `delay` seconds, and those before it no longer; they stay known until nothing they signed can be alive. */
@@ -153,13 +161,4 @@ async function remember (tx: Queryable, purpose: Purpose, { lives, jwksMaxAge }:
   await tx.query(`
     update keys set longest_life = $2, gone_at = greatest(gone_at, retires_at + make_interval(secs => $2 + $3))
     where purpose = $1 and longest_life < $2 and (retires_at is null or retires_at > now())`, [purpose, lives[purpose], jwksMaxAge + 60])
-}
-
-/** Seals with the first key-encryption key what another sealed. Throws an UnsealError where none of them opens it. */
-async function reseal (tx: Queryable, keys: KeyEncryptionKeys): Promise<void> {
-  const rows = await tx.query<{ kid: string, sealed_secret: Buffer }>('select kid, sealed_secret from keys where gone_at is null or gone_at > now()')
-  for (const { kid, sealed_secret: sealed } of rows) {
-    const foreign = !isSealedWith(keys[0], sealed)
-    if (foreign) await tx.query('update keys set sealed_secret = $2 where kid = $1', [kid, seal(keys, kid, open(keys, kid, sealed))])
-  }
 }

@@ -17,14 +17,15 @@ export async function use (wanted: Wanted): Promise<Loaded> {
   return await loaded()
 }
 
-/** The PHC string of a new hash (RFC 9106). */
-export async function hash (password: string | Buffer, { memoryKib, timeCost, parallelism }: Argon2Options): Promise<string> {
+/** The PHC string of a new hash (RFC 9106), with a secret or without. */
+export async function hash (password: string | Buffer, { memoryKib, timeCost, parallelism }: Argon2Options, secret?: Buffer): Promise<string> {
   const { argon2 } = await loaded()
-  return await argon2.hash(password, { type: argon2.argon2id, memoryCost: memoryKib, timeCost, parallelism })
+  return await argon2.hash(password, { type: argon2.argon2id, memoryCost: memoryKib, timeCost, parallelism, ...secret && { secret } })
 }
 
-/** Whether the password is that of the PHC string. */
-export const verify = async (hash: string, password: string): Promise<boolean> => await (await loaded()).argon2.verify(hash, password)
+/** Whether the password is that of the PHC string, made with this secret or without. */
+export const verify = async (hash: string, password: string, secret?: Buffer): Promise<boolean> =>
+  await (await loaded()).argon2.verify(hash, password, secret && { secret })
 
 /** Whether the hash took less work than one with these options would. */
 export function outdated (hash: string, { memoryKib, timeCost }: Argon2Options): boolean {

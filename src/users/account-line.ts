@@ -2,6 +2,7 @@ import { validate, version } from 'uuid'
 import { parse as parseEmail, type EmailAddress } from '../email-address.ts'
 import { unfit } from '../passwords.ts'
 import type { Argon2Options } from '../passwords/argon2id.ts'
+import { keyid } from '../passwords/pepper.ts'
 import { parseUsername } from '../users.ts'
 
 /** An account as a line of JSON, on its way from or to another system. */
@@ -20,7 +21,7 @@ export interface AccountLine {
 }
 
 export type Reason = 'line_too_long' | 'invalid_utf8' | 'invalid_json' | 'unknown_property' | 'invalid_value' |
-  'invalid_email' | 'invalid_username' | 'unknown_hash_format' | 'hash_too_expensive' | 'id_taken' | 'email_taken' | 'username_taken'
+  'invalid_email' | 'invalid_username' | 'unknown_hash_format' | 'hash_too_expensive' | 'unknown_pepper' | 'id_taken' | 'email_taken' | 'username_taken'
 
 /** Why a line is refused: where in it, by JSON pointer (RFC 6901), and what is wrong there. It never tells a hash. */
 export class RefusedLine extends Error {
@@ -41,8 +42,8 @@ const invalid = (property: string, detail: string) => new RefusedLine('invalid_v
 const isText = (value: unknown, most: number): value is string =>
   typeof value === 'string' && value !== '' && [...value].length <= most && !/[\p{Cc}\p{Cs}]/u.test(value)
 
-/** Reads a line; throws a RefusedLine for anything that is not exactly an account. */
-export function parse (text: string, options: Argon2Options): AccountLine {
+/** Reads a line; throws a RefusedLine for anything that is not exactly an account, with none but these peppers. */
+export function parse (text: string, options: Argon2Options, peppers: ReadonlySet<string>): AccountLine {
   const { id, email, email_verified: verified = false, name = null, username = null, roles = ['user'], status = 'active', password_hash: hash = null, created_at: created } = object(text)
   if (id !== undefined && !isId(id)) throw invalid('id', 'must be a UUID (RFC 9562)')
   const address = typeof email === 'string' && email.length <= 320 ? parseEmail(email) : undefined
@@ -53,7 +54,7 @@ export function parse (text: string, options: Argon2Options): AccountLine {
   if (username !== null && handle === undefined) throw new RefusedLine('invalid_username', '/username', 'must be 3 to 32 of the characters a-z, 0-9, _, . and -, or null')
   if (!Array.isArray(roles) || roles.length > 100 || !roles.every(role => isText(role, 200))) throw invalid('roles', 'must be an array of at most 100 texts of 1 to 200 characters without control characters')
   if (status !== 'active' && status !== 'disabled') throw invalid('status', 'must be "active" or "disabled"')
-  if (hash !== null) checkHash(hash, options)
+  if (hash !== null) checkHash(hash, options, peppers)
   if (created !== undefined && !isTime(created)) throw invalid('created_at', 'must be a time by RFC 3339, with a zone, of 1970 or later, and at most microseconds')
   return { id: id?.toLowerCase(), email: address, email_verified: verified, name, username: handle ?? null, roles, status, password_hash: hash, created_at: created }
 }
@@ -72,9 +73,11 @@ function object (text: string): Record<string, unknown> {
   return { ...value }
 }
 
-function checkHash (hash: unknown, options: Argon2Options): asserts hash is string {
+function checkHash (hash: unknown, options: Argon2Options, peppers: ReadonlySet<string>): asserts hash is string {
   if (typeof hash !== 'string') throw invalid('password_hash', 'must be a text or null')
   const reason = unfit(hash, options)
+  const pepper = keyid(hash)
+  if (reason === undefined && pepper !== undefined && !peppers.has(pepper)) throw new RefusedLine('unknown_pepper', '/password_hash', 'was made with a pepper that is not in this database')
   if (reason === undefined) return
   if (reason === 'unknown') throw new RefusedLine('unknown_hash_format', '/password_hash', 'must be a password hash in one of the formats that are known')
   throw new RefusedLine('hash_too_expensive', '/password_hash', `would cost too much at a sign-in: ${reason}`)

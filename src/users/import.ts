@@ -1,5 +1,6 @@
 import type { Origin } from '../audit.ts'
 import type { Database } from '../db.ts'
+import { kids } from '../keyring/peppers.ts'
 import { lines, type Line } from '../lines.ts'
 import type { Argon2Options } from '../passwords/argon2id.ts'
 import { parse, RefusedLine, type AccountLine, type Reason } from './account-line.ts'
@@ -55,8 +56,9 @@ export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, 
     options.onProgress(counts)
   }
 
+  const peppers = await kids(db)
   for await (const line of lines(chunks, longestLine)) {
-    const held = hold(line, options.argon2)
+    const held = hold(line, options.argon2, peppers)
     const id = 'account' in held ? held.account.id : undefined
     if (batch.length === batchSize || (id !== undefined && ids.has(id))) await flush()
     if (id !== undefined) ids.add(id)
@@ -66,11 +68,11 @@ export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, 
   return counts
 }
 
-function hold (line: Line, argon2: Argon2Options): Held {
+function hold (line: Line, argon2: Argon2Options, peppers: ReadonlySet<string>): Held {
   const { number } = line
   try {
     if ('fault' in line) throw new RefusedLine(line.fault, '', line.fault === 'invalid_utf8' ? 'must be UTF-8' : `must have at most ${longestLine} bytes`)
-    return { number, account: parse(line.text, argon2) }
+    return { number, account: parse(line.text, argon2, peppers) }
   } catch (error) {
     if (error instanceof RefusedLine) return { number, refused: error }
     throw error

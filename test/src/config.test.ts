@@ -38,6 +38,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
   t.strictSame(load({}), {
     production: false,
     issuer: 'http://localhost:3000',
+    serviceName: 'Latchkey',
     audience: 'http://localhost:3000',
     host: '127.0.0.1',
     port: 3000,
@@ -51,7 +52,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     revocationStaleLimit: undefined,
     auditRetention: 31_536_000,
     signing: { algorithm: 'ES256', rotation: 2_592_000, jwksMaxAge: 300 },
-    passwords: { minLength: 8, memoryKib: 19_456, timeCost: 2, parallelism: 1, concurrency: availableParallelism(), build: 'auto' },
+    passwords: { minLength: 8, memoryKib: 19_456, timeCost: 2, parallelism: 1, concurrency: availableParallelism(), build: 'auto', pepper: false, breachedPasswordsUrl: undefined },
     rateLimit: { count: 300, window: 60 },
     throttle: { login: { count: 5, window: 900 }, network: { count: 50, window: 900 }, account: { count: 100, window: 86_400 } },
     redisUrl: undefined,
@@ -66,6 +67,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
 t.test('every variable is heard', async t => {
   const { trustProxy, ...config } = load({
     ...production,
+    SERVICE_NAME: 'Ünïcorn & Söhne',
     AUDIENCE: 'https://api.example.com',
     HOST: '0.0.0.0',
     PORT: '0',
@@ -95,6 +97,8 @@ t.test('every variable is heard', async t => {
     LOGIN_ACCOUNT_LIMIT: '1/1s',
     REDIS_URL: 'rediss://latchkey:s3cret@redis.internal:6380/2',
     PASSWORD_MIN_LENGTH: '12',
+    BREACHED_PASSWORDS_URL: 'https://api.pwnedpasswords.com/range/',
+    PASSWORD_PEPPER: 'true',
     MIGRATE_ON_START: 'false',
     REQUEST_TIMEOUT: '20s',
     DRAIN_DELAY: '6s',
@@ -105,6 +109,7 @@ t.test('every variable is heard', async t => {
   t.strictSame(config, {
     production: true,
     issuer: 'https://auth.example.com',
+    serviceName: 'Ünïcorn & Söhne',
     audience: 'https://api.example.com',
     host: '0.0.0.0',
     port: 0,
@@ -117,7 +122,7 @@ t.test('every variable is heard', async t => {
     revocationStaleLimit: 60,
     auditRetention: 2_592_000,
     signing: { algorithm: 'EdDSA', rotation: 604_800, jwksMaxAge: 30 },
-    passwords: { minLength: 12, memoryKib: 65_536, timeCost: 3, parallelism: 4, concurrency: 7, build: 'prebuilt' },
+    passwords: { minLength: 12, memoryKib: 65_536, timeCost: 3, parallelism: 4, concurrency: 7, build: 'prebuilt', pepper: true, breachedPasswordsUrl: 'https://api.pwnedpasswords.com/range/' },
     rateLimit: 'off',
     throttle: { login: { count: 3, window: 60 }, network: 'off', account: { count: 1, window: 1 } },
     redisUrl: 'rediss://latchkey:s3cret@redis.internal:6380/2',
@@ -185,7 +190,9 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
     [['ARGON2_BUILD'], ['sse2', 'AVX2'], /^ARGON2_BUILD must be one of auto, avx512, avx2, prebuilt$/],
     [['ARGON2_CONCURRENCY'], ['0', '1025', 'all'], /^ARGON2_CONCURRENCY must be a whole number from 1 to 1024$/],
     [['PASSWORD_MIN_LENGTH'], ['7', '65', 'long'], /^PASSWORD_MIN_LENGTH must be a whole number from 8 to 64$/],
-    [['MIGRATE_ON_START'], ['yes', 'no', '1', '0', 'on', 'TRUE', 'False'], /^MIGRATE_ON_START must be true or false$/],
+    [['BREACHED_PASSWORDS_URL'], ['api.pwnedpasswords.com/range/', 'ftp://api.example.com/', 'https://api.example.com/range', 'https://api.example.com/range/#', 'https://api.example.com/range/#/', 'https://ada@api.example.com/', 'https://ada:pw@api.example.com/', 'off', 'true'], /^BREACHED_PASSWORDS_URL must be a URL that (begins with https:\/\/ or http:\/\/|ends with \/ or = .+)$/],
+    [['SERVICE_NAME'], ['x'.repeat(65), '😀'.repeat(65), 'two\nlines', 'tab\tbed', 'nul\u0000', 'half \ud800', 'zero\u200bwidth'], /^SERVICE_NAME must be 1 to 64 printable characters$/],
+    [['MIGRATE_ON_START', 'PASSWORD_PEPPER'], ['yes', 'no', '1', '0', 'on', 'TRUE', 'False'], /^\w+ must be true or false$/],
     [['NODE_ENV'], ['prod', 'Production', 'staging'], /^NODE_ENV must be one of development, production, test$/],
     [['SIGNING_ALGORITHM'], ['none', 'HS256', 'es256', 'toString'], /^SIGNING_ALGORITHM must be one of ES256, EdDSA, RS256$/],
     [['LOG_LEVEL'], ['verbose', 'INFO', '30'], /^LOG_LEVEL must be one of fatal, error, warn, info, debug, trace, silent$/],
@@ -221,6 +228,9 @@ t.test('takes what is well formed up to its bounds', async t => {
     [{ ISSUER_URL: 'http://[::1]:8080' }, { issuer: 'http://[::1]:8080' }],
     [{ CORS_ORIGINS: 'https://app.example.com/,, http://localhost:5173 ,' }, { corsOrigins: ['https://app.example.com', 'http://localhost:5173'] }],
     [{ DATABASE_URL: 'postgresql://db.example.com/latchkey?sslmode=require' }, { databaseUrl: 'postgresql://db.example.com/latchkey?sslmode=require' }],
+    [{ SERVICE_NAME: '😀'.repeat(64) }, { serviceName: '😀'.repeat(64) }],
+    [{ SERVICE_NAME: 'Ä' }, { serviceName: 'Ä' }],
+    [{ BREACHED_PASSWORDS_URL: 'http://10.0.0.1:8080?prefix=' }, { passwords: { breachedPasswordsUrl: 'http://10.0.0.1:8080/?prefix=' } }],
     [{ TRUST_PROXY: 'off' }, { trustProxy: undefined }]
   ]
   for (const [given, config] of cases) t.match(load(given), config, Object.keys(given).join())
@@ -251,6 +261,13 @@ t.test('in production', async t => {
   t.test('tells of each variable once, also of one that is malformed', async t => {
     const told = problems({ NODE_ENV: 'production', DATABASE_URL: 'mysql://db', KEY_ENCRYPTION_KEY: 'short', ISSUER_URL: 'auth.example.com', ARGON2_MEMORY_KIB: 'much' })
     t.strictSame(told.map(problem => problem.split(' ')[0]), ['DATABASE_URL', 'ISSUER_URL', 'KEY_ENCRYPTION_KEY', 'ARGON2_MEMORY_KIB'])
+  })
+
+  t.test('asks for breached passwords where nobody listens', async t => {
+    for (const url of ['https://ranges.internal/', 'http://localhost:8080/range/', 'http://127.0.0.1/range/', 'http://[::1]:8080/range/']) t.equal(load({ ...production, BREACHED_PASSWORDS_URL: url }).passwords.breachedPasswordsUrl, url)
+    for (const url of ['http://ranges.internal/', 'http://127.evil.example/', 'http://localhost.evil.example/', 'http://10.0.0.1/']) {
+      t.strictSame(problems({ ...production, BREACHED_PASSWORDS_URL: url }), ['BREACHED_PASSWORDS_URL must be https in production, unless it is of this very host'], url)
+    }
   })
 
   t.test('refuses a weaker argon2 than OWASP accepts', async t => {

@@ -121,7 +121,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
   await t.test('nobody notices that the keys rotate', async t => {
     let { refreshToken, token } = await signIn()
     const tokens = new Map([[kidOf(token), token]])
-    const options = { keys: [keyEncryptionKey] as [Buffer], algorithm: 'ES256' as const, jwksMaxAge: 1, rotation: 3, lives: { access_token: 120, refresh_token: 604_800 } }
+    const options = { keys: [keyEncryptionKey] as [Buffer], algorithm: 'ES256' as const, jwksMaxAge: 1, rotation: 3, lives: { access_token: 120, refresh_token: 604_800 }, pepper: false }
     const seen = new Set<string>()
     let requests = 0
     await until(async () => {

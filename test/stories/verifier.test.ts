@@ -46,7 +46,7 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
   await t.test('knows a key that signs at once, and one that is dropped no more', async t => {
     const old = await signedIn()
     t.equal(await orders.status(old.token), 200)
-    const options = { keys: [keyEncryptionKey], algorithm: 'ES256', jwksMaxAge: 1, rotation: 86_400, lives: { access_token: 900, refresh_token: 900 } } as const
+    const options = { keys: [keyEncryptionKey], algorithm: 'ES256', jwksMaxAge: 1, rotation: 86_400, lives: { access_token: 900, refresh_token: 900 }, pepper: false } as const
     const { kid } = await rotate(latchkey.app.db, options, { immediately: true }, {})
     let fresh = old
     await until(async () => {
