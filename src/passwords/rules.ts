@@ -48,7 +48,7 @@ export function reasonsAgainst (password: string, { email, username, name }: Own
     too_long: length > longest,
     too_common: isCommon(text.toLowerCase()),
     contains_email: contains(emailWords(email)),
-    contains_name: contains([username ?? '', ...spellings(name ?? ''), ...(name ?? '').split(/\s/u)]),
+    contains_name: contains([username ?? '', ...spellings(name ?? '')]),
     contains_service: contains([...spellings(serviceName), ...labels(issuer)])
   }
   return (Object.keys(reasons) as Array<keyof typeof reasons>).filter(reason => reasons[reason])
