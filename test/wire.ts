@@ -7,13 +7,13 @@ import type { Teardown } from './helper.ts'
 
 export interface Exchange { status: number, headers: IncomingMessage['headers'], rawHeaders: string[], text: string }
 
-/** A request on a connection of its own, with the path as it is written, and these header lines, `name: value` each. */
-export async function ask (method: string, url: string, lines: string[] = [], body?: Buffer): Promise<Exchange> {
+/** A request on a connection of its own, with the path as it is written, and these header lines, `name: value` each; from this address of the machine's. */
+export async function ask (method: string, url: string, lines: string[] = [], body?: Buffer, localAddress?: string): Promise<Exchange> {
   const [, origin = '', path = ''] = /^(http:\/\/[^/]+)(.*)$/.exec(url) ?? []
   const { host, hostname, port } = new URL(origin)
   const headers = ['Host', host, ...lines.flatMap(line => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1).trim()])]
   if (body) headers.push('Content-Length', String(body.length))
-  const sent = request({ method, hostname, port, path, headers, agent: false })
+  const sent = request({ method, hostname, port, path, headers, agent: false, ...localAddress !== undefined && { localAddress } })
   sent.end(body)
   const [response]: [IncomingMessage] = await once(sent, 'response') as [IncomingMessage]
   let text = ''

@@ -1,0 +1,458 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import * as embeddedPostgres from '../../src/embedded-postgres.ts'
+import { freePort } from '../../src/embedded-postgres/server.ts'
+import { bytesOf, cookiesOf, crowd, listen, open, post, somewhere, until, type Sender } from '../crowd.ts'
+import { build, environment, person, type Service } from '../helper.ts'
+import { createDatabase, sql } from '../postgres.ts'
+import { folder, ready, start } from '../process.ts'
+import { ask, type Exchange } from '../wire.ts'
+
+const login = '/v1/auth/login'
+const wrong = 'not the password'
+const statuses = (answers: Exchange[]) => answers.map(({ status }) => status)
+const times = (count: number) => Array.from({ length: count }, (_, index) => index)
+
+/** Somebody who has signed up: with a session, and a device that is known. */
+async function register (origin: string, more: object = {}) {
+  const owner = person()
+  const answer = await post(origin, '/v1/auth/register', { ...owner, ...more })
+  return { ...owner, cookie: cookiesOf(answer), token: String(JSON.parse(answer.text).access_token) }
+}
+
+/** How many passwords were judged wrong, by the audit log. */
+async function judged (url: string) {
+  const [row] = await sql<{ count: number }>(url, "select count(*)::int from audit_events where type = 'login.failed'")
+  return row?.count ?? 0
+}
+
+/** How many passwords a process has hashed, by its metrics. */
+async function hashed (origin: string) {
+  const { text } = await ask('GET', `${origin}/metrics`)
+  return Number(/^latchkey_hashing_duration_seconds_count (\d+)$/m.exec(text)?.[1])
+}
+
+/** Lets time go by for everything that was counted. */
+const pass = async ({ sql }: Service, seconds: number) => await sql('update login_throttles set counted_at = counted_at - make_interval(secs => $1), waits_until = waits_until - make_interval(secs => $1), expires_at = expires_at - make_interval(secs => $1)', [seconds])
+
+/** Does the same again and again while something else is under way. */
+async function meanwhile<T> (work: Promise<unknown>, again: () => Promise<T>): Promise<T[]> {
+  const state = { over: false }
+  const done = work.finally(() => { state.over = true })
+  const results: T[] = []
+  while (!state.over) results.push(await again())
+  await done
+  return results
+}
+
+t.test('stolen lists of passwords, tried from hundreds of networks', async t => {
+  const limits = { RATE_LIMIT: '300/1m', LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '3/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
+  const service = await build(t, limits)
+  const origin = await listen(service)
+  const owners = await crowd(times(12), 4, async () => await register(origin))
+  const [early, late, ...others] = owners
+  const list = [...others.map(({ email }) => email), ...times(50).map(() => person().email)]
+  const target = (network: number, attempt: number) => {
+    // Two networks hold a password that is right, one of them as the second on its list, one as the last.
+    const owner = network === 0 && attempt === 1 ? early : network === 1 && attempt === 4 ? late : undefined
+    return owner ? { email: owner.email, password: owner.password } : { email: list[(network * 5 + attempt) % list.length], password: wrong }
+  }
+  const attack = crowd(times(200), 24, async network => {
+    const from = somewhere()
+    const answers: number[] = []
+    for (const attempt of times(5)) answers.push((await post(origin, login, target(network, attempt), { from })).status)
+    return answers
+  })
+  let turn = 0
+  const honest = await meanwhile(attack, async () => {
+    const { email, password } = owners[turn++ % owners.length] ?? person()
+    return await post(origin, login, { email, password })
+  })
+  const [first, second, ...rest] = await attack
+  t.strictSame(first, [401, 200, 401, 401, 429], 'a password that is known and right is right, and frees nothing else')
+  t.strictSame(second, [401, 401, 401, 429, 429], 'but not behind three that were wrong')
+  t.ok(rest.every(answers => answers.join() === '401,401,401,429,429'))
+  t.equal(await judged(service.url), 600, 'of a thousand')
+  t.ok(honest.length > 5)
+  t.strictSame(new Set(statuses(honest)), new Set([200]), `${honest.length} owners signed in meanwhile, each from a network of their own`)
+
+  t.test('and of one network all at once', async t => {
+    const from = somewhere()
+    const before = await judged(service.url)
+    const answers = await crowd(times(40), 40, async () => await post(origin, login, { email: person().email, password: wrong }, { from }))
+    t.equal(answers.filter(({ status }) => status === 401).length, 3)
+    t.equal(await judged(service.url) - before, 3)
+    t.match(await post(origin, login, { email: others[0]?.email, password: others[0]?.password }, { from }), { status: 429, headers: { 'retry-after': /^\d+$/ } })
+    t.match(await post(origin, login, { email: others[0]?.email, password: others[0]?.password }), { status: 200 }, 'which others do not pay for')
+    t.match(await post(origin, login, { email: others[0]?.email, password: others[0]?.password }, { from, cookie: others[0]?.cookie ?? '' }), { status: 200 }, 'nor does a neighbour in the same network on a device that is known')
+  })
+})
+
+t.test('one account, guessed at from many networks', async t => {
+  const service = await build(t, { LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '20/24h' })
+  const origin = await listen(service)
+  const { email, password, cookie } = await register(origin)
+  const attack = crowd(times(200), 24, async () => await post(origin, login, { email, password: wrong }))
+  const owner = await meanwhile(attack, async () => await post(origin, login, { email, password }, { cookie }))
+  t.strictSame(new Set(statuses(owner)), new Set([200]), `the owner signed in ${owner.length} times meanwhile`)
+  t.equal((await attack).filter(({ status }) => status === 401).length, 20)
+  t.equal(await judged(service.url), 20)
+
+  const stranger = await post(origin, login, { email, password })
+  t.match(stranger, { status: 429, headers: { 'retry-after': /^([12]?\d|30)$/ } }, 'without the device the owner is told how long')
+  const wait = Number(stranger.headers['retry-after'])
+  const [row] = await service.sql<{ waits: number }>('select ceil(extract(epoch from max(waits_until) - clock_timestamp()))::int as waits from login_throttles')
+  t.ok(row && row.waits <= wait && row.waits > wait - 20, `${row?.waits} of ${wait} s are left`)
+  await pass(service, wait)
+  t.match(await post(origin, login, { email, password }), { status: 200 }, 'and after exactly that gets in')
+})
+
+t.test('forged headers that name another network', async t => {
+  const limits = { RATE_LIMIT: '1000/1m', LOGIN_RATE_LIMIT: '4/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
+  const names = ['X-Forwarded-For', 'x-forwarded-for', 'X-Real-IP', 'X-Client-IP', 'True-Client-IP', 'CF-Connecting-IP', 'Fastly-Client-IP', 'X-Cluster-Client-IP', 'X-Forwarded', 'Forwarded-For', 'X-Originating-IP', 'Client-IP', 'X-Remote-Addr', 'X-ProxyUser-Ip', 'Via']
+  const forged = (n: number) => [
+    names.map(name => `${name}: 203.0.113.${n}`), [`Forwarded: for=203.0.113.${n};proto=https;by=127.0.0.1`],
+    times(50).map(i => `X-Forwarded-For: 10.${n}.0.${i}`), [`X-Forwarded-For: ${times(900).map(i => `10.${n}.${i >> 8}.${i & 255}`).join(', ')}`],
+    [`X-Forwarded-For: 127.0.0.1, 127.0.0.1, 203.0.113.${n}`], [`X-Forwarded-For: "2001:db8:${n}::1", [2001:db8:${n}::1]:80, ::ffff:203.0.113.${n}`], ['X-Forwarded-For: , ,', 'X-Forwarded-Host: 127.0.0.1'],
+    [`X-Forwarded-For: 203.0.113.${n}\x0b`, 'X-Forwarded-For: %31'], ['Connection: X-Forwarded-For, close', `X-Forwarded-For: 203.0.113.${n}`]
+  ][n % 9] ?? []
+  for (const [what, trusted, honest] of [['without a proxy', 'off', []], ['behind one', '127.0.0.1', ['X-Forwarded-For: 198.51.100.7']]] as const) {
+    await t.test(what, async t => {
+      const service = await build(t, { ...limits, TRUST_PROXY: trusted })
+      const origin = await listen(service)
+      const { email } = person()
+      const from = trusted === 'off' ? somewhere() : '127.0.0.1'
+      const answers = []
+      for (const n of times(27)) answers.push(await post(origin, login, { email, password: wrong }, { from, lines: [...forged(n), ...honest] }))
+      t.strictSame(new Set(statuses(answers.filter(({ status }) => status !== 400))), new Set([401, 429]))
+      t.equal(answers.filter(({ status }) => status === 401).length, 4)
+      t.equal((await service.sql('select 1 from login_throttles')).length, 3, 'the counters of one network')
+      t.strictSame(await service.sql("select distinct host(ip) as ip from audit_events where type like 'login.%'"), [{ ip: trusted === 'off' ? from : '198.51.100.7' }])
+    })
+  }
+})
+
+/** Holds the only place in which passwords are hashed. */
+function hold ({ app: { passwords: { lane } } }: Service) {
+  const { promise, release } = held()
+  const running = lane.run(async () => await promise)
+  return async () => {
+    release()
+    await running
+  }
+}
+function held () {
+  let release = () => {}
+  const promise = new Promise<void>(resolve => { release = resolve })
+  return { promise, release: () => release() }
+}
+
+const serial = { ARGON2_CONCURRENCY: '1' }
+
+t.test('a flood of clients that are slow, or go', async t => {
+  const service = await build(t, { ...serial, LOGIN_RATE_LIMIT: '5/15m' })
+  const origin = await listen(service)
+  const { lane } = service.app.passwords
+  const ada = await register(origin)
+  // What is foreseen of the queue is learnt from those before.
+  await crowd(times(20), 1, async () => await post(origin, login, { email: person().email, password: wrong }))
+  const { rss } = process.memoryUsage()
+
+  await t.test('keeps no place of those that have gone, and nobody else waits', async t => {
+    const before = await judged(service.url)
+    await service.sql('delete from login_throttles')
+    const release = hold(service)
+    const guess = () => bytesOf(login, { email: person().email, password: wrong })
+    const gone = times(25).map(() => open(origin, guess()))
+    const pipelined = times(3).map(() => open(origin, times(5).map(guess).join('')))
+    const deaf = times(25).map(() => open(origin, guess()))
+    await until('all wait', () => lane.waiting === 65)
+    // Whoever ends their half of the connection gets no answer either: they have gone.
+    times(25).forEach(() => open(origin, guess()).end())
+
+    const waits: number[] = []
+    let cookie = ada.cookie
+    for (let round = 0; round < 10; round++) {
+      const begun = performance.now()
+      const refreshed = await post(origin, '/v1/auth/refresh', '', { cookie })
+      t.equal(refreshed.status, 200)
+      cookie = cookiesOf(refreshed)
+      t.equal((await ask('GET', `${origin}/v1/auth/verify`, [`authorization: Bearer ${ada.token}`])).status, 204)
+      waits.push(performance.now() - begun)
+    }
+    t.ok(Math.max(...waits) < 1_000, `a refresh and a verification took ${Math.round(Math.max(...waits))} ms at most`)
+
+    for (const socket of gone) socket.destroy()
+    await until('the places of those that went are free', () => lane.waiting === 40)
+    for (const socket of pipelined) socket.destroy()
+    await until('also of those that had sent several requests at once', () => lane.waiting === 25)
+    const honest = post(origin, login, { email: ada.email, password: ada.password })
+    await until('the honest one waits', () => lane.waiting === 26)
+    await release()
+    t.equal((await honest).status, 200)
+    await until('it is empty', () => lane.waiting === 0 && lane.running === 0)
+    for (const socket of deaf) {
+      const [answer] = await once(socket, 'data')
+      t.match(String(answer), /^HTTP\/1\.1 401 /)
+      socket.destroy()
+    }
+    t.equal(await judged(service.url) - before, 25, 'what was not judged is not in the log')
+    const [row] = await service.sql<{ count: number }>('select count(*)::int from login_throttles where failures > 0')
+    t.equal(row?.count, 75, 'nor in a counter')
+  })
+
+  await t.test('is let go that drips its bodies', async t => {
+    const strict = await build(t, { ...serial, REQUEST_TIMEOUT: '2s' }, { url: service.url })
+    const origin = await listen(strict)
+    const sockets = times(200).map(() => open(origin, bytesOf(login, { email: person().email }, 20_000)))
+    const dripping = setInterval(() => sockets.forEach(socket => socket.writable && socket.write(' ')), 200)
+    t.teardown(() => clearInterval(dripping))
+    for (let round = 0; round < 5; round++) t.equal((await post(origin, login, { email: ada.email, password: ada.password })).status, 200)
+    t.equal(strict.app.passwords.lane.waiting, 0)
+    await Promise.all(sockets.map(async socket => {
+      const [answer] = await once(socket, 'data')
+      t.match(String(answer), /^HTTP\/1\.1 408 /)
+      socket.resume()
+      if (!socket.closed) await once(socket, 'end')
+      socket.destroy()
+    }))
+  })
+
+  t.ok(process.memoryUsage().rss - rss < 150_000_000, 'and takes little memory')
+})
+
+t.test('many logins of one network hold up nobody of another', async t => {
+  const service = await build(t, { ...serial, ARGON2_MEMORY_KIB: '19456', ARGON2_TIME_COST: '2' })
+  const origin = await listen(service)
+  const ada = await register(origin)
+  const from = somewhere()
+  let answered = 0
+  const flood = times(60).map(async () => {
+    const { status } = await post(origin, login, { email: person().email, password: wrong }, { from })
+    answered++
+    return status
+  })
+  await until('the queue is full of it', () => service.app.passwords.lane.waiting > 30)
+  const before = answered
+  t.match(await post(origin, login, { email: ada.email, password: ada.password }), { status: 200 })
+  t.ok(answered - before < 20, `served after ${answered - before} of the others`)
+  t.ok((await Promise.all(flood)).every(status => status === 401 || status === 503))
+})
+
+t.test('whoever goes before the answer has guessed all the same', async t => {
+  // Slow enough to go in between.
+  const slow = { ...serial, ARGON2_MEMORY_KIB: '19456', ARGON2_TIME_COST: '12', LOGIN_RATE_LIMIT: '3/15m' }
+  const service = await build(t, slow)
+  const origin = await listen(service)
+  const { lane } = service.app.passwords
+  const { email, password } = await register(origin)
+
+  await t.test('where it was being judged', async t => {
+    const from = somewhere()
+    for (const n of times(3)) {
+      const socket = open(origin, bytesOf(login, { email, password: wrong }), from)
+      await until('it is judged', () => lane.running === 1)
+      socket.destroy()
+      await until('it was', async () => await judged(service.url) === n + 1)
+    }
+    t.match(await post(origin, login, { email, password }, { from }), { status: 429 })
+  })
+
+  await t.test('but not where it only waited', async t => {
+    const from = somewhere()
+    const release = hold(service)
+    for (let round = 0; round < 8; round++) {
+      const socket = open(origin, bytesOf(login, { email, password: wrong }), from)
+      await until('it waits', () => lane.waiting === 1)
+      socket.destroy()
+      await until('it has gone', () => lane.waiting === 0)
+    }
+    await release()
+    await until('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 3')).length === 0)
+    t.match(await post(origin, login, { email, password }, { from }), { status: 200 })
+    t.equal(await judged(service.url), 3)
+  })
+})
+
+t.test('passwords that are long or odd', async t => {
+  const service = await build(t)
+  const origin = await listen(service)
+  const json = (email: string, password: string) => `{"email":${JSON.stringify(email)},"password":${password}}`
+  const change = async ({ token }: { token: string }, current: string, next: string) => await post(origin, '/v1/me/password', `{"current_password":${current},"new_password":${next}}`, { token })
+  const a = (count: number, end = '') => JSON.stringify('a b c d '.repeat(count / 8 + 1).slice(0, count - [...end].length) + end)
+
+  // As JSON is written; what is answered where it is set, and where one signs in with it before that.
+  const odd: Array<[what: string, text: string, set: number, signIn: number]> = [
+    ['NUL', '"a word\\u0000another word"', 200, 401],
+    ['control characters', '"a word\\u0001\\r\\n\\t\\u007f\\u0085"', 200, 401],
+    ['256 code points', a(256), 200, 401],
+    ['257 code points', a(257), 422, 401],
+    ['1,024 code points', a(1_024), 422, 401],
+    ['1,025 code points', a(1_025), 400, 400],
+    ['256 code points outside of the basic plane', JSON.stringify('🔑🚪'.repeat(128)), 200, 401],
+    ['what grows eighteenfold when it is normalised', JSON.stringify('ﷺ'.repeat(200)), 422, 401],
+    ['half of a surrogate pair', '"\\ud83d a word of mine"', 400, 401],
+    ['the other half', '"a word of mine \\udd11"', 400, 401],
+    ['surrogates in the wrong order', '"\\udd11\\ud83d a word of mine"', 400, 401],
+    ['a pair of surrogates that is escaped', '"\\ud83d\\udd11 a word of mine"', 200, 401],
+    ['no width', '"\\u200b\\u200c\\u200d\\u2060\\ufeff\\u00ad\\u200b\\u200c"', 200, 401],
+    ['both directions', '"\\u202ea word\\u202c \\u2066of mine\\u2069"', 200, 401],
+    ['emoji of several code points', '"👩‍👩‍👧‍👦🏳️‍🌈👍🏽"', 200, 401],
+    ['combining marks on nothing', JSON.stringify('\u0301'.repeat(300)), 422, 401],
+    ['blanks only', '"            "', 200, 401],
+    ['nothing', '""', 400, 400],
+    ['null', 'null', 400, 400],
+    ['a number', '1234567890', 400, 400],
+    ['a boolean', 'true', 400, 400],
+    ['an array', '["a word of mine"]', 400, 400],
+    ['an object', '{"length":12}', 400, 400],
+    ['an object with the words of the language', '{"toString":"a word of mine","normalize":1}', 400, 400],
+    ['a prototype', '{"__proto__":{"isAdmin":true}}', 400, 400],
+    ['a constructor', '{"constructor":{"prototype":{"isAdmin":true}}}', 400, 400],
+    ['a deep nest', '['.repeat(15_000) + ']'.repeat(15_000), 400, 400],
+    ['a deep nest of objects', '{"a":'.repeat(9_000) + '1' + '}'.repeat(9_000), 400, 400],
+    ['a nest that does not end', '['.repeat(60_000), 400, 400],
+    ['a string that does not end', '"a word of mine', 400, 400],
+    ['an escape that is none', '"a word \\x41 of mine"', 400, 400],
+    ['a body of 65 KiB', `"${'x'.repeat(66_000)}"`, 413, 413]
+  ]
+  await crowd(odd, 4, async ([what, text, set, signIn]) => {
+    const { email } = person()
+    t.equal((await post(origin, login, json(email, text))).status, signIn, `${what}, to sign in`)
+    t.equal((await post(origin, '/v1/auth/register', json(email, text))).status, set === 200 ? 201 : set, `${what}, to sign up`)
+    if (set === 200) t.equal((await post(origin, login, json(email, text))).status, 200, `${what}, to sign in after that`)
+    const ada = await register(origin)
+    t.equal((await change(ada, JSON.stringify(ada.password), text)).status, set === 200 ? 204 : set, `${what}, to change to`)
+    t.equal((await change(ada, text, '"another word of mine"')).status, set === 200 ? 204 : signIn === 401 ? 403 : signIn, `${what}, to prove`)
+  })
+
+  t.test('are never cut, and are the same only where they look the same', async t => {
+    const pairs: Array<[what: string, one: string, other: string, same: boolean]> = [
+      ['NFC and NFD', 'Zoë früh am Café', 'Zoë früh am Café'.normalize('NFD'), true],
+      ['full width', 'a word of mine', 'ａ　ｗｏｒｄ　ｏｆ　ｍｉｎｅ', true],
+      ['the last of 256 code points', JSON.parse(a(256, 'x')), JSON.parse(a(256, 'y')), false],
+      ['the last of 256 emoji', '🔑'.repeat(256), '🔑'.repeat(255) + '🔓', false],
+      ['256 and 257', JSON.parse(a(256)), JSON.parse(a(257)), false],
+      ['256 and 255', JSON.parse(a(256)), JSON.parse(a(255)), false],
+      ['what follows NUL', 'a word of mine\0one', 'a word of mine\0other', false],
+      ['NUL at the end', 'a word of mine', 'a word of mine\0', false],
+      ['a blank at the end', 'a word of mine', 'a word of mine ', false],
+      ['case', 'a word of mine', 'A word of mine', false],
+      ['what has no width', 'a word of mine', 'a word\u200b of mine', false],
+      ['direction', 'a word of mine', '\u202ea word of mine', false],
+      ['half of a surrogate pair and its replacement', 'a word of mine \ufffd', 'a word of mine \ud83d', false],
+      ['no password, and one that cannot be', ' '.repeat(12), '', false]
+    ]
+    for (const [what, one, other, same] of pairs) {
+      const { email } = person()
+      t.equal((await post(origin, '/v1/auth/register', { email, password: one })).status, 201, what)
+      t.equal((await post(origin, login, { email, password: one })).status, 200, what)
+      const { status } = await post(origin, login, { email, password: other })
+      t.equal(status, same ? 200 : other === '' ? 400 : 401, what)
+    }
+  })
+
+  t.test('and what is said twice is the last that was said', async t => {
+    const { email } = person()
+    t.equal((await post(origin, '/v1/auth/register', `{"email":"${email}","password":"the first of mine","password":"the second of mine"}`)).status, 201)
+    t.equal((await post(origin, login, { email, password: 'the first of mine' })).status, 401)
+    t.equal((await post(origin, login, { email, password: 'the second of mine' })).status, 200)
+    t.equal((await post(origin, login, `{"email":"${email}","password":"the second of mine","pass\\u0077ord":"the first of mine"}`)).status, 401)
+    for (const name of ['__proto__', 'constructor":{"prototype":{}},"x']) {
+      t.equal((await post(origin, login, `{"email":"${email}","password":"the second of mine","${name}":{"disabled":false}}`)).status, 400, name)
+    }
+  })
+
+  t.test('of a million bytes are refused before they have come', async t => {
+    const socket = open(origin, bytesOf(login, { email: person().email, password: 'x'.repeat(1_000_000) }))
+    const [answer] = await once(socket, 'data')
+    t.match(String(answer), /^HTTP\/1\.1 413 /)
+    socket.destroy()
+  })
+
+  t.strictSame(service.logs.filter(({ level }) => Number(level) >= 50), [], 'and nothing of it is an error')
+})
+
+t.test('guesses that race the counter', async t => {
+  const limits = { LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '8/24h' }
+  const one = await build(t, limits)
+  const origins = [await listen(one), await listen(await build(t, limits, { url: one.url }))]
+  const work = async () => (await Promise.all(origins.map(hashed))).reduce((sum, count) => sum + count, 0)
+  const at = (n: number) => origins[n % 2] ?? ''
+  const race = async (t: Test, allowed: number, count: number, guess: (n: number) => Promise<Exchange>) => {
+    const before = [await judged(one.url), await work()]
+    const answers = await crowd(times(count), count, guess)
+    t.strictSame(new Set(statuses(answers).map(status => status === 403 ? 401 : status)), new Set([401, 429]))
+    t.equal(answers.filter(({ status }) => status !== 429).length, allowed, 'answers')
+    t.equal(await judged(one.url) - Number(before[0]), allowed, 'events')
+    t.equal(await work() - Number(before[1]), allowed, 'hashes')
+  }
+  const ada = await register(at(0), { username: 'ada' })
+  const from = somewhere()
+
+  await t.test('on several instances, from one network', async t => {
+    await race(t, 5, 60, async n => await post(at(n), login, { email: n % 3 ? ada.email : ada.email.toUpperCase(), password: wrong }, { from }))
+  })
+
+  await t.test('with an access token that was stolen, too, where as many are allowed', async t => {
+    const eve = await register(at(0))
+    const from = somewhere()
+    await race(t, 5, 40, async n => n % 2
+      ? await post(at(n >> 1), '/v1/me/password', { current_password: wrong, new_password: 'another word of mine' }, { from, token: eve.token })
+      : await post(at(n >> 1), login, { email: eve.email, password: wrong }, { from }))
+  })
+
+  await t.test('by each way to give a password, from many networks', async t => {
+    const bob = await register(at(0), { username: 'bob' })
+    const ways: Array<(n: number, sender: Sender) => Promise<Exchange>> = [
+      async n => await post(at(n), login, { email: bob.email, password: wrong }),
+      async n => await post(at(n), login, { username: 'bob', password: wrong }),
+      async n => await post(at(n), '/v1/me/password', { current_password: wrong, new_password: 'another word of mine' }, { token: bob.token })
+    ]
+    await race(t, 8, 60, async n => await (ways[n % 3] ?? ways[0])?.(n >> 1, {}) ?? await post(at(n), login, {}))
+  })
+})
+
+t.test('a fault in the middle of guessing gives no guess back', async t => {
+  const limits = { LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
+
+  await t.test('where the service is killed while it judges', async t => {
+    const url = await createDatabase(t)
+    const cwd = folder(t)
+    const env = { ...limits, DATABASE_URL: url, KEY_ENCRYPTION_KEY: environment['KEY_ENCRYPTION_KEY'], ARGON2_CONCURRENCY: '1' }
+    // Minutes to judge one.
+    const first = start(t, cwd, { ...env, ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '1000' }, await freePort())
+    await ready(first, '/livez')
+    const { email } = person()
+    const from = somewhere()
+    const guesses = times(5).map(async () => await post(first.base, login, { email, password: wrong }, { from }).catch(() => undefined))
+    await until('all are counted', async () => (await sql(url, 'select 1 from login_throttles where failures > 4.5')).length > 0)
+    first.child.kill('SIGKILL')
+    t.strictSame(await Promise.all(guesses), times(5).map(() => undefined))
+    const second = start(t, cwd, env, await freePort())
+    await ready(second)
+    t.match(await post(second.base, login, { email, password: wrong }, { from }), { status: 429 })
+  })
+
+  await t.test('where the database is', async t => {
+    const postgres = await embeddedPostgres.start(folder(t))
+    t.teardown(async () => { await postgres.stop() })
+    const service = await build(t, limits, { url: postgres.url })
+    const origin = await listen(service)
+    const { email } = person()
+    const from = somewhere()
+    const guess = async () => await post(origin, login, { email, password: wrong }, { from })
+    const answers = [await guess(), await guess()]
+    process.kill(Number(readFileSync(join(postgres.dataDir, 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGKILL')
+    await until('it is back', async () => {
+      const answer = await guess()
+      answers.push(answer)
+      return answer.status === 429
+    })
+    t.strictSame(new Set(statuses(answers)), new Set([401, 503, 429]))
+    t.ok(answers.filter(({ status }) => status === 401).length <= 5)
+    t.ok(answers.filter(({ status }) => status === 401).length <= await judged(postgres.url))
+  })
+})
