@@ -81,7 +81,7 @@ compose -f docker-compose.yml -f examples/gateway/traefik.yml config --quiet || 
 passed 'with examples/gateway/traefik.yml it is, too'
 as_json > "$work/compose.json"
 
-node - "$work/compose.json" "$repository/dist/src/config.js" <<'JS' || failed 'docker-compose.yml is not as it should be'
+node - "$work/compose.json" "$repository/dist/src/config/variables.js" <<'JS' || failed 'docker-compose.yml is not as it should be'
 const assert = require('node:assert/strict')
 const { existsSync, readFileSync } = require('node:fs')
 const { services, secrets, volumes, networks } = JSON.parse(readFileSync(process.argv[2], 'utf8'))
@@ -145,7 +145,7 @@ for (const [service, port] of [[orders, orders.environment.PORT], [gateway, 8080
 for (const { file } of Object.values(secrets)) assert.ok(existsSync(file), file)
 for (const { environment = {} } of Object.values(services)) {
   for (const [name, value] of Object.entries(environment)) {
-    if (/PASSWORD|KEY|SECRET/.test(name)) assert.match(`${name}=${value}`, /_FILE=\/run\/secrets\//)
+    if (/(PASSWORD|KEY|SECRET)(_FILE)?$/.test(name)) assert.match(`${name}=${value}`, /_FILE=\/run\/secrets\//)
   }
 }
 console.log('ok    it publishes on loopback only, has no password in it, and runs all but the database unprivileged on a read-only root')
@@ -160,7 +160,7 @@ if (!existsSync(config)) {
       assert.ok(base in variables && (base === name || variables[base].secret), `the service reads no ${name}`)
     }
     console.log('ok    every variable it sets is one that the service reads')
-    const example = config.replace('dist/src/config.js', entrypoint)
+    const example = config.replace('dist/src/config/variables.js', entrypoint)
     for (const name of Object.keys(orders.environment)) assert.ok(readFileSync(example, 'utf8').includes(name), `orders reads no ${name}`)
     console.log('ok    so is every one of the example')
   })

@@ -1,74 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseEnv } from 'node:util'
-import { boolean, duration, integer, isPrivate, keys, list, oneOf, origin, proxies, rangeUrl, rate, redis, timer, title, url } from './config-values.ts'
+import { isPrivate } from './config/values.ts'
+import { variables, type Variable } from './config/variables.ts'
 
-export type { Rate, Trust } from './config-values.ts'
+export type { Rate, Trust } from './config/values.ts'
 
 /** Where the embedded database and the development key are kept. */
 export const dataFolder = '.data'
-
-/** One environment variable: how its text becomes a value, and what `.env.example` says of it. */
-interface Variable<T> {
-  parse: (text: string) => T
-  /** The text that stands for it when it is unset; none when absence itself has a meaning. */
-  preset: string | undefined
-  /** What holds when it is unset and `preset` does not say it. */
-  unset?: string
-  meaning: string
-  /** May also be given as a file's name in the variable of this name with `_FILE` appended. */
-  secret?: boolean
-}
-
-const variable = <T>(preset: string, parse: (text: string) => T, meaning: string) => ({ preset, parse, meaning })
-const optional = <T>(unset: string, parse: (text: string) => T, meaning: string, secret = false) =>
-  ({ preset: undefined, unset, parse, meaning, secret })
-
-/** Every variable the service reads, in the order of `.env.example`. */
-export const variables = {
-  NODE_ENV: variable('development', oneOf('development', 'production', 'test'), '`production` demands DATABASE_URL, KEY_ENCRYPTION_KEY and an https ISSUER_URL'),
-  DATABASE_URL: optional('an embedded PostgreSQL under .data/', text => url(text, ['postgres:', 'postgresql:']).href, 'PostgreSQL 15 to 18, as postgres://user@host:5432/name', true),
-  DATABASE_PASSWORD: optional('the one in DATABASE_URL', text => text, 'the password for DATABASE_URL, where it is kept apart from it', true),
-  ISSUER_URL: variable('http://localhost:3000', origin, 'the origin that browsers and services reach this service at: `iss` of its tokens; https makes cookies Secure'),
-  SERVICE_NAME: variable('Latchkey', title, 'what users know the service by; no password may contain it'),
-  AUDIENCE: optional('ISSUER_URL', text => text, '`aud` of access tokens'),
-  HOST: variable('127.0.0.1', text => text, 'address to listen on'),
-  PORT: variable('3000', integer(0, 65535), 'port to listen on'),
-  METRICS_PORT: optional('/metrics is on PORT', integer(1, 65535), 'port for /metrics alone, of the same address: keep it from the world'),
-  TRUST_PROXY: variable('off', proxies, 'addresses and CIDR ranges of the proxies in front, comma separated: only from them X-Forwarded-* is believed'),
-  CORS_ORIGINS: variable('', text => list(text).map(origin), 'further origins, comma separated, whose pages may call with credentials'),
-  KEY_ENCRYPTION_KEY: optional('one is made and kept under .data/', keys, '32 bytes in base64 that seal the private keys at rest; several, comma separated, while one is replaced: the first seals', true),
-  ACCESS_TOKEN_TTL: variable('15m', duration(), 'life of an access token'),
-  REFRESH_TOKEN_TTL: variable('7d', duration(), 'how long a session lives without a refresh'),
-  SESSION_TTL: variable('30d', duration(), 'how long a session lives at most'),
-  REMEMBERED_SESSION_TTL: variable('90d', duration(), 'the same for a sign-in with `remember`'),
-  REFRESH_REPLAY_GRACE: variable('10s', duration(0), 'for how long after its successor was used a spent refresh token is only refused; later its use ends the session'),
-  REFRESH_RETRY_WINDOW: optional('no limit', duration(), 'for how long after its first use a refresh token may be presented again while no successor was used'),
-  MAX_SESSIONS_PER_USER: optional('no limit', integer(1, 10_000), 'how many sessions a user may have; with one more the oldest ends'),
-  REVOCATION_STALE_LIMIT: optional('no limit', duration(), 'for how long access tokens are still accepted here while the database is away, and with it word of ended sessions'),
-  AUDIT_RETENTION: variable('365d', duration(), 'how long audit events are kept'),
-  SIGNING_ALGORITHM: variable('ES256', oneOf('ES256', 'EdDSA', 'RS256'), 'algorithm of new signing keys'),
-  SIGNING_KEY_ROTATION: variable('30d', duration(), 'how long a key signs, of access tokens as of refresh tokens, before its successor does'),
-  JWKS_MAX_AGE: variable('5m', duration(), 'how long others may cache the JWKS; a new signing key is published for twice as long before it signs'),
-  ARGON2_MEMORY_KIB: variable('19456', integer(1024, 4194304), 'memory of one password hash'),
-  ARGON2_TIME_COST: variable('2', integer(1, 1000), 'passes of one password hash'),
-  ARGON2_PARALLELISM: variable('1', integer(1, 64), 'lanes of one password hash'),
-  ARGON2_CONCURRENCY: optional('the number of cores', integer(1, 1024), 'how many passwords are hashed at a time'),
-  ARGON2_BUILD: variable('auto', oneOf('auto', 'avx512', 'avx2', 'prebuilt'), 'which build of argon2 hashes; auto takes the best that was made (npm run build:argon2) and works here'),
-  RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, all routes together, or off; apart from them a fifth of it to routes that take a password, and ten times as many to those that services call'),
-  REDIS_URL: optional('each instance counts by itself', redis, 'Redis where several instances count the requests of a network together, as redis://user:password@host:6379/0, or rediss:// for TLS', true),
-  LOGIN_RATE_LIMIT: variable('5/15m', rate, 'wrong passwords for one account from one network, or from one known device, after which waits begin: half a minute, doubled by each further one up to an hour; or off'),
-  LOGIN_NETWORK_LIMIT: variable('50/15m', rate, 'the same from one network over all accounts'),
-  LOGIN_ACCOUNT_LIMIT: variable('100/24h', rate, 'the same for one account from everywhere, but for its known devices'),
-  PASSWORD_MIN_LENGTH: variable('8', integer(8, 64), 'shortest password accepted, in code points'),
-  BREACHED_PASSWORDS_URL: optional('none is asked', rangeUrl, 'where new passwords are looked up among breached ones, by five digits of their SHA-1 that are appended: https://api.pwnedpasswords.com/range/'),
-  PASSWORD_PEPPER: variable('false', boolean, 'whether password hashes are of no use without a secret that KEY_ENCRYPTION_KEY seals; existing ones follow when their owners sign in'),
-  MIGRATE_ON_START: variable('true', boolean, 'bring the database schema up to date at start; false where `latchkey migrate` runs before'),
-  REQUEST_TIMEOUT: variable('10s', duration(1, timer), 'how long a request may take, to arrive and to be answered'),
-  DRAIN_DELAY: optional('0s; 5s in production', duration(0, timer), 'how long /readyz says no before the port is closed on SIGTERM'),
-  SHUTDOWN_TIMEOUT: variable('15s', duration(1, timer), 'when a shutdown that hangs is cut off'),
-  LOG_LEVEL: variable('info', oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'), 'least severe level that is logged')
-} satisfies Record<string, Variable<unknown>>
 
 type Name = keyof typeof variables
 type Values = { [N in Name]: ReturnType<(typeof variables)[N]['parse']> | (undefined extends (typeof variables)[N]['preset'] ? undefined : never) }
@@ -196,10 +135,6 @@ export function withVariable<T> (name: string, value: string, work: () => T): T 
     else process.env[name] = before
   }
 }
-
-/** The text of `.env.example`: every variable with its default and a line of meaning. */
-export const example = () => Object.entries<Variable<unknown>>(variables).map(([name, { preset, unset, meaning, secret }]) =>
-  `# ${meaning}${unset ? `; unset: ${unset}` : ''}${secret ? ` (or a file's name in ${name}_FILE)` : ''}\n#${name}=${preset ?? ''}\n`).join('\n')
 
 function read (environment: Environment, name: string): string | undefined {
   const text = environment[name]?.trim()

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { variables, type Environment } from '../src/config.ts'
+import type { Environment } from '../src/config.ts'
+import { variables } from '../src/config/variables.ts'
 import type { Teardown } from './helper.ts'
 
 const cli = fileURLToPath(new URL('../src/latchkey.cjs', import.meta.url))

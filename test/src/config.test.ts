@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { parseEnv } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { ConfigError, example, load, variables, type Environment } from '../../src/config.ts'
+import { ConfigError, load, type Environment } from '../../src/config.ts'
+import { example, variables } from '../../src/config/variables.ts'
 
 const key = randomBytes(32).toString('base64')
 const production: Environment = {
