@@ -80,9 +80,9 @@ const retryAfter = (seconds: number) => ({ 'retry-after': String(Math.max(1, Mat
 
 export const validationFailed = (detail: string, errors: Violation[] = []) =>
   new Problem('validation_failed', { detail, members: { errors } })
-export const invalidCredentials = () => new Problem('invalid_credentials')
+export const invalidCredentials = () => new Problem('invalid_credentials', { detail: 'No account has this e-mail address or username, or the password is wrong.' })
 /** Of a caller who is signed in, and was asked for the password all the same. */
-export const forbiddenCredentials = () => new Problem('invalid_credentials', { status: 403 })
+export const forbiddenCredentials = () => new Problem('invalid_credentials', { status: 403, detail: 'The current password is wrong.' })
 export const invalidRefreshToken = (cause?: unknown) => new Problem('invalid_refresh_token', { cause })
 /** RFC 6750 section 3.1. */
 export const forbidden = () => new Problem('forbidden', { headers: { 'www-authenticate': 'Bearer realm="latchkey", error="insufficient_scope"' } })
@@ -104,7 +104,9 @@ export const invalidToken = (presented: boolean, cause?: unknown) => new Problem
 })
 
 /** `seconds` until the limit's window ends. */
-export const tooManyRequests = (seconds: number) => new Problem('too_many_requests', { headers: retryAfter(seconds) })
+export const tooManyRequests = (seconds: number) => new Problem('too_many_requests', { detail: 'This network has sent more requests than the limit allows.', headers: retryAfter(seconds) })
+/** `seconds` until the next password is judged. */
+export const tooManyFailures = (seconds: number) => new Problem('too_many_requests', { detail: 'Too many wrong passwords were given for this account, or from this network.', headers: retryAfter(seconds) })
 /** `seconds` until there is likely to be room. */
 export const overloaded = (seconds: number, cause?: unknown) => new Problem('overloaded', { headers: retryAfter(seconds), cause })
 export const databaseUnavailable = (cause: unknown) => new Problem('database_unavailable', { headers: retryAfter(1), cause })

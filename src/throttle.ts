@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import * as audit from './audit.ts'
 import type { Queryable, Statement } from './db.ts'
-import { tooManyRequests } from './problem.ts'
+import { tooManyFailures } from './problem.ts'
 
 /** So many failures in so many seconds, or any number. */
 export type Limit = { count: number, window: number } | 'off'
@@ -64,7 +64,7 @@ export function throttle (limits: ThrottleLimits, secret: Buffer): Throttle {
       const [row] = await db.query<{ wait: number, first: boolean }>(count, [asked.map(({ key }) => key), asked.map(({ count }) => count), asked.map(({ window }) => window)])
       if (!row || row.wait === 0) return attempt
       if (row.first) await audit.record(db, 'login.throttled', { userId, detail: { wait: row.wait } }, origin)
-      throw tooManyRequests(row.wait)
+      throw tooManyFailures(row.wait)
     }
   }
 }
@@ -86,7 +86,8 @@ const takeBack: Statement = { name: 'throttle.take-back', text: `with ${takingBa
 
 /** Takes an attempt back that was not judged. */
 export async function release (db: Queryable, { forgets, takesBack }: Attempt): Promise<void> {
-  await db.query(takeBack, [null, [...forgets ? [forgets] : [], ...takesBack]])
+  const keys = [...forgets ? [forgets] : [], ...takesBack]
+  if (keys.length > 0) await db.query(takeBack, [null, keys])
 }
 
 /** Forgets the failures before an attempt that was right. */
