@@ -12,7 +12,10 @@ export async function arrivals<T> (rate: number, seconds: number, work: (index: 
   while (all.length < count) {
     for (let now = performance.now(); all.length < count && begun + all.length * 1_000 / rate <= now;) {
       const due = begun + all.length * 1_000 / rate
-      all.push(work(all.length).then(outcome => ({ ms: performance.now() - due, outcome })))
+      const answered = work(all.length).then(outcome => ({ ms: performance.now() - due, outcome }))
+      // Told at the end.
+      answered.catch(() => {})
+      all.push(answered)
     }
     await pause(1)
   }
@@ -20,11 +23,11 @@ export async function arrivals<T> (rate: number, seconds: number, work: (index: 
 }
 
 /** Connections to a port, as many as are needed at a time, each for one request at a time. */
-export async function connections (port: number, first: number) {
-  const idle = await Promise.all(Array.from({ length: first }, () => open(port)))
+export function connections (port: number) {
+  const idle: Connection[] = []
   return {
     async use<T> (work: (connection: Connection) => Promise<T>): Promise<T> {
-      // The one that rested longest: none is left so long that the server would close it, but before and after.
+      // The one that rested longest: as long as there is much to do, none is left so long that the server would close it.
       let connection = idle.shift()
       while (connection?.closed) connection = idle.shift()
       connection ??= await open(port)

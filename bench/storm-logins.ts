@@ -7,7 +7,7 @@ export interface Logins { accepted: number[], refused: number[], other: string[]
 
 /** Sends logins by a schedule, each for another account and from another network. */
 answer<Storm>(async ({ port, rate, seconds, accounts, password }): Promise<Logins> => {
-  const pool = await connections(port, 400)
+  const pool = connections(port)
   const address = (index: number) => `10.${index >> 16 & 255}.${index >> 8 & 255}.${index & 255}`
   const answers = await arrivals(rate, seconds, index => pool.use(connection =>
     connection.send('/v1/auth/login', { email: `person-${index % accounts}@storm.example`, password }, { 'x-forwarded-for': address(index) })

@@ -24,7 +24,7 @@ const storm: Benchmark = async t => {
   const { pid, port } = await service.start(t, folder(t), { DATABASE_URL: url, RATE_LIMIT: 'off', TRUST_PROXY: '127.0.0.1/32' })
   const everybody = await people.register(port, inFlight)
   await populate(url)
-  const pool = await connections(port, 50)
+  const pool = connections(port)
   t.teardown(() => pool.close())
   const sessions = await Promise.all(everybody.map(async login => people.held(await pool.use(connection => connection.post('/v1/auth/login', login)))))
 
@@ -42,8 +42,8 @@ const storm: Benchmark = async t => {
     const verifying = arrivals(verificationsASecond, seconds, async index => {
       await pool.use(connection => connection.get('/v1/auth/verify', { authorization: `Bearer ${sessions[index % sessions.length]?.accessToken}` }))
     })
-    const [refreshes, verifications] = [await refreshing, await verifying].map(all => all.map(({ ms }) => ms))
-    return { refreshes: refreshes ?? [], verifications: verifications ?? [] }
+    const [refreshes, verifications] = await Promise.all([refreshing, verifying])
+    return { refreshes: refreshes.map(({ ms }) => ms), verifications: verifications.map(({ ms }) => ms) }
   }
 
   const rate = await withConnections(port, inFlight, connections => throughput(inFlight, 4, async i => await connections[i]?.post('/v1/auth/login', everybody[i] ?? {})))
@@ -55,8 +55,7 @@ const storm: Benchmark = async t => {
   const generator = bare.start(t, 'storm-logins')
   const memory = watch(pid)
   const sending = generator.ask<Logins>({ port, rate: rate * 10, seconds: storming, accounts, password: everybody[0]?.password })
-  const stormy = await measure(storming)
-  const { accepted, refused, other } = await sending
+  const [stormy, { accepted, refused, other }] = await Promise.all([measure(storming), sending])
   const most = await memory.stop()
 
   const hash = 1_000 * availableParallelism() / rate
