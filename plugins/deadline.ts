@@ -49,6 +49,13 @@ export default fp(async function deadline (app, { seconds }: { seconds: number }
       abort(late)
       if (!reply.sent) reply.send(late)
     }, seconds * 1_000)
+    const { raw: { socket } } = request
+    // Of requests that were sent at once only one is being answered: of the others Node does not say that the client has gone.
+    if (!reply.raw.socket) {
+      const closed = () => { if (!reply.raw.socket) reply.raw.emit('close') }
+      socket.setMaxListeners(0).once('close', closed)
+      reply.raw.once('close', () => socket.off('close', closed))
+    }
     reply.raw.once('close', () => {
       clearTimeout(timer)
       if (!reply.raw.writableFinished) abort(new DOMException('The client has gone.', 'AbortError'))
