@@ -8,7 +8,7 @@ import type { Revocation } from './revocations.ts'
 import * as sessions from './sessions.ts'
 import { endAll } from './sessions/own.ts'
 import type { Lifetimes, LiveSession } from './sessions/session.ts'
-import { succeed } from './throttle.ts'
+import { release, succeed } from './throttle.ts'
 import * as users from './users.ts'
 import { setPassword } from './users/credential.ts'
 
@@ -57,7 +57,11 @@ export async function changePassword (db: Database, desk: PasswordDesk, claim: C
   const { account } = claim.of
   if (account) await desk.passwords.check(newPassword, account)
   const proof = await prove(db, desk, claim, forbiddenCredentials, origin)
-  const hash = await desk.passwords.hash(newPassword, claim.turn)
+  const hash = await desk.passwords.hash(newPassword, claim.turn).catch(async (error: unknown) => {
+    // The old one was right: a queue that is full counts against nobody.
+    await release(db, proof.attempt).catch(() => {})
+    throw error
+  })
   return await db.transaction(async tx => {
     const devicesKnownFrom = await setPassword(tx, proof, hash, origin)
     if (!devicesKnownFrom) throw forbiddenCredentials()
