@@ -29,10 +29,10 @@ export async function post (origin: string, path: string, body: object | string,
   ], Buffer.from(text), from)
 }
 
-/** The bytes of such a request, for a client that does not behave. */
-export const bytesOf = (path: string, body: object, length = 0) => {
+/** The bytes of such a request, for a client that does not behave; `length` is what it says of the body. */
+export const bytesOf = (path: string, body: object, { token, length }: { token?: string, length?: number } = {}) => {
   const text = JSON.stringify(body)
-  return `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${length || Buffer.byteLength(text)}\r\n\r\n${text}`
+  return `POST ${path} HTTP/1.1\r\nhost: x\r\n${token === undefined ? '' : `authorization: Bearer ${token}\r\n`}content-type: application/json\r\ncontent-length: ${length ?? Buffer.byteLength(text)}\r\n\r\n${text}`
 }
 
 /** Opens a connection and sends these bytes; what comes back is not read until somebody does. */

@@ -134,19 +134,25 @@ t.test('forged headers that name another network', async t => {
   }
 })
 
-/** Holds the only place in which passwords are hashed. */
+/** Takes the only place in which passwords are hashed, as soon as it is free. */
 function hold ({ app: { passwords: { lane } } }: Service) {
-  const { promise, release } = held()
-  const running = lane.run(async () => await promise)
-  return async () => {
-    release()
-    await running
+  const [start, end] = [event(), event()]
+  const running = lane.run(async () => {
+    start.happens()
+    await end.promise
+  })
+  return {
+    started: start.promise,
+    async release () {
+      end.happens()
+      await running
+    }
   }
 }
-function held () {
-  let release = () => {}
-  const promise = new Promise<void>(resolve => { release = resolve })
-  return { promise, release: () => release() }
+function event () {
+  let resolve = () => {}
+  const promise = new Promise<void>(_resolve => { resolve = _resolve })
+  return { promise, happens: () => resolve() }
 }
 
 const serial = { ARGON2_CONCURRENCY: '1' }
@@ -163,7 +169,7 @@ t.test('a flood of clients that are slow, or go', async t => {
   await t.test('keeps no place of those that have gone, and nobody else waits', async t => {
     const before = await judged(service.url)
     await service.sql('delete from login_throttles')
-    const release = hold(service)
+    const { release } = hold(service)
     const guess = () => bytesOf(login, { email: person().email, password: wrong })
     const gone = times(25).map(() => open(origin, guess()))
     const pipelined = times(3).map(() => open(origin, times(5).map(guess).join('')))
@@ -206,7 +212,7 @@ t.test('a flood of clients that are slow, or go', async t => {
   await t.test('is let go that drips its bodies', async t => {
     const strict = await build(t, { ...serial, REQUEST_TIMEOUT: '2s' }, { url: service.url })
     const origin = await listen(strict)
-    const sockets = times(200).map(() => open(origin, bytesOf(login, { email: person().email }, 20_000)))
+    const sockets = times(200).map(() => open(origin, bytesOf(login, { email: person().email }, { length: 20_000 })))
     const dripping = setInterval(() => sockets.forEach(socket => socket.writable && socket.write(' ')), 200)
     t.teardown(() => clearInterval(dripping))
     for (let round = 0; round < 5; round++) t.equal((await post(origin, login, { email: ada.email, password: ada.password })).status, 200)
@@ -262,7 +268,7 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
 
   await t.test('but not where it only waited', async t => {
     const from = somewhere()
-    const release = hold(service)
+    const { release } = hold(service)
     for (let round = 0; round < 8; round++) {
       const socket = open(origin, bytesOf(login, { email, password: wrong }), from)
       await until('it waits', () => lane.waiting === 1)
@@ -273,6 +279,21 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
     await until('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 3')).length === 0)
     t.match(await post(origin, login, { email, password }, { from }), { status: 200 })
     t.equal(await judged(service.url), 3)
+  })
+
+  await t.test('nor where the old password was right, and there was no room for the new one', async t => {
+    const ada = await register(origin)
+    await service.sql('delete from login_throttles')
+    const socket = open(origin, bytesOf('/v1/me/password', { current_password: ada.password, new_password: 'another word of mine' }, { token: ada.token }))
+    await until('the old one is judged', () => lane.running === 1)
+    const { started, release } = hold(service)
+    await started
+    await until('the new one waits', () => lane.waiting === 1)
+    socket.destroy()
+    await until('it has gone', () => lane.waiting === 0)
+    await release()
+    await until('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 0')).length === 0)
+    t.match(await post(origin, login, { email: ada.email, password: ada.password }), { status: 200 })
   })
 })
 
