@@ -1,0 +1,204 @@
+import { createHash, pbkdf2Sync, randomBytes, randomInt } from 'node:crypto'
+import t from 'tap'
+import { median } from '../../bench/throughput.ts'
+import * as argon2id from '../../src/passwords/argon2id.ts'
+import { cookiesOf, listen, post, somewhere } from '../crowd.ts'
+import { build, person, type Service } from '../helper.ts'
+import { ask, type Exchange } from '../wire.ts'
+
+const register = '/v1/auth/register'
+const login = '/v1/auth/login'
+const wrong = 'not the password'
+const base64 = (bytes: Buffer) => bytes.toString('base64').replaceAll('=', '')
+
+// What accounts may have in the place of a hash that was made here today. No wrong password takes longer than against
+// that: what costs more (bcrypt from a cost of 10 on, say) tells itself, until its owner signs in.
+const hashes: Record<string, () => string | Promise<string> | null> = {
+  'no password': () => null,
+  'a hash of less work': async () => await argon2id.hash('older', { memoryKib: 4096, timeCost: 1, parallelism: 1 }),
+  'a hash of bcrypt': () => '$2b$06$TArzT37JtOFyMApJrYQ67.o0g/n1SmflX8V26E2PJTims2hTcUCrO',
+  'a hash of SHA-512-crypt': () => '$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1',
+  'a hash of PBKDF2': () => `$pbkdf2-sha256$1000$${base64(Buffer.alloc(16))}$${base64(pbkdf2Sync('older', Buffer.alloc(16), 1000, 32, 'sha256'))}`,
+  'a salted digest': () => `{SSHA512}${Buffer.concat([createHash('sha512').update('older').update('salt').digest(), Buffer.from('salt')]).toString('base64')}`
+}
+
+/** What somebody sends, each time anew, who wants to know whether there is an account. */
+interface Question { what: string, body: () => object }
+/** A way to ask: the first question is of nobody, and the others are to be answered like it, in the same words and in the same time. */
+interface Flow { what: string, path: string, words: boolean, time: boolean, questions: Question[] }
+
+/** Accounts of every kind, and the ways to ask for them. */
+async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
+  const account = async (what: string, change: string, ...values: unknown[]) => {
+    const somebody = { ...person(), username: unheard() }
+    await post(origin, register, somebody)
+    await sql(`update users set ${change} where email = $1`, [somebody.email, ...values])
+    return { what, ...somebody }
+  }
+  const known = await account('an account', 'name = null')
+  const disabled = await account('a disabled account', 'disabled_at = now()')
+  const strange = await account('an account with a hash that nobody knows', "password_hash = '$unknown$AAAA'")
+  const older = []
+  for (const [what, hash] of Object.entries(hashes)) older.push(await account(`an account with ${what}`, 'password_hash = $2', await hash()))
+  const nobody = { what: 'an address of nobody', body: () => ({ email: person().email, password: wrong }) }
+  const byAddress = ({ what, email }: { what: string, email: string }) => ({ what, body: () => ({ email, password: wrong }) })
+  const refused = 'password1'
+  return [
+    {
+      what: 'signing in',
+      path: login,
+      words: true,
+      time: true,
+      questions: [nobody, { what: 'a username of nobody', body: () => ({ username: unheard(), password: wrong }) }, { what: 'a username', body: () => ({ username: known.username, password: wrong }) }, ...[known, disabled, ...older].map(byAddress)]
+    },
+    {
+      what: 'signing in with what cannot be',
+      path: login,
+      words: true,
+      time: false,
+      questions: [
+        nobody,
+        { what: 'no address', body: () => ({ email: `not an address ${unheard()}`, password: wrong }) },
+        { what: 'no username', body: () => ({ username: `💥 ${unheard()}`, password: wrong }) },
+        { what: 'a username, written otherwise', body: () => ({ username: known.username.toUpperCase(), password: wrong }) },
+        { what: 'a password that nobody can have', body: () => ({ email: known.email, password: 'x'.repeat(1_000) }) },
+        { what: 'half a character', body: () => ({ email: known.email, password: '\ud83d' }) },
+        byAddress(strange)
+      ]
+    },
+    {
+      what: 'signing up with a password that is refused',
+      path: register,
+      words: true,
+      // Nothing is hashed: what there is to compare no network shows.
+      time: false,
+      questions: [
+        { what: 'an address of nobody', body: () => ({ email: person().email, password: refused }) },
+        { what: 'an address that is taken', body: () => ({ email: known.email, password: refused }) },
+        { what: 'a username that is taken', body: () => ({ email: person().email, username: known.username, password: refused }) }
+      ]
+    },
+    {
+      what: 'signing up',
+      path: register,
+      // The status tells, for as long as nobody has to prove that an address is theirs; the time tells nothing more.
+      words: false,
+      time: true,
+      questions: [
+        { what: 'an address of nobody', body: () => person() },
+        { what: 'an address that is taken', body: () => ({ ...person(), email: known.email }) },
+        { what: 'an address of a disabled account', body: () => ({ ...person(), email: disabled.email }) },
+        { what: 'a username that is taken', body: () => ({ ...person(), username: known.username }) }
+      ]
+    }
+  ]
+}
+const unheard = () => `user.${randomBytes(6).toString('hex')}`
+
+const moments = ['retry-after', 'ratelimit-reset']
+/** An answer but for the time of day: what is left of a wait is only looked at. */
+const comparable = ({ status, rawHeaders, text }: Exchange) => ({
+  status,
+  text,
+  headers: rawHeaders.map((value, index) => {
+    const name = index % 2 ? String(rawHeaders[index - 1]).toLowerCase() : ''
+    return name === 'date' || (moments.includes(name) && Number(value) > 15 && Number(value) <= 60) ? name : value
+  })
+})
+const lines = ['x-request-id: the-same', 'user-agent: the same']
+
+t.test('answers', async t => {
+  const limits = { RATE_LIMIT: '300/1m', LOGIN_RATE_LIMIT: '3/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
+  const service = await build(t, limits)
+  const origin = await listen(service)
+  const same = (await flows(service, origin)).filter(({ words }) => words)
+  // The very first answer of a process writes its headers in another order.
+  const warm = async (origin: string) => { await post(origin, login, { email: person().email, password: wrong }) }
+  const eve = await post(origin, register, person())
+  const spies = [{ who: 'a stranger', sender: {} }, { who: 'somebody who is signed in', sender: { cookie: cookiesOf(eve), token: String(JSON.parse(eve.text).access_token) } }]
+
+  for (const { what: flow, path, questions } of same) {
+    for (const { who, sender } of spies) {
+      const told = async ({ body }: Question) => {
+        const from = somewhere()
+        const asked = body()
+        const answers = []
+        for (let i = 0; i < 5; i++) answers.push(comparable(await post(origin, path, asked, { ...sender, from, lines })))
+        return answers
+      }
+      const [nobody, ...others] = questions
+      if (!nobody) continue
+      const expected = await told(nobody)
+      t.strictSame(expected.map(({ status }) => status), path === login ? [401, 401, 401, 429, 429] : Array(5).fill(422), flow)
+      t.notMatch(expected.flatMap(({ headers }) => headers).join().toLowerCase(), /set-cookie/)
+      for (const question of others) t.strictSame(await told(question), expected, `${flow}: ${question.what}, to ${who}`)
+    }
+  }
+
+  t.test('from many networks are as many, for an account and for none', async t => {
+    const strict = await build(t, { ...limits, LOGIN_ACCOUNT_LIMIT: '6/24h' }, { url: service.url })
+    const there = await listen(strict)
+    await warm(there)
+    for (const { path, questions } of same.filter(({ path }) => path === login)) {
+      const told = async ({ body }: Question) => {
+        const asked = body()
+        await service.sql('delete from login_throttles')
+        const answers = []
+        for (let i = 0; i < 8; i++) answers.push(comparable(await post(there, path, asked, { lines })))
+        return answers
+      }
+      const [nobody, ...others] = questions
+      if (!nobody) continue
+      const expected = await told(nobody)
+      t.strictSame(expected.map(({ status }) => status), [401, 401, 401, 401, 401, 401, 429, 429])
+      for (const question of others) t.strictSame(await told(question), expected, question.what)
+    }
+  })
+
+  t.test('of other methods say nothing', async t => {
+    for (const { path, questions } of same) {
+      for (const method of ['HEAD', 'GET', 'OPTIONS', 'PUT', 'DELETE']) {
+        const told = async ({ body }: Question) => {
+          const query = new URLSearchParams(Object.entries(body()).map(([name, value]): [string, string] => [name, String(value)]))
+          return comparable(await ask(method, `${origin}${path}?${query}`, [...lines, 'content-type: application/json'], Buffer.from(JSON.stringify(body())), somewhere()))
+        }
+        const [expected, ...others] = await Promise.all(questions.map(told))
+        for (const answer of others) t.strictSame(answer, expected, `${method} ${path}`)
+      }
+    }
+  })
+})
+
+t.test('times', async t => {
+  // As it is by default, and one at a time.
+  const service = await build(t, { ARGON2_MEMORY_KIB: undefined, ARGON2_TIME_COST: undefined, ARGON2_CONCURRENCY: '1' })
+  const origin = await listen(service)
+  const timed = (await flows(service, origin)).filter(({ time }) => time)
+
+  for (const { what: flow, path, questions } of timed) {
+    await t.test(`of ${flow}`, async t => {
+      const samples = new Map<Question, number[]>()
+      const round = async () => {
+        for (const [question] of questions.map(question => [question, randomInt(2 ** 32)] as const).sort(([, a], [, b]) => a - b)) {
+          const body = question.body()
+          const begun = performance.now()
+          await post(origin, path, body)
+          samples.set(question, [...samples.get(question) ?? [], performance.now() - begun])
+        }
+      }
+      const measure = async () => {
+        samples.clear()
+        for (let i = 0; i < 60; i++) await round()
+        const [nobody = NaN, ...others] = questions.map(question => median(samples.get(question) ?? []))
+        return others.map((time, index) => ({ what: questions[index + 1]?.what, time, ratio: time / nobody }))
+      }
+      // What it takes to hash is learnt.
+      for (let i = 0; i < 5; i++) await round()
+      const differ = ({ ratio }: { ratio: number }) => !(ratio > 0.8 && ratio < 1.25)
+      let measured = await measure()
+      // Others use the machine too.
+      for (let again = 0; again < 2 && measured.some(differ); again++) measured = await measure()
+      for (const each of measured) t.notOk(differ(each), `${each.what}: ${each.time.toFixed(1)} ms, ${each.ratio.toFixed(3)} of that of nobody`)
+    })
+  }
+})
