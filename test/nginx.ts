@@ -47,6 +47,11 @@ export async function start (t: Teardown, { latchkey, orders }: { latchkey: numb
   }
   if (places.size > 0) throw new Error(`the example has no ${[...places.keys()].join(', ')}`)
 
+  return await launch(t, prefix, port)
+}
+
+/** The nginx whose configuration is in a folder, under conf; it answers 204 at `/_health`. */
+export async function launch (t: Teardown, prefix: string, port: number): Promise<Nginx> {
   const file = join(prefix, 'log')
   const log = openSync(file, 'a')
   const child = spawn('nginx', ['-e', 'stderr', '-p', `${prefix}/`, '-c', join(prefix, 'conf/nginx.conf'), '-g', 'daemon off;'], { env, stdio: ['ignore', log, log] })

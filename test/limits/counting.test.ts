@@ -1,0 +1,213 @@
+import { setMaxListeners } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import t, { type Test } from 'tap'
+import { load, variables } from '../../src/config.ts'
+import { hashingLane, type Refusal } from '../../src/passwords/hashing-lane.ts'
+import { Problem } from '../../src/problem.ts'
+import { build, person } from '../helper.ts'
+import { hold } from './page.ts'
+import { beside, crowd, defaults, from, guess, inRow, off, pass, registered, somewhere, statuses } from './strangers.ts'
+
+const throttle = 'test/routes/throttle.test.ts'
+const rateLimit = 'test/plugins/rate-limit.test.ts'
+const lane = 'test/src/hashing-lane.test.ts'
+const { holds, isHeldBy, end } = hold(t, '', 'Who is counted', 'What is limited', 'Failed sign-ins')
+const service = await build(t, defaults)
+
+holds('What Latchkey refuses, to whom, for how long, and what to turn.', async t => {
+  t.ok(Object.keys(variables).filter(name => /LIMIT|ARGON2/.test(name)).length > 5)
+})
+isHeldBy('Every sentence and every row of this page is held by a test.', { 'test/limits/page.ts': ['every heading is held somewhere'] })
+
+isHeldBy('| network | an IPv4 address, also one that is written as IPv6 (`::ffff:192.0.2.1`), or the /64 of an IPv6 address |', {
+  'test/src/network.test.ts': ['is an IPv4 address, also one that is written as IPv6', 'is the /64 of an IPv6 address, however it is written'],
+  [rateLimit]: ['in one spelling: an IPv4 address, or an IPv6 /64'],
+  [throttle]: ['a network of IPv6 is its /64, and one that maps IPv4 is that']
+})
+isHeldBy('| account | the one that was meant, however its address is written; where there is none, what was typed |', { [throttle]: ['an address is the same account however it is written', 'counts the same for an account that is not there, and answers the same'] })
+isHeldBy('| device | a browser on which somebody signed in to the account before, known by the cookie `__Host-device` (over plain http: `device`) |', {
+  [throttle]: ['an attack on one account from many networks', "is the account's own, and nobody else can make it"],
+  'test/routes/sign-in.test.ts': ['behind https the cookie is Secure, and bound to the host', 'delivers the refresh token in a cookie that no script reads, unless it is asked for in the body']
+})
+isHeldBy('An account that is not there is counted, and answered, like one that is.', { [throttle]: ['counts the same for an account that is not there, and answers the same'] })
+holds('From one network, guesses by the address and by the username of one account are counted apart; from everywhere they are counted together.', async t => {
+  const other = await beside(t, service, { ...defaults, LOGIN_ACCOUNT_LIMIT: '12/24h' })
+  const { email } = await registered(other, { username: 'countess' })
+  const here = somewhere()
+  for (const login of [{ email }, { username: 'countess' }]) t.strictSame(statuses(await inRow(6, () => guess(other, login, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inRow(3, i => guess(other, i % 2 ? { email } : { username: 'countess' }))), [401, 401, 429], 'ten, and two')
+})
+
+const limited = (what: string, variable: keyof typeof variables, preset: string, beyond = '429, with waits that grow') => `| ${what} | \`${variable}\` | \`${preset}\` | ${beyond} |`
+const window = '429 until the window ends'
+/** The limits of a network, as answers name them. */
+const told = async (RATE_LIMIT: string) => {
+  const { browser } = await beside(t, service, { RATE_LIMIT })
+  const answers = [await browser().get('/v1/me'), await browser().post('/v1/auth/login', person()), await browser().post('/oauth/token', 'grant_type=x', { 'content-type': 'application/x-www-form-urlencoded' })]
+  return answers.map(({ headers }) => Number(headers['ratelimit-limit']))
+}
+holds(limited('requests, to all routes together | network', 'RATE_LIMIT', '300/1m', window), async t => {
+  t.equal(variables.RATE_LIMIT.preset, '300/1m')
+  const limits = await beside(t, service, { RATE_LIMIT: '3/1m' })
+  t.strictSame(statuses(await inRow(4, i => limits.browser().get(['/v1/me', '/v1/me/sessions', '/nothing'][i % 3] ?? ''))), [401, 401, 404, 429])
+})
+holds(`| those to routes that take a password, apart from the rest | network | a fifth of \`RATE_LIMIT\` | 60 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[1], 60))
+holds(`| those to \`/oauth\`, apart from the rest | network | ten times \`RATE_LIMIT\` | 3000 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[2], 3_000))
+holds(limited('wrong passwords for one account | network, or known device', 'LOGIN_RATE_LIMIT', '5/15m'), async t => {
+  t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
+  const { email, browser } = await registered(service)
+  const here = somewhere()
+  t.strictSame(statuses(await inRow(6, () => guess(service, { email }, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inRow(6, () => browser.post('/v1/auth/login', { email, password: 'not the password' }, from(here)))), [401, 401, 401, 401, 401, 429])
+})
+holds(limited('wrong passwords for all accounts together | network', 'LOGIN_NETWORK_LIMIT', '50/15m'), async t => {
+  t.equal(variables.LOGIN_NETWORK_LIMIT.preset, '50/15m')
+  const here = somewhere()
+  t.strictSame(statuses(await inRow(51, () => guess(service, person(), here))), [...Array(50).fill(401), 429])
+})
+holds(limited('wrong passwords from everywhere, but for known devices | account', 'LOGIN_ACCOUNT_LIMIT', '100/24h'), async t => {
+  t.equal(variables.LOGIN_ACCOUNT_LIMIT.preset, '100/24h')
+  const owner = await registered(service)
+  t.strictSame(statuses(await inRow(101, () => guess(service, { email: owner.email }))), [...Array(100).fill(401), 429])
+  t.match(await owner.browser.post('/v1/auth/login', { email: owner.email, password: owner.password }, from(somewhere())), { status: 200 })
+})
+holds('| passwords hashed at a time | instance | `ARGON2_CONCURRENCY` | the number of cores | a place in the queue |', async t => {
+  t.equal(load({}).passwords.concurrency, availableParallelism())
+  const { app } = await beside(t, service, { ARGON2_CONCURRENCY: '1' })
+  const both = [app.passwords.hash('one'), app.passwords.hash('another')]
+  t.strictSame([app.passwords.lane.running, app.passwords.lane.waiting], [1, 1])
+  await Promise.all(both)
+})
+/** An instance's queue as it is, of which one turn is taken by somebody who leaves with the test. */
+async function queue (t: Test, { fast = false } = {}) {
+  const lane = hashingLane(1)
+  // From how long hashes took it is told how long somebody will wait.
+  if (fast) await inRow(200, () => lane.run(async () => {}))
+  const refused: Refusal[] = []
+  lane.observe({ started () {}, ended () {}, refused: why => refused.push(why) })
+  const leaving = new AbortController()
+  const { signal } = leaving
+  setMaxListeners(0, signal)
+  let end = () => {}
+  lane.run(() => new Promise<void>(resolve => { end = resolve }))
+  t.teardown(() => { leaving.abort('the test is over'); end() })
+  /** As many, each from a network of their own; what they are told who are refused. */
+  const arrive = async (count: number, known = false) => (await Promise.all(Array.from({ length: count }, async (_, i) => {
+    const turn = lane.run(async () => {}, { network: `${i}`, known, signal }).catch((error: unknown) => error)
+    return await Promise.race([turn, new Promise(resolve => setImmediate(resolve))])
+  }))).filter(outcome => outcome instanceof Problem)
+  return { lane, refused, arrive }
+}
+holds('| places in the queue | instance | none | 500 for strangers, 500 for known devices | 503 |', async t => {
+  const { lane, arrive, refused } = await queue(t, { fast: true })
+  t.match(await arrive(501), [{ status: 503 }])
+  t.equal(lane.waiting, 500)
+  t.match(await arrive(501, true), [{ status: 503 }])
+  t.equal(lane.waiting, 1_000)
+  t.strictSame(refused, ['full', 'full'])
+})
+holds('| the wait in the queue | password | none | 5 seconds | 503 |', async t => {
+  const { lane, arrive, refused } = await queue(t)
+  t.match(await arrive(101), [{ status: 503 }], 'of hashes that take 50 ms')
+  t.equal(lane.waiting, 100)
+  t.strictSame(refused, ['wait'])
+})
+
+holds('`/v1/auth/login`, `/v1/auth/register` and `/v1/me/password` take a password.', async t => {
+  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '15/1m' })
+  const { browser } = await registered(limits)
+  const here = from(somewhere())
+  const answers = [await browser.post('/v1/auth/login', {}, here), await browser.post('/v1/auth/register', {}, here), await browser.post('/v1/me/password', {}, here)]
+  t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['2', '1', '0'])
+})
+holds('`/livez`, `/readyz`, `/metrics`, `/.well-known/jwks.json`, `GET /v1/auth/verify` and the preflights of allowed origins have no limit.', async t => {
+  const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })
+  const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' }
+  for (const path of ['/livez', '/readyz', '/metrics', '/.well-known/jwks.json', '/v1/auth/verify']) {
+    t.notOk(statuses(await inRow(3, () => browser().get(path))).includes(429), path)
+    t.strictSame(statuses(await inRow(2, () => browser().send('OPTIONS', path, undefined, preflight))), [204, 204], path)
+  }
+  t.strictSame(statuses(await inRow(2, () => browser().get('/v1/me'))), [401, 429])
+})
+isHeldBy('Unknown paths and malformed requests count like others, and so do bytes that are no HTTP.', { [rateLimit]: ['of whatever is wrong with a request', 'what is no HTTP counts, and gets no answer over the limit'] })
+isHeldBy('A 429 has the code `too_many_requests` (under `/oauth` the error `temporarily_unavailable`), a 503 of the queue the code `overloaded`, and each of them `Retry-After` in whole seconds.', {
+  [rateLimit]: ['and whoever is over it is told in the words of what was asked'],
+  [throttle]: ['after the last one allowed, even the right password has to wait, and it is told exactly how long'],
+  'test/plugins/manners.test.ts': ['more sign-ins than can be hashed wait for a while, and the rest is told when to come back']
+})
+holds('`off` takes away a limit that has a variable, but not the one on hashing.', async t => {
+  const open = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: 'off' })
+  const { email } = await registered(open)
+  const here = somewhere()
+  t.strictSame(new Set(statuses(await inRow(120, () => guess(open, { email }, here)))), new Set([401]))
+  t.throws(() => load({ ARGON2_CONCURRENCY: 'off' }), /ARGON2_CONCURRENCY must be a whole number/)
+})
+isHeldBy('In the queue networks take turns, so that a flood from one does not hold up another.', { [lane]: ['go round the networks, and in order within each', 'let a single login of a quiet network overtake a flood'] })
+isHeldBy('One network has a quarter of the places at most while others wait, and the last quarter is for networks that have none.', { [lane]: ['are taken by one network up to a quarter beside others, and the last quarter by networks that have none'] })
+holds('`Retry-After` says when there will be room, and is never more than 30 seconds.', async t => {
+  const { arrive } = await queue(t)
+  const seconds = (await arrive(5_000)).map(problem => Number(problem.headers['retry-after']))
+  t.strictSame([Math.min(...seconds), Math.max(...seconds)], [1, 30])
+  // That is the other half of the sentence.
+  t.ok(readFileSync(lane, 'utf8').includes('is told to a crowd so that whoever comes back when told gets in'))
+})
+
+isHeldBy('An attempt is counted before it is judged: of guesses made at the same moment, on whichever instances, no more are judged than are allowed.', { [throttle]: ['of guesses made at the same moment on two instances exactly those allowed are judged', 'parallel guesses from everywhere are no way round'] })
+isHeldBy('With the one that reaches the limit a wait of 30 seconds begins, in which nothing is judged, not even the right password.', { [throttle]: ['after the last one allowed, even the right password has to wait, and it is told exactly how long'] })
+isHeldBy('After a wait one attempt is judged; each that is wrong doubles the wait, up to an hour.', { [throttle]: ['each wait is twice the one before, up to an hour'] })
+isHeldBy('What is refused is not counted, and makes no wait longer.', { [throttle]: ['what is refused does not count, and makes no wait longer'] })
+holds('Failures below the limit seep away, as many as the limit in its window: of `5/15m` one every three minutes.', async t => {
+  t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
+  const { email } = await registered(service)
+  const here = somewhere()
+  await inRow(4, () => guess(service, { email }, here))
+  await inRow(8, async () => {
+    await pass(service, 3 * 60)
+    t.match(await guess(service, { email }, here), { status: 401 })
+  })
+  t.strictSame(statuses(await inRow(2, () => guess(service, { email }, here))), [401, 429])
+})
+holds('Once a wait is over, the failures before it are forgotten after a window without another.', async t => {
+  const { email } = await registered(service)
+  const here = somewhere()
+  await inRow(5, () => guess(service, { email }, here))
+  await pass(service, 30 + 14.9 * 60)
+  t.strictSame(statuses(await inRow(2, () => guess(service, { email }, here))), [401, 429], 'not before')
+  await pass(service, 60 + 15.1 * 60)
+  t.strictSame(statuses(await inRow(6, () => guess(service, { email }, here))), [401, 401, 401, 401, 401, 429])
+})
+
+holds('A success forgets the failures for this account from this network, or on this device.', async t => {
+  const { email, password, browser } = await registered(service)
+  const here = somewhere()
+  for (const send of [async (login: { email: string, password: string }) => await guess(service, login, here), async (login: object) => await browser.post('/v1/auth/login', login, from(somewhere()))]) {
+    const answers = await inRow(15, i => send({ email, password: i % 5 === 4 ? password : 'not the password' }))
+    t.strictSame(statuses(answers), Array.from({ length: 15 }, (_, i) => i % 5 === 4 ? 200 : 401))
+  }
+})
+holds('It takes nothing from what its network or the whole account have on their accounts.', async t => {
+  const strict = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', LOGIN_NETWORK_LIMIT: '3/15m', LOGIN_ACCOUNT_LIMIT: '4/24h' })
+  const { email, password } = await registered(strict)
+  const here = somewhere()
+  const answers = await inRow(4, i => guess(strict, i === 2 ? { email, password } : person(), here))
+  t.strictSame(statuses(answers), [401, 401, 200, 401])
+  t.match(await guess(strict, { email, password }, here), { status: 429 }, 'the third of the network')
+  t.strictSame(statuses(await inRow(6, i => guess(strict, i === 3 ? { email, password } : { email }))), [401, 401, 401, 200, 401, 429], 'the fourth of the account')
+})
+isHeldBy('A wrong `current_password` at `/v1/me/password` counts like a failed sign-in.', { [throttle]: ['changes nothing for a wrong one, and that counts like a failed sign-in'] })
+holds('Neither a full queue nor the right password of a disabled account counts as a failure.', async t => {
+  const { email, password, id } = await registered(service)
+  await service.sql('update users set disabled_at = now() where id = $1', [id])
+  const here = somewhere()
+  t.strictSame(statuses(await inRow(7, () => guess(service, { email, password }, here))), Array(7).fill(403))
+
+  const { email: another } = await registered(service)
+  const empty = crowd(service.app.passwords)
+  const there = somewhere()
+  const refused = await inRow(7, () => guess(service, { email: another }, there))
+  await empty()
+  t.strictSame(statuses(refused), Array(7).fill(503))
+  t.match(await guess(service, { email: another }, there), { status: 401 })
+})
+end()

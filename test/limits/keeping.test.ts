@@ -1,0 +1,161 @@
+import { randomBytes } from 'node:crypto'
+import t from 'tap'
+import { variables } from '../../src/config.ts'
+import { localCounts } from '../../src/request-counts/local.ts'
+import { run } from '../command-line.ts'
+import { build, keyEncryptionKey, person } from '../helper.ts'
+import { createDatabase } from '../postgres.ts'
+import { way } from '../way.ts'
+import { hold } from './page.ts'
+import { beside, defaults, from, guess, inRow, off, registered, somewhere, statuses } from './strangers.ts'
+
+const throttle = 'test/routes/throttle.test.ts'
+const rateLimit = 'test/plugins/rate-limit.test.ts'
+const { holds, isHeldBy, isAdvice, end } = hold(t, 'The owner of an attacked account', 'What is kept, and where', 'When something is away', 'Many people behind one address', 'Passwords')
+const service = await build(t, defaults)
+const open = { ...off, TRUST_PROXY: '127.0.0.1' }
+
+isHeldBy('While strangers wait, the owner signs in on any device that is known, from any network.', { [throttle]: ['an attack on one account from many networks'] })
+isHeldBy('Failures on a known device count for that device alone, by `LOGIN_RATE_LIMIT`.', { [throttle]: ['guesses from the device of the owner are counted for themselves'] })
+isHeldBy('In the queue known devices have three of four turns.', { 'test/src/hashing-lane.test.ts': ['are first those of known devices, three of four'] })
+holds('Whoever is signed in stays so: a refresh is not held up by failed sign-ins.', async t => {
+  const { email, browser } = await registered(service)
+  const here = somewhere()
+  await inRow(6, () => guess(service, { email }, here))
+  t.strictSame(statuses(await inRow(3, () => browser.post('/v1/auth/refresh', undefined, from(here)))), [200, 200, 200])
+})
+isHeldBy('The cookie knows a browser for 180 days after a sign-in, for the last four accounts.', { [throttle]: ['knows the device for 180 days', 'remembers four accounts of a device, and stays the same device'] })
+holds('Nobody can make one without `KEY_ENCRYPTION_KEY`, and it signs nobody in.', async t => {
+  const { email, browser } = await registered(service)
+  const device = `device=${browser.jar.get('device')}`
+  t.match(await service.browser().post('/v1/auth/refresh', undefined, { cookie: device }), { status: 401 })
+  t.match(await service.browser().post('/v1/auth/login', { email, password: 'x' }, { cookie: device }), { status: 401 })
+  t.match(await service.browser().get('/v1/me', { cookie: device }), { status: 401 })
+})
+holds('A change of the password and signing out everywhere (`DELETE /v1/me/sessions`) forget all devices but the one it is done on; `npx latchkey sessions end --user ID` forgets all.', async t => {
+  const strict = await beside(t, service, { ...open, LOGIN_ACCOUNT_LIMIT: '1/24h' })
+  const { email, password, id, browser: laptop } = await registered(strict)
+  const phone = strict.browser()
+  await phone.post('/v1/auth/login', { email, password }, from(somewhere()))
+  const next = 'another phrase of mine'
+  const known = async (password: string) => statuses(await inRow(2, i => (i ? phone : laptop).post('/v1/auth/login', { email, password }, from(somewhere()))))
+  await guess(strict, { email })
+  t.strictSame(await known(password), [200, 200])
+  t.match(await laptop.post('/v1/me/password', { current_password: password, new_password: next }), { status: 204 })
+  t.strictSame(await known(next), [200, 429])
+  await service.sql('truncate login_throttles')
+  await phone.post('/v1/auth/login', { email, password: next }, from(somewhere()))
+  await guess(strict, { email })
+  t.strictSame(await known(next), [200, 200])
+  t.match(await laptop.delete('/v1/me/sessions'), { status: 204 })
+  t.strictSame(await known(next), [200, 429])
+  t.match(await run(t, ['sessions', 'end', '--user', id], { DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }), { code: 0 })
+  t.strictSame(await known(next), [429, 429])
+})
+isHeldBy('An owner without a known device waits like a stranger, at most an hour at a time.', { [throttle]: ['an attack on one account from many networks', 'each wait is twice the one before, up to an hour'] })
+
+holds('| counts of requests | the process, the latest 50,000; with `REDIS_URL` Redis | count apart; with Redis together | forgets them; with Redis not | the window ends |', async t => {
+  const counts = localCounts()
+  const add = (from: number, to: number) => { for (let i = from; i < to; i++) counts.add(`${i}`, 60_000) }
+  add(0, 50_000)
+  t.equal(counts.add('0', 60_000).current, 2)
+  add(50_000, 50_001)
+  t.equal(counts.add('1', 60_000).current, 1)
+  t.equal(counts.add('0', 60_000).current, 3)
+  const answers = await inRow(2, async () => (await beside(t, service, { RATE_LIMIT: '1/1m' })).browser().get('/v1/me'))
+  t.strictSame(statuses(answers), [401, 401], 'forgotten by the next process')
+})
+isHeldBy('The service clears away by itself what has expired.', { 'test/limits/keeping.test.ts': ['clears away what has expired'], 'test/routes/sessions.test.ts': ['is cut to its retention in batches'] })
+t.test('clears away what has expired', async t => {
+  const { sql } = service
+  await guess(service, person())
+  await sql("update login_throttles set expires_at = now() - interval '1 s'")
+  await beside(t, service, defaults)
+  for (const end = Date.now() + 30_000; Date.now() < end && (await sql('select 1 from login_throttles where expires_at < now()')).length > 0;) await new Promise(resolve => setTimeout(resolve, 20))
+  t.strictSame(await sql('select 1 from login_throttles where expires_at < now()'), [])
+})
+holds('| failed sign-ins | the table `login_throttles` | count together | keeps them | a window after the last wait |', async t => {
+  const here = somewhere()
+  const { email } = await registered(service)
+  await inRow(3, () => guess(service, { email }, here))
+  const next = await beside(t, service, defaults)
+  t.strictSame(statuses(await inRow(3, () => guess(next, { email }, here))), [401, 401, 429])
+  t.strictSame(await service.sql('select (expires_at - waits_until)::text as window from login_throttles where waits_until > now() and failures = 5'), [{ window: '00:15:00' }])
+})
+isHeldBy('| known devices | the browser\'s cookie | know the same | keeps them | 180 days have passed |', { [throttle]: ['knows the device for 180 days', 'outlives its key-encryption key for as long as that is one of several'] })
+holds('| what happened | the table `audit_events` | write the same | keeps it | `AUDIT_RETENTION` (`365d`) has passed |', async t => {
+  t.equal(variables.AUDIT_RETENTION.preset, '365d')
+  await guess(service, person())
+  t.ok((await service.sql("select 1 from audit_events where type = 'login.failed'")).length > 0)
+})
+holds('`login_throttles` does not tell who was tried or from where: its keys are made with `KEY_ENCRYPTION_KEY`, and where another one comes first, counting begins anew.', async t => {
+  const service = await build(t, defaults)
+  const { email } = await registered(service)
+  const here = somewhere()
+  await inRow(6, () => guess(service, { email }, here))
+  t.match(await guess(service, { email }, here), { status: 429 })
+  const [old, next] = [keyEncryptionKey.toString('base64'), randomBytes(32).toString('base64')]
+  t.match(await guess(await beside(t, service, { ...defaults, KEY_ENCRYPTION_KEY: `${old},${next}` }), { email }, here), { status: 429 })
+  t.match(await guess(await beside(t, service, { ...defaults, KEY_ENCRYPTION_KEY: `${next},${old}` }), { email }, here), { status: 401 })
+  const text = (await service.sql<{ line: string }>('select t::text as line from login_throttles t')).map(({ line }) => line).join('\n')
+  t.notOk([email, here].some(word => text.includes(word) || text.includes(Buffer.from(word).toString('hex'))))
+})
+holds('Without Redis, so many instances allow a network so many times `RATE_LIMIT`.', async t => {
+  const limits = { RATE_LIMIT: '4/1m', TRUST_PROXY: '127.0.0.1' }
+  const three = await inRow(3, async () => await beside(t, service, limits))
+  const here = somewhere()
+  const answers = await inRow(20, async i => await three[i % 3]?.browser().get('/v1/me', from(here)))
+  t.equal(answers.filter(answer => answer?.status === 401).length, 12)
+})
+
+isHeldBy('| Redis | each instance counts by itself, from where the counts were, and tries again each second; nobody is refused for it, or waits longer than 100 ms |', { [rateLimit]: ['when it is killed, and started again', 'when it is frozen', 'from where all of them were, and no further than its limit'] })
+isHeldBy('| Postgres | a sign-in is answered 503 `database_unavailable` with `Retry-After: 1`, whatever the password; requests are counted as before |', { 'test/faults/database.test.ts': ['with the database away nobody is told anything wrong'], 'test/limits/keeping.test.ts': ['requests are counted without Postgres'] })
+isHeldBy('| the client, while it waits to be hashed | its place is free at once |', { 'test/src/hashing-lane.test.ts': ['are free at once when the caller goes'] })
+isHeldBy('The log says `Redis is away` when that begins, and `Redis is back` when it ends.', { [rateLimit]: ['when it is killed, and started again'] })
+t.test('requests are counted without Postgres', async t => {
+  const { url, block } = await way(t, await createDatabase(t))
+  const { browser } = await build(t, { RATE_LIMIT: '10/1m' }, { url })
+  block()
+  t.strictSame(statuses(await inRow(3, () => browser().post('/v1/auth/login', person()))), [503, 503, 429])
+})
+
+const told = async (RATE_LIMIT: string) => (await (await beside(t, service, { RATE_LIMIT })).browser().post('/v1/auth/login', person())).headers['ratelimit-limit']
+isHeldBy('An office or a carrier\'s NAT is one network.', { 'test/src/network.test.ts': ['is an IPv4 address, also one that is written as IPv6'] })
+holds('The defaults let 60 people sign in there each minute; with `RATE_LIMIT=1000/1m` it is 200.', async t => t.strictSame([await told(variables.RATE_LIMIT.preset), await told('1000/1m')], ['60', '200']))
+holds('A thousand browsers that keep signed in ask for 67 refreshes a minute (`ACCESS_TOKEN_TTL` is `15m`).', async t => {
+  t.equal(variables.ACCESS_TOKEN_TTL.preset, '15m')
+  t.equal(Math.round(1_000 / 15), 67)
+})
+holds('`LOGIN_NETWORK_LIMIT=500/15m` bears as many mistakes; leave `LOGIN_RATE_LIMIT` and `LOGIN_ACCOUNT_LIMIT`, which are of one account, as they are.', async t => {
+  const office = await build(t, { ...open, LOGIN_NETWORK_LIMIT: '500/15m' })
+  const here = somewhere()
+  await guess(office, person(), here)
+  // In the future, nothing seeps away meanwhile.
+  await office.sql("update login_throttles set failures = 499, counted_at = counted_at + interval '1 min'")
+  t.strictSame(statuses(await inRow(2, () => guess(office, person(), here))), [401, 429])
+})
+holds('Mistakes of others do not hold up who signs in on a known device.', async t => {
+  const office = await beside(t, service, { ...open, LOGIN_NETWORK_LIMIT: '3/15m' })
+  const { email, password, browser } = await registered(office)
+  const here = somewhere()
+  await inRow(3, () => guess(office, person(), here))
+  t.match(await guess(office, { email, password }, here), { status: 429 })
+  t.match(await browser.post('/v1/auth/login', { email, password }, from(here)), { status: 200 })
+})
+holds('No network is exempt, not even your own.', async t => {
+  const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: '127.0.0.1,10.0.0.0/8' })
+  for (const own of ['127.0.0.1', '10.0.0.1', '192.168.0.1']) t.strictSame(statuses(await inRow(2, () => browser().get('/v1/me', from(own)))), [401, 429], own)
+})
+
+const signUp = 'test/routes/sign-in.test.ts'
+holds('A new password has at least `PASSWORD_MIN_LENGTH` characters (8) and at most 256; code points are counted, of any script.', async t => {
+  t.equal(variables.PASSWORD_MIN_LENGTH.preset, '8')
+  for (const [password, status] of [['🦊ж語ß🦉é', 422], ['🦊ж語ß🦉éxy', 201], ['🦊'.repeat(256), 201], ['🦊'.repeat(257), 422]] as const) t.match(await service.browser().post('/v1/auth/register', { ...person(), password }, from(somewhere())), { status }, password.slice(0, 20))
+})
+isHeldBy('The commonest fifty thousand are refused, and those that contain the user\'s address or what stands before its `@`, their name or username, or the name of the service.', { [signUp]: ['refuses passwords that are easy to guess, with every reason'] })
+isHeldBy('The refusal is a 422 `password_rejected` that names every reason.', { [signUp]: ['refuses passwords that are easy to guess, with every reason'] })
+isHeldBy('No kinds of characters are demanded, and nothing is cut off.', { [signUp]: ['takes any other password whole: long, in any script, with any character'] })
+isHeldBy('The same holds for a change as for signing up.', { [throttle]: ['holds the new one to the same rules'] })
+isHeldBy('What is stored is an argon2id hash.', { [signUp]: ['keeps nothing of the password but an argon2id hash'] })
+isAdvice('Where passwords are the only factor, `PASSWORD_MIN_LENGTH=15` is the better choice.')
+end()
