@@ -66,6 +66,17 @@ t.test('with a pepper', async t => {
     t.match(await signIn(service, ada), right)
   })
 
+  t.test('a hash of another pepper is not imported, one of this pepper is', async t => {
+    const hash = await hashOf(service, ada)
+    const [here, elsewhere] = [person(), person()]
+    const lines = [{ email: here.email, password_hash: hash }, { email: elsewhere.email, password_hash: hash.replace(/keyid=\w+/, 'keyid=00000000') }]
+    const folder = t.testdir({ 'users.jsonl': lines.map(line => JSON.stringify(line)).join('\n') })
+    const { code, stdout } = await run(t, ['users', 'import', `${folder}/users.jsonl`, '--json'], { DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') })
+    t.match({ code, ...JSON.parse(stdout) }, { code: 1, imported: 1, refused: 1, reasons: { unknown_pepper: 1 } })
+    t.match(await signIn(service, { email: here.email, password: ada.password }), right)
+    t.match(await signIn(service, { email: elsewhere.email, password: ada.password }), wrong)
+  })
+
   t.test('no other sealed secret is taken for it', async t => {
     const other = await build(t, on)
     await other.sql("update peppers set sealed_secret = (select sealed_secret from keys where purpose = 'refresh_token')")
