@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { variables } from '../../src/config.ts'
+import { variables } from '../../src/config/variables.ts'
 import { localCounts } from '../../src/request-counts/local.ts'
 import { run } from '../command-line.ts'
 import { build, keyEncryptionKey, person } from '../helper.ts'
