@@ -216,4 +216,17 @@ t.test('hashing leaves threads to files and host names', { skip: process.platfor
     t.strictSame(await hash(t, ['--import', 'data:text/javascript,', entry]), { atATime: 3, warnings: [warning(4)] })
     t.strictSame(await hash(t, [entry], { UV_THREADPOOL_SIZE: '6' }), { atATime: 5, warnings: [warning(6)] })
   })
+
+  await t.test('and the processor to the thread that answers', async t => {
+    const port = await freePort()
+    const env = { ...environment, DATABASE_URL, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, UV_THREADPOOL_SIZE: '5' }
+    const service = run(t, [entry, 'serve'], { cwd: folder(t), env, port, launcher: ['env', '-u', 'NODE_OPTIONS'] })
+    await ready(service)
+    const pid = service.child.pid ?? 0
+    const priority = (id: string) => Number(/\) (?:\S+ ){16}(-?\d+)/.exec(readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8'))?.[1])
+    const all = readdirSync(`/proc/${pid}/task`).map(priority)
+    t.equal(priority(String(pid)), 0)
+    t.equal(all.filter(each => each === 10).length, 5, 'the threads of the pool')
+    t.equal(all.filter(each => each === 0).length, all.length - 5, 'and no others')
+  })
 })
