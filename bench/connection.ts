@@ -32,6 +32,7 @@ export async function open (port: number): Promise<Connection> {
     waiter = undefined
   }
   socket.on('error', fail)
+  socket.setTimeout(30_000, () => socket.destroy(new Error(`no answer to ${waiter?.line} for 30 s`)))
   socket.on('close', () => fail(new Error(`the connection was closed instead of an answer to ${waiter?.line}`)))
   socket.on('data', (chunk: string) => {
     received += chunk
