@@ -131,7 +131,7 @@ holds('`/livez`, `/readyz`, `/metrics`, `/.well-known/jwks.json`, `GET /v1/auth/
   }
   t.strictSame(statuses(await inRow(2, () => browser().get('/v1/me'))), [401, 429])
 })
-isHeldBy('Unknown paths and malformed requests count like others, and so do bytes that are no HTTP.', { [rateLimit]: ['of whatever is wrong with a request', 'what is no HTTP counts, and gets no answer over the limit'] })
+isHeldBy('Unknown paths and malformed requests count like others, and so do bytes that are no HTTP, unless a trusted proxy sends them.', { [rateLimit]: ['of whatever is wrong with a request', 'what is no HTTP counts, and gets no answer over the limit', 'but nobody pays for it behind a proxy, which nobody has told whose it was'] })
 isHeldBy('A 429 has the code `too_many_requests` (under `/oauth` the error `temporarily_unavailable`), a 503 of the queue the code `overloaded`, and each of them `Retry-After` in whole seconds.', {
   [rateLimit]: ['and whoever is over it is told in the words of what was asked'],
   [throttle]: ['after the last one allowed, even the right password has to wait, and it is told exactly how long'],
