@@ -4,7 +4,13 @@ import type { FastifyInstance } from 'fastify'
 import type { Answer } from './client.ts'
 
 interface Documented { content?: Record<string, { schema: object }> }
-interface Operation { path: RegExp, method: string, responses: Record<string, Documented>, schemas: Map<string, ValidateFunction> }
+interface Operation { path: RegExp, method: string, responses: Record<string, Documented>, schemas: Map<string, () => ValidateFunction> }
+
+/** Made when it is first needed: most of what is documented no test of a file is about. */
+function once<T> (make: () => T): () => T {
+  let made: T | undefined
+  return () => (made ??= make())
+}
 
 const contracts = new WeakMap<FastifyInstance, Operation[]>()
 
@@ -22,7 +28,7 @@ function contract (app: FastifyInstance): Operation[] {
     path: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`),
     method: method.toUpperCase(),
     responses,
-    schemas: new Map(Object.entries(responses).flatMap(([status, { content = {} }]) => Object.entries(content).map(([type, { schema }]) => [`${status} ${type}`, ajv.compile(absolute(schema))] as const)))
+    schemas: new Map(Object.entries(responses).flatMap(([status, { content = {} }]) => Object.entries(content).map(([type, { schema }]) => [`${status} ${type}`, once(() => ajv.compile(absolute(schema)))] as const)))
   })))
   contracts.set(app, operations)
   return operations
@@ -37,7 +43,7 @@ export function contradiction (app: FastifyInstance, method: string, url: string
   if (!documented) return 'does not know this status here'
   if (text === '') return documented.content && method !== 'HEAD' ? 'promises a body' : undefined
   const type = String(headers['content-type']).split(';')[0] ?? ''
-  const validate = operation.schemas.get(`${status} ${type}`)
+  const validate = operation.schemas.get(`${status} ${type}`)?.()
   if (!validate) return `does not know ${type} here`
   if (body !== undefined && !validate(body)) return `says otherwise: ${JSON.stringify(validate.errors)}`
   return undefined
