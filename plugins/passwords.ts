@@ -1,9 +1,15 @@
+import type { onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
+import { networkOf } from '../src/network.ts'
 import { breaches } from '../src/passwords/breaches.ts'
 import { passwords, type PasswordOptions, type Passwords } from '../src/passwords.ts'
 
 declare module 'fastify' {
-  interface FastifyInstance { passwords: Passwords }
+  interface FastifyInstance {
+    passwords: Passwords
+    /** Refuses a request whose password would not come to be hashed in time, before it has cost anything. */
+    admitPassword: onRequestHookHandler
+  }
 }
 
 export interface HashingOptions extends PasswordOptions {
@@ -23,4 +29,9 @@ export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, .
       onRecovery: () => log.info('breached passwords can be asked for again')
     })
   }, message => log.warn(message)))
-}, { name: 'passwords', dependencies: ['keyring'] })
+  app.decorate<onRequestHookHandler>('admitPassword', (request, _reply, done) => {
+    // Of which account it will be is not known yet: a device that knows any is let in.
+    app.passwords.lane.admits({ network: networkOf(request.ip) ?? networkOf(request.socket.remoteAddress), known: request.device !== undefined })
+    done()
+  })
+}, { name: 'passwords', dependencies: ['keyring', 'device-cookie'] })

@@ -22,14 +22,11 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => 
       }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own' }] }),
       response: { 200: ref(TokenResponse) }
     },
+    onRequest: app.admitPassword,
     config: { limit: 'password', counted: 'logins', problems: ['invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { email, username, password, remember = false, refresh_token_delivery: delivery } = request.body
-    const login = identifier(email, username)
-    const turn = turnOf(request)
-    // Before it costs the database anything.
-    app.passwords.lane.admits({ ...turn, known: request.device !== undefined })
-    const claim = { of: await credentials.named(app.db, login), password, device: request.device, turn }
+    const claim = { of: await credentials.named(app.db, identifier(email, username)), password, device: request.device, turn: turnOf(request) }
     const session = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit }, originOf(request))
     return signedIn(app, reply, session, lifetimes, delivery)
   })

@@ -21,6 +21,7 @@ const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
       }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own', name: 'Ada Lovelace' }] }),
       response: { 201: ref(TokenResponse) }
     },
+    onRequest: app.admitPassword,
     config: { limit: 'password', problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { remember = false, refresh_token_delivery: delivery, ...registration } = request.body
