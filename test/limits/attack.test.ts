@@ -94,7 +94,7 @@ holds('`login.failed` has the reason `wrong_password`, `unknown_account` or `acc
 
 isHeldBy('| one network, many accounts | nothing: `LOGIN_NETWORK_LIMIT` stops it; lower that, or block the network at the proxy |', { [throttle]: ['one network that tries many accounts is stopped, and the others are not'] })
 isHeldBy('| one account, many networks | nothing: `LOGIN_ACCOUNT_LIMIT` stops it; with `20/24h` after twenty |', { [throttle]: ['an attack on one account from many networks'] })
-isAdvice('| many networks, a few tries each | lower `LOGIN_RATE_LIMIT`, and look for accounts that were entered |')
+isAdvice('| many networks, a few tries each | lower `LOGIN_RATE_LIMIT`, and look for accounts that were entered; set `BREACHED_PASSWORDS_URL` |')
 const enteredRow = '| an account that was entered | `npx latchkey sessions end --user ID`, and `update users set disabled_at = now() where id = \'ID\'` until its owner has been heard |'
 holds(enteredRow, async t => {
   const { email, password, id, browser } = await registered(service)

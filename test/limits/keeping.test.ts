@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { variables } from '../../src/config/variables.ts'
+import { passwordReasons } from '../../src/problem.ts'
 import { localCounts } from '../../src/request-counts/local.ts'
 import { run } from '../command-line.ts'
 import { build, keyEncryptionKey, person } from '../helper.ts'
@@ -148,14 +149,20 @@ holds('No network is exempt, not even your own.', async t => {
 })
 
 const signUp = 'test/routes/sign-in.test.ts'
+const policy = 'test/routes/password-policy.test.ts'
 holds('A new password has at least `PASSWORD_MIN_LENGTH` characters (8) and at most 256; code points are counted, of any script.', async t => {
   t.equal(variables.PASSWORD_MIN_LENGTH.preset, '8')
   for (const [password, status] of [['🦊ж語ß🦉é', 422], ['🦊ж語ß🦉éxy', 201], ['🦊'.repeat(256), 201], ['🦊'.repeat(257), 422]] as const) t.match(await service.browser().post('/v1/auth/register', { ...person(), password }, from(somewhere())), { status }, password.slice(0, 20))
 })
-isHeldBy('The commonest fifty thousand are refused, and those that contain the user\'s address or what stands before its `@`, their name or username, or the name of the service.', { [signUp]: ['refuses passwords that are easy to guess, with every reason'] })
-isHeldBy('The refusal is a 422 `password_rejected` that names every reason.', { [signUp]: ['refuses passwords that are easy to guess, with every reason'] })
+isHeldBy('The commonest fifty thousand are refused, and those that contain the user\'s address or what stands before its `@`, their name or username, `SERVICE_NAME` (`Latchkey`), or what your domain is called.', { [policy]: ['are all those of the list, and no others', 'what everybody knows of the owner and the service'] })
+isHeldBy('With `BREACHED_PASSWORDS_URL` those known from breaches are refused too; nobody waits for that list longer than half a second, and while it is away passwords are accepted without.', { [policy]: ['is refused, and the server learns five digits of its SHA-1', 'nobody is waited for longer than half a second', 'because nobody listens, a new password is accepted'] })
+const refusal = 'The refusal is a 422 `password_rejected` whose `reasons` are some of `too_short`, `too_long`, `too_common`, `breached`, `contains_email`, `contains_name` and `contains_service`.'
+holds(refusal, async t => {
+  t.strictSame([...refusal.matchAll(/`(\w+)`/g)].map(([, word]) => word).slice(2), passwordReasons)
+  t.match(await service.browser().post('/v1/auth/register', { ...person(), password: '1234' }, from(somewhere())), { status: 422, body: { code: 'password_rejected', reasons: ['too_short', 'too_common'] } })
+})
 isHeldBy('No kinds of characters are demanded, and nothing is cut off.', { [signUp]: ['takes any other password whole: long, in any script, with any character'] })
 isHeldBy('The same holds for a change as for signing up.', { [throttle]: ['holds the new one to the same rules'] })
-isHeldBy('What is stored is an argon2id hash.', { [signUp]: ['keeps nothing of the password but an argon2id hash'] })
+isHeldBy('What is stored is an argon2id hash; with `PASSWORD_PEPPER=true` the database alone is of no use for guessing.', { [signUp]: ['keeps nothing of the password but an argon2id hash'], 'test/plugins/pepper.test.ts': ['a hash alone, as in a dump, does not tell the password'] })
 isAdvice('Where passwords are the only factor, `PASSWORD_MIN_LENGTH=15` is the better choice.')
 end()
