@@ -6,7 +6,7 @@ import { table, time } from './table.ts'
 
 export const list = command({
   usage: 'latchkey keys list [--json]',
-  meaning: 'List the keys of access tokens, refresh tokens and passwords, and where they are on their timelines.',
+  meaning: 'List the keys and peppers, and where the keys are on their timelines.',
   options: {},
   plan: () => async config => {
     const keyring = await import('../keyring/rotation.ts')
