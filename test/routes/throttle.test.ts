@@ -186,6 +186,38 @@ t.test('failed sign-ins', async t => {
     t.equal((await service.sql("select 1 from audit_events where host(ip) = $1 and type = 'login.throttled'", [here])).length, 2)
   })
 
+  t.test('a flood of what is refused neither waits for others nor writes', async t => {
+    const { email } = await register()
+    const here = somewhere()
+    await inRow(6, () => signIn(service, { email, password: wrong }, here))
+    const [before] = await service.sql<{ count: number }>('select count(*)::int from login_throttles')
+    await service.app.db.transaction(async tx => {
+      await tx.query('select key from login_throttles for update')
+      const began = performance.now()
+      const refused = await Promise.all(Array.from({ length: 40 }, () => signIn(service, { email, password: wrong }, here)))
+      t.strictSame(new Set(statuses(refused)), new Set([429]))
+      t.ok(performance.now() - began < 2_500)
+    })
+    t.strictSame(await service.sql('select count(*)::int from login_throttles'), [before])
+  })
+
+  t.test('a wait that a clock which ran ahead has left behind is none', async t => {
+    const { email, password } = await register()
+    const here = somewhere()
+    await inRow(6, () => signIn(service, { email, password: wrong }, here))
+    await pass(service, -86_400 * 365)
+    t.equal((await signIn(service, { email, password }, here)).status, 200)
+  })
+
+  t.test('counters are found by their key, however small the table was when that was planned', async t => {
+    const { db } = (await build(t, limits)).app
+    const scans = await db.transaction(async tx => {
+      for (let i = 0; i < 20; i++) await tx.query({ name: 'a count', text: 'select wait from count_login_attempt($1, $2, $3)' }, [[Buffer.from(`one ${i}`), Buffer.from('all')], [5, 50], [900, 900]])
+      return await tx.query("select pg_stat_get_xact_numscans('login_throttles'::regclass)::int as count")
+    })
+    t.strictSame(scans, [{ count: 0 }])
+  })
+
   t.test('the table says nothing of what was typed', async t => {
     await signIn(service, { email: 'my secret password', password: wrong }, somewhere())
     const { rows } = { rows: await service.sql<{ line: string }>('select t::text as line from login_throttles t') }
