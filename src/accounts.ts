@@ -42,7 +42,7 @@ export interface SignIn extends sessions.Opening { lifetimes: Lifetimes, session
 
 /** Opens a session for a password. Throws as `prove` does, `invalid_credentials` where that says `wrong`. */
 export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, { lifetimes, sessionLimit, ...opening }: SignIn, origin: audit.Origin): Promise<LiveSession> {
-  const { attempt, ...credential } = await prove(db, desk, claim, invalidCredentials, origin)
+  const { attempt, turn: _turn, ...credential } = await prove(db, desk, claim, invalidCredentials, origin)
   return await sessions.openWithin(db, sessionLimit, credential, { ...opening, attempt }, lifetimes, { ...origin, actorId: credential.userId })
 }
 
@@ -57,8 +57,8 @@ export async function changePassword (db: Database, desk: PasswordDesk, claim: C
   const { account } = claim.of
   if (account) await desk.passwords.check(newPassword, account)
   const proof = await prove(db, desk, claim, forbiddenCredentials, origin)
-  const hash = await desk.passwords.hash(newPassword, claim.turn).catch(async (error: unknown) => {
-    // The old one was right: a queue that is full counts against nobody.
+  const hash = await desk.passwords.hash(newPassword, proof.turn).catch(async (error: unknown) => {
+    // It was right: whoever comes back as they are told has not failed.
     await release(db, proof.attempt).catch(() => {})
     throw error
   })

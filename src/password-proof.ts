@@ -17,18 +17,19 @@ export interface Claim {
   turn: Turn
 }
 
-/** A password that was right, and the attempt that is not to be counted any more. */
-export interface Proof extends credentials.Credential { attempt: Attempt }
+/** A password that was right, the attempt that is not to be counted any more, and the turn of what is still to be hashed. */
+export interface Proof extends credentials.Credential { attempt: Attempt, turn: Turn }
 
 /**
  * Checks a password; each way to give one comes through here. Throws `too_many_requests` where there were too many
  * failures, `wrong` for a wrong password and for an account that is not there, after the same work, and
  * `account_disabled` for the right one of a disabled account.
  */
-export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account }, password, device, turn }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
+export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account }, password, device, turn: asked }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
   const known = account && device && knows(device, account.id, account.now, account.devices_known_from) ? device.id : undefined
+  const turn = { ...asked, known: known !== undefined }
   const attempt = await throttle.begin(db, { identifier, userId: account?.id, network: turn.network ?? '', device: known }, origin)
-  const right = await passwords.verify(account?.password_hash, password, { ...turn, known: known !== undefined }).catch(async (error: unknown) => {
+  const right = await passwords.verify(account?.password_hash, password, turn).catch(async (error: unknown) => {
     // It was not judged: a queue that is full counts against nobody.
     await release(db, attempt).catch(() => {})
     throw error
@@ -44,7 +45,7 @@ export async function prove (db: Queryable, { passwords, throttle }: PasswordDes
     throw accountDisabled()
   }
   if (passwords.outdated(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password, turn)
-  return { userId: account.id, passwordVersion: account.password_version, attempt }
+  return { userId: account.id, passwordVersion: account.password_version, attempt, turn }
 }
 
 /** The hash of the same password with today's parameters; left for the next time where there is no room for it now. */

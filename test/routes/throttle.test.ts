@@ -1,4 +1,5 @@
 import { hkdfSync } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { mint } from '../../src/device.ts'
@@ -440,6 +441,29 @@ t.test('changing the password', async t => {
     t.strictSame(statuses(answers).sort(), [204, 403])
     const winner = answers[0]?.status === 204 ? 'one phrase of mine' : 'other phrase of mine'
     t.match(await signIn(service, { email: ada.email, password: winner }, somewhere()), { status: 200 })
+  })
+
+  t.test('while strangers wait for a turn: a known device gets its own for both passwords, and it is no failure where the second is not had', async t => {
+    const busy = await build(t, { ...limits, ARGON2_CONCURRENCY: '1' }, { url: service.url })
+    const { lane } = busy.app.passwords
+    await service.sql('delete from login_throttles')
+    const people = [await registered(), await registered()]
+    people[1]?.browser.jar.delete('device')
+    let begin = () => {}
+    const held = new Promise<void>(resolve => { begin = resolve })
+    const work: Array<Promise<void>> = [lane.run(async () => await held)]
+    const answers = people.map(async ({ browser, password }) => {
+      browser.app = busy.app
+      return await browser.post('/v1/me/password', { current_password: password, new_password: 'another phrase of mine' }, from(somewhere()))
+    })
+    for (const end = performance.now() + 5_000; lane.waiting < 2 && performance.now() < end;) await pause(5)
+    while (lane.waiting === work.length + 1) work.push(lane.run(async () => await pause(200), { network: `${work.length}` }).catch(() => {}))
+    begin()
+    const [known, stranger] = await Promise.all(answers)
+    t.match(known, { status: 204 })
+    t.match(stranger, { status: 503, body: { code: 'overloaded' } })
+    t.strictSame(await service.sql('select sum(failures)::int as failures from login_throttles'), [{ failures: 0 }])
+    await Promise.all(work)
   })
 
   t.test('is not for a session that has ended, or an account that was disabled since', async t => {
