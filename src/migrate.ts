@@ -34,19 +34,36 @@ export async function migrate (url: string, migrations = read()): Promise<string
     await client.query(`create table if not exists schema_migrations (
       version integer primary key, name text not null, checksum text not null, applied_at timestamptz not null default now())`)
     const pending = check(migrations, await history(client))
-    for (const { version, name, sql, checksum } of pending) {
-      await client.query('begin')
-      try {
-        await client.query(sql)
-        await client.query('insert into schema_migrations (version, name, checksum) values ($1, $2, $3)', [version, name, checksum])
-        await client.query('commit')
-      } catch (cause) {
-        await client.query('rollback').catch(() => {})
-        throw cause instanceof pg.DatabaseError && !/^(08|53|57)/.test(cause.code ?? '') ? new MigrationError(`${name} failed: ${cause.message}`, { cause }) : cause
-      }
-    }
+    for (const migration of pending) await apply(client, migration)
     return pending.map(({ name }) => name)
   })
+}
+
+// Milliseconds: for a lock, and for all attempts to get it.
+const patience = 1_000
+const persistence = 30_000
+const lockNotHad = '55P03'
+
+/** Applies one. Whoever has the table keeps others from it only while that is waited for, and then for a while not. */
+async function apply (client: pg.Client, { version, name, sql, checksum }: Migration): Promise<void> {
+  for (const end = Date.now() + persistence; ; await pause(patience)) {
+    await client.query('begin')
+    try {
+      await client.query(`set local lock_timeout = ${patience}`)
+      await client.query(sql)
+      await client.query('insert into schema_migrations (version, name, checksum) values ($1, $2, $3)', [version, name, checksum])
+      await client.query('commit')
+      return
+    } catch (cause) {
+      await client.query('rollback').catch(() => {})
+      const { code = '', message } = cause instanceof pg.DatabaseError ? cause : {}
+      if (code === lockNotHad) {
+        if (Date.now() < end) continue
+        throw new Error(`${name} could not be applied in ${persistence / 1_000} s, for another transaction has its table`, { cause })
+      }
+      throw cause instanceof pg.DatabaseError && !/^(08|53|57)/.test(code) ? new MigrationError(`${name} failed: ${message}`, { cause }) : cause
+    }
+  }
 }
 
 /** The names of the migrations that the database does not have. Throws as `migrate` does, and changes nothing. */

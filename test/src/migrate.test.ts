@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import { connect } from '../../src/db.ts'
 import { migrate, MigrationError, pending, read, type Migration } from '../../src/migrate.ts'
 import { build } from '../helper.ts'
 import { createDatabase, named, sql } from '../postgres.ts'
@@ -74,6 +75,23 @@ t.test('are each applied by one of ten instances that start at once', async t =>
   t.strictSame(applied.flat(), names(5))
   t.strictSame(applied.filter(some => some.length > 0).length, 1, 'by the first of them, while the others wait')
   t.strictSame((await state(url)).steps, [1, 2, 3, 4, 5])
+})
+
+t.test('wait for whoever reads a table, and nobody else has to wait for them', async t => {
+  const url = await createDatabase(t, { empty: true })
+  const known = read(t.testdir(migrations(2, { 2: 'alter table steps add column later text;' })))
+  await migrate(url, known.slice(0, 1))
+  const reader = connect({ url, connections: 1 })
+  t.teardown(() => reader.end())
+  let migrated: Promise<string[]> | undefined
+  await reader.transaction(async tx => {
+    await tx.query('select from steps')
+    migrated = migrate(url, known)
+    await eventually(() => sql<{ wait: string }>(url, "select wait_event as wait from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"), found => found.length > 0)
+    const others = Promise.all(Array.from({ length: 3 }, () => sql(url, 'select from steps')))
+    t.not(await Promise.race([others, delay(4_000, 'late')]), 'late')
+  })
+  t.strictSame(await migrated, names(2).slice(1))
 })
 
 t.test('what is pending is told without a trace', async t => {
