@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
+import { knows } from '../../src/device.ts'
 import { invalidToken, notFound } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import { endAll, endOwn, list } from '../../src/sessions/own.ts'
@@ -67,7 +68,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
       operationId: 'endSessions',
       tags: ['Account'],
       summary: 'End the own sessions',
-      description: 'Signs the user out everywhere but here; with `include_current` here too. The devices there are strangers again.',
+      description: 'Signs the user out everywhere but here; with `include_current` here too. Called from a device that the account knows, the devices there are strangers again.',
       security,
       querystring: strict({ include_current: Type.Optional(Type.Boolean({ description: 'Whether the session of this request ends too.', default: false })) }),
       response: { 204: { type: 'null', description: 'The sessions have ended.' } }
@@ -75,11 +76,14 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async (request, reply) => {
     const { include_current: everywhere = false } = request.query
-    const user = await userId(request)
-    const devicesKnownFrom = await forgetDevices(app.db, user)
-    app.revocations.add(await endAll(app.db, user, everywhere ? undefined : request.bearer.sid, 'ended_by_user', originOf(request)))
+    const { account } = await sessions.findAccount(app.db, request.bearer.sid) ?? {}
+    if (!account) throw invalidToken(true, 'the session has ended')
+    // A thief of the token alone, by whom the owner became a stranger everywhere, could then keep strangers from signing in.
+    const isKnown = request.device && knows(request.device, account.id, account.now, account.devices_known_from)
+    const devicesKnownFrom = isKnown ? await forgetDevices(app.db, account.id) : undefined
+    app.revocations.add(await endAll(app.db, account.id, everywhere ? undefined : request.bearer.sid, 'ended_by_user', originOf(request)))
     if (everywhere) reply.clearRefreshCookie()
-    else if (devicesKnownFrom && request.device?.accounts.some(account => account.userId === user)) reply.setDeviceCookie(user, devicesKnownFrom)
+    else if (devicesKnownFrom) reply.setDeviceCookie(account.id, devicesKnownFrom)
     return reply.code(204).send()
   })
 }

@@ -369,6 +369,19 @@ t.test('the device cookie', async t => {
     t.equal(await isKnown(service, changed, here), false)
   })
 
+  t.test('is out of the reach of a thief who has an access token and nothing else', async t => {
+    const ada = await registered(service)
+    const thief = service.browser()
+    thief.accessToken = ada.browser.accessToken
+    t.match(await thief.delete('/v1/me/sessions'), { status: 204 })
+    t.equal(await isKnown(service, ada, ada.cookie), true, 'the owner is no stranger')
+    const changed = { email: ada.email, password: 'another phrase of mine' }
+    t.match(await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: changed.password }, from(somewhere())), { status: 204 })
+    thief.jar.set('device', ada.cookie)
+    t.match(await thief.delete('/v1/me/sessions'), { status: 204, cookies: [] })
+    t.equal(await isKnown(service, changed, thief.jar.get('device') ?? ''), false, 'a device that was forgotten is not known anew')
+  })
+
   t.test('outlives its key-encryption key for as long as that is one of several', async t => {
     const ada = await registered(service)
     const next = Buffer.alloc(32, 7).toString('base64')
