@@ -33,7 +33,7 @@ holds('Nobody can make one without `KEY_ENCRYPTION_KEY`, and it signs nobody in.
   t.match(await service.browser().post('/v1/auth/login', { email, password: 'x' }, { cookie: device }), { status: 401 })
   t.match(await service.browser().get('/v1/me', { cookie: device }), { status: 401 })
 })
-holds('A change of the password and signing out everywhere (`DELETE /v1/me/sessions`) forget all devices but the one it is done on; `npx latchkey sessions end --user ID` forgets all.', async t => {
+holds('A change of the password, and on a known device signing out everywhere (`DELETE /v1/me/sessions`), forget all devices but the one it is done on; `npx latchkey sessions end --user ID` forgets all.', async t => {
   const strict = await beside(t, service, { ...open, LOGIN_ACCOUNT_LIMIT: '1/24h' })
   const { email, password, id, browser: laptop } = await registered(strict)
   const phone = strict.browser()
