@@ -99,17 +99,17 @@ const clear: Statement = {
   name: 'throttle.clear',
   text: `
     with page as (
-      select key from login_throttles where $1::bytea is null or key > $1 order by key limit $2
+      select key, expires_at from login_throttles where key > $1 order by key limit $2
     ), expired as (
-      select key from login_throttles where key in (select key from page) and expires_at < now() for update skip locked
+      select key from login_throttles where key = any(array(select key from page where expires_at < now())) and expires_at < now() for update skip locked
     ), gone as (
-      delete from login_throttles where key in (select key from expired)
+      delete from login_throttles where key = any(array(select key from expired))
     )
     select count(*)::int as seen, (select key from page order by key desc limit 1) as last from page`
 }
 
 /** Clears what has expired of `most` counters from the one after `after` on; gives the one to go on after, undefined at the end. */
 export async function clearExpired (db: Queryable, after: Buffer | undefined, most: number): Promise<Buffer | undefined> {
-  const [row] = await db.query<{ seen: number, last: Buffer | null }>(clear, [after ?? null, most])
+  const [row] = await db.query<{ seen: number, last: Buffer | null }>(clear, [after ?? Buffer.alloc(0), most])
   return row?.seen === most ? row.last ?? undefined : undefined
 }
