@@ -143,6 +143,23 @@ holds('Mistakes of others do not hold up who signs in on a known device.', async
   t.match(await guess(office, { email, password }, here), { status: 429 })
   t.match(await browser.post('/v1/auth/login', { email, password }, from(here)), { status: 200 })
 })
+holds('A sign-in that is under way counts until it is judged: where more than `LOGIN_NETWORK_LIMIT` strangers of one network sign in at the same moment, those over it are told to wait, though their passwords are right.', async t => {
+  const office = await beside(t, service, { ...defaults, LOGIN_NETWORK_LIMIT: '3/15m' })
+  const people = await Promise.all(Array.from({ length: 4 }, () => registered(service)))
+  const here = somewhere()
+  const signIn = ({ email, password }: { email: string, password: string }) => guess(office, { email, password }, here)
+  const { lane } = office.app.passwords
+  const ends: Array<() => void> = []
+  const held = [1, 2].map(() => lane.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
+  const underWay = people.slice(0, 3).map(signIn)
+  while (lane.waiting < 3) await new Promise(resolve => setImmediate(resolve))
+  t.match(await signIn(people[3] ?? person()), { status: 429 })
+  for (const end of ends) end()
+  t.strictSame(statuses(await Promise.all(underWay)), [200, 200, 200])
+  await Promise.all(held)
+  t.strictSame(statuses(await inRow(4, index => signIn(people[index] ?? { email: '', password: '' }))), [200, 200, 200, 200], 'a moment later there is room')
+})
+
 holds('No network is exempt, not even your own.', async t => {
   const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: '127.0.0.1,10.0.0.0/8' })
   for (const own of ['127.0.0.1', '10.0.0.1', '192.168.0.1']) t.strictSame(statuses(await inRow(2, () => browser().get('/v1/me', from(own)))), [401, 429], own)
