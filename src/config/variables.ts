@@ -49,7 +49,7 @@ export const variables = {
   ARGON2_BUILD: variable('auto', oneOf('auto', 'avx512', 'avx2', 'prebuilt'), 'which build of argon2 hashes; auto takes the best that was made (npm run build:argon2) and works here'),
   RATE_LIMIT: variable('300/1m', rate, 'requests a network (an IPv4 address or IPv6 /64) may make, all routes together, or off; apart from them a fifth of it to routes that take a password, and ten times as many to those that services call'),
   REDIS_URL: optional('each instance counts by itself', redis, 'Redis where several instances count the requests of a network together, as redis://user:password@host:6379/0, or rediss:// for TLS', true),
-  LOGIN_RATE_LIMIT: variable('5/15m', rate, 'wrong passwords for one account from one network, or from one known device, after which waits begin: half a minute, doubled by each further one up to an hour; or off'),
+  LOGIN_RATE_LIMIT: variable('5/15m', rate, 'wrong passwords for one account (its e-mail address and its username apart) from one network, or from one known device, after which waits begin: half a minute, doubled by each further one up to an hour; or off'),
   LOGIN_NETWORK_LIMIT: variable('50/15m', rate, 'the same from one network over all accounts'),
   LOGIN_ACCOUNT_LIMIT: variable('100/24h', rate, 'the same for one account from everywhere, but for its known devices'),
   PASSWORD_MIN_LENGTH: variable('8', integer(8, 64), 'shortest password accepted, in code points'),
