@@ -6,7 +6,8 @@ import type { Benchmark } from './benchmark.ts'
 import { postgres } from './postgres.ts'
 
 const failures = 1_000_000
-const [networks, accounts, connections, batch] = [25_000, 200_000, 4, 5_000]
+// So many that no two batches that run side by side have one in common.
+const [networks, accounts, connections, batch] = [250_000, 200_000, 4, 5_000]
 
 // As a sign-in counts: of an account from a network, of the network, of the account. Nobody is refused.
 const guess = `

@@ -49,7 +49,7 @@ export default fp(async function limits (app, { limit, redisUrl, trustProxy = ()
   }
   const allowed = { password: Math.max(1, Math.floor(limit.count / 5)), client: limit.count * 10, general: limit.count }
   const window = limit.window * 1_000
-  const counts = requestCounts({
+  const counts = await requestCounts({
     url: redisUrl,
     onAway: error => app.log.warn({ err: error }, 'Redis is away: until it is back, this process counts requests by itself'),
     onBack: seconds => app.log.warn({ seconds: Math.round(seconds * 10) / 10 }, 'Redis is back: requests are counted together again')

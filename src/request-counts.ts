@@ -1,5 +1,5 @@
 import { localCounts, type Count } from './request-counts/local.ts'
-import { sharedCounts, type Listeners } from './request-counts/shared.ts'
+import type { Listeners } from './request-counts/shared.ts'
 
 export type { Count } from './request-counts/local.ts'
 
@@ -21,9 +21,10 @@ export interface RequestCountsOptions extends Listeners {
 }
 
 /** Counters of requests, which end by themselves with their window. */
-export function requestCounts ({ url, ...listeners }: RequestCountsOptions): RequestCounts {
+export async function requestCounts ({ url, ...listeners }: RequestCountsOptions): Promise<RequestCounts> {
   const local = localCounts()
-  const together = url === undefined ? undefined : sharedCounts(url, listeners)
+  // The client of Redis is loaded where there is one.
+  const together = url === undefined ? undefined : (await import('./request-counts/shared.ts')).sharedCounts(url, listeners)
 
   // What is known of the others' counts is kept: when Redis goes, counting goes on from there and does not begin anew.
   async function share (key: string, window: number): Promise<Count | undefined> {
