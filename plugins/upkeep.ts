@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import * as audit from '../src/audit.ts'
+import * as links from '../src/links.ts'
 import * as revocations from '../src/revocations.ts'
 import { clearExpired } from '../src/sessions/expiry.ts'
 import * as throttle from '../src/throttle.ts'
@@ -32,7 +33,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention }: 
       after = await throttle.clearExpired(app.db, after, counters)
       more = after !== undefined
     }
-    for (const forget of [() => revocations.forget(app.db, batch), () => audit.forget(app.db, auditRetention, batch)]) {
+    for (const forget of [() => revocations.forget(app.db, batch), () => audit.forget(app.db, auditRetention, batch), () => links.forget(app.db, batch)]) {
       while (await forget() === batch) await pause(breath, undefined, { signal, ref: false })
     }
   }

@@ -4,8 +4,10 @@ import accessToken from '../plugins/access-token.ts'
 import database from '../plugins/database.ts'
 import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
+import jobs from '../plugins/jobs.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
+import mailer from '../plugins/mailer.ts'
 import metrics from '../plugins/metrics.ts'
 import metricsPort from '../plugins/metrics-port.ts'
 import notFound from '../plugins/not-found.ts'
@@ -66,6 +68,9 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(passwords, { ...config.passwords, serviceName: config.serviceName, issuer })
   await app.register(throttle, { limits: config.throttle, keys: keyEncryptionKeys })
+
+  await app.register(jobs)
+  await app.register(mailer, { keys: keyEncryptionKeys })
 
   if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
   await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention })

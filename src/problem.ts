@@ -13,6 +13,7 @@ export const catalogue = {
   invalid_refresh_token: { status: [401], title: 'The refresh token is not valid', meaning: 'The refresh token is missing, unknown, expired, revoked or was used before. Sign in again.' },
   forbidden: { status: [403], title: 'The caller may not do this', meaning: 'The access token is good, but the role or the scope that this needs is missing, or it is a client\'s own where a user\'s is needed.' },
   account_disabled: { status: [403], title: 'The account is disabled', meaning: 'The password was right, but an administrator has disabled this account.' },
+  email_not_verified: { status: [403], title: 'The e-mail address is not verified', meaning: 'The password was right, but nobody has proved yet to own the address of the account. Open the link that was mailed there, or ask for another one.' },
   https_required: { status: [403], title: 'HTTPS is required', meaning: 'A trusted proxy reported that this request came over plain HTTP, while the service is published over HTTPS. Credentials sent this way may have been read; repeat the request over HTTPS.' },
   cross_site_request: { status: [403], title: 'The request came from a foreign site', meaning: 'A request that carries the refresh cookie was sent by a page whose origin is neither the service\'s own nor one of the origins that the operator allows (`CORS_ORIGINS`).' },
   not_found: { status: [404], title: 'There is nothing here', meaning: 'No such route or resource, or one that is not the caller\'s.' },
@@ -20,6 +21,8 @@ export const catalogue = {
   request_timeout: { status: [408], title: 'The request took too long to arrive', meaning: 'The headers or the body did not arrive within the time the service waits for them.' },
   email_taken: { status: [409], title: 'The e-mail address is taken', meaning: 'An account with this e-mail address exists. Addresses are compared without regard to case.' },
   username_taken: { status: [409], title: 'The username is taken', meaning: 'An account with this username exists. Usernames are compared without regard to case.' },
+  last_admin: { status: [409], title: 'This is the last administrator', meaning: 'Without this account nobody could administer the service. Give another one the role `admin` first.' },
+  link_expired: { status: [410], title: 'The link is not good any more', meaning: 'It was used before, is too old, or what it was for has changed since. Ask for another one.' },
   payload_too_large: { status: [413], title: 'The body is too large', meaning: 'The request body is over the limit of 64 KiB.' },
   unsupported_media_type: { status: [415], title: 'The media type is not supported', meaning: 'Bodies are `application/json` in UTF-8.' },
   password_rejected: { status: [422], title: 'The password is not accepted', meaning: 'The password breaks a rule; `reasons` names each: `too_short`, `too_long`, `too_common` and `breached` (it is among those that are tried first, or known from a breach elsewhere), `contains_email`, `contains_name`, `contains_service`. A longer phrase of your own is the best answer to all of them.' },
@@ -87,6 +90,7 @@ export const invalidRefreshToken = (cause?: unknown) => new Problem('invalid_ref
 /** RFC 6750 section 3.1. */
 export const forbidden = () => new Problem('forbidden', { headers: { 'www-authenticate': 'Bearer realm="latchkey", error="insufficient_scope"' } })
 export const accountDisabled = () => new Problem('account_disabled')
+export const emailNotVerified = () => new Problem('email_not_verified')
 export const httpsRequired = () => new Problem('https_required')
 export const crossSiteRequest = () => new Problem('cross_site_request')
 export const notFound = () => new Problem('not_found')
@@ -95,6 +99,8 @@ export const methodNotAllowed = (allowed: string[]) => new Problem('method_not_a
 export const requestTimeout = () => new Problem('request_timeout', { headers: { connection: 'close' } })
 export const emailTaken = () => new Problem('email_taken')
 export const usernameTaken = () => new Problem('username_taken')
+export const lastAdmin = () => new Problem('last_admin')
+export const linkExpired = () => new Problem('link_expired')
 export const passwordRejected = (reasons: PasswordReason[]) => new Problem('password_rejected', { members: { reasons } })
 
 /** `presented` tells a missing token from a bad one: RFC 6750 section 3.1 names an error for the latter only. */

@@ -1,0 +1,85 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import fp from 'fastify-plugin'
+import * as jobs from '../src/jobs.ts'
+
+/** How the jobs of a kind are done. */
+export interface Worker {
+  /** Does a job; throws where it is to be tried again later. A job that comes here after it expired is given up by it. */
+  run: (job: jobs.Job) => Promise<void>
+  /** How many are done at a time. */
+  atOnce: number
+  /** Seconds after which one that was begun is taken for lost, and begun once more: more than `run` ever takes. */
+  lease: number
+  /** Seconds until the next attempt after so many; grows from 5 s to an hour where it is left out. */
+  wait?: (attempts: number) => number
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    jobs: {
+      /** Has this instance do the jobs of a kind, from when the database is ready. */
+      work: (kind: jobs.JobKind, worker: Worker) => void
+      /** Has it look for jobs of a kind now, for some were added. */
+      wake: (kind: jobs.JobKind) => void
+    }
+  }
+}
+
+// Milliseconds between two looks where nobody wakes: for jobs of other instances that died, and those that were put off.
+const rest = 1_000
+
+/** Does what was left to be done after the fact, beside the requests: each kind for itself, so that none waits for another. */
+export default fp(async function jobsPlugin (app) {
+  const closing = new AbortController()
+  const { signal } = closing
+  const loops: Array<Promise<void>> = []
+  const wakes = new Map<jobs.JobKind, () => void>()
+
+  app.decorate('jobs', {
+    work (kind: jobs.JobKind, worker: Worker) {
+      app.migrated.then(() => { loops.push(loop(kind, worker)) }, () => {})
+    },
+    wake: (kind: jobs.JobKind) => wakes.get(kind)?.()
+  })
+
+  async function loop (kind: jobs.JobKind, worker: Worker) {
+    const running = new Set<Promise<void>>()
+    let failing = false
+    while (!signal.aborted) {
+      let woken: () => void = () => {}
+      const waking = new Promise<void>(resolve => { woken = resolve })
+      wakes.set(kind, woken)
+      try {
+        const room = worker.atOnce - running.size
+        const begun = room > 0 ? await jobs.claim(app.db, kind, room, worker.lease) : []
+        failing = false
+        for (const job of begun) {
+          const work = run(job, worker).finally(() => { running.delete(work); if (begun.length === room) woken() })
+          running.add(work)
+        }
+      } catch (error) {
+        if (!failing && !signal.aborted) app.log.warn({ err: error, kind }, 'jobs cannot be read; trying again')
+        failing = true
+      }
+      await Promise.race([waking, pause(rest, undefined, { signal, ref: false }).catch(() => {})])
+    }
+    await Promise.allSettled(running)
+  }
+
+  async function run (job: jobs.Job, { run, wait = jobs.wait }: Worker) {
+    try {
+      await run(job)
+      await jobs.remove(app.db, job)
+    } catch (error) {
+      const seconds = wait(job.attempts)
+      if (!signal.aborted) app.log.warn({ err: error, job: job.id, kind: job.kind, attempts: job.attempts, seconds: Math.round(seconds) }, 'a job failed; it is tried again')
+      // Where not even this is possible it is begun again when its time is over.
+      await jobs.putOff(app.db, job, seconds).catch(() => {})
+    }
+  }
+
+  app.addHook('onClose', async () => {
+    closing.abort()
+    await Promise.allSettled(loops)
+  })
+}, { name: 'jobs', dependencies: ['database'] })

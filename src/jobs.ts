@@ -1,0 +1,58 @@
+import type { Queryable, Statement } from './db.ts'
+
+export const jobKinds = ['mail', 'webhook'] as const
+export type JobKind = typeof jobKinds[number]
+
+/** Work that was begun: until its time is over nobody else begins it. */
+export interface Job {
+  id: string
+  kind: JobKind
+  userId: string | null
+  subject: string | null
+  sealed: Buffer | null
+  /** How often it was begun, this time included. */
+  attempts: number
+  createdAt: Date
+  /** Whether it is of no use any more. */
+  expired: boolean
+}
+
+/** What a job is about; each is an SQL expression over the rows it is made from. `lives` is in seconds. */
+export interface Work { user?: string, subject?: string, sealed?: string, lives: string }
+
+/** The part of a statement that adds a job for each row of `from` (what follows the word), so that it is written with the fact or not at all. */
+export const insertion = (kind: JobKind, { user = 'null::uuid', subject = 'null::uuid', sealed = 'null::bytea', lives }: Work, from: string) => `
+  insert into jobs (kind, user_id, subject, sealed, expires_at)
+  select '${kind}', ${user}, ${subject}, ${sealed}, now() + make_interval(secs => ${lives}) from ${from}`
+
+const claiming: Statement = {
+  name: 'jobs.claim',
+  text: `
+    update jobs set attempts = attempts + 1, run_at = now() + make_interval(secs => $3)
+    where id in (select id from jobs where kind = $1 and run_at <= now() order by run_at limit $2 for update skip locked)
+    returning id, kind, user_id as "userId", subject, sealed, attempts, created_at as "createdAt", expires_at <= now() as expired`
+}
+
+/** Begins up to `most` jobs that are due, the oldest first; none of them is begun again within `lease` seconds. */
+export async function claim (db: Queryable, kind: JobKind, most: number, lease: number): Promise<Job[]> {
+  const jobs = await db.query<Job>(claiming, [kind, most, lease])
+  return jobs.sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime())
+}
+
+/** Seconds before a job is begun once more: 5, doubled up to an hour, a tenth more or less so that not all come at once. */
+export const wait = (attempts: number) => Math.min(3_600, 5 * 2 ** (attempts - 1)) * (0.9 + Math.random() / 5)
+
+/** Puts a job off for some seconds; whoever began it meanwhile keeps it. */
+export async function putOff (db: Queryable, { id, attempts }: Job, seconds: number): Promise<void> {
+  await db.query({ name: 'jobs.put-off', text: 'update jobs set run_at = now() + make_interval(secs => $3) where id = $1 and attempts = $2' }, [id, attempts, seconds])
+}
+
+/** Removes a job that is done, or given up. */
+export async function remove (db: Queryable, { id }: Job): Promise<void> {
+  await db.query({ name: 'jobs.remove', text: 'delete from jobs where id = $1' }, [id])
+}
+
+/** How many jobs of each kind there are, and for how many seconds the oldest that is due has been. */
+export async function backlog (db: Queryable): Promise<Array<{ kind: JobKind, jobs: number, late: number }>> {
+  return await db.query('select kind, count(*)::int as jobs, coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as late from jobs group by kind')
+}

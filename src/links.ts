@@ -1,0 +1,115 @@
+import { randomBytes } from 'node:crypto'
+import type { Queryable, Statement } from './db.ts'
+import { posting } from './mails.ts'
+import { linkExpired } from './problem.ts'
+import { digest } from './secret.ts'
+import { accountColumns, type Account } from './users/credential.ts'
+
+export type Purpose = 'email_verification' | 'password_reset' | 'magic_link' | 'email_change' | 'email_undo'
+
+/** A token of 256 random bits that can be used once, with the prefix that secret scanners know. */
+export const mintToken = () => `lkl_${randomBytes(32).toString('base64url')}`
+
+/** The SHA-256 by which a token is found. */
+export const hashOf = (token: string) => digest(token)
+
+const request: Statement = {
+  name: 'links.request',
+  text: `
+    with owner as (
+      select found.id, coalesce(email_version, 1) as email_version, coalesce(password_version, 1) as password_version
+      from (select) as always left join users as found on canonical_email = $1 and disabled_at is null
+    ), somebody as (
+      select coalesce(id, gen_random_uuid()) as id, email_version, password_version from owner
+    ), linked as (
+      insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
+      select $2, $3, id, email_version, password_version, now() + make_interval(secs => $4) from somebody
+    ), posted as (${posting('$5', 'id', '$4', 'somebody')}
+    )
+    select`
+}
+
+/**
+ * Makes a link, and the mail that carries it, for the account of a canonical address; where there is none, for one that
+ * never was: nobody and somebody cost the same. `lives` is in seconds.
+ */
+export async function requestFor (db: Queryable, canonical: string, purpose: Purpose, token: string, mail: Buffer | undefined, lives: number): Promise<void> {
+  await db.query(request, [canonical, hashOf(token), purpose, lives, mail ?? null])
+}
+
+/** What an address is changed to, or back to. */
+export interface Target { email: string, canonical_email: string }
+
+const making: Statement = {
+  name: 'links.make',
+  text: `
+    insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at)
+    select $2, $3, id, email_version, password_version, $4, $5, now() + make_interval(secs => $6) from users where id = $1`
+}
+
+/** Makes a link for a user, which dies with the address and the password that the account has now. `lives` is in seconds. */
+export async function make (db: Queryable, userId: string, purpose: Purpose, token: string, lives: number, target?: Target): Promise<void> {
+  await db.query(making, [userId, hashOf(token), purpose, target?.email ?? null, target?.canonical_email ?? null, lives])
+}
+
+/** A link that is good, and the account it is for. */
+export interface Found extends Account {
+  purpose: Purpose
+  email_verified: boolean
+  language: string | null
+  /** Of the links that change an address. */
+  target_email: string | null
+  target_canonical_email: string | null
+}
+
+// What it was for is still so: the address that it was mailed to, and where it stands in for the password, that. The
+// way back to an address stays open whatever becomes of the account, unless that is disabled.
+const good = `expires_at > now() and users.disabled_at is null
+  and (purpose = 'email_undo' or links.email_version = users.email_version)
+  and (purpose in ('email_undo', 'email_verification') or links.password_version = users.password_version)`
+const finding = (lock: string) => `
+  select links.purpose, links.email as target_email, links.canonical_email as target_canonical_email,
+    users.email_verified_at is not null as email_verified, users.language, ${accountColumns}
+  from links join users on users.id = links.user_id
+  where token_hash = $1 and purpose = any($2::text[]) and ${good} ${lock}`
+const find: Statement = { name: 'links.find', text: finding('') }
+const lock: Statement = { name: 'links.lock', text: finding('for no key update of users') }
+const use: Statement = { name: 'links.use', text: 'delete from links where token_hash = $1 returning 1 as used' }
+
+/** A link that is good now, without using it; throws `link_expired`. */
+export async function look (db: Queryable, token: string, purposes: readonly Purpose[]): Promise<Found> {
+  const [found] = await db.query<Found>(find, [hashOf(token), purposes])
+  if (!found) throw linkExpired()
+  return found
+}
+
+/** Uses a link, once; the user is locked until the end of the transaction. Throws `link_expired`. */
+export async function redeem (tx: Queryable, token: string, purposes: readonly Purpose[]): Promise<Found> {
+  const [found] = await tx.query<Found>(lock, [hashOf(token), purposes])
+  if (!found || (await tx.query(use, [hashOf(token)])).length === 0) throw linkExpired()
+  return found
+}
+
+/** Ends the links of a user, but for the ways back to earlier addresses. */
+export async function endAll (tx: Queryable, userId: string): Promise<void> {
+  await tx.query({ name: 'links.end-all', text: "delete from links where user_id = $1 and purpose <> 'email_undo'" }, [userId])
+}
+
+const clear: Statement = {
+  name: 'links.clear',
+  text: `
+    with old_links as (
+      delete from links where token_hash = any(array(select token_hash from links where expires_at < now() limit $1 for update skip locked)) returning 1
+    ), old_registrations as (
+      delete from registrations where id = any(array(select id from registrations where expires_at < now() limit $1 for update skip locked)) returning 1
+    ), old_counts as (
+      delete from mail_counts where key = any(array(select key from mail_counts where expires_at < now() limit $1 for update skip locked)) returning 1
+    )
+    select greatest((select count(*) from old_links), (select count(*) from old_registrations), (select count(*) from old_counts))::int as removed`
+}
+
+/** Removes what has expired of links, of accounts to be, and of counts of mails: up to `most` of each; gives how many of the most. */
+export async function forget (db: Queryable, most: number): Promise<number> {
+  const [row] = await db.query<{ removed: number }>(clear, [most])
+  return row?.removed ?? 0
+}
