@@ -5,10 +5,10 @@ alter table users add column email_version integer not null default 1;
 alter table users add column language text;
 
 -- What was mailed to be used once. Of the token only its SHA-256 is here: it has 256 random bits. The user may be
--- one that never was, where somebody asked for an address of nobody: both take the same path.
+-- one that never was, where somebody asked for an address of nobody (both take the same path), or one that is to be.
 create table links (
   token_hash bytea primary key,
-  purpose text not null check (purpose in ('email_verification', 'password_reset', 'magic_link', 'email_change', 'email_undo')),
+  purpose text not null check (purpose in ('registration', 'email_verification', 'password_reset', 'magic_link', 'email_change', 'email_undo')),
   user_id uuid not null,
   email_version integer not null,
   password_version integer not null,
@@ -28,7 +28,6 @@ create index links_undo_idx on links (canonical_email) where purpose = 'email_un
 -- one makes an account of it, with this id, and the others are void.
 create table registrations (
   id uuid primary key,
-  token_hash bytea not null unique,
   email text not null,
   canonical_email text not null,
   username text,
@@ -40,6 +39,7 @@ create table registrations (
 );
 
 create index registrations_canonical_email_idx on registrations (canonical_email, created_at);
+create index registrations_username_idx on registrations (username, created_at) where username is not null;
 
 -- What is to be done after the fact, written in the transaction of the fact: any instance does it, and again after a
 -- while where that failed or the instance died.

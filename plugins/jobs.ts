@@ -1,4 +1,3 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import * as jobs from '../src/jobs.ts'
 
@@ -45,23 +44,31 @@ export default fp(async function jobsPlugin (app) {
   async function loop (kind: jobs.JobKind, worker: Worker) {
     const running = new Set<Promise<void>>()
     let failing = false
+    // Whoever wakes while it looks has it look again.
+    let again = false
+    let rested = () => {}
+    const wake = () => { again = true; rested() }
+    wakes.set(kind, wake)
     while (!signal.aborted) {
-      let woken: () => void = () => {}
-      const waking = new Promise<void>(resolve => { woken = resolve })
-      wakes.set(kind, woken)
+      again = false
       try {
         const room = worker.atOnce - running.size
         const begun = room > 0 ? await jobs.claim(app.db, kind, room, worker.lease) : []
         failing = false
         for (const job of begun) {
-          const work = run(job, worker).finally(() => { running.delete(work); if (begun.length === room) woken() })
+          const work = run(job, worker).finally(() => { running.delete(work); if (begun.length === room) wake() })
           running.add(work)
         }
       } catch (error) {
         if (!failing && !signal.aborted) app.log.warn({ err: error, kind }, 'jobs cannot be read; trying again')
         failing = true
       }
-      await Promise.race([waking, pause(rest, undefined, { signal, ref: false }).catch(() => {})])
+      if (again || signal.aborted) continue
+      await new Promise<void>(resolve => {
+        const timer = setTimeout(resolve, rest)
+        timer.unref()
+        rested = () => { clearTimeout(timer); resolve() }
+      })
     }
     await Promise.allSettled(running)
   }
@@ -80,6 +87,7 @@ export default fp(async function jobsPlugin (app) {
 
   app.addHook('onClose', async () => {
     closing.abort()
+    for (const wake of wakes.values()) wake()
     await Promise.allSettled(loops)
   })
 }, { name: 'jobs', dependencies: ['database'] })

@@ -43,6 +43,7 @@ export default fp(async function openapiDocument (app, { issuer, version, refres
       servers: [{ url: issuer }],
       tags: [
         { name: 'Sign-in', description: 'Sign up, in and out, and stay signed in.' },
+        { name: 'Links', description: 'What mailed links do: each is good for one use.' },
         { name: 'Account', description: 'The signed-in user\'s own account.' },
         { name: 'Administration', description: 'For users with the role `admin`, as they have it now.' },
         { name: 'Verification', description: 'What other services need to verify tokens.' },

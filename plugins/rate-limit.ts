@@ -9,8 +9,8 @@ import { networkOf as networkOfAddress } from '../src/network.ts'
 import { tooManyRequests, type Problem } from '../src/problem.ts'
 import { requestCounts } from '../src/request-counts.ts'
 
-/** What is limited together: what takes a password a fifth of the limit, what services call ten times as much, the rest. */
-export type LimitClass = 'password' | 'client' | 'general'
+/** What is limited together: what takes a password a fifth of the limit, what mails a tenth, what services call ten times as much, the rest. */
+export type LimitClass = 'password' | 'mail' | 'client' | 'general'
 
 export interface RateLimiting {
   /** Whether the instances count together now, in Redis. */
@@ -42,12 +42,12 @@ export interface RateLimitOptions {
 
 /** Bounds the requests of a network, an IPv4 address or an IPv6 /64: all routes of a class count together. */
 export default fp(async function limits (app, { limit, redisUrl, trustProxy = () => false }: RateLimitOptions) {
-  const refused = { password: 0, client: 0, general: 0 }
+  const refused = { password: 0, mail: 0, client: 0, general: 0 }
   if (limit === 'off') {
     app.decorate('rateLimiting', { shared: false, refused, countUnrouted: () => undefined })
     return
   }
-  const allowed = { password: Math.max(1, Math.floor(limit.count / 5)), client: limit.count * 10, general: limit.count }
+  const allowed = { password: Math.max(1, Math.floor(limit.count / 5)), mail: Math.max(1, Math.floor(limit.count / 10)), client: limit.count * 10, general: limit.count }
   const window = limit.window * 1_000
   const counts = await requestCounts({
     url: redisUrl,
@@ -57,7 +57,7 @@ export default fp(async function limits (app, { limit, redisUrl, trustProxy = ()
   app.addHook('onClose', counts.close)
   await counts.settled
 
-  const classOf = ({ routeOptions: { config } }: FastifyRequest): LimitClass => config.limit === 'password' || config.limit === 'client' ? config.limit : 'general'
+  const classOf = ({ routeOptions: { config: { limit = 'none' } } }: FastifyRequest): LimitClass => limit === 'none' ? 'general' : limit
   // A proxy may not know whom it speaks for: then it speaks for itself.
   const networkOf = (address: string, { remoteAddress }: Pick<Socket, 'remoteAddress'>) => networkOfAddress(address) ?? networkOfAddress(remoteAddress) ?? ''
 

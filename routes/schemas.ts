@@ -18,6 +18,11 @@ export const orNone = <Schema extends TString>(schema: Schema) => Type.Unsafe<st
 
 export const refreshToken = Type.String({ maxLength: 8192, examples: ['lkr_AQIDBAUG…'] })
 
+/** What a mailed link carries. */
+export const linkToken = Type.String({ minLength: 1, maxLength: 200, description: 'What stands behind `#token=` in the link.', examples: ['lkl_4l3Yc0w7pD2…'] })
+/** The answer to whoever asks for a mail. */
+export const accepted = strict({ status: Type.Literal('accepted') }, { description: 'If there is something to be mailed, it will be.', examples: [{ status: 'accepted' }] })
+
 export const User = strict({
   id: Type.String({ format: 'uuid' }),
   email: Type.String({ description: 'The address as it was given.' }),

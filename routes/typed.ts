@@ -1,7 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyPluginOptions, FastifyRequest } from 'fastify'
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import type { Letters, LinkLives } from '../src/accounts/letters.ts'
 import type { Origin } from '../src/audit.ts'
+import { languageOf } from '../src/language.ts'
 import { addressOf, networkOf } from '../src/network.ts'
 import type { Turn } from '../src/passwords.ts'
 import type { Code } from '../src/problem.ts'
@@ -40,3 +42,6 @@ export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin =>
 
 /** Whose turn in the hashing lane a request waits for. */
 export const turnOf = ({ deadline, ip, socket }: FastifyRequest): Turn => ({ signal: deadline, network: networkOf(ip) ?? networkOf(socket.remoteAddress) })
+
+/** What the mails of a request are made with. */
+export const lettersOf = ({ server: { mailer: { post } }, headers }: FastifyRequest, lives: LinkLives): Letters => ({ post, lives, language: languageOf(headers['accept-language']) })

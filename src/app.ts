@@ -26,6 +26,7 @@ import transport from '../plugins/transport.ts'
 import upkeep from '../plugins/upkeep.ts'
 import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
+import type { SignInOptions } from '../routes/auth/session.ts'
 import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
 import operations from '../routes/operations/index.ts'
@@ -76,18 +77,18 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention })
 
   for (const schema of schemas.shared) app.addSchema(schema)
-  await app.register(v1, { prefix: '/v1', lifetimes, sessionLimit: config.sessionLimit })
+  await app.register(v1, { prefix: '/v1', signIn: { lifetimes, sessionLimit: config.sessionLimit, links: config.links, requireVerification: config.requireEmailVerification } })
   await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes })
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge })
   await app.register(operations, { isDraining, metrics: config.metricsPort === undefined })
   await app.register(problemPages, { prefix: '/problems' })
 }, { name: 'latchkey' })
 
-async function v1 (app: FastifyInstance, { lifetimes, sessionLimit }: Pick<Config, 'lifetimes' | 'sessionLimit'>) {
+async function v1 (app: FastifyInstance, { signIn }: { signIn: SignInOptions }) {
   // A query parameter that no route knows is refused, like an unknown property.
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
-  await app.register(auth, { prefix: '/auth', lifetimes, sessionLimit })
-  await app.register(me, { prefix: '/me', refreshToken: lifetimes.refreshToken })
+  await app.register(auth, { prefix: '/auth', signIn })
+  await app.register(me, { prefix: '/me', refreshToken: signIn.lifetimes.refreshToken, links: signIn.links, requireVerification: signIn.requireVerification })
   await app.register(admin, { prefix: '/admin' })
 }
 

@@ -52,9 +52,12 @@ export function load (environment: Environment) {
     if (!v.KEY_ENCRYPTION_KEY && !named(problems, 'KEY_ENCRYPTION_KEY')) problems.push('KEY_ENCRYPTION_KEY is required in production (make one with: openssl rand -base64 32)')
     if (v.ISSUER_URL && !v.ISSUER_URL.startsWith('https:')) problems.push('ISSUER_URL must be https in production')
     if (v.BREACHED_PASSWORDS_URL && !isPrivate(v.BREACHED_PASSWORDS_URL)) problems.push('BREACHED_PASSWORDS_URL must be https in production, unless it is of this very host')
+    if (v.REQUIRE_EMAIL_VERIFICATION && !v.SMTP_URL && !named(problems, 'SMTP_URL')) problems.push('SMTP_URL is required in production with REQUIRE_EMAIL_VERIFICATION: nobody could prove an address')
+    if (v.LINKS_URL && !isPrivate(v.LINKS_URL)) problems.push('LINKS_URL must be https in production')
     // The weakest combination that OWASP's Password Storage Cheat Sheet accepts is 7 MiB in 5 passes.
     if (v.ARGON2_MEMORY_KIB < 7168 || v.ARGON2_MEMORY_KIB * v.ARGON2_TIME_COST < 7168 * 5) problems.push('ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts (19456 and 2, 12288 and 3, 9216 and 4, 7168 and 5)')
   }
+  if (v.SMTP_URL && !v.MAIL_FROM && !named(problems, 'MAIL_FROM')) problems.push('MAIL_FROM is required with SMTP_URL')
   if (v.METRICS_PORT !== undefined && v.METRICS_PORT === v.PORT) problems.push('METRICS_PORT must be another than PORT')
   if (v.DATABASE_PASSWORD && !v.DATABASE_URL && !named(problems, 'DATABASE_URL')) problems.push('DATABASE_PASSWORD is of no use without DATABASE_URL')
   if (problems.length > 0) throw new ConfigError(problems)
@@ -99,6 +102,9 @@ export function load (environment: Environment) {
     rateLimit: v.RATE_LIMIT,
     throttle: { login: v.LOGIN_RATE_LIMIT, network: v.LOGIN_NETWORK_LIMIT, account: v.LOGIN_ACCOUNT_LIMIT },
     redisUrl: v.REDIS_URL,
+    mail: { smtpUrl: v.SMTP_URL, from: v.MAIL_FROM, templates: v.MAIL_TEMPLATES, linksUrl: v.LINKS_URL ?? v.ISSUER_URL },
+    requireEmailVerification: v.REQUIRE_EMAIL_VERIFICATION,
+    links: { emailVerification: v.EMAIL_VERIFICATION_TTL, passwordReset: v.PASSWORD_RESET_TTL, magicLink: v.MAGIC_LINK_TTL, emailUndo: v.EMAIL_UNDO_TTL },
     migrateOnStart: v.MIGRATE_ON_START,
     requestTimeout: v.REQUEST_TIMEOUT,
     drainDelay: v.DRAIN_DELAY ?? (production ? 5 : 0),

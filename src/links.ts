@@ -5,7 +5,7 @@ import { linkExpired } from './problem.ts'
 import { digest } from './secret.ts'
 import { accountColumns, type Account } from './users/credential.ts'
 
-export type Purpose = 'email_verification' | 'password_reset' | 'magic_link' | 'email_change' | 'email_undo'
+export type Purpose = 'registration' | 'email_verification' | 'password_reset' | 'magic_link' | 'email_change' | 'email_undo'
 
 /** A token of 256 random bits that can be used once, with the prefix that secret scanners know. */
 export const mintToken = () => `lkl_${randomBytes(32).toString('base64url')}`
@@ -13,20 +13,33 @@ export const mintToken = () => `lkl_${randomBytes(32).toString('base64url')}`
 /** The SHA-256 by which a token is found. */
 export const hashOf = (token: string) => digest(token)
 
+const requesting = (owner: string) => `
+  with owner as (
+    ${owner}
+  ), somebody as (
+    select coalesce(id, gen_random_uuid()) as id, coalesce(purpose, $3) as purpose, coalesce(email_version, 1) as email_version, coalesce(password_version, 1) as password_version
+    from (select) as always left join owner on true
+  ), linked as (
+    insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
+    select $2, purpose, id, email_version, password_version, now() + make_interval(secs => $4) from somebody
+  ), posted as (${posting('$5', 'id', '$4', 'somebody')}
+  )
+  select`
 const request: Statement = {
   name: 'links.request',
-  text: `
-    with owner as (
-      select found.id, coalesce(email_version, 1) as email_version, coalesce(password_version, 1) as password_version
-      from (select) as always left join users as found on canonical_email = $1 and disabled_at is null
-    ), somebody as (
-      select coalesce(id, gen_random_uuid()) as id, email_version, password_version from owner
-    ), linked as (
-      insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
-      select $2, $3, id, email_version, password_version, now() + make_interval(secs => $4) from somebody
-    ), posted as (${posting('$5', 'id', '$4', 'somebody')}
-    )
-    select`
+  text: requesting('select id, $3::text as purpose, email_version, password_version from users where canonical_email = $1 and disabled_at is null')
+}
+// Of the account, or of the latest that is to be one.
+const requestVerification: Statement = {
+  name: 'links.request-verification',
+  text: requesting(`
+    select id, $3::text as purpose, email_version, password_version from users
+    where canonical_email = $1 and disabled_at is null and email_verified_at is null
+    union all
+    (select id, 'registration', 1, 1 from registrations
+    where canonical_email = $1 and expires_at > now() and not exists (select from users where canonical_email = $1 and email_verified_at is not null)
+    order by created_at desc limit 1)
+    limit 1`)
 }
 
 /**
@@ -34,7 +47,7 @@ const request: Statement = {
  * never was: nobody and somebody cost the same. `lives` is in seconds.
  */
 export async function requestFor (db: Queryable, canonical: string, purpose: Purpose, token: string, mail: Buffer | undefined, lives: number): Promise<void> {
-  await db.query(request, [canonical, hashOf(token), purpose, lives, mail ?? null])
+  await db.query(purpose === 'email_verification' ? requestVerification : request, [canonical, hashOf(token), purpose, lives, mail ?? null])
 }
 
 /** What an address is changed to, or back to. */
@@ -52,11 +65,21 @@ export async function make (db: Queryable, userId: string, purpose: Purpose, tok
   await db.query(making, [userId, hashOf(token), purpose, target?.email ?? null, target?.canonical_email ?? null, lives])
 }
 
+const purposeOfOne: Statement = { name: 'links.purpose', text: 'select purpose, user_id as "userId" from links where token_hash = $1 and expires_at > now()' }
+
+/** What a link is for, and whose; throws `link_expired` where there is none. */
+export async function purposeOf (db: Queryable, token: string): Promise<{ purpose: Purpose, userId: string }> {
+  const [found] = await db.query<{ purpose: Purpose, userId: string }>(purposeOfOne, [hashOf(token)])
+  if (!found) throw linkExpired()
+  return found
+}
+
 /** A link that is good, and the account it is for. */
 export interface Found extends Account {
   purpose: Purpose
   email_verified: boolean
   language: string | null
+  created_at: Date
   /** Of the links that change an address. */
   target_email: string | null
   target_canonical_email: string | null
@@ -68,7 +91,7 @@ const good = `expires_at > now() and users.disabled_at is null
   and (purpose = 'email_undo' or links.email_version = users.email_version)
   and (purpose in ('email_undo', 'email_verification') or links.password_version = users.password_version)`
 const finding = (lock: string) => `
-  select links.purpose, links.email as target_email, links.canonical_email as target_canonical_email,
+  select links.purpose, links.created_at, links.email as target_email, links.canonical_email as target_canonical_email,
     users.email_verified_at is not null as email_verified, users.language, ${accountColumns}
   from links join users on users.id = links.user_id
   where token_hash = $1 and purpose = any($2::text[]) and ${good} ${lock}`
@@ -86,8 +109,14 @@ export async function look (db: Queryable, token: string, purposes: readonly Pur
 /** Uses a link, once; the user is locked until the end of the transaction. Throws `link_expired`. */
 export async function redeem (tx: Queryable, token: string, purposes: readonly Purpose[]): Promise<Found> {
   const [found] = await tx.query<Found>(lock, [hashOf(token), purposes])
-  if (!found || (await tx.query(use, [hashOf(token)])).length === 0) throw linkExpired()
+  if (!found) throw linkExpired()
+  await spend(tx, token)
   return found
+}
+
+/** Uses a link up, whatever it is for. Throws `link_expired` where it is gone. */
+export async function spend (tx: Queryable, token: string): Promise<void> {
+  if ((await tx.query(use, [hashOf(token)])).length === 0) throw linkExpired()
 }
 
 /** Ends the links of a user, but for the ways back to earlier addresses. */

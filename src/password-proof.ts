@@ -2,7 +2,7 @@ import * as audit from './audit.ts'
 import type { Queryable } from './db.ts'
 import { knows, type Device } from './device.ts'
 import type { Passwords, Turn } from './passwords.ts'
-import { accountDisabled, type Problem } from './problem.ts'
+import { accountDisabled, emailNotVerified, type Problem } from './problem.ts'
 import { release, type Attempt, type Throttle } from './throttle.ts'
 import * as credentials from './users/credential.ts'
 
@@ -15,17 +15,19 @@ export interface Claim {
   password: string
   device: Device | undefined
   turn: Turn
+  /** Whether the address must have been proved, too. */
+  verified?: boolean
 }
 
-/** A password that was right, the attempt that is not to be counted any more, and the turn of what is still to be hashed. */
-export interface Proof extends credentials.Credential { attempt: Attempt, turn: Turn }
+/** A password that was right, the attempt that is not to be counted any more, the turn of what is still to be hashed, and whether the device is known. */
+export interface Proof extends credentials.Credential { attempt: Attempt, turn: Turn, known: boolean }
 
 /**
  * Checks a password; each way to give one comes through here. Throws `too_many_requests` where there were too many
- * failures, `wrong` for a wrong password and for an account that is not there, after the same work, and
- * `account_disabled` for the right one of a disabled account.
+ * failures, `wrong` for a wrong password and for an account that is not there, after the same work, and for the right
+ * one `account_disabled` of a disabled account, and `email_not_verified` of one whose address must have been proved and is not.
  */
-export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account }, password, device, turn: asked }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
+export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account }, password, device, turn: asked, verified = false }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
   const known = account && device && knows(device, account.id, account.now, account.devices_known_from) ? device.id : undefined
   const turn = { ...asked, known: known !== undefined }
   const attempt = await throttle.begin(db, { identifier, userId: account?.id, network: turn.network ?? '', device: known }, origin)
@@ -35,7 +37,7 @@ export async function prove (db: Queryable, { passwords, throttle }: PasswordDes
     throw error
   })
   // What was typed is not kept: it may be the password, in the wrong field.
-  const failed = async (reason: string) => await audit.record(db, 'login.failed', { userId: account?.id, detail: { reason } }, origin)
+  const failed = async (reason: string) => await audit.record(db, 'login.failed', { userId: account?.pending ? undefined : account?.id, detail: { reason } }, origin)
   if (!account?.password_hash || !right) {
     await failed(account ? 'wrong_password' : 'unknown_account')
     throw wrong()
@@ -44,8 +46,12 @@ export async function prove (db: Queryable, { passwords, throttle }: PasswordDes
     await Promise.all([failed('account_disabled'), release(db, attempt)])
     throw accountDisabled()
   }
+  if (verified && !account.email_verified) {
+    await Promise.all([failed('email_not_verified'), release(db, attempt)])
+    throw emailNotVerified()
+  }
   if (passwords.outdated(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password, turn)
-  return { userId: account.id, passwordVersion: account.password_version, attempt, turn }
+  return { userId: account.id, passwordVersion: account.password_version, attempt, turn, known: known !== undefined }
 }
 
 /** The hash of the same password with today's parameters; left for the next time where there is no room for it now. */

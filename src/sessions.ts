@@ -1,5 +1,6 @@
 import * as audit from './audit.ts'
 import type { Database, Queryable, Statement } from './db.ts'
+import { newsLives, posting } from './mails.ts'
 import { invalidCredentials } from './problem.ts'
 import { newId } from './random.ts'
 import { ending, told } from './sessions/ending.ts'
@@ -14,7 +15,12 @@ export interface Opening {
   remember: boolean
   /** What was counted against whoever tries; it is forgotten with the success. */
   attempt?: Attempt
+  /** The mail that asks the owner whether it was them. */
+  notice?: Buffer | undefined
 }
+
+/** How a session is to be opened, how long it lives, and how many the user may have. */
+export interface SignIn extends Opening { lifetimes: Lifetimes, sessionLimit: number | undefined }
 
 const insert = (lock: 'share' | 'no key update'): Statement => ({
   name: `sessions.open for ${lock}`,
@@ -28,6 +34,7 @@ const insert = (lock: 'share' | 'no key update'): Statement => ({
     ), refreshable as (
       insert into refresh_tokens (session_id, access_expires_at) select id, least(now() + make_interval(secs => $7), expires_at) from opened
     ), audited as (${audit.insertion('login.succeeded', { user: 'user_id', session: 'id', detail: "jsonb_build_object('methods', methods)" }, '$8', 'opened')}
+    ), asked as (${posting('$11', 'user_id', String(newsLives), 'opened')}
     ), ${takingBack('$9::bytea', '$10')}
     select ${sessionColumns}, now() as now
     from opened as sessions join owner as users on users.id = sessions.user_id`
@@ -47,17 +54,20 @@ export async function open (db: Queryable, credential: Credential, opening: Open
 /** As `open`; the user's oldest sessions end where they have more than `most`, and never is there one too many. */
 export async function openWithin (db: Database, most: number | undefined, credential: Credential, opening: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
   if (most === undefined) return await open(db, credential, opening, lifetimes, origin)
-  return await db.transaction(async tx => {
-    const session = await start(tx, oneByOne, credential, opening, lifetimes, origin)
-    await tx.query(endSurplus, [session.user.id, most, audit.parameter(origin), lifetimes.refreshToken])
-    return session
-  })
+  return await db.transaction(async tx => await openIn(tx, most, credential, opening, lifetimes, origin))
 }
 
-async function start (db: Queryable, statement: Statement, { userId, passwordVersion }: Credential, { methods, remember, attempt }: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
+/** As `openWithin`, in a transaction that does more. */
+export async function openIn (tx: Queryable, most: number | undefined, credential: Credential, opening: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
+  const session = await start(tx, oneByOne, credential, opening, lifetimes, origin)
+  if (most !== undefined) await tx.query(endSurplus, [session.user.id, most, audit.parameter(origin), lifetimes.refreshToken])
+  return session
+}
+
+async function start (db: Queryable, statement: Statement, { userId, passwordVersion }: Credential, { methods, remember, attempt, notice }: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
   const [row] = await db.query<Row>(statement, [
     newId(), userId, passwordVersion, methods, remember,
-    remember ? lifetimes.rememberedSession : lifetimes.session, lifetimes.accessToken, audit.parameter(origin), attempt?.forgets ?? null, attempt?.takesBack ?? []
+    remember ? lifetimes.rememberedSession : lifetimes.session, lifetimes.accessToken, audit.parameter(origin), attempt?.forgets ?? null, attempt?.takesBack ?? [], notice ?? null
   ])
   if (!row) throw invalidCredentials()
   return live(row, 1)

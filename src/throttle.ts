@@ -39,9 +39,13 @@ export interface Throttle {
    * `too_many_requests`, with the seconds to wait, and counts nothing where there were too many failures.
    */
   begin: (db: Queryable, attempt: Try, origin: audit.Origin) => Promise<Attempt>
+  /** Forgets the failures of an account: from the network, and those from everywhere. */
+  pardon: (db: Queryable, attempt: Pick<Try, 'identifier' | 'network'> & { userId: string }) => Promise<void>
 }
 
 const count: Statement = { name: 'throttle.count', text: 'select wait, first from count_login_attempt($1, $2, $3)' }
+
+const pardon: Statement = { name: 'throttle.pardon', text: 'delete from login_throttles where key in (select key from login_throttles where key = any($1) order by key for update)' }
 
 /** Throttles by these limits; `secret` keeps the table from telling what was tried. */
 export function throttle (limits: ThrottleLimits, secret: Buffer): Throttle {
@@ -65,6 +69,10 @@ export function throttle (limits: ThrottleLimits, secret: Buffer): Throttle {
       if (!row || row.wait === 0) return attempt
       if (row.first) await audit.record(db, 'login.throttled', { userId, detail: { wait: row.wait } }, origin)
       throw tooManyFailures(row.wait)
+    },
+
+    async pardon (db, { identifier, userId, network }) {
+      await db.query(pardon, [[key('login', identifier, network), key('account', userId)]])
     }
   }
 }

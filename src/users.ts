@@ -19,12 +19,50 @@ export interface User {
 export const columns = `users.id, users.email, users.username, users.name, users.roles,
   users.email_verified_at is not null as email_verified, users.created_at, users.updated_at`
 
-export interface NewUser { id: string, email: EmailAddress, username: string | null, name: string | null, passwordHash: string }
+export interface NewUser {
+  id: string
+  email: EmailAddress
+  username: string | null
+  name: string | null
+  passwordHash: string | null
+  language?: string | undefined
+}
 
-/** Throws `email_taken` or `username_taken`. */
-export async function create (db: Queryable, { id, email, username, name, passwordHash }: NewUser): Promise<void> {
-  await taken(db.query('insert into users (id, email, canonical_email, username, name, password_hash) values ($1, $2, $3, $4, $5, $6)',
-    [id, email.address, email.canonical, username, name, passwordHash]))
+/**
+ * Makes an account. Throws `email_taken` or `username_taken`; an address that another account can still go back to is
+ * taken for whoever has not `proved` to own it.
+ */
+export async function create (db: Queryable, { id, email, username, name, passwordHash, language }: NewUser, { proved = false } = {}): Promise<void> {
+  const made = await taken(db.query(`
+    insert into users (id, email, canonical_email, username, name, password_hash, language, email_verified_at)
+    select $1, $2, $3, $4, $5, $6, $7, case when $8 then now() end
+    where $8 or not exists (select from links where purpose = 'email_undo' and canonical_email = $3 and expires_at > now())
+    returning id`,
+  [id, email.address, email.canonical, username, name, passwordHash, language ?? null, proved]))
+  if (made.length === 0) throw emailTaken()
+}
+
+/** Gives an account that never proved its address to whoever did, as if it were new but for its id; undefined where there is none. */
+export async function takeOver (tx: Queryable, { email, username, name, passwordHash, language }: NewUser): Promise<string | undefined> {
+  const [user] = await taken(tx.query<{ id: string }>(`
+    update users set email = $2, username = $3, name = $4, password_hash = $5, password_version = password_version + 1, language = $6,
+      email_verified_at = now(), devices_known_from = date_trunc('milliseconds', now()), updated_at = now()
+    where canonical_email = $1 and email_verified_at is null and disabled_at is null
+    returning id`, [email.canonical, email.address, username, name, passwordHash, language ?? null]))
+  return user?.id
+}
+
+/** Who has an address; undefined where nobody has. */
+export async function ownerOf (db: Queryable, canonical: string): Promise<string | undefined> {
+  const [user] = await db.query<{ id: string }>('select id from users where canonical_email = $1', [canonical])
+  return user?.id
+}
+
+/** Gives a user another address, which they have proved to own. Throws `email_taken`. */
+export async function changeEmail (tx: Queryable, id: string, { address, canonical }: EmailAddress): Promise<void> {
+  await taken(tx.query(`
+    update users set email = $2, canonical_email = $3, email_version = email_version + 1, email_verified_at = now(), updated_at = now()
+    where id = $1`, [id, address, canonical]))
 }
 
 export interface UserChange { name?: string | null, username?: string | null }

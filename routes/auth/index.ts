@@ -1,17 +1,23 @@
 import type { Typed } from '../typed.ts'
+import emailVerification from './email-verification.ts'
 import login from './login.ts'
 import logout from './logout.ts'
+import magicLink from './magic-link.ts'
+import passwordReset from './password-reset.ts'
 import refresh from './refresh.ts'
 import register from './register.ts'
 import type { SignInOptions } from './session.ts'
 import verify from './verify.ts'
 
-/** Signing up, in and out, and staying signed in. */
-const auth: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => {
-  await app.register(register, { lifetimes, sessionLimit })
-  await app.register(login, { lifetimes, sessionLimit })
-  await app.register(refresh, { lifetimes, sessionLimit })
+/** Signing up, in and out, staying signed in, and what mailed links do. */
+const auth: Typed<{ signIn: SignInOptions }> = async (app, { signIn: options }) => {
+  await app.register(register, options)
+  await app.register(login, options)
+  await app.register(magicLink, options)
+  await app.register(refresh, options)
   await app.register(logout)
+  await app.register(emailVerification, options)
+  await app.register(passwordReset, options)
   await app.register(verify)
 }
 

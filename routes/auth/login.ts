@@ -3,10 +3,10 @@ import * as accounts from '../../src/accounts.ts'
 import { validationFailed } from '../../src/problem.ts'
 import * as credentials from '../../src/users/credential.ts'
 import { TokenResponse } from '../schemas.ts'
-import { originOf, ref, strict, turnOf, type Typed } from '../typed.ts'
+import { lettersOf, originOf, ref, strict, turnOf, type Typed } from '../typed.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
-const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => {
+const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links, requireVerification }) => {
   app.post('/login', {
     schema: {
       operationId: 'login',
@@ -23,11 +23,13 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit }) => 
       response: { 200: ref(TokenResponse) }
     },
     onRequest: app.admitPassword,
-    config: { limit: 'password', counted: 'logins', problems: ['invalid_credentials', 'account_disabled', 'overloaded', 'database_unavailable'] }
+    config: { limit: 'password', counted: 'logins', problems: ['invalid_credentials', 'account_disabled', 'email_not_verified', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { email, username, password, remember = false, refresh_token_delivery: delivery } = request.body
-    const claim = { of: await credentials.named(app.db, identifier(email, username)), password, device: request.device, turn: turnOf(request) }
-    const session = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit }, originOf(request))
+    const named = await credentials.named(app.db, identifier(email, username), { pending: requireVerification })
+    const claim = { of: named, password, device: request.device, turn: turnOf(request), verified: requireVerification }
+    const session = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit }, lettersOf(request, links), originOf(request))
+    app.jobs.wake('mail')
     return signedIn(app, reply, session, lifetimes, delivery)
   })
 }

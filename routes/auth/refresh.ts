@@ -1,11 +1,12 @@
 import { Type } from '@sinclair/typebox'
+import { news } from '../../src/accounts/letters.ts'
 import { invalidRefreshToken, validationFailed } from '../../src/problem.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
 import { refreshToken, TokenResponse } from '../schemas.ts'
-import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { lettersOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 import { tokenResponse, type SignInOptions } from './session.ts'
 
-const refresh: Typed<SignInOptions> = async (app, { lifetimes }) => {
+const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
   app.post('/refresh', {
     schema: {
       operationId: 'refresh',
@@ -25,7 +26,8 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes }) => {
     if (cookies.length > 1) throw invalidRefreshToken('two cookies of the name')
     const token = await app.keyring.readRefreshToken(sent ?? cookies[0] ?? '')
     if (!token) throw invalidRefreshToken()
-    const session = await rotate(app.db, token, lifetimes, originOf(request), () => request.deadline.throwIfAborted())
+    const origin = originOf(request)
+    const session = await rotate(app.db, token, lifetimes, origin, () => request.deadline.throwIfAborted(), () => news(lettersOf(request, links), 'session_replayed', origin))
     return tokenResponse(app, reply, session, lifetimes, sent === undefined ? 'cookie' : 'body')
   })
 }

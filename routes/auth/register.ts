@@ -1,16 +1,16 @@
 import { Type } from '@sinclair/typebox'
-import * as accounts from '../../src/accounts.ts'
+import { applyFor, register } from '../../src/accounts/registration.ts'
 import { email, name, newPassword, orNone, TokenResponse, username } from '../schemas.ts'
-import { originOf, ref, strict, turnOf, type Typed } from '../typed.ts'
+import { lettersOf, originOf, ref, strict, turnOf, type Typed } from '../typed.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
-const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
+const registration: Typed<SignInOptions> = async (app, { lifetimes, links, requireVerification }) => {
   app.post('/register', {
     schema: {
       operationId: 'register',
       tags: ['Sign-in'],
       summary: 'Sign up',
-      description: 'Makes an account and signs its user in.',
+      description: 'Makes an account and signs its user in. Where addresses must be proved first, it mails a link instead that makes the account; then the answer is the same for an address that is taken, whose owner is told by mail.',
       security: [],
       body: strict({
         email,
@@ -19,16 +19,26 @@ const register: Typed<SignInOptions> = async (app, { lifetimes }) => {
         username: Type.Optional(orNone(username)),
         ...signInOptions
       }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own', name: 'Ada Lovelace' }] }),
-      response: { 201: ref(TokenResponse) }
+      response: {
+        201: ref(TokenResponse),
+        202: strict({ status: Type.Literal('verification_required') }, { description: 'Addresses must be proved first: a link is mailed that makes the account.', examples: [{ status: 'verification_required' }] })
+      }
     },
     onRequest: app.admitPassword,
     config: { limit: 'password', problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
-    const { remember = false, refresh_token_delivery: delivery, ...registration } = request.body
-    const session = await accounts.register(app.db, app.passwords, registration, { methods: ['pwd'], remember }, lifetimes, originOf(request), turnOf(request))
+    const { remember = false, refresh_token_delivery: delivery, ...asked } = request.body
+    const letters = lettersOf(request, links)
+    if (requireVerification) {
+      await applyFor(app.db, app.passwords, asked, letters, turnOf(request))
+      app.jobs.wake('mail')
+      return reply.code(202).send({ status: 'verification_required' })
+    }
+    const session = await register(app.db, app.passwords, asked, letters, { methods: ['pwd'], remember }, lifetimes, originOf(request), turnOf(request))
+    app.jobs.wake('mail')
     reply.code(201)
     return signedIn(app, reply, session, lifetimes, delivery)
   })
 }
 
-export default register
+export default registration

@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { LinkLives } from '../../src/accounts/letters.ts'
 import { mint } from '../../src/refresh-token.ts'
 import type { Lifetimes, LiveSession } from '../../src/sessions/session.ts'
 
@@ -15,6 +16,10 @@ export interface SignInOptions {
   lifetimes: Lifetimes
   /** How many sessions a user may have; any number where undefined. */
   sessionLimit: number | undefined
+  /** Seconds that mailed links are good for. */
+  links: LinkLives
+  /** Whether an address must be proved before its account can be used. */
+  requireVerification: boolean
 }
 
 /** The token response of a sign-in on the device of this request, which is known from now on. */

@@ -3,12 +3,13 @@ import { invalidToken } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import * as users from '../../src/users.ts'
 import { name, orNone, User, username } from '../schemas.ts'
-import password from './password.ts'
+import email from './email.ts'
+import password, { type AccountOptions } from './password.ts'
 import ownSessions, { type OwnSessionsOptions } from './sessions.ts'
 import { originOf, ref, strict, type Typed } from '../typed.ts'
 
 /** The account of the bearer token's user. */
-const me: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => {
+const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToken, links, requireVerification }) => {
   // After the limits, which are hooks of the routes, and before the body.
   app.addHook('preParsing', app.requireUser())
 
@@ -54,7 +55,8 @@ const me: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => {
     return updated
   })
 
-  await app.register(password)
+  await app.register(password, { links, requireVerification })
+  await app.register(email, { links, requireVerification })
   await app.register(ownSessions, { prefix: '/sessions', refreshToken })
 }
 

@@ -1,11 +1,19 @@
 import { Type } from '@sinclair/typebox'
+import type { LinkLives } from '../../src/accounts/letters.ts'
 import * as accounts from '../../src/accounts.ts'
 import { invalidToken } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import { newPassword } from '../schemas.ts'
-import { originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
 
-const password: Typed = async (app) => {
+export interface AccountOptions {
+  /** Seconds that mailed links are good for. */
+  links: LinkLives
+  /** Whether an address must be proved before its account can be used. */
+  requireVerification: boolean
+}
+
+const password: Typed<AccountOptions> = async (app, { links }) => {
   app.post('/password', {
     schema: {
       operationId: 'changePassword',
@@ -26,7 +34,8 @@ const password: Typed = async (app) => {
     const named = await sessions.findAccount(app.db, sid)
     if (!named) throw invalidToken(true, 'the session has ended')
     const claim = { of: named, password: current, device: request.device, turn: turnOf(request) }
-    const { ended, devicesKnownFrom } = await accounts.changePassword(app.db, app, claim, next, sid, originOf(request))
+    const { ended, devicesKnownFrom } = await accounts.changePassword(app.db, app, claim, next, sid, lettersOf(request, links), originOf(request))
+    app.jobs.wake('mail')
     app.revocations.add(ended)
     reply.setDeviceCookie(sub, devicesKnownFrom)
     return await reply.code(204).send()

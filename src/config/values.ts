@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net'
+import { parse as parseEmail } from '../email-address.ts'
 
 // What the text of an environment variable may be. Each throws an Error that says what would do.
 
@@ -70,6 +71,32 @@ export const rate = (text: string) => {
   return { count: Number(count), window: duration()(window) }
 }
 export type Rate = ReturnType<typeof rate>
+
+/** A URL under which pages stand. */
+export const base = (text: string) => {
+  const { username, password, search, hash, href } = url(text, ['https:', 'http:'])
+  if (username + password + search + hash !== '') throw new Error('must be a URL without a user, a query or a fragment')
+  return href.replace(/\/$/, '')
+}
+
+export const smtp = (text: string) => {
+  const { href, hostname, username, password, pathname, search, hash } = url(text, ['smtp:', 'smtps:'])
+  try {
+    decodeURIComponent(username + password)
+    if (hostname !== '' && ['', '/'].includes(pathname) && search + hash === '') return href
+  } catch {
+    // Told below: the error may have the password in it.
+  }
+  throw new Error('must be a host, and where they are needed user and password (percent-encoded) and port')
+}
+
+/** Whom mails come from: an address, or a name before one in angle brackets. */
+export const sender = (text: string) => {
+  const [, name = '', address = text] = /^([^<>]*)<([^<>]+)>$/.exec(text) ?? []
+  const parsed = parseEmail(address)
+  if (!parsed || /[\p{C}"\\]/u.test(name)) throw new Error('must be an address, or a name and an address in angle brackets')
+  return { name: name.trim(), address: parsed.address }
+}
 
 export const redis = (text: string) => {
   const { href, hostname, username, password, pathname, search, hash } = url(text, ['redis:', 'rediss:'])

@@ -1,4 +1,4 @@
-import { boolean, duration, integer, keys, list, oneOf, origin, proxies, rangeUrl, rate, redis, timer, title, url } from './values.ts'
+import { base, boolean, duration, integer, keys, list, oneOf, origin, proxies, rangeUrl, rate, redis, sender, smtp, timer, title, url } from './values.ts'
 
 /** One environment variable: how its text becomes a value, and what `.env.example` says of it. */
 export interface Variable<T> {
@@ -42,6 +42,15 @@ export const variables = {
   SIGNING_ALGORITHM: variable('ES256', oneOf('ES256', 'EdDSA', 'RS256'), 'algorithm of new signing keys'),
   SIGNING_KEY_ROTATION: variable('30d', duration(), 'how long a key signs, of access tokens as of refresh tokens, before its successor does'),
   JWKS_MAX_AGE: variable('5m', duration(), 'how long others may cache the JWKS; a new signing key is published for twice as long before it signs'),
+  SMTP_URL: optional('no mail is sent; in development it is shown in the log', smtp, 'the mail server, as smtp://user:password@host:587, or smtps:// for TLS from the start', true),
+  MAIL_FROM: optional('needed with SMTP_URL', sender, 'what mails come from, as login@example.com or Example <login@example.com>'),
+  MAIL_TEMPLATES: optional('those that are shipped', text => text, 'a folder with templates of your own, in the place of the shipped ones of the same names'),
+  LINKS_URL: optional('pages of this service', base, 'where pages of your own stand that mailed links lead to: /email-verification, /password-reset and /magic-link under it'),
+  REQUIRE_EMAIL_VERIFICATION: variable('false', boolean, 'whether an address must be proved before its account can be used'),
+  EMAIL_VERIFICATION_TTL: variable('24h', duration(), 'how long a link that proves an address is good for, and an invitation'),
+  PASSWORD_RESET_TTL: variable('30m', duration(), 'how long a link that sets a new password is good for'),
+  MAGIC_LINK_TTL: variable('10m', duration(), 'how long a link that signs in is good for'),
+  EMAIL_UNDO_TTL: variable('7d', duration(), 'how long a change of address can be undone from the old one'),
   ARGON2_MEMORY_KIB: variable('19456', integer(1024, 4194304), 'memory of one password hash'),
   ARGON2_TIME_COST: variable('2', integer(1, 1000), 'passes of one password hash'),
   ARGON2_PARALLELISM: variable('1', integer(1, 64), 'lanes of one password hash'),

@@ -1,5 +1,6 @@
 import * as audit from '../audit.ts'
 import type { Queryable, Statement } from '../db.ts'
+import { newsLives, posting } from '../mails.ts'
 import { invalidRefreshToken } from '../problem.ts'
 import type { RefreshToken } from '../refresh-token.ts'
 import { ending } from './ending.ts'
@@ -54,6 +55,7 @@ const judge: Statement = {
           or $2 < settled
           or $2 = settled and settled_hash <> $3
           or $2 < milestone and milestone_at + make_interval(secs => $5) <= $6)`, "'replayed'", '$7')}, found_out as (${replay}
+    ), told as (${posting('$8', 'user_id', String(newsLives), 'ended')}
     )
     select (select user_id from ended) as replayed, (select generation from refresh_tokens where session_id = $1) as generation,
       (select pg_notify('latchkey_revocations', '') from revoked)`
@@ -72,13 +74,14 @@ export interface Refusal { sessionId: string, presented: number, confirmed: numb
  *
  * A token is judged by the time at which it was presented, and not at all once `assertAwaited` throws because
  * its caller has gone: a statement that a frozen connection delivers late must not make a replay of a duplicate.
+ * `notice` makes the mail that tells the owner of a replay.
  */
-export async function rotate (db: Queryable, token: RefreshToken, { accessToken, refreshToken, replayGrace, retryWindow }: Lifetimes, origin: audit.Origin, assertAwaited: () => void): Promise<LiveSession> {
+export async function rotate (db: Queryable, token: RefreshToken, { accessToken, refreshToken, replayGrace, retryWindow }: Lifetimes, origin: audit.Origin, assertAwaited: () => void, notice: () => Buffer | undefined): Promise<LiveSession> {
   const { sessionId, generation, hash, issuedAt } = token
   const [row] = await db.query<Row | { session_id: null, now: Date }>(confirm, [sessionId, generation, hash, retryWindow ?? null, issuedAt, refreshToken, replayGrace, accessToken])
   if (row && row.session_id !== null) return live(row, generation + 1)
   assertAwaited()
-  const [found] = await db.query<{ replayed: string | null, generation: number | null }>(judge, [sessionId, generation, hash, retryWindow ?? null, replayGrace, row?.now, audit.parameter(origin)])
+  const [found] = await db.query<{ replayed: string | null, generation: number | null }>(judge, [sessionId, generation, hash, retryWindow ?? null, replayGrace, row?.now, audit.parameter(origin), notice() ?? null])
   const confirmed = found?.generation ?? null
   const refusal: Refusal = { sessionId, presented: generation, confirmed, replayed: found?.replayed != null, impossible: confirmed !== null && generation > confirmed + 1 }
   throw invalidRefreshToken(refusal)

@@ -53,10 +53,17 @@ t.test('the API document', async t => {
       'post /v1/admin/clients createClient',
       'post /v1/admin/clients/{id}/secret createClientSecret',
       'post /v1/admin/keys/rotate rotateKey',
+      'post /v1/auth/email-verification requestEmailVerification',
+      'post /v1/auth/email-verification/confirm confirmEmail',
       'post /v1/auth/login login',
       'post /v1/auth/logout logout',
+      'post /v1/auth/magic-link requestMagicLink',
+      'post /v1/auth/magic-link/confirm followMagicLink',
+      'post /v1/auth/password-reset requestPasswordReset',
+      'post /v1/auth/password-reset/confirm resetPassword',
       'post /v1/auth/refresh refresh',
       'post /v1/auth/register register',
+      'post /v1/me/email changeEmail',
       'post /v1/me/password changePassword'
     ].sort())
     // Envoy puts the path of the original request behind this one.

@@ -57,6 +57,9 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     rateLimit: { count: 300, window: 60 },
     throttle: { login: { count: 5, window: 900 }, network: { count: 50, window: 900 }, account: { count: 100, window: 86_400 } },
     redisUrl: undefined,
+    mail: { smtpUrl: undefined, from: undefined, templates: undefined, linksUrl: 'http://localhost:3000' },
+    requireEmailVerification: false,
+    links: { emailVerification: 86_400, passwordReset: 1_800, magicLink: 600, emailUndo: 604_800 },
     migrateOnStart: true,
     requestTimeout: 10,
     drainDelay: 0,
@@ -97,6 +100,15 @@ t.test('every variable is heard', async t => {
     LOGIN_NETWORK_LIMIT: 'off',
     LOGIN_ACCOUNT_LIMIT: '1/1s',
     REDIS_URL: 'rediss://latchkey:s3cret@redis.internal:6380/2',
+    SMTP_URL: 'smtps://latchkey:s3cret@mail.internal:465',
+    MAIL_FROM: 'Example <login@example.com>',
+    MAIL_TEMPLATES: '/etc/latchkey/templates',
+    LINKS_URL: 'https://app.example.com/account/',
+    REQUIRE_EMAIL_VERIFICATION: 'true',
+    EMAIL_VERIFICATION_TTL: '1s',
+    PASSWORD_RESET_TTL: '1m',
+    MAGIC_LINK_TTL: '1h',
+    EMAIL_UNDO_TTL: '1d',
     PASSWORD_MIN_LENGTH: '12',
     BREACHED_PASSWORDS_URL: 'https://api.pwnedpasswords.com/range/',
     PASSWORD_PEPPER: 'true',
@@ -127,6 +139,9 @@ t.test('every variable is heard', async t => {
     rateLimit: 'off',
     throttle: { login: { count: 3, window: 60 }, network: 'off', account: { count: 1, window: 1 } },
     redisUrl: 'rediss://latchkey:s3cret@redis.internal:6380/2',
+    mail: { smtpUrl: 'smtps://latchkey:s3cret@mail.internal:465', from: { name: 'Example', address: 'login@example.com' }, templates: '/etc/latchkey/templates', linksUrl: 'https://app.example.com/account' },
+    requireEmailVerification: true,
+    links: { emailVerification: 1, passwordReset: 60, magicLink: 3_600, emailUndo: 86_400 },
     migrateOnStart: false,
     requestTimeout: 20,
     drainDelay: 6,
@@ -202,6 +217,9 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
     [['CORS_ORIGINS'], ['*', 'null', 'https://app.example.com, *', 'https://app.example.com https://other.example.com', 'https://app.example.com/, https://other.example.com/path'], origin],
     [['TRUST_PROXY'], ['nginx', 'proxy.example.com', 'localhost', 'loopback', 'true', '1', '2', '10.0.0', '010.0.0.1', '10.0.0.256', '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9', '10.0.0.0/33', '::1/129', '10.0.0.0/-8', '10.0.0.0/8.0', '10.0.0.0/', '10.0.0.0/eight', '0.0.0.0/0', '10.0.0.0/00', '::/0', '10.0.0.1, ::/0'], proxies],
     [['RATE_LIMIT', 'LOGIN_RATE_LIMIT', 'LOGIN_NETWORK_LIMIT', 'LOGIN_ACCOUNT_LIMIT'], ['0/1m', '-1/1m', '300', '300/', '/1m', '300/1m/1m', '300 per minute', '3e2/1m', '300/0s', '300/1x', '01/1m', '1000000000/1m', 'none', 'OFF'], /^[A-Z_]+_LIMIT (must be off, or a count and a time such as 300\/1m|must be a time such as .+)$/],
+    [['SMTP_URL'], ['mail', 'localhost:25', 'http://mail:25', 'smtp://', 'smtp://mail:port', 'smtp://mail/inbox', 'smtp://mail?tls=no', 'smtp://:%zz@mail'], /^SMTP_URL must be (a URL that begins with smtp:\/\/ or smtps:\/\/|a host, and where they are needed .+)$/],
+    [['MAIL_FROM'], ['login', 'Example', 'Example <login>', 'Example <login@example.com', '<login@example.com> Example', 'a\nb <login@example.com>', 'a"b <login@example.com>', 'a@example.com, b@example.com'], /^MAIL_FROM must be an address, or a name and an address in angle brackets$/],
+    [['LINKS_URL'], ['app.example.com', 'ftp://app.example.com', 'https://ada@app.example.com', 'https://app.example.com/?a=1', 'https://app.example.com/#account'], /^LINKS_URL must be (a URL that begins with https:\/\/ or http:\/\/|a URL without a user, a query or a fragment)$/],
     [['REDIS_URL'], ['redis', 'localhost:6379', 'http://redis:6379', 'redis://', 'redis://:6379', 'redis://redis:port', 'redis://redis/db', 'redis://redis/1/2', 'redis://redis?db=1', 'redis://redis#1', 'redis://:%zz@redis', 'redis://:%ff@redis', '/run/redis.sock'], /^REDIS_URL must be (a URL that begins with redis:\/\/ or rediss:\/\/|a host, and where they are needed .+)$/],
     [['KEY_ENCRYPTION_KEY'], ['tooshort', 'not base64, at all', key.slice(0, -4), `${key}AAAA`, randomBytes(31).toString('base64'), randomBytes(33).toString('base64'), randomBytes(32).toString('hex'), '_'.repeat(43), `${key},tooshort`, `${key}${key}`, `${key};${key}`], /^KEY_ENCRYPTION_KEY must be 32 bytes in base64 \(make one with: openssl rand -base64 32\)$/]
   ]
@@ -295,7 +313,7 @@ t.test('a secret may be in a file', async t => {
   })
 
   t.test('but not in one that cannot be read, and not twice', async t => {
-    for (const name of ['DATABASE_URL', 'DATABASE_PASSWORD', 'KEY_ENCRYPTION_KEY', 'REDIS_URL']) {
+    for (const name of ['DATABASE_URL', 'DATABASE_PASSWORD', 'KEY_ENCRYPTION_KEY', 'REDIS_URL', 'SMTP_URL']) {
       const environment = { ...name === 'DATABASE_PASSWORD' && { DATABASE_URL: 'postgres://db/latchkey' } }
       tells(t, problems({ ...environment, [`${name}_FILE`]: at('missing') }), [new RegExp(`^${name} cannot be read from the file that ${name}_FILE names: ENOENT$`)])
       tells(t, problems({ ...environment, [`${name}_FILE`]: files }), [new RegExp(`^${name} cannot be read from the file that ${name}_FILE names: EISDIR$`)])

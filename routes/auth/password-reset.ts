@@ -1,0 +1,46 @@
+import * as mailbox from '../../src/accounts/mailbox.ts'
+import { accepted, email, linkToken, newPassword } from '../schemas.ts'
+import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import type { SignInOptions } from './session.ts'
+
+/** A new password for whoever reads the mail of an account. */
+const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
+  app.post('/password-reset', {
+    schema: {
+      operationId: 'requestPasswordReset',
+      tags: ['Links'],
+      summary: 'Ask for a link to set a new password',
+      description: 'Mails a link to the address of an account, which stays as it is until that is used. Whether there is such an account, and whether a mail was sent, does not show.',
+      security: [],
+      body: strict({ email }, { examples: [{ email: 'ada@example.com' }] }),
+      response: { 202: accepted }
+    },
+    config: { limit: 'mail', problems: ['database_unavailable'] }
+  }, async (request, reply) => {
+    await mailbox.request(app.db, 'password_reset', request.body.email, lettersOf(request, links))
+    app.jobs.wake('mail')
+    return reply.code(202).send({ status: 'accepted' })
+  })
+
+  app.post('/password-reset/confirm', {
+    schema: {
+      operationId: 'resetPassword',
+      tags: ['Links'],
+      summary: 'Set a new password with a link',
+      description: 'Sets the password, once; every session of the user ends, and the devices they signed in on are strangers again. A password that is refused leaves the link as it was. It signs nobody in.',
+      security: [],
+      body: strict({ token: linkToken, new_password: newPassword }, { examples: [{ token: linkToken['examples'][0], new_password: 'another phrase of your own' }] }),
+      response: { 204: { type: 'null', description: 'The password is set.' } }
+    },
+    onRequest: app.admitPassword,
+    config: { limit: 'password', problems: ['link_expired', 'password_rejected', 'overloaded', 'database_unavailable'] }
+  }, async (request, reply) => {
+    const { token, new_password: password } = request.body
+    const { ended } = await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request))
+    app.revocations.add(ended)
+    app.jobs.wake('mail')
+    return reply.code(204).send()
+  })
+}
+
+export default passwordReset

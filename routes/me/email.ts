@@ -1,0 +1,37 @@
+import { Type } from '@sinclair/typebox'
+import { requestChange } from '../../src/accounts/email-change.ts'
+import { forbiddenCredentials, invalidToken } from '../../src/problem.ts'
+import { prove } from '../../src/password-proof.ts'
+import { succeed } from '../../src/throttle.ts'
+import * as sessions from '../../src/sessions.ts'
+import * as users from '../../src/users.ts'
+import { accepted, email } from '../schemas.ts'
+import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import type { AccountOptions } from './password.ts'
+
+const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerification }) => {
+  app.post('/email', {
+    schema: {
+      operationId: 'changeEmail',
+      tags: ['Account'],
+      summary: 'Change the own e-mail address',
+      description: 'Mails a link to the new address; it becomes that of the account when the link is used. The old one is told then, with a link to change it back. Takes the password too.',
+      security: [{ bearer: [] }],
+      body: strict({ password: Type.String({ minLength: 1, maxLength: 1024 }), email }, { examples: [{ password: 'a long phrase of your own', email: 'ada@example.org' }] }),
+      response: { 202: accepted }
+    },
+    config: { limit: 'password', problems: ['invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'email_taken', 'overloaded', 'database_unavailable'] }
+  }, async (request, reply) => {
+    const { password, email } = request.body
+    const address = users.requireEmail(email)
+    const named = await sessions.findAccount(app.db, request.bearer.sid)
+    if (!named) throw invalidToken(true, 'the session has ended')
+    const proof = await prove(app.db, app, { of: named, password, device: request.device, turn: turnOf(request) }, forbiddenCredentials, originOf(request))
+    await succeed(app.db, proof.attempt)
+    await requestChange(app.db, proof.userId, address, lettersOf(request, links), requireVerification)
+    app.jobs.wake('mail')
+    return reply.code(202).send({ status: 'accepted' })
+  })
+}
+
+export default emailRoute

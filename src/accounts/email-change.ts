@@ -1,0 +1,78 @@
+import * as audit from '../audit.ts'
+import type { Database, Queryable } from '../db.ts'
+import type { EmailAddress } from '../email-address.ts'
+import * as links from '../links.ts'
+import { send } from '../mails.ts'
+import { emailTaken, linkExpired } from '../problem.ts'
+import type { Revocation } from '../revocations.ts'
+import { endAll } from '../sessions/own.ts'
+import * as users from '../users.ts'
+import type { Letters } from './letters.ts'
+import { verified } from './mailbox.ts'
+import { activate } from './registration.ts'
+
+/**
+ * Mails a link to a new address, with which it becomes that of the account. Where addresses must be proved, whether it
+ * is taken is told to its owner alone, else it throws `email_taken`.
+ */
+export async function requestChange (db: Database, userId: string, { address, canonical }: EmailAddress, { post, lives: { emailVerification: lives }, language }: Letters, secretly: boolean): Promise<void> {
+  const owner = await users.ownerOf(db, canonical)
+  const isTaken = owner !== undefined && owner !== userId
+  if (isTaken && !secretly) throw emailTaken()
+  const token = links.mintToken()
+  const mail = isTaken ? post({ kind: 'registration_taken', language }) : post({ kind: 'email_change', language, token, lives, to: address })
+  await db.transaction(async tx => {
+    await links.make(tx, userId, 'email_change', token, lives, { email: address, canonical_email: canonical })
+    await send(tx, mail, isTaken ? owner : userId, lives)
+  })
+}
+
+/**
+ * Does what a link was mailed for to prove an address: makes the account, marks its address as proved, changes it, or
+ * changes it back. Gives what verifiers must know. Throws `link_expired`, and `email_taken` where the address has become
+ * somebody else's.
+ */
+export async function confirm (db: Database, token: string, letters: Letters, origin: audit.Origin): Promise<Revocation[]> {
+  const { purpose, userId } = await links.purposeOf(db, token)
+  if (purpose === 'registration') return await activate(db, token, userId, origin)
+  return await db.transaction(async tx => {
+    const account = await links.redeem(tx, token, ['email_verification', 'email_change', 'email_undo'])
+    const by = { ...origin, actorId: account.id }
+    if (purpose === 'email_verification') {
+      await verified(tx, account, by)
+      return []
+    }
+    const { target_email: address, target_canonical_email: canonical } = account
+    if (address === null || canonical === null) throw linkExpired()
+    return await (purpose === 'email_change' ? change : undo)(tx, account, { address, canonical }, letters, by)
+  })
+}
+
+async function change (tx: Queryable, account: links.Found, to: EmailAddress, letters: Letters, origin: audit.Origin): Promise<Revocation[]> {
+  const { post, lives: { emailUndo: lives } } = letters
+  const token = links.mintToken()
+  // Whoever has a mailbox that was never proved to be the user's is not handed the account.
+  const undo = account.email_verified ? { token, lives } : {}
+  await move(tx, account.id, to, origin, {})
+  if (account.email_verified) await links.make(tx, account.id, 'email_undo', token, lives, { email: account.email, canonical_email: account.canonical_email })
+  await send(tx, post({ kind: 'email_changed', ...undo, to: account.email, facts: { email: to.address } }), account.id)
+  return []
+}
+
+/** Back to an address that was proved: whoever changed it has no session any more, and a mail there sets another password. */
+async function undo (tx: Queryable, account: links.Found, to: EmailAddress, { post, lives: { passwordReset: lives } }: Letters, origin: audit.Origin): Promise<Revocation[]> {
+  await move(tx, account.id, to, origin, { undone: true })
+  // The ways back to where it was changed to meanwhile.
+  await tx.query("delete from links where user_id = $1 and purpose = 'email_undo' and created_at > $2", [account.id, account.created_at])
+  const ended = await endAll(tx, account.id, undefined, 'email_change_undone', origin)
+  const token = links.mintToken()
+  await links.make(tx, account.id, 'password_reset', token, lives)
+  await send(tx, post({ kind: 'password_reset', token, lives }), account.id, lives)
+  return ended
+}
+
+async function move (tx: Queryable, userId: string, to: EmailAddress, origin: audit.Origin, detail: Record<string, unknown>) {
+  await users.changeEmail(tx, userId, to)
+  await audit.record(tx, 'user.email_changed', { userId, detail }, origin)
+  await links.endAll(tx, userId)
+}

@@ -1,0 +1,20 @@
+import type { Origin } from '../audit.ts'
+import type { Language, Mail, Post } from '../mails.ts'
+import { describe } from '../user-agent.ts'
+
+/** Seconds that links are good for. */
+export interface LinkLives { emailVerification: number, passwordReset: number, magicLink: number, emailUndo: number }
+
+/** What mails are made with, for one request. */
+export interface Letters {
+  post: Post
+  lives: LinkLives
+  /** That the request asks for. */
+  language: Language | undefined
+}
+
+/** A mail that tells what happened, and where from. */
+export const news = ({ post, language }: Pick<Letters, 'post' | 'language'>, kind: Mail['kind'], { ip, userAgent }: Origin) => {
+  const { browser, system } = describe(userAgent ?? null)
+  return post({ kind, language, facts: { ip, browser: browser ?? undefined, system: system ?? undefined } })
+}

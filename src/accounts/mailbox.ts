@@ -1,0 +1,81 @@
+import * as audit from '../audit.ts'
+import type { Database, Queryable } from '../db.ts'
+import * as links from '../links.ts'
+import type { Passwords, Turn } from '../passwords.ts'
+import type { Revocation } from '../revocations.ts'
+import * as sessions from '../sessions.ts'
+import { endAll } from '../sessions/own.ts'
+import type { LiveSession } from '../sessions/session.ts'
+import { send } from '../mails.ts'
+import type { Throttle } from '../throttle.ts'
+import * as users from '../users.ts'
+import { byAddress, replacePassword } from '../users/credential.ts'
+import { forgetPending } from '../users/pending.ts'
+import { news, type Letters } from './letters.ts'
+
+const lifeOf = { email_verification: 'emailVerification', password_reset: 'passwordReset', magic_link: 'magicLink' } as const
+
+/**
+ * Mails a link to an address, if there is an account for it; what it costs does not tell. Throws `validation_failed`
+ * for what is no address.
+ */
+export async function request (db: Database, kind: keyof typeof lifeOf, typed: string, { post, lives, language }: Letters): Promise<void> {
+  const { canonical } = users.requireEmail(typed)
+  const token = links.mintToken()
+  const life = lives[lifeOf[kind]]
+  await links.requestFor(db, canonical, kind, token, post({ kind, language, token, lives: life }), life)
+}
+
+/** Marks the address of an account as proved; the other accounts that were to have it never will. */
+export async function verified (tx: Queryable, { id, canonical_email: canonical, email_verified: before }: Pick<links.Found, 'id' | 'canonical_email' | 'email_verified'>, origin: audit.Origin): Promise<void> {
+  if (before) return
+  await tx.query('update users set email_verified_at = coalesce(email_verified_at, now()), updated_at = now() where id = $1', [id])
+  await audit.record(tx, 'user.verified', { userId: id }, origin)
+  await forgetPending(tx, canonical)
+}
+
+/** A password that was set by a link: what verifiers must know. */
+export interface Reset { ended: Revocation[] }
+
+/**
+ * Sets a new password for whoever has the link; every session ends, every device is a stranger, and no other link is
+ * good any more. Throws `link_expired` or `password_rejected`; then the link stays as it was.
+ */
+export async function resetPassword (db: Database, { passwords, throttle }: { passwords: Passwords, throttle: Throttle }, token: string, password: string, letters: Letters, origin: audit.Origin, turn: Turn): Promise<Reset> {
+  const found = await links.look(db, token, ['password_reset'])
+  await passwords.check(password, found)
+  const hash = await passwords.hash(password, turn)
+  return await db.transaction(async tx => {
+    const account = await links.redeem(tx, token, ['password_reset'])
+    const by = { ...origin, actorId: account.id }
+    await verified(tx, account, by)
+    await replacePassword(tx, account.id, hash)
+    await audit.record(tx, 'user.password_reset', { userId: account.id }, by)
+    const ended = await endAll(tx, account.id, undefined, 'password_reset', by)
+    await links.endAll(tx, account.id)
+    await send(tx, news(letters, 'password_changed', origin), account.id)
+    await throttle.pardon(tx, { ...byAddress(account), userId: account.id, network: turn.network ?? '' })
+    return { ended }
+  })
+}
+
+/** A session that a link opened: what verifiers must know. */
+export interface Arrival extends Reset { session: LiveSession }
+
+/**
+ * Opens a session for whoever has the link. A password that was set before anybody had proved to own the address, and
+ * the sessions made with it, are nobody's any more. Throws `link_expired`.
+ */
+export async function followMagicLink (db: Database, token: string, { lifetimes, sessionLimit, remember }: Omit<sessions.SignIn, 'methods'>, origin: audit.Origin): Promise<Arrival> {
+  return await db.transaction(async tx => {
+    const account = await links.redeem(tx, token, ['magic_link'])
+    const by = { ...origin, actorId: account.id }
+    await verified(tx, account, by)
+    const isForeign = !account.email_verified
+    const passwordVersion = isForeign ? await replacePassword(tx, account.id, null) : account.password_version
+    const ended = isForeign ? await endAll(tx, account.id, undefined, 'email_verified', by) : []
+    await links.endAll(tx, account.id)
+    const session = await sessions.openIn(tx, sessionLimit, { userId: account.id, passwordVersion }, { methods: ['otp'], remember }, lifetimes, by)
+    return { session, ended }
+  })
+}

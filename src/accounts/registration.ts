@@ -1,0 +1,101 @@
+import * as audit from '../audit.ts'
+import type { Database, Queryable } from '../db.ts'
+import * as links from '../links.ts'
+import { send } from '../mails.ts'
+import type { Passwords, Turn } from '../passwords.ts'
+import { linkExpired, Problem } from '../problem.ts'
+import { newId } from '../random.ts'
+import type { Revocation } from '../revocations.ts'
+import * as sessions from '../sessions.ts'
+import { endAll } from '../sessions/own.ts'
+import type { Lifetimes, LiveSession } from '../sessions/session.ts'
+import * as users from '../users.ts'
+import * as pending from '../users/pending.ts'
+import type { Letters } from './letters.ts'
+
+export interface Registration {
+  email: string
+  password: string
+  name?: string | null
+  username?: string | null
+}
+
+/** Who is to be, with a password that may be. Throws `validation_failed` or `password_rejected`. */
+async function admit (passwords: Passwords, registration: Registration, { language }: Letters, turn: Turn) {
+  const email = users.requireEmail(registration.email)
+  const username = registration.username == null ? null : users.requireUsername(registration.username)
+  const name = registration.name ?? null
+  await passwords.check(registration.password, { email: email.address, username, name })
+  return { id: newId(), email, username, name, passwordHash: await passwords.hash(registration.password, turn), language }
+}
+
+/**
+ * Makes an account and its first session, both or neither, and mails a link that proves the address. Throws
+ * `validation_failed`, `password_rejected`, `email_taken` or `username_taken`.
+ */
+export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, opening: sessions.Opening, lifetimes: Lifetimes, origin: audit.Origin, turn: Turn): Promise<LiveSession> {
+  const user = await admit(passwords, registration, letters, turn)
+  const { post, lives: { emailVerification: lives }, language } = letters
+  const token = links.mintToken()
+  const mail = post({ kind: 'email_verification', language, token, lives })
+  const by = { ...origin, actorId: user.id }
+  return await db.transaction(async tx => {
+    await users.create(tx, user)
+    await audit.record(tx, 'user.registered', { userId: user.id }, by)
+    if (mail) await links.make(tx, user.id, 'email_verification', token, lives)
+    await send(tx, mail, user.id, lives)
+    return await sessions.open(tx, { userId: user.id, passwordVersion: 1 }, opening, lifetimes, by)
+  })
+}
+
+/**
+ * Mails a link that makes the account, or to the owner of the one that has the address, the news; which of them
+ * shows nowhere. Throws `validation_failed`, `password_rejected` or `username_taken`.
+ */
+export async function applyFor (db: Database, passwords: Passwords, registration: Registration, letters: Letters, turn: Turn): Promise<void> {
+  const user = await admit(passwords, registration, letters, turn)
+  const { post, lives: { emailVerification: lives }, language } = letters
+  const token = links.mintToken()
+  await pending.add(db, {
+    ...user,
+    language,
+    token,
+    lives,
+    link: post({ kind: 'email_verification', language, token, lives }),
+    taken: post({ kind: 'registration_taken', language })
+  })
+}
+
+/**
+ * Makes the account that a link was mailed for. One that has the address and never proved it is taken over, with
+ * nothing that was known of it before: its password, its sessions. Throws `link_expired`.
+ */
+export async function activate (db: Database, token: string, id: string, origin: audit.Origin): Promise<Revocation[]> {
+  try {
+    return await db.transaction(async tx => await settle(tx, token, id, origin, true))
+  } catch (error) {
+    // Somebody else took the name meanwhile: it was never promised.
+    if (error instanceof Problem && error.code === 'username_taken') return await db.transaction(async tx => await settle(tx, token, id, origin, false))
+    if (error instanceof Problem && error.code === 'email_taken') throw linkExpired()
+    throw error
+  }
+}
+
+async function settle (tx: Queryable, token: string, id: string, origin: audit.Origin, named: boolean): Promise<Revocation[]> {
+  const registration = await pending.find(tx, id)
+  if (!registration) throw linkExpired()
+  await links.spend(tx, token)
+  const { email: address, canonical_email: canonical, name, password_hash: passwordHash, language } = registration
+  const user = { id, email: { address, canonical }, username: named ? registration.username : null, name, passwordHash, language: language ?? undefined }
+  const userId = await users.takeOver(tx, user) ?? id
+  const by = { ...origin, actorId: userId }
+  if (userId === id) {
+    await users.create(tx, user, { proved: true })
+    await audit.record(tx, 'user.registered', { userId }, by)
+  }
+  await audit.record(tx, 'user.verified', { userId }, by)
+  const ended = userId === id ? [] : await endAll(tx, userId, undefined, 'email_verified', by)
+  await links.endAll(tx, userId)
+  await pending.forgetPending(tx, canonical)
+  return ended
+}

@@ -1,0 +1,72 @@
+import type { Queryable, Statement } from '../db.ts'
+import type { EmailAddress } from '../email-address.ts'
+import { hashOf } from '../links.ts'
+import { usernameTaken } from '../problem.ts'
+
+/** An account to be, until the link that was mailed for it is used. */
+export interface Registration {
+  id: string
+  email: string
+  canonical_email: string
+  username: string | null
+  name: string | null
+  password_hash: string
+  language: string | null
+}
+
+/** Who wants an account, and what to mail: the link to have it, or to the owner of the account there is, the news. */
+export interface Application {
+  id: string
+  email: EmailAddress
+  username: string | null
+  name: string | null
+  passwordHash: string
+  language: string | undefined
+  token: string
+  link: Buffer | undefined
+  taken: Buffer | undefined
+  /** Seconds. */
+  lives: number
+}
+
+// Whether there is an account with the address makes no difference but to the mail.
+const apply: Statement = {
+  name: 'registrations.apply',
+  text: `
+    with owner as (
+      select found.id from (select) as always left join users as found on canonical_email = $3 and email_verified_at is not null
+    ), applied as (
+      insert into registrations (id, email, canonical_email, username, name, password_hash, language, expires_at)
+      select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11)
+      where not exists (select from users where username = $4) returning id
+    ), linked as (
+      insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
+      select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
+    ), posted as (
+      insert into jobs (kind, user_id, sealed, expires_at)
+      select 'mail', coalesce(owner.id, applied.id), case when owner.id is null then $9::bytea else $10::bytea end, now() + make_interval(secs => $11)
+      from applied, owner where $9::bytea is not null
+    )
+    select id from applied`
+}
+
+/** Keeps a registration until its link is used. Throws `username_taken`; whether the address is taken shows nowhere. */
+export async function add (db: Queryable, { id, email, username, name, passwordHash, language, token, link, taken, lives }: Application): Promise<void> {
+  const added = await db.query(apply, [id, email.address, email.canonical, username, name, passwordHash, language ?? null, hashOf(token), link ?? null, taken ?? null, lives])
+  if (added.length === 0) throw usernameTaken()
+}
+
+/** The registration of an id that is not too old, locked until the end of the transaction; undefined where there is none. */
+export async function find (tx: Queryable, id: string): Promise<Registration | undefined> {
+  const [found] = await tx.query<Registration>('select id, email, canonical_email, username, name, password_hash, language from registrations where id = $1 and expires_at > now() for update', [id])
+  return found
+}
+
+/** Forgets all registrations of an address, with their links. */
+export async function forgetPending (tx: Queryable, canonical: string): Promise<void> {
+  await tx.query(`
+    with gone as (
+      delete from registrations where canonical_email = $1 returning id
+    )
+    delete from links using gone where user_id = gone.id and purpose = 'registration'`, [canonical])
+}
