@@ -56,9 +56,15 @@ export async function add (db: Queryable, { id, email, username, name, passwordH
   if (added.length === 0) throw usernameTaken()
 }
 
-/** The registration of an id that is not too old, locked until the end of the transaction; undefined where there is none. */
+/**
+ * The registration of an id that is not too old; undefined where there is none. Until the end of the transaction no
+ * other of its address is made an account of, and the account that has the address stays as it is.
+ */
 export async function find (tx: Queryable, id: string): Promise<Registration | undefined> {
-  const [found] = await tx.query<Registration>('select id, email, canonical_email, username, name, password_hash, language from registrations where id = $1 and expires_at > now() for update', [id])
+  const [found] = await tx.query<Registration>('select id, email, canonical_email, username, name, password_hash, language from registrations where id = $1 and expires_at > now()', [id])
+  if (!found) return undefined
+  await tx.query("select pg_advisory_xact_lock(hashtextextended('registration of ' || $1, 0))", [found.canonical_email])
+  await tx.query('select from users where canonical_email = $1 for update', [found.canonical_email])
   return found
 }
 

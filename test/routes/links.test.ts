@@ -1,0 +1,448 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { build, person, type Service } from '../helper.ts'
+import { mailsTo, mailTo } from '../mailbox.ts'
+
+const register = '/v1/auth/register'
+const login = '/v1/auth/login'
+const ask = { email_verification: '/v1/auth/email-verification', password_reset: '/v1/auth/password-reset', magic_link: '/v1/auth/magic-link' }
+const confirm = { email_verification: `${ask.email_verification}/confirm`, password_reset: `${ask.password_reset}/confirm`, magic_link: `${ask.magic_link}/confirm` }
+const kinds = ['email_verification', 'password_reset', 'magic_link'] as const
+const another = 'another phrase of my own'
+
+/** Somebody with an account, signed in; their address is proved unless not. */
+async function somebody (service: Service, { proved = true } = {}) {
+  const { email, password } = person()
+  const browser = service.browser()
+  const { body, status } = await browser.post(register, { email, password })
+  if (status !== 201) throw new Error(`registration: ${status}`)
+  browser.accessToken = body.access_token
+  const { token } = await mailTo(service, email, 'email_verification')
+  if (proved) await browser.post(confirm.email_verification, { token })
+  return { email, password, browser, id: String(body.user.id), token }
+}
+/** A link of a kind that was asked for. */
+async function linkFor (service: Service, kind: typeof kinds[number], email: string) {
+  const { status } = await service.browser().post(ask[kind], { email })
+  if (status !== 202) throw new Error(`asking: ${status}`)
+  return (await mailTo(service, email, kind)).token
+}
+const signIn = async (service: Service, email: string, password: string) => (await service.browser().post(login, { email, password })).status
+/** The statuses of the same request, many times at once. */
+const atOnce = async (service: Service, url: string, body: object) => (await Promise.all(Array.from({ length: 10 }, async () => (await service.browser().post(url, body)).status))).sort()
+const once = (status: number) => [status, ...Array(9).fill(410)]
+
+t.test('asking for a link', async t => {
+  const service = await build(t)
+  const ada = await somebody(service, { proved: false })
+  const gone = await somebody(service, { proved: false })
+  await service.sql('update users set disabled_at = now() where id = $1', [gone.id])
+  await service.sql('delete from jobs')
+
+  await t.test('is answered alike for everybody, and mails only who has an account', async t => {
+    for (const kind of kinds) {
+      const nobody = person().email
+      for (const email of [ada.email, ada.email.toUpperCase(), nobody, gone.email]) {
+        const { status, body } = await service.browser().post(ask[kind], { email })
+        t.strictSame([status, body], [202, { status: 'accepted' }], `${kind} ${email}`)
+      }
+      t.match(await mailTo(service, ada.email, kind), { link: new RegExp(`^http://localhost:3000/${kind.replaceAll('_', '-')}#token=lkl_[\\w-]{43}$`), language: 'en' })
+      // It came in the order in which it was asked for: what was asked for before is done.
+      await mailTo(service, ada.email, kind)
+      t.strictSame([mailsTo(service, nobody), mailsTo(service, gone.email).filter(each => each !== 'email_verification')], [[], []])
+    }
+  })
+  await t.test('needs an address', async t => {
+    for (const kind of kinds) t.match(await service.browser().post(ask[kind], { email: 'nobody at all' }), { status: 400, body: { code: 'validation_failed', errors: [{ pointer: '/email' }] } })
+  })
+  await t.test('is heard in the language of the request, and else of the user', async t => {
+    const email = person().email
+    await service.browser().post(register, { ...person(), email }, { 'accept-language': 'de-AT, en;q=0.5' })
+    t.equal((await mailTo(service, email, 'email_verification')).language, 'de')
+    await linkFor(service, 'password_reset', email)
+    await service.browser().post(ask.magic_link, { email }, { 'accept-language': 'fr, en;q=0.1' })
+    t.equal((await mailTo(service, email, 'magic_link')).language, 'en')
+    await service.browser().post(ask.magic_link, { email }, { 'accept-language': 'fr' })
+    t.equal((await mailTo(service, email, 'magic_link')).language, 'de')
+  })
+  await t.test('leaves nothing in the database that is good as a link', async t => {
+    const token = await linkFor(service, 'password_reset', ada.email)
+    const dump = JSON.stringify(await service.sql('select links.*, jobs.* from links full join jobs on false'))
+    t.notMatch(dump, token)
+    t.match((await service.sql<{ hash: string }>("select encode(token_hash, 'hex') as hash from links"))[0]?.hash, /^[0-9a-f]{64}$/)
+  })
+  await t.test('does not write of a verified address that it could be verified', async t => {
+    const { email } = await somebody(service)
+    await service.browser().post(ask.email_verification, { email })
+    await linkFor(service, 'magic_link', email)
+    t.strictSame(mailsTo(service, email), ['email_verification', 'magic_link'])
+  })
+})
+
+t.test('a link', async t => {
+  const service = await build(t)
+
+  await t.test('is used once, however many try', async t => {
+    const ada = await somebody(service, { proved: false })
+    t.strictSame(await atOnce(service, confirm.email_verification, { token: ada.token }), once(204))
+    t.strictSame(await atOnce(service, confirm.magic_link, { token: await linkFor(service, 'magic_link', ada.email) }), once(200))
+    t.strictSame(await atOnce(service, confirm.password_reset, { token: await linkFor(service, 'password_reset', ada.email), new_password: another }), once(204))
+    t.equal((await service.sql('select from audit_events where user_id = $1 and type in ($2, $3)', [ada.id, 'user.verified', 'user.password_reset'])).length, 2)
+  })
+  await t.test('is good for what it was made for alone', async t => {
+    const { email, token: verification } = await somebody(service, { proved: false })
+    const tokens = { email_verification: verification, password_reset: await linkFor(service, 'password_reset', email), magic_link: await linkFor(service, 'magic_link', email) }
+    for (const kind of kinds) {
+      for (const other of kinds.filter(each => each !== kind)) {
+        t.match(await service.browser().post(confirm[other], { token: tokens[kind], ...other === 'password_reset' && { new_password: another } }), { status: 410, body: { code: 'link_expired' } }, `${kind} as ${other}`)
+      }
+    }
+    t.equal((await service.browser().post(confirm.email_verification, { token: verification })).status, 204)
+  })
+  await t.test('is not good when it is old, unknown, of a disabled account, or garbage', async t => {
+    const { email, id } = await somebody(service)
+    const reset = async (token: string) => (await service.browser().post(confirm.password_reset, { token, new_password: another })).status
+    const old = await linkFor(service, 'password_reset', email)
+    await service.sql('update links set expires_at = now() where user_id = $1', [id])
+    t.equal(await reset(old), 410)
+    const disabled = await linkFor(service, 'password_reset', email)
+    await service.sql('update users set disabled_at = now() where id = $1', [id])
+    t.equal(await reset(disabled), 410)
+    for (const token of ['lkl_', 'x', '\0', '💥'.repeat(50), `${disabled}=`, disabled.slice(4), disabled.toUpperCase()]) t.equal(await reset(token), 410, token)
+    t.equal(await reset(''), 400)
+    t.equal(await reset('x'.repeat(201)), 400)
+  })
+  await t.test('is cleared away when it is old', async t => {
+    const { email } = await somebody(service)
+    await linkFor(service, 'magic_link', email)
+    const { forget } = await import('../../src/links.ts')
+    await service.sql("update links set expires_at = now() - interval '1 second'")
+    while (await forget(service.app.db, 10) > 0);
+    t.strictSame(await service.sql('select from links'), [])
+  })
+})
+
+t.test('a password reset', async t => {
+  const service = await build(t)
+
+  await t.test('sets the password, ends every session and every other link, and signs nobody in', async t => {
+    const ada = await somebody(service)
+    const elsewhere = service.browser()
+    await elsewhere.post(login, ada)
+    const [token, second, magic] = [await linkFor(service, 'password_reset', ada.email), await linkFor(service, 'password_reset', ada.email), await linkFor(service, 'magic_link', ada.email)]
+    const answer = await service.browser().post(confirm.password_reset, { token, new_password: another })
+    t.strictSame([answer.status, answer.text, answer.cookies], [204, '', []])
+    t.equal((await ada.browser.get('/v1/me')).status, 401, 'the access token')
+    for (const browser of [ada.browser, elsewhere]) t.equal((await browser.post('/v1/auth/refresh')).status, 401, 'the refresh token')
+    t.strictSame([await signIn(service, ada.email, ada.password), await signIn(service, ada.email, another)], [401, 200])
+    t.equal((await service.browser().post(confirm.password_reset, { token: second, new_password: another })).status, 410)
+    t.equal((await service.browser().post(confirm.magic_link, { token: magic })).status, 410)
+    await mailTo(service, ada.email, 'password_changed')
+    const [event] = await service.sql<{ actor_id: string, ip: string }>("select actor_id, ip from audit_events where user_id = $1 and type = 'user.password_reset'", [ada.id])
+    t.match(event, { actor_id: ada.id, ip: '127.0.0.1' })
+  })
+  await t.test('with a password that is refused leaves the link as it was', async t => {
+    const ada = await somebody(service)
+    const token = await linkFor(service, 'password_reset', ada.email)
+    t.match(await service.browser().post(confirm.password_reset, { token, new_password: 'password1' }), { status: 422, body: { reasons: ['too_common'] } })
+    t.match(await service.browser().post(confirm.password_reset, { token, new_password: `my ${ada.email}` }), { status: 422, body: { reasons: ['contains_email'] } })
+    t.equal((await service.browser().post(confirm.password_reset, { token, new_password: another })).status, 204)
+  })
+  await t.test('proves the address', async t => {
+    const ada = await somebody(service, { proved: false })
+    await service.browser().post(confirm.password_reset, { token: await linkFor(service, 'password_reset', ada.email), new_password: another })
+    const { body } = await service.browser().post(login, { email: ada.email, password: another })
+    t.equal(body.user.email_verified, true)
+    t.equal((await service.browser().post(confirm.email_verification, { token: ada.token })).status, 410)
+  })
+  await t.test('pardons the failures before it', async t => {
+    const strict = await build(t, { LOGIN_RATE_LIMIT: '2/15m' }, { url: service.url })
+    const ada = await somebody(strict)
+    for (let i = 0; i < 2; i++) await signIn(strict, ada.email, 'wrong')
+    t.equal(await signIn(strict, ada.email, ada.password), 429)
+    await strict.browser().post(confirm.password_reset, { token: await linkFor(strict, 'password_reset', ada.email), new_password: another })
+    t.equal(await signIn(strict, ada.email, another), 200)
+  })
+  await t.test('beside a sign-in with the old password leaves no session of it', async t => {
+    for (let round = 0; round < 10; round++) {
+      const ada = await somebody(service)
+      const token = await linkFor(service, 'password_reset', ada.email)
+      const thief = service.browser()
+      await Promise.all([thief.post(login, ada), service.browser().post(confirm.password_reset, { token, new_password: another })])
+      t.equal((await thief.post('/v1/auth/refresh')).status, 401)
+    }
+  })
+})
+
+t.test('a magic link', async t => {
+  const service = await build(t)
+
+  await t.test('signs in', async t => {
+    const ada = await somebody(service)
+    const browser = service.browser()
+    const { status, body, cookies } = await browser.post(confirm.magic_link, { token: await linkFor(service, 'magic_link', ada.email), remember: true })
+    t.match([status, body], [200, { token_type: 'Bearer', user: { id: ada.id, email: ada.email, email_verified: true } }])
+    t.match(cookies.join(), /refresh_token=lkr_[^;]+;.*Max-Age/)
+    t.equal((await browser.post('/v1/auth/refresh')).status, 200)
+    t.strictSame([await signIn(service, ada.email, ada.password), (await ada.browser.get('/v1/me')).status], [200, 200], 'what was the owner\'s stays')
+    const { methods } = (await ada.browser.get('/v1/me/sessions')).body.items.find(({ id }: { id: string }) => id === body.session_id)
+    t.strictSame(methods, ['otp'])
+  })
+  await t.test('makes a password void that was set before anybody had proved the address', async t => {
+    const thief = await somebody(service, { proved: false })
+    const owner = service.browser()
+    const { body } = await owner.post(confirm.magic_link, { token: await linkFor(service, 'magic_link', thief.email) })
+    t.match(body.user, { id: thief.id, email_verified: true })
+    t.equal(await signIn(service, thief.email, thief.password), 401)
+    t.equal((await thief.browser.get('/v1/me')).status, 401)
+    t.equal((await thief.browser.post('/v1/auth/refresh')).status, 401)
+    t.equal((await owner.post('/v1/auth/refresh')).status, 200)
+  })
+  await t.test('opens no more sessions than a user may have', async t => {
+    const few = await build(t, { MAX_SESSIONS_PER_USER: '2' }, { url: service.url })
+    const ada = await somebody(few)
+    for (let i = 0; i < 3; i++) await few.browser().post(confirm.magic_link, { token: await linkFor(few, 'magic_link', ada.email) })
+    t.equal((await few.sql('select from sessions where user_id = $1 and ended_at is null', [ada.id])).length, 2)
+  })
+})
+
+t.test('where addresses must be proved', async t => {
+  const service = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
+  const apply = async (body: object) => await service.browser().post(register, body)
+
+  await t.test('a link makes the account that it was mailed for', async t => {
+    const ada = { ...person(), name: 'Ada', username: 'ada.l' }
+    const { status, body, cookies } = await apply(ada)
+    t.strictSame([status, body, cookies], [202, { status: 'verification_required' }, []])
+    const { token } = await mailTo(service, ada.email, 'email_verification')
+    t.match(await service.browser().post(login, { username: ada.username, password: ada.password }), { status: 403, body: { code: 'email_not_verified' } })
+    t.match(await service.browser().post(login, { email: ada.email, password: ada.password }), { status: 403, body: { code: 'email_not_verified' } })
+    t.match(await service.browser().post(login, { email: ada.email, password: 'wrong' }), { status: 401, body: { code: 'invalid_credentials' } })
+    t.strictSame(await atOnce(service, confirm.email_verification, { token }), once(204))
+    t.match(await service.browser().post(login, { email: ada.email, password: ada.password }), { status: 200, body: { user: { email: ada.email, name: 'Ada', username: 'ada.l', email_verified: true } } })
+    t.strictSame((await service.sql<{ type: string }>("select type from audit_events where type like 'user.%' order by id")).map(({ type }) => type), ['user.registered', 'user.verified'])
+  })
+  await t.test('of several that want an address, the one whose link is used has it, and the others never', async t => {
+    const { email } = person()
+    const applicants = Array.from({ length: 4 }, () => ({ email, password: person().password }))
+    const tokens: string[] = []
+    for (const each of applicants) {
+      await apply(each)
+      tokens.push((await mailTo(service, email, 'email_verification')).token)
+    }
+    const statuses = await Promise.all(tokens.map(async token => (await service.browser().post(confirm.email_verification, { token })).status))
+    t.strictSame([...statuses].sort(), [204, 410, 410, 410])
+    const signedIn = await Promise.all(applicants.map(async ({ password }) => await signIn(service, email, password)))
+    t.strictSame(signedIn, statuses.map(status => status === 204 ? 200 : 401))
+  })
+  await t.test('a taken address is answered like a new one, and its owner is told', async t => {
+    const ada = person()
+    await apply(ada)
+    await service.browser().post(confirm.email_verification, { token: (await mailTo(service, ada.email, 'email_verification')).token })
+    const { status, body } = await apply({ ...person(), email: ada.email })
+    t.strictSame([status, body], [202, { status: 'verification_required' }])
+    await mailTo(service, ada.email, 'registration_taken')
+    t.equal(await signIn(service, ada.email, ada.password), 200)
+  })
+  await t.test('another link can be asked for', async t => {
+    const ada = person()
+    await apply(ada)
+    const first = (await mailTo(service, ada.email, 'email_verification')).token
+    const second = await linkFor(service, 'email_verification', ada.email)
+    t.equal((await service.browser().post(confirm.email_verification, { token: second })).status, 204)
+    t.equal((await service.browser().post(confirm.email_verification, { token: first })).status, 410)
+    t.equal(await signIn(service, ada.email, ada.password), 200)
+  })
+  await t.test('a username goes to who comes first, and an account is made without', async t => {
+    const [first, second] = [{ ...person(), username: 'both' }, { ...person(), username: 'both' }]
+    await apply(first)
+    await apply(second)
+    for (const { email } of [first, second]) t.equal((await service.browser().post(confirm.email_verification, { token: (await mailTo(service, email, 'email_verification')).token })).status, 204)
+    t.match((await service.browser().post(login, second)).status, 400)
+    t.match(await service.browser().post(login, { email: second.email, password: second.password }), { status: 200, body: { user: { username: null } } })
+    t.match(await apply({ ...person(), username: 'both' }), { status: 409, body: { code: 'username_taken' } })
+  })
+  await t.test('an account from before waits for its owner, who has it to themselves then', async t => {
+    const before = await build(t, {}, { url: service.url })
+    const squatter = await somebody(before, { proved: false })
+    t.match(await service.browser().post(login, { email: squatter.email, password: squatter.password }), { status: 403, body: { code: 'email_not_verified' } })
+    const owner = { email: squatter.email, password: another, name: 'Owner' }
+    await apply(owner)
+    t.equal((await service.browser().post(confirm.email_verification, { token: (await mailTo(service, owner.email, 'email_verification')).token })).status, 204)
+    t.match(await service.browser().post(login, { email: owner.email, password: another }), { status: 200, body: { user: { id: squatter.id, name: 'Owner' } } })
+    t.equal((await squatter.browser.get('/v1/me')).status, 401)
+    t.equal((await squatter.browser.post('/v1/auth/refresh')).status, 401)
+    t.equal(await signIn(service, squatter.email, squatter.password), 401)
+  })
+})
+
+t.test('a change of address', async t => {
+  const service = await build(t)
+  const change = async ({ browser, password }: Awaited<ReturnType<typeof somebody>>, email: string) => {
+    const { status } = await browser.post('/v1/me/email', { password, email })
+    if (status !== 202) return { status, token: '' }
+    return { status, token: (await mailTo(service, email, 'email_change')).token }
+  }
+  const use = async (token: string) => (await service.browser().post(confirm.email_verification, { token })).status
+
+  await t.test('needs the password, and an address that is nobody\'s', async t => {
+    const ada = await somebody(service)
+    const bob = await somebody(service)
+    t.match(await ada.browser.post('/v1/me/email', { password: 'wrong', email: person().email }), { status: 403, body: { code: 'invalid_credentials' } })
+    t.match(await ada.browser.post('/v1/me/email', { password: ada.password, email: bob.email }), { status: 409, body: { code: 'email_taken' } })
+    t.match(await ada.browser.post('/v1/me/email', { password: ada.password, email: 'nobody at all' }), { status: 400 })
+    t.match(await service.browser().post('/v1/me/email', { password: ada.password, email: person().email }), { status: 401 })
+    const secretive = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' }, { url: service.url })
+    const there = secretive.browser()
+    await there.post(login, { email: ada.email, password: ada.password })
+    there.accessToken = (await there.post('/v1/auth/refresh')).body.access_token
+    t.match(await there.post('/v1/me/email', { password: ada.password, email: bob.email }), { status: 202 })
+    t.equal((await mailTo(secretive, bob.email, 'registration_taken')).link, undefined)
+  })
+  await t.test('happens when the link to the new one is used, and is undone by the one to the old', async t => {
+    const ada = await somebody(service)
+    const email = person().email
+    const reset = await linkFor(service, 'password_reset', ada.email)
+    const { token } = await change(ada, email)
+    t.equal((await ada.browser.get('/v1/me')).body.email, ada.email, 'nothing has changed yet')
+    t.strictSame(await atOnce(service, confirm.email_verification, { token }), once(204))
+    t.match((await ada.browser.get('/v1/me')).body, { email, email_verified: true })
+    t.strictSame([await signIn(service, email, ada.password), await signIn(service, ada.email, ada.password)], [200, 401])
+    t.equal((await service.browser().post(confirm.password_reset, { token: reset, new_password: another })).status, 410, 'a link to the old address')
+
+    const undo = await mailTo(service, ada.email, 'email_changed')
+    t.strictSame(await atOnce(service, confirm.email_verification, { token: undo.token }), once(204))
+    t.equal((await ada.browser.get('/v1/me')).status, 401)
+    t.match(await service.browser().post(login, { email: ada.email, password: ada.password }), { status: 200, body: { user: { email: ada.email } } })
+    t.equal(await signIn(service, email, ada.password), 401)
+    const after = await mailTo(service, ada.email, 'password_reset')
+    t.equal((await service.browser().post(confirm.password_reset, { token: after.token, new_password: another })).status, 204)
+    t.strictSame((await service.sql<{ detail: object }>("select detail from audit_events where type = 'user.email_changed' and user_id = $1 order by id", [ada.id])).map(({ detail }) => detail), [{}, { undone: true }])
+  })
+  await t.test('can be undone from the first address, whatever was done since; not from a later one then', async t => {
+    const ada = await somebody(service)
+    const [second, third] = [person().email, person().email]
+    await use((await change(ada, second)).token)
+    const back = (await mailTo(service, ada.email, 'email_changed')).token
+    await use((await change(ada, third)).token)
+    const half = (await mailTo(service, second, 'email_changed')).token
+    await service.browser().post(confirm.password_reset, { token: await linkFor(service, 'password_reset', third), new_password: another })
+    t.equal(await use(back), 204)
+    t.equal(await use(half), 410)
+    t.equal(await signIn(service, ada.email, another), 200)
+  })
+  await t.test('hands the account to nobody whose address was only typed', async t => {
+    const ada = await somebody(service, { proved: false })
+    await use((await change(ada, person().email)).token)
+    t.equal((await mailTo(service, ada.email, 'email_changed')).link, undefined)
+  })
+  await t.test('keeps the address for its undoing from those who have not proved it', async t => {
+    const ada = await somebody(service)
+    await use((await change(ada, person().email)).token)
+    t.match(await service.browser().post(register, { ...person(), email: ada.email }), { status: 409, body: { code: 'email_taken' } })
+    t.equal(await use((await mailTo(service, ada.email, 'email_changed')).token), 204)
+  })
+  await t.test('of two to one address succeeds for one', async t => {
+    const email = person().email
+    const both = [await somebody(service), await somebody(service)]
+    const tokens = []
+    for (const each of both) tokens.push((await change(each, email)).token)
+    t.strictSame((await Promise.all(tokens.map(use))).sort(), [204, 409])
+  })
+  await t.test('dies with the password it was asked with', async t => {
+    const ada = await somebody(service)
+    const { token } = await change(ada, person().email)
+    await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: another })
+    t.equal(await use(token), 410)
+  })
+})
+
+t.test('the owner is asked whether it was them', async t => {
+  const service = await build(t, { REFRESH_REPLAY_GRACE: '0s' })
+
+  await t.test('where somebody signs in on a device that is new to the account', async t => {
+    const ada = await somebody(service)
+    t.equal((await ada.browser.post(login, { email: ada.email, password: ada.password })).status, 200)
+    const strange = service.browser()
+    const agent = { 'user-agent': 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0' }
+    for (let i = 0; i < 2; i++) await strange.post(login, { email: ada.email, password: ada.password }, agent)
+    await mailTo(service, ada.email, 'new_sign_in')
+    await linkFor(service, 'magic_link', ada.email)
+    t.strictSame(mailsTo(service, ada.email).filter(kind => kind === 'new_sign_in').length, 1)
+  })
+  await t.test('where a refresh token came back that had been replaced', async t => {
+    const ada = await somebody(service)
+    const stolen = new Map(ada.browser.jar)
+    for (let i = 0; i < 2; i++) await ada.browser.post('/v1/auth/refresh')
+    const thief = service.browser()
+    for (const [name, value] of stolen) thief.jar.set(name, value)
+    t.equal((await thief.post('/v1/auth/refresh')).status, 401)
+    await mailTo(service, ada.email, 'session_replayed')
+  })
+  await t.test('and told of a new password', async () => {
+    const ada = await somebody(service)
+    await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: another })
+    await mailTo(service, ada.email, 'password_changed')
+  })
+})
+
+// What each link is good for depends on what came after it: a model knows which are good, whatever the order.
+t.test('links die with what they were for, in any order of events', async t => {
+  const service = await build(t)
+  const step = fc.oneof(
+    ...kinds.map(kind => fc.constant({ does: 'ask' as const, kind })),
+    fc.record({ does: fc.constant('use' as const), which: fc.nat() }),
+    fc.constant({ does: 'change password' as const }),
+    fc.constant({ does: 'change address' as const })
+  )
+  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 12 }), async steps => {
+    const ada = await somebody(service, { proved: false })
+    const links: Array<{ kind: typeof kinds[number], token: string, good: boolean }> = [{ kind: 'email_verification', token: ada.token, good: true }]
+    let [email, password, proved] = [ada.email, ada.password, false]
+    let hasPassword = true
+    const die = (which: (link: typeof links[number]) => boolean) => { for (const link of links) if (which(link)) link.good = false }
+    const anew = async () => {
+      const browser = service.browser()
+      const { body, status } = await browser.post(login, { email, password })
+      if (status !== 200) throw new Error(`the password should be good: ${status}`)
+      browser.accessToken = body.access_token
+      return browser
+    }
+    for (const next of steps) {
+      if (next.does === 'ask') {
+        if (next.kind === 'email_verification' && proved) continue
+        links.push({ kind: next.kind, token: await linkFor(service, next.kind, email), good: true })
+      } else if (next.does === 'use') {
+        const link = links[next.which % links.length]
+        if (!link) continue
+        const fresh = person().password
+        const { status } = await service.browser().post(confirm[link.kind], { token: link.token, ...link.kind === 'password_reset' && { new_password: fresh } })
+        if ((status === 410) === link.good) throw new Error(`a link of ${link.kind} that should be ${link.good ? 'good' : 'dead'} was answered ${status}`)
+        if (!link.good) continue
+        if (link.kind === 'email_verification') {
+          link.good = false
+        } else {
+          if (link.kind === 'password_reset') [password, hasPassword] = [fresh, true]
+          else if (!proved) hasPassword = false
+          die(() => true)
+        }
+        proved = true
+        die(({ kind }) => kind === 'email_verification' && link.kind !== 'email_verification')
+      } else if (hasPassword) {
+        const browser = await anew()
+        if (next.does === 'change password') {
+          const fresh = person().password
+          await browser.post('/v1/me/password', { current_password: password, new_password: fresh })
+          password = fresh
+        } else {
+          const to = person().email
+          await browser.post('/v1/me/email', { password, email: to })
+          await browser.post(confirm.email_verification, { token: (await mailTo(service, to, 'email_change')).token })
+          ;[email, proved] = [to, true]
+        }
+        die(() => true)
+      }
+    }
+  }), { numRuns: 25 })
+  t.pass('in 25 orders')
+})
