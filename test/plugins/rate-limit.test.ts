@@ -92,7 +92,7 @@ t.test('a limit is that of all routes of a class', async t => {
     const form = { ...from(network), 'content-type': 'application/x-www-form-urlencoded' }
     for (let i = 0; i < 10; i++) await strict.browser().post('/oauth/introspect', 'token=x', form)
     t.match(await strict.browser().post('/oauth/introspect', 'token=x', form), { status: 429, body: { error: 'temporarily_unavailable', error_description: /./ }, headers: { 'retry-after': told['retry-after'], 'content-type': /^application\/json/ } })
-    t.strictSame(strict.app.rateLimiting.refused, { password: 0, client: 1, general: 0 })
+    t.strictSame(strict.app.rateLimiting.refused, { password: 0, mail: 0, client: 1, general: 0 })
   })
 
   t.test('that does not hold up what browsers ask before they ask', async t => {

@@ -25,7 +25,11 @@ const hashes: Record<string, () => string | Promise<string> | null> = {
 /** What somebody sends, each time anew, who wants to know whether there is an account. */
 interface Question { what: string, body: () => object }
 /** A way to ask: the first question is of nobody, and the others are to be answered like it, in the same words and in the same time. */
-interface Flow { what: string, path: string, words: boolean, time: boolean, questions: Question[] }
+interface Flow { what: string, path: string, words: boolean, time: boolean, statuses: number[], questions: Question[] }
+
+const refusals = [401, 401, 401, 429, 429]
+const always = (status: number) => Array<number>(5).fill(status)
+const asked = { 'a password reset': '/v1/auth/password-reset', 'a link to prove an address': '/v1/auth/email-verification', 'a link to sign in': '/v1/auth/magic-link' }
 
 /** Accounts of every kind, and the ways to ask for them. */
 async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
@@ -37,6 +41,7 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
   }
   const known = await account('an account', 'name = null')
   const disabled = await account('a disabled account', 'disabled_at = now()')
+  const proved = await account('an account', 'email_verified_at = now()')
   const strange = await account('an account with a hash that nobody knows', "password_hash = '$unknown$AAAA'")
   const older = []
   for (const [what, hash] of Object.entries(hashes)) older.push(await account(`an account with ${what}`, 'password_hash = $2', await hash()))
@@ -47,6 +52,7 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
     {
       what: 'signing in',
       path: login,
+      statuses: refusals,
       words: true,
       time: true,
       questions: [nobody, { what: 'a username of nobody', body: () => ({ username: unheard(), password: wrong }) }, { what: 'a username', body: () => ({ username: known.username, password: wrong }) }, ...[known, disabled, ...older].map(byAddress)]
@@ -54,6 +60,7 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
     {
       what: 'signing in with what cannot be',
       path: login,
+      statuses: refusals,
       words: true,
       time: false,
       questions: [
@@ -69,6 +76,7 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
     {
       what: 'signing up with a password that is refused',
       path: register,
+      statuses: always(422),
       words: true,
       // Nothing is hashed: what there is to compare no network shows.
       time: false,
@@ -81,6 +89,7 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
     {
       what: 'signing up',
       path: register,
+      statuses: always(201),
       // The status tells, for as long as nobody has to prove that an address is theirs; the time tells nothing more.
       words: false,
       time: true,
@@ -90,6 +99,53 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
         { what: 'an address of a disabled account', body: () => ({ ...person(), email: disabled.email }) },
         { what: 'a username that is taken', body: () => ({ ...person(), username: known.username }) }
       ]
+    },
+    ...Object.entries(asked).map(([what, path]) => ({
+      what: `asking for ${what}`,
+      path,
+      statuses: always(202),
+      words: true,
+      time: true,
+      questions: [nobody, ...[known, disabled].map(byAddress), { what: 'an address that is proved', body: () => ({ email: proved.email, password: wrong }) }].map(({ what, body }) => ({ what, body: () => ({ email: body().email }) }))
+    }))
+  ]
+}
+
+/** The ways to ask where addresses must be proved: nobody learns there who has an account, not even by signing up. */
+async function secretFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
+  const taken = person()
+  await post(origin, register, taken)
+  const pending = person()
+  await post(origin, register, pending)
+  const [{ email, password_hash: hash } = {}] = await sql<{ email: string, password_hash: string }>('select email, password_hash from registrations where email = $1', [taken.email])
+  await sql('insert into users (id, email, canonical_email, password_hash, email_verified_at) values (gen_random_uuid(), $1, $1, $2, now())', [email, hash])
+  const unproved = person()
+  await sql('insert into users (id, email, canonical_email, password_hash) values (gen_random_uuid(), $1, $1, $2)', [unproved.email, hash])
+  const kinds = [{ what: 'an address that is taken', email: taken.email }, { what: 'an address that is to be proved', email: pending.email }, { what: 'an address of an account from before', email: unproved.email }]
+  return [
+    {
+      what: 'signing up where addresses must be proved',
+      path: register,
+      statuses: always(202),
+      words: true,
+      time: true,
+      questions: [{ what: 'an address of nobody', body: () => person() }, ...kinds.map(({ what, email }) => ({ what, body: () => ({ ...person(), email }) }))]
+    },
+    {
+      what: 'signing in where addresses must be proved',
+      path: login,
+      statuses: refusals,
+      words: true,
+      time: true,
+      questions: [{ what: 'an address of nobody', body: () => ({ email: person().email, password: wrong }) }, ...kinds.map(({ what, email }) => ({ what, body: () => ({ email, password: wrong }) }))]
+    },
+    {
+      what: 'asking for another link to prove an address',
+      path: asked['a link to prove an address'],
+      statuses: always(202),
+      words: true,
+      time: true,
+      questions: [{ what: 'an address of nobody', body: () => ({ email: person().email }) }, ...kinds.map(({ what, email }) => ({ what, body: () => ({ email }) }))]
     }
   ]
 }
@@ -111,13 +167,16 @@ t.test('answers', async t => {
   const limits = { RATE_LIMIT: '300/1m', LOGIN_RATE_LIMIT: '3/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
   const service = await build(t, limits)
   const origin = await listen(service)
-  const same = (await flows(service, origin)).filter(({ words }) => words)
+  const secretive = await build(t, { ...limits, REQUIRE_EMAIL_VERIFICATION: 'true' })
+  const secretly = await listen(secretive)
+  const same = (await flows(service, origin)).filter(({ words }) => words).map(flow => ({ ...flow, origin }))
+  const all = [...same, ...(await secretFlows(secretive, secretly)).map(flow => ({ ...flow, origin: secretly }))]
   // The very first answer of a process writes its headers in another order.
   const warm = async (origin: string) => { await post(origin, login, { email: person().email, password: wrong }) }
   const eve = await post(origin, register, person())
   const spies = [{ who: 'a stranger', sender: {} }, { who: 'somebody who is signed in', sender: { cookie: cookiesOf(eve), token: String(JSON.parse(eve.text).access_token) } }]
 
-  for (const { what: flow, path, questions } of same) {
+  for (const { what: flow, path, questions, statuses, origin } of all) {
     for (const { who, sender } of spies) {
       const told = async ({ body }: Question) => {
         const from = somewhere()
@@ -129,7 +188,7 @@ t.test('answers', async t => {
       const [nobody, ...others] = questions
       if (!nobody) continue
       const expected = await told(nobody)
-      t.strictSame(expected.map(({ status }) => status), path === login ? [401, 401, 401, 429, 429] : Array(5).fill(422), flow)
+      t.strictSame(expected.map(({ status }) => status), statuses, flow)
       t.notMatch(expected.flatMap(({ headers }) => headers).join().toLowerCase(), /set-cookie/)
       for (const question of others) t.strictSame(await told(question), expected, `${flow}: ${question.what}, to ${who}`)
     }
@@ -156,7 +215,7 @@ t.test('answers', async t => {
   })
 
   t.test('of other methods say nothing', async t => {
-    for (const { path, questions } of same) {
+    for (const { path, questions, origin } of all) {
       for (const method of ['HEAD', 'GET', 'OPTIONS', 'PUT', 'DELETE']) {
         const told = async ({ body }: Question) => {
           const query = new URLSearchParams(Object.entries(body()).map(([name, value]): [string, string] => [name, String(value)]))
@@ -173,9 +232,11 @@ t.test('times', async t => {
   // As it is by default, and one at a time.
   const service = await build(t, { ARGON2_MEMORY_KIB: undefined, ARGON2_TIME_COST: undefined, ARGON2_CONCURRENCY: '1' })
   const origin = await listen(service)
-  const timed = (await flows(service, origin)).filter(({ time }) => time)
+  const secretive = await build(t, { ARGON2_MEMORY_KIB: undefined, ARGON2_TIME_COST: undefined, ARGON2_CONCURRENCY: '1', REQUIRE_EMAIL_VERIFICATION: 'true' })
+  const secretly = await listen(secretive)
+  const timed = [...(await flows(service, origin)).map(flow => ({ ...flow, origin })), ...(await secretFlows(secretive, secretly)).map(flow => ({ ...flow, origin: secretly }))].filter(({ time }) => time)
 
-  for (const { what: flow, path, questions } of timed) {
+  for (const { what: flow, path, questions, origin } of timed) {
     await t.test(`of ${flow}`, async t => {
       const samples = new Map<Question, number[]>()
       const round = async () => {
