@@ -1,0 +1,58 @@
+import { buffer } from 'node:stream/consumers'
+import { SMTPServer } from 'smtp-server'
+
+// A mail server as a process of its own, that test/smtp.ts starts: what it gets it hands to its parent, which also
+// tells it what to answer.
+
+/** What is answered instead, when a mail for this address comes; `cut` hangs up where the mail has arrived. */
+export interface Rule { to: string, answer: string | 'cut', times: number }
+
+export type Told = { ready: true } | { known: Rule } | { mail: { from: string, to: string[], raw: string, user: string | null, isSecure: boolean } }
+
+const [port = '0', user = '', password = '', startTls = ''] = process.argv.slice(2)
+const rules: Rule[] = []
+const tell = (told: Told) => { process.send?.(told) }
+
+function ruleOf (to: string, isCut: boolean): Rule | undefined {
+  const rule = rules.find(rule => (rule.to === to || rule.to === '*') && rule.times > 0 && (rule.answer === 'cut') === isCut)
+  if (rule) rule.times--
+  return rule
+}
+
+const refusal = (answer: string) => Object.assign(new Error(answer.slice(4)), { responseCode: Number(answer.slice(0, 3)) })
+
+const server = new SMTPServer({
+  disabledCommands: startTls === '' ? ['STARTTLS'] : [],
+  authOptional: user === '',
+  allowInsecureAuth: true,
+  disableReverseLookup: true,
+  closeTimeout: 0,
+  onAuth (auth, _session, done) {
+    const rule = ruleOf('AUTH', false)
+    if (rule) done(refusal(rule.answer))
+    else if (auth.username === user && auth.password === password) done(null, { user })
+    else done(refusal('535 5.7.8 Authentication failed'))
+  },
+  onRcptTo ({ address }, _session, done) {
+    const rule = ruleOf(address, false)
+    done(rule ? refusal(rule.answer) : null)
+  },
+  onData (stream, session, done) {
+    const { envelope: { mailFrom, rcptTo }, secure: isSecure } = session
+    const to = rcptTo.map(({ address }) => address)
+    buffer(stream).then(raw => {
+      tell({ mail: { from: mailFrom === false ? '' : mailFrom.address, to, raw: raw.toString('latin1'), user: session.user ?? null, isSecure } })
+      const isCut = ruleOf(to[0] ?? '', true) !== undefined
+      // Whoever sent it cannot know that it is here.
+      if (isCut) for (const connection of server.connections) if (connection.id === session.id) connection._socket.destroy()
+      if (!isCut) done(null)
+    }, done)
+  }
+})
+server.on('error', () => {})
+process.on('message', (rule: Rule) => {
+  rules.push({ ...rule, times: rule.times < 0 ? Infinity : rule.times })
+  tell({ known: rule })
+})
+process.on('disconnect', () => process.exit(0))
+server.listen(Number(port), '127.0.0.1', () => tell({ ready: true }))
