@@ -1,35 +1,123 @@
 import fp from 'fastify-plugin'
-import { linkOf } from '../src/mail/link.ts'
+import type { Job } from '../src/jobs.ts'
+import { count } from '../src/mail/count.ts'
+import { giveUp, type Reason } from '../src/mail/failure.ts'
+import { write, type Sender } from '../src/mail/letter.ts'
+import { NotSent } from '../src/mail/not-sent.ts'
 import { recipientOf } from '../src/mail/recipient.ts'
+import { read } from '../src/mail/templates.ts'
+import type { transport } from '../src/mail/transport.ts'
 import * as mails from '../src/mails.ts'
-import type { KeyEncryptionKeys } from '../src/secret.ts'
+import { derive, UnsealError, type KeyEncryptionKeys } from '../src/secret.ts'
+
+/** What became of a mail, or of an attempt: `failed` is tried again; `limited` were too many; `shown` is one of development. */
+export type Result = 'sent' | 'shown' | 'failed' | 'limited' | Reason
 
 declare module 'fastify' {
   interface FastifyInstance {
     mailer: {
       /** Makes mails into jobs; gives undefined where no mail is set up. */
       post: mails.Post
+      /** How many mails of each kind had which result here so far. */
+      counts: ReadonlyArray<{ kind: string, result: Result, count: number }>
     }
   }
 }
 
-export interface MailerOptions {
+export interface MailerOptions extends Sender {
   keys: KeyEncryptionKeys
-  /** Where the pages stand that links lead to. */
-  linksUrl: string
+  smtpUrl: string | undefined
+  from: { name: string, address: string } | undefined
+  /** The folder with templates of the operator's own. */
+  templates: string | undefined
+  /** Whether mails may be shown in the log where there is no server. */
+  production: boolean
 }
 
+// Milliseconds for what is under way when the service stops.
+const grace = 3_000
+
 /** Sends the mails that were written into the database with what they tell of. */
-export default fp(async function mailer (app, { keys, linksUrl }: MailerOptions) {
-  app.decorate('mailer', { post: (mail: mails.Mail) => mails.sealed(keys, mail) })
+export default fp(async function mailer (app, { keys, smtpUrl, from, templates: folder, production, ...sender }: MailerOptions) {
+  const templates = read(folder)
+  const secret = derive(keys[0], 'mail counts')
+  const server = smtpUrl !== undefined && from !== undefined ? await connected(smtpUrl, from, new URL(sender.issuer).hostname) : undefined
+  const isSilent = production && server === undefined
+  if (isSilent) app.log.warn('No mail is sent, for there is no SMTP_URL: neither are addresses proved, nor passwords set anew, nor can anybody sign in by a link, and nobody hears of what happens to their account')
+
+  const counts: Array<{ kind: string, result: Result, count: number }> = []
+  function counted (kind: mails.MailKind | 'unknown', result: Result) {
+    const known = counts.find(one => one.kind === kind && one.result === result)
+    if (known) known.count++
+    else counts.push({ kind, result, count: 1 })
+  }
+  app.decorate('mailer', { post: (mail: mails.Mail) => isSilent ? undefined : mails.sealed(keys, mail), counts })
+
+  async function fail (job: Job, kind: mails.MailKind | undefined, reason: Reason, status?: number) {
+    await giveUp(app.db, job, kind, reason)
+    counted(kind ?? 'unknown', reason)
+    app.log.error({ job: job.id, mail: kind, reason, status }, 'a mail was given up')
+  }
+
+  async function run (job: Job) {
+    const mail = opened(keys, job)
+    if (!mail) return await fail(job, undefined, 'unreadable')
+    const recipient = await recipientOf(app.db, job, mail)
+    // Asked for in the name of nobody, who hears nothing.
+    if (!recipient) return
+    const { kind } = mail
+    if (job.expired) return await fail(job, kind, 'expired')
+    if (isSilent) throw new Error('there is no SMTP_URL to send a mail to')
+    if (!await count(app.db, secret, job, kind, recipient.address)) {
+      counted(kind, 'limited')
+      app.log.debug({ job: job.id, mail: kind }, 'a mail is dropped, for there were too many of its kind to the address')
+      return
+    }
+    const letter = write(templates, sender, job, mail, recipient)
+    if (!server) {
+      app.log.info({ mail: { kind, to: letter.to, language: letter.language, subject: letter.subject, link: letter.link } }, 'a mail, which is not sent for there is no SMTP_URL')
+      counted(kind, 'shown')
+      return
+    }
+    try {
+      await server.send(job.id, letter)
+      counted(kind, 'sent')
+    } catch (error) {
+      if (error instanceof NotSent && error.isFinal) return await fail(job, kind, 'refused', error.status)
+      counted(kind, 'failed')
+      throw error
+    }
+  }
+  const running = new Set<Promise<void>>()
   app.jobs.work('mail', {
     atOnce: 4,
     lease: 120,
     run: async job => {
-      if (!job.sealed) return
-      const mail = mails.unsealed(keys, job.sealed)
-      const recipient = await recipientOf(app.db, job, mail)
-      if (recipient) app.log.info({ mail: { kind: mail.kind, to: recipient.address, language: recipient.language, link: linkOf(linksUrl, mail) } }, 'a mail, which is not sent for there is no SMTP_URL')
+      const work = run(job).finally(() => running.delete(work))
+      running.add(work)
+      await work
     }
   })
+
+  app.addHook('onClose', async () => {
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([Promise.allSettled(running), new Promise(resolve => { timer = setTimeout(resolve, grace) })])
+    clearTimeout(timer)
+    server?.close()
+  })
 }, { name: 'mailer', dependencies: ['jobs'] })
+
+/** The way to a server, whose package is loaded where there is one. */
+const connected = async (...where: Parameters<typeof transport>) => (await import('../src/mail/transport.ts')).transport(...where)
+
+/** The mail of a job; undefined where none can be read any more. */
+function opened (keys: KeyEncryptionKeys, { sealed, expired }: Job): mails.Mail | undefined {
+  if (!sealed) return undefined
+  try {
+    return mails.unsealed(keys, sealed)
+  } catch (error) {
+    // The instance that has the key may come back.
+    if (error instanceof UnsealError && expired) return undefined
+    throw error
+  }
+}

@@ -71,7 +71,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(throttle, { limits: config.throttle, keys: keyEncryptionKeys })
 
   await app.register(jobs)
-  await app.register(mailer, { keys: keyEncryptionKeys, linksUrl: config.mail.linksUrl })
+  await app.register(mailer, { ...config.mail, keys: keyEncryptionKeys, serviceName: config.serviceName, issuer, production: config.production })
 
   if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
   await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention })

@@ -7,7 +7,8 @@ export const eventTypes = [
   'session.ended', 'session.replayed',
   'client.created', 'client.updated', 'client.deleted', 'client.secret_rotated',
   'key.created', 'key.rotated', 'key.dropped',
-  'token.revoked'
+  'token.revoked',
+  'mail.failed'
 ] as const
 export type EventType = typeof eventTypes[number]
 

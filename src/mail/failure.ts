@@ -1,0 +1,21 @@
+import * as audit from '../audit.ts'
+import type { Queryable, Statement } from '../db.ts'
+import type { Job } from '../jobs.ts'
+import type { MailKind } from '../mails.ts'
+
+/** Why a mail is not sent any more: there is no such mailbox, its time was over, or no key opens it. */
+export type Reason = 'refused' | 'expired' | 'unreadable'
+
+const giving: Statement = {
+  name: 'mails.give-up',
+  text: `
+    with gone as (
+      delete from jobs where id = $2 returning user_id
+    )
+    ${audit.insertion('mail.failed', { user: 'gone.user_id', detail: '$3::jsonb' }, '$1', 'gone')}`
+}
+
+/** Gives a mail up, which the audit log has; not to whom it was. */
+export async function giveUp (db: Queryable, { id }: Pick<Job, 'id'>, kind: MailKind | undefined, reason: Reason): Promise<void> {
+  await db.query(giving, [audit.parameter({}), id, JSON.stringify({ kind, reason })])
+}

@@ -1,0 +1,63 @@
+import { createTransport } from 'nodemailer'
+import type { Letter } from './letter.ts'
+import { NotSent } from './not-sent.ts'
+
+export interface Transport {
+  /** Hands a mail to the server, in less than a minute; a mail of the same id is the same to whoever gets it twice. Throws a NotSent. */
+  send: (id: string, letter: Letter) => Promise<void>
+  /** Cuts off what is under way. */
+  close: () => void
+}
+
+/** How many mails are sent at a time. */
+export const atOnce = 4
+// Milliseconds.
+const step = 10_000
+const whole = 45_000
+
+/** The way to a mail server. `domain` is that of the ids of mails. */
+export function transport (url: string, from: { name: string, address: string }, domain: string): Transport {
+  const { protocol, hostname, port, username, password } = new URL(url)
+  const host = hostname.replace(/^\[|\]$/g, '')
+  const isLocal = host === 'localhost' || host === '::1' || /^127\./.test(host)
+  const pool = createTransport({
+    pool: true,
+    host,
+    ...port !== '' && { port: Number(port) },
+    secure: protocol === 'smtps:',
+    // The password is for nobody on the way; without one the server's offer of TLS is taken where it makes one.
+    requireTLS: username !== '' && !isLocal,
+    ...username !== '' && { auth: { user: decodeURIComponent(username), pass: decodeURIComponent(password) } },
+    name: domain,
+    maxConnections: atOnce,
+    maxRequeues: 1,
+    connectionTimeout: step,
+    greetingTimeout: step,
+    dnsTimeout: step / 2,
+    socketTimeout: 2 * step,
+    idleTimeout: step,
+    disableFileAccess: true,
+    disableUrlAccess: true
+  })
+  return {
+    async send (id, { to, language, subject, text, html }) {
+      try {
+        await pool.sendMail({
+          from,
+          to: { name: '', address: to },
+          envelope: { from: from.address, to: [to] },
+          messageId: `<${id}@${domain}>`,
+          subject,
+          text,
+          html,
+          xMailer: false,
+          headers: { 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All', 'Content-Language': language },
+          signal: AbortSignal.timeout(whole)
+        })
+      } catch (error) {
+        throw new NotSent(error)
+      }
+    },
+    close: () => pool.close({ force: true })
+  }
+}
