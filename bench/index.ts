@@ -3,6 +3,7 @@ import type { Benchmark, Finding, Report } from './benchmark.ts'
 import logins from './logins.ts'
 import memory from './memory.ts'
 import refresh from './refresh.ts'
+import reset from './reset.ts'
 import revocations from './revocations.ts'
 import sessions from './sessions.ts'
 import start from './start.ts'
@@ -11,7 +12,7 @@ import throttle from './throttle.ts'
 import verifier from './verifier.ts'
 import verify from './verify.ts'
 
-const benchmarks: Record<string, Benchmark> = { logins, throttle, refresh, sessions, revocations, verify, verifier, storm, start, memory }
+const benchmarks: Record<string, Benchmark> = { logins, throttle, reset, refresh, sessions, revocations, verify, verifier, storm, start, memory }
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(benchmarks)
 const unknown = names.find(name => !Object.hasOwn(benchmarks, name))
