@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import * as jobs from '../src/jobs.ts'
 
@@ -20,12 +21,16 @@ declare module 'fastify' {
       work: (kind: jobs.JobKind, worker: Worker) => void
       /** Has it look for jobs of a kind now, for some were added. */
       wake: (kind: jobs.JobKind) => void
+      /** What there was to do, of all instances, when it was last looked at. */
+      backlog: () => Awaited<ReturnType<typeof jobs.backlog>>
     }
   }
 }
 
 // Milliseconds between two looks where nobody wakes: for jobs of other instances that died, and those that were put off.
 const rest = 1_000
+// And between two counts of what there is to do.
+const glance = 15_000
 
 /** Does what was left to be done after the fact, beside the requests: each kind for itself, so that none waits for another. */
 export default fp(async function jobsPlugin (app) {
@@ -38,8 +43,18 @@ export default fp(async function jobsPlugin (app) {
     work (kind: jobs.JobKind, worker: Worker) {
       app.migrated.then(() => { loops.push(loop(kind, worker)) }, () => {})
     },
-    wake: (kind: jobs.JobKind) => wakes.get(kind)?.()
+    wake: (kind: jobs.JobKind) => wakes.get(kind)?.(),
+    backlog: () => backlog
   })
+
+  let backlog: Awaited<ReturnType<typeof jobs.backlog>> = []
+  app.migrated.then(() => { loops.push(watch()) }, () => {})
+  async function watch () {
+    while (!signal.aborted) {
+      backlog = await jobs.backlog(app.db).catch(() => backlog)
+      await pause(glance, undefined, { signal, ref: false }).catch(() => {})
+    }
+  }
 
   async function loop (kind: jobs.JobKind, worker: Worker) {
     const running = new Set<Promise<void>>()
@@ -85,9 +100,14 @@ export default fp(async function jobsPlugin (app) {
     }
   }
 
-  app.addHook('onClose', async () => {
+  const end = () => {
     closing.abort()
     for (const wake of wakes.values()) wake()
+  }
+  // None is begun any more when those who do them end.
+  app.addHook('preClose', async () => end())
+  app.addHook('onClose', async () => {
+    end()
     await Promise.allSettled(loops)
   })
 }, { name: 'jobs', dependencies: ['database'] })

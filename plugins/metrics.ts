@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { jobKinds } from '../src/jobs.ts'
 import { Problem } from '../src/problem.ts'
 
 declare module 'fastify' {
@@ -59,6 +60,28 @@ export default fp(async function metrics (app) {
       for (const [limit, count] of Object.entries(app.rateLimiting.refused)) this.inc({ class: limit }, count)
     }
   })
+  // eslint-disable-next-line no-new -- it is the registry's
+  new Counter({
+    name: 'latchkey_mails_total',
+    help: 'Mails by kind and result: "sent", "shown" in the log of development, "failed" where it is tried again, "limited" for there were too many, or given up: "refused" by the recipient\'s server, "expired", "unreadable".',
+    labelNames: ['kind', 'result'],
+    registers,
+    collect () {
+      this.reset()
+      for (const { count, ...labels } of app.mailer.counts) this.inc(labels, count)
+    }
+  })
+  const backlog = (name: string, help: string, value: 'jobs' | 'late') => new Gauge({
+    name,
+    help,
+    labelNames: ['kind'],
+    registers,
+    collect () {
+      for (const kind of jobKinds) this.set({ kind }, app.jobs.backlog().find(one => one.kind === kind)?.[value] ?? 0)
+    }
+  })
+  backlog('latchkey_jobs', 'What is to be done after the fact, by all instances together, as it was a quarter of a minute ago at most: of "mail" and "webhook".', 'jobs')
+  backlog('latchkey_jobs_oldest_seconds', 'How long ago the oldest of it was to be done at first.', 'late')
   gauge('latchkey_hashing_queue_depth', 'Requests that wait until it is their turn to hash a password.', () => app.passwords.lane.waiting)
   gauge('latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.lane.running)
 

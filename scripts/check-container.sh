@@ -48,7 +48,7 @@ trap clean EXIT
 
 if docker compose version > /dev/null 2>&1; then
   compose() { docker compose "$@"; }
-  as_json() { compose --profile example --profile redis config --format json; }
+  as_json() { compose --profile example --profile redis --profile development config --format json; }
 elif command -v docker-compose > /dev/null; then
   compose() { docker-compose "$@"; }
   # Version 1 writes YAML only; it is Python, and brings a reader of that.
@@ -64,7 +64,7 @@ fi
 mkdir "$work/project"
 cp -r "$repository/docker-compose.yml" "$repository/docker" "$repository/examples" "$work/project"
 cd "$work/project"
-unset ISSUER_URL TRUST_PROXY CORS_ORIGINS METRICS_PORT REDIS_URL SERVICE_NAME BREACHED_PASSWORDS_URL PASSWORD_PEPPER ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
+unset SMTP_URL MAIL_FROM MAIL_TEMPLATES LINKS_URL REQUIRE_EMAIL_VERIFICATION PUBLISH_MAILPIT ISSUER_URL TRUST_PROXY CORS_ORIGINS METRICS_PORT REDIS_URL SERVICE_NAME BREACHED_PASSWORDS_URL PASSWORD_PEPPER ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
 mkdir -m 700 secrets
 openssl rand -base64 32 > secrets/database_password
 openssl rand -base64 32 > secrets/key_encryption_key
@@ -75,7 +75,7 @@ if compose config > /dev/null 2> "$work/refusal"; then failed 'docker-compose.ym
 grep -q 'set it to the https origin' "$work/refusal" || failed "without ISSUER_URL the reason is not told: $(cat "$work/refusal")"
 passed 'docker-compose.yml is refused without ISSUER_URL, with the reason'
 export ISSUER_URL=https://auth.example.com
-compose --profile example --profile redis config --quiet || failed 'docker-compose.yml is not valid'
+compose --profile example --profile redis --profile development config --quiet || failed 'docker-compose.yml is not valid'
 passed "docker-compose.yml is valid ($(compose version 2> /dev/null | head -n 1))"
 compose -f docker-compose.yml -f examples/gateway/traefik.yml config --quiet || failed 'examples/gateway/traefik.yml is not valid'
 passed 'with examples/gateway/traefik.yml it is, too'
@@ -85,7 +85,7 @@ node - "$work/compose.json" "$repository/dist/src/config/variables.js" <<'JS' ||
 const assert = require('node:assert/strict')
 const { existsSync, readFileSync } = require('node:fs')
 const { services, secrets, volumes, networks } = JSON.parse(readFileSync(process.argv[2], 'utf8'))
-const { postgres, migrate, latchkey, orders, gateway, redis } = services
+const { postgres, migrate, latchkey, orders, gateway, redis, mailpit } = services
 const condition = (service, other) => service.depends_on[other].condition
 const sources = service => service.secrets.map(({ source }) => source).sort()
 
@@ -93,8 +93,9 @@ const namesOf = test => Object.keys(services).filter(name => test(services[name]
 assert.deepEqual(namesOf(profiles => profiles.length === 0), ['latchkey', 'migrate', 'postgres'])
 assert.deepEqual(namesOf(profiles => profiles.join() === 'example'), ['gateway', 'orders'])
 assert.deepEqual(namesOf(profiles => profiles.join() === 'redis'), ['redis'])
-assert.equal(Object.keys(services).length, 6)
-for (const service of [migrate, latchkey, orders, gateway, redis]) {
+assert.deepEqual(namesOf(profiles => profiles.join() === 'development'), ['mailpit'])
+assert.equal(Object.keys(services).length, 7)
+for (const service of [migrate, latchkey, orders, gateway, redis, mailpit]) {
   assert.equal(service.read_only, true)
   assert.deepEqual(service.cap_drop, ['ALL'])
   assert.deepEqual(service.security_opt, ['no-new-privileges:true'])
@@ -129,6 +130,11 @@ const networksOf = ({ networks = ['default'] }) => [Array.isArray(networks) ? ne
 assert.deepEqual(networksOf(redis), ['limits'])
 assert.deepEqual(networksOf(latchkey), ['default', 'limits'])
 for (const service of [postgres, migrate, orders, gateway]) assert.deepEqual(networksOf(service), ['default'])
+
+assert.match(mailpit.image, /^axllent\/mailpit:v\d+\.\d+\.\d+$/)
+assert.match(JSON.stringify(mailpit.ports), /127\.0\.0\.1.*8025/)
+assert.equal(mailpit.ports.length, 1)
+assert.deepEqual(networksOf(mailpit), ['default'])
 
 const entrypoint = 'dist/examples/orders-service/server.js'
 assert.deepEqual([orders.image, orders.entrypoint], [latchkey.image, ['node', entrypoint]])
@@ -256,7 +262,8 @@ assert.equal(config.Healthcheck.Test[0], 'CMD')
 for (const setting of ['NODE_ENV=production', 'HOST=0.0.0.0']) assert.ok(config.Env.includes(setting), setting)
 console.log('ok    its user, entry point, port, health check and environment are set')
 
-assert.deepEqual(readdirSync(app).sort(), ['dist', 'migrations', 'native', 'node_modules', 'package.json'])
+assert.deepEqual(readdirSync(app).sort(), ['dist', 'migrations', 'native', 'node_modules', 'package.json', 'src'])
+assert.deepEqual(readdirSync(join(app, 'src'), { recursive: true }).filter(name => /\.\w+$/.test(name) && !/^mail\/templates\/.*\.(txt|html)$/.test(name)), [])
 assert.deepEqual(readdirSync(join(app, 'dist')).sort(), ['examples', 'plugins', 'routes', 'src'])
 const own = readdirSync(app, { recursive: true, withFileTypes: true })
 for (const entry of own) {

@@ -52,9 +52,10 @@ const commands: Record<string, Command> = {
     usage: 'latchkey config check [--json]',
     meaning: 'Check the configuration, and start nothing.',
     options: {},
-    plan: () => async ({ passwords: { build } }) => {
-      const { use } = await import('./passwords/argon2id.ts')
+    plan: () => async ({ passwords: { build }, mail }) => {
+      const [{ use }, templates] = await Promise.all([import('./passwords/argon2id.ts'), import('./mail/templates.ts')])
       await use(build)
+      templates.read(mail.templates)
       return { text: 'The configuration is usable.', data: { ok: true } }
     }
   })

@@ -11,7 +11,7 @@ t.test('a mail', async t => {
     await service.browser().post('/v1/auth/register', ada)
     const mail = await smtp.mailTo(ada.email)
     t.match(mail, { from: 'login@example.com', subject: 'Confirm your e-mail address for Orders' })
-    console.error(mail.raw, mail.link, mail.headers)
+
     t.equal((await service.browser().post('/v1/auth/email-verification/confirm', { token: mail.token })).status, 204)
   })
 })
