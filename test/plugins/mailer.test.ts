@@ -1,17 +1,269 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
-import { build, person } from '../helper.ts'
+import { freePort } from '../../src/embedded-postgres/server.ts'
+import { insertion } from '../../src/jobs.ts'
+import { newsLives, posting, sealed, send, type Mail } from '../../src/mails.ts'
+import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
+import { createDatabase, sql } from '../postgres.ts'
+import { folder, ready, start } from '../process.ts'
 import { smtpServer } from '../smtp.ts'
 
-t.test('a mail', async t => {
+const from = 'Orders & Co <login@example.com>'
+const reset = (to: string): Mail => ({ kind: 'password_reset', token: `lkl_${to}`, lives: 1_800, to })
+
+const post = async ({ app }: Service, ...mails: Mail[]) => {
+  for (const mail of mails) await send(app.db, app.mailer.post(mail), undefined)
+  app.jobs.wake('mail')
+}
+
+/** Waits until a query on the service's database gives what is waited for. */
+async function until<Row extends object> (url: string, query: string, isSo: (row: Row | undefined) => boolean): Promise<Row | undefined> {
+  for (const end = Date.now() + 20_000; ; await pause(20)) {
+    const [row] = await sql<Row>(url, query)
+    if (isSo(row)) return row
+    if (Date.now() > end) throw new Error(`still ${JSON.stringify(row)}: ${query}`)
+  }
+}
+
+const done = async ({ url }: Service) => await until<{ jobs: number }>(url, 'select count(*)::int as jobs from jobs', row => row?.jobs === 0)
+const failed = async ({ url }: Service, attempts = 1) =>
+  await until<{ attempts: number, wait: number }>(url, 'select attempts, extract(epoch from run_at - now())::float8 as wait from jobs', row => row?.attempts === attempts && row.wait < 100)
+const again = async (service: Service) => {
+  await service.sql('update jobs set run_at = now()')
+  service.app.jobs.wake('mail')
+}
+
+const events = async ({ sql }: Service) => (await sql<{ detail: object }>("select detail from audit_events where type = 'mail.failed' order by id")).map(({ detail }) => detail)
+
+/** What must never be in a log: what is mailed, and to whom. */
+const secrets = /lkl_|@example\.com|#token/
+
+t.test('mails', async t => {
   const smtp = await smtpServer(t)
-  const service = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: 'Orders & Co <login@example.com>', SERVICE_NAME: 'Orders' })
-  const ada = person()
+  const options = { SMTP_URL: smtp.url, MAIL_FROM: from, SERVICE_NAME: 'Orders', ISSUER_URL: 'https://auth.example.com' }
+  const service = await build(t, options)
+  const other = await build(t, options, { url: service.url })
+  const browser = service.browser()
 
-  t.test('is sent in both languages, as text and as HTML', async t => {
-    await service.browser().post('/v1/auth/register', ada)
+  t.test('come with the link of a request, as text and as HTML, from the configured sender', async t => {
+    const ada = person()
+    await browser.post('/v1/auth/register', ada)
     const mail = await smtp.mailTo(ada.email)
-    t.match(mail, { from: 'login@example.com', subject: 'Confirm your e-mail address for Orders' })
-
+    t.match(mail, { from: 'login@example.com', subject: 'Confirm your e-mail address for Orders', link: /^https:\/\/auth\.example\.com\/email-verification#token=lkl_[\w-]{43}$/ })
+    t.match(mail.headers, { from: '"Orders & Co" <login@example.com>', to: ada.email, 'auto-submitted': 'auto-generated', 'x-auto-response-suppress': 'All', 'content-language': 'en', date: /2\d\d\d/ })
+    t.match(mail.messageId, /^<[0-9a-f-]{36}@auth\.example\.com>$/)
+    t.match(mail.html, `#token&#x3D;${mail.token}`)
+    t.notOk('reply-to' in mail.headers || 'x-mailer' in mail.headers)
     t.equal((await service.browser().post('/v1/auth/email-verification/confirm', { token: mail.token })).status, 204)
+  })
+
+  t.test('are in the language that the request asks for', async t => {
+    const ada = person()
+    await browser.send('POST', '/v1/auth/register', ada, { 'accept-language': 'fr, de-AT;q=0.9, en;q=0.5' })
+    t.match(await smtp.mailTo(ada.email), { subject: 'Bestätigen Sie Ihre E-Mail-Adresse für Orders', text: /24 Stunden/, headers: { 'content-language': 'de' } })
+  })
+
+  t.test('are not sent to nobody, whose asking leaves nothing behind', async t => {
+    const before = smtp.all().length
+    t.equal((await browser.post('/v1/auth/password-reset', { email: 'nobody@example.com' })).status, 202)
+    await done(service)
+    t.equal(smtp.all().length, before)
+    t.strictSame(await events(service), [])
+  })
+
+  t.test('arrive once each, from two instances that share them', async t => {
+    const people = Array.from({ length: 200 }, (_, index) => `crowd-${index}@example.com`)
+    await Promise.all([post(service, ...people.slice(0, 100).map(reset)), post(other, ...people.slice(100).map(reset))])
+    await done(service)
+    t.strictSame(smtp.all().map(({ to }) => to).filter(to => to.startsWith('crowd-')).sort(), people.sort())
+    const sent = [service, other].map(({ app }) => app.mailer.counts.find(({ kind, result }) => kind === 'password_reset' && result === 'sent')?.count ?? 0)
+    t.ok(Math.min(...sent) > 0, `both sent: ${sent.join(' and ')}`)
+  })
+
+  t.test('of a kind are at most five an hour to an address, however it is written', async t => {
+    const typed = ['Mail@example.com', 'mail@EXAMPLE.com', 'mail@example.com']
+    const mails = Array.from({ length: 12 }, (_, index) => reset(typed[index % 3] ?? ''))
+    await Promise.all([post(service, ...mails), post(other, ...mails), post(other, { ...reset('mail@example.com'), kind: 'magic_link' })])
+    await done(service)
+    const arrived = smtp.all().filter(({ to }) => to.toLowerCase() === 'mail@example.com')
+    t.equal(arrived.filter(({ subject }) => subject.startsWith('Choose')).length, 5)
+    t.equal(arrived.length, 6)
+    t.equal([service, other].flatMap(({ app }) => app.mailer.counts).filter(({ result }) => result === 'limited').reduce((sum, { count }) => sum + count, 0), 19)
+    const [row] = await service.sql<{ text: string }>('select string_agg(counts::text, $1) as text from mail_counts as counts', [' '])
+    t.notMatch(row?.text, /example|password_reset/)
+
+    await service.sql("update mail_counts set sent_at = array(select at - interval '1 hour' from unnest(sent_at) as at)")
+    await post(service, reset('mail@example.com'))
+    await done(service)
+    t.equal(smtp.all().filter(({ to }) => to.toLowerCase() === 'mail@example.com').length, 7)
+  })
+
+  t.test('count once, however often they are tried', async t => {
+    await smtp.answer('busy@example.com', '451 4.7.1 Try again later', 5)
+    await post(service, reset('busy@example.com'))
+    for (let attempts = 1; attempts <= 5; attempts++) {
+      await failed(service, attempts)
+      await again(service)
+    }
+    await done(service)
+    const [row] = await service.sql<{ most: number }>('select max(cardinality(sent_at)) as most from mail_counts')
+    t.equal(row?.most, 1)
+    t.match(await smtp.mailTo('busy@example.com'), { subject: /new password/ })
+  })
+
+  t.test('that the recipient\'s server refuses are given up, which the log and the audit log tell without the address', async t => {
+    await smtp.answer('gone@example.com', '550 5.1.1 No mailbox gone@example.com')
+    await post(service, reset('gone@example.com'))
+    await done(service)
+    t.strictSame(await events(service), [{ kind: 'password_reset', reason: 'refused' }])
+    t.match([...service.logs, ...other.logs].find(({ reason }) => reason === 'refused'), { level: 50, mail: 'password_reset', status: 550, job: /^[0-9a-f-]{36}$/ })
+  })
+
+  t.test('are tried again where it is not the recipient who is refused', async t => {
+    await smtp.answer('relay@example.com', '554 5.7.1 relay@example.com: Relay access denied', 1)
+    await post(service, reset('relay@example.com'))
+    await failed(service)
+    await again(service)
+    t.match(await smtp.mailTo('relay@example.com'), { to: 'relay@example.com' })
+    await done(service)
+  })
+
+  t.test('that are expired are given up, and only those', async t => {
+    await smtp.answer('late@example.com', '451 4.7.1 Try again later')
+    await post(service, reset('late@example.com'))
+    await failed(service)
+    await service.sql('update jobs set expires_at = now()')
+    await again(service)
+    await done(service)
+    t.strictSame((await events(service)).at(-1), { kind: 'password_reset', reason: 'expired' })
+  })
+
+  t.test('whose arrival was not confirmed come again as the same mail', async t => {
+    await smtp.answer('twice@example.com', 'cut', 1)
+    await post(service, reset('twice@example.com'))
+    await failed(service)
+    await again(service)
+    await done(service)
+    const [first, second, ...more] = smtp.all().filter(({ to }) => to === 'twice@example.com')
+    t.ok(first && second && first.messageId === second.messageId)
+    t.strictSame(more, [])
+  })
+
+  t.test('leave nothing secret in the log, and are counted', async t => {
+    for (const { logs } of [service, other]) t.notMatch(JSON.stringify(logs), secrets)
+    const { text } = await browser.get('/metrics')
+    t.match(text, /^latchkey_mails_total\{kind="email_verification",result="sent"\} \d/m)
+    t.match(text, /^latchkey_jobs\{kind="mail"\} \d/m)
+    t.match(text, /^latchkey_jobs_oldest_seconds\{kind="webhook"\} 0$/m)
+  })
+})
+
+t.test('a mail server', async t => {
+  const smtp = await smtpServer(t)
+  const service = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from })
+
+  t.test('that is down delays nobody, and nothing is lost', async t => {
+    await smtp.kill()
+    const ada = person()
+    const began = performance.now()
+    t.equal((await service.browser().post('/v1/auth/register', ada)).status, 201)
+    t.ok(performance.now() - began < 2_000)
+    const waits: number[] = []
+    for (let attempts = 1; attempts <= 4; attempts++) {
+      waits.push((await failed(service, attempts))?.wait ?? 0)
+      await service.sql('update jobs set run_at = now()')
+    }
+    for (const [index, wait] of waits.entries()) t.ok(wait > 3.5 * 2 ** index && wait < 5.6 * 2 ** index, `${wait} s after attempt ${index + 1}`)
+    await smtp.start()
+    await service.sql('update jobs set run_at = now()')
+    t.match(await smtp.mailTo(ada.email), { to: ada.email })
+    await done(service)
+    t.equal(smtp.all().length, 1)
+    t.strictSame(await events(service), [])
+    t.match(service.logs.find(({ msg }) => msg === 'a job failed; it is tried again'), { err: { type: 'NotSent', message: /ECONN/ } })
+  })
+
+  t.test('that stalls delays nobody, and no end of the service', async t => {
+    const stalled = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from })
+    smtp.freeze()
+    const ada = person()
+    const began = performance.now()
+    t.equal((await stalled.browser().post('/v1/auth/register', ada)).status, 201)
+    await until<{ attempts: number }>(stalled.url, 'select attempts from jobs', row => row?.attempts === 1)
+    t.equal((await stalled.browser().post('/v1/auth/login', ada)).status, 200)
+    t.ok(performance.now() - began < 3_000)
+    const closing = performance.now()
+    await stalled.app.close()
+    t.ok(performance.now() - closing < 6_000)
+    const [left] = await sql<{ jobs: number }>(stalled.url, 'select count(*)::int as jobs from jobs')
+    t.ok(left && left.jobs > 0)
+    smtp.thaw()
+    t.notMatch(JSON.stringify(stalled.logs), secrets)
+  })
+
+  t.test('that an instance dies over gets every mail, and those that were under way at most twice', async t => {
+    const url = await createDatabase(t)
+    const port = await freePort()
+    const env = { DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), SMTP_URL: smtp.url, MAIL_FROM: from }
+    const first = start(t, folder(t), env, port)
+    await ready(first)
+    const people = Array.from({ length: 150 }, (_, index) => `wave-${index}@example.com`)
+    const before = smtp.all().length
+    await sql(url, insertion('mail', { sealed: 'sealed', lives: '3600' }, 'unnest($1::bytea[]) as sealed'), [people.map(to => sealed([keyEncryptionKey], reset(to)))])
+    await smtp.total(before + 40)
+    first.child.kill('SIGKILL')
+    await first.ended
+    const [{ left = 0 } = {}] = await sql<{ left: number }>(url, 'select count(*)::int as left from jobs')
+    t.ok(left > 0, `${left} were left`)
+    const second = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from }, { url })
+    await sql(url, 'update jobs set run_at = now() where attempts > 0')
+    await done(second)
+    const mails = smtp.all().filter(({ to }) => to.startsWith('wave-'))
+    t.strictSame([...new Set(mails.map(({ to }) => to))].sort(), people.sort())
+    t.ok(mails.length <= people.length + 4, `${mails.length} came`)
+    t.equal(new Set(mails.map(({ messageId }) => messageId)).size, people.length)
+    t.notMatch(first.output(), secrets)
+  })
+
+  t.test('that wants a login gets it, and one that refuses it costs nobody a mail', async t => {
+    const login = { user: 'login@orders', password: 'p:a/s@s' }
+    const strict = await smtpServer(t, { login })
+    const service = await build(t, { SMTP_URL: strict.url, MAIL_FROM: from })
+    await strict.answer('AUTH', '535 5.7.8 Bad credentials', 1)
+    await post(service, reset('ada@example.com'))
+    await failed(service)
+    await again(service)
+    t.match(await strict.mailTo('ada@example.com'), { user: login.user })
+    await done(service)
+    t.strictSame(await events(service), [])
+    t.notMatch(JSON.stringify(service.logs), /p:a|cDph/)
+  })
+
+  t.test('that offers TLS with a certificate of nobody gets nothing', async t => {
+    const strange = await smtpServer(t, { startTls: true })
+    const service = await build(t, { SMTP_URL: strange.url, MAIL_FROM: from })
+    await post(service, reset('ada@example.com'))
+    await failed(service)
+    t.strictSame(strange.all(), [])
+  })
+})
+
+t.test('without a mail server', async t => {
+  t.test('development shows the mail with its link in one line of the log', async t => {
+    const service = await build(t)
+    const ada = person()
+    await service.browser().post('/v1/auth/register', ada)
+    await done(service)
+    t.match(service.logs.filter(({ mail }) => mail !== undefined), [{ level: 30, mail: { kind: 'email_verification', to: ada.email, language: 'en', subject: /^Confirm/, link: /#token=lkl_/ } }])
+  })
+
+  t.test('production makes no mail, and says what does not work then', async t => {
+    const url = await createDatabase(t)
+    const service = await build(t, { NODE_ENV: 'production', DATABASE_URL: url, ISSUER_URL: 'https://auth.example.com', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' }, { url })
+    t.equal(service.app.mailer.post(reset('ada@example.com')), undefined)
+    t.match(service.logs.find(({ level }) => level === 40), { msg: /^No mail is sent, for there is no SMTP_URL/ })
+    await sql(url, posting('$1', 'null::uuid', '$2', '(select) as always'), [sealed([keyEncryptionKey], reset('ada@example.com')), newsLives])
+    await failed(service)
+    t.notMatch(JSON.stringify(service.logs), secrets)
   })
 })
