@@ -2,8 +2,8 @@ import { Type, type TSchema, type TString } from '@sinclair/typebox'
 import { scopeSyntax } from '../src/scope.ts'
 import { ref, strict, text } from './typed.ts'
 
-const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
-const orNull = <T>(schema: object, description: string) => Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }], description })
+export const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
+export const orNull = <T>(schema: object, description: string) => Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }], description })
 
 /** A UUID as it is written here: RFC 9562 knows it as a URN too, the database does not. */
 export const id = Type.String({ format: 'uuid', pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' })
@@ -59,9 +59,9 @@ export const TokenResponse = strict({
   }]
 })
 
-export const Session = strict({
+/** A session, whoever looks at it. */
+export const session = {
   id: Type.String({ format: 'uuid' }),
-  current: Type.Boolean({ description: 'Whether it is the session of this request.' }),
   created_at: time('When the user signed in.'),
   last_used_at: time('When it was refreshed last.'),
   expires_at: time('When it ends, unless it is refreshed before.'),
@@ -70,6 +70,11 @@ export const Session = strict({
   system: orNull<string>({ type: 'string' }, 'The operating system, as far as the header tells.'),
   ip: orNull<string>({ type: 'string' }, 'The network address at the sign-in.'),
   methods: Type.Array(Type.String(), { description: 'How the user proved who they are (RFC 8176).' })
+}
+
+export const Session = strict({
+  ...session,
+  current: Type.Boolean({ description: 'Whether it is the session of this request.' })
 }, {
   $id: 'Session',
   examples: [{

@@ -89,7 +89,7 @@ async function v1 (app: FastifyInstance, { signIn }: { signIn: SignInOptions }) 
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
   await app.register(auth, { prefix: '/auth', signIn })
   await app.register(me, { prefix: '/me', refreshToken: signIn.lifetimes.refreshToken, links: signIn.links, requireVerification: signIn.requireVerification })
-  await app.register(admin, { prefix: '/admin' })
+  await app.register(admin, { prefix: '/admin', refreshToken: signIn.lifetimes.refreshToken, links: signIn.links })
 }
 
 async function forServices (app: FastifyInstance, { issuer, audience, lifetimes: { refreshToken, retryWindow } }: Pick<Config, 'issuer' | 'audience' | 'lifetimes'>) {

@@ -5,6 +5,7 @@ import * as clients from './cli/clients.ts'
 import { command, general, listed, UsageError, type Command } from './cli/command.ts'
 import { withUrl } from './cli/database.ts'
 import * as keys from './cli/keys.ts'
+import { create as createUser } from './cli/new-user.ts'
 import * as sessions from './cli/sessions.ts'
 import * as users from './cli/users.ts'
 import { ConfigError, environment, exitCode, load } from './config.ts'
@@ -45,6 +46,7 @@ const commands: Record<string, Command> = {
   'clients create': clients.create,
   'clients list': clients.list,
   'sessions end': sessions.end,
+  'users create': createUser,
   'users import': users.importAll,
   'users export': users.exportAll,
   calibrate,

@@ -1,13 +1,20 @@
 import { forbidden, invalidToken } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
 import type { Typed } from '../typed.ts'
+import auditEvents from './audit-events.ts'
 import clients from './clients.ts'
 import keys from './keys.ts'
+import * as schemas from './schemas.ts'
+import userSessions, { type UserSessionsOptions } from './user-sessions.ts'
+import user, { type UserOptions } from './user.ts'
+import users from './users.ts'
 
 const role = 'admin'
 
+export interface AdminOptions extends UserOptions, UserSessionsOptions {}
+
 /** For administrators. */
-const admin: Typed = async (app) => {
+const admin: Typed<AdminOptions> = async (app, { links, refreshToken }) => {
   // After the limits, which are hooks of the routes, and before the body.
   app.addHook('preParsing', app.requireUser(role))
 
@@ -18,8 +25,13 @@ const admin: Typed = async (app) => {
     if (!user.roles.includes(role)) throw forbidden()
   })
 
+  for (const schema of schemas.shared) app.addSchema(schema)
   await app.register(clients, { prefix: '/clients' })
   await app.register(keys, { prefix: '/keys' })
+  await app.register(users, { prefix: '/users', links })
+  await app.register(user, { prefix: '/users/:id', links })
+  await app.register(userSessions, { prefix: '/users/:id/sessions', refreshToken })
+  await app.register(auditEvents, { prefix: '/audit-events' })
 }
 
 export default admin

@@ -3,7 +3,7 @@ import type { Queryable, Statement } from '../db.ts'
 import { stored, type Revocation, type StoredRevocation } from '../revocations.ts'
 
 /** Why a session ended. */
-export type EndReason = 'logout' | 'replayed' | 'ended_by_user' | 'session_limit' | 'revoked' | 'ended_by_operator' | 'password_changed' | 'password_reset' | 'email_verified' | 'email_change_undone'
+export type EndReason = 'logout' | 'replayed' | 'ended_by_user' | 'session_limit' | 'revoked' | 'ended_by_operator' | 'password_changed' | 'password_reset' | 'email_verified' | 'email_change_undone' | 'ended_by_admin' | 'account_disabled' | 'account_deleted'
 
 /**
  * The parts of a statement that end, for good, the sessions whose refresh state `dead` deletes: the end, its events,

@@ -1,0 +1,55 @@
+import { endSessions } from '../../src/accounts/administration.ts'
+import { notFound } from '../../src/problem.ts'
+import { list } from '../../src/sessions/own.ts'
+import { describe } from '../../src/user-agent.ts'
+import { find } from '../../src/users/listing.ts'
+import { id, page, paging } from '../schemas.ts'
+import { originOf, strict, type Typed } from '../typed.ts'
+import { UserSession } from './schemas.ts'
+
+export interface UserSessionsOptions {
+  /** The life of a refresh token, in seconds. */
+  refreshToken: number
+}
+
+/** The sessions of a user. */
+const userSessions: Typed<UserSessionsOptions> = async (app, { refreshToken }) => {
+  const shared = { tags: ['Administration'], security: [{ bearer: [] }], params: strict({ id }) }
+  const config = { problems: ['invalid_token', 'forbidden', 'not_found', 'database_unavailable'] as const }
+
+  app.get('', {
+    schema: {
+      ...shared,
+      operationId: 'listUserSessions',
+      summary: 'List the sessions of a user',
+      description: 'Where the user is signed in, the newest first.',
+      querystring: strict(paging),
+      response: { 200: page(UserSession) }
+    },
+    config
+  }, async request => {
+    const { params: { id }, query: { limit = 20, cursor } } = request
+    if (!await find(app.db, id)) throw notFound()
+    const found = await list(app.db, id, { refreshToken, before: cursor, limit: limit + 1 })
+    const items = found.slice(0, limit).map(session => ({ ...session, ...describe(session.user_agent) }))
+    return { items, next_cursor: found.length > limit ? items.at(-1)?.id ?? null : null }
+  })
+
+  app.delete('', {
+    schema: {
+      ...shared,
+      operationId: 'endUserSessions',
+      summary: 'End the sessions of a user',
+      description: 'Signs the user out everywhere; the devices they signed in on are strangers again.',
+      response: { 204: { type: 'null', description: 'The sessions have ended.' } }
+    },
+    config
+  }, async (request, reply) => {
+    const ended = await endSessions(app.db, request.params.id, originOf(request))
+    if (!ended) throw notFound()
+    app.revocations.add(ended)
+    return reply.code(204).send()
+  })
+}
+
+export default userSessions

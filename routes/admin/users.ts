@@ -1,0 +1,68 @@
+import { Type } from '@sinclair/typebox'
+import { create, mailedInvitation } from '../../src/accounts/administration.ts'
+import { validationFailed } from '../../src/problem.ts'
+import { cursorAfter, list, readCursor } from '../../src/users/listing.ts'
+import { email, name, newPassword, orNone, page, paging, username } from '../schemas.ts'
+import { lettersOf, originOf, ref, strict, text, turnOf, type Typed } from '../typed.ts'
+import { AdminUser, role, roles, status } from './schemas.ts'
+import type { UserOptions } from './user.ts'
+
+const cursor = Type.String({ pattern: '^[A-Za-z0-9_-]+$', maxLength: 1024, description: '`next_cursor` of the page before.' })
+
+/** The users. */
+const users: Typed<UserOptions> = async (app, { links }) => {
+  const shared = { tags: ['Administration'], security: [{ bearer: [] }] }
+  const problems = ['invalid_token', 'forbidden', 'database_unavailable'] as const
+
+  app.get('', {
+    schema: {
+      ...shared,
+      operationId: 'listUsers',
+      summary: 'List the users',
+      description: 'In the order of their addresses. What is named narrows the list, all of it together.',
+      querystring: strict({
+        email: Type.Optional(text(1, 320, { description: 'What the address begins with. Case does not matter, and no character stands for another.', examples: ['ada@'] })),
+        role: Type.Optional(role),
+        status: Type.Optional(status),
+        limit: paging.limit,
+        cursor: Type.Optional(cursor)
+      }),
+      response: { 200: page(AdminUser) }
+    },
+    config: { problems }
+  }, async request => {
+    const { limit = 20, cursor, ...filter } = request.query
+    const after = cursor === undefined ? undefined : readCursor(cursor)
+    if (cursor !== undefined && after === undefined) throw validationFailed('The cursor is not one.', [{ pointer: '/cursor', detail: 'must be the next_cursor of a page' }])
+    const found = await list(app.db, filter, { after, limit: limit + 1 })
+    const items = found.slice(0, limit)
+    const last = found.length > limit ? items.at(-1) : undefined
+    return { items, next_cursor: last ? cursorAfter(last) : null }
+  })
+
+  app.post('', {
+    schema: {
+      ...shared,
+      operationId: 'createUser',
+      summary: 'Make an account',
+      description: 'With a password, which the user should change; or without one, and then the user is mailed a link to set the first. It is good as long as one to verify an address.',
+      body: strict({
+        email,
+        name: Type.Optional(orNone(name)),
+        username: Type.Optional(orNone(username)),
+        password: Type.Optional(newPassword),
+        roles: Type.Optional(roles),
+        email_verified: Type.Optional(Type.Boolean({ description: 'Whether the address is known to be the user\'s.', default: false }))
+      }, { examples: [{ email: 'ada@example.com', name: 'Ada Lovelace', roles: ['user'] }] }),
+      response: { 201: ref(AdminUser) }
+    },
+    onRequest: app.admitPassword,
+    config: { limit: 'password', problems: [...problems, 'email_taken', 'username_taken', 'password_rejected', 'overloaded'] }
+  }, async (request, reply) => {
+    const user = await create(app.db, app.passwords, request.body, mailedInvitation(lettersOf(request, links)), originOf(request), turnOf(request))
+    app.jobs.wake('mail')
+    return reply.code(201).send(user)
+  })
+}
+
+export default users

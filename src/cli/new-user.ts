@@ -1,0 +1,69 @@
+import { text } from 'node:stream/consumers'
+import type { Config } from '../config.ts'
+import type { Database } from '../db.ts'
+import { parse as parseEmail } from '../email-address.ts'
+import type { Pepper } from '../passwords/pepper.ts'
+import { Problem } from '../problem.ts'
+import { command, UsageError } from './command.ts'
+import { withDatabase } from './database.ts'
+
+export const create = command({
+  usage: 'latchkey users create --email EMAIL [--role ROLE...] [--password-stdin] [--json]',
+  meaning: 'Make an account, as the first administrator: --role user,admin. Without a password it tells a link to set one.',
+  options: {
+    email: { type: 'string', value: 'EMAIL', meaning: 'the address' },
+    'email-verified': { type: 'boolean', meaning: 'the address is known to be the user\'s' },
+    name: { type: 'string', value: 'NAME', meaning: 'what to call the user' },
+    username: { type: 'string', value: 'NAME', meaning: '3 to 32 of the characters a-z, 0-9, _, . and -' },
+    role: { type: 'string', multiple: true, value: 'ROLE', meaning: 'the roles, instead of "user"; several times, or comma separated' },
+    'password-stdin': { type: 'boolean', meaning: 'read the password from standard input' }
+  },
+  plan: ({ email = '', 'email-verified': verified = false, name, username, role = [], 'password-stdin': asked = false }) => {
+    if (!parseEmail(email)) throw new UsageError('--email must be an e-mail address.')
+    if (name !== undefined && !/^[^\p{Cc}\p{Cs}]{1,200}$/u.test(name)) throw new UsageError('--name must have 1 to 200 characters, and no control characters.')
+    const roles = role.flatMap(list => list.split(/[\s,]+/)).filter(each => each !== '')
+    return async config => {
+      const [{ parseUsername }, { roleSyntax }, { create, newInvitation }, { linkOf }] = await Promise.all([
+        import('../users.ts'), import('../users/roles.ts'), import('../accounts/administration.ts'), import('../mail/link.ts')
+      ])
+      if (username !== undefined && parseUsername(username) === undefined) throw new UsageError('--username must be 3 to 32 of the characters a-z, 0-9, _, . and -.')
+      const bad = roles.find(each => !roleSyntax.test(each))
+      if (bad !== undefined) throw new UsageError(`"${bad}" is not a role.`)
+      // As a shell writes it: the end of the line is none of it.
+      const password = asked ? (await text(process.stdin)).replace(/\r?\n$/, '') : undefined
+      const invitation = newInvitation(config.links)
+      const user = await withDatabase(config, async db => await create(db, await hashing(config, db), {
+        email,
+        email_verified: verified,
+        ...name !== undefined && { name },
+        ...username !== undefined && { username },
+        ...roles.length > 0 && { roles },
+        ...password !== undefined && { password }
+      }, invitation, {})).catch((error: unknown) => {
+        throw error instanceof Problem && error.code === 'password_rejected' ? new Error(`The password is refused: ${String(error.members['reasons'])}.`) : error
+      })
+      const link = password === undefined ? linkOf(config.mail.linksUrl, { kind: 'invitation', token: invitation.token }) : undefined
+      return {
+        text: `User id:  ${user.id}${link === undefined ? '' : `\nTheir password is set with this link, once and within ${Math.round(invitation.lives / 360) / 10} hours:\n${link}`}`,
+        data: { ...user, ...link !== undefined && { link } }
+      }
+    }
+  }
+})
+
+/** What judges and hashes a password as a registration does, with the pepper where there is one. */
+async function hashing ({ passwords: { pepper, breachedPasswordsUrl, ...options }, serviceName, issuer, ...config }: Config, db: Database) {
+  const [{ passwords }, { breaches }, { load }, { keyEncryptionKeys }] = await Promise.all([
+    import('../passwords.ts'), import('../passwords/breaches.ts'), import('../keyring.ts'), import('../key-encryption.ts')
+  ])
+  const peppers = pepper ? (await load(db, keyEncryptionKeys(config))).peppers : new Map<string, Pepper>()
+  const warn = (message: string) => { process.stderr.write(`${message}\n`) }
+  return await passwords({ ...options, serviceName, issuer }, {
+    peppers: { current: () => [...peppers.values()][0], find: async kid => peppers.get(kid) },
+    isBreached: breaches({
+      url: breachedPasswordsUrl,
+      onFailure: () => warn('Breached passwords could not be asked for: the password is accepted without.'),
+      onRecovery: () => {}
+    })
+  }, warn)
+}
