@@ -9,6 +9,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { folder, run, start } from '../command-line.ts'
 import { excessive, foreignHashes, unknownHashes } from '../foreign-hashes.ts'
+import { build } from '../helper.ts'
 import { createDatabase, sql } from '../postgres.ts'
 
 // Most of the time is the start of a process.
@@ -292,5 +293,54 @@ t.test('users export', async t => {
     end().catch(() => {})
     child.stdout.destroy()
     t.strictSame(await once(child, 'exit'), [1, null])
+  })
+})
+
+t.test('latchkey users create', async t => {
+  const DATABASE_URL = await createDatabase(t)
+  const environment = { DATABASE_URL, KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64'), ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1', PASSWORD_PEPPER: 'true' }
+  const created = async (password: string, ...args: string[]) => {
+    const { child, end } = start(t, ['users', 'create', '--json', ...args], environment)
+    child.stdin.on('error', () => {}).end(password)
+    const { code, stdout, stderr } = await end()
+    return { code, told: JSON.parse(stdout || stderr.slice(stderr.indexOf('{'))) }
+  }
+  const service = await build(t, { ...environment, LINKS_URL: 'http://localhost:3000' }, { url: DATABASE_URL })
+
+  await t.test('makes the first administrator, who signs in and administers', async t => {
+    const { code, told } = await created('a phrase of my own\n', '--email', 'Ada@Example.com', '--role', 'user,admin', '--name', 'Ada', '--username', 'Ada', '--password-stdin')
+    t.equal(code, 0)
+    t.match(told, { email: 'Ada@example.com', name: 'Ada', username: 'ada', roles: ['user', 'admin'], status: 'active', email_verified: false })
+    t.notOk('link' in told)
+    const browser = service.browser()
+    const { body } = await browser.post('/v1/auth/login', { email: 'ada@example.com', password: 'a phrase of my own' })
+    browser.accessToken = body.access_token
+    t.strictSame((await browser.get(`/v1/admin/users/${told.id}`)).body, told)
+    const [user] = await sql<{ password_hash: string }>(DATABASE_URL, "select password_hash from users where username = 'ada'")
+    t.match(user?.password_hash, /keyid=/, 'with the pepper')
+    t.match(await sql(DATABASE_URL, 'select type, actor_id from audit_events where user_id = $1 order by id', [told.id]), [{ type: 'user.registered', actor_id: null }, { type: 'user.roles_changed', actor_id: null }])
+  })
+
+  await t.test('tells a link for the password that is not given', async t => {
+    const { code, told } = await created('', '--email', 'bob@example.com', '--role', 'admin', '--role', 'support', '--email-verified')
+    t.equal(code, 0)
+    t.match(told, { roles: ['admin', 'support'], email_verified: true, link: /^http:\/\/localhost:3000\/password-reset#token=lkl_[\w-]{43}$/ })
+    const visitor = service.browser()
+    t.equal((await visitor.post('/v1/auth/password-reset/confirm', { token: told.link.split('=')[1], new_password: 'a phrase of his own' })).status, 204)
+    t.equal((await visitor.post('/v1/auth/login', { email: 'bob@example.com', password: 'a phrase of his own' })).status, 200)
+    const { stdout } = await run(t, ['users', 'create', '--email', 'eve@example.com'], environment)
+    t.match(stdout, /^User id: {2}[0-9a-f-]{36}\n.* once and within 24 hours:\nhttp.*#token=lkl_[\w-]{43}\n$/)
+  })
+
+  await t.test('refuses what a registration refuses', async t => {
+    const refused = async (expected: object, password: string, ...args: string[]) => { t.match(await created(password, ...args), expected, args.join(' ')) }
+    await refused({ code: 1, told: { error: 'The password is refused: too_common.' } }, 'password1234', '--email', 'new@example.com', '--password-stdin')
+    await refused({ code: 1, told: { error: 'The password is refused: too_short.' } }, '', '--email', 'new@example.com', '--password-stdin')
+    await refused({ code: 1, told: { error: /e-mail address exists/ } }, 'a phrase of my own', '--email', 'ADA@example.com', '--password-stdin')
+    await refused({ code: 1, told: { error: /username exists/ } }, '', '--email', 'new@example.com', '--username', 'ADA')
+    for (const [args, message] of [[[], /--email/], [['--email', 'x'], /--email/], [['--email', 'new@example.com', '--role', 'No'], /role/], [['--email', 'new@example.com', '--username', 'a b'], /--username/], [['--email', 'new@example.com', '--name', ''], /--name/]] as const) {
+      t.match(await run(t, ['users', 'create', ...args], environment), { code: 2, stderr: message }, args.join(' '))
+    }
+    t.strictSame(await sql(DATABASE_URL, "select 1 from users where canonical_email = 'new@example.com'"), [])
   })
 })
