@@ -4,33 +4,12 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
 import { validate as isUuid } from 'uuid'
+import type { AccessTokenClaims, UserClaims } from '../src/claims.ts'
 import type { SigningKey } from '../src/keyring.ts'
 import { forbidden, invalidToken, Problem } from '../src/problem.ts'
 import { newId } from '../src/random.ts'
+import { held, meets, scopesOf, type Demand, type Roles } from '../src/roles.ts'
 import type { LiveSession } from '../src/sessions/session.ts'
-
-/** The claims of every access token (RFC 9068 section 2.2). */
-interface Claims {
-  iss: string
-  aud: string | string[]
-  sub: string
-  client_id: string
-  iat: number
-  exp: number
-  jti: string
-  scope: string
-}
-
-/** The claims of a user's, with the session it belongs to. */
-export interface UserClaims extends Claims {
-  sid: string
-  auth_time: number
-  amr: string[]
-  roles: string[]
-}
-
-/** Those of a client's own, which has no session and no roles; its `sub` is the client. */
-export type AccessTokenClaims = UserClaims | Claims & { sid?: never, roles?: never }
 
 declare module '@fastify/jwt' {
   interface FastifyJWT { payload: AccessTokenClaims, user: AccessTokenClaims }
@@ -54,8 +33,8 @@ declare module 'fastify' {
     verifyAccessToken: (request: FastifyRequest, token: string) => Promise<AccessTokenClaims>
     /** The claims of the request's bearer token, for this service; throws `invalid_token`. */
     verifyBearer: (request: FastifyRequest) => Promise<AccessTokenClaims>
-    /** A hook that sets `request.bearer`; throws `invalid_token`, and `forbidden` for a client's own token and for a user without the role. */
-    requireUser: (role?: string) => Hook
+    /** A hook that sets `request.bearer`; throws `invalid_token`, and `forbidden` for a client's own token and for one that has none of the roles, or not all of the scopes. */
+    requireUser: (demand?: Demand) => Hook
   }
   interface FastifyRequest {
     bearer: UserClaims
@@ -66,12 +45,13 @@ declare module 'fastify' {
 export interface AccessTokenPluginOptions {
   issuer: string
   audience: string
+  roles: Roles
   /** Seconds. */
   ttl: number
 }
 
-// What the service's own users are given: the use of their account here.
-const firstParty = { client_id: 'latchkey', scope: 'account' }
+// What users sign in with: the service itself.
+const firstParty = 'latchkey'
 const algorithms = ['ES256', 'EdDSA', 'RS256'] as const
 const required = ['iss', 'aud', 'sub', 'client_id', 'iat', 'exp', 'jti', 'scope']
 // Seconds.
@@ -80,7 +60,7 @@ const tolerance = 5
 const longest = 8_192
 
 /** Signs and verifies access tokens (RFC 9068). */
-export default fp(async function accessToken (app, { issuer, audience, ttl }: AccessTokenPluginOptions) {
+export default fp(async function accessToken (app, { issuer, audience, roles, ttl }: AccessTokenPluginOptions) {
   interface Decoded { header: { alg?: unknown, kid?: unknown, typ?: unknown } }
 
   // The key is one of our own by its id, and the algorithm is the key's: nothing else in the header is believed.
@@ -119,18 +99,19 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
   app.decorate('signAccessToken', ({ id, user, methods, authenticatedAt, expiresAt, now }: LiveSession) => {
     const iat = Math.floor(now.getTime() / 1000)
     const exp = Math.min(iat + ttl, Math.floor(expiresAt.getTime() / 1000))
-    const claims = {
+    const claims: UserClaims = {
       iss: issuer,
       aud: audience,
       sub: user.id,
-      ...firstParty,
+      client_id: firstParty,
+      scope: scopesOf(roles, user.roles).join(' '),
       iat,
       exp,
       jti: newId(),
       sid: id,
       auth_time: Math.floor(authenticatedAt.getTime() / 1000),
       amr: methods,
-      roles: user.roles
+      roles: held(roles, user.roles)
     }
     return { accessToken: sign(claims), expiresIn: exp - iat }
   })
@@ -180,9 +161,9 @@ export default fp(async function accessToken (app, { issuer, audience, ttl }: Ac
   })
 
   app.decorateRequest('bearer')
-  app.decorate('requireUser', (role?: string) => async (request: FastifyRequest) => {
+  app.decorate('requireUser', (demand: Demand = {}) => async (request: FastifyRequest) => {
     const claims = await app.verifyBearer(request)
-    if (claims.sid === undefined || (role !== undefined && !claims.roles.includes(role))) throw forbidden()
+    if (claims.sid === undefined || !meets(claims, demand)) throw forbidden()
     request.bearer = claims
   })
 }, { name: 'access-token', dependencies: ['keyring', 'revocations'] })

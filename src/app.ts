@@ -64,7 +64,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(notifications, { url: databaseUrl })
   await app.register(keyring, { keys: keyEncryptionKeys, ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken }, pepper: config.passwords.pepper })
   await app.register(revocations, { staleLimit: config.revocationStaleLimit })
-  await app.register(accessToken, { issuer, audience, ttl: lifetimes.accessToken })
+  await app.register(accessToken, { issuer, audience, roles: config.roles, ttl: lifetimes.accessToken })
   await app.register(refreshCookie, { issuer, corsOrigins })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(passwords, { ...config.passwords, serviceName: config.serviceName, issuer })
@@ -78,7 +78,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
 
   for (const schema of schemas.shared) app.addSchema(schema)
   await app.register(v1, { prefix: '/v1', signIn: { lifetimes, sessionLimit: config.sessionLimit, links: config.links, requireVerification: config.requireEmailVerification } })
-  await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes })
+  await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge })
   await app.register(operations, { isDraining, metrics: config.metricsPort === undefined })
   await app.register(problemPages, { prefix: '/problems' })
@@ -92,7 +92,7 @@ async function v1 (app: FastifyInstance, { signIn }: { signIn: SignInOptions }) 
   await app.register(admin, { prefix: '/admin', refreshToken: signIn.lifetimes.refreshToken, links: signIn.links })
 }
 
-async function forServices (app: FastifyInstance, { issuer, audience, lifetimes: { refreshToken, retryWindow } }: Pick<Config, 'issuer' | 'audience' | 'lifetimes'>) {
+async function forServices (app: FastifyInstance, { issuer, audience, roles, lifetimes: { refreshToken, retryWindow } }: Pick<Config, 'issuer' | 'audience' | 'lifetimes' | 'roles'>) {
   await app.register(oauthClient)
-  await app.register(oauth, { issuer, audience, refreshToken, retryWindow })
+  await app.register(oauth, { issuer, audience, roles, refreshToken, retryWindow })
 }

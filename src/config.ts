@@ -77,6 +77,7 @@ export function load (environment: Environment) {
     keyEncryptionKeys: v.KEY_ENCRYPTION_KEY,
     trustProxy: v.TRUST_PROXY,
     corsOrigins: v.CORS_ORIGINS,
+    roles: v.ROLES,
     lifetimes: {
       accessToken: v.ACCESS_TOKEN_TTL,
       refreshToken: v.REFRESH_TOKEN_TTL,

@@ -16,7 +16,7 @@ export interface AdminOptions extends UserOptions, UserSessionsOptions {}
 /** For administrators. */
 const admin: Typed<AdminOptions> = async (app, { links, refreshToken }) => {
   // After the limits, which are hooks of the routes, and before the body.
-  app.addHook('preParsing', app.requireUser(role))
+  app.addHook('preParsing', app.requireUser({ roles: [role] }))
 
   // The claims may be older than the session's end on another instance, and than the loss of the role.
   app.addHook('preHandler', async request => {

@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { forbidden } from '../../src/problem.ts'
+import { meets, type Demand } from '../../src/roles.ts'
 import { strict, type Typed } from '../typed.ts'
 
 /** A role as an item of a list in a header: what would end the item, or is no part of a header, is percent-encoded. */
@@ -8,12 +9,11 @@ const listed = (role: string) => role.toWellFormed().replaceAll(/[^\x21-\x24\x26
 
 /** For gateways: whether a request may pass, and whose it is. */
 const verify: Typed = async (app) => {
-  const pass = async (request: FastifyRequest, reply: FastifyReply, roles: string[] = [], scopes: string[] = []) => {
-    const { sub, sid, roles: has = [], scope, client_id: client } = await app.verifyBearer(request)
-    const granted = scope.split(' ')
-    if (roles.length > 0 && !roles.some(role => has.includes(role))) throw forbidden()
-    if (!scopes.every(each => granted.includes(each))) throw forbidden()
-    reply.headers({ 'x-auth-subject': sub, 'x-auth-roles': has.map(listed).join(','), 'x-auth-scope': scope, 'x-auth-client': client, ...sid !== undefined && { 'x-auth-session': sid } })
+  const pass = async (request: FastifyRequest, reply: FastifyReply, demand: Demand = {}) => {
+    const claims = await app.verifyBearer(request)
+    if (!meets(claims, demand)) throw forbidden()
+    const { sub, sid, roles = [], scope, client_id: client } = claims
+    reply.headers({ 'x-auth-subject': sub, 'x-auth-roles': roles.map(listed).join(','), 'x-auth-scope': scope, 'x-auth-client': client, ...sid !== undefined && { 'x-auth-session': sid } })
     return reply.code(204).send()
   }
   const header = (description: string) => ({ type: 'string' as const, description })
@@ -46,7 +46,7 @@ const verify: Typed = async (app) => {
     config: { limit: 'none', problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async (request, reply) => {
     const { roles, scope } = request.query
-    return await pass(request, reply, roles?.split(','), scope?.split(' ').filter(Boolean))
+    return await pass(request, reply, { ...roles !== undefined && { roles: roles.split(',') }, ...scope !== undefined && { scopes: scope.split(' ').filter(Boolean) } })
   })
 
   // Envoy's ext_authz asks with the method of the original request, and with its path behind this one.

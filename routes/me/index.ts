@@ -11,7 +11,7 @@ import { originOf, ref, strict, type Typed } from '../typed.ts'
 /** The account of the bearer token's user. */
 const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToken, links, requireVerification }) => {
   // After the limits, which are hooks of the routes, and before the body.
-  app.addHook('preParsing', app.requireUser())
+  app.addHook('preParsing', app.requireUser({ scopes: ['account'] }))
 
   app.get('', {
     schema: {

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import * as clients from '../../src/clients.ts'
 import { insufficientScope } from '../../src/oauth-error.ts'
 import { Problem } from '../../src/problem.ts'
+import { scopesOf, type Roles } from '../../src/roles.ts'
 import * as sessions from '../../src/sessions.ts'
 import { introspect as introspectRefreshToken } from '../../src/sessions/introspection.ts'
 import { strict, type Typed } from '../typed.ts'
@@ -10,6 +11,7 @@ import { clientSecurity, inOAuth, tokenParameters } from './parameters.ts'
 
 export interface IntrospectionOptions {
   issuer: string
+  roles: Roles
   /** Seconds. */
   refreshToken: number
   retryWindow: number | undefined
@@ -54,10 +56,10 @@ const introspect: Typed<IntrospectionOptions> = async (app, options) => {
   })
 }
 
-async function ofRefreshToken (app: FastifyInstance, token: string, { issuer, refreshToken, retryWindow }: IntrospectionOptions): Promise<Introspection | undefined> {
+async function ofRefreshToken (app: FastifyInstance, token: string, { issuer, roles, refreshToken, retryWindow }: IntrospectionOptions): Promise<Introspection | undefined> {
   const authentic = await app.keyring.readRefreshToken(token)
   const state = authentic && await introspectRefreshToken(app.db, authentic, { refreshToken, retryWindow })
-  return state && { active: true, iss: issuer, sub: state.userId, client_id: 'latchkey', scope: 'account', iat: seconds(authentic.issuedAt), exp: seconds(state.expiresAt), sid: authentic.sessionId }
+  return state && { active: true, iss: issuer, sub: state.userId, client_id: 'latchkey', scope: scopesOf(roles, state.roles).join(' '), iat: seconds(authentic.issuedAt), exp: seconds(state.expiresAt), sid: authentic.sessionId }
 }
 
 async function ofAccessToken (app: FastifyInstance, request: FastifyRequest, token: string): Promise<Introspection | undefined> {

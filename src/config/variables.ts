@@ -1,3 +1,4 @@
+import { parse as roles } from '../roles.ts'
 import { base, boolean, duration, integer, keys, list, oneOf, origin, proxies, rangeUrl, rate, redis, sender, smtp, timer, title, url } from './values.ts'
 
 /** One environment variable: how its text becomes a value, and what `.env.example` says of it. */
@@ -30,6 +31,7 @@ export const variables = {
   TRUST_PROXY: variable('off', proxies, 'addresses and CIDR ranges of the proxies in front, comma separated: only from them X-Forwarded-* is believed'),
   CORS_ORIGINS: variable('', text => list(text).map(origin), 'further origins, comma separated, whose pages may call with credentials'),
   KEY_ENCRYPTION_KEY: optional('one is made and kept under .data/', keys, '32 bytes in base64 that seal the private keys at rest; several, comma separated, while one is replaced: the first seals', true),
+  ROLES: variable('', roles, 'further roles beside user and admin, comma separated, each with the scopes that it gives to the tokens of those who have it: support,editor=articles:read+articles:write; user and admin may be given scopes so, too'),
   ACCESS_TOKEN_TTL: variable('15m', duration(), 'life of an access token'),
   REFRESH_TOKEN_TTL: variable('7d', duration(), 'how long a session lives without a refresh'),
   SESSION_TTL: variable('30d', duration(), 'how long a session lives at most'),

@@ -2,13 +2,13 @@ import type { Queryable, Statement } from '../db.ts'
 import type { RefreshToken } from '../refresh-token.ts'
 import { isLive } from './session.ts'
 
-export interface RefreshTokenState { userId: string, expiresAt: Date }
+export interface RefreshTokenState { userId: string, roles: string[], expiresAt: Date }
 
 // What a refresh would take, and no judgement of anything else.
 const select: Statement = {
   name: 'sessions.introspect',
   text: `
-    select users.id as "userId", least(sessions.expires_at, $5::timestamptz + make_interval(secs => $6)) as "expiresAt"
+    select users.id as "userId", users.roles, least(sessions.expires_at, $5::timestamptz + make_interval(secs => $6)) as "expiresAt"
     from refresh_tokens as held join sessions on sessions.id = held.session_id join users on users.id = sessions.user_id
     where held.session_id = $1
       and (held.generation = $2 - 1

@@ -48,6 +48,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     keyEncryptionKeys: undefined,
     trustProxy: undefined,
     corsOrigins: [],
+    roles: { user: [], admin: [] },
     lifetimes: { accessToken: 900, refreshToken: 604_800, session: 2_592_000, rememberedSession: 7_776_000, replayGrace: 10, retryWindow: undefined },
     sessionLimit: undefined,
     revocationStaleLimit: undefined,
@@ -78,6 +79,7 @@ t.test('every variable is heard', async t => {
     METRICS_PORT: '9464',
     TRUST_PROXY: '10.0.0.0/8',
     CORS_ORIGINS: 'https://app.example.com, http://localhost:5173',
+    ROLES: 'support, editor=articles:read+articles:write, user=profile',
     ACCESS_TOKEN_TTL: '1s',
     REFRESH_TOKEN_TTL: '2m',
     SESSION_TTL: '3h',
@@ -130,6 +132,7 @@ t.test('every variable is heard', async t => {
     databaseUrl: 'postgres://latchkey:s3cret@db.internal:5432/latchkey',
     keyEncryptionKeys: [Buffer.from(key, 'base64')],
     corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
+    roles: { user: ['profile'], admin: [], support: [], editor: ['articles:read', 'articles:write'] },
     lifetimes: { accessToken: 1, refreshToken: 120, session: 10_800, rememberedSession: 345_600, replayGrace: 0, retryWindow: 300 },
     sessionLimit: 5,
     revocationStaleLimit: 60,
@@ -166,6 +169,7 @@ t.test('a configuration stays as it was read', async t => {
   t.ok(Object.isFrozen(config))
   for (const part of ['lifetimes', 'signing', 'passwords', 'rateLimit', 'throttle'] as const) t.ok(Object.isFrozen(config[part]), part)
   t.ok(Object.isFrozen(config.corsOrigins))
+  t.ok([config.roles, ...Object.values(config.roles)].every(Object.isFrozen), 'roles')
   t.throws(() => Object.assign(config, { issuer: 'https://evil.example' }), TypeError)
   t.throws(() => Object.assign(config.lifetimes, { accessToken: 1e9 }), TypeError)
 })
@@ -220,6 +224,10 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
     [['SMTP_URL'], ['mail', 'localhost:25', 'http://mail:25', 'smtp://', 'smtp://mail:port', 'smtp://mail/inbox', 'smtp://mail?tls=no', 'smtp://:%zz@mail'], /^SMTP_URL must be (a URL that begins with smtp:\/\/ or smtps:\/\/|a host, and where they are needed .+)$/],
     [['MAIL_FROM'], ['login', 'Example', 'Example <login>', 'Example <login@example.com', '<login@example.com> Example', 'a\nb <login@example.com>', 'a"b <login@example.com>', 'a@example.com, b@example.com'], /^MAIL_FROM must be an address, or a name and an address in angle brackets$/],
     [['LINKS_URL'], ['app.example.com', 'ftp://app.example.com', 'https://ada@app.example.com', 'https://app.example.com/?a=1', 'https://app.example.com/#account'], /^LINKS_URL must be (a URL that begins with https:\/\/ or http:\/\/|a URL without a user, a query or a fragment)$/],
+    [['ROLES'], ['support team', 'a\u00a0b', 'x'.repeat(101), '=articles:read', 'nul\u0000', 'half \ud800', 'zero\u200bwidth', 'user, support team', 'editor=articles:read articles:write, two words'], /^ROLES must (be names of at most 100 characters, .+ is none|give scopes as .+ is none)$/],
+    [['ROLES'], ['editor=', 'editor=a++b', 'editor=+', 'editor=a=b', 'editor=articles:read articles:write', 'editor="a"', 'editor=a\\b', 'editor=ä', `editor=${'x'.repeat(101)}`, 'admin='], /^ROLES must give scopes as editor=articles:read\+articles:write; what \w+ is given is none$/],
+    [['ROLES'], ['support,support', 'editor=a, editor=b', 'user,user'], /^ROLES must name each role once; \w+ comes twice$/],
+    [['ROLES'], [Array.from({ length: 400 }, (_, i) => `role-${i}`).join()], /^ROLES must be shorter: .+ \(3000 bytes are the most\)$/],
     [['REDIS_URL'], ['redis', 'localhost:6379', 'http://redis:6379', 'redis://', 'redis://:6379', 'redis://redis:port', 'redis://redis/db', 'redis://redis/1/2', 'redis://redis?db=1', 'redis://redis#1', 'redis://:%zz@redis', 'redis://:%ff@redis', '/run/redis.sock'], /^REDIS_URL must be (a URL that begins with redis:\/\/ or rediss:\/\/|a host, and where they are needed .+)$/],
     [['KEY_ENCRYPTION_KEY'], ['tooshort', 'not base64, at all', key.slice(0, -4), `${key}AAAA`, randomBytes(31).toString('base64'), randomBytes(33).toString('base64'), randomBytes(32).toString('hex'), '_'.repeat(43), `${key},tooshort`, `${key}${key}`, `${key};${key}`], /^KEY_ENCRYPTION_KEY must be 32 bytes in base64 \(make one with: openssl rand -base64 32\)$/]
   ]
@@ -247,6 +255,8 @@ t.test('takes what is well formed up to its bounds', async t => {
     [{ ISSUER_URL: 'http://[::1]:8080' }, { issuer: 'http://[::1]:8080' }],
     [{ CORS_ORIGINS: 'https://app.example.com/,, http://localhost:5173 ,' }, { corsOrigins: ['https://app.example.com', 'http://localhost:5173'] }],
     [{ DATABASE_URL: 'postgresql://db.example.com/latchkey?sslmode=require' }, { databaseUrl: 'postgresql://db.example.com/latchkey?sslmode=require' }],
+    [{ ROLES: ' , Teamleitung_Süd ,роль,100%, a+b =x+x+~!,__proto__=y,constructor' }, { roles: Object.fromEntries([['user', []], ['admin', []], ['Teamleitung_Süd', []], ['роль', []], ['100%', []], ['a+b', ['x', '~!']], ['__proto__', ['y']], ['constructor', []]]) }],
+    [{ ROLES: 'admin,user' }, { roles: { user: [], admin: [] } }],
     [{ SERVICE_NAME: '😀'.repeat(64) }, { serviceName: '😀'.repeat(64) }],
     [{ SERVICE_NAME: 'Ä' }, { serviceName: 'Ä' }],
     [{ BREACHED_PASSWORDS_URL: 'http://10.0.0.1:8080?prefix=' }, { passwords: { breachedPasswordsUrl: 'http://10.0.0.1:8080/?prefix=' } }],
