@@ -96,7 +96,7 @@ export default fp(async function accessToken (app, { issuer, audience, roles, tt
     return signer(claims)
   }
 
-  app.decorate('signAccessToken', ({ id, user, methods, authenticatedAt, expiresAt, now }: LiveSession) => {
+  app.decorate('signAccessToken', ({ id, user, tokenVersion, methods, authenticatedAt, expiresAt, now }: LiveSession) => {
     const iat = Math.floor(now.getTime() / 1000)
     const exp = Math.min(iat + ttl, Math.floor(expiresAt.getTime() / 1000))
     const claims: UserClaims = {
@@ -111,7 +111,8 @@ export default fp(async function accessToken (app, { issuer, audience, roles, tt
       sid: id,
       auth_time: Math.floor(authenticatedAt.getTime() / 1000),
       amr: methods,
-      roles: held(roles, user.roles)
+      roles: held(roles, user.roles),
+      ...tokenVersion > 0 && { token_version: tokenVersion }
     }
     return { accessToken: sign(claims), expiresIn: exp - iat }
   })
@@ -128,7 +129,7 @@ export default fp(async function accessToken (app, { issuer, audience, roles, tt
     const { claims, kid } = verified.get(token) ?? await verify(request, token)
     if (!app.keyring.isKnown(kid)) throw invalidToken(true, 'the key is gone')
     if (claims.exp + tolerance < Date.now() / 1000) throw invalidToken(true, 'expired')
-    if (app.revocations.has(claims.sid ?? claims.jti)) throw invalidToken(true, 'the session or the token has ended')
+    if (app.revocations.has(claims)) throw invalidToken(true, 'the session has ended, or the token')
     return claims
   })
 

@@ -2,14 +2,16 @@ import { EventEmitter } from 'node:events'
 import fp from 'fastify-plugin'
 import { databaseUnavailable } from '../src/problem.ts'
 import { untilItSucceeds } from '../src/retry.ts'
-import { RevocationLog, type Entry } from '../src/revocation-log.ts'
+import { RevocationLog, type Claims, type Entry } from '../src/revocation-log.ts'
 import { look, type Revocation } from '../src/revocations.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     revocations: {
-      /** Whether this session, or this token, has ended. Throws `database_unavailable` until that is known, and when it has not been heard for too long. */
-      has: (id: string) => boolean
+      /** Whether the token of these claims has ended: by itself, with its session, or with all of its user's. Throws as `assertKnown` does. */
+      has: (token: Claims) => boolean
+      /** Throws `database_unavailable` until it is known what has ended, and when that was not heard for too long. */
+      assertKnown: () => void
       /** Takes in what this process has ended, before it hears of it from the database. */
       add: (revocations: Revocation[]) => void
       isLoaded: () => boolean
@@ -79,13 +81,18 @@ export default fp(async function revocations (app, { staleLimit }: RevocationsPl
   const timer = setInterval(() => { if (heard !== undefined) listen() }, pollEvery)
   timer.unref()
 
+  function assertKnown () {
+    if (heard === undefined) throw databaseUnavailable('the revocation log was not read yet')
+    if (staleLimit !== undefined && performance.now() - heard > staleLimit * 1_000) throw databaseUnavailable('the revocation log could not be read for too long')
+  }
+
   app.decorate('revocations', {
     loaded,
     isLoaded: () => heard !== undefined,
-    has (id) {
-      if (heard === undefined) throw databaseUnavailable('the revocation log was not read yet')
-      if (staleLimit !== undefined && performance.now() - heard > staleLimit * 1_000) throw databaseUnavailable('the revocation log could not be read for too long')
-      return log.has(id)
+    assertKnown,
+    has (token) {
+      assertKnown()
+      return log.has(token)
     },
     add: revocations => tell(log.add(revocations)),
     follow (position, reader) {

@@ -60,7 +60,7 @@ export default fp(async function verifier (app: FastifyInstance, options: Verifi
   const metadata = discover(issuer, app.log, closing.signal)
   const keys = keyring.prepare(metadata, algorithms, app.log, closing.signal)
   const feed = credentials && revocationFeed.prepare(metadata, { ...settings, credentials }, app.log, closing.signal)
-  const judgeToken = judge(settings, keys, id => feed?.isEnded(id) ?? false)
+  const judgeToken = judge(settings, keys, token => feed?.isEnded(token) ?? false)
   const isClosed = () => feed !== undefined && feed.lostFor() > failClosedAfter
 
   function authenticate ({ raw, [verified]: before }: Authenticated): Auth | Promise<Auth> {

@@ -16,7 +16,9 @@ export interface UserClaims extends Claims {
   auth_time: number
   amr: string[]
   roles: string[]
+  /** How often all of the user's tokens were revoked before this one; left out for never. */
+  token_version?: number
 }
 
 /** Those of a client's own, which has no session and no roles; its `sub` is the client. */
-export type AccessTokenClaims = UserClaims | Claims & { sid?: never, roles?: never }
+export type AccessTokenClaims = UserClaims | Claims & { sid?: never, roles?: never, token_version?: never }

@@ -77,7 +77,9 @@ export function follow (subscribe: Follow, position: string | undefined, onStall
   return { events: events(), stop }
 }
 
-function written ({ revocation: { kind, id, subject, reason, endedAt, expiresAt }, position }: Entry): string {
-  const [event, name] = kind === 'session' ? ['session.ended', 'sid'] : ['token.revoked', 'jti']
-  return `id: ${position}\nevent: ${event}\ndata: ${JSON.stringify({ [name]: id, sub: subject, reason, ended_at: endedAt, expires_at: expiresAt })}\n\n`
+const names = { session: 'session.ended', token: 'token.revoked', user: 'user.tokens_revoked' }
+
+function written ({ revocation: { kind, id, subject, reason, tokenVersion, endedAt, expiresAt }, position }: Entry): string {
+  const what = { session: { sid: id }, token: { jti: id }, user: { token_version: tokenVersion } }[kind]
+  return `id: ${position}\nevent: ${names[kind]}\ndata: ${JSON.stringify({ ...what, sub: subject, reason, ended_at: endedAt, expires_at: expiresAt })}\n\n`
 }

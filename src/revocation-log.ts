@@ -1,6 +1,9 @@
 import type { Look, Moment, Revocation } from './revocations.ts'
 import { digest } from './secret.ts'
 
+/** The claims of an access token by which it is known to have ended. */
+export interface Claims { sub: string, sid?: string, jti: string, token_version?: number }
+
 /** Something new in the log, and the position of a reader that has it and all before it. */
 export interface Entry { revocation: Revocation, position: string }
 
@@ -23,6 +26,8 @@ const always = 2n ** 64n
  */
 export class RevocationLog {
   readonly #byId = new Map<string, Revocation>()
+  // By user: what is below the version was revoked.
+  readonly #byUser = new Map<string, { version: number, expiresAt: number }>()
   #moment: Moment | undefined
   #history = ''
   #sweptAt = 0
@@ -30,10 +35,12 @@ export class RevocationLog {
   /** After which moment to look; undefined where all is to be read. */
   get moment (): Moment | undefined { return this.#moment }
 
-  /** Whether this session or token has ended. */
-  has (id: string): boolean { return this.#byId.has(id) }
+  /** Whether the token of these claims has ended: by itself, with its session, or with all of its user's. */
+  has ({ sub, sid, jti, token_version: version = 0 }: Claims): boolean {
+    return this.#byId.has(sid ?? jti) || (sid !== undefined && version < (this.#byUser.get(sub)?.version ?? 0))
+  }
 
-  get size (): number { return this.#byId.size }
+  get size (): number { return this.#byId.size + this.#byUser.size }
 
   /** Takes in what this process ended itself, before a look shows it. Gives what is new. */
   add (revocations: Revocation[]): Entry[] {
@@ -75,7 +82,13 @@ export class RevocationLog {
 
   #keep (revocations: Revocation[]): Revocation[] {
     const fresh = revocations.filter(({ id }) => !this.#byId.has(id))
-    for (const revocation of fresh) this.#byId.set(revocation.id, { ...revocation })
+    for (const revocation of fresh) {
+      const { id, kind, subject, tokenVersion = 0, expiresAt } = revocation
+      this.#byId.set(id, { ...revocation })
+      if (kind !== 'user') continue
+      const known = this.#byUser.get(subject)
+      this.#byUser.set(subject, { version: Math.max(tokenVersion, known?.version ?? 0), expiresAt: Math.max(expiresAt.getTime(), known?.expiresAt ?? 0) })
+    }
     return fresh
   }
 
@@ -83,6 +96,7 @@ export class RevocationLog {
     if (Math.abs(now - this.#sweptAt) < sweepEvery) return
     this.#sweptAt = now
     for (const [id, { expiresAt }] of this.#byId) if (expiresAt.getTime() < now - margin) this.#byId.delete(id)
+    for (const [user, { expiresAt }] of this.#byUser) if (expiresAt < now - margin) this.#byUser.delete(user)
   }
 
   // A reader that is cut off in the middle has the position from before.

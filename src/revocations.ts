@@ -1,14 +1,17 @@
 import * as audit from './audit.ts'
 import type { Queryable, Statement } from './db.ts'
+import { newId } from './random.ts'
 
-/** What ended while access tokens of it could be alive: a session, or a single token of a client. */
+/** What ended while access tokens of it could be alive: a session, a single token of a client, or all tokens that a user has, while the sessions live on. */
 export interface Revocation {
-  kind: 'session' | 'token'
-  /** The `sid` or `jti` of those tokens. */
+  kind: 'session' | 'token' | 'user'
+  /** The `sid` or `jti` of those tokens; of a user's nothing but the name of the row. */
   id: string
   /** Their `sub`. */
   subject: string
   reason: string
+  /** Of a user's, those tokens have a lower one. */
+  tokenVersion: number | undefined
   endedAt: Date
   /** When the last of them expires. */
   expiresAt: Date
@@ -17,17 +20,18 @@ export interface Revocation {
 
 /** A Revocation as the database gives it. */
 export interface StoredRevocation {
-  kind: 'session' | 'token'
+  kind: 'session' | 'token' | 'user'
   id: string
   subject: string
   reason: string
+  token_version: number | null
   ended_at: Date
   expires_at: Date
   transaction_id: string
 }
 
-export const stored = ({ kind, id, subject, reason, ended_at: endedAt, expires_at: expiresAt, transaction_id: transactionId }: StoredRevocation): Revocation =>
-  ({ kind, id, subject, reason, endedAt, expiresAt, transactionId: BigInt(transactionId) })
+export const stored = ({ kind, id, subject, reason, token_version: tokenVersion, ended_at: endedAt, expires_at: expiresAt, transaction_id: transactionId }: StoredRevocation): Revocation =>
+  ({ kind, id, subject, reason, tokenVersion: tokenVersion ?? undefined, endedAt, expiresAt, transactionId: BigInt(transactionId) })
 
 // The tolerance with which `exp` is judged, and more.
 const margin = 60
@@ -103,6 +107,30 @@ const insert: Statement = {
 /** Ends a client's own access token. Gives what verifiers must know; nothing where it had ended. */
 export async function revokeToken (db: Queryable, { jti, clientId, expiresAt }: { jti: string, clientId: string, expiresAt: Date }, origin: audit.Origin): Promise<Revocation[]> {
   return (await db.query<StoredRevocation>(insert, [jti, clientId, expiresAt, audit.parameter(origin)])).map(stored)
+}
+
+// A refresh that has begun before may still issue one, of before this commit.
+const cut: Statement = {
+  name: 'revocations.user',
+  text: `
+    with cut as (
+      update users set token_version = token_version + 1 where id = $1 returning id, token_version
+    ), revoked as (
+      insert into revocations (id, kind, subject, reason, token_version, expires_at)
+      select $2, 'user', id, $3, token_version, interval '1 minute' + greatest(clock_timestamp() + make_interval(secs => $4),
+        (select max(access_expires_at) from refresh_tokens join sessions on sessions.id = session_id where user_id = $1))
+      from cut returning *
+    )
+    select revoked.*, transaction_id::text, pg_notify('latchkey_revocations', '') from revoked`
+}
+
+/**
+ * Revokes every access token that the user has, of all sessions, which live on: the next refresh gives one that is
+ * good. To be called in the transaction of the reason, and of its event. `accessToken` is the life of such tokens, in
+ * seconds. Gives what verifiers must know; nothing where there is no such user.
+ */
+export async function cutOff (tx: Queryable, userId: string, { accessToken }: { accessToken: number }, reason: string): Promise<Revocation[]> {
+  return (await tx.query<StoredRevocation>(cut, [userId, newId(), reason, accessToken])).map(stored)
 }
 
 const remove: Statement = {

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload, type ProtectedHeaderParameters } from 'jose'
+import type { Token } from './ended.ts'
 import type { VerificationKey } from './jwk.ts'
 import type { Keys } from './keys.ts'
 import type { Settings } from './options.ts'
@@ -17,6 +18,8 @@ export interface Auth {
   readonly scope: readonly string[]
   readonly client_id: string
   readonly jti: string
+  /** How often all of the user's tokens were revoked before this one; undefined for never. */
+  readonly token_version: number | undefined
   /** Seconds since the epoch, as are the other times. */
   readonly iat: number
   readonly exp: number
@@ -35,12 +38,12 @@ const compact = /^[\w-]+\.[\w-]+\.[\w-]+$/
  * Judges access tokens: gives at once what a token says that it has seen, and a promise of it for others. Throws, or
  * rejects with, a Refusal: 401 where the token is not valid, 503 where nobody can tell.
  */
-export function judge ({ issuer, audience, clockTolerance, cacheSize }: Settings, keys: Keys, isEnded: (id: string) => boolean): (token: string) => Auth | Promise<Auth> {
+export function judge ({ issuer, audience, clockTolerance, cacheSize }: Settings, keys: Keys, isEnded: (token: Token) => boolean): (token: string) => Auth | Promise<Auth> {
   // By the SHA-256 of the whole token; only valid ones get in, and the one not used for longest goes first.
   const seen = new Map<string, Seen>()
 
   function alive (auth: Auth): Auth {
-    if ((auth.sid !== undefined && isEnded(auth.sid)) || isEnded(auth.jti)) throw invalidToken('ended')
+    if (isEnded(auth)) throw invalidToken('ended')
     return auth
   }
 
@@ -113,7 +116,7 @@ function unverified (token: string): JWTPayload {
   }
 }
 
-function describe ({ sub, sid, roles, scope, client_id: clientId, jti, iat, exp, auth_time: authTime, amr }: JWTPayload, clockTolerance: number): Auth {
+function describe ({ sub, sid, roles, scope, client_id: clientId, jti, iat, exp, auth_time: authTime, amr, token_version: version }: JWTPayload, clockTolerance: number): Auth {
   if (!isText(sub)) throw invalidToken('the claim sub')
   if (!isText(clientId)) throw invalidToken('the claim client_id')
   if (!isText(jti)) throw invalidToken('the claim jti')
@@ -125,6 +128,7 @@ function describe ({ sub, sid, roles, scope, client_id: clientId, jti, iat, exp,
   if (!isOptional(scope, isString)) throw invalidToken('the claim scope')
   if (!isOptional(amr, isTexts)) throw invalidToken('the claim amr')
   if (!isOptional(authTime, isNumber)) throw invalidToken('the claim auth_time')
+  if (!isOptional(version, isNumber)) throw invalidToken('the claim token_version')
   // Shared by all requests with this token.
   return Object.freeze({
     sub,
@@ -133,6 +137,7 @@ function describe ({ sub, sid, roles, scope, client_id: clientId, jti, iat, exp,
     scope: Object.freeze((scope ?? '').split(' ').filter(isText)),
     client_id: clientId,
     jti,
+    token_version: version,
     iat,
     exp,
     auth_time: authTime,

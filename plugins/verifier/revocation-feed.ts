@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
 import type { FastifyBaseLogger } from 'fastify'
-import { remember } from './ended.ts'
+import { remember, type Token } from './ended.ts'
 import { get, UnexpectedAnswer } from './exchange.ts'
 import type { Metadata } from './metadata.ts'
 import type { Settings } from './options.ts'
@@ -17,8 +17,8 @@ export interface FeedHealth {
 /** The sessions and tokens that the issuer ended, as it tells of them. */
 export interface RevocationFeed {
   start: () => void
-  /** Whether the session or token of this id has ended, as far as is known. */
-  isEnded: (id: string) => boolean
+  /** Whether the token has ended, as far as is known: by itself, with its session, or with all of its user's. */
+  isEnded: (token: Token) => boolean
   /** Seconds since the issuer was last heard, while the feed is not followed; 0 while it is, and Infinity until it first was. */
   lostFor: () => number
   health: () => FeedHealth

@@ -4,8 +4,7 @@ import * as clients from '../../src/clients.ts'
 import { insufficientScope } from '../../src/oauth-error.ts'
 import { Problem } from '../../src/problem.ts'
 import { scopesOf, type Roles } from '../../src/roles.ts'
-import * as sessions from '../../src/sessions.ts'
-import { introspect as introspectRefreshToken } from '../../src/sessions/introspection.ts'
+import { introspect as introspectRefreshToken, isGood } from '../../src/sessions/introspection.ts'
 import { strict, type Typed } from '../typed.ts'
 import { clientSecurity, inOAuth, tokenParameters } from './parameters.ts'
 
@@ -31,7 +30,8 @@ const introspection = strict({
   sid: Type.Optional(Type.String({ description: 'The user\'s session.' })),
   auth_time: Type.Optional(Type.Integer()),
   amr: Type.Optional(Type.Array(Type.String())),
-  roles: Type.Optional(Type.Array(Type.String()))
+  roles: Type.Optional(Type.Array(Type.String())),
+  token_version: Type.Optional(Type.Integer({ description: 'How often all of the user\'s access tokens were revoked before this one; left out for never.' }))
 }, { examples: [{ active: false }] })
 type Introspection = typeof introspection['static']
 
@@ -65,9 +65,8 @@ async function ofRefreshToken (app: FastifyInstance, token: string, { issuer, ro
 async function ofAccessToken (app: FastifyInstance, request: FastifyRequest, token: string): Promise<Introspection | undefined> {
   try {
     const claims = await app.verifyAccessToken(request, token)
-    const holder = claims.sid === undefined ? await clients.find(app.db, claims.client_id) : await sessions.findUser(app.db, claims.sid)
-    if (!holder) return undefined
-    return { active: true, ...claims, token_type: 'Bearer' }
+    const isHeld = claims.sid === undefined ? await clients.find(app.db, claims.client_id) !== undefined : await isGood(app.db, claims)
+    return isHeld ? { active: true, ...claims, token_type: 'Bearer' } : undefined
   } catch (error) {
     if (error instanceof Problem && error.code === 'invalid_token') return undefined
     throw error

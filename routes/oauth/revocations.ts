@@ -35,7 +35,7 @@ const revocations: Typed = async (app) => {
       operationId: 'followRevocations',
       tags: ['Services'],
       summary: 'Follow what ends',
-      description: 'Server-sent events: `session.ended`, with `{ "sid", "sub", "reason", "ended_at", "expires_at" }`, for each session that ends while access tokens of it can be alive (until `expires_at`), and `token.revoked`, with `jti` in place of `sid`, for a client\'s own token. First comes what happened after `Last-Event-ID`, or else all that still matters, then the comment `synced`, then what is new, and a heartbeat every 5 seconds. An event may come twice. The client needs the scope `revocations`.',
+      description: 'Server-sent events: `session.ended`, with `{ "sid", "sub", "reason", "ended_at", "expires_at" }`, for each session that ends while access tokens of it can be alive (until `expires_at`), `token.revoked`, with `jti` in place of `sid`, for a client\'s own token, and `user.tokens_revoked`, with `token_version` in place of `sid`, where all access tokens of a user are revoked while the sessions live on, as when a role is taken from the user: those of this `sub` are, whose claim `token_version` is lower, or which have none. First comes what happened after `Last-Event-ID`, or else all that still matters, then the comment `synced`, then what is new, and a heartbeat every 5 seconds. An event may come twice. The client needs the scope `revocations`.',
       security: [{ clientBasic: [] }, { bearer: [] }],
       headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ description: 'The id of the last event that arrived.' })) }),
       response: {
@@ -48,8 +48,7 @@ const revocations: Typed = async (app) => {
     if (caller.kind !== 'client' || !caller.scopes.includes(scope)) throw insufficientScope(scope)
     const { clientId } = caller
     if (readers.size >= most || [...readers].filter(reader => reader.clientId === clientId).length >= mostOfOne) throw overloaded(5, 'too many readers of the feed')
-    // Throws until the log is known.
-    app.revocations.has('')
+    app.revocations.assertKnown()
     reply.type('text/event-stream; charset=utf-8').header('x-accel-buffering', 'no')
     if (request.method === 'HEAD') return reply.send('')
 

@@ -1,3 +1,4 @@
+import type { UserClaims } from '../claims.ts'
 import type { Queryable, Statement } from '../db.ts'
 import type { RefreshToken } from '../refresh-token.ts'
 import { isLive } from './session.ts'
@@ -22,4 +23,16 @@ const select: Statement = {
 export async function introspect (db: Queryable, { sessionId, generation, hash, issuedAt }: RefreshToken, { refreshToken, retryWindow }: { refreshToken: number, retryWindow: number | undefined }): Promise<RefreshTokenState | undefined> {
   const [state] = await db.query<RefreshTokenState>(select, [sessionId, generation, hash, retryWindow ?? null, issuedAt, refreshToken])
   return state
+}
+
+const selectHolder: Statement = {
+  name: 'sessions.introspect-access-token',
+  text: `
+    select from sessions join users on users.id = sessions.user_id
+    where sessions.id = $1 and ${isLive} and users.token_version <= $2`
+}
+
+/** Whether an access token that was verified is good by what the database knows now: its session lives, and it was not revoked with all of its user's. */
+export async function isGood (db: Queryable, { sid, token_version: version = 0 }: Pick<UserClaims, 'sid' | 'token_version'>): Promise<boolean> {
+  return (await db.query(selectHolder, [sid, version])).length > 0
 }

@@ -14,6 +14,8 @@ export interface Lifetimes {
 export interface LiveSession {
   id: string
   user: User
+  /** How often all of the user's access tokens were revoked before. */
+  tokenVersion: number
   methods: string[]
   remembered: boolean
   authenticatedAt: Date
@@ -25,6 +27,7 @@ export interface LiveSession {
 
 export interface Row extends User {
   session_id: string
+  token_version: number
   methods: string[]
   remembered: boolean
   authenticated_at: Date
@@ -32,12 +35,12 @@ export interface Row extends User {
   now: Date
 }
 
-export const live = ({ session_id: id, methods, remembered, authenticated_at: authenticatedAt, expires_at: expiresAt, now, ...user }: Row, generation: number): LiveSession =>
-  ({ id, user, methods, remembered, authenticatedAt, expiresAt, now, generation })
+export const live = ({ session_id: id, token_version: tokenVersion, methods, remembered, authenticated_at: authenticatedAt, expires_at: expiresAt, now, ...user }: Row, generation: number): LiveSession =>
+  ({ id, user, tokenVersion, methods, remembered, authenticatedAt, expiresAt, now, generation })
 
 /** The columns of a Row but `now`, of the tables or aliases `sessions` and `users`. */
 export const sessionColumns = `sessions.id as session_id, sessions.methods, sessions.remembered,
-  sessions.authenticated_at, sessions.expires_at, ${columns}`
+  sessions.authenticated_at, sessions.expires_at, users.token_version, ${columns}`
 
 /** Whether the session and its user are as they must be, of the tables or aliases `sessions` and `users`. */
 export const isLive = 'sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null'

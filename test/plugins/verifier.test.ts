@@ -180,7 +180,8 @@ t.test('what is not a valid token is refused with one answer', async t => {
       'roles that are objects': issuer.token({ roles: [{}] }),
       'a scope that is a list': issuer.token({ scope: ['account'] }),
       'a sign-in at no time': issuer.token({ auth_time: 'now' }),
-      'methods that are a text': issuer.token({ amr: 'pwd' })
+      'methods that are a text': issuer.token({ amr: 'pwd' }),
+      'a version that is a text': issuer.token({ token_version: '9' })
     }
   }
   for (const [name, tokens] of Object.entries(classes)) {
@@ -501,6 +502,30 @@ t.test('the revocation feed', async t => {
     t.equal(await status(issuer.token({ sid: ended.sid })), 401, 'another token of the session')
     t.equal(await status(unseen.token), 401)
     t.equal(await status(other.token), 200)
+  })
+
+  t.test('revokes all of a user\'s tokens that were issued before, and none after', async t => {
+    const { issuer, status, statuses, logs } = await follow(t)
+    const tokens = (sub: string) => [undefined, 0, 1, 2, 3].map(version => issuer.token({ sub, token_version: version }))
+    const [ada, bob] = [tokens('ada'), tokens('bob')]
+    const machine = issuer.token({ sub: 'ada', client_id: 'ada', sid: undefined })
+    t.ok((await statuses([...ada, ...bob, machine])).every(status => status === 200))
+    const revoke = (data: object) => issuer.write(issuer.record('user.tokens_revoked', { sub: 'ada', reason: 'roles_changed', expires_at: new Date(Date.now() + 900_000), ...data }))
+    const first = ada[0] ?? ''
+    for (const wrong of [{ token_version: '9' }, { token_version: undefined }, { sub: undefined, token_version: 9 }, { token_version: 9, expires_at: 'never' }]) revoke(wrong)
+    revoke({ token_version: 1 })
+    await until(async () => await status(first) === 401, 3)
+    t.strictSame(await statuses(ada), [401, 401, 200, 200, 200])
+    revoke({ token_version: 2, expires_at: new Date(Date.now() + 1_000) })
+    await until(async () => await status(ada[2] ?? '') === 401, 3)
+    revoke({ token_version: 1 })
+    t.strictSame(await statuses([...ada, ...tokens('ada')]), [401, 401, 401, 200, 200, 401, 401, 401, 200, 200], 'whether they were seen before or not')
+    t.strictSame(await statuses([...bob, machine]), [200, 200, 200, 200, 200, 200], 'nobody else, and no client of that name')
+    t.equal(logs.filter(({ msg }) => /cannot be read/.test(String(msg))).length, 4)
+    issuer.hangUp()
+    await until(() => issuer.followers.length === 2 && issuer.readers === 1)
+    const again = await consumer.start(t, issuer, credentials)
+    for (const each of [statuses, again.statuses]) t.strictSame(await each(ada), [401, 401, 401, 200, 200], 'also after a new connection, and for who comes later')
   })
 
   t.test('is asked for as RFC 6749 has it, and of sessions that ended before the start', async t => {

@@ -1,14 +1,22 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { follow } from '../../src/revocation-feed.ts'
-import { RevocationLog, type Entry } from '../../src/revocation-log.ts'
+import { RevocationLog, type Claims, type Entry } from '../../src/revocation-log.ts'
 import type { Look, Moment, Revocation } from '../../src/revocations.ts'
 
 const hour = 3_600_000
 const epoch = Date.UTC(2026, 0, 1)
 
 const revocation = (id: string, transactionId: bigint): Revocation =>
-  ({ kind: 'session', id, subject: 'somebody', reason: 'logout', endedAt: new Date(epoch), expiresAt: new Date(epoch + hour), transactionId })
+  ({ kind: 'session', id, subject: 'somebody', reason: 'logout', tokenVersion: undefined, endedAt: new Date(epoch), expiresAt: new Date(epoch + hour), transactionId })
+
+const removal = (id: string, subject: string, tokenVersion: number, transactionId: bigint): Revocation =>
+  ({ ...revocation(id, transactionId), kind: 'user', subject, reason: 'roles_changed', tokenVersion })
+
+/** A token that was issued before this. */
+const tokenOf = ({ kind, id, subject, tokenVersion = 1 }: Revocation): Claims => kind === 'user'
+  ? { sub: subject, sid: 'another session', jti: 'a token', ...tokenVersion > 1 && { token_version: tokenVersion - 1 } }
+  : { sub: subject, sid: id, jti: 'a token' }
 
 /** A database, as far as the log can tell: transactions with numbers, which are committed in any order. */
 class Model {
@@ -24,7 +32,11 @@ class Model {
 
   commit (transactionId: bigint) {
     this.open.delete(transactionId)
-    this.committed.set(transactionId, revocation(`session ${this.history} ${transactionId}`, transactionId))
+    const id = `row ${this.history} ${transactionId}`
+    const user = `user ${transactionId % 4n}`
+    // Of one user they come one after the other: each has the lock of the user's row.
+    const versions = [...this.committed.values()].flatMap(({ subject, tokenVersion }) => subject === user && tokenVersion !== undefined ? tokenVersion : [])
+    this.committed.set(transactionId, transactionId % 2n === 0n ? revocation(id, transactionId) : removal(id, user, Math.max(0, ...versions) + 1, transactionId))
   }
 
   /** A standby takes over that had not heard of the last transactions. */
@@ -110,7 +122,7 @@ t.test('no reader misses an end, whatever the order in which transactions become
     readers.forEach((reader, index) => connect(reader, instances[index % 2]))
     for (const instance of instances) instance.look(model)
     for (const reader of readers) for (const { id } of model.committed.values()) if (!reader.had.has(id)) return false
-    return instances.every(({ log }) => [...model.committed.values()].every(({ id }) => log.has(id)))
+    return instances.every(({ log }) => [...model.committed.values()].every(each => log.has(tokenOf(each))))
   }), { numRuns: 3_000 })
   t.pass('in 3,000 histories')
 })
@@ -118,18 +130,40 @@ t.test('no reader misses an end, whatever the order in which transactions become
 t.test('what expired is forgotten, and what ended stays ended through a change of history', async t => {
   const log = new RevocationLog()
   const model = new Model()
-  model.begin()
-  model.commit(1n)
+  const ended = { sub: 'somebody', sid: 'row one 2', jti: 'x' }
+  const revoked = { sub: 'user 1', sid: 'y', jti: 'z' }
+  for (const id of [1n, 2n]) {
+    model.begin()
+    model.commit(id)
+  }
   log.merge(model.look(undefined))
-  t.ok(log.has('session one 1'))
+  t.ok(log.has(ended) && log.has(revoked))
   model.failOver(5n)
   t.equal(log.merge(model.look(log.moment)), undefined)
   log.merge(model.look(undefined))
-  t.ok(log.has('session one 1'), 'a token that was refused is not accepted later')
-  t.match(log.after(undefined), [{ revocation: { id: 'session one 1' } }])
+  t.ok(log.has(ended) && log.has(revoked), 'a token that was refused is not accepted later')
+  t.match(log.after(undefined), [{ revocation: { id: 'row one 1' } }, { revocation: { id: 'row one 2' } }])
   log.merge({ ...model.look(log.moment), now: new Date(epoch + hour + 59_000) })
-  t.ok(log.has('session one 1'))
+  t.ok(log.has(ended) && log.has(revoked))
   log.merge({ ...model.look(log.moment), now: new Date(epoch + hour + 90_000) })
+  t.equal(log.size, 0)
+})
+
+t.test('of a user\'s tokens those that were issued before are refused, and no others', async t => {
+  const log = new RevocationLog()
+  const token = (version: number, others: Partial<Claims> = {}) => log.has({ sub: 'ada', sid: 'a session', jti: 'x', ...version > 0 && { token_version: version }, ...others })
+  t.strictSame([0, 1].map(version => token(version)), [false, false])
+  const [first, second] = [removal('one', 'ada', 1, 1n), { ...removal('two', 'ada', 2, 2n), expiresAt: new Date(epoch + hour / 2) }]
+  t.equal(log.add([second]).length, 1)
+  t.strictSame([0, 1, 2, 3].map(version => token(version)), [true, true, false, false])
+  t.equal(log.add([first, second]).length, 1, 'what is known is not told again')
+  t.strictSame([0, 1, 2].map(version => token(version)), [true, true, false], 'in whatever order they are heard of')
+  t.strictSame([token(0, { sub: 'bob' }), log.has({ sub: 'ada', jti: 'a client of this id' })], [false, false])
+  const moment = { snapshot: '', settled: 3n, next: 3n, history: '', revocations: [] }
+  log.merge({ ...moment, now: new Date(epoch + hour * 0.9) })
+  t.strictSame([0, 1, 2].map(version => token(version)), [true, true, false], 'until the last of them has expired')
+  t.match(log.after(undefined), [{ revocation: { id: 'one' } }])
+  log.merge({ ...moment, now: new Date(epoch + hour + 90_000) })
   t.equal(log.size, 0)
 })
 

@@ -4,6 +4,7 @@ import * as clients from '../../src/clients.ts'
 import { connect } from '../../src/db.ts'
 import { freePort } from '../../src/embedded-postgres/server.ts'
 import { rotate } from '../../src/keyring/rotation.ts'
+import { cutOff } from '../../src/revocations.ts'
 import { environment, keyEncryptionKey, person } from '../helper.ts'
 import * as nginx from '../nginx.ts'
 import { createDatabase, sql } from '../postgres.ts'
@@ -148,6 +149,26 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
       await hearsOfTheEnd(t, token, signOutAtTwo(refreshToken), 1_000, `round ${n}`)
     }
     t.strictSame(await statuses(ada.token), accepted, 'and nobody else is')
+  })
+
+  await t.test('who loses a role loses it everywhere within a second, and stays signed in', async t => {
+    for (let n = 0; n < 5; n++) {
+      const { sub, somebody } = await signIn()
+      await sql(url, "update users set roles = '{user,admin}' where id = $1", [sub])
+      const { token, refreshToken } = await signIn(somebody)
+      const all = async (token: string) => await Promise.all(Object.values(ways).map(async base => (await send('GET', `${base}/orders/all`, token)).status))
+      t.strictSame(await all(token), [200, 200])
+      await hearsOfTheEnd(t, token, async () => {
+        await db.transaction(async tx => {
+          await tx.query("update users set roles = '{user}' where id = $1", [sub])
+          await cutOff(tx, sub, { accessToken: 120 }, 'roles_changed')
+        })
+        return { status: 204, headers: new Headers(), body: '' }
+      }, 1_000, `round ${n}`)
+      const { status, body } = await send('POST', `${two.base}/v1/auth/refresh`, undefined, { refresh_token: refreshToken })
+      t.equal(status, 200)
+      t.strictSame([await statuses(body.access_token), await all(body.access_token)], [accepted, [403, 403]], 'the next token is good at once')
+    }
   })
 
   await t.test('within two, where the instances have just lost what they listen on', async t => {
