@@ -77,9 +77,10 @@ export function follow (subscribe: Follow, position: string | undefined, onStall
   return { events: events(), stop }
 }
 
-const names = { session: 'session.ended', token: 'token.revoked', user: 'user.tokens_revoked' }
+// What each is called, and what it names the tokens by.
+const names = { session: ['session.ended', 'sid'], token: ['token.revoked', 'jti'], user: ['user.tokens_revoked', 'token_version'] } as const
 
 function written ({ revocation: { kind, id, subject, reason, tokenVersion, endedAt, expiresAt }, position }: Entry): string {
-  const what = { session: { sid: id }, token: { jti: id }, user: { token_version: tokenVersion } }[kind]
-  return `id: ${position}\nevent: ${names[kind]}\ndata: ${JSON.stringify({ ...what, sub: subject, reason, ended_at: endedAt, expires_at: expiresAt })}\n\n`
+  const [event, name] = names[kind]
+  return `id: ${position}\nevent: ${event}\ndata: ${JSON.stringify({ [name]: tokenVersion ?? id, sub: subject, reason, ended_at: endedAt, expires_at: expiresAt })}\n\n`
 }
