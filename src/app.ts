@@ -24,6 +24,7 @@ import security from '../plugins/security.ts'
 import throttle from '../plugins/throttle.ts'
 import transport from '../plugins/transport.ts'
 import upkeep from '../plugins/upkeep.ts'
+import usernames from '../plugins/usernames.ts'
 import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
 import type { SignInOptions } from '../routes/auth/session.ts'
@@ -68,6 +69,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(refreshCookie, { issuer, corsOrigins })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(passwords, { ...config.passwords, serviceName: config.serviceName, issuer })
+  await app.register(usernames, { serviceName: config.serviceName })
   await app.register(throttle, { limits: config.throttle, keys: keyEncryptionKeys })
 
   await app.register(jobs)

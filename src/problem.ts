@@ -8,7 +8,7 @@ export type PasswordReason = typeof passwordReasons[number]
  */
 export const catalogue = {
   validation_failed: { status: [400], title: 'The request is not valid', meaning: 'The body, query or path does not fit the schema, or the JSON does not parse. `errors` names each offending place by JSON pointer. Nothing was changed; correct the request and send it again.' },
-  invalid_credentials: { status: [401, 403], title: 'The credentials are not valid', meaning: 'No account has this e-mail address or username, or the password is wrong. Which of the two is never told. With status 403 the caller is signed in, and the password that was asked for once more is wrong.' },
+  invalid_credentials: { status: [401, 403], title: 'The credentials are not valid', meaning: 'No account has this e-mail address or username, or the password is wrong. Which of the two is never told. With status 403 the caller is signed in, and the password that was asked for once more is wrong, or the account has none and the sign-in is not recent enough to do without.' },
   invalid_token: { status: [401], title: 'The access token is not valid', meaning: 'The bearer token is missing, malformed, expired or revoked, was not signed by this service, or is not an access token for this audience. Refresh the session for a new one.' },
   invalid_refresh_token: { status: [401], title: 'The refresh token is not valid', meaning: 'The refresh token is missing, unknown, expired, revoked or was used before. Sign in again.' },
   forbidden: { status: [403], title: 'The caller may not do this', meaning: 'The access token is good, but the role or the scope that this needs is missing, or it is a client\'s own where a user\'s is needed.' },
@@ -20,7 +20,7 @@ export const catalogue = {
   method_not_allowed: { status: [405], title: 'The method is not allowed here', meaning: 'The route exists, but not with this method. The `Allow` header lists those it has.' },
   request_timeout: { status: [408], title: 'The request took too long to arrive', meaning: 'The headers or the body did not arrive within the time the service waits for them.' },
   email_taken: { status: [409], title: 'The e-mail address is taken', meaning: 'An account with this e-mail address exists. Addresses are compared without regard to case.' },
-  username_taken: { status: [409], title: 'The username is taken', meaning: 'An account with this username exists. Usernames are compared without regard to case.' },
+  username_taken: { status: [409], title: 'The username is taken', meaning: 'An account has this username or one that looks like it, or the name is reserved. Neither case nor `_`, `.` and `-` count, and these look alike: 0 and o; 1, i and l; rn and m; vv and w.' },
   last_admin: { status: [409], title: 'This is the last administrator', meaning: 'Without this account nobody could administer the service. Give another one the role `admin` first.' },
   link_expired: { status: [410], title: 'The link is not good any more', meaning: 'It was used before, is too old, or what it was for has changed since. Ask for another one.' },
   payload_too_large: { status: [413], title: 'The body is too large', meaning: 'The request body is over the limit of 64 KiB.' },
@@ -86,6 +86,8 @@ export const validationFailed = (detail: string, errors: Violation[] = []) =>
 export const invalidCredentials = () => new Problem('invalid_credentials', { detail: 'No account has this e-mail address or username, or the password is wrong.' })
 /** Of a caller who is signed in, and was asked for the password all the same. */
 export const forbiddenCredentials = () => new Problem('invalid_credentials', { status: 403, detail: 'The current password is wrong.' })
+/** Of a caller whose account has no password, and who signed in too long ago to go without. */
+export const signInAgain = () => new Problem('invalid_credentials', { status: 403, detail: 'The account has no password, and the last sign-in is more than five minutes ago. Sign in again.' })
 export const invalidRefreshToken = (cause?: unknown) => new Problem('invalid_refresh_token', { cause })
 /** RFC 6750 section 3.1. */
 export const forbidden = () => new Problem('forbidden', { headers: { 'www-authenticate': 'Bearer realm="latchkey", error="insufficient_scope"' } })

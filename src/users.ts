@@ -45,7 +45,7 @@ export async function create (db: Queryable, { id, email, username, name, passwo
 /** Gives an account that never proved its address to whoever did, as if it were new but for its id; undefined where there is none. */
 export async function takeOver (tx: Queryable, { email, username, name, passwordHash, language }: NewUser): Promise<string | undefined> {
   const [user] = await taken(tx.query<{ id: string }>(`
-    update users set email = $2, username = $3, name = $4, password_hash = $5, password_version = password_version + 1, language = $6,
+    update users set email = $2, username = $3, username_lookalike = false, name = $4, password_hash = $5, password_version = password_version + 1, language = $6,
       email_verified_at = now(), devices_known_from = date_trunc('milliseconds', now()), updated_at = now()
     where canonical_email = $1 and email_verified_at is null and disabled_at is null
     returning id`, [email.canonical, email.address, username, name, passwordHash, language ?? null]))
@@ -74,6 +74,7 @@ export async function update (db: Queryable, id: string, { name, username }: Use
       update users set
         name = case when $2 then $3 else name end,
         username = case when $4 then $5 else username end,
+        username_lookalike = username_lookalike and (not $4 or username = $5),
         updated_at = now()
       where id = $1
       returning *
@@ -109,7 +110,7 @@ async function taken<T> (work: Promise<T>): Promise<T> {
     return await work
   } catch (error) {
     if (violates(error, 'users_email_key')) throw emailTaken()
-    if (violates(error, 'users_username_key')) throw usernameTaken()
+    if (violates(error, 'users_username_key') || violates(error, 'users_username_skeleton_key')) throw usernameTaken()
     throw error
   }
 }

@@ -28,6 +28,7 @@ const registration: Typed<SignInOptions> = async (app, { lifetimes, links, requi
     config: { limit: 'password', problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { remember = false, refresh_token_delivery: delivery, ...asked } = request.body
+    if (asked.username != null) await app.assertOpenUsername(asked.username)
     const letters = lettersOf(request, links)
     if (requireVerification) {
       await applyFor(app.db, app.passwords, asked, letters, turnOf(request))

@@ -47,6 +47,8 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     const user = await sessions.findUser(app.db, request.bearer.sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     if (name === undefined && username === undefined) return user
+    // Whoever has one that is reserved keeps it.
+    if (username != null && username.toLowerCase() !== user.username) await app.assertOpenUsername(username)
     const updated = await users.update(app.db, user.id, {
       ...name !== undefined && { name },
       ...username !== undefined && { username: username && users.requireUsername(username) }

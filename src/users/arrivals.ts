@@ -47,6 +47,7 @@ const explanation = {
         and users.username is not distinct from line.username and users.name is not distinct from line.name
         and users.password_hash is not distinct from line.password_hash as same
       from users where users.id = line.id or users.canonical_email = line.canonical_email or users.username = line.username
+        or (username_skeleton(users.username) = username_skeleton(line.username) and not users.username_lookalike)
       order by 2 desc, 3 desc limit 1
     ) as found`
 }

@@ -83,5 +83,5 @@ function refusalOf (held: Held, outcome: Outcome | undefined): Refusal {
   const { number: line } = held
   if ('refused' in held) return { line, reason: held.refused.reason, pointer: held.refused.pointer, detail: held.refused.message }
   const reason = outcome === 'id_taken' || outcome === 'username_taken' ? outcome : 'email_taken'
-  return { line, reason, pointer: `/${reason.replace('_taken', '')}`, detail: 'belongs to an account that is different', email: held.account.email.address }
+  return { line, reason, pointer: `/${reason.replace('_taken', '')}`, detail: reason === 'username_taken' ? 'belongs to an account that is different, or looks like one that does' : 'belongs to an account that is different', email: held.account.email.address }
 }

@@ -239,8 +239,9 @@ t.test('users export', async t => {
       password_hash: fc.option(fc.constantFrom(...Object.values(foreignHashes).map(([hash]) => hash))),
       created_at: fc.tuple(fc.date({ min: new Date('1970-01-01T00:00:00Z'), max: new Date('9999-12-31T00:00:00Z'), noInvalidDate: true }), fc.nat(999)).map(([date, micro]) => date.toISOString().replace('Z', `${String(micro).padStart(3, '0')}Z`))
     })
+    const skeleton = (username: string | null) => username?.replaceAll(/[_.-]/g, '').replaceAll('0', 'o').replaceAll(/[1i]/g, 'l').replaceAll('m', 'rn').replaceAll('w', 'vv')
     const accounts = fc.uniqueArray(account, { maxLength: 150, minLength: 100, selector: ({ email }) => email.normalize('NFKC').toLowerCase().normalize('NFKC') })
-      .map(all => all.map((account, index) => all.findIndex(({ username }) => username === account.username) === index ? account : { ...account, username: null }))
+      .map(all => all.map((account, index) => all.findIndex(({ username }) => skeleton(username) === skeleton(account.username)) === index ? account : { ...account, username: null }))
     await fc.assert(fc.asyncProperty(accounts, async all => {
       const [from, to] = [await createDatabase(t), await createDatabase(t)]
       const { told, stderr } = await imported(t, from, json(...all))
