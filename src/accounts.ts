@@ -5,6 +5,7 @@ import * as links from './links.ts'
 import { send } from './mails.ts'
 import { prove, type Claim, type PasswordDesk } from './password-proof.ts'
 import { forbiddenCredentials, invalidCredentials } from './problem.ts'
+import * as reauthentication from './reauthentication.ts'
 import type { Revocation } from './revocations.ts'
 import * as sessions from './sessions.ts'
 import { endAll } from './sessions/own.ts'
@@ -26,13 +27,12 @@ export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, { 
 export interface PasswordChange { ended: Revocation[], devicesKnownFrom: Date }
 
 /**
- * Sets a new password for a signed-in user who proves the old one; every other session ends with it, and every device
- * is forgotten. Throws `password_rejected`, and as `prove` does, for a wrong one `invalid_credentials` with status 403.
+ * Sets a new password, or the first one, for a signed-in user who proves to be the one; every other session ends with
+ * it, and every device is forgotten. Throws `password_rejected`, and as `reauthenticate` does.
  */
-export async function changePassword (db: Database, desk: PasswordDesk, claim: Claim, newPassword: string, sessionId: string, letters: Letters, origin: audit.Origin): Promise<PasswordChange> {
-  const { account } = claim.of
-  if (account) await desk.passwords.check(newPassword, account)
-  const proof = await prove(db, desk, claim, forbiddenCredentials, origin)
+export async function changePassword (db: Database, desk: PasswordDesk, claim: reauthentication.Claim, newPassword: string, sessionId: string, letters: Letters, origin: audit.Origin): Promise<PasswordChange> {
+  await desk.passwords.check(newPassword, claim.of.account)
+  const proof = await reauthentication.reauthenticate(db, desk, claim, '/current_password', origin)
   const hash = await desk.passwords.hash(newPassword, proof.turn).catch(async (error: unknown) => {
     // It was right: whoever comes back as they are told has not failed.
     await release(db, proof.attempt).catch(() => {})

@@ -97,11 +97,16 @@ export async function findUser (db: Queryable, sessionId: string): Promise<User 
 
 const selectAccount: Statement = {
   name: 'sessions.find-account',
-  text: `select ${accountColumns} from sessions join users on users.id = sessions.user_id where sessions.id = $1 and ${isLive}`
+  text: `select sessions.authenticated_at, ${accountColumns} from sessions join users on users.id = sessions.user_id where sessions.id = $1 and ${isLive}`
 }
 
+/** The account of a session, and when its user proved who they are. */
+export interface Holder extends Named { account: Account, authenticatedAt: Date }
+
 /** The account of the user of a session that lives, to have its password checked; undefined as for `findUser`. */
-export async function findAccount (db: Queryable, sessionId: string): Promise<Named | undefined> {
-  const [account] = await db.query<Account>(selectAccount, [sessionId])
-  return account && byAddress(account)
+export async function findAccount (db: Queryable, sessionId: string): Promise<Holder | undefined> {
+  const [row] = await db.query<Account & { authenticated_at: Date }>(selectAccount, [sessionId])
+  if (!row) return undefined
+  const { authenticated_at: authenticatedAt, ...account } = row
+  return { ...byAddress(account), account, authenticatedAt }
 }

@@ -19,10 +19,10 @@ const password: Typed<AccountOptions> = async (app, { links }) => {
       operationId: 'changePassword',
       tags: ['Account'],
       summary: 'Change the own password',
-      description: 'Takes the current password too. Every other session of the user ends, and the devices they signed in on are strangers again, but for this one.',
+      description: 'Takes the current password too; of an account that has none yet, a sign-in of the last five minutes in its place. Every other session of the user ends, and the devices they signed in on are strangers again, but for this one.',
       security: [{ bearer: [] }],
       body: strict({
-        current_password: Type.String({ minLength: 1, maxLength: 1024 }),
+        current_password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
         new_password: newPassword
       }, { examples: [{ current_password: 'a long phrase of your own', new_password: 'another phrase of your own' }] }),
       response: { 204: { type: 'null', description: 'The password is changed.' } }
