@@ -1,7 +1,7 @@
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
 import { cookieValues } from '../src/cookie-header.ts'
-import { deviceSecrets, lifetime, mint, parse, signedIn, type Device } from '../src/device.ts'
+import { deviceSecrets, lifetime, mint, parse, signedIn, without, type Device } from '../src/device.ts'
 import type { KeyEncryptionKeys } from '../src/secret.ts'
 
 declare module 'fastify' {
@@ -12,6 +12,8 @@ declare module 'fastify' {
   interface FastifyReply {
     /** Remembers that the user signed in on this device, at that time of the database's. */
     setDeviceCookie: (userId: string, now: Date) => FastifyReply
+    /** Has the device forget the user. */
+    forgetOnDevice: (userId: string) => FastifyReply
   }
 }
 
@@ -37,5 +39,11 @@ export default fp(async function deviceCookie (app, { issuer, keys }: DeviceCook
   })
   app.decorateReply('setDeviceCookie', function (userId, now) {
     return this.setCookie(name, mint(secrets[0], signedIn(this.request.device, userId, now)), attributes)
+  })
+  app.decorateReply('forgetOnDevice', function (userId) {
+    const { device } = this.request
+    const left = device && without(device, userId)
+    if (!left) return device ? this.clearCookie(name, attributes) : this
+    return this.setCookie(name, mint(secrets[0], left), attributes)
   })
 }, { name: 'device-cookie', dependencies: ['refresh-cookie'] })

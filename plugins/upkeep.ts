@@ -5,6 +5,7 @@ import * as links from '../src/links.ts'
 import * as revocations from '../src/revocations.ts'
 import { clearExpired } from '../src/sessions/expiry.ts'
 import * as throttle from '../src/throttle.ts'
+import { erase } from '../src/users/erasure.ts'
 
 export interface UpkeepOptions {
   /** Seconds. */
@@ -14,6 +15,7 @@ export interface UpkeepOptions {
 
 const batch = 500
 const counters = 5_000
+const events = 2_000
 // Milliseconds: between two batches, and between two rounds.
 const breath = 50
 const rest = 60_000
@@ -36,6 +38,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention }: 
     for (const forget of [() => revocations.forget(app.db, batch), () => audit.forget(app.db, auditRetention, batch), () => links.forget(app.db, batch)]) {
       while (await forget() === batch) await pause(breath, undefined, { signal, ref: false })
     }
+    while (await erase(app.db, events)) await pause(breath, undefined, { signal, ref: false })
   }
 
   async function run () {

@@ -3,7 +3,7 @@ import type { Queryable } from './db.ts'
 /** Every kind of event that the audit log has. */
 export const eventTypes = [
   'user.registered', 'user.verified', 'user.updated', 'user.password_changed', 'user.password_reset', 'user.email_changed', 'user.imported', 'users.exported',
-  'user.disabled', 'user.enabled', 'user.roles_changed', 'user.reset_requested', 'user.deleted',
+  'user.disabled', 'user.enabled', 'user.roles_changed', 'user.reset_requested', 'user.deleted', 'user.exported',
   'login.succeeded', 'login.failed', 'login.throttled',
   'session.ended', 'session.replayed',
   'client.created', 'client.updated', 'client.deleted', 'client.secret_rotated',

@@ -60,6 +60,12 @@ export const signedIn = (device: Device | undefined, userId: string, now: Date):
   accounts: [{ userId, since: now }, ...device?.accounts.filter(account => account.userId !== userId) ?? []].slice(0, most)
 })
 
+/** The device without an account; undefined where it knew no other. */
+export function without (device: Device, userId: string): Device | undefined {
+  const accounts = device.accounts.filter(account => account.userId !== userId)
+  return accounts.length === 0 ? undefined : { ...device, accounts }
+}
+
 /** Whether somebody signed in to the account on the device, not too long ago and not before `knownFrom`, when all of them were forgotten. */
 export const knows = ({ accounts }: Device, userId: string, now: Date, knownFrom: Date | null): boolean =>
   accounts.some(account => account.userId === userId && account.since.getTime() + lifetime * 1_000 > now.getTime() && (knownFrom === null || account.since >= knownFrom))

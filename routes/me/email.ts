@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { requestChange } from '../../src/accounts/email-change.ts'
-import { forbiddenCredentials, invalidToken } from '../../src/problem.ts'
-import { prove } from '../../src/password-proof.ts'
+import { invalidToken } from '../../src/problem.ts'
+import { reauthenticate } from '../../src/reauthentication.ts'
 import { succeed } from '../../src/throttle.ts'
 import * as sessions from '../../src/sessions.ts'
 import * as users from '../../src/users.ts'
@@ -15,9 +15,9 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
       operationId: 'changeEmail',
       tags: ['Account'],
       summary: 'Change the own e-mail address',
-      description: 'Mails a link to the new address; it becomes that of the account when the link is used. The old one is told then, with a link to change it back. Takes the password too.',
+      description: 'Mails a link to the new address; it becomes that of the account when the link is used. The old one is told then, with a link to change it back. Takes the password too; of an account that has none, a sign-in of the last five minutes in its place.',
       security: [{ bearer: [] }],
-      body: strict({ password: Type.String({ minLength: 1, maxLength: 1024 }), email }, { examples: [{ password: 'a long phrase of your own', email: 'ada@example.org' }] }),
+      body: strict({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })), email }, { examples: [{ password: 'a long phrase of your own', email: 'ada@example.org' }] }),
       response: { 202: accepted }
     },
     config: { limit: 'password', problems: ['invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'email_taken', 'overloaded', 'database_unavailable'] }
@@ -26,7 +26,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
     const address = users.requireEmail(email)
     const named = await sessions.findAccount(app.db, request.bearer.sid)
     if (!named) throw invalidToken(true, 'the session has ended')
-    const proof = await prove(app.db, app, { of: named, password, device: request.device, turn: turnOf(request) }, forbiddenCredentials, originOf(request))
+    const proof = await reauthenticate(app.db, app, { of: named, password, device: request.device, turn: turnOf(request) }, '/password', originOf(request))
     await succeed(app.db, proof.attempt)
     await requestChange(app.db, proof.userId, address, lettersOf(request, links), requireVerification)
     app.jobs.wake('mail')

@@ -4,6 +4,7 @@ import * as sessions from '../../src/sessions.ts'
 import * as users from '../../src/users.ts'
 import { name, orNone, User, username } from '../schemas.ts'
 import email from './email.ts'
+import leaving from './leaving.ts'
 import password, { type AccountOptions } from './password.ts'
 import ownSessions, { type OwnSessionsOptions } from './sessions.ts'
 import { originOf, ref, strict, type Typed } from '../typed.ts'
@@ -57,6 +58,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     return updated
   })
 
+  await app.register(leaving)
   await app.register(password, { links, requireVerification })
   await app.register(email, { links, requireVerification })
   await app.register(ownSessions, { prefix: '/sessions', refreshToken })

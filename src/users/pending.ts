@@ -38,7 +38,9 @@ const apply: Statement = {
     ), applied as (
       insert into registrations (id, email, canonical_email, username, name, password_hash, language, expires_at)
       select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11)
-      where not exists (select from users where username = $4) returning id
+      where not exists (
+        select from users where username = $4 or (username_skeleton(username) = username_skeleton($4) and not username_lookalike)
+      ) returning id
     ), linked as (
       insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
       select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied

@@ -1,15 +1,81 @@
 import * as audit from '../audit.ts'
-import type { Queryable } from '../db.ts'
+import type { Database, Queryable } from '../db.ts'
+import { languages, send, type Post } from '../mails.ts'
+import type { PasswordDesk } from '../password-proof.ts'
+import { forbiddenCredentials, invalidToken } from '../problem.ts'
+import { reauthenticate, type Claim } from '../reauthentication.ts'
 import type { Revocation } from '../revocations.ts'
 import { endAll } from '../sessions/own.ts'
+import { release, succeed } from '../throttle.ts'
+import { erase } from './erasure.ts'
 import { assertAnotherAdmin } from './last-admin.ts'
+import { forgetPending } from './pending.ts'
 
-/** Removes an account; undefined where there is none. Gives what verifiers must know. Throws `last_admin`. */
-export async function remove (tx: Queryable, id: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
+export interface Terms {
+  /** Makes the mail that tells the former address; none is sent without. */
+  post?: Post
+  /** Of the password that was proved: where it is another one by now, that is `invalid_credentials`. */
+  passwordVersion?: number
+}
+
+interface Leaver { password_version: number, email: string, canonical_email: string, language: string | null }
+
+// As many events as are done at once: of whoever has more, the upkeep does the rest.
+const atOnce = 1_000
+
+const lock = 'select password_version, email, canonical_email, language from users where id = $1 for update'
+const removal = {
+  name: 'users.remove',
+  text: `
+    with linked as (
+      delete from links where user_id = $1 or canonical_email = $2
+    ), outstanding as (
+      delete from jobs where user_id = $1
+    ), erased as (
+      insert into erasures (user_id) values ($1) on conflict do nothing
+    )
+    delete from users where id = $1`
+}
+
+/**
+ * Removes a user and every trace but the events of the audit log, which keep the ids alone. Gives what verifiers must
+ * know of the sessions; undefined where there is no such user. Throws `last_admin`.
+ */
+export async function remove (tx: Queryable, id: string, { actorId }: audit.Origin, { post, passwordVersion }: Terms = {}): Promise<Revocation[] | undefined> {
+  // The administrators are locked before, and in one order: two who leave would wait for each other.
   await assertAnotherAdmin(tx, id)
+  const [leaver] = await tx.query<Leaver>(lock, [id])
+  if (!leaver) return undefined
+  if (passwordVersion !== undefined && leaver.password_version !== passwordVersion) throw forbiddenCredentials()
+
+  // From where it was asked for is as personal as the rest.
+  const origin = { actorId }
   const ended = await endAll(tx, id, undefined, 'account_deleted', origin)
-  const [user] = await tx.query('delete from users where id = $1 returning id', [id])
-  if (!user) return undefined
+  await forgetPending(tx, leaver.canonical_email)
+  await tx.query(removal, [id, leaver.canonical_email])
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
+  const language = languages.find(known => known === leaver.language)
+  await send(tx, post?.({ kind: 'account_deleted', to: leaver.email, ...language && { language } }), undefined)
+  await erase(tx, atOnce, id)
   return ended
+}
+
+/**
+ * Removes a signed-in user who proves to be the one. Gives what verifiers must know. Throws `last_admin`, and as
+ * `reauthenticate` does.
+ */
+export async function leave (db: Database, desk: PasswordDesk, claim: Claim, post: Post, origin: audit.Origin): Promise<Revocation[]> {
+  const { attempt, userId, passwordVersion } = await reauthenticate(db, desk, claim, '/password', origin)
+  try {
+    return await db.transaction(async tx => {
+      const ended = await remove(tx, userId, origin, { post, passwordVersion })
+      if (!ended) throw invalidToken(true, 'the account is gone')
+      await succeed(tx, attempt)
+      return ended
+    })
+  } catch (error) {
+    // It was right: whoever may not leave has not failed.
+    await release(db, attempt).catch(() => {})
+    throw error
+  }
 }

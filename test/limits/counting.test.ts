@@ -126,12 +126,12 @@ holds('| the wait in the queue | password | none | 5 seconds | 503 |', async t =
   t.strictSame([...refused, lane.waiting], ['late', 0])
 })
 
-holds('`/v1/auth/login`, `/v1/auth/register` and `/v1/me/password` take a password.', async t => {
-  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '15/1m' })
+holds('`/v1/auth/login`, `/v1/auth/register`, `/v1/me/password` and `DELETE /v1/me` take a password.', async t => {
+  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '20/1m' })
   const { browser } = await registered(limits)
   const here = from(somewhere())
-  const answers = [await browser.post('/v1/auth/login', {}, here), await browser.post('/v1/auth/register', {}, here), await browser.post('/v1/me/password', {}, here)]
-  t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['2', '1', '0'])
+  const answers = [await browser.post('/v1/auth/login', {}, here), await browser.post('/v1/auth/register', {}, here), await browser.post('/v1/me/password', {}, here), await browser.delete('/v1/me', here)]
+  t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['3', '2', '1', '0'])
 })
 holds('`/livez`, `/readyz`, `/metrics`, `/.well-known/jwks.json`, `GET /v1/auth/verify` and the preflights of allowed origins have no limit.', async t => {
   const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })

@@ -31,6 +31,8 @@ t.test('the API document', async t => {
     t.strictSame(operations.map(({ method, path, operationId }) => `${method} ${path} ${operationId}`).sort(), [
       'delete /v1/me/sessions endSessions',
       'delete /v1/me/sessions/{id} endSession',
+      'delete /v1/me deleteMe',
+      'get /v1/me/export exportMe',
       'get /.well-known/jwks.json getJwks',
       'get /.well-known/oauth-authorization-server getMetadata',
       'delete /v1/admin/clients/{id} deleteClient',

@@ -1,0 +1,94 @@
+import * as audit from '../audit.ts'
+import type { Database, Queryable } from '../db.ts'
+
+/** A part of what is held about a user: the tables that it is of, and its rows in the order of `cursor`, from the one after `$2` on. */
+export interface Part { name: string, tables: readonly string[], text: string }
+
+/** The columns of a user that are theirs to have: all but the password's hash. */
+export const account = {
+  name: 'personal-data.user',
+  text: `
+    select id, email, canonical_email, username, username_lookalike, name, roles, password_hash is not null as has_password, password_version,
+      email_version, email_verified_at, disabled_at, devices_known_from, language, created_at, updated_at
+    from users where id = $1`
+}
+
+// Of what somebody else did nobody is told from where.
+const own = (value: string) => `case when coalesce(actor_id, $1) = $1 then ${value} end`
+
+/** The tables that say of a row whose it is; each is in one of these parts. */
+export const parts: readonly Part[] = [
+  {
+    name: 'sessions',
+    tables: ['sessions', 'refresh_tokens'],
+    text: `
+      select id::text as cursor, id, methods, authenticated_at, remembered, user_agent, host(ip) as ip, created_at, last_used_at, expires_at, ended_at, end_reason
+      from sessions left join refresh_tokens on session_id = id
+      where user_id = $1 and ($2::text is null or id > $2::uuid) order by id limit $3`
+  },
+  {
+    name: 'links',
+    tables: ['links'],
+    text: `
+      select encode(token_hash, 'hex') as cursor, purpose, email, created_at, expires_at
+      from links where user_id = $1 and ($2::text is null or token_hash > decode($2, 'hex')) order by token_hash limit $3`
+  },
+  {
+    name: 'jobs',
+    tables: ['jobs'],
+    text: `
+      select id::text as cursor, id, kind, attempts, created_at, run_at, expires_at
+      from jobs where user_id = $1 and ($2::text is null or id > $2::uuid) order by id limit $3`
+  },
+  {
+    name: 'audit_events',
+    tables: ['audit_events'],
+    text: `
+      select id::text as cursor, id, type, created_at, user_id, actor_id, client_id, session_id, ${own('host(ip)')} as ip, ${own('user_agent')} as user_agent, ${own('request_id')} as request_id, detail
+      from audit_events where user_id = $1 and ($2::text is null or id > $2::uuid) order by id limit $3`
+  },
+  {
+    // What they did to others or to nobody: whom it was about, and what, is not theirs.
+    name: 'actions',
+    tables: ['audit_events'],
+    text: `
+      select id::text as cursor, id, type, created_at, session_id, host(ip) as ip, user_agent, request_id
+      from audit_events where actor_id = $1 and actor_id is not null and actor_id is distinct from user_id
+        and ($2::text is null or id > $2::uuid) order by id limit $3`
+  }
+]
+
+const most = 500
+
+async function * rows (db: Queryable, { name, text }: Part, userId: string): AsyncGenerator<object[]> {
+  for (let after: string | null | undefined = null; after !== undefined;) {
+    const page: Array<{ cursor: string }> = await db.query<{ cursor: string }>({ name: `personal-data.${name}`, text }, [userId, after, most])
+    yield page.map(({ cursor: _cursor, ...row }) => row)
+    after = page.length < most ? undefined : page.at(-1)?.cursor
+  }
+}
+
+/**
+ * All that is held about a user, as pieces of one JSON document; undefined where there is no such user. No more than a
+ * page of 500 rows is in memory, and no connection is held while a piece is waited for. The audit log has it first.
+ */
+export async function collect (db: Database, userId: string, origin: audit.Origin): Promise<AsyncGenerator<string> | undefined> {
+  const [user] = await db.query<object>(account, [userId])
+  if (!user) return undefined
+  await audit.record(db, 'user.exported', { userId }, origin)
+
+  return (async function * () {
+    yield `{"user":${JSON.stringify(user)}`
+    for (const part of parts) {
+      yield `,"${part.name}":[`
+      let comma = ''
+      for await (const page of rows(db, part, userId)) {
+        if (page.length === 0) continue
+        yield comma + page.map(row => JSON.stringify(row)).join(',')
+        comma = ','
+      }
+      yield ']'
+    }
+    yield '}'
+  })()
+}
