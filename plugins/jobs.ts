@@ -12,6 +12,8 @@ export interface Worker {
   lease: number
   /** Seconds until the next attempt after so many; grows from 5 s to an hour where it is left out. */
   wait?: (attempts: number) => number
+  /** Begins up to `most` that are due, where it is not simply the oldest. */
+  claim?: (most: number) => Promise<jobs.Job[]>
 }
 
 declare module 'fastify' {
@@ -57,6 +59,7 @@ export default fp(async function jobsPlugin (app) {
   }
 
   async function loop (kind: jobs.JobKind, worker: Worker) {
+    const { claim = (most: number) => jobs.claim(app.db, kind, most, worker.lease) } = worker
     const running = new Set<Promise<void>>()
     let failing = false
     // Whoever wakes while it looks has it look again.
@@ -68,10 +71,10 @@ export default fp(async function jobsPlugin (app) {
       again = false
       try {
         const room = worker.atOnce - running.size
-        const begun = room > 0 ? await jobs.claim(app.db, kind, room, worker.lease) : []
+        const begun = room > 0 ? await claim(room) : []
         failing = false
         for (const job of begun) {
-          const work = run(job, worker).finally(() => { running.delete(work); if (begun.length === room) wake() })
+          const work = run(job, worker).finally(() => { running.delete(work); if (begun.length === room || worker.claim) wake() })
           running.add(work)
         }
       } catch (error) {

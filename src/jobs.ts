@@ -47,9 +47,9 @@ export async function putOff (db: Queryable, { id, attempts }: Job, seconds: num
   await db.query({ name: 'jobs.put-off', text: 'update jobs set run_at = now() + make_interval(secs => $3) where id = $1 and attempts = $2' }, [id, attempts, seconds])
 }
 
-/** Removes a job that is done, or given up. */
-export async function remove (db: Queryable, { id }: Job): Promise<void> {
-  await db.query({ name: 'jobs.remove', text: 'delete from jobs where id = $1' }, [id])
+/** Removes a job that is done, or given up; whoever began it meanwhile, or wants it done once more, keeps it. */
+export async function remove (db: Queryable, { id, attempts }: Job): Promise<void> {
+  await db.query({ name: 'jobs.remove', text: 'delete from jobs where id = $1 and attempts = $2' }, [id, attempts])
 }
 
 /** How many jobs of each kind there are, and for how many seconds the oldest that is due has been. */
