@@ -6,6 +6,7 @@ import * as revocations from '../src/revocations.ts'
 import { clearExpired } from '../src/sessions/expiry.ts'
 import * as throttle from '../src/throttle.ts'
 import { erase } from '../src/users/erasure.ts'
+import * as deliveries from '../src/webhooks/deliveries.ts'
 
 export interface UpkeepOptions {
   /** Seconds. */
@@ -35,7 +36,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention }: 
       after = await throttle.clearExpired(app.db, after, counters)
       more = after !== undefined
     }
-    for (const forget of [() => revocations.forget(app.db, batch), () => audit.forget(app.db, auditRetention, batch), () => links.forget(app.db, batch)]) {
+    for (const forget of [() => revocations.forget(app.db, batch), () => audit.forget(app.db, auditRetention, batch), () => links.forget(app.db, batch), () => deliveries.forget(app.db, batch)]) {
       while (await forget() === batch) await pause(breath, undefined, { signal, ref: false })
     }
     while (await erase(app.db, events)) await pause(breath, undefined, { signal, ref: false })

@@ -25,6 +25,7 @@ import throttle from '../plugins/throttle.ts'
 import transport from '../plugins/transport.ts'
 import upkeep from '../plugins/upkeep.ts'
 import usernames from '../plugins/usernames.ts'
+import webhooks from '../plugins/webhooks.ts'
 import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
 import type { SignInOptions } from '../routes/auth/session.ts'
@@ -74,6 +75,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
 
   await app.register(jobs)
   await app.register(mailer, { ...config.mail, keys: keyEncryptionKeys, serviceName: config.serviceName, issuer, production: config.production })
+  await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
   if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
   await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention })

@@ -9,7 +9,8 @@ export const eventTypes = [
   'client.created', 'client.updated', 'client.deleted', 'client.secret_rotated',
   'key.created', 'key.rotated', 'key.dropped',
   'token.revoked',
-  'mail.failed'
+  'mail.failed',
+  'webhook.created', 'webhook.updated', 'webhook.deleted', 'webhook.secret_rotated', 'webhook.paused', 'webhook.redelivered'
 ] as const
 export type EventType = typeof eventTypes[number]
 

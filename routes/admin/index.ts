@@ -8,6 +8,7 @@ import * as schemas from './schemas.ts'
 import userSessions, { type UserSessionsOptions } from './user-sessions.ts'
 import user, { type UserOptions } from './user.ts'
 import users from './users.ts'
+import webhooks from './webhooks.ts'
 
 const role = 'admin'
 
@@ -32,6 +33,7 @@ const admin: Typed<AdminOptions> = async (app, { links, refreshToken }) => {
   await app.register(user, { prefix: '/users/:id', links })
   await app.register(userSessions, { prefix: '/users/:id/sessions', refreshToken })
   await app.register(auditEvents, { prefix: '/audit-events' })
+  await app.register(webhooks, { prefix: '/webhooks' })
 }
 
 export default admin

@@ -63,6 +63,7 @@ export const variables = {
   LOGIN_RATE_LIMIT: variable('5/15m', rate, 'wrong passwords for one account (its e-mail address and its username apart) from one network, or from one known device, after which waits begin: half a minute, doubled by each further one up to an hour; or off'),
   LOGIN_NETWORK_LIMIT: variable('50/15m', rate, 'the same from one network over all accounts'),
   LOGIN_ACCOUNT_LIMIT: variable('100/24h', rate, 'the same for one account from everywhere, but for its known devices'),
+  WEBHOOK_PRIVATE_NETWORKS: variable('off', proxies, 'addresses and CIDR ranges, comma separated, that webhooks may be sent to although they are not public; over http, too'),
   PASSWORD_MIN_LENGTH: variable('8', integer(8, 64), 'shortest password accepted, in code points'),
   BREACHED_PASSWORDS_URL: optional('none is asked', rangeUrl, 'where new passwords are looked up among breached ones, by five digits of their SHA-1 that are appended: https://api.pwnedpasswords.com/range/'),
   PASSWORD_PEPPER: variable('false', boolean, 'whether password hashes are of no use without a secret that KEY_ENCRYPTION_KEY seals; existing ones follow when their owners sign in'),

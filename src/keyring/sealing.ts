@@ -1,19 +1,24 @@
 import type { Queryable } from '../db.ts'
 import { isSealedWith, open, seal, type KeyEncryptionKeys } from '../secret.ts'
+import { secretPurpose } from '../webhooks/signature.ts'
 
 /** What the sealed secret of a pepper is bound to. */
 export const pepperPurpose = (kid: string) => `pepper ${kid}`
 
-interface Sealed { is: 'key' | 'pepper', kid: string, sealed_secret: Buffer }
+interface Sealed { is: 'key' | 'pepper' | 'webhook', kid: string, sealed_secret: Buffer }
 
 // Everything that is sealed with the key-encryption key.
 const all = `
   select 'key' as is, kid, sealed_secret from keys where gone_at is null or gone_at > now()
-  union all select 'pepper', kid, sealed_secret from peppers`
+  union all select 'pepper', kid, sealed_secret from peppers
+  union all select 'webhook', id::text, sealed_secret from webhook_secrets`
 const updates = {
   key: 'update keys set sealed_secret = $2 where kid = $1',
-  pepper: 'update peppers set sealed_secret = $2 where kid = $1'
+  pepper: 'update peppers set sealed_secret = $2 where kid = $1',
+  webhook: 'update webhook_secrets set sealed_secret = $2 where id = $1::uuid'
 }
+
+const purposes = { key: (kid: string) => kid, pepper: pepperPurpose, webhook: secretPurpose }
 
 async function foreign (db: Queryable, [key]: KeyEncryptionKeys): Promise<Sealed[]> {
   return (await db.query<Sealed>(all)).filter(({ sealed_secret: sealed }) => !isSealedWith(key, sealed))
@@ -25,7 +30,7 @@ export const isMixed = async (db: Queryable, keys: KeyEncryptionKeys) => (await 
 /** Seals with the first key-encryption key what another sealed. Throws an UnsealError where none of them opens it. */
 export async function reseal (tx: Queryable, keys: KeyEncryptionKeys): Promise<void> {
   for (const { is, kid, sealed_secret: sealed } of await foreign(tx, keys)) {
-    const purpose = is === 'key' ? kid : pepperPurpose(kid)
+    const purpose = purposes[is](kid)
     await tx.query(updates[is], [kid, seal(keys, purpose, open(keys, purpose, sealed))])
   }
 }

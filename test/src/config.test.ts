@@ -58,6 +58,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     rateLimit: { count: 300, window: 60 },
     throttle: { login: { count: 5, window: 900 }, network: { count: 50, window: 900 }, account: { count: 100, window: 86_400 } },
     redisUrl: undefined,
+    webhooks: { privateNetworks: undefined, httpsOnly: false },
     mail: { smtpUrl: undefined, from: undefined, templates: undefined, linksUrl: 'http://localhost:3000' },
     requireEmailVerification: false,
     links: { emailVerification: 86_400, passwordReset: 1_800, magicLink: 600, emailUndo: 604_800 },
@@ -70,7 +71,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
 })
 
 t.test('every variable is heard', async t => {
-  const { trustProxy, ...config } = load({
+  const { trustProxy, webhooks, ...config } = load({
     ...production,
     SERVICE_NAME: 'Ünïcorn & Söhne',
     AUDIENCE: 'https://api.example.com',
@@ -78,6 +79,7 @@ t.test('every variable is heard', async t => {
     PORT: '0',
     METRICS_PORT: '9464',
     TRUST_PROXY: '10.0.0.0/8',
+    WEBHOOK_PRIVATE_NETWORKS: '10.1.0.0/16',
     CORS_ORIGINS: 'https://app.example.com, http://localhost:5173',
     ROLES: 'support, editor=articles:read+articles:write, user=profile',
     ACCESS_TOKEN_TTL: '1s',
@@ -121,6 +123,7 @@ t.test('every variable is heard', async t => {
     LOG_LEVEL: 'silent'
   })
   t.ok(trustProxy?.('10.1.2.3'))
+  t.ok(webhooks.privateNetworks?.('10.1.2.3') && webhooks.httpsOnly)
   t.strictSame(config, {
     production: true,
     issuer: 'https://auth.example.com',
@@ -198,7 +201,7 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
   tells(t, problems({ CORS_ORIGINS: 'https://*.example.com' }), [/^CORS_ORIGINS /])
   tells(t, problems({ PORT: '8080', METRICS_PORT: '8080' }), [/^METRICS_PORT must be another than PORT$/])
   tells(t, problems({ ...production, KEY_ENCRYPTION_KEY: ' , ' }), [/^KEY_ENCRYPTION_KEY must be 32 bytes/])
-  const proxies = /^TRUST_PROXY (must be off, or addresses and CIDR ranges; .+ is neither|has a range of impossible length, .+|must not trust half the world, as .+ does)$/
+  const proxies = /^(?:TRUST_PROXY|WEBHOOK_PRIVATE_NETWORKS) (must be off, or addresses and CIDR ranges; .+ is neither|has a range of impossible length, .+|must not trust half the world, as .+ does)$/
   const cases: Array<[names: string[], values: string[], problem: RegExp]> = [
     [[...durations, ...orNone], ['1x', '1', 's', '-1s', '+1s', '1.5h', '1h30m', '1 h', '1S', '１s', '1w', 'Infinity', '3651d', '87601h', '9999999999s', '1s\n2s'], /^\w+ must be a time such as 30s, 15m, 12h or 7d, from [01]s to (24|3650)d$/],
     [durations, ['0s', '0d', '00m'], /^\w+ must be a time .* from 1s to (24|3650)d$/],
@@ -219,7 +222,7 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
     [['DATABASE_URL'], ['localhost', 'localhost:5432/latchkey', 'mysql://localhost/latchkey', 'https://db.example.com', 'postgres://localhost:port/latchkey', '/var/run/postgresql'], url],
     [['ISSUER_URL', 'CORS_ORIGINS'], ['auth.example.com', 'auth.example.com:443', '//auth.example.com', 'ftp://auth.example.com', 'javascript:alert(1)', 'https://', 'https://auth.example.com/tenant', 'https://auth.example.com//', 'https://auth.example.com?a=b', 'https://auth.example.com#a', 'https://ada@auth.example.com', 'https://ada:pw@auth.example.com', 'https://auth.example.com:65536', 'https://auth example.com'], origin],
     [['CORS_ORIGINS'], ['*', 'null', 'https://app.example.com, *', 'https://app.example.com https://other.example.com', 'https://app.example.com/, https://other.example.com/path'], origin],
-    [['TRUST_PROXY'], ['nginx', 'proxy.example.com', 'localhost', 'loopback', 'true', '1', '2', '10.0.0', '010.0.0.1', '10.0.0.256', '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9', '10.0.0.0/33', '::1/129', '10.0.0.0/-8', '10.0.0.0/8.0', '10.0.0.0/', '10.0.0.0/eight', '0.0.0.0/0', '10.0.0.0/00', '::/0', '10.0.0.1, ::/0'], proxies],
+    [['TRUST_PROXY', 'WEBHOOK_PRIVATE_NETWORKS'], ['nginx', 'proxy.example.com', 'localhost', 'loopback', 'true', '1', '2', '10.0.0', '010.0.0.1', '10.0.0.256', '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9', '10.0.0.0/33', '::1/129', '10.0.0.0/-8', '10.0.0.0/8.0', '10.0.0.0/', '10.0.0.0/eight', '0.0.0.0/0', '10.0.0.0/00', '::/0', '10.0.0.1, ::/0'], proxies],
     [['RATE_LIMIT', 'LOGIN_RATE_LIMIT', 'LOGIN_NETWORK_LIMIT', 'LOGIN_ACCOUNT_LIMIT'], ['0/1m', '-1/1m', '300', '300/', '/1m', '300/1m/1m', '300 per minute', '3e2/1m', '300/0s', '300/1x', '01/1m', '1000000000/1m', 'none', 'OFF'], /^[A-Z_]+_LIMIT (must be off, or a count and a time such as 300\/1m|must be a time such as .+)$/],
     [['SMTP_URL'], ['mail', 'localhost:25', 'http://mail:25', 'smtp://', 'smtp://mail:port', 'smtp://mail/inbox', 'smtp://mail?tls=no', 'smtp://:%zz@mail'], /^SMTP_URL must be (a URL that begins with smtp:\/\/ or smtps:\/\/|a host, and where they are needed .+)$/],
     [['MAIL_FROM'], ['login', 'Example', 'Example <login>', 'Example <login@example.com', '<login@example.com> Example', 'a\nb <login@example.com>', 'a"b <login@example.com>', 'a@example.com, b@example.com'], /^MAIL_FROM must be an address, or a name and an address in angle brackets$/],

@@ -1,0 +1,90 @@
+-- Where news of accounts and sessions is sent to.
+create table webhooks (
+  id uuid primary key,
+  url text not null,
+  -- Types of events, or `user.*` for all that begin so.
+  events text[] not null,
+  description text,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  -- Since when nothing is sent, and why not.
+  paused_at timestamptz,
+  paused_reason text check (paused_reason in ('asked', 'failing', 'gone')),
+  -- Since when no attempt has succeeded, and how many failed since.
+  failing_since timestamptz,
+  failures integer not null default 0,
+  -- Its deliveries are cleared away after it.
+  deleted_at timestamptz,
+  constraint webhooks_that_are_paused_say_why check ((paused_at is null) = (paused_reason is null))
+);
+
+-- What deliveries are signed with, sealed with the key-encryption key. Two live while one is replaced.
+create table webhook_secrets (
+  id uuid primary key,
+  webhook_id uuid not null references webhooks (id) on delete cascade,
+  sealed_secret bytea not null,
+  created_at timestamptz not null default clock_timestamp()
+);
+
+create index webhook_secrets_webhook_id_idx on webhook_secrets (webhook_id);
+
+-- One event for one webhook. While it is pending there is a job of the same id, whose subject is the webhook. The
+-- webhook is not referenced: a sign-in must not fail, or wait, because somebody deletes one.
+create table webhook_deliveries (
+  id uuid primary key default uuid_v7(),
+  webhook_id uuid not null,
+  type text not null,
+  -- Ids and words of ours: nothing that would have to be deleted with a person.
+  data jsonb not null,
+  created_at timestamptz not null default now(),
+  status text not null default 'pending' check (status in ('pending', 'delivered', 'failed')),
+  attempts integer not null default 0,
+  finished_at timestamptz,
+  -- Of the last attempt: what was answered, and what went wrong.
+  response_status integer,
+  error text
+);
+
+create index webhook_deliveries_webhook_id_idx on webhook_deliveries (webhook_id, id);
+create index webhook_deliveries_pending_idx on webhook_deliveries (webhook_id, id) where status = 'pending';
+create index webhook_deliveries_created_at_idx on webhook_deliveries using brin (created_at);
+
+create table webhook_attempts (
+  id uuid primary key default uuid_v7(),
+  delivery_id uuid not null references webhook_deliveries (id) on delete cascade,
+  created_at timestamptz not null default now(),
+  milliseconds integer not null,
+  response_status integer,
+  error text
+);
+
+create index webhook_attempts_delivery_id_idx on webhook_attempts (delivery_id, id);
+
+-- Deliveries are begun webhook by webhook, so that a slow one holds up itself alone.
+create index jobs_webhook_idx on jobs (subject, run_at) where kind = 'webhook';
+
+-- Writes deliveries in the transaction of the fact. Of what an event tells only these words leave: others may be
+-- addresses.
+create function deliver_to_webhooks () returns trigger language plpgsql as $$
+begin
+  if not exists (select from webhooks) then
+    return null;
+  end if;
+  with delivered as (
+    insert into webhook_deliveries (webhook_id, type, data, created_at)
+    select webhooks.id, new.type, jsonb_build_object(
+      'id', new.id, 'user_id', new.user_id, 'session_id', new.session_id, 'actor_id', new.actor_id, 'client_id', new.client_id,
+      'detail', coalesce((select jsonb_object_agg(key, value) from jsonb_each(new.detail) where key in ('reason', 'methods', 'changed', 'roles', 'added', 'removed', 'undone')), '{}')
+    ), new.created_at
+    from webhooks
+    where deleted_at is null and events && array[new.type, split_part(new.type, '.', 1) || '.*']
+    returning id, webhook_id
+  )
+  insert into jobs (id, kind, subject, expires_at) select id, 'webhook', webhook_id, now() + interval '3 days' from delivered;
+  return null;
+end
+$$;
+
+create trigger audit_events_to_webhooks after insert on audit_events for each row
+when ((new.type like 'user.%' and new.type <> 'user.imported') or new.type like 'session.%' or new.type = 'login.succeeded')
+execute function deliver_to_webhooks();

@@ -1,0 +1,88 @@
+import fp from 'fastify-plugin'
+import type { Trust } from '../src/config.ts'
+import type { Job } from '../src/jobs.ts'
+import type { KeyEncryptionKeys } from '../src/secret.ts'
+import { destination, type Resolve } from '../src/webhooks/destination.ts'
+import { patience, post } from '../src/webhooks/request.ts'
+import * as sending from '../src/webhooks/sending.ts'
+import * as signature from '../src/webhooks/signature.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    webhooks: {
+      /** Why nothing is sent to a URL, as far as the URL tells; undefined where nothing speaks against it. */
+      refusal: (url: string) => string | undefined
+      newSecret: () => signature.NewSecret
+    }
+  }
+}
+
+export interface WebhooksOptions {
+  keys: KeyEncryptionKeys
+  /** Addresses that may be called although they are not public. */
+  privateNetworks: Trust | undefined
+  /** Whether public addresses are called over TLS alone. */
+  httpsOnly: boolean
+  /** Finds the addresses of hosts; by DNS unless it is given. */
+  resolve?: Resolve
+}
+
+const atOnce = 64
+const share = 4
+const lease = 3 * patience / 1_000
+// Seconds between attempts; the last holds for all that follow.
+const waits = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200]
+const wait = (attempts: number) => waits[Math.min(attempts, waits.length) - 1] ?? 5
+
+/** Sends what the audit log has written for webhooks, until it is delivered or its time is over. */
+export default fp(async function webhooks (app, { keys, resolve, ...options }: WebhooksOptions) {
+  const allowed = destination({ ...options, ...resolve && { resolve } })
+  const closing = new AbortController()
+  const running = new Map<string, number>()
+  const count = (webhook: string, change: number) => {
+    const number = (running.get(webhook) ?? 0) + change
+    if (number > 0) running.set(webhook, number)
+    else running.delete(webhook)
+  }
+
+  app.decorate('webhooks', { refusal: allowed.refusal, newSecret: () => signature.newSecret(keys) })
+
+  app.jobs.work('webhook', {
+    atOnce,
+    lease,
+    wait: attempts => wait(attempts) * (0.9 + Math.random() / 5),
+    claim: async most => await sending.claim(app.db, most, lease, share, running),
+    run: async job => {
+      const webhook = job.subject ?? ''
+      count(webhook, 1)
+      try {
+        await run(job)
+      } finally {
+        count(webhook, -1)
+      }
+    }
+  })
+
+  async function run (job: Job) {
+    const message = await sending.read(app.db, job)
+    if (!message) return
+    const { id, webhookId, url, type, data, createdAt, now } = message
+    const secrets = message.secrets.map((sealed, index) => signature.openSecret(keys, { id: message.secretIds[index] ?? '', sealed }))
+    const body = JSON.stringify({ type, timestamp: createdAt, data })
+    let outcome
+    try {
+      outcome = await post(url, signature.signed(secrets, id, now, body), body, allowed, closing.signal)
+    } catch (error) {
+      await sending.release(app.db, job)
+      throw error
+    }
+    if (outcome.error === undefined) return await sending.succeeded(app.db, message, outcome)
+    const { final, paused } = await sending.failed(app.db, message, outcome, wait(job.attempts))
+    const detail = { webhook: webhookId, delivery: id, ...outcome }
+    if (paused) app.log.warn({ ...detail, reason: paused }, 'a webhook is paused: nothing is sent to it until an administrator makes it active')
+    if (final) app.log.warn(detail, 'a delivery to a webhook is given up')
+    else throw new Error(`a webhook was not reached: ${outcome.error}${outcome.status === undefined ? '' : ` ${outcome.status}`}`)
+  }
+
+  app.addHook('onClose', async () => { closing.abort() })
+}, { name: 'webhooks', dependencies: ['database', 'jobs'] })

@@ -1,0 +1,349 @@
+import { randomUUID } from 'node:crypto'
+import { Webhook } from 'standardwebhooks'
+import t, { type Test } from 'tap'
+import { freePort } from '../../src/embedded-postgres/server.ts'
+import type { Browser } from '../client.ts'
+import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
+import { folder, ready, start } from '../process.ts'
+import { receiver, until, type Received, type Receiver } from '../receiver.ts'
+
+const loopback = { WEBHOOK_PRIVATE_NETWORKS: '127.0.0.0/8' }
+const routes = '/v1/admin/webhooks'
+
+/** A signed-in administrator. */
+async function administrator (service: Service): Promise<Browser> {
+  const browser = service.browser()
+  const { body } = await browser.post('/v1/auth/register', person())
+  await service.sql("update users set roles = '{user,admin}' where id = $1", [body.user.id])
+  browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
+  return browser
+}
+
+/** The service, with an administrator, somewhere to send to, and a webhook there. */
+async function surroundings (t: Test, events = ['user.*', 'session.*', 'login.succeeded']) {
+  const service = await build(t, loopback)
+  const admin = await administrator(service)
+  const inbox = await receiver(t)
+  const { status, body: webhook } = await admin.post(routes, { url: inbox.url, events })
+  t.equal(status, 201)
+  const path = `${routes}/${webhook.id}`
+  const deliveries = async (query = '') => (await admin.get(`${path}/deliveries${query}`)).body.items
+  // As if it were tried later.
+  const later = async () => { await service.sql("update jobs set run_at = now() where kind = 'webhook'") }
+  return { service, admin, inbox, webhook, path, deliveries, later }
+}
+
+const verify = ({ text, headers }: Received, secret: string) => new Webhook(secret).verify(text, headers as Record<string, string>)
+const status = (code: number): Parameters<Receiver['answer']>[0] => (_request, response) => { response.writeHead(code).end() }
+
+t.test('news of accounts and sessions', async t => {
+  const { service, inbox, webhook, deliveries } = await surroundings(t)
+  const ada = { ...person(), name: 'Ada Lovelace' }
+  const browser = service.browser()
+  const { body: { user, session_id: sessionId, access_token: accessToken } } = await browser.post('/v1/auth/register', ada)
+  browser.accessToken = accessToken
+  await browser.patch('/v1/me', { name: 'Augusta' })
+  await browser.post('/v1/auth/login', { email: ada.email, password: 'wrong' })
+  await browser.post('/v1/auth/logout')
+  const requests = await inbox.received(4)
+
+  await t.test('are each posted once', async t => {
+    await until('all are delivered', async () => (await deliveries('?status=delivered')).length === 4)
+    t.strictSame(requests.map(({ type }) => type).sort(), ['login.succeeded', 'session.ended', 'user.registered', 'user.updated'])
+    t.equal(new Set(requests.map(({ id }) => id)).size, 4)
+    t.equal(inbox.requests.length, 4, 'what was not asked for is not sent')
+    t.strictSame(await service.sql("select 1 from jobs where kind = 'webhook'"), [])
+  })
+
+  await t.test('say what happened to whom, as the audit log does, in ids', async t => {
+    const events = await service.sql<Record<string, unknown>>('select id, type, created_at, user_id, session_id, actor_id, client_id, detail from audit_events where user_id = $1 and type not like $2', [user.id, 'login.f%'])
+    for (const { type, timestamp, data } of requests) {
+      const { type: _, created_at: createdAt, ...event } = events.find(event => event['type'] === type) ?? {}
+      t.strictSame(data, event, type)
+      t.equal(timestamp, (createdAt as Date).toISOString())
+    }
+    t.match(requests.find(({ type }) => type === 'session.ended')?.data, { user_id: user.id, session_id: sessionId, detail: { reason: /./ } })
+    const kept = JSON.stringify([requests, await service.sql('select * from webhook_deliveries')])
+    for (const secret of [ada.email, ada.name, 'Augusta']) t.notOk(kept.includes(secret), secret)
+  })
+
+  await t.test('are signed, as another implementation of Standard Webhooks finds', async t => {
+    for (const request of requests) {
+      t.match(verify(request, webhook.secret), { type: request.type })
+      const other = `whsec_${Buffer.alloc(32).toString('base64')}`
+      t.throws(() => verify(request, other), 'not with another secret')
+      t.throws(() => verify({ ...request, text: request.text.replace(user.id, randomUUID()) }, webhook.secret), 'not when it was tampered with')
+      t.throws(() => verify({ ...request, headers: { ...request.headers, 'webhook-id': randomUUID() } }, webhook.secret), 'nor as another one')
+      t.throws(() => verify({ ...request, headers: { ...request.headers, 'webhook-timestamp': String(Number(request.headers['webhook-timestamp']) + 1) } }, webhook.secret), 'nor later')
+    }
+  })
+
+  await t.test('leave with what they tell, or not at all', async t => {
+    await service.sql("begin; insert into audit_events (type, user_id) values ('user.updated', gen_random_uuid()); rollback")
+    t.equal((await deliveries()).length, 4)
+    await service.sql("insert into audit_events (type, user_id, detail) values ('session.replayed', gen_random_uuid(), $1)", [{ opened_ip: '203.0.113.9', opened_user_agent: 'Firefox', reason: 'replayed' }])
+    const [request] = (await inbox.received(5)).slice(-1)
+    t.strictSame(request?.data['detail'], { reason: 'replayed' }, 'without what is somebody\'s in the detail')
+  })
+})
+
+t.test('a receiver that fails', async t => {
+  const { admin, inbox, path, deliveries, later, webhook, service } = await surroundings(t, ['user.registered'])
+  inbox.answer(status(500))
+  const { body: { user } } = await service.browser().post('/v1/auth/register', person())
+  const [first] = await inbox.received(1)
+  const failed = async (attempts: number) => await until(`${attempts} attempts`, async () => (await deliveries()).find((each: { attempts: number }) => each.attempts === attempts))
+
+  await t.test('is asked again later', async t => {
+    const delivery = await failed(1)
+    t.match(delivery, { id: first?.id, type: 'user.registered', status: 'pending', response_status: 500, error: 'status', finished_at: null })
+    const wait = (Date.parse(delivery.next_attempt_at) - Date.now()) / 1_000
+    t.ok(wait > 1 && wait < 7, `in ${wait} seconds`)
+    t.match((await admin.get(path)).body, { status: 'active', failing_since: /./ })
+  })
+
+  await t.test('is not led elsewhere by a redirect', async t => {
+    const elsewhere = await receiver(t)
+    inbox.answer((_request, response) => { response.writeHead(307, { location: elsewhere.url }).end() })
+    await later()
+    t.match(await failed(2), { status: 'pending', response_status: 307, error: 'status' })
+    t.equal(elsewhere.connections(), 0)
+  })
+
+  await t.test('need not finish its answer', async t => {
+    inbox.answer((_request, response) => {
+      response.writeHead(200)
+      const more = setInterval(() => response.write('x'.repeat(4_096)), 1)
+      response.on('close', () => clearInterval(more))
+    })
+    await later()
+    t.match(await until('delivered', async () => (await deliveries('?status=delivered'))[0]), { attempts: 3, response_status: 200, error: null, next_attempt_at: null })
+    t.match((await admin.get(path)).body, { failing_since: null })
+  })
+
+  await t.test('gets the same each time, signed anew', async t => {
+    const all = inbox.requests
+    t.equal(all.length, 3)
+    t.strictSame(new Set(all.map(({ id, text }) => id + text)).size, 1)
+    t.equal(new Set(all.map(({ headers }) => headers['webhook-signature'])).size, new Set(all.map(({ headers }) => headers['webhook-timestamp'])).size)
+    for (const request of all) t.ok(verify(request, webhook.secret))
+    const { body } = await admin.get(`${path}/deliveries/${first?.id}`)
+    t.match(body.data, { user_id: user.id })
+    t.strictSame(body.log.map((attempt: { response_status: number, error: string | null }) => [attempt.response_status, attempt.error]), [[200, null], [307, 'status'], [500, 'status']])
+  })
+
+  await t.test('gets it once more on request', async t => {
+    inbox.answer(status(204))
+    t.match(await admin.post(`${path}/deliveries/${first?.id}/redeliver`), { status: 202, body: { id: first?.id, status: 'pending' } })
+    await inbox.received(4)
+    t.match(await until('delivered', async () => (await deliveries('?status=delivered'))[0]), { attempts: 4 })
+    t.match(await service.sql("select detail from audit_events where type = 'webhook.redelivered'"), [{ detail: { delivery_id: first?.id } }])
+    t.match(await admin.post(`${path}/deliveries/${randomUUID()}/redeliver`), { status: 404 })
+    t.match(await admin.post(`${routes}/${randomUUID()}/deliveries/${first?.id}/redeliver`), { status: 404 })
+  })
+
+  await t.test('is given up when the time is over', async t => {
+    inbox.answer(status(503))
+    t.match(await admin.post(`${path}/test`), { status: 202, body: { type: 'webhook.test', status: 'pending' } })
+    await inbox.received(5)
+    await failed(1)
+    await service.sql("update jobs set run_at = now(), expires_at = now() where kind = 'webhook'")
+    t.match(await until('failed', async () => (await deliveries('?status=failed'))[0]), { type: 'webhook.test', attempts: 2, response_status: 503, next_attempt_at: null, finished_at: /./ })
+    t.strictSame(await service.sql("select 1 from jobs where kind = 'webhook'"), [])
+    t.equal((await deliveries('?type=webhook.test')).length, 1)
+  })
+})
+
+t.test('a pause', async t => {
+  const { admin, inbox, path, later, service, deliveries } = await surroundings(t, ['user.registered'])
+  const register = async () => await service.browser().post('/v1/auth/register', person())
+  const paused = async (reason: string) => await until(`paused: ${reason}`, async () => {
+    const { body } = await admin.get(path)
+    return body.status === 'paused' && body.paused_reason === reason && body
+  })
+
+  await t.test('begins when it is asked for, and what happens meanwhile is sent after it', async t => {
+    t.match(await admin.patch(path, { status: 'paused' }), { status: 200, body: { status: 'paused', paused_reason: 'asked', paused_at: /./ } })
+    await register()
+    await register()
+    await later()
+    const before = Date.now()
+    // A round of the sender.
+    await until('a while', () => Date.now() - before > 1_500)
+    t.equal(inbox.requests.length, 0)
+    t.match(await deliveries(), [{ status: 'pending', next_attempt_at: null }, { status: 'pending', attempts: 0 }])
+    await service.sql("update jobs set expires_at = now() - interval '9 days' where kind = 'webhook'")
+    t.match(await admin.patch(path, { status: 'active' }), { status: 200, body: { status: 'active', paused_reason: null, paused_at: null } })
+    await inbox.received(2)
+  })
+
+  await t.test('begins when the receiver says that it is gone', async t => {
+    inbox.answer(status(410))
+    await register()
+    await paused('gone')
+    t.match(await deliveries('?status=pending'), [{ attempts: 1, response_status: 410 }])
+    t.match(await service.sql("select detail from audit_events where type = 'webhook.paused'"), [{ detail: { reason: 'gone' } }])
+    t.ok(service.logs.some(({ msg }) => String(msg).startsWith('a webhook is paused')))
+    inbox.answer(status(200))
+    await admin.patch(path, { status: 'active' })
+    await until('delivered', async () => (await deliveries('?status=pending')).length === 0)
+  })
+
+  await t.test('begins when nothing was delivered for a day', async t => {
+    inbox.answer(status(500))
+    await register()
+    await until('an attempt', async () => (await deliveries('?status=pending'))[0]?.attempts === 1)
+    await service.sql("update webhooks set failures = 18, failing_since = now() - interval '25 hours'")
+    await later()
+    await until('an attempt', async () => (await deliveries('?status=pending'))[0]?.attempts === 2)
+    t.match((await admin.get(path)).body, { status: 'active' }, 'and not before twenty attempts')
+    await later()
+    await paused('failing')
+    inbox.answer(status(200))
+    t.match((await admin.patch(path, { status: 'active' })).body, { failing_since: null })
+    await until('delivered', async () => (await deliveries('?status=pending')).length === 0)
+  })
+})
+
+t.test('a receiver that never answers holds up no other', async t => {
+  const { admin, inbox, service } = await surroundings(t, ['user.updated'])
+  const slow = await receiver(t)
+  slow.answer(() => {})
+  for (const path of ['/1', '/2', '/3']) t.match(await admin.post(routes, { url: slow.url + path, events: ['user.updated'] }), { status: 201 })
+  const news = async (count: number) => { await service.sql("insert into audit_events (type, user_id) select 'user.updated', gen_random_uuid() from generate_series(1, $1)", [count]) }
+  await news(200)
+  const begun = performance.now()
+  await inbox.received(200)
+  t.ok(performance.now() - begun < 10_000, `200 arrive in ${Math.round(performance.now() - begun)} ms, the rest of which the others do not answer`)
+  t.ok(slow.requests.length <= 12, `${slow.requests.length} are under way to the slow ones`)
+  await until('given up', async () => (await service.sql("select 1 from webhook_attempts where error = 'timeout'")).length > 0)
+  t.equal(inbox.requests.length, 200)
+})
+
+t.test('two instances send each delivery once', async t => {
+  const { inbox, service } = await surroundings(t, ['user.updated'])
+  await build(t, loopback, { url: service.url })
+  await service.sql("insert into audit_events (type, user_id) select 'user.updated', gen_random_uuid() from generate_series(1, 300)")
+  await inbox.received(300)
+  await until('all are done', async () => (await service.sql("select 1 from jobs where kind = 'webhook'")).length === 0)
+  t.equal(new Set(inbox.requests.map(({ id }) => id)).size, 300)
+  t.equal(inbox.requests.length, 300)
+})
+
+t.test('a kill -9 in the middle loses nothing', async t => {
+  const service = await build(t, loopback)
+  const admin = await administrator(service)
+  const inbox = await receiver(t)
+  await admin.post(routes, { url: inbox.url, events: ['user.updated'] })
+  await service.app.close()
+  await service.sql("insert into audit_events (type, user_id) select 'user.updated', gen_random_uuid() from generate_series(1, 50)")
+  // Slow enough to be in the middle of.
+  inbox.answer((_request, response) => { setTimeout(() => response.writeHead(204).end(), 50) })
+  const env = { ...loopback, DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }
+  const first = start(t, folder(t), env, await freePort())
+  await inbox.received(10)
+  first.child.kill('SIGKILL')
+  await first.ended
+  t.ok(inbox.requests.length < 50)
+  await service.sql("update jobs set run_at = now() where kind = 'webhook'")
+  await ready(start(t, folder(t), env, await freePort()))
+  await until('all are done', async () => (await service.sql("select 1 from webhook_deliveries where status = 'delivered'")).length === 50)
+  t.equal(new Set(inbox.requests.map(({ id }) => id)).size, 50)
+  t.ok(inbox.requests.length <= 54, 'only those that were under way came twice')
+})
+
+t.test('a secret is replaced without a gap', async t => {
+  const { admin, inbox, path, webhook, service } = await surroundings(t, ['user.registered'])
+  const next = async () => {
+    await admin.post(`${path}/test`)
+    const requests = await inbox.received(inbox.requests.length + 1)
+    return requests.slice(-1)[0] as Received
+  }
+  const fits = (request: Received, secret: string) => { try { return Boolean(verify(request, secret)) } catch { return false } }
+  const second = (await admin.post(`${path}/secret`)).body.secret
+  t.match(second, /^whsec_[A-Za-z0-9+/]{43}=$/)
+  const both = await next()
+  t.strictSame([webhook.secret, second].map(secret => fits(both, secret)), [true, true])
+  const third = (await admin.post(`${path}/secret`)).body.secret
+  const later = await next()
+  t.strictSame([webhook.secret, second, third].map(secret => fits(later, secret)), [false, true, true])
+  const fourth = (await admin.post(`${path}/secret`, { immediately: true })).body.secret
+  const last = await next()
+  t.strictSame([second, third, fourth].map(secret => fits(last, secret)), [false, false, true])
+  await Promise.all(Array.from({ length: 4 }, async () => await admin.post(`${path}/secret`)))
+  t.equal((await service.sql('select 1 from webhook_secrets')).length, 2)
+
+  const stored = JSON.stringify([await service.sql("select encode(sealed_secret, 'base64') from webhook_secrets"), await service.sql("select detail from audit_events where type like 'webhook.%'"), service.logs])
+  for (const secret of [webhook.secret, second, third, fourth]) t.notOk(stored.includes(secret.slice(6)), 'it is kept nowhere in clear')
+  for (const { body } of [await admin.get(path), await admin.get(routes)]) t.notOk(JSON.stringify(body).includes('whsec_'))
+
+  await t.test('and survives the replacement of the key that seals it', async t => {
+    const newKey = Buffer.alloc(32, 7)
+    await build(t, { ...loopback, KEY_ENCRYPTION_KEY: `${newKey.toString('base64')},${keyEncryptionKey.toString('base64')}` }, { url: service.url })
+    await service.app.close()
+    const { browser } = await build(t, { ...loopback, KEY_ENCRYPTION_KEY: newKey.toString('base64') }, { url: service.url })
+    inbox.requests.length = 0
+    const { status } = await browser().post('/v1/auth/register', person())
+    t.equal(status, 201)
+    const [request] = await inbox.received(1)
+    t.match(request?.headers['webhook-signature'], /^v1,\S+ v1,\S+$/)
+  })
+})
+
+t.test('the routes', async t => {
+  const { admin, path, webhook, service, inbox } = await surroundings(t, ['user.registered', 'user.registered'])
+
+  await t.test('are for administrators', async t => {
+    const user = service.browser()
+    user.accessToken = (await user.post('/v1/auth/register', person())).body.access_token
+    const [delivery] = await until('a delivery', async () => { const { items } = (await admin.get(`${path}/deliveries`)).body; return items.length > 0 && items })
+    for (const [method, url, body] of [
+      ['GET', routes], ['POST', routes, { url: inbox.url, events: ['user.*'] }], ['GET', path], ['PATCH', path, { events: ['user.*'] }], ['DELETE', path],
+      ['POST', `${path}/secret`], ['POST', `${path}/test`], ['GET', `${path}/deliveries`], ['GET', `${path}/deliveries/${delivery.id}`], ['POST', `${path}/deliveries/${delivery.id}/redeliver`]
+    ] as const) {
+      t.match(await user.send(method, url, body), { status: 403, body: { code: 'forbidden' } }, `${method} ${url}`)
+      t.match(await service.browser().send(method, url, body), { status: 401 })
+    }
+    t.equal((await service.sql('select 1 from webhooks')).length, 1)
+  })
+
+  await t.test('show and change webhooks', async t => {
+    t.match(webhook, { events: ['user.registered'], description: null, status: 'active', secret: /^whsec_/ })
+    const { body: second } = await admin.post(routes, { url: 'https://hooks.example.com/', events: ['session.*'], description: 'Orders' })
+    const { secret, ...shown } = second
+    t.match(secret, /^whsec_/)
+    t.strictSame((await admin.get(`${routes}?limit=1`)).body, { items: [shown], next_cursor: second.id })
+    t.match((await admin.get(`${routes}?limit=1&cursor=${second.id}`)).body, { items: [{ id: webhook.id }], next_cursor: null })
+    t.match((await admin.patch(`${routes}/${second.id}`, { url: 'https://hooks.example.com/2', events: ['user.updated'], description: null })).body, { url: 'https://hooks.example.com/2', events: ['user.updated'], description: null })
+    t.match(await admin.patch(`${routes}/${second.id}`, {}), { status: 200, body: { url: 'https://hooks.example.com/2' } })
+    t.match(await admin.delete(`${routes}/${second.id}`), { status: 204 })
+    for (const answer of [await admin.get(`${routes}/${second.id}`), await admin.delete(`${routes}/${second.id}`), await admin.patch(`${routes}/${second.id}`, { status: 'paused' }), await admin.post(`${routes}/${second.id}/secret`), await admin.post(`${routes}/${second.id}/test`), await admin.get(`${routes}/${second.id}/deliveries`)]) t.match(answer, { status: 404 })
+    t.equal((await admin.get(routes)).body.items.length, 1)
+    t.strictSame((await service.sql<{ type: string }>("select type from audit_events where type like 'webhook.%' order by id")).map(({ type }) => type), ['webhook.created', 'webhook.created', 'webhook.updated', 'webhook.deleted'])
+  })
+
+  await t.test('refuse what is no event or setting', async t => {
+    for (const [pointer, body] of [
+      ['/events/0', { url: inbox.url, events: ['webhook.created'] }],
+      ['/events/0', { url: inbox.url, events: ['login.failed'] }],
+      ['/events', { url: inbox.url, events: [] }],
+      ['/events', { url: inbox.url }],
+      ['/secret', { url: inbox.url, events: ['user.*'], secret: 'whsec_AAAA' }]
+    ] as const) t.match(await admin.post(routes, body), { status: 400, body: { code: 'validation_failed', errors: [{ pointer }] } })
+    t.match(await admin.patch(path, { status: 'gone' }), { status: 400 })
+    t.match(await admin.patch(path, { url: 'http://10.0.0.1/' }), { status: 400, body: { errors: [{ pointer: '/url' }] } })
+  })
+
+  await t.test('page through deliveries', async t => {
+    for (const url of Array(3).fill(`${path}/test`)) await admin.post(url)
+    const all = (await admin.get(`${path}/deliveries`)).body.items.map(({ id }: { id: string }) => id)
+    const found: string[] = []
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const { body }: { body: { items: Array<{ id: string }>, next_cursor: string | null } } = await admin.get(`${path}/deliveries?limit=2${cursor && `&cursor=${cursor}`}`)
+      found.push(...body.items.map(({ id }) => id))
+      cursor = body.next_cursor
+    }
+    t.strictSame(found, all)
+    t.ok(all.length >= 4)
+  })
+})

@@ -1,0 +1,86 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import { proxies } from '../../src/config/values.ts'
+import { destination, isPublic } from '../../src/webhooks/destination.ts'
+import { post } from '../../src/webhooks/request.ts'
+import { build } from '../helper.ts'
+
+const never = new AbortController().signal
+
+// Every way to name this host, or one of a network that is nobody's business.
+const forbidden = [
+  '127.0.0.1', '127.1', '127.0.1', '2130706433', '0x7f000001', '0x7f.1', '017700000001', '0177.0.0.1', '127.0.0.1.', '%31%32%37.0.0.1', '127。0。0。1', '①②⑦.0.0.1',
+  '127.255.255.254', '0.0.0.0', '0', '[::1]', '[::]', '[::ffff:127.0.0.1]', '[::ffff:7f00:1]', '[::127.0.0.1]', '[0:0:0:0:0:ffff:10.0.0.1]', '[::ffff:0:127.0.0.1]',
+  '[64:ff9b::127.0.0.1]', '[64:ff9b:1::a00:1]', '[2002:7f00:1::]', '[2001::1]', '[fe80::1]', '[fec0::1]', '[fc00::1]', '[fd12:3456::1]', '[ff02::1]', '[2001:db8::1]', '[3fff::1]', '[100::1]', '[5f00::1]',
+  '10.0.0.1', '172.16.0.1', '172.31.255.255', '192.168.1.1', '100.64.0.1', '169.254.169.254', '2852039166', '192.0.0.1', '192.0.2.1', '198.18.0.1', '198.51.100.1', '203.0.113.1', '224.0.0.1', '240.0.0.1', '255.255.255.255',
+  'localhost', 'LOCALHOST', 'localhost.', 'a.localhost'
+]
+
+t.test('a webhook is refused', async t => {
+  const { refusal } = destination({ privateNetworks: undefined, httpsOnly: true })
+  for (const host of forbidden) t.match(refusal(`https://${host}/`), /private network/, host)
+  for (const url of ['http://example.com/', 'http://93.184.215.14/', 'ftp://example.com/', 'file:///etc/passwd', 'gopher://example.com/', 'unix:/run/postgresql', 'https://user:password@example.com/', 'https://user@example.com/', '//example.com', 'x', '']) t.type(refusal(url), 'string', url)
+  for (const url of ['https://example.com/', 'https://example.com:8443/a?b', 'https://93.184.215.14/', 'https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/', 'https://172.32.0.1/', 'https://localhost.example.com/']) t.equal(refusal(url), undefined, url)
+  t.equal(destination({ privateNetworks: undefined, httpsOnly: false }).refusal('http://example.com/'), undefined, 'over http in development')
+})
+
+t.test('what the operator allows is allowed, over http too', async t => {
+  const { refusal, addresses } = destination({ privateNetworks: proxies('10.1.0.0/16, fd00::/8'), httpsOnly: true, resolve: async host => host === 'orders.internal' ? ['10.1.2.3', '10.2.2.3'] : ['93.184.215.14'] })
+  for (const url of ['http://10.1.2.3/', 'https://10.1.2.3:8080/', 'http://[fd00::1]/', 'http://[::ffff:10.1.2.3]/', 'http://orders.internal/']) t.equal(refusal(url), undefined, url)
+  for (const url of ['http://10.2.0.1/', 'http://127.0.0.1/', 'http://[fe80::1]/', 'http://93.184.215.14/']) t.type(refusal(url), 'string', url)
+  t.strictSame(await addresses('http://orders.internal/'), [{ address: '10.1.2.3', family: 4 }], 'and of the addresses of a host those alone')
+  await t.rejects(addresses('http://example.com/'), { message: 'private_address' }, 'but the internet not over http')
+})
+
+t.test('nothing is sent to a name that leads to a private address', async t => {
+  const listener = createServer().listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  let connections = 0
+  listener.on('connection', socket => { connections++; socket.destroy() })
+  t.teardown(() => listener.close())
+  const { port } = listener.address() as AddressInfo
+
+  await t.test('from the start', async t => {
+    for (const address of ['127.0.0.1', '::1', '::ffff:127.0.0.1', '::ffff:7f00:1', '10.0.0.1', '169.254.169.254', '0.0.0.0', 'fe80::1%lo', 'nonsense', '']) {
+      const leading = destination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [address] })
+      t.match(await post(`http://rebound.example:${port}/`, {}, '{}', leading, never), { error: 'private_address' }, address)
+    }
+    t.match(await post(`http://rebound.example:${port}/`, {}, '{}', destination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [] }), never), { error: 'unresolved' })
+    for (const host of forbidden) t.match(await post(`http://${host}:${port}/`, {}, '{}', destination({ privateNetworks: undefined, httpsOnly: false }), never), { error: 'private_address' }, host)
+    t.equal(connections, 0)
+  })
+
+  await t.test('nor after it was checked', async t => {
+    let asked = 0
+    const rebinding = destination({ privateNetworks: proxies('127.0.0.2'), httpsOnly: false, resolve: async () => [asked++ === 0 ? '127.0.0.2' : '127.0.0.1'] })
+    t.match(await post(`http://rebound.example:${port}/`, {}, '{}', rebinding, never), { error: 'connection' }, 'it connects to what was checked, where nobody listens')
+    t.equal(asked, 1, 'and asks once')
+    t.match(await post(`http://rebound.example:${port}/`, {}, '{}', rebinding, never), { error: 'private_address' })
+    t.equal(connections, 0)
+  })
+})
+
+t.test('a name that nobody answers for takes as long as an attempt, and is given up with the service', async t => {
+  const closing = new AbortController()
+  const silent = destination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => await new Promise(() => {}) })
+  const waiting = post('https://silent.example/', {}, '{}', silent, closing.signal)
+  closing.abort()
+  await t.rejects(waiting, { name: 'AbortError' })
+})
+
+t.test('addresses of the internet', async t => {
+  for (const address of ['1.1.1.1', '::ffff:1.1.1.1', '2606:4700::1111', '2a00:1450::1']) t.ok(isPublic(address), address)
+})
+
+t.test('without a word of the operator no webhook is of this host', async t => {
+  const { browser, sql } = await build(t)
+  const admin = browser()
+  const { body } = await admin.post('/v1/auth/register', { email: 'ada@example.com', password: 'correct horse of mine' })
+  await sql("update users set roles = '{user,admin}' where id = $1", [body.user.id])
+  admin.accessToken = (await admin.post('/v1/auth/refresh')).body.access_token
+  for (const host of ['127.0.0.1:5432', 'localhost', '[::1]', '169.254.169.254']) {
+    t.match(await admin.post('/v1/admin/webhooks', { url: `http://${host}/`, events: ['user.*'] }), { status: 400, body: { code: 'validation_failed', errors: [{ pointer: '/url' }] } }, host)
+  }
+})
