@@ -3,6 +3,13 @@ import fp from 'fastify-plugin'
 import * as oauth from '../src/oauth-error.ts'
 import { document, mediaType, overloaded, Problem, validationFailed, type Code, type Violation } from '../src/problem.ts'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Tells a failure of the route to a person, in the place of a problem document. */
+    tell?: (problem: Problem, request: FastifyRequest) => { headers: Record<string, string>, page: string }
+  }
+}
+
 export interface ProblemsOptions { issuer: string }
 
 /** Turns every failure of every route into a problem document, or what OAuth has for it, the unexpected ones without a word of their own. */
@@ -10,6 +17,11 @@ export default fp(async function problems (app, { issuer }: ProblemsOptions) {
   app.setErrorHandler<FastifyError>(async (error, request, reply) => {
     const failure = error instanceof Problem || error instanceof oauth.OAuthError ? error : translate(error)
     log(request, failure, error)
+    const { tell } = request.routeOptions.config
+    if (tell && failure instanceof Problem) {
+      const { headers, page } = tell(failure, request)
+      return await reply.code(failure.status).headers({ ...failure.headers, ...headers }).send(page)
+    }
     const { type, body } = worded(failure, request)
     return await reply
       .code(failure.status)

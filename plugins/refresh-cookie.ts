@@ -1,5 +1,4 @@
 import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
-import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { cookieValues } from '../src/cookie-header.ts'
 import { crossSiteRequest } from '../src/problem.ts'
@@ -11,6 +10,8 @@ declare module 'fastify' {
      * Throws `cross_site_request` where there is one and a foreign page sent it.
      */
     refreshCookies: () => string[]
+    /** Throws `cross_site_request` where a foreign page sent the request. */
+    assertOwnPage: () => void
   }
   interface FastifyReply {
     /** Sets the refresh cookie; without `maxAge` (seconds) it ends with the browser's session. */
@@ -36,15 +37,15 @@ export default fp(async function refreshCookie (app, { issuer, corsOrigins }: Re
   const own = new Set([issuer, ...corsOrigins])
 
   // OWASP's check of the origin: SameSite does not keep out the other origins of our own site.
-  function assertOwnPage ({ headers }: FastifyRequest) {
-    const site = headers['sec-fetch-site']
-    const foreign = headers.origin !== undefined ? !own.has(headers.origin) : site !== undefined && site !== 'same-origin' && site !== 'none'
+  app.decorateRequest('assertOwnPage', function () {
+    const { origin, 'sec-fetch-site': site } = this.headers
+    // The origin of a form is `null` where its page sends no referrer, but so is that of a foreign page in a sandbox.
+    const foreign = origin !== undefined && !(origin === 'null' && site === 'same-origin') ? !own.has(origin) : site !== undefined && site !== 'same-origin' && site !== 'none'
     if (foreign) throw crossSiteRequest()
-  }
-
+  })
   app.decorateRequest('refreshCookies', function () {
     const values = cookieValues(this.headers.cookie, name)
-    if (values.length > 0) assertOwnPage(this)
+    if (values.length > 0) this.assertOwnPage()
     return values
   })
   app.decorateReply('setRefreshCookie', function (token, maxAge) {

@@ -32,6 +32,7 @@ import type { SignInOptions } from '../routes/auth/session.ts'
 import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
 import operations from '../routes/operations/index.ts'
+import pages from '../routes/pages/index.ts'
 import problemPages from '../routes/problems/index.ts'
 import * as schemas from '../routes/schemas.ts'
 import { strict } from '../routes/typed.ts'
@@ -86,6 +87,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge })
   await app.register(operations, { isDraining, metrics: config.metricsPort === undefined })
   await app.register(problemPages, { prefix: '/problems' })
+  await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, lifetimes, sessionLimit: config.sessionLimit, links: config.links })
 }, { name: 'latchkey' })
 
 async function v1 (app: FastifyInstance, { signIn }: { signIn: SignInOptions }) {

@@ -54,6 +54,7 @@ export function load (environment: Environment) {
     if (v.BREACHED_PASSWORDS_URL && !isPrivate(v.BREACHED_PASSWORDS_URL)) problems.push('BREACHED_PASSWORDS_URL must be https in production, unless it is of this very host')
     if (v.REQUIRE_EMAIL_VERIFICATION && !v.SMTP_URL && !named(problems, 'SMTP_URL')) problems.push('SMTP_URL is required in production with REQUIRE_EMAIL_VERIFICATION: nobody could prove an address')
     if (v.LINKS_URL && !isPrivate(v.LINKS_URL)) problems.push('LINKS_URL must be https in production')
+    if (v.HOME_URL && !isPrivate(v.HOME_URL)) problems.push('HOME_URL must be https in production')
     // The weakest combination that OWASP's Password Storage Cheat Sheet accepts is 7 MiB in 5 passes.
     if (v.ARGON2_MEMORY_KIB < 7168 || v.ARGON2_MEMORY_KIB * v.ARGON2_TIME_COST < 7168 * 5) problems.push('ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts (19456 and 2, 12288 and 3, 9216 and 4, 7168 and 5)')
   }
@@ -105,6 +106,7 @@ export function load (environment: Environment) {
     redisUrl: v.REDIS_URL,
     webhooks: { privateNetworks: v.WEBHOOK_PRIVATE_NETWORKS, httpsOnly: production },
     mail: { smtpUrl: v.SMTP_URL, from: v.MAIL_FROM, templates: v.MAIL_TEMPLATES, linksUrl: v.LINKS_URL ?? v.ISSUER_URL },
+    homeUrl: v.HOME_URL,
     requireEmailVerification: v.REQUIRE_EMAIL_VERIFICATION,
     links: { emailVerification: v.EMAIL_VERIFICATION_TTL, passwordReset: v.PASSWORD_RESET_TTL, magicLink: v.MAGIC_LINK_TTL, emailUndo: v.EMAIL_UNDO_TTL },
     migrateOnStart: v.MIGRATE_ON_START,

@@ -2,6 +2,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { parse as parseUuid, stringify as stringifyUuid } from 'uuid'
 import { random16 } from './random.ts'
 import { digest } from './secret.ts'
+import type { LiveSession } from './sessions/session.ts'
 
 /** A secret that authenticates refresh tokens; its id (8 characters of base64url) is part of each. */
 export interface MacKey { kid: string, secret: Buffer }
@@ -28,6 +29,12 @@ export function mint ({ kid, secret }: MacKey, { sessionId, generation, issuedAt
   content.set(random16(), 33)
   return 'lkr_' + Buffer.concat([content, mac(secret, content)]).toString('base64url')
 }
+
+/** A refresh token of a session that has just proved itself, and the seconds it lives for: at most so many. */
+export const issue = (key: MacKey, { id: sessionId, generation, now: issuedAt, expiresAt }: LiveSession, most: number) => ({
+  token: mint(key, { sessionId, generation, issuedAt }),
+  lives: Math.max(0, Math.min(most, Math.floor((expiresAt.getTime() - issuedAt.getTime()) / 1000)))
+})
 
 /**
  * Reads a refresh token without the database: undefined unless it is authentic.

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { LinkLives } from '../../src/accounts/letters.ts'
-import { mint } from '../../src/refresh-token.ts'
+import { issue } from '../../src/refresh-token.ts'
 import type { Lifetimes, LiveSession } from '../../src/sessions/session.ts'
 
 /** What every sign-in takes beside its proof. */
@@ -31,10 +31,9 @@ export function signedIn (app: FastifyInstance, reply: FastifyReply, session: Li
 
 /** The token response of a session that has just proved itself; in cookie delivery the cookie is set. */
 export function tokenResponse (app: FastifyInstance, reply: FastifyReply, session: LiveSession, { refreshToken }: Lifetimes, delivery: Delivery = 'cookie') {
-  const { id, user, generation, now, expiresAt, remembered } = session
+  const { id, user, remembered } = session
   const { accessToken, expiresIn } = app.signAccessToken(session)
-  const token = mint(app.keyring.mac(), { sessionId: id, generation, issuedAt: now })
-  const lives = Math.max(0, Math.min(refreshToken, Math.floor((expiresAt.getTime() - now.getTime()) / 1000)))
+  const { token, lives } = issue(app.keyring.mac(), session, refreshToken)
   if (delivery === 'cookie') reply.setRefreshCookie(token, remembered ? lives : undefined)
   return {
     access_token: accessToken,

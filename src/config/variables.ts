@@ -48,6 +48,7 @@ export const variables = {
   MAIL_FROM: optional('needed with SMTP_URL', sender, 'what mails come from, as login@example.com or Example <login@example.com>'),
   MAIL_TEMPLATES: optional('those that are shipped', text => text, 'a folder with templates of your own, in the place of the shipped ones of the same names'),
   LINKS_URL: optional('pages of this service', base, 'where pages of your own stand that mailed links lead to: /email-verification, /password-reset and /magic-link under it'),
+  HOME_URL: optional('they say that they are done, and no more', text => url(text, ['https:', 'http:']).href, 'where the pages behind mailed links lead to when they are done: your application'),
   REQUIRE_EMAIL_VERIFICATION: variable('false', boolean, 'whether an address must be proved before its account can be used'),
   EMAIL_VERIFICATION_TTL: variable('24h', duration(), 'how long a link that proves an address is good for, and an invitation'),
   PASSWORD_RESET_TTL: variable('30m', duration(), 'how long a link that sets a new password is good for'),

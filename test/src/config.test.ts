@@ -60,6 +60,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     redisUrl: undefined,
     webhooks: { privateNetworks: undefined, httpsOnly: false },
     mail: { smtpUrl: undefined, from: undefined, templates: undefined, linksUrl: 'http://localhost:3000' },
+    homeUrl: undefined,
     requireEmailVerification: false,
     links: { emailVerification: 86_400, passwordReset: 1_800, magicLink: 600, emailUndo: 604_800 },
     migrateOnStart: true,
@@ -108,6 +109,7 @@ t.test('every variable is heard', async t => {
     MAIL_FROM: 'Example <login@example.com>',
     MAIL_TEMPLATES: '/etc/latchkey/templates',
     LINKS_URL: 'https://app.example.com/account/',
+    HOME_URL: 'https://app.example.com/?from=mail',
     REQUIRE_EMAIL_VERIFICATION: 'true',
     EMAIL_VERIFICATION_TTL: '1s',
     PASSWORD_RESET_TTL: '1m',
@@ -146,6 +148,7 @@ t.test('every variable is heard', async t => {
     throttle: { login: { count: 3, window: 60 }, network: 'off', account: { count: 1, window: 1 } },
     redisUrl: 'rediss://latchkey:s3cret@redis.internal:6380/2',
     mail: { smtpUrl: 'smtps://latchkey:s3cret@mail.internal:465', from: { name: 'Example', address: 'login@example.com' }, templates: '/etc/latchkey/templates', linksUrl: 'https://app.example.com/account' },
+    homeUrl: 'https://app.example.com/?from=mail',
     requireEmailVerification: true,
     links: { emailVerification: 1, passwordReset: 60, magicLink: 3_600, emailUndo: 86_400 },
     migrateOnStart: false,
@@ -231,6 +234,7 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
     [['ROLES'], ['editor=', 'editor=a++b', 'editor=+', 'editor=a=b', 'editor=articles:read articles:write', 'editor="a"', 'editor=a\\b', 'editor=ä', `editor=${'x'.repeat(101)}`, 'admin='], /^ROLES must give scopes as editor=articles:read\+articles:write; what \w+ is given is none$/],
     [['ROLES'], ['support,support', 'editor=a, editor=b', 'user,user'], /^ROLES must name each role once; \w+ comes twice$/],
     [['ROLES'], [Array.from({ length: 400 }, (_, i) => `role-${i}`).join()], /^ROLES must be shorter: .+ \(3000 bytes are the most\)$/],
+    [['HOME_URL'], ['app.example.com', '/welcome', 'javascript:alert(1)', 'data:text/html,x'], /^HOME_URL must be a URL that begins with https:\/\/ or http:\/\/$/],
     [['REDIS_URL'], ['redis', 'localhost:6379', 'http://redis:6379', 'redis://', 'redis://:6379', 'redis://redis:port', 'redis://redis/db', 'redis://redis/1/2', 'redis://redis?db=1', 'redis://redis#1', 'redis://:%zz@redis', 'redis://:%ff@redis', '/run/redis.sock'], /^REDIS_URL must be (a URL that begins with redis:\/\/ or rediss:\/\/|a host, and where they are needed .+)$/],
     [['KEY_ENCRYPTION_KEY'], ['tooshort', 'not base64, at all', key.slice(0, -4), `${key}AAAA`, randomBytes(31).toString('base64'), randomBytes(33).toString('base64'), randomBytes(32).toString('hex'), '_'.repeat(43), `${key},tooshort`, `${key}${key}`, `${key};${key}`], /^KEY_ENCRYPTION_KEY must be 32 bytes in base64 \(make one with: openssl rand -base64 32\)$/]
   ]
@@ -299,6 +303,7 @@ t.test('in production', async t => {
     for (const url of ['https://ranges.internal/', 'http://localhost:8080/range/', 'http://127.0.0.1/range/', 'http://[::1]:8080/range/']) t.equal(load({ ...production, BREACHED_PASSWORDS_URL: url }).passwords.breachedPasswordsUrl, url)
     for (const url of ['http://ranges.internal/', 'http://127.evil.example/', 'http://localhost.evil.example/', 'http://10.0.0.1/']) {
       t.strictSame(problems({ ...production, BREACHED_PASSWORDS_URL: url }), ['BREACHED_PASSWORDS_URL must be https in production, unless it is of this very host'], url)
+      t.strictSame(problems({ ...production, HOME_URL: url }), ['HOME_URL must be https in production'], url)
     }
   })
 

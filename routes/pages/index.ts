@@ -1,0 +1,91 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyRequest } from 'fastify'
+import { confirm } from '../../src/accounts/email-change.ts'
+import type { LinkLives } from '../../src/accounts/letters.ts'
+import * as mailbox from '../../src/accounts/mailbox.ts'
+import { languageOf } from '../../src/language.ts'
+import { issue } from '../../src/refresh-token.ts'
+import type { Lifetimes } from '../../src/sessions/session.ts'
+import { linkToken, newPassword } from '../schemas.ts'
+import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import assets from './assets.ts'
+import { failed } from './failure.ts'
+import { headers, paths, render, words, type Outcome, type Surroundings } from './page.ts'
+import type { Purpose } from './words.ts'
+
+export interface PagesOptions extends Surroundings {
+  lifetimes: Lifetimes
+  /** How many sessions a user may have; any number where undefined. */
+  sessionLimit: number | undefined
+  /** Seconds that mailed links are good for. */
+  links: LinkLives
+}
+
+const spoken = (request: FastifyRequest) => languageOf(request.headers['accept-language']) ?? 'en'
+
+/** The pages that mailed links lead to. Looking at one changes nothing: what the link is for is done by its form alone. */
+const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links, ...surroundings }) => {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => {
+    done(null, Object.fromEntries(new URLSearchParams(body.toString())))
+  })
+  await app.register(assets)
+
+  const page = (purpose: Purpose, request: FastifyRequest, outcome: Outcome) => render(purpose, spoken(request), surroundings, outcome)
+  /** What the form of a page has in common with those of the others. */
+  const form = (purpose: Purpose) => ({
+    limit: 'password' as const,
+    tell: (problem: Parameters<typeof failed>[0], request: FastifyRequest) => {
+      const language = spoken(request)
+      return { headers: headers(language), page: page(purpose, request, failed(problem, words[language], language, request, surroundings.minLength)) }
+    }
+  })
+  const done = (purpose: Purpose, request: FastifyRequest) => page(purpose, request, { kind: 'done', text: words[spoken(request)].pages[purpose].told })
+  // A link that somebody else posts would sign this browser in as them.
+  const own = async (request: FastifyRequest) => { request.assertOwnPage() }
+
+  for (const purpose of Object.keys(paths) as Purpose[]) {
+    app.get(paths[purpose], { schema: { hide: true } }, async (request, reply) => {
+      const language = spoken(request)
+      return reply.headers(headers(language)).send(page(purpose, request, { kind: 'asked', text: words[language].pages[purpose].lead }))
+    })
+  }
+
+  app.post(paths.email_verification, {
+    schema: { hide: true, body: strict({ token: linkToken }) },
+    onRequest: own,
+    config: form('email_verification')
+  }, async (request, reply) => {
+    app.revocations.add(await confirm(app.db, request.body.token, lettersOf(request, links), originOf(request)))
+    app.jobs.wake('mail')
+    return reply.headers(headers(spoken(request))).send(done('email_verification', request))
+  })
+
+  app.post(paths.password_reset, {
+    schema: { hide: true, body: strict({ token: linkToken, new_password: newPassword }) },
+    onRequest: [own, app.admitPassword],
+    config: form('password_reset')
+  }, async (request, reply) => {
+    const { token, new_password: password } = request.body
+    const { ended } = await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request))
+    app.revocations.add(ended)
+    app.jobs.wake('mail')
+    return reply.headers(headers(spoken(request))).send(done('password_reset', request))
+  })
+
+  app.post(paths.magic_link, {
+    schema: { hide: true, body: strict({ token: linkToken, remember: Type.Optional(Type.Literal('true')) }) },
+    onRequest: own,
+    config: { ...form('magic_link'), counted: 'logins' }
+  }, async (request, reply) => {
+    const { token, remember } = request.body
+    const { session, ended } = await mailbox.followMagicLink(app.db, token, { remember: remember === 'true', lifetimes, sessionLimit }, originOf(request))
+    app.revocations.add(ended)
+    const refresh = issue(app.keyring.mac(), session, lifetimes.refreshToken)
+    reply.setRefreshCookie(refresh.token, session.remembered ? refresh.lives : undefined)
+    reply.setDeviceCookie(session.user.id, session.now)
+    return reply.headers(headers(spoken(request))).send(done('magic_link', request))
+  })
+}
+
+export default pages

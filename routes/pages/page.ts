@@ -1,0 +1,100 @@
+import type { Language } from '../../src/mails.ts'
+import { assets } from './assets.ts'
+import en from './english.ts'
+import de from './german.ts'
+import type { Purpose, Words } from './words.ts'
+
+/** Of the service, what its pages tell. */
+export interface Surroundings {
+  serviceName: string
+  /** Where a page leads to when it is done. */
+  homeUrl: string | undefined
+  /** Code points of the shortest password. */
+  minLength: number
+}
+
+/** What has become of a page's form. */
+export interface Outcome {
+  kind: 'asked' | 'done' | 'failed'
+  text: string
+  /** Each that is wrong with the password. */
+  reasons?: string[]
+  /** Whether there is no use in sending the form again. */
+  final?: boolean
+  /** What the link carries, if it is known already. */
+  token?: string | undefined
+}
+
+export const words: Record<Language, Words> = { en, de }
+
+/** Where a page stands, for each purpose. */
+export const paths: Record<Purpose, string> = { email_verification: '/email-verification', password_reset: '/password-reset', magic_link: '/magic-link' }
+
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+/** The headers of a page in a language. */
+export const headers = (language: Language) => ({
+  'content-type': 'text/html; charset=utf-8',
+  'content-language': language,
+  'content-security-policy': policy,
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-store',
+  vary: 'origin, accept-language'
+})
+
+const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
+const escape = (text: string) => text.replaceAll(/[&<>"']/g, character => entities[character] ?? '')
+
+/** The document for a purpose, with a form until that is of no use any more. */
+export function render (purpose: Purpose, language: Language, { serviceName, homeUrl, minLength }: Surroundings, outcome: Outcome): string {
+  const said = words[language]
+  const { title, done } = said.pages[purpose]
+  const isDone = outcome.kind === 'done'
+  const heading = isDone ? done : title
+  return `<!doctype html>
+<html lang="${language}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>${escape(`${heading} · ${serviceName}`)}</title>
+<link rel="stylesheet" href="${assets.style.url}">
+<script src="${assets.script.url}"></script>
+</head>
+<body>
+<main>
+<p class="service">${escape(serviceName)}</p>
+<h1>${escape(heading)}</h1>
+<div id="outcome" role="status" tabindex="-1">${told(outcome)}</div>
+<div id="step">${isDone || outcome.final ? onward(said, homeUrl, isDone && purpose === 'magic_link') : form(purpose, said, minLength, outcome)}</div>
+</main>
+</body>
+</html>
+`
+}
+
+const told = ({ kind, text, reasons = [] }: Outcome) =>
+  `<div class="${kind}"><p>${escape(text)}</p>${reasons.length > 0 ? `<ul>${reasons.map(reason => `<li>${escape(reason)}</li>`).join('')}</ul>` : ''}</div>`
+
+const onward = (said: Words, url: string | undefined, atOnce: boolean) =>
+  url === undefined ? '' : `<a class="button" href="${escape(url)}"${atOnce ? ' data-onward' : ''}>${escape(said.onward)}</a>`
+
+function form (purpose: Purpose, said: Words, minLength: number, { token, reasons }: Outcome): string {
+  const parts = [token === undefined ? tokenField(said) : `<input type="hidden" name="token" value="${escape(token)}">`]
+  if (purpose === 'password_reset') parts.push(passwordField(said, minLength, reasons !== undefined))
+  if (purpose === 'magic_link') parts.push(`<label><input type="checkbox" name="remember" value="true"> ${escape(said.remember)}</label>`)
+  return `<form method="post" action="${paths[purpose]}" data-unreachable="${escape(said.unreachable)}">
+${parts.join('\n')}
+<button>${escape(said.pages[purpose].button)}</button>
+</form>`
+}
+
+const tokenField = ({ token, tokenHint }: Words) => `<label class="token">${escape(token)}
+<input name="token" required maxlength="200" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="token-hint">
+<span class="quiet" id="token-hint">${escape(tokenHint)}</span></label>`
+
+// Without a bound of its own: what is cut off in silence is not the password that was meant.
+const passwordField = ({ password, passwordHint, reveal }: Words, minLength: number, isInvalid: boolean) => `<label>${escape(password)}
+<input type="password" name="new_password" required autocomplete="new-password" aria-describedby="${isInvalid ? 'outcome ' : ''}password-hint"${isInvalid ? ' aria-invalid="true"' : ''}>
+<span class="quiet" id="password-hint">${escape(passwordHint(minLength))}</span></label>
+<label hidden><input type="checkbox" id="reveal"> ${escape(reveal)}</label>`

@@ -1,0 +1,26 @@
+import type { PasswordReason } from '../../src/problem.ts'
+
+/** What a page is for. */
+export type Purpose = 'email_verification' | 'password_reset' | 'magic_link'
+
+/** All that the pages say in one language. `when` is such as "in 30 seconds". */
+export interface Words {
+  pages: Record<Purpose, { title: string, lead: string, button: string, done: string, told: string }>
+  token: string
+  tokenHint: string
+  password: string
+  passwordHint: (least: number) => string
+  reveal: string
+  remember: string
+  onward: string
+  expired: string
+  taken: string
+  rejected: string
+  reasons: Record<PasswordReason, (least: number) => string>
+  tooMany: (when: string) => string
+  busy: string
+  foreign: string
+  malformed: string
+  fault: (id: string) => string
+  unreachable: string
+}
