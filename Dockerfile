@@ -17,7 +17,7 @@ COPY . .
 # The modes are set because a strict umask where the image is built would keep the service from reading its files.
 RUN npm run build \
   && find dist \( -name '*.map' -o -name '*.d.ts' \) -delete \
-  && chmod -R u=rwX,go=rX dist assets migrations src package.json
+  && chmod -R u=rwX,go=rX dist migrations routes src package.json
 
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
@@ -37,7 +37,7 @@ WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=argon2 /app/native native
 COPY --from=build /app/package.json package.json
-COPY --from=build /app/assets assets
+COPY --from=build /app/routes/pages/assets routes/pages/assets
 COPY --from=build /app/migrations migrations
 COPY --from=build /app/src/mail/templates src/mail/templates
 COPY --from=build /app/dist/src dist/src

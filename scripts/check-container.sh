@@ -235,7 +235,7 @@ container=$(image from sent)
 sent=$(cd "$(image mount "$container")" && find . -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | xargs)
 image rm "$container" > /dev/null
 image rmi sent > /dev/null
-[[ $sent == 'assets examples migrations package-lock.json package.json plugins routes scripts src tsconfig.json' ]] || failed "the builder is sent: $sent"
+[[ $sent == 'examples migrations package-lock.json package.json plugins routes scripts src tsconfig.json' ]] || failed "the builder is sent: $sent"
 passed "the builder is sent only: $sent"
 
 # As from a machine with a strict umask.
@@ -262,7 +262,7 @@ assert.equal(config.Healthcheck.Test[0], 'CMD')
 for (const setting of ['NODE_ENV=production', 'HOST=0.0.0.0']) assert.ok(config.Env.includes(setting), setting)
 console.log('ok    its user, entry point, port, health check and environment are set')
 
-assert.deepEqual(readdirSync(app).sort(), ['assets', 'dist', 'migrations', 'native', 'node_modules', 'package.json', 'src'])
+assert.deepEqual(readdirSync(app).sort(), ['dist', 'migrations', 'native', 'node_modules', 'package.json', 'routes', 'src'])
 assert.deepEqual(readdirSync(join(app, 'src'), { recursive: true }).filter(name => /\.\w+$/.test(name) && !/^mail\/templates\/.*\.(txt|html)$/.test(name)), [])
 assert.deepEqual(readdirSync(join(app, 'dist')).sort(), ['examples', 'plugins', 'routes', 'src'])
 const own = readdirSync(app, { recursive: true, withFileTypes: true })

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Typed } from '../typed.ts'
 
-const folder = fileURLToPath(new URL('../../../assets/', import.meta.url))
+const folder = fileURLToPath(new URL('../../../routes/pages/assets/', import.meta.url))
 
 function asset (name: string, type: string) {
   const content = readFileSync(`${folder}${name}`)

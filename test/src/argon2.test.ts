@@ -143,7 +143,7 @@ t.test('a build that does not work', { skip: !/^flags.* avx2 /m.test(`${flags} `
     // The service as it is, apart from the builds beside it.
     const home = folder(t)
     for (const part of ['dist/src', 'dist/plugins', 'dist/routes', 'package.json']) cpSync(part, join(home, part), { recursive: true })
-    for (const part of ['node_modules', 'assets', 'migrations']) symlinkSync(resolve(part), join(home, part))
+    for (const part of ['node_modules', 'migrations', 'routes', 'src']) symlinkSync(resolve(part), join(home, part))
     const DATABASE_URL = await createDatabase(t)
     const serve = async (more: Record<string, string>) => {
       const port = await freePort()
