@@ -82,7 +82,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention })
 
   for (const schema of schemas.shared) app.addSchema(schema)
-  await app.register(v1, { prefix: '/v1', signIn: { lifetimes, sessionLimit: config.sessionLimit, links: config.links, requireVerification: config.requireEmailVerification } })
+  await app.register(v1, { prefix: '/v1', signIn: { lifetimes, sessionLimit: config.sessionLimit, links: config.links, requireVerification: config.requireEmailVerification }, roles: config.roles })
   await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge })
   await app.register(operations, { isDraining, metrics: config.metricsPort === undefined })
@@ -90,12 +90,12 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, lifetimes, sessionLimit: config.sessionLimit, links: config.links })
 }, { name: 'latchkey' })
 
-async function v1 (app: FastifyInstance, { signIn }: { signIn: SignInOptions }) {
+async function v1 (app: FastifyInstance, { signIn, roles }: { signIn: SignInOptions, roles: Config['roles'] }) {
   // A query parameter that no route knows is refused, like an unknown property.
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
   await app.register(auth, { prefix: '/auth', signIn })
   await app.register(me, { prefix: '/me', refreshToken: signIn.lifetimes.refreshToken, links: signIn.links, requireVerification: signIn.requireVerification })
-  await app.register(admin, { prefix: '/admin', refreshToken: signIn.lifetimes.refreshToken, links: signIn.links })
+  await app.register(admin, { prefix: '/admin', refreshToken: signIn.lifetimes.refreshToken, links: signIn.links, rules: { roles, accessToken: signIn.lifetimes.accessToken } })
 }
 
 async function forServices (app: FastifyInstance, { issuer, audience, roles, lifetimes: { refreshToken, retryWindow } }: Pick<Config, 'issuer' | 'audience' | 'lifetimes' | 'roles'>) {

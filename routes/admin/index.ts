@@ -15,7 +15,7 @@ const role = 'admin'
 export interface AdminOptions extends UserOptions, UserSessionsOptions {}
 
 /** For administrators. */
-const admin: Typed<AdminOptions> = async (app, { links, refreshToken }) => {
+const admin: Typed<AdminOptions> = async (app, { links, rules, refreshToken }) => {
   // After the limits, which are hooks of the routes, and before the body.
   app.addHook('preParsing', app.requireUser({ roles: [role] }))
 
@@ -29,8 +29,8 @@ const admin: Typed<AdminOptions> = async (app, { links, refreshToken }) => {
   for (const schema of schemas.shared) app.addSchema(schema)
   await app.register(clients, { prefix: '/clients' })
   await app.register(keys, { prefix: '/keys' })
-  await app.register(users, { prefix: '/users', links })
-  await app.register(user, { prefix: '/users/:id', links })
+  await app.register(users, { prefix: '/users', links, rules })
+  await app.register(user, { prefix: '/users/:id', links, rules })
   await app.register(userSessions, { prefix: '/users/:id/sessions', refreshToken })
   await app.register(auditEvents, { prefix: '/audit-events' })
   await app.register(webhooks, { prefix: '/webhooks' })

@@ -4,6 +4,7 @@ import { change, removeAccount, requestReset } from '../../src/accounts/administ
 import { notFound } from '../../src/problem.ts'
 import { requireUsername } from '../../src/users.ts'
 import { find } from '../../src/users/listing.ts'
+import type { RoleRules } from '../../src/users/roles.ts'
 import { accepted, id, name, orNone, username } from '../schemas.ts'
 import { lettersOf, originOf, ref, strict, type Typed } from '../typed.ts'
 import { AdminUser, roles, status } from './schemas.ts'
@@ -11,10 +12,11 @@ import { AdminUser, roles, status } from './schemas.ts'
 export interface UserOptions {
   /** Seconds that mailed links are good for. */
   links: LinkLives
+  rules: RoleRules
 }
 
 /** One user. */
-const user: Typed<UserOptions> = async (app, { links }) => {
+const user: Typed<UserOptions> = async (app, { links, rules }) => {
   const shared = { tags: ['Administration'], security: [{ bearer: [] }], params: strict({ id }) }
   const problems = ['invalid_token', 'forbidden', 'not_found', 'database_unavailable'] as const
 
@@ -50,7 +52,7 @@ const user: Typed<UserOptions> = async (app, { links }) => {
     config: { problems: [...problems, 'username_taken', 'last_admin'] }
   }, async request => {
     const { username, ...named } = request.body
-    const changed = await change(app.db, request.params.id, { ...named, ...username !== undefined && { username: username && requireUsername(username) } }, originOf(request))
+    const changed = await change(app.db, request.params.id, { ...named, ...username !== undefined && { username: username && requireUsername(username) } }, rules, originOf(request))
     if (!changed) throw notFound()
     app.revocations.add(changed.ended)
     return changed.user
@@ -66,8 +68,9 @@ const user: Typed<UserOptions> = async (app, { links }) => {
     },
     config: { problems: [...problems, 'last_admin'] }
   }, async (request, reply) => {
-    const ended = await removeAccount(app.db, request.params.id, originOf(request))
+    const ended = await removeAccount(app.db, request.params.id, app.mailer.post, originOf(request))
     if (!ended) throw notFound()
+    app.jobs.wake('mail')
     app.revocations.add(ended)
     return reply.code(204).send()
   })

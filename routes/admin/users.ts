@@ -10,7 +10,7 @@ import type { UserOptions } from './user.ts'
 const cursor = Type.String({ pattern: '^[A-Za-z0-9_-]+$', maxLength: 1024, description: '`next_cursor` of the page before.' })
 
 /** The users. */
-const users: Typed<UserOptions> = async (app, { links }) => {
+const users: Typed<UserOptions> = async (app, { links, rules }) => {
   const shared = { tags: ['Administration'], security: [{ bearer: [] }] }
   const problems = ['invalid_token', 'forbidden', 'database_unavailable'] as const
 
@@ -59,7 +59,7 @@ const users: Typed<UserOptions> = async (app, { links }) => {
     onRequest: app.admitPassword,
     config: { limit: 'password', problems: [...problems, 'email_taken', 'username_taken', 'password_rejected', 'overloaded'] }
   }, async (request, reply) => {
-    const user = await create(app.db, app.passwords, request.body, mailedInvitation(lettersOf(request, links)), originOf(request), turnOf(request))
+    const user = await create(app.db, app.passwords, request.body, mailedInvitation(lettersOf(request, links)), rules, originOf(request), turnOf(request))
     app.jobs.wake('mail')
     return reply.code(201).send(user)
   })

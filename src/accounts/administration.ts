@@ -1,7 +1,7 @@
 import * as audit from '../audit.ts'
 import type { Database, Queryable } from '../db.ts'
 import * as links from '../links.ts'
-import { send } from '../mails.ts'
+import { send, type Post } from '../mails.ts'
 import type { Passwords, Turn } from '../passwords.ts'
 import { newId } from '../random.ts'
 import type { Revocation } from '../revocations.ts'
@@ -11,7 +11,7 @@ import { forgetDevices } from '../users/credential.ts'
 import { find, type AdminUser, type Status } from '../users/listing.ts'
 import { forgetPending } from '../users/pending.ts'
 import { remove } from '../users/removal.ts'
-import { setRoles } from '../users/roles.ts'
+import { setRoles, type RoleRules } from '../users/roles.ts'
 import { setStatus } from '../users/status.ts'
 import type { Letters, LinkLives } from './letters.ts'
 
@@ -32,7 +32,7 @@ export interface Invitation { token: string, lives: number, mail?: Buffer | unde
  * Makes an account for somebody else, with the password or else with the invitation to set one. Throws
  * `validation_failed`, `password_rejected`, `email_taken` or `username_taken`.
  */
-export async function create (db: Database, passwords: Passwords, account: NewAccount, invitation: Invitation, origin: audit.Origin, turn?: Turn): Promise<AdminUser> {
+export async function create (db: Database, passwords: Passwords, account: NewAccount, invitation: Invitation, rules: RoleRules, origin: audit.Origin, turn?: Turn): Promise<AdminUser> {
   const { password, roles, name = null, email_verified: proved = false } = account
   const email = users.requireEmail(account.email)
   const username = account.username == null ? null : users.requireUsername(account.username)
@@ -43,7 +43,7 @@ export async function create (db: Database, passwords: Passwords, account: NewAc
     await users.create(tx, { id, email, username, name, passwordHash }, { proved })
     await audit.record(tx, 'user.registered', { userId: id, detail: { invited: password === undefined } }, origin)
     if (proved) await markVerified(tx, id, origin)
-    if (roles) await setRoles(tx, id, roles, origin)
+    if (roles) await setRoles(tx, id, roles, rules, origin)
     if (password === undefined) {
       await links.make(tx, id, 'password_reset', invitation.token, invitation.lives)
       await send(tx, invitation.mail, id, invitation.lives)
@@ -68,11 +68,11 @@ export interface Change extends users.UserChange { roles?: readonly string[], st
 /** A user who was changed, and what verifiers must know. */
 export interface Changed { user: AdminUser, ended: Revocation[] }
 
-/** Changes what is named of a user, all of it or nothing; undefined where there is none. Throws `last_admin` or `username_taken`. */
-export async function change (db: Database, id: string, { name, username, roles, status, email_verified: verified }: Change, origin: audit.Origin): Promise<Changed | undefined> {
+/** Changes what is named of a user, all of it or nothing; undefined where there is none. Throws `validation_failed`, `last_admin` or `username_taken`. */
+export async function change (db: Database, id: string, { name, username, roles, status, email_verified: verified }: Change, rules: RoleRules, origin: audit.Origin): Promise<Changed | undefined> {
   return await db.transaction(async tx => {
     // First what may lock others too.
-    const cutOff = roles ? await setRoles(tx, id, roles, origin) : []
+    const cutOff = roles ? await setRoles(tx, id, roles, rules, origin) : []
     const ended = status ? await setStatus(tx, id, status, origin) : []
     if (name !== undefined || username !== undefined) await users.update(tx, id, { ...name !== undefined && { name }, ...username !== undefined && { username } }, origin)
     if (verified !== undefined) await (verified ? markVerified : markUnverified)(tx, id, origin)
@@ -101,9 +101,9 @@ async function markUnverified (tx: Queryable, id: string, origin: audit.Origin):
     select id from changed`, [id, audit.parameter(origin)])
 }
 
-/** Removes an account; undefined where there is none. Gives what verifiers must know. Throws `last_admin`. */
-export async function removeAccount (db: Database, id: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
-  return await db.transaction(async tx => await remove(tx, id, origin))
+/** Removes an account, whose owner is told; undefined where there is none. Gives what verifiers must know. Throws `last_admin`. */
+export async function removeAccount (db: Database, id: string, post: Post, origin: audit.Origin): Promise<Revocation[] | undefined> {
+  return await db.transaction(async tx => await remove(tx, id, origin, { post }))
 }
 
 /** Signs a user out everywhere, and has each of their devices prove itself anew; undefined where there is none. Gives what verifiers must know. */

@@ -12,7 +12,7 @@ export const create = command({
   meaning: 'Make an account, as the first administrator: --role user,admin. Without a password it tells a link to set one.',
   options: {
     email: { type: 'string', value: 'EMAIL', meaning: 'the address' },
-    'email-verified': { type: 'boolean', meaning: 'the address is known to be the user\'s' },
+    'email-verified': { type: 'boolean', meaning: 'the address is known to be the user\'s, as it is with a password' },
     name: { type: 'string', value: 'NAME', meaning: 'what to call the user' },
     username: { type: 'string', value: 'NAME', meaning: '3 to 32 of the characters a-z, 0-9, _, . and -' },
     role: { type: 'string', multiple: true, value: 'ROLE', meaning: 'the roles, instead of "user"; several times, or comma separated' },
@@ -23,23 +23,23 @@ export const create = command({
     if (name !== undefined && !/^[^\p{Cc}\p{Cs}]{1,200}$/u.test(name)) throw new UsageError('--name must have 1 to 200 characters, and no control characters.')
     const roles = role.flatMap(list => list.split(/[\s,]+/)).filter(each => each !== '')
     return async config => {
-      const [{ parseUsername }, { roleSyntax }, { create, newInvitation }, { linkOf }] = await Promise.all([
-        import('../users.ts'), import('../users/roles.ts'), import('../accounts/administration.ts'), import('../mail/link.ts')
+      const [{ parseUsername }, { allowed }, { create, newInvitation }, { linkOf }] = await Promise.all([
+        import('../users.ts'), import('../roles.ts'), import('../accounts/administration.ts'), import('../mail/link.ts')
       ])
       if (username !== undefined && parseUsername(username) === undefined) throw new UsageError('--username must be 3 to 32 of the characters a-z, 0-9, _, . and -.')
-      const bad = roles.find(each => !roleSyntax.test(each))
-      if (bad !== undefined) throw new UsageError(`"${bad}" is not a role.`)
+      if (!allowed(config.roles, roles)) throw new UsageError(`--role must be one of ${Object.keys(config.roles).join(', ')}.`)
       // As a shell writes it: the end of the line is none of it.
       const password = asked ? (await text(process.stdin)).replace(/\r?\n$/, '') : undefined
       const invitation = newInvitation(config.links)
       const user = await withDatabase(config, async db => await create(db, await hashing(config, db), {
         email,
-        email_verified: verified,
+        // Whoever sets a password from here vouches for whom they set it.
+        email_verified: verified || asked,
         ...name !== undefined && { name },
         ...username !== undefined && { username },
         ...roles.length > 0 && { roles },
         ...password !== undefined && { password }
-      }, invitation, {})).catch((error: unknown) => {
+      }, invitation, { roles: config.roles, accessToken: config.lifetimes.accessToken }, {})).catch((error: unknown) => {
         throw error instanceof Problem && error.code === 'password_rejected' ? new Error(`The password is refused: ${String(error.members['reasons'])}.`) : error
       })
       const link = password === undefined ? linkOf(config.mail.linksUrl, { kind: 'invitation', token: invitation.token }) : undefined
