@@ -99,7 +99,7 @@ t.test('mails', async t => {
   })
 
   t.test('count once, however often they are tried', async t => {
-    await smtp.answer('busy@example.com', '451 4.7.1 Try again later', 5)
+    await smtp.answer('busy@example.com', '451 4.7.1 busy@example.com: try again later', 5)
     await post(service, reset('busy@example.com'))
     for (let attempts = 1; attempts <= 5; attempts++) {
       await failed(service, attempts)
