@@ -64,8 +64,7 @@ export default fp(async function openapiDocument (app, { issuer, version, refres
     transformObject: given => {
       if (!('openapiObject' in given)) throw new TypeError('an OpenAPI document was expected')
       const { openapiObject: api } = given
-      api.components ??= {}
-      Object.assign(api.components.schemas ??= {}, schemas)
+      Object.assign((api.components ??= {}).schemas ??= {}, schemas)
       const operations = Object.values(api.paths ?? {}).flatMap(path => Object.values(path as Record<string, Operation>))
       const told = operations.flatMap(operation => complete(operation, configs.get(operation.operationId) ?? {}))
       api.components.examples = Object.fromEntries(told.map(failure => [exampleName(failure), example(failure, issuer)]))

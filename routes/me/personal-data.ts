@@ -21,6 +21,7 @@ export const PersonalData = strict({
     has_password: Type.Boolean(),
     password_version: Type.Integer({ description: 'Counts the passwords.' }),
     email_version: Type.Integer({ description: 'Counts the addresses.' }),
+    token_version: Type.Integer({ description: 'Counts the roles that were taken.' }),
     email_verified_at: orNull(time),
     disabled_at: orNull(time),
     devices_known_from: Type.Unsafe({ ...orNull(time), description: 'When all devices were forgotten last.' }),
