@@ -34,6 +34,7 @@ create function erase_audit_events (most integer, whose uuid default null) retur
 language plpgsql security definer set search_path from current as $$
 declare
   due erasures;
+  last uuid;
   seen uuid[];
 begin
   -- Grants on one table are given one at a time.
@@ -42,12 +43,13 @@ begin
   if not found then
     return false;
   end if;
+  last := coalesce(due.after, '00000000-0000-0000-0000-000000000000');
 
   select coalesce(array_agg(id order by id), '{}') into seen from (
     select id from (
-      (select id from audit_events where user_id = due.user_id and (due.after is null or id > due.after) order by id limit most)
+      (select id from audit_events where user_id = due.user_id and id > last order by id limit most)
       union all
-      (select id from audit_events where actor_id = due.user_id and actor_id is not null and actor_id is distinct from user_id and (due.after is null or id > due.after) order by id limit most)
+      (select id from audit_events where actor_id = due.user_id and actor_id is not null and actor_id is distinct from user_id and id > last order by id limit most)
     ) as either order by id limit most
   ) as page;
 

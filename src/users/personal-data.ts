@@ -16,6 +16,9 @@ export const account = {
 // Of what somebody else did nobody is told from where.
 const own = (value: string) => `case when coalesce(actor_id, $1) = $1 then ${value} end`
 
+// A condition that a plan for any page finds its place in the index by.
+const after = "id > coalesce($2::text, '00000000-0000-0000-0000-000000000000')::uuid"
+
 /** The tables that say of a row whose it is; each is in one of these parts. */
 export const parts: readonly Part[] = [
   {
@@ -24,28 +27,28 @@ export const parts: readonly Part[] = [
     text: `
       select id::text as cursor, id, methods, authenticated_at, remembered, user_agent, host(ip) as ip, created_at, last_used_at, expires_at, ended_at, end_reason
       from sessions left join refresh_tokens on session_id = id
-      where user_id = $1 and ($2::text is null or id > $2::uuid) order by id limit $3`
+      where user_id = $1 and ${after} order by id limit $3`
   },
   {
     name: 'links',
     tables: ['links'],
     text: `
       select encode(token_hash, 'hex') as cursor, purpose, email, created_at, expires_at
-      from links where user_id = $1 and ($2::text is null or token_hash > decode($2, 'hex')) order by token_hash limit $3`
+      from links where user_id = $1 and token_hash > decode(coalesce($2::text, ''), 'hex') order by token_hash limit $3`
   },
   {
     name: 'jobs',
     tables: ['jobs'],
     text: `
       select id::text as cursor, id, kind, attempts, created_at, run_at, expires_at
-      from jobs where user_id = $1 and ($2::text is null or id > $2::uuid) order by id limit $3`
+      from jobs where user_id = $1 and ${after} order by id limit $3`
   },
   {
     name: 'audit_events',
     tables: ['audit_events'],
     text: `
       select id::text as cursor, id, type, created_at, user_id, actor_id, client_id, session_id, ${own('host(ip)')} as ip, ${own('user_agent')} as user_agent, ${own('request_id')} as request_id, detail
-      from audit_events where user_id = $1 and ($2::text is null or id > $2::uuid) order by id limit $3`
+      from audit_events where user_id = $1 and ${after} order by id limit $3`
   },
   {
     // What they did to others or to nobody: whom it was about, and what, is not theirs.
@@ -54,7 +57,7 @@ export const parts: readonly Part[] = [
     text: `
       select id::text as cursor, id, type, created_at, session_id, host(ip) as ip, user_agent, request_id
       from audit_events where actor_id = $1 and actor_id is not null and actor_id is distinct from user_id
-        and ($2::text is null or id > $2::uuid) order by id limit $3`
+        and ${after} order by id limit $3`
   }
 ]
 
