@@ -8,8 +8,8 @@ export interface Part { name: string, tables: readonly string[], text: string }
 export const account = {
   name: 'personal-data.user',
   text: `
-    select id, email, canonical_email, username, username_lookalike, name, roles, password_hash is not null as has_password, password_version,
-      email_version, token_version, email_verified_at, disabled_at, devices_known_from, language, created_at, updated_at
+    select id, email, canonical_email, username, username_lookalike, name, roles, password_hash is not null as has_password, password_version, token_version,
+      email_version, email_verified_at, disabled_at, devices_known_from, language, created_at, updated_at
     from users where id = $1`
 }
 

@@ -338,7 +338,7 @@ t.test('latchkey users create', async t => {
     await refused({ code: 1, told: { error: 'The password is refused: too_common.' } }, 'password1234', '--email', 'new@example.com', '--password-stdin')
     await refused({ code: 1, told: { error: 'The password is refused: too_short.' } }, '', '--email', 'new@example.com', '--password-stdin')
     await refused({ code: 1, told: { error: /e-mail address exists/ } }, 'a phrase of my own', '--email', 'ADA@example.com', '--password-stdin')
-    await refused({ code: 1, told: { error: /username exists/ } }, '', '--email', 'new@example.com', '--username', 'ADA')
+    await refused({ code: 1, told: { error: /has this username/ } }, '', '--email', 'new@example.com', '--username', 'ADA')
     for (const [args, message] of [[[], /--email/], [['--email', 'x'], /--email/], [['--email', 'new@example.com', '--role', 'No'], /role/], [['--email', 'new@example.com', '--username', 'a b'], /--username/], [['--email', 'new@example.com', '--name', ''], /--name/]] as const) {
       t.match(await run(t, ['users', 'create', ...args], environment), { code: 2, stderr: message }, args.join(' '))
     }
