@@ -29,13 +29,14 @@ export interface Mail {
   facts?: { ip?: string | undefined, browser?: string | undefined, system?: string | undefined, email?: string }
 }
 
-const purpose = 'mail'
+/** What a sealed mail is bound to. */
+export const mailPurpose = 'mail'
 
 /** A mail as a job keeps it. */
-export const sealed = (keys: KeyEncryptionKeys, mail: Mail) => seal(keys, purpose, Buffer.from(JSON.stringify(mail)))
+export const sealed = (keys: KeyEncryptionKeys, mail: Mail) => seal(keys, mailPurpose, Buffer.from(JSON.stringify(mail)))
 
 /** Reads what `sealed` made; throws an UnsealError where no key fits. */
-export const unsealed = (keys: KeyEncryptionKeys, text: Buffer): Mail => JSON.parse(open(keys, purpose, text).toString()) as Mail
+export const unsealed = (keys: KeyEncryptionKeys, text: Buffer): Mail => JSON.parse(open(keys, mailPurpose, text).toString()) as Mail
 
 /** Makes mails into jobs; undefined where no mail is set up. */
 export type Post = (mail: Mail) => Buffer | undefined

@@ -9,7 +9,8 @@ export const digest = (token: string | Buffer) => createHash('sha256').update(to
 export type KeyEncryptionKeys = readonly [Buffer, ...Buffer[]]
 
 const version = 1
-const keyId = (key: Buffer) => digest(Buffer.concat([Buffer.from('latchkey key-encryption key'), key])).subarray(0, 4)
+/** By which what a key sealed is known: bytes 1 to 4. */
+export const keyId = (key: Buffer) => digest(Buffer.concat([Buffer.from('latchkey key-encryption key'), key])).subarray(0, 4)
 
 /**
  * Encrypts with AES-256-GCM, bound to its `purpose` so that a sealed secret cannot stand in for another.

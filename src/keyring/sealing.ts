@@ -1,27 +1,31 @@
 import type { Queryable } from '../db.ts'
-import { isSealedWith, open, seal, type KeyEncryptionKeys } from '../secret.ts'
+import { mailPurpose } from '../mails.ts'
+import { isSealedWith, keyId, open, seal, type KeyEncryptionKeys } from '../secret.ts'
 import { secretPurpose } from '../webhooks/signature.ts'
 
 /** What the sealed secret of a pepper is bound to. */
 export const pepperPurpose = (kid: string) => `pepper ${kid}`
 
-interface Sealed { is: 'key' | 'pepper' | 'webhook', kid: string, sealed_secret: Buffer }
+interface Sealed { is: 'key' | 'pepper' | 'webhook' | 'mail', kid: string, sealed_secret: Buffer }
 
 // Everything that is sealed with the key-encryption key.
 const all = `
   select 'key' as is, kid, sealed_secret from keys where gone_at is null or gone_at > now()
   union all select 'pepper', kid, sealed_secret from peppers
-  union all select 'webhook', id::text, sealed_secret from webhook_secrets`
+  union all select 'webhook', id::text, sealed_secret from webhook_secrets
+  union all select 'mail', id::text, sealed from jobs where substring(sealed from 2 for 4) = any($1)`
 const updates = {
   key: 'update keys set sealed_secret = $2 where kid = $1',
   pepper: 'update peppers set sealed_secret = $2 where kid = $1',
-  webhook: 'update webhook_secrets set sealed_secret = $2 where id = $1::uuid'
+  webhook: 'update webhook_secrets set sealed_secret = $2 where id = $1::uuid',
+  mail: 'update jobs set sealed = $2 where id = $1::uuid'
 }
 
-const purposes = { key: (kid: string) => kid, pepper: pepperPurpose, webhook: secretPurpose }
+const purposes = { key: (kid: string) => kid, pepper: pepperPurpose, webhook: secretPurpose, mail: () => mailPurpose }
 
-async function foreign (db: Queryable, [key]: KeyEncryptionKeys): Promise<Sealed[]> {
-  return (await db.query<Sealed>(all)).filter(({ sealed_secret: sealed }) => !isSealedWith(key, sealed))
+async function foreign (db: Queryable, [key, ...others]: KeyEncryptionKeys): Promise<Sealed[]> {
+  // A mail that no key opens is nobody's fault any more: it is given up when its time is over.
+  return (await db.query<Sealed>(all, [others.map(keyId)])).filter(({ sealed_secret: sealed }) => !isSealedWith(key, sealed))
 }
 
 /** Whether the first key-encryption key did not seal everything. */

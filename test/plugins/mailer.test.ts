@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { freePort } from '../../src/embedded-postgres/server.ts'
 import { insertion } from '../../src/jobs.ts'
 import { newsLives, posting, sealed, send, type Mail } from '../../src/mails.ts'
+import { isSealedWith } from '../../src/secret.ts'
 import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
 import { createDatabase, sql } from '../postgres.ts'
 import { folder, ready, start } from '../process.ts'
@@ -181,6 +183,23 @@ t.test('a mail server', async t => {
     t.equal(smtp.all().length, 1)
     t.strictSame(await events(service), [])
     t.match(service.logs.find(({ msg }) => msg === 'a job failed; it is tried again'), { err: { type: 'NotSent', message: /ECONN/ } })
+  })
+
+  t.test('that is down while the key-encryption key is replaced gets what was written before', async t => {
+    await smtp.kill()
+    const fresh = randomBytes(32)
+    const [ada, url] = [person(), await createDatabase(t)]
+    const instance = async (...keys: Buffer[]) => await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from, KEY_ENCRYPTION_KEY: keys.map(key => key.toString('base64')).join() }, { url })
+    const old = await instance(keyEncryptionKey)
+    await old.browser().post('/v1/auth/register', ada)
+    await failed(old)
+    await old.app.close()
+    const both = await instance(fresh, keyEncryptionKey)
+    await until<{ sealed: Buffer }>(url, 'select sealed from jobs', row => row !== undefined && isSealedWith(fresh, row.sealed))
+    await both.app.close()
+    await smtp.start()
+    await again(await instance(fresh))
+    t.match((await smtp.mailTo(ada.email)).link, /#token=lkl_/)
   })
 
   t.test('that stalls delays nobody, and no end of the service', async t => {
