@@ -1,4 +1,5 @@
 import { availableParallelism, cpus, loadavg } from 'node:os'
+import admin from './admin.ts'
 import type { Benchmark, Finding, Report } from './benchmark.ts'
 import logins from './logins.ts'
 import memory from './memory.ts'
@@ -12,7 +13,7 @@ import throttle from './throttle.ts'
 import verifier from './verifier.ts'
 import verify from './verify.ts'
 
-const benchmarks: Record<string, Benchmark> = { logins, throttle, reset, refresh, sessions, revocations, verify, verifier, storm, start, memory }
+const benchmarks: Record<string, Benchmark> = { logins, throttle, reset, refresh, sessions, revocations, verify, verifier, admin, storm, start, memory }
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(benchmarks)
 const unknown = names.find(name => !Object.hasOwn(benchmarks, name))
