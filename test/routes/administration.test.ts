@@ -389,6 +389,14 @@ t.test('the audit log', async t => {
     t.strictSame((await everything(admin, log)).length, Number((await service.sql<{ count: string }>('select count(*) from audit_events'))[0]?.count))
   })
 
+  await t.test('is in order, also of what happens in one moment', async t => {
+    const events = await service.sql<{ id: string }>('select uuid_v7() as id from generate_series(1, 200)')
+    t.ok(events.every(({ id }) => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)))
+    t.ok(events.every(({ id }) => Math.abs(Number.parseInt(id.replace('-', '').slice(0, 12), 16) - Date.now()) < 60_000), 'by the clock')
+    await service.sql("do $$ begin for i in 1..50 loop insert into audit_events (type, detail) values ('key.rotated', jsonb_build_object('i', i)); end loop; end $$")
+    t.strictSame((await everything(admin, `${log}?type=key.rotated`)).map(({ detail }) => Object(detail).i), Array.from({ length: 50 }, (_, index) => 50 - index))
+  })
+
   await t.test('has what happened from a time on, and before another, in pages', async t => {
     const user = randomUUID()
     await service.sql(`insert into audit_events (id, type, user_id, created_at, detail)
