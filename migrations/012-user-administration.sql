@@ -6,12 +6,9 @@ create index users_disabled_idx on users (canonical_email collate "C") where dis
 create index users_admins_idx on users (id) where 'admin' = any(roles) and disabled_at is null;
 
 -- The roles of `users`, in the same order: no index over arrays has one. It is kept by triggers, whoever writes.
-create table user_roles (
-  role text not null,
-  disabled boolean not null,
-  canonical_email text collate "C" not null,
-  primary key (role, disabled, canonical_email)
-);
+create table user_roles as
+  select distinct role, disabled_at is not null as disabled, canonical_email collate "C" as canonical_email from users, unnest(roles) as role;
+alter table user_roles add primary key (role, disabled, canonical_email);
 
 create function list_user_roles () returns trigger language plpgsql as $$
 begin
@@ -43,7 +40,5 @@ create trigger users_unlisted after delete on users
 create trigger users_relisted after update of roles, disabled_at, canonical_email on users
   for each row when ((old.roles, old.disabled_at is null, old.canonical_email) is distinct from (new.roles, new.disabled_at is null, new.canonical_email))
   execute function relist_user_roles();
-
-insert into user_roles select distinct role, disabled_at is not null, canonical_email from users, unnest(roles) as role;
 
 create index audit_events_type_idx on audit_events (type, id);
