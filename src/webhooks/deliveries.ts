@@ -98,7 +98,7 @@ const clear = {
     ), superfluous as (
       select kept.id from webhooks cross join lateral (
         select id from webhook_deliveries where webhook_id = webhooks.id and status = 'pending' order by id desc offset $2 limit $1
-      ) as kept where deleted_at is null
+      ) as kept where deleted_at is null limit $1
     ), dropped as (
       update webhook_deliveries set status = 'failed', finished_at = now(), error = 'dropped' where id in (select id from superfluous) returning id
     ), idle as (
@@ -106,12 +106,12 @@ const clear = {
     ), gone as (
       delete from webhooks where deleted_at < now() - interval '1 hour' and not exists (select from webhook_deliveries where webhook_id = webhooks.id)
     )
-    select greatest((select count(*) from removed), (select count(*) from dropped))::int as removed`
+    select least($1, greatest((select count(*) from removed), (select count(*) from dropped)))::int as removed`
 }
 
 /**
  * Removes deliveries of more than 30 days ago and of webhooks that are gone, and gives up the oldest that wait for a
- * webhook where more than `kept` do: about `most` of each; gives how many of the most.
+ * webhook where more than `kept` do: `most` of each; gives how many of the most.
  */
 export async function forget (db: Queryable, most: number, kept = 100_000): Promise<number> {
   const [row] = await db.query<{ removed: number }>(clear, [most, kept])

@@ -35,7 +35,8 @@ export async function post (url: string, headers: Record<string, string>, body: 
     // Whatever became of the rest of the answer.
     if (told.status === undefined) return outcome(timeout.aborted ? 'timeout' : error instanceof UnreachableHost ? error.error : isTls(error) ? 'tls' : 'connection')
   }
-  return outcome(told.status !== undefined && told.status >= 200 && told.status < 300 ? undefined : 'status')
+  if (told.status === undefined) return outcome('connection')
+  return outcome(told.status >= 200 && told.status < 300 ? undefined : 'status')
 }
 
 const isTls = (error: unknown) => error instanceof Error && 'code' in error && /^(ERR_SSL|ERR_TLS|CERT|DEPTH|SELF|UNABLE|EPROTO|HOSTNAME)/.test(String(error.code))
@@ -68,8 +69,8 @@ function send (url: string, headers: Record<string, string>, body: string, addre
       response.on('data', (chunk: Buffer) => {
         size += chunk.length
         if (size > largest) request.destroy()
-      }).on('close', resolve).on('error', reject)
+      }).on('error', reject)
     })
-    request.on('error', reject).end(body)
+    request.on('error', reject).on('close', resolve).end(body)
   })
 }

@@ -1,8 +1,13 @@
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { Webhook } from 'standardwebhooks'
 import t, { type Test } from 'tap'
 import { freePort } from '../../src/embedded-postgres/server.ts'
 import type { Browser } from '../client.ts'
+import { connect } from '../../src/db.ts'
+import { forget } from '../../src/webhooks/deliveries.ts'
 import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
 import { folder, ready, start } from '../process.ts'
 import { receiver, until, type Received, type Receiver } from '../receiver.ts'
@@ -75,6 +80,16 @@ t.test('news of accounts and sessions', async t => {
       t.throws(() => verify({ ...request, text: request.text.replace(user.id, randomUUID()) }, webhook.secret), 'not when it was tampered with')
       t.throws(() => verify({ ...request, headers: { ...request.headers, 'webhook-id': randomUUID() } }, webhook.secret), 'nor as another one')
       t.throws(() => verify({ ...request, headers: { ...request.headers, 'webhook-timestamp': String(Number(request.headers['webhook-timestamp']) + 1) } }, webhook.secret), 'nor later')
+    }
+  })
+
+  await t.test('are verified by what the README says', async t => {
+    const [code = ''] = readFileSync('README.md', 'utf8').split('```js\n').filter(block => block.includes('isGenuine')).map(block => block.split('```')[0])
+    const { isGenuine }: { isGenuine: (headers: object, body: string, secret: string) => boolean } = await import(`data:text/javascript,${encodeURIComponent(code)}`)
+    for (const { headers, text } of requests) {
+      t.equal(isGenuine(headers, text, webhook.secret), true)
+      t.equal(isGenuine(headers, `${text} `, webhook.secret), false)
+      t.equal(isGenuine({ ...headers, 'webhook-signature': 'v1,AAAA' }, text, webhook.secret), false)
     }
   })
 
@@ -218,6 +233,72 @@ t.test('a receiver that never answers holds up no other', async t => {
   t.ok(slow.requests.length <= 12, `${slow.requests.length} are under way to the slow ones`)
   await until('given up', async () => (await service.sql("select 1 from webhook_attempts where error = 'timeout'")).length > 0)
   t.equal(inbox.requests.length, 200)
+})
+
+t.test('whatever is answered counts as no success, and ends', async t => {
+  const { admin, service, path, deliveries } = await surroundings(t, ['session.*'])
+  const answers = ['', 'nonsense\r\n\r\n', 'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n', 'HTTP/1.1 100 Continue\r\n\r\n', `HTTP/1.1 200 OK\r\n${'a: b\r\n'.repeat(20_000)}\r\n`, 'HTTP/1.1 304 Not Modified\r\n\r\n', 'HTTP/1.1 999 Odd\r\n\r\n']
+  let asked = 0
+  const odd = createServer(socket => {
+    socket.on('error', () => {}).once('data', () => { socket.end(answers[asked++] ?? 'nonsense') })
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => odd.close())
+  await until('listening', () => odd.listening)
+  await admin.patch(path, { url: `http://127.0.0.1:${(odd.address() as AddressInfo).port}/` })
+  const { body: { id } } = await admin.post(`${path}/test`)
+  for (const answer of answers) {
+    const before = asked
+    await service.sql("update jobs set run_at = now() where kind = 'webhook'")
+    const { attempts } = await until(answer.slice(0, 20), async () => { const [delivery] = await deliveries(); return delivery.attempts > before && delivery })
+    t.match((await admin.get(`${path}/deliveries/${id}`)).body, { status: 'pending', attempts, error: /^(connection|status)$/ })
+  }
+  await admin.patch(path, { url: `https://127.0.0.1:${(odd.address() as AddressInfo).port}/` })
+  await service.sql("update jobs set run_at = now() where kind = 'webhook'")
+  t.match(await until('no TLS', async () => (await deliveries()).find(({ error }: { error: string }) => error === 'tls')), { response_status: null })
+})
+
+t.test('what is old, or of a webhook that is gone, is cleared away', async t => {
+  const { admin, service, path, webhook, inbox } = await surroundings(t, ['user.updated'])
+  await admin.patch(path, { status: 'paused' })
+  const { body: other } = await admin.post(routes, { url: inbox.url, events: ['session.*'] })
+  await admin.patch(`${routes}/${other.id}`, { status: 'paused' })
+  await service.sql("insert into audit_events (type, user_id) select type, gen_random_uuid() from generate_series(1, 10), unnest(array['user.updated', 'session.ended']) as type")
+  const db = connect({ url: service.url })
+  t.teardown(() => db.end())
+  const left = async () => (await service.sql<{ n: string }>(`
+    select concat_ws(' ', status, count(*), count(jobs.id)) as n from webhook_deliveries left join jobs using (id) where webhook_id = $1 group by status order by status`, [webhook.id])).map(({ n }) => n)
+  const clear = async (kept?: number) => { while (await forget(db, 3, kept) === 3); }
+
+  await clear()
+  t.strictSame(await left(), ['pending 10 10'], 'and nothing else')
+  await clear(6)
+  t.strictSame(await left(), ['failed 4 0', 'pending 6 6'], 'too many are given up, the oldest first')
+  t.match((await admin.get(`${path}/deliveries?status=failed`)).body.items, [{ error: 'dropped' }])
+  await service.sql("update webhook_deliveries set created_at = now() - interval '31 days' where id in (select id from webhook_deliveries where webhook_id = $1 order by id limit 5)", [webhook.id])
+  await clear()
+  t.strictSame(await left(), ['pending 5 5'])
+  await admin.delete(path)
+  await clear()
+  t.strictSame(await left(), [])
+  t.equal((await service.sql('select 1 from webhooks')).length, 2, 'for transactions that still see it')
+  await service.sql("update webhooks set deleted_at = now() - interval '2 hours' where id = $1", [webhook.id])
+  await clear()
+  t.strictSame(await service.sql('select id from webhooks'), [{ id: other.id }])
+  t.equal((await service.sql("select 1 from jobs where kind = 'webhook'")).length, 6, 'the other has its own')
+})
+
+t.test('sign-ups do not mind that webhooks come and go', async t => {
+  const { admin, service, inbox } = await surroundings(t, ['user.*'])
+  const changing = (async () => {
+    for (let round = 0; round < 10; round++) {
+      const { body } = await admin.post(routes, { url: inbox.url, events: ['user.registered'] })
+      await admin.patch(`${routes}/${body.id}`, { status: 'paused' })
+      t.match(await admin.delete(`${routes}/${body.id}`), { status: 204 })
+    }
+  })()
+  const statuses = await Promise.all(Array.from({ length: 40 }, async () => (await service.browser().post('/v1/auth/register', person())).status))
+  await changing
+  t.strictSame([...new Set(statuses)], [201])
 })
 
 t.test('two instances send each delivery once', async t => {
