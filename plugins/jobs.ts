@@ -4,8 +4,8 @@ import * as jobs from '../src/jobs.ts'
 
 /** How the jobs of a kind are done. */
 export interface Worker {
-  /** Does a job; throws where it is to be tried again later. A job that comes here after it expired is given up by it. */
-  run: (job: jobs.Job) => Promise<void>
+  /** Does a job; throws where it is to be tried again later. A job that comes here after it expired is given up by it. Gives `kept` where it has put the job off by itself. */
+  run: (job: jobs.Job) => Promise<undefined | 'kept'> | Promise<void>
   /** How many are done at a time. */
   atOnce: number
   /** Seconds after which one that was begun is taken for lost, and begun once more: more than `run` ever takes. */
@@ -93,8 +93,7 @@ export default fp(async function jobsPlugin (app) {
 
   async function run (job: jobs.Job, { run, wait = jobs.wait }: Worker) {
     try {
-      await run(job)
-      await jobs.remove(app.db, job)
+      if (await run(job) !== 'kept') await jobs.remove(app.db, job)
     } catch (error) {
       const seconds = wait(job.attempts)
       if (!signal.aborted) app.log.warn({ err: error, job: job.id, kind: job.kind, attempts: job.attempts, seconds: Math.round(seconds) }, 'a job failed; it is tried again')

@@ -32,7 +32,7 @@ const share = 4
 const lease = 3 * patience / 1_000
 // Seconds between attempts; the last holds for all that follow.
 const waits = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200]
-const wait = (attempts: number) => waits[Math.min(attempts, waits.length) - 1] ?? 5
+const wait = (attempts: number) => (waits[Math.min(attempts, waits.length) - 1] ?? 5) * (0.9 + Math.random() / 5)
 
 /** Sends what the audit log has written for webhooks, until it is delivered or its time is over. */
 export default fp(async function webhooks (app, { keys, resolve, ...options }: WebhooksOptions) {
@@ -50,22 +50,22 @@ export default fp(async function webhooks (app, { keys, resolve, ...options }: W
   app.jobs.work('webhook', {
     atOnce,
     lease,
-    wait: attempts => wait(attempts) * (0.9 + Math.random() / 5),
+    wait,
     claim: async most => await sending.claim(app.db, most, lease, share, running),
     run: async job => {
       const webhook = job.subject ?? ''
       count(webhook, 1)
       try {
-        await run(job)
+        return await run(job)
       } finally {
         count(webhook, -1)
       }
     }
   })
 
-  async function run (job: Job) {
+  async function run (job: Job): Promise<undefined | 'kept'> {
     const message = await sending.read(app.db, job)
-    if (!message) return
+    if (!message) return undefined
     const { id, webhookId, url, type, data, createdAt, now } = message
     const secrets = message.secrets.map((sealed, index) => signature.openSecret(keys, { id: message.secretIds[index] ?? '', sealed }))
     const body = JSON.stringify({ type, timestamp: createdAt, data })
@@ -73,15 +73,20 @@ export default fp(async function webhooks (app, { keys, resolve, ...options }: W
     try {
       outcome = await post(url, signature.signed(secrets, id, now, body), body, allowed, closing.signal)
     } catch (error) {
+      if (!closing.signal.aborted) throw error
       await sending.release(app.db, job)
-      throw error
+      return 'kept'
     }
-    if (outcome.error === undefined) return await sending.succeeded(app.db, message, outcome)
-    const { final, paused } = await sending.failed(app.db, message, outcome, wait(job.attempts))
+    if (outcome.error === undefined) {
+      await sending.succeeded(app.db, message, outcome)
+      return undefined
+    }
+    const { final, paused } = await sending.failed(app.db, job, message, outcome, wait(job.attempts))
     const detail = { webhook: webhookId, delivery: id, ...outcome }
     if (paused) app.log.warn({ ...detail, reason: paused }, 'a webhook is paused: nothing is sent to it until an administrator makes it active')
     if (final) app.log.warn(detail, 'a delivery to a webhook is given up')
-    else throw new Error(`a webhook was not reached: ${outcome.error}${outcome.status === undefined ? '' : ` ${outcome.status}`}`)
+    else app.log.info({ ...detail, attempts: job.attempts }, 'a webhook was not reached; it is tried again')
+    return final ? undefined : 'kept'
   }
 
   app.addHook('onClose', async () => { closing.abort() })

@@ -1,6 +1,6 @@
 import * as audit from '../audit.ts'
 import type { Database, Queryable, Statement } from '../db.ts'
-import type { Job } from '../jobs.ts'
+import { putOff, type Job } from '../jobs.ts'
 import type { Outcome } from './request.ts'
 
 // In the order of the index that has the jobs of each webhook together.
@@ -88,10 +88,10 @@ const longest = "interval '24 hours'"
 
 /**
  * Writes down that an attempt failed. The message is given up where its time is over before the next one in `wait`
- * seconds. The webhook is paused where it says that it is gone, or nothing has reached it for a day and 20 attempts;
- * then its messages are kept.
+ * seconds, and put off until then otherwise. The webhook is paused where it says that it is gone, or nothing has
+ * reached it for a day and 20 attempts; then its messages are kept.
  */
-export async function failed (db: Database, { id, webhookId }: Message, { milliseconds, status, error }: Outcome, wait: number): Promise<Consequence> {
+export async function failed (db: Database, job: Job, { id, webhookId }: Message, { milliseconds, status, error }: Outcome, wait: number): Promise<Consequence> {
   return await db.transaction(async tx => {
     await tx.query('update webhooks set failing_since = coalesce(failing_since, now()), failures = failures + 1 where id = $1', [webhookId])
     const [pause] = await tx.query<{ reason: 'failing' | 'gone' }>(`
@@ -107,7 +107,9 @@ export async function failed (db: Database, { id, webhookId }: Message, { millis
       update webhook_deliveries set attempts = attempts + 1, response_status = $3, error = $4,
         status = case when final then 'failed' else status end, finished_at = case when final then now() end
       from verdict where id = $1 and status = 'pending' returning status`, [id, webhookId, status ?? null, error ?? null, wait])
-    return { final: delivery?.status !== 'pending', paused: pause?.reason }
+    const final = delivery?.status !== 'pending'
+    if (!final) await putOff(tx, job, wait)
+    return { final, paused: pause?.reason }
   })
 }
 
