@@ -74,7 +74,7 @@ begin
     insert into webhook_deliveries (webhook_id, type, data, created_at)
     select webhooks.id, new.type, jsonb_build_object(
       'id', new.id, 'user_id', new.user_id, 'session_id', new.session_id, 'actor_id', new.actor_id, 'client_id', new.client_id,
-      'detail', coalesce((select jsonb_object_agg(key, value) from jsonb_each(new.detail) where key in ('reason', 'methods', 'changed', 'roles', 'added', 'removed', 'undone')), '{}')
+      'detail', coalesce((select jsonb_object_agg(key, value) from jsonb_each(new.detail) where key in ('reason', 'methods', 'changed', 'invited', 'undone') or (new.type = 'user.roles_changed' and key in ('from', 'to'))), '{}')
     ), new.created_at
     from webhooks
     where deleted_at is null and events && array[new.type, split_part(new.type, '.', 1) || '.*']

@@ -99,6 +99,9 @@ t.test('news of accounts and sessions', async t => {
     await service.sql("insert into audit_events (type, user_id, detail) values ('session.replayed', gen_random_uuid(), $1)", [{ opened_ip: '203.0.113.9', opened_user_agent: 'Firefox', reason: 'replayed' }])
     const [request] = (await inbox.received(5)).slice(-1)
     t.strictSame(request?.data['detail'], { reason: 'replayed' }, 'without what is somebody\'s in the detail')
+    await service.sql("insert into audit_events (type, user_id, detail) values ('user.email_changed', gen_random_uuid(), $1), ('user.roles_changed', gen_random_uuid(), $1)", [{ from: ['a'], to: ['b'] }])
+    const both = (await inbox.received(7)).slice(5)
+    t.strictSame(Object.fromEntries(both.map(({ type, data }) => [type, data['detail']])), { 'user.email_changed': {}, 'user.roles_changed': { from: ['a'], to: ['b'] } })
   })
 })
 

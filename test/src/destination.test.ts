@@ -6,6 +6,7 @@ import { proxies } from '../../src/config/values.ts'
 import { destination, isPublic } from '../../src/webhooks/destination.ts'
 import { post } from '../../src/webhooks/request.ts'
 import { build } from '../helper.ts'
+import { receiver } from '../receiver.ts'
 
 const never = new AbortController().signal
 
@@ -60,6 +61,15 @@ t.test('nothing is sent to a name that leads to a private address', async t => {
     t.match(await post(`http://rebound.example:${port}/`, {}, '{}', rebinding, never), { error: 'private_address' })
     t.equal(connections, 0)
   })
+})
+
+t.test('the connection is made to the address that was checked, in the name of the host', async t => {
+  const inbox = await receiver(t)
+  const leading = destination({ privateNetworks: proxies('127.0.0.1'), httpsOnly: false, resolve: async () => ['127.0.0.1'] })
+  const { port } = new URL(inbox.url)
+  // A name that no other resolver knows (RFC 6761 section 6.4).
+  t.match(await post(`http://orders.invalid:${port}/`, {}, '{}', leading, never), { status: 204, error: undefined })
+  t.equal(inbox.requests[0]?.headers.host, `orders.invalid:${port}`)
 })
 
 t.test('a name that nobody answers for takes as long as an attempt, and is given up with the service', async t => {
