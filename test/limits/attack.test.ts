@@ -35,7 +35,7 @@ const isThere = (row: string, more: (t: Test, text: string) => void = () => {}) 
 const words = (row: string) => [...(row.split('|')[2] ?? '').matchAll(/`([a-z_]+)`/g)].map(([, word = '']) => word)
 const logins = '| `latchkey_logins_total{result}` | sign-ins: `ok`, `invalid_credentials`, `too_many_requests`, `overloaded` and other codes |'
 isThere(logins, (t, text) => { for (const word of words(logins)) t.match(text, new RegExp(`^latchkey_logins_total\\{result="${word}"\\} [1-9]`, 'm')) })
-const classes = '| `latchkey_rate_limited_total{class}` | requests over `RATE_LIMIT`: `password`, `client` or `general` |'
+const classes = '| `latchkey_rate_limited_total{class}` | requests over `RATE_LIMIT`: `password`, `mail`, `client` or `general` |'
 isThere(classes, (t, text) => t.strictSame([...text.matchAll(/^latchkey_rate_limited_total\{class="(\w+)"/gm)].map(([, word]) => word).sort(), words(classes).sort()))
 isThere('| `latchkey_rate_limits_shared` | 1 while Redis counts, 0 otherwise |', (t, text) => t.match(text, /^latchkey_rate_limits_shared 0$/m))
 isThere('| `latchkey_hashing_queue_depth`, `latchkey_hashing_running` | passwords that wait, and that are hashed |')

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -26,7 +27,7 @@ holds('What Latchkey refuses, to whom, for how long, and what to turn.', async t
     if (value !== undefined) t.doesNotThrow(() => load({ [name]: value }), `${name}=${value}`)
     if (preset !== undefined) t.equal(presets.get(name), preset, `the default of ${name}`)
   }
-  for (const name of presets.keys()) if (/^(RATE_LIMIT|REDIS_URL|LOGIN_|ARGON2_|PASSWORD_|TRUST_PROXY)/.test(name)) t.ok(text.includes(name), `${name} is on the page`)
+  for (const name of presets.keys()) if (/^(RATE_LIMIT|REDIS_URL|LOGIN_|ARGON2_|PASSWORD_(?!RESET)|TRUST_PROXY)/.test(name)) t.ok(text.includes(name), `${name} is on the page`)
 })
 isHeldBy('Every sentence and every row of this page is held by a test.', { 'test/limits/page.ts': ['every heading is held somewhere'] })
 
@@ -54,7 +55,7 @@ const window = '429 until the window ends'
 /** The limits of a network, as answers name them. */
 const told = async (RATE_LIMIT: string) => {
   const { browser } = await beside(t, service, { RATE_LIMIT })
-  const answers = [await browser().get('/v1/me'), await browser().post('/v1/auth/login', person()), await browser().post('/oauth/token', 'grant_type=x', { 'content-type': 'application/x-www-form-urlencoded' })]
+  const answers = [await browser().get('/v1/me'), await browser().post('/v1/auth/magic-link', { email: person().email }), await browser().post('/v1/auth/login', person()), await browser().post('/oauth/token', 'grant_type=x', { 'content-type': 'application/x-www-form-urlencoded' })]
   return answers.map(({ headers }) => Number(headers['ratelimit-limit']))
 }
 holds(limited('requests, to all routes together | network', 'RATE_LIMIT', '300/1m', window), async t => {
@@ -62,8 +63,10 @@ holds(limited('requests, to all routes together | network', 'RATE_LIMIT', '300/1
   const limits = await beside(t, service, { RATE_LIMIT: '3/1m' })
   t.strictSame(statuses(await inRow(4, i => limits.browser().get(['/v1/me', '/v1/me/sessions', '/nothing'][i % 3] ?? ''))), [401, 401, 404, 429])
 })
-holds(`| those to routes that take a password, apart from the rest | network | a fifth of \`RATE_LIMIT\` | 60 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[1], 60))
-holds(`| those to \`/oauth\`, apart from the rest | network | ten times \`RATE_LIMIT\` | 3000 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[2], 3_000))
+holds(`| those to routes that take a password, apart from the rest | network | a fifth of \`RATE_LIMIT\` | 60 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[2], 60))
+holds(`| those that ask for a mail, apart from the rest | network | a tenth of \`RATE_LIMIT\` | 30 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[1], 30))
+holds(`| those to \`/oauth\`, apart from the rest | network | ten times \`RATE_LIMIT\` | 3000 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[3], 3_000))
+isHeldBy('| mails of one kind | address | none | 5 in an hour | none is sent, and the answer is the same |', { 'test/plugins/mailer.test.ts': ['of a kind are at most five an hour to an address, however it is written'] })
 holds(limited('wrong passwords for one account | network, or known device', 'LOGIN_RATE_LIMIT', '5/15m'), async t => {
   t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
   const { email, browser } = await registered(service)
@@ -126,12 +129,20 @@ holds('| the wait in the queue | password | none | 5 seconds | 503 |', async t =
   t.strictSame([...refused, lane.waiting], ['late', 0])
 })
 
-holds('`/v1/auth/login`, `/v1/auth/register`, `/v1/me/password` and `DELETE /v1/me` take a password.', async t => {
-  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '20/1m' })
+holds('`/v1/auth/login`, `/v1/auth/register`, `/v1/me/password`, `/v1/me/email`, `DELETE /v1/me` and `POST /v1/admin/users` take a password; whatever uses a mailed link counts with them.', async t => {
+  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '75/1m' })
   const { browser } = await registered(limits)
   const here = from(somewhere())
-  const answers = [await browser.post('/v1/auth/login', {}, here), await browser.post('/v1/auth/register', {}, here), await browser.post('/v1/me/password', {}, here), await browser.delete('/v1/me', here)]
-  t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['3', '2', '1', '0'])
+  const posted = ['/v1/auth/login', '/v1/auth/register', '/v1/me/password', '/v1/me/email', '/v1/admin/users', ...['email-verification', 'password-reset', 'magic-link'].flatMap(page => [`/v1/auth/${page}/confirm`, `/${page}`])]
+  const answers = [await browser.delete('/v1/me', here), ...await inRow(posted.length, i => browser.post(posted[i] ?? '', {}, here))]
+  t.strictSame(answers.map(({ headers }) => Number(headers['ratelimit-remaining'])), Array.from({ length: 12 }, (_, i) => 14 - i))
+})
+holds('`/v1/auth/email-verification`, `/v1/auth/password-reset`, `/v1/auth/magic-link` and the link that an administrator has mailed to set a password ask for a mail.', async t => {
+  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '40/1m' })
+  const { browser } = await registered(limits)
+  const here = from(somewhere())
+  const posted = ['/v1/auth/email-verification', '/v1/auth/password-reset', '/v1/auth/magic-link', `/v1/admin/users/${randomUUID()}/password-reset`]
+  t.strictSame((await inRow(4, i => browser.post(posted[i] ?? '', {}, here))).map(({ headers }) => headers['ratelimit-remaining']), ['3', '2', '1', '0'])
 })
 holds('`/livez`, `/readyz`, `/metrics`, `/.well-known/jwks.json`, `GET /v1/auth/verify` and the preflights of allowed origins have no limit.', async t => {
   const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })

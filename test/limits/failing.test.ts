@@ -33,6 +33,7 @@ holds('Once a wait is over, the failures before it are forgotten after a window 
   t.strictSame(statuses(await inRow(6, () => guess(service, { email }, here))), [401, 401, 401, 401, 401, 429])
 })
 
+isHeldBy('A password that is set by a mailed link forgets those from this network, and those from everywhere.', { 'test/routes/links.test.ts': ['pardons the failures before it'] })
 holds('A success forgets the failures for this account from this network, or on this device.', async t => {
   const { email, password, browser } = await registered(service)
   const here = somewhere()
