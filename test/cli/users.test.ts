@@ -299,7 +299,7 @@ t.test('users export', async t => {
 
 t.test('latchkey users create', async t => {
   const DATABASE_URL = await createDatabase(t)
-  const environment = { DATABASE_URL, KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64'), ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1', PASSWORD_PEPPER: 'true' }
+  const environment = { DATABASE_URL, KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64'), ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1', PASSWORD_PEPPER: 'true', ROLES: 'support' }
   const created = async (password: string, ...args: string[]) => {
     const { child, end } = start(t, ['users', 'create', '--json', ...args], environment)
     child.stdin.on('error', () => {}).end(password)
@@ -311,7 +311,7 @@ t.test('latchkey users create', async t => {
   await t.test('makes the first administrator, who signs in and administers', async t => {
     const { code, told } = await created('a phrase of my own\n', '--email', 'Ada@Example.com', '--role', 'user,admin', '--name', 'Ada', '--username', 'Ada', '--password-stdin')
     t.equal(code, 0)
-    t.match(told, { email: 'Ada@example.com', name: 'Ada', username: 'ada', roles: ['user', 'admin'], status: 'active', email_verified: false })
+    t.match(told, { email: 'Ada@example.com', name: 'Ada', username: 'ada', roles: ['user', 'admin'], status: 'active', email_verified: true })
     t.notOk('link' in told)
     const browser = service.browser()
     const { body } = await browser.post('/v1/auth/login', { email: 'ada@example.com', password: 'a phrase of my own' })
