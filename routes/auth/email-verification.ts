@@ -1,27 +1,12 @@
 import { confirm } from '../../src/accounts/email-change.ts'
-import * as mailbox from '../../src/accounts/mailbox.ts'
-import { accepted, email, linkToken } from '../schemas.ts'
+import { linkToken } from '../schemas.ts'
 import { lettersOf, originOf, strict, type Typed } from '../typed.ts'
+import { asking } from './asking.ts'
 import type { SignInOptions } from './session.ts'
 
 /** Proving to own an address. */
 const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
-  app.post('/email-verification', {
-    schema: {
-      operationId: 'requestEmailVerification',
-      tags: ['Links'],
-      summary: 'Ask for a link that proves the address',
-      description: 'Mails a link to the address of an account that has not been proved yet. Whether there is such an account, and whether a mail was sent, does not show.',
-      security: [],
-      body: strict({ email }, { examples: [{ email: 'ada@example.com' }] }),
-      response: { 202: accepted }
-    },
-    config: { limit: 'mail', problems: ['database_unavailable'] }
-  }, async (request, reply) => {
-    await mailbox.request(app.db, 'email_verification', request.body.email, lettersOf(request, links))
-    app.jobs.wake('mail')
-    return reply.code(202).send({ status: 'accepted' })
-  })
+  await asking(app, { path: '/email-verification', kind: 'email_verification', operationId: 'requestEmailVerification', summary: 'Ask for a link that proves the address', does: 'Mails a link to the address of an account that has not been proved yet.', links })
 
   app.post('/email-verification/confirm', {
     schema: {

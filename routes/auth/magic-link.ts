@@ -1,26 +1,12 @@
 import * as mailbox from '../../src/accounts/mailbox.ts'
-import { accepted, email, linkToken, TokenResponse } from '../schemas.ts'
-import { lettersOf, originOf, ref, strict, type Typed } from '../typed.ts'
+import { linkToken, TokenResponse } from '../schemas.ts'
+import { originOf, ref, strict, type Typed } from '../typed.ts'
+import { asking } from './asking.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
 /** Signing in without a password, by a link. */
 const magicLink: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links }) => {
-  app.post('/magic-link', {
-    schema: {
-      operationId: 'requestMagicLink',
-      tags: ['Links'],
-      summary: 'Ask for a link that signs in',
-      description: 'Mails a link to the address of an account that signs its user in. Whether there is such an account, and whether a mail was sent, does not show.',
-      security: [],
-      body: strict({ email }, { examples: [{ email: 'ada@example.com' }] }),
-      response: { 202: accepted }
-    },
-    config: { limit: 'mail', problems: ['database_unavailable'] }
-  }, async (request, reply) => {
-    await mailbox.request(app.db, 'magic_link', request.body.email, lettersOf(request, links))
-    app.jobs.wake('mail')
-    return reply.code(202).send({ status: 'accepted' })
-  })
+  await asking(app, { path: '/magic-link', kind: 'magic_link', operationId: 'requestMagicLink', summary: 'Ask for a link that signs in', does: 'Mails a link to the address of an account that signs its user in.', links })
 
   app.post('/magic-link/confirm', {
     schema: {

@@ -1,26 +1,12 @@
 import * as mailbox from '../../src/accounts/mailbox.ts'
-import { accepted, email, linkToken, newPassword } from '../schemas.ts'
+import { linkToken, newPassword } from '../schemas.ts'
 import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { asking } from './asking.ts'
 import type { SignInOptions } from './session.ts'
 
 /** A new password for whoever reads the mail of an account. */
 const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
-  app.post('/password-reset', {
-    schema: {
-      operationId: 'requestPasswordReset',
-      tags: ['Links'],
-      summary: 'Ask for a link to set a new password',
-      description: 'Mails a link to the address of an account, which stays as it is until that is used. Whether there is such an account, and whether a mail was sent, does not show.',
-      security: [],
-      body: strict({ email }, { examples: [{ email: 'ada@example.com' }] }),
-      response: { 202: accepted }
-    },
-    config: { limit: 'mail', problems: ['database_unavailable'] }
-  }, async (request, reply) => {
-    await mailbox.request(app.db, 'password_reset', request.body.email, lettersOf(request, links))
-    app.jobs.wake('mail')
-    return reply.code(202).send({ status: 'accepted' })
-  })
+  await asking(app, { path: '/password-reset', kind: 'password_reset', operationId: 'requestPasswordReset', summary: 'Ask for a link to set a new password', does: 'Mails a link to the address of an account, which stays as it is until that is used.', links })
 
   app.post('/password-reset/confirm', {
     schema: {

@@ -14,12 +14,14 @@ import { forgetPending } from '../users/pending.ts'
 import { news, type Letters } from './letters.ts'
 
 const lifeOf = { email_verification: 'emailVerification', password_reset: 'passwordReset', magic_link: 'magicLink' } as const
+/** What can be asked for by whoever names an address. */
+export type Asked = keyof typeof lifeOf
 
 /**
  * Mails a link to an address, if there is an account for it; what it costs does not tell. Throws `validation_failed`
  * for what is no address.
  */
-export async function request (db: Database, kind: keyof typeof lifeOf, typed: string, { post, lives, language }: Letters): Promise<void> {
+export async function request (db: Database, kind: Asked, typed: string, { post, lives, language }: Letters): Promise<void> {
   const { canonical } = users.requireEmail(typed)
   const token = links.mintToken()
   const life = lives[lifeOf[kind]]
