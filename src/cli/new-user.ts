@@ -9,7 +9,7 @@ import { withDatabase } from './database.ts'
 
 export const create = command({
   usage: 'latchkey users create --email EMAIL [--role ROLE...] [--password-stdin] [--json]',
-  meaning: 'Make an account, as the first administrator: --role user,admin. Without a password it tells a link to set one.',
+  meaning: 'Make an account, as the first administrator. Without a password it tells a link to set one.',
   options: {
     email: { type: 'string', value: 'EMAIL', meaning: 'the address' },
     'email-verified': { type: 'boolean', meaning: 'the address is known to be the user\'s, as it is with a password' },
