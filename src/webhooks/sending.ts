@@ -3,19 +3,19 @@ import type { Database, Queryable, Statement } from '../db.ts'
 import { putOff, type Job } from '../jobs.ts'
 import type { Outcome } from './request.ts'
 
-// In the order of the index that has the jobs of each webhook together.
+// In the order of the index that has the jobs of each webhook together; as an array, as in jobs.ts.
 const claiming: Statement = {
   name: 'webhooks.claim',
   text: `
     update jobs set attempts = attempts + 1, run_at = now() + make_interval(secs => $2)
-    where id in (
+    where id = any(array(
       select due.id from webhooks cross join lateral (
         select id, run_at from jobs where kind = 'webhook' and subject = webhooks.id and run_at <= now() order by subject, run_at
         limit greatest(0, case when failing_since is null then $3::int else 1 end - coalesce(($4::jsonb ->> webhooks.id::text)::int, 0))
         for update skip locked
       ) as due
       where paused_at is null and deleted_at is null order by due.run_at limit $1
-    )
+    ))
     returning id, kind, user_id as "userId", subject, sealed, attempts, created_at as "createdAt", expires_at <= now() as expired`
 }
 
