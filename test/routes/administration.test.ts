@@ -128,6 +128,22 @@ t.test('the list of users', async t => {
     ), { numRuns: 40 })
   })
 
+  await t.test('goes on after an address that is longer in lower case than one may be', async t => {
+    const given = ['İ'.repeat(32) + '@list.example', 'ẞ'.repeat(21) + '@list.example', `İİ@${'d'.repeat(60)}.${'d'.repeat(60)}.${'d'.repeat(60)}.${'d'.repeat(60)}.example`]
+    for (const email of given) t.match(await service.browser().post('/v1/auth/register', { ...person(), email }), { status: 201 })
+    for (const email of given) {
+      const { status, body } = await browser.get(`/v1/admin/users?limit=1&email=${encodeURIComponent(email.slice(0, -1))}`)
+      t.match({ status, body }, { status: 200, body: { items: [{ email }] } })
+    }
+    let count = 0
+    for (let cursor: string | null = ''; cursor !== null; count++) {
+      const { status, body }: Answer = await browser.get(`/v1/admin/users?limit=1${cursor && `&cursor=${cursor}`}`)
+      t.equal(status, 200)
+      cursor = body.next_cursor
+    }
+    t.equal(count, (await service.sql('select 1 from users')).length)
+  })
+
   await t.test('goes on where it was when users go, come and change on the way', async t => {
     await service.sql('delete from users where id <> $1', [adminId])
     for (const name of ['a', 'b', 'c', 'd', 'e']) await made(`${name}@way.example`, { roles: ['walker'] })
