@@ -91,14 +91,26 @@ export default fp(async function jobsPlugin (app) {
     await Promise.allSettled(running)
   }
 
-  async function run (job: jobs.Job, { run, wait = jobs.wait }: Worker) {
+  async function run (job: jobs.Job, { run, wait = jobs.wait, lease }: Worker) {
     try {
-      if (await run(job) !== 'kept') await jobs.remove(app.db, job)
+      if (await run(job) === 'kept') return
     } catch (error) {
       const seconds = wait(job.attempts)
       if (!signal.aborted) app.log.warn({ err: error, job: job.id, kind: job.kind, attempts: job.attempts, seconds: Math.round(seconds) }, 'a job failed; it is tried again')
       // Where not even this is possible it is begun again when its time is over.
-      await jobs.putOff(app.db, job, seconds).catch(() => {})
+      return await jobs.putOff(app.db, job, seconds).catch(() => {})
+    }
+    await removed(job, performance.now() + lease * 1_000)
+  }
+
+  /** Removes what was done, also where the database is away for a while: whatever is left would be done twice. */
+  async function removed (job: jobs.Job, until: number) {
+    try {
+      await jobs.remove(app.db, job)
+    } catch (error) {
+      if (signal.aborted || performance.now() > until) return app.log.warn({ err: error, job: job.id, kind: job.kind }, 'a job was done, which could not be written down: it is done once more')
+      await pause(rest, undefined, { signal, ref: false }).catch(() => {})
+      await removed(job, until)
     }
   }
 

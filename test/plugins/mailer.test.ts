@@ -6,7 +6,7 @@ import { insertion } from '../../src/jobs.ts'
 import { newsLives, posting, sealed, send, type Mail } from '../../src/mails.ts'
 import { isSealedWith } from '../../src/secret.ts'
 import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
-import { createDatabase, sql } from '../postgres.ts'
+import { createDatabase, named, sql } from '../postgres.ts'
 import { folder, ready, start } from '../process.ts'
 import { smtpServer } from '../smtp.ts'
 
@@ -242,6 +242,26 @@ t.test('a mail server', async t => {
     t.ok(mails.length <= people.length + 4, `${mails.length} came`)
     t.equal(new Set(mails.map(({ messageId }) => messageId)).size, people.length)
     t.notMatch(first.output(), secrets)
+  })
+
+  t.test('that takes mails while the database is away gets none of them twice', async t => {
+    const url = await createDatabase(t)
+    const database = new URL(url).pathname.slice(1)
+    const service = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from }, { url })
+    const people = Array.from({ length: 3 }, (_, index) => `away-${index}@example.com`)
+    const arrived = () => smtp.all().filter(({ to }) => to.startsWith('away-'))
+    smtp.freeze()
+    await post(service, ...people.map(reset))
+    await until(url, 'select count(*)::int as begun from mail_counts', (row: { begun: number } | undefined) => row?.begun === 3)
+    await sql(named(url, 'postgres'), `alter database ${database} allow_connections false`)
+    await sql(named(url, 'postgres'), 'select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [database])
+    smtp.thaw()
+    for (const address of people) await smtp.mailTo(address)
+    // A try to write down that they were sent.
+    for (const end = Date.now() + 500; Date.now() < end;) await pause(50)
+    await sql(named(url, 'postgres'), `alter database ${database} allow_connections true`)
+    await done(service)
+    t.equal(arrived().length, 3)
   })
 
   t.test('that wants a login gets it, and one that refuses it costs nobody a mail', async t => {
