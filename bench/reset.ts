@@ -5,11 +5,11 @@ import { withConnections } from './connection.ts'
 import * as people from './people.ts'
 import { folder, postgres } from './postgres.ts'
 import * as service from './service.ts'
-import { median } from './throughput.ts'
+import { median, spread } from './throughput.ts'
 
-const [accounts, inFlight, rounds, each] = [100, 4, 12, 250]
+const [accounts, inFlight, rounds, each] = [100, 4, 15, 400]
 
-/** How long the slowest of a hundred requests for a password reset take, compared with a bare route that writes one row: with the mail server as it should be, frozen, and gone. */
+/** How long the slowest of a hundred requests for a password reset take, compared with a bare route of one transaction: with the mail server as it should be, frozen, and gone. */
 const reset: Benchmark = async t => {
   const url = await postgres(t)
   const smtp = await smtpServer(t)
@@ -35,14 +35,17 @@ const reset: Benchmark = async t => {
   const findings: Finding[] = []
   const notes: string[] = []
   const compare = async (what: string) => {
-    const [ours, theirs]: [number[], number[]] = [[], []]
+    const [ours, theirs, ratios]: [number[], number[], number[]] = [[], [], []]
     await times(port, '/v1/auth/password-reset')
     for (let round = 0; round < rounds; round++) {
-      ours.push(...await times(port, '/v1/auth/password-reset'))
-      theirs.push(...await times(barePort, '/ask'))
+      const [one, other] = [await times(port, '/v1/auth/password-reset'), await times(barePort, '/ask')]
+      ours.push(...one)
+      theirs.push(...other)
+      // By round, so that what else the machine does meets both.
+      ratios.push(slowest(one) / slowest(other))
     }
-    findings.push({ name: `reset: p99 of asking for it, as a multiple of a bare route's, the mail server ${what}`, measured: slowest(ours) / slowest(theirs), bound: 1.5, is: 'most', unit: '', digits: 2 })
-    notes.push(`reset: the mail server ${what}: half of them within ${median(ours).toFixed(1)} ms, 99 of 100 within ${slowest(ours).toFixed(1)} ms; of a bare route ${median(theirs).toFixed(1)} and ${slowest(theirs).toFixed(1)} ms, ${inFlight} in flight`)
+    findings.push({ name: `reset: p99 of asking for it, as a multiple of a bare route's, the mail server ${what}`, measured: median(ratios), bound: 1.5, is: 'most', unit: '', digits: 2 })
+    notes.push(`reset: the mail server ${what}: half of them within ${median(ours).toFixed(1)} ms, 99 of 100 within ${slowest(ours).toFixed(1)} ms; of a bare route ${median(theirs).toFixed(1)} and ${slowest(theirs).toFixed(1)} ms, ${inFlight} in flight; the middle half of the ratios ${spread(ratios, 2)}`)
   }
   await compare('as it should be')
   smtp.freeze()

@@ -31,6 +31,8 @@ declare module 'fastify' {
 
 // Milliseconds between two looks where nobody wakes: for jobs of other instances that died, and those that were put off.
 const rest = 1_000
+// And after each one, for those that are added together to be begun together: what requests do goes before.
+const breath = 20
 // And between two counts of what there is to do.
 const glance = 15_000
 
@@ -81,6 +83,7 @@ export default fp(async function jobsPlugin (app) {
         if (!failing && !signal.aborted) app.log.warn({ err: error, kind }, 'jobs cannot be read; trying again')
         failing = true
       }
+      await pause(breath, undefined, { signal, ref: false }).catch(() => {})
       if (again || signal.aborted) continue
       await new Promise<void>(resolve => {
         const timer = setTimeout(resolve, rest)

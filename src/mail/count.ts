@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import type { Queryable, Statement } from '../db.ts'
 import { parse } from '../email-address.ts'
-import type { Job } from '../jobs.ts'
+import { hastily, type Job } from '../jobs.ts'
 import type { MailKind } from '../mails.ts'
 
 // Of one kind to one address within an hour.
@@ -12,7 +12,7 @@ const counting: Statement = {
   name: 'mails.count',
   text: `
     insert into mail_counts as counts (key, sent_at, expires_at)
-    select $1, array[greatest(created_at, now() - interval '1 hour')], now() + interval '1 hour' from jobs where id = $2
+    select $1, array[greatest(created_at, now() - interval '1 hour')], now() + interval '1 hour' from jobs where id = $2 and ${hastily}
     on conflict (key) do update set
       sent_at = array(select at from unnest(counts.sent_at || excluded.sent_at) as at where at >= now() - interval '1 hour' group by at),
       expires_at = excluded.expires_at
