@@ -57,12 +57,17 @@ const making: Statement = {
   name: 'links.make',
   text: `
     insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at)
-    select $2, $3, id, email_version, password_version, $4, $5, now() + make_interval(secs => $6) from users where id = $1`
+    select $2, $3, id, email_version, password_version, $4, $5, now() + make_interval(secs => $6) from users
+    where id = $1 and password_version = coalesce($7, password_version)
+    returning 1 as made`
 }
 
-/** Makes a link for a user, which dies with the address and the password that the account has now. `lives` is in seconds. */
-export async function make (db: Queryable, userId: string, purpose: Purpose, token: string, lives: number, target?: Target): Promise<void> {
-  await db.query(making, [userId, hashOf(token), purpose, target?.email ?? null, target?.canonical_email ?? null, lives])
+/**
+ * Makes a link for a user, which dies with the address and the password that the account has now. `lives` is in seconds.
+ * Gives whether it was made: not where the password is another one than that of `passwordVersion`.
+ */
+export async function make (db: Queryable, userId: string, purpose: Purpose, token: string, lives: number, target?: Target, passwordVersion?: number): Promise<boolean> {
+  return (await db.query(making, [userId, hashOf(token), purpose, target?.email ?? null, target?.canonical_email ?? null, lives, passwordVersion ?? null])).length > 0
 }
 
 const purposeOfOne: Statement = { name: 'links.purpose', text: 'select purpose, user_id as "userId" from links where token_hash = $1 and expires_at > now()' }

@@ -28,7 +28,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
     if (!named) throw invalidToken(true, 'the session has ended')
     const proof = await reauthenticate(app.db, app, { of: named, password, device: request.device, turn: turnOf(request) }, '/password', originOf(request))
     await succeed(app.db, proof.attempt)
-    await requestChange(app.db, proof.userId, address, lettersOf(request, links), requireVerification)
+    await requestChange(app.db, proof, address, lettersOf(request, links), requireVerification)
     app.jobs.wake('mail')
     return reply.code(202).send({ status: 'accepted' })
   })

@@ -3,26 +3,29 @@ import type { Database, Queryable } from '../db.ts'
 import type { EmailAddress } from '../email-address.ts'
 import * as links from '../links.ts'
 import { send } from '../mails.ts'
-import { emailTaken, linkExpired } from '../problem.ts'
+import { emailTaken, forbiddenCredentials, linkExpired } from '../problem.ts'
 import type { Revocation } from '../revocations.ts'
 import { endAll } from '../sessions/own.ts'
 import * as users from '../users.ts'
+import type { Credential } from '../users/credential.ts'
 import type { Letters } from './letters.ts'
 import { verified } from './mailbox.ts'
 import { activate } from './registration.ts'
 
 /**
  * Mails a link to a new address, with which it becomes that of the account. Where addresses must be proved, whether it
- * is taken is told to its owner alone, else it throws `email_taken`.
+ * is taken is told to its owner alone, else it throws `email_taken`. Throws `invalid_credentials` where the password that
+ * was proved is another one by now: a thief's request that is under way must not outlive it.
  */
-export async function requestChange (db: Database, userId: string, { address, canonical }: EmailAddress, { post, lives: { emailVerification: lives }, language }: Letters, secretly: boolean): Promise<void> {
+export async function requestChange (db: Database, { userId, passwordVersion }: Credential, { address, canonical }: EmailAddress, { post, lives: { emailVerification: lives }, language }: Letters, secretly: boolean): Promise<void> {
   const owner = await users.ownerOf(db, canonical)
   const isTaken = owner !== undefined && owner !== userId
   if (isTaken && !secretly) throw emailTaken()
   const token = links.mintToken()
   const mail = isTaken ? post({ kind: 'registration_taken', language }) : post({ kind: 'email_change', language, token, lives, to: address })
   await db.transaction(async tx => {
-    await links.make(tx, userId, 'email_change', token, lives, { email: address, canonical_email: canonical })
+    const target = { email: address, canonical_email: canonical }
+    if (!await links.make(tx, userId, 'email_change', token, lives, target, passwordVersion)) throw forbiddenCredentials()
     await send(tx, mail, isTaken ? owner : userId, lives)
   })
 }

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { build, person, type Service } from '../helper.ts'
@@ -330,6 +331,17 @@ t.test('a change of address', async t => {
     t.equal(await use(back), 204)
     t.equal(await use(half), 410)
     t.equal(await signIn(service, ada.email, another), 200)
+  })
+  await t.test('that is asked for while the password dies comes to nothing', async t => {
+    const slow = await build(t, { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '6' }, { url: service.url })
+    const thief = await somebody(slow, { proved: false })
+    const token = await linkFor(slow, 'magic_link', thief.email)
+    const asking = thief.browser.post('/v1/me/email', { password: thief.password, email: person().email })
+    // The thief's password is being hashed.
+    await pause(30)
+    t.equal((await slow.browser().post(confirm.magic_link, { token })).status, 200)
+    t.match(await asking, { status: 403, body: { code: 'invalid_credentials' } })
+    t.strictSame(await service.sql("select from links where user_id = $1 and purpose = 'email_change'", [thief.id]), [])
   })
   await t.test('hands the account to nobody whose address was only typed', async t => {
     const ada = await somebody(service, { proved: false })
