@@ -100,6 +100,20 @@ t.test('mails', async t => {
     t.equal(smtp.all().filter(({ to }) => to.toLowerCase() === 'mail@example.com').length, 7)
   })
 
+  t.test('are no more where they had to wait for hours', async t => {
+    const mails = Array.from({ length: 8 }, () => sealed([keyEncryptionKey], reset('queue@example.com')))
+    const waiting = async (attempts: number) => await service.sql(`
+      insert into jobs (kind, sealed, attempts, created_at, expires_at) select 'mail', sealed, $2, now() - interval '2 hours', now() + interval '1 hour' from unnest($1::bytea[]) as sealed`, [mails, attempts])
+    const arrived = () => smtp.all().filter(({ to }) => to === 'queue@example.com').length
+    await waiting(0)
+    await done(service)
+    t.equal(arrived(), 5)
+    await waiting(1)
+    await done(service)
+    t.equal(arrived(), 13, 'what was counted when it was tried first is not lost')
+    await service.sql('delete from mail_counts')
+  })
+
   t.test('count once, however often they are tried', async t => {
     await smtp.answer('busy@example.com', '451 4.7.1 busy@example.com: try again later', 5)
     await post(service, reset('busy@example.com'))
