@@ -13,6 +13,7 @@ if (error) {
   const problem: components['schemas']['Problem'] = error
   throw new Error(`${response.status} ${problem.code}: ${problem.detail}`)
 }
+if (!('access_token' in data)) throw new Error(`the address is to be proved first: ${data.status}`)
 const { access_token: token, user }: components['schemas']['TokenResponse'] = data
 
 const me = await client.GET('/v1/me', { headers: { authorization: `Bearer ${token}` } })
