@@ -25,22 +25,27 @@ export interface Proof extends credentials.Credential { attempt: Attempt, turn: 
 /**
  * Checks a password; each way to give one comes through here. Throws `too_many_requests` where there were too many
  * failures, `wrong` for a wrong password and for an account that is not there, after the same work, and for the right
- * one `account_disabled` of a disabled account, and `email_not_verified` of one whose address must have been proved and is not.
+ * one `account_disabled` of a disabled account, and `email_not_verified` of one whose address must have been proved and is
+ * not, or that is only to be.
  */
-export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account }, password, device, turn: asked, verified = false }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
+export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account, pending }, password, device, turn: asked, verified = false }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
   const known = account && device && knows(device, account.id, account.now, account.devices_known_from) ? device.id : undefined
   const turn = { ...asked, known: known !== undefined }
   const attempt = await throttle.begin(db, { identifier, userId: account?.id, network: turn.network ?? '', device: known }, origin)
-  const right = await passwords.verify(account?.password_hash, password, turn).catch(async (error: unknown) => {
+  const matches = async (hash: string | null | undefined) => await passwords.verify(hash, password, turn).catch(async (error: unknown) => {
     // It was not judged: a queue that is full counts against nobody.
     await release(db, attempt).catch(() => {})
     throw error
   })
+  const right = await matches(account?.password_hash)
+  // Whoever registers an address and then signs in must not learn whether it had an account before: what is to be is
+  // looked at beside one, too, and counts as a failure, for it may be a guess at the account's password.
+  const waits = !right && verified && await matches(pending)
   // What was typed is not kept: it may be the password, in the wrong field.
-  const failed = async (reason: string) => await audit.record(db, 'login.failed', { userId: account?.pending ? undefined : account?.id, detail: { reason } }, origin)
+  const failed = async (reason: string) => await audit.record(db, 'login.failed', { userId: account?.id, detail: { reason } }, origin)
   if (!account?.password_hash || !right) {
-    await failed(account ? 'wrong_password' : 'unknown_account')
-    throw wrong()
+    await failed(account ? 'wrong_password' : waits ? 'email_not_verified' : 'unknown_account')
+    throw waits ? emailNotVerified() : wrong()
   }
   if (account.disabled) {
     await Promise.all([failed('account_disabled'), release(db, attempt)])

@@ -17,8 +17,6 @@ export interface Account {
   password_version: number
   disabled: boolean
   email_verified: boolean
-  /** Whether it is only to be: nobody has proved to own the address yet. */
-  pending: boolean
   /** When all devices that had been known were forgotten last. */
   devices_known_from: Date | null
   /** The database's time. */
@@ -26,29 +24,30 @@ export interface Account {
 }
 /** The columns of an Account, of the table or alias `users`. */
 export const accountColumns = `users.id, users.email, users.canonical_email, users.username, users.name, users.password_hash, users.password_version,
-  users.disabled_at is not null as disabled, users.email_verified_at is not null as email_verified, false as pending, users.devices_known_from, now() as now`
+  users.disabled_at is not null as disabled, users.email_verified_at is not null as email_verified, users.devices_known_from, now() as now`
 const byEmail: Statement = { name: 'users.by-email', text: `select ${accountColumns} from users where canonical_email = $1` }
 const byUsername: Statement = { name: 'users.by-username', text: `select ${accountColumns} from users where username = $1` }
-// The accounts that are to be are asked for with the others: who is nobody yet is told so in the same time.
-const pending = (by: string) => `
-  union all
-  (select id, email, canonical_email, username, name, password_hash, 1, false, false, true, null, now() from registrations
-  where ${by} = $1 and expires_at > now() and not exists (select from users where ${by} = $1) order by created_at desc limit 1)`
-const byEmailOrPending: Statement = { name: 'users.by-email-or-pending', text: byEmail.text + pending('canonical_email') }
-const byUsernameOrPending: Statement = { name: 'users.by-username-or-pending', text: byUsername.text + pending('username') }
-/** An account, if there is one, and what was typed for it in the form in which such are compared. */
-export interface Named { identifier: string, account: Account | undefined }
+const pending = (by: string) => `select password_hash as hash from registrations where ${by} = $1 and expires_at > now() order by created_at desc limit 1`
+const pendingByEmail: Statement = { name: 'registrations.by-email', text: pending('canonical_email') }
+const pendingByUsername: Statement = { name: 'registrations.by-username', text: pending('username') }
+/**
+ * An account, if there is one, and what was typed for it in the form in which such are compared; where it was asked for,
+ * the hash of the latest account that is to be by that name.
+ */
+export interface Named { identifier: string, account: Account | undefined, pending?: string | undefined }
 
 /** As if the address of the account had been typed. */
 export const byAddress = (account: Account): Named => ({ identifier: `email ${account.canonical_email}`, account })
 
-/** The account of an e-mail address or username, among them those that are `pending` if so asked; what is no such thing is that of nobody. */
-export async function named (db: Queryable, login: { email: string } | { username: string }, { pending: orPending }: { pending: boolean }): Promise<Named> {
-  const [statement, kind, typed, name] = 'email' in login
-    ? [orPending ? byEmailOrPending : byEmail, 'email', login.email, parseEmail(login.email)?.canonical] as const
-    : [orPending ? byUsernameOrPending : byUsername, 'username', login.username, parseUsername(login.username)] as const
+/** The account of an e-mail address or username, and the one that is to be if so asked; what is no such thing is that of nobody. */
+export async function named (db: Queryable, login: { email: string } | { username: string }, { pending: andPending }: { pending: boolean }): Promise<Named> {
+  const [statement, andStatement, kind, typed, name] = 'email' in login
+    ? [byEmail, pendingByEmail, 'email', login.email, parseEmail(login.email)?.canonical] as const
+    : [byUsername, pendingByUsername, 'username', login.username, parseUsername(login.username)] as const
   const [account] = await db.query<Account>(statement, [name ?? ''])
-  return { identifier: `${kind} ${name ?? typed}`, account }
+  // Asked for whether there is an account or not: who is nobody yet is told so in the same time.
+  const [pending] = andPending ? await db.query<{ hash: string }>(andStatement, [name ?? '']) : []
+  return { identifier: `${kind} ${name ?? typed}`, account, pending: pending?.hash }
 }
 
 // As precise as what a device remembers of a sign-in.

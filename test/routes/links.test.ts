@@ -245,6 +245,19 @@ t.test('where addresses must be proved', async t => {
     await mailTo(service, ada.email, 'registration_taken')
     t.equal(await signIn(service, ada.email, ada.password), 200)
   })
+  await t.test('nobody learns by signing in whether an address that they registered was taken', async t => {
+    const ada = person()
+    await apply(ada)
+    await service.browser().post(confirm.email_verification, { token: (await mailTo(service, ada.email, 'email_verification')).token })
+    const limited = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true', LOGIN_RATE_LIMIT: '3/15m' }, { url: service.url })
+    const told = await Promise.all([ada.email, person().email].map(async email => {
+      await limited.browser().post(register, { email, password: another })
+      const statuses: number[] = []
+      for (const password of ['wrong', another, another, another]) statuses.push(await signIn(limited, email, password))
+      return statuses
+    }))
+    t.strictSame(told, [[401, 403, 403, 429], [401, 403, 403, 429]])
+  })
   await t.test('another link can be asked for', async t => {
     const ada = person()
     await apply(ada)
