@@ -42,13 +42,9 @@ export async function create (db: Queryable, { id, email, username, name, passwo
   if (made.length === 0) throw emailTaken()
 }
 
-/** Gives an account that never proved its address to whoever did, as if it were new but for its id; undefined where there is none. */
-export async function takeOver (tx: Queryable, { email, username, name, passwordHash, language }: NewUser): Promise<string | undefined> {
-  const [user] = await taken(tx.query<{ id: string }>(`
-    update users set email = $2, username = $3, username_lookalike = false, name = $4, password_hash = $5, password_version = password_version + 1, language = $6,
-      email_verified_at = now(), devices_known_from = date_trunc('milliseconds', now()), updated_at = now()
-    where canonical_email = $1 and email_verified_at is null and disabled_at is null
-    returning id`, [email.canonical, email.address, username, name, passwordHash, language ?? null]))
+/** Who has an address that they never proved; undefined where nobody has. */
+export async function unproved (tx: Queryable, canonical: string): Promise<string | undefined> {
+  const [user] = await tx.query<{ id: string }>('select id from users where canonical_email = $1 and email_verified_at is null and disabled_at is null', [canonical])
   return user?.id
 }
 

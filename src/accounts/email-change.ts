@@ -8,8 +8,9 @@ import type { Revocation } from '../revocations.ts'
 import { endAll } from '../sessions/own.ts'
 import * as users from '../users.ts'
 import type { Credential } from '../users/credential.ts'
+import { isWanted } from '../users/pending.ts'
 import type { Letters } from './letters.ts'
-import { verified } from './mailbox.ts'
+import { startOver, verified } from './mailbox.ts'
 import { activate } from './registration.ts'
 
 /**
@@ -37,13 +38,15 @@ export async function requestChange (db: Database, { userId, passwordVersion }: 
  */
 export async function confirm (db: Database, token: string, letters: Letters, origin: audit.Origin): Promise<Revocation[]> {
   const { purpose, userId } = await links.purposeOf(db, token)
-  if (purpose === 'registration') return await activate(db, token, userId, origin)
+  if (purpose === 'registration') return await activate(db, token, userId, letters, origin)
   return await db.transaction(async tx => {
     const account = await links.redeem(tx, token, ['email_verification', 'email_change', 'email_undo'])
     const by = { ...origin, actorId: account.id }
     if (purpose === 'email_verification') {
+      // Whose password it is nobody can tell, where somebody else has registered the address since.
+      const isContested = !account.email_verified && await isWanted(tx, account.canonical_email)
       await verified(tx, account, by)
-      return []
+      return isContested ? await startOver(tx, account.id, letters, 'email_verified', by) : []
     }
     const { target_email: address, target_canonical_email: canonical } = account
     if (address === null || canonical === null) throw linkExpired()

@@ -1,12 +1,13 @@
 import * as audit from '../audit.ts'
 import type { Database, Queryable } from '../db.ts'
 import * as links from '../links.ts'
+import { send } from '../mails.ts'
 import type { Passwords, Turn } from '../passwords.ts'
 import type { Revocation } from '../revocations.ts'
 import * as sessions from '../sessions.ts'
+import type { EndReason } from '../sessions/ending.ts'
 import { endAll } from '../sessions/own.ts'
 import type { LiveSession } from '../sessions/session.ts'
-import { send } from '../mails.ts'
 import type { Throttle } from '../throttle.ts'
 import * as users from '../users.ts'
 import { byAddress, replacePassword } from '../users/credential.ts'
@@ -34,6 +35,20 @@ export async function verified (tx: Queryable, { id, canonical_email: canonical,
   await tx.query('update users set email_verified_at = coalesce(email_verified_at, now()), updated_at = now() where id = $1', [id])
   await audit.record(tx, 'user.verified', { userId: id }, origin)
   await forgetPending(tx, canonical)
+}
+
+/**
+ * Leaves an account to whoever reads the mail of its address: the password is void, the sessions end, no other link is
+ * good any more, and one is mailed to set a password. Gives what verifiers must know.
+ */
+export async function startOver (tx: Queryable, userId: string, { post, lives: { passwordReset: lives } }: Letters, reason: EndReason, origin: audit.Origin): Promise<Revocation[]> {
+  await replacePassword(tx, userId, null)
+  const ended = await endAll(tx, userId, undefined, reason, origin)
+  await links.endAll(tx, userId)
+  const token = links.mintToken()
+  await links.make(tx, userId, 'password_reset', token, lives)
+  await send(tx, post({ kind: 'password_reset', token, lives }), userId, lives)
+  return ended
 }
 
 /** A password that was set by a link: what verifiers must know. */

@@ -7,11 +7,11 @@ import { linkExpired, Problem } from '../problem.ts'
 import { newId } from '../random.ts'
 import type { Revocation } from '../revocations.ts'
 import * as sessions from '../sessions.ts'
-import { endAll } from '../sessions/own.ts'
 import type { Lifetimes, LiveSession } from '../sessions/session.ts'
 import * as users from '../users.ts'
 import * as pending from '../users/pending.ts'
 import type { Letters } from './letters.ts'
+import { startOver, verified } from './mailbox.ts'
 
 export interface Registration {
   email: string
@@ -67,35 +67,35 @@ export async function applyFor (db: Database, passwords: Passwords, registration
 }
 
 /**
- * Makes the account that a link was mailed for. One that has the address and never proved it is taken over, with
- * nothing that was known of it before: its password, its sessions. Throws `link_expired`.
+ * Makes the account that a link was mailed for. Where there is one that has the address and never proved it, nobody can
+ * tell which of the two is the owner's: that one stays, and a link to set its password is mailed. Throws `link_expired`.
  */
-export async function activate (db: Database, token: string, id: string, origin: audit.Origin): Promise<Revocation[]> {
+export async function activate (db: Database, token: string, id: string, letters: Letters, origin: audit.Origin): Promise<Revocation[]> {
   try {
-    return await db.transaction(async tx => await settle(tx, token, id, origin, true))
+    return await db.transaction(async tx => await settle(tx, token, id, letters, origin, true))
   } catch (error) {
     // Somebody else took the name meanwhile: it was never promised.
-    if (error instanceof Problem && error.code === 'username_taken') return await db.transaction(async tx => await settle(tx, token, id, origin, false))
+    if (error instanceof Problem && error.code === 'username_taken') return await db.transaction(async tx => await settle(tx, token, id, letters, origin, false))
     if (error instanceof Problem && error.code === 'email_taken') throw linkExpired()
     throw error
   }
 }
 
-async function settle (tx: Queryable, token: string, id: string, origin: audit.Origin, named: boolean): Promise<Revocation[]> {
+async function settle (tx: Queryable, token: string, id: string, letters: Letters, origin: audit.Origin, named: boolean): Promise<Revocation[]> {
   const registration = await pending.find(tx, id)
   if (!registration) throw linkExpired()
   await links.spend(tx, token)
   const { email: address, canonical_email: canonical, name, password_hash: passwordHash, language } = registration
-  const user = { id, email: { address, canonical }, username: named ? registration.username : null, name, passwordHash, language: language ?? undefined }
-  const userId = await users.takeOver(tx, user) ?? id
-  const by = { ...origin, actorId: userId }
-  if (userId === id) {
-    await users.create(tx, user, { proved: true })
-    await audit.record(tx, 'user.registered', { userId }, by)
+  const before = await users.unproved(tx, canonical)
+  if (before !== undefined) {
+    const by = { ...origin, actorId: before }
+    await verified(tx, { id: before, canonical_email: canonical, email_verified: false }, by)
+    return await startOver(tx, before, letters, 'email_verified', by)
   }
-  await audit.record(tx, 'user.verified', { userId }, by)
-  const ended = userId === id ? [] : await endAll(tx, userId, undefined, 'email_verified', by)
-  await links.endAll(tx, userId)
+  const by = { ...origin, actorId: id }
+  await users.create(tx, { id, email: { address, canonical }, username: named ? registration.username : null, name, passwordHash, language: language ?? undefined }, { proved: true })
+  await audit.record(tx, 'user.registered', { userId: id }, by)
+  await audit.record(tx, 'user.verified', { userId: id }, by)
   await pending.forgetPending(tx, canonical)
-  return ended
+  return []
 }

@@ -70,6 +70,11 @@ export async function find (tx: Queryable, id: string): Promise<Registration | u
   return found
 }
 
+/** Whether somebody wants an account with this address. */
+export async function isWanted (tx: Queryable, canonical: string): Promise<boolean> {
+  return (await tx.query('select from registrations where canonical_email = $1 and expires_at > now() limit 1', [canonical])).length > 0
+}
+
 /** Forgets all registrations of an address, with their links. */
 export async function forgetPending (tx: Queryable, canonical: string): Promise<void> {
   await tx.query(`

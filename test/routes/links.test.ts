@@ -276,18 +276,27 @@ t.test('where addresses must be proved', async t => {
     t.match(await service.browser().post(login, { email: second.email, password: second.password }), { status: 200, body: { user: { username: null } } })
     t.match(await apply({ ...person(), username: 'both' }), { status: 409, body: { code: 'username_taken' } })
   })
-  await t.test('an account from before waits for its owner, who has it to themselves then', async t => {
-    const before = await build(t, {}, { url: service.url })
-    const squatter = await somebody(before, { proved: false })
-    t.match(await service.browser().post(login, { email: squatter.email, password: squatter.password }), { status: 403, body: { code: 'email_not_verified' } })
-    const owner = { email: squatter.email, password: another, name: 'Owner' }
-    await apply(owner)
-    t.equal((await service.browser().post(confirm.email_verification, { token: (await mailTo(service, owner.email, 'email_verification')).token })).status, 204)
-    t.match(await service.browser().post(login, { email: owner.email, password: another }), { status: 200, body: { user: { id: squatter.id, name: 'Owner' } } })
-    t.equal((await squatter.browser.get('/v1/me')).status, 401)
-    t.equal((await squatter.browser.post('/v1/auth/refresh')).status, 401)
-    t.equal(await signIn(service, squatter.email, squatter.password), 401)
-  })
+  for (const [title, asked] of [['registers', false], ['asks for a link', true]] as const) {
+    await t.test(`an account from before is that of whoever reads its mail, by no password but their own, when somebody else ${title}`, async t => {
+      const squatter = { ...person(), name: 'First' }
+      await apply(squatter)
+      await service.browser().post(confirm.email_verification, { token: (await mailTo(service, squatter.email, 'email_verification')).token })
+      const browser = service.browser()
+      const { body: { user } } = await browser.post(login, { email: squatter.email, password: squatter.password })
+      await service.sql("update users set email_verified_at = null, roles = '{user,admin}' where id = $1", [user.id])
+      t.match(await service.browser().post(login, { email: squatter.email, password: squatter.password }), { status: 403, body: { code: 'email_not_verified' } })
+
+      await apply({ email: squatter.email, password: another, name: 'Second' })
+      let { token } = await mailTo(service, squatter.email, 'email_verification')
+      if (asked) token = await linkFor(service, 'email_verification', squatter.email)
+      t.equal((await service.browser().post(confirm.email_verification, { token })).status, 204)
+      t.strictSame([await signIn(service, squatter.email, squatter.password), await signIn(service, squatter.email, another)], [401, 401])
+      t.equal((await browser.post('/v1/auth/refresh')).status, 401)
+      const fresh = person().password
+      t.equal((await service.browser().post(confirm.password_reset, { token: (await mailTo(service, squatter.email, 'password_reset')).token, new_password: fresh })).status, 204)
+      t.match(await service.browser().post(login, { email: squatter.email, password: fresh }), { status: 200, body: { user: { id: user.id, name: 'First', email_verified: true } } })
+    })
+  }
 })
 
 t.test('a change of address', async t => {
