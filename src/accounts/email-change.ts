@@ -5,7 +5,6 @@ import * as links from '../links.ts'
 import { send } from '../mails.ts'
 import { emailTaken, forbiddenCredentials, linkExpired } from '../problem.ts'
 import type { Revocation } from '../revocations.ts'
-import { endAll } from '../sessions/own.ts'
 import * as users from '../users.ts'
 import type { Credential } from '../users/credential.ts'
 import { isWanted } from '../users/pending.ts'
@@ -65,16 +64,12 @@ async function change (tx: Queryable, account: links.Found, to: EmailAddress, le
   return []
 }
 
-/** Back to an address that was proved: whoever changed it has no session any more, and a mail there sets another password. */
-async function undo (tx: Queryable, account: links.Found, to: EmailAddress, { post, lives: { passwordReset: lives } }: Letters, origin: audit.Origin): Promise<Revocation[]> {
+/** Back to an address that was proved: whoever changed it knew the password, and has neither that nor a session any more. */
+async function undo (tx: Queryable, account: links.Found, to: EmailAddress, letters: Letters, origin: audit.Origin): Promise<Revocation[]> {
   await move(tx, account.id, to, origin, { undone: true })
   // The ways back to where it was changed to meanwhile.
   await tx.query("delete from links where user_id = $1 and purpose = 'email_undo' and created_at > $2", [account.id, account.created_at])
-  const ended = await endAll(tx, account.id, undefined, 'email_change_undone', origin)
-  const token = links.mintToken()
-  await links.make(tx, account.id, 'password_reset', token, lives)
-  await send(tx, post({ kind: 'password_reset', token, lives }), account.id, lives)
-  return ended
+  return await startOver(tx, account.id, letters, 'email_change_undone', origin)
 }
 
 async function move (tx: Queryable, userId: string, to: EmailAddress, origin: audit.Origin, detail: Record<string, unknown>) {

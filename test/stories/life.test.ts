@@ -61,12 +61,11 @@ t.test('the life of an account', async t => {
     await smtp.kill()
     t.equal(await confirm(undo), 204)
     t.equal((await ada.get('/v1/me')).status, 401)
-    t.match(await signIn(first, password), code(200, { user: { email: first } }))
+    t.match(await signIn(first, password), code(401, { code: 'invalid_credentials' }))
     await smtp.start()
-    const mails = [await smtp.mailTo(first), await smtp.mailTo(first)]
-    const reset = mails.find(({ link }) => link?.includes('/password-reset'))
-    t.equal(mails.length, 2, 'what was written while the mail server was down is not lost')
-    t.equal((await service.browser().post('/v1/auth/password-reset/confirm', { token: reset?.token, new_password: 'another phrase of my own' })).status, 204)
+    const reset = await smtp.mailTo(first)
+    t.match(reset.link, /\/password-reset/, 'what was written while the mail server was down is not lost')
+    t.equal((await service.browser().post('/v1/auth/password-reset/confirm', { token: reset.token, new_password: 'another phrase of my own' })).status, 204)
     t.equal((await signIn(first, password)).status, 401)
   })
 
@@ -89,7 +88,7 @@ t.test('the life of an account', async t => {
 
     const { items } = (await admin.get(`/v1/admin/audit-events?user_id=${user.id}&limit=100`)).body
     const told = items.map(({ type }: { type: string }) => type).reverse()
-    const happened = ['user.registered', 'user.verified', 'login.succeeded', 'login.succeeded', 'user.email_changed', 'user.email_changed', 'session.ended', 'login.succeeded', 'user.password_reset', 'session.ended', 'login.failed', 'login.succeeded', 'login.succeeded', 'session.ended', 'login.succeeded', 'user.exported', 'session.ended', 'user.deleted']
+    const happened = ['user.registered', 'user.verified', 'login.succeeded', 'login.succeeded', 'user.email_changed', 'user.email_changed', 'session.ended', 'login.failed', 'user.password_reset', 'login.failed', 'login.succeeded', 'login.succeeded', 'session.ended', 'login.succeeded', 'user.exported', 'session.ended', 'user.deleted']
     t.strictSame(told.filter((type: string, index: number) => !(type === 'session.ended' && told[index - 1] === type)), happened)
     t.notMatch(JSON.stringify(items), new RegExp(`${first}|${second}|127\\.0\\.0\\.1`), 'nothing but ids is left')
 
