@@ -48,10 +48,10 @@ export async function unproved (tx: Queryable, canonical: string): Promise<strin
   return user?.id
 }
 
-/** Who has an address; undefined where nobody has. */
-export async function ownerOf (db: Queryable, canonical: string): Promise<string | undefined> {
-  const [user] = await db.query<{ id: string }>('select id from users where canonical_email = $1', [canonical])
-  return user?.id
+/** Who has an address, and what they are written to in; undefined where nobody has. */
+export async function ownerOf (db: Queryable, canonical: string): Promise<{ id: string, email: string, language: string | null } | undefined> {
+  const [user] = await db.query<{ id: string, email: string, language: string | null }>('select id, email, language from users where canonical_email = $1', [canonical])
+  return user
 }
 
 /** Gives a user another address, which they have proved to own. Throws `email_taken`. */

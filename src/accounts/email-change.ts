@@ -2,7 +2,7 @@ import * as audit from '../audit.ts'
 import type { Database, Queryable } from '../db.ts'
 import type { EmailAddress } from '../email-address.ts'
 import * as links from '../links.ts'
-import { send } from '../mails.ts'
+import { languages, send } from '../mails.ts'
 import { emailTaken, forbiddenCredentials, linkExpired } from '../problem.ts'
 import type { Revocation } from '../revocations.ts'
 import * as users from '../users.ts'
@@ -19,14 +19,16 @@ import { activate } from './registration.ts'
  */
 export async function requestChange (db: Database, { userId, passwordVersion }: Credential, { address, canonical }: EmailAddress, { post, lives: { emailVerification: lives }, language }: Letters, secretly: boolean): Promise<void> {
   const owner = await users.ownerOf(db, canonical)
-  const isTaken = owner !== undefined && owner !== userId
-  if (isTaken && !secretly) throw emailTaken()
+  const other = owner?.id === userId ? undefined : owner
+  if (other && !secretly) throw emailTaken()
   const token = links.mintToken()
-  const mail = isTaken ? post({ kind: 'registration_taken', language }) : post({ kind: 'email_change', language, token, lives, to: address })
+  const known = languages.find(each => each === other?.language)
+  const mail = other ? post({ kind: 'registration_taken', language: language ?? known, to: other.email }) : post({ kind: 'email_change', language, token, lives, to: address })
   await db.transaction(async tx => {
     const target = { email: address, canonical_email: canonical }
     if (!await links.make(tx, userId, 'email_change', token, lives, target, passwordVersion)) throw forbiddenCredentials()
-    await send(tx, mail, isTaken ? owner : userId, lives)
+    // Who asked for it sees in the export what is still to be sent for them: in both cases the same.
+    await send(tx, mail, userId, lives)
   })
 }
 

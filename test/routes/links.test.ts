@@ -321,6 +321,19 @@ t.test('a change of address', async t => {
     there.accessToken = (await there.post('/v1/auth/refresh')).body.access_token
     t.match(await there.post('/v1/me/email', { password: ada.password, email: bob.email }), { status: 202 })
     t.equal((await mailTo(secretive, bob.email, 'registration_taken')).link, undefined)
+    const held = (await there.get('/v1/me/export')).body.jobs.length
+    const waiting = []
+    for (const email of [bob.email, person().email]) {
+      // Of a mail server that takes its time.
+      await service.sql('create function hold () returns trigger language plpgsql as $$ begin new.run_at := now() + interval \'1 hour\'; return new; end $$')
+      await service.sql('create trigger hold before insert on jobs for each row execute function hold()')
+      t.equal((await there.post('/v1/me/email', { password: ada.password, email })).status, 202)
+      waiting.push((await there.get('/v1/me/export')).body.jobs.length - held)
+      await service.sql('drop trigger hold on jobs')
+      await service.sql('drop function hold')
+      await service.sql('delete from jobs')
+    }
+    t.strictSame(waiting, [1, 1], 'nor does the export tell')
   })
   await t.test('happens when the link to the new one is used, and is undone by the one to the old', async t => {
     const ada = await somebody(service)
