@@ -29,17 +29,14 @@ export interface NewUser {
 }
 
 /**
- * Makes an account. Throws `email_taken` or `username_taken`; an address that another account can still go back to is
+ * Makes an account, in a transaction that a throw undoes. Throws `email_taken` or `username_taken`; an address that another account can still go back to is
  * taken for whoever has not `proved` to own it.
  */
-export async function create (db: Queryable, { id, email, username, name, passwordHash, language }: NewUser, { proved = false } = {}): Promise<void> {
-  const made = await taken(db.query(`
-    insert into users (id, email, canonical_email, username, name, password_hash, language, email_verified_at)
-    select $1, $2, $3, $4, $5, $6, $7, case when $8 then now() end
-    where $8 or not exists (select from links where purpose = 'email_undo' and canonical_email = $3 and expires_at > now())
-    returning id`,
-  [id, email.address, email.canonical, username, name, passwordHash, language ?? null, proved]))
-  if (made.length === 0) throw emailTaken()
+export async function create (tx: Queryable, { id, email, username, name, passwordHash, language }: NewUser, { proved = false } = {}): Promise<void> {
+  await taken(tx.query('insert into users (id, email, canonical_email, username, name, password_hash, language, email_verified_at) values ($1, $2, $3, $4, $5, $6, $7, case when $8 then now() end)',
+    [id, email.address, email.canonical, username, name, passwordHash, language ?? null, proved]))
+  // Asked for afterwards: the insertion waits for whoever is just leaving the address, and does not see what they left.
+  if (!proved && (await tx.query("select from links where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
 }
 
 /** Who has an address that they never proved; undefined where nobody has. */

@@ -390,6 +390,16 @@ t.test('a change of address', async t => {
     t.match(await service.browser().post(register, { ...person(), email: ada.email }), { status: 409, body: { code: 'email_taken' } })
     t.equal(await use((await mailTo(service, ada.email, 'email_changed')).token), 204)
   })
+  await t.test('keeps it also from who registers in the same moment', async t => {
+    for (let round = 0; round < 10; round++) {
+      const ada = await somebody(service)
+      const { token } = await change(ada, person().email)
+      const squatting = Array.from({ length: 6 }, async () => { await pause(Math.random() * 12); return (await service.browser().post(register, { ...person(), email: ada.email })).status })
+      await pause(10)
+      t.equal(await use(token), 204)
+      t.strictSame(await Promise.all(squatting), Array(6).fill(409), `round ${round}`)
+    }
+  })
   await t.test('of two to one address succeeds for one', async t => {
     const email = person().email
     const both = [await somebody(service), await somebody(service)]
