@@ -61,7 +61,8 @@ export interface WebhookChange { url?: string, events?: string[], description?: 
  * The webhook after the change of what is named; undefined where there is none. One that becomes active has a clean
  * record, and what was kept for it is due at once.
  */
-export async function update (db: Database, id: string, { url, events, description, status }: WebhookChange, origin: audit.Origin): Promise<Webhook | undefined> {
+export async function update (db: Database, id: string, change: WebhookChange, origin: audit.Origin): Promise<Webhook | undefined> {
+  const { url, events, description, status } = change
   return await db.transaction(async tx => {
     const [before] = await tx.query<Webhook>(`select ${columns} from webhooks where deleted_at is null and id = $1 for no key update`, [id])
     if (!before) return undefined
@@ -76,7 +77,7 @@ export async function update (db: Database, id: string, { url, events, descripti
       where id = $1 returning ${columns}`, [id, url ?? null, events ? [...new Set(events)] : null, description !== undefined, description ?? null, resumed, paused])
     if (!webhook) return undefined
     if (resumed) await keepUntil(tx, id)
-    await audit.record(tx, 'webhook.updated', { detail: { ...told(webhook), ...status && { status } } }, origin)
+    await audit.record(tx, 'webhook.updated', { detail: { ...told(webhook), changed: Object.keys(change).sort(), ...status && { status } } }, origin)
     return webhook
   })
 }

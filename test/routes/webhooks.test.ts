@@ -399,6 +399,7 @@ t.test('the routes', async t => {
     t.strictSame((await admin.get(`${routes}?limit=1`)).body, { items: [shown], next_cursor: second.id })
     t.match((await admin.get(`${routes}?limit=1&cursor=${second.id}`)).body, { items: [{ id: webhook.id }], next_cursor: null })
     t.match((await admin.patch(`${routes}/${second.id}`, { url: 'https://hooks.example.com/2', events: ['user.updated'], description: null })).body, { url: 'https://hooks.example.com/2', events: ['user.updated'], description: null })
+    t.match(await service.sql("select detail from audit_events where type = 'webhook.updated'"), [{ detail: { webhook_id: second.id, changed: ['description', 'events', 'url'] } }], 'not the URL, which may be a secret')
     t.match(await admin.patch(`${routes}/${second.id}`, {}), { status: 200, body: { url: 'https://hooks.example.com/2' } })
     t.match(await admin.delete(`${routes}/${second.id}`), { status: 204 })
     for (const answer of [await admin.get(`${routes}/${second.id}`), await admin.delete(`${routes}/${second.id}`), await admin.patch(`${routes}/${second.id}`, { status: 'paused' }), await admin.post(`${routes}/${second.id}/secret`), await admin.post(`${routes}/${second.id}/test`), await admin.get(`${routes}/${second.id}/deliveries`)]) t.match(answer, { status: 404 })
