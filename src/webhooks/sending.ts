@@ -14,14 +14,16 @@ const claiming: Statement = {
         limit greatest(0, case when failing_since is null then $3::int else 1 end - coalesce(($4::jsonb ->> webhooks.id::text)::int, 0))
         for update skip locked
       ) as due
-      where paused_at is null and deleted_at is null order by due.run_at limit $1
+      where paused_at is null and deleted_at is null
+      order by row_number() over (partition by webhooks.id order by due.run_at) + coalesce(($4::jsonb ->> webhooks.id::text)::int, 0), due.run_at limit $1
     ))
     returning id, kind, user_id as "userId", subject, sealed, attempts, created_at as "createdAt", expires_at <= now() as expired`
 }
 
 /**
  * Begins up to `most` deliveries that are due; none of them is begun again within `lease` seconds. Of one webhook
- * those under way, which `running` counts, are at most `share`; of one that fails, one at a time finds out.
+ * those under way, which `running` counts, are at most `share`; of one that fails, one at a time finds out. Whoever has
+ * fewer of them comes first, so that many that are slow hold up no other.
  */
 export async function claim (db: Queryable, most: number, lease: number, share: number, running: ReadonlyMap<string, number>): Promise<Job[]> {
   return await db.query<Job>(claiming, [most, lease, share, JSON.stringify(Object.fromEntries(running))])

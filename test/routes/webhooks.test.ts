@@ -304,6 +304,19 @@ t.test('sign-ups do not mind that webhooks come and go', async t => {
   t.strictSame([...new Set(statuses)], [201])
 })
 
+t.test('many receivers that are slow hold up no other for longer than one answer', async t => {
+  const { admin, inbox, service } = await surroundings(t, ['user.enabled'])
+  const slow = await receiver(t)
+  slow.answer((_request, response) => { setTimeout(() => response.writeHead(204).end(), 2_000).unref() })
+  for (let index = 0; index < 17; index++) t.match(await admin.post(routes, { url: `${slow.url}/${index}`, events: ['user.updated'] }), { status: 201 })
+  const news = async (type: string, count: number) => { await service.sql('insert into audit_events (type, user_id) select $1, gen_random_uuid() from generate_series(1, $2)', [type, count]) }
+  await news('user.updated', 12)
+  await slow.received(64)
+  await news('user.enabled', 1)
+  await inbox.received(1)
+  t.ok(slow.requests.length < 140, `${slow.requests.length} of 204 went before`)
+})
+
 t.test('two instances send each delivery once', async t => {
   const { inbox, service } = await surroundings(t, ['user.updated'])
   await build(t, loopback, { url: service.url })
