@@ -6,7 +6,7 @@ import { requireUsername } from '../../src/users.ts'
 import { find } from '../../src/users/listing.ts'
 import type { RoleRules } from '../../src/users/roles.ts'
 import { accepted, id, name, orNone, username } from '../schemas.ts'
-import { lettersOf, originOf, ref, strict, type Typed } from '../typed.ts'
+import { lettersOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 import { AdminUser, roles, status } from './schemas.ts'
 
 export interface UserOptions {
@@ -81,9 +81,11 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
       operationId: 'resetUserPassword',
       summary: 'Mail a user a link to set a new password',
       description: 'Until it is used the password stays as it is. Nobody but the user sees the link. That of a disabled user is good once they are enabled.',
+      body: strict({}, { examples: [{}] }),
       response: { 202: accepted }
     },
-    config: { limit: 'mail', problems }
+    preValidation: noBody,
+    config: { limit: 'mail', optionalBody: true, problems }
   }, async (request, reply) => {
     if (!await requestReset(app.db, request.params.id, lettersOf(request, links), originOf(request))) throw notFound()
     app.jobs.wake('mail')

@@ -3,7 +3,7 @@ import { notFound } from '../../../src/problem.ts'
 import * as webhooks from '../../../src/webhooks.ts'
 import * as deliveries from '../../../src/webhooks/deliveries.ts'
 import { id, page, paging } from '../../schemas.ts'
-import { originOf, ref, strict, type Typed } from '../../typed.ts'
+import { noBody, originOf, ref, strict, type Typed } from '../../typed.ts'
 import { Delivery, deliveryStatus, deliveryType, DeliveryWithLog } from './schemas.ts'
 
 /** What is sent to a webhook, and what has become of it. */
@@ -19,9 +19,11 @@ const deliveryRoutes: Typed = async (app) => {
       operationId: 'testWebhook',
       summary: 'Try a webhook out',
       description: 'Sends an event of the type `webhook.test`, and gives its delivery: read that to see what became of it.',
+      body: strict({}, { examples: [{}] }),
       response: { 202: ref(Delivery) }
     },
-    config
+    preValidation: noBody,
+    config: { ...config, optionalBody: true }
   }, async (request, reply) => {
     const delivery = await deliveries.test(app.db, request.params.id)
     if (!delivery) throw notFound()
@@ -72,9 +74,11 @@ const deliveryRoutes: Typed = async (app) => {
       operationId: 'redeliverWebhook',
       summary: 'Send a delivery once more',
       description: 'Whatever became of it, it is tried again from the start, with the same `webhook-id`; once the webhook is active, where it is paused.',
+      body: strict({}, { examples: [{}] }),
       response: { 202: ref(Delivery) }
     },
-    config
+    preValidation: noBody,
+    config: { ...config, optionalBody: true }
   }, async (request, reply) => {
     const { id, delivery_id: deliveryId } = request.params
     const delivery = await deliveries.repeat(app.db, id, deliveryId, originOf(request))
