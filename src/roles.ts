@@ -31,8 +31,12 @@ export function parse (text: string): Roles {
 /** Whether there are roles of all these names. */
 export const allowed = (roles: Roles, names: readonly string[]): boolean => names.every(name => Object.hasOwn(roles, name))
 
-/** Of the roles that a user holds, those that there are, in an order that does not change. */
-export const held = (roles: Roles, names: readonly string[]): string[] => Object.keys(roles).filter(name => names.includes(name))
+/** Of the roles that a user holds, those that there are, in an order that does not change; all of them, in theirs, where none was named beside those that are always there. */
+export const held = (roles: Roles, names: readonly string[]): string[] => {
+  if (Object.keys(roles).length > always.length) return Object.keys(roles).filter(name => names.includes(name))
+  let length = 0
+  return names.filter(name => always.includes(name) || (length += Buffer.byteLength(JSON.stringify(name))) < longest)
+}
 
 /** The scopes of a user's tokens: the use of the own account, and what the roles give, each once and in an order that does not change. */
 export const scopesOf = (roles: Roles, names: readonly string[]): string[] =>

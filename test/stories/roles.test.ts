@@ -68,6 +68,19 @@ t.test('roles are those of the configuration', async t => {
     ada.refreshToken = there.refresh_token
   })
 
+  await t.test('and where none is named, whatever an import gave is in the token, as long as that is not too long', async t => {
+    const open = await build(t, {}, { url: service.url })
+    const long = Array.from({ length: 100 }, (_, i) => `${i} ${'x'.repeat(190)}`)
+    for (const roles of [['user', 'root', '__proto__'], [...long, 'admin']]) {
+      await grant(service, ada.id, roles)
+      const { body } = await refresh(open, ada.refreshToken)
+      ada.refreshToken = body.refresh_token
+      const { roles: told } = claimsOf(body.access_token)
+      t.strictSame(told, roles.length < 10 ? roles : [...long.slice(0, told.length - 1), 'admin'])
+      t.equal(await says(open, body.access_token), 204)
+    }
+  })
+
   await t.test('and a route demands any of the roles, and all of the scopes', async t => {
     await grant(service, ada.id, ['user', 'editor'])
     const { body: { access_token: token } } = await refresh(service, ada.refreshToken)
