@@ -7,7 +7,7 @@ import { emailTaken, forbiddenCredentials, linkExpired } from '../problem.ts'
 import type { Revocation } from '../revocations.ts'
 import * as users from '../users.ts'
 import type { Credential } from '../users/credential.ts'
-import { isWanted } from '../users/pending.ts'
+import { forgetPending, isWanted } from '../users/pending.ts'
 import type { Letters } from './letters.ts'
 import { startOver, verified } from './mailbox.ts'
 import { activate } from './registration.ts'
@@ -78,4 +78,6 @@ async function move (tx: Queryable, userId: string, to: EmailAddress, origin: au
   await users.changeEmail(tx, userId, to)
   await audit.record(tx, 'user.email_changed', { userId, detail }, origin)
   await links.endAll(tx, userId)
+  // It is proved: the accounts that were to have it never will.
+  await forgetPending(tx, to.canonical)
 }

@@ -258,6 +258,20 @@ t.test('where addresses must be proved', async t => {
     }))
     t.strictSame(told, [[401, 403, 403, 429], [401, 403, 403, 429]])
   })
+  await t.test('of who registers an address and who changes to it, the one whose link is used first has it for good', async t => {
+    const [ada, wanted] = [person(), person()]
+    await apply(ada)
+    await service.browser().post(confirm.email_verification, { token: (await mailTo(service, ada.email, 'email_verification')).token })
+    await apply(wanted)
+    const { token } = await mailTo(service, wanted.email, 'email_verification')
+    const browser = service.browser()
+    browser.accessToken = (await browser.post(login, ada)).body.access_token
+    for (const to of [wanted.email, person().email]) {
+      t.equal((await browser.post('/v1/me/email', { password: ada.password, email: to })).status, 202)
+      t.equal((await service.browser().post(confirm.email_verification, { token: (await mailTo(service, to, 'email_change')).token })).status, 204)
+      t.equal((await service.browser().post(confirm.email_verification, { token })).status, 410)
+    }
+  })
   await t.test('another link can be asked for', async t => {
     const ada = person()
     await apply(ada)
