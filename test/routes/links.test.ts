@@ -469,7 +469,7 @@ t.test('links die with what they were for, in any order of events', async t => {
   )
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 12 }), async steps => {
     const ada = await somebody(service, { proved: false })
-    const links: Array<{ kind: typeof kinds[number], token: string, good: boolean }> = [{ kind: 'email_verification', token: ada.token, good: true }]
+    const links: Array<{ kind: typeof kinds[number], to: string, token: string, good: boolean }> = [{ kind: 'email_verification', to: ada.email, token: ada.token, good: true }]
     let [email, password, proved] = [ada.email, ada.password, false]
     let hasPassword = true
     const die = (which: (link: typeof links[number]) => boolean) => { for (const link of links) if (which(link)) link.good = false }
@@ -483,7 +483,10 @@ t.test('links die with what they were for, in any order of events', async t => {
     for (const next of steps) {
       if (next.does === 'ask') {
         if (next.kind === 'email_verification' && proved) continue
-        links.push({ kind: next.kind, token: await linkFor(service, next.kind, email), good: true })
+        const to = email
+        // No more are mailed in an hour.
+        if (links.filter(link => link.kind === next.kind && link.to === to).length === 5) continue
+        links.push({ kind: next.kind, to, token: await linkFor(service, next.kind, email), good: true })
       } else if (next.does === 'use') {
         const link = links[next.which % links.length]
         if (!link) continue
