@@ -162,7 +162,7 @@ t.test('the list of users', async t => {
   await t.test('walks over no more than it shows, of 20,000', async t => {
     await service.sql(`insert into users (id, email, canonical_email, roles, disabled_at)
       select gen_random_uuid(), address, address, case when i % 2 = 0 then '{user,even}' else '{user,odd}' end::text[], case when i > 19000 then now() end
-      from generate_series(1, 20000) as i, lateral (select format('person-%s@many.example', lpad(i::text, 5, '0')) as address)`)
+      from generate_series(1, 20000) as i, lateral (select format('person-%s@many.example', lpad(i::text, 5, '0')) as address) as named`)
     await service.sql('analyze users')
     const { list } = await import('../../src/users/listing.ts')
     const filters = [{}, { status: 'active' }, { status: 'disabled' }, { role: 'odd' }, { role: 'user', status: 'disabled' }, { role: 'nobody' }, { email: 'person-1' }, { email: 'person-19999@' }, { email: 'person', role: 'even', status: 'disabled' }, { email: 'zzz' }] as const
@@ -425,7 +425,7 @@ t.test('the audit log', async t => {
     const user = randomUUID()
     await service.sql(`insert into audit_events (id, type, user_id, created_at, detail)
       select (lpad(to_hex((extract(epoch from at) * 1000)::bigint + 5), 12, '0') || '7000' || substr(replace(gen_random_uuid()::text, '-', ''), 17))::uuid, 'login.succeeded', $1, at, jsonb_build_object('i', i)
-      from generate_series(0, 59) as i, lateral (select timestamptz '2026-01-01T00:00:00Z' + i * interval '1 s' as at)`, [user])
+      from generate_series(0, 59) as i, lateral (select timestamptz '2026-01-01T00:00:00Z' + i * interval '1 s' as at) as moment`, [user])
     const numbers = async (query: string) => (await everything(admin, `${log}?user_id=${user}${query}`)).map(({ detail }) => Number(Object(detail).i))
     const down = (from: number, to: number) => Array.from({ length: from - to + 1 }, (_, index) => from - index)
     t.strictSame(await numbers(''), down(59, 0))
