@@ -12,6 +12,8 @@ export interface Worker {
   lease: number
   /** Seconds until the next attempt after so many; grows from 5 s to an hour where it is left out. */
   wait?: (attempts: number) => number
+  /** Whether one failed because what all of them need is away: then one is tried every 5 s, until that is back. */
+  isAway?: (error: unknown) => boolean
   /** Begins up to `most` that are due, where it is not simply the oldest. */
   claim?: (most: number) => Promise<jobs.Job[]>
 }
@@ -31,8 +33,11 @@ declare module 'fastify' {
 
 // Milliseconds between two looks where nobody wakes: for jobs of other instances that died, and those that were put off.
 const rest = 1_000
-// And after each one, for those that are added together to be begun together: what requests do goes before.
-const breath = 20
+// And after each one, for those that are added together to be begun together. What requests do goes before: the less is
+// left of the time, the longer it takes, up to the latter.
+const [breath, longestBreath] = [20, 250]
+// Where what they need is away.
+const absence = 5_000
 // And between two counts of what there is to do.
 const glance = 15_000
 
@@ -64,29 +69,37 @@ export default fp(async function jobsPlugin (app) {
     const { claim = (most: number) => jobs.claim(app.db, kind, most, worker.lease) } = worker
     const running = new Set<Promise<void>>()
     let failing = false
+    // When one is tried where what they need is away.
+    let back: number | undefined
     // Whoever wakes while it looks has it look again.
     let again = false
     let rested = () => {}
-    const wake = () => { again = true; rested() }
+    const wake = () => { again = true; if (back === undefined || signal.aborted) rested() }
     wakes.set(kind, wake)
+    let since = performance.eventLoopUtilization()
     while (!signal.aborted) {
       again = false
       try {
-        const room = worker.atOnce - running.size
+        const room = back === undefined ? worker.atOnce - running.size : running.size === 0 && performance.now() >= back ? 1 : 0
         const begun = room > 0 ? await claim(room) : []
         failing = false
         for (const job of begun) {
-          const work = run(job, worker).finally(() => { running.delete(work); if (begun.length === room || worker.claim) wake() })
+          const work = run(job, worker).then(isAway => {
+            back = isAway ? performance.now() + absence : undefined
+          }).finally(() => { running.delete(work); if (begun.length === room || worker.claim) wake() })
           running.add(work)
         }
       } catch (error) {
         if (!failing && !signal.aborted) app.log.warn({ err: error, kind }, 'jobs cannot be read; trying again')
         failing = true
       }
-      await pause(breath, undefined, { signal, ref: false }).catch(() => {})
-      if (again || signal.aborted) continue
+      const now = performance.eventLoopUtilization()
+      const { utilization } = performance.eventLoopUtilization(now, since)
+      since = now
+      await pause(Math.min(breath / (1 - utilization), longestBreath), undefined, { signal, ref: false }).catch(() => {})
+      if ((again && back === undefined) || signal.aborted) continue
       await new Promise<void>(resolve => {
-        const timer = setTimeout(resolve, rest)
+        const timer = setTimeout(resolve, back === undefined ? rest : Math.max(back - performance.now(), breath))
         timer.unref()
         rested = () => { clearTimeout(timer); resolve() }
       })
@@ -94,16 +107,19 @@ export default fp(async function jobsPlugin (app) {
     await Promise.allSettled(running)
   }
 
-  async function run (job: jobs.Job, { run, wait = jobs.wait, lease }: Worker) {
+  /** Gives whether what it needs is away. */
+  async function run (job: jobs.Job, { run, wait = jobs.wait, lease, isAway = () => false }: Worker) {
     try {
-      if (await run(job) === 'kept') return
+      if (await run(job) === 'kept') return false
     } catch (error) {
       const seconds = wait(job.attempts)
       if (!signal.aborted) app.log.warn({ err: error, job: job.id, kind: job.kind, attempts: job.attempts, seconds: Math.round(seconds) }, 'a job failed; it is tried again')
       // Where not even this is possible it is begun again when its time is over.
-      return await jobs.putOff(app.db, job, seconds).catch(() => {})
+      await jobs.putOff(app.db, job, seconds).catch(() => {})
+      return isAway(error)
     }
     await removed(job, performance.now() + lease * 1_000)
+    return false
   }
 
   /** Removes what was done, also where the database is away for a while: whatever is left would be done twice. */

@@ -92,6 +92,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, from, templates: 
   app.jobs.work('mail', {
     atOnce: 4,
     lease: 120,
+    isAway: error => error instanceof NotSent && error.isAway,
     run: async job => {
       const work = run(job).finally(() => running.delete(work))
       running.add(work)

@@ -4,6 +4,9 @@ export class NotSent extends Error {
   readonly status: number | undefined
   /** Whether there is no such recipient, so that it is of no use to try again. */
   readonly isFinal: boolean
+  /** Whether it is the server that cannot be reached: no other mail would be sent either. */
+  get isAway () { return this.status === undefined }
+
   constructor (cause: unknown) {
     const { code = 'error', originalCode, command = '', response = '', responseCode } = cause instanceof Error ? cause as SmtpError : {} as SmtpError
     super(`The mail was not sent: ${[originalCode ?? code, responseCode, command].filter(Boolean).join(', ')}`)

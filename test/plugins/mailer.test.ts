@@ -199,6 +199,26 @@ t.test('a mail server', async t => {
     t.match(service.logs.find(({ msg }) => msg === 'a job failed; it is tried again'), { err: { type: 'NotSent', message: /ECONN/ } })
   })
 
+  t.test('that is down is tried with one mail at a time, and gets all of them soon after it is back', async t => {
+    const other = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from })
+    const people = Array.from({ length: 60 }, (_, index) => `queue-${index}@example.com`)
+    const attempts = async () => (await other.sql<{ attempts: number }>('select coalesce(sum(attempts), 0)::int as attempts from jobs'))[0]?.attempts ?? 0
+    await smtp.kill()
+    await post(other, ...people.map(reset))
+    await until<{ begun: number }>(other.url, 'select count(*)::int as begun from jobs where attempts > 0', row => (row?.begun ?? 0) > 0)
+    const began = performance.now()
+    for (let round = 0; round < 20; round++) {
+      other.app.jobs.wake('mail')
+      await pause(300)
+    }
+    const [tried, seconds] = [await attempts(), (performance.now() - began) / 1_000]
+    t.ok(tried > 1 && tried <= 4 + 1 + seconds / 5, `${tried} attempts in ${seconds} s`)
+    await smtp.start()
+    for (const address of people) await smtp.mailTo(address)
+    await done(other)
+    t.equal(smtp.all().filter(({ to }) => to.startsWith('queue-')).length, people.length)
+  })
+
   t.test('that is down while the key-encryption key is replaced gets what was written before', async t => {
     await smtp.kill()
     const fresh = randomBytes(32)
