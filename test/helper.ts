@@ -42,13 +42,15 @@ export async function build (t: Teardown, overrides: Environment = {}, { url, re
     { config, databaseUrl, keyEncryptionKeys: keyEncryptionKeys(config) },
     { write: (line: string) => { logs.push(JSON.parse(line)) } }
   )
-  // Before the database is dropped: teardown runs the last one first.
-  t.teardown(async () => { await app.close() })
-  await app.ready()
   // The service's own timers keep no process alive.
-  const waiting = setInterval(() => {}, 1_000)
+  const alive = setInterval(() => {}, 1_000)
+  // Before the database is dropped: teardown runs the last one first.
+  t.teardown(async () => {
+    await app.close()
+    clearInterval(alive)
+  })
+  await app.ready()
   if (ready) await Promise.all([app.keyring.loaded, app.revocations.loaded])
-  clearInterval(waiting)
   return { app, url: databaseUrl, logs, sql: (text, values) => sql(databaseUrl, text, values), browser: () => new Browser(app) }
 }
 

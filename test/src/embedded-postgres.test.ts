@@ -293,9 +293,9 @@ t.test('who is not exclusive shares the server, and stops it only when nobody el
 t.test('a process ends by itself after stop, and the server does not keep one alive that never stops it', async t => {
   const dir = await folder(t)
   const program = (rest: string) => ['--input-type=module', '-e', `import { start } from ${JSON.stringify(library)}; const postgres = await start(${JSON.stringify(dir)}, ${JSON.stringify({ settings })}); ${rest}`]
-  await run(process.execPath, program('await postgres.stop()'), { timeout: 10_000 })
+  await run(process.execPath, program('await postgres.stop()'), { timeout: 60_000 })
   t.notOk(await exists(join(dir, 'pg', 'postmaster.pid')))
-  await run(process.execPath, program(''), { timeout: 10_000 })
+  await run(process.execPath, program(''), { timeout: 60_000 })
   const next = await start(dir)
   t.equal(next.adopted, true)
   await next.stop()
