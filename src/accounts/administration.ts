@@ -71,13 +71,15 @@ export interface Changed { user: AdminUser, ended: Revocation[] }
 /** Changes what is named of a user, all of it or nothing; undefined where there is none. Throws `validation_failed`, `last_admin` or `username_taken`. */
 export async function change (db: Database, id: string, { name, username, roles, status, email_verified: verified }: Change, rules: RoleRules, origin: audit.Origin): Promise<Changed | undefined> {
   return await db.transaction(async tx => {
-    // First what may lock others too.
+    // What may lock all administrators comes before what locks the user alone: who did it the other way round and who
+    // did the same to them would wait for each other.
+    const disabled = status === 'disabled' ? await setStatus(tx, id, status, origin) : []
     const cutOff = roles ? await setRoles(tx, id, roles, rules, origin) : []
-    const ended = status ? await setStatus(tx, id, status, origin) : []
+    if (status === 'active') await setStatus(tx, id, status, origin)
     if (name !== undefined || username !== undefined) await users.update(tx, id, { ...name !== undefined && { name }, ...username !== undefined && { username } }, origin)
     if (verified !== undefined) await (verified ? markVerified : markUnverified)(tx, id, origin)
     const user = await find(tx, id)
-    return user && { user, ended: [...cutOff, ...ended] }
+    return user && { user, ended: [...disabled, ...cutOff] }
   })
 }
 
