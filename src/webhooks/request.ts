@@ -57,7 +57,7 @@ function send (url: string, headers: Record<string, string>, body: string, addre
     else callback(null, first?.address ?? '', first?.family)
   }
   return new Promise((resolve, reject) => {
-    const request = (url.startsWith('https:') ? https : http).request(url, {
+    const request = (new URL(url).protocol === 'https:' ? https : http).request(url, {
       method: 'POST',
       agent: false,
       lookup,

@@ -426,7 +426,10 @@ t.test('the routes', async t => {
       ['/events/0', { url: inbox.url, events: ['login.failed'] }],
       ['/events', { url: inbox.url, events: [] }],
       ['/events', { url: inbox.url }],
-      ['/secret', { url: inbox.url, events: ['user.*'], secret: 'whsec_AAAA' }]
+      ['/secret', { url: inbox.url, events: ['user.*'], secret: 'whsec_AAAA' }],
+      ['/url', { url: `${inbox.url}\0`, events: ['user.*'] }],
+      ['/url', { url: inbox.url.replace('hook', 'ho\nok'), events: ['user.*'] }],
+      ['/url', { url: ` ${inbox.url}`, events: ['user.*'] }]
     ] as const) t.match(await admin.post(routes, body), { status: 400, body: { code: 'validation_failed', errors: [{ pointer }] } })
     t.match(await admin.patch(path, { status: 'gone' }), { status: 400 })
     t.match(await admin.patch(path, { url: 'http://10.0.0.1/' }), { status: 400, body: { errors: [{ pointer: '/url' }] } })

@@ -72,6 +72,15 @@ t.test('the connection is made to the address that was checked, in the name of t
   t.equal(inbox.requests[0]?.headers.host, `orders.invalid:${port}`)
 })
 
+t.test('the scheme of a URL may be in upper case', async t => {
+  const inbox = await receiver(t)
+  const { refusal, addresses } = destination({ privateNetworks: proxies('127.0.0.1'), httpsOnly: true })
+  const [plain, secure] = [inbox.url.replace('http', 'HTTP'), inbox.url.replace('http', 'HTTPS')]
+  for (const url of [plain, secure]) t.equal(refusal(url), undefined, url)
+  t.match(await post(plain, {}, '{}', { refusal, addresses }, never), { status: 204, error: undefined })
+  t.match(await post(secure, {}, '{}', { refusal, addresses }, never), { error: 'tls' }, 'and TLS is spoken')
+})
+
 t.test('a name that nobody answers for takes as long as an attempt, and is given up with the service', async t => {
   const closing = new AbortController()
   const silent = destination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => await new Promise(() => {}) })

@@ -7,7 +7,7 @@ const orNull = <T>(schema: object, description: string) => Type.Unsafe<T | null>
 const word = <const Words extends readonly string[]>(words: Words, description: string) => Type.Unsafe<Words[number]>({ type: 'string', enum: [...words], description })
 
 /** What is set of a webhook. */
-export const url = Type.String({ minLength: 1, maxLength: 2048, description: 'Where it is posted to: https, and on the internet, unless the operator allows others.', examples: ['https://orders.example.com/hooks/latchkey'] })
+export const url = text(1, 2048, { pattern: '^[^\\s\\p{Cc}\\p{Cs}]+$', description: 'Where it is posted to: https, and on the internet, unless the operator allows others.', examples: ['https://orders.example.com/hooks/latchkey'] })
 export const events = Type.Array(Type.Unsafe<string>({ type: 'string', enum: [...choices] }), { minItems: 1, maxItems: 50, description: 'The types of events that are sent, or `user.*` or `session.*` for all of a family, also those of later versions.', examples: [['user.*', 'session.ended']] })
 export const description = Type.Unsafe<string | null>({ ...text(1, 200), type: ['string', 'null'], description: 'What it is for.', examples: ['Orders'] })
 export const status = word(['active', 'paused'], 'Whether anything is sent. While it is paused, deliveries are kept.')
