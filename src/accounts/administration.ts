@@ -42,7 +42,10 @@ export async function create (db: Database, passwords: Passwords, account: NewAc
   return await db.transaction(async tx => {
     await users.create(tx, { id, email, username, name, passwordHash }, { proved })
     await audit.record(tx, 'user.registered', { userId: id, detail: { invited: password === undefined } }, origin)
-    if (proved) await markVerified(tx, id, origin)
+    if (proved) {
+      await audit.record(tx, 'user.verified', { userId: id }, origin)
+      await forgetPending(tx, email.canonical)
+    }
     if (roles) await setRoles(tx, id, roles, rules, origin)
     if (password === undefined) {
       await links.make(tx, id, 'password_reset', invitation.token, invitation.lives)

@@ -319,7 +319,7 @@ t.test('latchkey users create', async t => {
     t.strictSame((await browser.get(`/v1/admin/users/${told.id}`)).body, told)
     const [user] = await sql<{ password_hash: string }>(DATABASE_URL, "select password_hash from users where username = 'ada'")
     t.match(user?.password_hash, /keyid=/, 'with the pepper')
-    t.match(await sql(DATABASE_URL, 'select type, actor_id from audit_events where user_id = $1 order by id', [told.id]), [{ type: 'user.registered', actor_id: null }, { type: 'user.roles_changed', actor_id: null }])
+    t.match(await sql(DATABASE_URL, 'select type, actor_id from audit_events where user_id = $1 order by id', [told.id]), [{ type: 'user.registered', actor_id: null }, { type: 'user.verified', actor_id: null }, { type: 'user.roles_changed', actor_id: null }])
   })
 
   await t.test('tells a link for the password that is not given', async t => {

@@ -201,6 +201,7 @@ t.test('an account that an administrator makes', async t => {
     t.strictSame((await admin.get(`/v1/admin/users/${body.id}`)).body, body)
     t.strictSame(await audited(service, body.id), [
       { type: 'user.registered', actor_id: adminId, detail: { invited: false } },
+      { type: 'user.verified', actor_id: adminId, detail: {} },
       { type: 'user.roles_changed', actor_id: adminId, detail: { from: ['user'], to: ['user', 'editor'] } }
     ])
     t.match(await service.browser().post('/v1/auth/login', { username: 'ada.l', password }), { status: 200, body: { user: { roles: ['user', 'editor'] } } })
