@@ -10,7 +10,7 @@ export const eventTypes = [
   'key.created', 'key.rotated', 'key.dropped',
   'token.revoked',
   'mail.failed',
-  'webhook.created', 'webhook.updated', 'webhook.deleted', 'webhook.secret_rotated', 'webhook.paused', 'webhook.redelivered'
+  'webhook.created', 'webhook.updated', 'webhook.deleted', 'webhook.secret_rotated', 'webhook.paused', 'webhook.tested', 'webhook.redelivered'
 ] as const
 export type EventType = typeof eventTypes[number]
 

@@ -64,14 +64,16 @@ export async function repeat (db: Database, webhookId: string, id: string, origi
 }
 
 /** Sends an event that tells nothing, to try a webhook out; gives the delivery, or undefined where there is no such webhook. */
-export async function test (db: Database, webhookId: string): Promise<Delivery | undefined> {
+export async function test (db: Database, webhookId: string, origin: audit.Origin): Promise<Delivery | undefined> {
   return await db.transaction(async tx => {
     const [made] = await tx.query<{ id: string }>(`
       with made as (
         insert into webhook_deliveries (webhook_id, type, data) select id, $2, jsonb_build_object('webhook_id', id) from webhooks where id = $1 and deleted_at is null returning id, webhook_id
       )
       insert into jobs (id, kind, subject, expires_at) select id, 'webhook', webhook_id, now() + ${lives} from made returning id`, [webhookId, testType])
-    return made && await one(tx, webhookId, made.id)
+    if (!made) return undefined
+    await audit.record(tx, 'webhook.tested', { detail: { webhook_id: webhookId, delivery_id: made.id } }, origin)
+    return await one(tx, webhookId, made.id)
   })
 }
 

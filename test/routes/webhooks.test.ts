@@ -162,7 +162,9 @@ t.test('a receiver that fails', async t => {
 
   await t.test('is given up when the time is over', async t => {
     inbox.answer(status(503))
-    t.match(await admin.post(`${path}/test`), { status: 202, body: { type: 'webhook.test', status: 'pending' } })
+    const { status: accepted, body } = await admin.post(`${path}/test`)
+    t.match({ accepted, body }, { accepted: 202, body: { type: 'webhook.test', status: 'pending' } })
+    t.strictSame(await service.sql("select actor_id, detail from audit_events where type = 'webhook.tested'"), [{ actor_id: (await admin.get('/v1/me')).body.id, detail: { webhook_id: webhook.id, delivery_id: body.id } }])
     await inbox.received(5)
     await failed(1)
     await service.sql("update jobs set run_at = now(), expires_at = now() where kind = 'webhook'")

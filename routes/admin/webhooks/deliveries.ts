@@ -25,7 +25,7 @@ const deliveryRoutes: Typed = async (app) => {
     preValidation: noBody,
     config: { ...config, optionalBody: true }
   }, async (request, reply) => {
-    const delivery = await deliveries.test(app.db, request.params.id)
+    const delivery = await deliveries.test(app.db, request.params.id, originOf(request))
     if (!delivery) throw notFound()
     app.jobs.wake('webhook')
     return reply.code(202).send(delivery)
