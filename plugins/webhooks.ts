@@ -1,8 +1,9 @@
+import { setMaxListeners } from 'node:events'
 import fp from 'fastify-plugin'
 import type { Trust } from '../src/config.ts'
 import type { Job } from '../src/jobs.ts'
 import type { KeyEncryptionKeys } from '../src/secret.ts'
-import { destination, type Resolve } from '../src/webhooks/destination.ts'
+import { destination } from '../src/webhooks/destination.ts'
 import { patience, post } from '../src/webhooks/request.ts'
 import * as sending from '../src/webhooks/sending.ts'
 import * as signature from '../src/webhooks/signature.ts'
@@ -23,8 +24,6 @@ export interface WebhooksOptions {
   privateNetworks: Trust | undefined
   /** Whether public addresses are called over TLS alone. */
   httpsOnly: boolean
-  /** Finds the addresses of hosts; by DNS unless it is given. */
-  resolve?: Resolve
 }
 
 const atOnce = 64
@@ -35,9 +34,10 @@ const waits = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200]
 const wait = (attempts: number) => (waits[Math.min(attempts, waits.length) - 1] ?? 5) * (0.9 + Math.random() / 5)
 
 /** Sends what the audit log has written for webhooks, until it is delivered or its time is over. */
-export default fp(async function webhooks (app, { keys, resolve, ...options }: WebhooksOptions) {
-  const allowed = destination({ ...options, ...resolve && { resolve } })
+export default fp(async function webhooks (app, { keys, ...where }: WebhooksOptions) {
+  const allowed = destination(where)
   const closing = new AbortController()
+  setMaxListeners(atOnce, closing.signal)
   const running = new Map<string, number>()
   const count = (webhook: string, change: number) => {
     const number = (running.get(webhook) ?? 0) + change

@@ -23,17 +23,24 @@ const largest = 8_192
  */
 export async function post (url: string, headers: Record<string, string>, body: string, destination: Destination, signal: AbortSignal): Promise<Outcome> {
   const begun = performance.now()
-  const timeout = AbortSignal.timeout(patience)
-  const either = AbortSignal.any([signal, timeout])
+  // Of AbortSignal.any something would be left at the signal, for as long as that lives.
+  const attempt = new AbortController()
+  const end = () => attempt.abort(signal.reason)
+  if (signal.aborted) end()
+  signal.addEventListener('abort', end)
+  const timer = setTimeout(() => attempt.abort(), patience).unref()
   const told: { status?: number } = {}
   const outcome = (error?: Outcome['error']): Outcome => ({ milliseconds: Math.round(performance.now() - begun), ...told, ...error && { error } })
   try {
-    const addresses = await within(destination.addresses(url), either)
-    await send(url, headers, body, addresses, either, status => { told.status = status })
+    const addresses = await within(destination.addresses(url), attempt.signal)
+    await send(url, headers, body, addresses, attempt.signal, status => { told.status = status })
   } catch (error) {
     if (signal.aborted) throw error
     // Whatever became of the rest of the answer.
-    if (told.status === undefined) return outcome(timeout.aborted ? 'timeout' : error instanceof UnreachableHost ? error.error : isTls(error) ? 'tls' : 'connection')
+    if (told.status === undefined) return outcome(attempt.signal.aborted ? 'timeout' : error instanceof UnreachableHost ? error.error : isTls(error) ? 'tls' : 'connection')
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', end)
   }
   if (told.status === undefined) return outcome('connection')
   return outcome(told.status >= 200 && told.status < 300 ? undefined : 'status')

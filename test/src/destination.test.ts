@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { getEventListeners, once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
@@ -87,6 +87,16 @@ t.test('a name that nobody answers for takes as long as an attempt, and is given
   const waiting = post('https://silent.example/', {}, '{}', silent, closing.signal)
   closing.abort()
   await t.rejects(waiting, { name: 'AbortError' })
+})
+
+t.test('of attempts that are over nothing is left while the service goes on', async t => {
+  const { signal } = new AbortController()
+  const nowhere = destination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [] })
+  for (let attempt = 0; attempt < 20; attempt++) await post('http://orders.invalid/', {}, '{}', nowhere, signal)
+  t.equal(getEventListeners(signal, 'abort').length, 0)
+  // What Node keeps at a signal of those that were made of it.
+  const made = Object.getOwnPropertySymbols(signal).find(({ description }) => description === 'kDependantSignals')
+  t.equal(made && Reflect.get(signal, made)?.size, undefined)
 })
 
 t.test('addresses of the internet', async t => {
