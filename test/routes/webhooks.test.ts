@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { Webhook } from 'standardwebhooks'
@@ -115,8 +116,9 @@ t.test('a receiver that fails', async t => {
   await t.test('is asked again later', async t => {
     const delivery = await failed(1)
     t.match(delivery, { id: first?.id, type: 'user.registered', status: 'pending', response_status: 500, error: 'status', finished_at: null })
-    const wait = (Date.parse(delivery.next_attempt_at) - Date.now()) / 1_000
-    t.ok(wait > 1 && wait < 7, `in ${wait} seconds`)
+    const [attempt] = (await admin.get(`${path}/deliveries/${delivery.id}`)).body.log
+    const wait = (Date.parse(delivery.next_attempt_at) - Date.parse(attempt.created_at)) / 1_000
+    t.ok(wait > 4 && wait < 6, `in ${wait} seconds`)
     t.match((await admin.get(path)).body, { status: 'active', failing_since: /./ })
   })
 
@@ -232,10 +234,8 @@ t.test('a receiver that never answers holds up no other', async t => {
   for (const path of ['/1', '/2', '/3']) t.match(await admin.post(routes, { url: slow.url + path, events: ['user.updated'] }), { status: 201 })
   const news = async (count: number) => { await service.sql("insert into audit_events (type, user_id) select 'user.updated', gen_random_uuid() from generate_series(1, $1)", [count]) }
   await news(200)
-  const begun = performance.now()
   await inbox.received(200)
-  t.ok(performance.now() - begun < 10_000, `200 arrive in ${Math.round(performance.now() - begun)} ms, the rest of which the others do not answer`)
-  t.ok(slow.requests.length <= 12, `${slow.requests.length} are under way to the slow ones`)
+  t.ok(slow.requests.length < 40, `${slow.requests.length} of 600 went to the slow ones meanwhile`)
   await until('given up', async () => (await service.sql("select 1 from webhook_attempts where error = 'timeout'")).length > 0)
   t.equal(inbox.requests.length, 200)
 })
@@ -309,14 +309,17 @@ t.test('sign-ups do not mind that webhooks come and go', async t => {
 t.test('many receivers that are slow hold up no other for longer than one answer', async t => {
   const { admin, inbox, service } = await surroundings(t, ['user.enabled'])
   const slow = await receiver(t)
-  slow.answer((_request, response) => { setTimeout(() => response.writeHead(204).end(), 2_000).unref() })
+  const asked: ServerResponse[] = []
+  slow.answer((_request, response) => { asked.push(response) })
   for (let index = 0; index < 17; index++) t.match(await admin.post(routes, { url: `${slow.url}/${index}`, events: ['user.updated'] }), { status: 201 })
   const news = async (type: string, count: number) => { await service.sql('insert into audit_events (type, user_id) select $1, gen_random_uuid() from generate_series(1, $2)', [type, count]) }
   await news('user.updated', 12)
   await slow.received(64)
   await news('user.enabled', 1)
+  // Whoever is asked from now on takes their time.
+  for (const response of asked.splice(0)) response.writeHead(204).end()
   await inbox.received(1)
-  t.ok(slow.requests.length < 140, `${slow.requests.length} of 204 went before`)
+  t.ok(slow.requests.length <= 128, `${slow.requests.length} of 204 went before`)
 })
 
 t.test('two instances send each delivery once', async t => {
