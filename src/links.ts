@@ -53,18 +53,19 @@ export async function requestFor (db: Queryable, canonical: string, purpose: Pur
 /** What an address is changed to, or back to. */
 export interface Target { email: string, canonical_email: string }
 
+// The lock makes a deletion wait for this, which it then finds, or this for the deletion.
 const making: Statement = {
   name: 'links.make',
   text: `
     insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at)
     select $2, $3, id, email_version, password_version, $4, $5, now() + make_interval(secs => $6) from users
-    where id = $1 and password_version = coalesce($7, password_version)
+    where id = $1 and password_version = coalesce($7, password_version) for key share
     returning 1 as made`
 }
 
 /**
  * Makes a link for a user, which dies with the address and the password that the account has now. `lives` is in seconds.
- * Gives whether it was made: not where the password is another one than that of `passwordVersion`.
+ * Gives whether it was made: not where the password is another one than that of `passwordVersion`, or the user is gone.
  */
 export async function make (db: Queryable, userId: string, purpose: Purpose, token: string, lives: number, target?: Target, passwordVersion?: number): Promise<boolean> {
   return (await db.query(making, [userId, hashOf(token), purpose, target?.email ?? null, target?.canonical_email ?? null, lives, passwordVersion ?? null])).length > 0
