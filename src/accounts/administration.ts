@@ -76,13 +76,13 @@ export async function change (db: Database, id: string, { name, username, roles,
   return await db.transaction(async tx => {
     // What may lock all administrators comes before what locks the user alone: who did it the other way round and who
     // did the same to them would wait for each other.
-    const disabled = status === 'disabled' ? await setStatus(tx, id, status, origin) : []
+    const ended = status === 'disabled' ? await setStatus(tx, id, status, origin) : []
     const cutOff = roles ? await setRoles(tx, id, roles, rules, origin) : []
     if (status === 'active') await setStatus(tx, id, status, origin)
     if (name !== undefined || username !== undefined) await users.update(tx, id, { ...name !== undefined && { name }, ...username !== undefined && { username } }, origin)
     if (verified !== undefined) await (verified ? markVerified : markUnverified)(tx, id, origin)
     const user = await find(tx, id)
-    return user && { user, ended: [...disabled, ...cutOff] }
+    return user && { user, ended: [...ended, ...cutOff] }
   })
 }
 

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
+import { connect } from '../../src/db.ts'
 import type { Answer, Browser } from '../client.ts'
+import { until } from '../crowd.ts'
 import { build, person, type Service } from '../helper.ts'
 import { mailTo } from '../mailbox.ts'
 
@@ -386,6 +388,25 @@ t.test('the last administrator', async t => {
       t.ok(answers.every(({ status }) => [200, 401, 403, 409].includes(status)), answers.map(({ status }) => status).join())
       t.ok(await admins() >= 1)
     }
+  })
+
+  await t.test('is no matter of a change that waits for another, and that for it', async t => {
+    await nobody()
+    // In the order in which they are locked.
+    const [lower, upper, actor] = [await signedIn(here, 'admin'), await signedIn(here, 'admin'), await signedIn(here, 'admin')]
+    const db = connect({ url: here.url })
+    t.teardown(() => db.end())
+    const waiting = async (count: number) => await until(`${count} wait`, async () =>
+      (await here.sql("select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")).length === count)
+    const changes = await db.transaction(async tx => {
+      await tx.query('select from users where id = $1 for update', [lower.id])
+      const first = losses.disabled(actor.browser, lower.id)
+      await waiting(1)
+      const second = actor.browser.patch(url(upper.id), { roles: ['user', 'admin', 'editor'], status: 'disabled' })
+      await waiting(2)
+      return [first, second]
+    })
+    t.strictSame((await Promise.all(changes)).map(({ status }) => status), [200, 200])
   })
 
   await t.test('stays, whoever does whatever to whom', async t => {
