@@ -136,5 +136,12 @@ export const page = <Item extends TSchema>(item: Item) => strict({
   next_cursor: orNull<string>({ type: 'string' }, 'For the next page; null where this is the last.')
 })
 
+/** The page of what was found from its cursor on: one more than `limit` where there is a next page. */
+export function pageOf<Item> (found: Item[], limit: number, cursorOf: (item: Item) => string) {
+  const items = found.slice(0, limit)
+  const last = found.length > limit ? items.at(-1) : undefined
+  return { items, next_cursor: last ? cursorOf(last) : null }
+}
+
 /** Shared schemas, to be known to the server by their `$id`. */
 export const shared = [User, TokenResponse, Session, Client, ClientWithSecret, Key]

@@ -59,7 +59,7 @@ export async function remove (db: Queryable, { id, attempts }: Job): Promise<voi
   await db.query({ name: 'jobs.remove', text: 'delete from jobs where id = $1 and attempts = $2' }, [id, attempts])
 }
 
-/** How many jobs of each kind there are, and for how many seconds the oldest that is due has been. */
+/** How many jobs of each kind there are, and how many seconds ago the oldest was made. */
 export async function backlog (db: Queryable): Promise<Array<{ kind: JobKind, jobs: number, late: number }>> {
   return await db.query('select kind, count(*)::int as jobs, coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as late from jobs group by kind')
 }

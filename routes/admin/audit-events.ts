@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { list } from '../../src/audit/query.ts'
 import { validationFailed } from '../../src/problem.ts'
-import { id, page, paging } from '../schemas.ts'
+import { id, page, pageOf, paging } from '../schemas.ts'
 import { strict, type Typed } from '../typed.ts'
 import { AuditEvent, eventType } from './schemas.ts'
 
@@ -37,8 +37,7 @@ const auditEvents: Typed = async (app) => {
   }, async request => {
     const { limit = 20, cursor, user_id: userId, type, since, until } = request.query
     const found = await list(app.db, { userId, type, since: moment('since', since), until: moment('until', until) }, { before: cursor, limit: limit + 1 })
-    const items = found.slice(0, limit)
-    return { items, next_cursor: found.length > limit ? items.at(-1)?.id ?? null : null }
+    return pageOf(found, limit, ({ id }) => id)
   })
 }
 

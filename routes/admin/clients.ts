@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import * as clients from '../../src/clients.ts'
 import { notFound } from '../../src/problem.ts'
-import { Client, clientName, ClientWithSecret, id, page, paging, redirectUris, scopes } from '../schemas.ts'
+import { Client, clientName, ClientWithSecret, id, page, pageOf, paging, redirectUris, scopes } from '../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 
 /** The service clients. */
@@ -23,8 +23,7 @@ const clientRoutes: Typed = async (app) => {
   }, async request => {
     const { limit = 20, cursor } = request.query
     const found = await clients.list(app.db, { before: cursor, limit: limit + 1 })
-    const items = found.slice(0, limit)
-    return { items, next_cursor: found.length > limit ? items.at(-1)?.client_id ?? null : null }
+    return pageOf(found, limit, ({ client_id: id }) => id)
   })
 
   app.post('', {

@@ -3,7 +3,7 @@ import { notFound } from '../../src/problem.ts'
 import { list } from '../../src/sessions/own.ts'
 import { describe } from '../../src/user-agent.ts'
 import { find } from '../../src/users/listing.ts'
-import { id, page, paging } from '../schemas.ts'
+import { id, page, pageOf, paging } from '../schemas.ts'
 import { originOf, strict, type Typed } from '../typed.ts'
 import { UserSession } from './schemas.ts'
 
@@ -31,8 +31,7 @@ const userSessions: Typed<UserSessionsOptions> = async (app, { refreshToken }) =
     const { params: { id }, query: { limit = 20, cursor } } = request
     if (!await find(app.db, id)) throw notFound()
     const found = await list(app.db, id, { refreshToken, before: cursor, limit: limit + 1 })
-    const items = found.slice(0, limit).map(session => ({ ...session, ...describe(session.user_agent) }))
-    return { items, next_cursor: found.length > limit ? items.at(-1)?.id ?? null : null }
+    return pageOf(found.map(session => ({ ...session, ...describe(session.user_agent) })), limit, ({ id }) => id)
   })
 
   app.delete('', {

@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import { create, mailedInvitation } from '../../src/accounts/administration.ts'
 import { validationFailed } from '../../src/problem.ts'
 import { cursorAfter, list, readCursor } from '../../src/users/listing.ts'
-import { email, name, newPassword, orNone, page, paging, username } from '../schemas.ts'
+import { email, name, newPassword, orNone, page, pageOf, paging, username } from '../schemas.ts'
 import { lettersOf, originOf, ref, strict, text, turnOf, type Typed } from '../typed.ts'
 import { AdminUser, role, roles, status } from './schemas.ts'
 import type { UserOptions } from './user.ts'
@@ -35,9 +35,7 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
     const after = cursor === undefined ? undefined : readCursor(cursor)
     if (cursor !== undefined && after === undefined) throw validationFailed('The cursor is not one.', [{ pointer: '/cursor', detail: 'must be the next_cursor of a page' }])
     const found = await list(app.db, filter, { after, limit: limit + 1 })
-    const items = found.slice(0, limit)
-    const last = found.length > limit ? items.at(-1) : undefined
-    return { items, next_cursor: last ? cursorAfter(last) : null }
+    return pageOf(found, limit, cursorAfter)
   })
 
   app.post('', {

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { notFound, validationFailed } from '../../src/problem.ts'
 import * as webhooks from '../../src/webhooks.ts'
-import { id, page, paging } from '../schemas.ts'
+import { id, page, pageOf, paging } from '../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 import deliveries from './webhooks/deliveries.ts'
 import { description, events, shared, status, url, Webhook, WebhookWithSecret } from './webhooks/schemas.ts'
@@ -32,8 +32,7 @@ const webhookRoutes: Typed = async (app) => {
   }, async request => {
     const { limit = 20, cursor } = request.query
     const found = await webhooks.list(app.db, { before: cursor, limit: limit + 1 })
-    const items = found.slice(0, limit)
-    return { items, next_cursor: found.length > limit ? items.at(-1)?.id ?? null : null }
+    return pageOf(found, limit, ({ id }) => id)
   })
 
   app.post('', {

@@ -6,7 +6,7 @@ import * as sessions from '../../src/sessions.ts'
 import { endAll, endOwn, list } from '../../src/sessions/own.ts'
 import { describe } from '../../src/user-agent.ts'
 import { forgetDevices } from '../../src/users/credential.ts'
-import { id, page, paging, Session } from '../schemas.ts'
+import { id, page, pageOf, paging, Session } from '../schemas.ts'
 import { originOf, strict, type Typed } from '../typed.ts'
 
 export interface OwnSessionsOptions {
@@ -39,8 +39,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
   }, async request => {
     const { limit = 20, cursor } = request.query
     const found = await list(app.db, await userId(request), { refreshToken, before: cursor, limit: limit + 1 })
-    const items = found.slice(0, limit).map(session => ({ ...session, ...describe(session.user_agent), current: session.id === request.bearer.sid }))
-    return { items, next_cursor: found.length > limit ? items.at(-1)?.id ?? null : null }
+    return pageOf(found.map(session => ({ ...session, ...describe(session.user_agent), current: session.id === request.bearer.sid })), limit, ({ id }) => id)
   })
 
   app.delete('/:id', {

@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import { notFound } from '../../../src/problem.ts'
 import * as webhooks from '../../../src/webhooks.ts'
 import * as deliveries from '../../../src/webhooks/deliveries.ts'
-import { id, page, paging } from '../../schemas.ts'
+import { id, page, pageOf, paging } from '../../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../../typed.ts'
 import { Delivery, deliveryStatus, deliveryType, DeliveryWithLog } from './schemas.ts'
 
@@ -46,8 +46,7 @@ const deliveryRoutes: Typed = async (app) => {
     const { params: { id }, query: { limit = 20, cursor, status, type } } = request
     if (!await webhooks.find(app.db, id)) throw notFound()
     const found = await deliveries.list(app.db, id, { status, type, before: cursor, limit: limit + 1 })
-    const items = found.slice(0, limit)
-    return { items, next_cursor: found.length > limit ? items.at(-1)?.id ?? null : null }
+    return pageOf(found, limit, ({ id }) => id)
   })
 
   app.get('/deliveries/:delivery_id', {

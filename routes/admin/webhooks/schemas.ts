@@ -1,9 +1,8 @@
 import { Type } from '@sinclair/typebox'
 import { choices, offered, testType } from '../../../src/webhooks/events.ts'
+import { orNull, time } from '../../schemas.ts'
 import { strict, text } from '../../typed.ts'
 
-const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
-const orNull = <T>(schema: object, description: string) => Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }], description })
 const word = <const Words extends readonly string[]>(words: Words, description: string) => Type.Unsafe<Words[number]>({ type: 'string', enum: [...words], description })
 
 /** What is set of a webhook. */
@@ -70,7 +69,7 @@ export const DeliveryWithLog = strict({
   $id: 'WebhookDeliveryWithLog',
   examples: [{
     ...deliveryExample,
-    data: { id: '0199e8f2-6c1f-7000-8000-000000000001', user_id: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f', session_id: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f', actor_id: null, client_id: null, detail: { reason: 'signed_out' } },
+    data: { id: '0199e8f2-6c1f-7000-8000-000000000001', user_id: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f', session_id: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f', actor_id: null, client_id: null, detail: { reason: 'logout' } },
     log: [{ created_at: '2026-11-22T09:00:00.250Z', milliseconds: 31, response_status: 503, error: 'status' }]
   }]
 })
