@@ -34,6 +34,7 @@ export interface MailerOptions extends Sender {
   production: boolean
 }
 
+const atOnce = 4
 // Milliseconds for what is under way when the service stops.
 const grace = 3_000
 
@@ -41,7 +42,7 @@ const grace = 3_000
 export default fp(async function mailer (app, { keys, smtpUrl, from, templates: folder, production, ...sender }: MailerOptions) {
   const templates = read(folder)
   const secret = derive(keys[0], 'mail counts')
-  const server = smtpUrl !== undefined && from !== undefined ? await connected(smtpUrl, from, new URL(sender.issuer).hostname) : undefined
+  const server = smtpUrl !== undefined && from !== undefined ? await connected(smtpUrl, from, new URL(sender.issuer).hostname, atOnce) : undefined
   const isSilent = production && server === undefined
   if (isSilent) app.log.warn('No mail is sent, for there is no SMTP_URL: neither are addresses proved, nor passwords set anew, nor can anybody sign in by a link, and nobody hears of what happens to their account')
 
@@ -90,7 +91,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, from, templates: 
   }
   const running = new Set<Promise<void>>()
   app.jobs.work('mail', {
-    atOnce: 4,
+    atOnce,
     lease: 120,
     isAway: error => error instanceof NotSent && error.isAway,
     run: async job => {

@@ -22,8 +22,7 @@ const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
     config: { limit: 'password', problems: ['link_expired', 'password_rejected', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { token, new_password: password } = request.body
-    const { ended } = await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request))
-    app.revocations.add(ended)
+    app.revocations.add(await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request)))
     app.jobs.wake('mail')
     return reply.code(204).send()
   })

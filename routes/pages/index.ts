@@ -67,8 +67,7 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     config: form('password_reset')
   }, async (request, reply) => {
     const { token, new_password: password } = request.body
-    const { ended } = await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request))
-    app.revocations.add(ended)
+    app.revocations.add(await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request)))
     app.jobs.wake('mail')
     return reply.headers(headers(spoken(request))).send(done('password_reset', request))
   })

@@ -51,14 +51,12 @@ export async function startOver (tx: Queryable, userId: string, { post, lives: {
   return ended
 }
 
-/** A password that was set by a link: what verifiers must know. */
-export interface Reset { ended: Revocation[] }
-
 /**
  * Sets a new password for whoever has the link; every session ends, every device is a stranger, and no other link is
- * good any more. Throws `link_expired` or `password_rejected`; then the link stays as it was.
+ * good any more. Gives what verifiers must know. Throws `link_expired` or `password_rejected`; then the link stays as it
+ * was.
  */
-export async function resetPassword (db: Database, { passwords, throttle }: { passwords: Passwords, throttle: Throttle }, token: string, password: string, letters: Letters, origin: audit.Origin, turn: Turn): Promise<Reset> {
+export async function resetPassword (db: Database, { passwords, throttle }: { passwords: Passwords, throttle: Throttle }, token: string, password: string, letters: Letters, origin: audit.Origin, turn: Turn): Promise<Revocation[]> {
   const found = await links.look(db, token, ['password_reset'])
   await passwords.check(password, found)
   const hash = await passwords.hash(password, turn)
@@ -72,12 +70,12 @@ export async function resetPassword (db: Database, { passwords, throttle }: { pa
     await links.endAll(tx, account.id)
     await send(tx, news(letters, 'password_changed', origin), account.id)
     await throttle.pardon(tx, { ...byAddress(account), userId: account.id, network: turn.network ?? '' })
-    return { ended }
+    return ended
   })
 }
 
-/** A session that a link opened: what verifiers must know. */
-export interface Arrival extends Reset { session: LiveSession }
+/** A session that a link opened, and what verifiers must know of those that ended for it. */
+export interface Arrival { session: LiveSession, ended: Revocation[] }
 
 /**
  * Opens a session for whoever has the link. A password that was set before anybody had proved to own the address, and

@@ -9,14 +9,12 @@ export interface Transport {
   close: () => void
 }
 
-/** How many mails are sent at a time. */
-export const atOnce = 4
 // Milliseconds.
 const step = 10_000
 const whole = 45_000
 
-/** The way to a mail server. `domain` is that of the ids of mails. */
-export function transport (url: string, from: { name: string, address: string }, domain: string): Transport {
+/** The way to a mail server, for `atOnce` mails at a time. `domain` is that of the ids of mails. */
+export function transport (url: string, from: { name: string, address: string }, domain: string, atOnce: number): Transport {
   const { protocol, hostname, port, username, password } = new URL(url)
   const host = hostname.replace(/^\[|\]$/g, '')
   const isLocal = host === 'localhost' || host === '::1' || /^127\./.test(host)

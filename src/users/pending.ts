@@ -1,5 +1,6 @@
 import type { Queryable, Statement } from '../db.ts'
 import type { EmailAddress } from '../email-address.ts'
+import { insertion } from '../jobs.ts'
 import { hashOf } from '../links.ts'
 import { usernameTaken } from '../problem.ts'
 
@@ -44,10 +45,11 @@ const apply: Statement = {
     ), linked as (
       insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
       select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
-    ), posted as (
-      insert into jobs (kind, user_id, sealed, expires_at)
-      select 'mail', coalesce(owner.id, applied.id), case when owner.id is null then $9::bytea else $10::bytea end, now() + make_interval(secs => $11)
-      from applied, owner where $9::bytea is not null
+    ), posted as (${insertion('mail', {
+      user: 'coalesce(owner.id, applied.id)',
+      sealed: 'case when owner.id is null then $9::bytea else $10::bytea end',
+      lives: '$11'
+    }, 'applied, owner where $9::bytea is not null')}
     )
     select id from applied`
 }
