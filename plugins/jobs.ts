@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import * as jobs from '../src/jobs.ts'
@@ -45,6 +46,8 @@ const glance = 15_000
 export default fp(async function jobsPlugin (app) {
   const closing = new AbortController()
   const { signal } = closing
+  // While the database is away each job that is done waits to be removed.
+  setMaxListeners(0, signal)
   const loops: Array<Promise<void>> = []
   const wakes = new Map<jobs.JobKind, () => void>()
 

@@ -124,8 +124,7 @@ export async function requestReset (db: Database, id: string, { post, lives: { p
   const token = links.mintToken()
   const mail = post({ kind: 'password_reset', token, lives })
   return await db.transaction(async tx => {
-    if (!await find(tx, id)) return false
-    await links.make(tx, id, 'password_reset', token, lives)
+    if (!await links.make(tx, id, 'password_reset', token, lives)) return false
     await send(tx, mail, id, lives)
     await audit.record(tx, 'user.reset_requested', { userId: id }, origin)
     return true
