@@ -10,7 +10,7 @@ const read = new WeakMap<object, Set<object>>()
 export async function mailTo ({ logs }: Service, to: string, kind: string): Promise<Shown> {
   const seen = read.get(logs) ?? new Set()
   read.set(logs, seen)
-  for (const end = Date.now() + 10_000; ; await pause(10)) {
+  for (const end = Date.now() + 30_000; ; await pause(10)) {
     for (const line of logs) {
       const { mail } = line as { mail?: Omit<Shown, 'token'> }
       if (mail?.to !== to || mail.kind !== kind || seen.has(line)) continue
