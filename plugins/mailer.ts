@@ -66,7 +66,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, from, templates: 
     const recipient = await recipientOf(app.db, job, mail)
     // Asked for in the name of nobody, who hears nothing.
     if (!recipient) return
-    const { kind } = mail
+    const { as: kind = mail.kind } = mail
     if (job.expired) return await fail(job, kind, 'expired')
     if (isSilent) throw new Error('there is no SMTP_URL to send a mail to')
     if (!await count(app.db, secret, job, kind, recipient.address)) {
@@ -76,7 +76,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, from, templates: 
     }
     const letter = write(templates, sender, job, mail, recipient)
     if (!server) {
-      app.log.info({ mail: { kind, to: letter.to, language: letter.language, subject: letter.subject, link: letter.link } }, 'a mail, which is not sent for there is no SMTP_URL')
+      app.log.info({ mail: { kind: mail.kind, to: letter.to, language: letter.language, subject: letter.subject, link: letter.link } }, 'a mail, which is not sent for there is no SMTP_URL')
       counted(kind, 'shown')
       return
     }

@@ -17,6 +17,8 @@ export type Language = typeof languages[number]
 /** A mail to be written when it is sent. */
 export interface Mail {
   kind: MailKind
+  /** What it is counted and told as, where that of `kind` would tell somebody else whose the address is. */
+  as?: MailKind
   /** Of the request that it is sent for; the user's where undefined. */
   language?: Language | undefined
   /** Where it goes; the address that the user has when it is sent where undefined. */

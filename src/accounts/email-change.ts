@@ -23,11 +23,11 @@ export async function requestChange (db: Database, { userId, passwordVersion }: 
   if (other && !secretly) throw emailTaken()
   const token = links.mintToken()
   const known = languages.find(each => each === other?.language)
-  const mail = other ? post({ kind: 'registration_taken', language: language ?? known, to: other.email }) : post({ kind: 'email_change', language, token, lives, to: address })
+  const mail = other ? post({ kind: 'registration_taken', as: 'email_change', language: language ?? known, to: other.email }) : post({ kind: 'email_change', language, token, lives, to: address })
   await db.transaction(async tx => {
     const target = { email: address, canonical_email: canonical }
     if (!await links.make(tx, userId, 'email_change', token, lives, target, passwordVersion)) throw forbiddenCredentials()
-    // Who asked for it sees in the export what is still to be sent for them: in both cases the same.
+    // Who asked for it sees in the export what is still to be sent for them, and what was given up: in both cases the same.
     await send(tx, mail, userId, lives)
   })
 }

@@ -135,6 +135,33 @@ t.test('mails', async t => {
     t.match([...service.logs, ...other.logs].find(({ reason }) => reason === 'refused'), { level: 50, mail: 'password_reset', status: 550, job: /^[0-9a-f-]{36}$/ })
   })
 
+  t.test('to an address that somebody wants to change to do not tell them whether it is taken, neither refused nor dropped', async t => {
+    const secretive = await build(t, { ...options, REQUIRE_EMAIL_VERIFICATION: 'true' })
+    const join = async () => {
+      const [{ email, password }, browser] = [person(), secretive.browser()]
+      await browser.post('/v1/auth/register', { email, password })
+      await browser.post('/v1/auth/email-verification/confirm', { token: (await smtp.mailTo(email)).token })
+      browser.accessToken = (await browser.post('/v1/auth/login', { email, password })).body.access_token
+      return { email, password, browser }
+    }
+    const [eve, taken] = [await join(), (await join()).email]
+    await done(secretive)
+    const told = []
+    for (const email of [person().email, taken]) {
+      // So many that news of registrations do not go there any more.
+      for (let i = 0; i < 5; i++) await secretive.browser().post('/v1/auth/register', { ...person(), email })
+      await done(secretive)
+      await smtp.answer(email, '550 5.1.1 No such mailbox')
+      for (let i = 0; i < 6; i++) await eve.browser.post('/v1/me/email', { password: eve.password, email })
+      await done(secretive)
+      const { audit_events: seen } = (await eve.browser.get('/v1/me/export')).body
+      told.push(seen.filter(({ type }: { type: string }) => type === 'mail.failed').map(({ detail }: { detail: object }) => detail))
+    }
+    const [ofNobody = [], ofBoth = []] = told
+    t.strictSame(ofNobody, Array(5).fill({ kind: 'email_change', reason: 'refused' }))
+    t.strictSame(ofBoth.slice(5), ofNobody)
+  })
+
   t.test('are tried again where it is not the recipient who is refused', async t => {
     await smtp.answer('relay@example.com', '554 5.7.1 relay@example.com: Relay access denied', 1)
     await post(service, reset('relay@example.com'))
