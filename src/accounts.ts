@@ -19,7 +19,7 @@ import { setPassword } from './users/credential.ts'
  */
 export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, { lifetimes, sessionLimit, ...opening }: sessions.SignIn, letters: Letters, origin: audit.Origin): Promise<LiveSession> {
   const { attempt, known, userId, passwordVersion } = await prove(db, desk, claim, invalidCredentials, origin)
-  const notice = known ? undefined : news(letters, 'new_sign_in', origin)
+  const notice = known ? undefined : news(letters, 'new_sign_in', origin, claim.of.account?.email)
   return await sessions.openWithin(db, sessionLimit, { userId, passwordVersion }, { ...opening, attempt, notice }, lifetimes, { ...origin, actorId: userId })
 }
 
@@ -43,7 +43,7 @@ export async function changePassword (db: Database, desk: PasswordDesk, claim: r
     if (!devicesKnownFrom) throw forbiddenCredentials()
     const ended = await endAll(tx, proof.userId, sessionId, 'password_changed', origin)
     await links.endAll(tx, proof.userId)
-    await send(tx, news(letters, 'password_changed', origin), proof.userId)
+    await send(tx, news(letters, 'password_changed', origin, claim.of.account.email), proof.userId)
     await succeed(tx, proof.attempt)
     return { ended, devicesKnownFrom }
   })

@@ -13,8 +13,11 @@ export interface Letters {
   language: Language | undefined
 }
 
-/** A mail that tells what happened, and where from. */
-export const news = ({ post, language }: Pick<Letters, 'post' | 'language'>, kind: Mail['kind'], { ip, userAgent }: Origin) => {
+/**
+ * A mail that tells what happened, and where from. `to` is the address that the account has now: whoever changes it before
+ * the mail is sent must not get it in the owner's place.
+ */
+export const news = ({ post, language }: Pick<Letters, 'post' | 'language'>, kind: Mail['kind'], { ip, userAgent }: Origin, to?: string) => {
   const { browser, system } = describe(userAgent ?? null)
-  return post({ kind, language, facts: { ip, browser: browser ?? undefined, system: system ?? undefined } })
+  return post({ kind, language, ...to !== undefined && { to }, facts: { ip, browser: browser ?? undefined, system: system ?? undefined } })
 }

@@ -68,7 +68,7 @@ export async function resetPassword (db: Database, { passwords, throttle }: { pa
     await audit.record(tx, 'user.password_reset', { userId: account.id }, by)
     const ended = await endAll(tx, account.id, undefined, 'password_reset', by)
     await links.endAll(tx, account.id)
-    await send(tx, news(letters, 'password_changed', origin), account.id)
+    await send(tx, news(letters, 'password_changed', origin, account.email), account.id)
     await throttle.pardon(tx, { ...byAddress(account), userId: account.id, network: turn.network ?? '' })
     return ended
   })

@@ -162,6 +162,23 @@ t.test('mails', async t => {
     t.strictSame(ofBoth.slice(5), ofNobody)
   })
 
+  t.test('that tell what happened go to the address that the account had then, however late', async t => {
+    const [ada, other, thief] = [person(), person().email, service.browser()]
+    await service.browser().post('/v1/auth/register', ada)
+    await service.browser().post('/v1/auth/email-verification/confirm', { token: (await smtp.mailTo(ada.email)).token })
+    await smtp.answer(ada.email, '451 4.7.1 Greylisted, try again later', 2)
+    thief.accessToken = (await thief.post('/v1/auth/login', ada)).body.access_token
+    await failed(service)
+    await thief.post('/v1/me/password', { current_password: ada.password, new_password: 'a phrase of the thief' })
+    await thief.post('/v1/me/email', { password: 'a phrase of the thief', email: other })
+    t.equal((await thief.post('/v1/auth/email-verification/confirm', { token: (await smtp.mailTo(other)).token })).status, 204)
+    await until(service.url, 'select from jobs where attempts = 0', row => row === undefined)
+    await again(service)
+    await done(service)
+    t.strictSame(smtp.all().filter(({ to }) => to === other).length, 1)
+    t.strictSame(smtp.all().filter(({ to }) => to === ada.email).map(({ subject }) => /Confirm|sign-in|password|address/.exec(subject)?.[0]).sort(), ['Confirm', 'address', 'password', 'sign-in'])
+  })
+
   t.test('are tried again where it is not the recipient who is refused', async t => {
     await smtp.answer('relay@example.com', '554 5.7.1 relay@example.com: Relay access denied', 1)
     await post(service, reset('relay@example.com'))
