@@ -44,8 +44,7 @@ export async function confirm (db: Database, token: string, letters: Letters, or
     const account = await links.redeem(tx, token, ['email_verification', 'email_change', 'email_undo'])
     const by = { ...origin, actorId: account.id }
     if (purpose === 'email_verification') {
-      // Whose password it is nobody can tell, where somebody else has registered the address since.
-      const isContested = !account.email_verified && await isWanted(tx, account.canonical_email)
+      const isContested = await contested(tx, account)
       await verified(tx, account, by)
       return isContested ? await startOver(tx, account.id, letters, 'email_verified', by) : []
     }
@@ -55,15 +54,19 @@ export async function confirm (db: Database, token: string, letters: Letters, or
   })
 }
 
+// Whose password it is nobody can tell, where somebody else has registered the address of an account since that never proved it.
+const contested = async (tx: Queryable, { email_verified: isProved, canonical_email: canonical }: links.Found) => !isProved && await isWanted(tx, canonical)
+
 async function change (tx: Queryable, account: links.Found, to: EmailAddress, letters: Letters, origin: audit.Origin): Promise<Revocation[]> {
   const { post, lives: { emailUndo: lives } } = letters
   const token = links.mintToken()
   // Whoever has a mailbox that was never proved to be the user's is not handed the account.
   const undo = account.email_verified ? { token, lives } : {}
+  const isContested = to.canonical === account.canonical_email && await contested(tx, account)
   await move(tx, account.id, to, origin, {})
   if (account.email_verified) await links.make(tx, account.id, 'email_undo', token, lives, { email: account.email, canonical_email: account.canonical_email })
   await send(tx, post({ kind: 'email_changed', ...undo, to: account.email, facts: { email: to.address } }), account.id)
-  return []
+  return isContested ? await startOver(tx, account.id, letters, 'email_verified', origin) : []
 }
 
 /** Back to an address that was proved: whoever changed it knew the password, and has neither that nor a session any more. */

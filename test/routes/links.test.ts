@@ -313,6 +313,19 @@ t.test('where addresses must be proved', async t => {
       t.match(await service.browser().post(login, { email: squatter.email, password: fresh }), { status: 200, body: { user: { id: user.id, name: 'First', email_verified: true } } })
     })
   }
+  await t.test('nor by asking to change to the address that it has', async t => {
+    const [squatter, thief] = [person(), service.browser()]
+    await apply(squatter)
+    await service.browser().post(confirm.email_verification, { token: (await mailTo(service, squatter.email, 'email_verification')).token })
+    thief.accessToken = (await thief.post(login, squatter)).body.access_token
+    await service.sql('update users set email_verified_at = null where email = $1', [squatter.email])
+    await apply({ email: squatter.email, password: another })
+    t.equal((await thief.post('/v1/me/email', { password: squatter.password, email: squatter.email.toUpperCase() })).status, 202)
+    const { token } = await mailTo(service, squatter.email.toUpperCase().replace('EXAMPLE.COM', 'example.com'), 'email_change')
+    t.equal((await service.browser().post(confirm.email_verification, { token })).status, 204)
+    t.strictSame([await signIn(service, squatter.email, squatter.password), await signIn(service, squatter.email, another)], [401, 401])
+    t.equal((await thief.get('/v1/me')).status, 401)
+  })
 })
 
 t.test('a change of address', async t => {
