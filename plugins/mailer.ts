@@ -6,7 +6,7 @@ import { write, type Sender } from '../src/mail/letter.ts'
 import { NotSent } from '../src/mail/not-sent.ts'
 import { recipientOf } from '../src/mail/recipient.ts'
 import { read } from '../src/mail/templates.ts'
-import type { transport } from '../src/mail/transport.ts'
+import type { Server, transport } from '../src/mail/transport.ts'
 import * as mails from '../src/mails.ts'
 import { derive, UnsealError, type KeyEncryptionKeys } from '../src/secret.ts'
 
@@ -27,6 +27,7 @@ declare module 'fastify' {
 export interface MailerOptions extends Sender {
   keys: KeyEncryptionKeys
   smtpUrl: string | undefined
+  smtpTls: Server['tls']
   from: { name: string, address: string } | undefined
   /** The folder with templates of the operator's own. */
   templates: string | undefined
@@ -39,10 +40,10 @@ const atOnce = 4
 const grace = 3_000
 
 /** Sends the mails that were written into the database with what they tell of. */
-export default fp(async function mailer (app, { keys, smtpUrl, from, templates: folder, production, ...sender }: MailerOptions) {
+export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, templates: folder, production, ...sender }: MailerOptions) {
   const templates = read(folder)
   const secret = derive(keys[0], 'mail counts')
-  const server = smtpUrl !== undefined && from !== undefined ? await connected(smtpUrl, from, new URL(sender.issuer).hostname, atOnce) : undefined
+  const server = smtpUrl !== undefined && from !== undefined ? await connected({ url: smtpUrl, tls: smtpTls }, from, new URL(sender.issuer).hostname, atOnce) : undefined
   const isSilent = production && server === undefined
   if (isSilent) app.log.warn('No mail is sent, for there is no SMTP_URL: neither are addresses proved, nor passwords set anew, nor can anybody sign in by a link, and nobody hears of what happens to their account')
 

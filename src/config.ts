@@ -105,7 +105,7 @@ export function load (environment: Environment) {
     throttle: { login: v.LOGIN_RATE_LIMIT, network: v.LOGIN_NETWORK_LIMIT, account: v.LOGIN_ACCOUNT_LIMIT },
     redisUrl: v.REDIS_URL,
     webhooks: { privateNetworks: v.WEBHOOK_PRIVATE_NETWORKS, httpsOnly: production },
-    mail: { smtpUrl: v.SMTP_URL, from: v.MAIL_FROM, templates: v.MAIL_TEMPLATES, linksUrl: v.LINKS_URL ?? v.ISSUER_URL },
+    mail: { smtpUrl: v.SMTP_URL, smtpTls: v.SMTP_TLS, from: v.MAIL_FROM, templates: v.MAIL_TEMPLATES, linksUrl: v.LINKS_URL ?? v.ISSUER_URL },
     homeUrl: v.HOME_URL,
     requireEmailVerification: v.REQUIRE_EMAIL_VERIFICATION,
     links: { emailVerification: v.EMAIL_VERIFICATION_TTL, passwordReset: v.PASSWORD_RESET_TTL, magicLink: v.MAGIC_LINK_TTL, emailUndo: v.EMAIL_UNDO_TTL },

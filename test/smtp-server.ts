@@ -7,9 +7,12 @@ import { SMTPServer } from 'smtp-server'
 /** What is answered instead, when a mail for this address comes; `cut` hangs up where the mail has arrived. */
 export interface Rule { to: string, answer: string | 'cut', times: number }
 
+/** What it is like: with a login it wants that, with a certificate it speaks TLS, from the start or when it is asked to. */
+export interface Settings { port: number, login?: { user: string, password: string }, tls?: 'from the start' | 'when asked', key?: string, cert?: string }
+
 export type Told = { ready: true } | { known: Rule } | { mail: { from: string, to: string[], raw: string, user: string | null, isSecure: boolean } }
 
-const [port = '0', user = '', password = '', startTls = ''] = process.argv.slice(2)
+const { port, login, tls, key, cert } = JSON.parse(process.argv[2] ?? '') as Settings
 const rules: Rule[] = []
 const tell = (told: Told) => { process.send?.(told) }
 
@@ -22,15 +25,17 @@ function ruleOf (to: string, isCut: boolean): Rule | undefined {
 const refusal = (answer: string) => Object.assign(new Error(answer.slice(4)), { responseCode: Number(answer.slice(0, 3)) })
 
 const server = new SMTPServer({
-  disabledCommands: startTls === '' ? ['STARTTLS'] : [],
-  authOptional: user === '',
+  disabledCommands: tls === undefined ? ['STARTTLS'] : [],
+  secure: tls === 'from the start',
+  ...key !== undefined && cert !== undefined && { key, cert },
+  authOptional: login === undefined,
   allowInsecureAuth: true,
   disableReverseLookup: true,
   closeTimeout: 0,
   onAuth (auth, _session, done) {
     const rule = ruleOf('AUTH', false)
     if (rule) done(refusal(rule.answer))
-    else if (auth.username === user && auth.password === password) done(null, { user })
+    else if (login && auth.username === login.user && auth.password === login.password) done(null, { user: login.user })
     else done(refusal('535 5.7.8 Authentication failed'))
   },
   onRcptTo ({ address }, _session, done) {
@@ -55,4 +60,4 @@ process.on('message', (rule: Rule) => {
   tell({ known: rule })
 })
 process.on('disconnect', () => process.exit(0))
-server.listen(Number(port), '127.0.0.1', () => tell({ ready: true }))
+server.listen(port, '127.0.0.1', () => tell({ ready: true }))

@@ -4,8 +4,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import PostalMime from 'postal-mime'
 import { freePort } from '../src/embedded-postgres/server.ts'
+import type { Certificate } from './certificates.ts'
 import type { Teardown } from './helper.ts'
-import type { Rule, Told } from './smtp-server.ts'
+import type { Rule, Settings, Told } from './smtp-server.ts'
 
 export interface Received {
   /** Of the envelope. */
@@ -48,8 +49,8 @@ export interface SmtpServer {
 const program = fileURLToPath(new URL('./smtp-server.js', import.meta.url))
 const patience = 15_000
 
-/** A mail server of its own, that ends with the test; with `login` it wants that, with `startTls` it offers TLS with a certificate that nobody trusts. */
-export async function smtpServer (t: Teardown, { login, startTls = false }: { login?: { user: string, password: string }, startTls?: boolean } = {}): Promise<SmtpServer> {
+/** A mail server of its own, that ends with the test; where it speaks TLS without a certificate of its own, with one that nobody trusts. */
+export async function smtpServer (t: Teardown, { login, tls, certificate }: Pick<Settings, 'login' | 'tls'> & { certificate?: Certificate } = {}): Promise<SmtpServer> {
   const port = await freePort()
   const mails: Received[] = []
   const read = new Set<Received>()
@@ -62,7 +63,7 @@ export async function smtpServer (t: Teardown, { login, startTls = false }: { lo
     child.on('message', events.message).on('exit', events.exit)
   })
   async function start () {
-    child = fork(program, [String(port), login?.user ?? '', login?.password ?? '', startTls ? 'starttls' : ''], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    child = fork(program, [JSON.stringify({ port, login, tls, ...certificate })], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
     child.on('message', (told: Told) => { if ('mail' in told) parsing = parsing.then(async () => { mails.push(await received(told.mail)) }) })
     await heard(told => 'ready' in told)
   }
@@ -87,7 +88,7 @@ export async function smtpServer (t: Teardown, { login, startTls = false }: { lo
   t.teardown(kill)
   const userinfo = login ? `${encodeURIComponent(login.user)}:${encodeURIComponent(login.password)}@` : ''
   return {
-    url: `smtp://${userinfo}127.0.0.1:${port}`,
+    url: `${tls === 'from the start' ? 'smtps' : 'smtp'}://${userinfo}127.0.0.1:${port}`,
     async mailTo (address) {
       const mail = await until(() => mails.find(mail => mail.to === address && !read.has(mail)), `no mail to ${address}`)
       read.add(mail)

@@ -45,6 +45,7 @@ export const variables = {
   SIGNING_KEY_ROTATION: variable('30d', duration(), 'how long a key signs, of access tokens as of refresh tokens, before its successor does'),
   JWKS_MAX_AGE: variable('5m', duration(), 'how long others may cache the JWKS; a new signing key is published for twice as long before it signs'),
   SMTP_URL: optional('no mail is sent; in development it is shown in the log', smtp, 'the mail server, as smtp://user:password@host:587, or smtps:// for TLS from the start', true),
+  SMTP_TLS: optional('required of a mail server on another host than this one', oneOf('required', 'optional'), 'whether mail goes over TLS alone; optional: without where the server does not offer it, but never so with a password to another host'),
   MAIL_FROM: optional('needed with SMTP_URL', sender, 'what mails come from, as login@example.com or Example <login@example.com>'),
   MAIL_TEMPLATES: optional('those that are shipped', text => text, 'a folder with templates of your own, in the place of the shipped ones of the same names'),
   LINKS_URL: optional('pages of this service', base, 'where pages of your own stand that mailed links lead to: /email-verification, /password-reset and /magic-link under it'),

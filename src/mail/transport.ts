@@ -13,8 +13,11 @@ export interface Transport {
 const step = 10_000
 const whole = 45_000
 
+/** Where a mail server is, and whether mail goes there over TLS alone; where that is left out, to another host than this one it does. */
+export interface Server { url: string, tls: 'required' | 'optional' | undefined }
+
 /** The way to a mail server, for `atOnce` mails at a time. `domain` is that of the ids of mails. */
-export function transport (url: string, from: { name: string, address: string }, domain: string, atOnce: number): Transport {
+export function transport ({ url, tls }: Server, from: { name: string, address: string }, domain: string, atOnce: number): Transport {
   const { protocol, hostname, port, username, password } = new URL(url)
   const host = hostname.replace(/^\[|\]$/g, '')
   const isLocal = host === 'localhost' || host === '::1' || /^127\./.test(host)
@@ -23,8 +26,9 @@ export function transport (url: string, from: { name: string, address: string },
     host,
     ...port !== '' && { port: Number(port) },
     secure: protocol === 'smtps:',
-    // The password is for nobody on the way; without one the server's offer of TLS is taken where it makes one.
-    requireTLS: username !== '' && !isLocal,
+    // Whoever is on the way could take the offer of TLS from the server's greeting, and read the links (RFC 3207
+    // section 6). Where it is optional an offer is taken, and the password is still for nobody on the way.
+    requireTLS: tls === 'required' || (!isLocal && (tls !== 'optional' || username !== '')),
     ...username !== '' && { auth: { user: decodeURIComponent(username), pass: decodeURIComponent(password) } },
     name: domain,
     maxConnections: atOnce,

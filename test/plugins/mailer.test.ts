@@ -354,14 +354,6 @@ t.test('a mail server', async t => {
     t.strictSame(await events(service), [])
     t.notMatch(JSON.stringify(service.logs), /p:a|cDph/)
   })
-
-  t.test('that offers TLS with a certificate of nobody gets nothing', async t => {
-    const strange = await smtpServer(t, { startTls: true })
-    const service = await build(t, { SMTP_URL: strange.url, MAIL_FROM: from })
-    await post(service, reset('ada@example.com'))
-    await failed(service)
-    t.strictSame(strange.all(), [])
-  })
 })
 
 t.test('without a mail server', async t => {
