@@ -4,7 +4,7 @@ import type { Trust } from '../src/config.ts'
 import type { Job } from '../src/jobs.ts'
 import type { KeyEncryptionKeys } from '../src/secret.ts'
 import { destination } from '../src/webhooks/destination.ts'
-import { patience, post } from '../src/webhooks/request.ts'
+import { patience, post, type Outcome } from '../src/webhooks/request.ts'
 import * as sending from '../src/webhooks/sending.ts'
 import * as signature from '../src/webhooks/signature.ts'
 
@@ -25,6 +25,9 @@ export interface WebhooksOptions {
   /** Whether public addresses are called over TLS alone. */
   httpsOnly: boolean
 }
+
+// Whoever got it could not know whom it is from.
+const unsigned: Outcome = { milliseconds: 0, error: 'secret' }
 
 const atOnce = 64
 const share = 4
@@ -67,11 +70,11 @@ export default fp(async function webhooks (app, { keys, ...where }: WebhooksOpti
     const message = await sending.read(app.db, job)
     if (!message) return undefined
     const { id, webhookId, url, type, data, createdAt, now } = message
-    const secrets = message.secrets.map((sealed, index) => signature.openSecret(keys, { id: message.secretIds[index] ?? '', sealed }))
+    const secrets = signature.openSecrets(keys, message.secrets)
     const body = JSON.stringify({ type, timestamp: createdAt, data })
-    let outcome
+    let outcome: Outcome
     try {
-      outcome = await post(url, signature.signed(secrets, id, now, body), body, allowed, closing.signal)
+      outcome = secrets.length === 0 ? unsigned : await post(url, signature.signed(secrets, id, now, body), body, allowed, closing.signal)
     } catch (error) {
       if (!closing.signal.aborted) throw error
       await sending.release(app.db, job)
@@ -85,6 +88,7 @@ export default fp(async function webhooks (app, { keys, ...where }: WebhooksOpti
     const detail = { webhook: webhookId, delivery: id, ...outcome }
     if (paused) app.log.warn({ ...detail, reason: paused }, 'a webhook is paused: nothing is sent to it until an administrator makes it active')
     if (final) app.log.warn(detail, 'a delivery to a webhook is given up')
+    else if (outcome === unsigned) app.log.warn({ ...detail, attempts: job.attempts }, 'no KEY_ENCRYPTION_KEY opens the secret of a webhook: it needs a new one; its deliveries are tried again')
     else app.log.info({ ...detail, attempts: job.attempts }, 'a webhook was not reached; it is tried again')
     return final ? undefined : 'kept'
   }

@@ -1,7 +1,7 @@
 import * as audit from './audit.ts'
 import type { Database, Queryable } from './db.ts'
 import { newId } from './random.ts'
-import { keepUntil } from './webhooks/deliveries.ts'
+import { keepUntil, signAgain } from './webhooks/deliveries.ts'
 import type { NewSecret } from './webhooks/signature.ts'
 
 /** Where news of accounts and sessions is sent to. */
@@ -95,6 +95,7 @@ export async function remove (db: Database, id: string, origin: audit.Origin): P
 
 /**
  * Gives a webhook a new secret; the one before signs, too, until the next one is made, or no more where `replace`.
+ * What could not be signed before is due at once.
  * Undefined where there is no such webhook.
  */
 export async function addSecret (db: Database, id: string, { id: secretId, secret, sealed }: NewSecret, { replace }: { replace: boolean }, origin: audit.Origin): Promise<WebhookWithSecret | undefined> {
@@ -106,6 +107,7 @@ export async function addSecret (db: Database, id: string, { id: secretId, secre
       delete from webhook_secrets where id in (
         select id from webhook_secrets where webhook_id = $1 order by created_at desc offset $2)`, [id, replace ? 0 : live - 1])
     await tx.query('insert into webhook_secrets (id, webhook_id, sealed_secret) values ($1, $2, $3)', [secretId, id, sealed])
+    await signAgain(tx, id)
     await audit.record(tx, 'webhook.secret_rotated', { detail: { webhook_id: id, replaced: replace } }, origin)
     return { ...webhook, secret }
   })

@@ -1,7 +1,10 @@
 import { once } from 'node:events'
-import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
+import { TLSSocket } from 'node:tls'
+import type { Certificate } from './certificates.ts'
 import type { Teardown } from './helper.ts'
 
 export interface Received {
@@ -11,6 +14,8 @@ export interface Received {
   type: string
   timestamp: string
   data: Record<string, unknown>
+  /** The name that the server was asked for by TLS, where it was. */
+  servername: string | undefined
 }
 
 export interface Receiver {
@@ -34,24 +39,25 @@ export async function until<T> (what: string | (() => string), look: () => T | u
   }
 }
 
-/** A server that takes webhooks, on the loopback address. */
-export async function receiver (t: Teardown): Promise<Receiver> {
+/** A server that takes webhooks, on the loopback address; with a certificate over TLS alone. */
+export async function receiver (t: Teardown, certificate?: Certificate): Promise<Receiver> {
   const requests: Received[] = []
   let connections = 0
   let how: Parameters<Receiver['answer']>[0] = (_request, response) => { response.writeHead(204).end() }
-  const server = createServer((request, response) => {
+  const listener = (request: IncomingMessage, response: ServerResponse) => {
     const chunks: Buffer[] = []
     request.on('data', chunk => { chunks.push(chunk) }).on('end', () => {
       const text = Buffer.concat(chunks).toString()
-      const received = { id: String(request.headers['webhook-id']), headers: request.headers, text, ...JSON.parse(text) }
+      const received = { id: String(request.headers['webhook-id']), headers: request.headers, text, servername: request.socket instanceof TLSSocket ? String(request.socket.servername) : undefined, ...JSON.parse(text) }
       requests.push(received)
       how(received, response)
     })
-  }).on('connection', () => { connections++ }).listen(0, '127.0.0.1')
+  }
+  const server = (certificate ? createTlsServer(certificate, listener) : createServer(listener)).on('connection', () => { connections++ }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => { server.close(); server.closeAllConnections() })
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
+    url: `${certificate ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
     requests,
     connections: () => connections,
     answer: change => { how = change },

@@ -116,6 +116,7 @@ const webhookRoutes: Typed = async (app) => {
     const { params: { id }, body: { immediately = false } } = request
     const webhook = await webhooks.addSecret(app.db, id, app.webhooks.newSecret(), { replace: immediately }, originOf(request))
     if (!webhook) throw notFound()
+    app.jobs.wake('webhook')
     return reply.code(201).send(webhook)
   })
 

@@ -57,7 +57,7 @@ export async function repeat (db: Database, webhookId: string, id: string, origi
     if (!again) return undefined
     await tx.query(`
       insert into jobs (id, kind, subject, expires_at) values ($2, 'webhook', $1, now() + ${lives})
-      on conflict (id) do update set attempts = 0, run_at = now(), expires_at = excluded.expires_at`, [webhookId, id])
+      on conflict (id) do update set created_at = now(), attempts = 0, run_at = now(), expires_at = excluded.expires_at`, [webhookId, id])
     await audit.record(tx, 'webhook.redelivered', { detail: { webhook_id: webhookId, delivery_id: id } }, origin)
     return await one(tx, webhookId, id)
   })
@@ -84,7 +84,12 @@ async function one (tx: Queryable, webhookId: string, id: string): Promise<Deliv
 
 /** Makes what is kept for a webhook due, and gives it the time that is new. */
 export async function keepUntil (tx: Queryable, webhookId: string): Promise<void> {
-  await tx.query(`update jobs set run_at = now(), attempts = 0, expires_at = now() + ${lives} where kind = 'webhook' and subject = $1`, [webhookId])
+  await tx.query(`update jobs set created_at = now(), run_at = now(), attempts = 0, expires_at = now() + ${lives} where kind = 'webhook' and subject = $1`, [webhookId])
+}
+
+/** Makes due what could not be sent to a webhook for want of a secret. */
+export async function signAgain (tx: Queryable, webhookId: string): Promise<void> {
+  await tx.query("update jobs set run_at = now() from webhook_deliveries as unsigned where unsigned.id = jobs.id and webhook_id = $1 and unsigned.status = 'pending' and error = 'secret'", [webhookId])
 }
 
 // For an hour transactions that saw a webhook before it was deleted may still add to it.

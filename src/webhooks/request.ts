@@ -1,7 +1,13 @@
 import http from 'node:http'
 import https from 'node:https'
 import type { LookupFunction } from 'node:net'
+import { certificateFault, type CertificateFault } from '../certificate.ts'
 import { UnreachableHost, type Destination } from './destination.ts'
+
+/** What can go wrong with an attempt. */
+export const faults = [
+  'private_address', 'unresolved', 'connection', 'tls', 'certificate_expired', 'certificate_name', 'certificate_untrusted', 'timeout', 'status', 'secret'
+] as const
 
 /** What came of an attempt to send something. */
 export interface Outcome {
@@ -9,7 +15,7 @@ export interface Outcome {
   /** What was answered. */
   status?: number
   /** What went wrong; undefined where it was delivered. */
-  error?: 'private_address' | 'unresolved' | 'connection' | 'tls' | 'timeout' | 'status'
+  error?: typeof faults[number]
 }
 
 /** Milliseconds that an attempt takes at most, all in all. */
@@ -37,7 +43,7 @@ export async function post (url: string, headers: Record<string, string>, body: 
   } catch (error) {
     if (signal.aborted) throw error
     // Whatever became of the rest of the answer.
-    if (told.status === undefined) return outcome(attempt.signal.aborted ? 'timeout' : error instanceof UnreachableHost ? error.error : isTls(error) ? 'tls' : 'connection')
+    if (told.status === undefined) return outcome(attempt.signal.aborted ? 'timeout' : error instanceof UnreachableHost ? error.error : faultOf(error))
   } finally {
     clearTimeout(timer)
     signal.removeEventListener('abort', end)
@@ -46,7 +52,12 @@ export async function post (url: string, headers: Record<string, string>, body: 
   return outcome(told.status >= 200 && told.status < 300 ? undefined : 'status')
 }
 
-const isTls = (error: unknown) => error instanceof Error && 'code' in error && /^(ERR_SSL|ERR_TLS|CERT|DEPTH|SELF|UNABLE|EPROTO|HOSTNAME)/.test(String(error.code))
+function faultOf (error: unknown): 'connection' | 'tls' | `certificate_${CertificateFault}` {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const fault = certificateFault(code)
+  if (fault) return `certificate_${fault}`
+  return /^(ERR_SSL|ERR_TLS|EPROTO)/.test(code) ? 'tls' : 'connection'
+}
 
 async function within<T> (work: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted()

@@ -39,8 +39,7 @@ export interface Message {
   createdAt: Date
   /** Seconds since 1970, by the clock of the database. */
   now: number
-  secretIds: string[]
-  secrets: Buffer[]
+  secrets: Array<{ id: string, sealed: Buffer }>
 }
 
 const reading: Statement = {
@@ -48,15 +47,17 @@ const reading: Statement = {
   text: `
     select webhook_deliveries.id, webhooks.id as "webhookId", url, type, data, webhook_deliveries.created_at as "createdAt", floor(extract(epoch from clock_timestamp()))::float8 as now,
       array(select id::text from webhook_secrets where webhook_id = webhooks.id order by created_at desc) as "secretIds",
-      array(select sealed_secret from webhook_secrets where webhook_id = webhooks.id order by created_at desc) as secrets
+      array(select sealed_secret from webhook_secrets where webhook_id = webhooks.id order by created_at desc) as "sealedSecrets"
     from webhook_deliveries join webhooks on webhooks.id = webhook_id
     where webhook_deliveries.id = $1 and webhook_deliveries.status = 'pending' and deleted_at is null`
 }
 
 /** The message of a job; undefined where it was sent, given up or removed meanwhile. */
 export async function read (db: Queryable, { id }: Job): Promise<Message | undefined> {
-  const [message] = await db.query<Message>(reading, [id])
-  return message
+  const [row] = await db.query<Omit<Message, 'secrets'> & { secretIds: string[], sealedSecrets: Buffer[] }>(reading, [id])
+  if (!row) return undefined
+  const { secretIds, sealedSecrets, ...message } = row
+  return { ...message, secrets: sealedSecrets.map((sealed, index) => ({ id: secretIds[index] ?? '', sealed })) }
 }
 
 const attempted = 'insert into webhook_attempts (delivery_id, milliseconds, response_status, error) values ($1, $2, $3, $4)'

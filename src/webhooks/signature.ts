@@ -1,6 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { newId } from '../random.ts'
-import { open, seal, type KeyEncryptionKeys } from '../secret.ts'
+import { open, seal, UnsealError, type KeyEncryptionKeys } from '../secret.ts'
 
 const prefix = 'whsec_'
 
@@ -17,8 +17,15 @@ export function newSecret (keys: KeyEncryptionKeys): NewSecret {
   return { id, secret: prefix + secret.toString('base64'), sealed: seal(keys, secretPurpose(id), secret) }
 }
 
-/** The secret that `newSecret` sealed; throws an UnsealError where no key fits. */
-export const openSecret = (keys: KeyEncryptionKeys, { id, sealed }: { id: string, sealed: Buffer }): Buffer => open(keys, secretPurpose(id), sealed)
+/** Those of the secrets that `newSecret` sealed which a key still opens. */
+export const openSecrets = (keys: KeyEncryptionKeys, secrets: ReadonlyArray<{ id: string, sealed: Buffer }>): Buffer[] => secrets.flatMap(({ id, sealed }) => {
+  try {
+    return [open(keys, secretPurpose(id), sealed)]
+  } catch (error) {
+    if (error instanceof UnsealError) return []
+    throw error
+  }
+})
 
 /** The headers by which a receiver knows a message and who sent it (Standard Webhooks 1.0): a signature for each secret. `timestamp` is in seconds. */
 export function signed (secrets: readonly Buffer[], id: string, timestamp: number, body: string) {

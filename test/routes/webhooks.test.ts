@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { freePort } from '../../src/embedded-postgres/server.ts'
 import type { Browser } from '../client.ts'
 import { connect } from '../../src/db.ts'
+import { seal } from '../../src/secret.ts'
 import { forget } from '../../src/webhooks/deliveries.ts'
 import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
 import { folder, ready, start } from '../process.ts'
@@ -391,6 +392,46 @@ t.test('a secret is replaced without a gap', async t => {
     t.equal(status, 201)
     const [request] = await inbox.received(1)
     t.match(request?.headers['webhook-signature'], /^v1,\S+ v1,\S+$/)
+  })
+})
+
+t.test('a webhook whose secret no key opens any more', async t => {
+  const { admin, inbox, path, service, deliveries, later, webhook } = await surroundings(t, ['user.registered'])
+  const lost = Buffer.alloc(32, 9)
+  const lose = async () => await service.sql('update webhook_secrets set sealed_secret = $1', [seal([lost], 'webhook secret', lost)])
+  await lose()
+  await service.browser().post('/v1/auth/register', person())
+
+  await t.test('gets nothing that is not signed, which the logs tell', async t => {
+    const { id } = await until('an attempt', async () => (await deliveries()).find(({ attempts }: { attempts: number }) => attempts === 1))
+    t.match((await admin.get(`${path}/deliveries/${id}`)).body, { status: 'pending', error: 'secret', next_attempt_at: /./, log: [{ response_status: null, error: 'secret' }] })
+    t.match(service.logs.find(({ error }) => error === 'secret'), { level: 40, webhook: webhook.id, delivery: id })
+    t.equal(inbox.connections(), 0)
+  })
+
+  await t.test('is paused after a while like any that nothing reaches', async t => {
+    await service.sql("update webhooks set failures = 19, failing_since = now() - interval '25 hours'")
+    await later()
+    t.match(await until('paused', async () => { const { body } = await admin.get(path); return body.status === 'paused' && body }), { paused_reason: 'failing' })
+    t.match(await admin.patch(path, { status: 'active' }), { status: 200 })
+    await until('an attempt', async () => (await deliveries()).find(({ attempts }: { attempts: number }) => attempts === 3))
+  })
+
+  await t.test('gets what waited as soon as it has a new secret', async t => {
+    const { body: { secret } } = await admin.post(`${path}/secret`)
+    const [request] = await inbox.received(1)
+    t.ok(request && verify(request, secret))
+    await until('delivered', async () => (await deliveries('?status=delivered')).length === 1)
+    t.match((await admin.get(path)).body, { failing_since: null })
+  })
+
+  await t.test('is given up on when the time is over', async t => {
+    await lose()
+    await admin.post(`${path}/test`)
+    await until('an attempt', async () => (await deliveries('?status=pending')).find(({ attempts }: { attempts: number }) => attempts === 1))
+    await service.sql("update jobs set run_at = now(), expires_at = now() where kind = 'webhook'")
+    t.match(await until('failed', async () => (await deliveries('?status=failed'))[0]), { error: 'secret', finished_at: /./ })
+    t.equal(inbox.connections(), 1)
   })
 })
 

@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { choices, offered, testType } from '../../../src/webhooks/events.ts'
+import { faults } from '../../../src/webhooks/request.ts'
 import { orNull, time } from '../../schemas.ts'
 import { strict, text } from '../../typed.ts'
 
@@ -37,7 +38,7 @@ export const WebhookWithSecret = strict({
 export const deliveryType = word([...offered, testType], 'The type of the event.')
 export const deliveryStatus = word(['pending', 'delivered', 'failed'], 'Whether it is still tried, was answered 2xx, or was given up.')
 const response = orNull<number>({ type: 'integer' }, 'The status that was answered; null where nothing was.')
-const error = orNull<string>({ type: 'string', enum: ['private_address', 'unresolved', 'connection', 'tls', 'timeout', 'status', 'dropped'] }, 'What went wrong: the host has no public address, or none at all; there was no connection, no TLS, no answer in 10 seconds; the answer was not 2xx; or too many deliveries waited. Null where nothing did.')
+const error = orNull<string>({ type: 'string', enum: [...faults, 'dropped'] }, 'What went wrong: the host has no public address, or none at all; there was no connection, no TLS; the certificate is too old, for another name, or from nobody who is trusted; there was no answer in 10 seconds; the answer was not 2xx; no KEY_ENCRYPTION_KEY opens the secret any more, so that it cannot be signed; or too many deliveries waited. Null where nothing did.')
 
 const delivery = {
   id: Type.String({ format: 'uuid', description: '`webhook-id` of its requests, the same in every attempt.' }),
