@@ -59,7 +59,10 @@ export async function remove (db: Queryable, { id, attempts }: Job): Promise<voi
   await db.query({ name: 'jobs.remove', text: 'delete from jobs where id = $1 and attempts = $2' }, [id, attempts])
 }
 
-/** How many jobs of each kind there are, and how many seconds ago the oldest was made. */
+/** How many jobs of each kind there are, and for how many seconds the oldest has been there that does not wait for a webhook to be resumed. */
 export async function backlog (db: Queryable): Promise<Array<{ kind: JobKind, jobs: number, late: number }>> {
-  return await db.query('select kind, count(*)::int as jobs, coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as late from jobs group by kind')
+  return await db.query(`
+    select kind, count(*)::int as jobs,
+      coalesce(extract(epoch from now() - min(jobs.created_at) filter (where webhooks.paused_at is null and webhooks.deleted_at is null)), 0)::float8 as late
+    from jobs left join webhooks on jobs.kind = 'webhook' and webhooks.id = jobs.subject group by kind`)
 }
