@@ -18,8 +18,8 @@ const generate = `
     case when i % 10 = 0 and address > 'v' then now() end, now(), repeat('x', 97)
   from generate_series($1::int, $2::int) as i, lateral (select format('%s%s-%s@example-%s.com', chr(97 + i * 7 % 26), substr(md5(i::text), 1, 6), i, i % 1000) as address) as named`
 const events = `
-  insert into audit_events (type, user_id, detail)
-  select case when i % 100000 = 7 then 'key.rotated' when i % 3 = 0 then 'session.ended' else 'login.succeeded' end, users.id, '{}' from generate_series($1::int, $2::int) as i
+  insert into audit_events (type, user_id, actor_id, detail)
+  select case when i % 100000 = 7 then 'key.rotated' when i % 3 = 0 then 'session.ended' else 'login.succeeded' end, users.id, case when i % 10 = 9 then (select id from users where roles = '{user}') else users.id end, '{}' from generate_series($1::int, $2::int) as i
   join (select id, row_number() over () as n from users limit 10000) as users on n = i % 10000 + 1`
 
 /** How long lists and searches take an administrator of a million users, and a million events. */
@@ -40,7 +40,7 @@ const admin: Benchmark = async t => {
   await client.end()
   const connection = await open(port)
   t.teardown(() => connection.close())
-  const { access_token: token } = JSON.parse(await connection.post('/v1/auth/login', login ?? {}))
+  const { access_token: token, user: { id: operator } } = JSON.parse(await connection.post('/v1/auth/login', login ?? {}))
 
   const headers = { authorization: `Bearer ${token}` }
   const anybody = () => somebody[randomInt(somebody.length)] ?? { id: '', email: '' }
@@ -62,6 +62,8 @@ const admin: Benchmark = async t => {
     'all of them': () => `admin/users?role=user&status=active&email=${anybody().email.slice(0, 2)}`,
     events: () => 'admin/audit-events?limit=100',
     'events of a user': () => `admin/audit-events?user_id=${anybody().id}`,
+    'events by an actor': () => `admin/audit-events?actor_id=${anybody().id}`,
+    'events by one who did a tenth of them, of a rare type': () => `admin/audit-events?actor_id=${operator}&type=key.rotated`,
     'events of a rare type': () => 'admin/audit-events?type=key.rotated',
     'events of a type that never happened': () => 'admin/audit-events?type=user.verified',
     'events of a user and a type': () => `admin/audit-events?user_id=${anybody().id}&type=login.succeeded`,

@@ -42,3 +42,4 @@ create trigger users_relisted after update of roles, disabled_at, canonical_emai
   execute function relist_user_roles();
 
 create index audit_events_type_idx on audit_events (type, id);
+create index audit_events_actor_id_idx on audit_events (actor_id, id) where actor_id is not null;

@@ -25,9 +25,6 @@ create table erasures (
 
 create index erasures_run_at_idx on erasures (run_at);
 
--- What users did that is about others or nobody; what is about themselves is found as that.
-create index audit_events_actor_id_idx on audit_events (actor_id, id) where actor_id is not null and actor_id is distinct from user_id;
-
 -- Takes from up to so many events about a deleted user, or done by them, whatever tells who that was: of one user, or
 -- of the one whose turn it is. Gives whether there was one.
 create function erase_audit_events (most integer, whose uuid default null) returns boolean
@@ -48,8 +45,8 @@ begin
   select coalesce(array_agg(id order by id), '{}') into seen from (
     select id from (
       (select id from audit_events where user_id = due.user_id and id > last order by id limit most)
-      union all
-      (select id from audit_events where actor_id = due.user_id and actor_id is not null and actor_id is distinct from user_id and id > last order by id limit most)
+      union
+      (select id from audit_events where actor_id = due.user_id and id > last order by id limit most)
     ) as either order by id limit most
   ) as page;
 

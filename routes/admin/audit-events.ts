@@ -26,6 +26,7 @@ const auditEvents: Typed = async (app) => {
       security: [{ bearer: [] }],
       querystring: strict({
         user_id: Type.Optional(Type.String({ ...id, description: 'Whom it is about.' })),
+        actor_id: Type.Optional(Type.String({ ...id, description: 'Which user did it.' })),
         type: Type.Optional(eventType),
         since: time('What happened then or later, to the millisecond.'),
         until: time('What happened before.'),
@@ -35,8 +36,8 @@ const auditEvents: Typed = async (app) => {
     },
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async request => {
-    const { limit = 20, cursor, user_id: userId, type, since, until } = request.query
-    const found = await list(app.db, { userId, type, since: moment('since', since), until: moment('until', until) }, { before: cursor, limit: limit + 1 })
+    const { limit = 20, cursor, user_id: userId, actor_id: actorId, type, since, until } = request.query
+    const found = await list(app.db, { userId, actorId, type, since: moment('since', since), until: moment('until', until) }, { before: cursor, limit: limit + 1 })
     return pageOf(found, limit, ({ id }) => id)
   })
 }

@@ -17,7 +17,7 @@ export interface AuditEvent {
 }
 
 /** From `since` on, and before `until`. */
-export interface Filter { userId?: string | undefined, type?: EventType | undefined, since?: Date | undefined, until?: Date | undefined }
+export interface Filter { userId?: string | undefined, actorId?: string | undefined, type?: EventType | undefined, since?: Date | undefined, until?: Date | undefined }
 
 // In milliseconds: an id is made with its event, whose time is that of the transaction's beginning. None takes so long.
 const slack = 60_000
@@ -29,11 +29,12 @@ const leastId = (milliseconds: number) => {
 }
 
 /** Events, the newest first, from the one after `before` on. */
-export async function list (db: Queryable, { userId, type, since, until }: Filter, { before, limit }: { before: string | undefined, limit: number }): Promise<AuditEvent[]> {
+export async function list (db: Queryable, { userId, actorId, type, since, until }: Filter, { before, limit }: { before: string | undefined, limit: number }): Promise<AuditEvent[]> {
   const values: unknown[] = []
   const parameter = (value: unknown) => `$${values.push(value)}`
   const conditions = [
     ...userId === undefined ? [] : [`user_id = ${parameter(userId)}`],
+    ...actorId === undefined ? [] : [`actor_id = ${parameter(actorId)}`],
     // Of one user there are few: the index over types is not for them.
     ...type === undefined ? [] : [userId === undefined ? `type = ${parameter(type)}` : `type || '' = ${parameter(type)}`],
     ...since ? [`created_at >= to_timestamp(${parameter(since.getTime() / 1_000)})`, `id >= ${parameter(leastId(since.getTime()))}`] : [],

@@ -432,7 +432,7 @@ t.test('the audit log', async t => {
   const { id, email } = await signedIn(service)
   const log = '/v1/admin/audit-events'
 
-  await t.test('is read by user, type and time', async t => {
+  await t.test('is read by user, actor, type and time', async t => {
     await service.browser().post('/v1/auth/login', { email, password: 'wrong password' }, { 'user-agent': 'Odd/1.0', 'x-request-id': 'odd-request' })
     await admin.patch(`/v1/admin/users/${id}`, { roles: ['editor'] })
     const { body } = await admin.get(`${log}?user_id=${id}`)
@@ -442,6 +442,11 @@ t.test('the audit log', async t => {
     t.strictSame((await admin.get(`${log}?type=login.failed`)).body.items, [body.items[1]])
     t.strictSame((await admin.get(`${log}?type=login.failed&user_id=${id}`)).body.items, [body.items[1]])
     t.strictSame((await admin.get(`${log}?type=login.failed&user_id=${adminId}`)).body.items, [])
+    t.strictSame((await admin.get(`${log}?actor_id=${adminId}&user_id=${id}`)).body.items, [body.items[0]])
+    t.strictSame((await everything(admin, `${log}?actor_id=${id}`)).map(({ type }) => type), ['login.succeeded', 'user.registered'], 'also what is about whoever did it')
+    t.strictSame((await admin.get(`${log}?actor_id=${id}&type=login.succeeded`)).body.items, [body.items[2]])
+    t.strictSame((await admin.get(`${log}?actor_id=${randomUUID()}`)).body.items, [])
+    t.match(await admin.get(`${log}?actor_id=ada`), { status: 400, body: { errors: [{ pointer: '/actor_id' }] } })
     t.strictSame((await everything(admin, log)).length, Number((await service.sql<{ count: string }>('select count(*) from audit_events'))[0]?.count))
   })
 
@@ -469,12 +474,15 @@ t.test('the audit log', async t => {
   })
 
   await t.test('is read by index, whatever is asked', async t => {
-    const rare = randomUUID()
-    await service.sql("insert into audit_events (type, user_id) select case when i % 1000 = 0 then 'key.rotated' else 'login.succeeded' end, case when i % 400 = 0 then $1 else gen_random_uuid() end from generate_series(1, 20000) as i", [rare])
+    const [rare, busy] = [randomUUID(), randomUUID()]
+    await service.sql(`
+      insert into audit_events (type, user_id, actor_id)
+      select case when i % 1000 = 0 then 'key.rotated' else 'login.succeeded' end, case when i % 400 = 0 then $1 else gen_random_uuid() end, case when i % 2 = 0 then $2 when i % 400 = 1 then $1 else gen_random_uuid() end
+      from generate_series(1, 20000) as i`, [rare, busy])
     await service.sql('analyze audit_events')
     const { list } = await import('../../src/audit/query.ts')
     const since = new Date(Date.now() - 3_600_000)
-    for (const filter of [{}, { userId: rare }, { type: 'key.rotated' }, { type: 'login.failed' }, { userId: rare, type: 'login.succeeded' }, { since }, { until: since }, { type: 'login.succeeded', until: since }] as const) {
+    for (const filter of [{}, { userId: rare }, { type: 'key.rotated' }, { type: 'login.failed' }, { userId: rare, type: 'login.succeeded' }, { actorId: rare }, { actorId: busy }, { actorId: rare, type: 'login.succeeded' }, { actorId: busy, type: 'key.rotated' }, { actorId: busy, userId: rare }, { actorId: rare, until: since }, { since }, { until: since }, { type: 'login.succeeded', until: since }] as const) {
       let plan = ''
       await list({
         query: async (statement, values = []) => {
