@@ -23,6 +23,8 @@ export interface Options {
 
 const longestLine = 65_536
 const batchSize = 500
+// Fewer do not change which plans are good.
+const many = 10_000
 
 /** What a line holds. */
 type Held = { number: number, account: AccountLine } | { number: number, refused: RefusedLine }
@@ -65,7 +67,16 @@ export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, 
     batch.push(held)
   }
   await flush()
+  if (counts.imported >= many && !options.dryRun) await counted(db)
   return counts
+}
+
+/** Has the database know how many users there are, which else it learns a minute later; not where the role may not, or somebody else is at it. */
+async function counted (db: Database): Promise<void> {
+  await db.transaction(async tx => {
+    await tx.query("set local statement_timeout = '60s'")
+    await tx.query({ name: 'users.analyze', text: 'analyze (skip_locked) users, user_roles', query_timeout: 65_000 })
+  }).catch(() => {})
 }
 
 function hold (line: Line, argon2: Argon2Options, peppers: ReadonlySet<string>): Held {

@@ -62,6 +62,16 @@ t.test('users import', async t => {
     t.notOk(JSON.stringify(events).includes(hash))
   })
 
+  await t.test('of many leaves the database knowing how many there are', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const known = async () => await sql(DATABASE_URL, "select relname::text as name, greatest(reltuples, 0)::int as rows from pg_class where oid in ('users'::regclass, 'user_roles'::regclass) order by 1")
+    const lines = json(...Array.from({ length: 10_000 }, (_, index) => ({ email: `user-${index}@example.com`, roles: ['user', 'editor'] })))
+    t.match(await imported(t, DATABASE_URL, lines, '--dry-run'), { code: 0, told: { imported: 10_000 } })
+    t.strictSame(await known(), [{ name: 'user_roles', rows: 0 }, { name: 'users', rows: 0 }])
+    t.match(await imported(t, DATABASE_URL, lines), { code: 0, stderr: '', told: { imported: 10_000 } })
+    t.strictSame(await known(), [{ name: 'user_roles', rows: 20_000 }, { name: 'users', rows: 10_000 }])
+  })
+
   await t.test('refuses what is not exactly an account, with line, place and reason, and never tells a hash', async t => {
     const DATABASE_URL = await createDatabase(t)
     const email = (line: number) => `line-${line}@example.com`
