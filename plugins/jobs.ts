@@ -5,7 +5,7 @@ import * as jobs from '../src/jobs.ts'
 
 /** How the jobs of a kind are done. */
 export interface Worker {
-  /** Does a job; throws where it is to be tried again later. A job that comes here after it expired is given up by it. Gives `kept` where it has put the job off by itself. */
+  /** Does a job; throws where it is to be tried again later. A job that comes here after it expired is given up by it. Gives `kept` where it has put the job off, or ended it, by itself. */
   run: (job: jobs.Job) => Promise<undefined | 'kept'> | Promise<void>
   /** How many are done at a time. */
   atOnce: number

@@ -66,9 +66,10 @@ export default fp(async function webhooks (app, { keys, ...where }: WebhooksOpti
     }
   })
 
-  async function run (job: Job): Promise<undefined | 'kept'> {
+  // The job ends with what is written of the delivery, or goes on.
+  async function run (job: Job): Promise<'kept'> {
     const message = await sending.read(app.db, job)
-    if (!message) return undefined
+    if (!message) return 'kept'
     const { id, webhookId, url, type, data, createdAt, now } = message
     const secrets = signature.openSecrets(keys, message.secrets)
     const body = JSON.stringify({ type, timestamp: createdAt, data })
@@ -82,7 +83,7 @@ export default fp(async function webhooks (app, { keys, ...where }: WebhooksOpti
     }
     if (outcome.error === undefined) {
       await sending.succeeded(app.db, message, outcome)
-      return undefined
+      return 'kept'
     }
     const { final, paused } = await sending.failed(app.db, job, message, outcome, wait(job.attempts))
     const detail = { webhook: webhookId, delivery: id, ...outcome }
@@ -90,7 +91,7 @@ export default fp(async function webhooks (app, { keys, ...where }: WebhooksOpti
     if (final) app.log.warn(detail, 'a delivery to a webhook is given up')
     else if (outcome === unsigned) app.log.warn({ ...detail, attempts: job.attempts }, 'no KEY_ENCRYPTION_KEY opens the secret of a webhook: it needs a new one; its deliveries are tried again')
     else app.log.info({ ...detail, attempts: job.attempts }, 'a webhook was not reached; it is tried again')
-    return final ? undefined : 'kept'
+    return 'kept'
   }
 
   app.addHook('onClose', async () => { closing.abort() })

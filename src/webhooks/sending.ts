@@ -52,14 +52,22 @@ const reading: Statement = {
     where webhook_deliveries.id = $1 and webhook_deliveries.status = 'pending' and deleted_at is null`
 }
 
-/** The message of a job; undefined where it was sent, given up or removed meanwhile. */
-export async function read (db: Queryable, { id }: Job): Promise<Message | undefined> {
+// Unless it was asked for once more since.
+const idle = "delete from jobs where id = $1 and attempts = $2 and not exists (select from webhook_deliveries where id = $1 and status = 'pending')"
+
+/** The message of a job; undefined where it was sent, given up or removed meanwhile, and then the job is gone, too. */
+export async function read (db: Queryable, { id, attempts }: Job): Promise<Message | undefined> {
   const [row] = await db.query<Omit<Message, 'secrets'> & { secretIds: string[], sealedSecrets: Buffer[] }>(reading, [id])
-  if (!row) return undefined
+  if (!row) {
+    await db.query(idle, [id, attempts])
+    return undefined
+  }
   const { secretIds, sealedSecrets, ...message } = row
   return { ...message, secrets: sealedSecrets.map((sealed, index) => ({ id: secretIds[index] ?? '', sealed })) }
 }
 
+// A delivery ends with its job: one that ended later could be that of a delivery that was asked for once more meanwhile.
+const ended = 'delete from jobs where id = $1'
 const attempted = 'insert into webhook_attempts (delivery_id, milliseconds, response_status, error) values ($1, $2, $3, $4)'
 
 const delivered: Statement = {
@@ -67,11 +75,11 @@ const delivered: Statement = {
   text: `
     with attempted as (${attempted}), reached as (
       update webhooks set failing_since = null, failures = 0 where id = $5 and failing_since is not null
-    )
+    ), ended as (${ended})
     update webhook_deliveries set status = 'delivered', attempts = attempts + 1, finished_at = now(), response_status = $3, error = null where id = $1`
 }
 
-/** Writes down that a message was delivered. */
+/** Writes down that a message was delivered, which ends its job. */
 export async function succeeded (db: Queryable, { id, webhookId }: Message, { milliseconds, status }: Outcome): Promise<void> {
   await db.query(delivered, [id, milliseconds, status, null, webhookId])
 }
@@ -90,8 +98,8 @@ const most = 20
 const longest = "interval '24 hours'"
 
 /**
- * Writes down that an attempt failed. The message is given up where its time is over before the next one in `wait`
- * seconds, and put off until then otherwise. The webhook is paused where it says that it is gone, or nothing has
+ * Writes down that an attempt failed. The message is given up, and its job ends, where its time is over before the next
+ * one in `wait` seconds, and put off until then otherwise. The webhook is paused where it says that it is gone, or nothing has
  * reached it for a day and 20 attempts; then its messages are kept.
  */
 export async function failed (db: Database, job: Job, { id, webhookId }: Message, { milliseconds, status, error }: Outcome, wait: number): Promise<Consequence> {
@@ -112,6 +120,7 @@ export async function failed (db: Database, job: Job, { id, webhookId }: Message
       from verdict where id = $1 and status = 'pending' returning status`, [id, webhookId, status ?? null, error ?? null, wait])
     const final = delivery?.status !== 'pending'
     if (!final) await putOff(tx, job, wait)
+    else if (delivery) await tx.query(ended, [id])
     return { final, paused: pause?.reason }
   })
 }

@@ -177,6 +177,25 @@ t.test('a receiver that fails', async t => {
   })
 })
 
+t.test('what is asked for again just when it was delivered is not left behind', async t => {
+  const { service, admin, inbox, path, deliveries } = await surroundings(t, ['user.deleted'])
+  // Whatever ends a job takes its time, in which others may have begun it anew.
+  await service.sql("create function late () returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'")
+  await service.sql('create trigger late before delete on jobs for each statement execute function late()')
+  const { body: { id } } = await admin.post(`${path}/test`)
+  await until('delivered', async () => (await deliveries('?status=delivered')).length === 1)
+  inbox.answer(status(500))
+  t.equal((await admin.post(`${path}/deliveries/${id}/redeliver`)).status, 202)
+  await inbox.received(2)
+  await until('it failed, and nothing is ended any more', async () => (await deliveries())[0].response_status === 500 && (await service.sql("select 1 from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'")).length === 0)
+  t.match((await deliveries())[0], { status: 'pending', attempts: 2, next_attempt_at: /./ }, 'it is tried again')
+  await service.sql('drop trigger late on jobs')
+  inbox.answer(status(204))
+  await service.sql("update jobs set run_at = now() where kind = 'webhook'")
+  await until('delivered', async () => (await deliveries('?status=delivered')).length === 1)
+  t.strictSame(await service.sql("select 1 from jobs where kind = 'webhook'"), [])
+})
+
 t.test('a pause', async t => {
   const { admin, inbox, path, later, service, deliveries } = await surroundings(t, ['user.registered'])
   const register = async () => await service.browser().post('/v1/auth/register', person())
