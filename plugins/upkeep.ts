@@ -26,25 +26,35 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention }: 
   const closing = new AbortController()
   const { signal } = closing
 
-  async function round () {
-    for (let after: string | undefined, more = true; more; await pause(breath, undefined, { signal, ref: false })) {
-      const { last } = await clearExpired(app.db, after, batch, refreshToken)
-      after = last
-      more = last !== undefined
-    }
-    for (let after: Buffer | undefined, more = true; more; await pause(breath, undefined, { signal, ref: false })) {
-      after = await throttle.clearExpired(app.db, after, counters)
-      more = after !== undefined
-    }
-    for (const forget of [() => revocations.forget(app.db, batch), () => audit.forget(app.db, auditRetention, batch), () => links.forget(app.db, batch), () => deliveries.forget(app.db, batch)]) {
-      while (await forget() === batch) await pause(breath, undefined, { signal, ref: false })
-    }
-    while (await erase(app.db, events)) await pause(breath, undefined, { signal, ref: false })
-  }
+  const breathe = async () => await pause(breath, undefined, { signal, ref: false })
+  const all = (forget: () => Promise<number>) => async () => { while (await forget() === batch) await breathe() }
+  const tasks: Array<() => Promise<void>> = [
+    async () => {
+      for (let after: string | undefined, more = true; more; await breathe()) {
+        const { last } = await clearExpired(app.db, after, batch, refreshToken)
+        after = last
+        more = last !== undefined
+      }
+    },
+    async () => {
+      for (let after: Buffer | undefined, more = true; more; await breathe()) {
+        after = await throttle.clearExpired(app.db, after, counters)
+        more = after !== undefined
+      }
+    },
+    all(() => revocations.forget(app.db, batch)),
+    all(() => audit.forget(app.db, auditRetention, batch)),
+    all(() => links.forget(app.db, batch)),
+    all(() => deliveries.forget(app.db, batch)),
+    async () => { while (await erase(app.db, events)) await breathe() }
+  ]
 
   async function run () {
     while (!signal.aborted) {
-      await round().catch((error: unknown) => { if (!signal.aborted) app.log.warn({ err: error }, 'clearing away what has expired failed; trying again later') })
+      // What fails keeps nothing else from being cleared away; one of the faults is told.
+      const faults: unknown[] = []
+      for (const task of tasks) if (!signal.aborted) await task().catch((error: unknown) => { faults.push(error) })
+      if (faults.length > 0 && !signal.aborted) app.log.warn({ err: faults[0] }, 'clearing away what has expired failed; trying again later')
       await pause(rest, undefined, { signal, ref: false }).catch(() => {})
     }
   }

@@ -332,3 +332,16 @@ async function forgotten (t: Test, service: Service, { client, password }: { cli
   t.ok([200, 401].includes(exported.status) && left.status === 204)
   t.strictSame(service.logs.filter(({ level }) => Number(level) >= 50), [])
 }
+
+t.test('what cannot be cleared away keeps nothing else from it', async t => {
+  const first = await build(t)
+  const ada = await arrived(first)
+  await busy(first, ada.id)
+  t.equal((await leave(ada.client, ada.password)).status, 204)
+  await first.app.close()
+  await first.sql("insert into mail_counts (key, sent_at, expires_at) values ('\\x01', '{}', now() - interval '1 minute')")
+  await first.sql('alter table login_throttles rename to login_throttles_elsewhere')
+  const next = await build(t, {}, { url: first.url })
+  await until('the rest is gone', async () => await personal(next, ada.id) === 0 && (await next.sql('select from mail_counts where expires_at < now()')).length === 0)
+  await until('the log tells of it', () => next.logs.some(({ msg }) => String(msg).startsWith('clearing away')))
+})
