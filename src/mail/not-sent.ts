@@ -16,10 +16,13 @@ export class NotSent extends Error {
     super(`The mail was not sent: ${why ? `${why} (` : ''}${[originalCode, responseCode, command].filter(Boolean).join(', ')}${why ? ')' : ''}`)
     this.name = 'NotSent'
     this.status = responseCode
-    // Of the enhanced codes of RFC 3463, 5.7 is not about the recipient, but about us: relaying is not allowed, or not without a login.
-    this.isFinal = command === 'RCPT TO' && responseCode !== undefined && responseCode >= 500 && responseCode !== 530 && !/^\d{3}[ -]5\.7\./.test(response)
+    this.isFinal = command === 'RCPT TO' && responseCode !== undefined && responseCode >= 500 && !aboutUs.test(response)
   }
 }
+
+// Many servers judge the client and the sender no sooner than they hear of a recipient. Of the enhanced codes of RFC 3463
+// these are about the sender (5.1.7, 5.1.8), the protocol (5.5) and what is allowed (5.7); of RFC 5321's, about commands.
+const aboutUs = /^50[0234]|^530|^\d{3}[ -]5\.(?:[57]\.|1\.[78]\b)/
 
 interface SmtpError extends Error { code?: string, originalCode?: string, command?: string, response?: string, responseCode?: number }
 

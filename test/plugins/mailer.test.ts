@@ -180,12 +180,16 @@ t.test('mails', async t => {
   })
 
   t.test('are tried again where it is not the recipient who is refused', async t => {
-    await smtp.answer('relay@example.com', '554 5.7.1 relay@example.com: Relay access denied', 1)
-    await post(service, reset('relay@example.com'))
-    await failed(service)
-    await again(service)
-    t.match(await smtp.mailTo('relay@example.com'), { to: 'relay@example.com' })
-    await done(service)
+    // Many servers judge the client and the sender no sooner than they hear of the recipient.
+    const answers = ['554 5.7.1 relay@example.com: Relay access denied', '504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname', '550 5.1.8 <login@example.com>: Sender address rejected: Domain not found', '503 Bad sequence of commands']
+    for (const answer of answers) {
+      await smtp.answer('relay@example.com', answer, 1)
+      await post(service, reset('relay@example.com'))
+      await failed(service)
+      await again(service)
+      t.match(await smtp.mailTo('relay@example.com'), { to: 'relay@example.com' }, answer)
+      await done(service)
+    }
   })
 
   t.test('that are expired are given up, and only those', async t => {
