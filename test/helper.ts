@@ -28,16 +28,22 @@ export interface Service {
   url: string
   /** Every line logged so far. */
   logs: Array<Record<string, unknown>>
+  /** The same of all instances on its database: any of them does what is done after the fact. */
+  together: () => Array<Record<string, unknown>>
   /** Runs one statement on the service's database. */
   sql: <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>
   browser: () => Browser
 }
+
+const logsOn = new Map<string, Array<Service['logs']>>()
 
 /** The service on a database of its own, or on the one at `url`; closed with the test. */
 export async function build (t: Teardown, overrides: Environment = {}, { url, ready = true }: { url?: string, ready?: boolean } = {}): Promise<Service> {
   const databaseUrl = url ?? await createDatabase(t)
   const config = load({ ...environment, ...overrides })
   const logs: Service['logs'] = []
+  const together = [...logsOn.get(databaseUrl) ?? [], logs]
+  logsOn.set(databaseUrl, together)
   const app = buildServer(
     { config, databaseUrl, keyEncryptionKeys: keyEncryptionKeys(config) },
     { write: (line: string) => { logs.push(JSON.parse(line)) } }
@@ -51,7 +57,7 @@ export async function build (t: Teardown, overrides: Environment = {}, { url, re
   })
   await app.ready()
   if (ready) await Promise.all([app.keyring.loaded, app.revocations.loaded])
-  return { app, url: databaseUrl, logs, sql: (text, values) => sql(databaseUrl, text, values), browser: () => new Browser(app) }
+  return { app, url: databaseUrl, logs, together: () => (logsOn.get(databaseUrl) ?? []).flat(), sql: (text, values) => sql(databaseUrl, text, values), browser: () => new Browser(app) }
 }
 
 let people = 0

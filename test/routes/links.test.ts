@@ -202,7 +202,7 @@ t.test('a magic link', async t => {
     t.equal((await owner.post('/v1/auth/refresh')).status, 200)
   })
   await t.test('opens no more sessions than a user may have', async t => {
-    const few = await build(t, { MAX_SESSIONS_PER_USER: '2' }, { url: service.url })
+    const few = await build(t, { MAX_SESSIONS_PER_USER: '2' })
     const ada = await somebody(few)
     for (let i = 0; i < 3; i++) await few.browser().post(confirm.magic_link, { token: await linkFor(few, 'magic_link', ada.email) })
     t.equal((await few.sql('select from sessions where user_id = $1 and ended_at is null', [ada.id])).length, 2)
