@@ -1,5 +1,6 @@
 import * as audit from '../audit.ts'
 import type { Queryable } from '../db.ts'
+import * as links from '../links.ts'
 import type { Revocation } from '../revocations.ts'
 import { endAll } from '../sessions/own.ts'
 import { assertAnotherAdmin } from './last-admin.ts'
@@ -15,11 +16,13 @@ const disabling = setting('now()', 'is null', 'user.disabled')
 const enabling = setting('null', 'is not null', 'user.enabled')
 
 /**
- * Disables a user, whose sessions end with it, or enables them again; nothing where they are so already. Gives what
- * verifiers must know. Throws `last_admin`.
+ * Disables a user, whose sessions and links end with it, or enables them again; nothing where they are so already.
+ * Gives what verifiers must know. Throws `last_admin`.
  */
 export async function setStatus (tx: Queryable, id: string, status: Status, origin: audit.Origin): Promise<Revocation[]> {
   if (status === 'disabled') await assertAnotherAdmin(tx, id)
   const [changed] = await tx.query(status === 'disabled' ? disabling : enabling, [id, audit.parameter(origin)])
-  return changed && status === 'disabled' ? await endAll(tx, id, undefined, 'account_disabled', origin) : []
+  if (!changed || status === 'active') return []
+  await links.endAll(tx, id)
+  return await endAll(tx, id, undefined, 'account_disabled', origin)
 }

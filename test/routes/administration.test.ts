@@ -284,6 +284,8 @@ t.test('a change by an administrator', async t => {
     const elsewhere = other.browser()
     elsewhere.accessToken = browser.accessToken
     t.equal((await elsewhere.get('/v1/me')).status, 200)
+    t.equal((await service.browser().post('/v1/auth/magic-link', { email })).status, 202)
+    const { token } = await mailTo(service, email, 'magic_link')
     await admin.patch(url(id), { status: 'disabled' })
     t.equal((await browser.get('/v1/auth/verify')).status, 401)
     t.equal((await browser.post('/v1/auth/refresh')).status, 401)
@@ -292,6 +294,7 @@ t.test('a change by an administrator', async t => {
     t.match(await service.sql('select reason from revocations where subject = $1', [id]), [{ reason: 'account_disabled' }, { reason: 'account_disabled' }])
     await admin.patch(url(id), { status: 'active' })
     t.equal((await browser.post('/v1/auth/refresh')).status, 401, 'what ended stays ended')
+    t.equal((await service.browser().post('/v1/auth/magic-link/confirm', { token })).status, 410, 'and so does what was mailed')
     t.equal((await service.browser().post('/v1/auth/login', { email, password })).status, 200)
   })
 
