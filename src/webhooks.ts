@@ -72,8 +72,8 @@ export async function update (db: Database, id: string, change: WebhookChange, o
       update webhooks set url = coalesce($2, url), events = coalesce($3, events), description = case when $4 then $5 else description end, updated_at = now(),
         paused_at = case when $6 then null when $7 then now() else paused_at end,
         paused_reason = case when $6 then null when $7 then 'asked' else paused_reason end,
-        failing_since = case when $6 then null else failing_since end,
-        failures = case when $6 then 0 else failures end
+        failing_since = case when $6 or $2 <> url then null else failing_since end,
+        failures = case when $6 or $2 <> url then 0 else failures end
       where id = $1 returning ${columns}`, [id, url ?? null, events ? [...new Set(events)] : null, description !== undefined, description ?? null, resumed, paused])
     if (!webhook) return undefined
     if (resumed) await keepUntil(tx, id)

@@ -247,6 +247,14 @@ t.test('a pause', async t => {
     t.match((await admin.patch(path, { status: 'active' })).body, { failing_since: null })
     await until('delivered', async () => (await deliveries('?status=pending')).length === 0)
   })
+
+  await t.test('is far again for one that is moved, but not for one whose URL is only named', async t => {
+    await service.sql("update webhooks set failures = 19, failing_since = now() - interval '25 hours'")
+    t.match((await admin.patch(path, { url: inbox.url })).body, { failing_since: /./ })
+    t.match((await admin.patch(path, { url: `${inbox.url}/moved` })).body, { status: 'active', failing_since: null })
+    t.strictSame(await service.sql('select failures from webhooks where id = $1', [path.split('/').at(-1)]), [{ failures: 0 }])
+    t.match((await admin.patch(path, { url: inbox.url })).body, { status: 'active', failing_since: null })
+  })
 })
 
 t.test('a receiver that never answers holds up no other', async t => {
