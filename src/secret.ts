@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { random16 } from './random.ts'
 
 /** SHA-256: all that is kept of an opaque token of 128 random bits or more. */
 export const digest = (token: string | Buffer) => createHash('sha256').update(token).digest()
@@ -9,8 +10,13 @@ export const digest = (token: string | Buffer) => createHash('sha256').update(to
 export type KeyEncryptionKeys = readonly [Buffer, ...Buffer[]]
 
 const version = 1
+const keyIds = new WeakMap<Buffer, Buffer>()
 /** By which what a key sealed is known: bytes 1 to 4. */
-export const keyId = (key: Buffer) => digest(Buffer.concat([Buffer.from('latchkey key-encryption key'), key])).subarray(0, 4)
+export function keyId (key: Buffer): Buffer {
+  const known = keyIds.get(key) ?? digest(Buffer.concat([Buffer.from('latchkey key-encryption key'), key])).subarray(0, 4)
+  keyIds.set(key, known)
+  return known
+}
 
 /**
  * Encrypts with AES-256-GCM, bound to its `purpose` so that a sealed secret cannot stand in for another.
@@ -18,7 +24,7 @@ export const keyId = (key: Buffer) => digest(Buffer.concat([Buffer.from('latchke
  */
 export function seal (keys: KeyEncryptionKeys, purpose: string, secret: Buffer): Buffer {
   const [key] = keys
-  const nonce = randomBytes(12)
+  const nonce = random16().subarray(0, 12)
   const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(purpose))
   const sealed = Buffer.concat([cipher.update(secret), cipher.final()])
   return Buffer.concat([Buffer.from([version]), keyId(key), nonce, cipher.getAuthTag(), sealed])

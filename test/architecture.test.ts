@@ -17,7 +17,7 @@ const starters = ['src/app.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.cts
 // Who may read the environment: the configuration, and what sizes libuv's pool of threads before anything else is loaded.
 const readers = ['src/config.ts', 'src/latchkey.cts']
 // The floor of the domain, and its roof.
-const foundations = ['src/problem.ts', 'src/secret.ts', 'src/db.ts']
+const foundations = ['src/problem.ts', 'src/random.ts', 'src/secret.ts', 'src/db.ts']
 const roof = 'src/accounts.ts'
 // What other services install: it stands alone, and nothing of the server leans on it.
 const verifier = 'plugins/verifier'
