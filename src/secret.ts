@@ -1,10 +1,10 @@
-import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, hash, hkdfSync, randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { random16 } from './random.ts'
 
 /** SHA-256: all that is kept of an opaque token of 128 random bits or more. */
-export const digest = (token: string | Buffer) => createHash('sha256').update(token).digest()
+export const digest = (token: string | Buffer) => hash('sha256', token, 'buffer')
 
 /** The key-encryption keys: the first seals, all of them open. */
 export type KeyEncryptionKeys = readonly [Buffer, ...Buffer[]]
