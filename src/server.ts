@@ -56,7 +56,7 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
     done()
   })
   // An expectation that is not known is none of ours (RFC 9110 section 10.1.1); a tunnel is not to be had.
-  server.server.on('checkExpectation', (request, response) => server.routing(request, response))
+  server.server.on('checkExpectation', (request, response) => server.server.emit('request', request, response))
   server.server.on('connect', (request, socket: Socket) => { refuse(server.rateLimiting.countUnrouted(request) ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
   server.register(app, options)
   return server

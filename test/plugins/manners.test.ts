@@ -135,6 +135,80 @@ t.test('what is odd HTTP is answered like the rest', async t => {
   t.match(await service.browser().post('/docs/static/nothing.js'), { status: 405, headers: { allow: /GET/ } })
 })
 
+t.test('requests that a connection sends without waiting for answers', async t => {
+  const verification = (id: number) =>
+    `GET /v1/auth/verify HTTP/1.1\r\nhost: x\r\nx-request-id: r${id}\r\nauthorization: Bearer none\r\n\r\n`
+  const idsOf = (text: string) => [...text.matchAll(/^x-request-id: r(\d+)/gm)].map(([, id]) => Number(id))
+  const times = (count: number) => Array.from({ length: count }, (_, index) => index)
+  const closing = 'GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'
+
+  async function received (service: Service, ...chunks: string[]): Promise<string> {
+    if (!service.app.server.listening) await service.app.listen({ host: '127.0.0.1', port: 0 })
+    const { port } = service.app.server.address() as AddressInfo
+    const socket = connect(port, '127.0.0.1')
+    let text = ''
+    socket.setEncoding('latin1').on('data', chunk => { text += chunk })
+    for (const chunk of chunks) socket.write(chunk)
+    await once(socket, 'close')
+    return text
+  }
+
+  await t.test('are answered in their order', async t => {
+    const service = await build(t)
+    const text = await received(service, ...times(900).map(verification), closing)
+    t.strictSame(idsOf(text), times(900))
+    t.match(text, /\{"status":"live"\}$/)
+  })
+
+  await t.test('are read whole, also when their bodies arrive late', async t => {
+    const service = await build(t)
+    const body = JSON.stringify({ refresh_token: 'x'.repeat(8_000) })
+    const logout = (id: number) => 'POST /v1/auth/logout HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n' +
+      `x-request-id: r${id}\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+    const text = await received(service, times(60).map(logout).join(''), closing)
+    t.strictSame(idsOf(text), times(60))
+    t.strictSame(new Set([...text.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status)), new Set(['204', '200']))
+  })
+
+  await t.test('do not keep other connections from their turn', async t => {
+    const service = await build(t)
+    await service.app.listen({ host: '127.0.0.1', port: 0 })
+    const { port } = service.app.server.address() as AddressInfo
+    const answered = () => service.logs.filter(({ route }) => route === '/v1/auth/verify').length
+    const crowd = times(4).map(() => connect(port, '127.0.0.1').on('error', () => {}))
+    for (const socket of crowd) socket.write(times(900).map(verification).join(''))
+    while (answered() === 0) await new Promise(resolve => setImmediate(resolve))
+    const before = answered()
+    t.match(await raw(service, closing), { head: /^HTTP\/1\.1 200/ })
+    t.ok(answered() - before < 900, `${answered() - before} of 3,600 were answered before it`)
+    for (const socket of crowd) socket.destroy()
+  })
+
+  await t.test('are begun one at a time if they change something', async t => {
+    const service = await build(t)
+    let [running, most] = [0, 0]
+    service.app.passwords.verify = async () => {
+      most = Math.max(most, ++running)
+      await new Promise(resolve => setTimeout(resolve, 5))
+      running--
+      return false
+    }
+    const body = JSON.stringify(person())
+    const login = 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n' +
+      `content-length: ${body.length}\r\n\r\n${body}`
+    const text = await received(service, login.repeat(10), closing)
+    t.equal([...text.matchAll(/HTTP\/1\.1 401 /g)].length, 10)
+    t.equal(most, 1)
+  })
+
+  await t.test('are not begun once an answer has closed the connection', async t => {
+    const service = await build(t)
+    const text = await received(service, closing + times(20).map(verification).join(''))
+    t.strictSame(idsOf(text), [])
+    t.equal(service.logs.filter(({ route }) => route === '/v1/auth/verify').length, 0)
+  })
+})
+
 t.test('a request whose client has gone has its line in the log too', async t => {
   const service = await build(t)
   await service.app.listen({ host: '127.0.0.1', port: 0 })

@@ -174,7 +174,8 @@ t.test('a flood of clients that are slow, or go', async t => {
     const gone = times(25).map(() => open(origin, guess()))
     const pipelined = times(3).map(() => open(origin, times(5).map(guess).join('')))
     const deaf = times(25).map(() => open(origin, guess()))
-    await until('all wait', () => lane.waiting === 65)
+    // Of a connection's requests only the first is begun.
+    await until('all wait', () => lane.waiting === 53)
     // Whoever ends their half of the connection gets no answer either: they have gone.
     times(25).forEach(() => open(origin, guess()).end())
 
@@ -191,7 +192,7 @@ t.test('a flood of clients that are slow, or go', async t => {
     t.ok(Math.max(...waits) < 1_000, `a refresh and a verification took ${Math.round(Math.max(...waits))} ms at most`)
 
     for (const socket of gone) socket.destroy()
-    await until('the places of those that went are free', () => lane.waiting === 40)
+    await until('the places of those that went are free', () => lane.waiting === 28)
     for (const socket of pipelined) socket.destroy()
     await until('also of those that had sent several requests at once', () => lane.waiting === 25)
     const honest = post(origin, login, { email: ada.email, password: ada.password })
@@ -218,10 +219,12 @@ t.test('a flood of clients that are slow, or go', async t => {
     for (let round = 0; round < 5; round++) t.equal((await post(origin, login, { email: ada.email, password: ada.password })).status, 200)
     t.equal(strict.app.passwords.lane.waiting, 0)
     await Promise.all(sockets.map(async socket => {
-      const [answer] = await once(socket, 'data')
+      // A byte that crosses the answer makes the connection fail: then it is over, too.
+      const over = new Promise(resolve => socket.once('end', resolve).once('close', resolve))
+      const answer = await new Promise(resolve => socket.once('data', resolve))
       t.match(String(answer), /^HTTP\/1\.1 408 /)
       socket.resume()
-      if (!socket.closed) await once(socket, 'end')
+      await over
       socket.destroy()
     }))
   })

@@ -1,0 +1,77 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import fp from 'fastify-plugin'
+
+interface Exchange { request: IncomingMessage, response: ServerResponse, isSafe: boolean }
+
+/** Requests of a connection that arrived and are not answered yet: begun, and still waiting. */
+interface Pipeline { begun: Exchange[], waiting: Exchange[] }
+
+// While reading is paused the service does not notice that the client has gone: so not for the first few.
+const readAhead = 16
+const begunPerConnection = 16
+// A turn of the event loop begins at most so many requests that waited behind others of their connection.
+const begunPerTurn = 16
+
+// RFC 9110 section 9.2.1.
+const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS'])
+
+/** RFC 9112 section 9.3.2: only a sequence of safe requests may be processed in parallel. */
+const mayBeginNext = ({ begun, waiting: [next] }: Pipeline) => next !== undefined && (
+  begun.length === 0 || (begun.length < begunPerConnection && next.isSafe && begun.every(({ isSafe }) => isSafe)))
+
+/**
+ * Lets all connections have a turn between the requests that one of them sends without waiting for answers.
+ *
+ * Node begins every request that arrives in one piece at once: a few connections that pipeline thousands of requests
+ * would stall everybody else for seconds.
+ */
+export default fp(async function pipelining (app) {
+  const pipelines = new WeakMap<Socket, Pipeline>()
+  // Connections whose next request may begin, in the order of their turns.
+  const ready = new Set<Socket>()
+  let turn: NodeJS.Immediate | undefined
+
+  function begin (socket: Socket, pipeline: Pipeline, exchange: Exchange): void {
+    pipeline.begun.push(exchange)
+    exchange.response.once('close', () => {
+      pipeline.begun = pipeline.begun.filter(other => other !== exchange)
+      if (pipeline.begun.length + pipeline.waiting.length === 0) pipelines.delete(socket)
+      else schedule(socket, pipeline)
+    })
+    app.routing(exchange.request, exchange.response)
+  }
+
+  function schedule (socket: Socket, pipeline: Pipeline): void {
+    if (!mayBeginNext(pipeline)) return
+    ready.add(socket)
+    turn ??= setImmediate(runTurn)
+  }
+
+  function runTurn (): void {
+    turn = undefined
+    for (const socket of [...ready].slice(0, begunPerTurn)) {
+      ready.delete(socket)
+      const pipeline = pipelines.get(socket)
+      // After an answer with `connection: close` nothing more is served (RFC 9112 section 9.6).
+      if (!pipeline || !socket.writable) continue
+      const next = pipeline.waiting.shift()
+      if (pipeline.waiting.length < readAhead) socket.resume()
+      if (next) begin(socket, pipeline, next)
+      schedule(socket, pipeline)
+    }
+    if (ready.size > 0) turn ??= setImmediate(runTurn)
+  }
+
+  app.server.removeAllListeners('request').on('request', (request, response) => {
+    const { socket, method = '' } = request
+    const pipeline = pipelines.get(socket) ?? { begun: [], waiting: [] }
+    pipelines.set(socket, pipeline)
+    const exchange = { request, response, isSafe: safeMethods.has(method) }
+    if (pipeline.begun.length + pipeline.waiting.length === 0) return begin(socket, pipeline, exchange)
+    pipeline.waiting.push(exchange)
+    // What has arrived in one piece is parsed; nothing more is read until most of it is answered.
+    if (pipeline.waiting.length >= readAhead) socket.pause()
+    schedule(socket, pipeline)
+  })
+}, { name: 'pipelining' })
