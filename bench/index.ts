@@ -1,6 +1,7 @@
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import admin from './admin.ts'
 import type { Benchmark, Finding, Report } from './benchmark.ts'
+import floods from './floods.ts'
 import logins from './logins.ts'
 import memory from './memory.ts'
 import refresh from './refresh.ts'
@@ -13,7 +14,7 @@ import throttle from './throttle.ts'
 import verifier from './verifier.ts'
 import verify from './verify.ts'
 
-const benchmarks: Record<string, Benchmark> = { logins, throttle, reset, refresh, sessions, revocations, verify, verifier, admin, storm, start, memory }
+const benchmarks: Record<string, Benchmark> = { logins, throttle, reset, refresh, sessions, revocations, verify, verifier, admin, storm, floods, start, memory }
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(benchmarks)
 const unknown = names.find(name => !Object.hasOwn(benchmarks, name))
