@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { cpSync, readFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -8,8 +8,9 @@ import { connect as connectDatabase } from '../../src/db.ts'
 import { freePort } from '../../src/embedded-postgres/server.ts'
 import { person } from '../helper.ts'
 import { createDatabase } from '../postgres.ts'
+import * as nginx from '../nginx.ts'
 import { folder, ready, start, type Running } from '../process.ts'
-import { dial, requestText, type RawConnection } from '../wire.ts'
+import { ask, dial, requestText, type RawConnection } from '../wire.ts'
 
 async function post (url: string, body: object) {
   const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
@@ -172,6 +173,50 @@ t.test('after SIGTERM a connection is judged by what it does', async t => {
   t.equal((await slowBody.answered())[0]?.status, 200, 'so is a body')
   t.strictSame(await Promise.all([slowHeader, slowBody, refusedFeed].map(({ ended }) => ended)), ['end', 'end', 'end'])
   t.strictSame(await service.ended, { code: 0, signal: null })
+})
+
+t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, async t => {
+  const env = { DATABASE_URL: await createDatabase(t), KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'), SHUTDOWN_TIMEOUT: '1m' }
+  const ports = [await freePort(), await freePort()]
+  const port = await freePort()
+  const issuer = { ...env, ISSUER_URL: `http://localhost:${port}` }
+  const instances = ports.map(at => start(t, folder(t), issuer, at))
+  for (const instance of instances) await ready(instance)
+  const prefix = folder(t)
+  chmodSync(prefix, 0o711)
+  mkdirSync(join(prefix, 'conf'))
+  // The connections are kept, and a POST that may have reached an instance is not sent to the other.
+  writeFileSync(join(prefix, 'conf/nginx.conf'), `worker_processes 1; pid nginx.pid; error_log stderr error; events {}
+    http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path a; uwsgi_temp_path b; scgi_temp_path c;
+    upstream latchkey { zone latchkey 64k; ${ports.map(at => `server 127.0.0.1:${at} max_fails=0;`).join(' ')} keepalive 16; keepalive_timeout 60s; }
+    server { listen 127.0.0.1:${port}; location = /_health { return 204; }
+    location / { proxy_pass http://latchkey; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host localhost:${port}; } } }`)
+  const { base, log } = await nginx.launch(t, prefix, port)
+  const ada = { ...person(), refresh_token_delivery: 'body' }
+  t.equal((await post(`${base}/v1/auth/register`, ada)).status, 201)
+
+  const over = new AbortController()
+  const counts = new Map<number, number>()
+  const body = Buffer.from(JSON.stringify(ada))
+  const clients = Array.from({ length: 8 }, async () => {
+    while (!over.signal.aborted) {
+      const { status } = await ask('POST', `${base}/v1/auth/login`, ['content-type: application/json'], body)
+      counts.set(status, (counts.get(status) ?? 0) + 1)
+    }
+  })
+  for (const [index, at] of ports.entries()) {
+    const before = counts.get(200) ?? 0
+    while ((counts.get(200) ?? 0) < before + 20) await new Promise(resolve => setTimeout(resolve, 10))
+    const instance = instances[index]
+    instance?.child.kill('SIGTERM')
+    t.strictSame(await instance?.ended, { code: 0, signal: null })
+    await ready(start(t, folder(t), issuer, at))
+  }
+  over.abort()
+  await Promise.all(clients)
+  t.strictSame([...counts.keys()].filter(status => status !== 200 && status !== 503), [], 'each POST got the answer of an instance')
+  t.ok((counts.get(200) ?? 0) > 40)
+  t.notMatch(log(), /prematurely closed|reset by peer/, 'no connection was closed under a request')
 })
 
 t.test('a second signal does not wait', async t => {
