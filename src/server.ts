@@ -24,7 +24,7 @@ export interface ServerOptions extends AppOptions {
 
 /** The server, not yet listening; it logs to standard output unless it is given another place. */
 export function build (options: ServerOptions, stream: { write: (line: string) => void } = standardOutput()): FastifyInstance {
-  const { issuer, trustProxy, requestTimeout } = options.config
+  const { issuer, trustProxy, requestTimeout, keepAliveTimeout } = options.config
   const timeout = requestTimeout * 1_000
   const listener = new DrainingServer({
     idleMs: options.idleMs ?? 0,
@@ -32,10 +32,10 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
     requestTimeout: timeout,
     headersTimeout: Math.min(5_000, timeout),
     connectionsCheckingInterval: 1_000,
-    keepAliveTimeout: 10_000,
+    keepAliveTimeout: keepAliveTimeout * 1_000,
     requireHostHeader: false
   })
-  // For a connection on which nothing moves during a request.
+  // For a connection on which nothing moves during a request; between two requests `keepAliveTimeout` counts.
   listener.setTimeout(timeout + 5_000)
   const server: FastifyInstance = Fastify({
     logger: { ...logging(options.config.logLevel), stream },
