@@ -15,7 +15,6 @@ import notifications from '../plugins/notifications.ts'
 import oauthClient from '../plugins/oauth-client.ts'
 import openapi from '../plugins/openapi.ts'
 import passwords from '../plugins/passwords.ts'
-import pipelining from '../plugins/pipelining.ts'
 import problems from '../plugins/problems.ts'
 import rateLimit from '../plugins/rate-limit.ts'
 import refreshCookie, { refreshCookieName } from '../plugins/refresh-cookie.ts'
@@ -54,7 +53,6 @@ export interface AppOptions {
 export default fp(async function latchkey (app: FastifyInstance, { config, databaseUrl, keyEncryptionKeys, isDraining = () => false }: AppOptions) {
   const { issuer, audience, corsOrigins, trustProxy, lifetimes, signing } = config
 
-  await app.register(pipelining)
   await app.register(problems, { issuer })
   await app.register(requestLog)
   await app.register(metrics)

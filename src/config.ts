@@ -111,6 +111,7 @@ export function load (environment: Environment) {
     links: { emailVerification: v.EMAIL_VERIFICATION_TTL, passwordReset: v.PASSWORD_RESET_TTL, magicLink: v.MAGIC_LINK_TTL, emailUndo: v.EMAIL_UNDO_TTL },
     migrateOnStart: v.MIGRATE_ON_START,
     requestTimeout: v.REQUEST_TIMEOUT,
+    keepAliveTimeout: v.KEEP_ALIVE_TIMEOUT,
     drainDelay: v.DRAIN_DELAY ?? (production ? 5 : 0),
     shutdownTimeout: v.SHUTDOWN_TIMEOUT,
     logLevel: v.LOG_LEVEL

@@ -6,8 +6,10 @@ import Fastify, { LogController, type FastifyInstance, type FastifyReply, type F
 import pino from 'pino'
 import app, { type AppOptions } from './app.ts'
 import { dataFolder, exitCode, type Config } from './config.ts'
+import { DrainingServer } from './draining-server.ts'
 import * as embeddedPostgres from './embedded-postgres.ts'
 import { blamed, keyEncryptionKeys } from './key-encryption.ts'
+import { takeTurns } from './pipelining.ts'
 import { document, mediaType, methodNotAllowed, validationFailed } from './problem.ts'
 import { newId } from './random.ts'
 import { plain, refuse, unreadable } from './refusal.ts'
@@ -16,21 +18,35 @@ import { version } from './version.ts'
 /** Standard output; a line does not wait until the one before it is written. */
 const standardOutput = () => pino.destination({ dest: 1, sync: false })
 
+export interface ServerOptions extends AppOptions {
+  /** How long a connection must have been idle before closing the server ends it. */
+  idleMs?: number
+}
+
 /** The server, not yet listening; it logs to standard output unless it is given another place. */
-export function build (options: AppOptions, stream: { write: (line: string) => void } = standardOutput()): FastifyInstance {
-  const { issuer, trustProxy, requestTimeout } = options.config
+export function build (options: ServerOptions, stream: { write: (line: string) => void } = standardOutput()): FastifyInstance {
+  const { issuer, trustProxy, requestTimeout, keepAliveTimeout } = options.config
   const timeout = requestTimeout * 1_000
+  const listener = new DrainingServer({
+    idleMs: options.idleMs ?? 0,
+    maxConnections: 10_000,
+    requestTimeout: timeout,
+    headersTimeout: Math.min(5_000, timeout),
+    connectionsCheckingInterval: 1_000,
+    keepAliveTimeout: keepAliveTimeout * 1_000,
+    requireHostHeader: false
+  })
+  // For a connection on which nothing moves during a request; between two requests `keepAliveTimeout` counts.
+  listener.setTimeout(timeout + 5_000)
   const server: FastifyInstance = Fastify({
     logger: { ...logging(options.config.logLevel), stream },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     genReqId: ({ headers: { 'x-request-id': given } }) => typeof given === 'string' && requestId.test(given) ? given : newId(),
     trustProxy: trustProxy ?? false,
     bodyLimit: 64 * 1024,
-    // For a request to arrive, and for a connection on which nothing moves.
-    requestTimeout: timeout,
-    connectionTimeout: timeout + 5_000,
-    keepAliveTimeout: 10_000,
-    http: { headersTimeout: Math.min(5_000, timeout), connectionsCheckingInterval: 1_000, requireHostHeader: false },
+    serverFactory: handle => listener.on('request', takeTurns(handle)),
+    // The server closes connections by itself, and answers until it has.
+    forceCloseConnections: false,
     return503OnClosing: false,
     schemaController: { compilersFactory: { buildValidator } },
     clientErrorHandler: (error, socket) => {
@@ -49,15 +65,20 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
       return reply.code(problem.status).headers({ ...plain(issuer), ...problem.headers, 'x-request-id': request.id, 'content-type': mediaType }).send(JSON.stringify(document(issuer, problem, request.id)))
     }
   })
-  server.server.maxConnections = 10_000
-  // A connection that is kept alive might get a request just when it is closed.
-  server.addHook('onRequest', (_request, reply, done) => {
-    if (options.isDraining?.()) reply.header('connection', 'close')
+  const isDraining = () => listener.isDraining || options.isDraining?.() === true
+  server.addHook('onRequest', (request, reply, done) => {
+    if (!isDraining() || listener.isServable(request.raw)) done()
+    else reply.hijack()
+  })
+  // Decided when the response is sent, so that a request from before the shutdown is told as well. Fastify itself
+  // would say `close` in each response, and lose those to requests that were pipelined behind it.
+  server.addHook('onSend', (request, reply, _payload, done) => {
+    if (isDraining()) reply.header('connection', listener.endConnectionWith(request.raw) ? 'close' : 'keep-alive')
     done()
   })
   // An expectation that is not known is none of ours (RFC 9110 section 10.1.1); a tunnel is not to be had.
-  server.server.on('checkExpectation', (request, response) => server.server.emit('request', request, response))
-  server.server.on('connect', (request, socket: Socket) => { refuse(server.rateLimiting.countUnrouted(request) ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
+  listener.on('checkExpectation', (request, response) => { listener.emit('request', request, response) })
+  listener.on('connect', (request, socket: Socket) => { refuse(server.rateLimiting.countUnrouted(request) ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
   server.register(app, options)
   return server
 }
@@ -96,31 +117,33 @@ function describe (error: Error): LoggedError {
  * Throws where it cannot start.
  */
 export async function serve (config: Config, signals: EventEmitter): Promise<void> {
-  let draining = false
+  const stopping = new AbortController()
+  const isDraining = () => stopping.signal.aborted
   let database: embeddedPostgres.EmbeddedPostgres | undefined
   let server: FastifyInstance | undefined
   const log = (level: 'info' | 'error' | 'fatal', message: string, detail: object = {}) => server?.log[level](detail, message)
 
   async function start () {
     if (config.databaseUrl === undefined) database = await embeddedPostgres.start(dataFolder, { log: (message, detail) => log('info', message, detail) })
-    if (draining) return
+    if (isDraining()) return
     server = build({
       config,
       databaseUrl: config.databaseUrl ?? database?.url ?? '',
       keyEncryptionKeys: keyEncryptionKeys(config),
-      isDraining: () => draining
+      isDraining,
+      idleMs: Math.min(1_000, (config.shutdownTimeout - config.drainDelay) * 250)
     })
     await server.ready()
     // A database that is away is waited for while listening; one that does not fit is told before.
-    await Promise.race([Promise.all([server.keyring.loaded, server.revocations.loaded]), pause(3_000)])
-    if (!draining) await server.listen({ host: config.host, port: config.port, listenTextResolver: address => `listening on ${address}` })
+    const patience = pause(3_000, undefined, { signal: stopping.signal }).catch(() => {})
+    await Promise.race([Promise.all([server.keyring.loaded, server.revocations.loaded]), patience])
+    if (isDraining()) return
+    await server.listen({ host: config.host, port: config.port, listenTextResolver: address => `listening on ${address}` })
+    if (config.host === 'localhost' && server.server instanceof DrainingServer) await server.server.listenOnFurtherAddresses(config.host)
   }
 
   async function close () {
-    // A connection that falls idle only now would otherwise be waited for.
-    const sweep = setInterval(() => server?.server.closeIdleConnections(), 50)
     await server?.close()
-    clearInterval(sweep)
     await database?.stop()
   }
 
@@ -132,7 +155,7 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
       return
     }
     ending = performance.now()
-    draining = true
+    stopping.abort()
     log(code === 0 ? 'info' : 'fatal', why, { err: error })
     setTimeout(() => {
       log('error', 'the time to stop is over: what is unfinished is cut off')
@@ -154,14 +177,14 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
     await starting
   } catch (error) {
     // A signal that came meanwhile ends the process by itself.
-    if (draining) return
+    if (isDraining()) return
     await close().catch(() => {})
     throw explain(error, config)
   }
-  if (!server || draining) return
+  if (!server || isDraining()) return
   server.keyring.loaded.catch((error: unknown) => {
     const reason = explain(error, config)
-    if (!draining) end(exitCode(reason), reason.message, error)
+    if (!isDraining()) end(exitCode(reason), reason.message, error)
   })
   announce(server, config, database)
 }

@@ -104,3 +104,74 @@ export async function wire (t: Teardown, target: number): Promise<Wire> {
     mend
   }
 }
+
+export interface RawResponse { status: number, head: string, body: string }
+
+/** A connection on which a test writes what it likes, when it likes. */
+export interface RawConnection {
+  send: (text: string) => void
+  received: () => string
+  /** The complete responses so far. */
+  responses: () => RawResponse[]
+  /** Waits for so many complete responses, or the end of the connection. */
+  answered: (count?: number) => Promise<RawResponse[]>
+  /** Waits until this has been received, or the connection has ended. */
+  until: (text: string) => Promise<void>
+  /** How the connection ended: `end` if the peer closed it, or the code of the error. */
+  ended: Promise<string>
+}
+
+export async function dial (port: number): Promise<RawConnection> {
+  const socket = connect(port, '127.0.0.1')
+  let text = ''
+  let ending = ''
+  let wake = () => {}
+  const ended = new Promise<string>(resolve => {
+    const end = (how: string) => {
+      ending ||= how
+      wake()
+      resolve(ending)
+    }
+    socket.on('end', () => end('end')).on('error', ({ code }: NodeJS.ErrnoException) => end(String(code))).on('close', () => end('close'))
+  })
+  socket.setEncoding('latin1').on('data', (chunk: string) => {
+    text += chunk
+    wake()
+  })
+  const waitUntil = async (isReached: () => boolean) => {
+    const isOver = () => ending !== ''
+    while (!isReached() && !isOver()) await new Promise<void>(resolve => { wake = resolve })
+  }
+  await once(socket, 'connect')
+  const responses = () => parseResponses(text)
+  return {
+    send: text => { socket.write(text) },
+    received: () => text,
+    responses,
+    answered: async (count = 1) => {
+      await waitUntil(() => responses().length >= count)
+      return responses()
+    },
+    until: async expected => await waitUntil(() => text.includes(expected)),
+    ended
+  }
+}
+
+/** The complete responses at the start of a text, each with a content length. */
+function parseResponses (text: string): RawResponse[] {
+  const end = text.indexOf('\r\n\r\n') + 4
+  if (end < 4) return []
+  const head = text.slice(0, end)
+  const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0)
+  if (text.length < end + length) return []
+  const status = Number(/^HTTP\/1\.1 (\d+)/.exec(head)?.[1])
+  return [{ status, head, body: text.slice(end, end + length) }, ...parseResponses(text.slice(end + length))]
+}
+
+/** The text of a request with a JSON body, or without a body. */
+export function requestText (method: string, path: string, body?: object, lines: string[] = []): string {
+  const json = body === undefined ? '' : JSON.stringify(body)
+  const headers = ['host: localhost', ...lines]
+  if (body !== undefined) headers.push('content-type: application/json', `content-length: ${json.length}`)
+  return `${method} ${path} HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n${json}`
+}

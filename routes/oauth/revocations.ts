@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import { Type } from '@sinclair/typebox'
 import * as clients from '../../src/clients.ts'
 import { insufficientScope } from '../../src/oauth-error.ts'
-import { overloaded } from '../../src/problem.ts'
+import { overloaded, shuttingDown } from '../../src/problem.ts'
 import { follow } from '../../src/revocation-feed.ts'
 import type { Typed } from '../typed.ts'
 import { inOAuth } from './parameters.ts'
@@ -19,8 +19,12 @@ interface Reader { clientId: string, stop: () => void }
 /** The feed by which verifiers elsewhere hear of what has ended. */
 const revocations: Typed = async (app) => {
   const readers = new Set<Reader>()
-  // They would keep the server from closing.
-  app.addHook('preClose', async () => { for (const reader of readers) reader.stop() })
+  let isClosing = false
+  // An endless response would keep the server from closing. A client reconnects with `Last-Event-ID`.
+  app.addHook('preClose', async () => {
+    isClosing = true
+    for (const reader of readers) reader.stop()
+  })
   const check = setInterval(async () => {
     for (const clientId of new Set([...readers].map(reader => reader.clientId))) {
       const mayRead = await clients.find(app.db, clientId).then(client => client?.scopes.includes(scope), () => true)
@@ -49,6 +53,7 @@ const revocations: Typed = async (app) => {
     const { clientId } = caller
     if (readers.size >= most || [...readers].filter(reader => reader.clientId === clientId).length >= mostOfOne) throw overloaded(5, 'too many readers of the feed')
     app.revocations.assertKnown()
+    if (isClosing) throw shuttingDown()
     reply.type('text/event-stream; charset=utf-8').header('x-accel-buffering', 'no')
     if (request.method === 'HEAD') return reply.send('')
 

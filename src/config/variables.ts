@@ -71,6 +71,7 @@ export const variables = {
   PASSWORD_PEPPER: variable('false', boolean, 'whether password hashes are of no use without a secret that KEY_ENCRYPTION_KEY seals; existing ones follow when their owners sign in'),
   MIGRATE_ON_START: variable('true', boolean, 'bring the database schema up to date at start; false where `latchkey migrate` runs before'),
   REQUEST_TIMEOUT: variable('10s', duration(1, timer), 'how long a request may take, to arrive and to be answered'),
+  KEEP_ALIVE_TIMEOUT: variable('75s', duration(1, timer), 'how long a connection may be idle between two requests; set it longer than the idle time of the proxy or load balancer in front, which would otherwise send a request into a connection that is being closed'),
   DRAIN_DELAY: optional('0s; 5s in production', duration(0, timer), 'how long /readyz says no before the port is closed on SIGTERM'),
   SHUTDOWN_TIMEOUT: variable('15s', duration(1, timer), 'when a shutdown that hangs is cut off'),
   LOG_LEVEL: variable('info', oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'), 'least severe level that is logged')

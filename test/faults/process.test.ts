@@ -1,12 +1,16 @@
 import { once } from 'node:events'
-import { cpSync, readFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import * as clients from '../../src/clients.ts'
+import { connect as connectDatabase } from '../../src/db.ts'
 import { freePort } from '../../src/embedded-postgres/server.ts'
 import { person } from '../helper.ts'
 import { createDatabase } from '../postgres.ts'
-import { folder, ready, start } from '../process.ts'
+import * as nginx from '../nginx.ts'
+import { folder, ready, start, type Running } from '../process.ts'
+import { ask, dial, requestText, type RawConnection } from '../wire.ts'
 
 async function post (url: string, body: object) {
   const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
@@ -40,6 +44,179 @@ t.test('SIGTERM: what was accepted is answered, and the process ends with 0', as
   t.strictSame(await service.ended, { code: 0, signal: null })
   t.match(service.output(), /stopping on SIGTERM/)
   idle.destroy()
+})
+
+/** A running service with one account, and the text of a sign-in to it. */
+async function withAccount (t: Test, env: Record<string, string> & { DATABASE_URL: string }) {
+  const port = await freePort()
+  const service = start(t, folder(t), env, port)
+  await ready(service)
+  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const { status } = await post(`${service.base}/v1/auth/register`, ada)
+  t.equal(status, 201)
+  return { port, service, ada, login: requestText('POST', '/v1/auth/login', ada) }
+}
+
+/** The header line of a client that may follow the feed. */
+async function feedClient (url: string): Promise<string> {
+  const db = connectDatabase({ url, onError: () => {} })
+  try {
+    const { client_id: id, client_secret: secret } = await clients.create(db, { name: 'follower', scopes: ['revocations'] }, {})
+    return `authorization: Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`
+  } finally {
+    await db.end()
+  }
+}
+
+async function logged ({ child, output }: Running, text: string) {
+  while (!output().includes(text) && child.exitCode === null) await new Promise(resolve => setTimeout(resolve, 5))
+}
+
+const dialMany = async (port: number, count: number): Promise<RawConnection[]> =>
+  await Promise.all(Array.from({ length: count }, async () => await dial(port)))
+
+const live = requestText('GET', '/livez')
+
+t.test('SIGTERM resets no sign-in that was sent just before it', async t => {
+  // All cores hash, so the process is slow to read what has arrived.
+  const env = {
+    DATABASE_URL: await createDatabase(t),
+    KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),
+    ARGON2_MEMORY_KIB: '19456',
+    ARGON2_TIME_COST: '2'
+  }
+  for (const round of [1, 2]) {
+    const { port, service, login } = await withAccount(t, env)
+    const connections = await dialMany(port, 16)
+    const [senders, late] = [connections.slice(0, 8), connections.slice(8)]
+    for (const connection of senders) connection.send(login)
+    await new Promise(resolve => setTimeout(resolve, 5))
+    service.child.kill('SIGTERM')
+    for (const connection of late) connection.send(login)
+    const answers = await Promise.all(connections.map(async ({ answered }) => (await answered())[0]?.status))
+    // A machine that hashes slowly refuses the last of them for a while.
+    t.strictSame(answers.filter(status => status !== 200 && status !== 503), [], `each is answered in round ${round}`)
+    const ends = await Promise.all(connections.map(({ ended }) => ended))
+    t.strictSame(ends.filter(end => end !== 'end'), [], 'no connection is reset')
+    t.strictSame(await service.ended, { code: 0, signal: null })
+  }
+})
+
+t.test('SIGTERM resets nothing that waits in the kernel', async t => {
+  const { port, service } = await withAccount(t, { DATABASE_URL: await createDatabase(t) })
+  const idle = await dialMany(port, 20)
+  for (const connection of idle) connection.send(live)
+  await Promise.all(idle.map(async ({ answered }) => await answered()))
+  // While it is stopped the kernel accepts for it, and keeps the signal.
+  service.child.kill('SIGSTOP')
+  service.child.kill('SIGTERM')
+  const backlog = await dialMany(port, 200)
+  for (const connection of [...idle, ...backlog]) connection.send(live)
+  service.child.kill('SIGCONT')
+  t.strictSame((await Promise.all(backlog.map(async ({ answered }) => (await answered())[0]?.status))), Array(200).fill(200), 'connections of the backlog are answered')
+  t.strictSame((await Promise.all(idle.map(async ({ answered }) => (await answered(2))[1]?.status))), Array(20).fill(200), 'so are requests that nobody has read yet')
+  t.strictSame(new Set(await Promise.all([...idle, ...backlog].map(({ ended }) => ended))), new Set(['end']), 'no connection is reset')
+  t.strictSame(await service.ended, { code: 0, signal: null })
+})
+
+t.test('after SIGTERM a connection is judged by what it does', async t => {
+  const DATABASE_URL = await createDatabase(t)
+  const slow = { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3', ARGON2_CONCURRENCY: '1' }
+  const { port, service, login, ada } = await withAccount(t, { DATABASE_URL, ...slow })
+  const client = await feedClient(DATABASE_URL)
+  const feed = await dial(port)
+  feed.send(requestText('GET', '/oauth/revocations', undefined, [client]))
+  await feed.until(': synced')
+  const [idle, woken, fresh, slowHeader, slowBody, pipelined, refusedFeed] = await dialMany(port, 7)
+  if (!idle || !woken || !fresh || !slowHeader || !slowBody || !pipelined || !refusedFeed) throw new Error('too few connections')
+  for (const connection of [idle, woken, pipelined]) {
+    connection.send(live)
+    await connection.answered()
+  }
+  const body = JSON.stringify(ada)
+  slowBody.send(`POST /v1/auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body.slice(0, 9)}`)
+  pipelined.send(login + live + login)
+  const signalledAt = performance.now()
+  service.child.kill('SIGTERM')
+  await logged(service, 'stopping on SIGTERM')
+  slowHeader.send('GET /livez HTTP/1.1\r\nhost: loc')
+  refusedFeed.send('GET /oauth/revocations HTTP/1.1\r\nhost: loc')
+  // The loop is held up with a request on a connection that looks idle by then.
+  woken.send(live)
+  service.child.kill('SIGSTOP')
+  await new Promise(resolve => setTimeout(resolve, 1_200))
+  service.child.kill('SIGCONT')
+  const [, answer] = await woken.answered(2)
+  t.equal(answer?.status, 200, 'a request on a connection that was idle is answered')
+  t.match(answer?.head, /\r\nconnection: close\r\n/i, 'and is told to be the last')
+
+  t.equal(await idle.ended, 'end')
+  t.ok(performance.now() - signalledAt >= 1_000, 'an idle connection lives for another second')
+  t.equal(await fresh.ended, 'end', 'so does one that never sent anything')
+  await t.rejects(dial(port), { code: 'ECONNREFUSED' }, 'new connections are refused by then')
+  t.equal(await feed.ended, 'end', 'the feed ends')
+  t.match(feed.received(), /\r\n0\r\n\r\n$/, 'with its last chunk')
+
+  slowHeader.send('alhost\r\n\r\n')
+  t.equal((await slowHeader.answered())[0]?.status, 200, 'a header that was on its way is answered')
+  refusedFeed.send(`alhost\r\n${client}\r\n\r\n`)
+  const [refusal] = await refusedFeed.answered()
+  t.equal(refusal?.status, 503, 'a feed is not begun any more')
+  t.match(refusal?.head, /retry-after: 5/)
+
+  const answers = await pipelined.answered(4)
+  t.equal(answers.length, 4, 'requests that were pipelined are all answered')
+  t.strictSame(answers.map(({ head }) => /\r\nconnection: close\r\n/i.test(head)), [false, false, false, true], 'and the last says that it is')
+  t.equal(await pipelined.ended, 'end')
+
+  slowBody.send(body.slice(9))
+  t.equal((await slowBody.answered())[0]?.status, 200, 'so is a body')
+  t.strictSame(await Promise.all([slowHeader, slowBody, refusedFeed].map(({ ended }) => ended)), ['end', 'end', 'end'])
+  t.strictSame(await service.ended, { code: 0, signal: null })
+})
+
+t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, async t => {
+  const env = { DATABASE_URL: await createDatabase(t), KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'), SHUTDOWN_TIMEOUT: '1m' }
+  const ports = [await freePort(), await freePort()]
+  const port = await freePort()
+  const issuer = { ...env, ISSUER_URL: `http://localhost:${port}` }
+  const instances = ports.map(at => start(t, folder(t), issuer, at))
+  for (const instance of instances) await ready(instance)
+  const prefix = folder(t)
+  chmodSync(prefix, 0o711)
+  mkdirSync(join(prefix, 'conf'))
+  // The connections are kept, and a POST that may have reached an instance is not sent to the other.
+  writeFileSync(join(prefix, 'conf/nginx.conf'), `worker_processes 1; pid nginx.pid; error_log stderr error; events {}
+    http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path a; uwsgi_temp_path b; scgi_temp_path c;
+    upstream latchkey { zone latchkey 64k; ${ports.map(at => `server 127.0.0.1:${at} max_fails=0;`).join(' ')} keepalive 16; keepalive_timeout 60s; }
+    server { listen 127.0.0.1:${port}; location = /_health { return 204; }
+    location / { proxy_pass http://latchkey; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host localhost:${port}; } } }`)
+  const { base, log } = await nginx.launch(t, prefix, port)
+  const ada = { ...person(), refresh_token_delivery: 'body' }
+  t.equal((await post(`${base}/v1/auth/register`, ada)).status, 201)
+
+  const over = new AbortController()
+  const counts = new Map<number, number>()
+  const body = Buffer.from(JSON.stringify(ada))
+  const clients = Array.from({ length: 8 }, async () => {
+    while (!over.signal.aborted) {
+      const { status } = await ask('POST', `${base}/v1/auth/login`, ['content-type: application/json'], body)
+      counts.set(status, (counts.get(status) ?? 0) + 1)
+    }
+  })
+  for (const [index, at] of ports.entries()) {
+    const before = counts.get(200) ?? 0
+    while ((counts.get(200) ?? 0) < before + 20) await new Promise(resolve => setTimeout(resolve, 10))
+    const instance = instances[index]
+    instance?.child.kill('SIGTERM')
+    t.strictSame(await instance?.ended, { code: 0, signal: null })
+    await ready(start(t, folder(t), issuer, at))
+  }
+  over.abort()
+  await Promise.all(clients)
+  t.strictSame([...counts.keys()].filter(status => status !== 200 && status !== 503), [], 'each POST got the answer of an instance')
+  t.ok((counts.get(200) ?? 0) > 40)
+  t.notMatch(log(), /prematurely closed|reset by peer/, 'no connection was closed under a request')
 })
 
 t.test('a second signal does not wait', async t => {

@@ -1,9 +1,10 @@
 import { connect } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { once } from 'node:events'
 import t from 'tap'
 import { catalogue } from '../../src/problem.ts'
 import { build, person, type Service } from '../helper.ts'
+import { dial, requestText } from '../wire.ts'
 
 /** Sends bytes as they are and gives all that comes back until the connection ends. */
 async function raw (service: Service, ...chunks: string[]): Promise<{ head: string, body: string }> {
@@ -109,6 +110,26 @@ t.test('what is no HTTP, or too much or too slow of it, is answered too', async 
   t.match(problem(await raw(service, 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n')), { status: 400 }, 'smuggling')
   t.match(problem(await raw(service, 'GET /livez HTTP/1.1\r\nhost: x\r\n')), { status: 408, code: 'request_timeout', head: /x-request-id/ }, 'headers that do not end')
   t.match(problem(await raw(service, 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{"email"')), { status: 408, code: 'request_timeout' }, 'a body that does not end')
+})
+
+t.test('an idle connection lives for KEEP_ALIVE_TIMEOUT', async t => {
+  const service = await build(t, { REQUEST_TIMEOUT: '1s' })
+  await service.app.listen({ host: '127.0.0.1', port: 0 })
+  const accepted = once(service.app.server, 'connection')
+  const kept = await dial((service.app.server.address() as AddressInfo).port)
+  const [socket] = await accepted as [Socket]
+  kept.send(requestText('GET', '/livez'))
+  t.match((await kept.answered())[0]?.head, /\r\nkeep-alive: timeout=75\r\n/i, 'the client is told')
+  t.ok((socket.timeout ?? 0) >= 75_000, 'longer than a connection on which a request hangs')
+
+  const brief = await build(t, { KEEP_ALIVE_TIMEOUT: '1s' }, { url: service.url })
+  await brief.app.listen({ host: '127.0.0.1', port: 0 })
+  const connection = await dial((brief.app.server.address() as AddressInfo).port)
+  const sentAt = performance.now()
+  connection.send(requestText('GET', '/livez'))
+  t.match((await connection.answered())[0]?.head, /\r\nkeep-alive: timeout=1\r\n/i)
+  t.equal(await connection.ended, 'end')
+  t.ok(performance.now() - sentAt >= 1_000, 'not before')
 })
 
 t.test('what is odd HTTP is answered like the rest', async t => {

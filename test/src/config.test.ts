@@ -65,6 +65,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     links: { emailVerification: 86_400, passwordReset: 1_800, magicLink: 600, emailUndo: 604_800 },
     migrateOnStart: true,
     requestTimeout: 10,
+    keepAliveTimeout: 75,
     drainDelay: 0,
     shutdownTimeout: 15,
     logLevel: 'info'
@@ -121,6 +122,7 @@ t.test('every variable is heard', async t => {
     PASSWORD_PEPPER: 'true',
     MIGRATE_ON_START: 'false',
     REQUEST_TIMEOUT: '20s',
+    KEEP_ALIVE_TIMEOUT: '2m',
     DRAIN_DELAY: '6s',
     SHUTDOWN_TIMEOUT: '1m',
     LOG_LEVEL: 'silent'
@@ -154,6 +156,7 @@ t.test('every variable is heard', async t => {
     links: { emailVerification: 1, passwordReset: 60, magicLink: 3_600, emailUndo: 86_400 },
     migrateOnStart: false,
     requestTimeout: 20,
+    keepAliveTimeout: 120,
     drainDelay: 6,
     shutdownTimeout: 60,
     logLevel: 'silent'
@@ -198,7 +201,7 @@ t.test('names every problem at once', async t => {
 })
 
 t.test('refuses a value that is malformed, by the name of its variable and with what would do', async t => {
-  const durations = ['ACCESS_TOKEN_TTL', 'REFRESH_TOKEN_TTL', 'SESSION_TTL', 'REMEMBERED_SESSION_TTL', 'REFRESH_RETRY_WINDOW', 'JWKS_MAX_AGE', 'REQUEST_TIMEOUT', 'SHUTDOWN_TIMEOUT']
+  const durations = ['ACCESS_TOKEN_TTL', 'REFRESH_TOKEN_TTL', 'SESSION_TTL', 'REMEMBERED_SESSION_TTL', 'REFRESH_RETRY_WINDOW', 'JWKS_MAX_AGE', 'REQUEST_TIMEOUT', 'KEEP_ALIVE_TIMEOUT', 'SHUTDOWN_TIMEOUT']
   const orNone = ['REFRESH_REPLAY_GRACE', 'DRAIN_DELAY']
   const url = /^DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\/$/
   const origin = /^\w+ must be (a URL that begins with https:\/\/ or http:\/\/|an origin \(scheme, host and port\) without a path or a wildcard)$/

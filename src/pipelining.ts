@@ -1,6 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import fp from 'fastify-plugin'
 
 interface Exchange { request: IncomingMessage, response: ServerResponse, isSafe: boolean }
 
@@ -21,12 +20,13 @@ const mayBeginNext = ({ begun, waiting: [next] }: Pipeline) => next !== undefine
   begun.length === 0 || (begun.length < begunPerConnection && next.isSafe && begun.every(({ isSafe }) => isSafe)))
 
 /**
- * Lets all connections have a turn between the requests that one of them sends without waiting for answers.
+ * A handler of requests that lets all connections have a turn between the requests that one of them sends without
+ * waiting for answers.
  *
  * Node begins every request that arrives in one piece at once: a few connections that pipeline thousands of requests
  * would stall everybody else for seconds.
  */
-export default fp(async function pipelining (app) {
+export function takeTurns (serve: RequestListener): RequestListener {
   const pipelines = new WeakMap<Socket, Pipeline>()
   // Connections whose next request may begin, in the order of their turns.
   const ready = new Set<Socket>()
@@ -39,7 +39,7 @@ export default fp(async function pipelining (app) {
       if (pipeline.begun.length + pipeline.waiting.length === 0) pipelines.delete(socket)
       else schedule(socket, pipeline)
     })
-    app.routing(exchange.request, exchange.response)
+    serve(exchange.request, exchange.response)
   }
 
   function schedule (socket: Socket, pipeline: Pipeline): void {
@@ -63,7 +63,7 @@ export default fp(async function pipelining (app) {
     if (ready.size > 0) turn ??= setImmediate(runTurn)
   }
 
-  app.server.removeAllListeners('request').on('request', (request, response) => {
+  return (request, response) => {
     const { socket, method = '' } = request
     const pipeline = pipelines.get(socket) ?? { begun: [], waiting: [] }
     pipelines.set(socket, pipeline)
@@ -73,5 +73,5 @@ export default fp(async function pipelining (app) {
     // What has arrived in one piece is parsed; nothing more is read until most of it is answered.
     if (pipeline.waiting.length >= readAhead) socket.pause()
     schedule(socket, pipeline)
-  })
-}, { name: 'pipelining' })
+  }
+}
