@@ -33,6 +33,7 @@ const lookIntervalMs = 50
 const lingerMs = 1_000
 // New connections may keep the port open for this long.
 const maxAcceptMs = 2_000
+const quietTurnMs = 0.1
 // By then Node.js has answered 408 to a header that does not arrive: it looks once a second.
 const headerGraceMs = 2_000
 
@@ -120,17 +121,23 @@ export class DrainingServer extends Server {
 
   /**
    * Closes the port. The kernel resets the connections in the backlog of a socket that is closed, so the port stays
-   * open until a full turn of the event loop has accepted none. A handshake that is not complete at that moment
-   * cannot be seen from here; DRAIN_DELAY is for clients that are a network away.
+   * open until a turn of the event loop has accepted none. The turn must be short, because connections that arrive
+   * while it runs are lost. TCP has no way to refuse new ones first, and a handshake that is not complete at that
+   * moment cannot be seen: DRAIN_DELAY is for clients that cannot repeat a request.
    */
   async #stopListening (): Promise<void> {
+    // Compiles what closes a port, so that it takes no time below.
+    Listener.prototype.close.call(new Listener())
     const begunAt = performance.now()
-    let accepted
+    let isQuiet
     do {
-      accepted = this.#accepted
+      // A thread that has just slept is not soon interrupted by the scheduler.
+      await pause(1)
+      const accepted = this.#accepted
+      const turnedAt = performance.now()
       await nextTurn()
-      await nextTurn()
-    } while (this.#accepted > accepted && performance.now() - begunAt < maxAcceptMs)
+      isQuiet = this.#accepted === accepted && performance.now() - turnedAt < quietTurnMs
+    } while (!isQuiet && performance.now() - begunAt < maxAcceptMs)
     // Not `super.close`: it destroys idle connections, and stops the checks of the header and request timeouts.
     for (const listener of [this, ...this.#listeners]) Listener.prototype.close.call(listener)
   }

@@ -2,9 +2,10 @@ import { connect } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { once } from 'node:events'
 import t from 'tap'
+import { DrainingServer } from '../../src/draining-server.ts'
 import { catalogue } from '../../src/problem.ts'
 import { build, person, type Service } from '../helper.ts'
-import { dial, requestText } from '../wire.ts'
+import { ask, dial, requestText } from '../wire.ts'
 
 /** Sends bytes as they are and gives all that comes back until the connection ends. */
 async function raw (service: Service, ...chunks: string[]): Promise<{ head: string, body: string }> {
@@ -130,6 +131,18 @@ t.test('an idle connection lives for KEEP_ALIVE_TIMEOUT', async t => {
   t.match((await connection.answered())[0]?.head, /\r\nkeep-alive: timeout=1\r\n/i)
   t.equal(await connection.ended, 'end')
   t.ok(performance.now() - sentAt >= 1_000, 'not before')
+})
+
+t.test('a host name with several addresses is served, and closed, at each', async t => {
+  const { app } = await build(t)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  if (!(app.server instanceof DrainingServer)) throw new Error('another server')
+  await app.server.listenOnFurtherAddresses('127.0.0.2')
+  const url = `http://127.0.0.2:${port}/livez`
+  t.match(await ask('GET', url), { status: 200 })
+  await app.close()
+  await t.rejects(ask('GET', url), { code: 'ECONNREFUSED' })
 })
 
 t.test('what is odd HTTP is answered like the rest', async t => {
