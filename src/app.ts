@@ -63,7 +63,12 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(notFound)
   await app.register(jsonBody)
   await app.register(openapi, { issuer, version, refreshCookie: refreshCookieName(issuer) })
-  await app.register(database, { url: databaseUrl, migrateOnStart: config.migrateOnStart })
+  await app.register(database, {
+    url: databaseUrl,
+    ownerUrl: config.databaseOwnerUrl,
+    migrateOnStart: config.migrateOnStart,
+    production: config.production
+  })
   await app.register(notifications, { url: databaseUrl })
   await app.register(keyring, { keys: keyEncryptionKeys, ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken }, pepper: config.passwords.pepper })
   await app.register(revocations, { staleLimit: config.revocationStaleLimit })

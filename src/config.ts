@@ -61,11 +61,14 @@ export function load (environment: Environment) {
   if (v.SMTP_URL && !v.MAIL_FROM && !named(problems, 'MAIL_FROM')) problems.push('MAIL_FROM is required with SMTP_URL')
   if (v.METRICS_PORT !== undefined && v.METRICS_PORT === v.PORT) problems.push('METRICS_PORT must be another than PORT')
   if (v.DATABASE_PASSWORD && !v.DATABASE_URL && !named(problems, 'DATABASE_URL')) problems.push('DATABASE_PASSWORD is of no use without DATABASE_URL')
+  if (v.DATABASE_OWNER_URL && !v.DATABASE_URL && !named(problems, 'DATABASE_URL')) {
+    problems.push('DATABASE_OWNER_URL is of no use without DATABASE_URL')
+  }
+  if (v.DATABASE_OWNER_PASSWORD && !v.DATABASE_OWNER_URL && !named(problems, 'DATABASE_OWNER_URL')) {
+    problems.push('DATABASE_OWNER_PASSWORD is of no use without DATABASE_OWNER_URL')
+  }
   if (problems.length > 0) throw new ConfigError(problems)
 
-  const databaseUrl = v.DATABASE_URL === undefined ? undefined : new URL(v.DATABASE_URL)
-  // In the query it also serves a URL of a socket, which has no place for it, and goes before any other.
-  if (databaseUrl && v.DATABASE_PASSWORD) databaseUrl.searchParams.set('password', v.DATABASE_PASSWORD)
   return freeze({
     production,
     issuer: v.ISSUER_URL,
@@ -74,7 +77,8 @@ export function load (environment: Environment) {
     host: v.HOST,
     port: v.PORT,
     metricsPort: v.METRICS_PORT,
-    databaseUrl: databaseUrl?.href,
+    databaseUrl: withPassword(v.DATABASE_URL, v.DATABASE_PASSWORD),
+    databaseOwnerUrl: withPassword(v.DATABASE_OWNER_URL, v.DATABASE_OWNER_PASSWORD),
     keyEncryptionKeys: v.KEY_ENCRYPTION_KEY,
     trustProxy: v.TRUST_PROXY,
     corsOrigins: v.CORS_ORIGINS,
@@ -115,6 +119,15 @@ export function load (environment: Environment) {
     shutdownTimeout: v.SHUTDOWN_TIMEOUT,
     logLevel: v.LOG_LEVEL
   })
+}
+
+/** A database's address with a password that is kept apart from it. */
+function withPassword (address: string | undefined, password: string | undefined): string | undefined {
+  if (address === undefined || !password) return address
+  const url = new URL(address)
+  // The query also suits the URL of a socket, which has no place for a password, and wins over another one.
+  url.searchParams.set('password', password)
+  return url.href
 }
 
 /** The process's environment over the `.env` of its folder; in production there is no `.env`. */

@@ -45,6 +45,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     port: 3000,
     metricsPort: undefined,
     databaseUrl: undefined,
+    databaseOwnerUrl: undefined,
     keyEncryptionKeys: undefined,
     trustProxy: undefined,
     corsOrigins: [],
@@ -74,6 +75,8 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
 t.test('every variable is heard', async t => {
   const { trustProxy, webhooks, ...config } = load({
     ...production,
+    DATABASE_OWNER_URL: 'postgres://migrator@db.internal:5432/latchkey',
+    DATABASE_OWNER_PASSWORD: '0wner',
     SERVICE_NAME: 'Ünïcorn & Söhne',
     AUDIENCE: 'https://api.example.com',
     HOST: '0.0.0.0',
@@ -136,6 +139,7 @@ t.test('every variable is heard', async t => {
     port: 0,
     metricsPort: 9_464,
     databaseUrl: 'postgres://latchkey:s3cret@db.internal:5432/latchkey',
+    databaseOwnerUrl: 'postgres://migrator@db.internal:5432/latchkey?password=0wner',
     keyEncryptionKeys: [Buffer.from(key, 'base64')],
     corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
     roles: { user: ['profile'], admin: [], support: [], editor: ['articles:read', 'articles:write'] },
@@ -363,6 +367,11 @@ t.test('the database\'s password may be kept apart from its address', async t =>
   t.match(reaches({ DATABASE_URL: 'postgres://latchkey:p%40ss@db/accounts' }), { password: 'p@ss' }, 'which otherwise stays')
   t.strictSame(problems({ DATABASE_PASSWORD: 'alone' }), ['DATABASE_PASSWORD is of no use without DATABASE_URL'])
   tells(t, problems({ DATABASE_PASSWORD: 'alone', DATABASE_URL: 'mysql://db' }), [/^DATABASE_URL must be/], 'a wrong address is told once')
+
+  const owner = { DATABASE_URL: 'postgres://latchkey@db/accounts', DATABASE_OWNER_URL: 'postgres://migrator@db/accounts', DATABASE_OWNER_PASSWORD: 'a/b c' }
+  t.match(new pg.Client(load(owner).databaseOwnerUrl ?? ''), { user: 'migrator', password: 'a/b c' }, 'that of the owner too')
+  t.strictSame(problems({ DATABASE_OWNER_PASSWORD: 'alone' }), ['DATABASE_OWNER_PASSWORD is of no use without DATABASE_OWNER_URL'])
+  t.strictSame(problems({ DATABASE_OWNER_URL: 'postgres://migrator@db/accounts' }), ['DATABASE_OWNER_URL is of no use without DATABASE_URL'])
 })
 
 t.test('a secret is in no message', async t => {
@@ -378,6 +387,10 @@ t.test('a secret is in no message', async t => {
     { DATABASE_PASSWORD: secret },
     { DATABASE_PASSWORD: secret, DATABASE_PASSWORD_FILE: join(files, 'secret'), DATABASE_URL: 'postgres://db/latchkey' },
     { DATABASE_PASSWORD_FILE: join(files, 'secret') },
+    { DATABASE_OWNER_URL: secret },
+    { DATABASE_OWNER_URL: `postgres://migrator:${secret}@db/latchkey` },
+    { DATABASE_OWNER_PASSWORD: secret },
+    { DATABASE_OWNER_PASSWORD_FILE: join(files, 'secret') },
     { KEY_ENCRYPTION_KEY: secret },
     { KEY_ENCRYPTION_KEY: `${key},${secret}` },
     { KEY_ENCRYPTION_KEY: key, KEY_ENCRYPTION_KEY_FILE: join(files, 'secret') },
