@@ -38,6 +38,7 @@ import * as schemas from '../routes/schemas.ts'
 import { strict } from '../routes/typed.ts'
 import wellKnown from '../routes/well-known/index.ts'
 import type { Config } from './config.ts'
+import { productionWarnings } from './config/warnings.ts'
 import type { KeyEncryptionKeys } from './secret.ts'
 import { version } from './version.ts'
 
@@ -53,6 +54,7 @@ export interface AppOptions {
 export default fp(async function latchkey (app: FastifyInstance, { config, databaseUrl, keyEncryptionKeys, isDraining = () => false }: AppOptions) {
   const { issuer, audience, corsOrigins, trustProxy, lifetimes, signing } = config
 
+  for (const warning of productionWarnings(config)) app.log.warn(warning)
   await app.register(problems, { issuer })
   await app.register(requestLog)
   await app.register(metrics)

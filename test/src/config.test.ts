@@ -9,6 +9,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { ConfigError, load, type Environment } from '../../src/config.ts'
 import { example, variables } from '../../src/config/variables.ts'
+import { productionWarnings } from '../../src/config/warnings.ts'
 
 const key = randomBytes(32).toString('base64')
 const production: Environment = {
@@ -311,6 +312,76 @@ t.test('in production', async t => {
       t.strictSame(problems({ ...production, BREACHED_PASSWORDS_URL: url }), ['BREACHED_PASSWORDS_URL must be https in production, unless it is of this very host'], url)
       t.strictSame(problems({ ...production, HOME_URL: url }), ['HOME_URL must be https in production'], url)
     }
+  })
+
+  t.test('refuses a key-encryption key with a pattern, and no random one', async t => {
+    const pattern = ['KEY_ENCRYPTION_KEY has a pattern, and so can be guessed (make one with: openssl rand -base64 32)']
+    const weak = [
+      Buffer.alloc(32), Buffer.alloc(32, 0xff), Buffer.alloc(32, 'a'), Buffer.alloc(32, 'changeme'), Buffer.alloc(32, 'secret'),
+      Buffer.from(Array.from({ length: 32 }, (_, index) => index)), Buffer.from(Array.from({ length: 32 }, (_, index) => 255 - index)),
+      Buffer.from('0'.repeat(31) + '1')
+    ]
+    for (const each of weak) {
+      const text = each.toString('base64')
+      t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: text }), pattern, text)
+      t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: `${key},${text}` }), pattern, 'nor as the second of two')
+      t.strictSame(problems({ KEY_ENCRYPTION_KEY: text }), [], 'which development may have')
+    }
+    for (let count = 0; count < 2_000; count++) {
+      const random = randomBytes(32).toString('base64')
+      if (problems({ ...production, KEY_ENCRYPTION_KEY: random }).length > 0) t.fail(random)
+    }
+    t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: Buffer.from(randomBytes(16).toString('hex')).toString('base64') }), [], '128 random bits in hexadecimal are none')
+  })
+
+  t.test('refuses pages over http beside an https issuer, but for those of the user\'s own device', async t => {
+    for (const origin of ['http://app.example.com', 'http://10.0.0.1', 'http://localhost.example.com', 'http://127.0.0.1.example.com', 'http://[::2]:5173']) {
+      const told = [`CORS_ORIGINS must be https beside an https ISSUER_URL, except for localhost and loopback addresses: ${origin}`]
+      t.strictSame(problems({ ...production, CORS_ORIGINS: `https://app.example.com, ${origin}` }), told)
+      t.strictSame(problems({ ISSUER_URL: 'https://auth.example.com', CORS_ORIGINS: origin }), told, 'in development, too')
+      t.strictSame(problems({ CORS_ORIGINS: origin }), [], 'but not beside an http issuer')
+    }
+    t.strictSame(problems({ ...production, CORS_ORIGINS: 'http://localhost, http://localhost:5173, http://tauri.localhost, http://127.0.0.1:8080, http://[::1]:3000' }), [])
+  })
+
+  t.test('warns about what it accepts, but is probably a mistake', async t => {
+    const warnings = (environment: Environment) => productionWarnings(load({ ...production, DATABASE_URL: 'postgres://latchkey@localhost/latchkey', ...environment }))
+    t.strictSame(warnings({}), [])
+    t.strictSame(productionWarnings(load({ RATE_LIMIT: 'off', REDIS_URL: 'redis://redis.internal' })), [], 'elsewhere it says nothing')
+
+    const without = (name: string) => `${name} reaches db.internal without TLS: what is sent can be read on the way; use sslmode=verify-full`
+    const unverified = (name: string) => `${name} reaches db.internal without verifying its certificate: use sslmode=verify-full`
+    const url = (query: string, host = 'db.internal') => `postgres://latchkey:one@${host}/latchkey${query}`
+    for (const query of ['', '?sslmode=disable', '?ssl=0']) {
+      t.strictSame(warnings({ DATABASE_URL: url(query) }), [without('DATABASE_URL')], query)
+      t.strictSame(warnings({ DATABASE_OWNER_URL: url(query) }), [without('DATABASE_OWNER_URL')], query)
+    }
+    for (const query of ['?sslmode=no-verify', '?sslmode=prefer&uselibpqcompat=true', '?sslmode=require&uselibpqcompat=true']) {
+      t.strictSame(warnings({ DATABASE_URL: url(query) }), [unverified('DATABASE_URL')], query)
+    }
+    for (const query of ['?sslmode=verify-full', '?sslmode=allow', '?ssl=true']) t.strictSame(warnings({ DATABASE_URL: url(query) }), [], query)
+    for (const host of ['localhost', '127.0.0.1', '[::1]']) t.strictSame(warnings({ DATABASE_URL: url('', host), REDIS_URL: `redis://${host}` }), [], host)
+    t.strictSame(warnings({ DATABASE_URL: 'postgres:///latchkey?host=/run/postgresql' }), [], 'a socket is no other host')
+    t.strictSame(warnings({ REDIS_URL: 'redis://redis.internal' }), ['REDIS_URL reaches redis.internal without TLS: what is sent can be read on the way; use rediss://'])
+    t.strictSame(warnings({ REDIS_URL: 'rediss://redis.internal' }), [])
+
+    const cases: Array<[environment: Environment, warning: RegExp]> = [
+      [{ RATE_LIMIT: 'off' }, /^RATE_LIMIT is off/],
+      [{ LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' }, /^LOGIN_RATE_LIMIT, .* are off/],
+      [{ ACCESS_TOKEN_TTL: '25h' }, /^ACCESS_TOKEN_TTL is longer than a day/],
+      [{ REFRESH_REPLAY_GRACE: '61m' }, /^REFRESH_REPLAY_GRACE is longer than an hour/],
+      [{ PASSWORD_RESET_TTL: '2d' }, /^PASSWORD_RESET_TTL is longer than a day/],
+      [{ MAGIC_LINK_TTL: '2d' }, /^MAGIC_LINK_TTL is longer than a day/],
+      [{ AUDIENCE: 'orders, billing' }, /^AUDIENCE has a comma or a blank/],
+      [{ DATABASE_PASSWORD: key }, /^the password of DATABASE_URL and KEY_ENCRYPTION_KEY are the same/],
+      [{ DATABASE_PASSWORD: 'one', DATABASE_OWNER_URL: 'postgres://owner:one@localhost/latchkey' }, /^the password of DATABASE_URL and the password of DATABASE_OWNER_URL are the same/],
+      [{ DATABASE_PASSWORD: 'one two', REDIS_URL: 'redis://:one%20two@localhost' }, /^the password of DATABASE_URL and the password of REDIS_URL are the same/]
+    ]
+    for (const [environment, warning] of cases) {
+      tells(t, warnings(environment), [warning], Object.keys(environment).join())
+      for (const secret of [key, 'one two']) t.notOk(warnings(environment).join().includes(secret), 'and names no secret')
+    }
+    t.strictSame(warnings({ LOGIN_RATE_LIMIT: 'off' }), [], 'one of the limits of sign-ins may be off')
   })
 
   t.test('refuses a weaker argon2 than OWASP accepts', async t => {
