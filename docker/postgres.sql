@@ -1,7 +1,12 @@
--- What Latchkey's database in Compose begins with, run once by the image of PostgreSQL: a role that owns its database
--- and is no superuser, for none is held to the grants in there, such as that nobody changes an audit event.
-do $$ begin execute format('create role latchkey login password %L', btrim(pg_read_file('/run/secrets/database_password'), E' \t\r\n')); end $$;
-create database latchkey owner latchkey;
+-- Run once by the image of PostgreSQL, when the volume is new. It makes three roles, none of them a superuser.
+-- latchkey_owner owns everything and cannot log in. latchkey_migrator logs in to migrate, and acts as the owner.
+-- latchkey is the service. It owns nothing, so that it can add to the audit log but not change it.
+create role latchkey_owner nologin;
+do $$ begin execute format('create role latchkey_migrator login in role latchkey_owner password %L',
+  btrim(pg_read_file('/run/secrets/database_owner_password'), E' \t\r\n')); end $$;
+do $$ begin execute format('create role latchkey login password %L',
+  btrim(pg_read_file('/run/secrets/database_password'), E' \t\r\n')); end $$;
+create database latchkey owner latchkey_owner;
 
 -- The image demands a password for the superuser, and was given that one. From now on the superuser has none, and
 -- comes only by the socket in the container: docker compose exec postgres psql --username=postgres

@@ -67,6 +67,7 @@ cd "$work/project"
 unset SMTP_URL SMTP_TLS MAIL_FROM MAIL_TEMPLATES LINKS_URL REQUIRE_EMAIL_VERIFICATION PUBLISH_MAILPIT ISSUER_URL TRUST_PROXY CORS_ORIGINS METRICS_PORT REDIS_URL SERVICE_NAME BREACHED_PASSWORDS_URL PASSWORD_PEPPER ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
 mkdir -m 700 secrets
 openssl rand -base64 32 > secrets/database_password
+openssl rand -base64 32 > secrets/database_owner_password
 openssl rand -base64 32 > secrets/key_encryption_key
 openssl rand -base64 32 > secrets/orders_client_secret
 chmod 644 secrets/*
@@ -102,11 +103,14 @@ for (const service of [migrate, latchkey, orders, gateway, redis, mailpit]) {
   assert.deepEqual([service.tmpfs].flat(), ['/tmp'])
 }
 for (const service of [migrate, latchkey]) {
-  assert.deepEqual(sources(service), ['database_password', 'key_encryption_key'])
   assert.equal(service.environment.MIGRATE_ON_START, 'false')
   assert.equal(condition(service, 'postgres'), 'service_healthy')
   assert.equal(service.image, latchkey.image)
 }
+const owner = { DATABASE_OWNER_URL: 'postgres://latchkey_migrator@postgres:5432/latchkey', DATABASE_OWNER_PASSWORD_FILE: '/run/secrets/database_owner_password' }
+assert.deepEqual(migrate.environment, { ...latchkey.environment, ...owner }, 'only migrate acts as the owner')
+assert.deepEqual(sources(latchkey), ['database_password', 'key_encryption_key'])
+assert.deepEqual(sources(migrate), ['database_owner_password', 'database_password', 'key_encryption_key'])
 assert.equal(condition(latchkey, 'migrate'), 'service_completed_successfully')
 assert.equal([migrate.command].flat().join(' '), 'migrate')
 assert.equal(migrate.restart, 'no')
@@ -161,7 +165,7 @@ if (!existsSync(config)) {
   console.log('      not checked: the names of its variables, for there is no build (npm run build)')
 } else {
   import(config).then(({ variables }) => {
-    for (const name of Object.keys(latchkey.environment)) {
+    for (const name of Object.keys(migrate.environment)) {
       const base = name.replace(/_FILE$/, '')
       assert.ok(base in variables && (base === name || variables[base].secret), `the service reads no ${name}`)
     }
@@ -300,6 +304,7 @@ start_database() { as_nobody "$postgres_bin/pg_ctl" -D "$work/postgres/data" -l 
 stop_database() { as_nobody "$postgres_bin/pg_ctl" -D "$work/postgres/data" -m immediate -w -s stop; database=; }
 install -d -o 65534 -g 65534 -m 700 "$work/postgres"
 install -o 65534 -m 600 secrets/database_password "$work/postgres/password"
+install -o 65534 -m 600 secrets/database_owner_password "$work/postgres/owner_password"
 initdb=("$postgres_bin/initdb" -D "$work/postgres/data" -U postgres --pwfile="$work/postgres/password" -A scram-sha-256 --no-sync)
 version=$("$postgres_bin/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 if ((version >= 17)); then
@@ -349,8 +354,8 @@ health() { nsenter -t "$process" --mount --pid --root --wd -G 1000 -S 1000 env -
 answer() { node -e 'fetch(process.argv[1]).then(({ status }) => console.log(status), () => console.log("none"))' "$origin$1"; }
 
 code=0
-# What the image of PostgreSQL does with a new volume. The server reads the password where it can here.
-sed "s|/run/secrets/database_password|$work/postgres/password|" docker/postgres.sql > "$work/postgres.sql"
+# What the image of PostgreSQL does with a new volume. The server reads the passwords where it can here.
+sed "s|/run/secrets/database_|$work/postgres/|" docker/postgres.sql > "$work/postgres.sql"
 (container_run "${environment[@]}" node -e "
   const url = new URL(process.env.DATABASE_URL)
   url.pathname = url.username = 'postgres'
@@ -359,14 +364,15 @@ sed "s|/run/secrets/database_password|$work/postgres/password|" docker/postgres.
   const statements = process.argv[1].replace(/^--.*$/gm, '').split(/;\n/).filter(each => each.trim())
   const main = async () => { await client.connect(); for (const each of statements) await client.query(each); await client.end() }
   main().catch(({ message }) => { console.error(message); process.exit(1) })" -- "$(cat "$work/postgres.sql")") > "$work/out" 2>&1 || failed "docker/postgres.sql: $(cat "$work/out")"
-passed 'docker/postgres.sql makes the role and its database'
+passed 'docker/postgres.sql makes the roles and the database'
 
 (container_run "${environment[@]}" KEY_ENCRYPTION_KEY_FILE= node dist/src/latchkey.cjs serve) > "$work/out" 2>&1 || code=$?
 [[ $code == 78 ]] && grep -q 'KEY_ENCRYPTION_KEY is required' "$work/out" || failed "without a key: exit code $code, $(cat "$work/out")"
 passed 'without KEY_ENCRYPTION_KEY it ends with exit code 78 and says so'
-(container_run "${environment[@]}" node dist/src/latchkey.cjs migrate) > "$work/out" 2>&1 || failed "migrate: $(cat "$work/out")"
+owner=(DATABASE_OWNER_URL="postgres://latchkey_migrator@127.0.0.1:$database_port/latchkey" DATABASE_OWNER_PASSWORD_FILE=/run/secrets/database_owner_password)
+(container_run "${environment[@]}" "${owner[@]}" node dist/src/latchkey.cjs migrate) > "$work/out" 2>&1 || failed "migrate: $(cat "$work/out")"
 told "migrate: $(cat "$work/out")"
-(container_run "${environment[@]}" node dist/src/latchkey.cjs migrate) > "$work/out" 2>&1 && grep -q 'up to date' "$work/out" || failed "migrate again: $(cat "$work/out")"
+(container_run "${environment[@]}" "${owner[@]}" node dist/src/latchkey.cjs migrate) > "$work/out" 2>&1 && grep -q 'up to date' "$work/out" || failed "migrate again: $(cat "$work/out")"
 passed 'migrate works, once and again'
 
 build=prebuilt

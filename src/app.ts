@@ -38,6 +38,7 @@ import * as schemas from '../routes/schemas.ts'
 import { strict } from '../routes/typed.ts'
 import wellKnown from '../routes/well-known/index.ts'
 import type { Config } from './config.ts'
+import { productionWarnings } from './config/warnings.ts'
 import type { KeyEncryptionKeys } from './secret.ts'
 import { version } from './version.ts'
 
@@ -53,6 +54,7 @@ export interface AppOptions {
 export default fp(async function latchkey (app: FastifyInstance, { config, databaseUrl, keyEncryptionKeys, isDraining = () => false }: AppOptions) {
   const { issuer, audience, corsOrigins, trustProxy, lifetimes, signing } = config
 
+  for (const warning of productionWarnings(config)) app.log.warn(warning)
   await app.register(problems, { issuer })
   await app.register(requestLog)
   await app.register(metrics)
@@ -63,7 +65,12 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(notFound)
   await app.register(jsonBody)
   await app.register(openapi, { issuer, version, refreshCookie: refreshCookieName(issuer) })
-  await app.register(database, { url: databaseUrl, migrateOnStart: config.migrateOnStart })
+  await app.register(database, {
+    url: databaseUrl,
+    ownerUrl: config.databaseOwnerUrl,
+    migrateOnStart: config.migrateOnStart,
+    production: config.production
+  })
   await app.register(notifications, { url: databaseUrl })
   await app.register(keyring, { keys: keyEncryptionKeys, ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken }, pepper: config.passwords.pepper })
   await app.register(revocations, { staleLimit: config.revocationStaleLimit })

@@ -10,6 +10,7 @@ import * as sessions from './cli/sessions.ts'
 import * as users from './cli/users.ts'
 import { ConfigError, environment, exitCode, load } from './config.ts'
 import { Problem } from './problem.ts'
+import type { PrivilegeReport } from './migrate.ts'
 import { version } from './version.ts'
 
 // Caught from the first moment, for as process 1 of a container a signal without a handler is ignored; and by one
@@ -36,9 +37,24 @@ const commands: Record<string, Command> = {
     meaning: 'Bring the database schema up to date.',
     options: {},
     plan: () => async config => {
-      const { migrate } = await import('./migrate.ts')
-      const applied = await withUrl(config, url => migrate(url))
-      return { text: applied.length > 0 ? `Applied ${applied.join(', ')}.` : 'The database schema is up to date.', data: { applied } }
+      const [{ migrate }, { describe }] = await Promise.all([
+        import('./migrate.ts'), import('./database-privileges.ts')])
+      let report: PrivilegeReport | undefined
+      const applied = await withUrl(config, async url => await migrate(url, undefined, {
+        ownerUrl: config.databaseOwnerUrl,
+        onPrivileges: found => { report = found }
+      }))
+      const upToDate = 'The database schema is up to date.'
+      const done = applied.length > 0 ? `Applied ${applied.join(', ')}.` : upToDate
+      const { repaired = [], remaining = [] } = report ?? {}
+      const data = { applied, repaired: repaired.map(describe), remaining: remaining.map(describe) }
+      const lines = [
+        done,
+        ...data.repaired.map(({ object, problem }) => `Repaired: ${object}: ${problem}.`),
+        ...data.remaining.map(({ object, problem, sql }) =>
+          `Not repaired: ${object}: ${problem}. Run as its owner or as a superuser: ${sql};`)
+      ]
+      return { text: lines.join('\n'), data }
     }
   }),
   'keys list': keys.list,

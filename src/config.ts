@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseEnv } from 'node:util'
-import { isPrivate } from './config/values.ts'
+import { isLoopback, isPatterned, isPrivate } from './config/values.ts'
 import { variables, type Variable } from './config/variables.ts'
 
 export type { Rate, Trust } from './config/values.ts'
@@ -55,17 +55,31 @@ export function load (environment: Environment) {
     if (v.REQUIRE_EMAIL_VERIFICATION && !v.SMTP_URL && !named(problems, 'SMTP_URL')) problems.push('SMTP_URL is required in production with REQUIRE_EMAIL_VERIFICATION: nobody could prove an address')
     if (v.LINKS_URL && !isPrivate(v.LINKS_URL)) problems.push('LINKS_URL must be https in production')
     if (v.HOME_URL && !isPrivate(v.HOME_URL)) problems.push('HOME_URL must be https in production')
+    if (v.KEY_ENCRYPTION_KEY?.some(isPatterned)) {
+      problems.push('KEY_ENCRYPTION_KEY has a pattern, and so can be guessed (make one with: openssl rand -base64 32)')
+    }
     // The weakest combination that OWASP's Password Storage Cheat Sheet accepts is 7 MiB in 5 passes.
     if (v.ARGON2_MEMORY_KIB < 7168 || v.ARGON2_MEMORY_KIB * v.ARGON2_TIME_COST < 7168 * 5) problems.push('ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts (19456 and 2, 12288 and 3, 9216 and 4, 7168 and 5)')
   }
   if (v.SMTP_URL && !v.MAIL_FROM && !named(problems, 'MAIL_FROM')) problems.push('MAIL_FROM is required with SMTP_URL')
   if (v.METRICS_PORT !== undefined && v.METRICS_PORT === v.PORT) problems.push('METRICS_PORT must be another than PORT')
   if (v.DATABASE_PASSWORD && !v.DATABASE_URL && !named(problems, 'DATABASE_URL')) problems.push('DATABASE_PASSWORD is of no use without DATABASE_URL')
+  if (v.ISSUER_URL?.startsWith('https:')) {
+    // Pages of a packaged application have a loopback origin. Any other http page can be changed on its way.
+    const exposed = v.CORS_ORIGINS?.filter(each => each.startsWith('http:') && !isLoopback(new URL(each).hostname)) ?? []
+    if (exposed.length > 0) {
+      problems.push('CORS_ORIGINS must be https beside an https ISSUER_URL, except for localhost and loopback addresses: ' +
+        exposed.join(', '))
+    }
+  }
+  if (v.DATABASE_OWNER_URL && !v.DATABASE_URL && !named(problems, 'DATABASE_URL')) {
+    problems.push('DATABASE_OWNER_URL is of no use without DATABASE_URL')
+  }
+  if (v.DATABASE_OWNER_PASSWORD && !v.DATABASE_OWNER_URL && !named(problems, 'DATABASE_OWNER_URL')) {
+    problems.push('DATABASE_OWNER_PASSWORD is of no use without DATABASE_OWNER_URL')
+  }
   if (problems.length > 0) throw new ConfigError(problems)
 
-  const databaseUrl = v.DATABASE_URL === undefined ? undefined : new URL(v.DATABASE_URL)
-  // In the query it also serves a URL of a socket, which has no place for it, and goes before any other.
-  if (databaseUrl && v.DATABASE_PASSWORD) databaseUrl.searchParams.set('password', v.DATABASE_PASSWORD)
   return freeze({
     production,
     issuer: v.ISSUER_URL,
@@ -74,7 +88,8 @@ export function load (environment: Environment) {
     host: v.HOST,
     port: v.PORT,
     metricsPort: v.METRICS_PORT,
-    databaseUrl: databaseUrl?.href,
+    databaseUrl: withPassword(v.DATABASE_URL, v.DATABASE_PASSWORD),
+    databaseOwnerUrl: withPassword(v.DATABASE_OWNER_URL, v.DATABASE_OWNER_PASSWORD),
     keyEncryptionKeys: v.KEY_ENCRYPTION_KEY,
     trustProxy: v.TRUST_PROXY,
     corsOrigins: v.CORS_ORIGINS,
@@ -116,6 +131,15 @@ export function load (environment: Environment) {
     shutdownTimeout: v.SHUTDOWN_TIMEOUT,
     logLevel: v.LOG_LEVEL
   })
+}
+
+/** A database's address with a password that is kept apart from it. */
+function withPassword (address: string | undefined, password: string | undefined): string | undefined {
+  if (address === undefined || !password) return address
+  const url = new URL(address)
+  // The query also suits the URL of a socket, which has no place for a password, and wins over another one.
+  url.searchParams.set('password', password)
+  return url.href
 }
 
 /** The process's environment over the `.env` of its folder; in production there is no `.env`. */

@@ -1,18 +1,22 @@
 import { randomFillSync } from 'node:crypto'
 import { v7 } from 'uuid'
 
-// The system is asked for a thousand at a time: each call costs more than the rest of a short request.
+// One system call fills the pool for a thousand callers, because each call costs more than the rest of a short request.
 const pool = new Uint8Array(16 * 1_024)
 let used = pool.length
 
-/** 16 random bytes, fit for cryptography, to be copied before the event loop turns. */
+/** 16 random bytes for cryptographic use. They are the caller's own: no other caller gets any of them. */
 export function random16 (): Uint8Array {
   if (used === pool.length) {
     randomFillSync(pool)
     used = 0
   }
+  const start = used
   used += 16
-  return pool.subarray(used - 16, used)
+  // A copy, because the next refill overwrites the pool under whoever holds a view of it.
+  const bytes = pool.slice(start, used)
+  pool.fill(0, start, used)
+  return bytes
 }
 
 /** A new UUIDv7 (RFC 9562). */

@@ -20,7 +20,7 @@ const mac = (secret: Buffer, content: Buffer) => createHmac('sha256', secret).up
 
 /** A new refresh token of a session. */
 export function mint ({ kid, secret }: MacKey, { sessionId, generation, issuedAt }: Omit<RefreshToken, 'hash'>): string {
-  const content = Buffer.allocUnsafe(signed)
+  const content = Buffer.alloc(signed)
   content[0] = version
   content.set(Buffer.from(kid, 'base64url'), 1)
   content.set(parseUuid(sessionId), 7)

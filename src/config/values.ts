@@ -58,6 +58,10 @@ export const rangeUrl = (text: string) => {
   return href
 }
 
+/** Whether a host, as URLs write it, is this very machine; also as browsers see it (RFC 6761 section 6.3). */
+export const isLoopback = (host: string) =>
+  /^(.+\.)?localhost$/i.test(host) || /^127(\.\d{1,3}){3}$/.test(host) || host === '[::1]' || host === '::1'
+
 /** Whether nobody on the way to a URL can read or change what is exchanged with it. */
 export const isPrivate = (text: string) => {
   const { protocol, hostname } = new URL(text)
@@ -132,6 +136,13 @@ export const proxies = (text: string): Trust | undefined => {
     const family = isIP(plain)
     return family !== 0 && trusted.check(plain, family === 6 ? 'ipv6' : 'ipv4')
   }
+}
+
+/** Whether a key of 32 bytes has a pattern that no random key has: a few bytes repeated, or one step between all. */
+export function isPatterned (key: Buffer): boolean {
+  const hasPeriod = [1, 2, 3, 4, 5, 6, 7, 8].some(period => key.subarray(period).equals(key.subarray(0, -period)))
+  const steps = new Set(key.subarray(1).map((byte, index) => byte - (key[index] ?? 0)))
+  return hasPeriod || steps.size === 1 || new Set(key).size <= 4
 }
 
 export const keys = (text: string) => {

@@ -22,6 +22,13 @@ export const variables = {
   NODE_ENV: variable('development', oneOf('development', 'production', 'test'), '`production` demands DATABASE_URL, KEY_ENCRYPTION_KEY and an https ISSUER_URL'),
   DATABASE_URL: optional('an embedded PostgreSQL under .data/', text => url(text, ['postgres:', 'postgresql:']).href, 'PostgreSQL 15 to 18, as postgres://user@host:5432/name', true),
   DATABASE_PASSWORD: optional('the one in DATABASE_URL', text => text, 'the password for DATABASE_URL, where it is kept apart from it', true),
+  DATABASE_OWNER_URL: optional(
+    'the schema belongs to the role of DATABASE_URL', text => url(text, ['postgres:', 'postgresql:']).href,
+    'the database of DATABASE_URL as a member of latchkey_owner, the role that then owns the schema; ' +
+    'only migrations use it (docs/database-roles.md)', true),
+  DATABASE_OWNER_PASSWORD: optional(
+    'the one in DATABASE_OWNER_URL', text => text,
+    'the password for DATABASE_OWNER_URL, if it is kept apart from it', true),
   ISSUER_URL: variable('http://localhost:3000', origin, 'the origin that browsers and services reach this service at: `iss` of its tokens; https makes cookies Secure'),
   SERVICE_NAME: variable('Latchkey', title, 'what users know the service by; no password may contain it'),
   AUDIENCE: optional('ISSUER_URL', text => text, '`aud` of access tokens'),
@@ -40,7 +47,7 @@ export const variables = {
   REFRESH_RETRY_WINDOW: optional('no limit', duration(), 'for how long after its first use a refresh token may be presented again while no successor was used'),
   MAX_SESSIONS_PER_USER: optional('no limit', integer(1, 10_000), 'how many sessions a user may have; with one more the oldest ends'),
   REVOCATION_STALE_LIMIT: optional('no limit', duration(), 'for how long access tokens are still accepted here while the database is away, and with it word of ended sessions'),
-  AUDIT_RETENTION: variable('365d', duration(), 'how long audit events are kept'),
+  AUDIT_RETENTION: variable('365d', duration(), 'how long audit events are kept; the last day is always kept'),
   SIGNING_ALGORITHM: variable('ES256', oneOf('ES256', 'EdDSA', 'RS256'), 'algorithm of new signing keys'),
   SIGNING_KEY_ROTATION: variable('30d', duration(), 'how long a key signs, of access tokens as of refresh tokens, before its successor does'),
   JWKS_MAX_AGE: variable('5m', duration(), 'how long others may cache the JWKS; a new signing key is published for twice as long before it signs'),

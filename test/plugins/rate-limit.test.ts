@@ -131,6 +131,28 @@ async function raw (service: Service, bytes: string, localAddress = '127.0.0.1',
   return { status: Number(text.split(' ')[1]), text }
 }
 
+t.test('a proxy that is not trusted is warned about, once', async t => {
+  const warned = ({ logs }: Service) => logs.filter(({ msg }) => /TRUST_PROXY/.test(String(msg)))
+  for (const header of ['x-forwarded-for', 'forwarded', 'x-forwarded-proto']) {
+    const service = await build(t, { TRUST_PROXY: '203.0.113.7' })
+    const ask = async (headers: Record<string, string>, remoteAddress: string) => await service.app.inject({ url: '/livez', headers, remoteAddress })
+    await ask({}, '192.0.2.1')
+    await ask({ [header]: 'https' }, '203.0.113.7')
+    t.strictSame(warned(service), [], 'neither without such a header, nor from a proxy that is trusted')
+    for (const peer of ['192.0.2.1', '192.0.2.1', '192.0.2.2']) await ask({ [header]: 'https' }, peer)
+    t.match(warned(service), [{ level: 40, peer: '192.0.2.1', header, msg: new RegExp(`^${header} came from 192\\.0\\.2\\.1, which TRUST_PROXY does not name, .* share one rate limit\\.$`) }])
+    t.equal(warned(service).length, 1)
+  }
+})
+
+t.test('production says at its start, once, what it accepts but should not', async t => {
+  const production = { NODE_ENV: 'production', ISSUER_URL: 'https://auth.example.com', DATABASE_URL: 'postgres://latchkey@db.internal/latchkey', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' }
+  const service = await build(t, production)
+  const told = service.logs.filter(({ level, msg }) => level === 40 && /^(RATE_LIMIT|DATABASE_URL)/.test(String(msg)))
+  t.match(told, [{ msg: /^DATABASE_URL reaches db\.internal without TLS/ }, { msg: /^RATE_LIMIT is off/ }])
+  t.equal(told.length, 2)
+})
+
 t.test('over real connections', async t => {
   const { url } = await build(t)
   const listening = async (overrides: Record<string, string>) => {

@@ -2,6 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { connect } from '../../src/db.ts'
+import { mintToken } from '../../src/links.ts'
+import { newId, random16 } from '../../src/random.ts'
 import { until } from '../crowd.ts'
 import { build, person, type Service } from '../helper.ts'
 import { mailsTo, mailTo } from '../mailbox.ts'
@@ -541,4 +543,32 @@ t.test('links die with what they were for, in any order of events', async t => {
     }
   }), { numRuns: 25 })
   t.pass('in 25 orders')
+})
+
+t.test('random bytes belong to one token or id alone', async t => {
+  t.test('and stay as they are while others are made', async t => {
+    const held = random16()
+    const before = Buffer.from(held)
+    for (let count = 0; count < 2_500; count++) random16()
+    t.ok(before.equals(held))
+  })
+
+  t.test('so that thousands of tokens and ids share no half of them', async t => {
+    const owners = new Map<string, number>()
+    let shared = 0
+    const take = (bytes: Uint8Array, owner: number) => {
+      for (let start = 0; start + 8 <= bytes.length; start++) {
+        const window = Buffer.from(bytes.subarray(start, start + 8)).toString('latin1')
+        if ((owners.get(window) ?? owner) !== owner) shared++
+        owners.set(window, owner)
+      }
+    }
+    for (let owner = 0; owner < 12_000; owner += 2) {
+      take(Buffer.from(mintToken().slice('lkl_'.length), 'base64url'), owner)
+      take(random16(), owner + 1)
+      // An odd one now and then, so that a refill also comes between the two halves of a token.
+      if (owner % 14 === 0) newId()
+    }
+    t.equal(shared, 0)
+  })
 })

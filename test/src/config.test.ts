@@ -9,6 +9,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { ConfigError, load, type Environment } from '../../src/config.ts'
 import { example, variables } from '../../src/config/variables.ts'
+import { productionWarnings } from '../../src/config/warnings.ts'
 
 const key = randomBytes(32).toString('base64')
 const production: Environment = {
@@ -45,6 +46,7 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     port: 3000,
     metricsPort: undefined,
     databaseUrl: undefined,
+    databaseOwnerUrl: undefined,
     keyEncryptionKeys: undefined,
     trustProxy: undefined,
     corsOrigins: [],
@@ -75,6 +77,8 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
 t.test('every variable is heard', async t => {
   const { trustProxy, webhooks, ...config } = load({
     ...production,
+    DATABASE_OWNER_URL: 'postgres://migrator@db.internal:5432/latchkey',
+    DATABASE_OWNER_PASSWORD: '0wner',
     SERVICE_NAME: 'Ünïcorn & Söhne',
     AUDIENCE: 'https://api.example.com',
     HOST: '0.0.0.0',
@@ -138,6 +142,7 @@ t.test('every variable is heard', async t => {
     port: 0,
     metricsPort: 9_464,
     databaseUrl: 'postgres://latchkey:s3cret@db.internal:5432/latchkey',
+    databaseOwnerUrl: 'postgres://migrator@db.internal:5432/latchkey?password=0wner',
     keyEncryptionKeys: [Buffer.from(key, 'base64')],
     corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
     roles: { user: ['profile'], admin: [], support: [], editor: ['articles:read', 'articles:write'] },
@@ -312,6 +317,76 @@ t.test('in production', async t => {
     }
   })
 
+  t.test('refuses a key-encryption key with a pattern, and no random one', async t => {
+    const pattern = ['KEY_ENCRYPTION_KEY has a pattern, and so can be guessed (make one with: openssl rand -base64 32)']
+    const weak = [
+      Buffer.alloc(32), Buffer.alloc(32, 0xff), Buffer.alloc(32, 'a'), Buffer.alloc(32, 'changeme'), Buffer.alloc(32, 'secret'),
+      Buffer.from(Array.from({ length: 32 }, (_, index) => index)), Buffer.from(Array.from({ length: 32 }, (_, index) => 255 - index)),
+      Buffer.from('0'.repeat(31) + '1')
+    ]
+    for (const each of weak) {
+      const text = each.toString('base64')
+      t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: text }), pattern, text)
+      t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: `${key},${text}` }), pattern, 'nor as the second of two')
+      t.strictSame(problems({ KEY_ENCRYPTION_KEY: text }), [], 'which development may have')
+    }
+    for (let count = 0; count < 2_000; count++) {
+      const random = randomBytes(32).toString('base64')
+      if (problems({ ...production, KEY_ENCRYPTION_KEY: random }).length > 0) t.fail(random)
+    }
+    t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: Buffer.from(randomBytes(16).toString('hex')).toString('base64') }), [], '128 random bits in hexadecimal are none')
+  })
+
+  t.test('refuses pages over http beside an https issuer, but for those of the user\'s own device', async t => {
+    for (const origin of ['http://app.example.com', 'http://10.0.0.1', 'http://localhost.example.com', 'http://127.0.0.1.example.com', 'http://[::2]:5173']) {
+      const told = [`CORS_ORIGINS must be https beside an https ISSUER_URL, except for localhost and loopback addresses: ${origin}`]
+      t.strictSame(problems({ ...production, CORS_ORIGINS: `https://app.example.com, ${origin}` }), told)
+      t.strictSame(problems({ ISSUER_URL: 'https://auth.example.com', CORS_ORIGINS: origin }), told, 'in development, too')
+      t.strictSame(problems({ CORS_ORIGINS: origin }), [], 'but not beside an http issuer')
+    }
+    t.strictSame(problems({ ...production, CORS_ORIGINS: 'http://localhost, http://localhost:5173, http://tauri.localhost, http://127.0.0.1:8080, http://[::1]:3000' }), [])
+  })
+
+  t.test('warns about what it accepts, but is probably a mistake', async t => {
+    const warnings = (environment: Environment) => productionWarnings(load({ ...production, DATABASE_URL: 'postgres://latchkey@localhost/latchkey', ...environment }))
+    t.strictSame(warnings({}), [])
+    t.strictSame(productionWarnings(load({ RATE_LIMIT: 'off', REDIS_URL: 'redis://redis.internal' })), [], 'elsewhere it says nothing')
+
+    const without = (name: string) => `${name} reaches db.internal without TLS: what is sent can be read on the way; use sslmode=verify-full`
+    const unverified = (name: string) => `${name} reaches db.internal without verifying its certificate: use sslmode=verify-full`
+    const url = (query: string, host = 'db.internal') => `postgres://latchkey:one@${host}/latchkey${query}`
+    for (const query of ['', '?sslmode=disable', '?ssl=0']) {
+      t.strictSame(warnings({ DATABASE_URL: url(query) }), [without('DATABASE_URL')], query)
+      t.strictSame(warnings({ DATABASE_OWNER_URL: url(query) }), [without('DATABASE_OWNER_URL')], query)
+    }
+    for (const query of ['?sslmode=no-verify', '?sslmode=prefer&uselibpqcompat=true', '?sslmode=require&uselibpqcompat=true']) {
+      t.strictSame(warnings({ DATABASE_URL: url(query) }), [unverified('DATABASE_URL')], query)
+    }
+    for (const query of ['?sslmode=verify-full', '?sslmode=allow', '?ssl=true']) t.strictSame(warnings({ DATABASE_URL: url(query) }), [], query)
+    for (const host of ['localhost', '127.0.0.1', '[::1]']) t.strictSame(warnings({ DATABASE_URL: url('', host), REDIS_URL: `redis://${host}` }), [], host)
+    t.strictSame(warnings({ DATABASE_URL: 'postgres:///latchkey?host=/run/postgresql' }), [], 'a socket is no other host')
+    t.strictSame(warnings({ REDIS_URL: 'redis://redis.internal' }), ['REDIS_URL reaches redis.internal without TLS: what is sent can be read on the way; use rediss://'])
+    t.strictSame(warnings({ REDIS_URL: 'rediss://redis.internal' }), [])
+
+    const cases: Array<[environment: Environment, warning: RegExp]> = [
+      [{ RATE_LIMIT: 'off' }, /^RATE_LIMIT is off/],
+      [{ LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' }, /^LOGIN_RATE_LIMIT, .* are off/],
+      [{ ACCESS_TOKEN_TTL: '25h' }, /^ACCESS_TOKEN_TTL is longer than a day/],
+      [{ REFRESH_REPLAY_GRACE: '61m' }, /^REFRESH_REPLAY_GRACE is longer than an hour/],
+      [{ PASSWORD_RESET_TTL: '2d' }, /^PASSWORD_RESET_TTL is longer than a day/],
+      [{ MAGIC_LINK_TTL: '2d' }, /^MAGIC_LINK_TTL is longer than a day/],
+      [{ AUDIENCE: 'orders, billing' }, /^AUDIENCE has a comma or a blank/],
+      [{ DATABASE_PASSWORD: key }, /^the password of DATABASE_URL and KEY_ENCRYPTION_KEY are the same/],
+      [{ DATABASE_PASSWORD: 'one', DATABASE_OWNER_URL: 'postgres://owner:one@localhost/latchkey' }, /^the password of DATABASE_URL and the password of DATABASE_OWNER_URL are the same/],
+      [{ DATABASE_PASSWORD: 'one two', REDIS_URL: 'redis://:one%20two@localhost' }, /^the password of DATABASE_URL and the password of REDIS_URL are the same/]
+    ]
+    for (const [environment, warning] of cases) {
+      tells(t, warnings(environment), [warning], Object.keys(environment).join())
+      for (const secret of [key, 'one two']) t.notOk(warnings(environment).join().includes(secret), 'and names no secret')
+    }
+    t.strictSame(warnings({ LOGIN_RATE_LIMIT: 'off' }), [], 'one of the limits of sign-ins may be off')
+  })
+
   t.test('refuses a weaker argon2 than OWASP accepts', async t => {
     const floor = /^ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts/
     for (const [memory, passes] of [[19_456, 2], [12_288, 3], [9_216, 4], [7_168, 5], [47_104, 1]]) {
@@ -366,6 +441,11 @@ t.test('the database\'s password may be kept apart from its address', async t =>
   t.match(reaches({ DATABASE_URL: 'postgres://latchkey:p%40ss@db/accounts' }), { password: 'p@ss' }, 'which otherwise stays')
   t.strictSame(problems({ DATABASE_PASSWORD: 'alone' }), ['DATABASE_PASSWORD is of no use without DATABASE_URL'])
   tells(t, problems({ DATABASE_PASSWORD: 'alone', DATABASE_URL: 'mysql://db' }), [/^DATABASE_URL must be/], 'a wrong address is told once')
+
+  const owner = { DATABASE_URL: 'postgres://latchkey@db/accounts', DATABASE_OWNER_URL: 'postgres://migrator@db/accounts', DATABASE_OWNER_PASSWORD: 'a/b c' }
+  t.match(new pg.Client(load(owner).databaseOwnerUrl ?? ''), { user: 'migrator', password: 'a/b c' }, 'that of the owner too')
+  t.strictSame(problems({ DATABASE_OWNER_PASSWORD: 'alone' }), ['DATABASE_OWNER_PASSWORD is of no use without DATABASE_OWNER_URL'])
+  t.strictSame(problems({ DATABASE_OWNER_URL: 'postgres://migrator@db/accounts' }), ['DATABASE_OWNER_URL is of no use without DATABASE_URL'])
 })
 
 t.test('a secret is in no message', async t => {
@@ -381,6 +461,10 @@ t.test('a secret is in no message', async t => {
     { DATABASE_PASSWORD: secret },
     { DATABASE_PASSWORD: secret, DATABASE_PASSWORD_FILE: join(files, 'secret'), DATABASE_URL: 'postgres://db/latchkey' },
     { DATABASE_PASSWORD_FILE: join(files, 'secret') },
+    { DATABASE_OWNER_URL: secret },
+    { DATABASE_OWNER_URL: `postgres://migrator:${secret}@db/latchkey` },
+    { DATABASE_OWNER_PASSWORD: secret },
+    { DATABASE_OWNER_PASSWORD_FILE: join(files, 'secret') },
     { KEY_ENCRYPTION_KEY: secret },
     { KEY_ENCRYPTION_KEY: `${key},${secret}` },
     { KEY_ENCRYPTION_KEY: key, KEY_ENCRYPTION_KEY_FILE: join(files, 'secret') },

@@ -1,0 +1,112 @@
+import pg from 'pg'
+import type { Config } from '../config.ts'
+import { isLoopback } from './values.ts'
+
+const hourSeconds = 3_600
+const daySeconds = 24 * hourSeconds
+
+/** What a configuration of production allows, although it is probably a mistake: a sentence for each. */
+export function productionWarnings (config: Config): string[] {
+  if (!config.production) return []
+  return [
+    ...transportWarnings(config),
+    ...limitWarnings(config),
+    ...lifetimeWarnings(config),
+    ...secretWarnings(config)
+  ]
+}
+
+type Database = 'DATABASE_URL' | 'DATABASE_OWNER_URL'
+
+function transportWarnings (config: Config): string[] {
+  const warnings: string[] = []
+  const databases: Array<[Database, string | undefined]> = [
+    ['DATABASE_URL', config.databaseUrl], ['DATABASE_OWNER_URL', config.databaseOwnerUrl]]
+  for (const [name, address] of databases) {
+    const client = databaseClient(address)
+    if (!client || client.host.startsWith('/') || isLoopback(client.host)) continue
+    const tls = tlsOf(client.ssl)
+    if (tls === 'none') {
+      warnings.push(`${name} reaches ${client.host} without TLS: what is sent can be read on the way; ` +
+        'use sslmode=verify-full')
+    } else if (tls === 'unverified') {
+      warnings.push(`${name} reaches ${client.host} without verifying its certificate: ` +
+        'use sslmode=verify-full')
+    }
+  }
+  if (config.redisUrl !== undefined) {
+    const { protocol, hostname } = new URL(config.redisUrl)
+    if (protocol === 'redis:' && !isLoopback(hostname)) {
+      warnings.push(`REDIS_URL reaches ${hostname} without TLS: what is sent can be read on the way; ` +
+        'use rediss://')
+    }
+  }
+  return warnings
+}
+
+/** The driver's client for an address, with what it takes from the environment. It does not connect. */
+function databaseClient (address: string | undefined): pg.Client | undefined {
+  try {
+    return address === undefined ? undefined : new pg.Client({ connectionString: address })
+  } catch {
+    // A certificate's file that cannot be read: the attempt to connect tells it.
+    return undefined
+  }
+}
+
+function tlsOf (ssl: unknown): 'none' | 'unverified' | 'verified' {
+  if (ssl === undefined || ssl === null || ssl === false) return 'none'
+  const options: { rejectUnauthorized?: unknown } = typeof ssl === 'object' ? ssl : {}
+  return options.rejectUnauthorized === false ? 'unverified' : 'verified'
+}
+
+function limitWarnings ({ rateLimit, throttle }: Config): string[] {
+  const warnings: string[] = []
+  if (rateLimit === 'off') warnings.push('RATE_LIMIT is off: nothing bounds the requests of a client')
+  if (Object.values(throttle).every(limit => limit === 'off')) {
+    warnings.push('LOGIN_RATE_LIMIT, LOGIN_NETWORK_LIMIT and LOGIN_ACCOUNT_LIMIT are off: ' +
+      'nothing slows down password guessing')
+  }
+  return warnings
+}
+
+function lifetimeWarnings ({ lifetimes, links, audience }: Config): string[] {
+  const warnings: string[] = []
+  if (lifetimes.accessToken > daySeconds) {
+    warnings.push('ACCESS_TOKEN_TTL is longer than a day: a service that does not follow the revocation ' +
+      'feed accepts a token for that long after a sign-out')
+  }
+  if (lifetimes.replayGrace > hourSeconds) {
+    warnings.push('REFRESH_REPLAY_GRACE is longer than an hour: ' +
+      'for that long the reuse of a stolen refresh token ends no session')
+  }
+  if (links.passwordReset > daySeconds) warnings.push('PASSWORD_RESET_TTL is longer than a day')
+  if (links.magicLink > daySeconds) warnings.push('MAGIC_LINK_TTL is longer than a day')
+  if (/[\s,]/.test(audience)) warnings.push('AUDIENCE has a comma or a blank: it is one value, not a list')
+  return warnings
+}
+
+type Secret = [name: string, secret: string | undefined]
+
+function secretWarnings (config: Config): string[] {
+  const ofUrl = (address: string | undefined) =>
+    address === undefined ? undefined : decodeURIComponent(new URL(address).password)
+  const secrets: Secret[] = [
+    ['the password of DATABASE_URL', databaseClient(config.databaseUrl)?.password],
+    ['the password of DATABASE_OWNER_URL', databaseClient(config.databaseOwnerUrl)?.password],
+    ['the password of REDIS_URL', ofUrl(config.redisUrl)],
+    ['the password of SMTP_URL', ofUrl(config.mail.smtpUrl)],
+    ...(config.keyEncryptionKeys ?? []).map((key): Secret => ['KEY_ENCRYPTION_KEY', key.toString('base64')])
+  ]
+  const names = new Map<string, string>()
+  const warnings: string[] = []
+  for (const [name, secret] of secrets) {
+    if (secret === undefined || secret === '') continue
+    const other = names.get(secret)
+    if (other !== undefined && other !== name) {
+      warnings.push(`${other} and ${name} are the same: give each its own`)
+    }
+    names.set(secret, name)
+  }
+  return warnings
+}
