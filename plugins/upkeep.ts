@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import * as audit from '../src/audit.ts'
 import * as links from '../src/links.ts'
+import { purgeBuckets } from '../src/mail/limits.ts'
 import * as revocations from '../src/revocations.ts'
 import { clearExpired } from '../src/sessions/expiry.ts'
 import * as throttle from '../src/throttle.ts'
@@ -39,6 +40,12 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention }: 
     async () => {
       for (let after: Buffer | undefined, more = true; more; await breathe()) {
         after = await throttle.clearExpired(app.db, after, counters)
+        more = after !== undefined
+      }
+    },
+    async () => {
+      for (let after: Buffer | undefined, more = true; more; await breathe()) {
+        after = await purgeBuckets(app.db, after, counters)
         more = after !== undefined
       }
     },
