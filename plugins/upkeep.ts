@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import * as audit from '../src/audit.ts'
+import * as leases from '../src/leases.ts'
 import * as links from '../src/links.ts'
 import { purgeBuckets } from '../src/mail/limits.ts'
 import * as revocations from '../src/revocations.ts'
@@ -53,6 +54,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention }: 
     all(() => audit.forget(app.db, auditRetention, batch)),
     all(() => links.forget(app.db, batch)),
     all(() => deliveries.forget(app.db, batch)),
+    all(() => leases.purge(app.db, batch)),
     async () => { while (await erase(app.db, events)) await breathe() }
   ]
 

@@ -141,13 +141,15 @@ holds('`/v1/auth/login`, `/v1/auth/register`, `/v1/me/password`, `/v1/me/email`,
   const answers = [await browser.delete('/v1/me', here), ...await inRow(posted.length, i => browser.post(posted[i] ?? '', {}, here))]
   t.strictSame(answers.map(({ headers }) => Number(headers['ratelimit-remaining'])), Array.from({ length: 12 }, (_, i) => 14 - i))
 })
-holds('`/v1/auth/email-verification`, `/v1/auth/password-reset`, `/v1/auth/magic-link` and the link that an administrator has mailed to set a password ask for a mail.', async t => {
-  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '40/1m' })
+holds('`/v1/auth/email-verification`, `/v1/auth/password-reset`, `/v1/auth/magic-link` and the link that an administrator has mailed to set a password ask for a mail; `GET /v1/me/export` counts with them.', async t => {
+  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '50/1m' })
   const { browser } = await registered(limits)
   const here = from(somewhere())
   const posted = ['/v1/auth/email-verification', '/v1/auth/password-reset', '/v1/auth/magic-link', `/v1/admin/users/${randomUUID()}/password-reset`]
-  t.strictSame((await inRow(4, i => browser.post(posted[i] ?? '', {}, here))).map(({ headers }) => headers['ratelimit-remaining']), ['3', '2', '1', '0'])
+  const answers = [...await inRow(4, i => browser.post(posted[i] ?? '', {}, here)), await browser.get('/v1/me/export', here)]
+  t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['4', '3', '2', '1', '0'])
 })
+isHeldBy('One export of an account runs at a time, on all instances together.', { 'test/routes/leaving.test.ts': ['runs once at a time, on all instances together'] })
 holds('`/livez`, `/readyz`, `/metrics`, `/.well-known/jwks.json`, `GET /v1/auth/verify` and the preflights of allowed origins have no limit.', async t => {
   const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })
   const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' }
