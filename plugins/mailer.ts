@@ -10,7 +10,10 @@ import type { Server, transport } from '../src/mail/transport.ts'
 import * as mails from '../src/mails.ts'
 import { derive, UnsealError, type KeyEncryptionKeys } from '../src/secret.ts'
 
-/** What became of a mail, or of an attempt: `failed` is tried again, `limited` was dropped as one too many, `shown` is one of development. */
+/**
+ * What became of a mail, or of an attempt: `failed` is tried again, `limited` was dropped as one too many,
+ * `shown` is one of development.
+ */
 export type Result = 'sent' | 'shown' | 'failed' | 'limited' | Reason
 
 declare module 'fastify' {
@@ -80,7 +83,8 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     if (job.expired) return await fail(job, kind, 'expired')
     if (isSilent) throw new Error('there is no SMTP_URL to send a mail to')
     // A notification counts once: its further attempts follow one that was admitted.
-    if (isCountedWhenSent(mail) && job.attempts === 1 && !await admitLazily(app.db, limits.notificationBuckets(kind, recipient.address))) {
+    const isCounted = isCountedWhenSent(mail) && job.attempts === 1
+    if (isCounted && !await admitLazily(app.db, limits.notificationBuckets(kind, recipient.address))) {
       counted(kind, 'limited')
       app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many of its kind to the address')
       return

@@ -44,13 +44,16 @@ export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin =>
 export const turnOf = ({ deadline, ip, socket }: FastifyRequest): Turn => ({ signal: deadline, network: networkOf(ip) ?? networkOf(socket.remoteAddress) })
 
 /** What the mails of a request are made with. */
-export const lettersOf = ({ server: { mailer }, headers, ip, socket }: FastifyRequest, lives: LinkLives): Letters => ({
-  post: mailer.post,
-  lives,
-  language: languageOf(headers['accept-language']),
-  limit: {
-    bucketsOf: (kind, canonical, linkSeconds) =>
-      mailer.limits.requestBuckets(kind, canonical, networkOf(ip) ?? networkOf(socket.remoteAddress) ?? '', linkSeconds),
-    onDrop: mailer.countDropped
+export function lettersOf ({ server, headers, ip, socket }: FastifyRequest, lives: LinkLives): Letters {
+  const { post, limits, countDropped: onDrop } = server.mailer
+  const network = networkOf(ip) ?? networkOf(socket.remoteAddress) ?? ''
+  return {
+    post,
+    lives,
+    language: languageOf(headers['accept-language']),
+    limit: {
+      bucketsOf: (kind, canonical, linkSeconds) => limits.requestBuckets(kind, canonical, network, linkSeconds),
+      onDrop
+    }
   }
-})
+}

@@ -52,27 +52,35 @@ const byId: Statement = { name: 'clients.find', text: `select ${columns} from cl
 
 export interface ClientChange { name?: string, scopes?: string[], redirectUris?: string[] }
 
+const changeDetail = "jsonb_build_object('name', name, 'scopes', scopes)"
 // The lock makes the comparison see what a concurrent change has committed.
 const updating = `
   with before as (
-    select *, (coalesce($2, name), coalesce($3, scopes), coalesce($4, redirect_uris)) is distinct from (name, scopes, redirect_uris) as differs
+    select *, (coalesce($2, name), coalesce($3, scopes), coalesce($4, redirect_uris))
+      is distinct from (name, scopes, redirect_uris) as differs
     from clients where id = $1 for no key update
   ), changed as (
     update clients set
-      name = coalesce($2, clients.name), scopes = coalesce($3, clients.scopes), redirect_uris = coalesce($4, clients.redirect_uris),
+      name = coalesce($2, clients.name),
+      scopes = coalesce($3, clients.scopes),
+      redirect_uris = coalesce($4, clients.redirect_uris),
       updated_at = now()
     from before where clients.id = before.id and differs
     returning clients.*
-  ), audited as (${audit.insertion('client.updated', { client: 'id', detail: "jsonb_build_object('name', name, 'scopes', scopes)" }, '$5', 'changed')}
+  ), audited as (${audit.insertion('client.updated', { client: 'id', detail: changeDetail }, '$5', 'changed')}
   )
   select ${columns} from changed as clients
   union all
   select ${columns} from before as clients where not differs`
 
-/** The client after the change of what is named; undefined where there is none. If nothing differs, nothing is written. */
-export async function update (db: Queryable, id: string, { name, scopes, redirectUris }: ClientChange, origin: audit.Origin): Promise<Client | undefined> {
-  const values = [id, name ?? null, scopes ? [...new Set(scopes)] : null, redirectUris ? [...new Set(redirectUris)] : null]
-  const [client] = await db.query<Client>(updating, [...values, audit.parameter(origin)])
+/** The client after the change, undefined if there is none. If nothing differs, nothing is written. */
+export async function update (
+  db: Queryable, id: string, change: ClientChange, origin: audit.Origin
+): Promise<Client | undefined> {
+  const unique = (words: string[] | undefined) => words ? [...new Set(words)] : null
+  const { name = null, scopes, redirectUris } = change
+  const values = [id, name, unique(scopes), unique(redirectUris), audit.parameter(origin)]
+  const [client] = await db.query<Client>(updating, values)
   return client
 }
 

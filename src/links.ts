@@ -29,7 +29,7 @@ const requesting = (owner: string) => `
   ), posted as (${posting('$5', 'id', '$4', 'somebody')}
   )
   select is_admitted as "isAdmitted" from counted`
-const request: Statement = {
+const requestLink: Statement = {
   name: 'links.request',
   text: requesting('select id, $3::text as purpose, email_version, password_version from users where canonical_email = $1 and disabled_at is null')
 }
@@ -58,12 +58,13 @@ export interface LinkRequest {
 }
 
 /**
- * Creates a link, and the mail that carries it, for the account of a canonical address. If there is no such account, it
- * creates them for a user who does not exist, so both cases cost the same. Returns false, and creates nothing, if too
- * many were asked for.
+ * Creates a link, and the mail that carries it, for the account of a canonical address. If there is no such
+ * account, it creates them for a user who does not exist, so both cases cost the same. Returns false, and
+ * creates nothing, if too many were requested.
  */
-export async function requestFor (db: Queryable, { canonical, purpose, token, mail, lives, buckets }: LinkRequest): Promise<boolean> {
-  const statement = purpose === 'email_verification' ? requestVerification : request
+export async function requestFor (db: Queryable, request: LinkRequest): Promise<boolean> {
+  const { canonical, purpose, token, mail, lives, buckets } = request
+  const statement = purpose === 'email_verification' ? requestVerification : requestLink
   const values = [canonical, hashOf(token), purpose, lives, mail ?? null, ...bucketParameters(buckets)]
   const [row] = await db.query<{ isAdmitted: boolean }>(statement, values)
   return row?.isAdmitted ?? false

@@ -19,7 +19,7 @@ export interface Mail {
   kind: MailKind
   /** What it is told as, where that of `kind` would tell somebody else whose the address is. */
   as?: MailKind
-  /** Whether it is a notification that is never dropped, because an administrator or the proof of a mailbox caused it. */
+  /** Whether a notification is never dropped: an administrator or the proof of a mailbox caused it. */
   isUncounted?: boolean
   /** Of the request that it is sent for; the user's where undefined. */
   language?: Language | undefined

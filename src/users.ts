@@ -60,10 +60,13 @@ export async function changeEmail (tx: Queryable, id: string, { address, canonic
 
 export interface UserChange { name?: string | null, username?: string | null }
 
+const changeDetail = "jsonb_build_object('changed', to_jsonb(changes))"
 // The lock makes the comparison see what a concurrent change has committed.
 const updating = `
   with before as (
-    select *, $2 and name is distinct from $3 as is_renamed, $4 and username is distinct from $5 as has_new_username
+    select *,
+      $2 and name is distinct from $3 as is_renamed,
+      $4 and username is distinct from $5 as has_new_username
     from users where id = $1 for no key update
   ), changed as (
     update users set
@@ -72,19 +75,21 @@ const updating = `
       username_lookalike = users.username_lookalike and not has_new_username,
       updated_at = now()
     from before where users.id = before.id and (is_renamed or has_new_username)
-    returning users.*, array_remove(array[case when is_renamed then 'name' end, case when has_new_username then 'username' end], null) as changes
-  ), audited as (${audit.insertion('user.updated', { user: 'id', detail: "jsonb_build_object('changed', to_jsonb(changes))" }, '$6', 'changed')}
+    returning users.*, array_remove(array[
+      case when is_renamed then 'name' end, case when has_new_username then 'username' end], null) as changes
+  ), audited as (${audit.insertion('user.updated', { user: 'id', detail: changeDetail }, '$6', 'changed')}
   )
   select ${columns} from changed as users
   union all
   select ${columns} from before as users where not is_renamed and not has_new_username`
 
 /**
- * The user after the change of what is named; undefined where there is none. If nothing differs, nothing is written.
- * Throws `username_taken`.
+ * The user after the change of what is named, undefined if there is none. If nothing differs, nothing is
+ * written. Throws `username_taken`.
  */
 export async function update (db: Queryable, id: string, { name, username }: UserChange, origin: audit.Origin): Promise<User | undefined> {
-  const values = [id, name !== undefined, name ?? null, username !== undefined, username ?? null, audit.parameter(origin)]
+  const change = [name !== undefined, name ?? null, username !== undefined, username ?? null]
+  const values = [id, ...change, audit.parameter(origin)]
   const [user] = await taken(db.query<User>(updating, values))
   return user
 }

@@ -59,8 +59,8 @@ export async function find (db: Queryable, id: string): Promise<Webhook | undefi
 export interface WebhookChange { url?: string, events?: string[], description?: string | null, status?: 'active' | 'paused' }
 
 /**
- * The webhook after the change of what is named; undefined where there is none. If nothing differs, nothing is written.
- * One that becomes active has a clean record, and what was kept for it is due at once.
+ * The webhook after the change of what is named; undefined where there is none. If nothing differs, nothing
+ * is written. One that becomes active has a clean record, and what was kept for it is due at once.
  */
 export async function update (db: Database, id: string, change: WebhookChange, origin: audit.Origin): Promise<Webhook | undefined> {
   const { url, description, status } = change

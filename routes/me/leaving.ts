@@ -56,18 +56,27 @@ const leaving: Typed = async (app) => {
       security,
       response: { 200: { description: 'All that is held about the user, but secrets.', content: { 'application/json': { schema: Type.Unsafe<Static<typeof PersonalData> | Readable | string>(PersonalData) } } } }
     },
-    config: { limit: 'mail', endless: true, problems: ['invalid_token', 'forbidden', 'too_many_requests', 'database_unavailable'] }
+    config: {
+      limit: 'mail',
+      endless: true,
+      problems: ['invalid_token', 'forbidden', 'too_many_requests', 'database_unavailable']
+    }
   }, async (request, reply) => {
     const user = await sessions.findUser(app.db, request.bearer.sid)
     if (!user) throw invalidToken(true, 'the session has ended')
-    const headers = { 'content-type': 'application/json; charset=utf-8', 'content-disposition': 'attachment; filename="account.json"' }
+    const headers = {
+      'content-type': 'application/json; charset=utf-8',
+      'content-disposition': 'attachment; filename="account.json"'
+    }
     if (request.method === 'HEAD') return reply.headers(headers).send('')
     const found = await collect(app.db, user.id, originOf(request))
     if (!found) throw invalidToken(true, 'the account is gone')
     const { pieces, release } = found
     const body = Readable.from(whileTaken(pieces, () => { body.destroy() }), { objectMode: false, highWaterMark: 64 * 1024 })
     // Also if the reader is gone or stalls. If the release fails, the lease ends by itself.
-    body.once('close', () => { release().catch((error: unknown) => request.log.warn({ err: error }, 'export lease not released')) })
+    body.once('close', () => {
+      release().catch((error: unknown) => request.log.warn({ err: error }, 'export lease not released'))
+    })
     return reply.headers(headers).send(body)
   })
 }

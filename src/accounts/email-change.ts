@@ -14,13 +14,16 @@ import { startOver, verified } from './mailbox.ts'
 import { activate } from './registration.ts'
 
 /**
- * Mails a link to a new address, with which it becomes that of the account. Where addresses must be proved, whether it
- * is taken is told to its owner alone, else it throws `email_taken`. Throws `invalid_credentials` where the password that
- * was proved is another one by now: a thief's request that is under way must not outlive it. Nothing is written if too
- * many mails of this kind to the new address were asked for: the password proves the account, not the address.
+ * Mails a link to a new address, with which it becomes that of the account. Where addresses must be proved,
+ * whether it is taken is told to its owner alone, else it throws `email_taken`. Throws `invalid_credentials`
+ * where the password that was proved is another one by now: a thief's request that is under way must not
+ * outlive it. Nothing is written if too many mails of this kind to the new address were requested: the
+ * password proves the account, not the address.
  */
-export async function requestChange (db: Database, credential: Credential, { address, canonical }: EmailAddress, { post, lives: { emailVerification: lives }, language, limit }: Letters, secretly: boolean): Promise<void> {
+export async function requestChange (db: Database, credential: Credential, to: EmailAddress, letters: Letters, secretly: boolean): Promise<void> {
   const { userId, passwordVersion } = credential
+  const { address, canonical } = to
+  const { post, lives: { emailVerification: lives }, language, limit } = letters
   const owner = await users.ownerOf(db, canonical)
   const other = owner?.id === userId ? undefined : owner
   if (other && !secretly) throw emailTaken()
@@ -75,7 +78,8 @@ async function change (tx: Queryable, account: links.Found, to: EmailAddress, le
   if (account.email_verified) await links.make(tx, account.id, 'email_undo', token, lives, { email: account.email, canonical_email: account.canonical_email })
   // The way back must not be dropped. Nobody can send many: each takes an address that was proved anew.
   const isUncounted = account.email_verified
-  await send(tx, post({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts: { email: to.address } }), account.id)
+  const facts = { email: to.address }
+  await send(tx, post({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts }), account.id)
   return isContested ? await startOver(tx, account.id, letters, 'email_verified', origin) : []
 }
 

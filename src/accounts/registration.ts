@@ -31,9 +31,9 @@ async function admit (passwords: Passwords, registration: Registration, { langua
 }
 
 /**
- * Creates an account and its first session, both or neither. Mails a link that proves the address, unless too many were
- * asked for; the user can ask for another later. Throws `validation_failed`, `password_rejected`, `email_taken` or
- * `username_taken`.
+ * Creates an account and its first session, both or neither. Mails a link that proves the address, unless too
+ * many were requested; the user can request another later. Throws `validation_failed`, `password_rejected`,
+ * `email_taken` or `username_taken`.
  */
 export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, opening: sessions.Opening, lifetimes: Lifetimes, origin: audit.Origin, turn: Turn): Promise<LiveSession> {
   const user = await admit(passwords, registration, letters, turn)
@@ -57,9 +57,9 @@ export async function register (db: Database, passwords: Passwords, registration
 }
 
 /**
- * Mails a link that creates the account, or a notification to the owner of the account that has the address. The caller
- * cannot see which. If too many mails to the address were asked for, the registration is dropped. Throws
- * `validation_failed`, `password_rejected` or `username_taken`.
+ * Mails a link that creates the account, or a notification to the owner of the account that has the address.
+ * The caller cannot see which. If too many mails to the address were requested, the registration is dropped.
+ * Throws `validation_failed`, `password_rejected` or `username_taken`.
  */
 export async function applyFor (db: Database, passwords: Passwords, registration: Registration, letters: Letters, turn: Turn): Promise<void> {
   const user = await admit(passwords, registration, letters, turn)

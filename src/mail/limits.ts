@@ -29,7 +29,8 @@ const maxIntervalSeconds = 300
 
 /** Mails are counted by keyed digests: `secret` keeps the table from naming an address. */
 export function mailLimits (secret: Buffer): MailLimits {
-  const keyOf = (...words: string[]) => createHmac('sha256', secret).update(JSON.stringify(words)).digest().subarray(0, 16)
+  const keyOf = (...words: string[]) =>
+    createHmac('sha256', secret).update(JSON.stringify(words)).digest().subarray(0, 16)
   return {
     requestBuckets: (kind, canonical, network, linkSeconds) => ({
       kind,
@@ -47,23 +48,28 @@ export function mailLimits (secret: Buffer): MailLimits {
   }
 }
 
-const notifications = new Set<MailKind>(['email_changed', 'password_changed', 'new_sign_in', 'session_replayed', 'account_deleted'])
+const notifications = new Set<MailKind>([
+  'email_changed', 'password_changed', 'new_sign_in', 'session_replayed', 'account_deleted'
+])
 
 /**
- * Whether a mail is counted when it is sent. Requested mails are counted at the request, and mails that an administrator
- * or the proof of a mailbox stands behind are not counted.
+ * Whether a mail is counted when it is sent, because it is a notification: its address is known only then.
+ * Requested mails are counted at the request. Mails that an administrator or the proof of a mailbox causes
+ * are not counted.
  */
-export const isCountedWhenSent = ({ kind, isUncounted = false }: Mail) => notifications.has(kind) && !isUncounted
+export const isCountedWhenSent = ({ kind, isUncounted = false }: Mail) =>
+  notifications.has(kind) && !isUncounted
 
 /** The parameters of `count_mail`. */
-export const bucketParameters = ({ keys, capacities, intervalSeconds }: Buckets) => [keys, capacities, intervalSeconds] as const
+export const bucketParameters = ({ keys, capacities, intervalSeconds }: Buckets) =>
+  [keys, capacities, intervalSeconds] as const
 
 const count: Statement = { name: 'mails.count', text: 'select count_mail($1, $2, $3) as "isAdmitted"' }
 const countLazily: Statement = { name: 'mails.count-lazily', text: `${count.text} where ${hastily}` }
 
 /**
- * Counts a mail; returns false, and counts nothing, if there were too many. In a transaction this comes after all other
- * locks, and is undone with the rest.
+ * Counts a mail; returns false, and counts nothing, if there were too many. In a transaction this comes after
+ * the locks on users and sessions, and is undone with the rest.
  */
 export async function admit (tx: Queryable, buckets: Buckets): Promise<boolean> {
   const [row] = await tx.query<{ isAdmitted: boolean }>(count, bucketParameters(buckets))
@@ -82,7 +88,8 @@ const clear: Statement = {
     with page as (
       select key, empty_at from mail_buckets where key > $1 order by key limit $2
     ), emptied as (
-      select key from mail_buckets where key = any(array(select key from page where empty_at < now())) and empty_at < now()
+      select key from mail_buckets
+      where key = any(array(select key from page where empty_at < now())) and empty_at < now()
       for update skip locked
     ), deleted as (
       delete from mail_buckets where key = any(array(select key from emptied))
@@ -91,10 +98,13 @@ const clear: Statement = {
 }
 
 /**
- * Purges the empty ones of up to `pageSize` buckets that come after the key `after`. Returns the key to go on after,
- * undefined at the end.
+ * Purges the empty ones of up to `pageSize` buckets that come after the key `after`. Returns the key to go on
+ * after, undefined at the end.
  */
-export async function purgeBuckets (db: Queryable, after: Buffer | undefined, pageSize: number): Promise<Buffer | undefined> {
-  const [row] = await db.query<{ seen: number, last: Buffer | null }>(clear, [after ?? Buffer.alloc(0), pageSize])
+export async function purgeBuckets (
+  db: Queryable, after: Buffer | undefined, pageSize: number
+): Promise<Buffer | undefined> {
+  const values = [after ?? Buffer.alloc(0), pageSize]
+  const [row] = await db.query<{ seen: number, last: Buffer | null }>(clear, values)
   return row?.seen === pageSize ? row.last ?? undefined : undefined
 }

@@ -55,7 +55,7 @@ const lock: Statement = {
   text: 'select 1 as found from users where id = $1 and password_version = $2 for key share'
 }
 
-/** Keeps a user from being deleted until the end of the transaction. Returns false if the credential is out of date. */
+/** Keeps a user from being deleted until the transaction ends. Returns false if the credential is outdated. */
 export async function lockCredential (tx: Queryable, { userId, passwordVersion }: Credential): Promise<boolean> {
   return (await tx.query(lock, [userId, passwordVersion])).length > 0
 }

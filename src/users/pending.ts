@@ -32,15 +32,16 @@ export interface Application {
   buckets: Buckets
 }
 
-// Whether there is an account with the address makes no difference but to the mail. If too many mails were asked for,
-// nothing is kept, because nobody could confirm it.
+// Whether there is an account with the address makes no difference but to the mail. If too many mails were
+// requested, nothing is kept, because nobody could confirm it.
 const apply: Statement = {
   name: 'registrations.apply',
   text: `
     with available as materialized (
       select where not exists (
         select from users
-        where username = $4 or (username_skeleton(username) = username_skeleton($4) and not username_lookalike)
+        where username = $4
+          or (username_skeleton(username) = username_skeleton($4) and not username_lookalike)
       )
     ), counted as materialized (
       select count_mail($12, $13, $14) as is_admitted from available
@@ -63,13 +64,15 @@ const apply: Statement = {
 }
 
 /**
- * Keeps a registration until its link is used. Returns false, and keeps nothing, if too many mails to the address were
- * asked for. Throws `username_taken`. The caller cannot see whether the address is taken.
+ * Keeps a registration until its link is used. Returns false, and keeps nothing, if too many mails to the
+ * address were requested. Throws `username_taken`. The caller cannot see whether the address is taken.
  */
-export async function add (db: Queryable, { id, email, username, name, passwordHash, language, token, link, taken, lives, buckets }: Application): Promise<boolean> {
+export async function add (db: Queryable, application: Application): Promise<boolean> {
+  const { id, email, username, name, passwordHash, language, token, lives } = application
+  const { link, taken, buckets } = application
   const values = [
-    id, email.address, email.canonical, username, name, passwordHash, language ?? null, hashOf(token), link ?? null,
-    taken ?? null, lives, ...bucketParameters(buckets)
+    id, email.address, email.canonical, username, name, passwordHash, language ?? null,
+    hashOf(token), link ?? null, taken ?? null, lives, ...bucketParameters(buckets)
   ]
   const [row] = await db.query<{ isAdmitted: boolean }>(apply, values)
   if (!row) throw usernameTaken()

@@ -68,7 +68,9 @@ const pageSize = 200
 
 async function * rows (db: Queryable, { name, text }: Part, userId: string): AsyncGenerator<object[]> {
   for (let after: string | null | undefined = null; after !== undefined;) {
-    const page: Array<{ cursor: string }> = await db.query<{ cursor: string }>({ name: `personal-data.${name}`, text }, [userId, after, pageSize])
+    const statement = { name: `personal-data.${name}`, text }
+    const values = [userId, after, pageSize]
+    const page: Array<{ cursor: string }> = await db.query<{ cursor: string }>(statement, values)
     yield page.map(({ cursor: _cursor, ...row }) => row)
     after = page.length < pageSize ? undefined : page.at(-1)?.cursor
   }
@@ -87,9 +89,9 @@ const leaseSeconds = 60
 const renewalIntervalMs = 10_000
 
 /**
- * Exports all that is held about a user; undefined if there is no such user. At most one page of rows is in memory, and no
- * connection is held while a piece is waited for. The export is recorded in the audit log first. Throws
- * `too_many_requests` while another export of the user is running, on whichever instance.
+ * Exports all that is held about a user; undefined if there is no such user. At most one page of rows is in
+ * memory, and no connection is held while a piece is waited for. The export is recorded in the audit log
+ * first. Throws `too_many_requests` while another export of the user is running, on whichever instance.
  */
 export async function collect (db: Database, userId: string, origin: audit.Origin): Promise<Export | undefined> {
   const lease = await leases.acquire(db, `export ${userId}`, leaseSeconds)
@@ -109,7 +111,7 @@ export async function collect (db: Database, userId: string, origin: audit.Origi
   return undefined
 }
 
-async function * pages (db: Database, userId: string, user: object, { renew, release }: leases.Lease): AsyncGenerator<string> {
+async function * pages (db: Database, userId: string, user: object, lease: leases.Lease): AsyncGenerator<string> {
   let renewedAt = performance.now()
   yield `{"user":${JSON.stringify(user)}`
   for (const part of parts) {
@@ -117,7 +119,7 @@ async function * pages (db: Database, userId: string, user: object, { renew, rel
     let comma = ''
     for await (const page of rows(db, part, userId)) {
       if (performance.now() - renewedAt > renewalIntervalMs) {
-        await renew()
+        await lease.renew()
         renewedAt = performance.now()
       }
       if (page.length === 0) continue
@@ -127,6 +129,6 @@ async function * pages (db: Database, userId: string, user: object, { renew, rel
     yield ']'
   }
   // Everything is read: when the document has arrived, the user can start another export.
-  await release().catch(() => {})
+  await lease.release().catch(() => {})
   yield '}'
 }

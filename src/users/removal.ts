@@ -57,7 +57,8 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
   await tx.query(removal, [id, leaver.canonical_email])
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
   const language = languages.find(known => known === leaver.language)
-  await send(tx, post?.({ kind: 'account_deleted', to: leaver.email, isUncounted: isByAdmin, ...language && { language } }), undefined)
+  const mail = post?.({ kind: 'account_deleted', to: leaver.email, isUncounted: isByAdmin, ...language && { language } })
+  await send(tx, mail, undefined)
   await erase(tx, atOnce, id)
   return ended
 }

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { connect } from '../../src/db.ts'
 import * as embeddedPostgres from '../../src/embedded-postgres.ts'
 import { freePort } from '../../src/embedded-postgres/server.ts'
 import { bytesOf, cookiesOf, crowd, listen, open, post, somewhere, until, type Sender } from '../crowd.ts'
@@ -557,6 +558,15 @@ t.test('a flood of link requests from one network', async t => {
       await flood(owner.email, 30)
       t.strictSame(await countLinks(service), { magic_link: count, password_reset: count, email_verification: count })
     }
+  })
+
+  await t.test('waits for nobody once it is refused', async t => {
+    const db = connect({ url: service.url })
+    t.teardown(() => db.end())
+    await db.transaction(async tx => {
+      await tx.query('select from mail_buckets for update')
+      await flood(owner.email, 20)
+    })
   })
 
   await t.test('leaves nothing in the database that names an address', async t => {
