@@ -1,8 +1,8 @@
 import fp from 'fastify-plugin'
 import type { Job } from '../src/jobs.ts'
-import { count } from '../src/mail/count.ts'
 import { giveUp, type Reason } from '../src/mail/failure.ts'
 import { write, type Sender } from '../src/mail/letter.ts'
+import { admitLazily, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
 import { NotSent } from '../src/mail/not-sent.ts'
 import { recipientOf } from '../src/mail/recipient.ts'
 import { read } from '../src/mail/templates.ts'
@@ -10,7 +10,10 @@ import type { Server, transport } from '../src/mail/transport.ts'
 import * as mails from '../src/mails.ts'
 import { derive, UnsealError, type KeyEncryptionKeys } from '../src/secret.ts'
 
-/** What became of a mail, or of an attempt: `failed` is tried again; `limited` were too many; `shown` is one of development. */
+/**
+ * What became of a mail, or of an attempt: `failed` is tried again, `limited` was dropped as one too many,
+ * `shown` is one of development.
+ */
 export type Result = 'sent' | 'shown' | 'failed' | 'limited' | Reason
 
 declare module 'fastify' {
@@ -18,6 +21,10 @@ declare module 'fastify' {
     mailer: {
       /** Makes mails into jobs; gives undefined where no mail is set up. */
       post: mails.Post
+      /** Which buckets bound the mails to an address. */
+      limits: MailLimits
+      /** Counts a mail that was dropped when it was asked for, because a bucket was full. */
+      countDropped: (kind: mails.MailKind) => void
       /** How many mails of each kind had which result here so far. */
       counts: ReadonlyArray<{ kind: string, result: Result, count: number }>
     }
@@ -42,7 +49,7 @@ const grace = 3_000
 /** Sends the mails that were written into the database with what they tell of. */
 export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, templates: folder, production, ...sender }: MailerOptions) {
   const templates = read(folder)
-  const secret = derive(keys[0], 'mail counts')
+  const limits = mailLimits(derive(keys[0], 'mail buckets'))
   const server = smtpUrl !== undefined && from !== undefined ? await connected({ url: smtpUrl, tls: smtpTls }, from, new URL(sender.issuer).hostname, atOnce) : undefined
   const isSilent = production && server === undefined
   if (isSilent) app.log.warn('No mail is sent, for there is no SMTP_URL: neither are addresses proved, nor passwords set anew, nor can anybody sign in by a link, and nobody hears of what happens to their account')
@@ -53,7 +60,12 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     if (known) known.count++
     else counts.push({ kind, result, count: 1 })
   }
-  app.decorate('mailer', { post: (mail: mails.Mail) => isSilent ? undefined : mails.sealed(keys, mail), counts })
+  app.decorate('mailer', {
+    post: (mail: mails.Mail) => isSilent ? undefined : mails.sealed(keys, mail),
+    limits,
+    countDropped: (kind: mails.MailKind) => counted(kind, 'limited'),
+    counts
+  })
 
   async function fail (job: Job, kind: mails.MailKind | undefined, reason: Reason, status?: number) {
     await giveUp(app.db, job, kind, reason)
@@ -70,9 +82,11 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     const { as: kind = mail.kind } = mail
     if (job.expired) return await fail(job, kind, 'expired')
     if (isSilent) throw new Error('there is no SMTP_URL to send a mail to')
-    if (!await count(app.db, secret, job, kind, recipient.address)) {
+    // A notification counts once: its further attempts follow one that was admitted.
+    const isCounted = isCountedWhenSent(mail) && job.attempts === 1
+    if (isCounted && !await admitLazily(app.db, limits.notificationBuckets(kind, recipient.address))) {
       counted(kind, 'limited')
-      app.log.debug({ job: job.id, mail: kind }, 'a mail is dropped, for there were too many of its kind to the address')
+      app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many of its kind to the address')
       return
     }
     const letter = write(templates, sender, job, mail, recipient)

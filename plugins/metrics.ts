@@ -63,7 +63,7 @@ export default fp(async function metrics (app) {
   // eslint-disable-next-line no-new -- it is the registry's
   new Counter({
     name: 'latchkey_mails_total',
-    help: 'Mails by kind and result: "sent", "shown" in the log of development, "failed" where it is tried again, "limited" for there were too many, or given up: "refused" by the recipient\'s server, "expired", "unreadable".',
+    help: 'Mails by kind and result: "sent", "shown" in the log of development, "failed" where it is tried again, "limited" if too many were requested, or given up: "refused" by the recipient\'s server, "expired", "unreadable".',
     labelNames: ['kind', 'result'],
     registers,
     collect () {

@@ -1,7 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import * as audit from '../src/audit.ts'
+import * as leases from '../src/leases.ts'
 import * as links from '../src/links.ts'
+import { purgeBuckets } from '../src/mail/limits.ts'
 import * as revocations from '../src/revocations.ts'
 import { clearExpired } from '../src/sessions/expiry.ts'
 import * as throttle from '../src/throttle.ts'
@@ -42,10 +44,17 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention }: 
         more = after !== undefined
       }
     },
+    async () => {
+      for (let after: Buffer | undefined, more = true; more; await breathe()) {
+        after = await purgeBuckets(app.db, after, counters)
+        more = after !== undefined
+      }
+    },
     all(() => revocations.forget(app.db, batch)),
     all(() => audit.forget(app.db, auditRetention, batch)),
     all(() => links.forget(app.db, batch)),
     all(() => deliveries.forget(app.db, batch)),
+    all(() => leases.purge(app.db, batch)),
     async () => { while (await erase(app.db, events)) await breathe() }
   ]
 

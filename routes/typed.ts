@@ -44,4 +44,16 @@ export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin =>
 export const turnOf = ({ deadline, ip, socket }: FastifyRequest): Turn => ({ signal: deadline, network: networkOf(ip) ?? networkOf(socket.remoteAddress) })
 
 /** What the mails of a request are made with. */
-export const lettersOf = ({ server: { mailer: { post } }, headers }: FastifyRequest, lives: LinkLives): Letters => ({ post, lives, language: languageOf(headers['accept-language']) })
+export function lettersOf ({ server, headers, ip, socket }: FastifyRequest, lives: LinkLives): Letters {
+  const { post, limits, countDropped: onDrop } = server.mailer
+  const network = networkOf(ip) ?? networkOf(socket.remoteAddress) ?? ''
+  return {
+    post,
+    lives,
+    language: languageOf(headers['accept-language']),
+    limit: {
+      bucketsOf: (kind, canonical, linkSeconds) => limits.requestBuckets(kind, canonical, network, linkSeconds),
+      onDrop
+    }
+  }
+}

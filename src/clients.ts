@@ -52,15 +52,36 @@ const byId: Statement = { name: 'clients.find', text: `select ${columns} from cl
 
 export interface ClientChange { name?: string, scopes?: string[], redirectUris?: string[] }
 
-/** The client after the change of what is named; undefined where there is none. */
-export async function update (db: Database, id: string, { name, scopes, redirectUris }: ClientChange, origin: audit.Origin): Promise<Client | undefined> {
-  return await db.transaction(async tx => {
-    const [client] = await tx.query<Client>(`
-      update clients set name = coalesce($2, name), scopes = coalesce($3, scopes), redirect_uris = coalesce($4, redirect_uris), updated_at = now()
-      where id = $1 returning ${columns}`, [id, name ?? null, scopes ? [...new Set(scopes)] : null, redirectUris ? [...new Set(redirectUris)] : null])
-    if (client) await audit.record(tx, 'client.updated', { clientId: id, detail: { name: client.name, scopes: client.scopes } }, origin)
-    return client
-  })
+const changeDetail = "jsonb_build_object('name', name, 'scopes', scopes)"
+// The lock makes the comparison see what a concurrent change has committed.
+const updating = `
+  with before as (
+    select *, (coalesce($2, name), coalesce($3, scopes), coalesce($4, redirect_uris))
+      is distinct from (name, scopes, redirect_uris) as differs
+    from clients where id = $1 for no key update
+  ), changed as (
+    update clients set
+      name = coalesce($2, clients.name),
+      scopes = coalesce($3, clients.scopes),
+      redirect_uris = coalesce($4, clients.redirect_uris),
+      updated_at = now()
+    from before where clients.id = before.id and differs
+    returning clients.*
+  ), audited as (${audit.insertion('client.updated', { client: 'id', detail: changeDetail }, '$5', 'changed')}
+  )
+  select ${columns} from changed as clients
+  union all
+  select ${columns} from before as clients where not differs`
+
+/** The client after the change, undefined if there is none. If nothing differs, nothing is written. */
+export async function update (
+  db: Queryable, id: string, change: ClientChange, origin: audit.Origin
+): Promise<Client | undefined> {
+  const unique = (words: string[] | undefined) => words ? [...new Set(words)] : null
+  const { name = null, scopes, redirectUris } = change
+  const values = [id, name, unique(scopes), unique(redirectUris), audit.parameter(origin)]
+  const [client] = await db.query<Client>(updating, values)
+  return client
 }
 
 /** Removes a client with its secrets; gives whether there was one. Its access tokens live on until they expire, but are inactive here. */

@@ -1,4 +1,5 @@
 import type { Queryable, Statement } from './db.ts'
+import { bucketParameters, type Buckets } from './mail/limits.ts'
 import { posting } from './mails.ts'
 import { linkExpired } from './problem.ts'
 import { random16 } from './random.ts'
@@ -13,19 +14,22 @@ export const mintToken = () => `lkl_${Buffer.concat([random16(), random16()]).to
 /** The SHA-256 by which a token is found. */
 export const hashOf = (token: string) => digest(token)
 
+// The mail is counted first: if there were too many, nothing is written, whether or not there is an account.
 const requesting = (owner: string) => `
-  with owner as (
+  with counted as materialized (
+    select count_mail($6, $7, $8) as is_admitted
+  ), owner as (
     ${owner}
   ), somebody as (
     select coalesce(id, gen_random_uuid()) as id, coalesce(purpose, $3) as purpose, coalesce(email_version, 1) as email_version, coalesce(password_version, 1) as password_version
-    from (select) as always left join owner on true
+    from counted left join owner on true where is_admitted
   ), linked as (
     insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
     select $2, purpose, id, email_version, password_version, now() + make_interval(secs => $4) from somebody
   ), posted as (${posting('$5', 'id', '$4', 'somebody')}
   )
-  select`
-const request: Statement = {
+  select is_admitted as "isAdmitted" from counted`
+const requestLink: Statement = {
   name: 'links.request',
   text: requesting('select id, $3::text as purpose, email_version, password_version from users where canonical_email = $1 and disabled_at is null')
 }
@@ -42,12 +46,28 @@ const requestVerification: Statement = {
     limit 1`)
 }
 
+/** A link that somebody asks for by naming an address. */
+export interface LinkRequest {
+  canonical: string
+  purpose: 'email_verification' | 'password_reset' | 'magic_link'
+  token: string
+  mail: Buffer | undefined
+  /** Seconds for which the link is good. */
+  lives: number
+  buckets: Buckets
+}
+
 /**
- * Makes a link, and the mail that carries it, for the account of a canonical address; where there is none, for one that
- * never was: nobody and somebody cost the same. `lives` is in seconds.
+ * Creates a link, and the mail that carries it, for the account of a canonical address. If there is no such
+ * account, it creates them for a user who does not exist, so both cases cost the same. Returns false, and
+ * creates nothing, if too many were requested.
  */
-export async function requestFor (db: Queryable, canonical: string, purpose: Purpose, token: string, mail: Buffer | undefined, lives: number): Promise<void> {
-  await db.query(purpose === 'email_verification' ? requestVerification : request, [canonical, hashOf(token), purpose, lives, mail ?? null])
+export async function requestFor (db: Queryable, request: LinkRequest): Promise<boolean> {
+  const { canonical, purpose, token, mail, lives, buckets } = request
+  const statement = purpose === 'email_verification' ? requestVerification : requestLink
+  const values = [canonical, hashOf(token), purpose, lives, mail ?? null, ...bucketParameters(buckets)]
+  const [row] = await db.query<{ isAdmitted: boolean }>(statement, values)
+  return row?.isAdmitted ?? false
 }
 
 /** What an address is changed to, or back to. */

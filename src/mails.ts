@@ -17,8 +17,10 @@ export type Language = typeof languages[number]
 /** A mail to be written when it is sent. */
 export interface Mail {
   kind: MailKind
-  /** What it is counted and told as, where that of `kind` would tell somebody else whose the address is. */
+  /** What it is told as, where that of `kind` would tell somebody else whose the address is. */
   as?: MailKind
+  /** Whether a notification is never dropped: an administrator or the proof of a mailbox caused it. */
+  isUncounted?: boolean
   /** Of the request that it is sent for; the user's where undefined. */
   language?: Language | undefined
   /** Where it goes; the address that the user has when it is sent where undefined. */

@@ -26,7 +26,7 @@ export const catalogue = {
   payload_too_large: { status: [413], title: 'The body is too large', meaning: 'The request body is over the limit of 64 KiB.' },
   unsupported_media_type: { status: [415], title: 'The media type is not supported', meaning: 'Bodies are `application/json` in UTF-8.' },
   password_rejected: { status: [422], title: 'The password is not accepted', meaning: 'The password breaks a rule; `reasons` names each: `too_short`, `too_long`, `too_common` and `breached` (it is among those that are tried first, or known from a breach elsewhere), `contains_email`, `contains_name`, `contains_service`. A longer phrase of your own is the best answer to all of them.' },
-  too_many_requests: { status: [429], title: 'Too many requests', meaning: 'This network has sent more requests than the limit allows, or too many wrong passwords were given for this account or from this network. Wait for the number of seconds in `Retry-After`.' },
+  too_many_requests: { status: [429], title: 'Too many requests', meaning: 'This network has sent more requests than the limit allows, too many wrong passwords were given for this account or from this network, or an export of this account is still running. Wait for the number of seconds in `Retry-After`.' },
   headers_too_large: { status: [431], title: 'The headers are too large', meaning: 'The request headers are over the limit of 16 KiB.' },
   internal_error: { status: [500], title: 'Something went wrong here', meaning: 'An error on the side of the service. It is in the service\'s log under the request id that `instance` gives.' },
   overloaded: { status: [503], title: 'The service is busy', meaning: 'More work arrived than the service accepts at a time. Nothing was done; the request is safe to repeat after the number of seconds in `Retry-After`.' },
@@ -113,6 +113,13 @@ export const invalidToken = (presented: boolean, cause?: unknown) => new Problem
 
 /** `seconds` until the limit's window ends. */
 export const tooManyRequests = (seconds: number) => new Problem('too_many_requests', { detail: 'This network has sent more requests than the limit allows.', headers: retryAfter(seconds) })
+// An export mostly ends sooner than its lease.
+const maxExportWaitSeconds = 5
+/** `seconds` until an export that is running has ended, if its instance died. */
+export const exportRunning = (seconds: number) => new Problem('too_many_requests', {
+  detail: 'An export of this account is still running. Wait until it has ended.',
+  headers: retryAfter(Math.min(seconds, maxExportWaitSeconds))
+})
 /** `seconds` until the next password is judged. */
 export const tooManyFailures = (seconds: number) => new Problem('too_many_requests', { detail: 'Too many wrong passwords were given for this account, or from this network.', headers: retryAfter(seconds) })
 /** `seconds` until there is likely to be room. */

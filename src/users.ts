@@ -60,21 +60,37 @@ export async function changeEmail (tx: Queryable, id: string, { address, canonic
 
 export interface UserChange { name?: string | null, username?: string | null }
 
-/** The user after the change of what is named; undefined where there is none. Throws `username_taken`. */
+const changeDetail = "jsonb_build_object('changed', to_jsonb(changes))"
+// The lock makes the comparison see what a concurrent change has committed.
+const updating = `
+  with before as (
+    select *,
+      $2 and name is distinct from $3 as is_renamed,
+      $4 and username is distinct from $5 as has_new_username
+    from users where id = $1 for no key update
+  ), changed as (
+    update users set
+      name = case when is_renamed then $3 else users.name end,
+      username = case when has_new_username then $5 else users.username end,
+      username_lookalike = users.username_lookalike and not has_new_username,
+      updated_at = now()
+    from before where users.id = before.id and (is_renamed or has_new_username)
+    returning users.*, array_remove(array[
+      case when is_renamed then 'name' end, case when has_new_username then 'username' end], null) as changes
+  ), audited as (${audit.insertion('user.updated', { user: 'id', detail: changeDetail }, '$6', 'changed')}
+  )
+  select ${columns} from changed as users
+  union all
+  select ${columns} from before as users where not is_renamed and not has_new_username`
+
+/**
+ * The user after the change of what is named, undefined if there is none. If nothing differs, nothing is
+ * written. Throws `username_taken`.
+ */
 export async function update (db: Queryable, id: string, { name, username }: UserChange, origin: audit.Origin): Promise<User | undefined> {
-  const [user] = await taken(db.query<User>(`
-    with changed as (
-      update users set
-        name = case when $2 then $3 else name end,
-        username = case when $4 then $5 else username end,
-        username_lookalike = username_lookalike and (not $4 or username = $5),
-        updated_at = now()
-      where id = $1
-      returning *
-    ), audited as (${audit.insertion('user.updated', { user: 'id', detail: "jsonb_build_object('changed', to_jsonb($7::text[]))" }, '$6', 'changed')}
-    )
-    select ${columns} from changed as users`,
-  [id, name !== undefined, name ?? null, username !== undefined, username ?? null, audit.parameter(origin), [...name !== undefined ? ['name'] : [], ...username !== undefined ? ['username'] : []]]))
+  const change = [name !== undefined, name ?? null, username !== undefined, username ?? null]
+  const values = [id, ...change, audit.parameter(origin)]
+  const [user] = await taken(db.query<User>(updating, values))
   return user
 }
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import * as audit from './audit.ts'
 import type { Database, Queryable } from './db.ts'
 import { newId } from './random.ts'
@@ -58,26 +59,35 @@ export async function find (db: Queryable, id: string): Promise<Webhook | undefi
 export interface WebhookChange { url?: string, events?: string[], description?: string | null, status?: 'active' | 'paused' }
 
 /**
- * The webhook after the change of what is named; undefined where there is none. One that becomes active has a clean
- * record, and what was kept for it is due at once.
+ * The webhook after the change of what is named; undefined where there is none. If nothing differs, nothing
+ * is written. One that becomes active has a clean record, and what was kept for it is due at once.
  */
 export async function update (db: Database, id: string, change: WebhookChange, origin: audit.Origin): Promise<Webhook | undefined> {
-  const { url, events, description, status } = change
+  const { url, description, status } = change
+  const events = change.events && [...new Set(change.events)]
   return await db.transaction(async tx => {
     const [before] = await tx.query<Webhook>(`select ${columns} from webhooks where deleted_at is null and id = $1 for no key update`, [id])
     if (!before) return undefined
     const resumed = status === 'active' && before.status === 'paused'
     const paused = status === 'paused' && before.status === 'active'
+    const isNew = {
+      url: url !== undefined && url !== before.url,
+      events: events !== undefined && !isDeepStrictEqual(events, before.events),
+      description: description !== undefined && description !== before.description,
+      status: resumed || paused
+    }
+    const changed = Object.entries(isNew).flatMap(([name, differs]) => differs ? [name] : []).sort()
+    if (changed.length === 0) return before
     const [webhook] = await tx.query<Webhook>(`
       update webhooks set url = coalesce($2, url), events = coalesce($3, events), description = case when $4 then $5 else description end, updated_at = now(),
         paused_at = case when $6 then null when $7 then now() else paused_at end,
         paused_reason = case when $6 then null when $7 then 'asked' else paused_reason end,
         failing_since = case when $6 or $2 <> url then null else failing_since end,
         failures = case when $6 or $2 <> url then 0 else failures end
-      where id = $1 returning ${columns}`, [id, url ?? null, events ? [...new Set(events)] : null, description !== undefined, description ?? null, resumed, paused])
+      where id = $1 returning ${columns}`, [id, url ?? null, events ?? null, description !== undefined, description ?? null, resumed, paused])
     if (!webhook) return undefined
     if (resumed) await keepUntil(tx, id)
-    await audit.record(tx, 'webhook.updated', { detail: { ...told(webhook), changed: Object.keys(change).sort(), ...status && { status } } }, origin)
+    await audit.record(tx, 'webhook.updated', { detail: { ...told(webhook), changed, ...isNew.status && { status } } }, origin)
     return webhook
   })
 }

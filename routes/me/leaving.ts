@@ -52,20 +52,32 @@ const leaving: Typed = async (app) => {
       operationId: 'exportMe',
       tags: ['Account'],
       summary: 'Take along what is held about oneself',
-      description: 'One JSON document, sent as it is read: where the connection breaks it is not whole, and no JSON. Of events that somebody else is the actor of it does not tell from where they came, and of what the user did to others not to whom.',
+      description: 'One JSON document, sent as it is read: where the connection breaks it is not whole, and no JSON. Of events that somebody else is the actor of it does not tell from where they came, and of what the user did to others not to whom. One export of an account runs at a time: a second one is refused with `too_many_requests` until the first has ended.',
       security,
       response: { 200: { description: 'All that is held about the user, but secrets.', content: { 'application/json': { schema: Type.Unsafe<Static<typeof PersonalData> | Readable | string>(PersonalData) } } } }
     },
-    config: { endless: true, problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
+    config: {
+      limit: 'mail',
+      endless: true,
+      problems: ['invalid_token', 'forbidden', 'too_many_requests', 'database_unavailable']
+    }
   }, async (request, reply) => {
     const user = await sessions.findUser(app.db, request.bearer.sid)
     if (!user) throw invalidToken(true, 'the session has ended')
-    reply.type('application/json; charset=utf-8').header('content-disposition', 'attachment; filename="account.json"')
-    if (request.method === 'HEAD') return reply.send('')
-    const pieces = await collect(app.db, user.id, originOf(request))
-    if (!pieces) throw invalidToken(true, 'the account is gone')
+    const headers = {
+      'content-type': 'application/json; charset=utf-8',
+      'content-disposition': 'attachment; filename="account.json"'
+    }
+    if (request.method === 'HEAD') return reply.headers(headers).send('')
+    const found = await collect(app.db, user.id, originOf(request))
+    if (!found) throw invalidToken(true, 'the account is gone')
+    const { pieces, release } = found
     const body = Readable.from(whileTaken(pieces, () => { body.destroy() }), { objectMode: false, highWaterMark: 64 * 1024 })
-    return reply.send(body)
+    // Also if the reader is gone or stalls. If the release fails, the lease ends by itself.
+    body.once('close', () => {
+      release().catch((error: unknown) => request.log.warn({ err: error }, 'export lease not released'))
+    })
+    return reply.headers(headers).send(body)
   })
 }
 

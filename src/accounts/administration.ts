@@ -108,7 +108,7 @@ async function markUnverified (tx: Queryable, id: string, origin: audit.Origin):
 
 /** Removes an account, whose owner is told; undefined where there is none. Gives what verifiers must know. Throws `last_admin`. */
 export async function removeAccount (db: Database, id: string, post: Post, origin: audit.Origin): Promise<Revocation[] | undefined> {
-  return await db.transaction(async tx => await remove(tx, id, origin, { post }))
+  return await db.transaction(async tx => await remove(tx, id, origin, { post, isByAdmin: true }))
 }
 
 /** Signs a user out everywhere, and has each of their devices prove itself anew; undefined where there is none. Gives what verifiers must know. */

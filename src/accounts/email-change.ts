@@ -2,34 +2,45 @@ import * as audit from '../audit.ts'
 import type { Database, Queryable } from '../db.ts'
 import type { EmailAddress } from '../email-address.ts'
 import * as links from '../links.ts'
+import { admit } from '../mail/limits.ts'
 import { languages, send } from '../mails.ts'
 import { emailTaken, forbiddenCredentials, linkExpired } from '../problem.ts'
 import type { Revocation } from '../revocations.ts'
 import * as users from '../users.ts'
-import type { Credential } from '../users/credential.ts'
+import { lockCredential, type Credential } from '../users/credential.ts'
 import { forgetPending, isWanted } from '../users/pending.ts'
 import type { Letters } from './letters.ts'
 import { startOver, verified } from './mailbox.ts'
 import { activate } from './registration.ts'
 
 /**
- * Mails a link to a new address, with which it becomes that of the account. Where addresses must be proved, whether it
- * is taken is told to its owner alone, else it throws `email_taken`. Throws `invalid_credentials` where the password that
- * was proved is another one by now: a thief's request that is under way must not outlive it.
+ * Mails a link to a new address, with which it becomes that of the account. Where addresses must be proved,
+ * whether it is taken is told to its owner alone, else it throws `email_taken`. Throws `invalid_credentials`
+ * where the password that was proved is another one by now: a thief's request that is under way must not
+ * outlive it. Nothing is written if too many mails of this kind to the new address were requested: the
+ * password proves the account, not the address.
  */
-export async function requestChange (db: Database, { userId, passwordVersion }: Credential, { address, canonical }: EmailAddress, { post, lives: { emailVerification: lives }, language }: Letters, secretly: boolean): Promise<void> {
+export async function requestChange (db: Database, credential: Credential, to: EmailAddress, letters: Letters, secretly: boolean): Promise<void> {
+  const { userId, passwordVersion } = credential
+  const { address, canonical } = to
+  const { post, lives: { emailVerification: lives }, language, limit } = letters
   const owner = await users.ownerOf(db, canonical)
   const other = owner?.id === userId ? undefined : owner
   if (other && !secretly) throw emailTaken()
   const token = links.mintToken()
   const known = languages.find(each => each === other?.language)
   const mail = other ? post({ kind: 'registration_taken', as: 'email_change', language: language ?? known, to: other.email }) : post({ kind: 'email_change', language, token, lives, to: address })
-  await db.transaction(async tx => {
+  const buckets = limit.bucketsOf('email_change', canonical, lives)
+  const isAdmitted = await db.transaction(async tx => {
     const target = { email: address, canonical_email: canonical }
+    if (!await lockCredential(tx, credential)) throw forbiddenCredentials()
+    if (!await admit(tx, buckets)) return false
     if (!await links.make(tx, userId, 'email_change', token, lives, target, passwordVersion)) throw forbiddenCredentials()
     // Who asked for it sees in the export what is still to be sent for them, and what was given up: in both cases the same.
     await send(tx, mail, userId, lives)
+    return true
   })
+  if (!isAdmitted) limit.onDrop('email_change')
 }
 
 /**
@@ -65,7 +76,10 @@ async function change (tx: Queryable, account: links.Found, to: EmailAddress, le
   const isContested = to.canonical === account.canonical_email && await contested(tx, account)
   await move(tx, account.id, to, origin, {})
   if (account.email_verified) await links.make(tx, account.id, 'email_undo', token, lives, { email: account.email, canonical_email: account.canonical_email })
-  await send(tx, post({ kind: 'email_changed', ...undo, to: account.email, facts: { email: to.address } }), account.id)
+  // The way back must not be dropped. Nobody can send many: each takes an address that was proved anew.
+  const isUncounted = account.email_verified
+  const facts = { email: to.address }
+  await send(tx, post({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts }), account.id)
   return isContested ? await startOver(tx, account.id, letters, 'email_verified', origin) : []
 }
 

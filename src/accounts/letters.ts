@@ -1,14 +1,24 @@
 import type { Origin } from '../audit.ts'
-import type { Language, Mail, Post } from '../mails.ts'
+import type { Buckets } from '../mail/limits.ts'
+import type { Language, Mail, MailKind, Post } from '../mails.ts'
 import { describe } from '../user-agent.ts'
 
 /** Seconds that links are good for. */
 export interface LinkLives { emailVerification: number, passwordReset: number, magicLink: number, emailUndo: number }
 
+/** How many mails somebody may ask for, on the network of one request. */
+export interface RequestLimit {
+  /** The buckets of a mail to an address, whose link is good for so many seconds. */
+  bucketsOf: (kind: MailKind, canonical: string, linkSeconds: number) => Buckets
+  /** Called with the kind of each mail that is dropped because a bucket is full. */
+  onDrop: (kind: MailKind) => void
+}
+
 /** What mails are made with, for one request. */
 export interface Letters {
   post: Post
   lives: LinkLives
+  limit: RequestLimit
   /** That the request asks for. */
   language: Language | undefined
 }

@@ -19,14 +19,18 @@ const lifeOf = { email_verification: 'emailVerification', password_reset: 'passw
 export type Asked = keyof typeof lifeOf
 
 /**
- * Mails a link to an address, if there is an account for it; what it costs does not tell. Throws `validation_failed`
- * for what is no address.
+ * Mails a link to an address if there is an account for it and not too many were requested. The time it takes
+ * does not depend on the account. Throws `validation_failed` if the text is no address.
  */
-export async function request (db: Database, kind: Asked, typed: string, { post, lives, language }: Letters): Promise<void> {
+export async function request (db: Database, kind: Asked, typed: string, letters: Letters): Promise<void> {
+  const { post, language, limit } = letters
   const { canonical } = users.requireEmail(typed)
   const token = links.mintToken()
-  const life = lives[lifeOf[kind]]
-  await links.requestFor(db, canonical, kind, token, post({ kind, language, token, lives: life }), life)
+  const lives = letters.lives[lifeOf[kind]]
+  const mail = post({ kind, language, token, lives })
+  const buckets = limit.bucketsOf(kind, canonical, lives)
+  const isAdmitted = await links.requestFor(db, { canonical, purpose: kind, token, mail, lives, buckets })
+  if (!isAdmitted) limit.onDrop(kind)
 }
 
 /** Marks the address of an account as proved; the other accounts that were to have it never will. */

@@ -1,6 +1,7 @@
 import * as audit from '../audit.ts'
 import type { Database, Queryable } from '../db.ts'
 import * as links from '../links.ts'
+import { admit as admitMail } from '../mail/limits.ts'
 import { send } from '../mails.ts'
 import type { Passwords, Turn } from '../passwords.ts'
 import { linkExpired, Problem } from '../problem.ts'
@@ -30,40 +31,50 @@ async function admit (passwords: Passwords, registration: Registration, { langua
 }
 
 /**
- * Makes an account and its first session, both or neither, and mails a link that proves the address. Throws
- * `validation_failed`, `password_rejected`, `email_taken` or `username_taken`.
+ * Creates an account and its first session, both or neither. Mails a link that proves the address, unless too
+ * many were requested; the user can request another later. Throws `validation_failed`, `password_rejected`,
+ * `email_taken` or `username_taken`.
  */
 export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, opening: sessions.Opening, lifetimes: Lifetimes, origin: audit.Origin, turn: Turn): Promise<LiveSession> {
   const user = await admit(passwords, registration, letters, turn)
-  const { post, lives: { emailVerification: lives }, language } = letters
+  const { post, lives: { emailVerification: lives }, language, limit } = letters
   const token = links.mintToken()
   const mail = post({ kind: 'email_verification', language, token, lives })
+  const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
   const by = { ...origin, actorId: user.id }
-  return await db.transaction(async tx => {
+  const { session, isDropped } = await db.transaction(async tx => {
     await users.create(tx, user)
     await audit.record(tx, 'user.registered', { userId: user.id }, by)
-    if (mail) await links.make(tx, user.id, 'email_verification', token, lives)
+    const session = await sessions.open(tx, { userId: user.id, passwordVersion: 1 }, opening, lifetimes, by)
+    if (!mail) return { session, isDropped: false }
+    if (!await admitMail(tx, buckets)) return { session, isDropped: true }
+    await links.make(tx, user.id, 'email_verification', token, lives)
     await send(tx, mail, user.id, lives)
-    return await sessions.open(tx, { userId: user.id, passwordVersion: 1 }, opening, lifetimes, by)
+    return { session, isDropped: false }
   })
+  if (isDropped) limit.onDrop('email_verification')
+  return session
 }
 
 /**
- * Mails a link that makes the account, or to the owner of the one that has the address, the news; which of them
- * shows nowhere. Throws `validation_failed`, `password_rejected` or `username_taken`.
+ * Mails a link that creates the account, or a notification to the owner of the account that has the address.
+ * The caller cannot see which. If too many mails to the address were requested, the registration is dropped.
+ * Throws `validation_failed`, `password_rejected` or `username_taken`.
  */
 export async function applyFor (db: Database, passwords: Passwords, registration: Registration, letters: Letters, turn: Turn): Promise<void> {
   const user = await admit(passwords, registration, letters, turn)
-  const { post, lives: { emailVerification: lives }, language } = letters
+  const { post, lives: { emailVerification: lives }, language, limit } = letters
   const token = links.mintToken()
-  await pending.add(db, {
+  const isKept = await pending.add(db, {
     ...user,
     language,
     token,
     lives,
     link: post({ kind: 'email_verification', language, token, lives }),
-    taken: post({ kind: 'registration_taken', language })
+    taken: post({ kind: 'registration_taken', language }),
+    buckets: limit.bucketsOf('email_verification', user.email.canonical, lives)
   })
+  if (!isKept) limit.onDrop('email_verification')
 }
 
 /**

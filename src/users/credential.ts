@@ -50,6 +50,16 @@ export async function named (db: Queryable, login: { email: string } | { usernam
   return { identifier: `${kind} ${name ?? typed}`, account, pending: pending?.hash }
 }
 
+const lock: Statement = {
+  name: 'users.lock-credential',
+  text: 'select 1 as found from users where id = $1 and password_version = $2 for key share'
+}
+
+/** Keeps a user from being deleted until the transaction ends. Returns false if the credential is outdated. */
+export async function lockCredential (tx: Queryable, { userId, passwordVersion }: Credential): Promise<boolean> {
+  return (await tx.query(lock, [userId, passwordVersion])).length > 0
+}
+
 // As precise as what a device remembers of a sign-in.
 const moment = "date_trunc('milliseconds', now())"
 

@@ -2,6 +2,7 @@ import type { Queryable, Statement } from '../db.ts'
 import type { EmailAddress } from '../email-address.ts'
 import { insertion } from '../jobs.ts'
 import { hashOf } from '../links.ts'
+import { bucketParameters, type Buckets } from '../mail/limits.ts'
 import { usernameTaken } from '../problem.ts'
 
 /** An account to be, until the link that was mailed for it is used. */
@@ -28,20 +29,28 @@ export interface Application {
   taken: Buffer | undefined
   /** Seconds. */
   lives: number
+  buckets: Buckets
 }
 
-// Whether there is an account with the address makes no difference but to the mail.
+// Whether there is an account with the address makes no difference but to the mail. If too many mails were
+// requested, nothing is kept, because nobody could confirm it.
 const apply: Statement = {
   name: 'registrations.apply',
   text: `
-    with owner as (
+    with available as materialized (
+      select where not exists (
+        select from users
+        where username = $4
+          or (username_skeleton(username) = username_skeleton($4) and not username_lookalike)
+      )
+    ), counted as materialized (
+      select count_mail($12, $13, $14) as is_admitted from available
+    ), owner as (
       select found.id from (select) as always left join users as found on canonical_email = $3 and email_verified_at is not null
     ), applied as (
       insert into registrations (id, email, canonical_email, username, name, password_hash, language, expires_at)
-      select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11)
-      where not exists (
-        select from users where username = $4 or (username_skeleton(username) = username_skeleton($4) and not username_lookalike)
-      ) returning id
+      select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11) from counted where is_admitted
+      returning id
     ), linked as (
       insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
       select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
@@ -51,13 +60,23 @@ const apply: Statement = {
       lives: '$11'
     }, 'applied, owner where $9::bytea is not null')}
     )
-    select id from applied`
+    select is_admitted as "isAdmitted" from counted`
 }
 
-/** Keeps a registration until its link is used. Throws `username_taken`; whether the address is taken shows nowhere. */
-export async function add (db: Queryable, { id, email, username, name, passwordHash, language, token, link, taken, lives }: Application): Promise<void> {
-  const added = await db.query(apply, [id, email.address, email.canonical, username, name, passwordHash, language ?? null, hashOf(token), link ?? null, taken ?? null, lives])
-  if (added.length === 0) throw usernameTaken()
+/**
+ * Keeps a registration until its link is used. Returns false, and keeps nothing, if too many mails to the
+ * address were requested. Throws `username_taken`. The caller cannot see whether the address is taken.
+ */
+export async function add (db: Queryable, application: Application): Promise<boolean> {
+  const { id, email, username, name, passwordHash, language, token, lives } = application
+  const { link, taken, buckets } = application
+  const values = [
+    id, email.address, email.canonical, username, name, passwordHash, language ?? null,
+    hashOf(token), link ?? null, taken ?? null, lives, ...bucketParameters(buckets)
+  ]
+  const [row] = await db.query<{ isAdmitted: boolean }>(apply, values)
+  if (!row) throw usernameTaken()
+  return row.isAdmitted
 }
 
 /**

@@ -1,5 +1,7 @@
 import * as audit from '../audit.ts'
 import type { Database, Queryable } from '../db.ts'
+import * as leases from '../leases.ts'
+import { exportRunning } from '../problem.ts'
 
 /** A part of what is held about a user: the tables that it is of, and its rows in the order of `cursor`, from the one after `$2` on. */
 export interface Part { name: string, tables: readonly string[], text: string }
@@ -61,37 +63,72 @@ export const parts: readonly Part[] = [
   }
 ]
 
-const most = 500
+// Rows: few enough that the event loop is held up for a few milliseconds at most.
+const pageSize = 200
 
 async function * rows (db: Queryable, { name, text }: Part, userId: string): AsyncGenerator<object[]> {
   for (let after: string | null | undefined = null; after !== undefined;) {
-    const page: Array<{ cursor: string }> = await db.query<{ cursor: string }>({ name: `personal-data.${name}`, text }, [userId, after, most])
+    const statement = { name: `personal-data.${name}`, text }
+    const values = [userId, after, pageSize]
+    const page: Array<{ cursor: string }> = await db.query<{ cursor: string }>(statement, values)
     yield page.map(({ cursor: _cursor, ...row }) => row)
-    after = page.length < most ? undefined : page.at(-1)?.cursor
+    after = page.length < pageSize ? undefined : page.at(-1)?.cursor
   }
 }
 
-/**
- * All that is held about a user, as pieces of one JSON document; undefined where there is no such user. No more than a
- * page of 500 rows is in memory, and no connection is held while a piece is waited for. The audit log has it first.
- */
-export async function collect (db: Database, userId: string, origin: audit.Origin): Promise<AsyncGenerator<string> | undefined> {
-  const [user] = await db.query<object>(account, [userId])
-  if (!user) return undefined
-  await audit.record(db, 'user.exported', { userId }, origin)
+/** A running export. */
+export interface Export {
+  /** Pieces of one JSON document. */
+  pieces: AsyncGenerator<string>
+  /** Lets the user start another export; to be called if the reader is gone before the end. */
+  release: () => Promise<void>
+}
 
-  return (async function * () {
-    yield `{"user":${JSON.stringify(user)}`
-    for (const part of parts) {
-      yield `,"${part.name}":[`
-      let comma = ''
-      for await (const page of rows(db, part, userId)) {
-        if (page.length === 0) continue
-        yield comma + page.map(row => JSON.stringify(row)).join(',')
-        comma = ','
-      }
-      yield ']'
+// Longer than a reader may take for a page.
+const leaseSeconds = 60
+const renewalIntervalMs = 10_000
+
+/**
+ * Exports all that is held about a user; undefined if there is no such user. At most one page of rows is in
+ * memory, and no connection is held while a piece is waited for. The export is recorded in the audit log
+ * first. Throws `too_many_requests` while another export of the user is running, on whichever instance.
+ */
+export async function collect (db: Database, userId: string, origin: audit.Origin): Promise<Export | undefined> {
+  const lease = await leases.acquire(db, `export ${userId}`, leaseSeconds)
+  if ('secondsLeft' in lease) throw exportRunning(lease.secondsLeft)
+  const { release } = lease
+  try {
+    const [user] = await db.query<object>(account, [userId])
+    if (user) {
+      await audit.record(db, 'user.exported', { userId }, origin)
+      return { pieces: pages(db, userId, user, lease), release }
     }
-    yield '}'
-  })()
+  } catch (error) {
+    await release().catch(() => {})
+    throw error
+  }
+  await release()
+  return undefined
+}
+
+async function * pages (db: Database, userId: string, user: object, lease: leases.Lease): AsyncGenerator<string> {
+  let renewedAt = performance.now()
+  yield `{"user":${JSON.stringify(user)}`
+  for (const part of parts) {
+    yield `,"${part.name}":[`
+    let comma = ''
+    for await (const page of rows(db, part, userId)) {
+      if (performance.now() - renewedAt > renewalIntervalMs) {
+        await lease.renew()
+        renewedAt = performance.now()
+      }
+      if (page.length === 0) continue
+      yield comma + page.map(row => JSON.stringify(row)).join(',')
+      comma = ','
+    }
+    yield ']'
+  }
+  // Everything is read: when the document has arrived, the user can start another export.
+  await lease.release().catch(() => {})
+  yield '}'
 }

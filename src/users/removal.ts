@@ -14,6 +14,8 @@ import { forgetPending } from './pending.ts'
 export interface Terms {
   /** Makes the mail that tells the former address; none is sent without. */
   post?: Post
+  /** Whether an administrator does it, whose notification is never dropped. */
+  isByAdmin?: boolean
   /** Of the password that was proved: where it is another one by now, that is `invalid_credentials`. */
   passwordVersion?: number
 }
@@ -41,7 +43,7 @@ const removal = {
  * Removes a user and every trace but the events of the audit log, which keep the ids alone. Gives what verifiers must
  * know of the sessions; undefined where there is no such user. Throws `last_admin`.
  */
-export async function remove (tx: Queryable, id: string, { actorId }: audit.Origin, { post, passwordVersion }: Terms = {}): Promise<Revocation[] | undefined> {
+export async function remove (tx: Queryable, id: string, { actorId }: audit.Origin, { post, isByAdmin = false, passwordVersion }: Terms = {}): Promise<Revocation[] | undefined> {
   // The administrators are locked before, and in one order: two who leave would wait for each other.
   await assertAnotherAdmin(tx, id)
   const [leaver] = await tx.query<Leaver>(lock, [id])
@@ -55,7 +57,8 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
   await tx.query(removal, [id, leaver.canonical_email])
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
   const language = languages.find(known => known === leaver.language)
-  await send(tx, post?.({ kind: 'account_deleted', to: leaver.email, ...language && { language } }), undefined)
+  const mail = post?.({ kind: 'account_deleted', to: leaver.email, isUncounted: isByAdmin, ...language && { language } })
+  await send(tx, mail, undefined)
   await erase(tx, atOnce, id)
   return ended
 }

@@ -14,6 +14,8 @@ import { beside, defaults, from, guess, inRow, off, registered, somewhere, statu
 const throttle = 'test/routes/throttle.test.ts'
 const rateLimit = 'test/plugins/rate-limit.test.ts'
 const lane = 'test/src/hashing-lane.test.ts'
+const attacks = 'test/stories/attacks.test.ts'
+const mailer = 'test/plugins/mailer.test.ts'
 const { holds, isHeldBy, end } = hold(t, '', 'Who is counted', 'What is limited')
 const service = await build(t, defaults)
 
@@ -66,7 +68,9 @@ holds(limited('requests, to all routes together | network', 'RATE_LIMIT', '300/1
 holds(`| those to routes that take a password, apart from the rest | network | a fifth of \`RATE_LIMIT\` | 60 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[2], 60))
 holds(`| those that ask for a mail, apart from the rest | network | a tenth of \`RATE_LIMIT\` | 30 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[1], 30))
 holds(`| those to \`/oauth\`, apart from the rest | network | ten times \`RATE_LIMIT\` | 3000 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[3], 3_000))
-isHeldBy('| mails of one kind | address | none | 5 in an hour | none is sent, and the answer is the same |', { 'test/plugins/mailer.test.ts': ['of a kind are at most five an hour to an address, however it is written'] })
+isHeldBy('| requested mails of one kind | address and network | none | 5 at once, then one every 5 minutes | none is sent, and the answer is the same |', { [attacks]: ['gets exactly five links of each kind, on two instances at once', 'gets one more link in each interval, however long it went on'] })
+isHeldBy('| requested mails of one kind | address | none | 15 at once, then one every 5 minutes | none is sent, and the answer is the same |', { [attacks]: ['gets exactly fifteen, on two instances at once', 'delays a good link by one interval at most'] })
+isHeldBy('| notifications of one kind | address | none | 15 at once, then one every 5 minutes | none is sent |', { [mailer]: ['that notify are at most fifteen of a kind at once to an address, however it is written, and then one each five minutes'] })
 holds(limited('wrong passwords for one account | network, or known device', 'LOGIN_RATE_LIMIT', '5/15m'), async t => {
   t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
   const { email, browser } = await registered(service)
@@ -137,13 +141,15 @@ holds('`/v1/auth/login`, `/v1/auth/register`, `/v1/me/password`, `/v1/me/email`,
   const answers = [await browser.delete('/v1/me', here), ...await inRow(posted.length, i => browser.post(posted[i] ?? '', {}, here))]
   t.strictSame(answers.map(({ headers }) => Number(headers['ratelimit-remaining'])), Array.from({ length: 12 }, (_, i) => 14 - i))
 })
-holds('`/v1/auth/email-verification`, `/v1/auth/password-reset`, `/v1/auth/magic-link` and the link that an administrator has mailed to set a password ask for a mail.', async t => {
-  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '40/1m' })
+holds('`/v1/auth/email-verification`, `/v1/auth/password-reset`, `/v1/auth/magic-link` and the link that an administrator has mailed to set a password ask for a mail; `GET /v1/me/export` counts with them.', async t => {
+  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '50/1m' })
   const { browser } = await registered(limits)
   const here = from(somewhere())
   const posted = ['/v1/auth/email-verification', '/v1/auth/password-reset', '/v1/auth/magic-link', `/v1/admin/users/${randomUUID()}/password-reset`]
-  t.strictSame((await inRow(4, i => browser.post(posted[i] ?? '', {}, here))).map(({ headers }) => headers['ratelimit-remaining']), ['3', '2', '1', '0'])
+  const answers = [...await inRow(4, i => browser.post(posted[i] ?? '', {}, here)), await browser.get('/v1/me/export', here)]
+  t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['4', '3', '2', '1', '0'])
 })
+isHeldBy('One export of an account runs at a time, on all instances together.', { 'test/routes/leaving.test.ts': ['runs once at a time, on all instances together'] })
 holds('`/livez`, `/readyz`, `/metrics`, `/.well-known/jwks.json`, `GET /v1/auth/verify` and the preflights of allowed origins have no limit.', async t => {
   const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })
   const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' }
@@ -166,6 +172,21 @@ holds('`off` takes away a limit that has a variable, but not the one on hashing.
   t.strictSame(new Set(statuses(await inRow(120, () => guess(open, { email }, here)))), new Set([401]))
   t.throws(() => load({ ARGON2_CONCURRENCY: 'off' }), /ARGON2_CONCURRENCY must be a whole number/)
 })
+isHeldBy('Mails are requested by registrations, by `/v1/auth/email-verification` (counted as one kind), `/v1/auth/password-reset`, `/v1/auth/magic-link`, and `/v1/me/email` for the new address.', { [attacks]: ['counts the notifications of a taken address, and the links that are asked for, with them', 'gets exactly five links of each kind, on two instances at once', 'a user who asks to change to the address of a stranger, again and again'] })
+holds('A link that is valid for less than 10 minutes can be requested more often: every half of its lifetime.', async t => {
+  const { sql, browser } = await build(t, { MAGIC_LINK_TTL: '2m', PASSWORD_RESET_TTL: '1h' })
+  const intervals: number[] = []
+  for (const path of ['/v1/auth/magic-link', '/v1/auth/password-reset']) {
+    await sql('delete from mail_buckets')
+    await browser().post(path, { email: person().email })
+    const [row] = await sql<{ seconds: number }>('select extract(epoch from max(empty_at) - now())::float8 as seconds from mail_buckets')
+    intervals.push(Math.ceil((row?.seconds ?? 0) / 60))
+  }
+  t.strictSame(intervals, [1, 5])
+})
+isHeldBy('A request from one network costs the owner on another network nothing, and refused requests do not prolong the wait.', { [attacks]: ['leaves the owner a link of each kind from another network', 'gets one more link in each interval, however long it went on'] })
+isHeldBy('If addresses must be verified first, a registration whose mail is dropped is not kept: the user registers again after some minutes.', { [attacks]: ['keeps fifteen from many networks; the owner registers again after some minutes'] })
+isHeldBy('Resets that an administrator sends, invitations, and the mails that undo a change of address are never dropped.', { [attacks]: ['keeps no reset from the owner that an administrator sends', 'keeps neither the way back to the address from the owner, nor the reset that follows it'], [mailer]: ['that an administrator, or the proof of a mailbox, stands behind are not counted'] })
 isHeldBy('In the queue networks take turns, so that a flood from one does not hold up another.', { [lane]: ['go round the networks, and in order within each', 'let a single login of a quiet network overtake a flood'] })
 holds('Where a wait of more than 3 seconds is foreseen, the 503 comes at once.', async t => {
   const { lane, arrive, refused } = await queue(t)

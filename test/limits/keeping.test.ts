@@ -12,6 +12,7 @@ import { beside, defaults, from, guess, inRow, off, registered, somewhere, statu
 
 const throttle = 'test/routes/throttle.test.ts'
 const rateLimit = 'test/plugins/rate-limit.test.ts'
+const attacks = 'test/stories/attacks.test.ts'
 const { holds, isHeldBy, isAdvice, end } = hold(t, 'The owner of an attacked account', 'What is kept, and where', 'When something is away', 'Many people behind one address', 'Passwords')
 const service = await build(t, defaults)
 const open = { ...off, TRUST_PROXY: '127.0.0.1' }
@@ -71,9 +72,14 @@ t.test('clears away what has expired', async t => {
   const { sql } = service
   await guess(service, person())
   await sql("update login_throttles set expires_at = now() - interval '1 s'")
+  // More than one page of them, and one that is in use.
+  await sql("insert into mail_buckets (key, empty_at) select decode(md5(i::text), 'hex'), now() - interval '1 s' from generate_series(1, 12000) as i")
+  await sql("insert into mail_buckets (key, empty_at) values ('\\x00', now() + interval '1 hour')")
   await beside(t, service, defaults)
   for (const end = Date.now() + 30_000; Date.now() < end && (await sql('select 1 from login_throttles where expires_at < now()')).length > 0;) await new Promise(resolve => setTimeout(resolve, 20))
   t.strictSame(await sql('select 1 from login_throttles where expires_at < now()'), [])
+  for (const end = Date.now() + 30_000; Date.now() < end && (await sql('select 1 from mail_buckets where empty_at < now()')).length > 0;) await new Promise(resolve => setTimeout(resolve, 20))
+  t.strictSame(await sql("select encode(key, 'hex') as key from mail_buckets where key = '\\x00' or empty_at < now()"), [{ key: '00' }])
 })
 holds('| failed sign-ins | the table `login_throttles` | count together | keeps them | a window after the last wait |', async t => {
   const here = somewhere()
@@ -83,6 +89,7 @@ holds('| failed sign-ins | the table `login_throttles` | count together | keeps 
   t.strictSame(statuses(await inRow(3, () => guess(next, { email }, here))), [401, 401, 429])
   t.strictSame(await service.sql('select (expires_at - waits_until)::text as window from login_throttles where waits_until > now() and failures = 5'), [{ window: '00:15:00' }])
 })
+isHeldBy('| requested mails and notifications | the table `mail_buckets` | count together | keeps them | the bucket is empty |', { [attacks]: ['gets exactly fifteen, on two instances at once'], 'test/limits/keeping.test.ts': ['clears away what has expired'] })
 isHeldBy('| known devices | the browser\'s cookie | know the same | keeps them | 180 days have passed |', { [throttle]: ['knows the device for 180 days', 'outlives its key-encryption key for as long as that is one of several'] })
 holds('| what happened | the table `audit_events` | write the same | keeps it | `AUDIT_RETENTION` (`365d`) has passed |', async t => {
   t.equal(variables.AUDIT_RETENTION.preset, '365d')
@@ -101,6 +108,7 @@ holds('`login_throttles` does not tell who was tried or from where: its keys are
   const text = (await service.sql<{ line: string }>('select t::text as line from login_throttles t')).map(({ line }) => line).join('\n')
   t.notOk([email, here].some(word => text.includes(word) || text.includes(Buffer.from(word).toString('hex'))))
 })
+isHeldBy('`mail_buckets` names neither an address nor a network.', { [attacks]: ['leaves nothing in the database that names an address'] })
 holds('Without Redis, so many instances allow a network so many times `RATE_LIMIT`.', async t => {
   const limits = { RATE_LIMIT: '4/1m', TRUST_PROXY: '127.0.0.1' }
   const three = await inRow(3, async () => await beside(t, service, limits))

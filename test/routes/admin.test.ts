@@ -181,6 +181,13 @@ t.test('clients', async t => {
     t.strictSame(await admin.patch(url, { name: 'Shop' }).then(({ status, body }) => ({ status, body })), { status: 200, body: { ...client, name: 'Shop' } })
     t.strictSame((await admin.patch(url, { scopes: [] })).body, { ...client, name: 'Shop', scopes: [] })
     t.strictSame((await admin.patch(url, { redirect_uris: [] })).body, { ...client, name: 'Shop', scopes: [], redirect_uris: [] })
+    const traces = async () => await service.sql("select (select updated_at from clients where id = $1), (select count(*)::int from audit_events where type = 'client.updated' and client_id = $1)", [client.client_id])
+    const before = await traces()
+    t.match(before, [{ count: 3 }])
+    for (const same of [{ name: 'Shop' }, { scopes: [] }, { name: 'Shop', redirect_uris: [] }]) t.strictSame((await admin.patch(url, same)).body, { ...client, name: 'Shop', scopes: [], redirect_uris: [] })
+    t.strictSame(await traces(), before, 'a change to what it is already is none')
+    await Promise.all(Array.from({ length: 8 }, async () => await admin.patch(url, { name: 'Market' })))
+    t.match(await traces(), [{ count: 4 }])
     t.ok(await good(client.client_id, secret))
   })
 

@@ -313,18 +313,88 @@ t.test('the export', async t => {
 
   await t.test('holds no connection while its reader takes its time', async t => {
     await busy(service, ada.id, 6_000)
-    await service.app.listen({ host: '127.0.0.1', port: 0 })
-    const server = service.app.server.address()
-    const origin = `http://127.0.0.1:${typeof server === 'object' ? server?.port : ''}`
-    const slow = await Promise.all(Array.from({ length: 12 }, async () => await fetch(`${origin}/v1/me/export`, { headers: { authorization: `Bearer ${ada.client.accessToken}` } })))
+    const people = [ada]
+    while (people.length < 12) {
+      const next = await arrived(service)
+      await busy(service, next.id, 6_000)
+      people.push(next)
+    }
+    await listening(service)
+    const slow = await Promise.all(people.map(async ({ client }) => await start(service, client)))
     t.equal((await ada.client.get('/v1/me', headers)).status, 200)
     await until('no connection is in use', () => service.app.db.connections.waiting === 0 && service.app.db.connections.idle === service.app.db.connections.total)
     const [first, ...others] = slow
     t.ok(JSON.parse(await first?.text() ?? '').audit_events.length > 3_000)
     for (const other of others) await other.body?.cancel()
+    await until('all have ended', async () => (await service.sql('select from leases')).length === 0)
     await forgotten(t, service, ada)
   })
+
+  await t.test('is read no faster than it is taken', async t => {
+    const eve = await arrived(service)
+    await busy(service, eve.id, 60_000)
+    const { body } = await start(service, eve.client)
+    const reader = body?.getReader()
+    const chunks = [await reader?.read()]
+    await service.sql("insert into audit_events (type, actor_id) values ('users.exported', $1)", [eve.id])
+    while (chunks.at(-1)?.done === false) chunks.push(await reader?.read())
+    const text = Buffer.concat(chunks.flatMap(chunk => chunk?.value ?? [])).toString()
+    t.equal(JSON.parse(text).actions.at(-1).type, 'users.exported', 'what came last was not yet read when the reader paused')
+  })
+
+  await t.test('runs once at a time, on all instances together', async t => {
+    const eve = await arrived(service)
+    await busy(service, eve.id, 60_000)
+    const other = await build(t, behindProxy, { url: service.url })
+    const there = other.browser()
+    there.accessToken = eve.client.accessToken
+    const exports = async () => (await service.sql("select from audit_events where type = 'user.exported' and user_id = $1", [eve.id])).length
+    const [first, ...refused] = await Promise.all([start(service, eve.client), ...Array.from({ length: 5 }, async () => await pastFirst(service, there))])
+    for (const answer of refused) t.match(answer, { status: 429, headers: { 'retry-after': '5' }, body: { code: 'too_many_requests', detail: /export/ } })
+    t.equal(await exports(), 1, 'and no more are recorded')
+    t.equal((await there.send('HEAD', '/v1/me/export', undefined, headers)).status, 200)
+    t.equal((await ada.client.get('/v1/me/export', headers)).status, 401, 'of one who has left')
+    t.equal((await boss.client.get('/v1/me/export', headers)).status, 200, 'others are not held up')
+    await first?.text()
+    t.equal((await there.get('/v1/me/export', headers)).status, 200, 'once it has arrived')
+    t.equal((await there.get('/v1/me/export', headers)).status, 200, 'and again')
+
+    const broken = await start(service, eve.client)
+    t.equal((await there.get('/v1/me/export', headers)).status, 429)
+    await broken.body?.cancel()
+    await until('it has ended', async () => (await service.sql('select from leases')).length === 0)
+    t.equal((await there.get('/v1/me/export', headers)).status, 200, 'or was broken off')
+
+    const lost = await start(service, eve.client)
+    t.equal((await there.get('/v1/me/export', headers)).status, 429)
+    // As if its instance had died a minute ago.
+    await service.sql('update leases set expires_at = now()')
+    t.equal((await there.get('/v1/me/export', headers)).status, 200)
+    await lost.body?.cancel()
+  })
+
+  await t.test('leaves no lease behind of an instance that died', async t => {
+    await service.sql("insert into leases (key, holder, expires_at) values ('\\x01', gen_random_uuid(), now() - interval '1 second')")
+    await build(t, {}, { url: service.url })
+    await until('it is purged', async () => (await service.sql("select from leases where key = '\\x01'")).length === 0)
+  })
 })
+
+/** Has the service listen on a port of its own. */
+const listening = async ({ app }: Service) => { await app.listen({ host: '127.0.0.1', port: 0 }) }
+
+/** The answer to an export of which nothing is read yet. */
+async function start ({ app }: Service, { accessToken }: Browser) {
+  const server = app.server.address()
+  const origin = `http://127.0.0.1:${typeof server === 'object' ? server?.port : ''}`
+  return await fetch(`${origin}/v1/me/export`, { headers: { authorization: `Bearer ${accessToken}` } })
+}
+
+/** Asks for an export while another one of the same user runs. */
+async function pastFirst ({ sql }: Service, browser: Browser) {
+  await until('another runs', async () => (await sql('select from leases')).length > 0)
+  return await browser.get('/v1/me/export', headers)
+}
 
 /** Somebody leaves while their export is read: the document ends, and nobody else is troubled. */
 async function forgotten (t: Test, service: Service, { client, password }: { client: Browser, password: string }) {

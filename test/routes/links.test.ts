@@ -507,7 +507,7 @@ t.test('links die with what they were for, in any order of events', async t => {
       if (next.does === 'ask') {
         if (next.kind === 'email_verification' && proved) continue
         const to = email
-        // No more are mailed in an hour.
+        // No more are mailed at once.
         if (links.filter(link => link.kind === next.kind && link.to === to).length === 5) continue
         links.push({ kind: next.kind, to, token: await linkFor(service, next.kind, email), good: true })
       } else if (next.does === 'use') {

@@ -266,6 +266,21 @@ t.test('the own account', async t => {
     t.ok(cleared.body.updated_at > body.user.updated_at)
   })
 
+  t.test('is not touched by a change to what it is already, which is no event either', async t => {
+    const events = async () => (await service.sql<{ detail: object }>("select detail from audit_events where type = 'user.updated' and user_id = $1 order by id", [body.user.id])).map(({ detail }) => detail)
+    const first = await browser.patch('/v1/me', { name: 'Ada', username: 'ada_2' })
+    const before = await events()
+    for (const same of [{ name: 'Ada' }, { username: 'ADA_2' }, { name: 'Ada', username: 'ada_2' }]) t.strictSame((await browser.patch('/v1/me', same)).body, first.body)
+    t.strictSame(await events(), before)
+    const half = await browser.patch('/v1/me', { name: 'Ada King', username: 'ada_2' })
+    t.ok(half.body.updated_at > first.body.updated_at)
+    t.strictSame((await events()).slice(before.length), [{ changed: ['name'] }])
+
+    const answers = await Promise.all(Array.from({ length: 8 }, async () => await browser.patch('/v1/me', { name: 'Countess' })))
+    t.strictSame(new Set(answers.map(({ body: { name, updated_at: at } }) => `${name} ${at}`)).size, 1)
+    t.strictSame((await events()).slice(before.length + 1), [{ changed: ['name'] }], 'also if many change it to the same at once')
+  })
+
   t.test('is not changed by what does not fit', async t => {
     await service.browser().post('/v1/auth/register', { ...person(), username: 'alan' })
     t.match(await browser.patch('/v1/me', { username: 'Alan' }), { status: 409, body: { code: 'username_taken' } })

@@ -489,6 +489,8 @@ t.test('the routes', async t => {
     t.match((await admin.patch(`${routes}/${second.id}`, { url: 'https://hooks.example.com/2', events: ['user.updated'], description: null })).body, { url: 'https://hooks.example.com/2', events: ['user.updated'], description: null })
     t.match(await service.sql("select detail from audit_events where type = 'webhook.updated'"), [{ detail: { webhook_id: second.id, changed: ['description', 'events', 'url'] } }], 'not the URL, which may be a secret')
     t.match(await admin.patch(`${routes}/${second.id}`, {}), { status: 200, body: { url: 'https://hooks.example.com/2' } })
+    const { body: before } = await admin.get(`${routes}/${second.id}`)
+    for (const same of [{ url: 'https://hooks.example.com/2' }, { events: ['user.updated', 'user.updated'] }, { description: null, status: 'active' }]) t.strictSame((await admin.patch(`${routes}/${second.id}`, same)).body, before, 'a change to what it is already is none')
     t.match(await admin.delete(`${routes}/${second.id}`), { status: 204 })
     for (const answer of [await admin.get(`${routes}/${second.id}`), await admin.delete(`${routes}/${second.id}`), await admin.patch(`${routes}/${second.id}`, { status: 'paused' }), await admin.post(`${routes}/${second.id}/secret`), await admin.post(`${routes}/${second.id}/test`), await admin.get(`${routes}/${second.id}/deliveries`)]) t.match(answer, { status: 404 })
     t.equal((await admin.get(routes)).body.items.length, 1)

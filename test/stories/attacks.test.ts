@@ -2,10 +2,12 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { connect } from '../../src/db.ts'
 import * as embeddedPostgres from '../../src/embedded-postgres.ts'
 import { freePort } from '../../src/embedded-postgres/server.ts'
 import { bytesOf, cookiesOf, crowd, listen, open, post, somewhere, until, type Sender } from '../crowd.ts'
 import { build, environment, person, type Service } from '../helper.ts'
+import { mailTo } from '../mailbox.ts'
 import { createDatabase, sql } from '../postgres.ts'
 import { folder, ready, start } from '../process.ts'
 import { ask, type Exchange } from '../wire.ts'
@@ -487,4 +489,214 @@ t.test('a fault in the middle of guessing gives no guess back', async t => {
     t.ok(answers.filter(({ status }) => status === 401).length <= 5)
     t.ok(answers.filter(({ status }) => status === 401).length <= await judged(postgres.url))
   })
+})
+
+const mailRoutes = {
+  email_verification: '/v1/auth/email-verification',
+  password_reset: '/v1/auth/password-reset',
+  magic_link: '/v1/auth/magic-link'
+}
+type LinkPurpose = keyof typeof mailRoutes
+const linkPurposes = Object.keys(mailRoutes) as LinkPurpose[]
+
+/** How many links of each purpose there are, for whomever. */
+async function countLinks ({ sql }: Service) {
+  const rows = await sql<{ purpose: string, count: number }>('select purpose, count(*)::int from links group by purpose')
+  return Object.fromEntries(rows.map(({ purpose, count }) => [purpose, count]))
+}
+
+/** Lets one mail leak out of each bucket. */
+const leakOne = async ({ sql }: Service) => { await sql("update mail_buckets set empty_at = empty_at - interval '5 minutes'") }
+
+/** Asks for a link until its mail is shown that was made for this very request. */
+const requestLink = async (service: Service, origin: string, purpose: LinkPurpose, email: string) => {
+  const { status } = await post(origin, mailRoutes[purpose], { email })
+  if (status !== 202) throw new Error(`link request: ${status}`)
+  return (await mailTo(service, email, purpose)).token
+}
+
+t.test('a flood of link requests from one network', async t => {
+  const service = await build(t)
+  const other = await build(t, {}, { url: service.url })
+  const origins = [await listen(service), await listen(other)]
+  const [origin = ''] = origins
+  const owner = await register(origin)
+  await mailTo(service, owner.email, 'email_verification')
+  await service.sql('delete from links')
+  const from = somewhere()
+  const flood = async (email: string, count: number, network = (_n: number): string => from) => {
+    for (const purpose of linkPurposes) {
+      const answers = await crowd(times(count), 16, async n => await post(origins[n % 2] ?? '', mailRoutes[purpose], { email }, { from: network(n) }))
+      t.strictSame(new Set(answers.map(({ status, text }) => `${status} ${text}`)), new Set(['202 {"status":"accepted"}']))
+    }
+  }
+
+  await t.test('gets exactly five links of each kind, on two instances at once', async t => {
+    await flood(owner.email, 100)
+    t.strictSame(await countLinks(service), { email_verification: 5, magic_link: 5, password_reset: 5 })
+    const [row] = await service.sql<{ jobs: number }>("select count(*)::int as jobs from jobs where kind = 'mail' and attempts = 0")
+    t.ok(row && row.jobs <= 15, 'nor is a mail left to be dropped later')
+    for (const purpose of linkPurposes) for (let i = 0; i < 5; i++) await mailTo(service, owner.email, purpose)
+    const dropped = [service, other].flatMap(({ app }) => app.mailer.counts).filter(({ result }) => result === 'limited')
+    t.equal(dropped.reduce((sum, { count }) => sum + count, 0), 3 * 95, 'and the metrics tell how many were dropped')
+  })
+
+  await t.test('leaves the owner a link of each kind from another network', async t => {
+    t.equal((await post(origin, `${mailRoutes.email_verification}/confirm`, { token: await requestLink(service, origin, 'email_verification', owner.email) })).status, 204)
+    t.equal((await post(origin, `${mailRoutes.magic_link}/confirm`, { token: await requestLink(service, origin, 'magic_link', owner.email) })).status, 200)
+    const token = await requestLink(service, origin, 'password_reset', owner.email)
+    t.equal((await post(origin, `${mailRoutes.password_reset}/confirm`, { token, new_password: 'a phrase of the owner' })).status, 204)
+  })
+
+  await t.test('is as large, and as small, for an address that nobody has', async t => {
+    await service.sql('delete from links')
+    await flood(person().email, 30)
+    t.strictSame(await countLinks(service), { email_verification: 5, magic_link: 5, password_reset: 5 })
+  })
+
+  await t.test('gets one more link in each interval, however long it went on', async t => {
+    await service.sql('delete from links')
+    for (const count of [1, 2]) {
+      await leakOne(service)
+      await flood(owner.email, 30)
+      t.strictSame(await countLinks(service), { magic_link: count, password_reset: count, email_verification: count })
+    }
+  })
+
+  await t.test('waits for nobody once it is refused', async t => {
+    const db = connect({ url: service.url })
+    t.teardown(() => db.end())
+    await db.transaction(async tx => {
+      await tx.query('select from mail_buckets for update')
+      await flood(owner.email, 20)
+    })
+  })
+
+  await t.test('leaves nothing in the database that names an address', async t => {
+    const [row] = await service.sql<{ text: string }>("select string_agg(encode(key, 'escape') || empty_at, ' ') as text from mail_buckets")
+    t.notMatch(row?.text, /example|person|password_reset|127\.\d/)
+  })
+})
+
+t.test('a botnet that asks for links to one address', async t => {
+  const service = await build(t)
+  const other = await build(t, {}, { url: service.url })
+  const origins = [await listen(service), await listen(other)]
+  const [origin = ''] = origins
+  const boss = await register(origin)
+  await service.sql("update users set roles = '{user,admin}' where email = $1", [boss.email])
+  const admin = String(JSON.parse((await post(origin, login, { email: boss.email, password: boss.password })).text).access_token)
+  const owner = await register(origin)
+  await post(origin, `${mailRoutes.email_verification}/confirm`, { token: (await mailTo(service, owner.email, 'email_verification')).token })
+  const id: string = JSON.parse((await ask('GET', `${origin}/v1/me`, [`authorization: Bearer ${owner.token}`])).text).id
+  // Of a change of address that the owner will undo.
+  const newEmail = person().email
+  await post(origin, '/v1/me/email', { password: owner.password, email: newEmail }, { token: owner.token })
+  const changeToken = (await mailTo(service, newEmail, 'email_change')).token
+  const networks = times(50).map(() => somewhere())
+  const flood = async () => await crowd(times(1_000), 24, async n => await post(origins[n % 2] ?? '', mailRoutes.password_reset, { email: owner.email }, { from: networks[n % 50] ?? '' }))
+  await service.sql('delete from links')
+
+  await t.test('gets exactly fifteen, on two instances at once', async t => {
+    t.strictSame(new Set(statuses(await flood())), new Set([202]))
+    t.strictSame(await countLinks(service), { password_reset: 15 })
+    for (let i = 0; i < 15; i++) await mailTo(service, owner.email, 'password_reset')
+  })
+
+  await t.test('keeps no other kind of link from the owner', async t => {
+    t.equal((await post(origin, `${mailRoutes.magic_link}/confirm`, { token: await requestLink(service, origin, 'magic_link', owner.email) })).status, 200)
+  })
+
+  await t.test('delays a good link by one interval at most', async t => {
+    await service.sql('delete from links')
+    t.equal((await post(origin, mailRoutes.password_reset, { email: owner.email })).status, 202)
+    t.strictSame(await countLinks(service), {}, 'the owner is answered like everybody')
+    await leakOne(service)
+    await flood()
+    t.strictSame(await countLinks(service), { password_reset: 1 })
+    // It went to the owner, whoever asked for it.
+    const { token } = await mailTo(service, owner.email, 'password_reset')
+    t.equal((await post(origin, `${mailRoutes.password_reset}/confirm`, { token, new_password: owner.password })).status, 204)
+  })
+
+  await t.test('keeps no reset from the owner that an administrator sends', async t => {
+    t.equal((await post(origin, `/v1/admin/users/${id}/password-reset`, {}, { token: admin })).status, 202)
+    const { token } = await mailTo(service, owner.email, 'password_reset')
+    t.equal((await post(origin, `${mailRoutes.password_reset}/confirm`, { token, new_password: owner.password })).status, 204)
+  })
+
+  await t.test('keeps neither the way back to the address from the owner, nor the reset that follows it', async t => {
+    t.equal((await post(origin, `${mailRoutes.email_verification}/confirm`, { token: changeToken })).status, 410, 'a change ends with the password')
+    const { access_token: access } = JSON.parse((await post(origin, login, { email: owner.email, password: owner.password })).text)
+    await post(origin, '/v1/me/email', { password: owner.password, email: newEmail }, { token: access })
+    await post(origin, `${mailRoutes.email_verification}/confirm`, { token: (await mailTo(service, newEmail, 'email_change')).token })
+    await flood()
+    const undo = (await mailTo(service, owner.email, 'email_changed')).token
+    t.equal((await post(origin, `${mailRoutes.email_verification}/confirm`, { token: undo })).status, 204)
+    const { token } = await mailTo(service, owner.email, 'password_reset')
+    t.equal((await post(origin, `${mailRoutes.password_reset}/confirm`, { token, new_password: owner.password })).status, 204)
+  })
+})
+
+t.test('a flood of registrations with one address', async t => {
+  const service = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
+  const origin = await listen(service)
+  const ada = person()
+  const from = somewhere()
+  const apply = async (body: object, sender: Sender = {}) => (await post(origin, '/v1/auth/register', body, sender)).status
+  const pending = async () => (await service.sql('select from registrations')).length
+
+  await t.test('keeps five from one network, and leaves the owner theirs', async t => {
+    t.strictSame(new Set(await crowd(times(30), 8, async () => await apply({ ...person(), email: ada.email }, { from }))), new Set([202]))
+    t.equal(await pending(), 5)
+    for (let i = 0; i < 5; i++) await mailTo(service, ada.email, 'email_verification')
+    t.equal(await apply(ada), 202)
+    t.equal(await pending(), 6)
+    t.equal((await post(origin, `${mailRoutes.email_verification}/confirm`, { token: (await mailTo(service, ada.email, 'email_verification')).token })).status, 204)
+    t.equal((await post(origin, login, ada)).status, 200)
+  })
+
+  await t.test('counts the notifications of a taken address, and the links that are asked for, with them', async t => {
+    for (let i = 0; i < 6; i++) t.equal(await apply({ ...person(), email: ada.email }), 202)
+    for (let i = 0; i < 6; i++) await post(origin, mailRoutes.email_verification, { email: ada.email })
+    t.equal(await pending() + (await service.sql("select from links where purpose = 'email_verification'")).length, 9, 'beside the six before')
+  })
+
+  await t.test('keeps fifteen from many networks; the owner registers again after some minutes', async t => {
+    const bob = person()
+    await service.sql('delete from registrations')
+    await crowd(times(30), 8, async () => await apply({ ...person(), email: bob.email }))
+    t.equal(await pending(), 15)
+    t.equal(await apply(bob), 202)
+    t.match(await post(origin, login, bob), { status: 401 }, 'nothing is kept that nobody could confirm')
+    await leakOne(service)
+    for (let i = 0; i < 15; i++) await mailTo(service, bob.email, 'email_verification')
+    t.equal(await apply(bob), 202)
+    t.match(await post(origin, login, bob), { status: 403 })
+    t.equal((await post(origin, `${mailRoutes.email_verification}/confirm`, { token: (await mailTo(service, bob.email, 'email_verification')).token })).status, 204)
+    t.equal((await post(origin, login, bob)).status, 200)
+  })
+
+  await t.test('in default mode costs only the mail of a registration, which can be asked for later', async t => {
+    const open = await build(t, {}, { url: service.url })
+    const there = await listen(open)
+    const carol = person()
+    for (let i = 0; i < 15; i++) await post(there, mailRoutes.email_verification, { email: carol.email })
+    t.equal((await post(there, '/v1/auth/register', carol)).status, 201)
+    t.strictSame(await service.sql('select from links join users on users.id = user_id where users.email = $1', [carol.email]), [])
+    await leakOne(service)
+    t.equal((await post(there, `${mailRoutes.email_verification}/confirm`, { token: await requestLink(open, there, 'email_verification', carol.email) })).status, 204)
+  })
+})
+
+t.test('a user who asks to change to the address of a stranger, again and again', async t => {
+  const service = await build(t)
+  const origin = await listen(service)
+  const eve = await register(origin)
+  const { email } = person()
+  const from = somewhere()
+  const answers = await crowd(times(20), 4, async () => await post(origin, '/v1/me/email', { password: eve.password, email }, { token: eve.token, from }))
+  t.strictSame(new Set(statuses(answers)), new Set([202]))
+  t.strictSame(await service.sql("select count(*)::int as links from links where purpose = 'email_change'"), [{ links: 5 }])
+  for (let i = 0; i < 5; i++) await mailTo(service, email, 'email_change')
 })

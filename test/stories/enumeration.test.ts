@@ -234,12 +234,23 @@ t.test('times', async t => {
   const origin = await listen(service)
   const secretive = await build(t, { ARGON2_MEMORY_KIB: undefined, ARGON2_TIME_COST: undefined, ARGON2_CONCURRENCY: '1', REQUIRE_EMAIL_VERIFICATION: 'true' })
   const secretly = await listen(secretive)
-  const timed = [...(await flows(service, origin)).map(flow => ({ ...flow, origin })), ...(await secretFlows(secretive, secretly)).map(flow => ({ ...flow, origin: secretly }))].filter(({ time }) => time)
+  const usual = [...(await flows(service, origin)).map(flow => ({ ...flow, service, origin })), ...(await secretFlows(secretive, secretly)).map(flow => ({ ...flow, service: secretive, origin: secretly }))].filter(({ time }) => time)
+  // Once too many mails were requested for an address, for one of nobody as for one of an account.
+  const dropped = usual.filter(({ path }) => Object.values(asked).includes(path)).map(flow => ({
+    ...flow,
+    what: `${flow.what} too often`,
+    questions: flow.questions.map(({ what, body }) => {
+      const fixed = body()
+      return { what, body: () => fixed }
+    })
+  }))
+  const timed = [...usual.map(flow => ({ ...flow, isDropped: false })), ...dropped.map(flow => ({ ...flow, isDropped: true }))]
 
-  for (const { what: flow, path, questions, origin } of timed) {
+  for (const { what: flow, path, questions, service, origin, isDropped } of timed) {
     await t.test(`of ${flow}`, async t => {
       const samples = new Map<Question, number[]>()
       const round = async () => {
+        if (!isDropped) await service.sql('delete from mail_buckets')
         for (const [question] of questions.map(question => [question, randomInt(2 ** 32)] as const).sort(([, a], [, b]) => a - b)) {
           const body = question.body()
           const begun = performance.now()
@@ -253,8 +264,8 @@ t.test('times', async t => {
         const [nobody = NaN, ...others] = questions.map(question => median(samples.get(question) ?? []))
         return others.map((time, index) => ({ what: questions[index + 1]?.what, time, ratio: time / nobody }))
       }
-      // What it takes to hash is learnt.
-      for (let i = 0; i < 5; i++) await round()
+      // What it takes to hash is learnt, and the buckets are filled.
+      for (let i = 0; i < (isDropped ? 16 : 5); i++) await round()
       const differ = ({ ratio }: { ratio: number }) => !(ratio > 0.8 && ratio < 1.25)
       let measured = await measure()
       // Others use the machine too.

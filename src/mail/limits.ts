@@ -1,0 +1,110 @@
+import { createHmac } from 'node:crypto'
+import type { Queryable, Statement } from '../db.ts'
+import { parse } from '../email-address.ts'
+import { hastily } from '../jobs.ts'
+import type { Mail, MailKind } from '../mails.ts'
+
+/** The leaky buckets that a mail is counted in, as the SQL function `count_mail` takes them. */
+export interface Buckets {
+  kind: MailKind
+  keys: Buffer[]
+  /** How many mails each of the buckets takes at once. */
+  capacities: number[]
+  /** Seconds in which one mail leaks out of a bucket. */
+  intervalSeconds: number
+}
+
+/** Which buckets mails are counted in. */
+export interface MailLimits {
+  /** Of a mail that somebody asked for, from this network; its link is good for so many seconds. */
+  requestBuckets: (kind: MailKind, canonical: string, network: string, linkSeconds: number) => Buckets
+  /** Of a notification. */
+  notificationBuckets: (kind: MailKind, address: string) => Buckets
+}
+
+// A stranger on one network leaves at least ten mails to the owner, who asks from another.
+const networkCapacity = 5
+const addressCapacity = 15
+const maxIntervalSeconds = 300
+
+/** Mails are counted by keyed digests: `secret` keeps the table from naming an address. */
+export function mailLimits (secret: Buffer): MailLimits {
+  const keyOf = (...words: string[]) =>
+    createHmac('sha256', secret).update(JSON.stringify(words)).digest().subarray(0, 16)
+  return {
+    requestBuckets: (kind, canonical, network, linkSeconds) => ({
+      kind,
+      keys: [keyOf(kind, canonical, network), keyOf(kind, canonical)],
+      capacities: [networkCapacity, addressCapacity],
+      intervalSeconds: Math.min(linkSeconds / 2, maxIntervalSeconds)
+    }),
+    // The network of a notification is that of whoever caused it: an attacker would choose it.
+    notificationBuckets: (kind, address) => ({
+      kind,
+      keys: [keyOf(kind, parse(address)?.canonical ?? address)],
+      capacities: [addressCapacity],
+      intervalSeconds: maxIntervalSeconds
+    })
+  }
+}
+
+const notifications = new Set<MailKind>([
+  'email_changed', 'password_changed', 'new_sign_in', 'session_replayed', 'account_deleted'
+])
+
+/**
+ * Whether a mail is counted when it is sent, because it is a notification: its address is known only then.
+ * Requested mails are counted at the request. Mails that an administrator or the proof of a mailbox causes
+ * are not counted.
+ */
+export const isCountedWhenSent = ({ kind, isUncounted = false }: Mail) =>
+  notifications.has(kind) && !isUncounted
+
+/** The parameters of `count_mail`. */
+export const bucketParameters = ({ keys, capacities, intervalSeconds }: Buckets) =>
+  [keys, capacities, intervalSeconds] as const
+
+const count: Statement = { name: 'mails.count', text: 'select count_mail($1, $2, $3) as "isAdmitted"' }
+const countLazily: Statement = { name: 'mails.count-lazily', text: `${count.text} where ${hastily}` }
+
+/**
+ * Counts a mail; returns false, and counts nothing, if there were too many. In a transaction this comes after
+ * the locks on users and sessions, and is undone with the rest.
+ */
+export async function admit (tx: Queryable, buckets: Buckets): Promise<boolean> {
+  const [row] = await tx.query<{ isAdmitted: boolean }>(count, bucketParameters(buckets))
+  return row?.isAdmitted ?? false
+}
+
+/** As `admit`, outside a transaction, without waiting for the disk. */
+export async function admitLazily (db: Queryable, buckets: Buckets): Promise<boolean> {
+  const [row] = await db.query<{ isAdmitted: boolean }>(countLazily, bucketParameters(buckets))
+  return row?.isAdmitted ?? false
+}
+
+const clear: Statement = {
+  name: 'mails.clear-buckets',
+  text: `
+    with page as (
+      select key, empty_at from mail_buckets where key > $1 order by key limit $2
+    ), emptied as (
+      select key from mail_buckets
+      where key = any(array(select key from page where empty_at < now())) and empty_at < now()
+      for update skip locked
+    ), deleted as (
+      delete from mail_buckets where key = any(array(select key from emptied))
+    )
+    select count(*)::int as seen, (select key from page order by key desc limit 1) as last from page`
+}
+
+/**
+ * Purges the empty ones of up to `pageSize` buckets that come after the key `after`. Returns the key to go on
+ * after, undefined at the end.
+ */
+export async function purgeBuckets (
+  db: Queryable, after: Buffer | undefined, pageSize: number
+): Promise<Buffer | undefined> {
+  const values = [after ?? Buffer.alloc(0), pageSize]
+  const [row] = await db.query<{ seen: number, last: Buffer | null }>(clear, values)
+  return row?.seen === pageSize ? row.last ?? undefined : undefined
+}
