@@ -7,7 +7,7 @@ import { reauthenticate, type Claim } from '../reauthentication.ts'
 import type { Revocation } from '../revocations.ts'
 import { endAll } from '../sessions/own.ts'
 import { release, succeed } from '../throttle.ts'
-import { erase } from './erasure.ts'
+import { eraseOrLeave } from './erasure.ts'
 import { assertAnotherAdmin } from './last-admin.ts'
 import { forgetPending } from './pending.ts'
 
@@ -56,7 +56,7 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
   const language = languages.find(known => known === leaver.language)
   await send(tx, post?.({ kind: 'account_deleted', to: leaver.email, ...language && { language } }), undefined)
-  await erase(tx, atOnce, id)
+  await eraseOrLeave(tx, atOnce, id)
   return ended
 }
 
