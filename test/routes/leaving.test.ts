@@ -280,6 +280,19 @@ t.test('a user with twenty thousand events', async t => {
     t.equal(new Set([...body.audit_events, ...body.actions].map(({ id }) => id)).size, many + 3)
   })
 
+  await t.test('has them read a page at a time, also those that are not shown', async t => {
+    const [restless] = await service.sql<{ id: string }>('select gen_random_uuid() as id')
+    const id = restless?.id ?? ''
+    await service.sql("insert into audit_events (type, user_id, actor_id) select 'login.succeeded', $1::uuid, $1::uuid from generate_series(1, 20000)", [id])
+    await service.sql('analyze audit_events')
+    const { parts } = await import('../../src/users/personal-data.ts')
+    for (const { name, text } of parts) {
+      const plan = (await service.sql<{ 'QUERY PLAN': string }>(`explain (analyze, costs off) ${text.replaceAll('$1', `'${id}'`).replaceAll('$2', 'null').replaceAll('$3', '500')}`)).map(row => row['QUERY PLAN']).join('\n')
+      const walked = [...plan.matchAll(/(?:rows=|Rows Removed by \w+ ?\w*: )(\d+)/g)].map(([, rows]) => Number(rows))
+      t.ok(walked.length > 0 && Math.max(...walked) <= 501, `${name}: ${plan}`)
+    }
+  })
+
   await t.test('is gone at once, and the rest is done in parts, by whoever comes', async t => {
     t.equal((await leave(ada.client, ada.password)).status, 204)
     t.equal(await count(service, 'users', ada.id, 'id'), 0)
