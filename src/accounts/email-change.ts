@@ -27,6 +27,8 @@ export async function requestChange (db: Database, { userId, passwordVersion }: 
   await db.transaction(async tx => {
     const target = { email: address, canonical_email: canonical }
     if (!await links.make(tx, userId, 'email_change', token, lives, target, passwordVersion)) throw forbiddenCredentials()
+    // The link has locked the user: no other change is under way.
+    await links.assertUndoCapacity(tx, userId)
     // Who asked for it sees in the export what is still to be sent for them, and what was given up: in both cases the same.
     await send(tx, mail, userId, lives)
   })
