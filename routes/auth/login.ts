@@ -28,9 +28,9 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links
     const { email, username, password, remember = false, refresh_token_delivery: delivery } = request.body
     const named = await credentials.named(app.db, identifier(email, username), { pending: requireVerification })
     const claim = { of: named, password, device: request.device, turn: turnOf(request), verified: requireVerification }
-    const session = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit }, lettersOf(request, links), originOf(request))
+    const created = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit }, lettersOf(request, links), originOf(request))
     app.jobs.wake('mail')
-    return signedIn(app, reply, session, lifetimes, delivery)
+    return signedIn(app, reply, created, { lifetimes, delivery })
   })
 }
 

@@ -21,9 +21,8 @@ const magicLink: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, l
     config: { limit: 'password', counted: 'logins', problems: ['link_expired', 'database_unavailable'] }
   }, async (request, reply) => {
     const { token, remember = false, refresh_token_delivery: delivery } = request.body
-    const { session, ended } = await mailbox.followMagicLink(app.db, token, { remember, lifetimes, sessionLimit }, originOf(request))
-    app.revocations.add(ended)
-    return signedIn(app, reply, session, lifetimes, delivery)
+    const created = await mailbox.followMagicLink(app.db, token, { remember, lifetimes, sessionLimit }, originOf(request))
+    return signedIn(app, reply, created, { lifetimes, delivery })
   })
 }
 

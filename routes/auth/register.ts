@@ -4,7 +4,7 @@ import { email, name, newPassword, orNone, TokenResponse, username } from '../sc
 import { lettersOf, originOf, ref, strict, turnOf, type Typed } from '../typed.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
-const registration: Typed<SignInOptions> = async (app, { lifetimes, links, requireVerification }) => {
+const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links, requireVerification }) => {
   app.post('/register', {
     schema: {
       operationId: 'register',
@@ -35,10 +35,10 @@ const registration: Typed<SignInOptions> = async (app, { lifetimes, links, requi
       app.jobs.wake('mail')
       return reply.code(202).send({ status: 'verification_required' })
     }
-    const session = await register(app.db, app.passwords, asked, letters, { methods: ['pwd'], remember }, lifetimes, originOf(request), turnOf(request))
+    const created = await register(app.db, app.passwords, asked, letters, { methods: ['pwd'], remember, lifetimes, sessionLimit }, originOf(request), turnOf(request))
     app.jobs.wake('mail')
     reply.code(201)
-    return signedIn(app, reply, session, lifetimes, delivery)
+    return signedIn(app, reply, created, { lifetimes, delivery })
   })
 }
 

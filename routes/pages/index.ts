@@ -15,8 +15,8 @@ import type { Purpose } from './words.ts'
 
 export interface PagesOptions extends Surroundings {
   lifetimes: Lifetimes
-  /** How many sessions a user may have; any number where undefined. */
-  sessionLimit: number | undefined
+  /** How many sessions a user may have. */
+  sessionLimit: number
   /** Seconds that mailed links are good for. */
   links: LinkLives
 }

@@ -7,7 +7,6 @@ import { linkExpired, Problem } from '../problem.ts'
 import { newId } from '../random.ts'
 import type { Revocation } from '../revocations.ts'
 import * as sessions from '../sessions.ts'
-import type { Lifetimes, LiveSession } from '../sessions/session.ts'
 import * as users from '../users.ts'
 import * as pending from '../users/pending.ts'
 import type { Letters } from './letters.ts'
@@ -33,7 +32,7 @@ async function admit (passwords: Passwords, registration: Registration, { langua
  * Makes an account and its first session, both or neither, and mails a link that proves the address. Throws
  * `validation_failed`, `password_rejected`, `email_taken` or `username_taken`.
  */
-export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, opening: sessions.Opening, lifetimes: Lifetimes, origin: audit.Origin, turn: Turn): Promise<LiveSession> {
+export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, request: sessions.SessionRequest, origin: audit.Origin, turn: Turn): Promise<sessions.CreatedSession> {
   const user = await admit(passwords, registration, letters, turn)
   const { post, lives: { emailVerification: lives }, language } = letters
   const token = links.mintToken()
@@ -44,7 +43,7 @@ export async function register (db: Database, passwords: Passwords, registration
     await audit.record(tx, 'user.registered', { userId: user.id }, by)
     if (mail) await links.make(tx, user.id, 'email_verification', token, lives)
     await send(tx, mail, user.id, lives)
-    return await sessions.open(tx, { userId: user.id, passwordVersion: 1 }, opening, lifetimes, by)
+    return await sessions.createSession(tx, { userId: user.id, passwordVersion: 1 }, request, by)
   })
 }
 

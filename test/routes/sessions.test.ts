@@ -4,6 +4,7 @@ import * as audit from '../../src/audit.ts'
 import { clearExpired } from '../../src/sessions/expiry.ts'
 import { Browser, type Answer } from '../client.ts'
 import { build, person, type Service } from '../helper.ts'
+import { mailTo } from '../mailbox.ts'
 import { named, sql } from '../postgres.ts'
 
 const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
@@ -149,9 +150,43 @@ t.test('a user has as many sessions as the configuration allows', async t => {
   await t.test('also when many sign in at once on several instances', async t => {
     const somebody = person()
     await one.browser().post('/v1/auth/register', somebody)
-    const answers = await Promise.all(Array.from({ length: 12 }, async (_, index) => await (index % 2 ? one : other).browser().post('/v1/auth/login', somebody)))
+    // Who waits too long for the others is told to come back, and does so.
+    const signIn = async (service: Service): Promise<Answer> => {
+      const answer = await service.browser().post('/v1/auth/login', somebody)
+      return answer.status === 503 && answer.headers['retry-after'] === '1' ? await signIn(service) : answer
+    }
+    const answers = await Promise.all(Array.from({ length: 50 }, async (_, index) => await signIn(index % 2 ? one : other)))
     t.ok(answers.every(({ status }) => status === 200), answers.map(({ status }) => status).join(' '))
     t.match(await one.sql('select count(*)::int as n from refresh_tokens join sessions on id = session_id join users on users.id = user_id where email = $1', [somebody.email]), [{ n: 3 }])
+  })
+
+  await t.test('whatever way in the one too many comes', async t => {
+    const few = await build(t, { MAX_SESSIONS_PER_USER: '1', LOG_LEVEL: 'info' }, { url: one.url })
+    const somebody = person()
+    const registered = await few.browser().post('/v1/auth/register', somebody)
+    const live = async () => (await few.sql<{ id: string }>('select id from sessions where ended_at is null and user_id = $1', [registered.body.user.id])).map(({ id }) => id)
+    t.strictSame(await live(), [registered.body.session_id])
+    const signedIn = await few.browser().post('/v1/auth/login', somebody)
+    t.strictSame(await live(), [signedIn.body.session_id])
+    const link = async () => {
+      await few.browser().post('/v1/auth/magic-link', { email: somebody.email })
+      return (await mailTo(few, somebody.email, 'magic_link')).token
+    }
+    const linked = await few.browser().post('/v1/auth/magic-link/confirm', { token: await link() })
+    t.strictSame(await live(), [linked.body.session_id])
+    const page = await few.browser().send('POST', '/magic-link', new URLSearchParams({ token: await link() }).toString(), { 'content-type': 'application/x-www-form-urlencoded' })
+    t.equal(page.status, 200)
+    t.equal((await live()).length, 1)
+    t.not((await live())[0], linked.body.session_id)
+  })
+
+  await t.test('and an expired one goes before one that lives', async t => {
+    const { browsers, ids } = await signedIn(one, firefox, firefox, firefox)
+    await one.sql('update sessions set expires_at = now() where id = $1', [ids[2]])
+    const { somebody } = await signedIn(one)
+    await one.sql('update sessions set user_id = (select id from users where email = $1) where id = any($2::uuid[])', [somebody.email, ids])
+    t.equal((await one.browser().post('/v1/auth/login', somebody)).status, 200)
+    t.strictSame(await Promise.all(browsers.slice(0, 2).map(async browser => (await browser.post('/v1/auth/refresh')).status)), [200, 200])
   })
 })
 
