@@ -80,7 +80,7 @@ export default fp(async function metrics (app) {
       for (const kind of jobKinds) this.set({ kind }, app.jobs.backlog().find(one => one.kind === kind)?.[value] ?? 0)
     }
   })
-  backlog('latchkey_jobs', 'What is to be done after the fact, by all instances together, as it was a quarter of a minute ago at most: of "mail" and "webhook".', 'jobs')
+  backlog('latchkey_jobs', 'What is to be done after the fact, by all instances together, as it was a quarter of a minute ago at most: of "mail" and "webhook"; counted up to 10,000, for each webhook.', 'jobs')
   backlog('latchkey_jobs_oldest_seconds', 'How long ago the oldest of it was to be done at first, but for what is kept for a webhook that is paused.', 'late')
   gauge('latchkey_hashing_queue_depth', 'Requests that wait until it is their turn to hash a password.', () => app.passwords.lane.waiting)
   gauge('latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.lane.running)

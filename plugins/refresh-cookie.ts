@@ -10,6 +10,8 @@ declare module 'fastify' {
      * Throws `cross_site_request` where there is one and a foreign page sent it.
      */
     refreshCookies: () => string[]
+    /** Whether the request comes from a page of the service or of an allowed origin, or from no browser. */
+    isOwnPage: () => boolean
     /** Throws `cross_site_request` where a foreign page sent the request. */
     assertOwnPage: () => void
   }
@@ -37,11 +39,14 @@ export default fp(async function refreshCookie (app, { issuer, corsOrigins }: Re
   const own = new Set([issuer, ...corsOrigins])
 
   // OWASP's check of the origin: SameSite does not keep out the other origins of our own site.
-  app.decorateRequest('assertOwnPage', function () {
+  app.decorateRequest('isOwnPage', function () {
     const { origin, 'sec-fetch-site': site } = this.headers
     // The origin of a form is `null` where its page sends no referrer, but so is that of a foreign page in a sandbox.
     const foreign = origin !== undefined && !(origin === 'null' && site === 'same-origin') ? !own.has(origin) : site !== undefined && site !== 'same-origin' && site !== 'none'
-    if (foreign) throw crossSiteRequest()
+    return !foreign
+  })
+  app.decorateRequest('assertOwnPage', function () {
+    if (!this.isOwnPage()) throw crossSiteRequest()
   })
   app.decorateRequest('refreshCookies', function () {
     const values = cookieValues(this.headers.cookie, name)

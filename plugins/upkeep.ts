@@ -6,6 +6,7 @@ import * as links from '../src/links.ts'
 import { purgeBuckets } from '../src/mail/limits.ts'
 import * as revocations from '../src/revocations.ts'
 import { clearExpired } from '../src/sessions/expiry.ts'
+import { endSurplus, findCrowdedUsers } from '../src/sessions/surplus.ts'
 import * as throttle from '../src/throttle.ts'
 import { erase } from '../src/users/erasure.ts'
 import * as deliveries from '../src/webhooks/deliveries.ts'
@@ -14,23 +15,39 @@ export interface UpkeepOptions {
   /** Seconds. */
   refreshToken: number
   auditRetention: number
+  /** How many sessions a user may have. */
+  sessionLimit: number
 }
 
 const batch = 500
 const counters = 5_000
 const events = 2_000
+// Sessions that are read and ended at a time to find the users who have too many.
+const listedSessions = 20_000
+const surplusSessions = 500
 // Milliseconds: between two batches, and between two rounds.
 const breath = 50
 const rest = 60_000
 
 /** Clears away what has expired, in small batches, so that nothing else waits. */
-export default fp(async function upkeep (app, { refreshToken, auditRetention }: UpkeepOptions) {
+export default fp(async function upkeep (app, { refreshToken, auditRetention, sessionLimit }: UpkeepOptions) {
   const closing = new AbortController()
   const { signal } = closing
 
   const breathe = async () => await pause(breath, undefined, { signal, ref: false })
   const all = (forget: () => Promise<number>) => async () => { while (await forget() === batch) await breathe() }
   const tasks: Array<() => Promise<void>> = [
+    // The first of all: until a user is within the limit, ending all of their sessions may take too long.
+    async () => {
+      for (let after: string | undefined, hasMore = true; hasMore; await breathe()) {
+        const { userIds, last } = await findCrowdedUsers(app.db, after, listedSessions, sessionLimit)
+        for (const userId of userIds) {
+          while (await endSurplus(app.db, userId, sessionLimit, surplusSessions)) await breathe()
+        }
+        after = last
+        hasMore = last !== undefined
+      }
+    },
     async () => {
       for (let after: string | undefined, more = true; more; await breathe()) {
         const { last } = await clearExpired(app.db, after, batch, refreshToken)

@@ -7,6 +7,7 @@ import { languageOf } from '../src/language.ts'
 import { addressOf, networkOf } from '../src/network.ts'
 import type { Turn } from '../src/passwords.ts'
 import type { Code } from '../src/problem.ts'
+import type { ReplacedSessions } from '../src/sessions.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -56,4 +57,21 @@ export function lettersOf ({ server, headers, ip, socket }: FastifyRequest, live
       onDrop
     }
   }
+}
+
+/**
+ * The sessions that a sign-in replaces (ASVS 7.2.4): those of the authentic refresh cookies of its request.
+ * In cookie delivery the new cookie overwrites theirs, so they end even if they are another user's: nobody
+ * could sign out there any more. A cookie that a page of another site sends along is ignored.
+ */
+export async function replacedSessions (
+  request: FastifyRequest, delivery: 'cookie' | 'body' = 'cookie'
+): Promise<ReplacedSessions> {
+  const { keyring } = request.server
+  const ids: string[] = []
+  for (const token of request.isOwnPage() ? request.refreshCookies() : []) {
+    const authentic = await keyring.readRefreshToken(token)
+    if (authentic) ids.push(authentic.sessionId)
+  }
+  return { ids, evenOfOthers: delivery === 'cookie' }
 }

@@ -9,7 +9,6 @@ import * as reauthentication from './reauthentication.ts'
 import type { Revocation } from './revocations.ts'
 import * as sessions from './sessions.ts'
 import { endAll } from './sessions/own.ts'
-import type { LiveSession } from './sessions/session.ts'
 import { release, succeed } from './throttle.ts'
 import { setPassword } from './users/credential.ts'
 
@@ -17,10 +16,10 @@ import { setPassword } from './users/credential.ts'
  * Opens a session for a password, and asks the owner by mail whether it was them where the device is a new one.
  * Throws as `prove` does, `invalid_credentials` where that says `wrong`.
  */
-export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, { lifetimes, sessionLimit, ...opening }: sessions.SignIn, letters: Letters, origin: audit.Origin): Promise<LiveSession> {
+export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, request: sessions.SessionRequest, letters: Letters, origin: audit.Origin): Promise<sessions.CreatedSession> {
   const { attempt, known, userId, passwordVersion } = await prove(db, desk, claim, invalidCredentials, origin)
   const notice = known ? undefined : news(letters, 'new_sign_in', origin, claim.of.account?.email)
-  return await sessions.openWithin(db, sessionLimit, { userId, passwordVersion }, { ...opening, attempt, notice }, lifetimes, { ...origin, actorId: userId })
+  return await sessions.createSession(db, { userId, passwordVersion }, { ...request, attempt, notice }, { ...origin, actorId: userId })
 }
 
 /** A password that was changed: what verifiers must know, and from when on devices are known anew. */

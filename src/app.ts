@@ -86,7 +86,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
   if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
-  await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention })
+  await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention, sessionLimit: config.sessionLimit })
 
   for (const schema of schemas.shared) app.addSchema(schema)
   await app.register(v1, { prefix: '/v1', signIn: { lifetimes, sessionLimit: config.sessionLimit, links: config.links, requireVerification: config.requireEmailVerification }, roles: config.roles })

@@ -25,23 +25,35 @@ export interface DatabaseOptions {
   url: string
   /** Connections at most. */
   connections?: number
+  /** Milliseconds that a statement may wait for a lock; a quarter of a second unless given. */
+  lockTimeoutMs?: number
   /** Told of the errors of idle connections, which the pool replaces by itself. */
   onError?: (error: Error) => void
 }
 
 // In milliseconds. A request waits 2 s for a connection; a statement ends within 5 s on the server, and is
-// given up shortly after on a connection that is frozen.
+// given up shortly after on a connection that is frozen. It waits for a lock only briefly: requests that wait for one
+// account must not hold all connections, which the other accounts need.
 export const limits = {
   connectionTimeoutMillis: 2_000,
   statement_timeout: 5_000,
-  lock_timeout: 3_000,
+  lock_timeout: 250,
   idle_in_transaction_session_timeout: 10_000,
   query_timeout: 6_000
 }
 
 /** Connections to Postgres, made when they are first needed. */
-export function connect ({ url, connections = 10, onError = () => {} }: DatabaseOptions): Database {
-  const pool = new pg.Pool({ connectionString: url, max: connections, idleTimeoutMillis: 60_000, keepAlive: true, application_name: 'latchkey', ...limits })
+export function connect (options: DatabaseOptions): Database {
+  const { url, connections = 10, lockTimeoutMs = limits.lock_timeout, onError = () => {} } = options
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: connections,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    application_name: 'latchkey',
+    ...limits,
+    lock_timeout: lockTimeoutMs
+  })
   pool.on('error', onError)
   // Without a listener, the error of a connection that is checked out would end the process.
   pool.on('connect', client => client.on('error', () => {}))
@@ -59,7 +71,7 @@ export function connect ({ url, connections = 10, onError = () => {} }: Database
       return result
     } catch (error) {
       const fault = isFault(error)
-      client.release(fault)
+      client.release(fault && !leavesConnectionIntact(error))
       throw fault ? databaseUnavailable(error) : error
     }
   }
@@ -73,7 +85,7 @@ export function connect ({ url, connections = 10, onError = () => {} }: Database
         await client.query('commit')
         return result
       } catch (error) {
-        if (!isFault(error)) await client.query('rollback')
+        if (!isFault(error) || leavesConnectionIntact(error)) await client.query('rollback')
         throw error
       }
     }),
@@ -103,6 +115,19 @@ export function isFault (error: unknown): boolean {
   if (error instanceof pg.DatabaseError) return faults.test(error.code ?? '')
   // Whatever else the driver throws comes from the connection (or, as a TypeError, from our own code).
   return 'code' in error ? /^(E[A-Z]+|ERR_SSL|CERT|DEPTH|SELF|UNABLE)/.test(String(error.code)) : /terminat|timeout|not queryable|ended|SSL|SASL/i.test(error.message)
+}
+
+/** Whether a statement gave up because it did not get a lock in time. */
+export const isLockTimeout = (error: unknown) => error instanceof pg.DatabaseError && error.code === '55P03'
+
+// Of a fault that only ended the statement. A new connection for each lock that is not had in time, in a
+// deadlock or in a serialization failure would make a crowd around one row cost much more.
+const leavesConnectionIntact = (error: unknown) =>
+  error instanceof pg.DatabaseError && /^(55P03|40P01|40001)$/.test(error.code ?? '')
+
+/** Lets the statements of this transaction wait for locks for so many milliseconds. */
+export async function allowLockWait (tx: Queryable, milliseconds: number): Promise<void> {
+  await tx.query("select set_config('lock_timeout', $1, true)", [`${milliseconds}ms`])
 }
 
 /** Whether an insert or update failed on the unique constraint of this name. */

@@ -59,10 +59,33 @@ export async function remove (db: Queryable, { id, attempts }: Job): Promise<voi
   await db.query({ name: 'jobs.remove', text: 'delete from jobs where id = $1 and attempts = $2' }, [id, attempts])
 }
 
-/** How many jobs of each kind there are, and for how many seconds the oldest has been there that does not wait for a webhook to be resumed. */
+const backlogOf: Statement = {
+  name: 'jobs.backlog',
+  text: `
+    with mails as (
+      select created_at from jobs where kind = 'mail' order by run_at limit $1
+    ), deliveries as (
+      select waiting.created_at, paused_at is null and deleted_at is null as is_active
+      from webhooks cross join lateral (
+        select created_at from jobs where kind = 'webhook' and subject = webhooks.id order by run_at limit $1
+      ) as waiting
+    ), counted as (
+      select 'mail' as kind, count(*) as jobs, min(created_at) as oldest from mails
+      union all
+      select 'webhook', count(*), min(created_at) filter (where is_active) from deliveries
+    )
+    select kind, jobs::int, coalesce(extract(epoch from now() - oldest), 0)::float8 as late
+    from counted where jobs > 0`
+}
+
+/** How many jobs are counted at most: mails, and deliveries of each webhook. */
+export const countedJobs = 10_000
+
+/**
+ * How many jobs of each kind there are, up to `countedJobs`, and for how many seconds the oldest of them has
+ * been there that does not wait for a webhook to be resumed. It is asked often, and must cost the same with a
+ * million jobs.
+ */
 export async function backlog (db: Queryable): Promise<Array<{ kind: JobKind, jobs: number, late: number }>> {
-  return await db.query(`
-    select kind, count(*)::int as jobs,
-      coalesce(extract(epoch from now() - min(jobs.created_at) filter (where webhooks.paused_at is null and webhooks.deleted_at is null)), 0)::float8 as late
-    from jobs left join webhooks on jobs.kind = 'webhook' and webhooks.id = jobs.subject group by kind`)
+  return await db.query(backlogOf, [countedJobs])
 }

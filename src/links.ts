@@ -1,7 +1,7 @@
 import type { Queryable, Statement } from './db.ts'
 import { bucketParameters, type Buckets } from './mail/limits.ts'
 import { posting } from './mails.ts'
-import { linkExpired } from './problem.ts'
+import { linkExpired, tooManyAddressChanges } from './problem.ts'
 import { random16 } from './random.ts'
 import { digest } from './secret.ts'
 import { accountColumns, type Account } from './users/credential.ts'
@@ -148,6 +148,26 @@ export async function spend (tx: Queryable, token: string): Promise<void> {
 /** Ends the links of a user, but for the ways back to earlier addresses. */
 export async function endAll (tx: Queryable, userId: string): Promise<void> {
   await tx.query({ name: 'links.end-all', text: "delete from links where user_id = $1 and purpose <> 'email_undo'" }, [userId])
+}
+
+const countUndo: Statement = {
+  name: 'links.count-undo',
+  text: `
+    select count(*)::int as links, extract(epoch from min(expires_at) - now())::float8 as seconds
+    from links where user_id = $1 and purpose = 'email_undo' and expires_at > now()`
+}
+
+// Each change of a verified address leaves a link that undoes it.
+const maxUndoLinks = 20
+
+/**
+ * Throws `too_many_requests` if too many changes of the user's address can still be undone. The oldest link
+ * is never dropped for a new one: a thief would change the address back and forth until the owner's way back
+ * is gone.
+ */
+export async function assertUndoCapacity (tx: Queryable, userId: string): Promise<void> {
+  const [row] = await tx.query<{ links: number, seconds: number | null }>(countUndo, [userId])
+  if (row && row.links >= maxUndoLinks) throw tooManyAddressChanges(row.seconds ?? 0)
 }
 
 const clear: Statement = {

@@ -122,6 +122,11 @@ export const exportRunning = (seconds: number) => new Problem('too_many_requests
 })
 /** `seconds` until the next password is judged. */
 export const tooManyFailures = (seconds: number) => new Problem('too_many_requests', { detail: 'Too many wrong passwords were given for this account, or from this network.', headers: retryAfter(seconds) })
+/** `seconds` until the address may be changed again. */
+export const tooManyAddressChanges = (seconds: number) => new Problem('too_many_requests', {
+  detail: 'The e-mail address of this account has been changed too often. Try again later.',
+  headers: retryAfter(seconds)
+})
 /** `seconds` until there is likely to be room. */
 export const overloaded = (seconds: number, cause?: unknown) => new Problem('overloaded', { headers: retryAfter(seconds), cause })
 export const databaseUnavailable = (cause: unknown) => new Problem('database_unavailable', { headers: retryAfter(1), cause })

@@ -1,6 +1,7 @@
 import * as audit from './audit.ts'
 import type { Queryable, Statement } from './db.ts'
 import { newId } from './random.ts'
+import { ownedBy } from './sessions/session.ts'
 
 /** What ended while access tokens of it could be alive: a session, a single token of a client, or all tokens that a user has, while the sessions live on. */
 export interface Revocation {
@@ -118,7 +119,7 @@ const cut: Statement = {
     ), revoked as (
       insert into revocations (id, kind, subject, reason, token_version, expires_at)
       select $2, 'user', id, $3, token_version, interval '1 minute' + greatest(clock_timestamp() + make_interval(secs => $4),
-        (select max(access_expires_at) from refresh_tokens join sessions on sessions.id = session_id where user_id = $1))
+        (select max(access_expires_at) from refresh_tokens join sessions on sessions.id = session_id where ${ownedBy('$1')}))
       from cut returning *
     )
     select revoked.*, transaction_id::text, pg_notify('latchkey_revocations', '') from revoked`

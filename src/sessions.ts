@@ -1,87 +1,83 @@
 import * as audit from './audit.ts'
-import type { Database, Queryable, Statement } from './db.ts'
+import type { Queryable, Statement } from './db.ts'
 import { newsLives, posting } from './mails.ts'
 import { invalidCredentials } from './problem.ts'
-import { newId } from './random.ts'
-import { ending, told } from './sessions/ending.ts'
+import { stored, type Revocation, type StoredRevocation } from './revocations.ts'
 import { isLive, live, sessionColumns, type Lifetimes, type LiveSession, type Row } from './sessions/session.ts'
 import { takingBack, type Attempt } from './throttle.ts'
 import { columns, type User } from './users.ts'
 import { accountColumns, byAddress, type Account, type Credential, type Named } from './users/credential.ts'
 
-export interface Opening {
+/** The sessions that a sign-in replaces: those whose refresh tokens came with the request. */
+export interface ReplacedSessions {
+  ids: string[]
+  /** Whether they end although they are another user's, because the browser overwrites their cookie. */
+  evenOfOthers: boolean
+}
+
+/** What a sign-in asks of a new session. */
+export interface SessionRequest {
   /** How the user proved who they are, in the words of RFC 8176. */
   methods: string[]
   remember: boolean
-  /** What was counted against whoever tries; it is forgotten with the success. */
+  lifetimes: Lifetimes
+  /** How many sessions the user may have; with one more the oldest ends. */
+  sessionLimit: number
+  replaced?: ReplacedSessions
+  /** The counted attempt; it is forgotten with the success. */
   attempt?: Attempt
   /** The mail that asks the owner whether it was them. */
   notice?: Buffer | undefined
 }
 
-/** How a session is to be opened, how long it lives, and how many the user may have. */
-export interface SignIn extends Opening { lifetimes: Lifetimes, sessionLimit: number | undefined }
+/** A new session, and the revocations of those that ended for it. */
+export interface CreatedSession { session: LiveSession, ended: Revocation[] }
 
-const insert = (lock: 'share' | 'no key update'): Statement => ({
-  name: `sessions.open for ${lock}`,
+const create: Statement = {
+  name: 'sessions.create',
   text: `
-    with owner as (
-      select * from users where id = $2 and password_version = $3 and disabled_at is null for ${lock}
-    ), opened as (
-      insert into sessions (id, user_id, methods, remembered, user_agent, ip, expires_at)
-      select $1, id, $4, $5, left($8::jsonb ->> 'userAgent', 512), ($8::jsonb ->> 'ip')::inet, now() + make_interval(secs => $6) from owner
-      returning *
-    ), refreshable as (
-      insert into refresh_tokens (session_id, access_expires_at) select id, least(now() + make_interval(secs => $7), expires_at) from opened
-    ), audited as (${audit.insertion('login.succeeded', { user: 'user_id', session: 'id', detail: "jsonb_build_object('methods', methods)" }, '$8', 'opened')}
-    ), asked as (${posting('$11', 'user_id', String(newsLives), 'opened')}
-    ), ${takingBack('$9::bytea', '$10')}
-    select ${sessionColumns}, now() as now
-    from opened as sessions join owner as users on users.id = sessions.user_id`
-})
-// The lock on the user makes a change of the password wait for this session, or this for the change.
-const besideOthers = insert('share')
-const oneByOne = insert('no key update')
+    with created as materialized (
+      select session, owner, ended from create_session($1, $2, $3, $4)
+    ), asked as (${posting('$5', '(owner).id', String(newsLives), 'created')}
+    ), ${takingBack('$6::bytea', '$7')}
+    select ${sessionColumns}, now() as now, to_jsonb(created.ended) as ended
+    from created
+    cross join lateral (select (created.session).*) as sessions
+    cross join lateral (select (created.owner).*) as users`
+}
+
+/** A revocation as JSON, in which a time is text. */
+type RevocationJson = Omit<StoredRevocation, 'ended_at' | 'expires_at'> & Record<'ended_at' | 'expires_at', string>
+
+const fromJson = ({ ended_at: endedAt, expires_at: expiresAt, ...revocation }: RevocationJson): Revocation =>
+  stored({ ...revocation, ended_at: new Date(endedAt), expires_at: new Date(expiresAt) })
 
 /**
- * Opens a session for a credential that was verified: every way to sign in ends here. Throws
- * `invalid_credentials` where the credential was changed, or the account disabled, since.
+ * Creates a session for a verified credential, in one round trip: every way to sign in ends here. The
+ * sessions that it replaces end with it, and the oldest ones if the user would have too many. Throws
+ * `invalid_credentials` if the credential was changed or the account disabled since.
  */
-export async function open (db: Queryable, credential: Credential, opening: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
-  return await start(db, besideOthers, credential, opening, lifetimes, origin)
-}
-
-/** As `open`; the user's oldest sessions end where they have more than `most`, and never is there one too many. */
-export async function openWithin (db: Database, most: number | undefined, credential: Credential, opening: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
-  if (most === undefined) return await open(db, credential, opening, lifetimes, origin)
-  return await db.transaction(async tx => await openIn(tx, most, credential, opening, lifetimes, origin))
-}
-
-/** As `openWithin`, in a transaction that does more. */
-export async function openIn (tx: Queryable, most: number | undefined, credential: Credential, opening: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
-  const session = await start(tx, oneByOne, credential, opening, lifetimes, origin)
-  if (most !== undefined) await tx.query(endSurplus, [session.user.id, most, audit.parameter(origin), lifetimes.refreshToken])
-  return session
-}
-
-async function start (db: Queryable, statement: Statement, { userId, passwordVersion }: Credential, { methods, remember, attempt, notice }: Opening, lifetimes: Lifetimes, origin: audit.Origin): Promise<LiveSession> {
-  const [row] = await db.query<Row>(statement, [
-    newId(), userId, passwordVersion, methods, remember,
-    remember ? lifetimes.rememberedSession : lifetimes.session, lifetimes.accessToken, audit.parameter(origin), attempt?.forgets ?? null, attempt?.takesBack ?? [], notice ?? null
+export async function createSession (
+  db: Queryable, { userId, passwordVersion }: Credential, request: SessionRequest, origin: audit.Origin
+): Promise<CreatedSession> {
+  const { methods, remember, lifetimes, sessionLimit, replaced, attempt, notice } = request
+  const asked = {
+    methods,
+    remembered: remember,
+    session_seconds: remember ? lifetimes.rememberedSession : lifetimes.session,
+    access_token_seconds: lifetimes.accessToken,
+    refresh_token_seconds: lifetimes.refreshToken,
+    session_limit: sessionLimit,
+    replaced: replaced?.ids ?? [],
+    replaces_others: replaced?.evenOfOthers ?? false
+  }
+  const [row] = await db.query<Row & { ended: RevocationJson[] }>(create, [
+    userId, passwordVersion, JSON.stringify(asked), audit.parameter(origin),
+    notice ?? null, attempt?.forgets ?? null, attempt?.takesBack ?? []
   ])
   if (!row) throw invalidCredentials()
-  return live(row, 1)
-}
-
-const endSurplus: Statement = {
-  name: 'sessions.end-surplus',
-  text: `
-    with ${ending(`delete from refresh_tokens where session_id in (
-      select session_id from refresh_tokens where session_id in (
-        select id from sessions join refresh_tokens on session_id = id
-        where user_id = $1 and expires_at > now() and last_used_at + make_interval(secs => $4) > now()
-        order by created_at desc, id desc offset $2)
-      order by session_id for update)`, "'session_limit'", '$3')} ${told}`
+  const { ended, ...session } = row
+  return { session: live(session, 1), ended: ended.map(fromJson) }
 }
 
 const select: Statement = {

@@ -65,6 +65,8 @@ export interface WebhookChange { url?: string, events?: string[], description?: 
 export async function update (db: Database, id: string, change: WebhookChange, origin: audit.Origin): Promise<Webhook | undefined> {
   const { url, description, status } = change
   const events = change.events && [...new Set(change.events)]
+  // Before it becomes active: until then nothing is sent, and the lock on the webhook is not held meanwhile.
+  if (status === 'active' && (await find(db, id))?.status === 'paused') await keepUntil(db, id)
   return await db.transaction(async tx => {
     const [before] = await tx.query<Webhook>(`select ${columns} from webhooks where deleted_at is null and id = $1 for no key update`, [id])
     if (!before) return undefined
@@ -86,7 +88,6 @@ export async function update (db: Database, id: string, change: WebhookChange, o
         failures = case when $6 or $2 <> url then 0 else failures end
       where id = $1 returning ${columns}`, [id, url ?? null, events ?? null, description !== undefined, description ?? null, resumed, paused])
     if (!webhook) return undefined
-    if (resumed) await keepUntil(tx, id)
     await audit.record(tx, 'webhook.updated', { detail: { ...told(webhook), changed, ...isNew.status && { status } } }, origin)
     return webhook
   })
@@ -109,7 +110,7 @@ export async function remove (db: Database, id: string, origin: audit.Origin): P
  * Undefined where there is no such webhook.
  */
 export async function addSecret (db: Database, id: string, { id: secretId, secret, sealed }: NewSecret, { replace }: { replace: boolean }, origin: audit.Origin): Promise<WebhookWithSecret | undefined> {
-  return await db.transaction(async tx => {
+  const added = await db.transaction(async tx => {
     // Locked, so that two at a time leave no third one behind.
     const [webhook] = await tx.query<Webhook>(`select ${columns} from webhooks where deleted_at is null and id = $1 for update`, [id])
     if (!webhook) return undefined
@@ -117,8 +118,9 @@ export async function addSecret (db: Database, id: string, { id: secretId, secre
       delete from webhook_secrets where id in (
         select id from webhook_secrets where webhook_id = $1 order by created_at desc offset $2)`, [id, replace ? 0 : live - 1])
     await tx.query('insert into webhook_secrets (id, webhook_id, sealed_secret) values ($1, $2, $3)', [secretId, id, sealed])
-    await signAgain(tx, id)
     await audit.record(tx, 'webhook.secret_rotated', { detail: { webhook_id: id, replaced: replace } }, origin)
     return { ...webhook, secret }
   })
+  if (added) await signAgain(db, id)
+  return added
 }

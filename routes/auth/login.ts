@@ -3,7 +3,7 @@ import * as accounts from '../../src/accounts.ts'
 import { validationFailed } from '../../src/problem.ts'
 import * as credentials from '../../src/users/credential.ts'
 import { TokenResponse } from '../schemas.ts'
-import { lettersOf, originOf, ref, strict, turnOf, type Typed } from '../typed.ts'
+import { lettersOf, originOf, ref, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
 const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links, requireVerification }) => {
@@ -12,7 +12,7 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links
       operationId: 'login',
       tags: ['Sign-in'],
       summary: 'Sign in',
-      description: 'Opens a session for the account with this e-mail address or username (one of them) and password.',
+      description: 'Opens a session for the account with this e-mail address or username (one of them) and password. If the browser has a refresh cookie, the session of that cookie ends; another user\'s only if the new token goes into the cookie, too.',
       security: [],
       body: strict({
         email: Type.Optional(Type.String({ maxLength: 320 })),
@@ -28,9 +28,10 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links
     const { email, username, password, remember = false, refresh_token_delivery: delivery } = request.body
     const named = await credentials.named(app.db, identifier(email, username), { pending: requireVerification })
     const claim = { of: named, password, device: request.device, turn: turnOf(request), verified: requireVerification }
-    const session = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit }, lettersOf(request, links), originOf(request))
+    const replaced = await replacedSessions(request, delivery)
+    const created = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit, replaced }, lettersOf(request, links), originOf(request))
     app.jobs.wake('mail')
-    return signedIn(app, reply, session, lifetimes, delivery)
+    return signedIn(app, reply, created, { lifetimes, delivery })
   })
 }
 

@@ -1,6 +1,6 @@
 import * as mailbox from '../../src/accounts/mailbox.ts'
 import { linkToken, TokenResponse } from '../schemas.ts'
-import { originOf, ref, strict, type Typed } from '../typed.ts'
+import { originOf, ref, replacedSessions, strict, type Typed } from '../typed.ts'
 import { asking } from './asking.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
@@ -13,7 +13,7 @@ const magicLink: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, l
       operationId: 'followMagicLink',
       tags: ['Links'],
       summary: 'Sign in with a link',
-      description: 'Opens a session, once. It proves the address too: where it had not been before, the password that the account has until then, and the sessions made with it, are void.',
+      description: 'Opens a session, once. It proves the address too: where it had not been before, the password that the account has until then, and the sessions made with it, are void. The session of an old refresh cookie ends, as at the login.',
       security: [],
       body: strict({ token: linkToken, ...signInOptions }, { examples: [{ token: linkToken['examples'][0] }] }),
       response: { 200: ref(TokenResponse) }
@@ -21,9 +21,9 @@ const magicLink: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, l
     config: { limit: 'password', counted: 'logins', problems: ['link_expired', 'database_unavailable'] }
   }, async (request, reply) => {
     const { token, remember = false, refresh_token_delivery: delivery } = request.body
-    const { session, ended } = await mailbox.followMagicLink(app.db, token, { remember, lifetimes, sessionLimit }, originOf(request))
-    app.revocations.add(ended)
-    return signedIn(app, reply, session, lifetimes, delivery)
+    const replaced = await replacedSessions(request, delivery)
+    const created = await mailbox.followMagicLink(app.db, token, { remember, lifetimes, sessionLimit, replaced }, originOf(request))
+    return signedIn(app, reply, created, { lifetimes, delivery })
   })
 }
 

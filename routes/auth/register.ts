@@ -1,16 +1,16 @@
 import { Type } from '@sinclair/typebox'
 import { applyFor, register } from '../../src/accounts/registration.ts'
 import { email, name, newPassword, orNone, TokenResponse, username } from '../schemas.ts'
-import { lettersOf, originOf, ref, strict, turnOf, type Typed } from '../typed.ts'
+import { lettersOf, originOf, ref, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
-const registration: Typed<SignInOptions> = async (app, { lifetimes, links, requireVerification }) => {
+const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links, requireVerification }) => {
   app.post('/register', {
     schema: {
       operationId: 'register',
       tags: ['Sign-in'],
       summary: 'Sign up',
-      description: 'Makes an account and signs its user in. Where addresses must be proved first, it mails a link instead that makes the account; then the answer is the same for an address that is taken, whose owner is told by mail.',
+      description: 'Makes an account and signs its user in. Where addresses must be proved first, it mails a link instead that makes the account; then the answer is the same for an address that is taken, whose owner is told by mail. With the sign-in the session of an old refresh cookie ends, as at the login.',
       security: [],
       body: strict({
         email,
@@ -35,10 +35,11 @@ const registration: Typed<SignInOptions> = async (app, { lifetimes, links, requi
       app.jobs.wake('mail')
       return reply.code(202).send({ status: 'verification_required' })
     }
-    const session = await register(app.db, app.passwords, asked, letters, { methods: ['pwd'], remember }, lifetimes, originOf(request), turnOf(request))
+    const replaced = await replacedSessions(request, delivery)
+    const created = await register(app.db, app.passwords, asked, letters, { methods: ['pwd'], remember, lifetimes, sessionLimit, replaced }, originOf(request), turnOf(request))
     app.jobs.wake('mail')
     reply.code(201)
-    return signedIn(app, reply, session, lifetimes, delivery)
+    return signedIn(app, reply, created, { lifetimes, delivery })
   })
 }
 

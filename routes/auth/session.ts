@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { LinkLives } from '../../src/accounts/letters.ts'
 import { issue } from '../../src/refresh-token.ts'
+import type { CreatedSession } from '../../src/sessions.ts'
 import type { Lifetimes, LiveSession } from '../../src/sessions/session.ts'
 
 /** What every sign-in takes beside its proof. */
@@ -14,16 +15,20 @@ export type Delivery = 'cookie' | 'body'
 
 export interface SignInOptions {
   lifetimes: Lifetimes
-  /** How many sessions a user may have; any number where undefined. */
-  sessionLimit: number | undefined
+  /** How many sessions a user may have. */
+  sessionLimit: number
   /** Seconds that mailed links are good for. */
   links: LinkLives
   /** Whether an address must be proved before its account can be used. */
   requireVerification: boolean
 }
 
-/** The token response of a sign-in on the device of this request, which is known from now on. */
-export function signedIn (app: FastifyInstance, reply: FastifyReply, session: LiveSession, lifetimes: Lifetimes, delivery?: Delivery) {
+/** The response to a sign-in on the device of this request, which is known from now on. */
+export function signedIn (
+  app: FastifyInstance, reply: FastifyReply, { session, ended }: CreatedSession,
+  { lifetimes, delivery }: { lifetimes: Lifetimes, delivery: Delivery | undefined }
+) {
+  app.revocations.add(ended)
   const response = tokenResponse(app, reply, session, lifetimes, delivery)
   reply.setDeviceCookie(session.user.id, session.now)
   return response

@@ -15,7 +15,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
       operationId: 'changeEmail',
       tags: ['Account'],
       summary: 'Change the own e-mail address',
-      description: 'Mails a link to the new address; it becomes that of the account when the link is used. The old one is told then, with a link to change it back. Takes the password too; of an account that has none, a sign-in of the last five minutes in its place.',
+      description: 'Mails a link to the new address; it becomes that of the account when the link is used. The old one is told then, with a link to change it back. While 20 changes can be undone, a further one is refused (429). Takes the password too; of an account that has none, a sign-in of the last five minutes in its place.',
       security: [{ bearer: [] }],
       body: strict({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })), email }, { examples: [{ password: 'a long phrase of your own', email: 'ada@example.org' }] }),
       response: { 202: accepted }

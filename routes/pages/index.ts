@@ -7,7 +7,7 @@ import { languageOf } from '../../src/language.ts'
 import { issue } from '../../src/refresh-token.ts'
 import type { Lifetimes } from '../../src/sessions/session.ts'
 import { linkToken, newPassword } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { lettersOf, originOf, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
 import assets from './assets.ts'
 import { failed } from './failure.ts'
 import { headers, paths, render, words, type Outcome, type Surroundings } from './page.ts'
@@ -15,8 +15,8 @@ import type { Purpose } from './words.ts'
 
 export interface PagesOptions extends Surroundings {
   lifetimes: Lifetimes
-  /** How many sessions a user may have; any number where undefined. */
-  sessionLimit: number | undefined
+  /** How many sessions a user may have. */
+  sessionLimit: number
   /** Seconds that mailed links are good for. */
   links: LinkLives
 }
@@ -78,7 +78,8 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     config: { ...form('magic_link'), counted: 'logins' }
   }, async (request, reply) => {
     const { token, remember } = request.body
-    const { session, ended } = await mailbox.followMagicLink(app.db, token, { remember: remember === 'true', lifetimes, sessionLimit }, originOf(request))
+    const replaced = await replacedSessions(request, 'cookie')
+    const { session, ended } = await mailbox.followMagicLink(app.db, token, { remember: remember === 'true', lifetimes, sessionLimit, replaced }, originOf(request))
     app.revocations.add(ended)
     const refresh = issue(app.keyring.mac(), session, lifetimes.refreshToken)
     reply.setRefreshCookie(refresh.token, session.remembered ? refresh.lives : undefined)

@@ -5,6 +5,7 @@ import { send, type Post } from '../mails.ts'
 import type { Passwords, Turn } from '../passwords.ts'
 import { newId } from '../random.ts'
 import type { Revocation } from '../revocations.ts'
+import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/own.ts'
 import * as users from '../users.ts'
 import { forgetDevices } from '../users/credential.ts'
@@ -108,6 +109,7 @@ async function markUnverified (tx: Queryable, id: string, origin: audit.Origin):
 
 /** Removes an account, whose owner is told; undefined where there is none. Gives what verifiers must know. Throws `last_admin`. */
 export async function removeAccount (db: Database, id: string, post: Post, origin: audit.Origin): Promise<Revocation[] | undefined> {
+  await purgeEnded(db, id)
   return await db.transaction(async tx => await remove(tx, id, origin, { post, isByAdmin: true }))
 }
 

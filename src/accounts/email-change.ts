@@ -36,6 +36,8 @@ export async function requestChange (db: Database, credential: Credential, to: E
     if (!await lockCredential(tx, credential)) throw forbiddenCredentials()
     if (!await admit(tx, buckets)) return false
     if (!await links.make(tx, userId, 'email_change', token, lives, target, passwordVersion)) throw forbiddenCredentials()
+    // The link has locked the user: no other change is under way.
+    await links.assertUndoCapacity(tx, userId)
     // Who asked for it sees in the export what is still to be sent for them, and what was given up: in both cases the same.
     await send(tx, mail, userId, lives)
     return true

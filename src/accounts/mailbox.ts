@@ -5,9 +5,8 @@ import { send } from '../mails.ts'
 import type { Passwords, Turn } from '../passwords.ts'
 import type { Revocation } from '../revocations.ts'
 import * as sessions from '../sessions.ts'
-import type { EndReason } from '../sessions/ending.ts'
+import { lockSessions, type EndReason } from '../sessions/ending.ts'
 import { endAll } from '../sessions/own.ts'
-import type { LiveSession } from '../sessions/session.ts'
 import type { Throttle } from '../throttle.ts'
 import * as users from '../users.ts'
 import { byAddress, replacePassword } from '../users/credential.ts'
@@ -78,23 +77,21 @@ export async function resetPassword (db: Database, { passwords, throttle }: { pa
   })
 }
 
-/** A session that a link opened, and what verifiers must know of those that ended for it. */
-export interface Arrival { session: LiveSession, ended: Revocation[] }
-
 /**
  * Opens a session for whoever has the link. A password that was set before anybody had proved to own the address, and
  * the sessions made with it, are nobody's any more. Throws `link_expired`.
  */
-export async function followMagicLink (db: Database, token: string, { lifetimes, sessionLimit, remember }: Omit<sessions.SignIn, 'methods'>, origin: audit.Origin): Promise<Arrival> {
+export async function followMagicLink (db: Database, token: string, request: Omit<sessions.SessionRequest, 'methods'>, origin: audit.Origin): Promise<sessions.CreatedSession> {
   return await db.transaction(async tx => {
     const account = await links.redeem(tx, token, ['magic_link'])
     const by = { ...origin, actorId: account.id }
     await verified(tx, account, by)
     const isForeign = !account.email_verified
     const passwordVersion = isForeign ? await replacePassword(tx, account.id, null) : account.password_version
-    const ended = isForeign ? await endAll(tx, account.id, undefined, 'email_verified', by) : []
+    if (isForeign) await lockSessions(tx, account.id, request.replaced?.ids ?? [])
+    const before = isForeign ? await endAll(tx, account.id, undefined, 'email_verified', by) : []
     await links.endAll(tx, account.id)
-    const session = await sessions.openIn(tx, sessionLimit, { userId: account.id, passwordVersion }, { methods: ['otp'], remember }, lifetimes, by)
-    return { session, ended }
+    const { session, ended } = await sessions.createSession(tx, { userId: account.id, passwordVersion }, { ...request, methods: ['otp'] }, by)
+    return { session, ended: [...before, ...ended] }
   })
 }

@@ -8,7 +8,6 @@ import { linkExpired, Problem } from '../problem.ts'
 import { newId } from '../random.ts'
 import type { Revocation } from '../revocations.ts'
 import * as sessions from '../sessions.ts'
-import type { Lifetimes, LiveSession } from '../sessions/session.ts'
 import * as users from '../users.ts'
 import * as pending from '../users/pending.ts'
 import type { Letters } from './letters.ts'
@@ -35,25 +34,25 @@ async function admit (passwords: Passwords, registration: Registration, { langua
  * many were requested; the user can request another later. Throws `validation_failed`, `password_rejected`,
  * `email_taken` or `username_taken`.
  */
-export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, opening: sessions.Opening, lifetimes: Lifetimes, origin: audit.Origin, turn: Turn): Promise<LiveSession> {
+export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, request: sessions.SessionRequest, origin: audit.Origin, turn: Turn): Promise<sessions.CreatedSession> {
   const user = await admit(passwords, registration, letters, turn)
   const { post, lives: { emailVerification: lives }, language, limit } = letters
   const token = links.mintToken()
   const mail = post({ kind: 'email_verification', language, token, lives })
   const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
   const by = { ...origin, actorId: user.id }
-  const { session, isDropped } = await db.transaction(async tx => {
+  const { created, isDropped } = await db.transaction(async tx => {
     await users.create(tx, user)
     await audit.record(tx, 'user.registered', { userId: user.id }, by)
-    const session = await sessions.open(tx, { userId: user.id, passwordVersion: 1 }, opening, lifetimes, by)
-    if (!mail) return { session, isDropped: false }
-    if (!await admitMail(tx, buckets)) return { session, isDropped: true }
+    const created = await sessions.createSession(tx, { userId: user.id, passwordVersion: 1 }, request, by)
+    if (!mail) return { created, isDropped: false }
+    if (!await admitMail(tx, buckets)) return { created, isDropped: true }
     await links.make(tx, user.id, 'email_verification', token, lives)
     await send(tx, mail, user.id, lives)
-    return { session, isDropped: false }
+    return { created, isDropped: false }
   })
   if (isDropped) limit.onDrop('email_verification')
-  return session
+  return created
 }
 
 /**

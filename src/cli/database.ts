@@ -13,13 +13,16 @@ export async function withUrl<T> ({ databaseUrl }: Config, work: (url: string) =
   }
 }
 
+// No request waits for a command: it may be patient.
+const lockTimeoutMs = 3_000
+
 /** The same on a connection, where the schema is that of this program; throws where it is not, or the database is away. */
 export async function withDatabase<T> (config: Config, work: (db: Database) => Promise<T>): Promise<T> {
   const [{ connect }, { pending }] = await Promise.all([import('../db.ts'), import('../migrate.ts')])
   return await withUrl(config, async url => {
     const missing = await pending(url)
     if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)
-    const db = connect({ url, connections: 1 })
+    const db = connect({ url, connections: 1, lockTimeoutMs })
     try {
       return await work(db)
     } finally {

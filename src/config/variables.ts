@@ -45,7 +45,7 @@ export const variables = {
   REMEMBERED_SESSION_TTL: variable('90d', duration(), 'the same for a sign-in with `remember`'),
   REFRESH_REPLAY_GRACE: variable('10s', duration(0), 'for how long after its successor was used a spent refresh token is only refused; later its use ends the session'),
   REFRESH_RETRY_WINDOW: optional('no limit', duration(), 'for how long after its first use a refresh token may be presented again while no successor was used'),
-  MAX_SESSIONS_PER_USER: optional('no limit', integer(1, 10_000), 'how many sessions a user may have; with one more the oldest ends'),
+  MAX_SESSIONS_PER_USER: variable('100', integer(1, 1_000), 'how many sessions a user may have; with one more the oldest ends'),
   REVOCATION_STALE_LIMIT: optional('no limit', duration(), 'for how long access tokens are still accepted here while the database is away, and with it word of ended sessions'),
   AUDIT_RETENTION: variable('365d', duration(), 'how long audit events are kept; the last day is always kept'),
   SIGNING_ALGORITHM: variable('ES256', oneOf('ES256', 'EdDSA', 'RS256'), 'algorithm of new signing keys'),

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import * as audit from '../audit.ts'
-import type { Database, Queryable } from '../db.ts'
+import { allowLockWait, type Database, type Queryable } from '../db.ts'
 import { notFound } from '../problem.ts'
 import { seal, type KeyEncryptionKeys } from '../secret.ts'
 import { generate, type Algorithm } from './key-pair.ts'
@@ -48,9 +48,13 @@ const lasts = ({ age }: { age: number }, { jwksMaxAge, rotation }: Pick<KeyringO
 // An arbitrary constant, the same in every version: who holds it makes keys.
 const lock = 7308332182714019
 
+// Making a key takes a while (RSA), and every instance that starts waits for the first.
+const lockTimeoutMs = 3_000
+
 // Every change of the keys is made alone, and the other instances hear of it.
 async function alone<T> (db: Database, work: (tx: Queryable) => Promise<T>): Promise<T> {
   return await db.transaction(async tx => {
+    await allowLockWait(tx, lockTimeoutMs)
     await tx.query('select pg_advisory_xact_lock($1)', [lock])
     return await work(tx)
   })

@@ -8,11 +8,13 @@ export const pepperPurpose = (kid: string) => `pepper ${kid}`
 
 interface Sealed { is: 'key' | 'pepper' | 'webhook' | 'mail', kid: string, sealed_secret: Buffer }
 
-// Everything that is sealed with the key-encryption key.
-const all = `
+// What is sealed with the key-encryption key, but for the mails: few.
+const lasting = `
   select 'key' as is, kid, sealed_secret from keys where gone_at is null or gone_at > now()
   union all select 'pepper', kid, sealed_secret from peppers
-  union all select 'webhook', id::text, sealed_secret from webhook_secrets
+  union all select 'webhook', id::text, sealed_secret from webhook_secrets`
+// The mails that another key sealed. There may be many mails: they are read only while a key is replaced.
+const all = `${lasting}
   union all select 'mail', id::text, sealed from jobs where substring(sealed from 2 for 4) = any($1)`
 const updates = {
   key: 'update keys set sealed_secret = $2 where kid = $1',
@@ -25,7 +27,8 @@ const purposes = { key: (kid: string) => kid, pepper: pepperPurpose, webhook: se
 
 async function foreign (db: Queryable, [key, ...others]: KeyEncryptionKeys): Promise<Sealed[]> {
   // A mail that no key opens is nobody's fault any more: it is given up when its time is over.
-  return (await db.query<Sealed>(all, [others.map(keyId)])).filter(({ sealed_secret: sealed }) => !isSealedWith(key, sealed))
+  const found = others.length > 0 ? await db.query<Sealed>(all, [others.map(keyId)]) : await db.query<Sealed>(lasting)
+  return found.filter(({ sealed_secret: sealed }) => !isSealedWith(key, sealed))
 }
 
 /** Whether the first key-encryption key did not seal everything. */

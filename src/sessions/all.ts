@@ -2,21 +2,22 @@ import * as audit from '../audit.ts'
 import type { Queryable, Statement } from '../db.ts'
 import { untilItSucceeds } from '../retry.ts'
 import { ending, type EndReason } from './ending.ts'
+import { liveId, ownedBy } from './session.ts'
 
 // The locks are taken as they are when a session ends.
-const batch = (name: string, whose: string): Statement => ({
+const batch = (name: string, whose: string, id: string): Statement => ({
   name,
   text: `
     with page as (
       select session_id from refresh_tokens join sessions on sessions.id = session_id
-      where ${whose} and created_at <= $2 and ($3::uuid is null or session_id > $3)
-      order by session_id limit $4 for update of refresh_tokens
+      where ${whose} and created_at <= $2 and ($3::uuid is null or ${id} > $3)
+      order by ${id} limit $4 for update of refresh_tokens
     ), ${ending('delete from refresh_tokens where session_id in (select session_id from page)', '$5', '$6')}
     select (select count(*)::int from ended) as ended, (select session_id from page order by session_id desc limit 1) as last,
       (select count(pg_notify('latchkey_revocations', '')) from revoked)`
 })
-const ofAll = batch('sessions.end-all', '$1::uuid is null')
-const ofUser = batch('sessions.end-all-of-user', 'user_id = $1')
+const ofAll = batch('sessions.end-all', '$1::uuid is null', 'session_id')
+const ofUser = batch('sessions.end-all-of-user', ownedBy('$1'), liveId)
 
 const most = 1_000
 // A batch that met a lock, or lost its connection, is safe to repeat.

@@ -1,9 +1,10 @@
 import * as audit from '../audit.ts'
 import type { Queryable, Statement } from '../db.ts'
 import { stored, type Revocation, type StoredRevocation } from '../revocations.ts'
+import { ownedBy } from './session.ts'
 
 /** Why a session ended. */
-export type EndReason = 'logout' | 'replayed' | 'ended_by_user' | 'session_limit' | 'revoked' | 'ended_by_operator' | 'password_changed' | 'password_reset' | 'email_verified' | 'email_change_undone' | 'ended_by_admin' | 'account_disabled' | 'account_deleted'
+export type EndReason = 'logout' | 'replayed' | 'ended_by_user' | 'session_limit' | 'signed_in_again' | 'revoked' | 'ended_by_operator' | 'password_changed' | 'password_reset' | 'email_verified' | 'email_change_undone' | 'ended_by_admin' | 'account_disabled' | 'account_deleted'
 
 /**
  * The parts of a statement that end, for good, the sessions whose refresh state `dead` deletes: the end, its events,
@@ -29,10 +30,26 @@ export const told = "select revoked.*, transaction_id::text, pg_notify('latchkey
 
 const byId: Statement = {
   name: 'sessions.end',
-  text: `with ${ending('delete from refresh_tokens where session_id = any($1::uuid[])', '$2', '$3')} ${told}`
+  text: 'select each.*, transaction_id::text from end_sessions($1::uuid[], $2, $3::jsonb) as each'
 }
 
 /** Ends sessions for good; those that have ended stay as they are. Gives what verifiers must know. */
 export async function end (db: Queryable, sessionIds: string[], reason: EndReason, origin: audit.Origin): Promise<Revocation[]> {
   return (await db.query<StoredRevocation>(byId, [sessionIds, reason, audit.parameter(origin)])).map(stored)
+}
+
+const lock: Statement = {
+  name: 'sessions.lock',
+  text: `
+    select from refresh_tokens
+    where session_id = any($2::uuid[]) or session_id in (select id from sessions where ${ownedBy('$1')})
+    order by session_id for update`
+}
+
+/**
+ * Locks the sessions of a user and these others until the end of the transaction. A transaction that ends
+ * sessions more than once calls it first, because locks that are taken in two orders lead to a deadlock.
+ */
+export async function lockSessions (tx: Queryable, userId: string, others: string[]): Promise<void> {
+  await tx.query(lock, [userId, others])
 }

@@ -14,9 +14,12 @@ const clear: Statement = {
       for update of refresh_tokens skip locked
     ), unrefreshable as (
       delete from refresh_tokens where session_id in (select session_id from expired)
+    ), forgotten as (
+      select id from sessions
+      where id in (select id from page where ended_at < now() - interval '1 day') for update skip locked
     ), gone as (
       delete from sessions
-      where id in (select session_id from expired union all select id from page where ended_at < now() - interval '1 day')
+      where id in (select session_id from expired union all select id from forgotten)
       returning id, user_id, ended_at
     ), audited as (${audit.insertion('session.ended', { user: 'user_id', session: 'id', detail: "'{\"reason\": \"expired\"}'::jsonb" }, "'{}'", '(select * from gone where ended_at is null) as gone')}
     )
@@ -33,4 +36,30 @@ export interface Cleared { cleared: number, last: string | undefined }
 export async function clearExpired (db: Queryable, after: string | undefined, most: number, refreshToken: number): Promise<Cleared> {
   const [row] = await db.query<{ seen: number, cleared: number, last: string | null }>(clear, [after ?? null, most, refreshToken])
   return { cleared: row?.cleared ?? 0, last: row && row.seen === most ? row.last ?? undefined : undefined }
+}
+
+// Without an order: for one, the planner might walk over the sessions of all users.
+const purge: Statement = {
+  name: 'sessions.purge-ended',
+  text: `
+    with locked as (
+      select id from sessions where user_id = $1 and ended_at is not null limit $2 for update skip locked
+    ), purged as (
+      delete from sessions where id in (select id from locked) returning 1
+    )
+    select count(*)::int as purged from purged`
+}
+
+const purgeBatch = 1_000
+
+/**
+ * Purges the ended sessions of a user, each batch in a transaction of its own. To be called before the user
+ * is deleted, because that deletes all rows that are left in one statement, and there may be any number of
+ * them.
+ */
+export async function purgeEnded (db: Queryable, userId: string): Promise<void> {
+  for (let purged = purgeBatch; purged === purgeBatch;) {
+    const [row] = await db.query<{ purged: number }>(purge, [userId, purgeBatch])
+    purged = row?.purged ?? 0
+  }
 }

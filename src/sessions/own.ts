@@ -2,6 +2,7 @@ import * as audit from '../audit.ts'
 import type { Queryable, Statement } from '../db.ts'
 import { stored, type Revocation, type StoredRevocation } from '../revocations.ts'
 import { ending, told, type EndReason } from './ending.ts'
+import { liveId, ownedBy } from './session.ts'
 
 /** A session as its user sees it. */
 export interface OwnSession {
@@ -22,8 +23,8 @@ const select: Statement = {
   text: `
     select id, created_at, last_used_at, least(expires_at, last_used_at + make_interval(secs => $2)) as expires_at, user_agent, host(ip) as ip, methods
     from sessions join refresh_tokens on session_id = id
-    where user_id = $1 and ${lives} and ($3::uuid is null or id < $3)
-    order by id desc limit $4`
+    where ${ownedBy('$1')} and ${lives} and ($3::uuid is null or ${liveId} < $3)
+    order by ${liveId} desc limit $4`
 }
 
 /** The user's sessions that can be refreshed, the newest first, from the one after `before` on. */
@@ -33,7 +34,7 @@ export async function list (db: Queryable, userId: string, { refreshToken, befor
 
 const locked = (which: string) => `delete from refresh_tokens where session_id in (
   select session_id from refresh_tokens join sessions on sessions.id = session_id
-  where user_id = $1 and ${which} order by session_id for update of refresh_tokens)`
+  where ${ownedBy('$1')} and ${which} order by session_id for update of refresh_tokens)`
 
 const endOne: Statement = { name: 'sessions.end-own', text: `with ${ending(locked('session_id = $2'), '$4', '$3')} select revoked.*, ended.id as ended, transaction_id::text, pg_notify('latchkey_revocations', '') from ended left join revoked on true` }
 

@@ -1,4 +1,4 @@
-import type { Queryable } from '../db.ts'
+import { isLockTimeout, type Queryable } from '../db.ts'
 
 const step = { name: 'erasures.step', text: 'select erase_audit_events($1, $2) as done' }
 
@@ -9,4 +9,18 @@ const step = { name: 'erasures.step', text: 'select erase_audit_events($1, $2) a
 export async function erase (db: Queryable, most: number, userId?: string): Promise<boolean> {
   const [row] = await db.query<{ done: boolean }>(step, [most, userId ?? null])
   return row?.done ?? false
+}
+
+/**
+ * The same as the last thing of a transaction that deletes the user. If another erasure holds the lock for
+ * too long, it is left to the housekeeping: the deletion must not fail for it, nor wait.
+ */
+export async function eraseOrLeave (tx: Queryable, most: number, userId: string): Promise<void> {
+  await tx.query('savepoint erasure')
+  try {
+    await erase(tx, most, userId)
+  } catch (error) {
+    if (!isLockTimeout(error)) throw error
+    await tx.query('rollback to savepoint erasure')
+  }
 }

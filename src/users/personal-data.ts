@@ -53,26 +53,35 @@ export const parts: readonly Part[] = [
       from audit_events where user_id = $1 and ${after} order by id limit $3`
   },
   {
-    // What they did to others or to nobody: whom it was about, and what, is not theirs.
+    // What they did to others or to nobody: whom it was about, and what, is not theirs. A page of all that
+    // they did is read, however little of it is shown: somebody may have done any number of things to their
+    // own account.
     name: 'actions',
     tables: ['audit_events'],
     text: `
-      select id::text as cursor, id, type, created_at, session_id, host(ip) as ip, user_agent, request_id
-      from audit_events where actor_id = $1 and actor_id is not null and actor_id is distinct from user_id
-        and ${after} order by id limit $3`
+      with page as (
+        select * from audit_events where actor_id = $1 and actor_id is not null and ${after} order by id limit $3
+      ), last as (
+        select id::text as cursor, count(*) over ()::int as seen from page order by id desc limit 1
+      )
+      select last.cursor, last.seen, page.id, type, created_at, session_id, host(ip) as ip, user_agent, request_id
+      from last left join page on actor_id is distinct from user_id order by page.id`
   }
 ]
 
 // Rows: few enough that the event loop is held up for a few milliseconds at most.
 const pageSize = 200
 
+/** Rows of a part. One that shows only some of what it reads also says how many it read; perhaps it shows none. */
+type Page = Array<{ cursor: string, seen?: number, id?: string | null }>
+
 async function * rows (db: Queryable, { name, text }: Part, userId: string): AsyncGenerator<object[]> {
   for (let after: string | null | undefined = null; after !== undefined;) {
     const statement = { name: `personal-data.${name}`, text }
-    const values = [userId, after, pageSize]
-    const page: Array<{ cursor: string }> = await db.query<{ cursor: string }>(statement, values)
-    yield page.map(({ cursor: _cursor, ...row }) => row)
-    after = page.length < pageSize ? undefined : page.at(-1)?.cursor
+    const page: Page = await db.query<Page[number]>(statement, [userId, after, pageSize])
+    const { cursor, seen = page.length } = page.at(-1) ?? {}
+    yield page.filter(({ id }) => id !== null).map(({ cursor: _cursor, seen: _seen, ...row }) => row)
+    after = seen < pageSize ? undefined : cursor
   }
 }
 

@@ -5,9 +5,10 @@ import type { PasswordDesk } from '../password-proof.ts'
 import { forbiddenCredentials, invalidToken } from '../problem.ts'
 import { reauthenticate, type Claim } from '../reauthentication.ts'
 import type { Revocation } from '../revocations.ts'
+import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/own.ts'
 import { release, succeed } from '../throttle.ts'
-import { erase } from './erasure.ts'
+import { eraseOrLeave } from './erasure.ts'
 import { assertAnotherAdmin } from './last-admin.ts'
 import { forgetPending } from './pending.ts'
 
@@ -29,8 +30,10 @@ const lock = 'select password_version, email, canonical_email, language from use
 const removal = {
   name: 'users.remove',
   text: `
-    with linked as (
-      delete from links where user_id = $1 or canonical_email = $2
+    with own_links as (
+      delete from links where user_id = $1
+    ), links_to_the_address as (
+      delete from links where canonical_email = $2 and user_id <> $1
     ), outstanding as (
       delete from jobs where user_id = $1
     ), erased as (
@@ -59,7 +62,7 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
   const language = languages.find(known => known === leaver.language)
   const mail = post?.({ kind: 'account_deleted', to: leaver.email, isUncounted: isByAdmin, ...language && { language } })
   await send(tx, mail, undefined)
-  await erase(tx, atOnce, id)
+  await eraseOrLeave(tx, atOnce, id)
   return ended
 }
 
@@ -70,6 +73,7 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
 export async function leave (db: Database, desk: PasswordDesk, claim: Claim, post: Post, origin: audit.Origin): Promise<Revocation[]> {
   const { attempt, userId, passwordVersion } = await reauthenticate(db, desk, claim, '/password', origin)
   try {
+    await purgeEnded(db, userId)
     return await db.transaction(async tx => {
       const ended = await remove(tx, userId, origin, { post, passwordVersion })
       if (!ended) throw invalidToken(true, 'the account is gone')

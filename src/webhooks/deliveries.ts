@@ -1,5 +1,5 @@
 import * as audit from '../audit.ts'
-import type { Database, Queryable } from '../db.ts'
+import type { Database, Queryable, Statement } from '../db.ts'
 import { testType } from './events.ts'
 
 /** An event on its way to a webhook. */
@@ -82,14 +82,57 @@ async function one (tx: Queryable, webhookId: string, id: string): Promise<Deliv
   return delivery
 }
 
-/** Makes what is kept for a webhook due, and gives it the time that is new. */
-export async function keepUntil (tx: Queryable, webhookId: string): Promise<void> {
-  await tx.query(`update jobs set created_at = now(), run_at = now(), attempts = 0, expires_at = now() + ${lives} where kind = 'webhook' and subject = $1`, [webhookId])
+// Jobs that are changed at a time. While a webhook was paused, sign-ins may have added any number of them.
+const jobBatch = 1_000
+
+const renew: Statement = {
+  name: 'webhooks.renew-jobs',
+  text: `
+    with waiting as (
+      (select id from jobs where kind = 'webhook' and subject = $1 and run_at < $2 order by run_at limit $3)
+      union all
+      (select id from jobs where kind = 'webhook' and subject = $1 and run_at > now()
+      order by run_at desc limit $3)
+    ), renewed as (
+      update jobs set created_at = now(), run_at = now(), attempts = 0, expires_at = now() + ${lives}
+      where id = any(array(select id from waiting)) returning 1
+    )
+    select count(*)::int as renewed from renewed`
 }
 
-/** Makes due what could not be sent to a webhook for want of a secret. */
-export async function signAgain (tx: Queryable, webhookId: string): Promise<void> {
-  await tx.query("update jobs set run_at = now() from webhook_deliveries as unsigned where unsigned.id = jobs.id and webhook_id = $1 and unsigned.status = 'pending' and error = 'secret'", [webhookId])
+/** Makes what is kept for a webhook due, and gives it the time that is new; in batches, each of which commits. */
+export async function keepUntil (db: Queryable, webhookId: string): Promise<void> {
+  const [start] = await db.query<{ now: Date }>('select now()')
+  for (let renewed = jobBatch; renewed >= jobBatch;) {
+    const [row] = await db.query<{ renewed: number }>(renew, [webhookId, start?.now, jobBatch])
+    renewed = row?.renewed ?? 0
+  }
+}
+
+const sign: Statement = {
+  name: 'webhooks.sign-jobs',
+  text: `
+    with page as (
+      select id, run_at from jobs
+      where kind = 'webhook' and subject = $1 and run_at > greatest(now(), $2::timestamptz)
+      order by run_at fetch first $3 rows with ties
+    ), due as (
+      update jobs set run_at = now()
+      where id = any(array(
+        select page.id from page join webhook_deliveries as unsigned on unsigned.id = page.id
+        where unsigned.status = 'pending' and error = 'secret'
+      ))
+    )
+    select max(run_at)::text as last, count(*)::int as seen from page`
+}
+
+/** Makes due what could not be sent to a webhook for want of a secret; in batches, each of which commits. */
+export async function signAgain (db: Queryable, webhookId: string): Promise<void> {
+  for (let after: string | null = null; ;) {
+    const [row]: Array<{ last: string | null, seen: number }> = await db.query(sign, [webhookId, after, jobBatch])
+    if (!row || row.seen < jobBatch) return
+    after = row.last
+  }
 }
 
 // For an hour transactions that saw a webhook before it was deleted may still add to it.

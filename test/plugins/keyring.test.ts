@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, SignJWT, generateKeyPair, exportJWK } from 'jose'
 import t from 'tap'
+import { connect } from '../../src/db.ts'
 import { ensure, rotate } from '../../src/keyring/rotation.ts'
 import { Problem } from '../../src/problem.ts'
 import { isSealedWith } from '../../src/secret.ts'
@@ -438,4 +439,18 @@ t.test('when the database was away for longer than a rotation', async t => {
     await until(() => again.app.keyring.signer().kid !== last)
     t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
   })
+})
+
+t.test('an instance waits for another one that makes a key, which may take longer than a request waits', async t => {
+  const service = await build(t)
+  const db = connect({ url: service.url, connections: 1 })
+  t.teardown(async () => await db.end())
+  const rotated = await db.transaction(async tx => {
+    await tx.query('select pg_advisory_xact_lock(7308332182714019)')
+    const waiting = rotate(service.app.db, service.app.keyring.options, { immediately: false }, {})
+    const waits = async () => (await service.sql("select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and clock_timestamp() - query_start > interval '400 ms'")).length === 1
+    while (!await waits()) await new Promise(resolve => setImmediate(resolve))
+    return { waiting }
+  })
+  t.match(await rotated.waiting, { purpose: 'access_token' })
 })

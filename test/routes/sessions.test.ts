@@ -1,9 +1,12 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import * as audit from '../../src/audit.ts'
+import { mintToken } from '../../src/links.ts'
 import { clearExpired } from '../../src/sessions/expiry.ts'
 import { Browser, type Answer } from '../client.ts'
+import { until } from '../crowd.ts'
 import { build, person, type Service } from '../helper.ts'
+import { mailTo } from '../mailbox.ts'
 import { named, sql } from '../postgres.ts'
 
 const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
@@ -149,9 +152,165 @@ t.test('a user has as many sessions as the configuration allows', async t => {
   await t.test('also when many sign in at once on several instances', async t => {
     const somebody = person()
     await one.browser().post('/v1/auth/register', somebody)
-    const answers = await Promise.all(Array.from({ length: 12 }, async (_, index) => await (index % 2 ? one : other).browser().post('/v1/auth/login', somebody)))
+    // Who waits too long for the others is told to come back, and does so.
+    const signIn = async (service: Service): Promise<Answer> => {
+      const answer = await service.browser().post('/v1/auth/login', somebody)
+      return answer.status === 503 && answer.headers['retry-after'] === '1' ? await signIn(service) : answer
+    }
+    const answers = await Promise.all(Array.from({ length: 50 }, async (_, index) => await signIn(index % 2 ? one : other)))
     t.ok(answers.every(({ status }) => status === 200), answers.map(({ status }) => status).join(' '))
     t.match(await one.sql('select count(*)::int as n from refresh_tokens join sessions on id = session_id join users on users.id = user_id where email = $1', [somebody.email]), [{ n: 3 }])
+  })
+
+  await t.test('whatever way in the one too many comes', async t => {
+    const few = await build(t, { MAX_SESSIONS_PER_USER: '1', LOG_LEVEL: 'info' }, { url: one.url })
+    const somebody = person()
+    const registered = await few.browser().post('/v1/auth/register', somebody)
+    const live = async () => (await few.sql<{ id: string }>('select id from sessions where ended_at is null and user_id = $1', [registered.body.user.id])).map(({ id }) => id)
+    t.strictSame(await live(), [registered.body.session_id])
+    const signedIn = await few.browser().post('/v1/auth/login', somebody)
+    t.strictSame(await live(), [signedIn.body.session_id])
+    const link = async () => {
+      await few.browser().post('/v1/auth/magic-link', { email: somebody.email })
+      return (await mailTo(few, somebody.email, 'magic_link')).token
+    }
+    const linked = await few.browser().post('/v1/auth/magic-link/confirm', { token: await link() })
+    t.strictSame(await live(), [linked.body.session_id])
+    const page = await few.browser().send('POST', '/magic-link', new URLSearchParams({ token: await link() }).toString(), { 'content-type': 'application/x-www-form-urlencoded' })
+    t.equal(page.status, 200)
+    t.equal((await live()).length, 1)
+    t.not((await live())[0], linked.body.session_id)
+  })
+
+  await t.test('and an expired one goes before one that lives', async t => {
+    const { browsers, ids } = await signedIn(one, firefox, firefox, firefox)
+    await one.sql('update sessions set expires_at = now() where id = $1', [ids[2]])
+    const { somebody } = await signedIn(one)
+    await one.sql('update sessions set user_id = (select id from users where email = $1) where id = any($2::uuid[])', [somebody.email, ids])
+    t.equal((await one.browser().post('/v1/auth/login', somebody)).status, 200)
+    t.strictSame(await Promise.all(browsers.slice(0, 2).map(async browser => (await browser.post('/v1/auth/refresh')).status)), [200, 200])
+  })
+})
+
+t.test('a new sign-in in a browser ends the session of its old cookie', async t => {
+  const service = await build(t, { LOG_LEVEL: 'info' })
+  const other = await build(t, { LOG_LEVEL: 'info' }, { url: service.url })
+  const endOf = async (id: string) => (await service.sql<{ end_reason: string | null }>('select end_reason from sessions where id = $1', [id]))[0]?.end_reason
+  const login = async (browser: Browser, somebody: object, headers?: Record<string, string>): Promise<Answer> => {
+    const answer = await browser.post('/v1/auth/login', somebody, headers)
+    if (answer.status === 200) browser.accessToken = answer.body.access_token
+    return answer
+  }
+  const begin = async () => {
+    const { somebody, browsers: [browser = service.browser()], ids: [id = ''] } = await signedIn(service, firefox)
+    return { somebody, browser, id, token: browser.accessToken ?? '', cookie: browser.jar.get('refresh_token') ?? '' }
+  }
+  const isDead = async ({ id, token, cookie }: { id: string, token: string, cookie: string }) => {
+    const [verified, refreshed] = [
+      await service.browser().get('/v1/auth/verify', { authorization: `Bearer ${token}` }),
+      await service.browser().post('/v1/auth/refresh', { refresh_token: cookie })
+    ]
+    return [await endOf(id), verified.status, refreshed.status]
+  }
+  const dead = ['signed_in_again', 401, 401]
+
+  await t.test('with its access tokens, and says so in the audit log and the feed', async t => {
+    const old = await begin()
+    const { status, body } = await login(old.browser, old.somebody)
+    t.equal(status, 200)
+    t.strictSame(await isDead(old), dead)
+    t.ok(await lives(old.browser))
+    t.equal((await old.browser.post('/v1/auth/refresh')).status, 200, 'the new one lives')
+    t.not(body.session_id, old.id)
+    t.match(await service.sql("select user_id, actor_id, detail from audit_events where type = 'session.ended' and session_id = $1", [old.id]), [{ user_id: body.user.id, actor_id: body.user.id, detail: { reason: 'signed_in_again' } }])
+    t.match(await service.sql('select kind, subject, reason from revocations where id = $1', [old.id]), [{ kind: 'session', subject: body.user.id, reason: 'signed_in_again' }])
+    await until('another instance knows', async () => (await other.browser().get('/v1/auth/verify', { authorization: `Bearer ${old.token}` })).status === 401)
+  })
+
+  await t.test('in either delivery, for every way in, and for any generation of the cookie', async t => {
+    const inBody = await begin()
+    t.equal((await login(inBody.browser, { ...inBody.somebody, refresh_token_delivery: 'body' })).status, 200)
+    t.strictSame(await isDead(inBody), dead)
+
+    const spent = await begin()
+    await spent.browser.post('/v1/auth/refresh')
+    await spent.browser.post('/v1/auth/refresh')
+    spent.browser.jar.set('refresh_token', spent.cookie)
+    t.equal((await login(spent.browser, spent.somebody)).status, 200)
+    t.equal(await endOf(spent.id), 'signed_in_again', 'it is no reuse of a token')
+
+    const linked = await begin()
+    const link = async () => {
+      await service.browser().post('/v1/auth/magic-link', { email: linked.somebody.email })
+      return (await mailTo(service, linked.somebody.email, 'magic_link')).token
+    }
+    const answer = await linked.browser.post('/v1/auth/magic-link/confirm', { token: await link() })
+    t.equal(answer.status, 200)
+    // It proved the address, and so ended what was there before.
+    t.equal(await endOf(linked.id), 'email_verified')
+    t.equal((await linked.browser.post('/v1/auth/magic-link/confirm', { token: await link() })).status, 200)
+    t.equal(await endOf(answer.body.session_id), 'signed_in_again')
+    const [{ id: latest } = { id: '' }] = await service.sql<{ id: string }>('select id from sessions where ended_at is null and user_id = $1', [answer.body.user.id])
+    const page = await linked.browser.send('POST', '/magic-link', new URLSearchParams({ token: await link() }).toString(), { 'content-type': 'application/x-www-form-urlencoded' })
+    t.equal(page.status, 200)
+    t.equal(await endOf(latest), 'signed_in_again')
+
+    const former = await begin()
+    t.equal((await former.browser.post('/v1/auth/register', person())).status, 201)
+    t.strictSame(await isDead(former), dead)
+  })
+
+  await t.test('of another user in cookie delivery, where nobody could sign out any more, and not in the body', async t => {
+    const [ada, grace] = [await begin(), await begin()]
+    t.equal((await login(ada.browser, { ...grace.somebody, refresh_token_delivery: 'body' })).status, 200)
+    t.equal(await endOf(ada.id), null)
+    const { body } = await login(ada.browser, grace.somebody)
+    t.strictSame(await isDead(ada), dead)
+    t.match(await service.sql("select actor_id from audit_events where type = 'session.ended' and session_id = $1", [ada.id]), [{ actor_id: body.user.id }])
+    t.equal(await endOf(grace.id), null, 'that of the other browser lives')
+
+    const proving = await begin()
+    await service.browser().post('/v1/auth/magic-link', { email: proving.somebody.email })
+    t.equal((await grace.browser.post('/v1/auth/magic-link/confirm', { token: (await mailTo(service, proving.somebody.email, 'magic_link')).token })).status, 200)
+    t.strictSame([await endOf(proving.id), await endOf(grace.id)], ['email_verified', 'signed_in_again'])
+  })
+
+  await t.test('but not with a cookie that is not authentic, or that a foreign page sends', async t => {
+    const { somebody, browser, id, cookie } = await begin()
+    browser.jar.set('refresh_token', `${cookie.slice(0, -4)}AAAA`)
+    t.equal((await login(browser, somebody)).status, 200)
+    t.equal(await endOf(id), null)
+    browser.jar.set('refresh_token', cookie)
+    t.equal((await login(browser, somebody, { origin: 'https://evil.example' })).status, 200)
+    t.equal(await endOf(id), null)
+  })
+
+  await t.test('and a sign-in that fails ends nothing', async t => {
+    const { somebody, browser, id } = await begin()
+    t.equal((await login(browser, { ...somebody, password: 'wrong' })).status, 401)
+    t.equal((await browser.post('/v1/auth/magic-link/confirm', { token: mintToken() })).status, 410)
+    t.equal((await browser.post('/v1/auth/register', somebody)).status, 409)
+    t.equal(await endOf(id), null)
+    t.ok(await lives(browser))
+  })
+
+  await t.test('once, where two sign in at the same time, and for good, where a refresh races with it', async t => {
+    for (let round = 0; round < 5; round++) {
+      const { somebody, browser, id, cookie } = await begin()
+      const headers = { cookie: `refresh_token=${cookie}` }
+      const [one, two, refreshed] = await Promise.all([
+        service.browser().post('/v1/auth/login', somebody, headers),
+        other.browser().post('/v1/auth/login', somebody, headers),
+        other.browser().post('/v1/auth/refresh', undefined, headers)
+      ])
+      t.strictSame([one.status, two.status], [200, 200])
+      t.ok([200, 401].includes(refreshed.status))
+      t.equal(await endOf(id), 'signed_in_again')
+      if (refreshed.status === 200) t.equal((await service.browser().post('/v1/auth/refresh', undefined, { cookie: refreshed.cookies.join('; ') })).status, 401, 'what the refresh gave is dead, too')
+      t.equal((await service.sql("select from audit_events where type = 'session.ended' and session_id = $1", [id])).length, 1)
+      t.strictSame([await endOf(one.body.session_id), await endOf(two.body.session_id)], [null, null])
+      t.notOk(await lives(browser))
+    }
   })
 })
 

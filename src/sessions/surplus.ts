@@ -1,0 +1,58 @@
+import type { Queryable, Statement } from '../db.ts'
+
+// The last user of a page may have more sessions than the page shows.
+const page: Statement = {
+  name: 'sessions.crowded-users',
+  text: `
+    with page as (
+      select user_id from (
+        select (case when sessions.ended_at is null then sessions.user_id end) as user_id from sessions
+        where sessions.ended_at is null
+          and (case when sessions.ended_at is null then sessions.user_id end) > $1
+        order by 1 limit $2
+      ) as listed
+    ), counted as (
+      select user_id, count(*) as listed from page group by user_id
+    ), last as (
+      select user_id from counted order by user_id desc limit 1
+    )
+    select user_id as "userId", (select count(*)::int from page) as listed,
+      user_id = (select user_id from last) as "isLast"
+    from counted where listed > $3 or user_id = (select user_id from last)`
+}
+
+export interface CrowdedUsers {
+  /** Users who may have more sessions than the limit. */
+  userIds: string[]
+  /** The user to go on after; undefined if this was the last page. */
+  last: string | undefined
+}
+
+/** Finds the users with more than `sessionLimit` sessions among the next `most` sessions, ordered by user. */
+export async function findCrowdedUsers (
+  db: Queryable, after: string | undefined, most: number, sessionLimit: number
+): Promise<CrowdedUsers> {
+  const rows = await db.query<{ userId: string, listed: number, isLast: boolean }>(
+    page, [after ?? '00000000-0000-0000-0000-000000000000', most, sessionLimit])
+  const isFull = rows.some(({ listed }) => listed === most)
+  return {
+    userIds: rows.map(({ userId }) => userId),
+    last: isFull ? rows.find(({ isLast }) => isLast)?.userId : undefined
+  }
+}
+
+const end: Statement = {
+  name: 'sessions.end-surplus',
+  text: 'select surplus, ended from end_surplus_sessions($1, $2, $3)'
+}
+
+/**
+ * Ends up to `batch` of a user's sessions beyond the newest ones that the limit allows; waits for no lock.
+ * Returns whether there may be more to end now.
+ */
+export async function endSurplus (
+  db: Queryable, userId: string, sessionLimit: number, batch: number
+): Promise<boolean> {
+  const [row] = await db.query<{ surplus: number, ended: number }>(end, [userId, sessionLimit, batch])
+  return row !== undefined && row.surplus === batch && row.ended > 0
+}
