@@ -9,6 +9,7 @@ import { dataFolder, exitCode, type Config } from './config.ts'
 import * as embeddedPostgres from './embedded-postgres.ts'
 import { blamed, keyEncryptionKeys } from './key-encryption.ts'
 import { document, mediaType, methodNotAllowed, validationFailed } from './problem.ts'
+import { queryParser } from './query.ts'
 import { newId } from './random.ts'
 import { plain, refuse, unreadable } from './refusal.ts'
 import { version } from './version.ts'
@@ -65,13 +66,23 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
 const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
 
 const compilers = AjvCompiler()
-const custom = { removeAdditional: false, allErrors: true } as const
+const customOptions = { removeAdditional: false, allErrors: true, coerceTypes: false } as const
 
-/** Types are exact, but in a query, where everything is text. */
+/** Compiles validators that convert no types. A query is text: its integers and booleans are parsed before. */
 const buildValidator: ReturnType<typeof AjvCompiler> = schemas => {
-  const exact = compilers(schemas, { customOptions: { ...custom, coerceTypes: false } })
-  const ofText = compilers(schemas, { customOptions: { ...custom, coerceTypes: true } })
-  return route => (typeof route === 'object' && 'httpPart' in route && route.httpPart === 'querystring' ? ofText : exact)(route)
+  const compile = compilers(schemas, { customOptions })
+  return route => {
+    const validate = compile(route)
+    if (!(typeof route === 'object' && 'httpPart' in route && route.httpPart === 'querystring')) return validate
+    const parse = queryParser(route.schema)
+    const validateQuery = (query: unknown) => {
+      parse(query)
+      const isValid = validate(query)
+      Object.assign(validateQuery, { errors: validate.errors })
+      return isValid
+    }
+    return Object.assign(validateQuery, validate)
+  }
 }
 
 /** JSON lines; of an error only what is no user's, for drivers put rows and parameters into theirs. */

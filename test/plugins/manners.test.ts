@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
@@ -324,4 +325,41 @@ t.test('the log has a line a request and no secret', async t => {
   const lines = service.logs.filter(({ msg }) => msg === 'request')
   t.equal(lines.length, 8)
   t.match(lines[1], { request_id: 'the-login', method: 'POST', route: '/v1/auth/login', status: 200, ms: Number, ip: '127.0.0.1' })
+})
+
+t.test('numbers and booleans of a query', async t => {
+  const parameters: Array<{ method: string, url: string, name: string, type: string }> = []
+  const service = await build(t, {}, {
+    onRoute ({ method, url, schema }) {
+      const properties: Record<string, { type?: string }> = Object(Object(schema?.querystring).properties)
+      for (const [name, { type = '' }] of Object.entries(properties)) {
+        if (!['integer', 'number', 'boolean'].includes(type)) continue
+        for (const each of [method].flat()) if (each !== 'HEAD') parameters.push({ method: each, url: url.replaceAll(/:\w+/g, randomUUID()), name, type })
+      }
+    }
+  })
+  const browser = service.browser()
+  const { body } = await browser.post('/v1/auth/register', person())
+  await service.sql("update users set roles = '{user,admin}' where id = $1", [body.user.id])
+  browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
+  const send = async ({ method, url, name }: typeof parameters[number], text: string) =>
+    await browser.send(method as 'GET' | 'DELETE', `${url}?${name}=${encodeURIComponent(text)}`)
+  const refused = (name: string) => ({ status: 400, body: { code: 'validation_failed', errors: [{ pointer: `/${name}` }] } })
+
+  t.test('are refused on every route that takes one, unless they are decimal digits, or true and false', async t => {
+    t.ok(parameters.some(({ type }) => type === 'boolean') && parameters.filter(({ type }) => type === 'integer').length >= 6, 'they are found')
+    const texts = ['1e999', '0x10', '+5', '-5', '5.0', ' 5', '5 ', '1e1', '', '٣', 'Infinity', 'NaN', 'null', '1_0', '0b1', '9'.repeat(400), '5\n']
+    for (const parameter of parameters) {
+      const wrong = parameter.type === 'boolean' ? [...texts, '0', '1', 'TRUE', 'True', 'yes'] : [...texts, 'true']
+      for (const text of wrong) t.match(await send(parameter, text), refused(parameter.name), `${parameter.method} ${parameter.url} ${parameter.name}=${text.slice(0, 20)}`)
+    }
+  })
+
+  t.test('are taken on all of them if they are', async t => {
+    for (const parameter of parameters) {
+      const { status } = await send(parameter, parameter.type === 'boolean' ? 'false' : '16')
+      t.ok([200, 204, 404].includes(status), `${parameter.method} ${parameter.url}: ${status}`)
+    }
+    t.equal((await browser.get('/v1/admin/users?limit=007')).status, 200)
+  })
 })
