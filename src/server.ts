@@ -184,10 +184,11 @@ function explain (thrown: unknown, { host, port }: Config): Error {
   return error
 }
 
-function announce (server: FastifyInstance, { issuer, host, port }: Config, database: embeddedPostgres.EmbeddedPostgres | undefined) {
+function announce (server: FastifyInstance, { issuer, host, port, docs }: Config, database: embeddedPostgres.EmbeddedPostgres | undefined) {
   const address = server.server.address()
   const actual = typeof address === 'object' ? address?.port : port
-  server.log.info({ url: issuer, docs: `${issuer}/docs` }, `Latchkey ${version} is at ${issuer}, its API documentation at ${issuer}/docs`)
+  if (docs) server.log.info({ url: issuer, docs: `${issuer}/docs` }, `Latchkey ${version} is at ${issuer}, its API documentation at ${issuer}/docs`)
+  else server.log.info({ url: issuer }, `Latchkey ${version} is at ${issuer}`)
   server.log.info({ build: server.passwords.build }, `Passwords are hashed with argon2's ${server.passwords.build} build`)
   if (database) server.log.info({ folder: database.dataDir, version: database.version }, `The database is the embedded PostgreSQL ${database.version} in ${database.dataDir}: for development; set DATABASE_URL for your own`)
   const { hostname, port: published, protocol } = new URL(issuer)
