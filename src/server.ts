@@ -8,6 +8,7 @@ import app, { type AppOptions } from './app.ts'
 import { dataFolder, exitCode, type Config } from './config.ts'
 import * as embeddedPostgres from './embedded-postgres.ts'
 import { blamed, keyEncryptionKeys } from './key-encryption.ts'
+import { lingerOnClose } from './lingering-close.ts'
 import { document, mediaType, methodNotAllowed, validationFailed } from './problem.ts'
 import { queryParser } from './query.ts'
 import { newId } from './random.ts'
@@ -31,6 +32,7 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
     requestTimeout: timeout,
     connectionTimeout: timeout + 5_000,
     keepAliveTimeout: 10_000,
+    maxRequestsPerSocket,
     http: { headersTimeout: Math.min(5_000, timeout), connectionsCheckingInterval: 1_000, requireHostHeader: false },
     return503OnClosing: false,
     schemaController: { compilersFactory: { buildValidator } },
@@ -56,12 +58,24 @@ export function build (options: AppOptions, stream: { write: (line: string) => v
     if (options.isDraining?.()) reply.header('connection', 'close')
     done()
   })
+  // Node announces the last request of a connection and then goes on, and does not count HTTP/1.0.
+  server.addHook('onRequest', ({ raw: { httpVersion, socket } }, { raw }, done) => {
+    const isLast = 'maxRequestsOnConnectionReached' in raw && raw.maxRequestsOnConnectionReached === true
+    if (isLast || httpVersion === '1.0') {
+      raw.setHeader('connection', 'close')
+      lingerOnClose(socket)
+    }
+    done()
+  })
   // An expectation that is not known is none of ours (RFC 9110 section 10.1.1); a tunnel is not to be had.
   server.server.on('checkExpectation', (request, response) => server.routing(request, response))
   server.server.on('connect', (request, socket: Socket) => { refuse(server.rateLimiting.countUnrouted(request) ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
   server.register(app, options)
   return server
 }
+
+// A client of ours makes far fewer at once; a stranger could make the event loop work for seconds.
+const maxRequestsPerSocket = 1_000
 
 const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
 

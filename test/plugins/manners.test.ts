@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { Agent, get } from 'node:http'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
@@ -17,6 +18,17 @@ async function raw (service: Service, ...chunks: string[]): Promise<{ head: stri
   await once(socket, 'close')
   const [head = '', body = ''] = text.split('\r\n\r\n')
   return { head, body }
+}
+
+/** Sends bytes, and gives all that comes back until the connection ends, and the error that it ends with. */
+async function exchange (port: number, bytes: string): Promise<{ text: string, error: unknown }> {
+  const socket = connect(port, '127.0.0.1')
+  let text = ''
+  let error: unknown
+  socket.setEncoding('latin1').on('data', chunk => { text += chunk }).on('error', thrown => { error = thrown })
+  socket.write(bytes)
+  await once(socket, 'close')
+  return { text, error }
 }
 
 t.test('every failure is a problem document', async t => {
@@ -325,6 +337,46 @@ t.test('the log has a line a request and no secret', async t => {
   const lines = service.logs.filter(({ msg }) => msg === 'request')
   t.equal(lines.length, 8)
   t.match(lines[1], { request_id: 'the-login', method: 'POST', route: '/v1/auth/login', status: 200, ms: Number, ip: '127.0.0.1' })
+})
+
+t.test('a connection', async t => {
+  const service = await build(t)
+  await service.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = service.app.server.address() as AddressInfo
+  const request = (version: string) => `GET /livez HTTP/${version}\r\nhost: x\r\nconnection: keep-alive\r\n\r\n`
+
+  for (const [version, count, answered] of [['1.1', 1_000, 1_000], ['1.1', 20_000, 1_000], ['1.0', 20_000, 1]] as const) {
+    await t.test(`answers ${answered} of ${count} requests that are sent at once with HTTP/${version}, and closes`, async t => {
+      const { text, error } = await exchange(port, request(version).repeat(count))
+      const answers = text.split('HTTP/1.1 ').slice(1)
+      t.equal(answers.length, answered)
+      t.ok(answers.every(answer => answer.startsWith('200 OK') && answer.endsWith('{"status":"live"}')), 'each is whole')
+      t.strictSame(answers.flatMap((answer, index) => /^connection: close/im.test(answer) ? [index] : []), [answered - 1], 'the last one says that it is')
+      t.equal(error, undefined)
+    })
+  }
+
+  await t.test('is made anew by a client that keeps it alive, without an error', async t => {
+    let connections = 0
+    service.app.server.on('connection', () => { connections++ })
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const statuses = new Set<number | undefined>()
+    for (let i = 0; i < 2_500; i++) {
+      const [response] = await once(get({ port, path: '/livez', agent }), 'response')
+      await once(response.resume(), 'end')
+      statuses.add(response.statusCode)
+    }
+    t.strictSame([...statuses], [200])
+    t.equal(connections, 3)
+    agent.destroy()
+    connections = 0
+    for (let i = 0; i < 2_500; i++) {
+      const { status, body } = await fetch(`http://127.0.0.1:${port}/livez`)
+      await body?.cancel()
+      statuses.add(status)
+    }
+    t.strictSame([...statuses], [200])
+  })
 })
 
 t.test('numbers and booleans of a query', async t => {
