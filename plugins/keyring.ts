@@ -1,7 +1,7 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import { active, load, type Keyring, type SigningKey } from '../src/keyring.ts'
 import type { PublicJwk } from '../src/keyring/key-pair.ts'
+import { createKeyLookup } from '../src/keyring/lookup.ts'
 import { ensure, type KeyringOptions } from '../src/keyring/rotation.ts'
 import type { Pepper } from '../src/passwords/pepper.ts'
 import { databaseUnavailable } from '../src/problem.ts'
@@ -15,7 +15,7 @@ declare module 'fastify' {
     keyring: {
       /** The key to sign with; also throws where the keys could not be read for too long to know. */
       signer: () => SigningKey
-      /** The published key of this id; the database is asked again for one that is not known, by all who wait at once. */
+      /** The published key of this id. For an unknown id the keys are read again; throws `overloaded` if too many wait for it. */
       verifier: (kid: string) => Promise<SigningKey | undefined>
       isKnown: (kid: string) => boolean
       published: () => PublicJwk[]
@@ -24,7 +24,7 @@ declare module 'fastify' {
       readRefreshToken: (token: string) => Promise<RefreshToken | undefined>
       /** The pepper of new password hashes. */
       pepper: () => Pepper
-      /** The pepper of this id; the database is asked again for one that is not known. */
+      /** The pepper of this id, found like a published key. */
       findPepper: (kid: string) => Promise<Pepper | undefined>
       /** Fulfilled when the keys are loaded, rejected where they cannot be opened. */
       loaded: Promise<void>
@@ -36,9 +36,8 @@ declare module 'fastify' {
   }
 }
 
-// Milliseconds between readings: for word that got lost, and after key ids that are not known, for anyone can invent them.
+// Milliseconds between readings, for word that got lost.
 const pollEvery = 1_000
-const askAgain = 250
 
 /** The signing keys, token secrets and the pepper: made, rotated, and read again on a timer and when another instance has changed them. */
 export default fp(async function keyring (app, options: KeyringOptions) {
@@ -47,8 +46,6 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   let ring: Keyring | undefined
   let readAt = 0
   let loading: Promise<void> | undefined
-  let asking: Promise<void> | undefined
-  let asked = -Infinity
   let turning: Promise<void> | undefined
 
   const read = async () => {
@@ -65,15 +62,7 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     await loading?.catch(() => {})
     await reload()
   }
-  const ask = () => {
-    asking ??= pause(Math.max(0, asked + askAgain - performance.now()), undefined, { ref: false }).then(async () => {
-      asking = undefined
-      asked = performance.now()
-      // Where they could not be read, nobody knows that there is no such key.
-      await reloadAfter().catch((error: unknown) => { throw databaseUnavailable(error) })
-    })
-    return asking
-  }
+  const lookup = createKeyLookup(reloadAfter)
   // The first of a row of failures is told.
   let failing = false
   const warn = (error: unknown) => {
@@ -101,14 +90,6 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     return key
   }
 
-  /** What `look` gives; where that is nothing, a reading that began after the question is waited for before it is believed. */
-  async function find<Found> (look: () => Found | undefined): Promise<Found | undefined> {
-    const found = look()
-    if (found !== undefined) return found
-    await ask()
-    return look()
-  }
-
   app.decorate('keyring', {
     loaded,
     isLoaded: () => ring !== undefined,
@@ -118,13 +99,13 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     mac: () => newest(keys().mac, keys()),
     published: () => [...keys().signing.values()].map(({ publicJwk }) => publicJwk),
     isKnown: kid => keys().signing.has(kid),
-    verifier: kid => find(() => keys().signing.get(kid)),
+    verifier: async kid => await lookup.find('access_token', kid, () => keys().signing.get(kid)),
     pepper () {
       const [pepper] = keys().peppers.values()
       if (!pepper) throw databaseUnavailable('there is no pepper')
       return pepper
     },
-    findPepper: kid => find(() => keys().peppers.get(kid)),
+    findPepper: async kid => await lookup.find('password', kid, () => keys().peppers.get(kid)),
     async readRefreshToken (token) {
       let unknown: string | undefined
       const secret = (kid: string) => {
@@ -135,12 +116,15 @@ export default fp(async function keyring (app, options: KeyringOptions) {
       const authentic = parse(token, secret)
       if (authentic || unknown === undefined) return authentic
       const kid = unknown
-      return await find(() => keys().mac.get(kid)) ? parse(token, secret) : undefined
+      return await lookup.find('refresh_token', kid, () => keys().mac.get(kid)) ? parse(token, secret) : undefined
     }
   })
 
   // The other instances are told of what this one makes; the poll is for word that got lost.
-  app.notifications.on('latchkey_keys', () => { if (ring) refresh(reloadAfter()) })
+  app.notifications.on('latchkey_keys', () => {
+    lookup.forget()
+    if (ring) refresh(reloadAfter())
+  })
   const poll = setInterval(() => { if (ring) refresh(reload()) }, pollEvery)
   const timer = setInterval(() => {
     if (ring) turning ??= refresh(ensure(app.db, options, 'later')).finally(() => { turning = undefined })

@@ -1,8 +1,9 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { jobKinds } from '../src/jobs.ts'
-import { Problem } from '../src/problem.ts'
+import { overloaded, Problem } from '../src/problem.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -99,8 +100,50 @@ export default fp(async function metrics (app) {
   // They watch the whole process, for as long as it lives: a server that does not listen is not one to watch.
   app.addHook('onListen', async () => collectDefaultMetrics({ register: registry }))
 
-  app.decorate('metrics', { text: () => registry.metrics(), contentType: registry.contentType })
+  app.decorate('metrics', { text: shareRendering(() => registry.metrics()), contentType: registry.contentType })
 }, { name: 'metrics' })
+
+// A pause between two renderings is so many times as long as a rendering: they take a tenth of the event loop.
+const pauseFactor = 9
+const maxPauseMs = 1_000
+const maxWaiting = 1_000
+
+/**
+ * Renders once for all requests that wait, so that many requests cost no more than few. What a request gets was
+ * rendered after it came. Beyond 1,000 waiting requests it throws `overloaded`.
+ */
+function shareRendering (render: () => Promise<string>): () => Promise<string> {
+  let rendering: Promise<unknown> = Promise.resolve()
+  let next: Promise<string> | undefined
+  let pauseEndsAt = 0
+  let waiting = 0
+
+  async function renderNext (): Promise<string> {
+    await rendering
+    const pauseMs = pauseEndsAt - performance.now()
+    if (pauseMs > 0) await pause(pauseMs, undefined, { ref: false })
+    // A request that comes from now on waits for a later rendering.
+    next = undefined
+    const beganAt = performance.now()
+    const text = render()
+    rendering = text.catch(() => {}).then(() => {
+      const now = performance.now()
+      pauseEndsAt = now + Math.min((now - beganAt) * pauseFactor, maxPauseMs)
+    })
+    return await text
+  }
+
+  return async () => {
+    if (waiting >= maxWaiting) throw overloaded(1, 'too many requests wait for the metrics')
+    waiting++
+    try {
+      next ??= renderNext()
+      return await next
+    } finally {
+      waiting--
+    }
+  }
+}
 
 const statusOf = ({ raw }: FastifyReply) => raw.headersSent ? String(raw.statusCode) : 'gone'
 

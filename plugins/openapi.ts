@@ -1,5 +1,4 @@
 import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyContextConfig } from 'fastify'
 import fp from 'fastify-plugin'
 import type { OpenAPIV3_1 as openapi31 } from 'openapi-types'
@@ -23,7 +22,7 @@ interface Operation {
   responses: Record<string, unknown>
 }
 
-/** The OpenAPI document, made of the schemas of the routes and the catalogue of problems, and a page to read it. */
+/** Makes the OpenAPI document from the schemas of the routes and the catalogue of problems. */
 export default fp(async function openapiDocument (app, { issuer, version, refreshCookie }: OpenapiOptions) {
   const configs = new Map<string, FastifyContextConfig>()
   app.addHook('onRoute', ({ schema, config, method }) => {
@@ -70,21 +69,6 @@ export default fp(async function openapiDocument (app, { issuer, version, refres
       api.components.examples = Object.fromEntries(told.map(failure => [exampleName(failure), example(failure, issuer)]))
       return api
     }
-  })
-
-  app.get('/openapi.json', {
-    schema: { hide: true, operationId: 'getOpenapi' }
-  }, async (_request, reply) => reply.header('cache-control', 'public, max-age=300').send(app.swagger()))
-
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    // Of this very host, whatever name it was reached by.
-    transformSpecification: api => ({ ...api, servers: [{ url: '/' }] }),
-    staticCSP: true,
-    // On plain http, from elsewhere than this host, the page could not load itself.
-    transformStaticCSP: policy => policy.replace(/;?\s*upgrade-insecure-requests;?/, ''),
-    theme: { title: 'Latchkey', css: [{ filename: 'latchkey.css', content: '.swagger-ui .topbar { display: none }' }] },
-    uiConfig: { docExpansion: 'list', deepLinking: true, persistAuthorization: false, tryItOutEnabled: true }
   })
 }, { name: 'openapi', dependencies: ['not-found'] })
 

@@ -29,6 +29,7 @@ import webhooks from '../plugins/webhooks.ts'
 import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
 import type { SignInOptions } from '../routes/auth/session.ts'
+import documentation from '../routes/documentation/index.ts'
 import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
 import operations from '../routes/operations/index.ts'
@@ -91,8 +92,9 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   for (const schema of schemas.shared) app.addSchema(schema)
   await app.register(v1, { prefix: '/v1', signIn: { lifetimes, sessionLimit: config.sessionLimit, links: config.links, requireVerification: config.requireEmailVerification }, roles: config.roles })
   await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
-  await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge })
-  await app.register(operations, { isDraining, metrics: config.metricsPort === undefined })
+  await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs })
+  await app.register(operations, { isDraining, metrics: config.metrics && config.metricsPort === undefined })
+  await app.register(documentation, { page: config.docs })
   await app.register(problemPages, { prefix: '/problems' })
   await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, lifetimes, sessionLimit: config.sessionLimit, links: config.links })
 }, { name: 'latchkey' })

@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { databaseUnavailable } from './problem.ts'
+import { databaseUnavailable, overloaded } from './problem.ts'
 
 /** A statement with a name is prepared once per connection; given up, with its connection, after `query_timeout` milliseconds instead of the usual time. */
 export interface Statement { name: string, text: string, query_timeout?: number }
@@ -7,8 +7,9 @@ export interface Statement { name: string, text: string, query_timeout?: number 
 /** Whatever takes a statement: the database, or a transaction of it. */
 export interface Queryable {
   /**
-   * The rows of a statement. Throws `database_unavailable` where the fault is the database's (then whether
-   * the statement took effect is unknown), and the driver's error where it is the statement's.
+   * The rows of a statement. Throws `database_unavailable` if the fault is the database's (then whether the
+   * statement took effect is unknown), `overloaded` if too many wait for a connection, and the driver's error if
+   * the fault is the statement's.
    */
   query: <Row extends object>(statement: Statement | string, values?: readonly unknown[]) => Promise<Row[]>
 }
@@ -42,6 +43,9 @@ export const limits = {
   query_timeout: 6_000
 }
 
+// Beyond so many, a request would not get a connection in time anyway.
+const maxWaiting = 1_000
+
 /** Connections to Postgres, made when they are first needed. */
 export function connect (options: DatabaseOptions): Database {
   const { url, connections = 10, lockTimeoutMs = limits.lock_timeout, onError = () => {} } = options
@@ -59,6 +63,7 @@ export function connect (options: DatabaseOptions): Database {
   pool.on('connect', client => client.on('error', () => {}))
 
   async function checkedOut<T> (work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    if (pool.waitingCount >= maxWaiting) throw overloaded(1, 'too many requests wait for a database connection')
     let client: pg.PoolClient
     try {
       client = await pool.connect()

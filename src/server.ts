@@ -9,8 +9,10 @@ import { dataFolder, exitCode, type Config } from './config.ts'
 import { DrainingServer } from './draining-server.ts'
 import * as embeddedPostgres from './embedded-postgres.ts'
 import { blamed, keyEncryptionKeys } from './key-encryption.ts'
+import { lingerOnClose } from './lingering-close.ts'
 import { takeTurns } from './pipelining.ts'
 import { document, mediaType, methodNotAllowed, validationFailed } from './problem.ts'
+import { queryParser } from './query.ts'
 import { newId } from './random.ts'
 import { plain, refuse, unreadable } from './refusal.ts'
 import { version } from './version.ts'
@@ -38,6 +40,7 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
   })
   // For a connection on which nothing moves during a request; between two requests `keepAliveTimeout` counts.
   listener.setTimeout(timeout + 5_000)
+  listener.maxRequestsPerSocket = maxRequestsPerSocket
   const server: FastifyInstance = Fastify({
     logger: { ...logging(options.config.logLevel), stream },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
@@ -76,6 +79,15 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
     if (isDraining()) reply.header('connection', listener.endConnectionWith(request.raw) ? 'close' : 'keep-alive')
     done()
   })
+  // Node announces the last request of a connection and then goes on, and does not count HTTP/1.0.
+  server.addHook('onRequest', ({ raw: { httpVersion, socket } }, { raw }, done) => {
+    const isLast = 'maxRequestsOnConnectionReached' in raw && raw.maxRequestsOnConnectionReached === true
+    if (isLast || httpVersion === '1.0') {
+      raw.setHeader('connection', 'close')
+      lingerOnClose(socket)
+    }
+    done()
+  })
   // An expectation that is not known is none of ours (RFC 9110 section 10.1.1); a tunnel is not to be had.
   listener.on('checkExpectation', (request, response) => { listener.emit('request', request, response) })
   listener.on('connect', (request, socket: Socket) => { refuse(server.rateLimiting.countUnrouted(request) ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
@@ -83,16 +95,29 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
   return server
 }
 
+// A client of ours makes far fewer at once; a stranger could make the event loop work for seconds.
+const maxRequestsPerSocket = 1_000
+
 const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
 
 const compilers = AjvCompiler()
-const custom = { removeAdditional: false, allErrors: true } as const
+const customOptions = { removeAdditional: false, allErrors: true, coerceTypes: false } as const
 
-/** Types are exact, but in a query, where everything is text. */
+/** Compiles validators that convert no types. A query is text: its integers and booleans are parsed before. */
 const buildValidator: ReturnType<typeof AjvCompiler> = schemas => {
-  const exact = compilers(schemas, { customOptions: { ...custom, coerceTypes: false } })
-  const ofText = compilers(schemas, { customOptions: { ...custom, coerceTypes: true } })
-  return route => (typeof route === 'object' && 'httpPart' in route && route.httpPart === 'querystring' ? ofText : exact)(route)
+  const compile = compilers(schemas, { customOptions })
+  return route => {
+    const validate = compile(route)
+    if (!(typeof route === 'object' && 'httpPart' in route && route.httpPart === 'querystring')) return validate
+    const parse = queryParser(route.schema)
+    const validateQuery = (query: unknown) => {
+      parse(query)
+      const isValid = validate(query)
+      Object.assign(validateQuery, { errors: validate.errors })
+      return isValid
+    }
+    return Object.assign(validateQuery, validate)
+  }
 }
 
 /** JSON lines; of an error only what is no user's, for drivers put rows and parameters into theirs. */
@@ -196,10 +221,11 @@ function explain (thrown: unknown, { host, port }: Config): Error {
   return error
 }
 
-function announce (server: FastifyInstance, { issuer, host, port }: Config, database: embeddedPostgres.EmbeddedPostgres | undefined) {
+function announce (server: FastifyInstance, { issuer, host, port, docs }: Config, database: embeddedPostgres.EmbeddedPostgres | undefined) {
   const address = server.server.address()
   const actual = typeof address === 'object' ? address?.port : port
-  server.log.info({ url: issuer, docs: `${issuer}/docs` }, `Latchkey ${version} is at ${issuer}, its API documentation at ${issuer}/docs`)
+  if (docs) server.log.info({ url: issuer, docs: `${issuer}/docs` }, `Latchkey ${version} is at ${issuer}, its API documentation at ${issuer}/docs`)
+  else server.log.info({ url: issuer }, `Latchkey ${version} is at ${issuer}`)
   server.log.info({ build: server.passwords.build }, `Passwords are hashed with argon2's ${server.passwords.build} build`)
   if (database) server.log.info({ folder: database.dataDir, version: database.version }, `The database is the embedded PostgreSQL ${database.version} in ${database.dataDir}: for development; set DATABASE_URL for your own`)
   const { hostname, port: published, protocol } = new URL(issuer)

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, RouteOptions } from 'fastify'
 import { load, type Environment } from '../src/config.ts'
 import { keyEncryptionKeys } from '../src/key-encryption.ts'
 import { build as buildServer } from '../src/server.ts'
@@ -35,10 +35,17 @@ export interface Service {
   browser: () => Browser
 }
 
+interface BuildOptions {
+  url?: string
+  ready?: boolean
+  /** Called with every route of the service, the hidden ones too. */
+  onRoute?: (route: RouteOptions) => void
+}
+
 const logsOn = new Map<string, Array<Service['logs']>>()
 
 /** The service on a database of its own, or on the one at `url`; closed with the test. */
-export async function build (t: Teardown, overrides: Environment = {}, { url, ready = true }: { url?: string, ready?: boolean } = {}): Promise<Service> {
+export async function build (t: Teardown, overrides: Environment = {}, { url, ready = true, onRoute }: BuildOptions = {}): Promise<Service> {
   const databaseUrl = url ?? await createDatabase(t)
   const config = load({ ...environment, ...overrides })
   const logs: Service['logs'] = []
@@ -48,6 +55,7 @@ export async function build (t: Teardown, overrides: Environment = {}, { url, re
     { config, databaseUrl, keyEncryptionKeys: keyEncryptionKeys(config) },
     { write: (line: string) => { logs.push(JSON.parse(line)) } }
   )
+  if (onRoute) app.addHook('onRoute', onRoute)
   // The service's own timers keep no process alive.
   const alive = setInterval(() => {}, 1_000)
   // Before the database is dropped: teardown runs the last one first.

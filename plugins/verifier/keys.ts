@@ -5,6 +5,7 @@ import { isPublished, verificationKey, type VerificationKey } from './jwk.ts'
 import type { Metadata } from './metadata.ts'
 import type { Algorithm } from './options.ts'
 import { unavailable } from './refusal.ts'
+import { createUnknownKeys } from './unknown-keys.ts'
 import { backoff } from './waiting.ts'
 
 export interface KeysHealth {
@@ -20,7 +21,10 @@ export interface KeysHealth {
 export interface Keys {
   start: () => void
   find: (kid: string) => VerificationKey | undefined
-  /** The same, after the issuer was asked for a key that is not known; throws a Refusal (503) where it could not be. */
+  /**
+   * The same for a key that is unknown, after the issuer was asked for it; within a second the issuer is not asked
+   * again. Throws a Refusal (503) if the issuer could not be asked, or too many wait for its answer.
+   */
   ask: (kid: string) => Promise<VerificationKey | undefined>
   /** Whether this key is still published. */
   holds: (key: VerificationKey) => boolean
@@ -81,6 +85,7 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
   let askedAt = -betweenAsks
   let asking: Promise<void> | undefined
   let askers = 0
+  const unknown = createUnknownKeys()
 
   // Anyone can invent key ids: whoever comes with one shares the next read, and these reads keep a distance.
   async function readForAskers () {
@@ -100,6 +105,7 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
     async ask (kid) {
       if (!keys) throw unavailable('the keys of the issuer are not known yet')
       if (failures > 0) throw unavailable('the issuer cannot be asked for a key')
+      if (unknown.has(kid)) return undefined
       if (askers >= mostAsking) throw unavailable('too many requests wait for a key')
       askers++
       try {
@@ -110,6 +116,8 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
       }
       const key = keys.get(kid)
       if (!key && failures > 0) throw unavailable('the issuer cannot be asked for a key')
+      // A reading that brings the key is believed before this memory: what is known is never asked for.
+      if (!key) unknown.add(kid)
       return key
     },
     health: () => ({ count: keys?.size ?? 0, age: keys ? Math.floor((performance.now() - readAt) / 1_000) : null, failing: failures > 0 })

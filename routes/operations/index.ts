@@ -6,7 +6,7 @@ import { strict, type Typed } from '../typed.ts'
 export interface OperationsOptions {
   /** Whether the service is about to stop. */
   isDraining: () => boolean
-  /** Whether the metrics are here, and not on a port of their own. */
+  /** Whether the metrics are on this port, for everyone. */
   metrics: boolean
 }
 
@@ -48,7 +48,7 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
       operationId: 'getMetrics',
       tags: ['Operation'],
       summary: 'What the service does, in numbers',
-      description: 'For Prometheus. It is on a port of its own instead where `METRICS_PORT` names one.',
+      description: 'For Prometheus. In production the route exists only with `METRICS=public`. With `METRICS_PORT` it is on that port instead.',
       security: [],
       response: { 200: { description: 'The metrics, in the text format of Prometheus.', content: { 'text/plain': { schema: Type.String({ examples: ['latchkey_hashing_queue_depth 0\n'] }) } } } }
     },

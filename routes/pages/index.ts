@@ -4,6 +4,7 @@ import { confirm } from '../../src/accounts/email-change.ts'
 import type { LinkLives } from '../../src/accounts/letters.ts'
 import * as mailbox from '../../src/accounts/mailbox.ts'
 import { languageOf } from '../../src/language.ts'
+import type { Language } from '../../src/mails.ts'
 import { issue } from '../../src/refresh-token.ts'
 import type { Lifetimes } from '../../src/sessions/session.ts'
 import { linkToken, newPassword } from '../schemas.ts'
@@ -45,9 +46,10 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
   const own = async (request: FastifyRequest) => { request.assertOwnPage() }
 
   for (const purpose of Object.keys(paths) as Purpose[]) {
+    const rendered = renderAll(purpose, surroundings)
     app.get(paths[purpose], { schema: { hide: true } }, async (request, reply) => {
       const language = spoken(request)
-      return reply.headers(headers(language)).send(page(purpose, request, { kind: 'asked', text: words[language].pages[purpose].lead }))
+      return reply.headers(headers(language)).send(rendered[language])
     })
   }
 
@@ -86,6 +88,12 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     reply.setDeviceCookie(session.user.id, session.now)
     return reply.headers(headers(spoken(request))).send(done('magic_link', request))
   })
+}
+
+/** The page of a purpose before its form was sent, in every language. Nothing else in it depends on the request. */
+function renderAll (purpose: Purpose, surroundings: Surroundings): Record<Language, string> {
+  const renderIn = (language: Language) => render(purpose, language, surroundings, { kind: 'asked', text: words[language].pages[purpose].lead })
+  return { en: renderIn('en'), de: renderIn('de') }
 }
 
 export default pages

@@ -16,20 +16,18 @@ const problems: Typed = async (app) => {
     },
     config: { problems: ['not_found'] }
   }, async ({ params: { code } }, reply) => {
-    if (!isCode(code)) throw notFound()
-    return reply.type('text/html; charset=utf-8').headers({ 'cache-control': 'public, max-age=3600', 'content-security-policy': policy }).send(page(code))
+    const page = pages.get(code)
+    if (page === undefined) throw notFound()
+    return reply.type('text/html; charset=utf-8').headers({ 'cache-control': 'public, max-age=3600', 'content-security-policy': policy }).send(page)
   })
 }
 
 // The page has its style within it, and nothing else.
 const policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-const isCode = (code: string): code is Code => Object.hasOwn(catalogue, code)
-
 const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 
-function page (code: Code): string {
-  const { title, status, meaning } = catalogue[code]
+function render (code: string, { title, status, meaning }: (typeof catalogue)[Code]): string {
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -42,5 +40,8 @@ function page (code: Code): string {
 </html>
 `
 }
+
+// Rendered once: nothing in them depends on the request.
+const pages = new Map(Object.entries(catalogue).map(([code, entry]) => [code, render(code, entry)]))
 
 export default problems

@@ -5,10 +5,12 @@ export interface WellKnownOptions {
   issuer: string
   /** Seconds. */
   jwksMaxAge: number
+  /** Whether there is a page `/docs` to point to. */
+  docs: boolean
 }
 
 /** What other services need to know to verify tokens. */
-const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge }) => {
+const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, docs }) => {
   const cacheable = { 'cache-control': `public, max-age=${jwksMaxAge}` }
 
   app.get('/jwks.json', {
@@ -61,19 +63,19 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge }) =
           revocation_feed_endpoint: Type.String({ format: 'uri', description: 'Server-sent events of what ends; a member of our own.' }),
           response_types_supported: Type.Array(Type.String()),
           grant_types_supported: Type.Array(Type.String()),
-          service_documentation: Type.String({ format: 'uri' })
-        }, { examples: [metadata('https://auth.example.com')] })
+          service_documentation: Type.Optional(Type.String({ format: 'uri' }))
+        }, { examples: [metadata('https://auth.example.com', docs)] })
       }
     }
   }, async (_request, reply) => {
     reply.headers(cacheable)
-    return metadata(issuer)
+    return metadata(issuer, docs)
   })
 }
 
 const authentication = ['client_secret_basic', 'client_secret_post']
 
-const metadata = (issuer: string) => ({
+const metadata = (issuer: string, docs: boolean) => ({
   issuer,
   jwks_uri: `${issuer}/.well-known/jwks.json`,
   token_endpoint: `${issuer}/oauth/token`,
@@ -85,7 +87,7 @@ const metadata = (issuer: string) => ({
   revocation_feed_endpoint: `${issuer}/oauth/revocations`,
   response_types_supported: [],
   grant_types_supported: ['client_credentials'],
-  service_documentation: `${issuer}/docs`
+  ...docs && { service_documentation: `${issuer}/docs` }
 })
 
 export default wellKnown

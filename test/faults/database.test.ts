@@ -50,6 +50,24 @@ t.test('with the database away nobody is told anything wrong', async t => {
   t.match(await service.browser().post('/v1/auth/login', ada), { status: 200 })
 })
 
+t.test('a thousand wait for a connection, and the rest is refused at once', async t => {
+  const service = await build(t)
+  const browser = service.browser()
+  const { body } = await browser.post('/v1/auth/register', person())
+  browser.accessToken = body.access_token
+  const { db } = service.app
+  let release = () => {}
+  const held = new Promise<void>(resolve => { release = resolve })
+  const work: Array<Promise<unknown>> = Array.from({ length: 10 }, async () => await db.transaction(async () => await held))
+  while (db.connections.waiting < 1_000) work.push(db.query('select 1'))
+  const answer = await browser.get('/v1/me')
+  t.match(answer, { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': '1' } })
+  t.ok(db.connections.waiting <= 1_000)
+  release()
+  await Promise.allSettled(work)
+  t.equal((await browser.get('/v1/me')).status, 200)
+})
+
 t.test('a database that hangs is given up in time', async t => {
   const { url, freeze, thaw } = await way(t, await createDatabase(t))
   const service = await build(t, {}, { url })

@@ -300,8 +300,10 @@ t.test('with no configuration at all', async t => {
   })
 
   t.test('the second start still knows who is signed in', async t => {
-    const service = start(t, cwd, {}, port)
+    const service = start(t, cwd, { DOCS: 'off' }, port)
     await ready(service)
+    t.match(service.output(), new RegExp(`is at http://localhost:${port}"`))
+    t.notMatch(service.output(), new RegExp(`:${port}/docs`), 'nothing points to the page')
     const { status, body } = await post(`${service.base}/v1/auth/refresh`, { refresh_token: token })
     t.equal(status, 200)
     token = body.refresh_token

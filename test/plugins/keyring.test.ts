@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, SignJWT, generateKeyPair, exportJWK } from 'jose'
 import t from 'tap'
 import { connect } from '../../src/db.ts'
 import { ensure, rotate } from '../../src/keyring/rotation.ts'
 import { Problem } from '../../src/problem.ts'
 import { isSealedWith } from '../../src/secret.ts'
-import type { Browser } from '../client.ts'
+import type { Answer, Browser } from '../client.ts'
 import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
 import { createDatabase, sql } from '../postgres.ts'
 import { way } from '../way.ts'
@@ -328,6 +329,93 @@ t.test('a stranger with invented key ids', async t => {
     t.strictSame([...new Set(await Promise.all(tokens.map(async token => await says(there, token))))], [401])
     const seconds = (performance.now() - began) / 1_000
     t.ok(questions <= 3 + 6 * seconds, `${questions} in ${seconds} s`)
+  })
+})
+
+t.test('unknown key ids', async t => {
+  const service = await build(t)
+  const user = await traveller(service)
+  const { privateKey } = await generateKeyPair('ES256')
+  const signWith = async (kid: string) => await new SignJWT({ sub: 'x' }).setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid }).sign(privateKey)
+  const inventedToken = async () => await signWith(randomBytes(32).toString('base64url'))
+  /** A refresh token of ours, with another key id. */
+  const inventedRefreshToken = () => 'lkr_' + Buffer.concat([Buffer.from([1]), randomBytes(80)]).toString('base64url')
+  const present = {
+    access: async (token: string) => await service.browser().get('/v1/me', bearer(token)),
+    refresh: async (token: string) => await service.browser().post('/v1/auth/refresh', { refresh_token: token })
+  }
+
+  // Readings of the keys wait while the gate is closed.
+  let gate: Promise<void> | undefined
+  const { query } = service.app.db
+  service.app.db.query = async (statement, values) => {
+    if (typeof statement === 'string' && statement.includes('from keys')) await gate
+    return await query(statement, values)
+  }
+  const closeGate = () => {
+    let open = () => {}
+    gate = new Promise(resolve => { open = resolve })
+    return () => {
+      gate = undefined
+      open()
+    }
+  }
+
+  for (const kind of ['access', 'refresh'] as const) {
+    const invented = async () => kind === 'access' ? await inventedToken() : inventedRefreshToken()
+
+    await t.test(`of ${kind} tokens: a thousand requests wait for a reading of the keys, and the rest is refused at once`, async t => {
+      const tokens = await Promise.all(Array.from({ length: 1_200 }, invented))
+      const open = closeGate()
+      const early: Answer[] = []
+      const answers = tokens.map(async token => {
+        const answer = await present[kind](token)
+        if (gate) early.push(answer)
+        return answer
+      })
+      await until(() => early.length >= 200)
+      t.equal(await says(service, user.accessToken()), 204, 'a known key waits for nothing')
+      open()
+      const all = await Promise.all(answers)
+      const having = (status: number) => all.filter(answer => answer.status === status)
+      t.equal(having(401).length, 1_000)
+      t.equal(having(503).length, 200)
+      t.match(having(503)[0], { body: { code: 'overloaded' }, headers: { 'retry-after': '1' } })
+    })
+
+    await t.test(`of ${kind} tokens: one that was unknown is refused without another reading`, async t => {
+      const token = await invented()
+      let isRefusedAtOnce = false
+      // It is remembered for a second, which a busy machine may need for less than this.
+      for (let round = 0; round < 20 && !isRefusedAtOnce; round++) {
+        t.equal((await present[kind](token)).status, 401)
+        const open = closeGate()
+        const answer = present[kind](token)
+        isRefusedAtOnce = await Promise.race([answer.then(() => true), pause(300).then(() => false)])
+        open()
+        t.equal((await answer).status, 401)
+      }
+      t.ok(isRefusedAtOnce)
+    })
+  }
+
+  await t.test('are known as soon as word of the key comes, however short it was unknown before', async t => {
+    const token = user.accessToken()
+    const kid = kidOf(token)
+    await service.sql('create table hidden_keys as select * from keys where kid = $1', [kid])
+    await service.sql('delete from keys where kid = $1', [kid])
+    await service.app.keyring.reload()
+    t.equal(await says(service, token), 401)
+    const word = once(service.app.notifications, 'latchkey_keys')
+    await service.sql("with shown as (insert into keys select * from hidden_keys returning kid) select pg_notify('latchkey_keys', '') from shown")
+    await word
+    t.equal(await says(service, token), 204)
+  })
+
+  await t.test('that are longer than any of ours are refused without a reading', async t => {
+    const open = closeGate()
+    t.equal((await present.access(await signWith('x'.repeat(1_000)))).status, 401)
+    open()
   })
 })
 

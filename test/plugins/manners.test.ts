@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto'
+import { Agent, get } from 'node:http'
 import { connect } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { once } from 'node:events'
@@ -18,6 +20,17 @@ async function raw (service: Service, ...chunks: string[]): Promise<{ head: stri
   await once(socket, 'close')
   const [head = '', body = ''] = text.split('\r\n\r\n')
   return { head, body }
+}
+
+/** Sends bytes, and gives all that comes back until the connection ends, and the error that it ends with. */
+async function exchange (port: number, bytes: string): Promise<{ text: string, error: unknown }> {
+  const socket = connect(port, '127.0.0.1')
+  let text = ''
+  let error: unknown
+  socket.setEncoding('latin1').on('data', chunk => { text += chunk }).on('error', thrown => { error = thrown })
+  socket.write(bytes)
+  await once(socket, 'close')
+  return { text, error }
 }
 
 t.test('every failure is a problem document', async t => {
@@ -166,7 +179,7 @@ t.test('what is odd HTTP is answered like the rest', async t => {
   t.match(await service.browser().send('OPTIONS', '/v1/me', '{', { origin: 'https://evil.example' }), { status: 400, headers: { 'content-type': /^application\/problem\+json/ } })
   t.match(await service.browser().post('/v1/auth/login', person(), { 'content-encoding': 'gzip' }), { status: 415, body: { code: 'unsupported_media_type' } })
   t.match(await service.browser().get('/docs/static/nothing.js'), { status: 404, body: { code: 'not_found' } })
-  t.match(await service.browser().post('/docs/static/nothing.js'), { status: 405, headers: { allow: /GET/ } })
+  t.match(await service.browser().post('/docs/static/swagger-ui.css'), { status: 405, headers: { allow: /GET/ } })
 })
 
 t.test('requests that a connection sends without waiting for answers', async t => {
@@ -432,4 +445,81 @@ t.test('the log has a line a request and no secret', async t => {
   const lines = service.logs.filter(({ msg }) => msg === 'request')
   t.equal(lines.length, 8)
   t.match(lines[1], { request_id: 'the-login', method: 'POST', route: '/v1/auth/login', status: 200, ms: Number, ip: '127.0.0.1' })
+})
+
+t.test('a connection', async t => {
+  const service = await build(t)
+  await service.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = service.app.server.address() as AddressInfo
+  const request = (version: string) => `GET /livez HTTP/${version}\r\nhost: x\r\nconnection: keep-alive\r\n\r\n`
+
+  for (const [version, count, answered] of [['1.1', 1_000, 1_000], ['1.1', 20_000, 1_000], ['1.0', 20_000, 1]] as const) {
+    await t.test(`answers ${answered} of ${count} requests that are sent at once with HTTP/${version}, and closes`, async t => {
+      const { text, error } = await exchange(port, request(version).repeat(count))
+      const answers = text.split('HTTP/1.1 ').slice(1)
+      t.equal(answers.length, answered)
+      t.ok(answers.every(answer => answer.startsWith('200 OK') && answer.endsWith('{"status":"live"}')), 'each is whole')
+      t.strictSame(answers.flatMap((answer, index) => /^connection: close/im.test(answer) ? [index] : []), [answered - 1], 'the last one says that it is')
+      t.equal(error, undefined)
+    })
+  }
+
+  await t.test('is made anew by a client that keeps it alive, without an error', async t => {
+    let connections = 0
+    service.app.server.on('connection', () => { connections++ })
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const statuses = new Set<number | undefined>()
+    for (let i = 0; i < 2_500; i++) {
+      const [response] = await once(get({ port, path: '/livez', agent }), 'response')
+      await once(response.resume(), 'end')
+      statuses.add(response.statusCode)
+    }
+    t.strictSame([...statuses], [200])
+    t.equal(connections, 3)
+    agent.destroy()
+    connections = 0
+    for (let i = 0; i < 2_500; i++) {
+      const { status, body } = await fetch(`http://127.0.0.1:${port}/livez`)
+      await body?.cancel()
+      statuses.add(status)
+    }
+    t.strictSame([...statuses], [200])
+  })
+})
+
+t.test('numbers and booleans of a query', async t => {
+  const parameters: Array<{ method: string, url: string, name: string, type: string }> = []
+  const service = await build(t, {}, {
+    onRoute ({ method, url, schema }) {
+      const properties: Record<string, { type?: string }> = Object(Object(schema?.querystring).properties)
+      for (const [name, { type = '' }] of Object.entries(properties)) {
+        if (!['integer', 'number', 'boolean'].includes(type)) continue
+        for (const each of [method].flat()) if (each !== 'HEAD') parameters.push({ method: each, url: url.replaceAll(/:\w+/g, randomUUID()), name, type })
+      }
+    }
+  })
+  const browser = service.browser()
+  const { body } = await browser.post('/v1/auth/register', person())
+  await service.sql("update users set roles = '{user,admin}' where id = $1", [body.user.id])
+  browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
+  const send = async ({ method, url, name }: typeof parameters[number], text: string) =>
+    await browser.send(method as 'GET' | 'DELETE', `${url}?${name}=${encodeURIComponent(text)}`)
+  const refused = (name: string) => ({ status: 400, body: { code: 'validation_failed', errors: [{ pointer: `/${name}` }] } })
+
+  t.test('are refused on every route that takes one, unless they are decimal digits, or true and false', async t => {
+    t.ok(parameters.some(({ type }) => type === 'boolean') && parameters.filter(({ type }) => type === 'integer').length >= 6, 'they are found')
+    const texts = ['1e999', '0x10', '+5', '-5', '5.0', ' 5', '5 ', '1e1', '', '٣', 'Infinity', 'NaN', 'null', '1_0', '0b1', '9'.repeat(400), '5\n']
+    for (const parameter of parameters) {
+      const wrong = parameter.type === 'boolean' ? [...texts, '0', '1', 'TRUE', 'True', 'yes'] : [...texts, 'true']
+      for (const text of wrong) t.match(await send(parameter, text), refused(parameter.name), `${parameter.method} ${parameter.url} ${parameter.name}=${text.slice(0, 20)}`)
+    }
+  })
+
+  t.test('are taken on all of them if they are', async t => {
+    for (const parameter of parameters) {
+      const { status } = await send(parameter, parameter.type === 'boolean' ? 'false' : '16')
+      t.ok([200, 204, 404].includes(status), `${parameter.method} ${parameter.url}: ${status}`)
+    }
+    t.equal((await browser.get('/v1/admin/users?limit=007')).status, 200)
+  })
 })

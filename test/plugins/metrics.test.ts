@@ -109,6 +109,18 @@ t.test('the metrics', async t => {
     t.match([after.get('latchkey_hashing_running{}'), after.get('latchkey_hashing_queue_depth{}')], [0, 0])
   })
 
+  t.test('are rendered together for those who ask at once, and not more often for many', async t => {
+    let renderings = 0
+    const { app, browser } = await build(t)
+    Object.defineProperty(app.rateLimiting, 'shared', { get: () => { renderings++; return false } })
+    const answers = await Promise.all(Array.from({ length: 1_100 }, async () => await browser().get('/metrics')))
+    t.ok(renderings >= 1 && renderings <= 20, `${renderings} renderings`)
+    const refused = answers.filter(({ status }) => status !== 200)
+    t.equal(answers.length - refused.length, 1_000)
+    t.match(refused[0], { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': '1' } })
+    t.equal((await browser().get('/metrics')).status, 200)
+  })
+
   t.test('tell of the connections to the database', async t => {
     let end = () => {}
     const held = new Promise<void>(resolve => { end = resolve })
@@ -169,7 +181,7 @@ t.test('a port for the metrics', async t => {
   await t.test('has them, and nothing else; the service has them not, and closes it', async t => {
     blocker.close()
     await once(blocker, 'close')
-    const service = await build(t, { METRICS_PORT: String(port), HOST: environment['HOST'] })
+    const service = await build(t, { METRICS: 'off', METRICS_PORT: String(port), HOST: environment['HOST'] })
     const url = `http://127.0.0.1:${port}`
     const answer = await fetch(`${url}/metrics`)
     t.equal(answer.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
@@ -177,7 +189,13 @@ t.test('a port for the metrics', async t => {
     t.equal((await fetch(`${url}/metrics`, { method: 'HEAD' })).status, 200)
     for (const path of ['/', '/livez', '/v1/me']) t.equal((await fetch(url + path)).status, 404, path)
     t.equal((await service.browser().get('/metrics')).status, 404)
+    t.notOk('/metrics' in (await service.browser().get('/openapi.json')).body.paths)
     await service.app.close()
     await t.rejects(fetch(`${url}/metrics`))
+
+    const open = await build(t, { METRICS: 'public', METRICS_PORT: String(port), HOST: environment['HOST'] })
+    t.equal((await fetch(`${url}/metrics`)).status, 200)
+    t.equal((await open.browser().get('/metrics')).status, 404, 'and there alone')
+    await open.app.close()
   })
 })

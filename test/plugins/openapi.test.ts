@@ -1,9 +1,39 @@
-import { readFileSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import { createRequire } from 'node:module'
+import type { AddressInfo } from 'node:net'
+import { setImmediate, setTimeout } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import t from 'tap'
 import { contradiction } from '../contract.ts'
 import { build } from '../helper.ts'
+import { createDatabase } from '../postgres.ts'
 
 interface Operation { operationId: string, summary: string, tags: string[], security: object[], responses: Record<string, { content?: Record<string, { schema: { allOf?: Array<{ properties?: Record<string, { enum: string[] }> }> } }> }>, requestBody?: { required: boolean, content: Record<string, { example?: object, examples?: object }> } }
+
+/** How long a request may keep the event loop busy. */
+const maxBusyMs = 3
+
+// It runs on a thread of its own: what it does is no work of the measured event loop.
+const clientOfLoop = `
+  const { parentPort } = require('node:worker_threads')
+  const { Agent, request } = require('node:http')
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  parentPort.on('message', options => {
+    request({ ...options, host: '127.0.0.1', agent }, response => {
+      response.resume().on('end', () => parentPort.postMessage(response.statusCode))
+    }).end()
+  })`
+
+// On Linux the processor time of this thread, which does not count what else a busy machine does; elsewhere the time of
+// its event loop that is not idle.
+const schedstat = `/proc/self/task/${process.pid}/schedstat`
+const busyMs = existsSync(schedstat)
+  ? () => Number(readFileSync(schedstat, 'utf8').split(' ')[0]) / 1_000_000
+  : () => performance.eventLoopUtilization().active
 
 /** The paths of a printed tree of routes, as the document writes them. */
 function paths (tree: string): string[] {
@@ -121,15 +151,171 @@ t.test('the API document', async t => {
 })
 
 t.test('the documentation page', async t => {
-  const { browser } = await build(t)
+  const { app, browser } = await build(t)
+  const load = async (path: string, headers: Record<string, string> = {}) =>
+    await app.inject({ method: 'GET', url: path, headers })
+  /** The answer in this coding, once the coded form is made. */
+  const loadCoded = async (path: string, encoding: 'br' | 'gzip') => {
+    const headers = { 'accept-encoding': encoding }
+    let answer = await load(path, headers)
+    while (answer.headers['content-encoding'] === undefined) {
+      await setImmediate()
+      answer = await load(path, headers)
+    }
+    return answer
+  }
 
   t.test('is served with all it needs, and a policy under which it runs', async t => {
-    const page = await browser().get('/docs')
-    t.match(page, { status: 200, headers: { 'content-type': /^text\/html/ } })
-    t.match(page.headers['content-security-policy'], /script-src 'self'/)
-    t.notMatch(page.headers['content-security-policy'], /unsafe-eval|upgrade-insecure-requests/)
-    for (const [, path = ''] of page.text.matchAll(/(?:src|href)="\.\/([^"]+)"/g)) {
-      t.match(await browser().get(`/docs/${path}`), { status: 200 }, path)
+    for (const path of ['/docs', '/docs/']) {
+      const page = await browser().get(path)
+      t.match(page, { status: 200, headers: { 'content-type': 'text/html; charset=utf-8' } })
+      t.match(page.headers['content-security-policy'], /script-src 'self';/)
+      t.notMatch(page.headers['content-security-policy'], /unsafe-eval|unsafe-inline|upgrade-insecure-requests/)
+      const files = [...page.text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, file = '']) => file)
+      t.equal(files.length, 5)
+      const types = { css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8', png: 'image/png' }
+      for (const file of files) {
+        const type = Object.entries(types).find(([ending]) => file.endsWith(`.${ending}`))?.[1]
+        t.match(await browser().get(file), { status: 200, headers: { 'content-type': type, 'cache-control': 'public, max-age=300' } }, file)
+      }
+    }
+  })
+
+  t.test('has the document for the host that it came from, as JSON and as YAML', async t => {
+    const api = (await browser().get('/openapi.json')).body
+    const answer = await browser().get('/docs/json')
+    t.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
+    t.strictSame(answer.body, { ...api, servers: [{ url: '/' }] })
+    const yaml = await browser().get('/docs/yaml')
+    t.equal(yaml.headers['content-type'], 'application/yaml')
+    // The parser that @fastify/swagger depends on.
+    const { parse } = createRequire(import.meta.resolve('@fastify/swagger'))('yaml')
+    for (const version of ['1.1', '1.2']) t.strictSame(parse(yaml.text, { version }), answer.body, version)
+  })
+
+  t.test('and the document are compressed for a client that takes it, and are not sent again to one that has them', async t => {
+    for (const path of ['/openapi.json', '/docs', '/docs/json', '/docs/yaml', '/docs/static/swagger-ui-bundle.js']) {
+      const plain = await load(path)
+      const { etag } = plain.headers
+      t.match(plain, { statusCode: 200, headers: { etag: /^"[\w-]{22}"$/, vary: 'origin, accept-encoding' } }, path)
+      t.notOk('content-encoding' in plain.headers)
+      const etags = new Set([etag])
+      for (const [encoding, decode] of [['br', brotliDecompressSync], ['gzip', gunzipSync]] as const) {
+        const coded = await loadCoded(path, encoding)
+        t.match(coded.headers, { 'content-encoding': encoding, vary: 'origin, accept-encoding', 'content-type': plain.headers['content-type'] })
+        t.ok(decode(coded.rawPayload).equals(plain.rawPayload), `${path} ${encoding}`)
+        etags.add(coded.headers.etag)
+        const again = await load(path, { 'accept-encoding': encoding, 'if-none-match': `"other", W/${coded.headers.etag}` })
+        t.match(again, { statusCode: 304, body: '', headers: { etag: coded.headers.etag, vary: 'origin, accept-encoding', 'cache-control': /max-age/ } })
+        t.notOk('content-type' in again.headers || 'content-length' in again.headers)
+      }
+      t.equal(etags.size, 3, 'each form has a tag of its own')
+      t.equal((await load(path, { 'if-none-match': String(etag) })).statusCode, 304)
+      t.equal((await load(path, { 'if-none-match': '"other"' })).statusCode, 200)
+      const head = await app.inject({ method: 'HEAD', url: path, headers: { 'accept-encoding': 'gzip' } })
+      t.match(head, { statusCode: 200, body: '', headers: { 'content-length': String((await loadCoded(path, 'gzip')).rawPayload.length) } })
+    }
+  })
+
+  t.test('is sent in the coding that the client prefers', async t => {
+    for (const encoding of ['br', 'gzip'] as const) await loadCoded('/docs', encoding)
+    const chosen: Array<[header: string, encoding: string | undefined]> = [
+      ['gzip, deflate, br, zstd', 'br'], ['GZIP', 'gzip'], ['br;q=0.5, gzip', 'gzip'], ['br;q=0, *', 'gzip'], ['*', 'br'], ['br; q=0, gzip;q=0', undefined],
+      ['identity', undefined], ['gzip;q=0.5, identity', undefined], ['', undefined], ['deflate', undefined], ['gzip;q=much', undefined], [`gzip, ${'x'.repeat(300)}`, undefined]
+    ]
+    for (const [header, encoding] of chosen) t.equal((await load('/docs', { 'accept-encoding': header })).headers['content-encoding'], encoding, header)
+  })
+})
+
+t.test('without the page', async t => {
+  const { app, browser } = await build(t, { DOCS: 'off' })
+
+  t.test('there is nothing under it, and nothing points to it', async t => {
+    for (const path of ['/docs', '/docs/', '/docs/json', '/docs/yaml', '/docs/static/swagger-ui.css', '/docs/static/swagger-ui-bundle.js']) {
+      t.match(await browser().get(path), { status: 404, body: { code: 'not_found' } }, path)
+      t.match(await browser().post(path), { status: 404 }, path)
+    }
+    t.notMatch(app.printRoutes({ commonPrefix: false }), /docs/)
+    const { body } = await browser().get('/.well-known/oauth-authorization-server')
+    t.equal(body.issuer, 'http://localhost:3000')
+    t.notMatch(JSON.stringify(body), /docs|service_documentation/)
+  })
+
+  t.test('the document is there all the same', async t => {
+    t.match(await browser().get('/openapi.json'), { status: 200, body: { openapi: '3.1.0' } })
+  })
+})
+
+t.test('in production', async t => {
+  const url = await createDatabase(t)
+  const production = { NODE_ENV: 'production', DATABASE_URL: url, ISSUER_URL: 'https://auth.example.com', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5', SMTP_URL: 'smtp://127.0.0.1:1', MAIL_FROM: 'login@example.com' }
+
+  t.test('the metrics are not public, and the document does not know them', async t => {
+    const service = await build(t, production, { url })
+    t.match(await service.browser().get('/metrics'), { status: 404, body: { code: 'not_found' } })
+    t.notOk('/metrics' in (await service.browser().get('/openapi.json')).body.paths)
+    t.equal((await service.browser().get('/docs')).status, 200)
+  })
+
+  t.test('they are when they are said to be', async t => {
+    const service = await build(t, { ...production, METRICS: 'public' }, { url })
+    t.match(await service.browser().get('/metrics'), { status: 200, text: /latchkey_hashing_queue_depth/ })
+    t.ok('/metrics' in (await service.browser().get('/openapi.json')).body.paths)
+  })
+
+  t.test('the page can be switched off', async t => {
+    const service = await build(t, { ...production, DOCS: 'off' }, { url })
+    t.equal((await service.browser().get('/docs')).status, 404)
+    t.equal((await service.browser().get('/openapi.json')).status, 200)
+  })
+})
+
+t.test('no GET without credentials keeps the event loop busy for long', async t => {
+  const paths = new Set<string>()
+  const service = await build(t, {}, {
+    onRoute ({ method, url }) {
+      if ([method].flat().includes('GET')) paths.add(url.replace(':code', 'validation_failed').replaceAll(/:\w+/g, randomUUID()).replace('*', 'any'))
+    }
+  })
+  await service.app.listen({ host: '127.0.0.1', port: 0 })
+  const render = createServer((_request, response) => { response.end(JSON.stringify(structuredClone(service.app.swagger()))) }).listen(0, '127.0.0.1')
+  await once(render, 'listening')
+  const client = new Worker(clientOfLoop, { eval: true })
+  t.teardown(async () => {
+    await client.terminate()
+    render.close()
+  })
+
+  /** Milliseconds of this thread for a request, in the best of five, or of more as long as that is over the limit. */
+  async function measure ({ server, method, path, encoding }: { server: Server, method: string, path: string, encoding: string }): Promise<number> {
+    const { port } = server.address() as AddressInfo
+    let best = Infinity
+    for (let i = 0; i < 5 || (i < 100 && best >= maxBusyMs); i++) {
+      const before = busyMs()
+      client.postMessage({ port, method, path, headers: { 'accept-encoding': encoding, 'accept-language': 'de' } })
+      await once(client, 'message')
+      // The system counts a thread's time when it sleeps. The first timer may already be due.
+      for (let pauses = 0; pauses < 2; pauses++) await setTimeout(1)
+      best = Math.min(best, busyMs() - before)
+    }
+    return best
+  }
+
+  t.test('and the measurement would notice', async t => {
+    const measured = await measure({ server: render, method: 'GET', path: '/', encoding: 'br' })
+    t.ok(measured > maxBusyMs, `${measured} ms to render the document`)
+  })
+
+  t.test('on any route', async t => {
+    for (const path of ['/openapi.json', '/docs', '/docs/yaml', '/docs/json', '/docs/static/swagger-ui-bundle.js', '/problems/validation_failed', '/password-reset', '/assets/page.css', '/.well-known/jwks.json', '/readyz', '/metrics']) t.ok(paths.has(path), path)
+    // The metrics first: they grow with the routes that were asked.
+    for (const path of new Set(['/metrics', ...paths, '/nothing'])) {
+      for (const method of ['GET', 'HEAD']) {
+        for (const encoding of ['identity', 'br']) {
+          const measured = await measure({ server: service.app.server, method, path, encoding })
+          t.ok(measured < maxBusyMs, `${method} ${path} ${encoding}: ${measured} ms`)
+        }
+      }
     }
   })
 })

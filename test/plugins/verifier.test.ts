@@ -332,6 +332,24 @@ t.test('keys', async t => {
     t.strictSame(await statuses([stranger]), [401], 'then there is room again')
   })
 
+  await t.test('that were unknown a moment ago are refused without another reading, until one brings them', async t => {
+    const issuer = await issuers.start(t)
+    const { status } = await consumer.start(t, issuer)
+    const key = makeKey()
+    let readings = Infinity
+    // It is remembered for a second, which a busy machine may need for less than this.
+    for (let round = 0; round < 20 && readings > 0; round++) {
+      t.equal(await status(issuer.token({}, key)), 401)
+      const before = issuer.asked['/jwks'] ?? 0
+      t.equal(await status(issuer.token({}, key)), 401)
+      readings = (issuer.asked['/jwks'] ?? 0) - before
+    }
+    t.equal(readings, 0)
+    issuer.published.push(key.jwk)
+    t.equal(await status(issuer.token({}, makeKey())), 401, 'another one that is unknown has the keys read')
+    t.equal(await status(issuer.token({}, key)), 200)
+  })
+
   await t.test('are read again without a token of theirs refused meanwhile', async t => {
     const issuer = await issuers.start(t, issuer => { issuer.maxAge = 1 })
     const { statuses } = await consumer.start(t, issuer)

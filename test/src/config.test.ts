@@ -44,7 +44,9 @@ t.test('an empty environment is that of a first try on one\'s own machine', asyn
     audience: 'http://localhost:3000',
     host: '127.0.0.1',
     port: 3000,
+    metrics: true,
     metricsPort: undefined,
+    docs: true,
     databaseUrl: undefined,
     databaseOwnerUrl: undefined,
     keyEncryptionKeys: undefined,
@@ -83,7 +85,9 @@ t.test('every variable is heard', async t => {
     AUDIENCE: 'https://api.example.com',
     HOST: '0.0.0.0',
     PORT: '0',
+    METRICS: 'public',
     METRICS_PORT: '9464',
+    DOCS: 'off',
     TRUST_PROXY: '10.0.0.0/8',
     WEBHOOK_PRIVATE_NETWORKS: '10.1.0.0/16',
     CORS_ORIGINS: 'https://app.example.com, http://localhost:5173',
@@ -140,7 +144,9 @@ t.test('every variable is heard', async t => {
     audience: 'https://api.example.com',
     host: '0.0.0.0',
     port: 0,
+    metrics: true,
     metricsPort: 9_464,
+    docs: false,
     databaseUrl: 'postgres://latchkey:s3cret@db.internal:5432/latchkey',
     databaseOwnerUrl: 'postgres://migrator@db.internal:5432/latchkey?password=0wner',
     keyEncryptionKeys: [Buffer.from(key, 'base64')],
@@ -218,6 +224,8 @@ t.test('refuses a value that is malformed, by the name of its variable and with 
     [[...durations, ...orNone], ['1x', '1', 's', '-1s', '+1s', '1.5h', '1h30m', '1 h', '1S', '１s', '1w', 'Infinity', '3651d', '87601h', '9999999999s', '1s\n2s'], /^\w+ must be a time such as 30s, 15m, 12h or 7d, from [01]s to (24|3650)d$/],
     [durations, ['0s', '0d', '00m'], /^\w+ must be a time .* from 1s to (24|3650)d$/],
     [['PORT'], ['-1', '65536', '3000.0', '3e3', '0x50', 'http', '3000/tcp', '99999999999999999999', '٣٠٠٠'], /^PORT must be a whole number from 0 to 65535$/],
+    [['METRICS'], ['on', 'private', 'true'], /^METRICS must be one of public, off$/],
+    [['DOCS'], ['true', 'false', 'public'], /^DOCS must be one of on, off$/],
     [['METRICS_PORT'], ['0', '65536', 'off'], /^METRICS_PORT must be a whole number from 1 to 65535$/],
     [['ARGON2_MEMORY_KIB'], ['0', '1023', '4194305', '19MiB'], /^ARGON2_MEMORY_KIB must be a whole number from 1024 to 4194304$/],
     [['ARGON2_TIME_COST'], ['0', '1001', '-2'], /^ARGON2_TIME_COST must be a whole number from 1 to 1000$/],
@@ -292,6 +300,9 @@ t.test('in production', async t => {
   t.test('takes what is complete, and drains before it stops', async t => {
     t.match(load(production), { production: true, drainDelay: 5 })
     t.equal(load({ ...production, DRAIN_DELAY: '0s' }).drainDelay, 0)
+    t.match(load(production), { metrics: false, docs: true })
+    t.equal(load({ ...production, METRICS: 'public' }).metrics, true)
+    t.equal(load({ METRICS: 'off' }).metrics, false)
   })
 
   t.test('demands a database, a key and https', async t => {

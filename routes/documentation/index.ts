@@ -1,0 +1,52 @@
+import { createContent, matchesEtag, type Content } from '../../src/representation.ts'
+import { stringifyYaml } from '../../src/yaml.ts'
+import type { Typed } from '../typed.ts'
+import { loadPage, policy } from './page.ts'
+
+export interface DocumentationOptions {
+  /** Whether the page `/docs` is served beside `/openapi.json`. */
+  page: boolean
+}
+
+const json = 'application/json; charset=utf-8'
+// Without a version in their URLs they are asked for again; the entity tag makes that cheap.
+const maxAgeSeconds = 300
+
+/** The API document, and a page to read and try it. Both are rendered once: no request costs more than sending them. */
+const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
+  const contents = new Map<string, () => Content>()
+  const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {
+    contents.set(url, content)
+    app.get(url, { schema: { hide: true } }, async ({ headers: { 'accept-encoding': accepted, 'if-none-match': known } }, reply) => {
+      const { type, select } = content()
+      const { body, etag, encoding } = select(accepted)
+      const cacheControl = `public, max-age=${maxAgeSeconds}`
+      reply.headers({ ...headers, etag, 'cache-control': cacheControl, vary: 'origin, accept-encoding' })
+      if (matchesEtag(known, etag)) return reply.code(304).send()
+      if (encoding) reply.header('content-encoding', encoding)
+      return reply.type(type).send(body)
+    })
+  }
+
+  serve('/openapi.json', once(() => createContent(JSON.stringify(app.swagger()), json)))
+  if (page) {
+    const headers = { 'content-security-policy': policy }
+    const { html, files } = await loadPage()
+    for (const url of ['/docs', '/docs/']) serve(url, () => html, headers)
+    for (const [name, content] of files) serve(`/docs/static/${name}`, () => content, headers)
+    // Requests that are tried go to the host that the page came from, by whatever name.
+    const ofThisHost = () => ({ ...app.swagger(), servers: [{ url: '/' }] })
+    serve('/docs/json', once(() => createContent(JSON.stringify(ofThisHost()), json)), headers)
+    serve('/docs/yaml', once(() => createContent(stringifyYaml(ofThisHost()), 'application/yaml')), headers)
+  }
+
+  // By then all routes are known.
+  app.addHook('onListen', async () => { for (const content of contents.values()) content() })
+}
+
+function once<Made> (make: () => Made): () => Made {
+  let made: Made | undefined
+  return () => (made ??= make())
+}
+
+export default documentation

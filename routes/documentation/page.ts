@@ -1,0 +1,65 @@
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { createContent, type Content } from '../../src/representation.ts'
+
+/** Swagger UI, and what it loads by the names of the files. */
+export interface Page { html: Content, files: ReadonlyMap<string, Content> }
+
+/** What Swagger UI needs. It has no `upgrade-insecure-requests`: over plain HTTP the page could not load itself. */
+export const policy = "default-src 'self'; base-uri 'self'; font-src 'self' https: data:; frame-ancestors 'self'; " +
+  "img-src 'self' data: validator.swagger.io; object-src 'none'; script-src 'self'; script-src-attr 'none'; " +
+  "style-src 'self' https:"
+
+const html = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Latchkey</title>
+<link rel="stylesheet" href="/docs/static/swagger-ui.css">
+<link rel="stylesheet" href="/docs/static/index.css">
+<link rel="icon" type="image/png" href="/docs/static/favicon-32x32.png" sizes="32x32">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/static/swagger-ui-bundle.js"></script>
+<script src="/docs/static/swagger-initializer.js"></script>
+</body>
+</html>
+`
+
+const initializer = `window.ui = SwaggerUIBundle({
+  url: '/docs/json',
+  dom_id: '#swagger-ui',
+  presets: [SwaggerUIBundle.presets.apis],
+  deepLinking: true,
+  docExpansion: 'list',
+  persistAuthorization: false,
+  tryItOutEnabled: true,
+  validatorUrl: null
+})
+`
+
+const [css, javascript] = ['text/css; charset=utf-8', 'text/javascript; charset=utf-8']
+const packaged = {
+  'swagger-ui.css': css,
+  'index.css': css,
+  'swagger-ui-bundle.js': javascript,
+  'favicon-32x32.png': 'image/png'
+}
+
+let loading: Promise<Page> | undefined
+
+/** The page and its files, which a process reads once. */
+export const loadPage = (): Promise<Page> => (loading ??= load())
+
+async function load (): Promise<Page> {
+  const folder = join(dirname(createRequire(import.meta.url).resolve('@fastify/swagger-ui')), 'static')
+  const files = await Promise.all(Object.entries(packaged).map(async ([name, type]) =>
+    [name, createContent(await readFile(join(folder, name)), type)] as const))
+  return {
+    html: createContent(html, 'text/html; charset=utf-8'),
+    files: new Map([...files, ['swagger-initializer.js', createContent(initializer, javascript)]])
+  }
+}

@@ -1,0 +1,65 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
+import { databaseUnavailable, overloaded } from '../problem.ts'
+
+/** Finds keys by ids that come from outside. Anyone can invent an id, so an unknown one must cost little. */
+export interface KeyLookup {
+  /**
+   * What `findKnown` gives. If that is nothing, a reading of the keys that begins after the call is awaited first.
+   * An id that is unknown even then is refused without a reading for a second.
+   * Throws `overloaded` if too many calls wait, and `database_unavailable` if the keys cannot be read.
+   */
+  find: <Key>(purpose: string, kid: string, findKnown: () => Key | undefined) => Promise<Key | undefined>
+  /** Forgets which ids are unknown, because keys have changed. */
+  forget: () => void
+}
+
+const minReadIntervalMs = 250
+const unknownForMs = 1_000
+const maxUnknown = 10_000
+const maxWaiting = 1_000
+// The longest id that is made here is the thumbprint of a signing key, with 43 characters.
+const maxKidLength = 64
+
+/** A lookup that calls `read` for all ids that are unknown at a time, four times a second at most. */
+export function createKeyLookup (read: () => Promise<void>): KeyLookup {
+  const unknown = new LRUCache<string, true>({ max: maxUnknown, ttl: unknownForMs })
+  let reading: Promise<void> | undefined
+  let readAt = -Infinity
+  let waiting = 0
+  let changes = 0
+
+  async function readSoon () {
+    await pause(Math.max(0, readAt + minReadIntervalMs - performance.now()), undefined, { ref: false })
+    // A call that comes from now on needs a later reading.
+    reading = undefined
+    readAt = performance.now()
+    await read().catch((error: unknown) => { throw databaseUnavailable(error) })
+  }
+
+  return {
+    forget () {
+      unknown.clear()
+      changes++
+    },
+    async find (purpose, kid, findKnown) {
+      const known = findKnown()
+      if (known !== undefined || kid.length > maxKidLength) return known
+      const name = `${purpose} ${kid}`
+      if (unknown.has(name)) return undefined
+      if (waiting >= maxWaiting) throw overloaded(1, 'too many requests wait for an unknown key')
+      const changesBefore = changes
+      waiting++
+      try {
+        reading ??= readSoon()
+        await reading
+      } finally {
+        waiting--
+      }
+      const found = findKnown()
+      // A key that was made while the keys were read may be missing from what was read.
+      if (found === undefined && changes === changesBefore) unknown.set(name, true)
+      return found
+    }
+  }
+}

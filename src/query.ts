@@ -1,0 +1,32 @@
+/** Converts the text of a query's parameters to what their schema says, in place. */
+export type QueryParser = (query: unknown) => void
+
+/** Nine digits are below every limit of a 32-bit counter; no parameter needs more. */
+const maxDigits = 9
+const decimal = new RegExp(`^[0-9]{1,${maxDigits}}$`)
+const booleans = new Map([['true', true], ['false', false]])
+
+/**
+ * The parser for a query of this JSON schema. An integer is decimal digits, a boolean is `true` or `false`.
+ * Any other text stays text, which the schema's validation refuses.
+ */
+export function queryParser (schema: unknown): QueryParser {
+  const properties: Record<string, unknown> = Object(Object(schema).properties)
+  const parsers = Object.entries(properties).flatMap(([name, property]) => {
+    const parse = parserOf(Object(property).type)
+    return parse ? [[name, parse] as const] : []
+  })
+  return query => {
+    const values: Record<string, unknown> = Object(query)
+    for (const [name, parse] of parsers) {
+      const text = values[name]
+      if (typeof text === 'string') values[name] = parse(text)
+    }
+  }
+}
+
+function parserOf (type: unknown): ((text: string) => unknown) | undefined {
+  if (type === 'integer' || type === 'number') return text => decimal.test(text) ? Number(text) : text
+  if (type === 'boolean') return text => booleans.get(text) ?? text
+  return undefined
+}

@@ -1,0 +1,24 @@
+// YAML 1.2 has every JSON string as a double-quoted scalar. These names need no quotes in any version of YAML.
+const plainName = /^(?!(?:true|false|null|yes|no|on|off)$)[A-Za-z][A-Za-z0-9_-]{1,63}$/i
+const nameOf = (name: string) => plainName.test(name) ? name : JSON.stringify(name)
+
+/** Writes a JSON value as a block of YAML 1.2. Members that are undefined are left out, as JSON does. */
+export function stringifyYaml (value: unknown): string {
+  return lines(value).join('\n') + '\n'
+}
+
+function lines (value: unknown): string[] {
+  if (Array.isArray(value)) return value.length === 0 ? ['[]'] : value.flatMap(item => indented('- ', '  ', lines(item)))
+  if (typeof value !== 'object' || value === null) return [JSON.stringify(value) ?? 'null']
+  const members = Object.entries(value).filter(([, member]) => member !== undefined)
+  return members.length === 0 ? ['{}'] : members.flatMap(([name, member]) => memberLines(nameOf(name), member))
+}
+
+function memberLines (name: string, member: unknown): string[] {
+  const block = lines(member)
+  const isEmpty = typeof member === 'object' && member !== null && Object.keys(member).length === 0
+  const isScalar = typeof member !== 'object' || member === null || isEmpty
+  return isScalar ? [`${name}: ${block[0]}`] : [`${name}:`, ...block.map(line => `  ${line}`)]
+}
+
+const indented = (first: string, next: string, block: string[]) => block.map((line, index) => (index === 0 ? first : next) + line)
