@@ -11,10 +11,18 @@ const requestTimeoutMs = 5_000
 
 /** `/metrics` on a port of its own, that no proxy publishes. Where the port is in use the start fails, and says so. */
 export default fp(async function metricsPort (app, { host, port }: MetricsPortOptions) {
-  const listener = new DrainingServer({ idleMs: 0, maxConnections: 100, requestTimeout: requestTimeoutMs, keepAliveTimeout: 75_000 })
+  const listener = new DrainingServer({
+    idleMs: 0,
+    maxConnections: 100,
+    requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: 75_000
+  })
   listener.setTimeout(requestTimeoutMs)
   // A scrape under way gets its answer; a scraper's idle connection holds up nothing.
-  const server = Fastify({ serverFactory: handle => listener.on('request', handle), forceCloseConnections: false })
+  const server = Fastify({
+    serverFactory: handle => listener.on('request', handle),
+    forceCloseConnections: false
+  })
   server.get('/metrics', async (_request, reply) => reply.type(app.metrics.contentType).send(await app.metrics.text()))
   app.addHook('onReady', async () => {
     try {

@@ -38,9 +38,10 @@ const quietTurnMs = 0.1
 const headerGraceMs = 2_000
 
 /**
- * An HTTP server whose `close` resets no request. `http.Server.close` destroys every connection that looks idle:
- * one whose bytes wait in the kernel, and those that nobody has accepted yet. `close` here first accepts what has
- * connected, then closes a connection when it has been idle for `idleMs`, and keeps the timeouts of Node.js running.
+ * An HTTP server whose `close` resets no request. `http.Server.close` destroys every connection that looks
+ * idle: one whose bytes wait in the kernel, and those that nobody has accepted yet. `close` here first
+ * accepts what has connected, then closes a connection when it has been idle for `idleMs`, and keeps the
+ * timeouts of Node.js running.
  */
 export class DrainingServer extends Server {
   readonly #idleMs: number
@@ -64,8 +65,9 @@ export class DrainingServer extends Server {
   }
 
   /**
-   * Whether a request may be served. After a response with `Connection: close` no further request of the connection
-   * is processed (RFC 9112 section 9.6): its answer could not be sent, so it must have no effect either.
+   * Whether a request may be served. After a response with `Connection: close` no further request of the
+   * connection is processed (RFC 9112 section 9.6): its answer could not be sent, so it must have no effect
+   * either.
    */
   isServable ({ socket }: IncomingMessage): boolean {
     const connection = this.#connections.get(socket)
@@ -73,8 +75,9 @@ export class DrainingServer extends Server {
   }
 
   /**
-   * Whether the response to this request is the last of its connection; the response then says `Connection: close`.
-   * It is not the last if the client has pipelined further requests: those have been accepted and get their answers.
+   * Whether the response to this request is the last of its connection; the response then says `Connection:
+   * close`. It is not the last if the client has pipelined further requests: those have been accepted and get
+   * their answers.
    */
   endConnectionWith (request: IncomingMessage): boolean {
     const connection = this.#connections.get(request.socket)
@@ -90,7 +93,8 @@ export class DrainingServer extends Server {
     if (typeof own !== 'object' || own === null) return
     for (const { address } of await lookup(host, { all: true })) {
       if (address === own.address) continue
-      const listener = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.emit('connection', socket))
+      const options = { allowHalfOpen: true, noDelay: true }
+      const listener = createServer(options, socket => this.emit('connection', socket))
       listener.maxConnections = this.maxConnections
       listener.listen(own.port, address)
       // A host name may have an address that this machine lacks.
@@ -111,8 +115,8 @@ export class DrainingServer extends Server {
     const begunAt = performance.now()
     for (const connection of this.#connections.values()) connection.activeAt = begunAt
     while (this.#connections.size > 0) {
-      // A timer that fires after the loop was blocked sees old times while bytes wait in the kernel. In the check
-      // phase, which comes after the poll phase, all bytes that had arrived have been read.
+      // A timer that fires after the loop was blocked sees old times while bytes wait in the kernel. In the
+      // check phase, which comes after the poll phase, all bytes that had arrived have been read.
       await nextTurn()
       this.#closeIdle()
       if (this.#connections.size > 0) await pause(Math.min(lookIntervalMs, this.#idleMs + 1))
@@ -120,10 +124,10 @@ export class DrainingServer extends Server {
   }
 
   /**
-   * Closes the port. The kernel resets the connections in the backlog of a socket that is closed, so the port stays
-   * open until a turn of the event loop has accepted none. The turn must be short, because connections that arrive
-   * while it runs are lost. TCP has no way to refuse new ones first, and a handshake that is not complete at that
-   * moment cannot be seen: DRAIN_DELAY is for clients that cannot repeat a request.
+   * Closes the port. The kernel resets the connections in the backlog of a socket that is closed, so the port
+   * stays open until a turn of the event loop has accepted none. The turn must be short, because connections
+   * that arrive while it runs are lost. TCP has no way to refuse new ones first, and a handshake that is not
+   * complete at that moment cannot be seen: DRAIN_DELAY is for clients that cannot repeat a request.
    */
   async #stopListening (): Promise<void> {
     // Compiles what closes a port, so that it takes no time below.
@@ -138,7 +142,8 @@ export class DrainingServer extends Server {
       await nextTurn()
       isQuiet = this.#accepted === accepted && performance.now() - turnedAt < quietTurnMs
     } while (!isQuiet && performance.now() - begunAt < maxAcceptMs)
-    // Not `super.close`: it destroys idle connections, and stops the checks of the header and request timeouts.
+    // Not `super.close`: it destroys idle connections, and stops the checks of the header and request
+    // timeouts.
     for (const listener of [this, ...this.#listeners]) Listener.prototype.close.call(listener)
   }
 
@@ -155,7 +160,8 @@ export class DrainingServer extends Server {
       }
       if (connection.unanswered > 0 || socket.writableLength > 0 || socket.writableEnded) continue
       const isReceivingHeader = socket.bytesRead > connection.bytesAnswered
-      const idleMs = isReceivingHeader ? Math.max(this.#idleMs, this.headersTimeout + headerGraceMs) : this.#idleMs
+      const headerMs = isReceivingHeader ? this.headersTimeout + headerGraceMs : 0
+      const idleMs = Math.max(this.#idleMs, headerMs)
       if (now - connection.activeAt < idleMs) continue
       connection.isClosing = true
       // Not `destroy`: that would reset a request which crosses with the end of the stream.

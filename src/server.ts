@@ -38,7 +38,7 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
     keepAliveTimeout: keepAliveTimeout * 1_000,
     requireHostHeader: false
   })
-  // For a connection on which nothing moves during a request; between two requests `keepAliveTimeout` counts.
+  // For a connection on which nothing moves during a request. Between two requests `keepAliveTimeout` counts.
   listener.setTimeout(timeout + 5_000)
   listener.maxRequestsPerSocket = maxRequestsPerSocket
   const server: FastifyInstance = Fastify({
@@ -73,10 +73,12 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
     if (!isDraining() || listener.isServable(request.raw)) done()
     else reply.hijack()
   })
-  // Decided when the response is sent, so that a request from before the shutdown is told as well. Fastify itself
-  // would say `close` in each response, and lose those to requests that were pipelined behind it.
+  // Decided when the response is sent, because its request may have come before the shutdown. Fastify says
+  // `close` in every response, which loses the answers to requests that were pipelined behind it.
   server.addHook('onSend', (request, reply, _payload, done) => {
-    if (isDraining()) reply.header('connection', listener.endConnectionWith(request.raw) ? 'close' : 'keep-alive')
+    if (isDraining()) {
+      reply.header('connection', listener.endConnectionWith(request.raw) ? 'close' : 'keep-alive')
+    }
     done()
   })
   // Node announces the last request of a connection and then goes on, and does not count HTTP/1.0.
@@ -164,7 +166,9 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
     await Promise.race([Promise.all([server.keyring.loaded, server.revocations.loaded]), patience])
     if (isDraining()) return
     await server.listen({ host: config.host, port: config.port, listenTextResolver: address => `listening on ${address}` })
-    if (config.host === 'localhost' && server.server instanceof DrainingServer) await server.server.listenOnFurtherAddresses(config.host)
+    if (config.host === 'localhost' && server.server instanceof DrainingServer) {
+      await server.server.listenOnFurtherAddresses(config.host)
+    }
   }
 
   async function close () {
