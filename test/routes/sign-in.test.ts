@@ -279,6 +279,7 @@ t.test('the own account', async t => {
     const answers = await Promise.all(Array.from({ length: 8 }, async () => await browser.patch('/v1/me', { name: 'Countess' })))
     t.strictSame(new Set(answers.map(({ body: { name, updated_at: at } }) => `${name} ${at}`)).size, 1)
     t.strictSame((await events()).slice(before.length + 1), [{ changed: ['name'] }], 'also if many change it to the same at once')
+    t.match(await browser.patch('/v1/me', { name: null, username: null }), { status: 200, body: { name: null, username: null } })
   })
 
   t.test('is not changed by what does not fit', async t => {
