@@ -55,11 +55,12 @@ export interface PrivilegeReport {
 export async function migrate (
   url: string, migrations = read(), options: MigrateOptions = {}): Promise<string[]> {
   const { ownerUrl, onPrivileges } = options
-  const runtime = await connected(url, identify)
+  const service = ownerUrl === undefined ? undefined : await connected(url, identify)
   const declared = (last: number) => declaredObjects(migrations.slice(0, last))
 
   return await connected(ownerUrl ?? url, async client => {
     await alone(client)
+    const runtime = service ?? await identify(client)
     if (ownerUrl !== undefined) await prepareOwner(client, runtime, declared(migrations.length))
     const target = { runtime, declared: declared(migrations.length) }
     const exists = await hasHistory(client, runtime.schema)

@@ -102,8 +102,8 @@ t.test('whoever leaves', async t => {
     const db = connect({ url: service.url })
     t.teardown(() => db.end())
     const answers = await db.transaction(async tx => {
-      // What is held up by this is the end of a deletion.
-      await tx.query('select pg_advisory_xact_lock(7308332182714020)')
+      // The end of a deletion, which erases personal data from the user's events, waits for this.
+      await tx.query('select from audit_events where user_id = $1 for update', [ada.id])
       const left = leave(ada.client, ada.password)
       await until('the deletion is all but done', async () => await locked(service) === 1)
       const state = { answered: false }
