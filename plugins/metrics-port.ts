@@ -1,5 +1,6 @@
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
+import { Problem } from '../src/problem.ts'
 
 export interface MetricsPortOptions {
   host: string
@@ -9,6 +10,10 @@ export interface MetricsPortOptions {
 /** `/metrics` on a port of its own, that no proxy publishes. Where the port is in use the start fails, and says so. */
 export default fp(async function metricsPort (app, { host, port }: MetricsPortOptions) {
   const server = Fastify({ forceCloseConnections: true })
+  server.setErrorHandler(async (error, _request, reply) => {
+    if (!(error instanceof Problem)) throw error
+    return await reply.code(error.status).headers(error.headers).type('text/plain').send(`${error.title}\n`)
+  })
   server.get('/metrics', async (_request, reply) => reply.type(app.metrics.contentType).send(await app.metrics.text()))
   app.addHook('onReady', async () => {
     try {
