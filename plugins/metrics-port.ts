@@ -1,6 +1,7 @@
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
 import { DrainingServer } from '../src/draining-server.ts'
+import { Problem } from '../src/problem.ts'
 
 export interface MetricsPortOptions {
   host: string
@@ -22,6 +23,10 @@ export default fp(async function metricsPort (app, { host, port }: MetricsPortOp
   const server = Fastify({
     serverFactory: handle => listener.on('request', handle),
     forceCloseConnections: false
+  })
+  server.setErrorHandler(async (error, _request, reply) => {
+    if (!(error instanceof Problem)) throw error
+    return await reply.code(error.status).headers(error.headers).type('text/plain').send(`${error.title}\n`)
   })
   server.get('/metrics', async (_request, reply) => reply.type(app.metrics.contentType).send(await app.metrics.text()))
   app.addHook('onReady', async () => {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { overloaded } from '../problem.ts'
 
 export interface BreachOptions {
   /** What the first five digits of a digest are appended to; undefined where nothing is asked. */
@@ -13,21 +14,27 @@ export interface BreachOptions {
 const patience = 500
 const failuresInARow = 3
 const pause = 5_000
+// Each takes half a second at most, so these are far more than can be hashed afterwards.
+const maxLookups = 100
 // In bytes; the longest range is a tenth of it.
 const largest = 1_048_576
 
 /**
  * Tells whether a password is known from breaches, by the range query of Pwned Passwords: the server learns five
  * digits of the password's SHA-1. Within 500 ms; where there is no answer in that time, or none of sense, the answer is no.
+ * Throws `overloaded` if there are a hundred lookups already.
  */
 export function breaches ({ url, onFailure, onRecovery }: BreachOptions): (password: string) => Promise<boolean> {
   let failures = 0
   let askAgain = 0
+  let lookups = 0
   return async password => {
     const now = performance.now()
     if (url === undefined || (failures >= failuresInARow && now < askAgain)) return false
+    if (lookups >= maxLookups) throw overloaded(1, 'too many passwords are looked up')
     // Of those who come after the pause one finds out for the others.
     askAgain = now + pause
+    lookups++
     try {
       const found = await isListed(url, password)
       if (failures > 0) onRecovery()
@@ -37,6 +44,8 @@ export function breaches ({ url, onFailure, onRecovery }: BreachOptions): (passw
       if (failures === 0) onFailure(error)
       failures++
       return false
+    } finally {
+      lookups--
     }
   }
 }

@@ -315,6 +315,15 @@ t.test('where breached passwords cannot be asked for', async t => {
     t.strictSame(told(service).slice(lines, lines + 2), [failing, again])
   })
 
+  await t.test('a hundred are asked for at a time, and the next is told to come again', async t => {
+    answer(() => {})
+    const busy = await build(t, { BREACHED_PASSWORDS_URL: url })
+    const lookups = Array.from({ length: 101 }, async () => await busy.app.passwords.check(password, { email: 'ada@example.com' }))
+    const refused = (await Promise.allSettled(lookups)).filter(({ status }) => status === 'rejected')
+    t.match(refused, [{ reason: { code: 'overloaded', status: 503, headers: { 'retry-after': '1' } } }])
+    t.equal(refused.length, 1)
+  })
+
   await t.test('because nobody listens, a new password is accepted', async t => {
     const alone = await build(t, { BREACHED_PASSWORDS_URL: `http://127.0.0.1:${await closedPort()}/range/` })
     for (let count = 0; count < 5; count++) t.strictSame(await reasons(alone, password), [])
