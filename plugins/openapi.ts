@@ -3,7 +3,7 @@ import type { FastifyContextConfig } from 'fastify'
 import fp from 'fastify-plugin'
 import type { OpenAPIV3_1 as openapi31 } from 'openapi-types'
 import { oauthErrors, type OAuthErrorCode } from '../src/oauth-error.ts'
-import { catalogue, document, mediaType, passwordReasons, Problem, type Code } from '../src/problem.ts'
+import { catalogue, confirmationMethods, document, mediaType, passwordReasons, Problem, type Code } from '../src/problem.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -14,7 +14,13 @@ declare module 'fastify' {
   }
 }
 
-export interface OpenapiOptions { issuer: string, version: string, refreshCookie: string }
+export interface OpenapiOptions {
+  issuer: string
+  version: string
+  /** The names of cookies. */
+  refreshCookie: string
+  registrationCookie: string
+}
 
 interface Operation {
   operationId: string
@@ -23,7 +29,8 @@ interface Operation {
 }
 
 /** Makes the OpenAPI document from the schemas of the routes and the catalogue of problems. */
-export default fp(async function openapiDocument (app, { issuer, version, refreshCookie }: OpenapiOptions) {
+export default fp(async function openapiDocument (app, options: OpenapiOptions) {
+  const { issuer, version, refreshCookie, registrationCookie } = options
   const configs = new Map<string, FastifyContextConfig>()
   app.addHook('onRoute', ({ schema, config, method }) => {
     if (schema?.operationId && method !== 'HEAD') configs.set(schema.operationId, config ?? {})
@@ -55,7 +62,8 @@ export default fp(async function openapiDocument (app, { issuer, version, refres
           bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token.' },
           clientBasic: { type: 'http', scheme: 'basic', description: 'A client\'s id and secret (`client_secret_basic`).' },
           clientPost: { type: 'oauth2', description: 'A client\'s id and secret in the form (`client_secret_post`).', flows: { clientCredentials: { tokenUrl: `${issuer}/oauth/token`, scopes: {} } } },
-          refreshCookie: { type: 'apiKey', in: 'cookie', name: refreshCookie, description: 'A refresh token, as the service set it.' }
+          refreshCookie: { type: 'apiKey', in: 'cookie', name: refreshCookie, description: 'A refresh token, as the service set it.' },
+          registrationCookie: { type: 'apiKey', in: 'cookie', name: registrationCookie, description: 'Set by a registration, proves who made it.' }
         }
       }
     },
@@ -107,7 +115,12 @@ const schemas = {
       instance: { type: 'string', description: 'The id of the request, also in `x-request-id`.' },
       code: { type: 'string', enum: codes, description: 'The stable word for this kind of problem.' },
       errors: { type: 'array', items: { $ref: '#/components/schemas/Violation' }, description: 'With `validation_failed`: each offending place.' },
-      reasons: { type: 'array', items: { type: 'string', enum: [...passwordReasons] }, description: 'With `password_rejected`: each broken rule.' }
+      reasons: { type: 'array', items: { type: 'string', enum: [...passwordReasons] }, description: 'With `password_rejected`: each broken rule.' },
+      methods: {
+        type: 'array',
+        items: { type: 'string', enum: [...confirmationMethods] },
+        description: 'With `password_required`, and with `invalid_credentials` where a link is confirmed: what would do.'
+      }
     }
   }
 } satisfies Record<string, openapi31.SchemaObject>

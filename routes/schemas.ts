@@ -11,6 +11,8 @@ export const id = Type.String({ format: 'uuid', pattern: '^[0-9a-f]{8}(-[0-9a-f]
 export const email = Type.String({ minLength: 3, maxLength: 320, description: 'An e-mail address. Case and Unicode form do not matter.', examples: ['ada@example.com'] })
 export const username = Type.String({ minLength: 3, maxLength: 32, description: 'Letters a-z, digits, `_`, `.` and `-`; upper case is lowered.', examples: ['ada'] })
 export const name = text(1, 200, { description: 'What to call the user.', examples: ['Ada Lovelace'] })
+/** A password that an account has. */
+export const currentPassword = Type.String({ minLength: 1, maxLength: 1024, description: 'The password of the account.' })
 /** A password to be set: the policy judges it, the schema only keeps out what cannot be one. */
 export const newPassword = Type.String({ minLength: 1, maxLength: 1024, pattern: '^[^\\p{Cs}]*$', description: 'At least 8 and at most 256 code points, of any kind; not a common one or, where that is checked, a breached one, and without the e-mail address, name or username and the name of the service.', examples: ['a long phrase of your own'] })
 /** The same, or null for none. */

@@ -18,9 +18,11 @@ import passwords from '../plugins/passwords.ts'
 import problems from '../plugins/problems.ts'
 import rateLimit from '../plugins/rate-limit.ts'
 import refreshCookie, { refreshCookieName } from '../plugins/refresh-cookie.ts'
+import registrationCookie, { registrationCookieName } from '../plugins/registration-cookie.ts'
 import requestLog from '../plugins/request-log.ts'
 import revocations from '../plugins/revocations.ts'
 import security from '../plugins/security.ts'
+import sessionProof from '../plugins/session-proof.ts'
 import throttle from '../plugins/throttle.ts'
 import transport from '../plugins/transport.ts'
 import upkeep from '../plugins/upkeep.ts'
@@ -65,7 +67,9 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(transport, { issuer, trustProxy })
   await app.register(notFound)
   await app.register(jsonBody)
-  await app.register(openapi, { issuer, version, refreshCookie: refreshCookieName(issuer) })
+  await app.register(openapi, {
+    issuer, version, refreshCookie: refreshCookieName(issuer), registrationCookie: registrationCookieName(issuer)
+  })
   await app.register(database, {
     url: databaseUrl,
     ownerUrl: config.databaseOwnerUrl,
@@ -78,6 +82,8 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(accessToken, { issuer, audience, roles: config.roles, ttl: lifetimes.accessToken })
   await app.register(refreshCookie, { issuer, corsOrigins })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
+  await app.register(registrationCookie, { issuer, keys: keyEncryptionKeys })
+  await app.register(sessionProof, { refreshToken: lifetimes.refreshToken, retryWindow: lifetimes.retryWindow })
   await app.register(passwords, { ...config.passwords, serviceName: config.serviceName, issuer })
   await app.register(usernames, { serviceName: config.serviceName })
   await app.register(throttle, { limits: config.throttle, keys: keyEncryptionKeys })

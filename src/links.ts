@@ -106,6 +106,8 @@ export interface Found extends Account {
   email_verified: boolean
   language: string | null
   created_at: Date
+  /** When the account was made. */
+  user_created_at: Date
   /** Of the links that change an address. */
   target_email: string | null
   target_canonical_email: string | null
@@ -113,11 +115,14 @@ export interface Found extends Account {
 
 // What it was for is still so: the address that it was mailed to, and where it stands in for the password, that. The
 // way back to an address stays open whatever becomes of the account, unless that is disabled.
+// What a link verifies must not be verified yet: otherwise it would stay good beside the one that was used.
 const good = `expires_at > now() and users.disabled_at is null
   and (purpose = 'email_undo' or links.email_version = users.email_version)
+  and (purpose <> 'email_verification' or users.email_verified_at is null)
   and (purpose in ('email_undo', 'email_verification') or links.password_version = users.password_version)`
 const finding = (lock: string) => `
-  select links.purpose, links.created_at, links.email as target_email, links.canonical_email as target_canonical_email,
+  select links.purpose, links.created_at, users.created_at as user_created_at,
+    links.email as target_email, links.canonical_email as target_canonical_email,
     users.email_verified_at is not null as email_verified, users.language, ${accountColumns}
   from links join users on users.id = links.user_id
   where token_hash = $1 and purpose = any($2::text[]) and ${good} ${lock}`
@@ -168,6 +173,23 @@ const maxUndoLinks = 20
 export async function assertUndoCapacity (tx: Queryable, userId: string): Promise<void> {
   const [row] = await tx.query<{ links: number, seconds: number | null }>(countUndo, [userId])
   if (row && row.links >= maxUndoLinks) throw tooManyAddressChanges(row.seconds ?? 0)
+}
+
+const voiding: Statement = {
+  name: 'links.void-changes',
+  text: "delete from links where purpose = 'email_change' and ($1::uuid is null or user_id = $1)"
+}
+
+/** Voids the changes of address that were asked for and not confirmed, of one user or of everybody. */
+export async function voidChanges (db: Queryable, userId: string | undefined): Promise<void> {
+  await db.query(voiding, [userId ?? null])
+}
+
+const siblings = "delete from links where user_id = $1 and purpose = 'email_verification'"
+
+/** Ends the other links that would verify the address of a user. */
+export async function endVerifications (tx: Queryable, userId: string): Promise<void> {
+  await tx.query({ name: 'links.end-verifications', text: siblings }, [userId])
 }
 
 const clear: Statement = {

@@ -6,8 +6,9 @@ import { open, seal, type KeyEncryptionKeys } from './secret.ts'
 export const mailKinds = [
   // With a link to use once.
   'email_verification', 'password_reset', 'magic_link', 'invitation', 'email_change',
-  // That something happened: to the old address, with a link to undo it, and to the one that the account has.
-  'email_changed', 'registration_taken', 'password_changed', 'new_sign_in', 'session_replayed', 'account_deleted'
+  // That something happened: to the old address, when a change is asked for and, with a link to undo it, when it is
+  // done; and to the address that the account has.
+  'email_change_requested', 'email_changed', 'registration_taken', 'password_changed', 'new_sign_in', 'session_replayed', 'account_deleted'
 ] as const
 export type MailKind = typeof mailKinds[number]
 

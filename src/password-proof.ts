@@ -59,6 +59,35 @@ export async function prove (db: Queryable, { passwords, throttle }: PasswordDes
   return { userId: account.id, passwordVersion: account.password_version, attempt, turn, known: known !== undefined }
 }
 
+/** A password that is given for a pending registration. */
+export interface PendingClaim {
+  /** Under which it is counted: the address, and the account that has it, if there is one. */
+  of: credentials.Named
+  hash: string
+  password: string
+  turn: Turn
+  wrong: () => Problem
+}
+
+/**
+ * Verifies the password of a pending registration; it is counted as a sign-in at its address. Throws
+ * `too_many_requests` after too many failures, and `wrong` for a wrong password, after the same work.
+ */
+export async function provePending (db: Queryable, desk: PasswordDesk, claim: PendingClaim, origin: audit.Origin): Promise<Attempt> {
+  const { passwords, throttle } = desk
+  const { of: { identifier, account }, hash, password, turn, wrong } = claim
+  const tried = { identifier, userId: account?.id, network: turn.network ?? '', device: undefined }
+  const attempt = await throttle.begin(db, tried, origin)
+  const isRight = await passwords.verify(hash, password, turn).catch(async (error: unknown) => {
+    // The password was not judged, so that nothing counts.
+    await release(db, attempt).catch(() => {})
+    throw error
+  })
+  if (isRight) return attempt
+  await audit.record(db, 'login.failed', { userId: account?.id, detail: { reason: 'wrong_password' } }, origin)
+  throw wrong()
+}
+
 /** The hash of the same password with today's parameters; left for the next time where there is no room for it now. */
 async function renew (db: Queryable, passwords: Passwords, id: string, old: string, password: string, turn: Turn) {
   try {

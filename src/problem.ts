@@ -2,24 +2,33 @@
 export const passwordReasons = ['too_short', 'too_long', 'too_common', 'breached', 'contains_email', 'contains_name', 'contains_service'] as const
 export type PasswordReason = typeof passwordReasons[number]
 
+/** What may be shown, beside a mailed link, to confirm an address. */
+export const confirmationMethods = ['session', 'password', 'new_password'] as const
+export type ConfirmationMethod = typeof confirmationMethods[number]
+
 /**
  * The closed catalogue of failures a client may see, as problem details (RFC 9457).
  * `meaning` is what the page behind the problem's `type` says.
  */
 export const catalogue = {
   validation_failed: { status: [400], title: 'The request is not valid', meaning: 'The body, query or path does not fit the schema, or the JSON does not parse. `errors` names each offending place by JSON pointer. Nothing was changed; correct the request and send it again.' },
-  invalid_credentials: { status: [401, 403], title: 'The credentials are not valid', meaning: 'No account has this e-mail address or username, or the password is wrong. Which of the two is never told. With status 403 the caller is signed in, and the password that was asked for once more is wrong, or the account has none and the sign-in is not recent enough to do without.' },
+  invalid_credentials: { status: [401, 403], title: 'The credentials are not valid', meaning: 'No account has this e-mail address or username, or the password is wrong. Which of the two is never told. With status 403 the caller is signed in, and the password that was asked for once more is wrong, or the account has none and the sign-in is not recent enough to do without; or the password that was to confirm an address is wrong.' },
   invalid_token: { status: [401], title: 'The access token is not valid', meaning: 'The bearer token is missing, malformed, expired or revoked, was not signed by this service, or is not an access token for this audience. Refresh the session for a new one.' },
   invalid_refresh_token: { status: [401], title: 'The refresh token is not valid', meaning: 'The refresh token is missing, unknown, expired, revoked or was used before. Sign in again.' },
   forbidden: { status: [403], title: 'The caller may not do this', meaning: 'The access token is good, but the role or the scope that this needs is missing, or it is a client\'s own where a user\'s is needed.' },
   account_disabled: { status: [403], title: 'The account is disabled', meaning: 'The password was right, but an administrator has disabled this account.' },
   email_not_verified: { status: [403], title: 'The e-mail address is not verified', meaning: 'The password was right, but nobody has proved yet to own the address of the account. Open the link that was mailed there, or ask for another one.' },
   https_required: { status: [403], title: 'HTTPS is required', meaning: 'A trusted proxy reported that this request came over plain HTTP, while the service is published over HTTPS. Credentials sent this way may have been read; repeat the request over HTTPS.' },
-  cross_site_request: { status: [403], title: 'The request came from a foreign site', meaning: 'A request that carries the refresh cookie was sent by a page whose origin is neither the service\'s own nor one of the origins that the operator allows (`CORS_ORIGINS`).' },
+  cross_site_request: { status: [403], title: 'The request came from a foreign site', meaning: 'A request that carries the refresh cookie or the registration cookie was sent by a page whose origin is neither the service\'s own nor one of the origins that the operator allows (`CORS_ORIGINS`).' },
   not_found: { status: [404], title: 'There is nothing here', meaning: 'No such route or resource, or one that is not the caller\'s.' },
   method_not_allowed: { status: [405], title: 'The method is not allowed here', meaning: 'The route exists, but not with this method. The `Allow` header lists those it has.' },
   request_timeout: { status: [408], title: 'The request took too long to arrive', meaning: 'The headers or the body did not arrive within the time the service waits for them.' },
   email_taken: { status: [409], title: 'The e-mail address is taken', meaning: 'An account with this e-mail address exists. Addresses are compared without regard to case.' },
+  password_required: {
+    status: [409],
+    title: 'Proof of who set the password is required',
+    meaning: 'The link proves that you read the mail of this address, but not that you set the password of the account. Repeat the request with one of the proofs that `methods` names. `session`: the refresh cookie or the access token of a session of the account. `password`: its password. `new_password`: a new password, which replaces the one that was set before. Nothing was changed, and the link stays good.'
+  },
   username_taken: { status: [409], title: 'The username is taken', meaning: 'An account has this username or one that looks like it, or the name is reserved. Neither case nor `_`, `.` and `-` count, and these look alike: 0 and o; 1, i and l; rn and m; vv and w.' },
   last_admin: { status: [409], title: 'This is the last administrator', meaning: 'Without this account nobody could administer the service. Give another one the role `admin` first.' },
   link_expired: { status: [410], title: 'The link is not good any more', meaning: 'It was used before, is too old, or what it was for has changed since. Ask for another one.' },
@@ -99,6 +108,12 @@ export const notFound = () => new Problem('not_found')
 export const methodNotAllowed = (allowed: string[]) => new Problem('method_not_allowed', { headers: { allow: allowed.join(', ') } })
 /** The connection is of no further use: the rest of the request may still come. */
 export const requestTimeout = () => new Problem('request_timeout', { headers: { connection: 'close' } })
+/** `methods` names what would confirm the address. */
+export const passwordRequired = (methods: ConfirmationMethod[]) =>
+  new Problem('password_required', { members: { methods } })
+/** The password that was to confirm an address is wrong. */
+export const wrongConfirmingPassword = (methods: ConfirmationMethod[]) =>
+  new Problem('invalid_credentials', { status: 403, detail: 'The password is wrong.', members: { methods } })
 export const emailTaken = () => new Problem('email_taken')
 export const usernameTaken = () => new Problem('username_taken')
 export const lastAdmin = () => new Problem('last_admin')

@@ -39,10 +39,21 @@ export async function create (tx: Queryable, { id, email, username, name, passwo
   if (!proved && (await tx.query("select from links where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
 }
 
-/** Who has an address that they never proved; undefined where nobody has. */
+const selectUnproved = `
+  select id from users where canonical_email = $1 and email_verified_at is null and disabled_at is null
+  for no key update`
+
+/** The user who has an address and never proved it, locked until the end of the transaction; undefined if there is none. */
 export async function unproved (tx: Queryable, canonical: string): Promise<string | undefined> {
-  const [user] = await tx.query<{ id: string }>('select id from users where canonical_email = $1 and email_verified_at is null and disabled_at is null', [canonical])
+  const [user] = await tx.query<{ id: string }>(selectUnproved, [canonical])
   return user?.id
+}
+
+/** Locks a user until the end of the transaction; undefined if there is no such user. Gives the address. */
+export async function lock (tx: Queryable, id: string): Promise<EmailAddress | undefined> {
+  const [user] = await tx.query<EmailAddress>(
+    'select email as address, canonical_email as canonical from users where id = $1 for no key update', [id])
+  return user
 }
 
 /** Who has an address, and what they are written to in; undefined where nobody has. */

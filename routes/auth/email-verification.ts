@@ -1,28 +1,68 @@
-import { confirm } from '../../src/accounts/email-change.ts'
-import { linkToken } from '../schemas.ts'
-import { lettersOf, originOf, strict, type Typed } from '../typed.ts'
+import { Type } from '@sinclair/typebox'
+import { confirm } from '../../src/accounts/confirmation.ts'
+import { currentPassword, linkToken, newPassword } from '../schemas.ts'
+import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
 import { asking } from './asking.ts'
 import type { SignInOptions } from './session.ts'
 
+const description = [
+  'Does what the link was mailed for, once: verifies the address of an account, makes the account that',
+  'was waiting for it, changes the address to this one, or changes it back. The link proves that the',
+  'caller reads the mail of the address. Beside it the caller proves to be the one who set the',
+  'password: by the cookie of the registration, by a session of the account (the refresh cookie or the',
+  'access token), or by `password`. Without a proof the answer is 409 `password_required`, `methods`',
+  'names what would do, and the link stays good. For a registration and an unverified address',
+  '`new_password` stands in for a proof: it replaces the password that was set before, whose sessions',
+  'and links end. For a change of address it does not. A link that changes an address back needs no',
+  'other proof.'
+].join(' ')
+
 /** Proving to own an address. */
 const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
-  await asking(app, { path: '/email-verification', kind: 'email_verification', operationId: 'requestEmailVerification', summary: 'Ask for a link that proves the address', does: 'Mails a link to the address of an account that has not been proved yet.', links })
+  await asking(app, {
+    path: '/email-verification',
+    kind: 'email_verification',
+    operationId: 'requestEmailVerification',
+    summary: 'Ask for a link that proves the address',
+    does: 'Mails a link to the address of an account that has not been proved yet.',
+    links
+  })
 
   app.post('/email-verification/confirm', {
     schema: {
       operationId: 'confirmEmail',
       tags: ['Links'],
       summary: 'Prove an address with a link',
-      description: 'Does what the link was mailed for, once: proves the address of an account, makes the account that was waiting for it, changes the address to this one, or changes it back.',
-      security: [],
-      body: strict({ token: linkToken }, { examples: [{ token: linkToken['examples'][0] }] }),
+      description,
+      security: [{ registrationCookie: [] }, { refreshCookie: [] }, { bearer: [] }, {}],
+      body: strict({
+        token: linkToken,
+        password: Type.Optional(currentPassword),
+        new_password: Type.Optional(newPassword)
+      }, {
+        examples: [
+          { token: linkToken['examples'][0] },
+          { token: linkToken['examples'][0], password: 'a long phrase of your own' },
+          { token: linkToken['examples'][0], new_password: 'another phrase of your own' }
+        ]
+      }),
       response: { 204: { type: 'null', description: 'It is done.' } }
     },
-    config: { limit: 'password', problems: ['link_expired', 'email_taken', 'database_unavailable'] }
+    config: {
+      limit: 'password',
+      problems: [
+        'link_expired', 'password_required', 'email_taken', { code: 'invalid_credentials', status: 403 },
+        'cross_site_request', 'password_rejected', 'overloaded', 'database_unavailable'
+      ]
+    }
   }, async (request, reply) => {
-    app.revocations.add(await confirm(app.db, request.body.token, lettersOf(request, links), originOf(request)))
+    const { token, password, new_password: newPassword } = request.body
+    const registrationId = request.registrationId()
+    const evidence = { registrationId, sessions: await app.shownSessions(request), password, newPassword }
+    const confirmation = { token, evidence, device: request.device, turn: turnOf(request) }
+    app.revocations.add(await confirm(app, confirmation, lettersOf(request, links), originOf(request)))
     app.jobs.wake('mail')
-    return reply.code(204).send()
+    return reply.code(204).clearRegistrationCookie().send()
   })
 }
 

@@ -10,7 +10,7 @@ const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit
       operationId: 'register',
       tags: ['Sign-in'],
       summary: 'Sign up',
-      description: 'Makes an account and signs its user in. Where addresses must be proved first, it mails a link instead that makes the account; then the answer is the same for an address that is taken, whose owner is told by mail. With the sign-in the session of an old refresh cookie ends, as at the login.',
+      description: 'Makes an account and signs its user in. Where addresses must be proved first, it mails a link instead that makes the account; then the answer is the same for an address that is taken, whose owner is told by mail. With the sign-in the session of an old refresh cookie ends, as at the login. The registration cookie, which it sets, proves who registered when the mailed link is used.',
       security: [],
       body: strict({
         email,
@@ -31,14 +31,15 @@ const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit
     if (asked.username != null) await app.assertOpenUsername(asked.username)
     const letters = lettersOf(request, links)
     if (requireVerification) {
-      await applyFor(app.db, app.passwords, asked, letters, turnOf(request))
+      const id = await applyFor(app.db, app.passwords, asked, letters, turnOf(request))
       app.jobs.wake('mail')
+      reply.setRegistrationCookie(id, links.emailVerification)
       return reply.code(202).send({ status: 'verification_required' })
     }
     const replaced = await replacedSessions(request, delivery)
     const created = await register(app.db, app.passwords, asked, letters, { methods: ['pwd'], remember, lifetimes, sessionLimit, replaced }, originOf(request), turnOf(request))
     app.jobs.wake('mail')
-    reply.code(201)
+    reply.code(201).setRegistrationCookie(created.session.user.id, links.emailVerification)
     return signedIn(app, reply, created, { lifetimes, delivery })
   })
 }

@@ -44,7 +44,7 @@ const leaving: Typed = async (app) => {
     const claim = { of: holder, password: request.body.password, device: request.device, turn: turnOf(request) }
     app.revocations.add(await leave(app.db, app, claim, app.mailer.post, originOf(request)))
     app.jobs.wake('mail')
-    return await reply.clearRefreshCookie().forgetOnDevice(sub).code(204).send()
+    return await reply.clearRefreshCookie().clearRegistrationCookie().forgetOnDevice(sub).code(204).send()
   })
 
   app.get('/export', {

@@ -1,9 +1,10 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
+import { signOut } from '../../src/accounts/signing-out.ts'
 import { knows } from '../../src/device.ts'
 import { invalidToken, notFound } from '../../src/problem.ts'
 import * as sessions from '../../src/sessions.ts'
-import { endAll, endOwn, list } from '../../src/sessions/own.ts'
+import { endOwn, list } from '../../src/sessions/own.ts'
 import { describe } from '../../src/user-agent.ts'
 import { forgetDevices } from '../../src/users/credential.ts'
 import { id, page, pageOf, paging, Session } from '../schemas.ts'
@@ -67,7 +68,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
       operationId: 'endSessions',
       tags: ['Account'],
       summary: 'End the own sessions',
-      description: 'Signs the user out everywhere but here; with `include_current` here too. Called from a device that the account knows, the devices there are strangers again.',
+      description: 'Signs the user out everywhere but here; with `include_current` here too. It voids a change of address that was asked for and not confirmed. Called from a device that the account knows, the devices there are strangers again.',
       security,
       querystring: strict({ include_current: Type.Optional(Type.Boolean({ description: 'Whether the session of this request ends too.', default: false })) }),
       response: { 204: { type: 'null', description: 'The sessions have ended.' } }
@@ -80,7 +81,8 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     // A thief of the token alone, by whom the owner became a stranger everywhere, could then keep strangers from signing in.
     const isKnown = request.device && knows(request.device, account.id, account.now, account.devices_known_from)
     const devicesKnownFrom = isKnown ? await forgetDevices(app.db, account.id) : undefined
-    app.revocations.add(await endAll(app.db, account.id, everywhere ? undefined : request.bearer.sid, 'ended_by_user', originOf(request)))
+    const except = everywhere ? undefined : request.bearer.sid
+    app.revocations.add(await signOut(app.db, { userId: account.id, except, reason: 'ended_by_user' }, originOf(request)))
     if (everywhere) reply.clearRefreshCookie()
     else if (devicesKnownFrom) reply.setDeviceCookie(account.id, devicesKnownFrom)
     return reply.code(204).send()

@@ -1,13 +1,19 @@
 import type { FastifyRequest } from 'fastify'
 import type { Language } from '../../src/mails.ts'
-import { passwordReasons, type Problem } from '../../src/problem.ts'
+import { confirmationMethods, passwordReasons, type ConfirmationMethod, type Problem } from '../../src/problem.ts'
 import type { Outcome } from './page.ts'
 import type { Words } from './words.ts'
 
 /** How a page tells of a failure. What was typed is kept, as far as it can be of use. */
 export function failed (problem: Problem, said: Words, language: Language, request: FastifyRequest, minLength: number): Outcome {
-  const again = { kind: 'failed' as const, token: tokenOf(request.body) }
+  const methods = methodsOf(problem, request.body)
+  const again = { kind: 'failed' as const, token: tokenOf(request.body), methods }
   switch (problem.code) {
+    case 'password_required': return { ...again, kind: 'asked', text: proofText(methods ?? [], said) }
+    case 'invalid_credentials': {
+      const { orNew, only } = said.wrongPassword
+      return { ...again, text: methods?.includes('new_password') ? orNew : only, isPasswordWrong: true }
+    }
     case 'link_expired': return { kind: 'failed', text: said.expired, final: true }
     case 'email_taken': return { kind: 'failed', text: said.taken, final: true }
     case 'password_rejected': return { ...again, text: said.rejected, reasons: reasonsOf(problem).map(reason => said.reasons[reason](minLength)) }
@@ -23,6 +29,19 @@ export function failed (problem: Problem, said: Words, language: Language, reque
 }
 
 const reasonsOf = ({ members: { reasons } }: Problem) => passwordReasons.filter(reason => Array.isArray(reasons) && reasons.includes(reason))
+
+/** Says what would confirm the address. */
+function proofText (methods: ConfirmationMethod[], { proof }: Words): string {
+  if (!methods.includes('password')) return methods.includes('new_password') ? proof.newPassword : proof.session
+  return methods.includes('new_password') ? proof.either : proof.password
+}
+
+/** What would confirm the address: as the failure says, or as the form said that was sent. */
+function methodsOf ({ members: { methods } }: Problem, body: unknown): ConfirmationMethod[] | undefined {
+  const sent: unknown = Object(body).methods
+  const named: unknown = methods ?? (typeof sent === 'string' ? sent.split(' ') : undefined)
+  return Array.isArray(named) ? confirmationMethods.filter(method => named.includes(method)) : undefined
+}
 
 /** What a form that may be anything has as the token of a link, if that may be one. */
 function tokenOf (body: unknown): string | undefined {

@@ -28,6 +28,19 @@ const german: Words = {
   tokenHint: 'Er steht hinter „#token=“ in der Adresse dieser Seite oder im Link der E-Mail.',
   password: 'Neues Passwort',
   passwordHint: least => `Mindestens ${least} Zeichen. Am besten ist ein Satz aus mehreren Wörtern.`,
+  currentPassword: 'Passwort',
+  confirmWithPassword: 'Mit diesem Passwort bestätigen',
+  confirmWithNewPassword: 'Dieses Passwort setzen und bestätigen',
+  proof: {
+    either: 'Noch ein Schritt: Mit dieser Adresse wurde ein Konto angelegt, das ein Passwort hat. Wenn Sie das waren, geben Sie es ein. Wenn nicht, oder wenn Sie es nicht kennen, wählen Sie ein neues. Es ersetzt das alte und meldet alle anderen ab.',
+    newPassword: 'Noch ein Schritt: Wählen Sie ein Passwort für Ihr Konto. Alle anderen werden damit abgemeldet.',
+    password: 'Noch ein Schritt: Geben Sie das Passwort des Kontos ein, dessen Adresse sich ändern soll. Oder melden Sie sich in diesem Browser bei dem Konto an und öffnen Sie den Link noch einmal.',
+    session: 'Noch ein Schritt: Melden Sie sich in diesem Browser bei dem Konto an, dessen Adresse sich ändern soll. Öffnen Sie dann den Link noch einmal. Wenn Sie von diesem Konto nichts wissen, schließen Sie diese Seite: Es ändert sich nichts.'
+  },
+  wrongPassword: {
+    orNew: 'Dieses Passwort ist falsch. Wenn Sie es nicht kennen, wählen Sie unten ein neues.',
+    only: 'Dieses Passwort ist falsch.'
+  },
   reveal: 'Passwort anzeigen',
   remember: 'Auf diesem Gerät angemeldet bleiben',
   onward: 'Weiter',

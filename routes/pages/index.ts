@@ -1,13 +1,13 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
-import { confirm } from '../../src/accounts/email-change.ts'
+import { confirm } from '../../src/accounts/confirmation.ts'
 import type { LinkLives } from '../../src/accounts/letters.ts'
 import * as mailbox from '../../src/accounts/mailbox.ts'
 import { languageOf } from '../../src/language.ts'
 import type { Language } from '../../src/mails.ts'
 import { issue } from '../../src/refresh-token.ts'
 import type { Lifetimes } from '../../src/sessions/session.ts'
-import { linkToken, newPassword } from '../schemas.ts'
+import { currentPassword, linkToken, newPassword } from '../schemas.ts'
 import { lettersOf, originOf, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
 import assets from './assets.ts'
 import { failed } from './failure.ts'
@@ -54,12 +54,26 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
   }
 
   app.post(paths.email_verification, {
-    schema: { hide: true, body: strict({ token: linkToken }) },
+    schema: {
+      hide: true,
+      body: strict({
+        token: linkToken,
+        password: Type.Optional(currentPassword),
+        new_password: Type.Optional(newPassword),
+        // What the page offered, for the case that it must offer it again.
+        methods: Type.Optional(Type.String({ maxLength: 100 }))
+      })
+    },
     onRequest: own,
     config: form('email_verification')
   }, async (request, reply) => {
-    app.revocations.add(await confirm(app.db, request.body.token, lettersOf(request, links), originOf(request)))
+    const { token, password, new_password: newPassword } = request.body
+    const registrationId = request.registrationId()
+    const evidence = { registrationId, sessions: await app.shownSessions(request), password, newPassword }
+    const confirmation = { token, evidence, device: request.device, turn: turnOf(request) }
+    app.revocations.add(await confirm(app, confirmation, lettersOf(request, links), originOf(request)))
     app.jobs.wake('mail')
+    reply.clearRegistrationCookie()
     return reply.headers(headers(spoken(request))).send(done('email_verification', request))
   })
 

@@ -1,4 +1,5 @@
 import type { Language } from '../../src/mails.ts'
+import type { ConfirmationMethod } from '../../src/problem.ts'
 import { assets } from './assets.ts'
 import en from './english.ts'
 import de from './german.ts'
@@ -19,6 +20,10 @@ export interface Outcome {
   text: string
   /** Each that is wrong with the password. */
   reasons?: string[]
+  /** What confirms an address, if the link alone does not. */
+  methods?: ConfirmationMethod[] | undefined
+  /** Whether the current password that was sent is wrong. */
+  isPasswordWrong?: boolean
   /** Whether there is no use in sending the form again. */
   final?: boolean
   /** What the link carries, if it is known already. */
@@ -79,15 +84,45 @@ const told = ({ kind, text, reasons = [] }: Outcome) =>
 const onward = (said: Words, url: string | undefined, atOnce: boolean) =>
   url === undefined ? '' : `<a class="button" href="${escape(url)}"${atOnce ? ' data-onward' : ''}>${escape(said.onward)}</a>`
 
-function form (purpose: Purpose, said: Words, minLength: number, { token, reasons }: Outcome): string {
-  const parts = [token === undefined ? tokenField(said) : `<input type="hidden" name="token" value="${escape(token)}">`]
+function form (purpose: Purpose, said: Words, minLength: number, outcome: Outcome): string {
+  const { token, reasons, methods } = outcome
+  const { button } = said.pages[purpose]
+  if (purpose === 'email_verification' && methods) return proofForms(said, minLength, outcome)
+  const parts = [carriedToken(said, token)]
   if (purpose === 'password_reset') parts.push(passwordField(said, minLength, reasons !== undefined))
   if (purpose === 'magic_link') parts.push(`<label><input type="checkbox" name="remember" value="true"> ${escape(said.remember)}</label>`)
-  return `<form method="post" action="${paths[purpose]}" data-unreachable="${escape(said.unreachable)}">
-${parts.join('\n')}
-<button>${escape(said.pages[purpose].button)}</button>
-</form>`
+  return wrapped(purpose, said, [...parts, `<button>${escape(button)}</button>`])
 }
+
+/** A form for each way to confirm an address. */
+function proofForms (said: Words, minLength: number, { token, reasons, methods = [], isPasswordWrong = false }: Outcome): string {
+  const carried = [carriedToken(said, token), `<input type="hidden" name="methods" value="${methods.join(' ')}">`]
+  const forms = {
+    session: [],
+    password: [currentPasswordField(said, isPasswordWrong), `<button>${escape(said.confirmWithPassword)}</button>`],
+    new_password: [
+      passwordField(said, minLength, reasons !== undefined),
+      `<button${methods.includes('password') ? ' class="second"' : ''}>${escape(said.confirmWithNewPassword)}</button>`
+    ]
+  }
+  return methods
+    .filter(method => forms[method].length > 0)
+    .map(method => wrapped('email_verification', said, [...carried, ...forms[method]]))
+    .join('\n')
+}
+
+const wrapped = (purpose: Purpose, said: Words, parts: string[]) =>
+  `<form method="post" action="${paths[purpose]}" data-unreachable="${escape(said.unreachable)}">
+${parts.join('\n')}
+</form>`
+
+const carriedToken = (said: Words, token: string | undefined) =>
+  token === undefined ? tokenField(said) : `<input type="hidden" name="token" value="${escape(token)}">`
+
+const currentPasswordField = ({ currentPassword }: Words, isInvalid: boolean) => `<label>${escape(currentPassword)}
+<input type="password" name="password" required autocomplete="current-password"${invalidBy(isInvalid)}></label>`
+
+const invalidBy = (isInvalid: boolean) => isInvalid ? ' aria-describedby="outcome" aria-invalid="true"' : ''
 
 const tokenField = ({ token, tokenHint }: Words) => `<label class="token">${escape(token)}
 <input name="token" required maxlength="200" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="token-hint">
@@ -97,4 +132,4 @@ const tokenField = ({ token, tokenHint }: Words) => `<label class="token">${esca
 const passwordField = ({ password, passwordHint, reveal }: Words, minLength: number, isInvalid: boolean) => `<label>${escape(password)}
 <input type="password" name="new_password" required autocomplete="new-password" aria-describedby="${isInvalid ? 'outcome ' : ''}password-hint"${isInvalid ? ' aria-invalid="true"' : ''}>
 <span class="quiet" id="password-hint">${escape(passwordHint(minLength))}</span></label>
-<label hidden><input type="checkbox" id="reveal"> ${escape(reveal)}</label>`
+<label hidden><input type="checkbox" class="reveal"> ${escape(reveal)}</label>`

@@ -10,6 +10,14 @@ export interface Words {
   tokenHint: string
   password: string
   passwordHint: (least: number) => string
+  /** Of the account, as it is now. */
+  currentPassword: string
+  confirmWithPassword: string
+  confirmWithNewPassword: string
+  /** Says what would confirm an address, by what the link takes. */
+  proof: { either: string, newPassword: string, password: string, session: string }
+  /** In the first case a new password may be chosen instead. */
+  wrongPassword: { orNew: string, only: string }
   reveal: string
   remember: string
   onward: string

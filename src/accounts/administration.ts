@@ -117,6 +117,7 @@ export async function removeAccount (db: Database, id: string, post: Post, origi
 export async function endSessions (db: Database, id: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
   return await db.transaction(async tx => {
     if (!await forgetDevices(tx, id)) return undefined
+    await links.voidChanges(tx, id)
     return await endAll(tx, id, undefined, 'ended_by_admin', origin)
   })
 }

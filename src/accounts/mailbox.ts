@@ -37,6 +37,7 @@ export async function verified (tx: Queryable, { id, canonical_email: canonical,
   if (before) return
   await tx.query('update users set email_verified_at = coalesce(email_verified_at, now()), updated_at = now() where id = $1', [id])
   await audit.record(tx, 'user.verified', { userId: id }, origin)
+  await links.endVerifications(tx, id)
   await forgetPending(tx, canonical)
 }
 

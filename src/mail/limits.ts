@@ -49,7 +49,8 @@ export function mailLimits (secret: Buffer): MailLimits {
 }
 
 const notifications = new Set<MailKind>([
-  'email_changed', 'password_changed', 'new_sign_in', 'session_replayed', 'account_deleted'
+  'email_change_requested', 'email_changed', 'password_changed', 'new_sign_in', 'session_replayed',
+  'account_deleted'
 ])
 
 /**

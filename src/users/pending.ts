@@ -79,21 +79,25 @@ export async function add (db: Queryable, application: Application): Promise<boo
   return row.isAdmitted
 }
 
-/**
- * The registration of an id that is not too old; undefined where there is none. Until the end of the transaction no
- * other of its address is made an account of, and the account that has the address stays as it is.
- */
-export async function find (tx: Queryable, id: string): Promise<Registration | undefined> {
-  const [found] = await tx.query<Registration>('select id, email, canonical_email, username, name, password_hash, language from registrations where id = $1 and expires_at > now()', [id])
-  if (!found) return undefined
-  await tx.query("select pg_advisory_xact_lock(hashtextextended('registration of ' || $1, 0))", [found.canonical_email])
-  await tx.query('select from users where canonical_email = $1 for update', [found.canonical_email])
+const select: Statement = {
+  name: 'registrations.find',
+  text: `
+    select id, email, canonical_email, username, name, password_hash, language from registrations
+    where id = $1 and expires_at > now()`
+}
+
+/** The pending registration with an id; undefined if there is none, or it has expired. */
+export async function find (db: Queryable, id: string): Promise<Registration | undefined> {
+  const [found] = await db.query<Registration>(select, [id])
   return found
 }
 
-/** Whether somebody wants an account with this address. */
-export async function isWanted (tx: Queryable, canonical: string): Promise<boolean> {
-  return (await tx.query('select from registrations where canonical_email = $1 and expires_at > now() limit 1', [canonical])).length > 0
+/**
+ * Has everybody who is about to give this address to an account wait until the end of the transaction. It comes before
+ * any lock on a user.
+ */
+export async function lockAddress (tx: Queryable, canonical: string): Promise<void> {
+  await tx.query("select pg_advisory_xact_lock(hashtextextended('registration of ' || $1, 0))", [canonical])
 }
 
 /** Forgets all registrations of an address, with their links. */

@@ -139,7 +139,7 @@ t.test('the API document', async t => {
     const refresh = operations.find(({ operationId }) => operationId === 'refresh')
     t.equal(refresh?.requestBody?.required, false)
     t.match(refresh?.security, [{ refreshCookie: [] }, {}])
-    t.match(api.components.securitySchemes, { bearer: { type: 'http', scheme: 'bearer' }, refreshCookie: { in: 'cookie', name: '__Host-refresh_token' } })
+    t.match(api.components.securitySchemes, { bearer: { type: 'http', scheme: 'bearer' }, refreshCookie: { in: 'cookie', name: '__Host-refresh_token' }, registrationCookie: { in: 'cookie', name: '__Host-registration' } })
   })
 
   t.test('is held against every answer of these tests', async t => {

@@ -6,6 +6,7 @@ import type { Environment } from '../../src/config.ts'
 import { freePort } from '../../src/embedded-postgres/server.ts'
 import { missing, phone, start, type Tab } from '../chromium.ts'
 import { build, person, type Service, type Teardown } from '../helper.ts'
+import { mailTo } from '../mailbox.ts'
 
 const kinds = ['email-verification', 'password-reset', 'magic-link'] as const
 type Kind = typeof kinds[number]
@@ -42,12 +43,16 @@ async function link (service: Service, kind: Kind, email: string): Promise<strin
 }
 
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
+/** The field for the password of the account, and its button, in the languages of these tests. */
+const currentPassword = ({ page }: Tab) => page.locator('input[name=password]')
+const withPassword = 'Confirm with this password'
+const withNewPassword = 'Set this password and confirm'
 const heading = async ({ page }: Tab) => await page.locator('h1').innerText()
 const outcome = async ({ page }: Tab) => await page.locator('#outcome').innerText()
-/** Presses the button of the page, and waits for the answer. */
-async function press ({ page }: Tab) {
+/** Presses the button of the page, or the one with this name, and waits for the answer. */
+async function press ({ page }: Tab, name?: string) {
   const answered = page.waitForResponse(response => response.request().method() === 'POST')
-  await page.locator('button').click()
+  await (name === undefined ? page.locator('button') : page.getByRole('button', { name })).click()
   const status = (await answered).status()
   await page.waitForFunction('!document.querySelector("button")?.disabled')
   return status
@@ -165,16 +170,18 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   }
 
   t.test('each link does what it is for with one press, on a phone, and leaves the address bar', async t => {
-    const { email, browser } = await user(service)
+    const { email, password, browser } = await user(service)
 
-    await t.test('of the address', async t => {
+    await t.test('of the address, and the password of the account', async t => {
       const token = await link(service, 'email-verification', email)
       const visit = await tab(phone)
       await open(visit, 'email-verification', token)
       t.equal(visit.page.url(), `${service.origin}/email-verification`)
       t.notOk(await visit.page.locator('[name=token]').isVisible())
       await picture(visit, 'verification')
-      t.equal(await press(visit), 200)
+      t.equal(await press(visit), 409)
+      await currentPassword(visit).fill(password)
+      t.equal(await press(visit, withPassword), 200)
       t.equal(await heading(visit), 'Confirmed')
       t.equal(await visit.page.evaluate('document.activeElement.id'), 'outcome', 'whoever hears the page is told')
       await picture(visit, 'verification-done')
@@ -227,7 +234,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   })
 
   t.test('looking at a link uses nothing of it, for whoever does not press', async t => {
-    const { email } = await user(service)
+    const { email, password } = await user(service)
     for (const kind of kinds) {
       const token = await link(service, kind, email)
       for (let time = 0; time < 10; time++) {
@@ -241,7 +248,80 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       const visit = await tab()
       await open(visit, kind, token)
       if (kind === 'password-reset') await visit.page.getByLabel('New password').fill('a phrase after all of that')
-      t.equal(await press(visit), 200, kind)
+      if (kind === 'email-verification') {
+        t.equal(await press(visit), 409)
+        await currentPassword(visit).fill(password)
+      }
+      t.equal(await press(visit, kind === 'email-verification' ? withPassword : undefined), 200, kind)
+      await sober(t, visit, token)
+    }
+  })
+
+  t.test('a link that confirms an address asks for the password, or for a new one that replaces it', async t => {
+    const { email, password } = await user(service)
+    const token = await link(service, 'email-verification', email)
+    const visit = await tab(phone)
+    await open(visit, 'email-verification', token)
+    t.equal(await press(visit), 409)
+    t.match(await outcome(visit), /enter that password[^]*choose a new one/)
+    t.equal(await currentPassword(visit).getAttribute('autocomplete'), 'current-password')
+    const fresh = visit.page.getByLabel('New password')
+    t.equal(await fresh.getAttribute('autocomplete'), 'new-password')
+    await picture(visit, 'proof')
+    await currentPassword(visit).fill('not the password')
+    t.equal(await press(visit, withPassword), 403)
+    t.match(await outcome(visit), /This password is wrong/)
+    t.equal(await visit.page.evaluate('document.activeElement.name'), 'password')
+    await picture(visit, 'proof-wrong')
+    await fresh.fill('password')
+    t.equal(await press(visit, withNewPassword), 422)
+    t.match(await outcome(visit), /not accepted[^]*tried first/)
+    t.equal(await visit.page.evaluate('document.activeElement.name'), 'new_password')
+    t.ok(await currentPassword(visit).isVisible(), 'the other way is still there')
+    await picture(visit, 'proof-rejected')
+    await fresh.fill('a phrase that I chose just now')
+    t.equal(await press(visit, withNewPassword), 200)
+    t.equal(await heading(visit), 'Confirmed')
+    await sober(t, visit, token)
+    for (const [each, status] of [[password, 401], ['a phrase that I chose just now', 200]] as const) {
+      t.match(await service.browser().post('/v1/auth/login', { email, password: each }), { status })
+    }
+  })
+
+  t.test('the browser that registered presses once', async t => {
+    const visit = await tab(phone)
+    const { email, password } = person()
+    await visit.page.goto(`${service.origin}/email-verification`)
+    const body = JSON.stringify({ email, password, refresh_token_delivery: 'body' })
+    t.equal(await visit.page.evaluate(`fetch('/v1/auth/register', { method: 'POST', headers: { 'content-type': 'application/json' }, body: ${JSON.stringify(body)} }).then(answer => answer.status)`), 201)
+    const name = `registration_${new URL(service.origin).port}`
+    const cookies = async () => (await visit.page.context().cookies()).filter(cookie => cookie.name === name)
+    t.match(await cookies(), [{ httpOnly: true, sameSite: 'Strict' }])
+    const token = await link(service, 'email-verification', email)
+    await Promise.all([visit.page.waitForEvent('load'), visit.page.evaluate(`window.location.hash = 'token=${token}'`)])
+    t.equal(await press(visit), 200)
+    t.strictSame(await cookies(), [])
+    await sober(t, visit, token)
+  })
+
+  t.test('a change of address asks for the password of the account, or to sign in', async t => {
+    const { email, password, browser, id } = await user(service)
+    browser.accessToken = (await browser.post('/v1/auth/login', { email, password })).body.access_token
+    for (const hasPassword of [true, false]) {
+      const to = person().email
+      if (!hasPassword) await service.sql('update users set password_hash = null where id = $1', [id])
+      await browser.post('/v1/me/email', { ...hasPassword && { password }, email: to })
+      const { token } = await mailTo(service, to, 'email_change')
+      const visit = await tab(phone)
+      await open(visit, 'email-verification', token)
+      t.equal(await press(visit), 409)
+      t.match(await outcome(visit), hasPassword ? /enter the password of the account[^]*sign in/ : /sign in, in this browser/)
+      t.equal(await visit.page.locator('[name=new_password]').count(), 0)
+      t.equal(await visit.page.locator('button').count(), hasPassword ? 1 : 0)
+      await picture(visit, hasPassword ? 'change' : 'change-sign-in')
+      if (!hasPassword) continue
+      await currentPassword(visit).fill(password)
+      t.equal(await press(visit), 200)
       await sober(t, visit, token)
     }
   })
@@ -308,7 +388,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   })
 
   t.test('without scripts a field takes the code, and a plain form does the same', async t => {
-    const { email } = await user(service)
+    const { email, password } = await user(service)
     for (const kind of kinds) {
       const token = await link(service, kind, email)
       const visit = await tab({ ...phone, javaScriptEnabled: false, locale: 'de-DE' })
@@ -328,7 +408,15 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
         await field.fill(token)
       }
       if (kind === 'magic-link') await picture(visit, 'no-script')
-      await visit.page.locator('button').click()
+      if (kind === 'email-verification') {
+        await visit.page.locator('button').click()
+        await currentPassword(visit).fill('falsch')
+        await visit.page.getByRole('button', { name: 'Mit diesem Passwort bestätigen' }).click()
+        await visit.page.getByText('Dieses Passwort ist falsch').waitFor()
+        await currentPassword(visit).fill(password)
+        await picture(visit, 'no-script-proof')
+      }
+      await visit.page.locator('button').first().click()
       await visit.page.locator('form').waitFor({ state: 'detached' })
       t.match(await heading(visit), /^(Bestätigt|Ihr Passwort ist gesetzt|Sie sind angemeldet)$/)
       t.strictSame(visit.complaints, [])
@@ -372,18 +460,20 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
 t.test('where there is a home, the pages lead there when they are done', { skip: missing ?? false }, async t => {
   const port = await freePort()
   const service = await serve(t, { HOME_URL: `http://localhost:${port}/welcome?a=1&b=%22` })
-  const { email } = await user(service)
+  const { email, password } = await user(service)
   const { tab } = await start(t)
   const visit = await tab()
   await visit.page.route(`http://localhost:${port}/**`, async route => { await route.fulfill({ contentType: 'text/html', body: '<h1>Home</h1>' }) })
 
   await visit.page.goto(`${service.origin}/email-verification#token=${await link(service, 'email-verification', email)}`)
   await press(visit)
+  await currentPassword(visit).fill(password)
+  await press(visit, withPassword)
   await visit.page.getByRole('link', { name: 'Continue' }).click()
   await visit.page.waitForURL(`http://localhost:${port}/welcome?a=1&b=%22`)
   await visit.page.goBack()
   await visit.page.locator('h1').waitFor()
-  t.notOk(visit.requests.filter(request => request.method() === 'POST').length > 1, 'going back sends nothing')
+  t.notOk(visit.requests.filter(request => request.method() === 'POST').length > 2, 'going back sends nothing')
 
   await visit.page.goto(`${service.origin}/magic-link#token=${await link(service, 'magic-link', email)}`)
   await visit.page.locator('button').click()

@@ -152,12 +152,15 @@ async function secretFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
 const unheard = () => `user.${randomBytes(6).toString('hex')}`
 
 const moments = ['retry-after', 'ratelimit-reset']
-/** An answer but for the time of day: what is left of a wait is only looked at. */
+/** A cookie but for its value, of which the length is left. */
+const masked = (line: string) => line.replace(/=([\w-]+);/, (_, value: string) => `=${'x'.repeat(value.length)};`)
+/** An answer but for the time of day and the values of cookies: what is left of a wait is only looked at. */
 const comparable = ({ status, rawHeaders, text }: Exchange) => ({
   status,
   text,
   headers: rawHeaders.map((value, index) => {
     const name = index % 2 ? String(rawHeaders[index - 1]).toLowerCase() : ''
+    if (name === 'set-cookie') return masked(value)
     return name === 'date' || (moments.includes(name) && Number(value) > 15 && Number(value) <= 60) ? name : value
   })
 })
@@ -189,7 +192,10 @@ t.test('answers', async t => {
       if (!nobody) continue
       const expected = await told(nobody)
       t.strictSame(expected.map(({ status }) => status), statuses, flow)
-      t.notMatch(expected.flatMap(({ headers }) => headers).join().toLowerCase(), /set-cookie/)
+      // A registration sets its cookie, and whether the address is taken does not show by it.
+      const cookies = expected.flatMap(({ headers }) => headers.filter(value => /^\w+=x+;/.test(value)))
+      t.strictSame(cookies.length, statuses.filter(status => status === 202 && path === register).length)
+      t.notOk(cookies.some(cookie => !cookie.startsWith('registration_3000=')))
       for (const question of others) t.strictSame(await told(question), expected, `${flow}: ${question.what}, to ${who}`)
     }
   }

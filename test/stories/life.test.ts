@@ -24,7 +24,7 @@ t.test('the life of an account', async t => {
   const [first, second] = [person().email, person().email]
   const password = 'a long phrase of my own'
   const ada = service.browser()
-  const confirm = async (token: string) => (await service.browser().post('/v1/auth/email-verification/confirm', { token })).status
+  const confirm = async (token: string, proof: object = {}) => (await service.browser().post('/v1/auth/email-verification/confirm', { token, ...proof })).status
   const signIn = async (email: string, password: string) => {
     const browser = service.browser()
     const answer = await browser.post('/v1/auth/login', { email, password })
@@ -37,7 +37,7 @@ t.test('the life of an account', async t => {
     t.match(await signIn(first, password), code(403, { code: 'email_not_verified' }))
     const { subject, token } = await smtp.mailTo(first)
     t.match(subject, /Example/)
-    t.equal(await confirm(token), 204)
+    t.equal(await confirm(token, { password }), 204)
     t.match(await signIn(first, password), code(200, { user: { email: first, name: 'Ada', email_verified: true } }))
     t.match((await smtp.mailTo(first)).html, /lang="de"/, 'news of the sign-in, in the language of the registration')
   })
@@ -55,7 +55,8 @@ t.test('the life of an account', async t => {
 
   await t.test('changes its address, and changes it back, and has another password, while no mail is sent', async t => {
     t.equal((await ada.post('/v1/me/email', { password, email: second })).status, 202)
-    t.equal(await confirm((await smtp.mailTo(second)).token), 204)
+    t.equal(await confirm((await smtp.mailTo(second)).token, { password }), 204)
+    t.match(await smtp.mailTo(first), { subject: /möchte Ihre E-Mail-Adresse/, link: undefined })
     t.match((await ada.get('/v1/me')).body, { email: second })
     const { token: undo } = await smtp.mailTo(first)
     await smtp.kill()

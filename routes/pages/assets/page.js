@@ -10,30 +10,38 @@ document.addEventListener('DOMContentLoaded', () => prepare())
 
 const find = selector => document.querySelector(selector)
 
-/** Makes the form of the page work without leaving the page; `typed` is the password that was there before. */
-function prepare (typed = '') {
-  const form = find('form')
-  if (!form) return
-  const { token: field, new_password: password, reveal } = form.elements
-  if (token) field.value = token
-  if (password) {
-    password.value = typed
-    reveal.closest('label').hidden = false
-    reveal.addEventListener('change', () => { password.type = reveal.checked ? 'text' : 'password' })
+/** Makes the forms of the page work without leaving it; `typed` are the passwords that were there before, by field. */
+function prepare (typed = {}) {
+  for (const form of document.querySelectorAll('form')) {
+    const { token: field } = form.elements
+    if (token) field.value = token
+    for (const name of passwordNames) {
+      const password = form.elements[name]
+      if (password) password.value = typed[name] ?? ''
+    }
+    const reveal = form.querySelector('.reveal')
+    if (reveal) {
+      reveal.closest('label').hidden = false
+      reveal.addEventListener('change', () => {
+        form.elements.new_password.type = reveal.checked ? 'text' : 'password'
+      })
+    }
+    form.addEventListener('submit', event => {
+      event.preventDefault()
+      send(form)
+    })
   }
-  form.addEventListener('submit', event => {
-    event.preventDefault()
-    send(form)
-  })
 }
 
+const passwordNames = ['password', 'new_password']
+
 async function send (form) {
-  const button = form.querySelector('button')
-  if (button.disabled) return
-  button.disabled = true
+  const buttons = [...document.querySelectorAll('form button')]
+  if (buttons.some(button => button.disabled)) return
+  for (const button of buttons) button.disabled = true
   const page = await post(form)
-  button.disabled = false
-  if (page) show(page, form.elements.new_password?.value)
+  for (const button of buttons) button.disabled = false
+  if (page) show(page, Object.fromEntries(passwordNames.map(name => [name, form.elements[name]?.value])))
   else find('#outcome').replaceChildren(note(form.dataset.unreachable))
   const target = find('[aria-invalid]') ?? find('#outcome')
   target.focus()

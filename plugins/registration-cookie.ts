@@ -1,0 +1,55 @@
+import type { CookieSerializeOptions } from '@fastify/cookie'
+import fp from 'fastify-plugin'
+import { cookieValues } from '../src/cookie-header.ts'
+import { mint, parse, registrationSecrets } from '../src/registration-token.ts'
+import type { KeyEncryptionKeys } from '../src/secret.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /**
+     * The registration that this browser made, if its cookie is authentic and there is only one. Throws
+     * `cross_site_request` if a foreign page sent the cookie.
+     */
+    registrationId: () => string | undefined
+  }
+  interface FastifyReply {
+    /** Remembers for so many seconds that this browser made the registration. */
+    setRegistrationCookie: (registrationId: string, maxAgeSeconds: number) => FastifyReply
+    /** Clears the cookie if the request carried one. */
+    clearRegistrationCookie: () => FastifyReply
+  }
+}
+
+export interface RegistrationCookieOptions { issuer: string, keys: KeyEncryptionKeys }
+
+/**
+ * The name of the registration cookie. Over plain http it has the port, because cookies do not keep ports
+ * apart.
+ */
+export function registrationCookieName (issuer: string): string {
+  const { protocol, port } = new URL(issuer)
+  return protocol === 'https:' ? '__Host-registration' : `registration_${port === '' ? '80' : port}`
+}
+
+/** The cookie that proves who made a registration, and so who set its password. */
+export default fp(async function registrationCookie (app, { issuer, keys }: RegistrationCookieOptions) {
+  const name = registrationCookieName(issuer)
+  const secrets = registrationSecrets(keys)
+  const secure = issuer.startsWith('https:')
+  const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure }
+
+  app.decorateRequest('registrationId', function () {
+    const values = cookieValues(this.headers.cookie, name)
+    if (values.length > 0) this.assertOwnPage()
+    const ids = values.flatMap(value => parse(value, secrets) ?? [])
+    // A second one was planted from a neighbouring origin.
+    return ids.length === 1 ? ids[0] : undefined
+  })
+  app.decorateReply('setRegistrationCookie', function (registrationId, maxAge) {
+    return this.setCookie(name, mint(secrets[0], registrationId), { ...attributes, maxAge })
+  })
+  app.decorateReply('clearRegistrationCookie', function () {
+    const isSent = cookieValues(this.request.headers.cookie, name).length > 0
+    return isSent ? this.clearCookie(name, attributes) : this
+  })
+}, { name: 'registration-cookie', dependencies: ['refresh-cookie'] })

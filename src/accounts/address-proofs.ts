@@ -1,0 +1,97 @@
+import { validationFailed, type ConfirmationMethod } from '../problem.ts'
+
+/** The links that confirm something about an address. */
+export const confirmationKinds = ['registration', 'email_verification', 'email_change', 'email_undo'] as const
+export type ConfirmationKind = typeof confirmationKinds[number]
+
+/** What a caller shows beside the link. The link proves the mailbox; this proves who set the password. */
+export type ProofKind = 'cookie' | 'session' | 'password' | 'new_password' | 'none'
+
+/**
+ * What happens.
+ * - `activate`: the registration becomes an account, or takes over the unverified account that has its
+ *   address.
+ * - `verify`: the address of the account is verified, and the account stays as it is.
+ * - `replace`: as before, and the new password replaces what was set before, with its sessions and links.
+ * - `change`, `undo`: the account gets the address that the link is for.
+ * - `ask`: 409 `password_required`, and the link stays good.
+ * - `reject`: 400 `validation_failed`, and the link stays good.
+ */
+export type Effect = 'activate' | 'verify' | 'replace' | 'change' | 'undo' | 'ask' | 'reject'
+
+/**
+ * Whoever proves an address and did not set the password must not share an account with whoever did. The
+ * same table stands in docs/confirming-addresses.md.
+ */
+export const effects: Record<ConfirmationKind, Record<ProofKind, Effect>> = {
+  registration: {
+    cookie: 'activate', session: 'verify', password: 'activate', new_password: 'replace', none: 'ask'
+  },
+  email_verification: {
+    cookie: 'verify', session: 'verify', password: 'verify', new_password: 'replace', none: 'ask'
+  },
+  email_change: { cookie: 'change', session: 'change', password: 'change', new_password: 'ask', none: 'ask' },
+  email_undo: { cookie: 'undo', session: 'undo', password: 'undo', new_password: 'reject', none: 'undo' }
+}
+
+/** What a link is about, as far as it decides which proofs count. */
+export interface Subject {
+  kind: ConfirmationKind
+  /** The registration whose cookie is a proof. */
+  registrationId: string | undefined
+  /** The account whose sessions are a proof. */
+  accountId: string | undefined
+  /** Whether there is a password to show. */
+  hasPassword: boolean
+}
+
+/** A session that is alive, and whose it is. */
+export interface ShownSession { id: string, userId: string }
+
+/** What a request carries beside the token of the link. */
+export interface Evidence {
+  registrationId?: string | undefined
+  sessions?: readonly ShownSession[]
+  password?: string | undefined
+  newPassword?: string | undefined
+}
+
+/**
+ * The proof that counts. A password that was sent is judged even beside a cookie or a session. Throws
+ * `validation_failed` if a new password comes beside another proof, which would leave open which of the two
+ * is meant.
+ */
+export function chooseProof (
+  subject: Subject,
+  { registrationId, sessions = [], password, newPassword }: Evidence
+): ProofKind {
+  const { kind } = subject
+  if (newPassword !== undefined && password !== undefined) throw besideProof('`password`')
+  const hasCookie = registrationId !== undefined && registrationId === subject.registrationId
+  const hasSession = sessionFor(subject, sessions) !== undefined
+  if (newPassword !== undefined) {
+    if (effects[kind].new_password === 'reject') throw besideProof('a link that changes an address back')
+    if (hasCookie) throw besideProof('the cookie of the registration')
+    if (hasSession) throw besideProof('a session of the account')
+    return 'new_password'
+  }
+  if (password !== undefined && effects[kind].none === 'ask') return 'password'
+  return hasCookie ? 'cookie' : hasSession ? 'session' : 'none'
+}
+
+/** The session that is of the account. */
+export const sessionFor = ({ accountId }: Subject, sessions: readonly ShownSession[] = []) =>
+  sessions.find(({ userId }) => userId === accountId)
+
+function besideProof (proof: string) {
+  const detail = 'must not be combined with another proof'
+  const violations = [{ pointer: '/new_password', detail }]
+  return validationFailed(`\`new_password\` must not be combined with ${proof}.`, violations)
+}
+
+/** What would confirm this link, for a caller who showed nothing that does. */
+export function methodsFor ({ kind, accountId, hasPassword }: Subject): ConfirmationMethod[] {
+  const isPossible = { session: accountId !== undefined, password: hasPassword, new_password: true }
+  const methods: ConfirmationMethod[] = ['session', 'password', 'new_password']
+  return methods.filter(method => isPossible[method] && effects[kind][method] !== 'ask')
+}

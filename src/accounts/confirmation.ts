@@ -1,0 +1,306 @@
+import assert from 'node:assert'
+import * as audit from '../audit.ts'
+import type { Database, Queryable } from '../db.ts'
+import type { Device } from '../device.ts'
+import * as links from '../links.ts'
+import { send } from '../mails.ts'
+import { prove, provePending, type PasswordDesk } from '../password-proof.ts'
+import type { Turn } from '../passwords.ts'
+import type { Owner } from '../passwords/rules.ts'
+import {
+  forbiddenCredentials, linkExpired, passwordRequired, Problem, wrongConfirmingPassword, type Code
+} from '../problem.ts'
+import type { Revocation } from '../revocations.ts'
+import { findUser } from '../sessions.ts'
+import { endAll } from '../sessions/own.ts'
+import { release, succeed, type Attempt, type Throttle } from '../throttle.ts'
+import * as users from '../users.ts'
+import { byAddress, named, replacePassword, type Named } from '../users/credential.ts'
+import * as pending from '../users/pending.ts'
+import {
+  chooseProof, confirmationKinds, effects, methodsFor, sessionFor,
+  type Effect, type Evidence, type ProofKind, type Subject
+} from './address-proofs.ts'
+import { changeAddress, undoChange } from './email-change.ts'
+import { news, type Letters } from './letters.ts'
+import { verified } from './mailbox.ts'
+
+/** What an address is confirmed with. */
+export interface ConfirmationServices extends PasswordDesk { db: Database }
+
+/** A request to do what a mailed link is for. */
+export interface Confirmation {
+  token: string
+  evidence: Evidence
+  device: Device | undefined
+  turn: Turn
+}
+
+/** A link that is good, and what it is about. */
+interface Link extends Subject {
+  /** The address that will be verified, or changed to: whoever wants to give it to an account waits. */
+  canonical: string
+  /** Who a new password is for. */
+  owner: Owner
+  /** Under which a password is counted, and the account it is of. */
+  named: Named
+  /** Of an account to be. */
+  registration: pending.Registration | undefined
+}
+
+/** What was proved, to be checked once more in the transaction. */
+interface Proof {
+  kind: ProofKind
+  sessionId: string | undefined
+  /** Of the password that was right. */
+  passwordVersion: number | undefined
+  attempt: Attempt | undefined
+  /** Of a new password. */
+  hash: string | undefined
+}
+
+/** What a transaction needs to know. */
+interface Step {
+  token: string
+  link: Link
+  proof: Proof
+  letters: Letters
+  throttle: Throttle
+  network: string
+  /** Whether a new account gets the username of its registration. */
+  isNamed: boolean
+  origin: audit.Origin
+}
+
+/**
+ * Does what a mailed link is for, once: verifies the address of an account, makes the account that was
+ * waiting for it, changes an address, or changes it back. The table in `address-proofs.ts` says which proof
+ * it takes. Gives what verifiers must know. Throws `link_expired`, `email_taken`, and with the link still
+ * good `password_required`, `invalid_credentials`, `too_many_requests`, `password_rejected` or
+ * `validation_failed`.
+ */
+export async function confirm (
+  services: ConfirmationServices,
+  confirmation: Confirmation,
+  letters: Letters,
+  origin: audit.Origin
+): Promise<Revocation[]> {
+  const { db, throttle } = services
+  const { token, evidence, turn } = confirmation
+  const link = await find(db, token, letters.lives.emailVerification)
+  const kind = chooseProof(link, evidence)
+  const effect = effects[link.kind][kind]
+  if (effect === 'ask') throw passwordRequired(methodsFor(link))
+  const proof = await examine(services, confirmation, link, { kind, origin })
+  const network = turn.network ?? ''
+  const step = { token, link, proof, letters, throttle, network, origin }
+  const perform = async (named: boolean) => await db.transaction(async tx => {
+    // Before any lock on a user: everybody who gives this address to an account takes it first.
+    await pending.lockAddress(tx, link.canonical)
+    const ended = await settle(tx, effect, { ...step, isNamed: named })
+    if (proof.attempt) await succeed(tx, proof.attempt)
+    return ended
+  })
+  try {
+    // A username was never promised: if somebody else took it meanwhile, the account is made without.
+    return await perform(true).catch(async (error: unknown) => {
+      if (hasCode(error, 'username_taken')) return await perform(false)
+      throw error
+    })
+  } catch (error) {
+    // The password was right: an attempt that came to nothing for another reason is not counted.
+    if (proof.attempt) await release(db, proof.attempt).catch(() => {})
+    if (link.registration && hasCode(error, 'email_taken')) throw linkExpired()
+    throw error
+  }
+}
+
+const hasCode = (error: unknown, code: Code) => error instanceof Problem && error.code === code
+
+/** The link of a token, and what it is about. Throws `link_expired`. */
+async function find (db: Queryable, token: string, cookieSeconds: number): Promise<Link> {
+  const { purpose, userId } = await links.purposeOf(db, token)
+  const kind = confirmationKinds.find(known => known === purpose)
+  if (kind === undefined) throw linkExpired()
+  if (kind === 'registration') return await findRegistration(db, userId)
+  const account = await links.look(db, token, [kind])
+  // The cookie proves the first password, and is as old as the account.
+  const isCookieGood = account.password_version === 1 &&
+    account.user_created_at.getTime() + cookieSeconds * 1_000 > account.now.getTime()
+  return {
+    kind,
+    registrationId: isCookieGood ? account.id : undefined,
+    accountId: account.id,
+    hasPassword: account.password_hash !== null,
+    canonical: account.target_canonical_email ?? account.canonical_email,
+    owner: account,
+    named: byAddress(account),
+    registration: undefined
+  }
+}
+
+async function findRegistration (db: Queryable, id: string): Promise<Link> {
+  const registration = await pending.find(db, id)
+  if (!registration) throw linkExpired()
+  const { canonical_email: canonical, email } = registration
+  const holder = await named(db, { email: canonical }, { pending: false })
+  const { account } = holder
+  if (account && (account.email_verified || account.disabled)) throw linkExpired()
+  return {
+    kind: 'registration',
+    registrationId: id,
+    accountId: account?.id,
+    hasPassword: true,
+    canonical,
+    owner: {
+      email,
+      username: account?.username ?? registration.username,
+      name: account?.name ?? registration.name
+    },
+    named: holder,
+    registration
+  }
+}
+
+/** Verifies the password of a proof, or hashes the new one, with no connection held. */
+async function examine (
+  services: ConfirmationServices,
+  confirmation: Confirmation,
+  link: Link,
+  { kind, origin }: { kind: ProofKind, origin: audit.Origin }
+): Promise<Proof> {
+  const { db, passwords } = services
+  const { evidence: { sessions, password, newPassword }, device, turn } = confirmation
+  const proof: Proof = {
+    kind,
+    sessionId: kind === 'session' ? sessionFor(link, sessions)?.id : undefined,
+    passwordVersion: undefined,
+    attempt: undefined,
+    hash: undefined
+  }
+  if (kind === 'new_password' && newPassword !== undefined) {
+    await passwords.check(newPassword, link.owner)
+    return { ...proof, hash: await passwords.hash(newPassword, turn) }
+  }
+  if (kind !== 'password' || password === undefined) return proof
+  const wrong = () => wrongConfirmingPassword(methodsFor(link))
+  const { registration } = link
+  if (registration) {
+    const claim = { of: link.named, hash: registration.password_hash, password, turn, wrong }
+    return { ...proof, attempt: await provePending(db, services, claim, origin) }
+  }
+  const claim = { of: link.named, password, device, turn }
+  const { attempt, passwordVersion } = await prove(db, services, claim, wrong, origin)
+  return { ...proof, attempt, passwordVersion }
+}
+
+async function settle (tx: Queryable, effect: Effect, step: Step): Promise<Revocation[]> {
+  const { registration } = step.link
+  if (registration) return await settleRegistration(tx, effect, registration.id, step)
+  return await settleAccount(tx, effect, step)
+}
+
+/** Confirms by a link of an account. */
+async function settleAccount (tx: Queryable, effect: Effect, step: Step): Promise<Revocation[]> {
+  const { token, link: { kind }, proof, letters } = step
+  const account = await links.redeem(tx, token, [kind])
+  const by = { ...step.origin, actorId: account.id }
+  const { passwordVersion = account.password_version } = proof
+  if (passwordVersion !== account.password_version) throw forbiddenCredentials()
+  await assertSessionLives(tx, step, account.id)
+  if (effect === 'verify') {
+    await verified(tx, account, by)
+    return []
+  }
+  if (effect === 'replace') return await takeOver(tx, account.id, proof.hash, { ...step, origin: by })
+  const { target_email: address, target_canonical_email: canonical } = account
+  if (address === null || canonical === null) throw linkExpired()
+  const move = effect === 'undo' ? undoChange : changeAddress
+  return await move(tx, account, { address, canonical }, { letters, origin: by })
+}
+
+/** Confirms by the link of a pending registration. */
+async function settleRegistration (
+  tx: Queryable,
+  effect: Effect,
+  id: string,
+  step: Step
+): Promise<Revocation[]> {
+  const { token, link, proof, origin } = step
+  // Under the lock on the address: another confirmation of it may have come first.
+  const registration = await pending.find(tx, id)
+  if (!registration) throw linkExpired()
+  const { canonical_email: canonical } = registration
+  const hash = proof.hash ?? registration.password_hash
+  const holder = await users.unproved(tx, canonical)
+  if (holder === undefined) {
+    if (effect === 'verify') throw linkExpired()
+    await activate(tx, registration, hash, step)
+    // After the account: whoever makes one with this address at the same time ends this link, and must not
+    // wait for it.
+    await links.spend(tx, token)
+    await pending.forgetPending(tx, canonical)
+    return []
+  }
+  await links.spend(tx, token)
+  const by = { ...origin, actorId: holder }
+  if (effect !== 'verify') return await takeOver(tx, holder, hash, { ...step, origin: by })
+  if (holder !== link.accountId) throw linkExpired()
+  await assertSessionLives(tx, step, holder)
+  await verified(tx, { id: holder, canonical_email: canonical, email_verified: false }, by)
+  return []
+}
+
+/** Makes the account of a registration. Throws `email_taken` or `username_taken`. */
+async function activate (
+  tx: Queryable,
+  registration: pending.Registration,
+  passwordHash: string,
+  { isNamed, origin }: Step
+): Promise<void> {
+  const { id, email: address, canonical_email: canonical, username, name, language } = registration
+  const by = { ...origin, actorId: id }
+  await users.create(tx, {
+    id,
+    email: { address, canonical },
+    username: isNamed ? username : null,
+    name,
+    passwordHash,
+    language: language ?? undefined
+  }, { proved: true })
+  await audit.record(tx, 'user.registered', { userId: id }, by)
+  await audit.record(tx, 'user.verified', { userId: id }, by)
+}
+
+/**
+ * Leaves an account whose address was never verified to whoever proved it, with their password: the former
+ * password is void, the sessions end, and no link from before is good. Gives what verifiers must know.
+ */
+async function takeOver (
+  tx: Queryable,
+  userId: string,
+  hash: string | undefined,
+  step: Step
+): Promise<Revocation[]> {
+  const { link: { canonical, owner, named: { identifier } }, letters, throttle, network, origin } = step
+  assert(hash !== undefined, 'an account is taken over with a password')
+  await verified(tx, { id: userId, canonical_email: canonical, email_verified: false }, origin)
+  await replacePassword(tx, userId, hash)
+  await audit.record(tx, 'user.password_reset', { userId }, origin)
+  const ended = await endAll(tx, userId, undefined, 'email_verified', origin)
+  await links.endAll(tx, userId)
+  await send(tx, news(letters, 'password_changed', origin, owner.email), userId)
+  await throttle.pardon(tx, { identifier, userId, network })
+  return ended
+}
+
+/** Throws `password_required` if the session that was the proof has ended since. */
+async function assertSessionLives (
+  tx: Queryable,
+  { link, proof: { sessionId } }: Step,
+  userId: string
+): Promise<void> {
+  if (sessionId === undefined) return
+  const user = await findUser(tx, sessionId)
+  if (user?.id !== userId) throw passwordRequired(methodsFor(link))
+}

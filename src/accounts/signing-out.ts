@@ -1,0 +1,26 @@
+import type * as audit from '../audit.ts'
+import type { Database } from '../db.ts'
+import { voidChanges } from '../links.ts'
+import type { Revocation } from '../revocations.ts'
+import type { EndReason } from '../sessions/ending.ts'
+import { endAll } from '../sessions/own.ts'
+import * as users from '../users.ts'
+
+/** Which sessions end: all of the user but the one of `except`. */
+export interface SigningOut { userId: string, except: string | undefined, reason: EndReason }
+
+/**
+ * Signs a user out everywhere, or everywhere else, and voids the change of address that was asked for:
+ * whoever asked may be the one to get rid of. Gives what verifiers must know.
+ */
+export async function signOut (
+  db: Database,
+  { userId, except, reason }: SigningOut,
+  origin: audit.Origin
+): Promise<Revocation[]> {
+  return await db.transaction(async tx => {
+    await users.lock(tx, userId)
+    await voidChanges(tx, userId)
+    return await endAll(tx, userId, except, reason, origin)
+  })
+}
