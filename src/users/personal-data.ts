@@ -21,6 +21,12 @@ const own = (value: string) => `case when coalesce(actor_id, $1) = $1 then ${val
 // A condition that a plan for any page finds its place in the index by.
 const after = "id > coalesce($2::text, '00000000-0000-0000-0000-000000000000')::uuid"
 
+// The same for a table that others may have filled. With an equality the planner might walk over the rows of
+// all users in the order of their ids; a range of pairs has it take the index over both.
+const pageOf = (owner: string) => `
+  (${owner}, id) > ($1::uuid, coalesce($2::text, '00000000-0000-0000-0000-000000000000')::uuid)
+  and (${owner}, id) <= ($1::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)`
+
 /** The tables that say of a row whose it is; each is in one of these parts. */
 export const parts: readonly Part[] = [
   {
@@ -29,7 +35,7 @@ export const parts: readonly Part[] = [
     text: `
       select id::text as cursor, id, methods, authenticated_at, remembered, user_agent, host(ip) as ip, created_at, last_used_at, expires_at, ended_at, end_reason
       from sessions left join refresh_tokens on session_id = id
-      where user_id = $1 and ${after} order by id limit $3`
+      where ${pageOf('user_id')} order by user_id, id limit $3`
   },
   {
     name: 'links',
@@ -50,7 +56,7 @@ export const parts: readonly Part[] = [
     tables: ['audit_events'],
     text: `
       select id::text as cursor, id, type, created_at, user_id, actor_id, client_id, session_id, ${own('host(ip)')} as ip, ${own('user_agent')} as user_agent, ${own('request_id')} as request_id, detail
-      from audit_events where user_id = $1 and ${after} order by id limit $3`
+      from audit_events where ${pageOf('user_id')} order by user_id, id limit $3`
   },
   {
     // What they did to others or to nobody: whom it was about, and what, is not theirs. A page of all that
@@ -60,7 +66,8 @@ export const parts: readonly Part[] = [
     tables: ['audit_events'],
     text: `
       with page as (
-        select * from audit_events where actor_id = $1 and actor_id is not null and ${after} order by id limit $3
+        select * from audit_events where actor_id is not null and ${pageOf('actor_id')}
+        order by actor_id, id limit $3
       ), last as (
         select id::text as cursor, count(*) over ()::int as seen from page order by id desc limit 1
       )
