@@ -5,7 +5,7 @@ import { databaseUnavailable, overloaded } from '../problem.ts'
 /** Finds keys by ids that come from outside. Anyone can invent an id, so an unknown one must cost little. */
 export interface KeyLookup {
   /**
-   * What `findKnown` gives. If that is nothing, a reading of the keys that begins after the call is awaited first.
+   * What `findKnown` gives. If that is nothing, waits for a reading of the keys that begins after the call.
    * An id that is unknown even then is refused without a reading for a second.
    * Throws `overloaded` if too many calls wait, and `database_unavailable` if the keys cannot be read.
    */
