@@ -66,6 +66,8 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   // The first of a row of failures is told.
   let failing = false
   const warn = (error: unknown) => {
+    // What cannot be looked up is not unknown.
+    lookup.forget()
     if (!failing && !closing.signal.aborted) app.log.warn({ err: error }, 'the keys could not be read; trying again')
     failing = true
   }

@@ -3,9 +3,9 @@ import type { Socket } from 'node:net'
 const lingerMs = 2_000
 
 /**
- * Makes a socket close in stages after its last answer (RFC 9112 section 9.6): what still comes is read and thrown
- * away for a while. Closed at once with bytes unread, the system would reset the connection, and answers on their
- * way would be lost.
+ * Makes a socket close in stages after its last answer (RFC 9112 section 9.6): what still comes is read and
+ * thrown away for a while. If it closed with bytes unread, the system would reset the connection, and answers
+ * on their way would be lost.
  */
 export function lingerOnClose (socket: Socket): void {
   // Node calls it when the last answer is written.

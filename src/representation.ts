@@ -25,14 +25,17 @@ export interface Content {
 const brotliQuality = 6
 const compressors: Record<Coding, (body: Buffer) => Promise<Buffer>> = {
   br: body => promisify(brotliCompress)(body, {
-    params: { [constants.BROTLI_PARAM_QUALITY]: brotliQuality, [constants.BROTLI_PARAM_SIZE_HINT]: body.length }
+    params: {
+      [constants.BROTLI_PARAM_QUALITY]: brotliQuality,
+      [constants.BROTLI_PARAM_SIZE_HINT]: body.length
+    }
   }),
   gzip: body => promisify(gzip)(body)
 }
 /** The codings, the preferred one first. */
 const codings: readonly Coding[] = ['br', 'gzip']
 
-/** Makes content of a text or bytes. A `type` that is compressed already, as a picture's, is left as it is. */
+/** Makes content of a text or bytes. Pictures are compressed already and left as they are. */
 export function createContent (given: string | Buffer, type: string): Content {
   const plain = Buffer.from(given)
   const hash = createHash('sha256').update(plain).digest('base64url').slice(0, 22)
@@ -54,7 +57,7 @@ export function createContent (given: string | Buffer, type: string): Content {
     select (acceptEncoding) {
       // A failure leaves the plain form, which is right too.
       compress().catch(() => {})
-      const coding = acceptEncoding === undefined ? undefined : preferredCoding(acceptEncoding, coding => forms.has(coding))
+      const coding = preferredCoding(acceptEncoding, each => forms.has(each))
       return (coding && forms.get(coding)) ?? { body: plain, etag: `"${hash}"`, encoding: undefined }
     }
   }
@@ -63,8 +66,8 @@ export function createContent (given: string | Buffer, type: string): Content {
 // Browsers send about 30 characters. A longer header is not worth the work of reading it.
 const maxHeaderLength = 256
 
-/** The coding that an `Accept-Encoding` header prefers of those available; undefined for none (RFC 9110 section 12.5.3). */
-function preferredCoding (header: string, isAvailable: (coding: Coding) => boolean): Coding | undefined {
+/** The available coding that an `Accept-Encoding` header prefers, if any (RFC 9110 section 12.5.3). */
+function preferredCoding (header = '', isAvailable: (coding: Coding) => boolean): Coding | undefined {
   if (header.length > maxHeaderLength) return undefined
   const weights = new Map(header.toLowerCase().split(',').map(part => {
     const [name = '', ...parameters] = part.split(';').map(text => text.trim())
@@ -73,10 +76,11 @@ function preferredCoding (header: string, isAvailable: (coding: Coding) => boole
   }))
   const weightOf = (coding: Coding) => weights.get(coding) ?? weights.get('*') ?? 0
   const plainWeight = weights.get('identity') ?? 0
-  const accepted = codings.filter(coding => isAvailable(coding) && weightOf(coding) > 0 && weightOf(coding) >= plainWeight)
+  const isAccepted = (coding: Coding) => weightOf(coding) > 0 && weightOf(coding) >= plainWeight
+  const accepted = codings.filter(coding => isAvailable(coding) && isAccepted(coding))
   return accepted.sort((one, other) => weightOf(other) - weightOf(one))[0]
 }
 
-/** Whether an `If-None-Match` header names this entity tag, by the weak comparison of RFC 9110 section 13.1.2. */
-export const matchesEtag = (ifNoneMatch: string | undefined, etag: string): boolean =>
-  ifNoneMatch !== undefined && ifNoneMatch.split(',').some(tag => ['*', etag].includes(tag.trim().replace(/^W\//, '')))
+/** Whether an `If-None-Match` header names this entity tag, by weak comparison (RFC 9110 section 13.1.2). */
+export const matchesEtag = (ifNoneMatch = '', etag: string): boolean =>
+  ifNoneMatch.split(',').some(tag => ['*', etag].includes(tag.trim().replace(/^W\//, '')))

@@ -1,4 +1,4 @@
-// YAML 1.2 has every JSON string as a double-quoted scalar. These names need no quotes in any version of YAML.
+// In YAML 1.2 every JSON string is a double-quoted scalar. These names need no quotes in any version.
 const plainName = /^(?!(?:true|false|null|yes|no|on|off)$)[A-Za-z][A-Za-z0-9_-]{1,63}$/i
 const nameOf = (name: string) => plainName.test(name) ? name : JSON.stringify(name)
 
@@ -8,10 +8,11 @@ export function stringifyYaml (value: unknown): string {
 }
 
 function lines (value: unknown): string[] {
-  if (Array.isArray(value)) return value.length === 0 ? ['[]'] : value.flatMap(item => indented('- ', '  ', lines(item)))
+  if (Array.isArray(value)) return value.length === 0 ? ['[]'] : value.flatMap(item => itemLines(lines(item)))
   if (typeof value !== 'object' || value === null) return [JSON.stringify(value) ?? 'null']
   const members = Object.entries(value).filter(([, member]) => member !== undefined)
-  return members.length === 0 ? ['{}'] : members.flatMap(([name, member]) => memberLines(nameOf(name), member))
+  if (members.length === 0) return ['{}']
+  return members.flatMap(([name, member]) => memberLines(nameOf(name), member))
 }
 
 function memberLines (name: string, member: unknown): string[] {
@@ -21,4 +22,4 @@ function memberLines (name: string, member: unknown): string[] {
   return isScalar ? [`${name}: ${block[0]}`] : [`${name}:`, ...block.map(line => `  ${line}`)]
 }
 
-const indented = (first: string, next: string, block: string[]) => block.map((line, index) => (index === 0 ? first : next) + line)
+const itemLines = (block: string[]) => block.map((line, index) => (index === 0 ? '- ' : '  ') + line)

@@ -12,12 +12,13 @@ const json = 'application/json; charset=utf-8'
 // Without a version in their URLs they are asked for again; the entity tag makes that cheap.
 const maxAgeSeconds = 300
 
-/** The API document, and a page to read and try it. Both are rendered once: no request costs more than sending them. */
+/** The API document, and a page to read and try it. Both are rendered once, not for each request. */
 const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
   const contents = new Map<string, () => Content>()
   const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {
     contents.set(url, content)
-    app.get(url, { schema: { hide: true } }, async ({ headers: { 'accept-encoding': accepted, 'if-none-match': known } }, reply) => {
+    app.get(url, { schema: { hide: true } }, async (request, reply) => {
+      const { 'accept-encoding': accepted, 'if-none-match': known } = request.headers
       const { type, select } = content()
       const { body, etag, encoding } = select(accepted)
       const cacheControl = `public, max-age=${maxAgeSeconds}`

@@ -5,12 +5,12 @@ import { databaseUnavailable, overloaded } from '../problem.ts'
 /** Finds keys by ids that come from outside. Anyone can invent an id, so an unknown one must cost little. */
 export interface KeyLookup {
   /**
-   * What `findKnown` gives. If that is nothing, a reading of the keys that begins after the call is awaited first.
+   * What `findKnown` gives. If that is nothing, waits for a reading of the keys that begins after the call.
    * An id that is unknown even then is refused without a reading for a second.
    * Throws `overloaded` if too many calls wait, and `database_unavailable` if the keys cannot be read.
    */
   find: <Key>(purpose: string, kid: string, findKnown: () => Key | undefined) => Promise<Key | undefined>
-  /** Forgets which ids are unknown, because keys have changed. */
+  /** Forgets which ids are unknown, because keys have changed or cannot be read. */
   forget: () => void
 }
 
@@ -34,7 +34,11 @@ export function createKeyLookup (read: () => Promise<void>): KeyLookup {
     // A call that comes from now on needs a later reading.
     reading = undefined
     readAt = performance.now()
-    await read().catch((error: unknown) => { throw databaseUnavailable(error) })
+    await read().catch((error: unknown) => {
+      // What cannot be looked up is not unknown.
+      unknown.clear()
+      throw databaseUnavailable(error)
+    })
   }
 
   return {
