@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import { Problem } from '../src/problem.ts'
 import { introspect, isGood } from '../src/sessions/introspection.ts'
 
-/** A session that is alive, and whose it is. */
+/** A live session, and its user. */
 interface ShownSession { id: string, userId: string }
 
 declare module 'fastify' {
