@@ -10,7 +10,7 @@ export interface Flood {
   port: number
   seconds: number
   connections: number
-  /** How many networks it comes from: at most 256 addresses that begin with `prefix`. */
+  /** From how many networks: at most 256, whose addresses begin with `prefix`. */
   networks: number
   prefix: string
   requests: FloodRequest[]
@@ -18,7 +18,7 @@ export interface Flood {
   pipelined?: number
 }
 
-/** How many answers had which status; what ended without an answer counts as 0. */
+/** The number of answers by status. A request that ended without an answer counts as status 0. */
 export type FloodAnswers = Record<string, number>
 
 answer<Flood>(async (flood): Promise<FloodAnswers> => {
@@ -40,7 +40,7 @@ async function sendInTurn (flood: Flood, count: (status: number) => void, until:
       const request = flood.requests[index % flood.requests.length]
       const status = request ? await exchange(agent, flood.port, request, networkOf(flood, index)) : 0
       count(status)
-      // A connection that is refused at once would be all that this process does.
+      // Without a pause, connections that are refused at once would keep this process busy.
       if (status === 0) await pause(10)
     }
   }))

@@ -13,7 +13,7 @@ import * as service from './service.ts'
 const floodSeconds = 12
 const idleSeconds = 24
 const perSecond = { readiness: 20, refreshes: 10, logins: 2 }
-// What everybody may wait for at least, however fast the idle service answers.
+// A wait up to this long is always within the bound, however fast the idle service answers.
 const leastBoundMs = 50
 const bystanders = 16
 const sessionsOfAttacker = 1_000
@@ -25,8 +25,8 @@ type Person = people.Held & { login: people.Login }
 type Attack = Pick<Flood, 'connections' | 'networks' | 'requests' | 'pipelined'> & { meanwhile?: () => Promise<void> }
 
 /**
- * How long others wait for `/readyz`, a refresh and a login while somebody floods the service, compared with an idle
- * service. All limits have their defaults.
+ * Measures how long others wait for `/readyz`, a refresh and a login while an attacker floods the service,
+ * and compares that with an idle service. All limits but `MAX_SESSIONS_PER_USER` have their defaults.
  */
 const floods: Benchmark = async t => {
   const url = await postgres(t)
@@ -41,7 +41,7 @@ const floods: Benchmark = async t => {
   t.teardown(() => pool.close())
 
   let requests = 0
-  // Each request of a bystander comes from a network of its own: they are many people.
+  // Each request of a bystander comes from a network of its own, as if from many people.
   const network = () => ({ 'x-forwarded-for': `198.18.${(requests++ >> 8) % 256}.${requests % 256}` })
   const post = async (path: string, body: object) => await pool.use(async connection => {
     const { status, body: text } = await connection.send(path, body, network())
@@ -63,9 +63,9 @@ const floods: Benchmark = async t => {
   await database.query('vacuum analyze')
 
   const measure = async (seconds: number): Promise<Waits> => {
-    // Nobody refreshes a session twice at a time.
+    // A session is never refreshed twice at the same time.
     const turns = everybody.map(() => Promise.resolve())
-    // A request that is refused, or gets no answer, has waited for ever.
+    // A request that is refused, or gets no answer, counts as waiting for ever.
     const ms = async (perSecond: number, work: (index: number) => Promise<unknown>) =>
       (await arrivals(perSecond, seconds, async index => await work(index).then(() => true, () => false)))
         .map(({ ms, outcome: isAnswered }) => isAnswered ? ms : Infinity)
@@ -117,7 +117,7 @@ const floods: Benchmark = async t => {
     }
   }
 
-  // The first seconds of a process are slower than all that follow.
+  // A process is slower in its first seconds.
   await measure(4)
   const idle = await measure(idleSeconds)
   const generator = bare.start(t, 'flood')
@@ -144,7 +144,7 @@ const floods: Benchmark = async t => {
     }
     const counts = Object.entries(answers).map(([status, count]) => `${count} × ${status === '0' ? 'none' : status}`)
     notes.push(`floods: ${name}: ${describe(during)}; the flood was answered ${counts.join(', ')}`)
-    // What the flood left to be done is not the next one's.
+    // Work that this flood left behind must not slow down the next measurement.
     await pause(2_000)
   }
   return { findings, notes }
@@ -184,6 +184,6 @@ const addEvents = `
 
 const describe = (waits: Waits) => Object.entries(waits).map(([kind, ms]) =>
   `${kind} ${[0.5, 0.95, 0.99, 1].map(share => percentile(ms, share).toFixed(1)).join(' ')}`).join(', ') +
-  ' ms of 50, 95, 99 and 100 %'
+  ' ms (50th, 95th, 99th and 100th percentile)'
 
 export default floods

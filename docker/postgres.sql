@@ -1,6 +1,6 @@
 -- Run once by the image of PostgreSQL, when the volume is new. It makes three roles, none of them a superuser.
 -- latchkey_owner owns everything and cannot log in. latchkey_migrator logs in to migrate, and acts as the owner.
--- latchkey is the service. It owns nothing, so that it can add to the audit log but not change it.
+-- latchkey is the role of the service. It owns nothing, so it can add to the audit log but not change it.
 create role latchkey_owner nologin;
 do $$ begin execute format('create role latchkey_migrator login in role latchkey_owner password %L',
   btrim(pg_read_file('/run/secrets/database_owner_password'), E' \t\r\n')); end $$;

@@ -14,7 +14,7 @@ declare module 'fastify' {
 
 export interface DatabasePluginOptions {
   url: string
-  /** As which role the schema is migrated, if not as that of `url`. */
+  /** The address to migrate with; that of `url` if undefined. */
   ownerUrl: string | undefined
   migrateOnStart: boolean
   production: boolean
@@ -67,8 +67,8 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
 }, { name: 'database' })
 
 const unprotected = {
-  single: (role: string) => `the database role ${role} owns the audit log, and so can give itself the right` +
+  single: (role: string) => `the database role ${role} owns the audit log and so can give itself the right` +
     ' to change it: set DATABASE_OWNER_URL for latchkey migrate (docs/database-roles.md)',
-  superuser: (role: string) => `the database role ${role} is a superuser, and so can change the audit log: ` +
+  superuser: (role: string) => `the database role ${role} is a superuser and so can change the audit log: ` +
     'run the service as another role (docs/database-roles.md)'
 }

@@ -36,7 +36,7 @@ declare module 'fastify' {
   }
 }
 
-// Milliseconds between readings, for word that got lost.
+// Milliseconds between readings, in case a notification was lost.
 const pollEvery = 1_000
 
 /** The signing keys, token secrets and the pepper: made, rotated, and read again on a timer and when another instance has changed them. */

@@ -11,8 +11,8 @@ import * as mails from '../src/mails.ts'
 import { derive, UnsealError, type KeyEncryptionKeys } from '../src/secret.ts'
 
 /**
- * What became of a mail, or of an attempt: `failed` is tried again, `limited` was dropped as one too many,
- * `shown` is one of development.
+ * What became of a mail, or of an attempt. `failed` is tried again, `limited` was dropped because there were
+ * too many, and `shown` was only logged, in development.
  */
 export type Result = 'sent' | 'shown' | 'failed' | 'limited' | Reason
 
@@ -23,7 +23,7 @@ declare module 'fastify' {
       post: mails.Post
       /** Which buckets bound the mails to an address. */
       limits: MailLimits
-      /** Counts a mail that was dropped when it was asked for, because a bucket was full. */
+      /** Counts a mail that was dropped when it was requested, because a bucket was full. */
       countDropped: (kind: mails.MailKind) => void
       /** How many mails of each kind had which result here so far. */
       counts: ReadonlyArray<{ kind: string, result: Result, count: number }>

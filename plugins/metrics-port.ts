@@ -19,7 +19,7 @@ export default fp(async function metricsPort (app, { host, port }: MetricsPortOp
     keepAliveTimeout: 75_000
   })
   listener.setTimeout(requestTimeoutMs)
-  // A scrape under way gets its answer; a scraper's idle connection holds up nothing.
+  // A scrape that has begun gets its answer, and an idle connection does not delay the shutdown.
   const server = Fastify({
     serverFactory: handle => listener.on('request', handle),
     forceCloseConnections: false

@@ -81,8 +81,10 @@ export default fp(async function metrics (app) {
       for (const kind of jobKinds) this.set({ kind }, app.jobs.backlog().find(one => one.kind === kind)?.[value] ?? 0)
     }
   })
-  backlog('latchkey_jobs', 'What is to be done after the fact, by all instances together, as it was a quarter of a minute ago at most: of "mail" and "webhook"; counted up to 10,000, for each webhook.', 'jobs')
-  backlog('latchkey_jobs_oldest_seconds', 'How long ago the oldest of it was to be done at first, but for what is kept for a webhook that is paused.', 'late')
+  const jobsHelp = 'Mails ("mail") and deliveries ("webhook") still to be sent by all instances together, as of at most ' +
+    '15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of each webhook.'
+  backlog('latchkey_jobs', jobsHelp, 'jobs')
+  backlog('latchkey_jobs_oldest_seconds', 'Age of the oldest of them, without those that are kept for a paused webhook.', 'late')
   gauge('latchkey_hashing_queue_depth', 'Requests that wait until it is their turn to hash a password.', () => app.passwords.lane.waiting)
   gauge('latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.lane.running)
 
@@ -103,7 +105,7 @@ export default fp(async function metrics (app) {
   app.decorate('metrics', { text: shareRendering(() => registry.metrics()), contentType: registry.contentType })
 }, { name: 'metrics' })
 
-// A pause between two renderings is so many times as long as a rendering: they take a tenth of the event loop.
+// The pause after a rendering is this many times as long, so that renderings take a tenth of the event loop.
 const pauseFactor = 9
 const maxPauseMs = 1_000
 const maxWaiting = 1_000

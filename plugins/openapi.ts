@@ -63,7 +63,7 @@ export default fp(async function openapiDocument (app, options: OpenapiOptions) 
           clientBasic: { type: 'http', scheme: 'basic', description: 'A client\'s id and secret (`client_secret_basic`).' },
           clientPost: { type: 'oauth2', description: 'A client\'s id and secret in the form (`client_secret_post`).', flows: { clientCredentials: { tokenUrl: `${issuer}/oauth/token`, scopes: {} } } },
           refreshCookie: { type: 'apiKey', in: 'cookie', name: refreshCookie, description: 'A refresh token, as the service set it.' },
-          registrationCookie: { type: 'apiKey', in: 'cookie', name: registrationCookie, description: 'Set by a registration, proves who made it.' }
+          registrationCookie: { type: 'apiKey', in: 'cookie', name: registrationCookie, description: 'Set by a registration. It proves who registered.' }
         }
       }
     },
@@ -119,7 +119,8 @@ const schemas = {
       methods: {
         type: 'array',
         items: { type: 'string', enum: [...confirmationMethods] },
-        description: 'With `password_required`, and with `invalid_credentials` where a link is confirmed: what would do.'
+        description: 'With `password_required`, and with `invalid_credentials` for a mailed link: ' +
+          'the proofs that would count.'
       }
     }
   }

@@ -42,7 +42,7 @@ export default fp(async function registrationCookie (app, { issuer, keys }: Regi
     const values = cookieValues(this.headers.cookie, name)
     if (values.length > 0) this.assertOwnPage()
     const ids = values.flatMap(value => parse(value, secrets) ?? [])
-    // A second one was planted from a neighbouring origin.
+    // If there are two, a neighbouring origin planted one of them.
     return ids.length === 1 ? ids[0] : undefined
   })
   app.decorateReply('setRegistrationCookie', function (registrationId, maxAge) {

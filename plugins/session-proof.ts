@@ -3,14 +3,14 @@ import fp from 'fastify-plugin'
 import { Problem } from '../src/problem.ts'
 import { introspect, isGood } from '../src/sessions/introspection.ts'
 
-/** A session that is alive, and whose it is. */
+/** A live session, and its user. */
 interface ShownSession { id: string, userId: string }
 
 declare module 'fastify' {
   interface FastifyInstance {
     /**
      * The sessions that a request shows: by a refresh cookie that could be exchanged now, and by a bearer
-     * token. None of them is changed by it. Throws `cross_site_request` if a foreign page sent the cookie.
+     * token. They are only read. Throws `cross_site_request` if a foreign page sent the cookie.
      */
     shownSessions: (request: FastifyRequest) => Promise<ShownSession[]>
   }
@@ -22,13 +22,13 @@ export interface SessionProofOptions {
   retryWindow: number | undefined
 }
 
-/** What proves to a public route that its caller is signed in. */
+/** Lets a public route find out whether its caller is signed in. */
 export default fp(async function sessionProof (app, lifetimes: SessionProofOptions) {
   async function byCookie (request: FastifyRequest): Promise<ShownSession[]> {
     const values = request.refreshCookies()
     const read = await Promise.all(values.map(async value => await app.keyring.readRefreshToken(value)))
     const [token, ...others] = read.filter(token => token !== undefined)
-    // A second one was planted from a neighbouring origin.
+    // If there are two, a neighbouring origin planted one of them.
     if (!token || others.length > 0) return []
     const state = await introspect(app.db, token, lifetimes)
     return state ? [{ id: token.sessionId, userId: state.userId }] : []

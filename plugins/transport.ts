@@ -9,7 +9,10 @@ export interface TransportOptions {
 
 const forwardingHeaders = ['x-forwarded-for', 'forwarded', 'x-forwarded-proto'] as const
 
-/** Refuses what names no host or came over plain HTTP, once it is counted. Warns about a proxy that is not trusted. */
+/**
+ * Refuses requests that name no host or came over plain HTTP, after counting them. Warns about a proxy that is
+ * not trusted.
+ */
 export default fp(async function transport (app, { issuer, trustProxy }: TransportOptions) {
   // RFC 9112 section 3.2: one Host, which HTTP/1.0 alone may leave out.
   app.addHook('onRequest', ({ raw: { httpVersion, rawHeaders } }, _reply, done) => {
@@ -18,7 +21,7 @@ export default fp(async function transport (app, { issuer, trustProxy }: Transpo
     done(hosts === 1 || (hosts === 0 && httpVersion === '1.0') ? undefined : validationFailed('The request does not name one host.'))
   })
 
-  // Once per process: clients that connect directly may send such headers, too.
+  // Once per process, because clients that connect directly may send such headers, too.
   let isWarned = false
   app.addHook('onRequest', (request, _reply, done) => {
     done()

@@ -22,7 +22,7 @@ export interface UpkeepOptions {
 const batch = 500
 const counters = 5_000
 const events = 2_000
-// Sessions that are read and ended at a time to find the users who have too many.
+// To find and end the sessions of users who have too many: sessions read, and ended, at a time.
 const listedSessions = 20_000
 const surplusSessions = 500
 // Milliseconds: between two batches, and between two rounds.
@@ -37,7 +37,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
   const breathe = async () => await pause(breath, undefined, { signal, ref: false })
   const all = (forget: () => Promise<number>) => async () => { while (await forget() === batch) await breathe() }
   const tasks: Array<() => Promise<void>> = [
-    // The first of all: until a user is within the limit, ending all of their sessions may take too long.
+    // This task comes first. Until a user is within the limit, ending all their sessions may take too long.
     async () => {
       for (let after: string | undefined, hasMore = true; hasMore; await breathe()) {
         const { userIds, last } = await findCrowdedUsers(app.db, after, listedSessions, sessionLimit)

@@ -61,8 +61,8 @@ export function lettersOf ({ server, headers, ip, socket }: FastifyRequest, live
 
 /**
  * The sessions that a sign-in replaces (ASVS 7.2.4): those of the authentic refresh cookies of its request.
- * In cookie delivery the new cookie overwrites theirs, so they end even if they are another user's: nobody
- * could sign out there any more. A cookie that a page of another site sends along is ignored.
+ * In cookie delivery the new cookie overwrites theirs, so they end even if they are another user's, because
+ * nobody could sign out of them. A cookie that a page of another site sends is ignored.
  */
 export async function replacedSessions (
   request: FastifyRequest, delivery: 'cookie' | 'body' = 'cookie'

@@ -56,7 +56,7 @@ export function load (environment: Environment) {
     if (v.LINKS_URL && !isPrivate(v.LINKS_URL)) problems.push('LINKS_URL must be https in production')
     if (v.HOME_URL && !isPrivate(v.HOME_URL)) problems.push('HOME_URL must be https in production')
     if (v.KEY_ENCRYPTION_KEY?.some(isPatterned)) {
-      problems.push('KEY_ENCRYPTION_KEY has a pattern, and so can be guessed (make one with: openssl rand -base64 32)')
+      problems.push('KEY_ENCRYPTION_KEY has a pattern and can be guessed (make one with: openssl rand -base64 32)')
     }
     // The weakest combination that OWASP's Password Storage Cheat Sheet accepts is 7 MiB in 5 passes.
     if (v.ARGON2_MEMORY_KIB < 7168 || v.ARGON2_MEMORY_KIB * v.ARGON2_TIME_COST < 7168 * 5) problems.push('ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts (19456 and 2, 12288 and 3, 9216 and 4, 7168 and 5)')
@@ -65,10 +65,10 @@ export function load (environment: Environment) {
   if (v.METRICS_PORT !== undefined && v.METRICS_PORT === v.PORT) problems.push('METRICS_PORT must be another than PORT')
   if (v.DATABASE_PASSWORD && !v.DATABASE_URL && !named(problems, 'DATABASE_URL')) problems.push('DATABASE_PASSWORD is of no use without DATABASE_URL')
   if (v.ISSUER_URL?.startsWith('https:')) {
-    // Pages of a packaged application have a loopback origin. Any other http page can be changed on its way.
+    // Pages of a packaged application have a loopback origin. Any other http page can be changed in transit.
     const exposed = v.CORS_ORIGINS?.filter(each => each.startsWith('http:') && !isLoopback(new URL(each).hostname)) ?? []
     if (exposed.length > 0) {
-      problems.push('CORS_ORIGINS must be https beside an https ISSUER_URL, except for localhost and loopback addresses: ' +
+      problems.push('CORS_ORIGINS must be https if ISSUER_URL is, except for localhost and loopback addresses: ' +
         exposed.join(', '))
     }
   }
@@ -135,7 +135,7 @@ export function load (environment: Environment) {
   })
 }
 
-/** A database's address with a password that is kept apart from it. */
+/** Adds the password that is kept apart from a database's address to it. */
 function withPassword (address: string | undefined, password: string | undefined): string | undefined {
   if (address === undefined || !password) return address
   const url = new URL(address)

@@ -86,8 +86,8 @@ async function grantCreate (client: pg.Client, schema: string): Promise<void> {
 }
 
 /**
- * What others own, in groups that change hands together: functions that run with their owner's rights work
- * only on tables of that owner.
+ * The objects of other owners, in groups that are moved together, because functions that run with their
+ * owner's rights work only on that owner's tables.
  */
 function together (findings: readonly Finding[]): Finding[][] {
   const foreign = findings.filter(({ foreignOwner }) => foreignOwner !== undefined)
@@ -119,7 +119,7 @@ async function takeOver (
   }
 }
 
-/** Repeats work that another transaction's lock, or a deadlock with it, has stopped. */
+/** Repeats work that failed because of another transaction's lock, or a deadlock with it. */
 async function retryLocks (work: () => Promise<void>): Promise<void> {
   for (const end = Date.now() + takeoverTimeoutMs; ; await pause(lockTimeoutMs)) {
     try {

@@ -1,7 +1,9 @@
 import pg from 'pg'
 import type { DeclaredObjects } from './declared-objects.ts'
 
-/** Something in the database that is not as the service relies on, and the statements that put it right. */
+/**
+ * Something in the database that differs from what the service relies on, and the statements that repair it.
+ */
 export interface Finding {
   kind: 'role' | 'database' | 'schema' | 'table' | 'function' | 'trigger'
   /** As SQL names it. */
@@ -163,7 +165,7 @@ function roleFindings (roles: RoleRow, { schema, runtime, owner, isSeparate }: S
     findings.push(inSchema(`role ${runtime} owns it, and so may drop the tables in it`,
       `alter schema ${quotedSchema} owner to ${quotedOwner}`))
   }
-  // An owner may always create: that is told above.
+  // An owner may always create objects; the findings above report that.
   if (roles.mayCreateInSchema && !roles.ownsDatabase && !roles.ownsSchema) {
     findings.push(inSchema(`role ${runtime} may create objects in it`,
       `revoke create on schema ${quotedSchema} from public, ${quotedRuntime}`))
@@ -244,7 +246,7 @@ function functionFindings (row: FunctionRow, { schema, runtime, owner }: Scope):
   return findings
 }
 
-// What the triggers on `users` would have kept.
+// Rebuilds what the triggers on `users` maintain.
 const rolesOfUsers = [
   'delete from user_roles',
   `insert into user_roles (role, disabled, canonical_email)
@@ -274,8 +276,8 @@ function triggerFindings ({ triggers }: DeclaredObjects, found: Found, { schema 
 }
 
 /**
- * Executes the statements of findings in the transaction that is open, each finding on its own. What the role
- * may not do, or a lock does not allow in time, is left as it was.
+ * Executes the statements of each finding in a savepoint of the open transaction. A finding that the role may
+ * not repair, or that waits too long for a lock, is skipped.
  */
 export async function repair (client: pg.ClientBase, findings: readonly Finding[]): Promise<void> {
   for (const { sql } of findings) {

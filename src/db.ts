@@ -43,7 +43,7 @@ export const limits = {
   query_timeout: 6_000
 }
 
-// Beyond so many, a request would not get a connection in time anyway.
+// Beyond this number a request would not get a connection in time anyway.
 const maxWaiting = 1_000
 
 /** Connections to Postgres, made when they are first needed. */
@@ -125,12 +125,12 @@ export function isFault (error: unknown): boolean {
 /** Whether a statement gave up because it did not get a lock in time. */
 export const isLockTimeout = (error: unknown) => error instanceof pg.DatabaseError && error.code === '55P03'
 
-// Of a fault that only ended the statement. A new connection for each lock that is not had in time, in a
-// deadlock or in a serialization failure would make a crowd around one row cost much more.
+// Whether a fault ended only the statement. A new connection after each lock timeout, deadlock or
+// serialization failure would make contention for one row much more expensive.
 const leavesConnectionIntact = (error: unknown) =>
   error instanceof pg.DatabaseError && /^(55P03|40P01|40001)$/.test(error.code ?? '')
 
-/** Lets the statements of this transaction wait for locks for so many milliseconds. */
+/** Lets the statements of this transaction wait this long for locks. */
 export async function allowLockWait (tx: Queryable, milliseconds: number): Promise<void> {
   await tx.query("select set_config('lock_timeout', $1, true)", [`${milliseconds}ms`])
 }

@@ -18,7 +18,7 @@ interface Connection {
   latest: IncomingMessage | undefined
   /** How many bytes had been read when the last response was finished. */
   bytesAnswered: number
-  /** How many bytes had been read and written at the last look. */
+  /** How many bytes had been read and written at the last check. */
   bytesMoved: number
   /** When the connection was last seen in use. */
   activeAt: number
@@ -34,7 +34,7 @@ const lingerMs = 1_000
 // New connections may keep the port open for this long.
 const maxAcceptMs = 2_000
 const quietTurnMs = 0.1
-// By then Node.js has answered 408 to a header that does not arrive: it looks once a second.
+// By then Node.js has answered 408 to a header that does not arrive. It checks once a second.
 const headerGraceMs = 2_000
 
 /**
@@ -135,7 +135,7 @@ export class DrainingServer extends Server {
     const begunAt = performance.now()
     let isQuiet
     do {
-      // A thread that has just slept is not soon interrupted by the scheduler.
+      // The scheduler is unlikely to interrupt a thread that has just slept.
       await pause(1)
       const accepted = this.#accepted
       const turnedAt = performance.now()

@@ -11,7 +11,7 @@ export interface Lease {
   release: () => Promise<void>
 }
 
-// A concurrent holder may be too new for this statement to see: then the whole time is told.
+// This statement may not see the row of a concurrent holder. It then returns the whole time.
 const acquiring: Statement = {
   name: 'leases.acquire',
   text: `
@@ -37,7 +37,7 @@ const releasing: Statement = {
   text: `delete from leases where ${hastily} and key = $1 and holder = $2`
 }
 
-/** Another holder has the lease for so many seconds. */
+/** Another holder has the lease for `secondsLeft`. */
 export interface Wait { secondsLeft: number }
 
 /** Acquires a lease for so many seconds; returns the seconds until it ends if another holder has it. */

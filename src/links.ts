@@ -46,13 +46,13 @@ const requestVerification: Statement = {
     limit 1`)
 }
 
-/** A link that somebody asks for by naming an address. */
+/** A link that is requested for an address. */
 export interface LinkRequest {
   canonical: string
   purpose: 'email_verification' | 'password_reset' | 'magic_link'
   token: string
   mail: Buffer | undefined
-  /** Seconds for which the link is good. */
+  /** How many seconds the link is valid. */
   lives: number
   buckets: Buckets
 }
@@ -115,7 +115,8 @@ export interface Found extends Account {
 
 // What it was for is still so: the address that it was mailed to, and where it stands in for the password, that. The
 // way back to an address stays open whatever becomes of the account, unless that is disabled.
-// What a link verifies must not be verified yet: otherwise it would stay good beside the one that was used.
+// A link that verifies an address is void once the address is verified. Otherwise it would outlive the used
+// one.
 const good = `expires_at > now() and users.disabled_at is null
   and (purpose = 'email_undo' or links.email_version = users.email_version)
   and (purpose <> 'email_verification' or users.email_verified_at is null)
@@ -167,8 +168,8 @@ const maxUndoLinks = 20
 
 /**
  * Throws `too_many_requests` if too many changes of the user's address can still be undone. The oldest link
- * is never dropped for a new one: a thief would change the address back and forth until the owner's way back
- * is gone.
+ * is never dropped for a new one, because a thief would change the address until the owner's link to undo is
+ * gone.
  */
 export async function assertUndoCapacity (tx: Queryable, userId: string): Promise<void> {
   const [row] = await tx.query<{ links: number, seconds: number | null }>(countUndo, [userId])
@@ -180,7 +181,7 @@ const voiding: Statement = {
   text: "delete from links where purpose = 'email_change' and ($1::uuid is null or user_id = $1)"
 }
 
-/** Voids the changes of address that were asked for and not confirmed, of one user or of everybody. */
+/** Voids the requested changes of address that are not confirmed, of one user or of all users. */
 export async function voidChanges (db: Queryable, userId: string | undefined): Promise<void> {
   await db.query(voiding, [userId ?? null])
 }

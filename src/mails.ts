@@ -6,8 +6,8 @@ import { open, seal, type KeyEncryptionKeys } from './secret.ts'
 export const mailKinds = [
   // With a link to use once.
   'email_verification', 'password_reset', 'magic_link', 'invitation', 'email_change',
-  // That something happened: to the old address, when a change is asked for and, with a link to undo it, when it is
-  // done; and to the address that the account has.
+  // Notifications. The old address is told when a change is requested, and when it is done, with a link to
+  // undo it. The others go to the address of the account.
   'email_change_requested', 'email_changed', 'registration_taken', 'password_changed', 'new_sign_in', 'session_replayed', 'account_deleted'
 ] as const
 export type MailKind = typeof mailKinds[number]
@@ -20,7 +20,9 @@ export interface Mail {
   kind: MailKind
   /** What it is told as, where that of `kind` would tell somebody else whose the address is. */
   as?: MailKind
-  /** Whether a notification is never dropped: an administrator or the proof of a mailbox caused it. */
+  /**
+   * Whether a notification is never dropped, because an administrator or the proof of a mailbox caused it.
+   */
   isUncounted?: boolean
   /** Of the request that it is sent for; the user's where undefined. */
   language?: Language | undefined

@@ -73,7 +73,7 @@ export async function migrate (
     }
     for (const migration of missing) {
       await apply(client, migration, async () => {
-        // The service, and no other role, may use what a migration creates as soon as it is there.
+        // What a migration creates is usable by the service, and by no other role, once it is committed.
         const { findings } = await inspect(client, { runtime, declared: declared(migration.version) })
         await repair(client, findings)
       })
@@ -93,7 +93,7 @@ export async function checkPrivileges (url: string, migrations = read()): Promis
 
 interface Identity extends RuntimeRole { database: string }
 
-/** Who the service logs in as, and which schema it uses: that of its tables, or else its first one. */
+/** The role of the service and its schema: that of its tables, or else the first of its search_path. */
 async function identify (client: pg.Client): Promise<Identity> {
   const { rows: [row] } = await client.query<{ name: string, schema: string | null, database: string }>({
     text: `
@@ -108,7 +108,7 @@ async function identify (client: pg.Client): Promise<Identity> {
     `run as a superuser "grant usage on schema public to ${pg.escapeIdentifier(row?.name ?? '')}"`)
 }
 
-// The same for two connections if they lead to the same database of the same server.
+// Equal for two connections if they lead to the same database of the same server.
 const databaseIdentity = `(select concat_ws(' ', datname, oid, pg_postmaster_start_time()) from pg_database
   where datname = current_database())`
 
@@ -154,14 +154,15 @@ async function checkAndRepair (client: pg.Client, target: InspectionTarget): Pro
   const before = await inspect(client, target)
   const report = { separation: before.separation, runtime: target.runtime.name }
   const { rows: [current] } = await client.query<{ name: string }>('select current_user::text as name')
-  // A role that owns nothing can repair nothing. It must not try: even a futile grant disturbs a concurrent one.
+  // A role that owns nothing can repair nothing. It must not try, because even a futile grant disturbs
+  // others.
   const isPowerless = before.separation === 'separate' && current?.name === target.runtime.name
   const isDone = before.findings.length === 0 || isPowerless
   if (isDone) return { ...report, repaired: [], remaining: before.findings }
   await client.query('begin')
   try {
     await client.query(`set local lock_timeout = ${patience}`)
-    // Two instances that grant at once would disturb each other.
+    // Concurrent grants on one object fail, so instances repair one at a time.
     await client.query('select pg_advisory_xact_lock($1)', [repairLock])
     await repair(client, (await inspect(client, target)).findings)
     await client.query('commit')
@@ -208,7 +209,7 @@ async function apply (
 
 /**
  * The names of the migrations that the database does not have. Throws as `migrate` does, and changes nothing.
- * If the role may not read the history, `onPrivileges` is told what else it lacks.
+ * If the role may not read the history, `onPrivileges` gets a report of what else it lacks.
  */
 export async function pending (
   url: string, migrations = read(), onPrivileges?: OnPrivileges): Promise<string[]> {

@@ -61,7 +61,7 @@ export async function prove (db: Queryable, { passwords, throttle }: PasswordDes
 
 /** A password that is given for a pending registration. */
 export interface PendingClaim {
-  /** Under which it is counted: the address, and the account that has it, if there is one. */
+  /** The address under which attempts are counted, and the account that has it, if there is one. */
   of: credentials.Named
   hash: string
   password: string
@@ -79,7 +79,7 @@ export async function provePending (db: Queryable, desk: PasswordDesk, claim: Pe
   const tried = { identifier, userId: account?.id, network: turn.network ?? '', device: undefined }
   const attempt = await throttle.begin(db, tried, origin)
   const isRight = await passwords.verify(hash, password, turn).catch(async (error: unknown) => {
-    // The password was not judged, so that nothing counts.
+    // The password was not verified, so the attempt does not count.
     await release(db, attempt).catch(() => {})
     throw error
   })

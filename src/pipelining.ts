@@ -3,13 +3,14 @@ import type { Socket } from 'node:net'
 
 interface Exchange { request: IncomingMessage, response: ServerResponse, isSafe: boolean }
 
-/** Requests of a connection that arrived and are not answered yet: begun, and still waiting. */
+/** The unanswered requests of a connection: those that have begun, and those that wait. */
 interface Pipeline { begun: Exchange[], waiting: Exchange[] }
 
-// While reading is paused the service does not notice that the client has gone: so not for the first few.
+// While reading is paused the service does not notice a client that has gone, so the first few do not pause
+// it.
 const readAhead = 16
 const begunPerConnection = 16
-// A turn of the event loop begins at most so many requests that waited behind others of their connection.
+// How many requests that waited behind others of their connection begin in a turn of the event loop.
 const begunPerTurn = 16
 
 // RFC 9110 section 9.2.1.
@@ -20,11 +21,10 @@ const mayBeginNext = ({ begun, waiting: [next] }: Pipeline) => next !== undefine
   begun.length === 0 || (begun.length < begunPerConnection && next.isSafe && begun.every(({ isSafe }) => isSafe)))
 
 /**
- * A handler of requests that lets all connections have a turn between the requests that one of them sends without
- * waiting for answers.
+ * A request handler that gives all connections a turn between the pipelined requests of one of them.
  *
- * Node begins every request that arrives in one piece at once: a few connections that pipeline thousands of requests
- * would stall everybody else for seconds.
+ * Node begins all requests that arrive in one piece at once. A few connections that pipeline thousands of
+ * requests would stall all others for seconds.
  */
 export function takeTurns (serve: RequestListener): RequestListener {
   const pipelines = new WeakMap<Socket, Pipeline>()
@@ -70,7 +70,7 @@ export function takeTurns (serve: RequestListener): RequestListener {
     const exchange = { request, response, isSafe: safeMethods.has(method) }
     if (pipeline.begun.length + pipeline.waiting.length === 0) return begin(socket, pipeline, exchange)
     pipeline.waiting.push(exchange)
-    // What has arrived in one piece is parsed; nothing more is read until most of it is answered.
+    // What has arrived in one piece is parsed. Nothing more is read until most of it is answered.
     if (pipeline.waiting.length >= readAhead) socket.pause()
     schedule(socket, pipeline)
   }

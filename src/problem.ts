@@ -12,7 +12,7 @@ export type ConfirmationMethod = typeof confirmationMethods[number]
  */
 export const catalogue = {
   validation_failed: { status: [400], title: 'The request is not valid', meaning: 'The body, query or path does not fit the schema, or the JSON does not parse. `errors` names each offending place by JSON pointer. Nothing was changed; correct the request and send it again.' },
-  invalid_credentials: { status: [401, 403], title: 'The credentials are not valid', meaning: 'No account has this e-mail address or username, or the password is wrong. Which of the two is never told. With status 403 the caller is signed in, and the password that was asked for once more is wrong, or the account has none and the sign-in is not recent enough to do without; or the password that was to confirm an address is wrong.' },
+  invalid_credentials: { status: [401, 403], title: 'The credentials are not valid', meaning: 'No account has this e-mail address or username, or the password is wrong. Which of the two is never told. Status 403 has one of two meanings. A signed-in caller was asked for the password once more: it is wrong, or the account has none and the sign-in is not recent enough to do without. Or the password that should confirm an address is wrong: correct it and send the request again.' },
   invalid_token: { status: [401], title: 'The access token is not valid', meaning: 'The bearer token is missing, malformed, expired or revoked, was not signed by this service, or is not an access token for this audience. Refresh the session for a new one.' },
   invalid_refresh_token: { status: [401], title: 'The refresh token is not valid', meaning: 'The refresh token is missing, unknown, expired, revoked or was used before. Sign in again.' },
   forbidden: { status: [403], title: 'The caller may not do this', meaning: 'The access token is good, but the role or the scope that this needs is missing, or it is a client\'s own where a user\'s is needed.' },
@@ -27,7 +27,7 @@ export const catalogue = {
   password_required: {
     status: [409],
     title: 'Proof of who set the password is required',
-    meaning: 'The link proves that you read the mail of this address, but not that you set the password of the account. Repeat the request with one of the proofs that `methods` names. `session`: the refresh cookie or the access token of a session of the account. `password`: its password. `new_password`: a new password, which replaces the one that was set before. Nothing was changed, and the link stays good.'
+    meaning: 'The link proves that you read the mail of this address, but not that you set the password of the account. Repeat the request with one of the proofs that `methods` names. `session`: the refresh cookie or the access token of a session of the account. `password`: its password. `new_password`: a new password, which replaces the one that was set before. Nothing was changed, and the link stays valid.'
   },
   username_taken: { status: [409], title: 'The username is taken', meaning: 'An account has this username or one that looks like it, or the name is reserved. Neither case nor `_`, `.` and `-` count, and these look alike: 0 and o; 1, i and l; rn and m; vv and w.' },
   last_admin: { status: [409], title: 'This is the last administrator', meaning: 'Without this account nobody could administer the service. Give another one the role `admin` first.' },
@@ -35,7 +35,7 @@ export const catalogue = {
   payload_too_large: { status: [413], title: 'The body is too large', meaning: 'The request body is over the limit of 64 KiB.' },
   unsupported_media_type: { status: [415], title: 'The media type is not supported', meaning: 'Bodies are `application/json` in UTF-8.' },
   password_rejected: { status: [422], title: 'The password is not accepted', meaning: 'The password breaks a rule; `reasons` names each: `too_short`, `too_long`, `too_common` and `breached` (it is among those that are tried first, or known from a breach elsewhere), `contains_email`, `contains_name`, `contains_service`. A longer phrase of your own is the best answer to all of them.' },
-  too_many_requests: { status: [429], title: 'Too many requests', meaning: 'This network has sent more requests than the limit allows, too many wrong passwords were given for this account or from this network, or an export of this account is still running. Wait for the number of seconds in `Retry-After`.' },
+  too_many_requests: { status: [429], title: 'Too many requests', meaning: 'This network has sent more requests than the limit allows, or too many wrong passwords were given for this account or from this network. An export is also refused while another one of the account is running, and a change of address if there were too many. Wait for the number of seconds in `Retry-After`.' },
   headers_too_large: { status: [431], title: 'The headers are too large', meaning: 'The request headers are over the limit of 16 KiB.' },
   internal_error: { status: [500], title: 'Something went wrong here', meaning: 'An error on the side of the service. It is in the service\'s log under the request id that `instance` gives.' },
   overloaded: { status: [503], title: 'The service is busy', meaning: 'More work arrived than the service accepts at a time. Nothing was done; the request is safe to repeat after the number of seconds in `Retry-After`.' },
@@ -128,11 +128,11 @@ export const invalidToken = (presented: boolean, cause?: unknown) => new Problem
 
 /** `seconds` until the limit's window ends. */
 export const tooManyRequests = (seconds: number) => new Problem('too_many_requests', { detail: 'This network has sent more requests than the limit allows.', headers: retryAfter(seconds) })
-// An export mostly ends sooner than its lease.
+// An export usually ends long before its lease does.
 const maxExportWaitSeconds = 5
-/** `seconds` until an export that is running has ended, if its instance died. */
+/** `seconds` until the lease of the running export expires, which happens only if its instance died. */
 export const exportRunning = (seconds: number) => new Problem('too_many_requests', {
-  detail: 'An export of this account is still running. Wait until it has ended.',
+  detail: 'An export of this account is still running. Wait until it has ended, then try again.',
   headers: retryAfter(Math.min(seconds, maxExportWaitSeconds))
 })
 /** `seconds` until the next password is judged. */

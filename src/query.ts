@@ -1,7 +1,7 @@
 /** Converts the text of a query's parameters to what their schema says, in place. */
 export type QueryParser = (query: unknown) => void
 
-/** Nine digits are below every limit of a 32-bit counter; no parameter needs more. */
+/** Nine digits fit into 32 bits, and no parameter needs more. */
 const maxDigits = 9
 const decimal = new RegExp(`^[0-9]{1,${maxDigits}}$`)
 const booleans = new Map([['true', true], ['false', false]])

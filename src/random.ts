@@ -13,7 +13,7 @@ export function random16 (): Uint8Array {
   }
   const start = used
   used += 16
-  // A copy, because the next refill overwrites the pool under whoever holds a view of it.
+  // A copy, because the next refill overwrites the pool, and with it every view of it.
   const bytes = pool.slice(start, used)
   pool.fill(0, start, used)
   return bytes

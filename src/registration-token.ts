@@ -14,7 +14,10 @@ const tokenLength = contentLength + 32
 
 const mac = (secret: Buffer, content: Buffer) => createHmac('sha256', secret).update(content).digest()
 
-/** Proves to this service, and to nobody else, that its holder made the registration with this id. */
+/**
+ * A token that proves to this service, and to nobody else, that its holder made the registration with this
+ * id.
+ */
 export function mint (secret: Buffer, registrationId: string): string {
   const content = Buffer.concat([Buffer.from([version]), parseUuid(registrationId)])
   return Buffer.concat([content, mac(secret, content)]).toString('base64url')

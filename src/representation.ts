@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 
-/** One form of a content (RFC 9110 section 3.2), with a strong entity tag of its own. */
+/** One representation of content (RFC 9110 section 3.2), with a strong entity tag of its own. */
 export interface Representation {
   body: Buffer
   etag: string
@@ -21,7 +21,7 @@ export interface Content {
   compress: () => Promise<void>
 }
 
-// From this level on, more work hardly makes scripts and JSON smaller.
+// Higher levels take more work and hardly make scripts and JSON smaller.
 const brotliQuality = 6
 const compressors: Record<Coding, (body: Buffer) => Promise<Buffer>> = {
   br: body => promisify(brotliCompress)(body, {
@@ -35,7 +35,7 @@ const compressors: Record<Coding, (body: Buffer) => Promise<Buffer>> = {
 /** The codings, the preferred one first. */
 const codings: readonly Coding[] = ['br', 'gzip']
 
-/** Makes content of a text or bytes. Pictures are compressed already and left as they are. */
+/** Makes content from text or bytes. Images are not compressed, because their formats already are. */
 export function createContent (given: string | Buffer, type: string): Content {
   const plain = Buffer.from(given)
   const hash = createHash('sha256').update(plain).digest('base64url').slice(0, 22)
@@ -55,7 +55,7 @@ export function createContent (given: string | Buffer, type: string): Content {
     type,
     compress,
     select (acceptEncoding) {
-      // A failure leaves the plain form, which is right too.
+      // If compressing fails, the plain form is sent, which is correct too.
       compress().catch(() => {})
       const coding = preferredCoding(acceptEncoding, each => forms.has(each))
       return (coding && forms.get(coding)) ?? { body: plain, etag: `"${hash}"`, encoding: undefined }

@@ -97,7 +97,8 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
   return server
 }
 
-// A client of ours makes far fewer at once; a stranger could make the event loop work for seconds.
+// Real clients send far fewer on a connection. More would let a stranger keep the event loop busy for
+// seconds.
 const maxRequestsPerSocket = 1_000
 
 const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/

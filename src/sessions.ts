@@ -24,7 +24,7 @@ export interface SessionRequest {
   /** How many sessions the user may have; with one more the oldest ends. */
   sessionLimit: number
   replaced?: ReplacedSessions
-  /** The counted attempt; it is forgotten with the success. */
+  /** The counted attempt, which the success resets. */
   attempt?: Attempt
   /** The mail that asks the owner whether it was them. */
   notice?: Buffer | undefined

@@ -43,13 +43,18 @@ const selectUnproved = `
   select id from users where canonical_email = $1 and email_verified_at is null and disabled_at is null
   for no key update`
 
-/** The user who has an address and never proved it, locked until the end of the transaction; undefined if there is none. */
+/**
+ * The user who has an address and never verified it, locked until the transaction ends; undefined if there is
+ * none.
+ */
 export async function unproved (tx: Queryable, canonical: string): Promise<string | undefined> {
   const [user] = await tx.query<{ id: string }>(selectUnproved, [canonical])
   return user?.id
 }
 
-/** Locks a user until the end of the transaction; undefined if there is no such user. Gives the address. */
+/**
+ * Locks a user until the end of the transaction, and returns the address; undefined if there is no such user.
+ */
 export async function lock (tx: Queryable, id: string): Promise<EmailAddress | undefined> {
   const [user] = await tx.query<EmailAddress>(
     'select email as address, canonical_email as canonical from users where id = $1 for no key update', [id])

@@ -59,13 +59,13 @@ export async function find (db: Queryable, id: string): Promise<Webhook | undefi
 export interface WebhookChange { url?: string, events?: string[], description?: string | null, status?: 'active' | 'paused' }
 
 /**
- * The webhook after the change of what is named; undefined where there is none. If nothing differs, nothing
- * is written. One that becomes active has a clean record, and what was kept for it is due at once.
+ * Changes what is named, and returns the webhook; undefined if there is none. If nothing differs, nothing is
+ * written. A webhook that becomes active has a clean record, and what was kept for it is due at once.
  */
 export async function update (db: Database, id: string, change: WebhookChange, origin: audit.Origin): Promise<Webhook | undefined> {
   const { url, description, status } = change
   const events = change.events && [...new Set(change.events)]
-  // Before it becomes active: until then nothing is sent, and the lock on the webhook is not held meanwhile.
+  // This comes before it becomes active: nothing is sent until then, and the webhook is not locked meanwhile.
   if (status === 'active' && (await find(db, id))?.status === 'paused') await keepUntil(db, id)
   return await db.transaction(async tx => {
     const [before] = await tx.query<Webhook>(`select ${columns} from webhooks where deleted_at is null and id = $1 for no key update`, [id])

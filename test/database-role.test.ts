@@ -219,7 +219,7 @@ t.test('roles of the database', async t => {
 
     await t.test('is all that the service needs, and production says what it does not protect, once', async t => {
       const service = await wholeLife(t, single)
-      t.match(privilegeLines(service), [{ level: 40, role: 'alone', msg: /^the database role alone owns the audit log, .*DATABASE_OWNER_URL/ }])
+      t.match(privilegeLines(service), [{ level: 40, role: 'alone', msg: /^the database role alone owns the audit log and .*DATABASE_OWNER_URL/ }])
       t.equal(privilegeLines(service).length, 1)
     })
 

@@ -22,8 +22,8 @@ export interface Keys {
   start: () => void
   find: (kid: string) => VerificationKey | undefined
   /**
-   * The same for a key that is unknown, after the issuer was asked for it; within a second the issuer is not asked
-   * again. Throws a Refusal (503) if the issuer could not be asked, or too many wait for its answer.
+   * The same for a key that is unknown, after asking the issuer for it. For a second, the issuer is not asked
+   * for it again. Throws a Refusal (503) if the issuer could not be asked, or too many wait for its answer.
    */
   ask: (kid: string) => Promise<VerificationKey | undefined>
   /** Whether this key is still published. */
@@ -116,7 +116,7 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
       }
       const key = keys.get(kid)
       if (!key && failures > 0) throw unavailable('the issuer cannot be asked for a key')
-      // A reading that brings the key is believed before this memory: what is known is never asked for.
+      // This cannot hide a key that a later read brings: only unknown keys are asked for.
       if (!key) unknown.add(kid)
       return key
     },

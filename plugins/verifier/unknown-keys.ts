@@ -6,7 +6,7 @@ export interface UnknownKeys {
 
 const rememberedMs = 1_000
 const maxRemembered = 10_000
-// Longer than any id of Latchkey; what is longer is not worth the memory.
+// Latchkey's ids are shorter. Longer ones are not worth the memory.
 const maxKidLength = 128
 
 /** Remembers key ids for a second, at most 10,000 of them: the oldest is forgotten first. */

@@ -8,13 +8,13 @@ import type { SignInOptions } from './session.ts'
 const description = [
   'Does what the link was mailed for, once: verifies the address of an account, makes the account that',
   'was waiting for it, changes the address to this one, or changes it back. The link proves that the',
-  'caller reads the mail of the address. Beside it the caller proves to be the one who set the',
-  'password: by the cookie of the registration, by a session of the account (the refresh cookie or the',
-  'access token), or by `password`. Without a proof the answer is 409 `password_required`, `methods`',
-  'names what would do, and the link stays good. For a registration and an unverified address',
-  '`new_password` stands in for a proof: it replaces the password that was set before, whose sessions',
-  'and links end. For a change of address it does not. A link that changes an address back needs no',
-  'other proof.'
+  'caller reads the mail of the address. The caller must also prove to be the one who set the password:',
+  'by the cookie of the registration, by a session of the account (the refresh cookie or the access',
+  'token), or by `password`. Without such a proof the answer is 409 `password_required`. Its `methods`',
+  'names the proofs that would count, and the link stays valid. For a registration and an unverified',
+  'address `new_password` takes the place of a proof: it replaces the password that was set before, and',
+  'ends the earlier sessions and links. For a change of address it does not. A link that changes an',
+  'address back needs no other proof.'
 ].join(' ')
 
 /** Proving to own an address. */
@@ -23,8 +23,8 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
     path: '/email-verification',
     kind: 'email_verification',
     operationId: 'requestEmailVerification',
-    summary: 'Ask for a link that proves the address',
-    does: 'Mails a link to the address of an account that has not been proved yet.',
+    summary: 'Request a link that verifies the address',
+    does: 'Mails a link to the address of an account that has not been verified yet.',
     links
   })
 

@@ -12,7 +12,7 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links
       operationId: 'login',
       tags: ['Sign-in'],
       summary: 'Sign in',
-      description: 'Opens a session for the account with this e-mail address or username (one of them) and password. If the browser has a refresh cookie, the session of that cookie ends; another user\'s only if the new token goes into the cookie, too.',
+      description: 'Opens a session for the account with this e-mail address or username (one of them) and password. If the request carries a refresh cookie, the session of that cookie ends. Another user\'s session ends only if the new refresh token is delivered in the cookie, too.',
       security: [],
       body: strict({
         email: Type.Optional(Type.String({ maxLength: 320 })),

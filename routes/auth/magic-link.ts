@@ -13,7 +13,7 @@ const magicLink: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, l
       operationId: 'followMagicLink',
       tags: ['Links'],
       summary: 'Sign in with a link',
-      description: 'Opens a session, once. It proves the address too: where it had not been before, the password that the account has until then, and the sessions made with it, are void. The session of an old refresh cookie ends, as at the login.',
+      description: 'Opens a session, once. It proves the address too: where it had not been before, the password that the account has until then, and the sessions made with it, are void. The session of a refresh cookie that the request carries ends, as with a login.',
       security: [],
       body: strict({ token: linkToken, ...signInOptions }, { examples: [{ token: linkToken['examples'][0] }] }),
       response: { 200: ref(TokenResponse) }

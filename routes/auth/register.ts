@@ -10,7 +10,7 @@ const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit
       operationId: 'register',
       tags: ['Sign-in'],
       summary: 'Sign up',
-      description: 'Makes an account and signs its user in. Where addresses must be proved first, it mails a link instead that makes the account; then the answer is the same for an address that is taken, whose owner is told by mail. With the sign-in the session of an old refresh cookie ends, as at the login. The registration cookie, which it sets, proves who registered when the mailed link is used.',
+      description: 'Makes an account and signs its user in. The session of a refresh cookie that the request carries ends, as with a login. If addresses must be verified first, it mails a link that makes the account instead. The answer is then the same for an address that is taken, whose owner is told by mail. It sets the registration cookie, which proves who registered when the mailed link is used.',
       security: [],
       body: strict({
         email,

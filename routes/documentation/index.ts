@@ -9,10 +9,10 @@ export interface DocumentationOptions {
 }
 
 const json = 'application/json; charset=utf-8'
-// Without a version in their URLs they are asked for again; the entity tag makes that cheap.
+// The URLs have no version, so clients revalidate after this time. The entity tag makes that cheap.
 const maxAgeSeconds = 300
 
-/** The API document, and a page to read and try it. Both are rendered once, not for each request. */
+/** The API document, and a page to read and try it. Both are rendered once: a request costs only sending. */
 const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
   const contents = new Map<string, () => Content>()
   const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {
@@ -35,7 +35,7 @@ const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
     const { html, files } = await loadPage()
     for (const url of ['/docs', '/docs/']) serve(url, () => html, headers)
     for (const [name, content] of files) serve(`/docs/static/${name}`, () => content, headers)
-    // Requests that are tried go to the host that the page came from, by whatever name.
+    // "Try it out" sends requests to the host that the page came from, whatever its name.
     const ofThisHost = () => ({ ...app.swagger(), servers: [{ url: '/' }] })
     serve('/docs/json', once(() => createContent(JSON.stringify(ofThisHost()), json)), headers)
     serve('/docs/yaml', once(() => createContent(stringifyYaml(ofThisHost()), 'application/yaml')), headers)

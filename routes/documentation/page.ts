@@ -3,10 +3,10 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { createContent, type Content } from '../../src/representation.ts'
 
-/** Swagger UI, and what it loads by the names of the files. */
+/** The page of Swagger UI, and the files that it loads, by name. */
 export interface Page { html: Content, files: ReadonlyMap<string, Content> }
 
-/** What Swagger UI needs. With `upgrade-insecure-requests` the page could not load itself over plain HTTP. */
+/** What Swagger UI needs. With `upgrade-insecure-requests` the page could not load over plain HTTP. */
 export const policy = [
   "default-src 'self'",
   "base-uri 'self'",

@@ -15,7 +15,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
       operationId: 'changeEmail',
       tags: ['Account'],
       summary: 'Change the own e-mail address',
-      description: 'Mails a link to the new address; it becomes that of the account when the link is used. The old one is told then, with a link to change it back. While 20 changes can be undone, a further one is refused (429). Takes the password too; of an account that has none, a sign-in of the last five minutes in its place.',
+      description: 'Mails a link to the new address. It becomes that of the account when the link is used with the password or a session of the account. A new request voids the earlier one. The old address is told when the change is requested, and again when it is done, with a link to undo it if that address was verified. While 20 changes can still be undone, a further one is refused (429). Takes the password too; an account without one needs a sign-in of the last five minutes instead.',
       security: [{ bearer: [] }],
       body: strict({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })), email }, { examples: [{ password: 'a long phrase of your own', email: 'ada@example.org' }] }),
       response: { 202: accepted }

@@ -73,7 +73,7 @@ const leaving: Typed = async (app) => {
     if (!found) throw invalidToken(true, 'the account is gone')
     const { pieces, release } = found
     const body = Readable.from(whileTaken(pieces, () => { body.destroy() }), { objectMode: false, highWaterMark: 64 * 1024 })
-    // Also if the reader is gone or stalls. If the release fails, the lease ends by itself.
+    // The reader may also have gone, or stalled. If the release fails, the lease expires.
     body.once('close', () => {
       release().catch((error: unknown) => request.log.warn({ err: error }, 'export lease not released'))
     })

@@ -68,7 +68,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
       operationId: 'endSessions',
       tags: ['Account'],
       summary: 'End the own sessions',
-      description: 'Signs the user out everywhere but here; with `include_current` here too. It voids a change of address that was asked for and not confirmed. Called from a device that the account knows, the devices there are strangers again.',
+      description: 'Signs the user out everywhere but here; with `include_current` here too. It voids a change of address that was requested and is not confirmed yet. Called from a device that the account knows, the devices there are strangers again.',
       security,
       querystring: strict({ include_current: Type.Optional(Type.Boolean({ description: 'Whether the session of this request ends too.', default: false })) }),
       response: { 204: { type: 'null', description: 'The sessions have ended.' } }

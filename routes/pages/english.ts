@@ -32,14 +32,14 @@ const english: Words = {
   confirmWithPassword: 'Confirm with this password',
   confirmWithNewPassword: 'Set this password and confirm',
   proof: {
-    either: 'One more step: an account was made with this address, and it has a password. If you made it, enter that password. If you did not, or do not know the password, choose a new one. It replaces the old one and signs out everybody else.',
-    newPassword: 'One more step: choose a password for your account. It signs out everybody else.',
-    password: 'One more step: enter the password of the account whose address is to change. Or sign in to the account in this browser, and open the link again.',
-    session: 'One more step: sign in, in this browser, to the account whose address is to change. Then open the link again. If you do not know of this account, close this page: nothing changes.'
+    either: 'One more step: someone signed up with this address and set a password. If it was you, enter that password. If not, or if you do not know it, choose a new one: it replaces the old one and signs out everybody else.',
+    newPassword: 'One more step: choose a password for your account. Everybody else will be signed out.',
+    password: 'One more step: enter the password of the account whose address is to change. Or sign in to that account in this browser, and open the link again.',
+    session: 'One more step: in this browser, sign in to the account whose address is to change. Then open the link again. If you know of no such account, close this page: nothing changes.'
   },
   wrongPassword: {
     orNew: 'This password is wrong. If you do not know it, choose a new one below.',
-    only: 'This password is wrong.'
+    only: 'This password is wrong. Check it and try again.'
   },
   reveal: 'Show the password',
   remember: 'Stay signed in on this device',

@@ -36,7 +36,7 @@ function proofText (methods: ConfirmationMethod[], { proof }: Words): string {
   return methods.includes('new_password') ? proof.either : proof.password
 }
 
-/** What would confirm the address: as the failure says, or as the form said that was sent. */
+/** What would confirm the address, as the failure says, or else as the submitted form said. */
 function methodsOf ({ members: { methods } }: Problem, body: unknown): ConfirmationMethod[] | undefined {
   const sent: unknown = Object(body).methods
   const named: unknown = methods ?? (typeof sent === 'string' ? sent.split(' ') : undefined)

@@ -32,14 +32,14 @@ const german: Words = {
   confirmWithPassword: 'Mit diesem Passwort bestätigen',
   confirmWithNewPassword: 'Dieses Passwort setzen und bestätigen',
   proof: {
-    either: 'Noch ein Schritt: Mit dieser Adresse wurde ein Konto angelegt, das ein Passwort hat. Wenn Sie das waren, geben Sie es ein. Wenn nicht, oder wenn Sie es nicht kennen, wählen Sie ein neues. Es ersetzt das alte und meldet alle anderen ab.',
+    either: 'Noch ein Schritt: Jemand hat sich mit dieser Adresse registriert und ein Passwort gesetzt. Wenn Sie das waren, geben Sie dieses Passwort ein. Wenn nicht, oder wenn Sie es nicht kennen, wählen Sie ein neues: Es ersetzt das alte, und alle anderen werden abgemeldet.',
     newPassword: 'Noch ein Schritt: Wählen Sie ein Passwort für Ihr Konto. Alle anderen werden damit abgemeldet.',
-    password: 'Noch ein Schritt: Geben Sie das Passwort des Kontos ein, dessen Adresse sich ändern soll. Oder melden Sie sich in diesem Browser bei dem Konto an und öffnen Sie den Link noch einmal.',
-    session: 'Noch ein Schritt: Melden Sie sich in diesem Browser bei dem Konto an, dessen Adresse sich ändern soll. Öffnen Sie dann den Link noch einmal. Wenn Sie von diesem Konto nichts wissen, schließen Sie diese Seite: Es ändert sich nichts.'
+    password: 'Noch ein Schritt: Geben Sie das Passwort des Kontos ein, dessen Adresse sich ändern soll. Oder melden Sie sich in diesem Browser bei diesem Konto an und öffnen Sie den Link noch einmal.',
+    session: 'Noch ein Schritt: Melden Sie sich in diesem Browser bei dem Konto an, dessen Adresse sich ändern soll. Öffnen Sie dann den Link noch einmal. Wenn Sie kein solches Konto kennen, schließen Sie diese Seite: Es ändert sich dann nichts.'
   },
   wrongPassword: {
     orNew: 'Dieses Passwort ist falsch. Wenn Sie es nicht kennen, wählen Sie unten ein neues.',
-    only: 'Dieses Passwort ist falsch.'
+    only: 'Dieses Passwort ist falsch. Prüfen Sie es und versuchen Sie es noch einmal.'
   },
   reveal: 'Passwort anzeigen',
   remember: 'Auf diesem Gerät angemeldet bleiben',

@@ -60,7 +60,7 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
         token: linkToken,
         password: Type.Optional(currentPassword),
         new_password: Type.Optional(newPassword),
-        // What the page offered, for the case that it must offer it again.
+        // What the page offered. If the confirmation fails, the page offers the same again.
         methods: Type.Optional(Type.String({ maxLength: 100 }))
       })
     },

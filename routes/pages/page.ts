@@ -20,7 +20,7 @@ export interface Outcome {
   text: string
   /** Each that is wrong with the password. */
   reasons?: string[]
-  /** What confirms an address, if the link alone does not. */
+  /** What would confirm an address, if the link alone does not. */
   methods?: ConfirmationMethod[] | undefined
   /** Whether the current password that was sent is wrong. */
   isPasswordWrong?: boolean

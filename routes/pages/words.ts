@@ -10,13 +10,13 @@ export interface Words {
   tokenHint: string
   password: string
   passwordHint: (least: number) => string
-  /** Of the account, as it is now. */
+  /** Labels the field for the password that the account has now. */
   currentPassword: string
   confirmWithPassword: string
   confirmWithNewPassword: string
-  /** Says what would confirm an address, by what the link takes. */
+  /** Says what would confirm an address, depending on what the link takes. */
   proof: { either: string, newPassword: string, password: string, session: string }
-  /** In the first case a new password may be chosen instead. */
+  /** `orNew`: a new password may be chosen instead. */
   wrongPassword: { orNew: string, only: string }
   reveal: string
   remember: string

@@ -9,19 +9,19 @@ export type ProofKind = 'cookie' | 'session' | 'password' | 'new_password' | 'no
 
 /**
  * What happens.
- * - `activate`: the registration becomes an account, or takes over the unverified account that has its
- *   address.
+ * - `activate`: the registration becomes an account, or takes over the unverified account of its address.
  * - `verify`: the address of the account is verified, and the account stays as it is.
- * - `replace`: as before, and the new password replaces what was set before, with its sessions and links.
+ * - `replace`: like `activate` or `verify`, and the new password replaces the earlier one and ends its
+ *   sessions and links.
  * - `change`, `undo`: the account gets the address that the link is for.
- * - `ask`: 409 `password_required`, and the link stays good.
- * - `reject`: 400 `validation_failed`, and the link stays good.
+ * - `ask`: 409 `password_required`, and the link stays valid.
+ * - `reject`: 400 `validation_failed`, and the link stays valid.
  */
 export type Effect = 'activate' | 'verify' | 'replace' | 'change' | 'undo' | 'ask' | 'reject'
 
 /**
- * Whoever proves an address and did not set the password must not share an account with whoever did. The
- * same table stands in docs/confirming-addresses.md.
+ * The person who proves an address and the person who set the password must not share an account, unless they
+ * are the same (account pre-hijacking). docs/confirming-addresses.md has the same table.
  */
 export const effects: Record<ConfirmationKind, Record<ProofKind, Effect>> = {
   registration: {
@@ -45,7 +45,7 @@ export interface Subject {
   hasPassword: boolean
 }
 
-/** A session that is alive, and whose it is. */
+/** A live session, and its user. */
 export interface ShownSession { id: string, userId: string }
 
 /** What a request carries beside the token of the link. */
@@ -57,9 +57,8 @@ export interface Evidence {
 }
 
 /**
- * The proof that counts. A password that was sent is judged even beside a cookie or a session. Throws
- * `validation_failed` if a new password comes beside another proof, which would leave open which of the two
- * is meant.
+ * The proof that counts. A password that was sent is verified even if there is a cookie or a session. Throws
+ * `validation_failed` if a new password comes with another proof, because it is not clear which is meant.
  */
 export function chooseProof (
   subject: Subject,
@@ -89,7 +88,7 @@ function besideProof (proof: string) {
   return validationFailed(`\`new_password\` must not be combined with ${proof}.`, violations)
 }
 
-/** What would confirm this link, for a caller who showed nothing that does. */
+/** The proofs that would confirm this link, for a caller whose request shows none. */
 export function methodsFor ({ kind, accountId, hasPassword }: Subject): ConfirmationMethod[] {
   const isPossible = { session: accountId !== undefined, password: hasPassword, new_password: true }
   const methods: ConfirmationMethod[] = ['session', 'password', 'new_password']

@@ -36,15 +36,15 @@ export interface Confirmation {
   turn: Turn
 }
 
-/** A link that is good, and what it is about. */
+/** A valid link, and what it is about. */
 interface Link extends Subject {
-  /** The address that will be verified, or changed to: whoever wants to give it to an account waits. */
+  /** The address that will be verified, or changed to. Others who would give it to an account wait. */
   canonical: string
-  /** Who a new password is for. */
+  /** Whose password a new one would be, for the rules of passwords. */
   owner: Owner
-  /** Under which a password is counted, and the account it is of. */
+  /** The account, and the name under which attempts at its password are counted. */
   named: Named
-  /** Of an account to be. */
+  /** The pending registration, if the link is for one. */
   registration: pending.Registration | undefined
 }
 
@@ -52,10 +52,10 @@ interface Link extends Subject {
 interface Proof {
   kind: ProofKind
   sessionId: string | undefined
-  /** Of the password that was right. */
+  /** The version of the password that was verified. */
   passwordVersion: number | undefined
   attempt: Attempt | undefined
-  /** Of a new password. */
+  /** The hash of a new password. */
   hash: string | undefined
 }
 
@@ -95,7 +95,7 @@ export async function confirm (
   const network = turn.network ?? ''
   const step = { token, link, proof, letters, throttle, network, origin }
   const perform = async (named: boolean) => await db.transaction(async tx => {
-    // Before any lock on a user: everybody who gives this address to an account takes it first.
+    // Everybody who gives this address to an account takes this lock first, before any lock on a user.
     await pending.lockAddress(tx, link.canonical)
     const ended = await settle(tx, effect, { ...step, isNamed: named })
     if (proof.attempt) await succeed(tx, proof.attempt)
@@ -108,7 +108,7 @@ export async function confirm (
       throw error
     })
   } catch (error) {
-    // The password was right: an attempt that came to nothing for another reason is not counted.
+    // The password was right, so an attempt that failed for another reason is not counted.
     if (proof.attempt) await release(db, proof.attempt).catch(() => {})
     if (link.registration && hasCode(error, 'email_taken')) throw linkExpired()
     throw error
@@ -227,7 +227,7 @@ async function settleRegistration (
   step: Step
 ): Promise<Revocation[]> {
   const { token, link, proof, origin } = step
-  // Under the lock on the address: another confirmation of it may have come first.
+  // Read again under the lock on the address, because another confirmation may have come first.
   const registration = await pending.find(tx, id)
   if (!registration) throw linkExpired()
   const { canonical_email: canonical } = registration
@@ -236,8 +236,8 @@ async function settleRegistration (
   if (holder === undefined) {
     if (effect === 'verify') throw linkExpired()
     await activate(tx, registration, hash, step)
-    // After the account: whoever makes one with this address at the same time ends this link, and must not
-    // wait for it.
+    // Comes after the account. A concurrent transaction that makes an account with this address deletes this
+    // link, and must not wait for it.
     await links.spend(tx, token)
     await pending.forgetPending(tx, canonical)
     return []
@@ -273,8 +273,8 @@ async function activate (
 }
 
 /**
- * Leaves an account whose address was never verified to whoever proved it, with their password: the former
- * password is void, the sessions end, and no link from before is good. Gives what verifiers must know.
+ * Gives an account whose address was never verified to the person who proved the address, with their
+ * password. The earlier password and links are void, and the sessions end. Returns what verifiers must know.
  */
 async function takeOver (
   tx: Queryable,

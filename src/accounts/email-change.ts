@@ -13,12 +13,12 @@ import type { Letters } from './letters.ts'
 import { startOver } from './mailbox.ts'
 
 /**
- * Mails a link to a new address, which becomes that of the account when the link is used. It voids the
- * changes that were asked for before, so that a mistyped address gets nothing, and the address of the
- * account is told. If addresses must be verified, only its owner is told that the new one is taken; else it
- * throws `email_taken`. Throws `invalid_credentials` if the password that was verified has changed since: a
- * thief's request that is under way must not outlive it. No mail is sent if too many of this kind to the new
- * address were requested: the password proves the account, not the address.
+ * Mails a link to a new address, which becomes that of the account when the link is used. It voids earlier
+ * requests, so that a mistyped address gets nothing, and tells the present address. If addresses must be
+ * verified, only its owner is told that the new one is taken; else it throws `email_taken`. Throws
+ * `invalid_credentials` if the password that was verified has changed since: a thief's request that is under
+ * way must not outlive it. No mail is sent if too many of this kind to the new address were requested: the
+ * password proves the account, not the address.
  */
 export async function requestChange (
   db: Database,
@@ -49,8 +49,8 @@ export async function requestChange (
     const change = { email: address, canonical_email: canonical }
     const isMade = await links.make(tx, userId, 'email_change', token, lives, change, passwordVersion)
     if (!isMade) throw forbiddenCredentials()
-    // Whoever asked sees in the export what is still to be sent for them, whether the address is taken or
-    // not.
+    // The export shows the user which mails are still to be sent for them, whether or not the address is
+    // taken.
     await send(tx, mail, userId, lives)
     if (current.canonical === canonical) return true
     const facts = { email: address }
@@ -60,11 +60,11 @@ export async function requestChange (
   if (!isAdmitted) limit.onDrop('email_change')
 }
 
-/** What a change of address is done with. */
+/** What a change of address needs. */
 interface Change { letters: Letters, origin: audit.Origin }
 
 /**
- * Gives an account the address that its link was mailed to, and mails the way back to the former one.
+ * Gives an account the address that its link was mailed to, and mails the former address a link to undo that.
  * Throws `email_taken`.
  */
 export async function changeAddress (
@@ -75,14 +75,15 @@ export async function changeAddress (
 ): Promise<Revocation[]> {
   const { post, lives: { emailUndo: lives } } = letters
   const token = links.mintToken()
-  // Whoever has a mailbox that was never verified as the user's is not handed the account.
+  // A mailbox that was never verified as the user's must not get the account.
   const undo = account.email_verified ? { token, lives } : {}
   await move(tx, account, to, { origin })
   if (account.email_verified) {
     const { email, canonical_email: canonical } = account
     await links.make(tx, account.id, 'email_undo', token, lives, { email, canonical_email: canonical })
   }
-  // The way back must not be dropped. Nobody can send many: each takes an address that was verified anew.
+  // The link to undo must not be dropped. It cannot be sent often, because each takes a newly verified
+  // address.
   const isUncounted = account.email_verified
   const facts = { email: to.address }
   await send(tx, post({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts }), account.id)
@@ -90,8 +91,8 @@ export async function changeAddress (
 }
 
 /**
- * Gives an account an earlier, verified address back. Whoever changed it knew the password, and has neither
- * that nor a session any more. Gives what verifiers must know. Throws `email_taken`.
+ * Gives an account an earlier, verified address back. The person who changed it knew the password, so the
+ * password is voided and all sessions end. Returns what verifiers must know. Throws `email_taken`.
  */
 export async function undoChange (
   tx: Queryable,
@@ -100,7 +101,7 @@ export async function undoChange (
   { letters, origin }: Change
 ): Promise<Revocation[]> {
   await move(tx, account, to, { origin, detail: { undone: true } })
-  // The ways back to where it was changed to meanwhile.
+  // The links that would undo later changes.
   await tx.query(
     "delete from links where user_id = $1 and purpose = 'email_undo' and created_at > $2",
     [account.id, account.created_at]
@@ -117,6 +118,6 @@ async function move (
   await users.changeEmail(tx, userId, to)
   await audit.record(tx, 'user.email_changed', { userId, detail }, origin)
   await links.endAll(tx, userId)
-  // It is verified: the accounts that were to have it never will.
+  // The address is verified, so pending registrations of it end.
   await forgetPending(tx, to.canonical)
 }

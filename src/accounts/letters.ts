@@ -6,9 +6,9 @@ import { describe } from '../user-agent.ts'
 /** Seconds that links are good for. */
 export interface LinkLives { emailVerification: number, passwordReset: number, magicLink: number, emailUndo: number }
 
-/** How many mails somebody may ask for, on the network of one request. */
+/** The limit on mails that are requested from the network of one request. */
 export interface RequestLimit {
-  /** The buckets of a mail to an address, whose link is good for so many seconds. */
+  /** The buckets that count a mail to an address; its link is valid for `linkSeconds`. */
   bucketsOf: (kind: MailKind, canonical: string, linkSeconds: number) => Buckets
   /** Called with the kind of each mail that is dropped because a bucket is full. */
   onDrop: (kind: MailKind) => void

@@ -6,12 +6,12 @@ import type { EndReason } from '../sessions/ending.ts'
 import { endAll } from '../sessions/own.ts'
 import * as users from '../users.ts'
 
-/** Which sessions end: all of the user but the one of `except`. */
+/** Which sessions end: all of the user's except `except`. */
 export interface SigningOut { userId: string, except: string | undefined, reason: EndReason }
 
 /**
- * Signs a user out everywhere, or everywhere else, and voids the change of address that was asked for:
- * whoever asked may be the one to get rid of. Gives what verifiers must know.
+ * Signs a user out everywhere, or everywhere else, and voids a requested change of address, because an
+ * intruder may have requested it. Returns what verifiers must know.
  */
 export async function signOut (
   db: Database,

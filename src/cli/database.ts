@@ -13,7 +13,7 @@ export async function withUrl<T> ({ databaseUrl }: Config, work: (url: string) =
   }
 }
 
-// No request waits for a command: it may be patient.
+// No request waits for a command, so it can wait longer for a lock.
 const lockTimeoutMs = 3_000
 
 /** The same on a connection, where the schema is that of this program; throws where it is not, or the database is away. */

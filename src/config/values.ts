@@ -58,7 +58,7 @@ export const rangeUrl = (text: string) => {
   return href
 }
 
-/** Whether a host, as URLs write it, is this very machine; also as browsers see it (RFC 6761 section 6.3). */
+/** Whether a host, as URLs write it, is this machine; browsers decide alike (RFC 6761 section 6.3). */
 export const isLoopback = (host: string) =>
   /^(.+\.)?localhost$/i.test(host) || /^127(\.\d{1,3}){3}$/.test(host) || host === '[::1]' || host === '::1'
 
@@ -138,7 +138,7 @@ export const proxies = (text: string): Trust | undefined => {
   }
 }
 
-/** Whether a key of 32 bytes has a pattern that no random key has: a few bytes repeated, or one step between all. */
+/** Whether a key of 32 bytes has a pattern that no random key has: few bytes, repetition or a constant step. */
 export function isPatterned (key: Buffer): boolean {
   const hasPeriod = [1, 2, 3, 4, 5, 6, 7, 8].some(period => key.subarray(period).equals(key.subarray(0, -period)))
   const steps = new Set(key.subarray(1).map((byte, index) => byte - (key[index] ?? 0)))

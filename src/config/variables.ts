@@ -24,8 +24,8 @@ export const variables = {
   DATABASE_PASSWORD: optional('the one in DATABASE_URL', text => text, 'the password for DATABASE_URL, where it is kept apart from it', true),
   DATABASE_OWNER_URL: optional(
     'the schema belongs to the role of DATABASE_URL', text => url(text, ['postgres:', 'postgresql:']).href,
-    'the database of DATABASE_URL as a member of latchkey_owner, the role that then owns the schema; ' +
-    'only migrations use it (docs/database-roles.md)', true),
+    'address for migrations alone: the same database, and a role that is a member of latchkey_owner, ' +
+    'which then owns the schema (docs/database-roles.md)', true),
   DATABASE_OWNER_PASSWORD: optional(
     'the one in DATABASE_OWNER_URL', text => text,
     'the password for DATABASE_OWNER_URL, if it is kept apart from it', true),
@@ -34,8 +34,8 @@ export const variables = {
   AUDIENCE: optional('ISSUER_URL', text => text, '`aud` of access tokens'),
   HOST: variable('127.0.0.1', text => text, 'address to listen on'),
   PORT: variable('3000', integer(0, 65535), 'port to listen on'),
-  METRICS: optional('public; off in production', oneOf('public', 'off'), 'whether /metrics is on PORT, where everyone can read it'),
-  METRICS_PORT: optional('METRICS says', integer(1, 65535), 'port for /metrics alone, of the same address, whatever METRICS says: keep it from the world'),
+  METRICS: optional('public; off in production', oneOf('public', 'off'), '`public` serves /metrics on PORT, where everyone can read it; `off` does not'),
+  METRICS_PORT: optional('METRICS decides', integer(1, 65535), 'a port of its own for /metrics, on HOST; METRICS then has no effect; do not publish this port'),
   DOCS: variable('on', oneOf('on', 'off'), 'whether the page /docs is served; /openapi.json always is'),
   TRUST_PROXY: variable('off', proxies, 'addresses and CIDR ranges of the proxies in front, comma separated: only from them X-Forwarded-* is believed'),
   CORS_ORIGINS: variable('', text => list(text).map(origin), 'further origins, comma separated, whose pages may call with credentials'),
@@ -47,7 +47,7 @@ export const variables = {
   REMEMBERED_SESSION_TTL: variable('90d', duration(), 'the same for a sign-in with `remember`'),
   REFRESH_REPLAY_GRACE: variable('10s', duration(0), 'for how long after its successor was used a spent refresh token is only refused; later its use ends the session'),
   REFRESH_RETRY_WINDOW: optional('no limit', duration(), 'for how long after its first use a refresh token may be presented again while no successor was used'),
-  MAX_SESSIONS_PER_USER: variable('100', integer(1, 1_000), 'how many sessions a user may have; with one more the oldest ends'),
+  MAX_SESSIONS_PER_USER: variable('100', integer(1, 1_000), 'how many sessions a user may have; a further sign-in ends the oldest'),
   REVOCATION_STALE_LIMIT: optional('no limit', duration(), 'for how long access tokens are still accepted here while the database is away, and with it word of ended sessions'),
   AUDIT_RETENTION: variable('365d', duration(), 'how long audit events are kept; the last day is always kept'),
   SIGNING_ALGORITHM: variable('ES256', oneOf('ES256', 'EdDSA', 'RS256'), 'algorithm of new signing keys'),
@@ -80,7 +80,7 @@ export const variables = {
   PASSWORD_PEPPER: variable('false', boolean, 'whether password hashes are of no use without a secret that KEY_ENCRYPTION_KEY seals; existing ones follow when their owners sign in'),
   MIGRATE_ON_START: variable('true', boolean, 'bring the database schema up to date at start; false where `latchkey migrate` runs before'),
   REQUEST_TIMEOUT: variable('10s', duration(1, timer), 'how long a request may take, to arrive and to be answered'),
-  KEEP_ALIVE_TIMEOUT: variable('75s', duration(1, timer), 'how long a connection may be idle between two requests; set it longer than the idle time of the proxy or load balancer in front, which would otherwise send a request into a connection that is being closed'),
+  KEEP_ALIVE_TIMEOUT: variable('75s', duration(1, timer), 'how long a connection may be idle between two requests; set it longer than the idle timeout of the proxy or load balancer in front'),
   DRAIN_DELAY: optional('0s; 5s in production', duration(0, timer), 'how long /readyz says no before the port is closed on SIGTERM'),
   SHUTDOWN_TIMEOUT: variable('15s', duration(1, timer), 'when a shutdown that hangs is cut off'),
   LOG_LEVEL: variable('info', oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'), 'least severe level that is logged')

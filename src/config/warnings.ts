@@ -5,7 +5,7 @@ import { isLoopback } from './values.ts'
 const hourSeconds = 3_600
 const daySeconds = 24 * hourSeconds
 
-/** What a configuration of production allows, although it is probably a mistake: a sentence for each. */
+/** Warnings about settings that are allowed in production, but are probably mistakes. */
 export function productionWarnings (config: Config): string[] {
   if (!config.production) return []
   return [
@@ -44,12 +44,12 @@ function transportWarnings (config: Config): string[] {
   return warnings
 }
 
-/** The driver's client for an address, with what it takes from the environment. It does not connect. */
+/** The driver's client for an address, with its defaults from the environment. It does not connect. */
 function databaseClient (address: string | undefined): pg.Client | undefined {
   try {
     return address === undefined ? undefined : new pg.Client({ connectionString: address })
   } catch {
-    // A certificate's file that cannot be read: the attempt to connect tells it.
+    // The file of a certificate cannot be read. The attempt to connect reports it.
     return undefined
   }
 }
@@ -62,10 +62,12 @@ function tlsOf (ssl: unknown): 'none' | 'unverified' | 'verified' {
 
 function limitWarnings ({ rateLimit, throttle }: Config): string[] {
   const warnings: string[] = []
-  if (rateLimit === 'off') warnings.push('RATE_LIMIT is off: nothing bounds the requests of a client')
+  if (rateLimit === 'off') {
+    warnings.push('RATE_LIMIT is off: nothing bounds the requests of a client; set a limit, such as 300/1m')
+  }
   if (Object.values(throttle).every(limit => limit === 'off')) {
     warnings.push('LOGIN_RATE_LIMIT, LOGIN_NETWORK_LIMIT and LOGIN_ACCOUNT_LIMIT are off: ' +
-      'nothing slows down password guessing')
+      'nothing slows down password guessing; set at least one')
   }
   return warnings
 }
@@ -74,15 +76,21 @@ function lifetimeWarnings ({ lifetimes, links, audience }: Config): string[] {
   const warnings: string[] = []
   if (lifetimes.accessToken > daySeconds) {
     warnings.push('ACCESS_TOKEN_TTL is longer than a day: a service that does not follow the revocation ' +
-      'feed accepts a token for that long after a sign-out')
+      'feed accepts a token for that long after a sign-out; use minutes, such as 15m')
   }
   if (lifetimes.replayGrace > hourSeconds) {
     warnings.push('REFRESH_REPLAY_GRACE is longer than an hour: ' +
-      'for that long the reuse of a stolen refresh token ends no session')
+      'for that long the reuse of a stolen refresh token ends no session; use seconds, such as 10s')
   }
-  if (links.passwordReset > daySeconds) warnings.push('PASSWORD_RESET_TTL is longer than a day')
-  if (links.magicLink > daySeconds) warnings.push('MAGIC_LINK_TTL is longer than a day')
-  if (/[\s,]/.test(audience)) warnings.push('AUDIENCE has a comma or a blank: it is one value, not a list')
+  if (links.passwordReset > daySeconds) {
+    warnings.push('PASSWORD_RESET_TTL is longer than a day: an old mail is enough to set a password; ' +
+      'use minutes, such as 30m')
+  }
+  if (links.magicLink > daySeconds) {
+    warnings.push('MAGIC_LINK_TTL is longer than a day: an old mail is enough to sign in; ' +
+      'use minutes, such as 10m')
+  }
+  if (/[\s,]/.test(audience)) warnings.push('AUDIENCE has a comma or a space: it is one value, not a list')
   return warnings
 }
 
@@ -104,7 +112,7 @@ function secretWarnings (config: Config): string[] {
     if (secret === undefined || secret === '') continue
     const other = names.get(secret)
     if (other !== undefined && other !== name) {
-      warnings.push(`${other} and ${name} are the same: give each its own`)
+      warnings.push(`${other} and ${name} are the same: give each a secret of its own`)
     }
     names.set(secret, name)
   }

@@ -5,9 +5,9 @@ import { databaseUnavailable, overloaded } from '../problem.ts'
 /** Finds keys by ids that come from outside. Anyone can invent an id, so an unknown one must cost little. */
 export interface KeyLookup {
   /**
-   * What `findKnown` gives. If that is nothing, waits for a reading of the keys that begins after the call.
-   * An id that is unknown even then is refused without a reading for a second.
-   * Throws `overloaded` if too many calls wait, and `database_unavailable` if the keys cannot be read.
+   * Returns what `findKnown` returns. If that is nothing, it first awaits a read of the keys that begins
+   * after the call. An id that is unknown even then is refused without a read for a second. Throws
+   * `overloaded` if too many calls wait, and `database_unavailable` if the keys cannot be read.
    */
   find: <Key>(purpose: string, kid: string, findKnown: () => Key | undefined) => Promise<Key | undefined>
   /** Forgets which ids are unknown, because keys have changed or cannot be read. */
@@ -21,7 +21,7 @@ const maxWaiting = 1_000
 // The longest id that is made here is the thumbprint of a signing key, with 43 characters.
 const maxKidLength = 64
 
-/** A lookup that calls `read` for all ids that are unknown at a time, four times a second at most. */
+/** A lookup that calls `read` once for all waiting unknown ids, and at most four times a second. */
 export function createKeyLookup (read: () => Promise<void>): KeyLookup {
   const unknown = new LRUCache<string, true>({ max: maxUnknown, ttl: unknownForMs })
   let reading: Promise<void> | undefined
@@ -31,7 +31,7 @@ export function createKeyLookup (read: () => Promise<void>): KeyLookup {
 
   async function readSoon () {
     await pause(Math.max(0, readAt + minReadIntervalMs - performance.now()), undefined, { ref: false })
-    // A call that comes from now on needs a later reading.
+    // A call that comes from now on needs a later read.
     reading = undefined
     readAt = performance.now()
     await read().catch((error: unknown) => {

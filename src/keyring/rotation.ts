@@ -48,7 +48,7 @@ const lasts = ({ age }: { age: number }, { jwksMaxAge, rotation }: Pick<KeyringO
 // An arbitrary constant, the same in every version: who holds it makes keys.
 const lock = 7308332182714019
 
-// Making a key takes a while (RSA), and every instance that starts waits for the first.
+// Making an RSA key takes a while, and every instance that starts waits for the first one.
 const lockTimeoutMs = 3_000
 
 // Every change of the keys is made alone, and the other instances hear of it.

@@ -8,12 +8,12 @@ export const pepperPurpose = (kid: string) => `pepper ${kid}`
 
 interface Sealed { is: 'key' | 'pepper' | 'webhook' | 'mail', kid: string, sealed_secret: Buffer }
 
-// What is sealed with the key-encryption key, but for the mails: few.
+// What is sealed with the key-encryption key, without the mails. These are few.
 const lasting = `
   select 'key' as is, kid, sealed_secret from keys where gone_at is null or gone_at > now()
   union all select 'pepper', kid, sealed_secret from peppers
   union all select 'webhook', id::text, sealed_secret from webhook_secrets`
-// The mails that another key sealed. There may be many mails: they are read only while a key is replaced.
+// Also the mails that another key sealed. There may be many, so they are read only while a key is replaced.
 const all = `${lasting}
   union all select 'mail', id::text, sealed from jobs where substring(sealed from 2 for 4) = any($1)`
 const updates = {

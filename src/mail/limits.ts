@@ -16,13 +16,13 @@ export interface Buckets {
 
 /** Which buckets mails are counted in. */
 export interface MailLimits {
-  /** Of a mail that somebody asked for, from this network; its link is good for so many seconds. */
+  /** The buckets of a mail that was requested from this network; its link is valid for `linkSeconds`. */
   requestBuckets: (kind: MailKind, canonical: string, network: string, linkSeconds: number) => Buckets
-  /** Of a notification. */
+  /** The buckets of a notification. */
   notificationBuckets: (kind: MailKind, address: string) => Buckets
 }
 
-// A stranger on one network leaves at least ten mails to the owner, who asks from another.
+// A stranger on one network leaves at least ten mails to the owner on another network.
 const networkCapacity = 5
 const addressCapacity = 15
 const maxIntervalSeconds = 300
@@ -38,7 +38,7 @@ export function mailLimits (secret: Buffer): MailLimits {
       capacities: [networkCapacity, addressCapacity],
       intervalSeconds: Math.min(linkSeconds / 2, maxIntervalSeconds)
     }),
-    // The network of a notification is that of whoever caused it: an attacker would choose it.
+    // The network does not count, because an attacker who causes a notification chooses it.
     notificationBuckets: (kind, address) => ({
       kind,
       keys: [keyOf(kind, parse(address)?.canonical ?? address)],
@@ -54,9 +54,9 @@ const notifications = new Set<MailKind>([
 ])
 
 /**
- * Whether a mail is counted when it is sent, because it is a notification: its address is known only then.
- * Requested mails are counted at the request. Mails that an administrator or the proof of a mailbox causes
- * are not counted.
+ * Whether a mail is counted when it is sent. That is so for notifications, whose address is known only then.
+ * Requested mails are counted at the request. Mails that an administrator causes, or that follow the proof of
+ * a mailbox, are not counted.
  */
 export const isCountedWhenSent = ({ kind, isUncounted = false }: Mail) =>
   notifications.has(kind) && !isUncounted
@@ -99,8 +99,8 @@ const clear: Statement = {
 }
 
 /**
- * Purges the empty ones of up to `pageSize` buckets that come after the key `after`. Returns the key to go on
- * after, undefined at the end.
+ * Reads up to `pageSize` buckets after the key `after`, and purges the empty ones. Returns the key to
+ * continue after; undefined at the end.
  */
 export async function purgeBuckets (
   db: Queryable, after: Buffer | undefined, pageSize: number

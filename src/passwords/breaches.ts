@@ -14,7 +14,7 @@ export interface BreachOptions {
 const patience = 500
 const failuresInARow = 3
 const pause = 5_000
-// Each takes half a second at most, so these are far more than can be hashed afterwards.
+// Each lookup takes half a second at most, so these are far more passwords than can be hashed afterwards.
 const maxLookups = 100
 // In bytes; the longest range is a tenth of it.
 const largest = 1_048_576

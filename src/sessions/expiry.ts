@@ -38,7 +38,7 @@ export async function clearExpired (db: Queryable, after: string | undefined, mo
   return { cleared: row?.cleared ?? 0, last: row && row.seen === most ? row.last ?? undefined : undefined }
 }
 
-// Without an order: for one, the planner might walk over the sessions of all users.
+// It has no order, because for one the planner might walk over the sessions of all users.
 const purge: Statement = {
   name: 'sessions.purge-ended',
   text: `
@@ -53,9 +53,8 @@ const purge: Statement = {
 const purgeBatch = 1_000
 
 /**
- * Purges the ended sessions of a user, each batch in a transaction of its own. To be called before the user
- * is deleted, because that deletes all rows that are left in one statement, and there may be any number of
- * them.
+ * Purges the ended sessions of a user, each batch in a transaction of its own. Call it before deleting the
+ * user, because that deletes all remaining rows in one statement, and there may be any number of them.
  */
 export async function purgeEnded (db: Queryable, userId: string): Promise<void> {
   for (let purged = purgeBatch; purged === purgeBatch;) {

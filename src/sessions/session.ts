@@ -45,12 +45,12 @@ export const sessionColumns = `sessions.id as session_id, sessions.methods, sess
 /** Whether the session and its user are as they must be, of the tables or aliases `sessions` and `users`. */
 export const isLive = 'sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null'
 
-// Of the index over sessions that have not ended, by which a user's are found whatever else they, or others,
-// have made.
+// The expressions of the index over live sessions. By it a user's sessions are found fast, however many ended
+// ones and other users there are.
 const liveOwner = '(case when sessions.ended_at is null then sessions.user_id end)'
 
-/** The id of a session that has not ended, to be ordered by together with `ownedBy`. */
+/** The id of a session that has not ended; order by it together with `ownedBy`. */
 export const liveId = '(case when sessions.ended_at is null then sessions.id end)'
 
-/** A condition: the session has not ended, and is one of the user whom the parameter names. */
+/** A condition: the session has not ended, and belongs to the user whom the parameter names. */
 export const ownedBy = (parameter: string) => `${liveOwner} = ${parameter} and sessions.ended_at is null`

@@ -12,8 +12,8 @@ export async function erase (db: Queryable, most: number, userId?: string): Prom
 }
 
 /**
- * The same as the last thing of a transaction that deletes the user. If another erasure holds the lock for
- * too long, it is left to the housekeeping: the deletion must not fail for it, nor wait.
+ * Does the same at the end of a transaction that deletes the user. If another erasure holds the lock for too
+ * long, housekeeping does it later, because the deletion must neither fail nor wait.
  */
 export async function eraseOrLeave (tx: Queryable, most: number, userId: string): Promise<void> {
   await tx.query('savepoint erasure')

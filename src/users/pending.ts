@@ -93,8 +93,8 @@ export async function find (db: Queryable, id: string): Promise<Registration | u
 }
 
 /**
- * Has everybody who is about to give this address to an account wait until the end of the transaction. It comes before
- * any lock on a user.
+ * Makes others who would give this address to an account wait until the end of the transaction. It comes
+ * before any lock on a user.
  */
 export async function lockAddress (tx: Queryable, canonical: string): Promise<void> {
   await tx.query("select pg_advisory_xact_lock(hashtextextended('registration of ' || $1, 0))", [canonical])

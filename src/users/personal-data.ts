@@ -59,9 +59,9 @@ export const parts: readonly Part[] = [
       from audit_events where ${pageOf('user_id')} order by user_id, id limit $3`
   },
   {
-    // What they did to others or to nobody: whom it was about, and what, is not theirs. A page of all that
-    // they did is read, however little of it is shown: somebody may have done any number of things to their
-    // own account.
+    // Actions of the user on others, or on nobody. Who was affected, and how, is not their data. Each page is
+    // read from all their actions, however few are shown, because there may be any number on their own
+    // account.
     name: 'actions',
     tables: ['audit_events'],
     text: `
@@ -79,7 +79,7 @@ export const parts: readonly Part[] = [
 // Rows: few enough that the event loop is held up for a few milliseconds at most.
 const pageSize = 200
 
-/** Rows of a part. One that shows only some of what it reads also says how many it read; perhaps it shows none. */
+/** The rows of a page. A part that shows only some rows, or none, also says how many it read. */
 type Page = Array<{ cursor: string, seen?: number, id?: string | null }>
 
 async function * rows (db: Queryable, { name, text }: Part, userId: string): AsyncGenerator<object[]> {

@@ -82,7 +82,8 @@ async function one (tx: Queryable, webhookId: string, id: string): Promise<Deliv
   return delivery
 }
 
-// Jobs that are changed at a time. While a webhook was paused, sign-ins may have added any number of them.
+// Jobs that are changed at a time. There may be any number, because sign-ins add them while a webhook is
+// paused.
 const jobBatch = 1_000
 
 const renew: Statement = {
@@ -100,7 +101,9 @@ const renew: Statement = {
     select count(*)::int as renewed from renewed`
 }
 
-/** Makes what is kept for a webhook due, and gives it the time that is new; in batches, each of which commits. */
+/**
+ * Makes the deliveries kept for a webhook due, with a full lifetime again; in batches, each of which commits.
+ */
 export async function keepUntil (db: Queryable, webhookId: string): Promise<void> {
   const [start] = await db.query<{ now: Date }>('select now()')
   for (let renewed = jobBatch; renewed >= jobBatch;) {
@@ -126,7 +129,9 @@ const sign: Statement = {
     select max(run_at)::text as last, count(*)::int as seen from page`
 }
 
-/** Makes due what could not be sent to a webhook for want of a secret; in batches, each of which commits. */
+/**
+ * Makes due what could not be sent to a webhook because it had no secret; in batches, each of which commits.
+ */
 export async function signAgain (db: Queryable, webhookId: string): Promise<void> {
   for (let after: string | null = null; ;) {
     const [row]: Array<{ last: string | null, seen: number }> = await db.query(sign, [webhookId, after, jobBatch])

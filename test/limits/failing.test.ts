@@ -52,7 +52,7 @@ holds('It takes nothing from what its network or the whole account have on their
   t.strictSame(statuses(await inRow(6, i => guess(strict, i === 3 ? { email, password } : { email }))), [401, 401, 401, 200, 401, 429], 'the fourth of the account')
 })
 isHeldBy('A wrong `current_password` at `/v1/me/password` counts like a failed sign-in.', { [throttle]: ['changes nothing for a wrong one, and that counts like a failed sign-in'] })
-isHeldBy('So does a wrong `password` that is to confirm an address.', { 'test/routes/links.test.ts': ['takes the password, and a wrong one counts like a failed sign-in'] })
+isHeldBy('So does a wrong `password` that should confirm an address.', { 'test/routes/links.test.ts': ['takes the password, and a wrong one counts like a failed sign-in'] })
 holds('Neither a full queue nor the right password of a disabled account counts as a failure.', async t => {
   const { email, password, id } = await registered(service)
   await service.sql('update users set disabled_at = now() where id = $1', [id])

@@ -330,7 +330,7 @@ t.test('in production', async t => {
   })
 
   t.test('refuses a key-encryption key with a pattern, and no random one', async t => {
-    const pattern = ['KEY_ENCRYPTION_KEY has a pattern, and so can be guessed (make one with: openssl rand -base64 32)']
+    const pattern = ['KEY_ENCRYPTION_KEY has a pattern and can be guessed (make one with: openssl rand -base64 32)']
     const weak = [
       Buffer.alloc(32), Buffer.alloc(32, 0xff), Buffer.alloc(32, 'a'), Buffer.alloc(32, 'changeme'), Buffer.alloc(32, 'secret'),
       Buffer.from(Array.from({ length: 32 }, (_, index) => index)), Buffer.from(Array.from({ length: 32 }, (_, index) => 255 - index)),
@@ -351,7 +351,7 @@ t.test('in production', async t => {
 
   t.test('refuses pages over http beside an https issuer, but for those of the user\'s own device', async t => {
     for (const origin of ['http://app.example.com', 'http://10.0.0.1', 'http://localhost.example.com', 'http://127.0.0.1.example.com', 'http://[::2]:5173']) {
-      const told = [`CORS_ORIGINS must be https beside an https ISSUER_URL, except for localhost and loopback addresses: ${origin}`]
+      const told = [`CORS_ORIGINS must be https if ISSUER_URL is, except for localhost and loopback addresses: ${origin}`]
       t.strictSame(problems({ ...production, CORS_ORIGINS: `https://app.example.com, ${origin}` }), told)
       t.strictSame(problems({ ISSUER_URL: 'https://auth.example.com', CORS_ORIGINS: origin }), told, 'in development, too')
       t.strictSame(problems({ CORS_ORIGINS: origin }), [], 'but not beside an http issuer')
@@ -387,7 +387,7 @@ t.test('in production', async t => {
       [{ REFRESH_REPLAY_GRACE: '61m' }, /^REFRESH_REPLAY_GRACE is longer than an hour/],
       [{ PASSWORD_RESET_TTL: '2d' }, /^PASSWORD_RESET_TTL is longer than a day/],
       [{ MAGIC_LINK_TTL: '2d' }, /^MAGIC_LINK_TTL is longer than a day/],
-      [{ AUDIENCE: 'orders, billing' }, /^AUDIENCE has a comma or a blank/],
+      [{ AUDIENCE: 'orders, billing' }, /^AUDIENCE has a comma or a space/],
       [{ DATABASE_PASSWORD: key }, /^the password of DATABASE_URL and KEY_ENCRYPTION_KEY are the same/],
       [{ DATABASE_PASSWORD: 'one', DATABASE_OWNER_URL: 'postgres://owner:one@localhost/latchkey' }, /^the password of DATABASE_URL and the password of DATABASE_OWNER_URL are the same/],
       [{ DATABASE_PASSWORD: 'one two', REDIS_URL: 'redis://:one%20two@localhost' }, /^the password of DATABASE_URL and the password of REDIS_URL are the same/]
