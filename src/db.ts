@@ -111,8 +111,9 @@ async function run<Row extends object> (client: pg.PoolClient, statement: Statem
 // database (3D), read-only after a failover (25006), conflict (40), resources (53), limits reached (54),
 // a lock not had in time (55P03), intervention by the operator (57), system (58), a schema not yet migrated
 // (3F000, 42P01, 42703, 42883), a privilege that the role lacks (42501), a prepared statement that the schema
-// or a pooler left behind (0A000, 26000), internal (XX).
-const faults = /^(08|28|3D|3F000|25006|40|53|54|55P03|57|58|42501|42P01|42703|42883|0A000|26000|XX)/
+// or a pooler left behind (0A000, 26000; 42804 if a function returns the row of a table that was altered since),
+// internal (XX).
+const faults = /^(08|28|3D|3F000|25006|40|53|54|55P03|57|58|42501|42P01|42703|42804|42883|0A000|26000|XX)/
 
 /** Whether an error is the database's fault and not the statement's. */
 export function isFault (error: unknown): boolean {
