@@ -16,16 +16,20 @@ interface Operation { operationId: string, summary: string, tags: string[], secu
 
 /** How long a request may keep the event loop busy. */
 const maxBusyMs = 3
+/** How many requests are sent at once, as in a flood: those that share work cost a share of it. */
+const atOnce = 10
 
 // It runs on a thread of its own: what it does is no work of the measured event loop.
 const clientOfLoop = `
   const { parentPort } = require('node:worker_threads')
   const { Agent, request } = require('node:http')
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-  parentPort.on('message', options => {
-    request({ ...options, host: '127.0.0.1', agent }, response => {
-      response.resume().on('end', () => parentPort.postMessage(response.statusCode))
-    }).end()
+  const agent = new Agent({ keepAlive: true, maxSockets: ${atOnce} })
+  const exchange = options => new Promise(resolve => {
+    request({ ...options, host: '127.0.0.1', agent }, response => response.resume().on('end', resolve)).end()
+  })
+  parentPort.on('message', async options => {
+    await Promise.all(Array.from({ length: ${atOnce} }, () => exchange(options)))
+    parentPort.postMessage('answered')
   })`
 
 // On Linux the processor time of this thread, which does not count what else a busy machine does; elsewhere the time of
@@ -286,17 +290,17 @@ t.test('no GET without credentials keeps the event loop busy for long', async t 
     render.close()
   })
 
-  /** Milliseconds of this thread for a request, in the best of five, or of more as long as that is over the limit. */
+  /** Milliseconds of this thread for a request, in the best of three rounds, or of more as long as that is over the limit. */
   async function measure ({ server, method, path, encoding }: { server: Server, method: string, path: string, encoding: string }): Promise<number> {
     const { port } = server.address() as AddressInfo
     let best = Infinity
-    for (let i = 0; i < 5 || (i < 100 && best >= maxBusyMs); i++) {
+    for (let i = 0; i < 3 || (i < 20 && best >= maxBusyMs); i++) {
       const before = busyMs()
       client.postMessage({ port, method, path, headers: { 'accept-encoding': encoding, 'accept-language': 'de' } })
       await once(client, 'message')
       // The system counts a thread's time when it sleeps. The first timer may already be due.
       for (let pauses = 0; pauses < 2; pauses++) await setTimeout(1)
-      best = Math.min(best, busyMs() - before)
+      best = Math.min(best, (busyMs() - before) / atOnce)
     }
     return best
   }
