@@ -236,7 +236,7 @@ t.test('a deletion while others are at it', async t => {
     const db = connect({ url: service.url, connections: 1 })
     t.teardown(() => db.end())
     await db.transaction(async tx => {
-      await tx.query('select pg_advisory_xact_lock(7308332182714020)')
+      await tx.query('select from audit_events where user_id = $1 for update', [ada.id])
       t.equal((await leave(ada.client, ada.password)).status, 204)
     })
     t.equal(await count(service, 'users', ada.id, 'id'), 0)
@@ -399,6 +399,7 @@ t.test('the export', async t => {
     t.equal((await there.get('/v1/me/export', headers)).status, 200, 'or was broken off')
 
     const lost = await start(service, eve.client)
+    t.equal(lost.status, 200)
     t.equal((await there.get('/v1/me/export', headers)).status, 429)
     // As if its instance had died a minute ago.
     await service.sql('update leases set expires_at = now()')
