@@ -131,7 +131,8 @@ t.test('the own sessions', async t => {
   await t.test('ended by many at once end once, and nobody waits for another for ever', async t => {
     const { browsers, ids } = await signedIn(service, ...Array<string>(8).fill(firefox))
     const answers = await Promise.all(browsers.map(async browser => await browser.delete('/v1/me/sessions')))
-    t.ok(answers.every(({ status }) => [204, 401].includes(status)), answers.map(({ status }) => status).join(' '))
+    // One that waits for a lock for too long is told to come back.
+    t.ok(answers.every(({ status }) => [204, 401, 503].includes(status)), answers.map(({ status }) => status).join(' '))
     const events = await service.sql<{ n: number }>("select count(*)::int as n from audit_events where type = 'session.ended' and session_id = any($1::uuid[]) group by session_id", [ids])
     t.ok(events.every(({ n }) => n === 1))
   })
