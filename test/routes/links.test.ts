@@ -618,13 +618,13 @@ t.test('a change of address', async t => {
   })
   await t.test('is refused after twenty that can be undone, and the first of them can be undone all the same', async t => {
     const ada = await somebody(service)
-    await use((await change(ada, person().email)).token)
+    t.equal(await use((await change(ada, person().email)).token, ada.password), 204)
     const first = (await mailTo(service, ada.email, 'email_changed')).token
     await service.sql(`insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, created_at, expires_at)
       select sha256(i::text::bytea), purpose, user_id, email_version, password_version, i || '@catch-all.example', i || '@catch-all.example', now(), expires_at + interval '1 hour'
       from links, generate_series(1, 18) as i where user_id = $1 and purpose = 'email_undo'`, [ada.id])
     const second = await change(ada, person().email)
-    await use(second.token)
+    t.equal(await use(second.token, ada.password), 204)
     const before = await service.sql('select from links where user_id = $1', [ada.id])
     const refused = await ada.browser.post('/v1/me/email', { password: ada.password, email: person().email })
     t.match(refused, { status: 429, body: { code: 'too_many_requests' } })
@@ -679,6 +679,28 @@ t.test('a change of address', async t => {
     const links: Array<[token: string, password: string]> = []
     for (const each of both) links.push([(await change(each, email)).token, each.password])
     t.strictSame((await Promise.all(links.map(async link => await use(...link)))).sort(), [204, 409])
+  })
+  await t.test('to the address of an account that is just leaving is refused, and keeps nobody from leaving', async t => {
+    const [ada, bob] = [await somebody(service), person()]
+    const { token } = await change(ada, bob.email)
+    const leaver = service.browser()
+    leaver.accessToken = (await leaver.post(register, bob)).body.access_token
+    await service.sql('create table held as select')
+    await service.sql(`create function hold () returns trigger language plpgsql as $$ begin
+      while exists (select from held) loop perform pg_sleep(0.001); end loop;
+      return new;
+    end $$`)
+    await service.sql('create trigger hold before update of canonical_email on users for each row execute function hold()')
+    const waiting = async (event: string) => (await service.sql(
+      'select from pg_stat_activity where datname = current_database() and wait_event_type = $1', [event])).length > 0
+    const changing = use(token, ada.password)
+    await until('the change holds the link', async () => await waiting('Timeout'))
+    const leaving = leaver.send('DELETE', '/v1/me', { password: bob.password })
+    await until('the deletion waits for the link', async () => await waiting('Lock'))
+    await service.sql('delete from held')
+    t.strictSame([await changing, (await leaving).status], [409, 204])
+    await service.sql('drop trigger hold on users')
+    await service.sql('drop table held')
   })
   await t.test('is confirmed by the account that asked: by its password, its session or its registration, and by no new password', async t => {
     const [ada, bob] = [await somebody(service), await somebody(service)]
