@@ -739,6 +739,18 @@ t.test('a change of address', async t => {
     const tokens = await Promise.all(targets.map(async email => (await mailTo(service, email, 'email_change')).token))
     t.strictSame((await Promise.all(tokens.map(async each => await use(each, ada.password)))).sort(), [204, 410, 410, 410, 410])
   })
+  await t.test('for which no mail is sent, because there were too many, leaves a link to the same address good, and no other', async t => {
+    const [ada, bob, to, crowded] = [await somebody(service), await somebody(service), person().email, person().email]
+    const tokens: string[] = []
+    for (let i = 0; i < 5; i++) tokens.push((await change(ada, to)).token)
+    for (let i = 0; i < 5; i++) await change(bob, crowded)
+    t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: to })).status, 202)
+    t.equal((await service.sql('select from links where user_id = $1', [ada.id])).length, 1, 'no new link')
+    t.equal(await use(tokens[4] ?? '', ada.password), 204)
+    const { token } = await change(ada, person().email)
+    t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: crowded })).status, 202)
+    t.equal(await use(token, ada.password), 410, 'another address')
+  })
   await t.test('is told to the old address when it is asked for, in the language of the request, without a link', async t => {
     const ada = await somebody(service)
     const to = person().email
