@@ -186,6 +186,16 @@ export async function voidChanges (db: Queryable, userId: string | undefined): P
   await db.query(voiding, [userId ?? null])
 }
 
+const voidingOthers: Statement = {
+  name: 'links.void-other-changes',
+  text: "delete from links where purpose = 'email_change' and user_id = $1 and canonical_email <> $2"
+}
+
+/** Voids the requested changes of address of a user, except those to this address. */
+export async function voidOtherChanges (tx: Queryable, userId: string, canonical: string): Promise<void> {
+  await tx.query(voidingOthers, [userId, canonical])
+}
+
 const siblings = "delete from links where user_id = $1 and purpose = 'email_verification'"
 
 /** Ends the other links that would verify the address of a user. */

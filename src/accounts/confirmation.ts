@@ -10,6 +10,7 @@ import type { Owner } from '../passwords/rules.ts'
 import {
   forbiddenCredentials, linkExpired, passwordRequired, Problem, wrongConfirmingPassword, type Code
 } from '../problem.ts'
+import { newId } from '../random.ts'
 import type { Revocation } from '../revocations.ts'
 import { findUser } from '../sessions.ts'
 import { endAll } from '../sessions/own.ts'
@@ -256,9 +257,11 @@ async function activate (
   tx: Queryable,
   registration: pending.Registration,
   passwordHash: string,
-  { isNamed, origin }: Step
+  { isNamed, proof, origin }: Step
 ): Promise<void> {
-  const { id, email: address, canonical_email: canonical, username, name, language } = registration
+  const { email: address, canonical_email: canonical, username, name, language } = registration
+  // The cookie of the registration proves its password. After a new password it must prove nothing.
+  const id = proof.hash === undefined ? registration.id : newId()
   const by = { ...origin, actorId: id }
   await users.create(tx, {
     id,

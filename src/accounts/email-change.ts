@@ -44,8 +44,12 @@ export async function requestChange (
     const current = await users.lock(tx, userId)
     if (!current || !await lockCredential(tx, credential)) throw forbiddenCredentials()
     await links.assertUndoCapacity(tx, userId)
+    if (!await admit(tx, buckets)) {
+      // The user gets no other link to this address, so the one that they have stays good.
+      await links.voidOtherChanges(tx, userId, canonical)
+      return false
+    }
     await links.voidChanges(tx, userId)
-    if (!await admit(tx, buckets)) return false
     const change = { email: address, canonical_email: canonical }
     const isMade = await links.make(tx, userId, 'email_change', token, lives, change, passwordVersion)
     if (!isMade) throw forbiddenCredentials()

@@ -27,8 +27,8 @@ interface Leaver { password_version: number, email: string, canonical_email: str
 const atOnce = 1_000
 
 const lock = 'select password_version, email, canonical_email, language from users where id = $1 for update'
-const removal = {
-  name: 'users.remove',
+const clearing = {
+  name: 'users.clear',
   text: `
     with own_links as (
       delete from links where user_id = $1
@@ -36,11 +36,10 @@ const removal = {
       delete from links where canonical_email = $2 and user_id <> $1
     ), outstanding as (
       delete from jobs where user_id = $1
-    ), erased as (
-      insert into erasures (user_id) values ($1) on conflict do nothing
     )
-    delete from users where id = $1`
+    insert into erasures (user_id) values ($1) on conflict do nothing`
 }
+const removal = { name: 'users.delete', text: 'delete from users where id = $1' }
 
 /**
  * Removes a user and every trace but the events of the audit log, which keep the ids alone. Gives what verifiers must
@@ -57,7 +56,10 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
   const origin = { actorId }
   const ended = await endAll(tx, id, undefined, 'account_deleted', origin)
   await forgetPending(tx, leaver.canonical_email)
-  await tx.query(removal, [id, leaver.canonical_email])
+  // The links come before the user, as in a change to this address: in one statement, the user would come first,
+  // and each would wait for the other.
+  await tx.query(clearing, [id, leaver.canonical_email])
+  await tx.query(removal, [id])
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
   const language = languages.find(known => known === leaver.language)
   const mail = post?.({ kind: 'account_deleted', to: leaver.email, isUncounted: isByAdmin, ...language && { language } })

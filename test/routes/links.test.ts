@@ -680,6 +680,28 @@ t.test('a change of address', async t => {
     for (const each of both) links.push([(await change(each, email)).token, each.password])
     t.strictSame((await Promise.all(links.map(async link => await use(...link)))).sort(), [204, 409])
   })
+  await t.test('to the address of an account that is just leaving is refused, and keeps nobody from leaving', async t => {
+    const [ada, bob] = [await somebody(service), person()]
+    const { token } = await change(ada, bob.email)
+    const leaver = service.browser()
+    leaver.accessToken = (await leaver.post(register, bob)).body.access_token
+    await service.sql('create table held as select')
+    await service.sql(`create function hold () returns trigger language plpgsql as $$ begin
+      while exists (select from held) loop perform pg_sleep(0.001); end loop;
+      return new;
+    end $$`)
+    await service.sql('create trigger hold before update of canonical_email on users for each row execute function hold()')
+    const waiting = async (event: string) => (await service.sql(
+      'select from pg_stat_activity where datname = current_database() and wait_event_type = $1', [event])).length > 0
+    const changing = use(token, ada.password)
+    await until('the change holds the link', async () => await waiting('Timeout'))
+    const leaving = leaver.send('DELETE', '/v1/me', { password: bob.password })
+    await until('the deletion waits for the link', async () => await waiting('Lock'))
+    await service.sql('delete from held')
+    t.strictSame([await changing, (await leaving).status], [409, 204])
+    await service.sql('drop trigger hold on users')
+    await service.sql('drop table held')
+  })
   await t.test('is confirmed by the account that asked: by its password, its session or its registration, and by no new password', async t => {
     const [ada, bob] = [await somebody(service), await somebody(service)]
     for (const proof of ['password', 'session', 'bearer'] as const) {
@@ -716,6 +738,18 @@ t.test('a change of address', async t => {
     t.equal((await service.sql("select from links where user_id = $1 and purpose = 'email_change'", [ada.id])).length, 1)
     const tokens = await Promise.all(targets.map(async email => (await mailTo(service, email, 'email_change')).token))
     t.strictSame((await Promise.all(tokens.map(async each => await use(each, ada.password)))).sort(), [204, 410, 410, 410, 410])
+  })
+  await t.test('for which no mail is sent, because there were too many, leaves a link to the same address good, and no other', async t => {
+    const [ada, bob, to, crowded] = [await somebody(service), await somebody(service), person().email, person().email]
+    const tokens: string[] = []
+    for (let i = 0; i < 5; i++) tokens.push((await change(ada, to)).token)
+    for (let i = 0; i < 5; i++) await change(bob, crowded)
+    t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: to })).status, 202)
+    t.equal((await service.sql('select from links where user_id = $1', [ada.id])).length, 1, 'no new link')
+    t.equal(await use(tokens[4] ?? '', ada.password), 204)
+    const { token } = await change(ada, person().email)
+    t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: crowded })).status, 202)
+    t.equal(await use(token, ada.password), 410, 'another address')
   })
   await t.test('is told to the old address when it is asked for, in the language of the request, without a link', async t => {
     const ada = await somebody(service)
