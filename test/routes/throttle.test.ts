@@ -128,7 +128,13 @@ t.test('failed sign-ins', async t => {
       const { email } = exists ? await register() : person()
       const here = somewhere()
       await inRow(before, () => signIn(service, { email, password: wrong }, here))
-      const answers = await Promise.all(Array.from({ length: parallel }, (_, i) => signIn(i % 2 ? service : other, { email, password: wrong }, here)))
+      const answers = await Promise.all(Array.from({ length: parallel }, async (_, i) => {
+        // One that waits for the lock on the counters for too long is not counted, and told to come back.
+        for (;;) {
+          const answer = await signIn(i % 2 ? service : other, { email, password: wrong }, here)
+          if (answer.status !== 503) return answer
+        }
+      }))
       const judged = answers.filter(({ status }) => status === 401).length
       t.equal(judged, Math.min(parallel, 5 - before))
       t.strictSame(answers.filter(({ status }) => ![401, 429].includes(status)).map(({ text }) => text), [])
