@@ -92,7 +92,15 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
   })
   // An expectation that is not known is none of ours (RFC 9110 section 10.1.1); a tunnel is not to be had.
   listener.on('checkExpectation', (request, response) => { listener.emit('request', request, response) })
-  listener.on('connect', (request, socket: Socket) => { refuse(server.rateLimiting.countUnrouted(request) ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
+  listener.on('connect', (request, socket: Socket) => {
+    // Node.js has removed its listeners from the socket. Without one for errors, a reset would end the process.
+    socket.on('error', () => {})
+    const limited = server.rateLimiting.countUnrouted(request)
+    refuse(limited ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer)
+    // A peer that does not close its side would keep the connection for ever.
+    lingerOnClose(socket)
+    socket.destroySoon()
+  })
   server.register(app, options)
   return server
 }

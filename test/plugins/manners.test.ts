@@ -182,6 +182,37 @@ t.test('what is odd HTTP is answered like the rest', async t => {
   t.match(await service.browser().post('/docs/static/swagger-ui.css'), { status: 405, headers: { allow: /GET/ } })
 })
 
+t.test('a client that asks for a tunnel can neither end the service nor keep the connection', async t => {
+  const { app } = await build(t)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const tunnel = 'CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n'
+  const login = 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n' +
+    'content-length: 56\r\n\r\n{"email":"a@example.com","password":"correct horse 123"}'
+
+  for (const bytes of [tunnel, login + tunnel]) {
+    const accepted = once(app.server, 'connection')
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    socket.on('error', () => {})
+    const [accepting] = await accepted as [Socket]
+    const closed = once(accepting, 'close').catch(() => {})
+    socket.resume().write(bytes)
+    await once(socket, 'end')
+    socket.resetAndDestroy()
+    await closed
+  }
+
+  const accepted = once(app.server, 'connection')
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  const [accepting] = await accepted as [Socket]
+  socket.resume().write(tunnel)
+  await once(accepting, 'close')
+  t.pass('the server closes its side')
+  socket.destroy()
+
+  t.match(await ask('GET', `http://127.0.0.1:${port}/livez`), { status: 200 })
+})
+
 t.test('requests that a connection sends without waiting for answers', async t => {
   const verification = (id: number) =>
     `GET /v1/auth/verify HTTP/1.1\r\nhost: x\r\nx-request-id: r${id}\r\nauthorization: Bearer none\r\n\r\n`
