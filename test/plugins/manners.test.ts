@@ -279,6 +279,35 @@ t.test('requests that a connection sends without waiting for answers', async t =
     t.equal(most, 1)
   })
 
+  await t.test('are not read while many of them wait', async t => {
+    const service = await build(t)
+    await service.app.listen({ host: '127.0.0.1', port: 0 })
+    const { port } = service.app.server.address() as AddressInfo
+    let open = () => {}
+    const gate = new Promise<void>(resolve => { open = resolve })
+    service.app.passwords.verify = async () => {
+      await gate
+      return false
+    }
+    const text = (body: object, path: string) => requestText('POST', path, body)
+    const accepted = once(service.app.server, 'connection')
+    const socket = connect(port, '127.0.0.1')
+    const [accepting] = await accepted as [Socket]
+    let answers = ''
+    socket.setEncoding('latin1').on('data', chunk => { answers += chunk })
+    socket.write(text(person(), '/v1/auth/login'))
+    for (let count = 0; count < 200; count++) {
+      socket.write(text({ refresh_token: 'x'.repeat(8_000) }, '/v1/auth/logout'))
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    socket.write(closing)
+    for (let count = 0; count < 20; count++) t.match(await raw(service, closing), { head: /^HTTP\/1\.1 200/ })
+    t.ok(accepting.bytesRead < 600_000, `${accepting.bytesRead} bytes of 1.6 million were read`)
+    open()
+    await once(socket, 'close')
+    t.equal([...answers.matchAll(/HTTP\/1\.1 204 /g)].length, 200)
+  })
+
   await t.test('are not begun once an answer has closed the connection', async t => {
     const service = await build(t)
     const text = await received(service, closing + times(20).map(verification).join(''))
