@@ -54,13 +54,18 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
     schemaController: { compilersFactory: { buildValidator } },
     clientErrorHandler: (error, socket) => {
       const problem = unreadable(error)
-      // Who is only slow sends little. Over the limit there is not even an answer.
-      if (socket.writable && problem.status !== 408 && server.rateLimiting.countUnrouted(socket)) {
-        socket.destroy()
-        return
+      const refuseUnreadable = () => {
+        // Who is only slow sends little. Over the limit there is not even an answer.
+        if (socket.writable && problem.status !== 408 && server.rateLimiting.countUnrouted(socket)) {
+          socket.destroy()
+          return
+        }
+        const id = refuse(problem, socket, issuer)
+        if (id === undefined) return
+        server.log.info({ request_id: id, method: null, route: null, status: problem.status }, 'request')
       }
-      const id = refuse(problem, socket, issuer)
-      if (id !== undefined) server.log.info({ request_id: id, method: null, route: null, status: problem.status }, 'request')
+      const isPostponed = problem.status === 408 && listener.postponeTimeout(socket, refuseUnreadable)
+      if (!isPostponed) refuseUnreadable()
     },
     frameworkErrors: (_error, request: FastifyRequest, reply: FastifyReply) => {
       const problem = server.rateLimiting.countUnrouted(request.raw) ?? validationFailed('The path is not valid.')

@@ -308,6 +308,33 @@ t.test('requests that a connection sends without waiting for answers', async t =
     t.equal([...answers.matchAll(/HTTP\/1\.1 204 /g)].length, 200)
   })
 
+  await t.test('are not too late if those before them take long', async t => {
+    const service = await build(t, { REQUEST_TIMEOUT: '1s' })
+    service.app.passwords.verify = async () => {
+      await new Promise(resolve => setTimeout(resolve, 700))
+      return false
+    }
+    const slow = requestText('POST', '/v1/auth/login', person()).repeat(4)
+    const long = 'x'.repeat(8_000)
+    const kinds = {
+      header: requestText('GET', '/livez', undefined, [`x-long: ${long}`]),
+      body: requestText('POST', '/v1/auth/logout', { refresh_token: long })
+    }
+    for (const [kind, request] of Object.entries(kinds)) {
+      const text = await received(service, slow, ...times(100).map(() => request), closing)
+      const statuses = [...text.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status)
+      t.equal(statuses.length, 105, kind)
+      t.notOk(statuses.includes('408'), kind)
+    }
+
+    const socket = connect((service.app.server.address() as AddressInfo).port, '127.0.0.1')
+    let answers = ''
+    socket.setEncoding('latin1').on('data', chunk => { answers += chunk })
+    socket.write(slow + 'GET /livez HTTP/1.1\r\nho')
+    await once(socket, 'close')
+    t.match(answers, /(HTTP\/1\.1 [45]0[13] [^]*){4}HTTP\/1\.1 408 /, 'one that never arrives is told after the answers')
+  })
+
   await t.test('are not begun once an answer has closed the connection', async t => {
     const service = await build(t)
     const text = await received(service, closing + times(20).map(verification).join(''))
