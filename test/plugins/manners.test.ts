@@ -146,6 +146,15 @@ t.test('an idle connection lives for KEEP_ALIVE_TIMEOUT', async t => {
   t.ok(performance.now() - sentAt >= 1_000, 'not before')
 })
 
+t.test('a first request in HTTP/1.0 closes its own connection, and no other', async t => {
+  const service = await build(t)
+  t.match(await raw(service, 'GET /livez HTTP/1.0\r\n\r\n'), { head: /\r\nconnection: close/ })
+  const closing = requestText('GET', '/livez', undefined, ['connection: close'])
+  const { port } = service.app.server.address() as AddressInfo
+  const { text } = await exchange(port, requestText('GET', '/livez').repeat(3) + closing)
+  t.equal([...text.matchAll(/HTTP\/1\.1 200 /g)].length, 4)
+})
+
 t.test('a host name with several addresses is served, and closed, at each', async t => {
   const { app } = await build(t)
   await app.listen({ host: '127.0.0.1', port: 0 })
