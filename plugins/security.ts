@@ -33,8 +33,10 @@ export default fp(async function security (app, { issuer, corsOrigins }: Securit
     if (headers) {
       reply.headers(headers)
     } else {
+      // What this response alone has, such as `connection: close`, is not for all others.
+      const own = new Set(reply.raw.getHeaderNames())
       reply.helmet()
-      headers = { ...reply.raw.getHeaders() }
+      headers = Object.fromEntries(Object.entries(reply.raw.getHeaders()).filter(([name]) => !own.has(name)))
     }
     done()
   })

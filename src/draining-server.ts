@@ -87,6 +87,30 @@ export class DrainingServer extends Server {
     return true
   }
 
+  /**
+   * Whether a request that did not arrive in time stands behind others without answers. While those wait, the
+   * server may have stopped reading, so the client is not to blame. `expire` is called if the request has not
+   * arrived a while after their answers.
+   */
+  postponeTimeout (socket: Socket, expire: () => void): boolean {
+    const connection = this.#connections.get(socket)
+    if (!connection) return false
+    const { latest } = connection
+    // The time for a body is counted once its request is served.
+    if (latest?.complete === false) return connection.unanswered > 1
+    if (connection.unanswered === 0) return false
+    let isAnswered = false
+    const timer = setInterval(() => {
+      if (socket.destroyed || connection.latest !== latest) return clearInterval(timer)
+      if (isAnswered) {
+        clearInterval(timer)
+        expire()
+      }
+      isAnswered = connection.unanswered === 0
+    }, this.headersTimeout).unref()
+    return true
+  }
+
   /** Listens on the other addresses of a host name as well, on the port that the server has. */
   async listenOnFurtherAddresses (host: string): Promise<void> {
     const own = this.address()

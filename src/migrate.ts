@@ -180,6 +180,7 @@ async function checkAndRepair (client: pg.Client, target: InspectionTarget): Pro
 const patience = 1_000
 const persistence = 30_000
 const lockNotHad = '55P03'
+const deadlockDetected = '40P01'
 const insufficientPrivilege = '42501'
 
 /** Applies one. Whoever has the table keeps others from it only while that is waited for, and then for a while not. */
@@ -198,7 +199,7 @@ async function apply (
     } catch (cause) {
       await client.query('rollback').catch(() => {})
       const { code = '', message } = cause instanceof pg.DatabaseError ? cause : {}
-      if (code === lockNotHad) {
+      if (code === lockNotHad || code === deadlockDetected) {
         if (Date.now() < end) continue
         throw new Error(`${name} could not be applied in ${persistence / 1_000} s, for another transaction has its table`, { cause })
       }

@@ -30,7 +30,23 @@ export function takeTurns (serve: RequestListener): RequestListener {
   const pipelines = new WeakMap<Socket, Pipeline>()
   // Connections whose next request may begin, in the order of their turns.
   const ready = new Set<Socket>()
+  const watched = new WeakSet<Socket>()
   let turn: NodeJS.Immediate | undefined
+
+  function stopReading (socket: Socket): void {
+    socket.pause()
+    if (watched.has(socket)) return
+    watched.add(socket)
+    // Node.js resumes a socket after each message that it has parsed, and to read a body.
+    socket.on('resume', () => {
+      const waiting = pipelines.get(socket)?.waiting.length ?? 0
+      // What arrives after the last answer is read, and thrown away.
+      if (waiting < readAhead || !socket.writable) return
+      socket.pause()
+      // A stream that is paused already tells nobody, although Node.js has begun to read.
+      socket.emit('pause')
+    })
+  }
 
   function begin (socket: Socket, pipeline: Pipeline, exchange: Exchange): void {
     pipeline.begun.push(exchange)
@@ -71,7 +87,7 @@ export function takeTurns (serve: RequestListener): RequestListener {
     if (pipeline.begun.length + pipeline.waiting.length === 0) return begin(socket, pipeline, exchange)
     pipeline.waiting.push(exchange)
     // What has arrived in one piece is parsed. Nothing more is read until most of it is answered.
-    if (pipeline.waiting.length >= readAhead) socket.pause()
+    if (pipeline.waiting.length >= readAhead) stopReading(socket)
     schedule(socket, pipeline)
   }
 }

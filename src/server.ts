@@ -54,13 +54,18 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
     schemaController: { compilersFactory: { buildValidator } },
     clientErrorHandler: (error, socket) => {
       const problem = unreadable(error)
-      // Who is only slow sends little. Over the limit there is not even an answer.
-      if (socket.writable && problem.status !== 408 && server.rateLimiting.countUnrouted(socket)) {
-        socket.destroy()
-        return
+      const refuseUnreadable = () => {
+        // Who is only slow sends little. Over the limit there is not even an answer.
+        if (socket.writable && problem.status !== 408 && server.rateLimiting.countUnrouted(socket)) {
+          socket.destroy()
+          return
+        }
+        const id = refuse(problem, socket, issuer)
+        if (id === undefined) return
+        server.log.info({ request_id: id, method: null, route: null, status: problem.status }, 'request')
       }
-      const id = refuse(problem, socket, issuer)
-      if (id !== undefined) server.log.info({ request_id: id, method: null, route: null, status: problem.status }, 'request')
+      const isPostponed = problem.status === 408 && listener.postponeTimeout(socket, refuseUnreadable)
+      if (!isPostponed) refuseUnreadable()
     },
     frameworkErrors: (_error, request: FastifyRequest, reply: FastifyReply) => {
       const problem = server.rateLimiting.countUnrouted(request.raw) ?? validationFailed('The path is not valid.')
@@ -92,7 +97,15 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
   })
   // An expectation that is not known is none of ours (RFC 9110 section 10.1.1); a tunnel is not to be had.
   listener.on('checkExpectation', (request, response) => { listener.emit('request', request, response) })
-  listener.on('connect', (request, socket: Socket) => { refuse(server.rateLimiting.countUnrouted(request) ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer) })
+  listener.on('connect', (request, socket: Socket) => {
+    // Node.js has removed its listeners from the socket. Without one for errors, a reset would end the process.
+    socket.on('error', () => {})
+    const limited = server.rateLimiting.countUnrouted(request)
+    refuse(limited ?? methodNotAllowed(['GET', 'HEAD', 'POST', 'PATCH']), socket, issuer)
+    // A peer that does not close its side would keep the connection for ever.
+    lingerOnClose(socket)
+    socket.destroySoon()
+  })
   server.register(app, options)
   return server
 }

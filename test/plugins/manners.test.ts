@@ -133,7 +133,7 @@ t.test('an idle connection lives for KEEP_ALIVE_TIMEOUT', async t => {
   const kept = await dial((service.app.server.address() as AddressInfo).port)
   const [socket] = await accepted as [Socket]
   kept.send(requestText('GET', '/livez'))
-  t.match((await kept.answered())[0]?.head, /\r\nkeep-alive: timeout=75[,\r]/i, 'the client is told')
+  t.match((await kept.answered())[0]?.head, /\r\nkeep-alive: timeout=75\b/i, 'the client is told')
   t.ok((socket.timeout ?? 0) >= 75_000, 'longer than a connection on which a request hangs')
 
   const brief = await build(t, { KEEP_ALIVE_TIMEOUT: '1s' }, { url: service.url })
@@ -141,9 +141,18 @@ t.test('an idle connection lives for KEEP_ALIVE_TIMEOUT', async t => {
   const connection = await dial((brief.app.server.address() as AddressInfo).port)
   const sentAt = performance.now()
   connection.send(requestText('GET', '/livez'))
-  t.match((await connection.answered())[0]?.head, /\r\nkeep-alive: timeout=1[,\r]/i)
+  t.match((await connection.answered())[0]?.head, /\r\nkeep-alive: timeout=1\b/i)
   t.equal(await connection.ended, 'end')
   t.ok(performance.now() - sentAt >= 1_000, 'not before')
+})
+
+t.test('a first request in HTTP/1.0 closes its own connection, and no other', async t => {
+  const service = await build(t)
+  t.match(await raw(service, 'GET /livez HTTP/1.0\r\n\r\n'), { head: /\r\nconnection: close/ })
+  const closing = requestText('GET', '/livez', undefined, ['connection: close'])
+  const { port } = service.app.server.address() as AddressInfo
+  const { text } = await exchange(port, requestText('GET', '/livez').repeat(3) + closing)
+  t.equal([...text.matchAll(/HTTP\/1\.1 200 /g)].length, 4)
 })
 
 t.test('a host name with several addresses is served, and closed, at each', async t => {
@@ -180,6 +189,37 @@ t.test('what is odd HTTP is answered like the rest', async t => {
   t.match(await service.browser().post('/v1/auth/login', person(), { 'content-encoding': 'gzip' }), { status: 415, body: { code: 'unsupported_media_type' } })
   t.match(await service.browser().get('/docs/static/nothing.js'), { status: 404, body: { code: 'not_found' } })
   t.match(await service.browser().post('/docs/static/swagger-ui.css'), { status: 405, headers: { allow: /GET/ } })
+})
+
+t.test('a client that asks for a tunnel can neither end the service nor keep the connection', async t => {
+  const { app } = await build(t)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const tunnel = 'CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n'
+  const login = 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n' +
+    'content-length: 56\r\n\r\n{"email":"a@example.com","password":"correct horse 123"}'
+
+  for (const bytes of [tunnel, login + tunnel]) {
+    const accepted = once(app.server, 'connection')
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    socket.on('error', () => {})
+    const [accepting] = await accepted as [Socket]
+    const closed = once(accepting, 'close').catch(() => {})
+    socket.resume().write(bytes)
+    await once(socket, 'end')
+    socket.resetAndDestroy()
+    await closed
+  }
+
+  const accepted = once(app.server, 'connection')
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  const [accepting] = await accepted as [Socket]
+  socket.resume().write(tunnel)
+  await once(accepting, 'close')
+  t.pass('the server closes its side')
+  socket.destroy()
+
+  t.match(await ask('GET', `http://127.0.0.1:${port}/livez`), { status: 200 })
 })
 
 t.test('requests that a connection sends without waiting for answers', async t => {
@@ -246,6 +286,62 @@ t.test('requests that a connection sends without waiting for answers', async t =
     const text = await received(service, login.repeat(10), closing)
     t.equal([...text.matchAll(/HTTP\/1\.1 401 /g)].length, 10)
     t.equal(most, 1)
+  })
+
+  await t.test('are not read while many of them wait', async t => {
+    const service = await build(t)
+    await service.app.listen({ host: '127.0.0.1', port: 0 })
+    const { port } = service.app.server.address() as AddressInfo
+    let open = () => {}
+    const gate = new Promise<void>(resolve => { open = resolve })
+    service.app.passwords.verify = async () => {
+      await gate
+      return false
+    }
+    const text = (body: object, path: string) => requestText('POST', path, body)
+    const accepted = once(service.app.server, 'connection')
+    const socket = connect(port, '127.0.0.1')
+    const [accepting] = await accepted as [Socket]
+    let answers = ''
+    socket.setEncoding('latin1').on('data', chunk => { answers += chunk })
+    socket.write(text(person(), '/v1/auth/login'))
+    for (let count = 0; count < 200; count++) {
+      socket.write(text({ refresh_token: 'x'.repeat(8_000) }, '/v1/auth/logout'))
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    socket.write(closing)
+    for (let count = 0; count < 20; count++) t.match(await raw(service, closing), { head: /^HTTP\/1\.1 200/ })
+    t.ok(accepting.bytesRead < 600_000, `${accepting.bytesRead} bytes of 1.6 million were read`)
+    open()
+    await once(socket, 'close')
+    t.equal([...answers.matchAll(/HTTP\/1\.1 204 /g)].length, 200)
+  })
+
+  await t.test('are not too late if those before them take long', async t => {
+    const service = await build(t, { REQUEST_TIMEOUT: '1s' })
+    service.app.passwords.verify = async () => {
+      await new Promise(resolve => setTimeout(resolve, 700))
+      return false
+    }
+    const slow = requestText('POST', '/v1/auth/login', person()).repeat(4)
+    const long = 'x'.repeat(8_000)
+    const kinds = {
+      header: requestText('GET', '/livez', undefined, [`x-long: ${long}`]),
+      body: requestText('POST', '/v1/auth/logout', { refresh_token: long })
+    }
+    for (const [kind, request] of Object.entries(kinds)) {
+      const text = await received(service, slow, ...times(100).map(() => request), closing)
+      const statuses = [...text.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status)
+      t.equal(statuses.length, 105, kind)
+      t.notOk(statuses.includes('408'), kind)
+    }
+
+    const socket = connect((service.app.server.address() as AddressInfo).port, '127.0.0.1')
+    let answers = ''
+    socket.setEncoding('latin1').on('data', chunk => { answers += chunk })
+    socket.write(slow + 'GET /livez HTTP/1.1\r\nho')
+    await once(socket, 'close')
+    t.match(answers, /(HTTP\/1\.1 [45]0[13] [^]*){4}HTTP\/1\.1 408 /, 'one that never arrives is told after the answers')
   })
 
   await t.test('are not begun once an answer has closed the connection', async t => {
