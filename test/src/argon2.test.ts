@@ -1,4 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -26,7 +27,7 @@ function obstacle (build: 'avx2' | 'avx512'): string | false {
 }
 
 // So that no .env of this folder is read.
-const production = { NODE_ENV: 'production', DATABASE_URL: 'postgres://nobody@127.0.0.1/none', ISSUER_URL: 'https://auth.example.com', KEY_ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64') }
+const production = { NODE_ENV: 'production', DATABASE_URL: 'postgres://nobody@127.0.0.1/none', ISSUER_URL: 'https://auth.example.com', KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64') }
 
 /** A process that hashes with one build. */
 async function hasher (t: Test, build: Build) {
