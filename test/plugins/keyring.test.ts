@@ -400,6 +400,8 @@ t.test('unknown key ids', async t => {
   }
 
   await t.test('are known as soon as word of the key comes, however short it was unknown before', async t => {
+    // One that nobody has verified yet.
+    t.equal(await answered(async () => await user.refresh(service)), 200)
     const token = user.accessToken()
     const kid = kidOf(token)
     await service.sql('create table hidden_keys as select * from keys where kid = $1', [kid])
