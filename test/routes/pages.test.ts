@@ -315,7 +315,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       const visit = await tab(phone)
       await open(visit, 'email-verification', token)
       t.equal(await press(visit), 409)
-      t.match(await outcome(visit), hasPassword ? /enter the password of the account[^]*sign in/ : /sign in, in this browser/)
+      t.match(await outcome(visit), hasPassword ? /enter the password of the account[^]*sign in/ : /in this browser, sign in/)
       t.equal(await visit.page.locator('[name=new_password]').count(), 0)
       t.equal(await visit.page.locator('button').count(), hasPassword ? 1 : 0)
       await picture(visit, hasPassword ? 'change' : 'change-sign-in')
