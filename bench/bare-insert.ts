@@ -1,5 +1,5 @@
 import Fastify from 'fastify'
-import { connect } from '../src/db.ts'
+import { connect } from '../src/database/database.ts'
 import { answer } from './bare.ts'
 
 const insert = { name: 'bare', text: 'insert into bare (address) values ($1)' }

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Benchmark } from './benchmark.ts'
 import { withConnections } from './connection.ts'
-import * as people from './people.ts'
+import * as people from './users.ts'
 import { folder, postgres } from './postgres.ts'
 import * as service from './service.ts'
 

@@ -1,7 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import * as embeddedPostgres from '../src/embedded-postgres.ts'
+import * as embeddedPostgres from '../src/database/embedded/embedded-postgres.ts'
 import type { Teardown } from './benchmark.ts'
 
 /** An empty folder; others may read it, for PostgreSQL may have to run as another user than this. */

@@ -1,7 +1,7 @@
 import pg from 'pg'
-import { connect } from '../src/db.ts'
-import { migrate } from '../src/migrate.ts'
-import { clearExpired } from '../src/throttle.ts'
+import { connect } from '../src/database/database.ts'
+import { migrate } from '../src/database/migrate.ts'
+import { clearExpired } from '../src/throttle/sign-in-throttle.ts'
 import type { Benchmark } from './benchmark.ts'
 import { postgres } from './postgres.ts'
 

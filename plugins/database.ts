@@ -1,8 +1,8 @@
 import fp from 'fastify-plugin'
-import { describe } from '../src/database-privileges.ts'
-import { connect, type Database } from '../src/db.ts'
-import { checkPrivileges, migrate, MigrationError, pending, type PrivilegeReport } from '../src/migrate.ts'
-import { untilItSucceeds } from '../src/retry.ts'
+import { describe } from '../src/database/privileges.ts'
+import { connect, type Database } from '../src/database/database.ts'
+import { checkPrivileges, migrate, MigrationError, pending, type PrivilegeReport } from '../src/database/migrate.ts'
+import { untilItSucceeds } from '../src/jobs/retry.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,8 +1,8 @@
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
-import { cookieValues } from '../src/cookie-header.ts'
-import { deviceSecrets, lifetime, mint, parse, signedIn, without, type Device } from '../src/device.ts'
-import type { KeyEncryptionKeys } from '../src/secret.ts'
+import { cookieValues } from '../src/http/cookie-header.ts'
+import { deviceSecrets, lifetime, mint, parse, signedIn, without, type Device } from '../src/authentication/device.ts'
+import type { KeyEncryptionKeys } from '../src/crypto/sealing.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
-import * as jobs from '../src/jobs.ts'
+import * as jobs from '../src/jobs/queue.ts'
 
 /** How the jobs of a kind are done. */
 export interface Worker {

@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import { Problem, validationFailed } from '../src/problem.ts'
+import { Problem, validationFailed } from '../src/http/problem.ts'
 
 /** Bodies are JSON in UTF-8 and nothing else; an empty one is none. */
 export default fp(async function jsonBody (app) {

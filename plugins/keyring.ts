@@ -1,13 +1,13 @@
 import fp from 'fastify-plugin'
-import { active, load, type Keyring, type SigningKey } from '../src/keyring.ts'
-import type { PublicJwk } from '../src/keyring/key-pair.ts'
-import { createKeyLookup } from '../src/keyring/lookup.ts'
-import { ensure, type KeyringOptions } from '../src/keyring/rotation.ts'
+import { active, load, type Keyring, type SigningKey } from '../src/tokens/keyring.ts'
+import type { PublicJwk } from '../src/tokens/key-pair.ts'
+import { createKeyLookup } from '../src/tokens/key-lookup.ts'
+import { ensure, type KeyringOptions } from '../src/tokens/key-rotation.ts'
 import type { Pepper } from '../src/passwords/pepper.ts'
-import { databaseUnavailable } from '../src/problem.ts'
-import { parse, type MacKey, type RefreshToken } from '../src/refresh-token.ts'
-import { untilItSucceeds } from '../src/retry.ts'
-import { UnsealError } from '../src/secret.ts'
+import { databaseUnavailable } from '../src/http/problem.ts'
+import { parse, type MacKey, type RefreshToken } from '../src/sessions/refresh-token.ts'
+import { untilItSucceeds } from '../src/jobs/retry.ts'
+import { UnsealError } from '../src/crypto/sealing.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,14 +1,14 @@
 import fp from 'fastify-plugin'
-import type { Job } from '../src/jobs.ts'
+import type { Job } from '../src/jobs/queue.ts'
 import { giveUp, type Reason } from '../src/mail/failure.ts'
-import { write, type Sender } from '../src/mail/letter.ts'
+import { write, type Sender } from '../src/mail/rendering.ts'
 import { admitLazily, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
-import { NotSent } from '../src/mail/not-sent.ts'
+import { NotSent } from '../src/mail/delivery-error.ts'
 import { recipientOf } from '../src/mail/recipient.ts'
 import { read } from '../src/mail/templates.ts'
 import type { Server, transport } from '../src/mail/transport.ts'
-import * as mails from '../src/mails.ts'
-import { derive, UnsealError, type KeyEncryptionKeys } from '../src/secret.ts'
+import * as mails from '../src/mail/outbox.ts'
+import { derive, UnsealError, type KeyEncryptionKeys } from '../src/crypto/sealing.ts'
 
 /**
  * What became of a mail, or of an attempt. `failed` is tried again, `limited` was dropped because there were

@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
-import { DrainingServer } from '../src/draining-server.ts'
-import { Problem } from '../src/problem.ts'
+import { DrainingServer } from '../src/server/draining-server.ts'
+import { Problem } from '../src/http/problem.ts'
 
 export interface MetricsPortOptions {
   host: string

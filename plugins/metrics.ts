@@ -2,8 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
-import { jobKinds } from '../src/jobs.ts'
-import { overloaded, Problem } from '../src/problem.ts'
+import { jobKinds } from '../src/jobs/queue.ts'
+import { overloaded, Problem } from '../src/http/problem.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import findMyWay, { type HTTPMethod } from 'find-my-way'
-import { methodNotAllowed, notFound } from '../src/problem.ts'
+import { methodNotAllowed, notFound } from '../src/http/problem.ts'
 
 /** Tells a path that is not there from a method that the path does not have. */
 export default fp(async function notFoundOrNotAllowed (app) {

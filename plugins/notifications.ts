@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { listen } from '../src/notifications.ts'
+import { listen } from '../src/database/notifications.ts'
 
 /** Where instances tell each other that there is something new to read. */
 const channels = ['latchkey_revocations', 'latchkey_keys'] as const

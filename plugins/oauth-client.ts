@@ -1,9 +1,9 @@
 import formbody from '@fastify/formbody'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import * as clients from '../src/clients.ts'
-import { invalidClient, invalidRequest } from '../src/oauth-error.ts'
-import { invalidToken } from '../src/problem.ts'
+import * as clients from '../src/clients/service-clients.ts'
+import { invalidClient, invalidRequest } from '../src/http/oauth-error.ts'
+import { invalidToken } from '../src/http/problem.ts'
 
 /** Who calls an OAuth endpoint. */
 export type Caller =

@@ -2,8 +2,8 @@ import swagger from '@fastify/swagger'
 import type { FastifyContextConfig } from 'fastify'
 import fp from 'fastify-plugin'
 import type { OpenAPIV3_1 as openapi31 } from 'openapi-types'
-import { oauthErrors, type OAuthErrorCode } from '../src/oauth-error.ts'
-import { catalogue, confirmationMethods, document, mediaType, passwordReasons, Problem, type Code } from '../src/problem.ts'
+import { oauthErrors, type OAuthErrorCode } from '../src/http/oauth-error.ts'
+import { catalogue, confirmationMethods, document, mediaType, passwordReasons, Problem, type Code } from '../src/http/problem.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

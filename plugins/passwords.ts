@@ -1,8 +1,8 @@
 import type { onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
-import { networkOf } from '../src/network.ts'
-import { breaches } from '../src/passwords/breaches.ts'
-import { passwords, type PasswordOptions, type Passwords } from '../src/passwords.ts'
+import { networkOf } from '../src/http/client-network.ts'
+import { breaches } from '../src/passwords/breached-passwords.ts'
+import { passwords, type PasswordOptions, type Passwords } from '../src/passwords/passwords.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
-import * as oauth from '../src/oauth-error.ts'
-import { document, mediaType, overloaded, Problem, validationFailed, type Code, type Violation } from '../src/problem.ts'
+import * as oauth from '../src/http/oauth-error.ts'
+import { document, mediaType, overloaded, Problem, validationFailed, type Code, type Violation } from '../src/http/problem.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -1,7 +1,7 @@
 import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
-import { cookieValues } from '../src/cookie-header.ts'
-import { crossSiteRequest } from '../src/problem.ts'
+import { cookieValues } from '../src/http/cookie-header.ts'
+import { crossSiteRequest } from '../src/http/problem.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -1,8 +1,8 @@
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
-import { cookieValues } from '../src/cookie-header.ts'
-import { mint, parse, registrationSecrets } from '../src/registration-token.ts'
-import type { KeyEncryptionKeys } from '../src/secret.ts'
+import { cookieValues } from '../src/http/cookie-header.ts'
+import { mint, parse, registrationSecrets } from '../src/accounts/registration-token.ts'
+import type { KeyEncryptionKeys } from '../src/crypto/sealing.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

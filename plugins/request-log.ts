@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import { addressOf } from '../src/network.ts'
+import { addressOf } from '../src/http/client-network.ts'
 
 /**
  * One line a request: what was asked of which route, and how it went; the status is null where the client had gone

@@ -1,9 +1,9 @@
 import { EventEmitter } from 'node:events'
 import fp from 'fastify-plugin'
-import { databaseUnavailable } from '../src/problem.ts'
-import { untilItSucceeds } from '../src/retry.ts'
-import { RevocationLog, type Claims, type Entry } from '../src/revocation-log.ts'
-import { look, type Revocation } from '../src/revocations.ts'
+import { databaseUnavailable } from '../src/http/problem.ts'
+import { untilItSucceeds } from '../src/jobs/retry.ts'
+import { RevocationLog, type Claims, type Entry } from '../src/tokens/revocation-log.ts'
+import { look, type Revocation } from '../src/tokens/revocations.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { Problem } from '../src/problem.ts'
+import { Problem } from '../src/http/problem.ts'
 import { introspect, isGood } from '../src/sessions/introspection.ts'
 
 /** A live session, and its user. */

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
-import { derive, type KeyEncryptionKeys } from '../src/secret.ts'
-import { throttle, type Throttle, type ThrottleLimits } from '../src/throttle.ts'
+import { derive, type KeyEncryptionKeys } from '../src/crypto/sealing.ts'
+import { throttle, type Throttle, type ThrottleLimits } from '../src/throttle/sign-in-throttle.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { throttle: Throttle }

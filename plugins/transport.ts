@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
-import type { Trust } from '../src/config.ts'
-import { httpsRequired, validationFailed } from '../src/problem.ts'
+import type { Trust } from '../src/config/config.ts'
+import { httpsRequired, validationFailed } from '../src/http/problem.ts'
 
 export interface TransportOptions {
   issuer: string

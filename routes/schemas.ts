@@ -1,5 +1,5 @@
 import { Type, type TSchema, type TString } from '@sinclair/typebox'
-import { scopeSyntax } from '../src/scope.ts'
+import { scopeSyntax } from '../src/syntax/scope.ts'
 import { ref, strict, text } from './typed.ts'
 
 export const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))

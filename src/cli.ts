@@ -8,9 +8,9 @@ import * as keys from './cli/keys.ts'
 import { create as createUser } from './cli/new-user.ts'
 import * as sessions from './cli/sessions.ts'
 import * as users from './cli/users.ts'
-import { ConfigError, environment, exitCode, load } from './config.ts'
-import { Problem } from './problem.ts'
-import type { PrivilegeReport } from './migrate.ts'
+import { ConfigError, environment, exitCode, load } from './config/config.ts'
+import { Problem } from './http/problem.ts'
+import type { PrivilegeReport } from './database/migrate.ts'
 import { version } from './version.ts'
 
 // Caught from the first moment, for as process 1 of a container a signal without a handler is ignored; and by one
@@ -38,7 +38,7 @@ const commands: Record<string, Command> = {
     options: {},
     plan: () => async config => {
       const [{ migrate }, { describe }] = await Promise.all([
-        import('./migrate.ts'), import('./database-privileges.ts')])
+        import('./database/migrate.ts'), import('./database/privileges.ts')])
       let report: PrivilegeReport | undefined
       const applied = await withUrl(config, async url => await migrate(url, undefined, {
         ownerUrl: config.databaseOwnerUrl,

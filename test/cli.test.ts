@@ -4,10 +4,10 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { read } from '../src/migrate.ts'
-import { closedPort, folder, run } from './command-line.ts'
-import { build } from './helper.ts'
-import { createDatabase, named, sql } from './postgres.ts'
+import { read } from '../src/database/migrate.ts'
+import { closedPort, folder, run } from './support/command-line.ts'
+import { build } from './support/app.ts'
+import { createDatabase, named, sql } from './support/postgres.ts'
 
 const migrations = read().map(({ name }) => name)
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))

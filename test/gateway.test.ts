@@ -2,10 +2,10 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSigner } from 'fast-jwt'
 import t, { type Test } from 'tap'
-import * as clients from '../src/clients.ts'
-import { build, person, type Service } from './helper.ts'
-import * as nginx from './nginx.ts'
-import { ask, upstream, wire, type Call, type Exchange } from './wire.ts'
+import * as clients from '../src/clients/service-clients.ts'
+import { build, person, type Service } from './support/app.ts'
+import * as nginx from './support/nginx.ts'
+import { ask, upstream, wire, type Call, type Exchange } from './support/wire.ts'
 
 const { paths } = JSON.parse(readFileSync('openapi.json', 'utf8'))
 const identity = Object.keys(paths['/v1/auth/verify'].get.responses['204'].headers).filter(name => name.startsWith('x-auth-')).sort()

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload, type ProtectedHeaderParameters } from 'jose'
-import type { Token } from './ended.ts'
+import type { Token } from './revoked-sessions.ts'
 import type { VerificationKey } from './jwk.ts'
 import type { Keys } from './keys.ts'
 import type { Settings } from './options.ts'

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import http, { type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
 import https from 'node:https'
-import { deadline } from './waiting.ts'
+import { deadline } from './backoff.ts'
 
 /** The issuer answered, but not what it was asked for. */
 export class UnexpectedAnswer extends Error {

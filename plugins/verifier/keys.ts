@@ -6,7 +6,7 @@ import type { Metadata } from './metadata.ts'
 import type { Algorithm } from './options.ts'
 import { unavailable } from './refusal.ts'
 import { createUnknownKeys } from './unknown-keys.ts'
-import { backoff } from './waiting.ts'
+import { backoff } from './backoff.ts'
 
 export interface KeysHealth {
   /** How many are known. */

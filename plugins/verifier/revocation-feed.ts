@@ -1,11 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
 import type { FastifyBaseLogger } from 'fastify'
-import { remember, type Token } from './ended.ts'
+import { remember, type Token } from './revoked-sessions.ts'
 import { get, UnexpectedAnswer } from './exchange.ts'
 import type { Metadata } from './metadata.ts'
 import type { Settings } from './options.ts'
-import { backoff, deadline } from './waiting.ts'
+import { backoff, deadline } from './backoff.ts'
 
 export interface FeedHealth {
   /** Whether every end of a session is heard of now. */

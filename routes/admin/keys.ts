@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { list, rotate } from '../../src/keyring/rotation.ts'
+import { list, rotate } from '../../src/tokens/key-rotation.ts'
 import { Key, page } from '../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { eventTypes, type EventType } from '../../src/audit.ts'
+import { eventTypes, type EventType } from '../../src/audit/events.ts'
 import type { Status } from '../../src/users/listing.ts'
 import { orNull, session, Session, time, User } from '../schemas.ts'
 import { strict, text } from '../typed.ts'

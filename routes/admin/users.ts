@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { create, mailedInvitation } from '../../src/accounts/administration.ts'
-import { validationFailed } from '../../src/problem.ts'
+import { validationFailed } from '../../src/http/problem.ts'
 import { cursorAfter, list, readCursor } from '../../src/users/listing.ts'
 import { email, name, newPassword, orNone, page, pageOf, paging, username } from '../schemas.ts'
 import { lettersOf, originOf, ref, strict, text, turnOf, type Typed } from '../typed.ts'

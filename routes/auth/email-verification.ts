@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import { confirm } from '../../src/accounts/confirmation.ts'
 import { currentPassword, linkToken, newPassword } from '../schemas.ts'
 import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
-import { asking } from './asking.ts'
+import { asking } from './link-request.ts'
 import type { SignInOptions } from './session.ts'
 
 const description = [

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import * as accounts from '../../src/accounts.ts'
-import { validationFailed } from '../../src/problem.ts'
+import * as accounts from '../../src/accounts/password-change.ts'
+import { validationFailed } from '../../src/http/problem.ts'
 import * as credentials from '../../src/users/credential.ts'
 import { TokenResponse } from '../schemas.ts'
 import { lettersOf, originOf, ref, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { Problem, validationFailed } from '../../src/problem.ts'
+import { Problem, validationFailed } from '../../src/http/problem.ts'
 import { end } from '../../src/sessions/ending.ts'
 import { refreshToken } from '../schemas.ts'
 import { noBody, originOf, strict, type Typed } from '../typed.ts'

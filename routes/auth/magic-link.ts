@@ -1,7 +1,7 @@
-import * as mailbox from '../../src/accounts/mailbox.ts'
+import * as mailbox from '../../src/accounts/email-links.ts'
 import { linkToken, TokenResponse } from '../schemas.ts'
 import { originOf, ref, replacedSessions, strict, type Typed } from '../typed.ts'
-import { asking } from './asking.ts'
+import { asking } from './link-request.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
 /** Signing in without a password, by a link. */

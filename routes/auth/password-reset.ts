@@ -1,7 +1,7 @@
-import * as mailbox from '../../src/accounts/mailbox.ts'
+import * as mailbox from '../../src/accounts/email-links.ts'
 import { linkToken, newPassword } from '../schemas.ts'
 import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
-import { asking } from './asking.ts'
+import { asking } from './link-request.ts'
 import type { SignInOptions } from './session.ts'
 
 /** A new password for whoever reads the mail of an account. */

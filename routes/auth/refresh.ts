@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import { news } from '../../src/accounts/letters.ts'
-import { invalidRefreshToken, validationFailed } from '../../src/problem.ts'
+import { news } from '../../src/accounts/mail-context.ts'
+import { invalidRefreshToken, validationFailed } from '../../src/http/problem.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
 import { refreshToken, TokenResponse } from '../schemas.ts'
 import { lettersOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'

@@ -1,8 +1,8 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { LinkLives } from '../../src/accounts/letters.ts'
-import { issue } from '../../src/refresh-token.ts'
-import type { CreatedSession } from '../../src/sessions.ts'
+import type { LinkLives } from '../../src/accounts/mail-context.ts'
+import { issue } from '../../src/sessions/refresh-token.ts'
+import type { CreatedSession } from '../../src/sessions/creation.ts'
 import type { Lifetimes, LiveSession } from '../../src/sessions/session.ts'
 
 /** What every sign-in takes beside its proof. */

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { forbidden } from '../../src/problem.ts'
-import { meets, type Demand } from '../../src/roles.ts'
+import { forbidden } from '../../src/http/problem.ts'
+import { meets, type Demand } from '../../src/syntax/roles.ts'
 import { strict, type Typed } from '../typed.ts'
 
 /** A role as an item of a list in a header: what would end the item, or is no part of a header, is percent-encoded. */

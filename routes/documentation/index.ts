@@ -1,5 +1,5 @@
-import { createContent, matchesEtag, type Content } from '../../src/representation.ts'
-import { stringifyYaml } from '../../src/yaml.ts'
+import { createContent, matchesEtag, type Content } from '../../src/http/representation.ts'
+import { stringifyYaml } from '../../src/http/yaml.ts'
 import type { Typed } from '../typed.ts'
 import { loadPage, policy } from './page.ts'
 

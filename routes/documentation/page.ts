@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { createContent, type Content } from '../../src/representation.ts'
+import { createContent, type Content } from '../../src/http/representation.ts'
 
 /** The page of Swagger UI, and the files that it loads, by name. */
 export interface Page { html: Content, files: ReadonlyMap<string, Content> }

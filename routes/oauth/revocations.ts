@@ -1,9 +1,9 @@
 import { Readable } from 'node:stream'
 import { Type } from '@sinclair/typebox'
-import * as clients from '../../src/clients.ts'
-import { insufficientScope } from '../../src/oauth-error.ts'
-import { overloaded, shuttingDown } from '../../src/problem.ts'
-import { follow } from '../../src/revocation-feed.ts'
+import * as clients from '../../src/clients/service-clients.ts'
+import { insufficientScope } from '../../src/http/oauth-error.ts'
+import { overloaded, shuttingDown } from '../../src/http/problem.ts'
+import { follow } from '../../src/tokens/revocation-feed.ts'
 import type { Typed } from '../typed.ts'
 import { inOAuth } from './parameters.ts'
 

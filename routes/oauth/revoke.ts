@@ -1,9 +1,9 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { Problem } from '../../src/problem.ts'
-import { revokeToken } from '../../src/revocations.ts'
+import { Problem } from '../../src/http/problem.ts'
+import { revokeToken } from '../../src/tokens/revocations.ts'
 import { end } from '../../src/sessions/ending.ts'
-import { endOwn } from '../../src/sessions/own.ts'
+import { endOwn } from '../../src/sessions/listing.ts'
 import { originOf, type Typed } from '../typed.ts'
 import { clientSecurity, inOAuth, tokenParameters } from './parameters.ts'
 

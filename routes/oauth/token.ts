@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { invalidScope, invalidTarget, unsupportedGrantType } from '../../src/oauth-error.ts'
+import { invalidScope, invalidTarget, unsupportedGrantType } from '../../src/http/oauth-error.ts'
 import { strict, type Typed } from '../typed.ts'
 import { clientCredentials, clientSecurity, inOAuth } from './parameters.ts'
 

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import { ping } from '../../src/db.ts'
-import { databaseUnavailable, shuttingDown } from '../../src/problem.ts'
+import { ping } from '../../src/database/database.ts'
+import { databaseUnavailable, shuttingDown } from '../../src/http/problem.ts'
 import { strict, type Typed } from '../typed.ts'
 
 export interface OperationsOptions {

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import type { Language } from '../../src/mails.ts'
-import { confirmationMethods, passwordReasons, type ConfirmationMethod, type Problem } from '../../src/problem.ts'
+import type { Language } from '../../src/mail/outbox.ts'
+import { confirmationMethods, passwordReasons, type ConfirmationMethod, type Problem } from '../../src/http/problem.ts'
 import type { Outcome } from './page.ts'
 import type { Words } from './words.ts'
 

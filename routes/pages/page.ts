@@ -1,5 +1,5 @@
-import type { Language } from '../../src/mails.ts'
-import type { ConfirmationMethod } from '../../src/problem.ts'
+import type { Language } from '../../src/mail/outbox.ts'
+import type { ConfirmationMethod } from '../../src/http/problem.ts'
 import { assets } from './assets.ts'
 import en from './english.ts'
 import de from './german.ts'

@@ -1,4 +1,4 @@
-import type { PasswordReason } from '../../src/problem.ts'
+import type { PasswordReason } from '../../src/http/problem.ts'
 
 /** What a page is for. */
 export type Purpose = 'email_verification' | 'password_reset' | 'magic_link'

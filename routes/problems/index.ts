@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { catalogue, notFound, type Code } from '../../src/problem.ts'
+import { catalogue, notFound, type Code } from '../../src/http/problem.ts'
 import { strict, type Typed } from '../typed.ts'
 
 /** A page behind the `type` of each problem. */

@@ -1,4 +1,4 @@
-import { validationFailed, type ConfirmationMethod } from '../problem.ts'
+import { validationFailed, type ConfirmationMethod } from '../http/problem.ts'
 
 /** The links that confirm something about an address. */
 export const confirmationKinds = ['registration', 'email_verification', 'email_change', 'email_undo'] as const

@@ -1,30 +1,30 @@
 import assert from 'node:assert'
-import * as audit from '../audit.ts'
-import type { Database, Queryable } from '../db.ts'
-import type { Device } from '../device.ts'
-import * as links from '../links.ts'
-import { send } from '../mails.ts'
-import { prove, provePending, type PasswordDesk } from '../password-proof.ts'
-import type { Turn } from '../passwords.ts'
-import type { Owner } from '../passwords/rules.ts'
+import * as audit from '../audit/events.ts'
+import type { Database, Queryable } from '../database/database.ts'
+import type { Device } from '../authentication/device.ts'
+import * as links from '../one-time-tokens/one-time-tokens.ts'
+import { send } from '../mail/outbox.ts'
+import { prove, provePending, type PasswordDesk } from '../authentication/verify-password.ts'
+import type { Turn } from '../passwords/passwords.ts'
+import type { Owner } from '../passwords/policy.ts'
 import {
   forbiddenCredentials, linkExpired, passwordRequired, Problem, wrongConfirmingPassword, type Code
-} from '../problem.ts'
-import { newId } from '../random.ts'
-import type { Revocation } from '../revocations.ts'
-import { findUser } from '../sessions.ts'
-import { endAll } from '../sessions/own.ts'
-import { release, succeed, type Attempt, type Throttle } from '../throttle.ts'
-import * as users from '../users.ts'
+} from '../http/problem.ts'
+import { newId } from '../crypto/random.ts'
+import type { Revocation } from '../tokens/revocations.ts'
+import { findUser } from '../sessions/creation.ts'
+import { endAll } from '../sessions/listing.ts'
+import { release, succeed, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
+import * as users from '../users/users.ts'
 import { byAddress, named, replacePassword, type Named } from '../users/credential.ts'
-import * as pending from '../users/pending.ts'
+import * as pending from './pending-registrations.ts'
 import {
   chooseProof, confirmationKinds, effects, methodsFor, sessionFor,
   type Effect, type Evidence, type ProofKind, type Subject
 } from './address-proofs.ts'
 import { changeAddress, undoChange } from './email-change.ts'
-import { news, type Letters } from './letters.ts'
-import { verified } from './mailbox.ts'
+import { news, type Letters } from './mail-context.ts'
+import { verified } from './email-links.ts'
 
 /** What an address is confirmed with. */
 export interface ConfirmationServices extends PasswordDesk { db: Database }

@@ -1,5 +1,5 @@
-import type { EventType } from '../audit.ts'
-import type { Queryable } from '../db.ts'
+import type { EventType } from './events.ts'
+import type { Queryable } from '../database/database.ts'
 
 /** An event as it is in the audit log. */
 export interface AuditEvent {

@@ -1,4 +1,4 @@
-import type { Measured } from '../passwords/calibration.ts'
+import type { Measured } from '../calibration/calibration.ts'
 import { command, UsageError } from './command.ts'
 import { table } from './table.ts'
 
@@ -22,7 +22,7 @@ export const calibrate = command({
   plan ({ target = '100ms' }) {
     const targetMs = milliseconds(target)
     return async ({ passwords: { build, concurrency, parallelism } }) => {
-      const [argon2id, calibration, { share }] = await Promise.all([import('../passwords/argon2id.ts'), import('../passwords/calibration.ts'), import('../passwords/thread-pool.ts')])
+      const [argon2id, calibration, { share }] = await Promise.all([import('../passwords/argon2id.ts'), import('../calibration/calibration.ts'), import('../passwords/thread-pool.ts')])
       const { name, passedOver } = await argon2id.use(build)
       const { atATime: lanes, shortage } = share(concurrency)
       const memory = calibration.availableMemory()

@@ -1,5 +1,5 @@
-import type { Client } from '../clients.ts'
-import { scopeSyntax } from '../scope.ts'
+import type { Client } from '../clients/service-clients.ts'
+import { scopeSyntax } from '../syntax/scope.ts'
 import { command, UsageError } from './command.ts'
 import { withDatabase } from './database.ts'
 import { table, time } from './table.ts'
@@ -18,7 +18,7 @@ export const create = command({
     const bad = scopes.find(each => !scopeSyntax.test(each))
     if (bad !== undefined) throw new UsageError(`"${bad}" is not a scope (RFC 6749 appendix A.4).`)
     return async config => {
-      const clients = await import('../clients.ts')
+      const clients = await import('../clients/service-clients.ts')
       const client = await withDatabase(config, async db => await clients.create(db, { name, scopes }, {}))
       return { text: `Client id:      ${client.client_id}\nClient secret:  ${client.client_secret}\nThe secret is not shown again.`, data: client }
     }
@@ -30,7 +30,7 @@ export const list = command({
   meaning: 'List the clients.',
   options: {},
   plan: () => async config => {
-    const clients = await import('../clients.ts')
+    const clients = await import('../clients/service-clients.ts')
     const items: Client[] = []
     const limit = 100
     await withDatabase(config, async db => {

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 
 /** What a command has to tell: lines for a person, and the same as data for a program. `code` is the exit code where it is not 0. */
 export interface Told { text: string, data: unknown, code?: number }

@@ -1,10 +1,10 @@
-import { dataFolder, type Config } from '../config.ts'
-import type { Database } from '../db.ts'
+import { dataFolder, type Config } from '../config/config.ts'
+import type { Database } from '../database/database.ts'
 
 /** Does something with the database of the configuration: with the embedded one also while a service runs on it. */
 export async function withUrl<T> ({ databaseUrl }: Config, work: (url: string) => Promise<T>): Promise<T> {
   if (databaseUrl !== undefined) return await work(databaseUrl)
-  const embeddedPostgres = await import('../embedded-postgres.ts')
+  const embeddedPostgres = await import('../database/embedded/embedded-postgres.ts')
   const database = await embeddedPostgres.start(dataFolder, { exclusive: false })
   try {
     return await work(database.url)
@@ -18,7 +18,7 @@ const lockTimeoutMs = 3_000
 
 /** The same on a connection, where the schema is that of this program; throws where it is not, or the database is away. */
 export async function withDatabase<T> (config: Config, work: (db: Database) => Promise<T>): Promise<T> {
-  const [{ connect }, { pending }] = await Promise.all([import('../db.ts'), import('../migrate.ts')])
+  const [{ connect }, { pending }] = await Promise.all([import('../database/database.ts'), import('../database/migrate.ts')])
   return await withUrl(config, async url => {
     const missing = await pending(url)
     if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)

@@ -1,5 +1,5 @@
-import { blamed, keyEncryptionKeys } from '../key-encryption.ts'
-import { Problem } from '../problem.ts'
+import { blamed, keyEncryptionKeys } from '../config/key-encryption.ts'
+import { Problem } from '../http/problem.ts'
 import { command } from './command.ts'
 import { withDatabase } from './database.ts'
 import { table, time } from './table.ts'
@@ -9,7 +9,7 @@ export const list = command({
   meaning: 'List the keys and peppers, and where the keys are on their timelines.',
   options: {},
   plan: () => async config => {
-    const keyring = await import('../keyring/rotation.ts')
+    const keyring = await import('../tokens/key-rotation.ts')
     const items = await withDatabase(config, async db => await keyring.list(db))
     const rows = items.map(key => [key.kid, key.purpose, key.alg, key.state, ...[key.published_at, key.signs_from, key.retires_at, key.gone_at].map(time)])
     return { text: table(['KID', 'PURPOSE', 'ALG', 'STATE', 'PUBLISHED', 'SIGNS FROM', 'RETIRES', 'GONE'], rows), data: { items } }
@@ -24,7 +24,7 @@ export const rotate = command({
     drop: { type: 'string', value: 'KID', meaning: 'accept nothing more that this key signed, and sign with a new one of its kind at once' }
   },
   plan: ({ now = false, drop }) => async config => {
-    const keyring = await import('../keyring/rotation.ts')
+    const keyring = await import('../tokens/key-rotation.ts')
     const { signing, lifetimes, passwords } = config
     const options = { keys: keyEncryptionKeys(config), ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken }, pepper: passwords.pepper }
     const key = await withDatabase(config, async db => await keyring.rotate(db, options, { immediately: now, drop }, {})).catch((error: unknown) => {

@@ -1,9 +1,9 @@
 import { text } from 'node:stream/consumers'
-import type { Config } from '../config.ts'
-import type { Database } from '../db.ts'
-import { parse as parseEmail } from '../email-address.ts'
+import type { Config } from '../config/config.ts'
+import type { Database } from '../database/database.ts'
+import { parse as parseEmail } from '../syntax/email-address.ts'
 import type { Pepper } from '../passwords/pepper.ts'
-import { Problem } from '../problem.ts'
+import { Problem } from '../http/problem.ts'
 import { command, UsageError } from './command.ts'
 import { withDatabase } from './database.ts'
 
@@ -24,7 +24,7 @@ export const create = command({
     const roles = role.flatMap(list => list.split(/[\s,]+/)).filter(each => each !== '')
     return async config => {
       const [{ parseUsername }, { allowed }, { create, newInvitation }, { linkOf }] = await Promise.all([
-        import('../users.ts'), import('../roles.ts'), import('../accounts/administration.ts'), import('../mail/link.ts')
+        import('../users/users.ts'), import('../syntax/roles.ts'), import('../accounts/administration.ts'), import('../mail/link-url.ts')
       ])
       if (username !== undefined && parseUsername(username) === undefined) throw new UsageError('--username must be 3 to 32 of the characters a-z, 0-9, _, . and -.')
       if (!allowed(config.roles, roles)) throw new UsageError(`--role must be one of ${Object.keys(config.roles).join(', ')}.`)
@@ -54,7 +54,7 @@ export const create = command({
 /** What judges and hashes a password as a registration does, with the pepper where there is one. */
 async function hashing ({ passwords: { pepper, breachedPasswordsUrl, ...options }, serviceName, issuer, ...config }: Config, db: Database) {
   const [{ passwords }, { breaches }, { load }, { keyEncryptionKeys }] = await Promise.all([
-    import('../passwords.ts'), import('../passwords/breaches.ts'), import('../keyring.ts'), import('../key-encryption.ts')
+    import('../passwords/passwords.ts'), import('../passwords/breached-passwords.ts'), import('../tokens/keyring.ts'), import('../config/key-encryption.ts')
   ])
   const peppers = pepper ? (await load(db, keyEncryptionKeys(config))).peppers : new Map<string, Pepper>()
   const warn = (message: string) => { process.stderr.write(`${message}\n`) }

@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises'
-import type { Refusal } from '../users/import.ts'
+import type { Refusal } from '../transfer/import.ts'
 
 export interface RefusedLines {
   add: (refusal: Refusal) => Promise<void>

@@ -14,7 +14,7 @@ export const end = command({
     if (user !== undefined && !isUuid(user)) throw new UsageError('--user must be the id of a user.')
     return async config => {
       const [{ endEvery }, { forgetDevices }, { voidChanges }] = await Promise.all([
-        import('../sessions/all.ts'), import('../users/credential.ts'), import('../links.ts')
+        import('../sessions/end-every.ts'), import('../users/credential.ts'), import('../one-time-tokens/one-time-tokens.ts')
       ])
       const ended = await withDatabase(config, async db => {
         if (user !== undefined && !await forgetDevices(db, user)) throw new Error(`there is no user ${user}`)

@@ -15,7 +15,7 @@ export const importAll = command({
     report: { type: 'string', value: 'FILE', meaning: 'write the refused lines there, as lines of JSON' }
   },
   plan: ({ 'dry-run': dryRun = false, report }, [path = '-']) => async config => {
-    const { importLines } = await import('../users/import.ts')
+    const { importLines } = await import('../transfer/import.ts')
     const bar = progress(path === '-' ? undefined : (await stat(path)).size)
     const refused = report === undefined ? shown(bar.clear) : await reported(report)
     let read = 0
@@ -51,7 +51,7 @@ export const exportAll = command({
     if (output === undefined && process.stdout.isTTY) throw new UsageError('The lines hold password hashes, and standard output is a terminal: give --output FILE, or --output - to have them there.')
     if (output !== undefined && output !== '-' && existsSync(output)) throw new UsageError(`${output} is there already.`)
     return async config => {
-      const { exportLines } = await import('../users/export.ts')
+      const { exportLines } = await import('../transfer/export.ts')
       if (output === undefined || output === '-') {
         const exported = await withDatabase(config, async db => await exportLines(db, printed(), {}))
         process.stderr.write(`Exported ${exported} ${exported === 1 ? 'account' : 'accounts'}.\n`)

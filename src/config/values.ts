@@ -1,5 +1,5 @@
 import { BlockList, isIP } from 'node:net'
-import { parse as parseEmail } from '../email-address.ts'
+import { parse as parseEmail } from '../syntax/email-address.ts'
 
 // What the text of an environment variable may be. Each throws an Error that says what would do.
 

@@ -1,4 +1,4 @@
-import { parse as roles } from '../roles.ts'
+import { parse as roles } from '../syntax/roles.ts'
 import { base, boolean, duration, integer, keys, list, oneOf, origin, proxies, rangeUrl, rate, redis, sender, smtp, timer, title, url } from './values.ts'
 
 /** One environment variable: how its text becomes a value, and what `.env.example` says of it. */

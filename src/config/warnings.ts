@@ -1,5 +1,5 @@
 import pg from 'pg'
-import type { Config } from '../config.ts'
+import type { Config } from './config.ts'
 import { isLoopback } from './values.ts'
 
 const hourSeconds = 3_600

@@ -1,7 +1,7 @@
-import * as audit from '../audit.ts'
-import type { Queryable, Statement } from '../db.ts'
-import type { Job } from '../jobs.ts'
-import type { MailKind } from '../mails.ts'
+import * as audit from '../audit/events.ts'
+import type { Queryable, Statement } from '../database/database.ts'
+import type { Job } from '../jobs/queue.ts'
+import type { MailKind } from './outbox.ts'
 
 /** Why a mail is not sent any more: there is no such mailbox, its time was over, or no key opens it. */
 export type Reason = 'refused' | 'expired' | 'unreadable'

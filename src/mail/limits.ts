@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto'
-import type { Queryable, Statement } from '../db.ts'
-import { parse } from '../email-address.ts'
-import { hastily } from '../jobs.ts'
-import type { Mail, MailKind } from '../mails.ts'
+import type { Queryable, Statement } from '../database/database.ts'
+import { parse } from '../syntax/email-address.ts'
+import { hastily } from '../jobs/queue.ts'
+import type { Mail, MailKind } from './outbox.ts'
 
 /** The leaky buckets that a mail is counted in, as the SQL function `count_mail` takes them. */
 export interface Buckets {

@@ -1,6 +1,6 @@
-import type { Queryable, Statement } from '../db.ts'
-import type { Job } from '../jobs.ts'
-import { languages, type Language, type Mail } from '../mails.ts'
+import type { Queryable, Statement } from '../database/database.ts'
+import type { Job } from '../jobs/queue.ts'
+import { languages, type Language, type Mail } from './outbox.ts'
 
 export interface Recipient { address: string, language: Language }
 

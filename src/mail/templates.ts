@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import Mustache from 'mustache'
-import { ConfigError } from '../config.ts'
-import { languages, mailKinds, type Language, type MailKind } from '../mails.ts'
-import { pages } from './link.ts'
+import { ConfigError } from '../config/config.ts'
+import { languages, mailKinds, type Language, type MailKind } from './outbox.ts'
+import { pages } from './link-url.ts'
 
 export interface Template { subject: string, text: string, html: string }
 

@@ -1,6 +1,6 @@
 import { createTransport } from 'nodemailer'
-import type { Letter } from './letter.ts'
-import { NotSent } from './not-sent.ts'
+import type { Letter } from './rendering.ts'
+import { NotSent } from './delivery-error.ts'
 
 export interface Transport {
   /** Hands a mail to the server, in less than a minute; a mail of the same id is the same to whoever gets it twice. Throws a NotSent. */

@@ -1,4 +1,4 @@
-import { databaseUnavailable } from '../problem.ts'
+import { databaseUnavailable } from '../http/problem.ts'
 
 /** A secret without which a hash says nothing; kept apart from the hashes. */
 export interface Pepper { kid: string, secret: Buffer }

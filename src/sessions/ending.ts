@@ -1,6 +1,6 @@
-import * as audit from '../audit.ts'
-import type { Queryable, Statement } from '../db.ts'
-import { stored, type Revocation, type StoredRevocation } from '../revocations.ts'
+import * as audit from '../audit/events.ts'
+import type { Queryable, Statement } from '../database/database.ts'
+import { stored, type Revocation, type StoredRevocation } from '../tokens/revocations.ts'
 import { ownedBy } from './session.ts'
 
 /** Why a session ended. */

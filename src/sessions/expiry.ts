@@ -1,5 +1,5 @@
-import * as audit from '../audit.ts'
-import type { Queryable, Statement } from '../db.ts'
+import * as audit from '../audit/events.ts'
+import type { Queryable, Statement } from '../database/database.ts'
 
 // A page of the sessions in the order of their age, which is that of their ids. What somebody else has locked is left
 // for the next round: nobody waits for this, and this for nobody. The locks are taken as they are when a session ends.

@@ -1,6 +1,6 @@
-import type { UserClaims } from '../claims.ts'
-import type { Queryable, Statement } from '../db.ts'
-import type { RefreshToken } from '../refresh-token.ts'
+import type { UserClaims } from '../tokens/claims.ts'
+import type { Queryable, Statement } from '../database/database.ts'
+import type { RefreshToken } from './refresh-token.ts'
 import { isLive } from './session.ts'
 
 export interface RefreshTokenState { userId: string, roles: string[], expiresAt: Date }

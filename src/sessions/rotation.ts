@@ -1,8 +1,8 @@
-import * as audit from '../audit.ts'
-import type { Queryable, Statement } from '../db.ts'
-import { newsLives, posting } from '../mails.ts'
-import { invalidRefreshToken } from '../problem.ts'
-import type { RefreshToken } from '../refresh-token.ts'
+import * as audit from '../audit/events.ts'
+import type { Queryable, Statement } from '../database/database.ts'
+import { newsLives, posting } from '../mail/outbox.ts'
+import { invalidRefreshToken } from '../http/problem.ts'
+import type { RefreshToken } from './refresh-token.ts'
 import { ending } from './ending.ts'
 import { isLive, live, sessionColumns, type Lifetimes, type LiveSession, type Row } from './session.ts'
 

@@ -1,4 +1,4 @@
-import { columns, type User } from '../users.ts'
+import { columns, type User } from '../users/users.ts'
 
 /** Spans in seconds. */
 export interface Lifetimes {

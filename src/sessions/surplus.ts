@@ -1,4 +1,4 @@
-import type { Queryable, Statement } from '../db.ts'
+import type { Queryable, Statement } from '../database/database.ts'
 
 // The last user of a page may have more sessions than the page shows.
 const page: Statement = {

@@ -1,7 +1,7 @@
-import * as audit from '../audit.ts'
-import type { Queryable, Statement } from '../db.ts'
-import { parse as parseEmail } from '../email-address.ts'
-import { parseUsername } from '../users.ts'
+import * as audit from '../audit/events.ts'
+import type { Queryable, Statement } from '../database/database.ts'
+import { parse as parseEmail } from '../syntax/email-address.ts'
+import { parseUsername } from './users.ts'
 
 /** A proof of the password, good only as long as the password is not changed. */
 export interface Credential { userId: string, passwordVersion: number }

@@ -1,6 +1,6 @@
-import type { Queryable, Statement } from '../db.ts'
-import { parse as parseEmail } from '../email-address.ts'
-import { columns, type User } from '../users.ts'
+import type { Queryable, Statement } from '../database/database.ts'
+import { parse as parseEmail } from '../syntax/email-address.ts'
+import { columns, type User } from './users.ts'
 
 export type Status = 'active' | 'disabled'
 

@@ -1,6 +1,6 @@
-import type { Queryable } from '../db.ts'
-import { usernameTaken } from '../problem.ts'
-import { parseUsername } from '../users.ts'
+import type { Queryable } from '../database/database.ts'
+import { usernameTaken } from '../http/problem.ts'
+import { parseUsername } from './users.ts'
 
 // Names that speak for the service, and mailboxes of RFC 2142.
 const words = [

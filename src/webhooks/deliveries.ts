@@ -1,5 +1,5 @@
-import * as audit from '../audit.ts'
-import type { Database, Queryable, Statement } from '../db.ts'
+import * as audit from '../audit/events.ts'
+import type { Database, Queryable, Statement } from '../database/database.ts'
 import { testType } from './events.ts'
 
 /** An event on its way to a webhook. */

@@ -1,7 +1,7 @@
 import { Resolver } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
-import type { Trust } from '../config.ts'
-import { addressOf } from '../network.ts'
+import type { Trust } from '../config/config.ts'
+import { addressOf } from '../http/client-network.ts'
 
 /** Finds the addresses of a host. */
 export type Resolve = (host: string) => Promise<string[]>

@@ -1,4 +1,4 @@
-import { eventTypes } from '../audit.ts'
+import { eventTypes } from '../audit/events.ts'
 
 /** The event that is sent on request, to try a webhook out. */
 export const testType = 'webhook.test'

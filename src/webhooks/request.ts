@@ -1,7 +1,7 @@
 import http from 'node:http'
 import https from 'node:https'
 import type { LookupFunction } from 'node:net'
-import { certificateFault, type CertificateFault } from '../certificate.ts'
+import { certificateFault, type CertificateFault } from '../http/certificate.ts'
 import { UnreachableHost, type Destination } from './destination.ts'
 
 /** What can go wrong with an attempt. */

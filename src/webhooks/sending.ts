@@ -1,6 +1,6 @@
-import * as audit from '../audit.ts'
-import type { Database, Queryable, Statement } from '../db.ts'
-import { putOff, type Job } from '../jobs.ts'
+import * as audit from '../audit/events.ts'
+import type { Database, Queryable, Statement } from '../database/database.ts'
+import { putOff, type Job } from '../jobs/queue.ts'
 import type { Outcome } from './request.ts'
 
 // In the order of the index that has the jobs of each webhook together; as an array, as in jobs.ts.

@@ -1,6 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto'
-import { newId } from '../random.ts'
-import { open, seal, UnsealError, type KeyEncryptionKeys } from '../secret.ts'
+import { newId } from '../crypto/random.ts'
+import { open, seal, UnsealError, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 const prefix = 'whsec_'
 

@@ -7,10 +7,10 @@ import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { folder, run, start } from '../command-line.ts'
-import { excessive, foreignHashes, unknownHashes } from '../foreign-hashes.ts'
-import { build } from '../helper.ts'
-import { createDatabase, sql } from '../postgres.ts'
+import { folder, run, start } from '../support/command-line.ts'
+import { excessive, foreignHashes, unknownHashes } from '../support/imported-hashes.ts'
+import { build } from '../support/app.ts'
+import { createDatabase, sql } from '../support/postgres.ts'
 
 // Most of the time is the start of a process.
 t.jobs = 2

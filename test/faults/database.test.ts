@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import * as embeddedPostgres from '../../src/embedded-postgres.ts'
-import { mint } from '../../src/refresh-token.ts'
-import { build, person, type Service } from '../helper.ts'
-import { createDatabase } from '../postgres.ts'
-import { way } from '../way.ts'
+import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
+import { mint } from '../../src/sessions/refresh-token.ts'
+import { build, person, type Service } from '../support/app.ts'
+import { createDatabase } from '../support/postgres.ts'
+import { way } from '../support/flaky-proxy.ts'
 
 async function eventually (service: Service, within: number) {
   const started = performance.now()

@@ -3,14 +3,14 @@ import { chmodSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import * as clients from '../../src/clients.ts'
-import { connect as connectDatabase } from '../../src/db.ts'
-import { freePort } from '../../src/embedded-postgres/server.ts'
-import { person } from '../helper.ts'
-import { createDatabase } from '../postgres.ts'
-import * as nginx from '../nginx.ts'
-import { folder, ready, start, type Running } from '../process.ts'
-import { ask, dial, requestText, type RawConnection } from '../wire.ts'
+import * as clients from '../../src/clients/service-clients.ts'
+import { connect as connectDatabase } from '../../src/database/database.ts'
+import { freePort } from '../../src/database/embedded/server.ts'
+import { person } from '../support/app.ts'
+import { createDatabase } from '../support/postgres.ts'
+import * as nginx from '../support/nginx.ts'
+import { folder, ready, start, type Running } from '../support/process.ts'
+import { ask, dial, requestText, type RawConnection } from '../support/wire.ts'
 
 async function post (url: string, body: object) {
   const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })

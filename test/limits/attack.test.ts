@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
-import { run } from '../command-line.ts'
-import { build, keyEncryptionKey, person } from '../helper.ts'
-import { hold } from './page.ts'
-import { beside, crowd, defaults, from, guess, inRow, pass, registered, somewhere, statuses } from './strangers.ts'
+import { run } from '../support/command-line.ts'
+import { build, keyEncryptionKey, person } from '../support/app.ts'
+import { hold } from '../support/limits-page.ts'
+import { beside, crowd, defaults, from, guess, inRow, pass, registered, somewhere, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const { blocks, holds, isHeldBy, isAdvice, end } = hold(t, 'What to watch', 'In an attack')

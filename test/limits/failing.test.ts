@@ -1,8 +1,8 @@
 import t from 'tap'
 import { variables } from '../../src/config/variables.ts'
-import { build, person } from '../helper.ts'
-import { hold } from './page.ts'
-import { beside, crowd, defaults, from, guess, inRow, off, pass, registered, somewhere, statuses } from './strangers.ts'
+import { build, person } from '../support/app.ts'
+import { hold } from '../support/limits-page.ts'
+import { beside, crowd, defaults, from, guess, inRow, off, pass, registered, somewhere, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const { holds, isHeldBy, end } = hold(t, 'Failed sign-ins')

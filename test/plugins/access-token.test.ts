@@ -1,10 +1,10 @@
 import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import t from 'tap'
-import { load } from '../../src/keyring.ts'
-import { ensure } from '../../src/keyring/rotation.ts'
-import { seal } from '../../src/secret.ts'
-import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
+import { load } from '../../src/tokens/keyring.ts'
+import { ensure } from '../../src/tokens/key-rotation.ts'
+import { seal } from '../../src/crypto/sealing.ts'
+import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
 
 const encode = (value: unknown) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
 const es256 = (key: KeyObject) => (input: string) => sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')

@@ -1,10 +1,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { languages, mailKinds, send, type Mail } from '../../src/mails.ts'
-import { folder, run } from '../command-line.ts'
-import { build, type Service } from '../helper.ts'
-import { smtpServer } from '../smtp.ts'
+import { languages, mailKinds, send, type Mail } from '../../src/mail/outbox.ts'
+import { folder, run } from '../support/command-line.ts'
+import { build, type Service } from '../support/app.ts'
+import { smtpServer } from '../support/smtp.ts'
 
 const linked = ['email_verification', 'email_change', 'email_changed', 'password_reset', 'invitation', 'magic_link']
 const token = `lkl_${'a'.repeat(43)}`

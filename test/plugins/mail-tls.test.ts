@@ -1,12 +1,12 @@
 import t, { type Test } from 'tap'
-import { freePort } from '../../src/embedded-postgres/server.ts'
-import { sealed, type Mail } from '../../src/mails.ts'
-import { authority } from '../certificates.ts'
-import { build, keyEncryptionKey, type Service } from '../helper.ts'
-import { createDatabase, sql } from '../postgres.ts'
-import { folder, ready, start } from '../process.ts'
-import { until } from '../receiver.ts'
-import { smtpServer, type SmtpServer } from '../smtp.ts'
+import { freePort } from '../../src/database/embedded/server.ts'
+import { sealed, type Mail } from '../../src/mail/outbox.ts'
+import { authority } from '../support/certificates.ts'
+import { build, keyEncryptionKey, type Service } from '../support/app.ts'
+import { createDatabase, sql } from '../support/postgres.ts'
+import { folder, ready, start } from '../support/process.ts'
+import { until } from '../support/webhook-receiver.ts'
+import { smtpServer, type SmtpServer } from '../support/smtp.ts'
 
 const from = { MAIL_FROM: 'login@example.com' }
 const { file: trusted, issue } = authority(t)

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
-import { build, environment, person, type Service } from '../helper.ts'
+import { build, environment, person, type Service } from '../support/app.ts'
 
 /** The samples of Prometheus' text format 0.0.4, by name and labels as they are written; throws where it is none. */
 function parse (text: string): Map<string, number> {

@@ -8,9 +8,9 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import t from 'tap'
-import { contradiction } from '../contract.ts'
-import { build } from '../helper.ts'
-import { createDatabase } from '../postgres.ts'
+import { contradiction } from '../support/contract.ts'
+import { build } from '../support/app.ts'
+import { createDatabase } from '../support/postgres.ts'
 
 interface Operation { operationId: string, summary: string, tags: string[], security: object[], responses: Record<string, { content?: Record<string, { schema: { allOf?: Array<{ properties?: Record<string, { enum: string[] }> }> } }> }>, requestBody?: { required: boolean, content: Record<string, { example?: object, examples?: object }> } }
 

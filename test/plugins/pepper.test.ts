@@ -1,10 +1,10 @@
 import argon2 from 'argon2'
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { isSealedWith } from '../../src/secret.ts'
-import { run } from '../command-line.ts'
-import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
-import { createDatabase } from '../postgres.ts'
+import { isSealedWith } from '../../src/crypto/sealing.ts'
+import { run } from '../support/command-line.ts'
+import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { createDatabase } from '../support/postgres.ts'
 
 const on = { PASSWORD_PEPPER: 'true' }
 const peppered = /^\$argon2id\$v=19\$m=1024,t=1,p=1,keyid=[0-9a-f]{8}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/

@@ -3,9 +3,9 @@ import { request as httpRequest } from 'node:http'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { build, person, type Service } from '../helper.ts'
-import type { Answer } from '../client.ts'
-import { redisServer, skip, type RedisServer } from '../redis.ts'
+import { build, person, type Service } from '../support/app.ts'
+import type { Answer } from '../support/client.ts'
+import { redisServer, skip, type RedisServer } from '../support/redis.ts'
 
 const from = (address: string) => ({ 'x-forwarded-for': address })
 const behindProxy = { TRUST_PROXY: '127.0.0.1' }

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { authenticate } from '../../src/clients.ts'
-import type { Answer, Browser } from '../client.ts'
-import { build, person, type Service } from '../helper.ts'
+import { authenticate } from '../../src/clients/service-clients.ts'
+import type { Answer, Browser } from '../support/client.ts'
+import { build, person, type Service } from '../support/app.ts'
 
 /** A signed-in user with these roles. */
 async function signedIn (service: Service, ...roles: string[]): Promise<{ browser: Browser, userId: string, sessionId: string }> {

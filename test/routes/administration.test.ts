@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import { connect } from '../../src/db.ts'
-import type { Answer, Browser } from '../client.ts'
-import { until } from '../crowd.ts'
-import { build, person, type Service } from '../helper.ts'
-import { mailTo } from '../mailbox.ts'
+import { connect } from '../../src/database/database.ts'
+import type { Answer, Browser } from '../support/client.ts'
+import { until } from '../support/concurrency.ts'
+import { build, person, type Service } from '../support/app.ts'
+import { mailTo } from '../support/inbox.ts'
 
 interface Somebody { browser: Browser, id: string, email: string, password: string }
 

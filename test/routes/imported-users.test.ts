@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
-import { start } from '../command-line.ts'
-import { excessive, foreignHashes, unknownHashes } from '../foreign-hashes.ts'
-import { build, type Service } from '../helper.ts'
+import { start } from '../support/command-line.ts'
+import { excessive, foreignHashes, unknownHashes } from '../support/imported-hashes.ts'
+import { build, type Service } from '../support/app.ts'
 
 /** Imports accounts that have these hashes; gives their addresses. */
 async function imported (t: Test, { url }: Service, hashes: string[]): Promise<string[]> {

@@ -5,10 +5,10 @@ import { createParser } from 'eventsource-parser'
 import * as oauth4webapi from 'oauth4webapi'
 import * as openid from 'openid-client'
 import t from 'tap'
-import * as clients from '../../src/clients.ts'
-import { freePort } from '../../src/embedded-postgres/server.ts'
-import { build, person, type Service, type Teardown } from '../helper.ts'
-import { named, sql } from '../postgres.ts'
+import * as clients from '../../src/clients/service-clients.ts'
+import { freePort } from '../../src/database/embedded/server.ts'
+import { build, person, type Service, type Teardown } from '../support/app.ts'
+import { named, sql } from '../support/postgres.ts'
 
 const basic = (id: string, secret: string) => ({ authorization: `Basic ${Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`).toString('base64')}` })
 

@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Environment } from '../../src/config.ts'
-import { freePort } from '../../src/embedded-postgres/server.ts'
-import { missing, phone, start, type Tab } from '../chromium.ts'
-import { build, person, type Service, type Teardown } from '../helper.ts'
-import { mailTo } from '../mailbox.ts'
+import type { Environment } from '../../src/config/config.ts'
+import { freePort } from '../../src/database/embedded/server.ts'
+import { missing, phone, start, type Tab } from '../support/chromium.ts'
+import { build, person, type Service, type Teardown } from '../support/app.ts'
+import { mailTo } from '../support/inbox.ts'
 
 const kinds = ['email-verification', 'password-reset', 'magic-link'] as const
 type Kind = typeof kinds[number]

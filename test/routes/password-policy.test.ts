@@ -9,9 +9,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { isCommon } from '../../src/passwords/dictionary.ts'
-import { reasonsAgainst } from '../../src/passwords/rules.ts'
-import { closedPort } from '../command-line.ts'
-import { build, person, type Service } from '../helper.ts'
+import { reasonsAgainst } from '../../src/passwords/policy.ts'
+import { closedPort } from '../support/command-line.ts'
+import { build, person, type Service } from '../support/app.ts'
 
 const register = async (service: Service, password: string, owner: object = {}) => await service.browser().post('/v1/auth/register', { ...person(), ...owner, password })
 /** The reasons against a password; none where it is accepted. */

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { mint } from '../../src/refresh-token.ts'
-import { build, person, type Service } from '../helper.ts'
-import { sql } from '../postgres.ts'
+import { mint } from '../../src/sessions/refresh-token.ts'
+import { build, person, type Service } from '../support/app.ts'
+import { sql } from '../support/postgres.ts'
 
 /** Signs somebody new in, and gives the refresh token in clear with what can be done with it. */
 async function holder (service: Service) {

@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
-import { load } from '../../src/config.ts'
-import { mint, parse } from '../../src/refresh-token.ts'
+import { load } from '../../src/config/config.ts'
+import { mint, parse } from '../../src/sessions/refresh-token.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
-import { build, environment, person, type Service } from '../helper.ts'
+import { build, environment, person, type Service } from '../support/app.ts'
 
 // FC_RUNS=10 makes ten times as many runs.
 const runs = (count: number) => ({ numRuns: Math.ceil(count * Number(process.env['FC_RUNS'] ?? 1)) })

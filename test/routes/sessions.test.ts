@@ -1,13 +1,13 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import * as audit from '../../src/audit.ts'
-import { mintToken } from '../../src/links.ts'
+import * as audit from '../../src/audit/events.ts'
+import { mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { clearExpired } from '../../src/sessions/expiry.ts'
-import { Browser, type Answer } from '../client.ts'
-import { until } from '../crowd.ts'
-import { build, person, type Service } from '../helper.ts'
-import { mailTo } from '../mailbox.ts'
-import { named, sql } from '../postgres.ts'
+import { Browser, type Answer } from '../support/client.ts'
+import { until } from '../support/concurrency.ts'
+import { build, person, type Service } from '../support/app.ts'
+import { mailTo } from '../support/inbox.ts'
+import { named, sql } from '../support/postgres.ts'
 
 const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
 const safari = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1'
@@ -463,7 +463,7 @@ t.test('the audit log', async t => {
     url.username = role
     url.password = role
     url.searchParams.set('options', '-c search_path=apart')
-    const { migrate } = await import('../../src/migrate.ts')
+    const { migrate } = await import('../../src/database/migrate.ts')
     await migrate(url.href)
     const as = async <Row extends object>(text: string) => await sql<Row>(url.href, text)
     await as("insert into audit_events (type, created_at) values ('login.failed', now() - interval '2 days'), ('login.failed', now())")

@@ -1,7 +1,7 @@
 import argon2 from 'argon2'
 import t from 'tap'
-import type { Answer } from '../client.ts'
-import { build, person } from '../helper.ts'
+import type { Answer } from '../support/client.ts'
+import { build, person } from '../support/app.ts'
 
 const uuid7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 

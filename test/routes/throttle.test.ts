@@ -2,10 +2,10 @@ import { hkdfSync } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
-import { mint } from '../../src/device.ts'
-import { newId } from '../../src/random.ts'
-import { clearExpired, release, succeed, type Attempt } from '../../src/throttle.ts'
-import { build, keyEncryptionKey, person, type Service } from '../helper.ts'
+import { mint } from '../../src/authentication/device.ts'
+import { newId } from '../../src/crypto/random.ts'
+import { clearExpired, release, succeed, type Attempt } from '../../src/throttle/sign-in-throttle.ts'
+import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
 
 const limits = { TRUST_PROXY: '127.0.0.1', LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
 const off = { LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' }

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
-import { folder, run } from '../command-line.ts'
-import { build, person, type Service } from '../helper.ts'
-import { createDatabase, sql } from '../postgres.ts'
+import { folder, run } from '../support/command-line.ts'
+import { build, person, type Service } from '../support/app.ts'
+import { createDatabase, sql } from '../support/postgres.ts'
 
 const register = async ({ browser }: Service, username: string) => await browser().post('/v1/auth/register', { ...person(), username })
 const taken = { status: 409, body: { code: 'username_taken' } }

@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
-import { freePort } from '../../src/embedded-postgres/server.ts'
-import { authority } from '../certificates.ts'
-import { keyEncryptionKey, person } from '../helper.ts'
-import { createDatabase, sql } from '../postgres.ts'
-import { folder, ready, start } from '../process.ts'
-import { receiver, until } from '../receiver.ts'
+import { freePort } from '../../src/database/embedded/server.ts'
+import { authority } from '../support/certificates.ts'
+import { keyEncryptionKey, person } from '../support/app.ts'
+import { createDatabase, sql } from '../support/postgres.ts'
+import { folder, ready, start } from '../support/process.ts'
+import { receiver, until } from '../support/webhook-receiver.ts'
 
 const { file: trusted, issue } = authority(t)
 

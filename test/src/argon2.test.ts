@@ -7,13 +7,13 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { ConfigError } from '../../src/config.ts'
+import { ConfigError } from '../../src/config/config.ts'
 import { load, order, type Build } from '../../src/passwords/argon2-build.ts'
-import { environment } from '../helper.ts'
-import { freePort } from '../../src/embedded-postgres/server.ts'
-import type { Question } from '../hasher.ts'
-import { createDatabase } from '../postgres.ts'
-import { folder, ready, run } from '../process.ts'
+import { environment } from '../support/app.ts'
+import { freePort } from '../../src/database/embedded/server.ts'
+import type { Question } from '../support/hasher.ts'
+import { createDatabase } from '../support/postgres.ts'
+import { folder, ready, run } from '../support/process.ts'
 
 const { version } = createRequire(import.meta.url)('argon2/package.json')
 const native = resolve(`native/argon2-${version}`)
@@ -31,7 +31,7 @@ const production = { NODE_ENV: 'production', DATABASE_URL: 'postgres://nobody@12
 
 /** A process that hashes with one build. */
 async function hasher (t: Test, build: Build) {
-  const child: ChildProcess = fork(fileURLToPath(new URL('../hasher.js', import.meta.url)), { env: { PATH: process.env['PATH'], ...production, ARGON2_BUILD: build } })
+  const child: ChildProcess = fork(fileURLToPath(new URL('../support/hasher.js', import.meta.url)), { env: { PATH: process.env['PATH'], ...production, ARGON2_BUILD: build } })
   t.teardown(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return
     const exit = once(child, 'exit')

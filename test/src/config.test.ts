@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { parseEnv } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { ConfigError, load, type Environment } from '../../src/config.ts'
+import { ConfigError, load, type Environment } from '../../src/config/config.ts'
 import { example, variables } from '../../src/config/variables.ts'
 import { productionWarnings } from '../../src/config/warnings.ts'
 

@@ -5,8 +5,8 @@ import t from 'tap'
 import { proxies } from '../../src/config/values.ts'
 import { destination, isPublic } from '../../src/webhooks/destination.ts'
 import { post } from '../../src/webhooks/request.ts'
-import { build } from '../helper.ts'
-import { receiver } from '../receiver.ts'
+import { build } from '../support/app.ts'
+import { receiver } from '../support/webhook-receiver.ts'
 
 const never = new AbortController().signal
 

@@ -9,15 +9,15 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { complete } from '../../src/embedded-postgres/cluster.ts'
-import { EmbeddedPostgresError, start, type Options } from '../../src/embedded-postgres.ts'
+import { complete } from '../../src/database/embedded/cluster.ts'
+import { EmbeddedPostgresError, start, type Options } from '../../src/database/embedded/embedded-postgres.ts'
 
 const run = promisify(execFile)
 const isRoot = process.getuid?.() === 0
 const nobody = 65_534
 // Nothing in here has to survive a power failure.
 const settings = ['fsync=off']
-const library = new URL('../../src/embedded-postgres.js', import.meta.url)
+const library = new URL('../../src/database/embedded/embedded-postgres.js', import.meta.url)
 
 interface Answer { url?: string, version?: string, dataDir?: string, adopted?: boolean, refusal?: string }
 interface ServiceOptions { options?: Options, uid?: number, path?: string, arch?: string }

@@ -1,9 +1,9 @@
 import t from 'tap'
-import { connect } from '../../src/db.ts'
-import * as jobs from '../../src/jobs.ts'
+import { connect } from '../../src/database/database.ts'
+import * as jobs from '../../src/jobs/queue.ts'
 import { keepUntil, signAgain } from '../../src/webhooks/deliveries.ts'
 import * as sending from '../../src/webhooks/sending.ts'
-import { createDatabase, sql } from '../postgres.ts'
+import { createDatabase, sql } from '../support/postgres.ts'
 
 t.test('no more jobs are begun than there is room for', async t => {
   const url = await createDatabase(t)

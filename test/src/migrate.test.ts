@@ -3,10 +3,10 @@ import { readdirSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
-import { connect } from '../../src/db.ts'
-import { migrate, MigrationError, pending, read, type Migration } from '../../src/migrate.ts'
-import { build } from '../helper.ts'
-import { createDatabase, named, sql } from '../postgres.ts'
+import { connect } from '../../src/database/database.ts'
+import { migrate, MigrationError, pending, read, type Migration } from '../../src/database/migrate.ts'
+import { build } from '../support/app.ts'
+import { createDatabase, named, sql } from '../support/postgres.ts'
 
 const digits = (version: number) => String(version).padStart(3, '0')
 const letter = (version: number) => String.fromCharCode(96 + version)

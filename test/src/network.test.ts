@@ -1,7 +1,7 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import fc from 'fast-check'
 import t from 'tap'
-import { addressOf, networkOf } from '../../src/network.ts'
+import { addressOf, networkOf } from '../../src/http/client-network.ts'
 
 t.test('an address', async t => {
   for (const peer of ['192.0.2.1', '192.0.2.1:443', '::ffff:192.0.2.1', '::FFFF:c000:201', '[::ffff:192.0.2.1]:443']) t.equal(addressOf(peer), '192.0.2.1', peer)

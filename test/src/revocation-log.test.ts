@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { follow } from '../../src/revocation-feed.ts'
-import { RevocationLog, type Claims, type Entry } from '../../src/revocation-log.ts'
-import type { Look, Moment, Revocation } from '../../src/revocations.ts'
+import { follow } from '../../src/tokens/revocation-feed.ts'
+import { RevocationLog, type Claims, type Entry } from '../../src/tokens/revocation-log.ts'
+import type { Look, Moment, Revocation } from '../../src/tokens/revocations.ts'
 
 const hour = 3_600_000
 const epoch = Date.UTC(2026, 0, 1)

@@ -1,14 +1,14 @@
 import { resolve } from 'node:path'
 import t, { type Test } from 'tap'
-import * as clients from '../../src/clients.ts'
-import { connect } from '../../src/db.ts'
-import { freePort } from '../../src/embedded-postgres/server.ts'
-import { rotate } from '../../src/keyring/rotation.ts'
-import { cutOff } from '../../src/revocations.ts'
-import { environment, keyEncryptionKey, person } from '../helper.ts'
-import * as nginx from '../nginx.ts'
-import { createDatabase, sql } from '../postgres.ts'
-import * as programs from '../process.ts'
+import * as clients from '../../src/clients/service-clients.ts'
+import { connect } from '../../src/database/database.ts'
+import { freePort } from '../../src/database/embedded/server.ts'
+import { rotate } from '../../src/tokens/key-rotation.ts'
+import { cutOff } from '../../src/tokens/revocations.ts'
+import { environment, keyEncryptionKey, person } from '../support/app.ts'
+import * as nginx from '../support/nginx.ts'
+import { createDatabase, sql } from '../support/postgres.ts'
+import * as programs from '../support/process.ts'
 
 interface Answer {
   status: number

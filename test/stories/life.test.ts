@@ -1,8 +1,8 @@
 import t from 'tap'
-import { build, environment, keyEncryptionKey, person } from '../helper.ts'
-import { start } from '../command-line.ts'
-import { receiver, until } from '../receiver.ts'
-import { smtpServer } from '../smtp.ts'
+import { build, environment, keyEncryptionKey, person } from '../support/app.ts'
+import { start } from '../support/command-line.ts'
+import { receiver, until } from '../support/webhook-receiver.ts'
+import { smtpServer } from '../support/smtp.ts'
 
 const code = (status: number, body: object) => ({ status, body })
 

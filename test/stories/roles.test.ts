@@ -1,11 +1,11 @@
 import { createPrivateKey } from 'node:crypto'
 import t from 'tap'
-import * as clients from '../../src/clients.ts'
-import { cutOff, forget } from '../../src/revocations.ts'
-import { until } from '../consumer.ts'
-import type { Answer } from '../client.ts'
-import { build, person, type Service } from '../helper.ts'
-import { compact, signers } from '../issuer.ts'
+import * as clients from '../../src/clients/service-clients.ts'
+import { cutOff, forget } from '../../src/tokens/revocations.ts'
+import { until } from '../support/consumer.ts'
+import type { Answer } from '../support/client.ts'
+import { build, person, type Service } from '../support/app.ts'
+import { compact, signers } from '../support/issuer.ts'
 
 const claimsOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
 const signIn = async (service: Service, path = 'login', somebody = person()) => {

@@ -1,10 +1,10 @@
 import t from 'tap'
-import * as clients from '../../src/clients.ts'
-import { freePort } from '../../src/embedded-postgres/server.ts'
-import { rotate } from '../../src/keyring/rotation.ts'
-import * as consumer from '../consumer.ts'
-import { until } from '../consumer.ts'
-import { build, keyEncryptionKey, person } from '../helper.ts'
+import * as clients from '../../src/clients/service-clients.ts'
+import { freePort } from '../../src/database/embedded/server.ts'
+import { rotate } from '../../src/tokens/key-rotation.ts'
+import * as consumer from '../support/consumer.ts'
+import { until } from '../support/consumer.ts'
+import { build, keyEncryptionKey, person } from '../support/app.ts'
 
 t.test('a service that trusts a Latchkey by the verifier', async t => {
   const port = await freePort()

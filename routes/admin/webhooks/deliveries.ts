@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import { notFound } from '../../../src/problem.ts'
-import * as webhooks from '../../../src/webhooks.ts'
+import { notFound } from '../../../src/http/problem.ts'
+import * as webhooks from '../../../src/webhooks/endpoints.ts'
 import * as deliveries from '../../../src/webhooks/deliveries.ts'
 import { id, page, pageOf, paging } from '../../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../../typed.ts'

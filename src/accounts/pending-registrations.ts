@@ -1,0 +1,110 @@
+import type { Queryable, Statement } from '../database/database.ts'
+import type { EmailAddress } from '../syntax/email-address.ts'
+import { insertion } from '../jobs/queue.ts'
+import { hashOf } from '../one-time-tokens/one-time-tokens.ts'
+import { bucketParameters, type Buckets } from '../mail/limits.ts'
+import { usernameTaken } from '../http/problem.ts'
+
+/** An account to be, until the link that was mailed for it is used. */
+export interface Registration {
+  id: string
+  email: string
+  canonical_email: string
+  username: string | null
+  name: string | null
+  password_hash: string
+  language: string | null
+}
+
+/** Who wants an account, and what to mail: the link to have it, or to the owner of the account there is, the news. */
+export interface Application {
+  id: string
+  email: EmailAddress
+  username: string | null
+  name: string | null
+  passwordHash: string
+  language: string | undefined
+  token: string
+  link: Buffer | undefined
+  taken: Buffer | undefined
+  /** Seconds. */
+  lives: number
+  buckets: Buckets
+}
+
+// Whether there is an account with the address makes no difference but to the mail. If too many mails were
+// requested, nothing is kept, because nobody could confirm it.
+const apply: Statement = {
+  name: 'registrations.apply',
+  text: `
+    with available as materialized (
+      select where not exists (
+        select from users
+        where username = $4
+          or (username_skeleton(username) = username_skeleton($4) and not username_lookalike)
+      )
+    ), counted as materialized (
+      select count_mail($12, $13, $14) as is_admitted from available
+    ), owner as (
+      select found.id from (select) as always left join users as found on canonical_email = $3 and email_verified_at is not null
+    ), applied as (
+      insert into registrations (id, email, canonical_email, username, name, password_hash, language, expires_at)
+      select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11) from counted where is_admitted
+      returning id
+    ), linked as (
+      insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
+      select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
+    ), posted as (${insertion('mail', {
+      user: 'coalesce(owner.id, applied.id)',
+      sealed: 'case when owner.id is null then $9::bytea else $10::bytea end',
+      lives: '$11'
+    }, 'applied, owner where $9::bytea is not null')}
+    )
+    select is_admitted as "isAdmitted" from counted`
+}
+
+/**
+ * Keeps a registration until its link is used. Returns false, and keeps nothing, if too many mails to the
+ * address were requested. Throws `username_taken`. The caller cannot see whether the address is taken.
+ */
+export async function add (db: Queryable, application: Application): Promise<boolean> {
+  const { id, email, username, name, passwordHash, language, token, lives } = application
+  const { link, taken, buckets } = application
+  const values = [
+    id, email.address, email.canonical, username, name, passwordHash, language ?? null,
+    hashOf(token), link ?? null, taken ?? null, lives, ...bucketParameters(buckets)
+  ]
+  const [row] = await db.query<{ isAdmitted: boolean }>(apply, values)
+  if (!row) throw usernameTaken()
+  return row.isAdmitted
+}
+
+const select: Statement = {
+  name: 'registrations.find',
+  text: `
+    select id, email, canonical_email, username, name, password_hash, language from registrations
+    where id = $1 and expires_at > now()`
+}
+
+/** The pending registration with an id; undefined if there is none, or it has expired. */
+export async function find (db: Queryable, id: string): Promise<Registration | undefined> {
+  const [found] = await db.query<Registration>(select, [id])
+  return found
+}
+
+/**
+ * Makes others who would give this address to an account wait until the end of the transaction. It comes
+ * before any lock on a user.
+ */
+export async function lockAddress (tx: Queryable, canonical: string): Promise<void> {
+  await tx.query("select pg_advisory_xact_lock(hashtextextended('registration of ' || $1, 0))", [canonical])
+}
+
+/** Forgets all registrations of an address, with their links. */
+export async function forgetPending (tx: Queryable, canonical: string): Promise<void> {
+  await tx.query(`
+    with gone as (
+      delete from registrations where canonical_email = $1 returning id
+    )
+    delete from links using gone where user_id = gone.id and purpose = 'registration'`, [canonical])
+}

@@ -1,0 +1,143 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import pg from 'pg'
+import { inspect, repair, type Finding, type InspectionTarget } from './privileges.ts'
+
+/** The role without a login that owns the tables, if DATABASE_OWNER_URL is set. */
+export const ownerRole = 'latchkey_owner'
+
+/** The role of DATABASE_OWNER_URL lacks a right. The message has the SQL that gives it. */
+export class OwnershipError extends Error {}
+
+const quote = pg.escapeIdentifier
+const lockTimeoutMs = 1_000
+const takeoverTimeoutMs = 30_000
+const lockNotAvailable = '55P03'
+const deadlockDetected = '40P01'
+const insufficientPrivilege = '42501'
+
+const codeOf = (error: unknown) => error instanceof pg.DatabaseError ? error.code : undefined
+
+/**
+ * Makes `latchkey_owner` the owner of the schema's tables and functions, creates that role if it is missing,
+ * and continues as that role with the schema alone in the search path. What others own is taken over table by
+ * table, each together with the grants of the service's role, so that a running service keeps working.
+ * Throws an OwnershipError with the SQL to run if the role of the connection may not do that.
+ */
+export async function becomeOwner (client: pg.Client, target: InspectionTarget): Promise<void> {
+  const { runtime } = target
+  const { rows: [connected] } = await client.query<{ name: string, exists: boolean }>(
+    'select session_user::text as name, to_regrole($1) is not null as exists', [ownerRole])
+  const login = connected?.name ?? ''
+  if (connected?.exists !== true) await createOwner(client, login)
+  await assertMember(client, login)
+
+  const owned = { ...target, owner: ownerRole }
+  const { findings } = await inspect(client, owned)
+  const ofContainers = findings.filter(({ kind }) => kind === 'database' || kind === 'schema')
+  await inTransaction(client, async () => await repair(client, ofContainers))
+  await grantCreate(client, runtime.schema)
+  for (const group of together(findings)) await takeOver(client, login, owned, group)
+
+  await client.query(`set role ${quote(ownerRole)}`)
+  await client.query(`set search_path = ${quote(runtime.schema)}`)
+}
+
+async function createOwner (client: pg.Client, login: string): Promise<void> {
+  try {
+    await inTransaction(client, async () => {
+      await client.query(`create role ${quote(ownerRole)} nologin`)
+      // PostgreSQL 16 makes the creator an administrator of the new role, who may not yet act as it.
+      await client.query(`grant ${quote(ownerRole)} to ${quote(login)}`)
+    })
+  } catch (error) {
+    if (codeOf(error) !== insufficientPrivilege) throw error
+    throw new OwnershipError(`there is no role ${ownerRole}, and role ${login} may not create it: ` +
+      `run as a superuser "create role ${ownerRole} nologin; grant ${ownerRole} to ${quote(login)}"`,
+    { cause: error })
+  }
+}
+
+async function assertMember (client: pg.Client, login: string): Promise<void> {
+  try {
+    await client.query(`set role ${quote(ownerRole)}`)
+    await client.query('reset role')
+  } catch (error) {
+    if (codeOf(error) !== insufficientPrivilege) throw error
+    throw new OwnershipError(`role ${login} of DATABASE_OWNER_URL is not a member of ${ownerRole}: ` +
+      `run as a superuser "grant ${ownerRole} to ${quote(login)}"`, { cause: error })
+  }
+}
+
+async function grantCreate (client: pg.Client, schema: string): Promise<void> {
+  const mayCreate = async () => {
+    const { rows: [row] } = await client.query<{ mayCreate: boolean }>(
+      "select has_schema_privilege($1, $2, 'create') as \"mayCreate\"", [ownerRole, schema])
+    return row?.mayCreate === true
+  }
+  if (await mayCreate()) return
+  const sql = `grant usage, create on schema ${quote(schema)} to ${quote(ownerRole)}`
+  await client.query(sql).catch((error: unknown) => {
+    if (codeOf(error) !== insufficientPrivilege) throw error
+  })
+  if (!await mayCreate()) {
+    throw new OwnershipError(`role ${ownerRole} may not create tables in the schema ${schema}: ` +
+      `run as a superuser "${sql}"`)
+  }
+}
+
+/**
+ * The objects of other owners, in groups that are moved together, because functions that run with their
+ * owner's rights work only on that owner's tables.
+ */
+function together (findings: readonly Finding[]): Finding[][] {
+  const foreign = findings.filter(({ foreignOwner }) => foreignOwner !== undefined)
+  const isLinked = ({ kind, object }: Finding) =>
+    kind === 'function' || /\.\W?(audit_events|erasures)\W?$/.test(object)
+  const groups = [foreign.filter(isLinked), ...foreign.filter(each => !isLinked(each)).map(each => [each])]
+  return groups.filter(group => group.length > 0)
+}
+
+async function takeOver (
+  client: pg.Client, login: string, target: InspectionTarget, group: Finding[]): Promise<void> {
+  const objects = new Set(group.map(({ object }) => object))
+  try {
+    await retryLocks(async () => await inTransaction(client, async () => {
+      await client.query(`set local lock_timeout = ${lockTimeoutMs}`)
+      for (const { sql } of group) for (const statement of sql) await client.query(statement)
+      await client.query(`set local role ${quote(ownerRole)}`)
+      const { findings } = await inspect(client, target)
+      await repair(client, findings.filter(({ object }) => objects.has(object)))
+    }))
+  } catch (error) {
+    if (codeOf(error) !== insufficientPrivilege) throw error
+    const owner = quote(group[0]?.foreignOwner ?? '')
+    const [grant, revoke] = [`grant ${owner} to ${quote(login)}`, `revoke ${owner} from ${quote(login)}`]
+    const names = [...objects].join(', ')
+    throw new OwnershipError(
+      `role ${login} of DATABASE_OWNER_URL may not take over what role ${owner} owns (${names}): ` +
+      `run as a superuser "${grant}", migrate again, and then run "${revoke}"`, { cause: error })
+  }
+}
+
+/** Repeats work that failed because of another transaction's lock, or a deadlock with it. */
+async function retryLocks (work: () => Promise<void>): Promise<void> {
+  for (const end = Date.now() + takeoverTimeoutMs; ; await pause(lockTimeoutMs)) {
+    try {
+      return await work()
+    } catch (error) {
+      const code = codeOf(error)
+      if ((code !== lockNotAvailable && code !== deadlockDetected) || Date.now() > end) throw error
+    }
+  }
+}
+
+async function inTransaction (client: pg.Client, work: () => Promise<void>): Promise<void> {
+  await client.query('begin')
+  try {
+    await work()
+    await client.query('commit')
+  } catch (error) {
+    await client.query('rollback').catch(() => {})
+    throw error
+  }
+}

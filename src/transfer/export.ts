@@ -1,0 +1,32 @@
+import * as audit from '../audit/events.ts'
+import type { Database } from '../database/database.ts'
+
+const page = {
+  name: 'users.export',
+  text: `
+    select id, email, email_verified_at is not null as email_verified, name, username, roles,
+      case when disabled_at is null then 'active' else 'disabled' end as status, password_hash,
+      to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at
+    from users where id > $1 order by id limit 1000`
+}
+
+/**
+ * Writes all accounts as lines of JSON, in the order of their ids and as they were at one moment, hashes included;
+ * gives how many. The audit log has it before the first one leaves.
+ */
+export async function exportLines (db: Database, write: (text: string) => Promise<void>, origin: audit.Origin): Promise<number> {
+  await audit.record(db, 'users.exported', {}, origin)
+  return await db.transaction(async tx => {
+    await tx.query('set transaction isolation level repeatable read, read only')
+    // Whoever reads the lines may take their time.
+    await tx.query("set local idle_in_transaction_session_timeout = '1h'")
+    let count = 0
+    for (let last: string | undefined = '00000000-0000-0000-0000-000000000000'; last !== undefined;) {
+      const rows: Array<{ id: string }> = await tx.query<{ id: string }>(page, [last])
+      if (rows.length > 0) await write(rows.map(row => `${JSON.stringify(row)}\n`).join(''))
+      count += rows.length
+      last = rows.at(-1)?.id
+    }
+    return count
+  })
+}

@@ -1,0 +1,76 @@
+import { randomBytes } from 'node:crypto'
+import type { FastifyInstance, RouteOptions } from 'fastify'
+import { load, type Environment } from '../../src/config/config.ts'
+import { keyEncryptionKeys } from '../../src/config/key-encryption.ts'
+import { build as buildServer } from '../../src/server.ts'
+import { Browser } from './client.ts'
+import { createDatabase, sql } from './postgres.ts'
+
+export interface Teardown { teardown: (handler: () => unknown) => void }
+
+export const keyEncryptionKey = randomBytes(32)
+
+/** Cheap hashing and no limits: what a test is not about. */
+export const environment: Environment = {
+  NODE_ENV: 'test',
+  RATE_LIMIT: 'off',
+  LOGIN_RATE_LIMIT: '1000000/1h',
+  LOGIN_NETWORK_LIMIT: '1000000/1h',
+  LOGIN_ACCOUNT_LIMIT: '1000000/1h',
+  ARGON2_MEMORY_KIB: '1024',
+  ARGON2_TIME_COST: '1',
+  ARGON2_CONCURRENCY: '2',
+  KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64')
+}
+
+export interface Service {
+  app: FastifyInstance
+  url: string
+  /** Every line logged so far. */
+  logs: Array<Record<string, unknown>>
+  /** The same of all instances on its database: any of them does what is done after the fact. */
+  together: () => Array<Record<string, unknown>>
+  /** Runs one statement on the service's database. */
+  sql: <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>
+  browser: () => Browser
+}
+
+interface BuildOptions {
+  url?: string
+  ready?: boolean
+  /** Called with every route of the service, the hidden ones too. */
+  onRoute?: (route: RouteOptions) => void
+}
+
+const logsOn = new Map<string, Array<Service['logs']>>()
+
+/** The service on a database of its own, or on the one at `url`; closed with the test. */
+export async function build (t: Teardown, overrides: Environment = {}, { url, ready = true, onRoute }: BuildOptions = {}): Promise<Service> {
+  const databaseUrl = url ?? await createDatabase(t)
+  const config = load({ ...environment, ...overrides })
+  const logs: Service['logs'] = []
+  const together = [...logsOn.get(databaseUrl) ?? [], logs]
+  logsOn.set(databaseUrl, together)
+  const app = buildServer(
+    { config, databaseUrl, keyEncryptionKeys: keyEncryptionKeys(config) },
+    { write: (line: string) => { logs.push(JSON.parse(line)) } }
+  )
+  if (onRoute) app.addHook('onRoute', onRoute)
+  // The service's own timers keep no process alive.
+  const alive = setInterval(() => {}, 1_000)
+  // Before the database is dropped: teardown runs the last one first.
+  t.teardown(async () => {
+    await app.close()
+    clearInterval(alive)
+  })
+  await app.ready()
+  if (ready) await Promise.all([app.keyring.loaded, app.revocations.loaded])
+  return { app, url: databaseUrl, logs, together: () => (logsOn.get(databaseUrl) ?? []).flat(), sql: (text, values) => sql(databaseUrl, text, values), browser: () => new Browser(app) }
+}
+
+let people = 0
+/** Somebody new, with a password that is accepted. */
+export const person = () => {
+  people++
+  return { email: `person-${people}-${process.pid}@example.com`, password: `correct horse ${randomBytes(6).toString('hex')}` }
+}

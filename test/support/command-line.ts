@@ -1,0 +1,51 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import type { Environment } from '../../src/config/config.ts'
+import { variables } from '../../src/config/variables.ts'
+import type { Teardown } from './app.ts'
+
+const cli = fileURLToPath(new URL('../../src/latchkey.cjs', import.meta.url))
+// What configures this checkout is not to configure the command.
+const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
+
+/** An empty folder for the time of a test. */
+export function folder (t: Teardown): string {
+  const path = mkdtempSync(join(tmpdir(), 'latchkey-cli-'))
+  t.teardown(() => { rmSync(path, { recursive: true, force: true }) })
+  return path
+}
+
+/** Starts a command line, in a folder of its own unless one is given. */
+export function start (t: Teardown, args: string[], environment: Environment = {}, cwd = folder(t)) {
+  const child = spawn(process.execPath, [cli, ...args], { cwd, env: { ...inherited, ...environment } })
+  const exit = once(child, 'exit')
+  const output = Promise.all([text(child.stdout), text(child.stderr), exit])
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await exit
+  })
+  const end = async () => {
+    const [stdout, stderr, [code]] = await output
+    return { code, stdout, stderr }
+  }
+  return { child, end }
+}
+
+/** What a command line comes to. */
+export const run = async (t: Teardown, args: string[], environment?: Environment, cwd?: string) => await start(t, args, environment, cwd).end()
+
+/** A port of this machine where nobody listens. */
+export async function closedPort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}

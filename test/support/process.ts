@@ -1,0 +1,52 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { environment, type Teardown } from './app.ts'
+
+/** An empty folder that goes with the test. */
+export function folder (t: Teardown): string {
+  const path = mkdtempSync(join(tmpdir(), 'latchkey-process-'))
+  t.teardown(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
+  return path
+}
+
+export interface Running { child: ChildProcess, base: string, output: () => string, ended: Promise<{ code: number | null, signal: string | null }> }
+
+/** How a program is run; what a `launcher` is given is the program's command line. */
+interface Surroundings { cwd: string, env: Record<string, string | undefined>, port: number, launcher?: string[] }
+
+/** A program of this project as a process of its own, that is told to end when the test does. */
+export function run (t: Teardown, args: string[], { cwd, env, port, launcher = [] }: Surroundings): Running {
+  const [command = '', ...others] = [...launcher, process.execPath, ...args]
+  const child = spawn(command, others, { cwd, env: { PATH: process.env['PATH'], ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  let text = ''
+  child.stdout.on('data', chunk => { text += chunk })
+  child.stderr.on('data', chunk => { text += chunk })
+  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal }))
+  t.teardown(async () => {
+    child.kill('SIGTERM')
+    await ended
+  })
+  return { child, base: `http://127.0.0.1:${port}`, output: () => text, ended }
+}
+
+/** The service as a process of its own, in a folder of its own. */
+export const start = (t: Teardown, cwd: string, env: Record<string, string | undefined>, port: number): Running =>
+  run(t, [resolve('dist/src/latchkey.cjs'), 'serve'], {
+    cwd,
+    port,
+    env: { ...environment, KEY_ENCRYPTION_KEY: undefined, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ...env }
+  })
+
+/** Waits until it answers at this path with 200. */
+export async function ready ({ base, child, output }: Running, path = '/readyz'): Promise<void> {
+  while (child.exitCode === null) {
+    const answer = await fetch(`${base}${path}`).catch(() => undefined)
+    await answer?.arrayBuffer()
+    if (answer?.status === 200) return
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  throw new Error(`it ended: ${output()}`)
+}

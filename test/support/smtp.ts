@@ -1,0 +1,111 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import PostalMime from 'postal-mime'
+import { freePort } from '../../src/database/embedded/server.ts'
+import type { Certificate } from './certificates.ts'
+import type { Teardown } from './app.ts'
+import type { Rule, Settings, Told } from './smtp-server.ts'
+
+export interface Received {
+  /** Of the envelope. */
+  from: string
+  to: string
+  subject: string
+  text: string
+  html: string
+  /** By name in lower case. */
+  headers: Record<string, string>
+  messageId: string
+  /** The one that stands alone on a line of the text, and the token in it. */
+  link: string | undefined
+  token: string
+  raw: string
+  /** Who signed in to the server, and whether by TLS. */
+  user: string | null
+  isSecure: boolean
+}
+
+export interface SmtpServer {
+  url: string
+  /** The next mail to an address that was not asked for before; waits for it. */
+  mailTo: (address: string) => Promise<Received>
+  /** All mails so far, in the order in which they came. */
+  all: () => Received[]
+  /** Waits until there are so many. */
+  total: (count: number) => Promise<Received[]>
+  /** What is answered to mails for an address (`*`: any; `AUTH`: to a sign-in), so many times; `cut` hangs up where the mail is there. */
+  answer: (to: string, answer: string, times?: number) => Promise<void>
+  /** Kills it, and waits until it is gone. */
+  kill: () => Promise<void>
+  /** Starts it again, as it was at first. */
+  start: () => Promise<void>
+  /** Freezes it, or lets it go on: connections are made, and nothing is said. */
+  freeze: () => void
+  thaw: () => void
+}
+
+const program = fileURLToPath(new URL('./smtp-server.js', import.meta.url))
+const patience = 15_000
+
+/** A mail server of its own, that ends with the test; where it speaks TLS without a certificate of its own, with one that nobody trusts. */
+export async function smtpServer (t: Teardown, { login, tls, certificate }: Pick<Settings, 'login' | 'tls'> & { certificate?: Certificate } = {}): Promise<SmtpServer> {
+  const port = await freePort()
+  const mails: Received[] = []
+  const read = new Set<Received>()
+  let child: ChildProcess
+  let parsing = Promise.resolve()
+
+  const heard = async (isMeant: (told: Told) => boolean) => await new Promise<void>((resolve, reject) => {
+    const events = { message: (told: Told) => { if (isMeant(told)) end(resolve) }, exit: () => end(() => reject(new Error('the mail server ended'))) }
+    const end = (then: () => void) => { child.off('message', events.message).off('exit', events.exit); then() }
+    child.on('message', events.message).on('exit', events.exit)
+  })
+  async function start () {
+    child = fork(program, [JSON.stringify({ port, login, tls, ...certificate })], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    child.on('message', (told: Told) => { if ('mail' in told) parsing = parsing.then(async () => { mails.push(await received(told.mail)) }) })
+    await heard(told => 'ready' in told)
+  }
+  async function tell (rule: Rule) {
+    child.send(rule)
+    await heard(told => 'known' in told)
+  }
+  async function kill () {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    child.kill('SIGKILL')
+    await once(child, 'close')
+  }
+  async function until<T> (find: () => T | undefined, what: string): Promise<T> {
+    for (const end = Date.now() + patience; ; await pause(5)) {
+      const found = find()
+      if (found !== undefined) return found
+      if (Date.now() > end) throw new Error(`${what}; there are ${mails.map(({ to, subject }) => `${to}: ${subject}`).join(', ') || 'none'}`)
+    }
+  }
+
+  await start()
+  t.teardown(kill)
+  const userinfo = login ? `${encodeURIComponent(login.user)}:${encodeURIComponent(login.password)}@` : ''
+  return {
+    url: `${tls === 'from the start' ? 'smtps' : 'smtp'}://${userinfo}127.0.0.1:${port}`,
+    async mailTo (address) {
+      const mail = await until(() => mails.find(mail => mail.to === address && !read.has(mail)), `no mail to ${address}`)
+      read.add(mail)
+      return mail
+    },
+    all: () => [...mails],
+    total: async count => await until(() => mails.length >= count ? [...mails] : undefined, `not ${count} mails`),
+    answer: async (to, answer, times = -1) => await tell({ to, answer, times }),
+    kill,
+    start,
+    freeze: () => { child.kill('SIGSTOP') },
+    thaw: () => { child.kill('SIGCONT') }
+  }
+}
+
+async function received ({ from, to: [to = ''], raw, user, isSecure }: Extract<Told, { mail: unknown }>['mail']): Promise<Received> {
+  const { subject = '', text = '', html = '', messageId = '', headers } = await PostalMime.parse(Buffer.from(raw, 'latin1'))
+  const [link] = /^https?:\/\/\S+$/m.exec(text) ?? []
+  return { from, to, subject, text, html, headers: Object.fromEntries(headers.map(({ key, value }) => [key, value])), messageId, link, token: link?.split('#token=')[1] ?? '', raw, user, isSecure }
+}
