@@ -1,5 +1,6 @@
-// Runs the commands of README and of every page in docs/ in a fresh clone, as a reader would: each page in a shell
-// of its own, with the service running. Name pages to run only those: node dist/scripts/check-docs.js docs/webhooks.md
+// Runs the commands of README and of every page in docs/ in a fresh clone, as a reader would: each page in a
+// shell of its own, with the service running. Name pages to run only those: node dist/scripts/check-docs.js
+// docs/webhooks.md
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,7 +17,8 @@ execFileSync('git', ['clone', '--quiet', '.', clone])
 const services = new BackgroundServices(clone)
 
 const isRun = (block: CodeBlock) => block.language === 'sh' && directiveOf(block, 'not run') === undefined
-const startsService = (block: CodeBlock) => directiveOf(block, 'background')?.startsWith('http://localhost:3000') === true
+const startsService = (block: CodeBlock) =>
+  directiveOf(block, 'background')?.startsWith('http://localhost:3000') === true
 
 let count = 0
 
@@ -45,7 +47,9 @@ async function runPage (page: string): Promise<void> {
   if (!blocks.some(isRun)) return
   console.log(`\n== ${page}`)
   // A page that starts the service does so with a configuration of its own.
-  if (!blocks.some(startsService) && !services.isRunning(serviceUrl)) await services.start('npm start', serviceUrl)
+  if (!blocks.some(startsService) && !services.isRunning(serviceUrl)) {
+    await services.start('npm start', serviceUrl)
+  }
   const shell = new PageShell(clone)
   for (const block of blocks) await runBlock(block, shell)
   shell.close()

@@ -8,12 +8,12 @@ const groups: Array<[title: string, names: Name[]]> = [
     'DATABASE_URL', 'DATABASE_PASSWORD', 'DATABASE_OWNER_URL', 'DATABASE_OWNER_PASSWORD', 'MIGRATE_ON_START'
   ]],
   ['Keys and tokens', [
-    'KEY_ENCRYPTION_KEY', 'AUDIENCE', 'ACCESS_TOKEN_TTL', 'SIGNING_ALGORITHM', 'SIGNING_KEY_ROTATION', 'JWKS_MAX_AGE',
-    'REVOCATION_STALE_LIMIT'
+    'KEY_ENCRYPTION_KEY', 'AUDIENCE', 'ACCESS_TOKEN_TTL', 'SIGNING_ALGORITHM', 'SIGNING_KEY_ROTATION',
+    'JWKS_MAX_AGE', 'REVOCATION_STALE_LIMIT'
   ]],
   ['Sessions', [
-    'REFRESH_TOKEN_TTL', 'SESSION_TTL', 'REMEMBERED_SESSION_TTL', 'REFRESH_REPLAY_GRACE', 'REFRESH_RETRY_WINDOW',
-    'MAX_SESSIONS_PER_USER'
+    'REFRESH_TOKEN_TTL', 'SESSION_TTL', 'REMEMBERED_SESSION_TTL', 'REFRESH_REPLAY_GRACE',
+    'REFRESH_RETRY_WINDOW', 'MAX_SESSIONS_PER_USER'
   ]],
   ['Accounts and roles', ['SERVICE_NAME', 'ROLES', 'REQUIRE_EMAIL_VERIFICATION', 'AUDIT_RETENTION']],
   ['Mail and mailed links', [
@@ -21,10 +21,12 @@ const groups: Array<[title: string, names: Name[]]> = [
     'PASSWORD_RESET_TTL', 'MAGIC_LINK_TTL', 'EMAIL_UNDO_TTL'
   ]],
   ['Passwords', [
-    'PASSWORD_MIN_LENGTH', 'BREACHED_PASSWORDS_URL', 'PASSWORD_PEPPER', 'ARGON2_MEMORY_KIB', 'ARGON2_TIME_COST',
-    'ARGON2_PARALLELISM', 'ARGON2_CONCURRENCY', 'ARGON2_BUILD'
+    'PASSWORD_MIN_LENGTH', 'BREACHED_PASSWORDS_URL', 'PASSWORD_PEPPER', 'ARGON2_MEMORY_KIB',
+    'ARGON2_TIME_COST', 'ARGON2_PARALLELISM', 'ARGON2_CONCURRENCY', 'ARGON2_BUILD'
   ]],
-  ['Rate limits', ['RATE_LIMIT', 'REDIS_URL', 'LOGIN_RATE_LIMIT', 'LOGIN_NETWORK_LIMIT', 'LOGIN_ACCOUNT_LIMIT']],
+  ['Rate limits', [
+    'RATE_LIMIT', 'REDIS_URL', 'LOGIN_RATE_LIMIT', 'LOGIN_NETWORK_LIMIT', 'LOGIN_ACCOUNT_LIMIT'
+  ]],
   ['Webhooks', ['WEBHOOK_PRIVATE_NETWORKS']],
   ['Timeouts and shutdown', ['REQUEST_TIMEOUT', 'KEEP_ALIVE_TIMEOUT', 'DRAIN_DELAY', 'SHUTDOWN_TIMEOUT']],
   ['Logs and metrics', ['LOG_LEVEL', 'METRICS', 'METRICS_PORT']]
@@ -36,7 +38,8 @@ export function ungrouped (): string[] {
   return Object.keys(variables).filter(name => !grouped.has(name))
 }
 
-const marker = '<!-- Below this line the page is generated from src/config/variables.ts: npm run configuration -->\n'
+const marker = '<!-- Below this line the page is generated from src/config/variables.ts: ' +
+  'npm run configuration -->\n'
 
 /** The page with the tables of all variables in the place of those that it has below the marker. */
 export function configurationPage (page: string): string {
@@ -51,6 +54,7 @@ function row (name: Name): string {
   const { preset, unset, meaning, secret = false }: Variable<unknown> = variables[name]
   const value = preset === undefined ? unset : preset === '' ? 'none' : `\`${preset}\``
   const sentence = `${meaning.charAt(0).toUpperCase()}${meaning.slice(1)}.`.replace(/\.\.$/, '.')
-  const cells = [`\`${name}\``, value ?? '', secret ? `${sentence} It may be in a file: \`${name}_FILE\`.` : sentence]
+  const file = secret ? ` It may be in a file: \`${name}_FILE\`.` : ''
+  const cells = [`\`${name}\``, value ?? '', sentence + file]
   return `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |\n`
 }

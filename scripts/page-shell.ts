@@ -11,7 +11,9 @@ export class PageShell {
 
   constructor (folder: string) {
     this.#folder = folder
-    this.#shell = spawn('bash', ['-euo', 'pipefail', '-s'], { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#shell = spawn('bash', ['-euo', 'pipefail', '-s'], {
+      cwd: folder, stdio: ['pipe', 'pipe', 'inherit']
+    })
     this.#shell.stdout.setEncoding('utf8')
     // A write to a shell that has ended fails. The end of its output reports that.
     this.#shell.stdin.on('error', () => {})
@@ -22,7 +24,8 @@ export class PageShell {
   async run ({ page, line, text }: CodeBlock): Promise<string> {
     const marker = `end of block ${randomUUID()}`
     // The commands must not read the script, which is the standard input of the shell.
-    this.#shell.stdin.write(`{ set -x\n${text}\n{ set +x; } 2> /dev/null; } < /dev/null\necho; echo '${marker}'\n`)
+    const commands = `{ set -x\n${text}\n{ set +x; } 2> /dev/null; } < /dev/null`
+    this.#shell.stdin.write(`${commands}\necho; echo '${marker}'\n`)
     let output = ''
     while (!output.includes(marker)) {
       const { value, done } = await this.#output.next()
@@ -36,7 +39,8 @@ export class PageShell {
 
   /** The variables and functions that the page has defined so far, as commands that define them. */
   async definitions (block: CodeBlock): Promise<string> {
-    return await this.run({ ...block, text: "{ declare -p | grep -v '^declare -[a-zA-Z]*r'; declare -f; } 2> /dev/null" })
+    const text = "{ declare -p | grep -v '^declare -[a-zA-Z]*r'; declare -f; } 2> /dev/null"
+    return await this.run({ ...block, text })
   }
 
   /** Whether a command succeeds in the folder of the page. */

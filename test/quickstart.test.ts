@@ -13,12 +13,16 @@ t.test('the page of the browser quickstart', { skip: missing ?? false }, async t
   const service = await build(t, { ISSUER_URL: origin, CORS_ORIGINS: pageOrigin })
   await service.app.listen({ host: '127.0.0.1', port: servicePort })
 
-  const files = new Map(parsePage('.', 'docs/quickstart-browser.md').blocks.map(block =>
-    [directiveOf(block, 'file')?.replace('quickstart', ''), block.text.replace('http://localhost:3000', origin)]))
+  const { blocks } = parsePage('.', 'docs/quickstart-browser.md')
+  const files = new Map(blocks.map(block => {
+    const text = block.text.replace('http://localhost:3000', origin)
+    return [directiveOf(block, 'file')?.replace('quickstart', ''), text]
+  }))
   const server = createServer(({ url = '/' }, response) => {
     const path = url === '/' ? '/index.html' : url
     const text = files.get(path)
-    response.writeHead(text === undefined ? 404 : 200, { 'content-type': types[path.split('.')[1] ?? ''] ?? '' }).end(text)
+    const type = types[path.split('.')[1] ?? ''] ?? ''
+    response.writeHead(text === undefined ? 404 : 200, { 'content-type': type }).end(text)
   }).listen(pagePort, '127.0.0.1')
   t.teardown(() => { server.close() })
 
@@ -52,8 +56,9 @@ t.test('the page of the browser quickstart', { skip: missing ?? false }, async t
   })
 
   await t.test('refreshes an access token that is rejected', async t => {
-    const request = `auth.fetchWithToken('${origin}/v1/me')`
-    const answer = await page.evaluate(`import('${pageOrigin}/auth.js').then(auth => ${request}).then(({ status }) => status)`)
+    const request = `auth => auth.fetchWithToken('${origin}/v1/me')`
+    const answer = await page.evaluate(
+      `import('${pageOrigin}/auth.js').then(${request}).then(({ status }) => status)`)
     t.equal(answer, 200)
   })
 
