@@ -35,7 +35,7 @@ interface Verified { auth: Auth, by: object }
  * | 401 | `token_required` | the request has no bearer token |
  * | 401 | `invalid_token` | the token is malformed, expired or revoked, or is not for this audience |
  * | 403 | `insufficient_scope` | the token lacks the role or scope |
- * | 503 | `verification_unavailable` | the token cannot be verified now; `Retry-After` has the seconds to wait |
+ * | 503 | `verification_unavailable` | the token cannot be verified now; `Retry-After` says for how long |
  *
  * 401 and 403 have the header `WWW-Authenticate`. An error handler of your own keeps these headers.
  */

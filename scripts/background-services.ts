@@ -2,7 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 
-const startTimeoutMs = 300_000
+// The first service installs its packages before it starts.
+const startTimeoutMs = 1_200_000
 const pollIntervalMs = 100
 
 /** Services that a reader has running in other terminals, by the origin at which each answers. */

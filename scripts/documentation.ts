@@ -16,8 +16,8 @@ export interface Directive { name: string, value: string }
  * The directives of a code block. `scripts/check-docs.ts` acts on them:
  *
  * - `not run: REASON`: the block is not run.
- * - `background: URL`: the block starts a service, which is ready when it answers at the URL. A service that a
- *   block started at the same origin before is stopped first, as Ctrl-C does.
+ * - `background: URL`: the block starts a service, which is ready when it answers at the URL. A service that
+ *   a block started at the same origin before is stopped first, as Ctrl-C does.
  * - `file: NAME`: the block is not run, but written to this file.
  * - `needs: COMMAND`: the block is skipped if the command fails.
  * - `shows: PATTERN`: a regular expression that the output of the block matches.
@@ -31,8 +31,10 @@ export function listPages (folder: string): string[] {
   const topics = readdirSync(`${folder}/docs`).filter(name => name.endsWith('.md')).sort()
   const examples = readdirSync(`${folder}/examples`).map(name => `examples/${name}/README.md`)
   return [
-    'README.md', ...topics.map(name => `docs/${name}`),
-    ...examples.filter(page => existsSync(`${folder}/${page}`)), 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md'
+    'README.md',
+    ...topics.map(name => `docs/${name}`),
+    ...examples.filter(page => existsSync(`${folder}/${page}`)),
+    'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md'
   ]
 }
 

@@ -20,27 +20,30 @@ export class PageShell {
     this.#output = this.#shell.stdout[Symbol.asyncIterator]()
   }
 
-  /** Runs the commands of a block. Returns their standard output; throws if one of them fails. */
-  async run ({ page, line, text }: CodeBlock): Promise<string> {
+  /** Runs the commands of a block and prints their output. Returns it; throws if one of them fails. */
+  async run (block: CodeBlock): Promise<string> {
+    const output = await this.#outputOf(block, `set -x\n${block.text}\n{ set +x; } 2> /dev/null`)
+    process.stdout.write(output)
+    return output
+  }
+
+  /** The variables and functions that the page has defined before a block, as commands that define them. */
+  async definitions (block: CodeBlock): Promise<string> {
+    const commands = "{ declare -p | grep -v '^declare -[a-zA-Z]*r'; declare -f; } 2> /dev/null"
+    return await this.#outputOf(block, commands)
+  }
+
+  async #outputOf ({ page, line }: CodeBlock, commands: string): Promise<string> {
     const marker = `end of block ${randomUUID()}`
     // The commands must not read the script, which is the standard input of the shell.
-    const commands = `{ set -x\n${text}\n{ set +x; } 2> /dev/null; } < /dev/null`
-    this.#shell.stdin.write(`${commands}\necho; echo '${marker}'\n`)
+    this.#shell.stdin.write(`{ ${commands}\n} < /dev/null\necho; echo '${marker}'\n`)
     let output = ''
     while (!output.includes(marker)) {
       const { value, done } = await this.#output.next()
       if (done === true) throw new Error(`${page}:${line}: a command failed`)
       output += value
     }
-    const shown = output.slice(0, output.indexOf(marker))
-    process.stdout.write(shown)
-    return shown
-  }
-
-  /** The variables and functions that the page has defined so far, as commands that define them. */
-  async definitions (block: CodeBlock): Promise<string> {
-    const text = "{ declare -p | grep -v '^declare -[a-zA-Z]*r'; declare -f; } 2> /dev/null"
-    return await this.run({ ...block, text })
+    return output.slice(0, output.indexOf(marker))
   }
 
   /** Whether a command succeeds in the folder of the page. */

@@ -31,7 +31,7 @@ t.test('links lead to files and headings that exist', async t => {
       const [path = '', anchor] = target.split('#')
       const file = path === '' ? page : join(dirname(page), path)
       if (!existsSync(file)) t.fail(`${page}: ${target} does not exist`)
-      else if (anchor !== undefined && !anchorsOf(file).includes(anchor)) t.fail(`${page}: ${target} has no heading`)
+      else if (anchor !== undefined && !anchorsOf(file).includes(anchor)) t.fail(`${page}: no heading ${target}`)
     }
   }
 })
