@@ -100,9 +100,10 @@ const patience = 2_000
 const scopeToken = /^[\x21\x23-\x5b\x5d-\x7e]+$/
 
 /**
- * A Fastify plugin that verifies Latchkey's access tokens (RFC 9068) in another service. No request to the
- * service waits for Latchkey: keys are found by discovery (RFC 8414) and read in the background, and with
- * client credentials the revocation feed is followed. If Latchkey is down, known keys continue to work.
+ * A Fastify plugin that verifies Latchkey's access tokens (RFC 9068) in another service. Requests do not wait
+ * for Latchkey, except the first ones whose token names a new key: keys are found by discovery (RFC 8414) and
+ * read in the background, and with client credentials the revocation feed is followed. If Latchkey is down,
+ * known keys continue to work.
  *
  * It decorates the instance with `requireAuth`, `requireRole`, `requireScope` and `verifier`, and the request
  * with `auth`. Registering it throws an Error that names every problem of the options. The server becomes
