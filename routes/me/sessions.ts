@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { signOut } from '../../src/accounts/sign-out.ts'
-import { knows } from '../../src/authentication/device.ts'
+import { isKnownDevice } from '../../src/authentication/known-device.ts'
 import { invalidToken, notFound } from '../../src/http/problem.ts'
 import * as sessions from '../../src/sessions/creation.ts'
 import { endOwn, list } from '../../src/sessions/listing.ts'
@@ -79,7 +79,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     const { account } = await sessions.findAccount(app.db, request.bearer.sid) ?? {}
     if (!account) throw invalidToken(true, 'the session has ended')
     // A thief of the token alone, by whom the owner became a stranger everywhere, could then keep strangers from signing in.
-    const isKnown = request.device && knows(request.device, account.id, account.now, account.devices_known_from)
+    const isKnown = request.device && isKnownDevice(request.device, { userId: account.id, now: account.now, knownFrom: account.devices_known_from })
     const devicesKnownFrom = isKnown ? await forgetDevices(app.db, account.id) : undefined
     const except = everywhere ? undefined : request.bearer.sid
     app.revocations.add(await signOut(app.db, { userId: account.id, except, reason: 'ended_by_user' }, originOf(request)))

@@ -1,7 +1,7 @@
 import assert from 'node:assert'
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
-import type { Device } from '../authentication/device.ts'
+import type { Device } from '../authentication/known-device.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
 import { send } from '../mail/outbox.ts'
 import { prove, provePending, type PasswordDesk } from '../authentication/verify-password.ts'

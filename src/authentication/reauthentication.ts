@@ -1,6 +1,6 @@
 import type { Origin } from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
-import type { Device } from './device.ts'
+import type { Device } from './known-device.ts'
 import { prove, type PasswordDesk, type Proof } from './verify-password.ts'
 import type { Turn } from '../passwords/passwords.ts'
 import { forbiddenCredentials, signInAgain, validationFailed } from '../http/problem.ts'

@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
-import { knows, type Device } from './device.ts'
+import { isKnownDevice, type Device } from './known-device.ts'
 import type { Passwords, Turn } from '../passwords/passwords.ts'
 import { accountDisabled, emailNotVerified, type Problem } from '../http/problem.ts'
 import { release, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
@@ -29,7 +29,7 @@ export interface Proof extends credentials.Credential { attempt: Attempt, turn: 
  * not, or that is only to be.
  */
 export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account, pending }, password, device, turn: asked, verified = false }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
-  const known = account && device && knows(device, account.id, account.now, account.devices_known_from) ? device.id : undefined
+  const known = account && device && isKnownDevice(device, { userId: account.id, now: account.now, knownFrom: account.devices_known_from }) ? device.id : undefined
   const turn = { ...asked, known: known !== undefined }
   const attempt = await throttle.begin(db, { identifier, userId: account?.id, network: turn.network ?? '', device: known }, origin)
   const matches = async (hash: string | null | undefined) => await passwords.verify(hash, password, turn).catch(async (error: unknown) => {

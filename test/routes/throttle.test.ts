@@ -2,7 +2,7 @@ import { hkdfSync } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
-import { mint } from '../../src/authentication/device.ts'
+import { encodeDevice } from '../../src/authentication/known-device.ts'
 import { newId } from '../../src/crypto/random.ts'
 import { clearExpired, release, succeed, type Attempt } from '../../src/throttle/sign-in-throttle.ts'
 import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
@@ -329,14 +329,14 @@ t.test('the device cookie', async t => {
       t.equal(await isKnown(service, ada, changed.toString('base64url')), false, `with byte ${at} changed`)
     }
     const spliced = Buffer.concat([Buffer.from(eve.cookie, 'base64url').subarray(0, 17), bytes.subarray(17)])
-    for (const forged of ['', 'x', ada.cookie.slice(0, -1), `${ada.cookie}A`, `${ada.cookie}=`, spliced.toString('base64url'), 'A'.repeat(4000), mint(Buffer.alloc(32), { id: newId(), accounts: [{ userId: ada.id, since: new Date() }] })]) {
+    for (const forged of ['', 'x', ada.cookie.slice(0, -1), `${ada.cookie}A`, `${ada.cookie}=`, spliced.toString('base64url'), 'A'.repeat(4000), encodeDevice(Buffer.alloc(32), { id: newId(), accounts: [{ userId: ada.id, since: new Date() }] })]) {
       t.equal(await isKnown(service, ada, forged), false, forged.slice(0, 20))
     }
   })
 
   t.test('knows the device for 180 days', async t => {
     const ada = await registered(service)
-    const of = (days: number) => mint(secret, { id: newId(), accounts: [{ userId: ada.id, since: new Date(Date.now() - days * 86_400_000) }] })
+    const of = (days: number) => encodeDevice(secret, { id: newId(), accounts: [{ userId: ada.id, since: new Date(Date.now() - days * 86_400_000) }] })
     t.equal(await isKnown(service, ada, of(179.9)), true)
     t.equal(await isKnown(service, ada, of(180.1)), false)
   })
