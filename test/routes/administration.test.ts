@@ -172,6 +172,7 @@ t.test('the list of users', async t => {
       for (const after of [undefined, 'person-18000@many.example']) {
         let plan = ''
         await list({
+          publish () {},
           query: async (statement, values) => {
             const text = typeof statement === 'string' ? statement : statement.text
             // What `$n` stands for is in the plan.
@@ -493,6 +494,7 @@ t.test('the audit log', async t => {
     for (const filter of [{}, { userId: rare }, { type: 'key.rotated' }, { type: 'login.failed' }, { userId: rare, type: 'login.succeeded' }, { actorId: rare }, { actorId: busy }, { actorId: rare, type: 'login.succeeded' }, { actorId: busy, type: 'key.rotated' }, { actorId: busy, userId: rare }, { actorId: rare, until: since }, { since }, { until: since }, { type: 'login.succeeded', until: since }] as const) {
       let plan = ''
       await list({
+        publish () {},
         query: async (statement, values = []) => {
           const bound = String(statement).replaceAll(/\$(\d)/g, (_, index) => { const value = values[Number(index) - 1]; return typeof value === 'number' ? String(value) : `'${String(value)}'` })
           plan = (await service.sql<{ 'QUERY PLAN': string }>(`explain (analyze, costs off) ${bound}`)).map(row => row['QUERY PLAN']).join('\n')
