@@ -30,7 +30,6 @@ import usernames from '../plugins/usernames.ts'
 import webhooks from '../plugins/webhooks.ts'
 import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
-import type { SignInOptions } from '../routes/auth/session.ts'
 import documentation from '../routes/documentation/index.ts'
 import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
@@ -38,10 +37,12 @@ import operations from '../routes/operations/index.ts'
 import pages from '../routes/pages/index.ts'
 import problemPages from '../routes/problems/index.ts'
 import * as schemas from '../routes/schemas.ts'
+import type { SignInOptions } from '../routes/sign-in.ts'
 import { strict } from '../routes/typed.ts'
 import wellKnown from '../routes/well-known/index.ts'
 import type { Config } from './config/config.ts'
 import { productionWarnings } from './config/warnings.ts'
+import { verifiedEmail } from './authentication/verified-email.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
 import { version } from './version.ts'
 
@@ -96,13 +97,20 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention, sessionLimit: config.sessionLimit })
 
   for (const schema of schemas.shared) app.addSchema(schema)
-  await app.register(v1, { prefix: '/v1', signIn: { lifetimes, sessionLimit: config.sessionLimit, links: config.links, requireVerification: config.requireEmailVerification }, roles: config.roles })
+  const signIn: SignInOptions = {
+    lifetimes,
+    sessionLimit: config.sessionLimit,
+    links: config.links,
+    requirements: config.requireEmailVerification ? [verifiedEmail] : [],
+    requireVerification: config.requireEmailVerification
+  }
+  await app.register(v1, { prefix: '/v1', signIn, roles: config.roles })
   await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs })
   await app.register(operations, { isDraining, metrics: config.metrics && config.metricsPort === undefined })
   await app.register(documentation, { page: config.docs })
   await app.register(problemPages, { prefix: '/problems' })
-  await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, lifetimes, sessionLimit: config.sessionLimit, links: config.links })
+  await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, signIn })
 }, { name: 'latchkey' })
 
 async function v1 (app: FastifyInstance, { signIn, roles }: { signIn: SignInOptions, roles: Config['roles'] }) {

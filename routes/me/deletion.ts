@@ -3,16 +3,16 @@ import { Type, type Static } from '@sinclair/typebox'
 import { invalidToken } from '../../src/http/problem.ts'
 import * as sessions from '../../src/sessions/creation.ts'
 import { collect } from '../../src/accounts/data-export.ts'
-import { leave } from '../../src/accounts/deletion.ts'
-import { noBody, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { deleteOwnAccount } from '../../src/accounts/deletion.ts'
+import { noBody, originOf, queueTicket, strict, type Typed } from '../typed.ts'
 import { PersonalData } from './data-export.ts'
 
-// Milliseconds that a reader may take for what is a page at the most.
-const patience = 30_000
+// How long a client may take to read a piece, which is one page of rows at most.
+const readTimeoutMs = 30_000
 
-async function * whileTaken (pieces: AsyncIterable<string>, onStall: () => void) {
+async function * limitReadTime (pieces: AsyncIterable<string>, onStall: () => void) {
   for await (const piece of pieces) {
-    const timer = setTimeout(onStall, patience).unref()
+    const timer = setTimeout(onStall, readTimeoutMs).unref()
     try {
       yield piece
     } finally {
@@ -39,10 +39,11 @@ const leaving: Typed = async (app) => {
     config: { limit: 'password', optionalBody: true, problems: ['invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'last_admin', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { sid, sub } = request.bearer
-    const holder = await sessions.findAccount(app.db, sid)
-    if (!holder) throw invalidToken(true, 'the session has ended')
-    const claim = { of: holder, password: request.body.password, device: request.device, turn: turnOf(request) }
-    app.revocations.add(await leave(app.db, app, claim, app.mailer.post, originOf(request)))
+    const of = await sessions.findAccount(app.db, sid)
+    if (!of) throw invalidToken(true, 'the session has ended')
+    const { password } = request.body
+    const proof = { of, password, device: request.device, ticket: queueTicket(request), pointer: '/password' }
+    app.revocations.add(await deleteOwnAccount(app, proof, app.mailer.sealMail, originOf(request)))
     app.jobs.wake('mail')
     return await reply.clearRefreshCookie().clearRegistrationCookie().forgetOnDevice(sub).code(204).send()
   })
@@ -72,7 +73,7 @@ const leaving: Typed = async (app) => {
     const found = await collect(app.db, user.id, originOf(request))
     if (!found) throw invalidToken(true, 'the account is gone')
     const { pieces, release } = found
-    const body = Readable.from(whileTaken(pieces, () => { body.destroy() }), { objectMode: false, highWaterMark: 64 * 1024 })
+    const body = Readable.from(limitReadTime(pieces, () => { body.destroy() }), { objectMode: false, highWaterMark: 64 * 1024 })
     // The reader may also have gone, or stalled. If the release fails, the lease expires.
     body.once('close', () => {
       release().catch((error: unknown) => request.log.warn({ err: error }, 'export lease not released'))

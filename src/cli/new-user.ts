@@ -23,7 +23,7 @@ export const create = command({
     if (name !== undefined && !/^[^\p{Cc}\p{Cs}]{1,200}$/u.test(name)) throw new UsageError('--name must have 1 to 200 characters, and no control characters.')
     const roles = role.flatMap(list => list.split(/[\s,]+/)).filter(each => each !== '')
     return async config => {
-      const [{ parseUsername }, { allowed }, { create, newInvitation }, { linkOf }] = await Promise.all([
+      const [{ parseUsername }, { allowed }, { createAccount, newInvitation }, { linkOf }] = await Promise.all([
         import('../users/users.ts'), import('../syntax/roles.ts'), import('../accounts/administration.ts'), import('../mail/link-url.ts')
       ])
       if (username !== undefined && parseUsername(username) === undefined) throw new UsageError('--username must be 3 to 32 of the characters a-z, 0-9, _, . and -.')
@@ -31,7 +31,7 @@ export const create = command({
       // As a shell writes it: the end of the line is none of it.
       const password = asked ? (await text(process.stdin)).replace(/\r?\n$/, '') : undefined
       const invitation = newInvitation(config.links)
-      const user = await withDatabase(config, async db => await create(db, await hashing(config, db), {
+      const user = await withDatabase(config, async db => await createAccount({ db, passwords: await hashing(config, db) }, { account: {
         email,
         // Whoever sets a password from here vouches for whom they set it.
         email_verified: verified || asked,
@@ -39,7 +39,7 @@ export const create = command({
         ...username !== undefined && { username },
         ...roles.length > 0 && { roles },
         ...password !== undefined && { password }
-      }, invitation, { roles: config.roles, accessToken: config.lifetimes.accessToken }, {})).catch((error: unknown) => {
+      }, invitation, rules: { roles: config.roles, accessToken: config.lifetimes.accessToken } }, { origin: {} })).catch((error: unknown) => {
         throw error instanceof Problem && error.code === 'password_rejected' ? new Error(`The password is refused: ${String(error.members['reasons'])}.`) : error
       })
       const link = password === undefined ? linkOf(config.mail.linksUrl, { kind: 'invitation', token: invitation.token }) : undefined

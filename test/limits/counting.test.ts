@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os'
 import t, { type Test } from 'tap'
 import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
-import { hashingLane, type Refusal } from '../../src/passwords/hashing-queue.ts'
+import { hashingQueue, type Refusal } from '../../src/passwords/hashing-queue.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { build, person } from '../support/app.ts'
 import { hold } from '../support/limits-page.ts'
@@ -93,12 +93,12 @@ holds('| passwords hashed at a time | instance | `ARGON2_CONCURRENCY` | the numb
   t.equal(load({}).passwords.concurrency, availableParallelism())
   const { app } = await beside(t, service, { ARGON2_CONCURRENCY: '1' })
   const both = [app.passwords.hash('one'), app.passwords.hash('another')]
-  t.strictSame([app.passwords.lane.running, app.passwords.lane.waiting], [1, 1])
+  t.strictSame([app.passwords.queue.running, app.passwords.queue.waiting], [1, 1])
   await Promise.all(both)
 })
 /** An instance's queue as it is, of which one turn is taken by somebody who leaves with the test. */
 async function queue (t: Test, { fast = false } = {}) {
-  const lane = hashingLane(1)
+  const lane = hashingQueue(1)
   // From how long hashes took it is told how long somebody will wait.
   if (fast) await inRow(200, () => lane.run(async () => {}))
   const refused: Refusal[] = []

@@ -19,7 +19,7 @@ const open = { ...off, TRUST_PROXY: '127.0.0.1' }
 
 isHeldBy('While strangers wait, the owner signs in on any device that is known, from any network.', { [throttle]: ['an attack on one account from many networks'] })
 isHeldBy('Failures on a known device count for that device alone, by `LOGIN_RATE_LIMIT`.', { [throttle]: ['guesses from the device of the owner are counted for themselves'] })
-isHeldBy('In the queue known devices have three of four turns.', { 'test/src/hashing-lane.test.ts': ['are first those of known devices, three of four'] })
+isHeldBy('In the queue known devices have three of four turns.', { 'test/src/hashing-queue.test.ts': ['are first those of known devices, three of four'] })
 holds('Whoever is signed in stays so: a refresh is not held up by failed sign-ins.', async t => {
   const { email, browser } = await registered(service)
   const here = somewhere()
@@ -125,7 +125,7 @@ holds('Without Redis, so many instances allow a network so many times `RATE_LIMI
 
 isHeldBy('| Redis | each instance counts by itself, from where the counts were, and tries again each second; nobody is refused for it, or waits longer than 100 ms |', { [rateLimit]: ['when it is killed, and started again', 'when it is frozen', 'from where all of them were, and no further than its limit'] })
 isHeldBy('| Postgres | a sign-in is answered 503 `database_unavailable` with `Retry-After: 1`, whatever the password; requests are counted as before |', { 'test/faults/database.test.ts': ['with the database away nobody is told anything wrong'], 'test/limits/keeping.test.ts': ['requests are counted without Postgres'] })
-isHeldBy('| the client, while it waits to be hashed | its place is free at once |', { 'test/src/hashing-lane.test.ts': ['are free at once when the caller goes'] })
+isHeldBy('| the client, while it waits to be hashed | its place is free at once |', { 'test/src/hashing-queue.test.ts': ['are free at once when the caller goes'] })
 isHeldBy('The log says `Redis is away` when that begins, and `Redis is back` when it ends.', { [rateLimit]: ['when it is killed, and started again'] })
 t.test('requests are counted without Postgres', async t => {
   const { url, block } = await way(t, await createDatabase(t))
@@ -162,11 +162,11 @@ holds('A sign-in that is under way counts until it is judged: where more than `L
   const people = await Promise.all(Array.from({ length: 4 }, () => registered(service)))
   const here = somewhere()
   const signIn = ({ email, password }: { email: string, password: string }) => guess(office, { email, password }, here)
-  const { lane } = office.app.passwords
+  const { queue } = office.app.passwords
   const ends: Array<() => void> = []
-  const held = [1, 2].map(() => lane.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
+  const held = [1, 2].map(() => queue.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
   const underWay = people.slice(0, 3).map(signIn)
-  while (lane.waiting < 3) await new Promise(resolve => setImmediate(resolve))
+  while (queue.waiting < 3) await new Promise(resolve => setImmediate(resolve))
   t.match(await signIn(people[3] ?? person()), { status: 429 })
   for (const end of ends) end()
   t.strictSame(statuses(await Promise.all(underWay)), [200, 200, 200])

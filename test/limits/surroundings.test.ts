@@ -133,7 +133,7 @@ holds('Hashes of other systems that take more memory are evaluated one at a time
   /** How many are hashed at most at a time. */
   const atATime = async (email = '') => {
     let [running, most] = [0, 0]
-    app.passwords.lane.observe({ started () { most = Math.max(most, ++running) }, ended () { running-- }, refused () {} })
+    app.passwords.queue.observe({ started () { most = Math.max(most, ++running) }, ended () { running-- }, refused () {} })
     t.strictSame(statuses(await Promise.all(Array.from({ length: 6 }, () => browser().post('/v1/auth/login', { email, password: 'x' })))), Array(6).fill(401))
     return most
   }

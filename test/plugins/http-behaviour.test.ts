@@ -504,7 +504,7 @@ t.test('limits', async t => {
 
 t.test('more sign-ins than can be hashed wait for a while, and the rest is told when to come back', async t => {
   const service = await build(t, { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '4', ARGON2_CONCURRENCY: '1' })
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const ada = person()
   await service.browser().post('/v1/auth/register', ada)
   const { body: { access_token: token } } = await service.browser().post('/v1/auth/login', ada)
@@ -512,15 +512,15 @@ t.test('more sign-ins than can be hashed wait for a while, and the rest is told 
   const refused = await Promise.any(logins.map(async login => {
     const answer = await login
     if (answer.status !== 503) throw new Error('not refused')
-    return { answer, waiting: lane.waiting }
+    return { answer, waiting: queue.waiting }
   }))
   t.match(refused.answer, { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': /^[1-9]\d*$/ } })
   t.ok(refused.waiting > 0, 'at once, while others wait')
   t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 }, 'what hashes nothing does not wait')
-  t.ok(lane.waiting > 0)
+  t.ok(queue.waiting > 0)
   const statuses = new Set((await Promise.all(logins)).map(({ status }) => status))
   t.strictSame(statuses, new Set([200, 503]))
-  t.equal(lane.waiting, 0)
+  t.equal(queue.waiting, 0)
 })
 
 t.test('the log has a line a request and no secret', async t => {

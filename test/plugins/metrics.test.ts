@@ -92,14 +92,14 @@ t.test('the metrics', async t => {
   })
 
   t.test('tell of hashes: how many run and wait, how long, and which were refused', async t => {
-    const { lane } = service.app.passwords
+    const { queue } = service.app.passwords
     t.equal(await grown(service, 'latchkey_hashing_duration_seconds_count{}', () => browser.post('/v1/auth/login', ada)), 1)
     t.ok(((await read(service)).get('latchkey_hashing_duration_seconds_sum{}') ?? 0) > 0.000_1)
     let end = () => {}
-    const held = lane.run(() => new Promise<void>(resolve => { end = resolve }))
+    const held = queue.run(() => new Promise<void>(resolve => { end = resolve }))
     const controller = new AbortController()
-    const gone = lane.run(async () => {}, { signal: controller.signal }).catch(() => {})
-    const waits = lane.run(async () => {})
+    const gone = queue.run(async () => {}, { signal: controller.signal }).catch(() => {})
+    const waits = queue.run(async () => {})
     const samples = await read(service)
     t.match([samples.get('latchkey_hashing_running{}'), samples.get('latchkey_hashing_queue_depth{}')], [1, 2])
     t.equal(await grown(service, 'latchkey_hashing_refused_total{reason="gone"}', async () => controller.abort()), 1)

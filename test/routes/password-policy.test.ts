@@ -217,7 +217,7 @@ t.test('a breached password', async t => {
 
   await t.test('needs no place among those that are hashed, and no connection', async t => {
     answer(with200(lineOf(password, 1)))
-    const { passwords: { lane }, db } = service.app
+    const { passwords: { queue }, db } = service.app
     let release = () => {}
     const over = new Promise<void>(resolve => { release = resolve })
     let holding = 0
@@ -225,7 +225,7 @@ t.test('a breached password', async t => {
       holding++
       await over
     }
-    const held = [lane.run(hold), ...Array.from({ length: 10 }, async () => await db.transaction(hold))]
+    const held = [queue.run(hold), ...Array.from({ length: 10 }, async () => await db.transaction(hold))]
     while (holding < held.length) await pause(5)
     t.strictSame(await informedReasons(service, password), ['breached'])
     release()

@@ -238,10 +238,10 @@ t.test('signing in', async t => {
 
 t.test('a sign-in for which there is no room is refused before it costs a connection to the database', async t => {
   const service = await build(t, { ARGON2_CONCURRENCY: '1' })
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const held = resolvers()
-  const work = [lane.run(async () => { await held.promise })]
-  for (let network = 0; lane.waiting === network; network++) work.push(lane.run(async () => {}, { network: `${network}` }))
+  const work = [queue.run(async () => { await held.promise })]
+  for (let network = 0; queue.waiting === network; network++) work.push(queue.run(async () => {}, { network: `${network}` }))
   work.push(...Array.from({ length: 10 }, () => service.app.db.transaction(async () => { await held.promise })))
   const settled = Promise.allSettled(work)
   // With a connection that is not to be had it would be database_unavailable, after two seconds.

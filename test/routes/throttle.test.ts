@@ -465,18 +465,18 @@ t.test('changing the password', async t => {
 
   t.test('while strangers wait for a turn: a known device gets its own for both passwords, and it is no failure where the second is not had', async t => {
     const busy = await build(t, { ...limits, ARGON2_CONCURRENCY: '1' }, { url: service.url })
-    const { lane } = busy.app.passwords
+    const { queue } = busy.app.passwords
     await service.sql('delete from login_throttles')
     const [neighbourly, ...people] = [await registered(), await registered(), await registered()]
     people[1]?.browser.jar.delete('device')
     let begin = () => {}
     const held = new Promise<void>(resolve => { begin = resolve })
     // Turns that took no time: how many may wait is not a matter of how long each would.
-    for (let turn = 0; turn < 80; turn++) await lane.run(async () => {})
-    const work: Array<Promise<void>> = [lane.run(async () => await held)]
+    for (let turn = 0; turn < 80; turn++) await queue.run(async () => {})
+    const work: Array<Promise<void>> = [queue.run(async () => await held)]
     const waiting = async (count: number) => {
-      for (const end = performance.now() + 20_000; lane.waiting < count && performance.now() < end;) await pause(5)
-      t.equal(lane.waiting, count)
+      for (const end = performance.now() + 20_000; queue.waiting < count && performance.now() < end;) await pause(5)
+      t.equal(queue.waiting, count)
     }
     const networks = [somewhere(), somewhere()]
     const answers = people.map(async ({ browser, password }, index) => {
@@ -487,7 +487,7 @@ t.test('changing the password', async t => {
     // Of a network of which somebody waits no more do where there are many of others.
     const neighbour = busy.browser().post('/v1/auth/login', { email: neighbourly.email, password: neighbourly.password }, from(networks[1] ?? ''))
     await waiting(3)
-    while (lane.waiting === work.length + 2) work.push(lane.run(async () => { await pause(50) }, { network: `${work.length}` }).catch(() => {}))
+    while (queue.waiting === work.length + 2) work.push(queue.run(async () => { await pause(50) }, { network: `${work.length}` }).catch(() => {}))
     t.ok(work.length > 490, `${work.length} wait`)
     begin()
     const [known, stranger] = await Promise.all(answers)

@@ -137,9 +137,9 @@ t.test('forged headers that name another network', async t => {
 })
 
 /** Takes the only place in which passwords are hashed, as soon as it is free. */
-function hold ({ app: { passwords: { lane } } }: Service) {
+function hold ({ app: { passwords: { queue } } }: Service) {
   const [start, end] = [event(), event()]
-  const running = lane.run(async () => {
+  const running = queue.run(async () => {
     start.happens()
     await end.promise
   })
@@ -162,7 +162,7 @@ const serial = { ARGON2_CONCURRENCY: '1' }
 t.test('a flood of clients that are slow, or go', async t => {
   const service = await build(t, { ...serial, LOGIN_RATE_LIMIT: '5/15m' })
   const origin = await listen(service)
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const ada = await register(origin)
   // What is foreseen of the queue is learnt from those before.
   await crowd(times(20), 1, async () => await post(origin, login, { email: person().email, password: wrong }))
@@ -177,7 +177,7 @@ t.test('a flood of clients that are slow, or go', async t => {
     const pipelined = times(3).map(() => open(origin, times(5).map(guess).join('')))
     const deaf = times(25).map(() => open(origin, guess()))
     // Of a connection's requests only the first is begun.
-    await until('all wait', () => lane.waiting === 53)
+    await until('all wait', () => queue.waiting === 53)
     // Whoever ends their half of the connection gets no answer either: they have gone.
     times(25).forEach(() => open(origin, guess()).end())
 
@@ -194,14 +194,14 @@ t.test('a flood of clients that are slow, or go', async t => {
     t.ok(Math.max(...waits) < 1_000, `a refresh and a verification took ${Math.round(Math.max(...waits))} ms at most`)
 
     for (const socket of gone) socket.destroy()
-    await until('the places of those that went are free', () => lane.waiting === 28)
+    await until('the places of those that went are free', () => queue.waiting === 28)
     for (const socket of pipelined) socket.destroy()
-    await until('also of those that had sent several requests at once', () => lane.waiting === 25)
+    await until('also of those that had sent several requests at once', () => queue.waiting === 25)
     const honest = post(origin, login, { email: ada.email, password: ada.password })
-    await until('the honest one waits', () => lane.waiting === 26)
+    await until('the honest one waits', () => queue.waiting === 26)
     await release()
     t.equal((await honest).status, 200)
-    await until('it is empty', () => lane.waiting === 0 && lane.running === 0)
+    await until('it is empty', () => queue.waiting === 0 && queue.running === 0)
     for (const socket of deaf) {
       const [answer] = await once(socket, 'data')
       t.match(String(answer), /^HTTP\/1\.1 401 /)
@@ -219,7 +219,7 @@ t.test('a flood of clients that are slow, or go', async t => {
     const dripping = setInterval(() => sockets.forEach(socket => socket.writable && socket.write(' ')), 200)
     t.teardown(() => clearInterval(dripping))
     for (let round = 0; round < 5; round++) t.equal((await post(origin, login, { email: ada.email, password: ada.password })).status, 200)
-    t.equal(strict.app.passwords.lane.waiting, 0)
+    t.equal(strict.app.passwords.queue.waiting, 0)
     await Promise.all(sockets.map(async socket => {
       // A byte that crosses the answer makes the connection fail: then it is over, too.
       const over = new Promise(resolve => socket.once('end', resolve).once('close', resolve))
@@ -237,11 +237,11 @@ t.test('a flood of clients that are slow, or go', async t => {
 t.test('many logins of one network hold up nobody of another', async t => {
   const service = await build(t, serial)
   const origin = await listen(service)
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const ada = await register(origin)
   const from = somewhere()
   // Turns that took no time: nobody is sent away because each is expected to take long.
-  for (let turn = 0; turn < 80; turn++) await lane.run(async () => {})
+  for (let turn = 0; turn < 80; turn++) await queue.run(async () => {})
   const { release } = hold(service)
   let answered = 0
   const flood = times(40).map(async () => {
@@ -249,9 +249,9 @@ t.test('many logins of one network hold up nobody of another', async t => {
     answered++
     return status
   })
-  await until('they wait', () => lane.waiting === 40)
+  await until('they wait', () => queue.waiting === 40)
   const honest = post(origin, login, { email: ada.email, password: ada.password })
-  await until('the honest one too', () => lane.waiting === 41)
+  await until('the honest one too', () => queue.waiting === 41)
   await release()
   t.equal((await honest).status, 200)
   t.ok(answered < 20, `after ${answered} of the others`)
@@ -265,14 +265,14 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
   const slow = { ...serial, ARGON2_MEMORY_KIB: '19456', ARGON2_TIME_COST: '12', LOGIN_RATE_LIMIT: '3/15m' }
   const service = await build(t, slow)
   const origin = await listen(service)
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const { email, password } = await register(origin)
 
   await t.test('where it was being judged', async t => {
     const from = somewhere()
     for (const n of times(3)) {
       const socket = open(origin, bytesOf(login, { email, password: wrong }), from)
-      await until('it is judged', () => lane.running === 1)
+      await until('it is judged', () => queue.running === 1)
       socket.destroy()
       await until('it was', async () => await judged(service.url) === n + 1)
     }
@@ -284,9 +284,9 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
     const { release } = hold(service)
     for (let round = 0; round < 8; round++) {
       const socket = open(origin, bytesOf(login, { email, password: wrong }), from)
-      await until('it waits', () => lane.waiting === 1)
+      await until('it waits', () => queue.waiting === 1)
       socket.destroy()
-      await until('it has gone', () => lane.waiting === 0)
+      await until('it has gone', () => queue.waiting === 0)
     }
     await release()
     await until('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 3')).length === 0)
@@ -298,12 +298,12 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
     const ada = await register(origin)
     await service.sql('delete from login_throttles')
     const socket = open(origin, bytesOf('/v1/me/password', { current_password: ada.password, new_password: 'another word of mine' }, { token: ada.token }))
-    await until('the old one is judged', () => lane.running === 1)
+    await until('the old one is judged', () => queue.running === 1)
     const { started, release } = hold(service)
     await started
-    await until('the new one waits', () => lane.waiting === 1)
+    await until('the new one waits', () => queue.waiting === 1)
     socket.destroy()
-    await until('it has gone', () => lane.waiting === 0)
+    await until('it has gone', () => queue.waiting === 0)
     await release()
     await until('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 0')).length === 0)
     t.match(await post(origin, login, { email: ada.email, password: ada.password }), { status: 200 })

@@ -80,7 +80,7 @@ function mayRoomImport (file: string, { target, typesOnly }: ModuleImport): bool
 function mayRouteImport (file: string, { target, typesOnly }: ModuleImport): boolean {
   const folder = posix.dirname(file)
   return isTypebox(target) || (isFastify(target) && typesOnly) ||
-    ['routes/typed.ts', 'routes/schemas.ts'].includes(target) || (folder !== 'routes' && isUnder(folder, target))
+    /^routes\/[^/]+$/.test(target) || (folder !== 'routes' && isUnder(folder, target))
 }
 
 function mayImport (file: string, found: ModuleImport): boolean {

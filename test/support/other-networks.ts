@@ -44,13 +44,13 @@ export const pass = async ({ sql }: Service, seconds: number) =>
 export const beside = async (t: Parameters<typeof build>[0], { url }: Service, environment: Parameters<typeof build>[1]) => await build(t, environment, { url })
 
 /** Fills the queue for hashing of a service that hashes two at a time, each place from a network of its own; what is given empties it. */
-export function crowd ({ lane }: Service['app']['passwords']) {
+export function crowd ({ queue }: Service['app']['passwords']) {
   const leaving = new AbortController()
   setMaxListeners(0, leaving.signal)
   const ends: Array<() => void> = []
   const turns: Array<Promise<unknown>> = []
-  while (ends.length < 2) turns.push(lane.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
-  for (let i = 0; i < 600; i++) turns.push(lane.run(async () => {}, { network: `${i}`, signal: leaving.signal }).catch(() => {}))
+  while (ends.length < 2) turns.push(queue.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
+  for (let i = 0; i < 600; i++) turns.push(queue.run(async () => {}, { network: `${i}`, signal: leaving.signal }).catch(() => {}))
   return async () => {
     leaving.abort('the queue is emptied')
     for (const end of ends) end()
