@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import pg from 'pg'
 import t, { type Test } from 'tap'
@@ -11,6 +10,7 @@ import { folder, run, start } from '../support/command-line.ts'
 import { excessive, foreignHashes, unknownHashes } from '../support/imported-hashes.ts'
 import { build } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
+import { commandOf } from '../support/program.ts'
 
 // Most of the time is the start of a process.
 t.jobs = 2
@@ -224,7 +224,7 @@ t.test('on a terminal', { skip: !existsSync(script) && 'there is no script(1) to
   const DATABASE_URL = await createDatabase(t)
   const path = join(folder(t), 'users.jsonl')
   writeFileSync(path, json(...Array.from({ length: 1_000 }, (_, n) => ({ email: `person-${n}@example.com`, password_hash: hash }))))
-  const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+  const cli = commandOf('src/cli.ts').join(' ')
   const typed = (args: string) => spawnSync(script, ['-qec', `${process.execPath} ${cli} ${args}`, '/dev/null'], { cwd: folder(t), env: { DATABASE_URL }, encoding: 'utf8' })
 
   t.match(typed(`users import ${path}`).stdout.replaceAll('\x1b', ''), /\r\[2K\[#+\.*\] +\d+ % {2}\d+ imported, 0 already there, 0 refused[^]*\r\[2KImported 1000, already there 0, refused 0\.\r\n$/, 'a bar tells how far the import is')

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { connect } from '../../src/database/database.ts'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { bytesOf, cookiesOf, crowd, listen, open, post, somewhere, until, type Sender } from '../support/concurrency.ts'
+import { bytesOf, cookiesOf, mapConcurrently, listen, open, post, somewhere, until, type Sender } from '../support/concurrency.ts'
 import { build, environment, person, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
@@ -53,7 +53,7 @@ t.test('stolen lists of passwords, tried from hundreds of networks', async t => 
   const limits = { RATE_LIMIT: '300/1m', LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '2/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
   const service = await build(t, limits)
   const origin = await listen(service)
-  const owners = await crowd(times(12), 4, async () => await register(origin))
+  const owners = await mapConcurrently(times(12), 4, async () => await register(origin))
   const [early, late, ...others] = owners
   const list = [...others.map(({ email }) => email), ...times(50).map(() => person().email)]
   const target = (network: number, attempt: number) => {
@@ -61,7 +61,7 @@ t.test('stolen lists of passwords, tried from hundreds of networks', async t => 
     const owner = network === 0 && attempt === 1 ? early : network === 1 && attempt === 3 ? late : undefined
     return owner ? { email: owner.email, password: owner.password } : { email: list[(network * 4 + attempt) % list.length], password: wrong }
   }
-  const attack = crowd(times(200), 24, async network => {
+  const attack = mapConcurrently(times(200), 24, async network => {
     const from = somewhere()
     const answers: number[] = []
     for (const attempt of times(4)) answers.push((await post(origin, login, target(network, attempt), { from })).status)
@@ -83,7 +83,7 @@ t.test('stolen lists of passwords, tried from hundreds of networks', async t => 
   t.test('and of one network all at once', async t => {
     const from = somewhere()
     const before = await judged(service.url)
-    const answers = await crowd(times(40), 40, async () => await post(origin, login, { email: person().email, password: wrong }, { from }))
+    const answers = await mapConcurrently(times(40), 40, async () => await post(origin, login, { email: person().email, password: wrong }, { from }))
     t.equal(answers.filter(({ status }) => status === 401).length, 2)
     t.equal(await judged(service.url) - before, 2)
     t.match(await post(origin, login, { email: others[0]?.email, password: others[0]?.password }, { from }), { status: 429, headers: { 'retry-after': /^\d+$/ } })
@@ -96,7 +96,7 @@ t.test('one account, guessed at from many networks', async t => {
   const service = await build(t, { LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '20/24h' })
   const origin = await listen(service)
   const { email, password, cookie } = await register(origin)
-  const attack = crowd(times(200), 24, async () => await post(origin, login, { email, password: wrong }))
+  const attack = mapConcurrently(times(200), 24, async () => await post(origin, login, { email, password: wrong }))
   const owner = await meanwhile(attack, async () => await post(origin, login, { email, password }, { cookie }))
   t.strictSame(new Set(statuses(owner)), new Set([200]), `the owner signed in ${owner.length} times meanwhile`)
   t.equal((await attack).filter(({ status }) => status === 401).length, 20)
@@ -165,7 +165,7 @@ t.test('a flood of clients that are slow, or go', async t => {
   const { lane } = service.app.passwords
   const ada = await register(origin)
   // What is foreseen of the queue is learnt from those before.
-  await crowd(times(20), 1, async () => await post(origin, login, { email: person().email, password: wrong }))
+  await mapConcurrently(times(20), 1, async () => await post(origin, login, { email: person().email, password: wrong }))
   const { rss } = process.memoryUsage()
 
   await t.test('keeps no place of those that have gone, and nobody else waits', async t => {
@@ -352,7 +352,7 @@ t.test('passwords that are long or odd', async t => {
     ['an escape that is none', '"a word \\x41 of mine"', 400, 400],
     ['a body of 65 KiB', `"${'x'.repeat(66_000)}"`, 413, 413]
   ]
-  await crowd(odd, 4, async ([what, text, set, signIn]) => {
+  await mapConcurrently(odd, 4, async ([what, text, set, signIn]) => {
     const { email } = person()
     t.equal((await post(origin, login, json(email, text))).status, signIn, `${what}, to sign in`)
     t.equal((await post(origin, '/v1/auth/register', json(email, text))).status, set === 200 ? 201 : set, `${what}, to sign up`)
@@ -417,7 +417,7 @@ t.test('guesses that race the counter', async t => {
   const at = (n: number) => origins[n % 2] ?? ''
   const race = async (t: Test, allowed: number, count: number, guess: (n: number) => Promise<Exchange>) => {
     const before = [await judged(one.url), await work()]
-    const answers = await crowd(times(count), count, guess)
+    const answers = await mapConcurrently(times(count), count, guess)
     t.strictSame(new Set(statuses(answers).map(status => status === 403 ? 401 : status)), new Set([401, 429]))
     t.equal(answers.filter(({ status }) => status !== 429).length, allowed, 'answers')
     t.equal(await judged(one.url) - Number(before[0]), allowed, 'events')
@@ -526,7 +526,7 @@ t.test('a flood of link requests from one network', async t => {
   const from = somewhere()
   const flood = async (email: string, count: number, network = (_n: number): string => from) => {
     for (const purpose of linkPurposes) {
-      const answers = await crowd(times(count), 16, async n => await post(origins[n % 2] ?? '', mailRoutes[purpose], { email }, { from: network(n) }))
+      const answers = await mapConcurrently(times(count), 16, async n => await post(origins[n % 2] ?? '', mailRoutes[purpose], { email }, { from: network(n) }))
       t.strictSame(new Set(answers.map(({ status, text }) => `${status} ${text}`)), new Set(['202 {"status":"accepted"}']))
     }
   }
@@ -594,7 +594,7 @@ t.test('a botnet that asks for links to one address', async t => {
   await post(origin, '/v1/me/email', { password: owner.password, email: newEmail }, { token: owner.token })
   const changeToken = (await mailTo(service, newEmail, 'email_change')).token
   const networks = times(50).map(() => somewhere())
-  const flood = async () => await crowd(times(1_000), 24, async n => await post(origins[n % 2] ?? '', mailRoutes.password_reset, { email: owner.email }, { from: networks[n % 50] ?? '' }))
+  const flood = async () => await mapConcurrently(times(1_000), 24, async n => await post(origins[n % 2] ?? '', mailRoutes.password_reset, { email: owner.email }, { from: networks[n % 50] ?? '' }))
   await service.sql('delete from links')
 
   await t.test('gets exactly fifteen, on two instances at once', async t => {
@@ -647,7 +647,7 @@ t.test('a flood of registrations with one address', async t => {
   const pending = async () => (await service.sql('select from registrations')).length
 
   await t.test('keeps five from one network, and leaves the owner theirs', async t => {
-    t.strictSame(new Set(await crowd(times(30), 8, async () => await apply({ ...person(), email: ada.email }, { from }))), new Set([202]))
+    t.strictSame(new Set(await mapConcurrently(times(30), 8, async () => await apply({ ...person(), email: ada.email }, { from }))), new Set([202]))
     t.equal(await pending(), 5)
     for (let i = 0; i < 5; i++) await mailTo(service, ada.email, 'email_verification')
     t.equal(await apply(ada), 202)
@@ -665,7 +665,7 @@ t.test('a flood of registrations with one address', async t => {
   await t.test('keeps fifteen from many networks; the owner registers again after some minutes', async t => {
     const bob = person()
     await service.sql('delete from registrations')
-    await crowd(times(30), 8, async () => await apply({ ...person(), email: bob.email }))
+    await mapConcurrently(times(30), 8, async () => await apply({ ...person(), email: bob.email }))
     t.equal(await pending(), 15)
     t.equal(await apply(bob), 202)
     t.match(await post(origin, login, bob), { status: 401 }, 'nothing is kept that nobody could confirm')
@@ -695,7 +695,7 @@ t.test('a user who asks to change to the address of a stranger, again and again'
   const eve = await register(origin)
   const { email } = person()
   const from = somewhere()
-  const answers = await crowd(times(20), 4, async () => await post(origin, '/v1/me/email', { password: eve.password, email }, { token: eve.token, from }))
+  const answers = await mapConcurrently(times(20), 4, async () => await post(origin, '/v1/me/email', { password: eve.password, email }, { token: eve.token, from }))
   t.strictSame(new Set(statuses(answers)), new Set([202]))
   t.strictSame(await service.sql("select count(*)::int as links from links where purpose = 'email_change'"), [{ links: 1 }])
   for (let i = 0; i < 5; i++) await mailTo(service, email, 'email_change')

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path'
 import t, { type Test } from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { connect } from '../../src/database/database.ts'
@@ -9,6 +8,7 @@ import { environment, keyEncryptionKey, person } from '../support/app.ts'
 import * as nginx from '../support/nginx.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import * as programs from '../support/process.ts'
+import { commandOf } from '../support/program.ts'
 
 interface Answer {
   status: number
@@ -56,7 +56,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
 
   const client = await clients.create(db, { name: 'orders', scopes: ['revocations'] }, {})
   const basic = `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString('base64')}`
-  const startOrders = () => programs.run(t, [resolve('dist/examples/orders-service/server.js')], {
+  const startOrders = () => programs.run(t, commandOf('examples/orders-service/server.ts'), {
     cwd: programs.folder(t),
     port: ordersPort,
     env: { ISSUER_URL: issuer, CLIENT_ID: client.client_id, CLIENT_SECRET: client.client_secret, PORT: String(ordersPort) }

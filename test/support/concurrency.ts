@@ -47,7 +47,7 @@ export function open (origin: string, bytes: string, from = somewhere()): Socket
 export const cookiesOf = ({ headers }: Exchange) => (headers['set-cookie'] ?? []).map(line => line.split(';')[0]).join('; ')
 
 /** Does the work for each of them, so many at a time. */
-export async function crowd<Item, Result> (items: readonly Item[], atATime: number, work: (item: Item, index: number) => Promise<Result>): Promise<Result[]> {
+export async function mapConcurrently<Item, Result> (items: readonly Item[], atATime: number, work: (item: Item, index: number) => Promise<Result>): Promise<Result[]> {
   const results: Result[] = []
   const waiting = [...items.entries()]
   await Promise.all(Array.from({ length: atATime }, async () => {
