@@ -2,10 +2,12 @@ import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import AjvCompiler from '@fastify/ajv-compiler'
+import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import pino from 'pino'
 import app, { type AppOptions } from './app.ts'
 import { dataFolder, exitCode, type Config } from './config/config.ts'
+import { compileOnce } from './server/compile-once.ts'
 import { DrainingServer } from './server/draining-server.ts'
 import * as embeddedPostgres from './database/embedded/embedded-postgres.ts'
 import { blamed, keyEncryptionKeys } from './config/key-encryption.ts'
@@ -51,7 +53,9 @@ export function build (options: ServerOptions, stream: { write: (line: string) =
     // The server closes connections by itself, and answers until it has.
     forceCloseConnections: false,
     return503OnClosing: false,
-    schemaController: { compilersFactory: { buildValidator } },
+    schemaController: {
+      compilersFactory: { buildValidator: compileOnce(buildValidator), buildSerializer: compileOnce(SerializerSelector()) }
+    },
     clientErrorHandler: (error, socket) => {
       const problem = unreadable(error)
       const refuseUnreadable = () => {

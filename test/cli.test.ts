@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { read } from '../src/database/migrate.ts'
+import { version } from '../src/version.ts'
 import { closedPort, folder, run } from './support/command-line.ts'
 import { build } from './support/app.ts'
 import { createDatabase, named, sql } from './support/postgres.ts'
 
 const migrations = read().map(({ name }) => name)
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
 
 const names = ['serve', 'migrate', 'keys list', 'keys rotate', 'clients create', 'clients list', 'sessions end', 'calibrate', 'config check']
 const usage = /Usage: latchkey <command> \[options\]\n\n {2}latchkey serve .*\n {2}latchkey migrate .*\n/

@@ -3,13 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseEnv } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { ConfigError, load, type Environment } from '../../src/config/config.ts'
 import { example, variables } from '../../src/config/variables.ts'
 import { productionWarnings } from '../../src/config/warnings.ts'
+import { packageFolder } from '../../src/package-folder.ts'
+import { commandOf } from '../support/program.ts'
 
 const key = randomBytes(32).toString('base64')
 const production: Environment = {
@@ -536,11 +537,11 @@ t.test('a trusted proxy', async t => {
 
 t.test('the .env of the folder', async t => {
   t.jobs = 2
-  const cli = fileURLToPath(new URL('../../src/latchkey.cjs', import.meta.url))
+  const cli = commandOf('src/latchkey.cts')
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
   // The problems that `latchkey config check` finds in a folder.
   const check = async (folder: string, environment: Environment = {}) => await new Promise<string[]>(resolve => {
-    execFile(process.execPath, [cli, 'config', 'check', '--json'], { cwd: folder, env: { ...inherited, ...environment } }, (_error, stdout, stderr) => {
+    execFile(process.execPath, [...cli, 'config', 'check', '--json'], { cwd: folder, env: { ...inherited, ...environment } }, (_error, stdout, stderr) => {
       const { ok, problems } = JSON.parse(stdout || stderr)
       resolve(ok ? [] : problems)
     })
@@ -572,7 +573,7 @@ t.test('the .env of the folder', async t => {
 })
 
 t.test('.env.example', async t => {
-  const text = readFileSync(new URL('../../../.env.example', import.meta.url), 'utf8')
+  const text = readFileSync(join(packageFolder, '.env.example'), 'utf8')
 
   t.test('is what the code makes of its variables', async t => {
     t.equal(text, example())

@@ -5,19 +5,20 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { complete } from '../../src/database/embedded/cluster.ts'
 import { EmbeddedPostgresError, start, type Options } from '../../src/database/embedded/embedded-postgres.ts'
+import { moduleFile, nodeOptions } from '../support/program.ts'
 
 const run = promisify(execFile)
 const isRoot = process.getuid?.() === 0
 const nobody = 65_534
 // Nothing in here has to survive a power failure.
 const settings = ['fsync=off']
-const library = new URL('../../src/database/embedded/embedded-postgres.js', import.meta.url)
+const library = pathToFileURL(moduleFile('src/database/embedded/embedded-postgres.ts'))
 
 interface Answer { url?: string, version?: string, dataDir?: string, adopted?: boolean, refusal?: string }
 interface ServiceOptions { options?: Options, uid?: number, path?: string, arch?: string }
@@ -52,7 +53,7 @@ function service (t: Test, dir: string, { options = {}, uid, path, arch = proces
       console.log(JSON.stringify({ refusal: error.name + ': ' + error.message }))
     }`
   const env = { ...process.env, NODE_OPTIONS: '', PATH: path ?? process.env.PATH }
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script, dir], { env, cwd: '/', stdio: ['pipe', 'pipe', 'inherit'], ...(uid === undefined ? {} : { uid, gid: uid }) })
+  const child = spawn(process.execPath, [...nodeOptions, '--input-type=module', '-e', script, dir], { env, cwd: '/', stdio: ['pipe', 'pipe', 'inherit'], ...(uid === undefined ? {} : { uid, gid: uid }) })
   const exit = once(child, 'exit')
   const answer = once(createInterface(child.stdout), 'line').then(([line]): Answer => JSON.parse(line))
   async function kill () {
@@ -292,7 +293,7 @@ t.test('who is not exclusive shares the server, and stops it only when nobody el
 
 t.test('a process ends by itself after stop, and the server does not keep one alive that never stops it', async t => {
   const dir = await folder(t)
-  const program = (rest: string) => ['--input-type=module', '-e', `import { start } from ${JSON.stringify(library)}; const postgres = await start(${JSON.stringify(dir)}, ${JSON.stringify({ settings })}); ${rest}`]
+  const program = (rest: string) => [...nodeOptions, '--input-type=module', '-e', `import { start } from ${JSON.stringify(library)}; const postgres = await start(${JSON.stringify(dir)}, ${JSON.stringify({ settings })}); ${rest}`]
   await run(process.execPath, program('await postgres.stop()'), { timeout: 60_000 })
   t.notOk(await exists(join(dir, 'pg', 'postmaster.pid')))
   await run(process.execPath, program(''), { timeout: 60_000 })

@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import { migrate, MigrationError, pending, read, type Migration } from '../../src/database/migrate.ts'
+import { packageFolder } from '../../src/package-folder.ts'
 import { build } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
 
@@ -37,7 +39,7 @@ async function eventually<T> (what: () => Promise<T>, holds: (answer: T) => bool
 }
 
 t.test('the program\'s own migrations', async t => {
-  const files = readdirSync(new URL('../../../migrations/', import.meta.url)).filter(file => file.endsWith('.sql')).sort()
+  const files = readdirSync(join(packageFolder, 'migrations')).filter(file => file.endsWith('.sql')).sort()
 
   t.test('bring an empty database up to date, once', async t => {
     const url = await createDatabase(t, { empty: true })

@@ -28,7 +28,7 @@ const topFloor = floors.length
 // The files that put the rooms together.
 const entryPoints = ['src/app.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.cts']
 // Files outside the rooms that every room may import.
-const ground = ['src/version.ts', 'src/capability.ts']
+const ground = ['src/version.ts', 'src/package-folder.ts', 'src/capability.ts']
 // These may read the environment. latchkey.cts sizes libuv's thread pool before anything else is loaded.
 const environmentReaders = ['src/config/config.ts', 'src/latchkey.cts']
 // Other services install the verifier. It imports nothing of the server.
