@@ -162,11 +162,11 @@ holds('A sign-in that is under way counts until it is judged: where more than `L
   const people = await Promise.all(Array.from({ length: 4 }, () => registerUser(service)))
   const here = newAddress()
   const signIn = ({ email, password }: { email: string, password: string }) => guessPassword(office, { email, password }, here)
-  const { lane } = office.app.passwords
+  const { queue } = office.app.passwords
   const ends: Array<() => void> = []
   const held = [1, 2].map(() => queue.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
   const underWay = people.slice(0, 3).map(signIn)
-  while (lane.waiting < 3) await new Promise(resolve => setImmediate(resolve))
+  while (queue.waiting < 3) await new Promise(resolve => setImmediate(resolve))
   t.match(await signIn(people[3] ?? newUser()), { status: 429 })
   for (const end of ends) end()
   t.strictSame(statuses(await Promise.all(underWay)), [200, 200, 200])

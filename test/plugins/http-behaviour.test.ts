@@ -504,7 +504,7 @@ t.test('limits', async t => {
 
 t.test('more sign-ins than can be hashed wait for a while, and the rest is told when to come back', async t => {
   const service = await build(t, { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '4', ARGON2_CONCURRENCY: '1' })
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const ada = newUser()
   await service.browser().post('/v1/auth/register', ada)
   const { body: { access_token: token } } = await service.browser().post('/v1/auth/login', ada)
