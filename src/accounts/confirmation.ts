@@ -14,7 +14,7 @@ import { newId } from '../crypto/random.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { findUser } from '../sessions/creation.ts'
 import { endAll } from '../sessions/listing.ts'
-import { release, succeed, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
+import { recordSuccess, refund, type CountedAttempt, type SignInThrottle } from '../throttle/sign-in-throttle.ts'
 import * as users from '../users/users.ts'
 import { byAddress, named, replacePassword, type Named } from '../users/credential.ts'
 import * as pending from './pending-registrations.ts'
@@ -55,7 +55,7 @@ interface Proof {
   sessionId: string | undefined
   /** The version of the password that was verified. */
   passwordVersion: number | undefined
-  attempt: Attempt | undefined
+  attempt: CountedAttempt | undefined
   /** The hash of a new password. */
   hash: string | undefined
 }
@@ -66,7 +66,7 @@ interface Step {
   link: Link
   proof: Proof
   letters: Letters
-  throttle: Throttle
+  throttle: SignInThrottle
   network: string
   /** Whether a new account gets the username of its registration. */
   isNamed: boolean
@@ -99,7 +99,7 @@ export async function confirm (
     // Everybody who gives this address to an account takes this lock first, before any lock on a user.
     await pending.lockAddress(tx, link.canonical)
     const ended = await settle(tx, effect, { ...step, isNamed: named })
-    if (proof.attempt) await succeed(tx, proof.attempt)
+    if (proof.attempt) await recordSuccess(tx, proof.attempt)
     return ended
   })
   try {
@@ -110,7 +110,7 @@ export async function confirm (
     })
   } catch (error) {
     // The password was right, so an attempt that failed for another reason is not counted.
-    if (proof.attempt) await release(db, proof.attempt).catch(() => {})
+    if (proof.attempt) await refund(db, proof.attempt).catch(() => {})
     if (link.registration && hasCode(error, 'email_taken')) throw linkExpired()
     throw error
   }
@@ -293,7 +293,7 @@ async function takeOver (
   const ended = await endAll(tx, userId, undefined, 'email_verified', origin)
   await links.endAll(tx, userId)
   await send(tx, news(letters, 'password_changed', origin, owner.email), userId)
-  await throttle.pardon(tx, { identifier, userId, network })
+  await throttle.reset(tx, { identifier, userId, network })
   return ended
 }
 

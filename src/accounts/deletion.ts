@@ -7,7 +7,7 @@ import { reauthenticate, type Claim } from '../authentication/reauthentication.t
 import type { Revocation } from '../tokens/revocations.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/listing.ts'
-import { release, succeed } from '../throttle/sign-in-throttle.ts'
+import { recordSuccess, refund } from '../throttle/sign-in-throttle.ts'
 import { eraseOrLeave } from './erasure.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import { forgetPending } from './pending-registrations.ts'
@@ -79,12 +79,12 @@ export async function leave (db: Database, desk: PasswordDesk, claim: Claim, pos
     return await db.transaction(async tx => {
       const ended = await remove(tx, userId, origin, { post, passwordVersion })
       if (!ended) throw invalidToken(true, 'the account is gone')
-      await succeed(tx, attempt)
+      await recordSuccess(tx, attempt)
       return ended
     })
   } catch (error) {
     // It was right: whoever may not leave has not failed.
-    await release(db, attempt).catch(() => {})
+    await refund(db, attempt).catch(() => {})
     throw error
   }
 }

@@ -7,7 +7,7 @@ import type { Revocation } from '../tokens/revocations.ts'
 import * as sessions from '../sessions/creation.ts'
 import { lockSessions, type EndReason } from '../sessions/ending.ts'
 import { endAll } from '../sessions/listing.ts'
-import type { Throttle } from '../throttle/sign-in-throttle.ts'
+import type { SignInThrottle } from '../throttle/sign-in-throttle.ts'
 import * as users from '../users/users.ts'
 import { byAddress, replacePassword } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
@@ -60,7 +60,7 @@ export async function startOver (tx: Queryable, userId: string, { post, lives: {
  * good any more. Gives what verifiers must know. Throws `link_expired` or `password_rejected`; then the link stays as it
  * was.
  */
-export async function resetPassword (db: Database, { passwords, throttle }: { passwords: Passwords, throttle: Throttle }, token: string, password: string, letters: Letters, origin: audit.Origin, turn: Turn): Promise<Revocation[]> {
+export async function resetPassword (db: Database, { passwords, throttle }: { passwords: Passwords, throttle: SignInThrottle }, token: string, password: string, letters: Letters, origin: audit.Origin, turn: Turn): Promise<Revocation[]> {
   const found = await links.look(db, token, ['password_reset'])
   await passwords.check(password, found)
   const hash = await passwords.hash(password, turn)
@@ -73,7 +73,7 @@ export async function resetPassword (db: Database, { passwords, throttle }: { pa
     const ended = await endAll(tx, account.id, undefined, 'password_reset', by)
     await links.endAll(tx, account.id)
     await send(tx, news(letters, 'password_changed', origin, account.email), account.id)
-    await throttle.pardon(tx, { ...byAddress(account), userId: account.id, network: turn.network ?? '' })
+    await throttle.reset(tx, { ...byAddress(account), userId: account.id, network: turn.network ?? '' })
     return ended
   })
 }

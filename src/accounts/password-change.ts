@@ -9,7 +9,7 @@ import * as reauthentication from '../authentication/reauthentication.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import * as sessions from '../sessions/creation.ts'
 import { endAll } from '../sessions/listing.ts'
-import { release, succeed } from '../throttle/sign-in-throttle.ts'
+import { recordSuccess, refund } from '../throttle/sign-in-throttle.ts'
 import { setPassword } from '../users/credential.ts'
 
 /**
@@ -34,7 +34,7 @@ export async function changePassword (db: Database, desk: PasswordDesk, claim: r
   const proof = await reauthentication.reauthenticate(db, desk, claim, '/current_password', origin)
   const hash = await desk.passwords.hash(newPassword, proof.turn).catch(async (error: unknown) => {
     // It was right: whoever comes back as they are told has not failed.
-    await release(db, proof.attempt).catch(() => {})
+    await refund(db, proof.attempt).catch(() => {})
     throw error
   })
   return await db.transaction(async tx => {
@@ -43,7 +43,7 @@ export async function changePassword (db: Database, desk: PasswordDesk, claim: r
     const ended = await endAll(tx, proof.userId, sessionId, 'password_changed', origin)
     await links.endAll(tx, proof.userId)
     await send(tx, news(letters, 'password_changed', origin, claim.of.account.email), proof.userId)
-    await succeed(tx, proof.attempt)
+    await recordSuccess(tx, proof.attempt)
     return { ended, devicesKnownFrom }
   })
 }

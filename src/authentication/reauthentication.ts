@@ -26,7 +26,7 @@ export async function reauthenticate (db: Queryable, desk: PasswordDesk, { of, p
   const { account, authenticatedAt } = of
   if (account.password_hash === null) {
     if (account.now.getTime() - authenticatedAt.getTime() > recent) throw signInAgain()
-    return { userId: account.id, passwordVersion: account.password_version, attempt: { forgets: undefined, takesBack: [] }, turn, known: false }
+    return { userId: account.id, passwordVersion: account.password_version, attempt: { resetKey: undefined, refundKeys: [] }, turn, known: false }
   }
   if (password === undefined) throw validationFailed('The password of the account is needed.', [{ pointer, detail: 'is required' }])
   return await prove(db, desk, { of, password, device, turn }, forbiddenCredentials, origin)

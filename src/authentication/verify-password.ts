@@ -3,11 +3,11 @@ import type { Queryable } from '../database/database.ts'
 import { knows, type Device } from './device.ts'
 import type { Passwords, Turn } from '../passwords/passwords.ts'
 import { accountDisabled, emailNotVerified, type Problem } from '../http/problem.ts'
-import { release, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
+import { refund, type CountedAttempt, type SignInThrottle } from '../throttle/sign-in-throttle.ts'
 import * as credentials from '../users/credential.ts'
 
 /** What passwords are checked with. */
-export interface PasswordDesk { passwords: Passwords, throttle: Throttle }
+export interface PasswordDesk { passwords: Passwords, throttle: SignInThrottle }
 
 /** A password that somebody gave for an account, and from where. */
 export interface Claim {
@@ -20,7 +20,7 @@ export interface Claim {
 }
 
 /** A password that was right, the attempt that is not to be counted any more, the turn of what is still to be hashed, and whether the device is known. */
-export interface Proof extends credentials.Credential { attempt: Attempt, turn: Turn, known: boolean }
+export interface Proof extends credentials.Credential { attempt: CountedAttempt, turn: Turn, known: boolean }
 
 /**
  * Checks a password; each way to give one comes through here. Throws `too_many_requests` where there were too many
@@ -31,10 +31,10 @@ export interface Proof extends credentials.Credential { attempt: Attempt, turn: 
 export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account, pending }, password, device, turn: asked, verified = false }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
   const known = account && device && knows(device, account.id, account.now, account.devices_known_from) ? device.id : undefined
   const turn = { ...asked, known: known !== undefined }
-  const attempt = await throttle.begin(db, { identifier, userId: account?.id, network: turn.network ?? '', device: known }, origin)
+  const attempt = await throttle.countAttempt(db, { identifier, userId: account?.id, network: turn.network ?? '', device: known }, origin)
   const matches = async (hash: string | null | undefined) => await passwords.verify(hash, password, turn).catch(async (error: unknown) => {
     // It was not judged: a queue that is full counts against nobody.
-    await release(db, attempt).catch(() => {})
+    await refund(db, attempt).catch(() => {})
     throw error
   })
   const right = await matches(account?.password_hash)
@@ -48,11 +48,11 @@ export async function prove (db: Queryable, { passwords, throttle }: PasswordDes
     throw waits ? emailNotVerified() : wrong()
   }
   if (account.disabled) {
-    await Promise.all([failed('account_disabled'), release(db, attempt)])
+    await Promise.all([failed('account_disabled'), refund(db, attempt)])
     throw accountDisabled()
   }
   if (verified && !account.email_verified) {
-    await Promise.all([failed('email_not_verified'), release(db, attempt)])
+    await Promise.all([failed('email_not_verified'), refund(db, attempt)])
     throw emailNotVerified()
   }
   if (passwords.outdated(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password, turn)
@@ -73,14 +73,14 @@ export interface PendingClaim {
  * Verifies the password of a pending registration; it is counted as a sign-in at its address. Throws
  * `too_many_requests` after too many failures, and `wrong` for a wrong password, after the same work.
  */
-export async function provePending (db: Queryable, desk: PasswordDesk, claim: PendingClaim, origin: audit.Origin): Promise<Attempt> {
+export async function provePending (db: Queryable, desk: PasswordDesk, claim: PendingClaim, origin: audit.Origin): Promise<CountedAttempt> {
   const { passwords, throttle } = desk
   const { of: { identifier, account }, hash, password, turn, wrong } = claim
   const tried = { identifier, userId: account?.id, network: turn.network ?? '', device: undefined }
-  const attempt = await throttle.begin(db, tried, origin)
+  const attempt = await throttle.countAttempt(db, tried, origin)
   const isRight = await passwords.verify(hash, password, turn).catch(async (error: unknown) => {
     // The password was not verified, so the attempt does not count.
-    await release(db, attempt).catch(() => {})
+    await refund(db, attempt).catch(() => {})
     throw error
   })
   if (isRight) return attempt

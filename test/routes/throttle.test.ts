@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { mint } from '../../src/authentication/device.ts'
 import { newId } from '../../src/crypto/random.ts'
-import { clearExpired, release, succeed, type Attempt } from '../../src/throttle/sign-in-throttle.ts'
+import { purgeExpired, recordSuccess, refund, type CountedAttempt } from '../../src/throttle/sign-in-throttle.ts'
 import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
 
 const limits = { TRUST_PROXY: '127.0.0.1', LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
@@ -220,7 +220,7 @@ t.test('failed sign-ins', async t => {
     const { db } = (await build(t, limits)).app
     const scans = await db.transaction(async tx => {
       for (let i = 0; i < 20; i++) await tx.query({ name: 'a count', text: 'select wait from count_login_attempt($1, $2, $3)' }, [[Buffer.from(`one ${i}`), Buffer.from('all')], [5, 50], [900, 900]])
-      for (let i = 0; i < 20; i++) await clearExpired(tx, i % 2 ? Buffer.from([i]) : undefined, 2)
+      for (let i = 0; i < 20; i++) await purgeExpired(tx, i % 2 ? Buffer.from([i]) : undefined, 2)
       return await tx.query("select pg_stat_get_xact_numscans('login_throttles'::regclass)::int as count")
     })
     t.strictSame(scans, [{ count: 0 }])
@@ -236,20 +236,20 @@ t.test('failed sign-ins', async t => {
   t.test('whoever counts, takes back, forgets and clears away at the same time gets through', async t => {
     const busy = await build(t, { LOGIN_RATE_LIMIT: '1000/1s', LOGIN_NETWORK_LIMIT: '1000/1s', LOGIN_ACCOUNT_LIMIT: '1000/1s' }, { url: service.url })
     const { db, throttle } = busy.app
-    const ends = [release, succeed, async (_db: unknown, _attempt: Attempt) => {}]
+    const ends = [refund, recordSuccess, async (_db: unknown, _attempt: CountedAttempt) => {}]
     const clearing = { done: false }
     const cleared = (async () => {
-      for (let after: Buffer | undefined; !clearing.done;) after = await clearExpired(db, after, 2)
+      for (let after: Buffer | undefined; !clearing.done;) after = await purgeExpired(db, after, 2)
     })()
     await Promise.all(Array.from({ length: 9 }, async (_, party) => {
       for (let i = 0; i < 100; i++) {
-        const attempt = await throttle.begin(db, { identifier: `email ${i % 3}`, userId: undefined, network: `${(i + party) % 2}`, device: undefined }, {})
+        const attempt = await throttle.countAttempt(db, { identifier: `email ${i % 3}`, userId: undefined, network: `${(i + party) % 2}`, device: undefined }, {})
         await ends[(i + party) % ends.length]?.(db, attempt)
       }
     })).finally(() => { clearing.done = true })
     await cleared
     await busy.sql("update login_throttles set expires_at = now() - interval '1 s'")
-    for (let after: Buffer | undefined, more = true; more; more = after !== undefined) after = await clearExpired(db, after, 2)
+    for (let after: Buffer | undefined, more = true; more; more = after !== undefined) after = await purgeExpired(db, after, 2)
     t.strictSame(await busy.sql('select 1 from login_throttles'), [], 'and nothing is left of it')
   })
 
