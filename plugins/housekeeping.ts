@@ -57,7 +57,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
     },
     async () => {
       for (let after: Buffer | undefined, more = true; more; await breathe()) {
-        after = await throttle.clearExpired(app.db, after, counters)
+        after = await throttle.purgeExpired(app.db, after, counters)
         more = after !== undefined
       }
     },

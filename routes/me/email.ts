@@ -3,7 +3,7 @@ import { requestEmailChange } from '../../src/accounts/email-change.ts'
 import { reauthenticate } from '../../src/authentication/reauthentication.ts'
 import { invalidToken } from '../../src/http/problem.ts'
 import * as sessions from '../../src/sessions/creation.ts'
-import { succeed } from '../../src/throttle/sign-in-throttle.ts'
+import { recordSuccess } from '../../src/throttle/sign-in-throttle.ts'
 import * as users from '../../src/users/users.ts'
 import { accepted, currentPassword, email } from '../schemas.ts'
 import { contextOf, strict, type Typed } from '../typed.ts'
@@ -45,7 +45,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
     const { mail, origin, ticket } = contextOf(request, links)
     const presented = { of, password, device: request.device, ticket, pointer: '/password' }
     const credential = await reauthenticate(app, presented, origin)
-    await succeed(app.db, credential.attempt)
+    await recordSuccess(app.db, credential.attempt)
     await requestEmailChange(app.db, { credential, to, hidesTaken: requireVerification }, mail)
     app.jobs.wake('mail')
     return reply.code(202).send({ status: 'accepted' })

@@ -8,7 +8,7 @@ import { enqueueMail } from '../mail/outbox.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
 import { findUser } from '../sessions/creation.ts'
 import { endAll } from '../sessions/listing.ts'
-import type { Throttle } from '../throttle/sign-in-throttle.ts'
+import type { SignInThrottle } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { replacePassword } from '../users/credential.ts'
 import * as users from '../users/users.ts'
@@ -25,7 +25,7 @@ export interface ConfirmationStep {
   link: ConfirmationLink
   proof: ConfirmationProof
   mail: MailContext
-  throttle: Throttle
+  throttle: SignInThrottle
   network: string
   /** Whether a new account gets the username of its registration. */
   isNamed: boolean
@@ -130,7 +130,7 @@ async function takeOver (
   const ended = await endAll(tx, userId, undefined, 'email_verified', origin)
   await links.endAll(tx, userId)
   await enqueueMail(tx, notification(mail, 'password_changed', origin, owner.email), userId)
-  await throttle.pardon(tx, { identifier, userId, network })
+  await throttle.reset(tx, { identifier, userId, network })
   return ended
 }
 

@@ -5,7 +5,7 @@ import {
 } from '../authentication/password-verification.ts'
 import { wrongConfirmingPassword } from '../http/problem.ts'
 import type { QueueTicket } from '../passwords/passwords.ts'
-import type { Attempt } from '../throttle/sign-in-throttle.ts'
+import type { CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import { methodsFor, sessionFor, type Evidence, type ProofKind } from './address-proofs.ts'
 import type { ConfirmationLink } from './confirmation-link.ts'
 
@@ -23,7 +23,7 @@ export interface ConfirmationProof {
   sessionId: string | undefined
   /** The version of the password that was verified. */
   passwordVersion: number | undefined
-  attempt: Attempt | undefined
+  attempt: CountedAttempt | undefined
   /** The hash of a new password. */
   hash: string | undefined
 }

@@ -1,7 +1,7 @@
 import type { AuthenticationServices } from '../authentication/password-verification.ts'
 import type { RequestContext } from '../authentication/request-context.ts'
 import { linkExpired, passwordRequired, Problem, type Code } from '../http/problem.ts'
-import { release, succeed } from '../throttle/sign-in-throttle.ts'
+import { refund, recordSuccess } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { chooseProof, effects, methodsFor } from './address-proofs.ts'
 import { applyEffect } from './confirmation-effects.ts'
@@ -30,7 +30,7 @@ export async function confirm (
     // Everyone who gives this address to an account takes this lock first, before any lock on a user.
     await pendingRegistrations.lockAddress(tx, link.canonical)
     const ended = await applyEffect(tx, effect, { ...step, isNamed })
-    if (proof.attempt) await succeed(tx, proof.attempt)
+    if (proof.attempt) await recordSuccess(tx, proof.attempt)
     return ended
   })
   try {
@@ -41,7 +41,7 @@ export async function confirm (
     })
   } catch (error) {
     // The password was right, so an attempt that failed for another reason does not count.
-    if (proof.attempt) await release(db, proof.attempt).catch(() => {})
+    if (proof.attempt) await refund(db, proof.attempt).catch(() => {})
     if (link.registration && hasCode(error, 'email_taken')) throw linkExpired()
     throw error
   }

@@ -6,7 +6,7 @@ import { forbiddenCredentials, invalidToken } from '../http/problem.ts'
 import { languages, enqueueMail, type SealMail } from '../mail/outbox.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/listing.ts'
-import { succeed } from '../throttle/sign-in-throttle.ts'
+import { recordSuccess } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import { eraseIfUnlocked } from './erasure.ts'
@@ -88,7 +88,7 @@ export async function deleteOwnAccount (
     return await db.transaction(async tx => {
       const ended = await deleteUser(tx, userId, { sealMail, passwordVersion }, origin)
       if (!ended) throw invalidToken(true, 'the account is gone')
-      await succeed(tx, attempt)
+      await recordSuccess(tx, attempt)
       return ended
     })
   }

@@ -6,7 +6,7 @@ import { notification } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
 import { endAll } from '../sessions/listing.ts'
-import { succeed } from '../throttle/sign-in-throttle.ts'
+import { recordSuccess } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { setPassword } from '../users/credential.ts'
 
@@ -40,7 +40,7 @@ export async function changePassword (
     const ended = await endAll(tx, userId, sessionId, 'password_changed', origin)
     await links.endAll(tx, userId)
     await enqueueMail(tx, notification(mail, 'password_changed', origin, account.email), userId)
-    await succeed(tx, attempt)
+    await recordSuccess(tx, attempt)
     return { ended, devicesKnownFrom }
   })
 }

@@ -34,7 +34,7 @@ export async function resetPassword (
     const ended = await endAll(tx, userId, undefined, 'password_reset', by)
     await links.endAll(tx, userId)
     await enqueueMail(tx, notification(mail, 'password_changed', origin, email), userId)
-    await throttle.pardon(tx, { ...identifiedByEmail(account), userId, network: ticket.network ?? '' })
+    await throttle.reset(tx, { ...identifiedByEmail(account), userId, network: ticket.network ?? '' })
     return ended
   })
 }

@@ -2,7 +2,7 @@ import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import type { Problem } from '../http/problem.ts'
 import * as sessions from '../sessions/creation.ts'
-import { release, type Attempt } from '../throttle/sign-in-throttle.ts'
+import { refund, type CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import type { Credential } from '../users/credential.ts'
 
 /** What a way in has verified. It holds only while the credential is unchanged. */
@@ -11,7 +11,7 @@ export interface AuthenticationProof extends Credential {
   methods: string[]
   isEmailVerified: boolean
   /** The counted attempt at a password, which success takes off the counters. */
-  attempt?: Attempt
+  attempt?: CountedAttempt
   /** The sealed mail that asks the owner whether it was them. */
   notification?: Buffer | undefined
 }
@@ -46,7 +46,7 @@ export async function complete (
     const pending = await findMissing(tx, proof)
     if (!pending) continue
     await audit.record(tx, 'login.failed', { userId, detail: { reason: pending.code } }, origin)
-    if (attempt) await release(tx, attempt)
+    if (attempt) await refund(tx, attempt)
     return { pending }
   }
   const asked = { ...session, methods, ...attempt && { attempt }, notice: notification }

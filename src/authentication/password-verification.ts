@@ -2,12 +2,12 @@ import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import { accountDisabled, emailNotVerified, type Problem } from '../http/problem.ts'
 import type { Passwords, QueueTicket } from '../passwords/passwords.ts'
-import { release, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
+import { refund, type CountedAttempt, type SignInThrottle } from '../throttle/sign-in-throttle.ts'
 import * as credentials from '../users/credential.ts'
 import { isKnownDevice, type Device } from './known-device.ts'
 
 /** What verifies passwords and keeps the result. */
-export interface AuthenticationServices { db: Database, passwords: Passwords, throttle: Throttle }
+export interface AuthenticationServices { db: Database, passwords: Passwords, throttle: SignInThrottle }
 
 /** A password that someone presents for an account. */
 export interface PasswordAttempt {
@@ -23,7 +23,7 @@ export interface PasswordAttempt {
 export interface VerifiedPassword extends credentials.Credential {
   isEmailVerified: boolean
   /** The counted attempt, to be taken off the counters. */
-  attempt: Attempt
+  attempt: CountedAttempt
   /** The place in the hashing queue for what is still to be hashed. */
   ticket: QueueTicket
   /** Whether the account was used on this device before. */
@@ -44,7 +44,7 @@ export async function verifyPassword (
   const device = knownDeviceOf(presented)
   const ticket = { ...presented.ticket, known: device !== undefined }
   const { network = '' } = ticket
-  const attempt = await throttle.begin(db, { identifier, userId: account?.id, network, device }, origin)
+  const attempt = await throttle.countAttempt(db, { identifier, userId: account?.id, network, device }, origin)
   const matches = async (hash: string | null | undefined) =>
     await refundOnFailure(db, attempt, passwords.verify(hash, password, ticket))
   const isRight = await matches(account?.password_hash)
@@ -60,7 +60,7 @@ export async function verifyPassword (
     throw isPending ? emailNotVerified() : mismatch()
   }
   if (account.disabled) {
-    await Promise.all([recordFailure('account_disabled'), release(db, attempt)])
+    await Promise.all([recordFailure('account_disabled'), refund(db, attempt)])
     throw accountDisabled()
   }
   if (passwords.outdated(account.password_hash)) await rehash(services, account.password_hash, { ...presented, ticket })
@@ -93,22 +93,22 @@ export interface PendingPasswordAttempt extends Omit<PasswordAttempt, 'device'> 
  */
 export async function verifyPendingPassword (
   services: AuthenticationServices, presented: PendingPasswordAttempt, origin: audit.Origin
-): Promise<Attempt> {
+): Promise<CountedAttempt> {
   const { db, passwords, throttle } = services
   const { of: { identifier, account }, hash, password, ticket, mismatch } = presented
   const counted = { identifier, userId: account?.id, network: ticket.network ?? '', device: undefined }
-  const attempt = await throttle.begin(db, counted, origin)
+  const attempt = await throttle.countAttempt(db, counted, origin)
   if (await refundOnFailure(db, attempt, passwords.verify(hash, password, ticket))) return attempt
   await audit.record(db, 'login.failed', { userId: account?.id, detail: { reason: 'wrong_password' } }, origin)
   throw mismatch()
 }
 
 /** Awaits work that does not judge the password. If it fails, for example in a full queue, the attempt does not count. */
-export async function refundOnFailure<Result> (db: Queryable, attempt: Attempt, work: Promise<Result>): Promise<Result> {
+export async function refundOnFailure<Result> (db: Queryable, attempt: CountedAttempt, work: Promise<Result>): Promise<Result> {
   try {
     return await work
   } catch (error) {
-    await release(db, attempt).catch(() => {})
+    await refund(db, attempt).catch(() => {})
     throw error
   }
 }

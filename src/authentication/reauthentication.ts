@@ -34,7 +34,7 @@ export async function reauthenticate (
       userId: account.id,
       passwordVersion: account.password_version,
       isEmailVerified: account.email_verified,
-      attempt: { forgets: undefined, takesBack: [] },
+      attempt: { resetKey: undefined, refundKeys: [] },
       ticket,
       isKnownDevice: false
     }

@@ -31,15 +31,19 @@ export const create = command({
       // As a shell writes it: the end of the line is none of it.
       const password = asked ? (await text(process.stdin)).replace(/\r?\n$/, '') : undefined
       const invitation = newInvitation(config.links)
-      const user = await withDatabase(config, async db => await createAccount({ db, passwords: await hashing(config, db) }, { account: {
-        email,
-        // Whoever sets a password from here vouches for whom they set it.
-        email_verified: verified || asked,
-        ...name !== undefined && { name },
-        ...username !== undefined && { username },
-        ...roles.length > 0 && { roles },
-        ...password !== undefined && { password }
-      }, invitation, rules: { roles: config.roles, accessToken: config.lifetimes.accessToken } }, { origin: {} })).catch((error: unknown) => {
+      const user = await withDatabase(config, async db => await createAccount({ db, passwords: await hashing(config, db) }, {
+        account: {
+          email,
+          // Whoever sets a password from here vouches for whom they set it.
+          email_verified: verified || asked,
+          ...name !== undefined && { name },
+          ...username !== undefined && { username },
+          ...roles.length > 0 && { roles },
+          ...password !== undefined && { password }
+        },
+        invitation,
+        rules: { roles: config.roles, accessToken: config.lifetimes.accessToken }
+      }, { origin: {} })).catch((error: unknown) => {
         throw error instanceof Problem && error.code === 'password_rejected' ? new Error(`The password is refused: ${String(error.members['reasons'])}.`) : error
       })
       const link = password === undefined ? linkOf(config.mail.linksUrl, { kind: 'invitation', token: invitation.token }) : undefined

@@ -4,7 +4,7 @@ import { newsLives, posting } from '../mail/outbox.ts'
 import { invalidCredentials } from '../http/problem.ts'
 import { stored, type Revocation, type StoredRevocation } from '../tokens/revocations.ts'
 import { isLive, live, sessionColumns, type Lifetimes, type LiveSession, type Row } from './session.ts'
-import { takingBack, type Attempt } from '../throttle/sign-in-throttle.ts'
+import { successParts, type CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import { columns, type User } from '../users/users.ts'
 import { accountColumns, identifiedByEmail, type Account, type Credential, type IdentifiedAccount } from '../users/credential.ts'
 
@@ -25,7 +25,7 @@ export interface SessionRequest {
   sessionLimit: number
   replaced?: ReplacedSessions
   /** The counted attempt, which the success resets. */
-  attempt?: Attempt
+  attempt?: CountedAttempt
   /** The mail that asks the owner whether it was them. */
   notice?: Buffer | undefined
 }
@@ -39,7 +39,7 @@ const create: Statement = {
     with created as materialized (
       select session, owner, ended from create_session($1, $2, $3, $4)
     ), asked as (${posting('$5', '(owner).id', String(newsLives), 'created')}
-    ), ${takingBack('$6::bytea', '$7')}
+    ), ${successParts('$6::bytea', '$7')}
     select ${sessionColumns}, now() as now, to_jsonb(created.ended) as ended
     from created
     cross join lateral (select (created.session).*) as sessions
@@ -73,7 +73,7 @@ export async function createSession (
   }
   const [row] = await db.query<Row & { ended: RevocationJson[] }>(create, [
     userId, passwordVersion, JSON.stringify(asked), audit.parameter(origin),
-    notice ?? null, attempt?.forgets ?? null, attempt?.takesBack ?? []
+    notice ?? null, attempt?.resetKey ?? null, attempt?.refundKeys ?? []
   ])
   if (!row) throw invalidCredentials()
   const { ended, ...session } = row

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { variables } from '../../src/config/variables.ts'
 import { passwordReasons } from '../../src/http/problem.ts'
-import { localCounts } from '../../src/throttle/request-counts/local.ts'
+import { createLocalCounters } from '../../src/throttle/local-counters.ts'
 import { run } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
@@ -63,13 +63,13 @@ holds('A change of the password, and on a known device signing out everywhere (`
 isHeldBy('An owner without a known device waits like a stranger, at most an hour at a time.', { [throttle]: ['an attack on one account from many networks', 'each wait is twice the one before, up to an hour'] })
 
 holds('| counts of requests | the process, the latest 50,000; with `REDIS_URL` Redis | count apart; with Redis together | forgets them; with Redis not | the window ends |', async t => {
-  const counts = localCounts()
-  const add = (from: number, to: number) => { for (let i = from; i < to; i++) counts.add(`${i}`, 60_000) }
+  const counters = createLocalCounters(60_000)
+  const add = (from: number, to: number) => { for (let i = from; i < to; i++) counters.increment(`${i}`) }
   add(0, 50_000)
-  t.equal(counts.add('0', 60_000).current, 2)
+  t.equal(counters.increment('0').current, 2)
   add(50_000, 50_001)
-  t.equal(counts.add('1', 60_000).current, 1)
-  t.equal(counts.add('0', 60_000).current, 3)
+  t.equal(counters.increment('1').current, 1)
+  t.equal(counters.increment('0').current, 3)
   const answers = await inSequence(2, async () => (await secondInstance(t, service, { RATE_LIMIT: '1/1m' })).browser().get('/v1/me'))
   t.strictSame(statuses(answers), [401, 401], 'forgotten by the next process')
 })
@@ -126,7 +126,7 @@ holds('Without Redis, so many instances allow a network so many times `RATE_LIMI
 isHeldBy('| Redis | each instance counts by itself, from where the counts were, and tries again each second; nobody is refused for it, or waits longer than 100 ms |', { [rateLimit]: ['when it is killed, and started again', 'when it is frozen', 'from where all of them were, and no further than its limit'] })
 isHeldBy('| Postgres | a sign-in is answered 503 `database_unavailable` with `Retry-After: 1`, whatever the password; requests are counted as before |', { 'test/faults/database.test.ts': ['with the database away nobody is told anything wrong'], 'test/limits/keeping.test.ts': ['requests are counted without Postgres'] })
 isHeldBy('| the client, while it waits to be hashed | its place is free at once |', { 'test/src/hashing-queue.test.ts': ['are free at once when the caller goes'] })
-isHeldBy('The log says `Redis is away` when that begins, and `Redis is back` when it ends.', { [rateLimit]: ['when it is killed, and started again'] })
+isHeldBy('The log says `Redis is unavailable` when that begins, and `Redis is available again` when it ends.', { [rateLimit]: ['when it is killed, and started again'] })
 t.test('requests are counted without Postgres', async t => {
   const { url, block } = await flakyProxy(t, await createDatabase(t))
   const { browser } = await build(t, { RATE_LIMIT: '10/1m' }, { url })
@@ -136,7 +136,7 @@ t.test('requests are counted without Postgres', async t => {
 
 const told = async (RATE_LIMIT: string) => (await (await secondInstance(t, service, { RATE_LIMIT })).browser().post('/v1/auth/login', newUser())).headers['ratelimit-limit']
 isHeldBy('An office or a carrier\'s NAT is one network.', { 'test/src/network.test.ts': ['is an IPv4 address, also one that is written as IPv6'] })
-holds('The defaults let 60 people sign in there each minute; with `RATE_LIMIT=1000/1m` it is 200.', async t => t.strictSame([await told(variables.RATE_LIMIT.preset), await told('1000/1m')], ['60', '200']))
+holds('The defaultLimits let 60 people sign in there each minute; with `RATE_LIMIT=1000/1m` it is 200.', async t => t.strictSame([await told(variables.RATE_LIMIT.preset), await told('1000/1m')], ['60', '200']))
 holds('A thousand browsers that keep signed in ask for 67 refreshes a minute (`ACCESS_TOKEN_TTL` is `15m`).', async t => {
   t.equal(variables.ACCESS_TOKEN_TTL.preset, '15m')
   t.equal(Math.round(1_000 / 15), 67)

@@ -21,8 +21,8 @@ async function until (what: string, holds: () => boolean) {
   }
 }
 
-const away = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is away/.test(String(msg)))
-const back = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is back/.test(String(msg)))
+const away = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is unavailable:/.test(String(msg)))
+const back = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is available again:/.test(String(msg)))
 
 /** As many answers at a time to somebody, from several instances by turns. */
 async function ask (instances: Service[], address: string, count: number): Promise<Answer[]> {
@@ -321,7 +321,7 @@ t.test('instances that share a Redis count together', { skip }, async t => {
   })
 
   t.test('as a user who may do nothing else', async t => {
-    await redis.command('acl', 'setuser', 'latchkey', 'on', '>p@ss/w%rd', '~latchkey:rate:*', '+eval', '+evalsha', '+incr', '+pttl', '+pexpire')
+    await redis.command('acl', 'setuser', 'latchkey', 'on', '>p@ss/w%rd', '~latchkey:rate:*', '+eval', '+evalsha', '+set', '+incrby', '+pttl', '+expire')
     const service = await build(t, { ...environment, REDIS_URL: `redis://latchkey:p%40ss%2Fw%25rd@127.0.0.1:${redis.port}/0` }, { url: one.url })
     t.ok(service.app.rateLimiting.shared)
     const network = anybody()

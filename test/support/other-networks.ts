@@ -44,7 +44,7 @@ export const passTime = async ({ sql }: Service, seconds: number) =>
 export const secondInstance = async (t: Parameters<typeof build>[0], { url }: Service, environment: Parameters<typeof build>[1]) => await build(t, environment, { url })
 
 /** Fills the queue for hashing of a service that hashes two at a time, each place from a network of its own; what is given empties it. */
-export function fillHashingQueue ({ lane }: Service['app']['passwords']) {
+export function fillHashingQueue ({ queue }: Service['app']['passwords']) {
   const leaving = new AbortController()
   setMaxListeners(0, leaving.signal)
   const ends: Array<() => void> = []
