@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import Mustache from 'mustache'
-import { ConfigError } from '../config/config.ts'
+import { ConfigError } from '../config/config-error.ts'
 import { languages, mailKinds, type Language, type MailKind } from './outbox.ts'
 import { pages } from './link-url.ts'
 

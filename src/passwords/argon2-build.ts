@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
-import { ConfigError, withVariable } from '../config/config.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { withVariable } from '../config/environment.ts'
 
 export type Argon2 = typeof import('argon2')
 export type Build = 'avx512' | 'avx2' | 'prebuilt'

@@ -124,7 +124,7 @@ holds('Without Redis, so many instances allow a network so many times `RATE_LIMI
 })
 
 isHeldBy('| Redis | each instance counts by itself, from where the counts were, and tries again each second; nobody is refused for it, or waits longer than 100 ms |', { [rateLimit]: ['when it is killed, and started again', 'when it is frozen', 'from where all of them were, and no further than its limit'] })
-isHeldBy('| Postgres | a sign-in is answered 503 `database_unavailable` with `Retry-After: 1`, whatever the password; requests are counted as before |', { 'test/faults/database.test.ts': ['with the database away nobody is told anything wrong'], 'test/limits/keeping.test.ts': ['requests are counted without Postgres'] })
+isHeldBy('| Postgres | a sign-in is answered 503 `database_unavailable` with `Retry-After: 1`, whatever the password; requests are counted as before |', { 'test/faults/database.test.ts': ['with the database away no answer is wrong'], 'test/limits/keeping.test.ts': ['requests are counted without Postgres'] })
 isHeldBy('| the client, while it waits to be hashed | its place is free at once |', { 'test/src/hashing-lane.test.ts': ['are free at once when the caller goes'] })
 isHeldBy('The log says `Redis is away` when that begins, and `Redis is back` when it ends.', { [rateLimit]: ['when it is killed, and started again'] })
 t.test('requests are counted without Postgres', async t => {

@@ -7,7 +7,8 @@ import { join, resolve } from 'node:path'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { exitCode, load } from '../../src/config/config.ts'
+import { exitCode } from '../../src/config/config-error.ts'
+import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { fits, memoryOf } from '../../src/calibration/calibration.ts'
@@ -118,7 +119,7 @@ holds('| `UV_THREADPOOL_SIZE` | `ARGON2_CONCURRENCY` + 4 | not at all: `latchkey
   t.strictSame([await size({ ARGON2_CONCURRENCY: '6' }), await size({}), await size({ UV_THREADPOOL_SIZE: '3' })], [10, availableParallelism() + 4, 3])
 })
 isHeldBy('`calibrate` measures each cost that OWASP accepts, and stronger ones within the target, leaves out what there is no memory for, and prints the strongest as variables.', {
-  [commands]: ['measures what OWASP accepts with the build in use, and proposes nothing below', 'prints a table and the variables to set, which the configuration accepts', 'proposes the strongest within the target, else the fastest', 'leaves out what there is no memory for']
+  [commands]: ['measures the costs that OWASP accepts with the build in use, and recommends none below', 'prints a table and the variables to set, which make a valid configuration', 'recommends the strongest cost within the target, or else the fastest', 'leaves out costs for which there is not enough memory']
 })
 holds('Memory is what the service takes at rest, about 128 MiB, and `ARGON2_CONCURRENCY` times `ARGON2_MEMORY_KIB`: with 16 cores 304 MiB more.', async t => {
   const cost = { memoryKib: Number(variables.ARGON2_MEMORY_KIB.preset), timeCost: 2 }

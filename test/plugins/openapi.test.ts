@@ -56,12 +56,12 @@ t.test('the API document', async t => {
   const { body: api } = await service.browser().get('/openapi.json')
   const operations = Object.entries(api.paths as Record<string, Record<string, Operation>>).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })))
 
-  t.test('is the committed one', async t => {
+  t.test('is committed', async t => {
     t.strictSame(JSON.parse(readFileSync('openapi.json', 'utf8')), api, 'else run npm run openapi')
     t.equal(api.openapi, '3.1.0')
   })
 
-  t.test('knows every route, and the wire contract has them where they belong', async t => {
+  t.test('has every route, at the path of the wire contract', async t => {
     t.strictSame(operations.map(({ method, path, operationId }) => `${method} ${path} ${operationId}`).sort(), [
       'delete /v1/admin/clients/{id} deleteClient',
       'delete /v1/admin/users/{id} deleteUser',
@@ -129,7 +129,7 @@ t.test('the API document', async t => {
     t.strictSame(undocumented, [])
   })
 
-  t.test('says of each operation what it needs, gives, and how it fails', async t => {
+  t.test('describes what each operation needs, what it returns and how it fails', async t => {
     for (const { operationId, summary, tags, security, responses, requestBody } of operations) {
       t.ok(summary && tags.length === 1 && security, operationId)
       for (const status of ['400', '403', '408', '431', '500', '503']) t.ok(status in responses, `${operationId} ${status}`)
@@ -146,7 +146,7 @@ t.test('the API document', async t => {
     t.match(api.components.securitySchemes, { bearer: { type: 'http', scheme: 'bearer' }, refreshCookie: { in: 'cookie', name: '__Host-refresh_token' }, registrationCookie: { in: 'cookie', name: '__Host-registration' } })
   })
 
-  t.test('is held against every answer of these tests', async t => {
+  t.test('is compared with every response in the tests', async t => {
     const answer = { status: 418, headers: { 'content-type': 'application/json' }, cookies: [], text: '{}', body: {} }
     t.match(contradiction(service.app, 'GET', '/v1/me', answer), /does not know this status/)
     t.match(contradiction(service.app, 'GET', '/v1/me', { ...answer, status: 200 }), /says otherwise/)
@@ -169,7 +169,7 @@ t.test('the documentation page', async t => {
     return answer
   }
 
-  t.test('is served with all it needs, and a policy under which it runs', async t => {
+  t.test('is served with its files, and with a policy that allows them', async t => {
     for (const path of ['/docs', '/docs/']) {
       const page = await browser().get(path)
       t.match(page, { status: 200, headers: { 'content-type': 'text/html; charset=utf-8' } })
@@ -185,7 +185,7 @@ t.test('the documentation page', async t => {
     }
   })
 
-  t.test('has the document for the host that it came from, as JSON and as YAML', async t => {
+  t.test('reads the document for its own host, as JSON and as YAML', async t => {
     const api = (await browser().get('/openapi.json')).body
     const answer = await browser().get('/docs/json')
     t.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
@@ -197,7 +197,7 @@ t.test('the documentation page', async t => {
     for (const version of ['1.1', '1.2']) t.strictSame(parse(yaml.text, { version }), answer.body, version)
   })
 
-  t.test('and the document are compressed for a client that takes it, and are not sent again to one that has them', async t => {
+  t.test('and the document are compressed if the client accepts it, and are not sent again if they are unchanged', async t => {
     for (const path of ['/openapi.json', '/docs', '/docs/json', '/docs/yaml', '/docs/static/swagger-ui-bundle.js']) {
       const plain = await load(path)
       const { etag } = plain.headers
@@ -234,7 +234,7 @@ t.test('the documentation page', async t => {
 t.test('without the page', async t => {
   const { app, browser } = await build(t, { DOCS: 'off' })
 
-  t.test('there is nothing under it, and nothing points to it', async t => {
+  t.test('its paths do not exist, and nothing refers to them', async t => {
     for (const path of ['/docs', '/docs/', '/docs/json', '/docs/yaml', '/docs/static/swagger-ui.css', '/docs/static/swagger-ui-bundle.js']) {
       t.match(await browser().get(path), { status: 404, body: { code: 'not_found' } }, path)
       t.match(await browser().post(path), { status: 404 }, path)
@@ -245,7 +245,7 @@ t.test('without the page', async t => {
     t.notMatch(JSON.stringify(body), /docs|service_documentation/)
   })
 
-  t.test('the document is there all the same', async t => {
+  t.test('the document still exists', async t => {
     t.match(await browser().get('/openapi.json'), { status: 200, body: { openapi: '3.1.0' } })
   })
 })
@@ -254,14 +254,14 @@ t.test('in production', async t => {
   const url = await createDatabase(t)
   const production = { NODE_ENV: 'production', DATABASE_URL: url, ISSUER_URL: 'https://auth.example.com', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5', SMTP_URL: 'smtp://127.0.0.1:1', MAIL_FROM: 'login@example.com' }
 
-  t.test('the metrics are not public, and the document does not know them', async t => {
+  t.test('the metrics are not public, and are not in the document', async t => {
     const service = await build(t, production, { url })
     t.match(await service.browser().get('/metrics'), { status: 404, body: { code: 'not_found' } })
     t.notOk('/metrics' in (await service.browser().get('/openapi.json')).body.paths)
     t.equal((await service.browser().get('/docs')).status, 200)
   })
 
-  t.test('they are when they are said to be', async t => {
+  t.test('the metrics are public with METRICS=public', async t => {
     const service = await build(t, { ...production, METRICS: 'public' }, { url })
     t.match(await service.browser().get('/metrics'), { status: 200, text: /latchkey_hashing_queue_depth/ })
     t.ok('/metrics' in (await service.browser().get('/openapi.json')).body.paths)
