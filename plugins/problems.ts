@@ -1,9 +1,8 @@
 import type { FastifyError, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
 import * as oauth from '../src/http/oauth-error.ts'
-import {
-  document, mediaType, overloaded, Problem, validationFailed, type Code, type Violation
-} from '../src/http/problem.ts'
+import { document, mediaType, overloaded, Problem, validationFailed, type Violation } from '../src/http/problem.ts'
+import type { ProblemCode } from '../src/http/problem-catalogue.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -64,7 +63,7 @@ export default fp(async function problems (app, { issuer }: ProblemsOptions) {
   }
 }, { name: 'problems' })
 
-const codeByStatus: Record<number, Code> = {
+const codeByStatus: Record<number, ProblemCode> = {
   404: 'not_found',
   405: 'method_not_allowed',
   408: 'request_timeout',

@@ -6,13 +6,13 @@ import type { Origin } from '../src/audit/events.ts'
 import { languageOf } from '../src/http/language.ts'
 import { addressOf, networkOf } from '../src/http/client-network.ts'
 import type { Turn } from '../src/passwords/passwords.ts'
-import type { Code } from '../src/http/problem.ts'
+import type { ProblemCode } from '../src/http/problem-catalogue.ts'
 import type { ReplacedSessions } from '../src/sessions/creation.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** The failures of this route beyond those that any route of its shape can have; for the API document. */
-    problems?: ReadonlyArray<Code | { code: Code, status: number }>
+    problems?: ReadonlyArray<ProblemCode | { code: ProblemCode, status: number }>
   }
 }
 

@@ -13,6 +13,7 @@ import { build } from './server/http-server.ts'
 import { createLogOutput } from './server/log-output.ts'
 import { pauseUntilShutdown, Shutdown } from './server/shutdown.ts'
 import { explainStartError } from './server/start-error.ts'
+import { listeningMessage } from './server/terminal-log.ts'
 
 // A database that is away does not delay the start for longer, but wrong keys are reported before it.
 const databasePatienceMs = 3_000
@@ -83,7 +84,7 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
 }
 
 async function listen (server: FastifyInstance, { host, port }: Config): Promise<void> {
-  await server.listen({ host, port, listenTextResolver: address => `listening on ${address}` })
+  await server.listen({ host, port, listenTextResolver: address => `${listeningMessage} ${address}` })
   if (host === 'localhost' && server.server instanceof DrainingServer) {
     await server.server.listenOnFurtherAddresses(host)
   }

@@ -48,7 +48,7 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
   const parserOfOneConnection = () => createParser({
     maxBufferSize: mostCharacters,
     onEvent ({ id, event, data }) {
-      if (!ended.take(event, data)) log.warn({ event }, 'the revocation feed has an event that cannot be read')
+      if (!ended.take(event, data)) log.warn({ event }, 'revocation feed event not readable')
       // What is no header value cannot be sent back: without an id the issuer tells everything again.
       if (id !== undefined) lastEventId = /^[\x21-\x7e]{0,1024}$/.test(id) ? id : ''
     },
@@ -58,7 +58,7 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
     onComment (comment) {
       if (comment !== 'synced') return
       followed = true
-      if (complaint !== undefined) log.info('the revocation feed is followed again')
+      if (complaint !== undefined) log.info('revocation feed connected again')
       complaint = undefined
       isSynced()
     }

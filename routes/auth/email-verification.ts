@@ -42,8 +42,8 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
       }, {
         examples: [
           { token: linkToken['examples'][0] },
-          { token: linkToken['examples'][0], password: 'a long phrase of your own' },
-          { token: linkToken['examples'][0], new_password: 'another phrase of your own' }
+          { token: linkToken['examples'][0], password: 'a phrase of my own' },
+          { token: linkToken['examples'][0], new_password: 'another phrase of my own' }
         ]
       }),
       response: { 204: { type: 'null', description: 'It is done.' } }

@@ -19,7 +19,7 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links
         username: Type.Optional(Type.String({ maxLength: 320 })),
         password: Type.String({ minLength: 1, maxLength: 1024 }),
         ...signInOptions
-      }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own' }] }),
+      }, { examples: [{ email: 'ada@example.com', password: 'a phrase of my own' }] }),
       response: { 200: ref(TokenResponse) }
     },
     onRequest: app.admitPassword,

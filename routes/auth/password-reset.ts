@@ -15,7 +15,7 @@ const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
       summary: 'Set a new password with a link',
       description: 'Sets the password, once; every session of the user ends, and the devices they signed in on are strangers again. A password that is refused leaves the link as it was. It signs nobody in.',
       security: [],
-      body: strict({ token: linkToken, new_password: newPassword }, { examples: [{ token: linkToken['examples'][0], new_password: 'another phrase of your own' }] }),
+      body: strict({ token: linkToken, new_password: newPassword }, { examples: [{ token: linkToken['examples'][0], new_password: 'another phrase of my own' }] }),
       response: { 204: { type: 'null', description: 'The password is set.' } }
     },
     onRequest: app.admitPassword,

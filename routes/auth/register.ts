@@ -18,7 +18,7 @@ const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit
         name: Type.Optional(orNone(name)),
         username: Type.Optional(orNone(username)),
         ...signInOptions
-      }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own', name: 'Ada Lovelace' }] }),
+      }, { examples: [{ email: 'ada@example.com', password: 'a phrase of my own', name: 'Ada Lovelace' }] }),
       response: {
         201: ref(TokenResponse),
         202: strict({ status: Type.Literal('verification_required') }, { description: 'Addresses must be proved first: a link is mailed that makes the account.', examples: [{ status: 'verification_required' }] })

@@ -32,7 +32,7 @@ const leaving: Typed = async (app) => {
       summary: 'Delete the own account',
       description: 'Takes the password too; of an account that has none, a sign-in of the last five minutes in its place. Every session ends, and every trace goes but the events of the audit log, which keep the ids alone. The address can be registered anew. The last administrator cannot leave.',
       security,
-      body: strict({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })) }, { examples: [{ password: 'a long phrase of your own' }] }),
+      body: strict({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })) }, { examples: [{ password: 'a phrase of my own' }] }),
       response: { 204: { type: 'null', description: 'The account is gone.' } }
     },
     preValidation: noBody,

@@ -17,7 +17,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
       summary: 'Change the own e-mail address',
       description: 'Mails a link to the new address. It becomes that of the account when the link is used with the password or a session of the account. A new request voids the earlier one. The old address is told when the change is requested, and again when it is done, with a link to undo it if that address was verified. While 20 changes can still be undone, a further one is refused (429). Takes the password too; an account without one needs a sign-in of the last five minutes instead.',
       security: [{ bearer: [] }],
-      body: strict({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })), email }, { examples: [{ password: 'a long phrase of your own', email: 'ada@example.org' }] }),
+      body: strict({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })), email }, { examples: [{ password: 'a phrase of my own', email: 'ada@example.org' }] }),
       response: { 202: accepted }
     },
     config: { limit: 'password', problems: ['invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'email_taken', 'overloaded', 'database_unavailable'] }

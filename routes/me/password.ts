@@ -24,7 +24,7 @@ const password: Typed<AccountOptions> = async (app, { links }) => {
       body: strict({
         current_password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
         new_password: newPassword
-      }, { examples: [{ current_password: 'a long phrase of your own', new_password: 'another phrase of your own' }] }),
+      }, { examples: [{ current_password: 'a phrase of my own', new_password: 'another phrase of my own' }] }),
       response: { 204: { type: 'null', description: 'The password is changed.' } }
     },
     config: { limit: 'password', problems: ['invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'password_rejected', 'overloaded', 'database_unavailable'] }

@@ -8,8 +8,9 @@ import { prove, provePending, type PasswordDesk } from '../authentication/verify
 import type { Turn } from '../passwords/passwords.ts'
 import type { Owner } from '../passwords/policy.ts'
 import {
-  forbiddenCredentials, linkExpired, passwordRequired, Problem, wrongConfirmingPassword, type Code
+  forbiddenCredentials, linkExpired, passwordRequired, Problem, wrongConfirmingPassword
 } from '../http/problem.ts'
+import type { ProblemCode } from '../http/problem-catalogue.ts'
 import { newId } from '../crypto/random.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { findUser } from '../sessions/creation.ts'
@@ -116,7 +117,7 @@ export async function confirm (
   }
 }
 
-const hasCode = (error: unknown, code: Code) => error instanceof Problem && error.code === code
+const hasCode = (error: unknown, code: ProblemCode) => error instanceof Problem && error.code === code
 
 /** The link of a token, and what it is about. Throws `link_expired`. */
 async function find (db: Queryable, token: string, cookieSeconds: number): Promise<Link> {

@@ -1,6 +1,7 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
-import { languages, send, type Post } from '../mail/outbox.ts'
+import { languages } from '../http/language.ts'
+import { send, type Post } from '../mail/outbox.ts'
 import type { PasswordDesk } from '../authentication/verify-password.ts'
 import { forbiddenCredentials, invalidToken } from '../http/problem.ts'
 import { reauthenticate, type Claim } from '../authentication/reauthentication.ts'

@@ -1,6 +1,7 @@
 import type { Origin } from '../audit/events.ts'
 import type { Buckets } from '../mail/limits.ts'
-import type { Language, Mail, MailKind, Post } from '../mail/outbox.ts'
+import type { Language } from '../http/language.ts'
+import type { Mail, MailKind, Post } from '../mail/outbox.ts'
 import { describe } from '../http/user-agent.ts'
 
 /** Seconds that links are good for. */

@@ -36,6 +36,11 @@ export class Outage {
     return this.#beganAt !== undefined
   }
 
+  /** The level to log a failure at that an outage explains, because the outage itself is logged. */
+  get consequenceLevel (): 'debug' | 'warn' {
+    return this.isOngoing ? 'debug' : 'warn'
+  }
+
   recordFailure (error: unknown): void {
     this.#failedAt = performance.now()
     this.#beganAt ??= this.#failedAt

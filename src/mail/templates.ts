@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import Mustache from 'mustache'
 import { ConfigError } from '../config/config-error.ts'
-import { languages, mailKinds, type Language, type MailKind } from './outbox.ts'
+import { languages, type Language } from '../http/language.ts'
+import { mailKinds, type MailKind } from './outbox.ts'
 import { pages } from './link-url.ts'
 
 export interface Template { subject: string, text: string, html: string }

@@ -1,3 +1,4 @@
+import { relative } from 'node:path'
 import type { Config } from '../config/config.ts'
 
 export interface BannerOptions {
@@ -38,7 +39,7 @@ export function banner (options: BannerOptions): string {
 
 function databaseText ({ config, embedded, isDatabaseReachable }: BannerOptions): string {
   if (embedded) {
-    return `embedded PostgreSQL ${embedded.version} in ${embedded.dataDir}; set DATABASE_URL to use your own`
+    return `embedded PostgreSQL ${embedded.version} in ${shorten(embedded.dataDir)}; set DATABASE_URL to use your own`
   }
   const address = databaseAddress(config.databaseUrl ?? '')
   return isDatabaseReachable ? address : `${address} (not reachable yet)`
@@ -52,3 +53,9 @@ export function databaseAddress (text: string): string {
 }
 
 const hostOf = (text: string): string => new URL(text).host
+
+/** A path under the current folder without that folder's own path. */
+function shorten (path: string): string {
+  const fromHere = relative(process.cwd(), path)
+  return fromHere.startsWith('..') ? path : fromHere
+}

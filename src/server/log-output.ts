@@ -10,6 +10,8 @@ export interface LogOutput {
   terminal?: TerminalLog
 }
 
+const defaultColumns = 100
+
 /** The log on standard output, in the format that the configuration or else the kind of output suggests. */
 export function createLogOutput ({ logFormat }: Pick<Config, 'logFormat'>): LogOutput {
   const isTerminal = process.stdout.isTTY
@@ -18,7 +20,11 @@ export function createLogOutput ({ logFormat }: Pick<Config, 'logFormat'>): LogO
   if (format === 'json') return pino.destination({ dest: 1, sync: false })
   const isColored = isTerminal && isColorWanted()
   // On Linux and macOS a write to a terminal or a pipe is synchronous, so no line is lost at the exit.
-  const terminal = createTerminalLog({ write: text => { process.stdout.write(text) }, isColored })
+  const terminal = createTerminalLog({
+    write: text => { process.stdout.write(text) },
+    isColored,
+    columns: () => process.stdout.columns ?? defaultColumns
+  })
   return { write: terminal.write, terminal }
 }
 

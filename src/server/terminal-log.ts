@@ -1,8 +1,10 @@
-import { createPalette, escapeControls, type Palette } from './terminal-text.ts'
+import { createPalette, escapeControls, wrapText, type Palette } from './terminal-text.ts'
 
 export interface TerminalLogOptions {
   write: (text: string) => void
   isColored: boolean
+  /** The width of the terminal, which can change. */
+  columns: () => number
 }
 
 /** The log for a person: takes the lines of JSON that pino writes, and writes them as text. */
@@ -27,22 +29,32 @@ interface LoggedError { type?: string, message?: string, code?: string, stack?: 
 interface LoggedMail { kind: string, to: string, subject: string, link?: string | null }
 
 const [infoLevel, warnLevel, errorLevel] = [30, 40, 50]
+/** The message of Fastify when it listens. */
+export const listeningMessage = 'listening on'
+
+// Below the time of the first line.
+const margin = ' '.repeat('00:00:00 '.length)
+
 // Causes wait for the line of their request. A request that never ends must not keep memory for ever.
 const maxCauses = 1_000
 
-export function createTerminalLog ({ write, isColored }: TerminalLogOptions): TerminalLog {
+export function createTerminalLog ({ write, isColored, columns }: TerminalLogOptions): TerminalLog {
   const palette = createPalette(isColored)
   const causes = new Map<string, string>()
 
   function format (entry: LogEntry): string | undefined {
     if (entry.msg === 'request') return formatRequest(entry, takeCause(entry), palette)
+    // The banner says it.
+    if (entry.msg?.startsWith(listeningMessage)) return undefined
     // The cause of a refusal stands in the line of its request.
     if (entry.level <= infoLevel && entry.code !== undefined && entry.request_id !== undefined) {
       if (causes.size >= maxCauses) causes.clear()
       causes.set(entry.request_id, causeOf(entry))
       return undefined
     }
-    return entry.mail === undefined ? formatMessage(entry, palette) : formatMail(entry.time, entry.mail, palette)
+    return entry.mail === undefined
+      ? formatMessage(entry, palette, columns() - margin.length)
+      : formatMail(entry.time, entry.mail, palette)
   }
 
   function takeCause ({ request_id: id = '' }: LogEntry): string {
@@ -95,20 +107,27 @@ function formatMail (time: number, { to, subject, link }: LoggedMail, palette: P
 // What every line has, and what is of no use on a terminal.
 const hiddenFields = new Set(['level', 'time', 'pid', 'hostname', 'msg', 'err', 'request_id', 'stack'])
 
-function formatMessage (entry: LogEntry, palette: Palette): string {
+function formatMessage (entry: LogEntry, palette: Palette, width: number): string {
   const { level, time, msg = '', err } = entry
-  const label = level >= errorLevel ? palette.red('error ') : level >= warnLevel ? palette.yellow('warning ') : ''
+  const [label, paint] = labelOf(level, palette)
   const fields = Object.entries(entry)
     .filter(([name, value]) => !hiddenFields.has(name) && !Array.isArray(value) && !msg.includes(String(value)))
     .map(([name, value]) => `${name}=${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
-  const details = fields.length > 0 ? ` ${palette.dim(escapeControls(fields.join(' ')))}` : ''
-  const head = `${palette.dim(clock(time))} ${label}${escapeControls(msg)}${details}`
-  return [head, ...formatError(err, level >= errorLevel)].join('\n')
+  const lines = wrapText(`${label}${escapeControls([msg, ...fields].join(' '))}`, width)
+  const details = formatError(err, level >= errorLevel).flatMap(line => wrapText(line, width)).map(palette.dim)
+  const text = [...lines, ...details].join(`\n${margin}`).replace(label, paint(label))
+  return `${palette.dim(clock(time))} ${text}`
 }
 
+function labelOf (level: number, { red, yellow }: Palette): [label: string, paint: (text: string) => string] {
+  if (level >= errorLevel) return ['error: ', red]
+  return level >= warnLevel ? ['warning: ', yellow] : ['', text => text]
+}
+
+/** What went wrong, and why; of an unexpected error also where. */
 function formatError (error: LoggedError | undefined, withStack: boolean): string[] {
   if (error === undefined) return []
   const { message = '', stack = '', cause } = error
   const own = withStack && stack !== '' ? stack.split('\n') : [message]
-  return [...own.map(line => `         ${escapeControls(line.trim())}`), ...formatError(cause, false)]
+  return [...own.map(line => escapeControls(line.trim())), ...formatError(cause, false)]
 }

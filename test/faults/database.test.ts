@@ -50,6 +50,31 @@ t.test('with the database away no answer is wrong', async t => {
   t.match(await service.browser().post('/v1/auth/login', ada), { status: 200 })
 })
 
+t.test('an outage is logged once, and its end with the number of failed attempts', async t => {
+  const { url, block, unblock } = await way(t, await createDatabase(t))
+  const service = await build(t, {}, { url })
+  const ada = person()
+  await service.browser().post('/v1/auth/register', ada)
+  const linesOf = (message: RegExp) => service.logs.filter(({ msg, level }) => message.test(String(msg)) && Number(level) >= 30)
+  block()
+  for (let i = 0; i < 20; i++) t.match(await service.browser().post('/v1/auth/login', ada), unavailable)
+  while (linesOf(/^database not available/).length === 0) await new Promise(resolve => setTimeout(resolve, 10))
+  // The reconnection is tried twice a second.
+  await new Promise(resolve => setTimeout(resolve, 2_000))
+  t.ok(linesOf(/^database not available/).length <= 2, 'once for each reason')
+  const others = service.logs.filter(({ level, msg }) => Number(level) >= 40 && !/^database not available/.test(String(msg)))
+  t.strictSame(others, [], 'and nothing else warns of it')
+  t.strictSame(linesOf(/^database is back/), [])
+  unblock()
+  while (linesOf(/^database is back/).length === 0) {
+    await service.browser().get('/readyz')
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+  const [back] = linesOf(/^database is back/)
+  t.ok(Number(back?.['failed_attempts']) >= 20, `${String(back?.['failed_attempts'])} attempts`)
+  t.ok(Number(back?.['seconds']) >= 2)
+})
+
 t.test('a thousand requests wait for a connection, and further ones are refused at once', async t => {
   const service = await build(t)
   const browser = service.browser()
@@ -166,7 +191,7 @@ t.test('a key that cannot be looked up does not count as unknown', async t => {
   const other = `${Buffer.from(JSON.stringify({ alg: 'ES256', typ: 'at+jwt', kid: 'made-elsewhere' })).toString('base64url')}.${payload}.${signature}`
   t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), { status: 401 })
   block()
-  while (!service.logs.some(({ msg }) => msg === 'the keys could not be read; trying again')) await new Promise(resolve => setTimeout(resolve, 20))
+  while (!service.app.databaseOutage.isOngoing) await new Promise(resolve => setTimeout(resolve, 20))
   for (let i = 0; i < 3; i++) {
     t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), unavailable)
     t.match(await service.browser().post('/v1/auth/logout', undefined, { authorization: `Bearer ${other}` }), unavailable)

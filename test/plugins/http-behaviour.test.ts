@@ -5,7 +5,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { once } from 'node:events'
 import t from 'tap'
 import { DrainingServer } from '../../src/server/draining-server.ts'
-import { catalogue } from '../../src/http/problem.ts'
+import { catalogue } from '../../src/http/problem-catalogue.ts'
 import { build, person, type Service } from '../support/app.ts'
 import { ask, dial, requestText } from '../support/wire.ts'
 
@@ -427,6 +427,25 @@ t.test('headers', async t => {
     t.match((await open.browser().get('/livez', { origin: 'https://app.example.com' })).headers, { 'access-control-allow-origin': 'https://app.example.com', vary: /Origin/ })
   })
 
+  t.test('allow pages of this machine in development, for reading and for the refresh cookie', async t => {
+    const open = await build(t, { NODE_ENV: 'development' }, { url: service.url })
+    const signedIn = open.browser()
+    await signedIn.post('/v1/auth/register', person())
+    for (const origin of ['http://localhost:5173', 'http://127.0.0.1:8080', 'http://localhost', 'http://[::1]:5173']) {
+      t.match((await open.browser().get('/livez', { origin })).headers, { 'access-control-allow-origin': origin }, origin)
+      t.match(await signedIn.post('/v1/auth/refresh', undefined, { origin }), { status: 200 }, origin)
+    }
+    for (const origin of ['https://localhost:5173', 'http://localhost.evil.example', 'http://127.0.0.1.evil.example', 'http://10.0.0.1', 'http://localhost:x', 'null']) {
+      t.notOk('access-control-allow-origin' in (await open.browser().get('/livez', { origin })).headers, origin)
+      t.match(await signedIn.post('/v1/auth/refresh', undefined, { origin }), { status: 403, body: { code: 'cross_site_request' } }, origin)
+    }
+    for (const environment of [{ NODE_ENV: 'development', CORS_ORIGINS: 'https://app.example.com' }, { NODE_ENV: 'development', ISSUER_URL: 'https://auth.example.com' }, {}]) {
+      const closed = await build(t, environment, { url: service.url })
+      const { headers } = await closed.browser().get('/livez', { origin: 'http://localhost:5173' })
+      t.notOk('access-control-allow-origin' in headers, JSON.stringify(environment))
+    }
+  })
+
   t.test('of a proxy count only if the proxy is trusted', async t => {
     const trusting = await build(t, { ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '127.0.0.1' }, { url: service.url })
     const distant = await build(t, { ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '10.0.0.0/8' }, { url: service.url })
@@ -541,6 +560,8 @@ t.test('the log has one line per request, and no secret', async t => {
   const lines = service.logs.filter(({ msg }) => msg === 'request')
   t.equal(lines.length, 8)
   t.match(lines[1], { request_id: 'the-login', method: 'POST', route: '/v1/auth/login', status: 200, ms: Number, ip: '127.0.0.1' })
+  t.notOk(lines.some(line => 'path' in line), 'JSON lines have the route, and not the path')
+  t.strictSame(lines.map(({ code }) => code), [undefined, undefined, 'invalid_credentials', 'email_taken', undefined, 'invalid_refresh_token', undefined, 'invalid_token'])
 })
 
 t.test('a connection', async t => {

@@ -175,7 +175,7 @@ t.test('a port for the metrics', async t => {
   const { port } = blocker.address() as AddressInfo
 
   await t.test('that is in use fails the start, with its number in the error', async t => {
-    await t.rejects(build(t, { METRICS_PORT: String(port) }), { message: `Port ${port} of 127.0.0.1 is in use: choose another for the metrics with METRICS_PORT.` })
+    await t.rejects(build(t, { METRICS_PORT: String(port) }), { message: `Port ${port} of 127.0.0.1 is in use: choose another port for the metrics with METRICS_PORT.` })
   })
 
   await t.test('serves them and nothing else, while the main port does not serve them', async t => {

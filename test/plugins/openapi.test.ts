@@ -12,7 +12,8 @@ import { contradiction } from '../support/contract.ts'
 import { build } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 
-interface Operation { operationId: string, summary: string, tags: string[], security: object[], responses: Record<string, { content?: Record<string, { schema: { allOf?: Array<{ properties?: Record<string, { enum: string[] }> }> } }> }>, requestBody?: { required: boolean, content: Record<string, { example?: object, examples?: object }> } }
+interface Response { description: string, content?: Record<string, { schema: { allOf?: Array<{ properties?: Record<string, { enum: string[] }> }> } }> }
+interface Operation { operationId: string, summary: string, tags: string[], security: object[], responses: Record<string, Response | { $ref: string }>, requestBody?: { required: boolean, content: Record<string, { example?: object, examples?: object }> } }
 
 /** How long a request may keep the event loop busy. */
 const maxBusyMs = 3
@@ -55,6 +56,9 @@ t.test('the API document', async t => {
   const service = await build(t, { ISSUER_URL: 'https://auth.example.com' })
   const { body: api } = await service.browser().get('/openapi.json')
   const operations = Object.entries(api.paths as Record<string, Record<string, Operation>>).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })))
+
+  const resolve = (response: Response | { $ref: string }): Response =>
+    '$ref' in response ? api.components.responses[response.$ref.split('/').at(-1) ?? ''] : response
 
   t.test('is committed', async t => {
     t.strictSame(JSON.parse(readFileSync('openapi.json', 'utf8')), api, 'else run npm run openapi')
@@ -134,8 +138,13 @@ t.test('the API document', async t => {
       t.ok(summary && tags.length === 1 && security, operationId)
       for (const status of ['400', '403', '408', '431', '500', '503']) t.ok(status in responses, `${operationId} ${status}`)
       if (requestBody) t.ok('413' in responses && '415' in responses && Object.values(requestBody.content).every(({ example, examples }) => example ?? examples), `${operationId} has an example`)
-      for (const [status, { content }] of Object.entries(responses)) {
-        if (Number(status) < 400) continue
+      for (const [status, response] of Object.entries(responses)) {
+        const { description, content } = resolve(response)
+        t.match(description, /\w/, `${operationId} ${status}`)
+        if (Number(status) < 400) {
+          t.match(description, /^(?!Default Response)[A-Z].*\.$/, `${operationId} ${status}`)
+          continue
+        }
         const properties = (content?.['application/problem+json'] ?? content?.['application/json'])?.schema.allOf?.[1]?.properties
         t.ok((properties?.['code'] ?? properties?.['error'])?.enum.length, `${operationId} ${status} names its codes`)
       }
@@ -144,6 +153,29 @@ t.test('the API document', async t => {
     t.equal(refresh?.requestBody?.required, false)
     t.match(refresh?.security, [{ refreshCookie: [] }, {}])
     t.match(api.components.securitySchemes, { bearer: { type: 'http', scheme: 'bearer' }, refreshCookie: { in: 'cookie', name: '__Host-refresh_token' }, registrationCookie: { in: 'cookie', name: '__Host-registration' } })
+  })
+
+  t.test('describes a failure that several operations have only once', async t => {
+    const inline = operations.flatMap(({ responses }) => Object.entries(responses).flatMap(([status, response]) => Number(status) >= 400 && !('$ref' in response) ? [JSON.stringify(response)] : []))
+    t.equal(new Set(inline).size, inline.length)
+    t.match(api.components.responses['TooManyRequests'], { description: /too_many_requests/, headers: { 'retry-after': {} } })
+  })
+
+  t.test('has the operations in the order in which a user meets them', async t => {
+    const paths = Object.keys(api.paths)
+    t.strictSame(paths.slice(0, 4), ['/v1/auth/register', '/v1/auth/login', '/v1/auth/refresh', '/v1/auth/logout'])
+    const administration = operations.filter(({ tags }) => tags[0] === 'Administration')
+    t.equal(administration[0]?.path, '/v1/admin/users')
+    const groups = administration.map(({ path }) => path.split('/')[3])
+    t.strictSame([...new Set(groups)], ['users', 'audit-events', 'clients', 'webhooks', 'keys'])
+  })
+
+  t.test('has the example account of the README', async t => {
+    const readme = readFileSync('README.md', 'utf8')
+    for (const id of ['register', 'login']) {
+      const { email, password } = Object(operations.find(({ operationId }) => operationId === id)?.requestBody?.content['application/json']?.example)
+      t.ok(readme.includes(`"email": "${email}", "password": "${password}"`), `${email} ${password}`)
+    }
   })
 
   t.test('is compared with every response in the tests', async t => {
@@ -189,7 +221,24 @@ t.test('the documentation page', async t => {
     const api = (await browser().get('/openapi.json')).body
     const answer = await browser().get('/docs/json')
     t.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
-    t.strictSame(answer.body, { ...api, servers: [{ url: '/' }] })
+    t.strictSame(answer.body.servers, [{ url: '/' }])
+    t.strictSame(Object.keys(answer.body.components.securitySchemes), ['bearer', 'clientBasic', 'clientPost'], 'a browser sends cookies by itself')
+    t.notMatch(JSON.stringify(answer.body.paths), /refreshCookie|registrationCookie/)
+    for (const [path, methods] of Object.entries<Record<string, Operation>>(api.paths)) {
+      for (const [method, exact] of Object.entries(methods)) {
+        const { responses } = answer.body.paths[path][method] as Operation
+        for (const [status, response] of Object.entries(exact.responses)) {
+          if (status in responses) continue
+          const { description } = '$ref' in response ? api.components.responses[response.$ref.split('/').at(-1) ?? ''] : response
+          const codes = [...description.matchAll(/`(\w+)`/g)].map(([, code]) => code)
+          const isOAuth = path.startsWith('/oauth')
+          t.ok(Number(status) >= 400 && codes.length > 0, `${method} ${path} ${status}`)
+          t.ok(isOAuth || codes.every(code => answer.body.info.description.includes(`[\`${code}\`](/problems/${code})`)), `the page lists ${description} once`)
+        }
+        t.ok(Object.keys(responses).length > 0 && Object.keys(responses).length < Object.keys(exact.responses).length, `${method} ${path}`)
+      }
+    }
+    t.ok('422' in answer.body.paths['/v1/auth/register'].post.responses, 'failures of one operation stay there')
     const yaml = await browser().get('/docs/yaml')
     t.equal(yaml.headers['content-type'], 'application/yaml')
     // The parser that @fastify/swagger depends on.

@@ -10,7 +10,7 @@ import { promisify } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { complete } from '../../src/database/embedded/cluster.ts'
-import { EmbeddedPostgresError, start, type Options } from '../../src/database/embedded/embedded-postgres.ts'
+import { EmbeddedPostgresError, start, type EmbeddedPostgresOptions } from '../../src/database/embedded/embedded-postgres.ts'
 
 const run = promisify(execFile)
 const isRoot = process.getuid?.() === 0
@@ -20,7 +20,7 @@ const settings = ['fsync=off']
 const library = new URL('../../src/database/embedded/embedded-postgres.js', import.meta.url)
 
 interface Answer { url?: string, version?: string, dataDir?: string, adopted?: boolean, refusal?: string }
-interface ServiceOptions { options?: Options, uid?: number, path?: string, arch?: string }
+interface ServiceOptions { options?: EmbeddedPostgresOptions, uid?: number, path?: string, arch?: string }
 
 // They wait more than they work.
 t.jobs = 3
@@ -233,15 +233,15 @@ t.test('a server that is killed is restarted on the same port, until it is stopp
     process.kill(pid, 'SIGKILL')
     await eventually(() => query(postgres.url, 'select 1').then(() => serverPid(dir)).then(now => { if (now === pid) throw new Error('still the old one') }))
     t.same(await query(postgres.url, kept), [42])
-    await eventually(async () => { if (messages.at(-1) !== 'PostgreSQL is back') throw new Error(messages.at(-1)) })
+    await eventually(async () => { if (messages.at(-1) !== 'embedded PostgreSQL is back') throw new Error(messages.at(-1)) })
   }
-  t.match(messages.slice(0, 3), ['PostgreSQL started', 'PostgreSQL is lost', 'PostgreSQL is back'])
+  t.match(messages.slice(0, 3), ['embedded PostgreSQL started', 'embedded PostgreSQL lost; restarting it', 'embedded PostgreSQL is back'])
   await t.rejects(start(dir), { message: /another Latchkey/ }, 'and is held as before')
 
   process.kill(await serverPid(dir), 'SIGKILL')
-  await eventually(async () => { if (messages.at(-1) !== 'PostgreSQL is lost') throw new Error(messages.at(-1)) })
+  await eventually(async () => { if (messages.at(-1) !== 'embedded PostgreSQL lost; restarting it') throw new Error(messages.at(-1)) })
   await postgres.stop()
-  t.equal(messages.at(-1), 'PostgreSQL is lost')
+  t.equal(messages.at(-1), 'embedded PostgreSQL lost; restarting it')
   await t.rejects(query(postgres.url, 'select 1'), { code: 'ECONNREFUSED' })
 })
 
@@ -250,7 +250,7 @@ t.test('the lock is taken again after its connection is lost, and the port after
   const messages: string[] = []
   const postgres = await start(dir, { settings, log: message => { messages.push(message) } })
   const back = (times: number) => eventually(async () => {
-    if (messages.filter(message => message === 'PostgreSQL is back').length < times) throw new Error(messages.at(-1))
+    if (messages.filter(message => message === 'embedded PostgreSQL is back').length < times) throw new Error(messages.at(-1))
   })
   const pid = await serverPid(dir)
   await query(postgres.url, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'latchkey lock'")
