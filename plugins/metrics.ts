@@ -148,8 +148,8 @@ function observeQueues (app: FastifyInstance, registry: Registry): void {
 function observeHashing (app: FastifyInstance, registry: Registry): void {
   const registers = [registry]
   addGauge(registry, 'latchkey_hashing_queue_depth', 'Requests that wait for password hashing.',
-    () => app.passwords.lane.waiting)
-  addGauge(registry, 'latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.lane.running)
+    () => app.passwords.queue.waiting)
+  addGauge(registry, 'latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.queue.running)
   const waits = new Histogram({
     name: 'latchkey_hashing_wait_seconds', help: 'Time that a request waited for password hashing.', registers
   })
@@ -164,7 +164,7 @@ function observeHashing (app: FastifyInstance, registry: Registry): void {
     registers
   })
   app.addHook('onReady', async () => {
-    app.passwords.lane.observe({
+    app.passwords.queue.observe({
       started: seconds => waits.observe(seconds),
       ended: seconds => hashes.observe(seconds),
       refused: reason => refused.inc({ reason })
