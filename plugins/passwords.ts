@@ -25,8 +25,8 @@ export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, .
     peppers: { current: () => pepper ? keyring.pepper() : undefined, find: keyring.findPepper },
     isBreached: breaches({
       url: breachedPasswordsUrl,
-      onFailure: error => log.warn({ err: error }, 'breached passwords could not be asked for: new passwords are accepted without'),
-      onRecovery: () => log.info('breached passwords can be asked for again')
+      onFailure: error => log.warn({ err: error }, 'breached password lookup failed; accepting new passwords without it'),
+      onRecovery: () => log.info('breached password lookup works again')
     })
   }, message => log.warn(message)))
   app.decorate<onRequestHookHandler>('admitPassword', (request, _reply, done) => {

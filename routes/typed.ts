@@ -7,13 +7,13 @@ import type { RequestContext } from '../src/authentication/request-context.ts'
 import { languageOf } from '../src/http/language.ts'
 import { addressOf, networkOf } from '../src/http/client-network.ts'
 import type { QueueTicket } from '../src/passwords/passwords.ts'
-import type { Code } from '../src/http/problem.ts'
+import type { ProblemCode } from '../src/http/problem-catalogue.ts'
 import type { ReplacedSessions } from '../src/sessions/creation.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** The failures of this route beyond those that any route of its shape can have; for the API document. */
-    problems?: ReadonlyArray<Code | { code: Code, status: number }>
+    problems?: ReadonlyArray<ProblemCode | { code: ProblemCode, status: number }>
   }
 }
 

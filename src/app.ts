@@ -52,18 +52,21 @@ export interface AppOptions {
   keyEncryptionKeys: KeyEncryptionKeys
   /** Whether the service is about to stop. */
   isDraining?: () => boolean
+  /** Whether the log shows the paths of requests, and not only their routes. */
+  logPaths?: boolean
 }
 
-/** The service: its resources and manners in order, then its routes. */
-export default fp(async function latchkey (app: FastifyInstance, { config, databaseUrl, keyEncryptionKeys, isDraining = () => false }: AppOptions) {
-  const { issuer, audience, corsOrigins, trustProxy, lifetimes, signing } = config
+/** The service: its resources and its HTTP behaviour in order, then its routes. */
+export default fp(async function latchkey (app: FastifyInstance, options: AppOptions) {
+  const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logPaths = false } = options
+  const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
 
   for (const warning of productionWarnings(config)) app.log.warn(warning)
   await app.register(problems, { issuer })
-  await app.register(requestLog)
+  await app.register(requestLog, { logPaths })
   await app.register(metrics)
   await app.register(deadline, { seconds: config.requestTimeout })
-  await app.register(security, { issuer, corsOrigins })
+  await app.register(security, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(rateLimit, { limit: config.rateLimit, redisUrl: config.redisUrl, trustProxy })
   await app.register(transport, { issuer, trustProxy })
   await app.register(notFound)
@@ -81,7 +84,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(keyring, { keys: keyEncryptionKeys, ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken }, pepper: config.passwords.pepper })
   await app.register(revocations, { staleLimit: config.revocationStaleLimit })
   await app.register(accessToken, { issuer, audience, roles: config.roles, ttl: lifetimes.accessToken })
-  await app.register(refreshCookie, { issuer, corsOrigins })
+  await app.register(refreshCookie, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(registrationCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(sessionProof, { refreshToken: lifetimes.refreshToken, retryWindow: lifetimes.retryWindow })

@@ -1,6 +1,7 @@
 import type { AuthenticationServices } from '../authentication/password-verification.ts'
 import type { RequestContext } from '../authentication/request-context.ts'
-import { linkExpired, passwordRequired, Problem, type Code } from '../http/problem.ts'
+import type { ProblemCode } from '../http/problem-catalogue.ts'
+import { linkExpired, passwordRequired, Problem } from '../http/problem.ts'
 import { refund, recordSuccess } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { chooseProof, effects, methodsFor } from './address-proofs.ts'
@@ -47,4 +48,4 @@ export async function confirm (
   }
 }
 
-const hasCode = (error: unknown, code: Code) => error instanceof Problem && error.code === code
+const hasCode = (error: unknown, code: ProblemCode) => error instanceof Problem && error.code === code

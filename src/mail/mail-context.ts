@@ -1,7 +1,8 @@
 import type { Origin } from '../audit/events.ts'
+import type { Language } from '../http/language.ts'
 import { describe } from '../http/user-agent.ts'
 import type { Buckets } from './limits.ts'
-import type { Language, Mail, MailKind, SealMail } from './outbox.ts'
+import type { Mail, MailKind, SealMail } from './outbox.ts'
 
 /** For how many seconds each kind of mailed link is valid. */
 export interface LinkLives { emailVerification: number, passwordReset: number, magicLink: number, emailUndo: number }

@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Mustache from 'mustache'
-import { ConfigError } from '../config/config.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { languages, type Language } from '../http/language.ts'
 import { packageFolder } from '../package-folder.ts'
-import { languages, mailKinds, type Language, type MailKind } from './outbox.ts'
+import { mailKinds, type MailKind } from './outbox.ts'
 import { pages } from './link-url.ts'
 
 export interface Template { subject: string, text: string, html: string }

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { ConfigError, withVariable } from '../config/config.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { withVariable } from '../config/environment.ts'
 import { packageFolder } from '../package-folder.ts'
 
 export type Argon2 = typeof import('argon2')

@@ -19,7 +19,7 @@ async function eventually (service: Service, within: number) {
 
 const unavailable = { status: 503, body: { code: 'database_unavailable' }, headers: { 'retry-after': '1', 'cache-control': 'no-store' }, cookies: [] }
 
-t.test('with the database away nobody is told anything wrong', async t => {
+t.test('with the database away no answer is wrong', async t => {
   const { url, block, unblock } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, {}, { url })
   const ada = newUser()
@@ -50,7 +50,32 @@ t.test('with the database away nobody is told anything wrong', async t => {
   t.match(await service.browser().post('/v1/auth/login', ada), { status: 200 })
 })
 
-t.test('a thousand wait for a connection, and the rest is refused at once', async t => {
+t.test('an outage is logged once, and its end with the number of failed attempts', async t => {
+  const { url, block, unblock } = await flakyProxy(t, await createDatabase(t))
+  const service = await build(t, {}, { url })
+  const ada = newUser()
+  await service.browser().post('/v1/auth/register', ada)
+  const linesOf = (message: RegExp) => service.logs.filter(({ msg, level }) => message.test(String(msg)) && Number(level) >= 30)
+  block()
+  for (let i = 0; i < 20; i++) t.match(await service.browser().post('/v1/auth/login', ada), unavailable)
+  while (linesOf(/^database not available/).length === 0) await new Promise(resolve => setTimeout(resolve, 10))
+  // The reconnection is tried twice a second.
+  await new Promise(resolve => setTimeout(resolve, 2_000))
+  t.ok(linesOf(/^database not available/).length <= 2, 'once for each reason')
+  const others = service.logs.filter(({ level, msg }) => Number(level) >= 40 && !/^database not available/.test(String(msg)))
+  t.strictSame(others, [], 'and nothing else warns of it')
+  t.strictSame(linesOf(/^database is back/), [])
+  unblock()
+  while (linesOf(/^database is back/).length === 0) {
+    await service.browser().get('/readyz')
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+  const [back] = linesOf(/^database is back/)
+  t.ok(Number(back?.['failed_attempts']) >= 20, `${String(back?.['failed_attempts'])} attempts`)
+  t.ok(Number(back?.['seconds']) >= 2)
+})
+
+t.test('a thousand requests wait for a connection, and further ones are refused at once', async t => {
   const service = await build(t)
   const browser = service.browser()
   const { body } = await browser.post('/v1/auth/register', newUser())
@@ -68,7 +93,7 @@ t.test('a thousand wait for a connection, and the rest is refused at once', asyn
   t.equal((await browser.get('/v1/me')).status, 200)
 })
 
-t.test('a database that hangs is given up in time', async t => {
+t.test('requests do not wait for a database that hangs', async t => {
   const { url, freeze, thaw } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, {}, { url })
   const browser = service.browser()
@@ -85,7 +110,7 @@ t.test('a database that hangs is given up in time', async t => {
   t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
 })
 
-t.test('a lost answer of the database', async t => {
+t.test('a lost response of the database', async t => {
   const { url, loseAnswers } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, {}, { url })
 
@@ -116,7 +141,7 @@ t.test('a lost answer of the database', async t => {
     }
   })
 
-  t.test('to a sign-out is made good by doing it again', async t => {
+  t.test('to a sign-out is repaired by a second sign-out', async t => {
     const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
     loseAnswers(/sessions\.end/)
     t.match(await service.browser().post('/v1/auth/logout', { refresh_token: body.refresh_token }), unavailable)
@@ -126,7 +151,7 @@ t.test('a lost answer of the database', async t => {
   })
 })
 
-t.test('no judgement is passed on a token whose caller has gone', async t => {
+t.test('a token is not treated as reused if its client has gone', async t => {
   const { url, freeze, thaw } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, { REQUEST_TIMEOUT: '1s', REFRESH_REPLAY_GRACE: '0s' }, { url })
   const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
@@ -141,7 +166,7 @@ t.test('no judgement is passed on a token whose caller has gone', async t => {
   t.match(await service.sql('select end_reason from sessions where id = $1', [body.session_id]), [{ end_reason: null }])
 })
 
-t.test('started without its database, the service waits for it', async t => {
+t.test('a service that is started before its database waits for it', async t => {
   const { url, block, unblock } = await flakyProxy(t, await createDatabase(t, { empty: true }))
   block()
   const service = await build(t, {}, { url, ready: false })
@@ -158,7 +183,7 @@ t.test('started without its database, the service waits for it', async t => {
   t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
 })
 
-t.test('a key that cannot be looked up is not an unknown one', async t => {
+t.test('a key that cannot be looked up does not count as unknown', async t => {
   const { url, block } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, { JWKS_MAX_AGE: '1s' }, { url })
   const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', newUser())
@@ -166,14 +191,14 @@ t.test('a key that cannot be looked up is not an unknown one', async t => {
   const other = `${Buffer.from(JSON.stringify({ alg: 'ES256', typ: 'at+jwt', kid: 'made-elsewhere' })).toString('base64url')}.${payload}.${signature}`
   t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), { status: 401 })
   block()
-  while (!service.logs.some(({ msg }) => msg === 'the keys could not be read; trying again')) await new Promise(resolve => setTimeout(resolve, 20))
+  while (!service.app.databaseOutage.isOngoing) await new Promise(resolve => setTimeout(resolve, 20))
   for (let i = 0; i < 3; i++) {
     t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), unavailable)
     t.match(await service.browser().post('/v1/auth/logout', undefined, { authorization: `Bearer ${other}` }), unavailable)
   }
 })
 
-t.test('a statement that the schema left behind is prepared anew', async t => {
+t.test('a statement that a schema change invalidated is prepared again', async t => {
   const service = await build(t)
   const ada = newUser()
   await service.browser().post('/v1/auth/register', ada)
@@ -187,13 +212,13 @@ t.test('a statement that the schema left behind is prepared anew', async t => {
   }
 })
 
-t.test('a schema that is not there yet is a database that is not there yet', async t => {
+t.test('a missing schema is answered like a database that is away', async t => {
   const service = await build(t, { MIGRATE_ON_START: 'false' }, { url: await createDatabase(t, { empty: true }), ready: false })
   t.match(await service.browser().get('/readyz'), unavailable)
   t.match(await service.browser().post('/v1/auth/login', newUser()), unavailable)
 })
 
-t.test('when Postgres is killed under load, nothing that was answered is lost, and the service heals by itself', async t => {
+t.test('when Postgres is killed under load, no confirmed change is lost, and the service recovers', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-crash-'))
   const postgres = await embeddedPostgres.start(folder)
   t.teardown(async () => {

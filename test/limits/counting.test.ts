@@ -163,7 +163,7 @@ isHeldBy('Unknown paths and malformed requests count like others, and so do byte
 isHeldBy('A 429 has the code `too_many_requests` (under `/oauth` the error `temporarily_unavailable`), a 503 of the queue the code `overloaded`, and each of them `Retry-After` in whole seconds.', {
   [rateLimit]: ['and whoever is over it is told in the words of what was asked'],
   [throttle]: ['after the last one allowed, even the right password has to wait, and it is told exactly how long'],
-  'test/plugins/manners.test.ts': ['more sign-ins than can be hashed wait for a while, and the rest is told when to come back']
+  'test/plugins/manners.test.ts': ['more sign-ins than can be hashed wait for a while, and further ones get Retry-After']
 })
 holds('`off` takes away a limit that has a variable, but not the one on hashing.', async t => {
   const open = await secondInstance(t, service, { ...withoutLimits, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: 'off' })

@@ -246,7 +246,7 @@ t.test('a mail server', async t => {
       await failed(service, attempts)
       await service.sql('update jobs set run_at = now()')
     }
-    const waits = service.logs.filter(({ msg }) => msg === 'a job failed; it is tried again').map(({ seconds }) => Number(seconds))
+    const waits = service.logs.filter(({ msg }) => msg === 'job failed; retrying').map(({ seconds }) => Number(seconds))
     t.ok(waits.length >= 4)
     for (const [index, wait] of waits.entries()) t.ok(wait >= 4 * 2 ** index && wait <= 6 * 2 ** index, `${wait} s after attempt ${index + 1}`)
     await smtp.start()
@@ -255,7 +255,7 @@ t.test('a mail server', async t => {
     await done(service)
     t.equal(smtp.all().length, 1)
     t.strictSame(await events(service), [])
-    t.match(service.logs.find(({ msg }) => msg === 'a job failed; it is tried again'), { err: { type: 'NotSent', message: /ECONN/ } })
+    t.match(service.logs.find(({ msg }) => msg === 'job failed; retrying'), { err: { type: 'NotSent', message: /ECONN/ } })
   })
 
   t.test('that is down is tried with one mail at a time, and gets all of them soon after it is back', async t => {
@@ -385,7 +385,7 @@ t.test('without a mail server', async t => {
     const url = await createDatabase(t)
     const service = await build(t, { NODE_ENV: 'production', DATABASE_URL: url, ISSUER_URL: 'https://auth.example.com', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' }, { url })
     t.equal(service.app.mailer.sealMail(reset('ada@example.com')), undefined)
-    t.match(service.logs.filter(({ level }) => level === 40).map(({ msg }) => msg).join('\n'), /^No mail is sent, for there is no SMTP_URL/m)
+    t.match(service.logs.filter(({ level }) => level === 40).map(({ msg }) => msg).join('\n'), /^mails not sent: SMTP_URL is not set/m)
     await sql(url, posting('$1', 'null::uuid', '$2', '(select) as always'), [sealMail([keyEncryptionKey], reset('ada@example.com')), newsLives])
     await failed(service)
     t.notMatch(JSON.stringify(service.logs), secrets)

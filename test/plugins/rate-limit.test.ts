@@ -140,7 +140,7 @@ t.test('a proxy that is not trusted is warned about, once', async t => {
     await ask({ [header]: 'https' }, '203.0.113.7')
     t.strictSame(warned(service), [], 'neither without such a header, nor from a proxy that is trusted')
     for (const peer of ['192.0.2.1', '192.0.2.1', '192.0.2.2']) await ask({ [header]: 'https' }, peer)
-    t.match(warned(service), [{ level: 40, peer: '192.0.2.1', header, msg: new RegExp(`^${header} came from 192\\.0\\.2\\.1, which TRUST_PROXY does not name, .* share one rate limit\\.$`) }])
+    t.match(warned(service), [{ level: 40, peer: '192.0.2.1', header, msg: new RegExp(`^forwarding header ignored: ${header} came from 192\\.0\\.2\\.1, .* share one rate limit$`) }])
     t.equal(warned(service).length, 1)
   }
 })

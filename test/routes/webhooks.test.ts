@@ -227,7 +227,7 @@ t.test('a pause', async t => {
     await paused('gone')
     t.match(await deliveries('?status=pending'), [{ attempts: 1, response_status: 410 }])
     t.match(await service.sql("select detail from audit_events where type = 'webhook.paused'"), [{ detail: { reason: 'gone' } }])
-    t.ok(service.logs.some(({ msg }) => String(msg).startsWith('a webhook is paused')))
+    t.ok(service.logs.some(({ msg }) => String(msg).startsWith('webhook paused')))
     inbox.answer(status(200))
     await admin.patch(path, { status: 'active' })
     await until('delivered', async () => (await deliveries('?status=pending')).length === 0)

@@ -235,7 +235,7 @@ t.test('a service that is not to migrate', async t => {
   t.test('listens, but is not ready, before somebody else did', async t => {
     t.equal((await fetch(`${address}/livez`)).status, 200)
     t.strictSame(await ready(), { status: 503, code: 'database_unavailable' })
-    const told = await eventually(async () => service.logs.find(({ msg, err }) => msg === 'the database is not ready; trying again' && /lacks/.test((err as Error).message)), line => line !== undefined)
+    const told = await eventually(async () => service.logs.find(({ msg, err }) => msg === 'database not available; retrying until it is' && /lacks/.test((err as Error).message)), line => line !== undefined)
     t.match(told, { level: 40, err: { message: /^the database lacks 001-.+\.sql.*: run latchkey migrate$/ } }, 'and tells its operator why')
     t.strictSame(await sql(url, "select table_name from information_schema.tables where table_schema = 'public'"), [])
   })

@@ -217,6 +217,6 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
     }
     const lines = orders.output().trim().split('\n').map(line => JSON.parse(line))
     t.notMatch(orders.output(), client.client_secret)
-    t.ok(lines.some(({ msg }) => msg === 'the revocation feed is followed again'))
+    t.ok(lines.some(({ msg }) => msg === 'revocation feed connected again'))
   })
 })
