@@ -31,9 +31,9 @@ const clearing = {
   name: 'users.clear',
   text: `
     with own_links as (
-      delete from links where user_id = $1
+      delete from one_time_tokens where user_id = $1
     ), links_to_the_address as (
-      delete from links where canonical_email = $2 and user_id <> $1
+      delete from one_time_tokens where canonical_email = $2 and user_id <> $1
     ), outstanding as (
       delete from jobs where user_id = $1
     )

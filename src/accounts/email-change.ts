@@ -107,7 +107,7 @@ export async function undoChange (
   await move(tx, account, to, { origin, detail: { undone: true } })
   // The links that would undo later changes.
   await tx.query(
-    "delete from links where user_id = $1 and purpose = 'email_undo' and created_at > $2",
+    "delete from one_time_tokens where user_id = $1 and purpose = 'email_undo' and created_at > $2",
     [account.id, account.created_at]
   )
   return await startOver(tx, account.id, letters, 'email_change_undone', origin)

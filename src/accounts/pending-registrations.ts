@@ -48,11 +48,11 @@ const apply: Statement = {
     ), owner as (
       select found.id from (select) as always left join users as found on canonical_email = $3 and email_verified_at is not null
     ), applied as (
-      insert into registrations (id, email, canonical_email, username, name, password_hash, language, expires_at)
+      insert into pending_registrations (id, email, canonical_email, username, name, password_hash, language, expires_at)
       select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11) from counted where is_admitted
       returning id
     ), linked as (
-      insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
+      insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
       select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
     ), posted as (${insertion('mail', {
       user: 'coalesce(owner.id, applied.id)',
@@ -82,7 +82,7 @@ export async function add (db: Queryable, application: Application): Promise<boo
 const select: Statement = {
   name: 'registrations.find',
   text: `
-    select id, email, canonical_email, username, name, password_hash, language from registrations
+    select id, email, canonical_email, username, name, password_hash, language from pending_registrations
     where id = $1 and expires_at > now()`
 }
 
@@ -104,7 +104,7 @@ export async function lockAddress (tx: Queryable, canonical: string): Promise<vo
 export async function forgetPending (tx: Queryable, canonical: string): Promise<void> {
   await tx.query(`
     with gone as (
-      delete from registrations where canonical_email = $1 returning id
+      delete from pending_registrations where canonical_email = $1 returning id
     )
-    delete from links using gone where user_id = gone.id and purpose = 'registration'`, [canonical])
+    delete from one_time_tokens using gone where user_id = gone.id and purpose = 'registration'`, [canonical])
 }

@@ -24,7 +24,7 @@ const requesting = (owner: string) => `
     select coalesce(id, gen_random_uuid()) as id, coalesce(purpose, $3) as purpose, coalesce(email_version, 1) as email_version, coalesce(password_version, 1) as password_version
     from counted left join owner on true where is_admitted
   ), linked as (
-    insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
+    insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
     select $2, purpose, id, email_version, password_version, now() + make_interval(secs => $4) from somebody
   ), posted as (${posting('$5', 'id', '$4', 'somebody')}
   )
@@ -40,7 +40,7 @@ const requestVerification: Statement = {
     select id, $3::text as purpose, email_version, password_version from users
     where canonical_email = $1 and disabled_at is null and email_verified_at is null
     union all
-    (select id, 'registration', 1, 1 from registrations
+    (select id, 'registration', 1, 1 from pending_registrations
     where canonical_email = $1 and expires_at > now() and not exists (select from users where canonical_email = $1 and email_verified_at is not null)
     order by created_at desc limit 1)
     limit 1`)
@@ -77,7 +77,7 @@ export interface Target { email: string, canonical_email: string }
 const making: Statement = {
   name: 'links.make',
   text: `
-    insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at)
+    insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at)
     select $2, $3, id, email_version, password_version, $4, $5, now() + make_interval(secs => $6) from users
     where id = $1 and password_version = coalesce($7, password_version) for key share
     returning 1 as made`
@@ -91,7 +91,7 @@ export async function make (db: Queryable, userId: string, purpose: Purpose, tok
   return (await db.query(making, [userId, hashOf(token), purpose, target?.email ?? null, target?.canonical_email ?? null, lives, passwordVersion ?? null])).length > 0
 }
 
-const purposeOfOne: Statement = { name: 'links.purpose', text: 'select purpose, user_id as "userId" from links where token_hash = $1 and expires_at > now()' }
+const purposeOfOne: Statement = { name: 'one_time_tokens.purpose', text: 'select purpose, user_id as "userId" from one_time_tokens where token_hash = $1 and expires_at > now()' }
 
 /** What a link is for, and whose; throws `link_expired` where there is none. */
 export async function purposeOf (db: Queryable, token: string): Promise<{ purpose: Purpose, userId: string }> {
@@ -118,18 +118,18 @@ export interface Found extends Account {
 // A link that verifies an address is void once the address is verified. Otherwise it would outlive the used
 // one.
 const good = `expires_at > now() and users.disabled_at is null
-  and (purpose = 'email_undo' or links.email_version = users.email_version)
+  and (purpose = 'email_undo' or one_time_tokens.email_version = users.email_version)
   and (purpose <> 'email_verification' or users.email_verified_at is null)
-  and (purpose in ('email_undo', 'email_verification') or links.password_version = users.password_version)`
+  and (purpose in ('email_undo', 'email_verification') or one_time_tokens.password_version = users.password_version)`
 const finding = (lock: string) => `
-  select links.purpose, links.created_at, users.created_at as user_created_at,
-    links.email as target_email, links.canonical_email as target_canonical_email,
+  select one_time_tokens.purpose, one_time_tokens.created_at, users.created_at as user_created_at,
+    one_time_tokens.email as target_email, one_time_tokens.canonical_email as target_canonical_email,
     users.email_verified_at is not null as email_verified, users.language, ${accountColumns}
-  from links join users on users.id = links.user_id
+  from one_time_tokens join users on users.id = one_time_tokens.user_id
   where token_hash = $1 and purpose = any($2::text[]) and ${good} ${lock}`
 const find: Statement = { name: 'links.find', text: finding('') }
 const lock: Statement = { name: 'links.lock', text: finding('for no key update of users') }
-const use: Statement = { name: 'links.use', text: 'delete from links where token_hash = $1 returning 1 as used' }
+const use: Statement = { name: 'links.use', text: 'delete from one_time_tokens where token_hash = $1 returning 1 as used' }
 
 /** A link that is good now, without using it; throws `link_expired`. */
 export async function look (db: Queryable, token: string, purposes: readonly Purpose[]): Promise<Found> {
@@ -153,14 +153,14 @@ export async function spend (tx: Queryable, token: string): Promise<void> {
 
 /** Ends the links of a user, but for the ways back to earlier addresses. */
 export async function endAll (tx: Queryable, userId: string): Promise<void> {
-  await tx.query({ name: 'links.end-all', text: "delete from links where user_id = $1 and purpose <> 'email_undo'" }, [userId])
+  await tx.query({ name: 'links.end-all', text: "delete from one_time_tokens where user_id = $1 and purpose <> 'email_undo'" }, [userId])
 }
 
 const countUndo: Statement = {
   name: 'links.count-undo',
   text: `
     select count(*)::int as links, extract(epoch from min(expires_at) - now())::float8 as seconds
-    from links where user_id = $1 and purpose = 'email_undo' and expires_at > now()`
+    from one_time_tokens where user_id = $1 and purpose = 'email_undo' and expires_at > now()`
 }
 
 // Each change of a verified address leaves a link that undoes it.
@@ -178,7 +178,7 @@ export async function assertUndoCapacity (tx: Queryable, userId: string): Promis
 
 const voiding: Statement = {
   name: 'links.void-changes',
-  text: "delete from links where purpose = 'email_change' and ($1::uuid is null or user_id = $1)"
+  text: "delete from one_time_tokens where purpose = 'email_change' and ($1::uuid is null or user_id = $1)"
 }
 
 /** Voids the requested changes of address that are not confirmed, of one user or of all users. */
@@ -188,7 +188,7 @@ export async function voidChanges (db: Queryable, userId: string | undefined): P
 
 const voidingOthers: Statement = {
   name: 'links.void-other-changes',
-  text: "delete from links where purpose = 'email_change' and user_id = $1 and canonical_email <> $2"
+  text: "delete from one_time_tokens where purpose = 'email_change' and user_id = $1 and canonical_email <> $2"
 }
 
 /** Voids the requested changes of address of a user, except those to this address. */
@@ -196,7 +196,7 @@ export async function voidOtherChanges (tx: Queryable, userId: string, canonical
   await tx.query(voidingOthers, [userId, canonical])
 }
 
-const siblings = "delete from links where user_id = $1 and purpose = 'email_verification'"
+const siblings = "delete from one_time_tokens where user_id = $1 and purpose = 'email_verification'"
 
 /** Ends the other links that would verify the address of a user. */
 export async function endVerifications (tx: Queryable, userId: string): Promise<void> {
@@ -207,9 +207,9 @@ const clear: Statement = {
   name: 'links.clear',
   text: `
     with old_links as (
-      delete from links where token_hash = any(array(select token_hash from links where expires_at < now() limit $1 for update skip locked)) returning 1
+      delete from one_time_tokens where token_hash = any(array(select token_hash from one_time_tokens where expires_at < now() limit $1 for update skip locked)) returning 1
     ), old_registrations as (
-      delete from registrations where id = any(array(select id from registrations where expires_at < now() limit $1 for update skip locked)) returning 1
+      delete from pending_registrations where id = any(array(select id from pending_registrations where expires_at < now() limit $1 for update skip locked)) returning 1
     ), old_counts as (
       delete from mail_counts where key = any(array(select key from mail_counts where expires_at < now() limit $1 for update skip locked)) returning 1
     )

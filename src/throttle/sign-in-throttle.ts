@@ -43,7 +43,7 @@ export interface Throttle {
   pardon: (db: Queryable, attempt: Pick<Try, 'identifier' | 'network'> & { userId: string }) => Promise<void>
 }
 
-const count: Statement = { name: 'throttle.count', text: 'select wait, first from count_login_attempt($1, $2, $3)' }
+const count: Statement = { name: 'throttle.count', text: 'select wait_seconds as wait, is_first_refusal as first from count_login_attempt($1, $2, $3)' }
 
 const pardon: Statement = { name: 'throttle.pardon', text: 'delete from login_throttles where key in (select key from login_throttles where key = any($1) order by key for update)' }
 

@@ -27,7 +27,7 @@ export const accountColumns = `users.id, users.email, users.canonical_email, use
   users.disabled_at is not null as disabled, users.email_verified_at is not null as email_verified, users.devices_known_from, now() as now`
 const byEmail: Statement = { name: 'users.by-email', text: `select ${accountColumns} from users where canonical_email = $1` }
 const byUsername: Statement = { name: 'users.by-username', text: `select ${accountColumns} from users where username = $1` }
-const pending = (by: string) => `select password_hash as hash from registrations where ${by} = $1 and expires_at > now() order by created_at desc limit 1`
+const pending = (by: string) => `select password_hash as hash from pending_registrations where ${by} = $1 and expires_at > now() order by created_at desc limit 1`
 const pendingByEmail: Statement = { name: 'registrations.by-email', text: pending('canonical_email') }
 const pendingByUsername: Statement = { name: 'registrations.by-username', text: pending('username') }
 /**

@@ -36,7 +36,7 @@ export async function create (tx: Queryable, { id, email, username, name, passwo
   await taken(tx.query('insert into users (id, email, canonical_email, username, name, password_hash, language, email_verified_at) values ($1, $2, $3, $4, $5, $6, $7, case when $8 then now() end)',
     [id, email.address, email.canonical, username, name, passwordHash, language ?? null, proved]))
   // Asked for afterwards: the insertion waits for whoever is just leaving the address, and does not see what they left.
-  if (!proved && (await tx.query("select from links where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
+  if (!proved && (await tx.query("select from one_time_tokens where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
 }
 
 const selectUnproved = `

@@ -101,7 +101,7 @@ t.test('a user who has 120,000 sessions', async t => {
     }
     await endsAll(async () => await administrator?.delete(`/v1/admin/users/${id}/sessions`), 204)
     const token = mintToken()
-    await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where id = $2", [hashOf(token), id])
+    await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where id = $2", [hashOf(token), id])
     const password = 'another phrase of my own'
     await endsAll(async () => await service.browser().post('/v1/auth/password-reset/confirm', { token, new_password: password }), 204)
     await endsAll(async () => await administrator?.patch(`/v1/admin/users/${id}`, { status: 'disabled' }), 200, password)
@@ -233,7 +233,7 @@ t.test('sessions that are opened, refreshed and ended by many at once lock nobod
     async browser => {
       const token = mintToken()
       const { somebody: { email, password } } = pick(people)
-      await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where email = $2", [hashOf(token), email])
+      await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where email = $2", [hashOf(token), email])
       return await browser.post('/v1/auth/password-reset/confirm', { token, new_password: password })
     }
   ]
