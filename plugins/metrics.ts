@@ -72,7 +72,7 @@ export default fp(async function metrics (app) {
       for (const { count, ...labels } of app.mailer.counts) this.inc(labels, count)
     }
   })
-  const backlog = (name: string, help: string, value: 'jobs' | 'late') => new Gauge({
+  const backlog = (name: string, help: string, value: 'jobs' | 'lateSeconds') => new Gauge({
     name,
     help,
     labelNames: ['kind'],
@@ -84,7 +84,7 @@ export default fp(async function metrics (app) {
   const jobsHelp = 'Mails ("mail") and deliveries ("webhook") still to be sent by all instances together, as of at most ' +
     '15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of each webhook.'
   backlog('latchkey_jobs', jobsHelp, 'jobs')
-  backlog('latchkey_jobs_oldest_seconds', 'Age of the oldest of them, without those that are kept for a paused webhook.', 'late')
+  backlog('latchkey_jobs_oldest_seconds', 'Age of the oldest of them, without those that are kept for a paused webhook.', 'lateSeconds')
   gauge('latchkey_hashing_queue_depth', 'Requests that wait until it is their turn to hash a password.', () => app.passwords.lane.waiting)
   gauge('latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.lane.running)
 

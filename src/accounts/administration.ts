@@ -1,7 +1,8 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send, type Post } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
+import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
 import type { Passwords, Turn } from '../passwords/passwords.ts'
 import { newId } from '../crypto/random.ts'
 import type { Revocation } from '../tokens/revocations.ts'
@@ -49,8 +50,10 @@ export async function create (db: Database, passwords: Passwords, account: NewAc
     }
     if (roles) await setRoles(tx, id, roles, rules, origin)
     if (password === undefined) {
-      await links.make(tx, id, 'password_reset', invitation.token, invitation.lives)
-      await send(tx, invitation.mail, id, invitation.lives)
+      await oneTimeTokens.issue(tx, {
+        userId: id, purpose: 'password_reset', token: invitation.token, lifetimeSeconds: invitation.lives
+      })
+      await enqueueMail(tx, invitation.mail, id, invitation.lives)
     }
     const user = await find(tx, id)
     if (!user) throw new Error('a user was not inserted')
@@ -59,7 +62,7 @@ export async function create (db: Database, passwords: Passwords, account: NewAc
 }
 
 /** An invitation that is good as long as a link to verify an address. */
-export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation => ({ token: links.mintToken(), lives })
+export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation => ({ token: oneTimeTokens.generateToken(), lives })
 
 /** The same as a mail; not in the language of whoever sends it. */
 export function mailedInvitation ({ post, lives: linkLives }: Pick<Letters, 'post' | 'lives'>): Invitation {
@@ -91,24 +94,23 @@ export async function change (db: Database, id: string, { name, username, roles,
 async function markVerified (tx: Queryable, id: string, origin: audit.Origin): Promise<void> {
   const [user] = await tx.query<{ canonical_email: string, changed: boolean }>(`
     with changed as (
-      update users set email_verified_at = now(), updated_at = now() where id = $1 and email_verified_at is null returning id
-    ), audited as (${audit.insertion('user.verified', { user: 'id' }, '$2', 'changed')}
+      update users set email_verified_at = now(), updated_at = now() where id = $1 and email_verified_at is null
+      returning record_event('user.verified', $2, user_id => id)
     )
-    select canonical_email from users where id = $1`, [id, audit.parameter(origin)])
+    select canonical_email from users where id = $1`, [id, origin])
   if (user) await forgetPending(tx, user.canonical_email)
 }
 
 async function markUnverified (tx: Queryable, id: string, origin: audit.Origin): Promise<void> {
   await tx.query(`
-    with changed as (
-      update users set email_verified_at = null, updated_at = now() where id = $1 and email_verified_at is not null returning id
-    ), audited as (${audit.insertion('user.updated', { user: 'id', detail: "'{\"changed\": [\"email_verified\"]}'::jsonb" }, '$2', 'changed')}
-    )
-    select id from changed`, [id, audit.parameter(origin)])
+    update users set email_verified_at = null, updated_at = now()
+    where id = $1 and email_verified_at is not null
+    returning record_event('user.updated', $2, user_id => id, detail => '{"changed": ["email_verified"]}')`,
+  [id, origin])
 }
 
 /** Removes an account, whose owner is told; undefined where there is none. Gives what verifiers must know. Throws `last_admin`. */
-export async function removeAccount (db: Database, id: string, post: Post, origin: audit.Origin): Promise<Revocation[] | undefined> {
+export async function removeAccount (db: Database, id: string, post: MailSealer, origin: audit.Origin): Promise<Revocation[] | undefined> {
   await purgeEnded(db, id)
   return await db.transaction(async tx => await remove(tx, id, origin, { post, isByAdmin: true }))
 }
@@ -117,18 +119,21 @@ export async function removeAccount (db: Database, id: string, post: Post, origi
 export async function endSessions (db: Database, id: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
   return await db.transaction(async tx => {
     if (!await forgetDevices(tx, id)) return undefined
-    await links.voidChanges(tx, id)
+    await revokeEmailChanges(tx, id)
     return await endAll(tx, id, undefined, 'ended_by_admin', origin)
   })
 }
 
 /** Mails a user a link to set a new password; false where there is none. */
 export async function requestReset (db: Database, id: string, { post, lives: { passwordReset: lives } }: Pick<Letters, 'post' | 'lives'>, origin: audit.Origin): Promise<boolean> {
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const mail = post({ kind: 'password_reset', token, lives })
   return await db.transaction(async tx => {
-    if (!await links.make(tx, id, 'password_reset', token, lives)) return false
-    await send(tx, mail, id, lives)
+    const isIssued = await oneTimeTokens.issue(tx, {
+      userId: id, purpose: 'password_reset', token, lifetimeSeconds: lives
+    })
+    if (!isIssued) return false
+    await enqueueMail(tx, mail, id, lives)
     await audit.record(tx, 'user.reset_requested', { userId: id }, origin)
     return true
   })

@@ -2,8 +2,9 @@ import assert from 'node:assert'
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import type { Device } from '../authentication/device.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
+import { enqueueMail } from '../mail/outbox.ts'
 import { prove, provePending, type PasswordDesk } from '../authentication/verify-password.ts'
 import type { Turn } from '../passwords/passwords.ts'
 import type { Owner } from '../passwords/policy.ts'
@@ -120,11 +121,11 @@ const hasCode = (error: unknown, code: Code) => error instanceof Problem && erro
 
 /** The link of a token, and what it is about. Throws `link_expired`. */
 async function find (db: Queryable, token: string, cookieSeconds: number): Promise<Link> {
-  const { purpose, userId } = await links.purposeOf(db, token)
+  const { purpose, userId } = await oneTimeTokens.findSubject(db, token)
   const kind = confirmationKinds.find(known => known === purpose)
   if (kind === undefined) throw linkExpired()
   if (kind === 'registration') return await findRegistration(db, userId)
-  const account = await links.look(db, token, [kind])
+  const account = await oneTimeTokens.find(db, token, [kind])
   // The cookie proves the first password, and is as old as the account.
   const isCookieGood = account.password_version === 1 &&
     account.user_created_at.getTime() + cookieSeconds * 1_000 > account.now.getTime()
@@ -204,7 +205,7 @@ async function settle (tx: Queryable, effect: Effect, step: Step): Promise<Revoc
 /** Confirms by a link of an account. */
 async function settleAccount (tx: Queryable, effect: Effect, step: Step): Promise<Revocation[]> {
   const { token, link: { kind }, proof, letters } = step
-  const account = await links.redeem(tx, token, [kind])
+  const account = await oneTimeTokens.consume(tx, token, [kind])
   const by = { ...step.origin, actorId: account.id }
   const { passwordVersion = account.password_version } = proof
   if (passwordVersion !== account.password_version) throw forbiddenCredentials()
@@ -239,11 +240,11 @@ async function settleRegistration (
     await activate(tx, registration, hash, step)
     // Comes after the account. A concurrent transaction that makes an account with this address deletes this
     // link, and must not wait for it.
-    await links.spend(tx, token)
+    await oneTimeTokens.consumeUnchecked(tx, token)
     await pending.forgetPending(tx, canonical)
     return []
   }
-  await links.spend(tx, token)
+  await oneTimeTokens.consumeUnchecked(tx, token)
   const by = { ...origin, actorId: holder }
   if (effect !== 'verify') return await takeOver(tx, holder, hash, { ...step, origin: by })
   if (holder !== link.accountId) throw linkExpired()
@@ -291,8 +292,8 @@ async function takeOver (
   await replacePassword(tx, userId, hash)
   await audit.record(tx, 'user.password_reset', { userId }, origin)
   const ended = await endAll(tx, userId, undefined, 'email_verified', origin)
-  await links.endAll(tx, userId)
-  await send(tx, news(letters, 'password_changed', origin, owner.email), userId)
+  await revokeAll(tx, userId)
+  await enqueueMail(tx, news(letters, 'password_changed', origin, owner.email), userId)
   await throttle.pardon(tx, { identifier, userId, network })
   return ended
 }

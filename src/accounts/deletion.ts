@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
-import { languages, send, type Post } from '../mail/outbox.ts'
+import { languages, enqueueMail, type MailSealer } from '../mail/outbox.ts'
 import type { PasswordDesk } from '../authentication/verify-password.ts'
 import { forbiddenCredentials, invalidToken } from '../http/problem.ts'
 import { reauthenticate, type Claim } from '../authentication/reauthentication.ts'
@@ -14,7 +14,7 @@ import { forgetPending } from './pending-registrations.ts'
 
 export interface Terms {
   /** Makes the mail that tells the former address; none is sent without. */
-  post?: Post
+  post?: MailSealer
   /** Whether an administrator does it, whose notification is never dropped. */
   isByAdmin?: boolean
   /** Of the password that was proved: where it is another one by now, that is `invalid_credentials`. */
@@ -63,7 +63,7 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
   const language = languages.find(known => known === leaver.language)
   const mail = post?.({ kind: 'account_deleted', to: leaver.email, isUncounted: isByAdmin, ...language && { language } })
-  await send(tx, mail, undefined)
+  await enqueueMail(tx, mail, undefined)
   await eraseOrLeave(tx, atOnce, id)
   return ended
 }
@@ -72,7 +72,7 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
  * Removes a signed-in user who proves to be the one. Gives what verifiers must know. Throws `last_admin`, and as
  * `reauthenticate` does.
  */
-export async function leave (db: Database, desk: PasswordDesk, claim: Claim, post: Post, origin: audit.Origin): Promise<Revocation[]> {
+export async function leave (db: Database, desk: PasswordDesk, claim: Claim, post: MailSealer, origin: audit.Origin): Promise<Revocation[]> {
   const { attempt, userId, passwordVersion } = await reauthenticate(db, desk, claim, '/password', origin)
   try {
     await purgeEnded(db, userId)

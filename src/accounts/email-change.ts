@@ -1,9 +1,11 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import type { EmailAddress } from '../syntax/email-address.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { admit } from '../mail/limits.ts'
-import { languages, send } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { revokeAll, revokeEmailChanges, revokeOtherEmailChanges } from '../one-time-tokens/revocation.ts'
+import { assertUndoCapacity, revokeLaterUndoTokens } from '../one-time-tokens/undo.ts'
+import { admitMail } from '../mail/limits.ts'
+import { languages, enqueueMail } from '../mail/outbox.ts'
 import { emailTaken, forbiddenCredentials } from '../http/problem.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import * as users from '../users/users.ts'
@@ -33,7 +35,7 @@ export async function requestChange (
   const owner = await users.ownerOf(db, canonical)
   const other = owner?.id === userId ? undefined : owner
   if (other && !secretly) throw emailTaken()
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const known = languages.find(each => each === other?.language)
   const mail = other
     ? post({ kind: 'registration_taken', as: 'email_change', language: language ?? known, to: other.email })
@@ -43,22 +45,24 @@ export async function requestChange (
     // Of two requests at the same time, the second one waits here, and then voids the first one's link.
     const current = await users.lock(tx, userId)
     if (!current || !await lockCredential(tx, credential)) throw forbiddenCredentials()
-    await links.assertUndoCapacity(tx, userId)
-    if (!await admit(tx, buckets)) {
+    await assertUndoCapacity(tx, userId)
+    if (!await admitMail(tx, buckets)) {
       // The user gets no other link to this address, so the one that they have stays good.
-      await links.voidOtherChanges(tx, userId, canonical)
+      await revokeOtherEmailChanges(tx, userId, canonical)
       return false
     }
-    await links.voidChanges(tx, userId)
+    await revokeEmailChanges(tx, userId)
     const change = { email: address, canonical_email: canonical }
-    const isMade = await links.make(tx, userId, 'email_change', token, lives, change, passwordVersion)
-    if (!isMade) throw forbiddenCredentials()
+    const isIssued = await oneTimeTokens.issue(tx, {
+      userId, purpose: 'email_change', token, lifetimeSeconds: lives, target: change, passwordVersion
+    })
+    if (!isIssued) throw forbiddenCredentials()
     // The export shows the user which mails are still to be sent for them, whether or not the address is
     // taken.
-    await send(tx, mail, userId, lives)
+    await enqueueMail(tx, mail, userId, lives)
     if (current.canonical === canonical) return true
     const facts = { email: address }
-    await send(tx, post({ kind: 'email_change_requested', to: current.address, facts }), userId)
+    await enqueueMail(tx, post({ kind: 'email_change_requested', to: current.address, facts }), userId)
     return true
   })
   if (!isAdmitted) limit.onDrop('email_change')
@@ -73,24 +77,30 @@ interface Change { letters: Letters, origin: audit.Origin }
  */
 export async function changeAddress (
   tx: Queryable,
-  account: links.Found,
+  account: oneTimeTokens.ValidToken,
   to: EmailAddress,
   { letters, origin }: Change
 ): Promise<Revocation[]> {
   const { post, lives: { emailUndo: lives } } = letters
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   // A mailbox that was never verified as the user's must not get the account.
   const undo = account.email_verified ? { token, lives } : {}
   await move(tx, account, to, { origin })
   if (account.email_verified) {
     const { email, canonical_email: canonical } = account
-    await links.make(tx, account.id, 'email_undo', token, lives, { email, canonical_email: canonical })
+    await oneTimeTokens.issue(tx, {
+      userId: account.id,
+      purpose: 'email_undo',
+      token,
+      lifetimeSeconds: lives,
+      target: { email, canonical_email: canonical }
+    })
   }
   // The link to undo must not be dropped. It cannot be sent often, because each takes a newly verified
   // address.
   const isUncounted = account.email_verified
   const facts = { email: to.address }
-  await send(tx, post({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts }), account.id)
+  await enqueueMail(tx, post({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts }), account.id)
   return []
 }
 
@@ -100,28 +110,24 @@ export async function changeAddress (
  */
 export async function undoChange (
   tx: Queryable,
-  account: links.Found,
+  account: oneTimeTokens.ValidToken,
   to: EmailAddress,
   { letters, origin }: Change
 ): Promise<Revocation[]> {
   await move(tx, account, to, { origin, detail: { undone: true } })
-  // The links that would undo later changes.
-  await tx.query(
-    "delete from one_time_tokens where user_id = $1 and purpose = 'email_undo' and created_at > $2",
-    [account.id, account.created_at]
-  )
+  await revokeLaterUndoTokens(tx, account.id, account.created_at)
   return await startOver(tx, account.id, letters, 'email_change_undone', origin)
 }
 
 async function move (
   tx: Queryable,
-  { id: userId }: links.Found,
+  { id: userId }: oneTimeTokens.ValidToken,
   to: EmailAddress,
   { origin, detail = {} }: { origin: audit.Origin, detail?: Record<string, unknown> }
 ) {
   await users.changeEmail(tx, userId, to)
   await audit.record(tx, 'user.email_changed', { userId, detail }, origin)
-  await links.endAll(tx, userId)
+  await revokeAll(tx, userId)
   // The address is verified, so pending registrations of it end.
   await forgetPending(tx, to.canonical)
 }

@@ -1,7 +1,9 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { issueByAddress } from '../one-time-tokens/request.ts'
+import { revokeAll, revokeVerifications } from '../one-time-tokens/revocation.ts'
+import { enqueueMail } from '../mail/outbox.ts'
 import type { Passwords, Turn } from '../passwords/passwords.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import * as sessions from '../sessions/creation.ts'
@@ -24,20 +26,21 @@ export type Asked = keyof typeof lifeOf
 export async function request (db: Database, kind: Asked, typed: string, letters: Letters): Promise<void> {
   const { post, language, limit } = letters
   const { canonical } = users.requireEmail(typed)
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const lives = letters.lives[lifeOf[kind]]
   const mail = post({ kind, language, token, lives })
   const buckets = limit.bucketsOf(kind, canonical, lives)
-  const isAdmitted = await links.requestFor(db, { canonical, purpose: kind, token, mail, lives, buckets })
+  const tokenRequest = { canonical, purpose: kind, token, mail, lifetimeSeconds: lives, buckets }
+  const isAdmitted = await issueByAddress(db, tokenRequest)
   if (!isAdmitted) limit.onDrop(kind)
 }
 
 /** Marks the address of an account as proved; the other accounts that were to have it never will. */
-export async function verified (tx: Queryable, { id, canonical_email: canonical, email_verified: before }: Pick<links.Found, 'id' | 'canonical_email' | 'email_verified'>, origin: audit.Origin): Promise<void> {
+export async function verified (tx: Queryable, { id, canonical_email: canonical, email_verified: before }: Pick<oneTimeTokens.ValidToken, 'id' | 'canonical_email' | 'email_verified'>, origin: audit.Origin): Promise<void> {
   if (before) return
   await tx.query('update users set email_verified_at = coalesce(email_verified_at, now()), updated_at = now() where id = $1', [id])
   await audit.record(tx, 'user.verified', { userId: id }, origin)
-  await links.endVerifications(tx, id)
+  await revokeVerifications(tx, id)
   await forgetPending(tx, canonical)
 }
 
@@ -48,10 +51,10 @@ export async function verified (tx: Queryable, { id, canonical_email: canonical,
 export async function startOver (tx: Queryable, userId: string, { post, lives: { passwordReset: lives } }: Letters, reason: EndReason, origin: audit.Origin): Promise<Revocation[]> {
   await replacePassword(tx, userId, null)
   const ended = await endAll(tx, userId, undefined, reason, origin)
-  await links.endAll(tx, userId)
-  const token = links.mintToken()
-  await links.make(tx, userId, 'password_reset', token, lives)
-  await send(tx, post({ kind: 'password_reset', token, lives }), userId, lives)
+  await revokeAll(tx, userId)
+  const token = oneTimeTokens.generateToken()
+  await oneTimeTokens.issue(tx, { userId, purpose: 'password_reset', token, lifetimeSeconds: lives })
+  await enqueueMail(tx, post({ kind: 'password_reset', token, lives }), userId, lives)
   return ended
 }
 
@@ -61,18 +64,18 @@ export async function startOver (tx: Queryable, userId: string, { post, lives: {
  * was.
  */
 export async function resetPassword (db: Database, { passwords, throttle }: { passwords: Passwords, throttle: Throttle }, token: string, password: string, letters: Letters, origin: audit.Origin, turn: Turn): Promise<Revocation[]> {
-  const found = await links.look(db, token, ['password_reset'])
+  const found = await oneTimeTokens.find(db, token, ['password_reset'])
   await passwords.check(password, found)
   const hash = await passwords.hash(password, turn)
   return await db.transaction(async tx => {
-    const account = await links.redeem(tx, token, ['password_reset'])
+    const account = await oneTimeTokens.consume(tx, token, ['password_reset'])
     const by = { ...origin, actorId: account.id }
     await verified(tx, account, by)
     await replacePassword(tx, account.id, hash)
     await audit.record(tx, 'user.password_reset', { userId: account.id }, by)
     const ended = await endAll(tx, account.id, undefined, 'password_reset', by)
-    await links.endAll(tx, account.id)
-    await send(tx, news(letters, 'password_changed', origin, account.email), account.id)
+    await revokeAll(tx, account.id)
+    await enqueueMail(tx, news(letters, 'password_changed', origin, account.email), account.id)
     await throttle.pardon(tx, { ...byAddress(account), userId: account.id, network: turn.network ?? '' })
     return ended
   })
@@ -84,14 +87,14 @@ export async function resetPassword (db: Database, { passwords, throttle }: { pa
  */
 export async function followMagicLink (db: Database, token: string, request: Omit<sessions.SessionRequest, 'methods'>, origin: audit.Origin): Promise<sessions.CreatedSession> {
   return await db.transaction(async tx => {
-    const account = await links.redeem(tx, token, ['magic_link'])
+    const account = await oneTimeTokens.consume(tx, token, ['magic_link'])
     const by = { ...origin, actorId: account.id }
     await verified(tx, account, by)
     const isForeign = !account.email_verified
     const passwordVersion = isForeign ? await replacePassword(tx, account.id, null) : account.password_version
     if (isForeign) await lockSessions(tx, account.id, request.replaced?.ids ?? [])
     const before = isForeign ? await endAll(tx, account.id, undefined, 'email_verified', by) : []
-    await links.endAll(tx, account.id)
+    await revokeAll(tx, account.id)
     const { session, ended } = await sessions.createSession(tx, { userId: account.id, passwordVersion }, { ...request, methods: ['otp'] }, by)
     return { session, ended: [...before, ...ended] }
   })

@@ -1,6 +1,6 @@
 import type { Origin } from '../audit/events.ts'
-import type { Buckets } from '../mail/limits.ts'
-import type { Language, Mail, MailKind, Post } from '../mail/outbox.ts'
+import type { MailBuckets } from '../mail/limits.ts'
+import type { Language, Mail, MailKind, MailSealer } from '../mail/outbox.ts'
 import { describe } from '../http/user-agent.ts'
 
 /** Seconds that links are good for. */
@@ -9,14 +9,14 @@ export interface LinkLives { emailVerification: number, passwordReset: number, m
 /** The limit on mails that are requested from the network of one request. */
 export interface RequestLimit {
   /** The buckets that count a mail to an address; its link is valid for `linkSeconds`. */
-  bucketsOf: (kind: MailKind, canonical: string, linkSeconds: number) => Buckets
+  bucketsOf: (kind: MailKind, canonical: string, linkSeconds: number) => MailBuckets
   /** Called with the kind of each mail that is dropped because a bucket is full. */
   onDrop: (kind: MailKind) => void
 }
 
 /** What mails are made with, for one request. */
 export interface Letters {
-  post: Post
+  post: MailSealer
   lives: LinkLives
   limit: RequestLimit
   /** That the request asks for. */

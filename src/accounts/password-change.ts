@@ -1,8 +1,8 @@
 import { news, type Letters } from './mail-context.ts'
 import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send } from '../mail/outbox.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
+import { enqueueMail } from '../mail/outbox.ts'
 import { prove, type Claim, type PasswordDesk } from '../authentication/verify-password.ts'
 import { forbiddenCredentials, invalidCredentials } from '../http/problem.ts'
 import * as reauthentication from '../authentication/reauthentication.ts'
@@ -41,8 +41,8 @@ export async function changePassword (db: Database, desk: PasswordDesk, claim: r
     const devicesKnownFrom = await setPassword(tx, proof, hash, origin)
     if (!devicesKnownFrom) throw forbiddenCredentials()
     const ended = await endAll(tx, proof.userId, sessionId, 'password_changed', origin)
-    await links.endAll(tx, proof.userId)
-    await send(tx, news(letters, 'password_changed', origin, claim.of.account.email), proof.userId)
+    await revokeAll(tx, proof.userId)
+    await enqueueMail(tx, news(letters, 'password_changed', origin, claim.of.account.email), proof.userId)
     await succeed(tx, proof.attempt)
     return { ended, devicesKnownFrom }
   })

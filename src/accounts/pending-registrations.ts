@@ -1,8 +1,7 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import type { EmailAddress } from '../syntax/email-address.ts'
-import { insertion } from '../jobs/queue.ts'
-import { hashOf } from '../one-time-tokens/one-time-tokens.ts'
-import { bucketParameters, type Buckets } from '../mail/limits.ts'
+import { hashToken } from '../one-time-tokens/one-time-tokens.ts'
+import type { MailBuckets } from '../mail/limits.ts'
 import { usernameTaken } from '../http/problem.ts'
 
 /** An account to be, until the link that was mailed for it is used. */
@@ -29,7 +28,7 @@ export interface Application {
   taken: Buffer | undefined
   /** Seconds. */
   lives: number
-  buckets: Buckets
+  buckets: MailBuckets
 }
 
 // Whether there is an account with the address makes no difference but to the mail. If too many mails were
@@ -54,13 +53,12 @@ const apply: Statement = {
     ), linked as (
       insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
       select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
-    ), posted as (${insertion('mail', {
-      user: 'coalesce(owner.id, applied.id)',
-      sealed: 'case when owner.id is null then $9::bytea else $10::bytea end',
-      lives: '$11'
-    }, 'applied, owner where $9::bytea is not null')}
     )
-    select is_admitted as "isAdmitted" from counted`
+    select is_admitted as "isAdmitted", (
+      select enqueue_mail(coalesce(owner.id, applied.id), case when owner.id is null then $9::bytea else $10 end, $11)
+      from applied, owner
+    )
+    from counted`
 }
 
 /**
@@ -72,7 +70,8 @@ export async function add (db: Queryable, application: Application): Promise<boo
   const { link, taken, buckets } = application
   const values = [
     id, email.address, email.canonical, username, name, passwordHash, language ?? null,
-    hashOf(token), link ?? null, taken ?? null, lives, ...bucketParameters(buckets)
+    hashToken(token), link ?? null, taken ?? null, lives,
+    buckets.keys, buckets.capacities, buckets.intervalSeconds
   ]
   const [row] = await db.query<{ isAdmitted: boolean }>(apply, values)
   if (!row) throw usernameTaken()

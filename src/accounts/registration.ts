@@ -1,8 +1,8 @@
 import * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { admit as admitMail } from '../mail/limits.ts'
-import { send } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { admitMail } from '../mail/limits.ts'
+import { enqueueMail } from '../mail/outbox.ts'
 import type { Passwords, Turn } from '../passwords/passwords.ts'
 import { newId } from '../crypto/random.ts'
 import * as sessions from '../sessions/creation.ts'
@@ -34,7 +34,7 @@ async function admit (passwords: Passwords, registration: Registration, { langua
 export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, request: sessions.SessionRequest, origin: audit.Origin, turn: Turn): Promise<sessions.CreatedSession> {
   const user = await admit(passwords, registration, letters, turn)
   const { post, lives: { emailVerification: lives }, language, limit } = letters
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const mail = post({ kind: 'email_verification', language, token, lives })
   const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
   const by = { ...origin, actorId: user.id }
@@ -44,8 +44,10 @@ export async function register (db: Database, passwords: Passwords, registration
     const created = await sessions.createSession(tx, { userId: user.id, passwordVersion: 1 }, request, by)
     if (!mail) return { created, isDropped: false }
     if (!await admitMail(tx, buckets)) return { created, isDropped: true }
-    await links.make(tx, user.id, 'email_verification', token, lives)
-    await send(tx, mail, user.id, lives)
+    await oneTimeTokens.issue(tx, {
+      userId: user.id, purpose: 'email_verification', token, lifetimeSeconds: lives
+    })
+    await enqueueMail(tx, mail, user.id, lives)
     return { created, isDropped: false }
   })
   if (isDropped) limit.onDrop('email_verification')
@@ -60,7 +62,7 @@ export async function register (db: Database, passwords: Passwords, registration
 export async function applyFor (db: Database, passwords: Passwords, registration: Registration, letters: Letters, turn: Turn): Promise<string> {
   const user = await admit(passwords, registration, letters, turn)
   const { post, lives: { emailVerification: lives }, language, limit } = letters
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const isKept = await pending.add(db, {
     ...user,
     language,

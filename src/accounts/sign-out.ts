@@ -1,6 +1,6 @@
 import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
-import { voidChanges } from '../one-time-tokens/one-time-tokens.ts'
+import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import type { EndReason } from '../sessions/ending.ts'
 import { endAll } from '../sessions/listing.ts'
@@ -20,7 +20,7 @@ export async function signOut (
 ): Promise<Revocation[]> {
   return await db.transaction(async tx => {
     await users.lock(tx, userId)
-    await voidChanges(tx, userId)
+    await revokeEmailChanges(tx, userId)
     return await endAll(tx, userId, except, reason, origin)
   })
 }

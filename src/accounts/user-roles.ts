@@ -1,7 +1,7 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { validationFailed } from '../http/problem.ts'
-import { cutOff, type Revocation } from '../tokens/revocations.ts'
+import { revokeUserTokens, type Revocation } from '../tokens/revocations.ts'
 import { allowed, type Roles } from '../syntax/roles.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 
@@ -24,5 +24,7 @@ export async function setRoles (tx: Queryable, id: string, given: readonly strin
   if (!before || (before.roles.length === to.length && before.roles.every(role => to.includes(role)))) return []
   await tx.query('update users set roles = $2, updated_at = now() where id = $1', [id, to])
   await audit.record(tx, 'user.roles_changed', { userId: id, detail: { from: before.roles, to } }, origin)
-  return before.roles.every(role => to.includes(role)) ? [] : await cutOff(tx, id, { accessToken }, 'roles_changed')
+  const isRoleTaken = !before.roles.every(role => to.includes(role))
+  if (!isRoleTaken) return []
+  return await revokeUserTokens(tx, id, { reason: 'roles_changed', accessTokenSeconds: accessToken })
 }

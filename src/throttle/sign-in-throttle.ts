@@ -77,6 +77,7 @@ export function throttle (limits: ThrottleLimits, secret: Buffer): Throttle {
   }
 }
 
+// merge: serves src/sessions alone, until its statements call refund_login_attempt.
 /**
  * The parts of a statement that take an attempt back: `forgets` names the parameter with the key to forget, `takesBack`
  * the one with the keys that it is taken off. The locks are taken as they are when it is counted.
@@ -90,7 +91,7 @@ export const takingBack = (forgets: string, takesBack: string) => `
     update login_throttles set failures = greatest(0, failures - 1), waits_until = null where key in (select key from uncounted) and key = any(${takesBack}::bytea[])
   )`
 
-const takeBack: Statement = { name: 'throttle.take-back', text: `with ${takingBack('$1::bytea', '$2')} select` }
+const takeBack: Statement = { name: 'throttle.take-back', text: 'select refund_login_attempt($1, $2)' }
 
 /** Takes an attempt back that was not judged. */
 export async function release (db: Queryable, { forgets, takesBack }: Attempt): Promise<void> {

@@ -1,4 +1,4 @@
-import * as audit from '../audit/events.ts'
+import type * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { parse as parseEmail } from '../syntax/email-address.ts'
 import { parseUsername } from './users.ts'
@@ -74,13 +74,11 @@ export async function rehash (db: Queryable, id: string, old: string, hash: stri
  */
 export async function setPassword (db: Queryable, { userId, passwordVersion }: Credential, hash: string, origin: audit.Origin): Promise<Date | undefined> {
   const [row] = await db.query<{ devices_known_from: Date }>(`
-    with changed as (
-      update users set password_hash = $3, password_version = password_version + 1, devices_known_from = ${moment}, updated_at = now()
-      where id = $1 and password_version = $2 and disabled_at is null
-      returning *
-    ), audited as (${audit.insertion('user.password_changed', { user: 'id' }, '$4', 'changed')}
-    )
-    select devices_known_from from changed`, [userId, passwordVersion, hash, audit.parameter(origin)])
+    update users set password_hash = $3, password_version = password_version + 1,
+      devices_known_from = ${moment}, updated_at = now()
+    where id = $1 and password_version = $2 and disabled_at is null
+    returning devices_known_from, record_event('user.password_changed', $4, user_id => id)`,
+  [userId, passwordVersion, hash, origin])
   return row?.devices_known_from
 }
 

@@ -1,4 +1,4 @@
-import * as audit from '../audit/events.ts'
+import type * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { violates } from '../database/database.ts'
 import { parse as parseEmail, type EmailAddress } from '../syntax/email-address.ts'
@@ -76,7 +76,6 @@ export async function changeEmail (tx: Queryable, id: string, { address, canonic
 
 export interface UserChange { name?: string | null, username?: string | null }
 
-const changeDetail = "jsonb_build_object('changed', to_jsonb(changes))"
 // The lock makes the comparison see what a concurrent change has committed.
 const updating = `
   with before as (
@@ -91,9 +90,11 @@ const updating = `
       username_lookalike = users.username_lookalike and not has_new_username,
       updated_at = now()
     from before where users.id = before.id and (is_renamed or has_new_username)
-    returning users.*, array_remove(array[
-      case when is_renamed then 'name' end, case when has_new_username then 'username' end], null) as changes
-  ), audited as (${audit.insertion('user.updated', { user: 'id', detail: changeDetail }, '$6', 'changed')}
+    returning users.*, record_event('user.updated', $6, user_id => users.id, detail => jsonb_build_object(
+      'changed', array_remove(array[
+        case when is_renamed then 'name' end, case when has_new_username then 'username' end
+      ], null)
+    ))
   )
   select ${columns} from changed as users
   union all
@@ -105,7 +106,7 @@ const updating = `
  */
 export async function update (db: Queryable, id: string, { name, username }: UserChange, origin: audit.Origin): Promise<User | undefined> {
   const change = [name !== undefined, name ?? null, username !== undefined, username ?? null]
-  const values = [id, ...change, audit.parameter(origin)]
+  const values = [id, ...change, origin]
   const [user] = await taken(db.query<User>(updating, values))
   return user
 }

@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { insertion } from '../../src/jobs/queue.ts'
-import { newsLives, posting, sealed, send, type Mail } from '../../src/mail/outbox.ts'
+import { notificationLifetimeSeconds, sealMail, enqueueMail, type Mail } from '../../src/mail/outbox.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
@@ -14,7 +13,7 @@ const from = 'Orders & Co <login@example.com>'
 const reset = (to: string): Mail => ({ kind: 'password_reset', token: `lkl_${to}`, lives: 1_800, to })
 
 const post = async ({ app }: Service, ...mails: Mail[]) => {
-  for (const mail of mails) await send(app.db, app.mailer.post(mail), undefined)
+  for (const mail of mails) await enqueueMail(app.db, app.mailer.post(mail), undefined)
   app.jobs.wake('mail')
 }
 
@@ -117,7 +116,7 @@ t.test('mails', async t => {
   t.test('that a version before left in the queue are all sent', async t => {
     const kinds = ['email_verification', 'password_reset', 'magic_link', 'email_change'] as const
     for (const kind of kinds) {
-      const mails = Array.from({ length: 20 }, () => sealed([keyEncryptionKey], { kind, to: `queue-of-${kind}@example.com`, token: 'lkl_x', lives: 60 }))
+      const mails = Array.from({ length: 20 }, () => sealMail([keyEncryptionKey], { kind, to: `queue-of-${kind}@example.com`, token: 'lkl_x', lives: 60 }))
       await service.sql(`
         insert into jobs (kind, sealed, created_at, expires_at)
         select 'mail', sealed, now() - interval '2 hours', now() + interval '1 hour' from unnest($1::bytea[]) as sealed`, [mails])
@@ -321,7 +320,7 @@ t.test('a mail server', async t => {
     await ready(first)
     const people = Array.from({ length: 150 }, (_, index) => `wave-${index}@example.com`)
     const before = smtp.all().length
-    await sql(url, insertion('mail', { sealed: 'sealed', lives: '3600' }, 'unnest($1::bytea[]) as sealed'), [people.map(to => sealed([keyEncryptionKey], reset(to)))])
+    await sql(url, 'select enqueue_mail(null, sealed, 3600) from unnest($1::bytea[]) as sealed', [people.map(to => sealMail([keyEncryptionKey], reset(to)))])
     await smtp.total(before + 40)
     first.child.kill('SIGKILL')
     await first.ended
@@ -386,7 +385,7 @@ t.test('without a mail server', async t => {
     const service = await build(t, { NODE_ENV: 'production', DATABASE_URL: url, ISSUER_URL: 'https://auth.example.com', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' }, { url })
     t.equal(service.app.mailer.post(reset('ada@example.com')), undefined)
     t.match(service.logs.filter(({ level }) => level === 40).map(({ msg }) => msg).join('\n'), /^No mail is sent, for there is no SMTP_URL/m)
-    await sql(url, posting('$1', 'null::uuid', '$2', '(select) as always'), [sealed([keyEncryptionKey], reset('ada@example.com')), newsLives])
+    await sql(url, 'select enqueue_mail(null, $1, $2)', [sealMail([keyEncryptionKey], reset('ada@example.com')), notificationLifetimeSeconds])
     await failed(service)
     t.notMatch(JSON.stringify(service.logs), secrets)
   })

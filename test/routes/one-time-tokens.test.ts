@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
-import { mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
+import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { newId, random16 } from '../../src/crypto/random.ts'
 import { mint, registrationSecrets } from '../../src/accounts/registration-token.ts'
 import { setStatus } from '../../src/accounts/user-status.ts'
@@ -130,9 +130,9 @@ t.test('a link', async t => {
   await t.test('is cleared away when it is old', async t => {
     const { email } = await somebody(service)
     await linkFor(service, 'magic_link', email)
-    const { forget } = await import('../../src/one-time-tokens/one-time-tokens.ts')
+    const { purgeExpired } = await import('../../src/one-time-tokens/purge.ts')
     await service.sql("update one_time_tokens set expires_at = now() - interval '1 second'")
-    while (await forget(service.app.db, 10) > 0);
+    while (await purgeExpired(service.app.db, 10) > 0);
     t.strictSame(await service.sql('select from one_time_tokens'), [])
   })
 })
@@ -883,7 +883,7 @@ t.test('random bytes belong to one token or id alone', async t => {
       }
     }
     for (let owner = 0; owner < 12_000; owner += 2) {
-      take(Buffer.from(mintToken().slice('lkl_'.length), 'base64url'), owner)
+      take(Buffer.from(generateToken().slice('lkl_'.length), 'base64url'), owner)
       take(random16(), owner + 1)
       // An odd one now and then, so that a refill also comes between the two halves of a token.
       if (owner % 14 === 0) newId()

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { recipientOf } from '../../src/mail/recipient.ts'
-import { unsealed } from '../../src/mail/outbox.ts'
+import { unsealMail } from '../../src/mail/outbox.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
@@ -307,7 +307,7 @@ function keep (self: Party, { status, body }: Answer) {
 async function readMail ({ app }: Service, parties: Parties): Promise<void> {
   const jobs = await app.db.query<{ sealed: Buffer, user_id: string | null }>("delete from jobs where kind = 'mail' returning sealed, user_id")
   for (const { sealed, user_id: userId } of jobs) {
-    const mail = unsealed([keyEncryptionKey], sealed)
+    const mail = unsealMail([keyEncryptionKey], sealed)
     const recipient = await recipientOf(app.db, { userId }, mail)
     const box = actors.map(actor => parties[actor]).find(({ email }) => email === recipient?.address)
     if (box && mail.token !== undefined) box.links.push({ kind: mail.kind, token: mail.token })

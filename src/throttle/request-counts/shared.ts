@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { untilItSucceeds } from '../../jobs/retry.ts'
+import { retry } from '../../jobs/retry.ts'
 import type { Count } from './local.ts'
 import { connect, type Connection } from './redis.ts'
 
@@ -40,7 +40,7 @@ export function sharedCounts (url: string, { onAway, onBack }: Listeners): Share
   }
   async function run (onAttempt: () => void) {
     for (;;) {
-      connection = await untilItSucceeds(async () => await connect(url, signal).finally(onAttempt), { every: again, signal, isFinal: () => false, onFailure: away })
+      connection = await retry(async () => await connect(url, signal).finally(onAttempt), { intervalMs: again, signal, isFinal: () => false, onFailure: away })
       if (awaySince !== undefined) onBack((performance.now() - awaySince) / 1_000)
       awaySince = undefined
       away(await connection.lost)
