@@ -1,7 +1,9 @@
 import fp from 'fastify-plugin'
-import { describe } from '../src/database/privileges.ts'
 import { connect, type Database } from '../src/database/database.ts'
-import { checkPrivileges, migrate, MigrationError, pending, type PrivilegeReport } from '../src/database/migrate.ts'
+import { checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
+import { MigrationError } from '../src/database/migration-files.ts'
+import { describeFinding } from '../src/database/privileges/finding.ts'
+import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
 import { retry } from '../src/jobs/retry.ts'
 
 declare module 'fastify' {
@@ -29,9 +31,9 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
   // A start is tried again until it succeeds: each finding is logged once.
   const logged = new Set<string>()
   function onPrivileges ({ separation, runtime, repaired, remaining }: PrivilegeReport) {
-    for (const finding of repaired) app.log.info(describe(finding), 'database privileges repaired')
+    for (const finding of repaired) app.log.info(describeFinding(finding), 'database privileges repaired')
     for (const finding of remaining) {
-      const { object, problem, sql } = describe(finding)
+      const { object, problem, sql } = describeFinding(finding)
       const message = `database privileges: ${object}: ${problem}; run as its owner or as a superuser: ${sql}`
       if (!logged.has(message)) app.log.warn({ object, problem, sql }, message)
       logged.add(message)
@@ -46,7 +48,7 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
       const names = await migrate(url, undefined, { ownerUrl, onPrivileges })
       for (const name of names) app.log.info({ migration: name }, 'the database schema was migrated')
     } else {
-      const missing = await pending(url, undefined, onPrivileges)
+      const missing = await listPending(url, undefined, onPrivileges)
       if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)
       onPrivileges(await checkPrivileges(url))
     }

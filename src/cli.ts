@@ -10,7 +10,7 @@ import * as sessions from './cli/sessions.ts'
 import * as users from './cli/users.ts'
 import { ConfigError, environment, exitCode, load } from './config/config.ts'
 import { Problem } from './http/problem.ts'
-import type { PrivilegeReport } from './database/migrate.ts'
+import type { PrivilegeReport } from './database/privileges/repair.ts'
 import { version } from './version.ts'
 
 // Caught from the first moment, for as process 1 of a container a signal without a handler is ignored; and by one
@@ -37,8 +37,8 @@ const commands: Record<string, Command> = {
     meaning: 'Bring the database schema up to date.',
     options: {},
     plan: () => async config => {
-      const [{ migrate }, { describe }] = await Promise.all([
-        import('./database/migrate.ts'), import('./database/privileges.ts')])
+      const [{ migrate }, { describeFinding }] = await Promise.all([
+        import('./database/migrate.ts'), import('./database/privileges/finding.ts')])
       let report: PrivilegeReport | undefined
       const applied = await withUrl(config, async url => await migrate(url, undefined, {
         ownerUrl: config.databaseOwnerUrl,
@@ -47,7 +47,7 @@ const commands: Record<string, Command> = {
       const upToDate = 'The database schema is up to date.'
       const done = applied.length > 0 ? `Applied ${applied.join(', ')}.` : upToDate
       const { repaired = [], remaining = [] } = report ?? {}
-      const data = { applied, repaired: repaired.map(describe), remaining: remaining.map(describe) }
+      const data = { applied, repaired: repaired.map(describeFinding), remaining: remaining.map(describeFinding) }
       const lines = [
         done,
         ...data.repaired.map(({ object, problem }) => `Repaired: ${object}: ${problem}.`),

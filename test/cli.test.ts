@@ -4,12 +4,12 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { read } from '../src/database/migrate.ts'
+import { readMigrations } from '../src/database/migration-files.ts'
 import { closedPort, folder, run } from './support/command-line.ts'
 import { build } from './support/app.ts'
 import { createDatabase, named, sql } from './support/postgres.ts'
 
-const migrations = read().map(({ name }) => name)
+const migrations = readMigrations().map(({ name }) => name)
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
 
 const names = ['serve', 'migrate', 'keys list', 'keys rotate', 'clients create', 'clients list', 'sessions end', 'calibrate', 'config check']
@@ -119,7 +119,7 @@ t.test('migrate', async t => {
   t.test('refuses a database whose history does not fit', async t => {
     const DATABASE_URL = await createDatabase(t)
     await sql(DATABASE_URL, "update schema_migrations set checksum = 'other' where version = 1")
-    const message = `${migrations[0]} was edited after it was applied: put it back, and write a new migration`
+    const message = `${migrations[0]} is not the file that was applied: restore the file, or use a database that this version of Latchkey has migrated`
     t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 1, stdout: '', stderr: `${message}\n` })
     const { code, stdout, stderr } = await run(t, ['migrate', '--json'], { DATABASE_URL })
     t.strictSame({ code, stdout, told: JSON.parse(stderr) }, { code: 1, stdout: '', told: { error: message } })
