@@ -20,7 +20,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     mailer: {
       /** Makes mails into jobs; gives undefined where no mail is set up. */
-      post: mails.MailSealer
+      sealMail: mails.MailSealer
       /** Which buckets bound the mails to an address. */
       limits: MailLimits
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
@@ -61,7 +61,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     else counts.push({ kind, result, count: 1 })
   }
   app.decorate('mailer', {
-    post: (mail: mails.Mail) => isSilent ? undefined : mails.sealMail(keys, mail),
+    sealMail: (mail: mails.Mail) => isSilent ? undefined : mails.sealMail(keys, mail),
     limits,
     countDropped: (kind: mails.MailKind) => counted(kind, 'limited'),
     counts

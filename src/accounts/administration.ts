@@ -3,7 +3,7 @@ import type { Database, Queryable } from '../database/database.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
-import type { Passwords, Turn } from '../passwords/passwords.ts'
+import type { Passwords, QueueTicket } from '../passwords/passwords.ts'
 import { newId } from '../crypto/random.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
@@ -15,7 +15,7 @@ import { forgetPending } from './pending-registrations.ts'
 import { remove } from './deletion.ts'
 import { setRoles, type RoleRules } from './user-roles.ts'
 import { setStatus } from './user-status.ts'
-import type { Letters, LinkLives } from './mail-context.ts'
+import type { LinkLives, MailContext } from './mail-context.ts'
 
 export interface NewAccount {
   email: string
@@ -34,12 +34,12 @@ export interface Invitation { token: string, lives: number, mail?: Buffer | unde
  * Makes an account for somebody else, with the password or else with the invitation to set one. Throws
  * `validation_failed`, `password_rejected`, `email_taken` or `username_taken`.
  */
-export async function create (db: Database, passwords: Passwords, account: NewAccount, invitation: Invitation, rules: RoleRules, origin: audit.Origin, turn?: Turn): Promise<AdminUser> {
+export async function create (db: Database, passwords: Passwords, account: NewAccount, invitation: Invitation, rules: RoleRules, origin: audit.Origin, ticket?: QueueTicket): Promise<AdminUser> {
   const { password, roles, name = null, email_verified: proved = false } = account
   const email = users.requireEmail(account.email)
   const username = account.username == null ? null : users.requireUsername(account.username)
   if (password !== undefined) await passwords.check(password, { email: email.address, username, name })
-  const passwordHash = password === undefined ? null : await passwords.hash(password, turn)
+  const passwordHash = password === undefined ? null : await passwords.hash(password, ticket)
   const id = newId()
   return await db.transaction(async tx => {
     await users.create(tx, { id, email, username, name, passwordHash }, { proved })
@@ -65,9 +65,9 @@ export async function create (db: Database, passwords: Passwords, account: NewAc
 export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation => ({ token: oneTimeTokens.generateToken(), lives })
 
 /** The same as a mail; not in the language of whoever sends it. */
-export function mailedInvitation ({ post, lives: linkLives }: Pick<Letters, 'post' | 'lives'>): Invitation {
+export function mailedInvitation ({ sealMail, lives: linkLives }: Pick<MailContext, 'sealMail' | 'lives'>): Invitation {
   const { token, lives } = newInvitation(linkLives)
-  return { token, lives, mail: post({ kind: 'invitation', token, lives }) }
+  return { token, lives, mail: sealMail({ kind: 'invitation', token, lives }) }
 }
 
 export interface Change extends users.UserChange { roles?: readonly string[], status?: Status, email_verified?: boolean }
@@ -110,9 +110,9 @@ async function markUnverified (tx: Queryable, id: string, origin: audit.Origin):
 }
 
 /** Removes an account, whose owner is told; undefined where there is none. Gives what verifiers must know. Throws `last_admin`. */
-export async function removeAccount (db: Database, id: string, post: MailSealer, origin: audit.Origin): Promise<Revocation[] | undefined> {
+export async function removeAccount (db: Database, id: string, sealMail: MailSealer, origin: audit.Origin): Promise<Revocation[] | undefined> {
   await purgeEnded(db, id)
-  return await db.transaction(async tx => await remove(tx, id, origin, { post, isByAdmin: true }))
+  return await db.transaction(async tx => await remove(tx, id, origin, { sealMail, isByAdmin: true }))
 }
 
 /** Signs a user out everywhere, and has each of their devices prove itself anew; undefined where there is none. Gives what verifiers must know. */
@@ -125,9 +125,9 @@ export async function endSessions (db: Database, id: string, origin: audit.Origi
 }
 
 /** Mails a user a link to set a new password; false where there is none. */
-export async function requestReset (db: Database, id: string, { post, lives: { passwordReset: lives } }: Pick<Letters, 'post' | 'lives'>, origin: audit.Origin): Promise<boolean> {
+export async function requestReset (db: Database, id: string, { sealMail, lives: { passwordReset: lives } }: Pick<MailContext, 'sealMail' | 'lives'>, origin: audit.Origin): Promise<boolean> {
   const token = oneTimeTokens.generateToken()
-  const mail = post({ kind: 'password_reset', token, lives })
+  const mail = sealMail({ kind: 'password_reset', token, lives })
   return await db.transaction(async tx => {
     const isIssued = await oneTimeTokens.issue(tx, {
       userId: id, purpose: 'password_reset', token, lifetimeSeconds: lives
