@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 import type { Job } from '../src/jobs/queue.ts'
 import { giveUp, type Reason } from '../src/mail/failure.ts'
 import { write, type Sender } from '../src/mail/rendering.ts'
-import { admitLazily, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
+import { admitMailWithAsyncCommit, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
 import { NotSent } from '../src/mail/delivery-error.ts'
 import { recipientOf } from '../src/mail/recipient.ts'
 import { read } from '../src/mail/templates.ts'
@@ -20,7 +20,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     mailer: {
       /** Makes mails into jobs; gives undefined where no mail is set up. */
-      sealMail: mails.SealMail
+      sealMail: mails.MailSealer
       /** Which buckets bound the mails to an address. */
       limits: MailLimits
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
@@ -84,7 +84,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     if (isSilent) throw new Error('there is no SMTP_URL to send a mail to')
     // A notification counts once: its further attempts follow one that was admitted.
     const isCounted = isCountedWhenSent(mail) && job.attempts === 1
-    if (isCounted && !await admitLazily(app.db, limits.notificationBuckets(kind, recipient.address))) {
+    if (isCounted && !await admitMailWithAsyncCommit(app.db, limits.notificationBuckets(kind, recipient.address))) {
       counted(kind, 'limited')
       app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many mails of this kind to the address')
       return

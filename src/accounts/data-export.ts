@@ -44,10 +44,12 @@ export const parts: readonly PersonalDataPart[] = [
   },
   {
     name: 'links',
-    tables: ['links'],
+    tables: ['one_time_tokens'],
     text: `
       select encode(token_hash, 'hex') as cursor, purpose, email, created_at, expires_at
-      from links where user_id = $1 and token_hash > decode(coalesce($2::text, ''), 'hex') order by token_hash limit $3`
+      from one_time_tokens
+      where user_id = $1 and token_hash > decode(coalesce($2::text, ''), 'hex')
+      order by token_hash limit $3`
   },
   {
     name: 'jobs',

@@ -1,10 +1,10 @@
 import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
-import { voidChanges } from '../one-time-tokens/one-time-tokens.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import type { EndReason } from '../sessions/ending.ts'
 import { endAll } from '../sessions/listing.ts'
 import * as users from '../users/users.ts'
+import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 
 /** The sessions that end: all of the user's except `except`. */
 export interface SignOut { userId: string, except: string | undefined, reason: EndReason }
@@ -20,7 +20,7 @@ export async function signOut (
 ): Promise<Revocation[]> {
   return await db.transaction(async tx => {
     await users.lock(tx, userId)
-    await voidChanges(tx, userId)
+    await revokeEmailChanges(tx, userId)
     return await endAll(tx, userId, except, reason, origin)
   })
 }

@@ -4,14 +4,14 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { authenticate } from '../../src/clients/service-clients.ts'
 import type { Environment } from '../../src/config/environment.ts'
-import { read } from '../../src/database/migrate.ts'
+import { readMigrations } from '../../src/database/migration-files.ts'
 import { calibrate, recommend } from '../../src/calibration/calibration.ts'
 import type { Browser } from '../support/client.ts'
 import { closedPort, folder, run, start } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
-const migrations = read().map(({ name }) => name)
+const migrations = readMigrations().map(({ name }) => name)
 
 // Most of the time is the start of a process.
 t.jobs = 2

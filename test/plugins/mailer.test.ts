@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { insertion } from '../../src/jobs/queue.ts'
-import { enqueueMail, newsLives, posting, sealMail, type Mail } from '../../src/mail/outbox.ts'
+import { notificationLifetimeSeconds, sealMail, enqueueMail, type Mail } from '../../src/mail/outbox.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
@@ -321,7 +320,7 @@ t.test('a mail server', async t => {
     await ready(first)
     const people = Array.from({ length: 150 }, (_, index) => `wave-${index}@example.com`)
     const before = smtp.all().length
-    await sql(url, insertion('mail', { sealed: 'sealed', lives: '3600' }, 'unnest($1::bytea[]) as sealed'), [people.map(to => sealMail([keyEncryptionKey], reset(to)))])
+    await sql(url, 'select enqueue_mail(null, sealed, 3600) from unnest($1::bytea[]) as sealed', [people.map(to => sealMail([keyEncryptionKey], reset(to)))])
     await smtp.total(before + 40)
     first.child.kill('SIGKILL')
     await first.ended
@@ -385,8 +384,8 @@ t.test('without a mail server', async t => {
     const url = await createDatabase(t)
     const service = await build(t, { NODE_ENV: 'production', DATABASE_URL: url, ISSUER_URL: 'https://auth.example.com', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' }, { url })
     t.equal(service.app.mailer.sealMail(reset('ada@example.com')), undefined)
-    t.match(service.logs.filter(({ level }) => level === 40).map(({ msg }) => msg).join('\n'), /^mails not sent: SMTP_URL is not set/m)
-    await sql(url, posting('$1', 'null::uuid', '$2', '(select) as always'), [sealMail([keyEncryptionKey], reset('ada@example.com')), newsLives])
+    t.match(service.logs.filter(({ level }) => level === 40).map(({ msg }) => msg).join('\n'), /^No mail is sent, for there is no SMTP_URL/m)
+    await sql(url, 'select enqueue_mail(null, $1, $2)', [sealMail([keyEncryptionKey], reset('ada@example.com')), notificationLifetimeSeconds])
     await failed(service)
     t.notMatch(JSON.stringify(service.logs), secrets)
   })

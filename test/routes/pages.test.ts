@@ -329,7 +329,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   t.test('a link that is not good any more says so, and offers nothing to press', async t => {
     const { email } = await user(service)
     const token = await link(service, 'magic-link', email)
-    await service.sql('update links set expires_at = now()')
+    await service.sql('update one_time_tokens set expires_at = now()')
     const visit = await tab(phone)
     await open(visit, 'magic-link', token)
     t.equal(await press(visit), 410)

@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { connect, type Queryable } from '../../src/database/database.ts'
-import { hashOf, mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
-import { cutOff } from '../../src/tokens/revocations.ts'
+import { generateToken, hashToken } from '../../src/one-time-tokens/one-time-tokens.ts'
+import { revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { createSession } from '../../src/sessions/creation.ts'
 import { purgeEnded } from '../../src/sessions/expiry.ts'
 import { endAll, endOwn, list } from '../../src/sessions/listing.ts'
@@ -100,8 +100,8 @@ t.test('a user who has 120,000 sessions', async t => {
       t.equal((await browser.post('/v1/auth/refresh')).status, 401)
     }
     await endsAll(async () => await administrator?.delete(`/v1/admin/users/${id}/sessions`), 204)
-    const token = mintToken()
-    await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where id = $2", [hashOf(token), id])
+    const token = generateToken()
+    await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where id = $2", [hashToken(token), id])
     const password = 'another phrase of my own'
     await endsAll(async () => await service.browser().post('/v1/auth/password-reset/confirm', { token, new_password: password }), 204)
     await endsAll(async () => await administrator?.patch(`/v1/admin/users/${id}`, { status: 'disabled' }), 200, password)
@@ -148,7 +148,7 @@ t.test('what a statement reads of sessions does not grow with those that ended',
     'the end of all': async tx => await endAll(tx, id, undefined, 'ended_by_user', {}),
     'a new session': async tx => await createSession(tx, credential, request, {}),
     'the end of what is too many': async tx => await endSurplus(tx, id, 10, 1_000),
-    'the revocation of all access tokens': async tx => await cutOff(tx, id, { accessToken: 900 }, 'roles_changed')
+    'the revocation of all access tokens': async tx => await revokeUserTokens(tx, id, { reason: 'roles_changed', accessTokenSeconds: 900 })
   }
   for (const [what, act] of Object.entries(acts)) {
     // More often than a statement is planned anew.
@@ -231,9 +231,9 @@ t.test('sessions that are opened, refreshed and ended by many at once lock nobod
     async () => await administrator.delete(`/v1/admin/users/${pick(ids)}/sessions`),
     async () => await administrator.patch(`/v1/admin/users/${pick(ids)}`, { status: turns % 3 ? 'active' : 'disabled' }),
     async browser => {
-      const token = mintToken()
+      const token = generateToken()
       const { somebody: { email, password } } = pick(people)
-      await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where email = $2", [hashOf(token), email])
+      await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where email = $2", [hashToken(token), email])
       return await browser.post('/v1/auth/password-reset/confirm', { token, new_password: password })
     }
   ]

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import * as audit from '../../src/audit/events.ts'
-import { mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
+import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { clearExpired } from '../../src/sessions/expiry.ts'
 import { Browser, type Answer } from '../support/client.ts'
 import { until } from '../support/concurrency.ts'
@@ -289,7 +289,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
   await t.test('and a sign-in that fails ends nothing', async t => {
     const { somebody, browser, id } = await begin()
     t.equal((await login(browser, { ...somebody, password: 'wrong' })).status, 401)
-    t.equal((await browser.post('/v1/auth/magic-link/confirm', { token: mintToken() })).status, 410)
+    t.equal((await browser.post('/v1/auth/magic-link/confirm', { token: generateToken() })).status, 410)
     t.equal((await browser.post('/v1/auth/register', somebody)).status, 409)
     t.equal(await endOf(id), null)
     t.ok(await lives(browser))
@@ -475,8 +475,8 @@ t.test('the audit log', async t => {
 
   await t.test('is cut to its retention in batches', async t => {
     await service.sql("insert into audit_events (type, created_at) select 'login.failed', now() - interval '400 days' from generate_series(1, 30)")
-    t.equal(await audit.forget(service.app.db, 365 * 86_400, 20), 20)
-    t.equal(await audit.forget(service.app.db, 365 * 86_400, 20), 10)
-    t.equal(await audit.forget(service.app.db, 365 * 86_400, 20), 0)
+    t.equal(await audit.purge(service.app.db, 365 * 86_400, 20), 20)
+    t.equal(await audit.purge(service.app.db, 365 * 86_400, 20), 10)
+    t.equal(await audit.purge(service.app.db, 365 * 86_400, 20), 0)
   })
 })

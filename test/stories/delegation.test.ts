@@ -3,7 +3,7 @@ import * as clients from '../../src/clients/service-clients.ts'
 import { connect } from '../../src/database/database.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { rotate } from '../../src/tokens/key-rotation.ts'
-import { cutOff } from '../../src/tokens/revocations.ts'
+import { revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as nginx from '../support/nginx.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
@@ -161,7 +161,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
       await hearsOfTheEnd(t, token, async () => {
         await db.transaction(async tx => {
           await tx.query("update users set roles = '{user}' where id = $1", [sub])
-          await cutOff(tx, sub, { accessToken: 120 }, 'roles_changed')
+          await revokeUserTokens(tx, sub, { reason: 'roles_changed', accessTokenSeconds: 120 })
         })
         return { status: 204, headers: new Headers(), body: '' }
       }, 1_000, `round ${n}`)
