@@ -191,7 +191,7 @@ export default fp(async function verifier (app: FastifyInstance, options: Verifi
   app.addHook('onReady', async () => {
     keys.start()
     feed?.start()
-    if (!feed) app.log.info('the verifier has no client credentials: tokens of ended sessions are accepted until they expire')
+    if (!feed) app.log.info('no client credentials: tokens of ended sessions are accepted until they expire')
     const enough = new AbortController()
     await Promise.race([Promise.all([keys.loaded, feed?.synced]), pause(patience, undefined, { signal: enough.signal })])
     enough.abort()

@@ -4,7 +4,7 @@ import t from 'tap'
 import { configurationPage, ungrouped } from '../scripts/configuration-page.ts'
 import { directiveNames, directiveOf, listPages, parsePage } from '../scripts/documentation.ts'
 import { variables } from '../src/config/variables.ts'
-import { catalogue } from '../src/http/problem.ts'
+import { catalogue } from '../src/http/problem-catalogue.ts'
 
 const pages = listPages('.').map(page => ({ page, ...parsePage('.', page) }))
 const topics = pages.filter(({ page }) => page.startsWith('docs/'))

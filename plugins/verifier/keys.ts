@@ -76,13 +76,13 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
   function read (): Promise<void> {
     clearTimeout(timer)
     reading ??= load().then(lifetime => {
-      if (failures > 0) log.info('the keys of the issuer were read again')
+      if (failures > 0) log.info('issuer keys read again')
       failures = 0
       isLoaded()
       return lifetime
     }, (error: unknown) => {
       failures++
-      if (failures === 1 && !closing.aborted) log.warn({ err: error }, 'the keys of the issuer could not be read; trying again')
+      if (failures === 1 && !closing.aborted) log.warn({ err: error }, 'issuer keys could not be read; retrying')
       return backoff(failures)
     }).then(wait => {
       reading = undefined

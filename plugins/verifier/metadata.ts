@@ -46,7 +46,7 @@ export function discover (issuer: string, log: FastifyBaseLogger, closing: Abort
       metadata = await reading
     } catch (error) {
       if (!metadata) throw error
-      log.debug({ err: error }, 'the metadata of the issuer could not be read again')
+      log.debug({ err: error }, 'issuer metadata could not be read again')
     }
     return metadata
   }

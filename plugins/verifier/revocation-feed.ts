@@ -58,9 +58,8 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
   const parserOfOneConnection = () => createParser({
     maxBufferSize: mostCharacters,
     onEvent ({ id, event, data }) {
-      if (!ended.take(event, data)) log.warn({ event }, 'the revocation feed has an event that cannot be read')
-      // An id that is not a header value cannot be sent back. Without an id the issuer sends everything
-      // again.
+      if (!ended.take(event, data)) log.warn({ event }, 'revocation feed event not readable')
+      // What is no header value cannot be sent back: without an id the issuer tells everything again.
       if (id !== undefined) lastEventId = /^[\x21-\x7e]{0,1024}$/.test(id) ? id : ''
     },
     onError (error) {
@@ -69,7 +68,7 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
     onComment (comment) {
       if (comment !== 'synced') return
       followed = true
-      if (complaint !== undefined) log.info('the revocation feed is followed again')
+      if (complaint !== undefined) log.info('revocation feed connected again')
       complaint = undefined
       isSynced()
     }
