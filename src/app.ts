@@ -4,6 +4,7 @@ import accessToken from '../plugins/access-token.ts'
 import database from '../plugins/database.ts'
 import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
+import housekeeping from '../plugins/housekeeping.ts'
 import jobs from '../plugins/jobs.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
@@ -25,7 +26,6 @@ import security from '../plugins/security.ts'
 import sessionProof from '../plugins/session-proof.ts'
 import throttle from '../plugins/throttle.ts'
 import transport from '../plugins/transport.ts'
-import upkeep from '../plugins/housekeeping.ts'
 import usernames from '../plugins/usernames.ts'
 import webhooks from '../plugins/webhooks.ts'
 import admin from '../routes/admin/index.ts'
@@ -97,7 +97,11 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
   if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
-  await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention, sessionLimit: config.sessionLimit })
+  await app.register(housekeeping, {
+    refreshTokenSeconds: lifetimes.refreshToken,
+    auditRetentionSeconds: config.auditRetention,
+    sessionLimit: config.sessionLimit
+  })
 
   for (const schema of schemas.shared) app.addSchema(schema)
   const signIn: SignInOptions = {

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { Type, type Static } from '@sinclair/typebox'
 import { exportPersonalData } from '../../src/accounts/data-export.ts'
+import { personalData } from '../../src/capabilities.ts'
 import { invalidToken } from '../../src/http/problem.ts'
 import * as sessions from '../../src/sessions/creation.ts'
 import { originOf, type Typed } from '../typed.ts'
@@ -55,7 +56,7 @@ const dataExport: Typed = async (app) => {
       'content-disposition': 'attachment; filename="account.json"'
     }
     if (request.method === 'HEAD') return reply.headers(headers).send('')
-    const found = await exportPersonalData(app.db, user.id, originOf(request))
+    const found = await exportPersonalData(app.db, user.id, personalData, originOf(request))
     if (!found) throw invalidToken(true, 'the account is gone')
     const { pieces, release } = found
     const limited = limitReadTime(pieces, () => { body.destroy() })

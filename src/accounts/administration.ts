@@ -59,8 +59,8 @@ export async function createAccount (
     if (roles) await setRoles(tx, id, { roles, rules }, origin)
     if (password === undefined) {
       await oneTimeTokens.issue(tx, {
-      userId: id, purpose: 'password_reset', token: invitation.token, lifetimeSeconds: invitation.lives
-    })
+        userId: id, purpose: 'password_reset', token: invitation.token, lifetimeSeconds: invitation.lives
+      })
       await enqueueMail(tx, invitation.mail, id, invitation.lives)
     }
     const user = await find(tx, id)

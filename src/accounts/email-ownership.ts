@@ -41,8 +41,8 @@ export async function resetOwnership (
   await revokeAll(tx, userId)
   const token = oneTimeTokens.generateToken()
   await oneTimeTokens.issue(tx, {
-      userId, purpose: 'password_reset', token, lifetimeSeconds: lives
-    })
+    userId, purpose: 'password_reset', token, lifetimeSeconds: lives
+  })
   await enqueueMail(tx, sealMail({ kind: 'password_reset', token, lives }), userId, lives)
   return ended
 }

@@ -34,7 +34,9 @@ export async function setRoles (
   if (isNothingRemoved && before.roles.length === to.length) return []
   await tx.query('update users set roles = $2, updated_at = now() where id = $1', [id, to])
   await audit.record(tx, 'user.roles_changed', { userId: id, detail: { from: before.roles, to } }, origin)
-  return isNothingRemoved ? [] : await revokeUserTokens(tx, id, {
-    reason: 'roles_changed', accessTokenSeconds: rules.accessToken
-  })
+  return isNothingRemoved
+    ? []
+    : await revokeUserTokens(tx, id, {
+      reason: 'roles_changed', accessTokenSeconds: rules.accessToken
+    })
 }

@@ -286,7 +286,7 @@ t.test('a user with twenty thousand events', async t => {
     const id = restless?.id ?? ''
     await service.sql("insert into audit_events (type, user_id, actor_id) select 'login.succeeded', $1::uuid, $1::uuid from generate_series(1, 20000)", [id])
     await service.sql('analyze audit_events')
-    const { parts } = await import('../../src/accounts/data-export.ts')
+    const { personalData: parts } = await import('../../src/capabilities.ts')
     for (const { name, text } of parts) {
       const plan = (await service.sql<{ 'QUERY PLAN': string }>(`explain (analyze, costs off) ${text.replaceAll('$1', `'${id}'`).replaceAll('$2', 'null').replaceAll('$3', '500')}`)).map(row => row['QUERY PLAN']).join('\n')
       const walked = [...plan.matchAll(/(?:rows=|Rows Removed by \w+ ?\w*: )(\d+)/g)].map(([, rows]) => Number(rows))
