@@ -1,12 +1,12 @@
 import fp from 'fastify-plugin'
 import type { Job } from '../src/jobs/queue.ts'
-import { giveUp, type Reason } from '../src/mail/failure.ts'
-import { write, type Sender } from '../src/mail/rendering.ts'
+import { abandonMail, type MailFailureReason } from '../src/mail/failure.ts'
+import { renderMail, type MailSender } from '../src/mail/rendering.ts'
 import { admitLazily, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
-import { NotSent } from '../src/mail/delivery-error.ts'
-import { recipientOf } from '../src/mail/recipient.ts'
-import { read } from '../src/mail/templates.ts'
-import type { Server, transport } from '../src/mail/transport.ts'
+import { MailDeliveryError } from '../src/mail/delivery-error.ts'
+import { findRecipient } from '../src/mail/recipient.ts'
+import { readTemplates } from '../src/mail/templates.ts'
+import type { MailServer, smtpTransport } from '../src/mail/transport.ts'
 import * as mails from '../src/mail/outbox.ts'
 import { derive, UnsealError, type KeyEncryptionKeys } from '../src/crypto/sealing.ts'
 
@@ -14,7 +14,7 @@ import { derive, UnsealError, type KeyEncryptionKeys } from '../src/crypto/seali
  * What became of a mail, or of an attempt. `failed` is tried again, `limited` was dropped because there were
  * too many, and `shown` was only logged, in development.
  */
-export type Result = 'sent' | 'shown' | 'failed' | 'limited' | Reason
+export type MailResult = 'sent' | 'shown' | 'failed' | 'limited' | MailFailureReason
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -26,15 +26,15 @@ declare module 'fastify' {
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
       countDropped: (kind: mails.MailKind) => void
       /** How many mails of each kind had which result here so far. */
-      counts: ReadonlyArray<{ kind: string, result: Result, count: number }>
+      counts: ReadonlyArray<{ kind: string, result: MailResult, count: number }>
     }
   }
 }
 
-export interface MailerOptions extends Sender {
+export interface MailerOptions extends MailSender {
   keys: KeyEncryptionKeys
   smtpUrl: string | undefined
-  smtpTls: Server['tls']
+  smtpTls: MailServer['tls']
   from: { name: string, address: string } | undefined
   /** The folder with templates of the operator's own. */
   templates: string | undefined
@@ -48,14 +48,14 @@ const grace = 3_000
 
 /** Sends the mails that were written into the database with what they tell of. */
 export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, templates: folder, production, ...sender }: MailerOptions) {
-  const templates = read(folder)
+  const templates = readTemplates(folder)
   const limits = mailLimits(derive(keys[0], 'mail buckets'))
   const server = smtpUrl !== undefined && from !== undefined ? await connected({ url: smtpUrl, tls: smtpTls }, from, new URL(sender.issuer).hostname, atOnce) : undefined
   const isSilent = production && server === undefined
   if (isSilent) app.log.warn('No mail is sent, for there is no SMTP_URL: neither are addresses proved, nor passwords set anew, nor can anybody sign in by a link, and nobody hears of what happens to their account')
 
-  const counts: Array<{ kind: string, result: Result, count: number }> = []
-  function counted (kind: mails.MailKind | 'unknown', result: Result) {
+  const counts: Array<{ kind: string, result: MailResult, count: number }> = []
+  function counted (kind: mails.MailKind | 'unknown', result: MailResult) {
     const known = counts.find(one => one.kind === kind && one.result === result)
     if (known) known.count++
     else counts.push({ kind, result, count: 1 })
@@ -67,8 +67,8 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     counts
   })
 
-  async function fail (job: Job, kind: mails.MailKind | undefined, reason: Reason, status?: number) {
-    await giveUp(app.db, job, kind, reason)
+  async function fail (job: Job, kind: mails.MailKind | undefined, reason: MailFailureReason, status?: number) {
+    await abandonMail(app.db, job, kind, reason)
     counted(kind ?? 'unknown', reason)
     app.log.error({ job: job.id, mail: kind, reason, status }, 'a mail was given up')
   }
@@ -76,7 +76,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
   async function run (job: Job) {
     const mail = opened(keys, job)
     if (!mail) return await fail(job, undefined, 'unreadable')
-    const recipient = await recipientOf(app.db, job, mail)
+    const recipient = await findRecipient(app.db, job, mail)
     // Asked for in the name of nobody, who hears nothing.
     if (!recipient) return
     const { as: kind = mail.kind } = mail
@@ -89,7 +89,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
       app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many of its kind to the address')
       return
     }
-    const letter = write(templates, sender, job, mail, recipient)
+    const letter = renderMail(templates, sender, job, mail, recipient)
     if (!server) {
       app.log.info({ mail: { kind: mail.kind, to: letter.to, language: letter.language, subject: letter.subject, link: letter.link } }, 'a mail, which is not sent for there is no SMTP_URL')
       counted(kind, 'shown')
@@ -99,7 +99,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
       await server.send(job.id, letter)
       counted(kind, 'sent')
     } catch (error) {
-      if (error instanceof NotSent && error.isFinal) return await fail(job, kind, 'refused', error.status)
+      if (error instanceof MailDeliveryError && error.isPermanent) return await fail(job, kind, 'refused', error.status)
       counted(kind, 'failed')
       throw error
     }
@@ -108,7 +108,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
   app.jobs.work('mail', {
     atOnce,
     lease: 120,
-    isAway: error => error instanceof NotSent && error.isAway,
+    isAway: error => error instanceof MailDeliveryError && error.isServerUnreachable,
     run: async job => {
       const work = run(job).finally(() => running.delete(work))
       running.add(work)
@@ -125,7 +125,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
 }, { name: 'mailer', dependencies: ['jobs'] })
 
 /** The way to a server, whose package is loaded where there is one. */
-const connected = async (...where: Parameters<typeof transport>) => (await import('../src/mail/transport.ts')).transport(...where)
+const connected = async (...where: Parameters<typeof smtpTransport>) => (await import('../src/mail/transport.ts')).smtpTransport(...where)
 
 /** The mail of a job; undefined where none can be read any more. */
 function opened (keys: KeyEncryptionKeys, { sealed, expired }: Job): mails.Mail | undefined {

@@ -71,9 +71,9 @@ const commands: Record<string, Command> = {
     meaning: 'Check the configuration, and start nothing.',
     options: {},
     plan: () => async ({ passwords: { build }, mail }) => {
-      const [{ use }, templates] = await Promise.all([import('./passwords/argon2id.ts'), import('./mail/templates.ts')])
-      await use(build)
-      templates.read(mail.templates)
+      const [{ selectBuild }, templates] = await Promise.all([import('./passwords/argon2id.ts'), import('./mail/templates.ts')])
+      await selectBuild(build)
+      templates.readTemplates(mail.templates)
       return { text: 'The configuration is usable.', data: { ok: true } }
     }
   })

@@ -6,7 +6,7 @@ import * as links from '../one-time-tokens/one-time-tokens.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import { prove, provePending, type PasswordDesk } from '../authentication/verify-password.ts'
 import type { QueueTicket } from '../passwords/passwords.ts'
-import type { Owner } from '../passwords/policy.ts'
+import type { PasswordOwner } from '../passwords/policy.ts'
 import {
   forbiddenCredentials, linkExpired, passwordRequired, Problem, wrongConfirmingPassword, type Code
 } from '../http/problem.ts'
@@ -42,7 +42,7 @@ interface Link extends Subject {
   /** The address that will be verified, or changed to. Others who would give it to an account wait. */
   canonical: string
   /** Whose password a new one would be, for the rules of passwords. */
-  owner: Owner
+  owner: PasswordOwner
   /** The account, and the name under which attempts at its password are counted. */
   named: Named
   /** The pending registration, if the link is for one. */

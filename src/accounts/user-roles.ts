@@ -2,7 +2,7 @@ import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { validationFailed } from '../http/problem.ts'
 import { cutOff, type Revocation } from '../tokens/revocations.ts'
-import { allowed, type Roles } from '../syntax/roles.ts'
+import { areDefined, type Roles } from '../syntax/roles.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 
 /** The role of those who look after the others. */
@@ -17,7 +17,7 @@ export interface RoleRules { roles: Roles, accessToken: number }
  * `validation_failed` for a role that there is not, and `last_admin`.
  */
 export async function setRoles (tx: Queryable, id: string, given: readonly string[], { roles, accessToken }: RoleRules, origin: audit.Origin): Promise<Revocation[]> {
-  if (!allowed(roles, given)) throw validationFailed(`There are the roles ${Object.keys(roles).join(', ')}.`, [{ pointer: '/roles', detail: 'must be roles that there are' }])
+  if (!areDefined(roles, given)) throw validationFailed(`There are the roles ${Object.keys(roles).join(', ')}.`, [{ pointer: '/roles', detail: 'must be roles that there are' }])
   const to = [...new Set(given)]
   if (!to.includes(admin)) await assertAnotherAdmin(tx, id)
   const [before] = await tx.query<{ roles: string[] }>('select roles from users where id = $1 for no key update', [id])

@@ -55,7 +55,7 @@ export async function prove (db: Queryable, { passwords, throttle }: PasswordDes
     await Promise.all([failed('email_not_verified'), release(db, attempt)])
     throw emailNotVerified()
   }
-  if (passwords.outdated(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password, ticket)
+  if (passwords.needsRehash(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password, ticket)
   return { userId: account.id, passwordVersion: account.password_version, attempt, ticket, known: known !== undefined }
 }
 

@@ -1,4 +1,4 @@
-import type { Measured } from '../calibration/calibration.ts'
+import type { CostMeasurement } from '../calibration/calibration.ts'
 import { command, UsageError } from './command.ts'
 import { table } from './table.ts'
 
@@ -22,24 +22,24 @@ export const calibrate = command({
   plan ({ target = '100ms' }) {
     const targetMs = milliseconds(target)
     return async ({ passwords: { build, concurrency, parallelism } }) => {
-      const [argon2id, calibration, { share }] = await Promise.all([import('../passwords/argon2id.ts'), import('../calibration/calibration.ts'), import('../passwords/thread-pool.ts')])
-      const { name, passedOver } = await argon2id.use(build)
-      const { atATime: lanes, shortage } = share(concurrency)
+      const [argon2id, calibration, { hashingConcurrency }] = await Promise.all([import('../passwords/argon2id.ts'), import('../calibration/calibration.ts'), import('../passwords/thread-pool.ts')])
+      const { name, buildWarnings } = await argon2id.selectBuild(build)
+      const { concurrency: lanes, warning } = hashingConcurrency(concurrency)
       const memory = calibration.availableMemory()
-      const measured = await calibration.calibrate({ lanes, parallelism, targetMs }, memory)
+      const measured = await calibration.calibrate({ concurrency: lanes, parallelism, targetMs }, memory)
       const best = calibration.recommend(measured, targetMs)
-      if (!best) throw new Error(`there is not memory for ${lanes} hashes at a time, not even of ${calibration.owasp.at(-1)?.memoryKib} KiB each: lower ARGON2_CONCURRENCY`)
+      if (!best) throw new Error(`there is not memory for ${lanes} hashes at a time, not even of ${calibration.owaspCosts.at(-1)?.memoryKib} KiB each: lower ARGON2_CONCURRENCY`)
 
       const within = best.hashMs <= targetMs
       const warnings = [
-        ...passedOver,
-        ...shortage === undefined ? [] : [shortage],
-        ...calibration.owasp.filter(cost => !calibration.fits(cost, lanes, memory)).map(cost => `${cost.memoryKib} KiB and ${cost.timeCost} passes are left out: ${lanes} at a time would take ${mib(calibration.memoryOf(cost, lanes))} and more, and there are ${mib(memory)}`),
+        ...buildWarnings,
+        ...warning === undefined ? [] : [warning],
+        ...calibration.owaspCosts.filter(cost => !calibration.fitsInMemory(cost, lanes, memory)).map(cost => `${cost.memoryKib} KiB and ${cost.timeCost} passes are left out: ${lanes} at a time would take ${mib(calibration.hashingMemoryBytes(cost, lanes))} and more, and there are ${mib(memory)}`),
         ...within ? [] : [`even the fastest that OWASP accepts takes longer than ${target} here`]
       ]
       const environment = { ARGON2_MEMORY_KIB: best.memoryKib, ARGON2_TIME_COST: best.timeCost, ARGON2_PARALLELISM: parallelism, ARGON2_CONCURRENCY: concurrency }
-      const isOwasp = (cost: Measured) => calibration.owasp.some(({ memoryKib, timeCost }) => memoryKib === cost.memoryKib && timeCost === cost.timeCost)
-      const rows = measured.map(each => [String(each.memoryKib), String(each.timeCost), `${each.hashMs.toFixed(1)} ms`, each.loginsPerSecond.toFixed(1), mib(calibration.memoryOf(each, lanes)), isOwasp(each) ? 'OWASP' : ''])
+      const isOwasp = (cost: CostMeasurement) => calibration.owaspCosts.some(({ memoryKib, timeCost }) => memoryKib === cost.memoryKib && timeCost === cost.timeCost)
+      const rows = measured.map(each => [String(each.memoryKib), String(each.timeCost), `${each.hashMs.toFixed(1)} ms`, each.loginsPerSecond.toFixed(1), mib(calibration.hashingMemoryBytes(each, lanes)), isOwasp(each) ? 'OWASP' : ''])
       return {
         text: [
           `argon2id, the ${name} build, ${lanes} at a time:\n`,
@@ -52,7 +52,7 @@ export const calibrate = command({
           build: name,
           concurrency: lanes,
           target_ms: targetMs,
-          measured: measured.map(each => ({ memory_kib: each.memoryKib, time_cost: each.timeCost, owasp: isOwasp(each), hash_ms: rounded(each.hashMs), logins_per_second: rounded(each.loginsPerSecond), memory_bytes: calibration.memoryOf(each, lanes) })),
+          measured: measured.map(each => ({ memory_kib: each.memoryKib, time_cost: each.timeCost, owasp: isOwasp(each), hash_ms: rounded(each.hashMs), logins_per_second: rounded(each.loginsPerSecond), memory_bytes: calibration.hashingMemoryBytes(each, lanes) })),
           recommended: { within_target: within, environment },
           warnings
         }

@@ -23,11 +23,11 @@ export const create = command({
     if (name !== undefined && !/^[^\p{Cc}\p{Cs}]{1,200}$/u.test(name)) throw new UsageError('--name must have 1 to 200 characters, and no control characters.')
     const roles = role.flatMap(list => list.split(/[\s,]+/)).filter(each => each !== '')
     return async config => {
-      const [{ parseUsername }, { allowed }, { create, newInvitation }, { linkOf }] = await Promise.all([
+      const [{ parseUsername }, { areDefined }, { create, newInvitation }, { linkUrl }] = await Promise.all([
         import('../users/users.ts'), import('../syntax/roles.ts'), import('../accounts/administration.ts'), import('../mail/link-url.ts')
       ])
       if (username !== undefined && parseUsername(username) === undefined) throw new UsageError('--username must be 3 to 32 of the characters a-z, 0-9, _, . and -.')
-      if (!allowed(config.roles, roles)) throw new UsageError(`--role must be one of ${Object.keys(config.roles).join(', ')}.`)
+      if (!areDefined(config.roles, roles)) throw new UsageError(`--role must be one of ${Object.keys(config.roles).join(', ')}.`)
       // As a shell writes it: the end of the line is none of it.
       const password = asked ? (await text(process.stdin)).replace(/\r?\n$/, '') : undefined
       const invitation = newInvitation(config.links)
@@ -42,7 +42,7 @@ export const create = command({
       }, invitation, { roles: config.roles, accessToken: config.lifetimes.accessToken }, {})).catch((error: unknown) => {
         throw error instanceof Problem && error.code === 'password_rejected' ? new Error(`The password is refused: ${String(error.members['reasons'])}.`) : error
       })
-      const link = password === undefined ? linkOf(config.mail.linksUrl, { kind: 'invitation', token: invitation.token }) : undefined
+      const link = password === undefined ? linkUrl(config.mail.linksUrl, { kind: 'invitation', token: invitation.token }) : undefined
       return {
         text: `User id:  ${user.id}${link === undefined ? '' : `\nTheir password is set with this link, once and within ${Math.round(invitation.lives / 360) / 10} hours:\n${link}`}`,
         data: { ...user, ...link !== undefined && { link } }
@@ -53,14 +53,14 @@ export const create = command({
 
 /** What judges and hashes a password as a registration does, with the pepper where there is one. */
 async function hashing ({ passwords: { pepper, breachedPasswordsUrl, ...options }, serviceName, issuer, ...config }: Config, db: Database) {
-  const [{ passwords }, { breaches }, { load }, { keyEncryptionKeys }] = await Promise.all([
+  const [{ createPasswords }, { breachedPasswordLookup }, { load }, { keyEncryptionKeys }] = await Promise.all([
     import('../passwords/passwords.ts'), import('../passwords/breached-passwords.ts'), import('../tokens/keyring.ts'), import('../config/key-encryption.ts')
   ])
   const peppers = pepper ? (await load(db, keyEncryptionKeys(config))).peppers : new Map<string, Pepper>()
   const warn = (message: string) => { process.stderr.write(`${message}\n`) }
-  return await passwords({ ...options, serviceName, issuer }, {
+  return await createPasswords({ ...options, serviceName, issuer }, {
     peppers: { current: () => [...peppers.values()][0], find: async kid => peppers.get(kid) },
-    isBreached: breaches({
+    isBreached: breachedPasswordLookup({
       url: breachedPasswordsUrl,
       onFailure: () => warn('Breached passwords could not be asked for: the password is accepted without.'),
       onRecovery: () => {}

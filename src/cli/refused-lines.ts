@@ -1,8 +1,8 @@
 import { open } from 'node:fs/promises'
-import type { Refusal } from '../transfer/import.ts'
+import type { RejectedLine } from '../transfer/import.ts'
 
 export interface RefusedLines {
-  add: (refusal: Refusal) => Promise<void>
+  add: (refusal: RejectedLine) => Promise<void>
   end: () => Promise<void>
 }
 

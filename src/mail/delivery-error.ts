@@ -1,13 +1,13 @@
 import { certificateFault, type CertificateFault } from '../http/certificate.ts'
 
 /** A mail that was not sent. Neither its message nor anything else of it says to whom, or what. */
-export class NotSent extends Error {
+export class MailDeliveryError extends Error {
   /** What the server answered, where it did. */
   readonly status: number | undefined
   /** Whether there is no such recipient, so that it is of no use to try again. */
-  readonly isFinal: boolean
+  readonly isPermanent: boolean
   /** Whether it is the server that cannot be reached: no other mail would be sent either. */
-  get isAway () { return this.status === undefined }
+  get isServerUnreachable () { return this.status === undefined }
 
   constructor (cause: unknown) {
     const { code = 'error', originalCode = code, command = '', response = '', responseCode } = cause instanceof Error ? cause as SmtpError : {} as SmtpError
@@ -16,7 +16,7 @@ export class NotSent extends Error {
     super(`The mail was not sent: ${why ? `${why} (` : ''}${[originalCode, responseCode, command].filter(Boolean).join(', ')}${why ? ')' : ''}`)
     this.name = 'NotSent'
     this.status = responseCode
-    this.isFinal = command === 'RCPT TO' && responseCode !== undefined && responseCode >= 500 && !aboutUs.test(response)
+    this.isPermanent = command === 'RCPT TO' && responseCode !== undefined && responseCode >= 500 && !aboutUs.test(response)
   }
 }
 

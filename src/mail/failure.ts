@@ -4,7 +4,7 @@ import type { Job } from '../jobs/queue.ts'
 import type { MailKind } from './outbox.ts'
 
 /** Why a mail is not sent any more: there is no such mailbox, its time was over, or no key opens it. */
-export type Reason = 'refused' | 'expired' | 'unreadable'
+export type MailFailureReason = 'refused' | 'expired' | 'unreadable'
 
 const giving: Statement = {
   name: 'mails.give-up',
@@ -16,6 +16,6 @@ const giving: Statement = {
 }
 
 /** Gives a mail up, which the audit log has; not to whom it was. */
-export async function giveUp (db: Queryable, { id }: Pick<Job, 'id'>, kind: MailKind | undefined, reason: Reason): Promise<void> {
+export async function abandonMail (db: Queryable, { id }: Pick<Job, 'id'>, kind: MailKind | undefined, reason: MailFailureReason): Promise<void> {
   await db.query(giving, [audit.parameter({}), id, JSON.stringify({ kind, reason })])
 }

@@ -1,7 +1,7 @@
 import type { Mail, MailKind } from './outbox.ts'
 
 /** The page that the link of a mail leads to, where it has one. */
-export const pages: Partial<Record<MailKind, string>> = {
+export const linkPages: Partial<Record<MailKind, string>> = {
   email_verification: 'email-verification',
   email_change: 'email-verification',
   email_changed: 'email-verification',
@@ -11,7 +11,7 @@ export const pages: Partial<Record<MailKind, string>> = {
 }
 
 /** Where the link of a mail leads, under the URL that the pages stand at; undefined where it has none. The token is in the fragment, which no server and no `Referer` sees. */
-export function linkOf (base: string, { kind, token }: Mail): string | undefined {
-  const page = pages[kind]
+export function linkUrl (base: string, { kind, token }: Mail): string | undefined {
+  const page = linkPages[kind]
   return page === undefined || token === undefined ? undefined : `${base}/${page}#token=${token}`
 }

@@ -1,6 +1,6 @@
 import type { Queryable } from '../database/database.ts'
 import { insertion } from '../jobs/queue.ts'
-import { open, seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 /** What is mailed: each is a template, in each of the languages. */
 export const mailKinds = [
@@ -43,7 +43,7 @@ export const mailPurpose = 'mail'
 export const sealMail = (keys: KeyEncryptionKeys, mail: Mail) => seal(keys, mailPurpose, Buffer.from(JSON.stringify(mail)))
 
 /** Reads what `sealed` made; throws an UnsealError where no key fits. */
-export const unsealMail = (keys: KeyEncryptionKeys, text: Buffer): Mail => JSON.parse(open(keys, mailPurpose, text).toString()) as Mail
+export const unsealMail = (keys: KeyEncryptionKeys, text: Buffer): Mail => JSON.parse(unseal(keys, mailPurpose, text).toString()) as Mail
 
 /** Makes mails into jobs; undefined where no mail is set up. */
 export type SealMail = (mail: Mail) => Buffer | undefined

@@ -3,12 +3,12 @@ import { fileURLToPath } from 'node:url'
 import Mustache from 'mustache'
 import { ConfigError } from '../config/config.ts'
 import { languages, mailKinds, type Language, type MailKind } from './outbox.ts'
-import { pages } from './link-url.ts'
+import { linkPages } from './link-url.ts'
 
-export interface Template { subject: string, text: string, html: string }
+export interface MailTemplate { subject: string, text: string, html: string }
 
-export interface Templates {
-  of: (kind: MailKind, language: Language) => Template
+export interface MailTemplates {
+  of: (kind: MailKind, language: Language) => MailTemplate
   /** What all HTML stands in, in the place of its partial `content`. */
   layout: string
 }
@@ -22,7 +22,7 @@ const names = [layout, ...languages.flatMap(language => mailKinds.flatMap(kind =
  * The templates of mails: those of `folder`, and for what is not there the shipped ones. Throws a ConfigError that names
  * each file of the folder that is none, or cannot be used.
  */
-export function read (folder: string | undefined): Templates {
+export function readTemplates (folder: string | undefined): MailTemplates {
   const problems: string[] = []
   const own = new Set(folder === undefined ? [] : filesOf(folder, problems))
   const texts = new Map(names.map(name => {
@@ -58,7 +58,7 @@ const subject = /^Subject: */
 /** What is wrong with a template. */
 function faults (name: string, text: string): string[] {
   const [, kind] = /^.*\/(.*)\./.exec(name) ?? []
-  const hasLink = mailKinds.some(known => known === kind && pages[known] !== undefined)
+  const hasLink = mailKinds.some(known => known === kind && linkPages[known] !== undefined)
   const known = hasLink ? [...always, 'link', 'lives'] : always
   let used: Tag[]
   try {

@@ -1,10 +1,10 @@
 import { createTransport } from 'nodemailer'
-import type { Letter } from './rendering.ts'
-import { NotSent } from './delivery-error.ts'
+import type { RenderedMail } from './rendering.ts'
+import { MailDeliveryError } from './delivery-error.ts'
 
-export interface Transport {
+export interface MailTransport {
   /** Hands a mail to the server, in less than a minute; a mail of the same id is the same to whoever gets it twice. Throws a NotSent. */
-  send: (id: string, letter: Letter) => Promise<void>
+  send: (id: string, letter: RenderedMail) => Promise<void>
   /** Cuts off what is under way. */
   close: () => void
 }
@@ -14,10 +14,10 @@ const step = 10_000
 const whole = 45_000
 
 /** Where a mail server is, and whether mail goes there over TLS alone; where that is left out, to another host than this one it does. */
-export interface Server { url: string, tls: 'required' | 'optional' | undefined }
+export interface MailServer { url: string, tls: 'required' | 'optional' | undefined }
 
 /** The way to a mail server, for `atOnce` mails at a time. `domain` is that of the ids of mails. */
-export function transport ({ url, tls }: Server, from: { name: string, address: string }, domain: string, atOnce: number): Transport {
+export function smtpTransport ({ url, tls }: MailServer, from: { name: string, address: string }, domain: string, atOnce: number): MailTransport {
   const { protocol, hostname, port, username, password } = new URL(url)
   const host = hostname.replace(/^\[|\]$/g, '')
   const isLocal = host === 'localhost' || host === '::1' || /^127\./.test(host)
@@ -57,7 +57,7 @@ export function transport ({ url, tls }: Server, from: { name: string, address: 
           signal: AbortSignal.timeout(whole)
         })
       } catch (error) {
-        throw new NotSent(error)
+        throw new MailDeliveryError(error)
       }
     },
     close: () => pool.close({ force: true })

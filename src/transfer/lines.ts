@@ -1,5 +1,5 @@
 /** A line of a text, counted from 1; `fault` where it is longer than allowed or is no UTF-8. */
-export type Line = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
+export type TextLine = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
 
 const newline = 0x0a
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -8,7 +8,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
  * The lines of a stream of bytes, but for the empty ones; at most `longest` bytes of one are held. They end with
  * LF or CRLF; a byte order mark is passed over.
  */
-export async function * lines (chunks: AsyncIterable<Buffer>, longest: number): AsyncGenerator<Line> {
+export async function * readLines (chunks: AsyncIterable<Buffer>, longest: number): AsyncGenerator<TextLine> {
   let number = 1
   let held: Buffer[] = []
   let length = 0
@@ -17,7 +17,7 @@ export async function * lines (chunks: AsyncIterable<Buffer>, longest: number): 
     if (length > longest) held = []
     else held.push(piece)
   }
-  const take = (): Line | undefined => {
+  const take = (): TextLine | undefined => {
     const line = length > longest ? { number, fault: 'line_too_long' } as const : decode(Buffer.concat(held), number)
     number++
     held = []
@@ -38,7 +38,7 @@ export async function * lines (chunks: AsyncIterable<Buffer>, longest: number): 
   if (line) yield line
 }
 
-function decode (bytes: Buffer, number: number): Line | undefined {
+function decode (bytes: Buffer, number: number): TextLine | undefined {
   try {
     const text = decoder.decode(bytes).replace(number === 1 ? /^\uFEFF/ : '', '').trim()
     return text === '' ? undefined : { number, text }
