@@ -272,8 +272,8 @@ t.test('the waiting places', async t => {
     const queue = hashingQueue(1, { maxWaitMs: 100, maxWaiting: 8 })
     const { add, reasons, runInOrder } = observed(t, queue)
     add('running')
-    const late = add('late')
     const startedAt = performance.now()
+    const late = add('late')
     await late.settled
     const waited = performance.now() - startedAt
     t.ok(waited > 80 && waited < 1_000, `${waited} ms`)
