@@ -57,7 +57,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
     },
     async () => {
       for (let after: Buffer | undefined, more = true; more; await breathe()) {
-        after = await throttle.clearExpired(app.db, after, counters)
+        after = await throttle.purgeExpired(app.db, after, counters)
         more = after !== undefined
       }
     },
@@ -80,7 +80,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
       // What fails keeps nothing else from being cleared away; one of the faults is told.
       const faults: unknown[] = []
       for (const task of tasks) if (!signal.aborted) await task().catch((error: unknown) => { faults.push(error) })
-      if (faults.length > 0 && !signal.aborted) app.log.warn({ err: faults[0] }, 'clearing away what has expired failed; trying again later')
+      if (faults.length > 0 && !signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: faults[0] }, 'housekeeping failed; retrying later')
       await pause(rest, undefined, { signal, ref: false }).catch(() => {})
     }
   }

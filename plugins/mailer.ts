@@ -62,8 +62,8 @@ export default fp(async function mailer (app, options: MailerOptions) {
   const isDisabled = production && transport === undefined
   if (isDisabled) {
     app.log.warn(
-      'no mails will be sent: SMTP_URL is not set; users cannot confirm an e-mail address, reset a ' +
-        'password, sign in with a link or be notified of changes to their account'
+      'mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords, use magic links ' +
+        'or be notified of changes to their accounts'
     )
   }
 
@@ -88,7 +88,7 @@ export default fp(async function mailer (app, options: MailerOptions) {
   ) {
     await abandonMail(app.db, job, kind, reason)
     countMail(kind ?? 'unknown', reason)
-    app.log.error({ job: job.id, mail: kind, reason, status }, 'mail not sent; no further attempt')
+    app.log.error({ job: job.id, mail: kind, reason, status }, 'mail given up')
   }
 
   async function send (job: Job) {
@@ -104,7 +104,7 @@ export default fp(async function mailer (app, options: MailerOptions) {
     const isCounted = isCountedWhenSent(mail) && job.attempts === 1
     if (isCounted && !await admitLazily(app.db, limits.notificationBuckets(kind, recipient.address))) {
       countMail(kind, 'limited')
-      app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many of its kind to the address')
+      app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many mails of this kind to the address')
       return
     }
     const rendered = renderMail(templates, sender, { mail, createdAt: job.createdAt, recipient })

@@ -32,9 +32,9 @@ export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, .
           onFailure: error =>
             log.warn(
               { err: error },
-              'breached passwords server failed; new passwords are accepted without the lookup'
+              'breached password lookup failed; accepting new passwords without it'
             ),
-          onRecovery: () => log.info('breached passwords server answers again')
+          onRecovery: () => log.info('breached password lookup works again')
         })
       },
       message => log.warn(message)

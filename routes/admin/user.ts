@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import type { LinkLives } from '../../src/accounts/mail-context.ts'
-import { change, removeAccount, requestReset } from '../../src/accounts/administration.ts'
+import type { LinkLives } from '../../src/mail/mail-context.ts'
+import { changeAccount, deleteAccount, requestReset } from '../../src/accounts/administration.ts'
 import { notFound } from '../../src/http/problem.ts'
 import { requireUsername } from '../../src/users/users.ts'
 import { find } from '../../src/users/listing.ts'
@@ -51,8 +51,10 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     },
     config: { problems: [...problems, 'username_taken', 'last_admin'] }
   }, async request => {
-    const { username, ...named } = request.body
-    const changed = await change(app.db, request.params.id, { ...named, ...username !== undefined && { username: username && requireUsername(username) } }, rules, originOf(request))
+    const { username, ...others } = request.body
+    const names = { ...username !== undefined && { username: username && requireUsername(username) } }
+    const update = { id: request.params.id, change: { ...others, ...names }, rules }
+    const changed = await changeAccount(app.db, update, originOf(request))
     if (!changed) throw notFound()
     app.revocations.add(changed.ended)
     return changed.user
@@ -68,7 +70,7 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     },
     config: { problems: [...problems, 'last_admin'] }
   }, async (request, reply) => {
-    const ended = await removeAccount(app.db, request.params.id, app.mailer.sealMail, originOf(request))
+    const ended = await deleteAccount(app.db, request.params.id, app.mailer.sealMail, originOf(request))
     if (!ended) throw notFound()
     app.jobs.wake('mail')
     app.revocations.add(ended)

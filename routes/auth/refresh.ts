@@ -1,10 +1,10 @@
 import { Type } from '@sinclair/typebox'
-import { notification } from '../../src/accounts/mail-context.ts'
+import { notification } from '../../src/mail/mail-context.ts'
 import { invalidRefreshToken, validationFailed } from '../../src/http/problem.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
 import { refreshToken, TokenResponse } from '../schemas.ts'
 import { mailContextOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
-import { tokenResponse, type SignInOptions } from './session.ts'
+import { tokenResponse, type SignInOptions } from '../sign-in.ts'
 
 const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
   app.post('/refresh', {
@@ -28,7 +28,7 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
     if (!token) throw invalidRefreshToken()
     const origin = originOf(request)
     const session = await rotate(app.db, token, lifetimes, origin, () => request.deadline.throwIfAborted(), () => notification(mailContextOf(request, links), 'session_replayed', origin))
-    return tokenResponse(app, reply, session, lifetimes, sent === undefined ? 'cookie' : 'body')
+    return tokenResponse(reply, session, { lifetimes, delivery: sent === undefined ? 'cookie' : 'body' })
   })
 }
 

@@ -3,36 +3,39 @@ import type { Database, Queryable } from '../database/database.ts'
 import type { EmailAddress } from '../syntax/email-address.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
 import { admit } from '../mail/limits.ts'
-import { enqueueMail, languages } from '../mail/outbox.ts'
+import { languages } from '../http/language.ts'
+import { enqueueMail } from '../mail/outbox.ts'
 import { emailTaken, forbiddenCredentials } from '../http/problem.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import * as users from '../users/users.ts'
 import { lockCredential, type Credential } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
-import type { MailContext } from './mail-context.ts'
-import { startOver } from './email-links.ts'
+import type { MailContext } from '../mail/mail-context.ts'
+import { resetOwnership } from './email-ownership.ts'
+
+/** A user's wish for a new address. */
+export interface EmailChange {
+  /** The password that was verified. */
+  credential: Credential
+  to: EmailAddress
+  /** Whether only the owner of a taken address is told that it is taken, because addresses must be verified. */
+  hidesTaken: boolean
+}
 
 /**
- * Mails a link to a new address, which becomes that of the account when the link is used. It voids earlier
- * requests, so that a mistyped address gets nothing, and tells the present address. If addresses must be
- * verified, only its owner is told that the new one is taken; else it throws `email_taken`. Throws
- * `invalid_credentials` if the password that was verified has changed since: a thief's request that is under
- * way must not outlive it. No mail is sent if too many of this kind to the new address were requested: the
- * password proves the account, not the address.
+ * Mails a link to a new address, which becomes that of the account when the link is used. The request voids earlier
+ * ones, so that a mistyped address gets nothing, and the present address is told. Throws `email_taken`, unless that
+ * is hidden. Throws `invalid_credentials` if the password has changed since it was verified, because a thief's
+ * request that is under way must not outlive it. No mail is sent if too many of this kind to the new address were
+ * requested: the password proves the account, not the address.
  */
-export async function requestChange (
-  db: Database,
-  credential: Credential,
-  target: EmailAddress,
-  mailContext: MailContext,
-  secretly: boolean
-): Promise<void> {
+export async function requestEmailChange (db: Database, change: EmailChange, context: MailContext): Promise<void> {
+  const { credential, to: { address, canonical }, hidesTaken } = change
   const { userId, passwordVersion } = credential
-  const { address, canonical } = target
-  const { sealMail, lives: { emailVerification: lives }, language, limit } = mailContext
+  const { sealMail, lives: { emailVerification: lives }, language, limit } = context
   const owner = await users.ownerOf(db, canonical)
   const other = owner?.id === userId ? undefined : owner
-  if (other && !secretly) throw emailTaken()
+  if (other && !hidesTaken) throw emailTaken()
   const token = links.mintToken()
   const known = languages.find(each => each === other?.language)
   const mail = other
@@ -40,20 +43,20 @@ export async function requestChange (
     : sealMail({ kind: 'email_change', language, token, lives, to: address })
   const buckets = limit.bucketsOf('email_change', canonical, lives)
   const isAdmitted = await db.transaction(async tx => {
-    // Of two requests at the same time, the second one waits here, and then voids the first one's link.
+    // Of two concurrent requests, the second one waits here, and then voids the first one's link.
     const current = await users.lock(tx, userId)
     if (!current || !await lockCredential(tx, credential)) throw forbiddenCredentials()
     await links.assertUndoCapacity(tx, userId)
     if (!await admit(tx, buckets)) {
-      // The user gets no other link to this address, so the one that they have stays good.
+      // The user gets no other link to this address, so the one that they have stays valid.
       await links.voidOtherChanges(tx, userId, canonical)
       return false
     }
     await links.voidChanges(tx, userId)
-    const change = { email: address, canonical_email: canonical }
-    const isMade = await links.make(tx, userId, 'email_change', token, lives, change, passwordVersion)
+    const target = { email: address, canonical_email: canonical }
+    const isMade = await links.make(tx, userId, 'email_change', token, lives, target, passwordVersion)
     if (!isMade) throw forbiddenCredentials()
-    // The export shows the user which mails are still to be sent for them, whether or not the address is
+    // The data export shows the user which mails are still to be sent for them, whether or not the address is
     // taken.
     await enqueueMail(tx, mail, userId, lives)
     if (current.canonical === canonical) return true
@@ -64,8 +67,8 @@ export async function requestChange (
   if (!isAdmitted) limit.onDrop('email_change')
 }
 
-/** What a change of address needs. */
-interface Change { mailContext: MailContext, origin: audit.Origin }
+/** What a change of address is recorded and mailed with. */
+interface MoveContext { mail: MailContext, origin: audit.Origin }
 
 /**
  * Gives an account the address that its link was mailed to, and mails the former address a link to undo that.
@@ -75,9 +78,9 @@ export async function changeAddress (
   tx: Queryable,
   account: links.Found,
   to: EmailAddress,
-  { mailContext, origin }: Change
+  { mail, origin }: MoveContext
 ): Promise<Revocation[]> {
-  const { sealMail, lives: { emailUndo: lives } } = mailContext
+  const { sealMail, lives: { emailUndo: lives } } = mail
   const token = links.mintToken()
   // A mailbox that was never verified as the user's must not get the account.
   const undo = account.email_verified ? { token, lives } : {}
@@ -96,13 +99,13 @@ export async function changeAddress (
 
 /**
  * Gives an account an earlier, verified address back. The person who changed it knew the password, so the
- * password is voided and all sessions end. Returns what verifiers must know. Throws `email_taken`.
+ * password is voided and all sessions end. Returns the revocations of the sessions. Throws `email_taken`.
  */
 export async function undoChange (
   tx: Queryable,
   account: links.Found,
   to: EmailAddress,
-  { mailContext, origin }: Change
+  { mail, origin }: MoveContext
 ): Promise<Revocation[]> {
   await move(tx, account, to, { origin, detail: { undone: true } })
   // The links that would undo later changes.
@@ -110,7 +113,7 @@ export async function undoChange (
     "delete from links where user_id = $1 and purpose = 'email_undo' and created_at > $2",
     [account.id, account.created_at]
   )
-  return await startOver(tx, account.id, mailContext, 'email_change_undone', origin)
+  return await resetOwnership(tx, { userId: account.id, reason: 'email_change_undone' }, mail, origin)
 }
 
 async function move (

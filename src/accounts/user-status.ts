@@ -4,7 +4,7 @@ import * as links from '../one-time-tokens/one-time-tokens.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { endAll } from '../sessions/listing.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
-import type { Status } from '../users/listing.ts'
+import type { UserStatus } from '../users/listing.ts'
 
 const setting = (disabledAt: string, before: string, type: 'user.disabled' | 'user.enabled') => `
   with changed as (
@@ -16,10 +16,12 @@ const disabling = setting('now()', 'is null', 'user.disabled')
 const enabling = setting('null', 'is not null', 'user.enabled')
 
 /**
- * Disables a user, whose sessions and links end with it, or enables them again; nothing where they are so already.
- * Gives what verifiers must know. Throws `last_admin`.
+ * Disables a user, which ends their sessions and links, or enables them again. Does nothing if the user has the status
+ * already. Returns the revocations of the sessions. Throws `last_admin`.
  */
-export async function setStatus (tx: Queryable, id: string, status: Status, origin: audit.Origin): Promise<Revocation[]> {
+export async function setStatus (
+  tx: Queryable, id: string, status: UserStatus, origin: audit.Origin
+): Promise<Revocation[]> {
   if (status === 'disabled') await assertAnotherAdmin(tx, id)
   const [changed] = await tx.query(status === 'disabled' ? disabling : enabling, [id, audit.parameter(origin)])
   if (!changed || status === 'active') return []

@@ -1,11 +1,12 @@
 import pg from 'pg'
 import { databaseUnavailable, overloaded } from '../http/problem.ts'
+import { createEffectHub, holdEffects, type EffectHub, type Publisher } from './effects.ts'
 
 /** A statement with a name is prepared once per connection; given up, with its connection, after `query_timeout` milliseconds instead of the usual time. */
 export interface Statement { name: string, text: string, query_timeout?: number }
 
 /** Whatever takes a statement: the database, or a transaction of it. */
-export interface Queryable {
+export interface Queryable extends Publisher {
   /**
    * The rows of a statement. Throws `database_unavailable` if the fault is the database's (then whether the
    * statement took effect is unknown), `overloaded` if too many wait for a connection, and the driver's error if
@@ -14,8 +15,8 @@ export interface Queryable {
   query: <Row extends object>(statement: Statement | string, values?: readonly unknown[]) => Promise<Row[]>
 }
 
-export interface Database extends Queryable {
-  /** Commits what `work` did, or nothing where it throws. */
+export interface Database extends Queryable, EffectHub {
+  /** Commits what `work` did, then publishes its effects. Commits and publishes nothing if `work` throws. */
   transaction: <T>(work: (tx: Queryable) => Promise<T>) => Promise<T>
   /** Of the pool, and how many requests wait for one. */
   readonly connections: { total: number, idle: number, waiting: number }
@@ -28,8 +29,8 @@ export interface DatabaseOptions {
   connections?: number
   /** Milliseconds that a statement may wait for a lock; a quarter of a second unless given. */
   lockTimeoutMs?: number
-  /** Told of the errors of idle connections, which the pool replaces by itself. */
-  onError?: (error: Error) => void
+  /** Told of the errors of idle connections, which the pool replaces by itself, and of effect listeners. */
+  onError?: (error: unknown) => void
 }
 
 // In milliseconds. A request waits 2 s for a connection; a statement ends within 5 s on the server, and is
@@ -59,6 +60,7 @@ export function connect (options: DatabaseOptions): Database {
     lock_timeout: lockTimeoutMs
   })
   pool.on('error', onError)
+  const hub = createEffectHub(onError)
   // Without a listener, the error of a connection that is checked out would end the process.
   pool.on('connect', client => client.on('error', () => {}))
 
@@ -82,12 +84,15 @@ export function connect (options: DatabaseOptions): Database {
   }
 
   return {
+    ...hub,
     query: (statement, values = []) => checkedOut(client => run(client, statement, values)),
     transaction: work => checkedOut(async client => {
+      const { publish, release } = holdEffects(hub)
       await client.query('begin')
       try {
-        const result = await work({ query: (statement, values = []) => run(client, statement, values) })
+        const result = await work({ query: (statement, values = []) => run(client, statement, values), publish })
         await client.query('commit')
+        release()
         return result
       } catch (error) {
         if (!isFault(error) || leavesConnectionIntact(error)) await client.query('rollback')

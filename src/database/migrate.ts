@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { becomeOwner, OwnershipError } from './owner.ts'
 import {
@@ -8,13 +8,14 @@ import {
 } from './privileges.ts'
 import { declaredObjects, type DeclaredObjects } from './declared-objects.ts'
 import { digest } from '../crypto/sealing.ts'
+import { packageFolder } from '../package-folder.ts'
 
 export interface Migration { version: number, name: string, sql: string, checksum: string }
 
 /** The schema in the database and the migrations of this program do not fit: waiting does not help. */
 export class MigrationError extends Error {}
 
-const folder = fileURLToPath(new URL('../../../migrations/', import.meta.url))
+const folder = join(packageFolder, 'migrations')
 // An arbitrary constant, the same in every version: who holds it migrates.
 const lock = 7308332182714018
 const repairLock = 7308332182714021

@@ -1,4 +1,5 @@
 import type { Queryable } from '../database/database.ts'
+import type { Language } from '../http/language.ts'
 import { insertion } from '../jobs/queue.ts'
 import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
@@ -11,9 +12,6 @@ export const mailKinds = [
   'email_change_requested', 'email_changed', 'registration_taken', 'password_changed', 'new_sign_in', 'session_replayed', 'account_deleted'
 ] as const
 export type MailKind = typeof mailKinds[number]
-
-export const languages = ['en', 'de'] as const
-export type Language = typeof languages[number]
 
 /** A mail to be written when it is sent. */
 export interface Mail {

@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import Mustache from 'mustache'
-import { ConfigError } from '../config/config.ts'
-import { languages, mailKinds, type Language, type MailKind } from './outbox.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { languages, type Language } from '../http/language.ts'
+import { packageFolder } from '../package-folder.ts'
+import { mailKinds, type MailKind } from './outbox.ts'
 import { linkPages } from './link-url.ts'
 
 export interface MailTemplate { subject: string, text: string, html: string }
@@ -13,7 +15,7 @@ export interface MailTemplates {
   layout: string
 }
 
-const defaultFolder = fileURLToPath(new URL('../../../src/mail/templates/', import.meta.url))
+const defaultFolder = join(packageFolder, 'src/mail/templates')
 const commonVariables = ['service', 'issuer', 'language', 'email', 'time', 'ip', 'browser', 'system']
 const linkVariables = ['link', 'lives']
 const layoutName = 'layout.html'
@@ -31,7 +33,7 @@ export function readTemplates (folder: string | undefined): MailTemplates {
   const problems: string[] = []
   const customNames = new Set(folder === undefined ? [] : listTemplates(folder, problems))
   const texts = new Map(templateNames.map(name => {
-    const file = customNames.has(name) ? `${folder}/${name}` : `${defaultFolder}${name}`
+    const file = customNames.has(name) ? `${folder}/${name}` : `${defaultFolder}/${name}`
     const text = readFileSync(file, 'utf8').replace(/^\uFEFF/, '').replaceAll('\r\n', '\n')
     problems.push(...faultsOf(name, text).map(fault => `MAIL_TEMPLATES: ${name} ${fault}`))
     return [name, text]

@@ -1,7 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import { ConfigError, withVariable } from '../config/config.ts'
+import { join } from 'node:path'
+import { ConfigError } from '../config/config-error.ts'
+import { withVariable } from '../config/environment.ts'
+import { packageFolder } from '../package-folder.ts'
 
 export type Argon2 = typeof import('argon2')
 export type Argon2Build = 'avx512' | 'avx2' | 'prebuilt'
@@ -18,7 +20,7 @@ const require = createRequire(import.meta.url)
 const requiredFlags = { avx512: 'avx512f', avx2: 'avx2', prebuilt: undefined } as const
 // The folder carries the package's version, because an upgrade of the package may fix a fault in the binary.
 const { version } = require('argon2/package.json')
-const compiledBuilds = fileURLToPath(new URL(`../../../native/argon2-${version}`, import.meta.url))
+const compiledBuilds = join(packageFolder, `native/argon2-${version}`)
 
 /**
  * Returns the builds to try, in order, given the processor's flags and the builds that exist. Throws a

@@ -1,4 +1,4 @@
-import { threads } from '../config/config.ts'
+import { threads } from '../config/environment.ts'
 
 /**
  * Returns how many passwords can be hashed at a time if `wanted` are configured. One thread of libuv's pool

@@ -5,7 +5,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { insertion } from '../../src/jobs/queue.ts'
 import { enqueueMail, newsLives, posting, sealMail, type Mail } from '../../src/mail/outbox.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
 import { folder, ready, start } from '../support/process.ts'
 import { smtpServer } from '../support/smtp.ts'
@@ -64,7 +64,7 @@ t.test('mails', async t => {
   const browser = service.browser()
 
   t.test('have the link of a request, as text and as HTML, and the configured sender', async t => {
-    const ada = person()
+    const ada = newUser()
     await browser.post('/v1/auth/register', ada)
     const mail = await smtp.mailTo(ada.email)
     t.match(mail, {
@@ -94,7 +94,7 @@ t.test('mails', async t => {
   })
 
   t.test('are in the language of the request', async t => {
-    const ada = person()
+    const ada = newUser()
     await browser.send('POST', '/v1/auth/register', ada, { 'accept-language': 'fr, de-AT;q=0.9, en;q=0.5' })
     t.match(await smtp.mailTo(ada.email), {
       subject: 'Bestätigen Sie Ihre E-Mail-Adresse für Orders',
@@ -226,7 +226,7 @@ t.test('mails', async t => {
   t.test('to a new address do not reveal whether it is taken, even if rejected or dropped', async t => {
     const strictService = await build(t, { ...options, REQUIRE_EMAIL_VERIFICATION: 'true' })
     const register = async () => {
-      const [{ email, password }, browser] = [person(), strictService.browser()]
+      const [{ email, password }, browser] = [newUser(), strictService.browser()]
       await browser.post('/v1/auth/register', { email, password })
       await browser.post('/v1/auth/email-verification/confirm', { token: (await smtp.mailTo(email)).token })
       browser.accessToken = (await browser.post('/v1/auth/login', { email, password })).body.access_token
@@ -235,10 +235,10 @@ t.test('mails', async t => {
     const [eve, taken] = [await register(), (await register()).email]
     await untilQueueIsEmpty(strictService)
     const failures = []
-    for (const email of [person().email, taken]) {
+    for (const email of [newUser().email, taken]) {
       // Registrations use up their own limit. Mails of a change are counted separately.
       for (let i = 0; i < 5; i++) {
-        await strictService.browser().post('/v1/auth/register', { ...person(), email })
+        await strictService.browser().post('/v1/auth/register', { ...newUser(), email })
       }
       await untilQueueIsEmpty(strictService)
       await smtp.answer(email, '550 5.1.1 No such mailbox')
@@ -259,7 +259,7 @@ t.test('mails', async t => {
   })
 
   t.test('that notify go to the address that the account had then, even if sent late', async t => {
-    const [ada, other, thief] = [person(), person().email, service.browser()]
+    const [ada, other, thief] = [newUser(), newUser().email, service.browser()]
     await service.browser().post('/v1/auth/register', ada)
     await service
       .browser()
@@ -348,14 +348,14 @@ t.test('a mail server', async t => {
 
   t.test('that is down delays no request, and no mail is lost', async t => {
     await smtp.kill()
-    const ada = person()
+    const ada = newUser()
     t.equal((await service.browser().post('/v1/auth/register', ada)).status, 201)
     for (let attempts = 1; attempts <= 4; attempts++) {
       await untilAttempted(service, attempts)
       await service.sql('update jobs set run_at = now()')
     }
     const waits = service.logs
-      .filter(({ msg }) => msg === 'a job failed; it is tried again')
+      .filter(({ msg }) => msg === 'job failed; retrying')
       .map(({ seconds }) => Number(seconds))
     t.ok(waits.length >= 4)
     for (const [index, wait] of waits.entries()) {
@@ -368,7 +368,7 @@ t.test('a mail server', async t => {
     t.equal(smtp.all().length, 1)
     t.strictSame(await failureEvents(service), [])
     t.match(
-      service.logs.find(({ msg }) => msg === 'a job failed; it is tried again'),
+      service.logs.find(({ msg }) => msg === 'job failed; retrying'),
       { err: { type: 'MailDeliveryError', message: /ECONN/ } }
     )
   })
@@ -403,7 +403,7 @@ t.test('a mail server', async t => {
   t.test('that is down while the key-encryption key is replaced gets the mails enqueued before', async t => {
     await smtp.kill()
     const newKey = randomBytes(32)
-    const [ada, url] = [person(), await createDatabase(t)]
+    const [ada, url] = [newUser(), await createDatabase(t)]
     const instance = async (...keys: Buffer[]) =>
       await build(
         t,
@@ -432,7 +432,7 @@ t.test('a mail server', async t => {
   t.test('that stalls delays neither requests nor the shutdown', async t => {
     const stalled = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from })
     smtp.freeze()
-    const ada = person()
+    const ada = newUser()
     const startedAt = performance.now()
     t.equal((await stalled.browser().post('/v1/auth/register', ada)).status, 201)
     await until<{ attempts: number }>(stalled.url, 'select attempts from jobs', row => row?.attempts === 1)
@@ -522,7 +522,7 @@ t.test('a mail server', async t => {
 t.test('without a mail server', async t => {
   t.test('development logs the mail with its link in one line', async t => {
     const service = await build(t)
-    const ada = person()
+    const ada = newUser()
     await service.browser().post('/v1/auth/register', ada)
     await untilQueueIsEmpty(service)
     t.match(
@@ -561,7 +561,7 @@ t.test('without a mail server', async t => {
         .filter(({ level }) => level === 40)
         .map(({ msg }) => msg)
         .join('\n'),
-      /^no mails will be sent: SMTP_URL is not set/m
+      /^mails not sent: SMTP_URL is not set/m
     )
     await sql(url, posting('$1', 'null::uuid', '$2', '(select) as always'), [
       sealMail([keyEncryptionKey], resetMail('ada@example.com')),

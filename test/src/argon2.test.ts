@@ -4,16 +4,16 @@ import { once } from 'node:events'
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { ConfigError } from '../../src/config/config.ts'
+import { ConfigError } from '../../src/config/config-error.ts'
 import { candidateBuilds, loadArgon2, type Argon2Build } from '../../src/passwords/argon2-build.ts'
 import { environment } from '../support/app.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Question } from '../support/hasher.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { folder, ready, run } from '../support/process.ts'
+import { isCompiled, moduleFile, nodeOptions } from '../support/program.ts'
 
 const { version } = createRequire(import.meta.url)('argon2/package.json')
 const compiledBuilds = resolve(`native/argon2-${version}`)
@@ -42,7 +42,8 @@ const production = {
 
 /** Starts a process that hashes with one build, and returns a function that asks it for a hash. */
 async function startHasher (t: Test, build: Argon2Build) {
-  const child: ChildProcess = fork(fileURLToPath(new URL('../support/hasher.js', import.meta.url)), {
+  const child: ChildProcess = fork(moduleFile('test/support/hasher.ts'), {
+    execArgv: [...nodeOptions],
     env: { PATH: process.env['PATH'], ...production, ARGON2_BUILD: build }
   })
   t.teardown(async () => {
@@ -201,7 +202,7 @@ t.test('a build that does not work', { skip: !hasAvx2 && 'this processor has no 
     t.notOk('ARGON2_PREBUILD' in process.env)
   })
 
-  await t.test('makes the service hash with another one and warn, or exit if it is configured', async t => {
+  await t.test('makes the service hash with another one and warn, or exit if it is configured', { skip: !isCompiled && 'it copies compiled code' }, async t => {
     // A copy of the service, whose folder of compiled builds the test controls.
     const home = folder(t)
     const [copied, linked] = [
@@ -239,7 +240,7 @@ t.test('a build that does not work', { skip: !hasAvx2 && 'this processor has no 
     const messages = lines.filter(({ msg }) => /argon2/.test(msg)).map(({ level, msg }) => `${level}: ${msg}`)
     t.match(messages, [
       /^40: the avx2 build of argon2 does not work: /,
-      /^30: Passwords are hashed with argon2's prebuilt build$/
+      /^30: password hashing uses argon2$/
     ])
     t.equal(messages.length, 2)
     const configured = await serve({ ARGON2_BUILD: 'avx2' })
@@ -254,9 +255,10 @@ t.test('the service takes the fastest build', { skip: obstacle('avx2') }, async 
 })
 
 const noProcfs = process.platform !== 'linux' && 'threads are counted in /proc'
-t.test('hashing leaves threads of the pool for files and host names', { skip: noProcfs }, async t => {
+const fromSource = !isCompiled && 'tsx uses the thread pool before the service can size it'
+t.test('hashing leaves threads of the pool for files and host names', { skip: noProcfs || fromSource }, async t => {
   const DATABASE_URL = await createDatabase(t)
-  const entry = resolve('dist/src/latchkey.cjs')
+  const entry = moduleFile('src/latchkey.cts')
   // Signs in eight times at once, and fetches a file meanwhile.
   const countThreads = async (t: Test, args: string[], variables: Record<string, string> = {}) => {
     const port = await freePort()
@@ -340,7 +342,7 @@ t.test('hashing leaves threads of the pool for files and host names', { skip: no
       const warning = (threads: number) =>
         `ARGON2_CONCURRENCY is 8, but the thread pool has ${threads} threads, so only ${threads - 1} ` +
         'passwords are hashed at a time; set UV_THREADPOOL_SIZE=12'
-      t.strictSame(await countThreads(t, [resolve('dist/src/cli.js')]), {
+      t.strictSame(await countThreads(t, [moduleFile('src/cli.ts')]), {
         threads: 3,
         warnings: [warning(4)]
       })

@@ -70,6 +70,7 @@ t.test('what a paused webhook kept is made due in batches', async t => {
   await sql(url, "with added as (insert into webhook_deliveries (webhook_id, type, data, error) select $1, 'user.updated', '{}', case when i % 2 = 0 then 'secret' end from generate_series(1, 5000) as i returning id, error) insert into jobs (id, kind, subject, attempts, created_at, run_at, expires_at) select id, 'webhook', $1, 3, now() - interval '2 days', now() + case when error is null then -1 else 1 end * interval '1 hour' * random(), now() + interval '1 hour' from added", [id])
   const sizes: number[] = []
   const watched = {
+    publish: db.publish,
     query: async <Row extends object>(statement: Parameters<typeof db.query>[0], values?: readonly unknown[]) => {
       const rows = await db.query<Row>(statement, values)
       const [row] = rows

@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import { migrate, MigrationError, pending, read, type Migration } from '../../src/database/migrate.ts'
+import { packageFolder } from '../../src/package-folder.ts'
 import { build } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
 
@@ -37,7 +39,7 @@ async function eventually<T> (what: () => Promise<T>, holds: (answer: T) => bool
 }
 
 t.test('the program\'s own migrations', async t => {
-  const files = readdirSync(new URL('../../../migrations/', import.meta.url)).filter(file => file.endsWith('.sql')).sort()
+  const files = readdirSync(join(packageFolder, 'migrations')).filter(file => file.endsWith('.sql')).sort()
 
   t.test('bring an empty database up to date, once', async t => {
     const url = await createDatabase(t, { empty: true })
@@ -233,7 +235,7 @@ t.test('a service that is not to migrate', async t => {
   t.test('listens, but is not ready, before somebody else did', async t => {
     t.equal((await fetch(`${address}/livez`)).status, 200)
     t.strictSame(await ready(), { status: 503, code: 'database_unavailable' })
-    const told = await eventually(async () => service.logs.find(({ msg, err }) => msg === 'the database is not ready; trying again' && /lacks/.test((err as Error).message)), line => line !== undefined)
+    const told = await eventually(async () => service.logs.find(({ msg, err }) => msg === 'database not available; retrying until it is' && /lacks/.test((err as Error).message)), line => line !== undefined)
     t.match(told, { level: 40, err: { message: /^the database lacks 001-.+\.sql.*: run latchkey migrate$/ } }, 'and tells its operator why')
     t.strictSame(await sql(url, "select table_name from information_schema.tables where table_schema = 'public'"), [])
   })

@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
+import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { ImportedHash } from './imported-hash.ts'
 
@@ -55,7 +56,7 @@ async function cryptInWorker (task: Omit<ShaCryptTask, 'id'>): Promise<string> {
 }
 
 function startWorker (): Worker {
-  const started = new Worker(new URL('./sha-crypt-worker.js', import.meta.url))
+  const started = new Worker(new URL(`./sha-crypt-worker${extname(import.meta.url)}`, import.meta.url))
   started.on('message', ({ id, text }: ShaCryptResult) => pendingTasks.get(id)?.resolve(text))
   started.on('error', error => {
     worker = undefined
