@@ -8,7 +8,7 @@ import type { AccessTokenClaims, UserClaims } from '../src/tokens/claims.ts'
 import type { SigningKey } from '../src/tokens/keyring.ts'
 import { forbidden, invalidToken, Problem } from '../src/http/problem.ts'
 import { newId } from '../src/crypto/random.ts'
-import { held, meets, scopesOf, type Demand, type Roles } from '../src/syntax/roles.ts'
+import { definedRoles, meetsRequirement, scopesOf, type AccessRequirement, type Roles } from '../src/syntax/roles.ts'
 import type { LiveSession } from '../src/sessions/session.ts'
 
 declare module '@fastify/jwt' {
@@ -34,7 +34,7 @@ declare module 'fastify' {
     /** The claims of the request's bearer token, for this service; throws `invalid_token`. */
     verifyBearer: (request: FastifyRequest) => Promise<AccessTokenClaims>
     /** A hook that sets `request.bearer`; throws `invalid_token`, and `forbidden` for a client's own token and for one that has none of the roles, or not all of the scopes. */
-    requireUser: (demand?: Demand) => Hook
+    requireUser: (demand?: AccessRequirement) => Hook
   }
   interface FastifyRequest {
     bearer: UserClaims
@@ -111,7 +111,7 @@ export default fp(async function accessToken (app, { issuer, audience, roles, tt
       sid: id,
       auth_time: Math.floor(authenticatedAt.getTime() / 1000),
       amr: methods,
-      roles: held(roles, user.roles),
+      roles: definedRoles(roles, user.roles),
       ...tokenVersion > 0 && { token_version: tokenVersion }
     }
     return { accessToken: sign(claims), expiresIn: exp - iat }
@@ -162,9 +162,9 @@ export default fp(async function accessToken (app, { issuer, audience, roles, tt
   })
 
   app.decorateRequest('bearer')
-  app.decorate('requireUser', (demand: Demand = {}) => async (request: FastifyRequest) => {
+  app.decorate('requireUser', (demand: AccessRequirement = {}) => async (request: FastifyRequest) => {
     const claims = await app.verifyBearer(request)
-    if (claims.sid === undefined || !meets(claims, demand)) throw forbidden()
+    if (claims.sid === undefined || !meetsRequirement(claims, demand)) throw forbidden()
     request.bearer = claims
   })
 }, { name: 'access-token', dependencies: ['keyring', 'revocations'] })

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { forbidden } from '../../src/http/problem.ts'
-import { meets, type Demand } from '../../src/syntax/roles.ts'
+import { meetsRequirement, type AccessRequirement } from '../../src/syntax/roles.ts'
 import { strict, type Typed } from '../typed.ts'
 
 /** A role as an item of a list in a header: what would end the item, or is no part of a header, is percent-encoded. */
@@ -9,9 +9,9 @@ const listed = (role: string) => role.toWellFormed().replaceAll(/[^\x21-\x24\x26
 
 /** For gateways: whether a request may pass, and whose it is. */
 const verify: Typed = async (app) => {
-  const pass = async (request: FastifyRequest, reply: FastifyReply, demand: Demand = {}) => {
+  const pass = async (request: FastifyRequest, reply: FastifyReply, demand: AccessRequirement = {}) => {
     const claims = await app.verifyBearer(request)
-    if (!meets(claims, demand)) throw forbidden()
+    if (!meetsRequirement(claims, demand)) throw forbidden()
     const { sub, sid, roles = [], scope, client_id: client } = claims
     reply.headers({ 'x-auth-subject': sub, 'x-auth-roles': roles.map(listed).join(','), 'x-auth-scope': scope, 'x-auth-client': client, ...sid !== undefined && { 'x-auth-session': sid } })
     return reply.code(204).send()

@@ -10,10 +10,10 @@ import { answerSignIn, signInRequestOf, type SignInOptions } from '../sign-in.ts
 import { contextOf, originOf, strict, type Typed } from '../typed.ts'
 import assets from './assets.ts'
 import { failed } from './failure.ts'
-import { headers, paths, render, words, type Outcome, type Surroundings } from './page.ts'
-import type { Purpose } from './words.ts'
+import { headers, paths, render, words, type PageOutcome, type PageContext } from './page.ts'
+import type { PagePurpose } from './words.ts'
 
-export interface PagesOptions extends Surroundings { signIn: SignInOptions }
+export interface PagesOptions extends PageContext { signIn: SignInOptions }
 
 const spoken = (request: FastifyRequest) => languageOf(request.headers['accept-language']) ?? 'en'
 
@@ -25,20 +25,20 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
   })
   await app.register(assets)
 
-  const page = (purpose: Purpose, request: FastifyRequest, outcome: Outcome) => render(purpose, spoken(request), surroundings, outcome)
+  const page = (purpose: PagePurpose, request: FastifyRequest, outcome: PageOutcome) => render(purpose, spoken(request), surroundings, outcome)
   /** What the form of a page has in common with those of the others. */
-  const form = (purpose: Purpose) => ({
+  const form = (purpose: PagePurpose) => ({
     limit: 'password' as const,
     tell: (problem: Parameters<typeof failed>[0], request: FastifyRequest) => {
       const language = spoken(request)
       return { headers: headers(language), page: page(purpose, request, failed(problem, words[language], language, request, surroundings.minLength)) }
     }
   })
-  const done = (purpose: Purpose, request: FastifyRequest) => page(purpose, request, { kind: 'done', text: words[spoken(request)].pages[purpose].told })
+  const done = (purpose: PagePurpose, request: FastifyRequest) => page(purpose, request, { kind: 'done', text: words[spoken(request)].pages[purpose].told })
   // A link that somebody else posts would sign this browser in as them.
   const own = async (request: FastifyRequest) => { request.assertOwnPage() }
 
-  for (const purpose of Object.keys(paths) as Purpose[]) {
+  for (const purpose of Object.keys(paths) as PagePurpose[]) {
     const rendered = renderAll(purpose, surroundings)
     app.get(paths[purpose], { schema: { hide: true } }, async (request, reply) => {
       const language = spoken(request)
@@ -96,7 +96,7 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
 }
 
 /** The page of a purpose before its form was sent, in every language. Nothing else in it depends on the request. */
-function renderAll (purpose: Purpose, surroundings: Surroundings): Record<Language, string> {
+function renderAll (purpose: PagePurpose, surroundings: PageContext): Record<Language, string> {
   const renderIn = (language: Language) => render(purpose, language, surroundings, { kind: 'asked', text: words[language].pages[purpose].lead })
   return { en: renderIn('en'), de: renderIn('de') }
 }

@@ -1,7 +1,7 @@
 import type { Queryable } from '../database/database.ts'
 import { linkExpired } from '../http/problem.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
-import type { Owner } from '../passwords/policy.ts'
+import type { PasswordOwner } from '../passwords/policy.ts'
 import { identifiedByEmail, identify, type IdentifiedAccount } from '../users/credential.ts'
 import { confirmationKinds, type ConfirmationSubject } from './address-proofs.ts'
 import * as pendingRegistrations from './pending-registrations.ts'
@@ -11,7 +11,7 @@ export interface ConfirmationLink extends ConfirmationSubject {
   /** The address that is verified or changed to. Other confirmations of it wait until this one is done. */
   canonical: string
   /** The person whose password a new one would be, for the password policy. */
-  owner: Owner
+  owner: PasswordOwner
   /** The account, and the identifier under which attempts at its password are counted. */
   identified: IdentifiedAccount
   /** The pending registration, if the link is for one. */

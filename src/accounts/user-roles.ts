@@ -2,7 +2,7 @@ import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { validationFailed } from '../http/problem.ts'
 import { revokeUserTokens, type Revocation } from '../tokens/revocations.ts'
-import { allowed, type Roles } from '../syntax/roles.ts'
+import { areDefined, type Roles } from '../syntax/roles.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 
 /** The role that may administer the service. */
@@ -22,7 +22,7 @@ export interface RoleAssignment { roles: readonly string[], rules: RoleRules }
 export async function setRoles (
   tx: Queryable, id: string, { roles, rules }: RoleAssignment, origin: audit.Origin
 ): Promise<Revocation[]> {
-  if (!allowed(rules.roles, roles)) {
+  if (!areDefined(rules.roles, roles)) {
     const detail = 'must be roles that exist'
     throw validationFailed(`The roles are ${Object.keys(rules.roles).join(', ')}.`, [{ pointer: '/roles', detail }])
   }

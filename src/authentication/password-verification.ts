@@ -63,7 +63,7 @@ export async function verifyPassword (
     await Promise.all([recordFailure('account_disabled'), refund(db, attempt)])
     throw accountDisabled()
   }
-  if (passwords.outdated(account.password_hash)) await rehash(services, account.password_hash, { ...presented, ticket })
+  if (passwords.needsRehash(account.password_hash)) await rehash(services, account.password_hash, { ...presented, ticket })
   return {
     userId: account.id,
     passwordVersion: account.password_version,

@@ -1,4 +1,4 @@
-import type { Measured } from '../calibration/calibration.ts'
+import type { CostMeasurement } from '../calibration/calibration.ts'
 import type { Config } from '../config/config.ts'
 import { defineCommand, UsageError } from './command.ts'
 import { formatTable } from './table.ts'
@@ -23,7 +23,11 @@ export const calibrate = defineCommand({
   usage: 'latchkey calibrate [--target TIME] [--json]',
   description: 'Measure password hashing on this machine, and recommend a cost.',
   options: {
-    target: { type: 'string', value: 'TIME', description: 'the time for one hash, such as 250ms; 100ms by default' }
+    target: {
+      type: 'string',
+      value: 'TIME',
+      description: 'the time for one hash, such as 250ms; 100ms by default'
+    }
   },
   plan: ({ target = '100ms' }) => {
     const targetMs = parseTarget(target)
@@ -33,29 +37,32 @@ export const calibrate = defineCommand({
 
 async function measure ({ passwords }: Config, { target, targetMs }: { target: string, targetMs: number }) {
   const { build, concurrency, parallelism } = passwords
-  const [argon2id, calibration, { share }] = await Promise.all([
+  const [argon2id, calibration, { hashingConcurrency }] = await Promise.all([
     import('../passwords/argon2id.ts'),
     import('../calibration/calibration.ts'),
     import('../passwords/thread-pool.ts')
   ])
-  const { memoryOf, owasp } = calibration
-  const { name, passedOver } = await argon2id.use(build)
-  const { atATime: lanes, shortage } = share(concurrency)
+  const { hashingMemoryBytes, owaspCosts } = calibration
+  const { name, buildWarnings } = await argon2id.selectBuild(build)
+  const { concurrency: hashesAtATime, warning } = hashingConcurrency(concurrency)
   const memory = calibration.availableMemory()
-  const measured = await calibration.calibrate({ lanes, parallelism, targetMs }, memory)
+  const measured = await calibration.calibrate({ concurrency: hashesAtATime, parallelism, targetMs }, memory)
   const best = calibration.recommend(measured, targetMs)
   if (!best) {
-    throw new Error(`there is not enough memory for ${lanes} hashes at a time, not even of ` +
-      `${owasp.at(-1)?.memoryKib} KiB each: lower ARGON2_CONCURRENCY`)
+    throw new Error(`there is not enough memory for ${hashesAtATime} hashes at a time, not even of ` +
+      `${owaspCosts.at(-1)?.memoryKib} KiB each: lower ARGON2_CONCURRENCY`)
   }
   const isWithin = best.hashMs <= targetMs
-  const tooLarge = owasp.filter(cost => !calibration.fits(cost, lanes, memory))
+  const tooLarge = owaspCosts.filter(cost => !calibration.fitsInMemory(cost, hashesAtATime, memory))
   const warnings = [
-    ...passedOver,
-    ...shortage === undefined ? [] : [shortage],
-    ...tooLarge.map(cost => `${cost.memoryKib} KiB and ${cost.timeCost} passes were not measured: ${lanes} hashes at ` +
-      `a time need more than ${formatMib(memoryOf(cost, lanes))}, and ${formatMib(memory)} are available`),
-    ...isWithin ? [] : [`even the fastest cost that OWASP accepts takes longer than ${target} here`]
+    ...buildWarnings,
+    ...(warning === undefined ? [] : [warning]),
+    ...tooLarge.map(
+      cost =>
+        `${cost.memoryKib} KiB and ${cost.timeCost} passes were not measured: ${hashesAtATime} hashes at ` +
+        `a time need more than ${formatMib(hashingMemoryBytes(cost, hashesAtATime))}, and ${formatMib(memory)} are available`
+    ),
+    ...(isWithin ? [] : [`even the fastest cost that OWASP accepts takes longer than ${target} here`])
   ]
   const environment = {
     ARGON2_MEMORY_KIB: best.memoryKib,
@@ -63,20 +70,20 @@ async function measure ({ passwords }: Config, { target, targetMs }: { target: s
     ARGON2_PARALLELISM: parallelism,
     ARGON2_CONCURRENCY: concurrency
   }
-  const isOwasp = (cost: Measured) =>
-    owasp.some(({ memoryKib, timeCost }) => memoryKib === cost.memoryKib && timeCost === cost.timeCost)
+  const isOwasp = (cost: CostMeasurement) =>
+    owaspCosts.some(({ memoryKib, timeCost }) => memoryKib === cost.memoryKib && timeCost === cost.timeCost)
   const rows = measured.map(each => [
     String(each.memoryKib),
     String(each.timeCost),
     `${each.hashMs.toFixed(1)} ms`,
     each.loginsPerSecond.toFixed(1),
-    formatMib(memoryOf(each, lanes)),
+    formatMib(hashingMemoryBytes(each, hashesAtATime)),
     isOwasp(each) ? 'OWASP' : ''
   ])
   const choice = isWithin ? `The strongest cost within ${target}` : 'The fastest cost'
   return {
     text: [
-      `argon2id, the ${name} build, ${lanes} at a time:\n`,
+      `argon2id, the ${name} build, ${hashesAtATime} at a time:\n`,
       formatTable(headings, rows),
       `\n${choice}, for ${best.loginsPerSecond.toFixed(1)} logins a second:\n`,
       ...Object.entries(environment).map(([variable, value]) => `${variable}=${value}`),
@@ -84,7 +91,7 @@ async function measure ({ passwords }: Config, { target, targetMs }: { target: s
     ].join('\n'),
     data: {
       build: name,
-      concurrency: lanes,
+      concurrency: hashesAtATime,
       target_ms: targetMs,
       measured: measured.map(each => ({
         memory_kib: each.memoryKib,
@@ -92,7 +99,7 @@ async function measure ({ passwords }: Config, { target, targetMs }: { target: s
         owasp: isOwasp(each),
         hash_ms: round(each.hashMs),
         logins_per_second: round(each.loginsPerSecond),
-        memory_bytes: memoryOf(each, lanes)
+        memory_bytes: hashingMemoryBytes(each, hashesAtATime)
       })),
       recommended: { within_target: isWithin, environment },
       warnings

@@ -8,10 +8,10 @@ export const configCheck = defineCommand({
   description: 'Check the configuration without starting anything.',
   options: {},
   plan: () => async config => {
-    const [{ use }, templates] = await Promise.all([
+    const [{ selectBuild }, templates] = await Promise.all([
       import('../passwords/argon2id.ts'), import('../mail/templates.ts')])
-    await use(config.passwords.build)
-    templates.read(config.mail.templates)
+    await selectBuild(config.passwords.build)
+    templates.readTemplates(config.mail.templates)
     const warnings = [...misspellingWarnings(environment()), ...productionWarnings(config)]
     return {
       text: ['The configuration is valid.', ...warnings.map(warning => `Warning: ${warning}`)].join('\n'),

@@ -35,7 +35,7 @@ export const create = defineCommand({
     }
     const roles = role.flatMap(list => list.split(/[\s,]+/)).filter(each => each !== '')
     return async config => {
-      const [{ parseUsername }, { allowed }, { createAccount, newInvitation }, { linkOf }] = await Promise.all([
+      const [{ parseUsername }, { areDefined }, { createAccount, newInvitation }, { linkUrl }] = await Promise.all([
         import('../users/users.ts'),
         import('../syntax/roles.ts'),
         import('../accounts/administration.ts'),
@@ -44,7 +44,7 @@ export const create = defineCommand({
       if (username !== undefined && parseUsername(username) === undefined) {
         throw new UsageError('--username must be 3 to 32 of the characters a-z, 0-9, _, . and -.')
       }
-      if (!allowed(config.roles, roles)) {
+      if (!areDefined(config.roles, roles)) {
         throw new UsageError(`--role must be one of ${Object.keys(config.roles).join(', ')}.`)
       }
       // A shell adds the end of the line.
@@ -64,7 +64,7 @@ export const create = defineCommand({
         await createAccount({ db, passwords: await loadPasswords(config, db) }, { account, invitation, rules }, { origin: {} })
       ).catch((error: unknown) => { throw explain(error) })
       const { token, lives } = invitation
-      const link = password === undefined ? linkOf(config.mail.linksUrl, { kind: 'invitation', token }) : undefined
+      const link = password === undefined ? linkUrl(config.mail.linksUrl, { kind: 'invitation', token }) : undefined
       const hours = Math.round(lives / (hourSeconds / 10)) / 10
       const lines = [
         `User id:  ${user.id}`,
@@ -83,7 +83,7 @@ const explain = (error: unknown): unknown =>
 /** What validates and hashes a password as for a registration, with the pepper if there is one. */
 async function loadPasswords (config: Config, db: Database) {
   const { passwords: { pepper, breachedPasswordsUrl, ...options }, serviceName, issuer } = config
-  const [{ passwords }, { breaches }, { load }, { keyEncryptionKeys }] = await Promise.all([
+  const [{ createPasswords }, { breachedPasswordLookup }, { load }, { keyEncryptionKeys }] = await Promise.all([
     import('../passwords/passwords.ts'),
     import('../passwords/breached-passwords.ts'),
     import('../tokens/keyring.ts'),
@@ -91,9 +91,9 @@ async function loadPasswords (config: Config, db: Database) {
   ])
   const peppers = pepper ? (await load(db, keyEncryptionKeys(config))).peppers : new Map<string, Pepper>()
   const warn = (message: string) => { process.stderr.write(`${message}\n`) }
-  return await passwords({ ...options, serviceName, issuer }, {
+  return await createPasswords({ ...options, serviceName, issuer }, {
     peppers: { current: () => [...peppers.values()][0], find: async kid => peppers.get(kid) },
-    isBreached: breaches({
+    isBreached: breachedPasswordLookup({
       url: breachedPasswordsUrl,
       onFailure: () => warn('Breached passwords cannot be looked up: the password is accepted without a check.'),
       onRecovery: () => {}

@@ -1,9 +1,9 @@
 import { open } from 'node:fs/promises'
-import type { Refusal } from '../transfer/import.ts'
+import type { RejectedLine } from '../transfer/import.ts'
 
 /** Where the lines go that an import refuses. */
 export interface RefusedLines {
-  add: (refusal: Refusal) => Promise<void>
+  add: (refusal: RejectedLine) => Promise<void>
   end: () => Promise<void>
 }
 

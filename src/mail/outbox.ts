@@ -1,6 +1,6 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import { mailInsertion } from '../jobs/queue.ts'
-import { open, seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 /** The kinds of mails. Each is a template, in each of the languages. */
 export const mailKinds = [
@@ -52,7 +52,7 @@ export const sealMail = (keys: KeyEncryptionKeys, mail: Mail) =>
 
 /** Unseals what `sealMail` sealed. Throws an UnsealError if no key fits. */
 export const unsealMail = (keys: KeyEncryptionKeys, sealed: Buffer): Mail =>
-  JSON.parse(open(keys, mailPurpose, sealed).toString()) as Mail
+  JSON.parse(unseal(keys, mailPurpose, sealed).toString()) as Mail
 
 /** Seals mails with the keys of the service. Returns undefined if the service sends no mail. */
 export type MailSealer = (mail: Mail) => Buffer | undefined

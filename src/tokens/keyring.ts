@@ -3,7 +3,7 @@ import { halves, type Algorithm, type PublicJwk } from './key-pair.ts'
 import { pepperPurpose } from './resealing.ts'
 import type { Pepper } from '../passwords/pepper.ts'
 import type { MacKey } from '../sessions/refresh-token.ts'
-import { open, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import { unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 interface Timeline { signsFrom: Date, retiresAt: Date | null }
 
@@ -44,10 +44,10 @@ export async function load (db: Queryable, keys: KeyEncryptionKeys, known?: Keyr
   const keyring: Keyring = { signing: new Map(), mac: new Map(), peppers: new Map(), clockOffset: (rows[0]?.now.getTime() ?? 0) - (asked + Date.now()) / 2 }
   for (const { kid, purpose, algorithm, sealed_secret: sealed, signs_from: signsFrom, retires_at: retiresAt } of rows) {
     const timeline = { signsFrom, retiresAt }
-    if (purpose === 'password') keyring.peppers.set(kid, known?.peppers.get(kid) ?? { kid, secret: open(keys, pepperPurpose(kid), sealed) })
-    else if (purpose === 'refresh_token') keyring.mac.set(kid, { ...known?.mac.get(kid) ?? { kid, secret: open(keys, kid, sealed) }, ...timeline })
+    if (purpose === 'password') keyring.peppers.set(kid, known?.peppers.get(kid) ?? { kid, secret: unseal(keys, pepperPurpose(kid), sealed) })
+    else if (purpose === 'refresh_token') keyring.mac.set(kid, { ...known?.mac.get(kid) ?? { kid, secret: unseal(keys, kid, sealed) }, ...timeline })
     // The public half too is that of the sealed one: who can write to the table puts no key of their own into the JWKS.
-    else keyring.signing.set(kid, { ...known?.signing.get(kid) ?? { kid, algorithm, ...halves(open(keys, kid, sealed), algorithm) }, ...timeline })
+    else keyring.signing.set(kid, { ...known?.signing.get(kid) ?? { kid, algorithm, ...halves(unseal(keys, kid, sealed), algorithm) }, ...timeline })
   }
   return keyring
 }

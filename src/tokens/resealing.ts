@@ -1,6 +1,6 @@
 import type { Queryable } from '../database/database.ts'
 import { mailPurpose } from '../mail/outbox.ts'
-import { isSealedWith, keyId, open, seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import { isSealedWith, keyId, seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import { secretPurpose } from '../webhooks/signature.ts'
 
 /** What the sealed secret of a pepper is bound to. */
@@ -38,6 +38,6 @@ export const isMixed = async (db: Queryable, keys: KeyEncryptionKeys) => (await 
 export async function reseal (tx: Queryable, keys: KeyEncryptionKeys): Promise<void> {
   for (const { is, kid, sealed_secret: sealed } of await foreign(tx, keys)) {
     const purpose = purposes[is](kid)
-    await tx.query(updates[is], [kid, seal(keys, purpose, open(keys, purpose, sealed))])
+    await tx.query(updates[is], [kid, seal(keys, purpose, unseal(keys, purpose, sealed))])
   }
 }

@@ -299,7 +299,7 @@ t.test('calibrate', async t => {
   })
 
   await t.test('leaves out costs for which there is not enough memory', async t => {
-    const measured = await calibrate({ lanes: 2, parallelism: 1, targetMs: 10_000 }, (128 + 19) * 1_024 ** 2)
+    const measured = await calibrate({ concurrency: 2, parallelism: 1, targetMs: 10_000 }, (128 + 19) * 1_024 ** 2)
     t.strictSame(measured.map(({ memoryKib }) => memoryKib), [9_216, 7_168])
   })
 })

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os'
 import t, { type Test } from 'tap'
 import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
-import { hashingQueue, type Refusal } from '../../src/passwords/hashing-queue.ts'
+import { hashingQueue, type QueueRejection } from '../../src/passwords/hashing-queue.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { build, newUser } from '../support/app.ts'
 import { hold } from '../support/limits-page.ts'
@@ -101,7 +101,7 @@ async function queue (t: Test, { fast = false } = {}) {
   const lane = hashingQueue(1)
   // From how long hashes took it is told how long somebody will wait.
   if (fast) await inSequence(200, () => lane.run(async () => {}))
-  const refused: Refusal[] = []
+  const refused: QueueRejection[] = []
   lane.observe({ started () {}, ended () {}, refused: why => refused.push(why) })
   const leaving = new AbortController()
   const { signal } = leaving

@@ -11,7 +11,7 @@ import { exitCode } from '../../src/config/config-error.ts'
 import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { fits, memoryOf } from '../../src/calibration/calibration.ts'
+import { fitsInMemory, hashingMemoryBytes } from '../../src/calibration/calibration.ts'
 import { build, type Service } from '../support/app.ts'
 import { launch, skip } from '../support/nginx.ts'
 import { folder } from '../support/process.ts'
@@ -125,8 +125,8 @@ isHeldBy('`calibrate` measures each cost that OWASP accepts, and stronger ones w
 holds('Memory is what the service takes at rest, about 128 MiB, and `ARGON2_CONCURRENCY` times `ARGON2_MEMORY_KIB`: with 16 cores 304 MiB more.', async t => {
   const cost = { memoryKib: Number(variables.ARGON2_MEMORY_KIB.preset), timeCost: 2 }
   const mib = 1_024 ** 2
-  t.equal(memoryOf(cost, 16), 304 * mib)
-  t.strictSame([fits(cost, 16, (304 + 128) * mib), fits(cost, 16, (304 + 128) * mib - 1)], [true, false])
+  t.equal(hashingMemoryBytes(cost, 16), 304 * mib)
+  t.strictSame([fitsInMemory(cost, 16, (304 + 128) * mib), fitsInMemory(cost, 16, (304 + 128) * mib - 1)], [true, false])
 })
 holds('Hashes of other systems that take more memory are evaluated one at a time.', async t => {
   const service = await build(t)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { recipientOf } from '../../src/mail/recipient.ts'
+import { findRecipient } from '../../src/mail/recipient.ts'
 import { unsealMail } from '../../src/mail/outbox.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
@@ -308,7 +308,7 @@ async function readMail ({ app }: Service, parties: Parties): Promise<void> {
   const jobs = await app.db.query<{ sealed: Buffer, user_id: string | null }>("delete from jobs where kind = 'mail' returning sealed, user_id")
   for (const { sealed, user_id: userId } of jobs) {
     const mail = unsealMail([keyEncryptionKey], sealed)
-    const recipient = await recipientOf(app.db, { userId }, mail)
+    const recipient = await findRecipient(app.db, { userId }, mail)
     const box = actors.map(actor => parties[actor]).find(({ email }) => email === recipient?.address)
     if (box && mail.token !== undefined) box.links.push({ kind: mail.kind, token: mail.token })
   }
