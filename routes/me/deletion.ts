@@ -4,7 +4,7 @@ import { invalidToken } from '../../src/http/problem.ts'
 import * as sessions from '../../src/sessions/creation.ts'
 import { collect } from '../../src/accounts/data-export.ts'
 import { leave } from '../../src/accounts/deletion.ts'
-import { noBody, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { noBody, originOf, strict, turnOf, userOf, type Typed } from '../typed.ts'
 import { PersonalData } from './data-export.ts'
 
 // Milliseconds that a reader may take for what is a page at the most.
@@ -38,7 +38,7 @@ const leaving: Typed = async (app) => {
     preValidation: noBody,
     config: { limit: 'password', optionalBody: true, problems: ['invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'last_admin', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
-    const { sid, sub } = request.bearer
+    const { sid, sub } = userOf(request)
     const holder = await sessions.findAccount(app.db, sid)
     if (!holder) throw invalidToken(true, 'the session has ended')
     const claim = { of: holder, password: request.body.password, device: request.device, turn: turnOf(request) }
@@ -62,7 +62,7 @@ const leaving: Typed = async (app) => {
       problems: ['invalid_token', 'forbidden', 'too_many_requests', 'database_unavailable']
     }
   }, async (request, reply) => {
-    const user = await sessions.findUser(app.db, request.bearer.sid)
+    const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     const headers = {
       'content-type': 'application/json; charset=utf-8',

@@ -6,7 +6,7 @@ import { succeed } from '../../src/throttle/sign-in-throttle.ts'
 import * as sessions from '../../src/sessions/creation.ts'
 import * as users from '../../src/users/users.ts'
 import { accepted, email } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { lettersOf, originOf, strict, turnOf, userOf, type Typed } from '../typed.ts'
 import type { AccountOptions } from './password.ts'
 
 const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerification }) => {
@@ -24,7 +24,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
   }, async (request, reply) => {
     const { password, email } = request.body
     const address = users.requireEmail(email)
-    const named = await sessions.findAccount(app.db, request.bearer.sid)
+    const named = await sessions.findAccount(app.db, userOf(request).sid)
     if (!named) throw invalidToken(true, 'the session has ended')
     const proof = await reauthenticate(app.db, app, { of: named, password, device: request.device, turn: turnOf(request) }, '/password', originOf(request))
     await succeed(app.db, proof.attempt)

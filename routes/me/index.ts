@@ -7,7 +7,7 @@ import email from './email.ts'
 import leaving from './deletion.ts'
 import password, { type AccountOptions } from './password.ts'
 import ownSessions, { type OwnSessionsOptions } from './sessions.ts'
-import { originOf, ref, strict, type Typed } from '../typed.ts'
+import { originOf, ref, strict, userOf, type Typed } from '../typed.ts'
 
 /** The account of the bearer token's user. */
 const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToken, links, requireVerification }) => {
@@ -24,7 +24,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     },
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async request => {
-    const user = await sessions.findUser(app.db, request.bearer.sid)
+    const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     return user
   })
@@ -45,7 +45,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     config: { problems: ['invalid_token', 'forbidden', 'username_taken', 'database_unavailable'] }
   }, async request => {
     const { name, username } = request.body
-    const user = await sessions.findUser(app.db, request.bearer.sid)
+    const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     if (name === undefined && username === undefined) return user
     // Whoever has one that is reserved keeps it.

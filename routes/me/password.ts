@@ -4,7 +4,7 @@ import * as accounts from '../../src/accounts/password-change.ts'
 import { invalidToken } from '../../src/http/problem.ts'
 import * as sessions from '../../src/sessions/creation.ts'
 import { newPassword } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { lettersOf, originOf, strict, turnOf, userOf, type Typed } from '../typed.ts'
 
 export interface AccountOptions {
   /** Seconds that mailed links are good for. */
@@ -30,7 +30,7 @@ const password: Typed<AccountOptions> = async (app, { links }) => {
     config: { limit: 'password', problems: ['invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'password_rejected', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { current_password: current, new_password: next } = request.body
-    const { sid, sub } = request.bearer
+    const { sid, sub } = userOf(request)
     const named = await sessions.findAccount(app.db, sid)
     if (!named) throw invalidToken(true, 'the session has ended')
     const claim = { of: named, password: current, device: request.device, turn: turnOf(request) }

@@ -8,7 +8,7 @@ import { endOwn, list } from '../../src/sessions/listing.ts'
 import { describe } from '../../src/http/user-agent.ts'
 import { forgetDevices } from '../../src/users/credential.ts'
 import { id, page, pageOf, paging, Session } from '../schemas.ts'
-import { originOf, strict, type Typed } from '../typed.ts'
+import { originOf, strict, userOf, type Typed } from '../typed.ts'
 
 export interface OwnSessionsOptions {
   /** The life of a refresh token, in seconds. */
@@ -21,7 +21,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
 
   // The claims may be older than a change of the account, and the session's end on another instance.
   async function userId (request: FastifyRequest): Promise<string> {
-    const user = await sessions.findUser(app.db, request.bearer.sid)
+    const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     return user.id
   }
@@ -40,7 +40,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
   }, async request => {
     const { limit = 20, cursor } = request.query
     const found = await list(app.db, await userId(request), { refreshToken, before: cursor, limit: limit + 1 })
-    return pageOf(found.map(session => ({ ...session, ...describe(session.user_agent), current: session.id === request.bearer.sid })), limit, ({ id }) => id)
+    return pageOf(found.map(session => ({ ...session, ...describe(session.user_agent), current: session.id === userOf(request).sid })), limit, ({ id }) => id)
   })
 
   app.delete('/:id', {
@@ -59,7 +59,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     const ended = await endOwn(app.db, await userId(request), id, 'ended_by_user', originOf(request))
     if (!ended) throw notFound()
     app.revocations.add(ended)
-    if (id === request.bearer.sid) reply.clearRefreshCookie()
+    if (id === userOf(request).sid) reply.clearRefreshCookie()
     return reply.code(204).send()
   })
 
@@ -76,12 +76,12 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async (request, reply) => {
     const { include_current: everywhere = false } = request.query
-    const { account } = await sessions.findAccount(app.db, request.bearer.sid) ?? {}
+    const { account } = await sessions.findAccount(app.db, userOf(request).sid) ?? {}
     if (!account) throw invalidToken(true, 'the session has ended')
     // A thief of the token alone, by whom the owner became a stranger everywhere, could then keep strangers from signing in.
     const isKnown = request.device && isKnownDevice(request.device, { userId: account.id, now: account.now, knownFrom: account.devices_known_from })
     const devicesKnownFrom = isKnown ? await forgetDevices(app.db, account.id) : undefined
-    const except = everywhere ? undefined : request.bearer.sid
+    const except = everywhere ? undefined : userOf(request).sid
     app.revocations.add(await signOut(app.db, { userId: account.id, except, reason: 'ended_by_user' }, originOf(request)))
     if (everywhere) reply.clearRefreshCookie()
     else if (devicesKnownFrom) reply.setDeviceCookie(account.id, devicesKnownFrom)
