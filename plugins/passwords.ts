@@ -7,31 +7,34 @@ import { passwords, type PasswordOptions, type Passwords } from '../src/password
 declare module 'fastify' {
   interface FastifyInstance {
     passwords: Passwords
-    /** Refuses a request whose password would not come to be hashed in time, before it has cost anything. */
+    /** Rejects a request at once if the hashing queue has no capacity for its password. */
     admitPassword: onRequestHookHandler
   }
 }
 
 export interface HashingOptions extends PasswordOptions {
-  /** Whether new hashes have the pepper. */
+  /** Whether new password hashes have a pepper. */
   pepper: boolean
   breachedPasswordsUrl: string | undefined
 }
 
-/** The one lane in which this process hashes passwords, and the rules for new ones. */
+/** The hashing queue of this process, and the policy for new passwords. */
 export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, ...options }: HashingOptions) {
   const { keyring, log } = app
   app.decorate('passwords', await passwords(options, {
-    peppers: { current: () => pepper ? keyring.pepper() : undefined, find: keyring.findPepper },
+    peppers: { current: () => pepper ? keyring.getPepper() : undefined, find: keyring.findPepper },
     isBreached: breaches({
       url: breachedPasswordsUrl,
-      onFailure: error => log.warn({ err: error }, 'breached passwords could not be asked for: new passwords are accepted without'),
-      onRecovery: () => log.info('breached passwords can be asked for again')
+      onFailure: error => {
+        log.warn({ err: error }, 'breached password check failed; new passwords pass unchecked')
+      },
+      onRecovery: () => log.info('breached password check works again')
     })
   }, message => log.warn(message)))
   app.decorate<onRequestHookHandler>('admitPassword', (request, _reply, done) => {
-    // Of which account it will be is not known yet: a device that knows any is let in.
-    app.passwords.lane.admits({ network: networkOf(request.ip) ?? networkOf(request.socket.remoteAddress), known: request.device !== undefined })
+    const network = networkOf(request.ip) ?? networkOf(request.socket.remoteAddress)
+    // The account is not known yet. A device that is known to any account counts as known.
+    app.passwords.lane.admits({ network, known: request.device !== undefined })
     done()
   })
 }, { name: 'passwords', dependencies: ['keyring', 'device-cookie'] })

@@ -12,14 +12,19 @@ export interface VerificationKey {
 
 interface PublishedJwk extends JWK { kid: string, alg: string }
 
-/** Whether this is a member of a key set (RFC 7517) that says of itself which key it is, and for what. */
-export function isPublished (value: unknown): value is PublishedJwk {
+/** Whether this is a key of a key set (RFC 7517) that names itself and its algorithm. */
+export function isPublishedJwk (value: unknown): value is PublishedJwk {
   const { kid, alg, kty }: { kid?: unknown, alg?: unknown, kty?: unknown } = Object(value)
   return typeof kid === 'string' && typeof alg === 'string' && typeof kty === 'string'
 }
 
-/** The key to verify with; undefined for one of another use or algorithm, a private, weak or broken one. */
-export async function verificationKey (jwk: PublishedJwk, algorithms: readonly Algorithm[]): Promise<VerificationKey | undefined> {
+/**
+ * Imports a key to verify with. Returns undefined if it is for another use or algorithm, or if it is private,
+ * weak or broken.
+ */
+export async function importKey (
+  jwk: PublishedJwk, algorithms: readonly Algorithm[]
+): Promise<VerificationKey | undefined> {
   const { kid, use = 'sig' } = jwk
   const alg = algorithms.find(algorithm => algorithm === jwk.alg)
   if (!alg || use !== 'sig' || jwk.kty === 'oct') return undefined
@@ -33,4 +38,6 @@ export async function verificationKey (jwk: PublishedJwk, algorithms: readonly A
 }
 
 // RFC 7518 section 3.3.
-const isWeak = ({ algorithm }: CryptoKey) => 'modulusLength' in algorithm && Number(algorithm.modulusLength) < 2_048
+const minRsaBits = 2_048
+const isWeak = ({ algorithm }: CryptoKey) =>
+  'modulusLength' in algorithm && Number(algorithm.modulusLength) < minRsaBits

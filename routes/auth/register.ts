@@ -28,7 +28,7 @@ const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit
     config: { limit: 'password', problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { remember = false, refresh_token_delivery: delivery, ...asked } = request.body
-    if (asked.username != null) await app.assertOpenUsername(asked.username)
+    if (asked.username != null) await app.assertUsernameAvailable(asked.username)
     const letters = lettersOf(request, links)
     if (requireVerification) {
       const id = await applyFor(app.db, app.passwords, asked, letters, turnOf(request))

@@ -38,7 +38,7 @@ export function signedIn (
 export function tokenResponse (app: FastifyInstance, reply: FastifyReply, session: LiveSession, { refreshToken }: Lifetimes, delivery: Delivery = 'cookie') {
   const { id, user, remembered } = session
   const { accessToken, expiresIn } = app.signAccessToken(session)
-  const { token, lives } = issue(app.keyring.mac(), session, refreshToken)
+  const { token, lives } = issue(app.keyring.getMacKey(), session, refreshToken)
   if (delivery === 'cookie') reply.setRefreshCookie(token, remembered ? lives : undefined)
   return {
     access_token: accessToken,

@@ -49,7 +49,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     if (!user) throw invalidToken(true, 'the session has ended')
     if (name === undefined && username === undefined) return user
     // Whoever has one that is reserved keeps it.
-    if (username != null && username.toLowerCase() !== user.username) await app.assertOpenUsername(username)
+    if (username != null && username.toLowerCase() !== user.username) await app.assertUsernameAvailable(username)
     const updated = await users.update(app.db, user.id, {
       ...name !== undefined && { name },
       ...username !== undefined && { username: username && users.requireUsername(username) }

@@ -43,7 +43,7 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
   })
   const done = (purpose: Purpose, request: FastifyRequest) => page(purpose, request, { kind: 'done', text: words[spoken(request)].pages[purpose].told })
   // A link that somebody else posts would sign this browser in as them.
-  const own = async (request: FastifyRequest) => { request.assertOwnPage() }
+  const own = async (request: FastifyRequest) => { request.assertSameOrigin() }
 
   for (const purpose of Object.keys(paths) as Purpose[]) {
     const rendered = renderAll(purpose, surroundings)
@@ -69,7 +69,7 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
   }, async (request, reply) => {
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
-    const evidence = { registrationId, sessions: await app.shownSessions(request), password, newPassword }
+    const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
     const confirmation = { token, evidence, device: request.device, turn: turnOf(request) }
     app.revocations.add(await confirm(app, confirmation, lettersOf(request, links), originOf(request)))
     app.jobs.wake('mail')
@@ -97,7 +97,7 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     const replaced = await replacedSessions(request, 'cookie')
     const { session, ended } = await mailbox.followMagicLink(app.db, token, { remember: remember === 'true', lifetimes, sessionLimit, replaced }, originOf(request))
     app.revocations.add(ended)
-    const refresh = issue(app.keyring.mac(), session, lifetimes.refreshToken)
+    const refresh = issue(app.keyring.getMacKey(), session, lifetimes.refreshToken)
     reply.setRefreshCookie(refresh.token, session.remembered ? refresh.lives : undefined)
     reply.setDeviceCookie(session.user.id, session.now)
     return reply.headers(headers(spoken(request))).send(done('magic_link', request))

@@ -2,7 +2,7 @@ import { text } from 'node:stream/consumers'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/database.ts'
 import { parse as parseEmail } from '../syntax/email-address.ts'
-import type { Pepper } from '../passwords/pepper.ts'
+import type { Pepper } from '../crypto/secret-keys.ts'
 import { Problem } from '../http/problem.ts'
 import { command, UsageError } from './command.ts'
 import { withDatabase } from './database.ts'
@@ -53,10 +53,10 @@ export const create = command({
 
 /** What judges and hashes a password as a registration does, with the pepper where there is one. */
 async function hashing ({ passwords: { pepper, breachedPasswordsUrl, ...options }, serviceName, issuer, ...config }: Config, db: Database) {
-  const [{ passwords }, { breaches }, { load }, { keyEncryptionKeys }] = await Promise.all([
+  const [{ passwords }, { breaches }, { loadKeyring }, { keyEncryptionKeys }] = await Promise.all([
     import('../passwords/passwords.ts'), import('../passwords/breached-passwords.ts'), import('../tokens/keyring.ts'), import('../config/key-encryption.ts')
   ])
-  const peppers = pepper ? (await load(db, keyEncryptionKeys(config))).peppers : new Map<string, Pepper>()
+  const peppers = pepper ? (await loadKeyring(db, keyEncryptionKeys(config))).peppers : new Map<string, Pepper>()
   const warn = (message: string) => { process.stderr.write(`${message}\n`) }
   return await passwords({ ...options, serviceName, issuer }, {
     peppers: { current: () => [...peppers.values()][0], find: async kid => peppers.get(kid) },

@@ -1,5 +1,6 @@
 import type { Queryable } from '../database/database.ts'
 import { insertion } from '../jobs/queue.ts'
+import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { open, seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 /** What is mailed: each is a template, in each of the languages. */
@@ -36,8 +37,16 @@ export interface Mail {
   facts?: { ip?: string | undefined, browser?: string | undefined, system?: string | undefined, email?: string }
 }
 
-/** What a sealed mail is bound to. */
-export const mailPurpose = 'mail'
+const mailPurpose = 'mail'
+
+/** A mail that no key opens is given up when it expires. */
+export const sealedMails: SealedColumn = {
+  table: 'jobs',
+  idColumn: 'id',
+  column: 'sealed',
+  purpose: () => mailPurpose,
+  isLossAccepted: true
+}
 
 /** A mail as a job keeps it. */
 export const sealed = (keys: KeyEncryptionKeys, mail: Mail) => seal(keys, mailPurpose, Buffer.from(JSON.stringify(mail)))

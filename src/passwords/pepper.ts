@@ -1,7 +1,5 @@
+import type { Pepper } from '../crypto/secret-keys.ts'
 import { databaseUnavailable } from '../http/problem.ts'
-
-/** A secret without which a hash says nothing; kept apart from the hashes. */
-export interface Pepper { kid: string, secret: Buffer }
 
 export interface Peppers {
   /** That of new hashes; undefined where they have none. Throws `database_unavailable` where it is not known yet. */

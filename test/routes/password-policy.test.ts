@@ -162,8 +162,8 @@ const with200 = (...lines: string[]): RequestListener => (_request, response) =>
 }
 
 const told = (service: Service) => service.logs.filter(({ msg }) => /breached passwords/.test(String(msg))).map(({ level, msg }) => `${String(level)} ${String(msg)}`)
-const failing = '40 breached passwords could not be asked for: new passwords are accepted without'
-const again = '30 breached passwords can be asked for again'
+const failing = '40 breached password check failed; new passwords pass unchecked'
+const again = '30 breached password check works again'
 
 /** The same, where it could be asked for; a machine that is busy may need more than the half second. */
 async function informedReasons (service: Service, password: string): Promise<string[]> {
