@@ -91,4 +91,4 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
     closing.abort()
     await running
   })
-}, { name: 'upkeep', dependencies: ['keyring'] })
+}, { name: 'upkeep', dependencies: ['database', 'keyring'] })

@@ -122,7 +122,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     clearTimeout(timer)
     server?.close()
   })
-}, { name: 'mailer', dependencies: ['jobs'] })
+}, { name: 'mailer', dependencies: ['database', 'jobs'] })
 
 /** The way to a server, whose package is loaded where there is one. */
 const connected = async (...where: Parameters<typeof transport>) => (await import('../src/mail/transport.ts')).transport(...where)

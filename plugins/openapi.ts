@@ -78,7 +78,7 @@ export default fp(async function openapiDocument (app, options: OpenapiOptions) 
       return api
     }
   })
-}, { name: 'openapi', dependencies: ['not-found'] })
+}, { name: 'openapi' })
 
 const codes = Object.keys(catalogue) as Code[]
 

@@ -53,7 +53,7 @@ t.test('with a pepper', async t => {
     const environment = { DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }
     const { stdout } = await run(t, ['keys', 'list', '--json'], environment)
     t.match(JSON.parse(stdout).items.find((key: { kid: string }) => key.kid === kid), { purpose: 'password', alg: 'argon2id', state: 'active', retires_at: null, gone_at: null })
-    t.strictSame(await run(t, ['keys', 'rotate', '--drop', kid], environment), { code: 1, stdout: '', stderr: `${kid} is the pepper of passwords, none of which could be verified without it.\n` })
+    t.strictSame(await run(t, ['keys', 'rotate', '--drop', kid], environment), { code: 1, stdout: '', stderr: `${kid} is the pepper of the password hashes; without it no password could be verified.\n` })
 
     const admin = service.browser()
     const { body } = await admin.post('/v1/auth/register', person())
