@@ -34,7 +34,7 @@ export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, .
   app.decorate<onRequestHookHandler>('admitPassword', (request, _reply, done) => {
     const network = networkOf(request.ip) ?? networkOf(request.socket.remoteAddress)
     // The account is not known yet. A device that is known to any account counts as known.
-    app.passwords.lane.admits({ network, known: request.device !== undefined })
+    app.passwords.queue.assertCapacity({ network, known: request.device !== undefined })
     done()
   })
 }, { name: 'passwords', dependencies: ['keyring', 'device-cookie'] })

@@ -4,7 +4,7 @@ import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { loadKeyring } from '../../src/tokens/keyring.ts'
 import { cutOff } from '../../src/tokens/revocations.ts'
-import { build, keyEncryptionKey, person } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as consumer from '../support/consumer.ts'
 import { compact, signers } from '../support/issuer.ts'
 
@@ -28,7 +28,7 @@ t.test('the service and the verifier judge every token alike', async t => {
   await consumer.until(() => verifier.app.verifier.health().feed?.followed === true)
 
   const register = async () => {
-    const request = { ...person(), refresh_token_delivery: 'body' }
+    const request = { ...newUser(), refresh_token_delivery: 'body' }
     const { body } = await latchkey.browser().post('/v1/auth/register', request)
     const [header = '', payload = ''] = String(body.access_token).split('.')
     return {
