@@ -1,7 +1,7 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import pg from 'pg'
 import { connect } from '../src/database/database.ts'
-import { active, load } from '../src/tokens/keyring.ts'
+import { findActiveKey, loadKeyring } from '../src/tokens/keyring.ts'
 import { mint } from '../src/sessions/refresh-token.ts'
 import type { Benchmark, Teardown } from './benchmark.ts'
 import { withConnections } from './connection.ts'
@@ -39,7 +39,7 @@ async function table (t: Teardown, count: number): Promise<(seconds: number) => 
   const { rows } = await client.query<{ id: string }>('select id from sessions order by random() limit 200000')
   await client.end()
   const db = connect({ url })
-  const mac = active((await load(db, [key])).mac, new Date())
+  const mac = findActiveKey((await loadKeyring(db, [key])).refreshTokenKeys, new Date())
   await db.end()
   if (!mac) throw new Error('there is no key')
 

@@ -68,7 +68,7 @@ export function tokenResponse (
   const { server: app } = reply
   const { id, user, remembered } = session
   const { accessToken, expiresIn } = app.signAccessToken(session)
-  const { token, lives } = issue(app.keyring.mac(), session, lifetimes.refreshToken)
+  const { token, lives } = issue(app.keyring.getMacKey(), session, lifetimes.refreshToken)
   if (delivery === 'cookie') reply.setRefreshCookie(token, remembered ? lives : undefined)
   return {
     access_token: accessToken,

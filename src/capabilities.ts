@@ -27,5 +27,8 @@ export const auditEventTypes: readonly AuditEventType[] =
 /** The parts of the data export, beside the account itself. */
 export const personalData = capabilities.flatMap(({ personalData = [] }) => personalData)
 
+/** The sealed columns of all tables. */
+export const sealedColumns = capabilities.flatMap(({ sealedColumns = [] }) => sealedColumns)
+
 /** What housekeeping does, in this order. */
 export const housekeepingTasks = capabilities.flatMap(({ housekeeping = [] }) => housekeeping)

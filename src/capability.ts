@@ -1,3 +1,4 @@
+import type { SealedColumn } from './crypto/sealed-column.ts'
 import type { Queryable } from './database/database.ts'
 
 /** A problem of the catalogue (RFC 9457). */
@@ -42,6 +43,8 @@ export interface Capability {
   auditEvents?: readonly string[]
   /** The problems that it can answer. They are also added to the interface `ProblemCodes`. */
   problems?: Readonly<Record<string, ProblemDefinition>>
+  /** The columns that it seals with the key-encryption key. They are sealed again when the key is replaced. */
+  sealedColumns?: readonly SealedColumn[]
   /** What it holds about a user, for the data export. */
   personalData?: readonly PersonalDataPart[]
   /** What it purges. */

@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import { list, rotate } from '../../src/tokens/key-rotation.ts'
+import { listKeys } from '../../src/tokens/key-records.ts'
+import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import { Key, page } from '../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 
@@ -19,7 +20,7 @@ const keys: Typed = async (app) => {
       response: { 200: page(Key) }
     },
     config: { problems }
-  }, async () => ({ items: await list(app.db), next_cursor: null }))
+  }, async () => ({ items: await listKeys(app.db), next_cursor: null }))
 
   app.post('/rotate', {
     schema: {
@@ -37,7 +38,7 @@ const keys: Typed = async (app) => {
     config: { optionalBody: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { immediately = false, drop } = request.body
-    const key = await rotate(app.db, app.keyring.options, { immediately, drop }, originOf(request))
+    const key = await rotateKey(app.db, app.keyring.options, { immediately, drop }, originOf(request))
     await app.keyring.reload()
     return reply.code(201).send(key)
   })

@@ -36,7 +36,7 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
   })
   const done = (purpose: PagePurpose, request: FastifyRequest) => page(purpose, request, { kind: 'done', text: words[spoken(request)].pages[purpose].told })
   // A link that somebody else posts would sign this browser in as them.
-  const own = async (request: FastifyRequest) => { request.assertOwnPage() }
+  const own = async (request: FastifyRequest) => { request.assertSameOrigin() }
 
   for (const purpose of Object.keys(paths) as PagePurpose[]) {
     const rendered = renderAll(purpose, surroundings)
@@ -62,7 +62,7 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
   }, async (request, reply) => {
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
-    const evidence = { registrationId, sessions: await app.shownSessions(request), password, newPassword }
+    const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
     const context = contextOf(request, signIn.links)
     const confirmation = { token, evidence, device: request.device, ticket: context.ticket }
     app.revocations.add(await confirm(app, confirmation, context))

@@ -1,5 +1,6 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import { mailInsertion } from '../jobs/queue.ts'
+import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 /** The kinds of mails. Each is a template, in each of the languages. */
@@ -43,8 +44,16 @@ export interface Mail {
   }
 }
 
-/** The purpose that sealed mails are bound to. */
-export const mailPurpose = 'mail'
+const mailPurpose = 'mail'
+
+/** A mail that no key opens is given up when it expires. */
+export const sealedMails: SealedColumn = {
+  table: 'jobs',
+  idColumn: 'id',
+  column: 'sealed',
+  purpose: () => mailPurpose,
+  isLossAccepted: true
+}
 
 /** Seals a mail for the job that will send it. */
 export const sealMail = (keys: KeyEncryptionKeys, mail: Mail) =>

@@ -1,4 +1,4 @@
-import type { UserClaims } from '../tokens/claims.ts'
+import type { UserClaims } from '../../plugins/verifier/claims.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import type { RefreshToken } from './refresh-token.ts'
 import { isLive } from './session.ts'

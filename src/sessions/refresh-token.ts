@@ -2,10 +2,8 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { parse as parseUuid, stringify as stringifyUuid } from 'uuid'
 import { random16 } from '../crypto/random.ts'
 import { digest } from '../crypto/sealing.ts'
+import type { MacKey } from '../crypto/secret-keys.ts'
 import type { LiveSession } from './session.ts'
-
-/** A secret that authenticates refresh tokens; its id (8 characters of base64url) is part of each. */
-export interface MacKey { kid: string, secret: Buffer }
 
 /** What an authentic refresh token says of itself. */
 export interface RefreshToken { sessionId: string, generation: number, issuedAt: Date, hash: Buffer }

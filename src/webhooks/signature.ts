@@ -1,11 +1,19 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { newId } from '../crypto/random.ts'
-import { seal, unseal, UnsealError, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import type { SealedColumn } from '../crypto/sealed-column.ts'
+import { unseal, seal, UnsealError, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 const prefix = 'whsec_'
 
-/** What the sealed secret of a webhook is bound to. */
-export const secretPurpose = (id: string) => `webhook secret ${id}`
+const secretPurpose = (id: string) => `webhook secret ${id}`
+
+export const sealedWebhookSecrets: SealedColumn = {
+  table: 'webhook_secrets',
+  idColumn: 'id',
+  column: 'sealed_secret',
+  purpose: secretPurpose,
+  isLossAccepted: false
+}
 
 /** A secret as the receiver keeps it, and as the database does. */
 export interface NewSecret { id: string, secret: string, sealed: Buffer }

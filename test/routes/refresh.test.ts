@@ -149,7 +149,7 @@ t.test('each case of the rotation', async t => {
 
   t.test('a generation that cannot be is refused, told in the log, and ends nothing', async t => {
     const { first, sessionId, refresh, session } = await holder(service)
-    const forged = mint(service.app.keyring.mac(), { sessionId, generation: 3, issuedAt: new Date() })
+    const forged = mint(service.app.keyring.getMacKey(), { sessionId, generation: 3, issuedAt: new Date() })
     t.match(await refresh(forged), refused)
     t.ok(service.logs.some(({ cause }) => (cause as { impossible?: boolean } | undefined)?.impossible))
     t.match(await session(), { end_reason: null })
@@ -172,7 +172,7 @@ t.test('each case of the rotation', async t => {
 
   t.test('a token lives its time from its issue, and never past the end of the session', async t => {
     const { sessionId, refresh } = await holder(service)
-    const aged = (seconds: number) => mint(service.app.keyring.mac(), { sessionId, generation: 1, issuedAt: new Date(Date.now() - seconds * 1000) })
+    const aged = (seconds: number) => mint(service.app.keyring.getMacKey(), { sessionId, generation: 1, issuedAt: new Date(Date.now() - seconds * 1000) })
     t.match(await refresh(aged(7 * 86400 + 1)), refused)
     t.match(await refresh(aged(7 * 86400 - 60)), { status: 200, body: { refresh_token_expires_in: 604800 } })
     const confirmed = await holder(service)

@@ -67,7 +67,7 @@ async function signIn (rule: Rule) {
   const sessionId: string = body.session_id
   const clock = { now: 0 }
   let passed = performance.now()
-  const key = app.keyring.mac()
+  const key = app.keyring.getMacKey()
   const read = (text: string) => parse(text, () => key.secret) ?? assert.fail()
   const receive = (text: string): Token => ({ text, generation: read(text).generation, issuedAt: clock.now })
   const first = receive(body.refresh_token)

@@ -87,7 +87,7 @@ t.test('roles are those of the configuration', async t => {
     for (const [query, status] of [['?roles=editor', 204], ['?roles=admin,editor', 204], ['?roles=admin', 403], ['?scope=articles:write%20account', 204], ['?scope=articles:write%20everything', 403], ['?roles=editor&scope=everything', 403], ['?roles=admin&scope=account', 403], ['?roles=edit', 403], ['?scope=articles', 403]] as const) t.equal(await says(service, token, query), status, query)
     t.match(await service.browser().get('/v1/admin/keys', { authorization: `Bearer ${token}` }), { status: 403, body: { code: 'forbidden' }, headers: { 'www-authenticate': /insufficient_scope/ } })
 
-    const { kid, privateKey } = service.app.keyring.signer()
+    const { kid, privateKey } = service.app.keyring.getSigningKey()
     const forge = (changes: object) => compact({ alg: 'ES256', typ: 'at+jwt', kid }, { ...claimsOf(token), ...changes }, signers['ES256']?.(createPrivateKey(privateKey)) ?? String)
     const me = async (changes: object) => (await service.browser().get('/v1/me', { authorization: `Bearer ${forge(changes)}` })).status
     t.strictSame([await me({}), await me({ scope: 'articles:read' }), await me({ scope: 'accounts' }), await me({ scope: '' })], [200, 403, 403, 403], 'the own account needs its scope')

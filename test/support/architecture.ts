@@ -36,7 +36,7 @@ const environmentReaders = ['src/config/config.ts', 'src/latchkey.cts']
 // Other services install the verifier. It imports nothing of the server.
 const verifier = 'plugins/verifier'
 // The server and the verifier judge tokens by the same rules, which the verifier owns.
-const sharedRules: string[] = []
+const sharedRules = ['plugins/verifier/claims.ts', 'plugins/verifier/token-rules.ts']
 // The only file or folder that may import a package.
 const owners: Record<string, string> = {
   argon2: 'src/passwords/argon2-build',
