@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 import { describe } from '../src/database/privileges.ts'
 import { connect, type Database } from '../src/database/database.ts'
 import { checkPrivileges, migrate, MigrationError, pending, type PrivilegeReport } from '../src/database/migrate.ts'
-import { untilItSucceeds } from '../src/jobs/retry.ts'
+import { retryUntilSuccess } from '../src/jobs/retry.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -41,7 +41,7 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
     if (advice !== undefined) logged.add(advice)
   }
 
-  const migrated = untilItSucceeds(async () => {
+  const migrated = retryUntilSuccess(async () => {
     if (migrateOnStart) {
       const names = await migrate(url, undefined, { ownerUrl, onPrivileges })
       for (const name of names) app.log.info({ migration: name }, 'the database schema was migrated')
@@ -51,7 +51,7 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
       onPrivileges(await checkPrivileges(url))
     }
   }, {
-    every: 1_000,
+    intervalMs: 1_000,
     signal: closing.signal,
     isFinal: error => error instanceof MigrationError,
     onFailure: error => app.log.warn({ err: error }, 'the database is not ready; trying again')

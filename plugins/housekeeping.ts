@@ -70,7 +70,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
     all(() => revocations.forget(app.db, batch)),
     all(() => audit.forget(app.db, auditRetention, batch)),
     all(() => links.forget(app.db, batch)),
-    all(() => deliveries.forget(app.db, batch)),
+    all(() => deliveries.purge(app.db, batch)),
     all(() => leases.purge(app.db, batch)),
     async () => { while (await erase(app.db, events)) await breathe() }
   ]

@@ -6,7 +6,7 @@ import { ensure, type KeyringOptions } from '../src/tokens/key-rotation.ts'
 import type { Pepper } from '../src/passwords/pepper.ts'
 import { databaseUnavailable } from '../src/http/problem.ts'
 import { parse, type MacKey, type RefreshToken } from '../src/sessions/refresh-token.ts'
-import { untilItSucceeds } from '../src/jobs/retry.ts'
+import { retryUntilSuccess } from '../src/jobs/retry.ts'
 import { UnsealError } from '../src/crypto/sealing.ts'
 
 declare module 'fastify' {
@@ -73,10 +73,10 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   }
   const refresh = (read: Promise<void>) => read.then(() => { failing = false }, warn)
 
-  const loaded = app.migrated.then(() => untilItSucceeds(async () => {
+  const loaded = app.migrated.then(() => retryUntilSuccess(async () => {
     await ensure(app.db, options, 'start')
     await reloadAfter()
-  }, { every: 1_000, signal: closing.signal, isFinal: error => error instanceof UnsealError, onFailure: warn }))
+  }, { intervalMs: 1_000, signal: closing.signal, isFinal: error => error instanceof UnsealError, onFailure: warn }))
   loaded.catch(() => {})
 
   const keys = () => {

@@ -106,9 +106,9 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
   }
   const running = new Set<Promise<void>>()
   app.jobs.work('mail', {
-    atOnce,
-    lease: 120,
-    isAway: error => error instanceof NotSent && error.isAway,
+    concurrency: atOnce,
+    leaseSeconds: 120,
+    isOutage: error => error instanceof NotSent && error.isAway,
     run: async job => {
       const work = run(job).finally(() => running.delete(work))
       running.add(work)

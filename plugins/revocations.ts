@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import fp from 'fastify-plugin'
 import { databaseUnavailable } from '../src/http/problem.ts'
-import { untilItSucceeds } from '../src/jobs/retry.ts'
+import { retryUntilSuccess } from '../src/jobs/retry.ts'
 import { RevocationLog, type Claims, type Entry } from '../src/tokens/revocation-log.ts'
 import { look, type Revocation } from '../src/tokens/revocations.ts'
 
@@ -70,8 +70,8 @@ export default fp(async function revocations (app, { staleLimit }: RevocationsPl
     told = true
   })
 
-  const loaded = app.migrated.then(() => untilItSucceeds(lookSoon, {
-    every: pollEvery,
+  const loaded = app.migrated.then(() => retryUntilSuccess(lookSoon, {
+    intervalMs: pollEvery,
     signal: closing.signal,
     isFinal: () => false,
     onFailure: error => app.log.warn({ err: error }, 'the revocation log could not be read; trying again')

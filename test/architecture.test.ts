@@ -234,7 +234,7 @@ t.test('the checker', async t => {
       ['plugins/verifier.ts', "import { Problem } from '../src/http/problem.ts'", 'plugins/verifier.ts imports Problem from src/problem.ts'],
       ['plugins/verifier.ts', "import type { AccessTokenClaims } from './access-token.ts'", 'plugins/verifier.ts imports AccessTokenClaims from plugins/access-token.ts'],
       ['plugins/verifier.ts', "import Fastify from 'fastify'", 'plugins/verifier.ts imports default from fastify'],
-      ['plugins/verifier/keys.ts', "import { untilItSucceeds } from '../../src/retry.ts'", 'plugins/verifier/keys.ts imports untilItSucceeds from src/retry.ts'],
+      ['plugins/verifier/keys.ts', "import { retryUntilSuccess } from '../../src/retry.ts'", 'plugins/verifier/keys.ts imports retryUntilSuccess from src/retry.ts'],
       ['plugins/verifier/keys.ts', "import { createVerifier } from 'fast-jwt'", 'plugins/verifier/keys.ts imports createVerifier from fast-jwt'],
       ['plugins/verifier/keys.ts', "import type { Typed } from '../../routes/typed.ts'", 'plugins/verifier/keys.ts imports Typed from routes/typed.ts'],
       ['plugins/keyring.ts', "import type { Auth } from './verifier.ts'", 'plugins/keyring.ts imports Auth from plugins/verifier.ts'],

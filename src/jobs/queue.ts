@@ -46,9 +46,6 @@ export async function claim (db: Queryable, kind: JobKind, most: number, lease: 
   return jobs.sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime())
 }
 
-/** Seconds before a job is begun once more: 5, doubled up to an hour, a tenth more or less so that not all come at once. */
-export const wait = (attempts: number) => Math.min(3_600, 5 * 2 ** (attempts - 1)) * (0.9 + Math.random() / 5)
-
 /** Puts a job off for some seconds; whoever began it meanwhile keeps it. */
 export async function putOff (db: Queryable, { id, attempts }: Job, seconds: number): Promise<void> {
   await db.query({ name: 'jobs.put-off', text: 'update jobs set run_at = now() + make_interval(secs => $3) where id = $1 and attempts = $2' }, [id, attempts, seconds])

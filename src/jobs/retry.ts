@@ -1,16 +1,20 @@
 import { setTimeout as pause } from 'node:timers/promises'
 
-export interface Retry {
-  /** Milliseconds between attempts. */
-  every: number
+export interface RetryOptions {
+  intervalMs: number
+  /** Ends the attempts. */
   signal: AbortSignal
-  /** Failures that time does not mend. */
+  /** Whether a failure is permanent. */
   isFinal: (error: unknown) => boolean
   onFailure: (error: unknown) => void
 }
 
-/** What the first successful attempt gives; throws what is final, and the signal's reason. */
-export async function untilItSucceeds<T> (attempt: () => Promise<T>, { every, signal, isFinal, onFailure }: Retry): Promise<T> {
+/**
+ * Repeats an attempt at a fixed interval until it succeeds, and returns its result. Each process retries only
+ * for itself, so it needs no backoff. Throws a permanent failure, or the signal's reason.
+ */
+export async function retryUntilSuccess<T> (attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
+  const { intervalMs, signal, isFinal, onFailure } = options
   for (;;) {
     signal.throwIfAborted()
     try {
@@ -19,6 +23,6 @@ export async function untilItSucceeds<T> (attempt: () => Promise<T>, { every, si
       if (isFinal(error)) throw error
       onFailure(error)
     }
-    await pause(every, undefined, { signal, ref: false })
+    await pause(intervalMs, undefined, { signal, ref: false })
   }
 }

@@ -20,7 +20,7 @@ const write = async (url: string, to: string) => {
 /** Waits until a mail was tried in vain, and gives what the log says of it. */
 async function inVain (service: Service, mailServer: SmtpServer): Promise<Record<string, unknown>> {
   await write(service.url, 'ada@example.com')
-  const line = await until('a failure', () => service.logs.find(({ msg }) => msg === 'a job failed; it is tried again'))
+  const line = await until('a failure', () => service.logs.find(({ msg }) => msg === 'job failed; it will run again'))
   t.match(await sql(service.url, 'select attempts, run_at > now() as later from jobs'), [{ attempts: 1, later: true }], 'it is tried again')
   t.strictSame(mailServer.all(), [], 'nothing was sent')
   t.notMatch(JSON.stringify(service.logs), /lkl_|ada@/)

@@ -246,7 +246,7 @@ t.test('a mail server', async t => {
       await failed(service, attempts)
       await service.sql('update jobs set run_at = now()')
     }
-    const waits = service.logs.filter(({ msg }) => msg === 'a job failed; it is tried again').map(({ seconds }) => Number(seconds))
+    const waits = service.logs.filter(({ msg }) => msg === 'job failed; it will run again').map(({ seconds }) => Number(seconds))
     t.ok(waits.length >= 4)
     for (const [index, wait] of waits.entries()) t.ok(wait >= 4 * 2 ** index && wait <= 6 * 2 ** index, `${wait} s after attempt ${index + 1}`)
     await smtp.start()
@@ -255,7 +255,7 @@ t.test('a mail server', async t => {
     await done(service)
     t.equal(smtp.all().length, 1)
     t.strictSame(await events(service), [])
-    t.match(service.logs.find(({ msg }) => msg === 'a job failed; it is tried again'), { err: { type: 'NotSent', message: /ECONN/ } })
+    t.match(service.logs.find(({ msg }) => msg === 'job failed; it will run again'), { err: { type: 'NotSent', message: /ECONN/ } })
   })
 
   t.test('that is down is tried with one mail at a time, and gets all of them soon after it is back', async t => {

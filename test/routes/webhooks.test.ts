@@ -9,7 +9,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import type { Browser } from '../support/client.ts'
 import { connect } from '../../src/database/database.ts'
 import { seal } from '../../src/crypto/sealing.ts'
-import { forget } from '../../src/webhooks/deliveries.ts'
+import { purge } from '../../src/webhooks/deliveries.ts'
 import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
 import { folder, ready, start } from '../support/process.ts'
 import { receiver, until, type Received, type Receiver } from '../support/webhook-receiver.ts'
@@ -227,7 +227,7 @@ t.test('a pause', async t => {
     await paused('gone')
     t.match(await deliveries('?status=pending'), [{ attempts: 1, response_status: 410 }])
     t.match(await service.sql("select detail from audit_events where type = 'webhook.paused'"), [{ detail: { reason: 'gone' } }])
-    t.ok(service.logs.some(({ msg }) => String(msg).startsWith('a webhook is paused')))
+    t.ok(service.logs.some(({ msg }) => String(msg).startsWith('webhook paused')))
     inbox.answer(status(200))
     await admin.patch(path, { status: 'active' })
     await until('delivered', async () => (await deliveries('?status=pending')).length === 0)
@@ -302,7 +302,7 @@ t.test('what is old, or of a webhook that is gone, is cleared away', async t => 
   t.teardown(() => db.end())
   const left = async () => (await service.sql<{ n: string }>(`
     select concat_ws(' ', status, count(*), count(jobs.id)) as n from webhook_deliveries left join jobs using (id) where webhook_id = $1 group by status order by status`, [webhook.id])).map(({ n }) => n)
-  const clear = async (kept?: number) => { while (await forget(db, 3, kept) === 3); }
+  const clear = async (kept?: number) => { while (await purge(db, 3, kept) === 3); }
 
   await clear()
   t.strictSame(await left(), ['pending 10 10'], 'and nothing else')

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import * as jobs from '../../src/jobs/queue.ts'
-import { keepUntil, signAgain } from '../../src/webhooks/deliveries.ts'
+import { resumeDeliveries, retryUnsigned } from '../../src/webhooks/deliveries.ts'
 import * as sending from '../../src/webhooks/sending.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
@@ -14,7 +14,7 @@ t.test('no more jobs are begun than there is room for', async t => {
   await sql(url, 'vacuum analyze jobs, webhooks')
   const claims = {
     mail: async () => await jobs.claim(db, 'mail', 4, 60),
-    webhook: async () => await sending.claim(db, 4, 60, 64, new Map())
+    webhook: async () => await sending.lease(db, { limit: 4, leaseSeconds: 60, maxPerWebhook: 64, running: new Map() })
   }
   for (const [kind, claim] of Object.entries(claims)) {
     for (let round = 0; round < 8; round++) t.strictSame(await claim(), [])
@@ -41,7 +41,7 @@ t.test('what is late is what is not kept on purpose', async t => {
   await sql(url, 'update webhooks set deleted_at = now() where paused_at is null')
   t.strictSame(await late(), { webhook: [2, 0], mail: [1, 3] })
   await sql(url, 'update webhooks set paused_at = null, paused_reason = null, deleted_at = null')
-  await keepUntil(db, paused)
+  await resumeDeliveries(db, paused)
   t.strictSame(await late(), { webhook: [2, 2], mail: [1, 3] }, 'what was kept is due from when it is no more')
 })
 
@@ -78,12 +78,12 @@ t.test('what a paused webhook kept is made due in batches', async t => {
     }
   }
   const due = async () => (await sql<{ n: number }>(url, 'select count(*)::int as n from jobs where run_at <= now()'))[0]?.n
-  await signAgain(watched, id)
+  await retryUnsigned(watched, id)
   t.equal(await due(), 5_000, 'what had no secret is due')
   t.ok(sizes.length > 2 && Math.max(...sizes) <= 1_000, sizes.join(' '))
   await sql(url, "update jobs set run_at = now() + interval '1 hour' where id in (select id from jobs limit 2500)")
   sizes.length = 0
-  await keepUntil(watched, id)
+  await resumeDeliveries(watched, id)
   t.match(await sql(url, "select count(*)::int as n from jobs where run_at <= now() and attempts = 0 and created_at > now() - interval '1 hour' and expires_at > now() + interval '2 days'"), [{ n: 5_000 }])
   t.ok(Math.max(...sizes) <= 2_000, sizes.join(' '))
 })
