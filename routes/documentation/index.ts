@@ -1,5 +1,5 @@
+import { stringify } from 'yaml'
 import { createContent, matchesEtag, type Content } from '../../src/http/representation.ts'
-import { stringifyYaml } from '../../src/http/yaml.ts'
 import type { Typed } from '../typed.ts'
 import { loadPage, policy } from './page.ts'
 
@@ -38,7 +38,9 @@ const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
     // "Try it out" sends requests to the host that the page came from, whatever its name.
     const ofThisHost = () => ({ ...app.swagger(), servers: [{ url: '/' }] })
     serve('/docs/json', once(() => createContent(JSON.stringify(ofThisHost()), json)), headers)
-    serve('/docs/yaml', once(() => createContent(stringifyYaml(ofThisHost()), 'application/yaml')), headers)
+    // Written so that parsers of YAML 1.1 read the same: they take a bare `no` for a boolean.
+    const yaml = () => stringify(ofThisHost(), { version: '1.1', aliasDuplicateObjects: false })
+    serve('/docs/yaml', once(() => createContent(yaml(), 'application/yaml')), headers)
   }
 
   // By then all routes are known.

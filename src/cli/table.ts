@@ -1,3 +1,5 @@
+// Two short functions need no package for tables, which all draw borders that make output hard to cut and grep.
+
 /** A time as a person reads it, in UTC; a dash for none. */
 export const time = (date: Date | null) => date === null ? '-' : date.toISOString().replace(/\.\d+Z$/, 'Z')
 

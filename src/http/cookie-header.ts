@@ -1,6 +1,11 @@
-/** The values of every cookie of this name that a `Cookie` header has. */
-export const cookieValues = (header: string | undefined, name: string): string[] => (header ?? '').split(';').flatMap(pair => {
-  const [key = '', ...value] = pair.split('=')
-  // As RFC 6265 has it: what else counts as white space would make another name this one, and void its prefix.
-  return key.replace(/^[ \t]+|[ \t]+$/g, '') === name ? [value.join('=').trim()] : []
-})
+// The package `cookie` keeps one value for each name. If a subdomain plants a second cookie of the same name
+// (cookie tossing), all values must be tried.
+
+/** The values of all cookies of this name in a `Cookie` header. */
+export const cookieValues = (header: string | undefined, name: string): string[] =>
+  (header ?? '').split(';').flatMap(pair => {
+    const [key = '', ...value] = pair.split('=')
+    // RFC 6265 trims spaces and tabs only. Other white space would turn another name into this one, and void
+    // the guarantee of its prefix (`__Host-`).
+    return key.replace(/^[ \t]+|[ \t]+$/g, '') === name ? [value.join('=').trim()] : []
+  })

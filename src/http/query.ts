@@ -1,3 +1,6 @@
+// Ajv's own coercion of types is not used: it takes "" for 0, "1e3" for 1000 and 1 for true, and each
+// parameter would have several spellings.
+
 /** Converts the text of a query's parameters to what their schema says, in place. */
 export type QueryParser = (query: unknown) => void
 

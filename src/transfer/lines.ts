@@ -1,3 +1,5 @@
+// node:readline is not used: it holds a line of any length in memory, and replaces invalid UTF-8 without a word.
+
 /** A line of a text, counted from 1; `fault` where it is longer than allowed or is no UTF-8. */
 export type Line = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
 

@@ -54,17 +54,31 @@ export async function list (db: Queryable, webhookId: string, filter: DeliveryFi
     order by webhook_deliveries.id desc limit $5`, [webhookId, status, type, before, limit])
 }
 
-/** A delivery of a webhook with its latest attempts, up to a hundred. */
+type DeliveryRow = Omit<DeliveryWithLog, 'log'> & {
+  attempted_at: Date | null, milliseconds: number, attempt_status: number | null, attempt_error: string | null
+}
+
+/**
+ * A delivery of a webhook with its latest attempts, up to a hundred. It is read in one statement, so that the
+ * status and the attempts agree although an attempt ends at the same moment.
+ */
 export async function find (
   db: Queryable, webhookId: string, id: string
 ): Promise<DeliveryWithLog | undefined> {
-  const [delivery] = await db.query<Omit<DeliveryWithLog, 'log'>>(`
-    select ${columns}, data from ${deliveries}
-    where webhook_id = $1 and webhook_deliveries.id = $2`, [webhookId, id])
-  if (!delivery) return undefined
-  const log = await db.query<DeliveryAttempt>(`
-    select created_at, milliseconds, response_status, error from webhook_attempts
-    where delivery_id = $1 order by id desc limit 100`, [id])
+  const rows = await db.query<DeliveryRow>(`
+    select ${columns}, data, attempted_at, milliseconds, attempt_status, attempt_error
+    from ${deliveries} left join lateral (
+      select id as attempt_id, created_at as attempted_at, milliseconds, response_status as attempt_status,
+        error as attempt_error
+      from webhook_attempts where delivery_id = webhook_deliveries.id order by id desc limit 100
+    ) as latest on true
+    where webhook_id = $1 and webhook_deliveries.id = $2
+    order by attempt_id desc`, [webhookId, id])
+  const [row] = rows
+  if (!row) return undefined
+  const { attempted_at: _at, milliseconds: _ms, attempt_status: _status, attempt_error: _error, ...delivery } = row
+  const log = rows.flatMap(({ attempted_at: at, milliseconds, attempt_status: status, attempt_error: error }) =>
+    at === null ? [] : [{ created_at: at, milliseconds, response_status: status, error }])
   return { ...delivery, log }
 }
 
