@@ -76,10 +76,16 @@ export async function find (
     order by attempt_id desc`, [webhookId, id])
   const [row] = rows
   if (!row) return undefined
-  const { attempted_at: _at, milliseconds: _ms, attempt_status: _status, attempt_error: _error, ...delivery } = row
-  const log = rows.flatMap(({ attempted_at: at, milliseconds, attempt_status: status, attempt_error: error }) =>
-    at === null ? [] : [{ created_at: at, milliseconds, response_status: status, error }])
-  return { ...delivery, log }
+  const {
+    attempted_at: _at, milliseconds: _duration, attempt_status: _status, attempt_error: _error, ...delivery
+  } = row
+  return { ...delivery, log: rows.flatMap(attemptOf) }
+}
+
+/** The attempt in a row, if there is one. */
+function attemptOf (row: DeliveryRow): DeliveryAttempt[] {
+  const { attempted_at: at, milliseconds, attempt_status: status, attempt_error: error } = row
+  return at === null ? [] : [{ created_at: at, milliseconds, response_status: status, error }]
 }
 
 /** How long a delivery is tried after its event, after a redelivery, and after its webhook was resumed. */
