@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { run } from '../support/command-line.ts'
 import { build, keyEncryptionKey, person } from '../support/app.ts'
 import { blocks, claim, verifiedBy } from '../support/limits-page.ts'
-import { beside, crowd, defaults, from, guess, inRow, pass, registered, somewhere, statuses } from '../support/other-networks.ts'
+import { secondInstance, fillQueue, defaults, from, guess, inSequence, letTimePass, registerUser, newAddress, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 
@@ -10,12 +10,12 @@ const service = await build(t, defaults)
 // Something of everything that is counted.
 const watched = await build(t, { ...defaults, RATE_LIMIT: '30/1m', ARGON2_CONCURRENCY: '2' })
 const metrics = (async () => {
-  const { email, password } = await registered(watched)
+  const { email, password } = await registerUser(watched)
   // A machine that is too busy may answer with something else first.
   for (let tries = 0; tries < 20 && (await guess(watched, { email, password })).status !== 200; tries++);
-  const here = somewhere()
-  await inRow(7, () => guess(watched, { email }, here))
-  const empty = crowd(watched.app.passwords)
+  const here = newAddress()
+  await inSequence(7, () => guess(watched, { email }, here))
+  const empty = fillQueue(watched.app.passwords)
   await guess(watched, person())
   await empty()
   return (await watched.browser().get('/metrics')).text
@@ -49,13 +49,13 @@ metricExists('limits-106: alert on Redis')
 // Twelve accounts are tried from one network, one of them with success; one account from six; and a name that is nobody's.
 const [minutes = '', most = '', entered = ''] = blocks('During an attack', 'sql')
 const attack = (async () => {
-  const people = await inRow(12, () => registered(service))
-  const [stuffer, prefix] = [somewhere(), '2001:db8:0:7::']
+  const people = await inSequence(12, () => registerUser(service))
+  const [stuffer, prefix] = [newAddress(), '2001:db8:0:7::']
   const [victim, favourite] = people
   for (const { email } of people) await guess(service, { email }, stuffer)
   await guess(service, person(), stuffer)
   if (victim) await guess(service, { email: victim.email, password: victim.password }, stuffer)
-  if (favourite) await inRow(6, i => guess(service, { email: favourite.email }, `${prefix}${i}`))
+  if (favourite) await inSequence(6, i => guess(service, { email: favourite.email }, `${prefix}${i}`))
   return { stuffer, victim, favourite }
 })()
 
@@ -78,39 +78,39 @@ t.test('limits-109: accounts that an attacker entered', async t => {
 })
 t.test('limits-110: the events of failed sign-ins', async t => {
   await attack
-  const { email, password, id } = await registered(service)
-  const here = somewhere()
-  await inRow(9, () => guess(service, { email }, here))
-  await pass(service, 30)
-  await inRow(9, () => guess(service, { email }, here))
+  const { email, password, id } = await registerUser(service)
+  const here = newAddress()
+  await inSequence(9, () => guess(service, { email }, here))
+  await letTimePass(service, 30)
+  await inSequence(9, () => guess(service, { email }, here))
   t.equal((await service.sql("select 1 from audit_events where type = 'login.throttled' and user_id = $1", [id])).length, 2)
   await service.sql('update users set disabled_at = now() where id = $1', [id])
   await guess(service, { email, password })
   t.strictSame(await service.sql("select distinct detail ->> 'reason' as reason from audit_events where type = 'login.failed' order by 1"), ['account_disabled', 'unknown_account', 'wrong_password'].map(reason => ({ reason })))
 })
 
-verifiedBy(t, 'limits-111: one network, many accounts', { [throttle]: ['one network that tries many accounts is stopped, and the others are not'] })
+verifiedBy(t, 'limits-111: one network, many accounts', { [throttle]: ['a network that tries many accounts is throttled, and others are not'] })
 verifiedBy(t, 'limits-112: one account, many networks', { [throttle]: ['an attack on one account from many networks'] })
 t.test('limits-114: an entered account', async t => {
-  const { email, password, id, browser } = await registered(service)
+  const { email, password, id, browser } = await registerUser(service)
   const statement = /`(update [^`]+)`/.exec(claim('limits-114'))?.[1]?.replace('ID', id) ?? ''
   t.match(await run(t, ['sessions', 'end', '--user', id], { DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }), { code: 0, stdout: 'Ended 1 session.\n' })
   t.match(await browser.post('/v1/auth/refresh'), { status: 401 })
   await service.sql(statement)
-  t.match(await browser.post('/v1/auth/login', { email, password }, from(somewhere())), { status: 403, body: { code: 'account_disabled' } })
+  t.match(await browser.post('/v1/auth/login', { email, password }, from(newAddress())), { status: 403, body: { code: 'account_disabled' } })
 })
 t.test('limits-116: a lower limit applies to earlier failures', async t => {
-  const { email } = await registered(service)
-  const here = somewhere()
-  t.strictSame(statuses(await inRow(4, () => guess(service, { email }, here))), [401, 401, 401, 401])
-  const strict = await beside(t, service, { ...defaults, LOGIN_RATE_LIMIT: '2/15m' })
-  t.strictSame(statuses(await inRow(2, () => guess(strict, { email }, here))), [401, 429])
+  const { email } = await registerUser(service)
+  const here = newAddress()
+  t.strictSame(statuses(await inSequence(4, () => guess(service, { email }, here))), [401, 401, 401, 401])
+  const strict = await secondInstance(t, service, { ...defaults, LOGIN_RATE_LIMIT: '2/15m' })
+  t.strictSame(statuses(await inSequence(2, () => guess(strict, { email }, here))), [401, 429])
 })
 t.test('limits-117: truncate login_throttles resets everything', async t => {
   const apart = await build(t, defaults)
-  const { email } = await registered(apart)
-  const here = somewhere()
-  await inRow(6, () => guess(apart, { email }, here))
+  const { email } = await registerUser(apart)
+  const here = newAddress()
+  await inSequence(6, () => guess(apart, { email }, here))
   await apart.sql('truncate login_throttles')
-  t.strictSame(statuses(await inRow(6, () => guess(apart, { email }, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(6, () => guess(apart, { email }, here))), [401, 401, 401, 401, 401, 429])
 })

@@ -9,7 +9,7 @@ import { hashingLane, type Refusal } from '../../src/passwords/hashing-queue.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { build, person } from '../support/app.ts'
 import { verifiedBy } from '../support/limits-page.ts'
-import { beside, defaults, from, guess, inRow, off, registered, somewhere, statuses } from '../support/other-networks.ts'
+import { secondInstance, defaults, from, guess, inSequence, off, registerUser, newAddress, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const rateLimit = 'test/plugins/rate-limit.test.ts'
@@ -32,34 +32,34 @@ t.test('limits-001: names every variable of a limit with its default', async t =
 })
 
 verifiedBy(t, 'limits-003: a network is an IPv4 address or an IPv6 /64', {
-  'test/src/network.test.ts': ['is an IPv4 address, also one that is written as IPv6', 'is the /64 of an IPv6 address, however it is written'],
-  [rateLimit]: ['in one spelling: an IPv4 address, or an IPv6 /64'],
-  [throttle]: ['a network of IPv6 is its /64, and one that maps IPv4 is that']
+  'test/src/network.test.ts': ['is an IPv4 address, also in its IPv6 form', 'is the /64 of an IPv6 address in any spelling'],
+  [rateLimit]: ['a network has one spelling: an IPv4 address, or an IPv6 /64'],
+  [throttle]: ['an IPv6 network is a /64, and an IPv4-mapped address is an IPv4 address']
 })
-verifiedBy(t, 'limits-004: an account is the same in every spelling', { [throttle]: ['an address is the same account however it is written', 'counts the same for an account that is not there, and answers the same'] })
+verifiedBy(t, 'limits-004: an account is the same in every spelling', { [throttle]: ['all spellings of an address are the same account', 'accounts that do not exist are counted and answered in the same way'] })
 verifiedBy(t, 'limits-005: a device is known by its cookie', {
-  [throttle]: ['an attack on one account from many networks', "is the account's own, and nobody else can make it"],
+  [throttle]: ['an attack on one account from many networks', 'belongs to an account, and cannot be forged'],
   'test/routes/sign-in.test.ts': ['behind https the cookie is Secure, and bound to the host', 'delivers the refresh token in a cookie that no script reads, unless it is asked for in the body']
 })
-verifiedBy(t, 'limits-006: accounts that do not exist are counted alike', { [throttle]: ['counts the same for an account that is not there, and answers the same'] })
+verifiedBy(t, 'limits-006: accounts that do not exist are counted alike', { [throttle]: ['accounts that do not exist are counted and answered in the same way'] })
 t.test('limits-007: address and username have separate counters in a network', async t => {
-  const other = await beside(t, service, { ...defaults, LOGIN_ACCOUNT_LIMIT: '12/24h' })
-  const { email } = await registered(other, { username: 'countess' })
-  const here = somewhere()
-  for (const login of [{ email }, { username: 'countess' }]) t.strictSame(statuses(await inRow(6, () => guess(other, login, here))), [401, 401, 401, 401, 401, 429])
-  t.strictSame(statuses(await inRow(3, i => guess(other, i % 2 ? { email } : { username: 'countess' }))), [401, 401, 429], 'ten, and two')
+  const other = await secondInstance(t, service, { ...defaults, LOGIN_ACCOUNT_LIMIT: '12/24h' })
+  const { email } = await registerUser(other, { username: 'countess' })
+  const here = newAddress()
+  for (const login of [{ email }, { username: 'countess' }]) t.strictSame(statuses(await inSequence(6, () => guess(other, login, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(3, i => guess(other, i % 2 ? { email } : { username: 'countess' }))), [401, 401, 429], 'ten, and two')
 })
 
 /** The limits of a network, as answers name them. */
 const told = async (RATE_LIMIT: string) => {
-  const { browser } = await beside(t, service, { RATE_LIMIT })
+  const { browser } = await secondInstance(t, service, { RATE_LIMIT })
   const answers = [await browser().get('/v1/me'), await browser().post('/v1/auth/magic-link', { email: person().email }), await browser().post('/v1/auth/login', person()), await browser().post('/oauth/token', 'grant_type=x', { 'content-type': 'application/x-www-form-urlencoded' })]
   return answers.map(({ headers }) => Number(headers['ratelimit-limit']))
 }
 t.test('limits-008: all routes share the rate limit', async t => {
   t.equal(variables.RATE_LIMIT.preset, '300/1m')
-  const limits = await beside(t, service, { RATE_LIMIT: '3/1m' })
-  t.strictSame(statuses(await inRow(4, i => limits.browser().get(['/v1/me', '/v1/me/sessions', '/nothing'][i % 3] ?? ''))), [401, 401, 404, 429])
+  const limits = await secondInstance(t, service, { RATE_LIMIT: '3/1m' })
+  t.strictSame(statuses(await inSequence(4, i => limits.browser().get(['/v1/me', '/v1/me/sessions', '/nothing'][i % 3] ?? ''))), [401, 401, 404, 429])
 })
 t.test('limits-009: routes that take a password have a fifth', async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[2], 60))
 t.test('limits-010: routes that request a mail have a tenth', async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[1], 30))
@@ -69,25 +69,25 @@ verifiedBy(t, 'limits-016: requested mails per address', { [attacks]: ['gets exa
 verifiedBy(t, 'limits-017: notifications per address', { [mailer]: ['that notify are at most fifteen of a kind at once to an address, however it is written, and then one each five minutes'] })
 t.test('limits-012: failed sign-ins to one account', async t => {
   t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
-  const { email, browser } = await registered(service)
-  const here = somewhere()
-  t.strictSame(statuses(await inRow(6, () => guess(service, { email }, here))), [401, 401, 401, 401, 401, 429])
-  t.strictSame(statuses(await inRow(6, () => browser.post('/v1/auth/login', { email, password: 'not the password' }, from(here)))), [401, 401, 401, 401, 401, 429])
+  const { email, browser } = await registerUser(service)
+  const here = newAddress()
+  t.strictSame(statuses(await inSequence(6, () => guess(service, { email }, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(6, () => browser.post('/v1/auth/login', { email, password: 'not the password' }, from(here)))), [401, 401, 401, 401, 401, 429])
 })
 t.test('limits-013: failed sign-ins of one network', async t => {
   t.equal(variables.LOGIN_NETWORK_LIMIT.preset, '50/15m')
-  const here = somewhere()
-  t.strictSame(statuses(await inRow(51, () => guess(service, person(), here))), [...Array(50).fill(401), 429])
+  const here = newAddress()
+  t.strictSame(statuses(await inSequence(51, () => guess(service, person(), here))), [...Array(50).fill(401), 429])
 })
 t.test('limits-014: failed sign-ins from all networks', async t => {
   t.equal(variables.LOGIN_ACCOUNT_LIMIT.preset, '100/24h')
-  const owner = await registered(service)
-  t.strictSame(statuses(await inRow(101, () => guess(service, { email: owner.email }))), [...Array(100).fill(401), 429])
-  t.match(await owner.browser.post('/v1/auth/login', { email: owner.email, password: owner.password }, from(somewhere())), { status: 200 })
+  const owner = await registerUser(service)
+  t.strictSame(statuses(await inSequence(101, () => guess(service, { email: owner.email }))), [...Array(100).fill(401), 429])
+  t.match(await owner.browser.post('/v1/auth/login', { email: owner.email, password: owner.password }, from(newAddress())), { status: 200 })
 })
 t.test('limits-018: passwords hashed at the same time', async t => {
   t.equal(load({}).passwords.concurrency, availableParallelism())
-  const { app } = await beside(t, service, { ARGON2_CONCURRENCY: '1' })
+  const { app } = await secondInstance(t, service, { ARGON2_CONCURRENCY: '1' })
   const both = [app.passwords.hash('one'), app.passwords.hash('another')]
   t.strictSame([app.passwords.lane.running, app.passwords.lane.waiting], [1, 1])
   await Promise.all(both)
@@ -96,7 +96,7 @@ t.test('limits-018: passwords hashed at the same time', async t => {
 async function queue (t: Test, { fast = false } = {}) {
   const lane = hashingLane(1)
   // From how long hashes took it is told how long somebody will wait.
-  if (fast) await inRow(200, () => lane.run(async () => {}))
+  if (fast) await inSequence(200, () => lane.run(async () => {}))
   const refused: Refusal[] = []
   lane.observe({ started () {}, ended () {}, refused: why => refused.push(why) })
   const leaving = new AbortController()
@@ -130,42 +130,42 @@ t.test('limits-020: the wait in the hashing queue', async t => {
 })
 
 t.test('limits-021: the routes that take a password', async t => {
-  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '75/1m' })
-  const { browser } = await registered(limits)
-  const here = from(somewhere())
+  const limits = await secondInstance(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '75/1m' })
+  const { browser } = await registerUser(limits)
+  const here = from(newAddress())
   const posted = ['/v1/auth/login', '/v1/auth/register', '/v1/me/password', '/v1/me/email', '/v1/admin/users', ...['email-verification', 'password-reset', 'magic-link'].flatMap(page => [`/v1/auth/${page}/confirm`, `/${page}`])]
-  const answers = [await browser.delete('/v1/me', here), ...await inRow(posted.length, i => browser.post(posted[i] ?? '', {}, here))]
+  const answers = [await browser.delete('/v1/me', here), ...await inSequence(posted.length, i => browser.post(posted[i] ?? '', {}, here))]
   t.strictSame(answers.map(({ headers }) => Number(headers['ratelimit-remaining'])), Array.from({ length: 12 }, (_, i) => 14 - i))
 })
 t.test('limits-022: the routes that request a mail', async t => {
-  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '50/1m' })
-  const { browser } = await registered(limits)
-  const here = from(somewhere())
+  const limits = await secondInstance(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '50/1m' })
+  const { browser } = await registerUser(limits)
+  const here = from(newAddress())
   const posted = ['/v1/auth/email-verification', '/v1/auth/password-reset', '/v1/auth/magic-link', `/v1/admin/users/${randomUUID()}/password-reset`]
-  const answers = [...await inRow(4, i => browser.post(posted[i] ?? '', {}, here)), await browser.get('/v1/me/export', here)]
+  const answers = [...await inSequence(4, i => browser.post(posted[i] ?? '', {}, here)), await browser.get('/v1/me/export', here)]
   t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['4', '3', '2', '1', '0'])
 })
 verifiedBy(t, 'limits-023: one export at a time', { 'test/routes/account-deletion.test.ts': ['runs once at a time, on all instances together'] })
 t.test('limits-024: the routes without a rate limit', async t => {
-  const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })
+  const { browser } = await secondInstance(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })
   const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' }
   for (const path of ['/livez', '/readyz', '/metrics', '/.well-known/jwks.json', '/v1/auth/verify']) {
-    t.notOk(statuses(await inRow(3, () => browser().get(path))).includes(429), path)
-    t.strictSame(statuses(await inRow(2, () => browser().send('OPTIONS', path, undefined, preflight))), [204, 204], path)
+    t.notOk(statuses(await inSequence(3, () => browser().get(path))).includes(429), path)
+    t.strictSame(statuses(await inSequence(2, () => browser().send('OPTIONS', path, undefined, preflight))), [204, 204], path)
   }
-  t.strictSame(statuses(await inRow(2, () => browser().get('/v1/me'))), [401, 429])
+  t.strictSame(statuses(await inSequence(2, () => browser().get('/v1/me'))), [401, 429])
 })
-verifiedBy(t, 'limits-025: malformed requests count', { [rateLimit]: ['of whatever is wrong with a request', 'what is no HTTP counts, and gets no answer over the limit', 'but nobody pays for it behind a proxy, which nobody has told whose it was'] })
+verifiedBy(t, 'limits-025: malformed requests count', { [rateLimit]: ['malformed requests count', 'bytes that are not HTTP count, and get no response over the limit', 'bytes that are not HTTP do not count if a trusted proxy sends them'] })
 verifiedBy(t, 'limits-026: codes and Retry-After', {
-  [rateLimit]: ['and whoever is over it is told in the words of what was asked'],
-  [throttle]: ['after the last one allowed, even the right password has to wait, and it is told exactly how long'],
+  [rateLimit]: ['a refusal has the error format of its route'],
+  [throttle]: ['at the limit even the right password must wait, for the time in Retry-After'],
   'test/plugins/http-behaviour.test.ts': ['more sign-ins than can be hashed wait for a while, and the rest is told when to come back']
 })
 t.test('limits-027: off disables a limit', async t => {
-  const open = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: 'off' })
-  const { email } = await registered(open)
-  const here = somewhere()
-  t.strictSame(new Set(statuses(await inRow(120, () => guess(open, { email }, here)))), new Set([401]))
+  const open = await secondInstance(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: 'off' })
+  const { email } = await registerUser(open)
+  const here = newAddress()
+  t.strictSame(new Set(statuses(await inSequence(120, () => guess(open, { email }, here)))), new Set([401]))
   t.throws(() => load({ ARGON2_CONCURRENCY: 'off' }), /ARGON2_CONCURRENCY must be a whole number/)
 })
 verifiedBy(t, 'limits-028: the kinds of requested mails', { [attacks]: ['counts the notifications of a taken address, and the links that are asked for, with them', 'gets exactly five links of each kind, on two instances at once', 'a user who asks to change to the address of a stranger, again and again'] })
@@ -190,11 +190,11 @@ t.test('limits-034: a long expected wait is refused at once', async t => {
   t.equal(lane.waiting, 60)
   t.strictSame(refused, ['wait'])
 })
-verifiedBy(t, 'limits-035: a network has at most a quarter of the queue', { [lane]: ['are taken by one network up to a quarter beside others, and the last quarter by networks that have none'] })
+verifiedBy(t, 'limits-035: a network has at most a quarter of the queue', { [lane]: ['are taken by one network up to a quarter secondInstance others, and the last quarter by networks that have none'] })
 t.test('limits-036: Retry-After of the queue', async t => {
   const { arrive } = await queue(t)
   const seconds = (await arrive(5_000)).map(problem => Number(problem.headers['retry-after']))
   t.strictSame([Math.min(...seconds), Math.max(...seconds)], [1, 30])
   // That is the other half of the sentence.
-  t.ok(readFileSync(lane, 'utf8').includes('is told to a crowd so that whoever comes back when told gets in'))
+  t.ok(readFileSync(lane, 'utf8').includes('is told to a fillQueue so that whoever comes back when told gets in'))
 })

@@ -2,66 +2,66 @@ import t from 'tap'
 import { variables } from '../../src/config/variables.ts'
 import { build, person } from '../support/app.ts'
 import { verifiedBy } from '../support/limits-page.ts'
-import { beside, crowd, defaults, from, guess, inRow, off, pass, registered, somewhere, statuses } from '../support/other-networks.ts'
+import { secondInstance, fillQueue, defaults, from, guess, inSequence, off, letTimePass, registerUser, newAddress, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const service = await build(t, defaults)
 
-verifiedBy(t, 'limits-037: attempts are counted before they are verified', { [throttle]: ['of guesses made at the same moment on two instances exactly those allowed are judged', 'parallel guesses from everywhere are no way round'] })
-verifiedBy(t, 'limits-038: the first wait is 30 seconds', { [throttle]: ['after the last one allowed, even the right password has to wait, and it is told exactly how long'] })
-verifiedBy(t, 'limits-039: each failure doubles the wait', { [throttle]: ['each wait is twice the one before, up to an hour'] })
-verifiedBy(t, 'limits-040: refused attempts do not count', { [throttle]: ['what is refused does not count, and makes no wait longer'] })
+verifiedBy(t, 'limits-037: attempts are counted before they are verified', { [throttle]: ['concurrent guesses on two instances cannot exceed the limit', 'concurrent guesses from many networks cannot exceed the limit'] })
+verifiedBy(t, 'limits-038: the first wait is 30 seconds', { [throttle]: ['at the limit even the right password must wait, for the time in Retry-After'] })
+verifiedBy(t, 'limits-039: each failure doubles the wait', { [throttle]: ['each wait is twice as long as the previous one, up to an hour'] })
+verifiedBy(t, 'limits-040: refused attempts do not count', { [throttle]: ['refused attempts do not count, and do not extend the wait'] })
 t.test('limits-041: failures decay at the rate of the limit', async t => {
   t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
-  const { email } = await registered(service)
-  const here = somewhere()
-  await inRow(4, () => guess(service, { email }, here))
-  await inRow(8, async () => {
-    await pass(service, 3 * 60)
+  const { email } = await registerUser(service)
+  const here = newAddress()
+  await inSequence(4, () => guess(service, { email }, here))
+  await inSequence(8, async () => {
+    await letTimePass(service, 3 * 60)
     t.match(await guess(service, { email }, here), { status: 401 })
   })
-  t.strictSame(statuses(await inRow(2, () => guess(service, { email }, here))), [401, 429])
+  t.strictSame(statuses(await inSequence(2, () => guess(service, { email }, here))), [401, 429])
 })
 t.test('limits-042: failures are forgotten after a window', async t => {
-  const { email } = await registered(service)
-  const here = somewhere()
-  await inRow(5, () => guess(service, { email }, here))
-  await pass(service, 30 + 14.9 * 60)
-  t.strictSame(statuses(await inRow(2, () => guess(service, { email }, here))), [401, 429], 'not before')
-  await pass(service, 60 + 15.1 * 60)
-  t.strictSame(statuses(await inRow(6, () => guess(service, { email }, here))), [401, 401, 401, 401, 401, 429])
+  const { email } = await registerUser(service)
+  const here = newAddress()
+  await inSequence(5, () => guess(service, { email }, here))
+  await letTimePass(service, 30 + 14.9 * 60)
+  t.strictSame(statuses(await inSequence(2, () => guess(service, { email }, here))), [401, 429], 'not before')
+  await letTimePass(service, 60 + 15.1 * 60)
+  t.strictSame(statuses(await inSequence(6, () => guess(service, { email }, here))), [401, 401, 401, 401, 401, 429])
 })
 
 verifiedBy(t, 'limits-044: a mailed link resets the failures of the account', { 'test/routes/one-time-tokens.test.ts': ['pardons the failures before it'] })
 t.test('limits-043: a success resets the failures of the account', async t => {
-  const { email, password, browser } = await registered(service)
-  const here = somewhere()
-  for (const send of [async (login: { email: string, password: string }) => await guess(service, login, here), async (login: object) => await browser.post('/v1/auth/login', login, from(somewhere()))]) {
-    const answers = await inRow(15, i => send({ email, password: i % 5 === 4 ? password : 'not the password' }))
+  const { email, password, browser } = await registerUser(service)
+  const here = newAddress()
+  for (const send of [async (login: { email: string, password: string }) => await guess(service, login, here), async (login: object) => await browser.post('/v1/auth/login', login, from(newAddress()))]) {
+    const answers = await inSequence(15, i => send({ email, password: i % 5 === 4 ? password : 'not the password' }))
     t.strictSame(statuses(answers), Array.from({ length: 15 }, (_, i) => i % 5 === 4 ? 200 : 401))
   }
 })
 t.test('limits-045: a success does not reset the network or the whole account', async t => {
-  const strict = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', LOGIN_NETWORK_LIMIT: '3/15m', LOGIN_ACCOUNT_LIMIT: '4/24h' })
-  const { email, password } = await registered(strict)
-  const here = somewhere()
-  const answers = await inRow(4, i => guess(strict, i === 2 ? { email, password } : person(), here))
+  const strict = await secondInstance(t, service, { ...off, TRUST_PROXY: '127.0.0.1', LOGIN_NETWORK_LIMIT: '3/15m', LOGIN_ACCOUNT_LIMIT: '4/24h' })
+  const { email, password } = await registerUser(strict)
+  const here = newAddress()
+  const answers = await inSequence(4, i => guess(strict, i === 2 ? { email, password } : person(), here))
   t.strictSame(statuses(answers), [401, 401, 200, 401])
   t.match(await guess(strict, { email, password }, here), { status: 429 }, 'the third of the network')
-  t.strictSame(statuses(await inRow(6, i => guess(strict, i === 3 ? { email, password } : { email }))), [401, 401, 401, 200, 401, 429], 'the fourth of the account')
+  t.strictSame(statuses(await inSequence(6, i => guess(strict, i === 3 ? { email, password } : { email }))), [401, 401, 401, 200, 401, 429], 'the fourth of the account')
 })
-verifiedBy(t, 'limits-046: a wrong current password counts', { [throttle]: ['changes nothing for a wrong one, and that counts like a failed sign-in'] })
+verifiedBy(t, 'limits-046: a wrong current password counts', { [throttle]: ['a wrong current password counts as a failed sign-in'] })
 verifiedBy(t, 'limits-047: a wrong password for an address counts', { 'test/routes/one-time-tokens.test.ts': ['takes the password, and a wrong one counts like a failed sign-in'] })
 t.test('limits-048: a full queue and a disabled account do not count', async t => {
-  const { email, password, id } = await registered(service)
+  const { email, password, id } = await registerUser(service)
   await service.sql('update users set disabled_at = now() where id = $1', [id])
-  const here = somewhere()
-  t.strictSame(statuses(await inRow(7, () => guess(service, { email, password }, here))), Array(7).fill(403))
+  const here = newAddress()
+  t.strictSame(statuses(await inSequence(7, () => guess(service, { email, password }, here))), Array(7).fill(403))
 
-  const { email: another } = await registered(service)
-  const empty = crowd(service.app.passwords)
-  const there = somewhere()
-  const refused = await inRow(7, () => guess(service, { email: another }, there))
+  const { email: another } = await registerUser(service)
+  const empty = fillQueue(service.app.passwords)
+  const there = newAddress()
+  const refused = await inSequence(7, () => guess(service, { email: another }, there))
   await empty()
   t.strictSame(statuses(refused), Array(7).fill(503))
   t.match(await guess(service, { email: another }, there), { status: 401 })

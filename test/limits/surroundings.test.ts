@@ -15,7 +15,7 @@ import { build, type Service } from '../support/app.ts'
 import { launch, skip } from '../support/nginx.ts'
 import { folder } from '../support/process.ts'
 import { blocks, verifiedBy } from '../support/limits-page.ts'
-import { beside, from, guess, inRow, off, registered, statuses } from '../support/other-networks.ts'
+import { secondInstance, from, guess, inSequence, off, registerUser, statuses } from '../support/other-networks.ts'
 
 const rateLimit = 'test/plugins/rate-limit.test.ts'
 const commands = 'test/cli/commands.test.ts'
@@ -43,15 +43,15 @@ async function behindNginx (t: Test, { app }: Service) {
   }
 }
 t.test('limits-070: without TRUST_PROXY all clients are one network', { skip }, async t => {
-  const ask = await behindNginx(t, await beside(t, service, { RATE_LIMIT: '1/1m' }))
+  const ask = await behindNginx(t, await secondInstance(t, service, { RATE_LIMIT: '1/1m' }))
   t.strictSame([await ask('127.0.0.2'), await ask('127.0.0.3')], [401, 429])
-  const guessing = await behindNginx(t, await beside(t, service, { ...off, LOGIN_NETWORK_LIMIT: '3/15m' }))
-  t.strictSame(await inRow(4, i => guessing(`127.0.0.${i + 2}`, { method: 'POST', path: '/v1/auth/login', body: JSON.stringify({ email: `${i}@example.com`, password: 'x' }) })), [401, 401, 401, 429])
+  const guessing = await behindNginx(t, await secondInstance(t, service, { ...off, LOGIN_NETWORK_LIMIT: '3/15m' }))
+  t.strictSame(await inSequence(4, i => guessing(`127.0.0.${i + 2}`, { method: 'POST', path: '/v1/auth/login', body: JSON.stringify({ email: `${i}@example.com`, password: 'x' }) })), [401, 401, 401, 429])
 })
 t.test('limits-071: with TRUST_PROXY the last untrusted address counts', { skip }, async t => {
-  const ask = await behindNginx(t, await beside(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: trusted[0] }))
+  const ask = await behindNginx(t, await secondInstance(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: trusted[0] }))
   t.strictSame([await ask('127.0.0.2'), await ask('127.0.0.3'), await ask('127.0.0.2'), await ask('127.0.0.3')], [401, 401, 429, 429])
-  t.strictSame(await inRow(3, i => ask('127.0.0.4', { headers: { 'x-forwarded-for': `203.0.113.${i}` } })), [401, 429, 429])
+  t.strictSame(await inSequence(3, i => ask('127.0.0.4', { headers: { 'x-forwarded-for': `203.0.113.${i}` } })), [401, 429, 429])
   // Each of the examples, as the place that it is for would ask: a client through one way, and through another.
   const ways: Array<Array<[peer: string, forwarded: string]>> = [
     [['127.0.0.1', '198.51.100.7'], ['::1', '198.51.100.7']],
@@ -60,16 +60,16 @@ t.test('limits-071: with TRUST_PROXY the last untrusted address counts', { skip 
   ]
   t.equal(trusted.length, ways.length)
   for (const [index, TRUST_PROXY] of trusted.entries()) {
-    const { app } = await beside(t, service, { RATE_LIMIT: '10/1m', TRUST_PROXY })
+    const { app } = await secondInstance(t, service, { RATE_LIMIT: '10/1m', TRUST_PROXY })
     const left = []
     for (const [remoteAddress, forwarded] of ways[index] ?? []) left.push((await app.inject({ path: '/v1/me', remoteAddress, headers: { 'x-forwarded-for': forwarded } })).headers['ratelimit-remaining'])
     t.strictSame(left, ['9', '8', '7'].slice(0, left.length), TRUST_PROXY)
   }
 })
-verifiedBy(t, 'limits-072: no other header counts', { [rateLimit]: ['its connection, where no proxy is trusted', 'what the trusted proxy wrote behind all that the client did', 'the first that is not trusted, through a chain of proxies'] })
+verifiedBy(t, 'limits-072: no other header counts', { [rateLimit]: ['without a trusted proxy the connection counts', 'the last address, which the trusted proxy added, counts', 'the first untrusted address of a chain of proxies counts'] })
 t.test('limits-073: missing ranges of a CDN are taken for clients', async t => {
-  const { browser } = await beside(t, service, { RATE_LIMIT: '10/1m', TRUST_PROXY: '127.0.0.1,173.245.48.0/20' })
-  const left = await inRow(2, async i => (await browser().get('/v1/me', from(`198.51.100.${i}, 104.16.0.1`))).headers['ratelimit-remaining'])
+  const { browser } = await secondInstance(t, service, { RATE_LIMIT: '10/1m', TRUST_PROXY: '127.0.0.1,173.245.48.0/20' })
+  const left = await inSequence(2, async i => (await browser().get('/v1/me', from(`198.51.100.${i}, 104.16.0.1`))).headers['ratelimit-remaining'])
   t.strictSame(left, ['9', '8'])
 })
 t.test('limits-074: names and wide ranges are rejected', async t => {
@@ -84,12 +84,12 @@ t.test('limits-074: names and wide ranges are rejected', async t => {
   for (const TRUST_PROXY of ['10.0.0.0/8', 'fc00::/7']) t.ok(load({ TRUST_PROXY }).trustProxy)
 })
 t.test('limits-075: a trusted address is believed', async t => {
-  const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: '127.0.0.1' })
-  t.strictSame(statuses(await inRow(5, i => browser().get('/v1/me', from(`192.0.2.${i}`)))), Array(5).fill(401))
+  const { browser } = await secondInstance(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: '127.0.0.1' })
+  t.strictSame(statuses(await inSequence(5, i => browser().get('/v1/me', from(`192.0.2.${i}`)))), Array(5).fill(401))
 })
 t.test('limits-076: the audit log shows the address', async t => {
-  const trusting = await beside(t, service, { TRUST_PROXY: '127.0.0.1' })
-  const { email, password } = await registered(trusting)
+  const trusting = await secondInstance(t, service, { TRUST_PROXY: '127.0.0.1' })
+  const { email, password } = await registerUser(trusting)
   await guess(trusting, { email, password }, '203.0.113.9, 192.0.2.77')
   const [query = ''] = blocks('Behind a proxy', 'sql')
   t.match(await service.sql(query), [{ address: '192.0.2.77', user_agent: 'lightMyRequest' }, {}])
@@ -104,7 +104,7 @@ t.test('limits-085: the concurrency of argon2', async t => {
 })
 t.test('limits-086: the build of argon2', async t => {
   t.equal(variables.ARGON2_BUILD.preset, 'auto')
-  t.equal((await beside(t, service, { ARGON2_BUILD: 'prebuilt' })).app.passwords.build, 'prebuilt')
+  t.equal((await secondInstance(t, service, { ARGON2_BUILD: 'prebuilt' })).app.passwords.build, 'prebuilt')
 })
 t.test('limits-087: the thread pool is sized by the program', async t => {
   // The test runner would have a module preloaded.
@@ -127,8 +127,8 @@ t.test('limits-089: the memory for hashing', async t => {
 })
 t.test('limits-090: large imported hashes are verified one at a time', async t => {
   const service = await build(t)
-  const [usual, large] = await Promise.all(['1024', '8192'].map(async ARGON2_MEMORY_KIB => await registered(await beside(t, service, { ARGON2_MEMORY_KIB }))))
-  const { app, browser } = await beside(t, service, {})
+  const [usual, large] = await Promise.all(['1024', '8192'].map(async ARGON2_MEMORY_KIB => await registerUser(await secondInstance(t, service, { ARGON2_MEMORY_KIB }))))
+  const { app, browser } = await secondInstance(t, service, {})
   /** How many are hashed at most at a time. */
   const atATime = async (email = '') => {
     let [running, most] = [0, 0]

@@ -2,14 +2,19 @@ import { setMaxListeners } from 'node:events'
 import type { Answer } from './client.ts'
 import { build, person, type Service } from './app.ts'
 
-/** The defaults of the limits, for a service behind a proxy, so that a test can come from everywhere. */
-export const defaults = { TRUST_PROXY: '127.0.0.1', LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
-/** No limit of failed sign-ins. */
+/** The default limits, behind a trusted proxy: a test can send requests from any address. */
+export const defaults = {
+  TRUST_PROXY: '127.0.0.1',
+  LOGIN_RATE_LIMIT: '5/15m',
+  LOGIN_NETWORK_LIMIT: '50/15m',
+  LOGIN_ACCOUNT_LIMIT: '100/24h'
+}
+/** Without limits of failed sign-ins. */
 export const off = { LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' }
 
 let networks = 0
-/** An address that nobody else in this process has. */
-export const somewhere = () => {
+/** An address that nothing else in this process uses. */
+export const newAddress = () => {
   networks++
   return `203.0.${networks >> 8 & 255}.${networks & 255}`
 }
@@ -17,34 +22,45 @@ export const from = (address: string) => ({ 'x-forwarded-for': address })
 
 export const statuses = (answers: Answer[]) => answers.map(({ status }) => status)
 
-export async function inRow<T> (count: number, work: (index: number) => Promise<T>): Promise<T[]> {
+export async function inSequence<T> (count: number, work: (index: number) => Promise<T>): Promise<T[]> {
   const results: T[] = []
   for (let i = 0; i < count; i++) results.push(await work(i))
   return results
 }
 
-/** Somebody who signed up, with the browser they did it in. */
-export async function registered ({ browser: open }: Service, more: object = {}) {
+/** A registered user, with the browser that registered. */
+export async function registerUser ({ browser: open }: Service, more: object = {}) {
   const browser = open()
   const login = person()
-  const { body } = await browser.post('/v1/auth/register', { ...login, ...more }, from(somewhere()))
+  const { body } = await browser.post('/v1/auth/register', { ...login, ...more }, from(newAddress()))
   browser.accessToken = body.access_token
   return { ...login, browser, id: body.user.id as string }
 }
 
-/** A sign-in by a stranger, with the wrong password unless one is given. */
-export const guess = async ({ browser }: Service, login: { email: string, password?: string } | { username: string }, address = somewhere()) =>
+type Guess = { email: string, password?: string } | { username: string }
+
+/** A sign-in from an unknown device, with a wrong password unless one is given. */
+export const guess = async ({ browser }: Service, login: Guess, address = newAddress()) =>
   await browser().post('/v1/auth/login', { password: 'not the password', ...login }, from(address))
 
-/** Lets time go by for all failures that were counted. */
-export const pass = async ({ sql }: Service, seconds: number) =>
-  await sql('update login_throttles set counted_at = counted_at - make_interval(secs => $1), waits_until = waits_until - make_interval(secs => $1), expires_at = expires_at - make_interval(secs => $1)', [seconds])
+/** Ages all counted failures. */
+export const letTimePass = async ({ sql }: Service, seconds: number) =>
+  await sql(`
+    update login_throttles set
+      counted_at = counted_at - make_interval(secs => $1),
+      waits_until = waits_until - make_interval(secs => $1),
+      expires_at = expires_at - make_interval(secs => $1)`, [seconds])
 
-/** Another instance beside the service. */
-export const beside = async (t: Parameters<typeof build>[0], { url }: Service, environment: Parameters<typeof build>[1]) => await build(t, environment, { url })
+/** Another instance on the database of a service. */
+export const secondInstance = async (
+  t: Parameters<typeof build>[0], { url }: Service, environment: Parameters<typeof build>[1]
+) => await build(t, environment, { url })
 
-/** Fills the queue for hashing of a service that hashes two at a time, each place from a network of its own; what is given empties it. */
-export function crowd ({ lane }: Service['app']['passwords']) {
+/**
+ * Fills the hashing queue of a service with a concurrency of two, from as many networks. Returns what empties
+ * it.
+ */
+export function fillQueue ({ lane }: Service['app']['passwords']) {
   const leaving = new AbortController()
   setMaxListeners(0, leaving.signal)
   const ends: Array<() => void> = []
