@@ -11,7 +11,7 @@ const [networks, accounts, connections, batch] = [250_000, 200_000, 4, 5_000]
 
 // As a sign-in counts: of an account from a network, of the network, of the account. Nobody is refused.
 const guess = `
-  select count(wait) from generate_series($1::int, $2::int) as i, lateral count_login_attempt(
+  select count(wait_seconds) from generate_series($1::int, $2::int) as i, lateral count_login_attempt(
     array[substr(sha256(format('login %s', i)::bytea), 1, 16), substr(sha256(format('network %s', i % ${networks})::bytea), 1, 16), substr(sha256(format('account %s', i % ${accounts})::bytea), 1, 16)],
     '{5,50,100}', '{900,900,86400}')`
 

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import * as audit from '../src/audit/events.ts'
 import * as leases from '../src/jobs/leases.ts'
-import * as links from '../src/one-time-tokens/one-time-tokens.ts'
+import { purgeExpired as purgeOneTimeTokens } from '../src/one-time-tokens/purge.ts'
 import { purgeBuckets } from '../src/mail/limits.ts'
 import * as revocations from '../src/tokens/revocations.ts'
 import { clearExpired } from '../src/sessions/expiry.ts'
@@ -67,9 +67,9 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
         more = after !== undefined
       }
     },
-    all(() => revocations.forget(app.db, batch)),
-    all(() => audit.forget(app.db, auditRetention, batch)),
-    all(() => links.forget(app.db, batch)),
+    all(() => revocations.purge(app.db, batch)),
+    all(() => audit.purge(app.db, auditRetention, batch)),
+    all(() => purgeOneTimeTokens(app.db, batch)),
     all(() => deliveries.purge(app.db, batch)),
     all(() => leases.purge(app.db, batch)),
     async () => { while (await erase(app.db, events)) await breathe() }
@@ -80,7 +80,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
       // What fails keeps nothing else from being cleared away; one of the faults is told.
       const faults: unknown[] = []
       for (const task of tasks) if (!signal.aborted) await task().catch((error: unknown) => { faults.push(error) })
-      if (faults.length > 0 && !signal.aborted) app.log.warn({ err: faults[0] }, 'clearing away what has expired failed; trying again later')
+      if (faults.length > 0 && !signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: faults[0] }, 'housekeeping failed; retrying later')
       await pause(rest, undefined, { signal, ref: false }).catch(() => {})
     }
   }

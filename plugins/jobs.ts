@@ -2,9 +2,8 @@ import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import { exponentialDelaySeconds } from '../src/jobs/backoff.ts'
+import { readBacklog, type Backlog } from '../src/jobs/backlog.ts'
 import * as jobs from '../src/jobs/queue.ts'
-
-type JobBacklog = Awaited<ReturnType<typeof jobs.backlog>>
 
 /** How the jobs of a kind are run. */
 export interface Worker {
@@ -34,7 +33,7 @@ declare module 'fastify' {
       /** Makes it look for jobs of a kind now, because some were enqueued. */
       wake: (kind: jobs.JobKind) => void
       /** The backlog of all instances together, when it was last read. */
-      backlog: () => JobBacklog
+      backlog: () => Backlog[]
     }
   }
 }
@@ -65,7 +64,7 @@ export default fp(async function jobsPlugin (app) {
   setMaxListeners(0, signal)
   const loops: Array<Promise<void>> = []
   const wakeUps = new Map<jobs.JobKind, () => void>()
-  let backlog: JobBacklog = []
+  let backlog: Backlog[] = []
 
   app.decorate('jobs', {
     work (kind: jobs.JobKind, worker: Worker) {
@@ -75,16 +74,16 @@ export default fp(async function jobsPlugin (app) {
     backlog: () => backlog
   })
 
-  app.migrated.then(() => { loops.push(readBacklog()) }, () => {})
-  async function readBacklog () {
+  app.migrated.then(() => { loops.push(refreshBacklog()) }, () => {})
+  async function refreshBacklog () {
     while (!signal.aborted) {
-      backlog = await jobs.backlog(app.db).catch(() => backlog)
+      backlog = await readBacklog(app.db).catch(() => backlog)
       await pause(statsIntervalMs, undefined, { signal, ref: false }).catch(() => {})
     }
   }
 
   async function loop (kind: jobs.JobKind, worker: Worker) {
-    const { lease = (limit: number) => jobs.claim(app.db, kind, limit, worker.leaseSeconds) } = worker
+    const { lease = (limit: number) => jobs.lease(app.db, kind, limit, worker.leaseSeconds) } = worker
     const running = new Set<Promise<void>>()
     let isFailing = false
     // When a server that is down is probed next.
@@ -116,7 +115,8 @@ export default fp(async function jobsPlugin (app) {
         }
       } catch (error) {
         if (!isFailing && !signal.aborted) {
-          app.log.warn({ err: error, kind }, 'jobs could not be read; trying again')
+          const level = app.databaseOutage.consequenceLevel
+          app.log[level]({ err: error, kind }, 'jobs could not be read; retrying')
         }
         isFailing = true
       }
@@ -145,9 +145,9 @@ export default fp(async function jobsPlugin (app) {
     } catch (error) {
       const delaySeconds = exponentialDelaySeconds(attempts, backoff)
       const details = { err: error, job: id, kind, attempts, seconds: Math.round(delaySeconds) }
-      if (!signal.aborted) app.log.warn(details, 'job failed; it will run again')
+      if (!signal.aborted) app.log.warn(details, 'job failed; retrying')
       // If not even this is possible, the job runs again when its lease ends.
-      await jobs.putOff(app.db, job, delaySeconds).catch(() => {})
+      await jobs.reschedule(app.db, job, delaySeconds).catch(() => {})
       return isOutage(error)
     }
     await deleteFinished(job, performance.now() + leaseSeconds * 1_000)

@@ -6,7 +6,7 @@ import { ensure, type KeyringOptions } from '../src/tokens/key-rotation.ts'
 import type { Pepper } from '../src/passwords/pepper.ts'
 import { databaseUnavailable } from '../src/http/problem.ts'
 import { parse, type MacKey, type RefreshToken } from '../src/sessions/refresh-token.ts'
-import { retryUntilSuccess } from '../src/jobs/retry.ts'
+import { retry } from '../src/jobs/retry.ts'
 import { UnsealError } from '../src/crypto/sealing.ts'
 
 declare module 'fastify' {
@@ -68,12 +68,12 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   const warn = (error: unknown) => {
     // What cannot be looked up is not unknown.
     lookup.forget()
-    if (!failing && !closing.signal.aborted) app.log.warn({ err: error }, 'the keys could not be read; trying again')
+    if (!failing && !closing.signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'keys could not be read; retrying')
     failing = true
   }
   const refresh = (read: Promise<void>) => read.then(() => { failing = false }, warn)
 
-  const loaded = app.migrated.then(() => retryUntilSuccess(async () => {
+  const loaded = app.migrated.then(() => retry(async () => {
     await ensure(app.db, options, 'start')
     await reloadAfter()
   }, { intervalMs: 1_000, signal: closing.signal, isFinal: error => error instanceof UnsealError, onFailure: warn }))

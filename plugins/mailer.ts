@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 import type { Job } from '../src/jobs/queue.ts'
 import { giveUp, type Reason } from '../src/mail/failure.ts'
 import { write, type Sender } from '../src/mail/rendering.ts'
-import { admitLazily, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
+import { admitMailWithAsyncCommit, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
 import { NotSent } from '../src/mail/delivery-error.ts'
 import { recipientOf } from '../src/mail/recipient.ts'
 import { read } from '../src/mail/templates.ts'
@@ -20,7 +20,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     mailer: {
       /** Makes mails into jobs; gives undefined where no mail is set up. */
-      post: mails.Post
+      sealMail: mails.MailSealer
       /** Which buckets bound the mails to an address. */
       limits: MailLimits
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
@@ -52,7 +52,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
   const limits = mailLimits(derive(keys[0], 'mail buckets'))
   const server = smtpUrl !== undefined && from !== undefined ? await connected({ url: smtpUrl, tls: smtpTls }, from, new URL(sender.issuer).hostname, atOnce) : undefined
   const isSilent = production && server === undefined
-  if (isSilent) app.log.warn('No mail is sent, for there is no SMTP_URL: neither are addresses proved, nor passwords set anew, nor can anybody sign in by a link, and nobody hears of what happens to their account')
+  if (isSilent) app.log.warn('mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords or use magic links')
 
   const counts: Array<{ kind: string, result: Result, count: number }> = []
   function counted (kind: mails.MailKind | 'unknown', result: Result) {
@@ -61,7 +61,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     else counts.push({ kind, result, count: 1 })
   }
   app.decorate('mailer', {
-    post: (mail: mails.Mail) => isSilent ? undefined : mails.sealed(keys, mail),
+    sealMail: (mail: mails.Mail) => isSilent ? undefined : mails.sealMail(keys, mail),
     limits,
     countDropped: (kind: mails.MailKind) => counted(kind, 'limited'),
     counts
@@ -70,7 +70,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
   async function fail (job: Job, kind: mails.MailKind | undefined, reason: Reason, status?: number) {
     await giveUp(app.db, job, kind, reason)
     counted(kind ?? 'unknown', reason)
-    app.log.error({ job: job.id, mail: kind, reason, status }, 'a mail was given up')
+    app.log.error({ job: job.id, mail: kind, reason, status }, 'mail given up')
   }
 
   async function run (job: Job) {
@@ -84,14 +84,14 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     if (isSilent) throw new Error('there is no SMTP_URL to send a mail to')
     // A notification counts once: its further attempts follow one that was admitted.
     const isCounted = isCountedWhenSent(mail) && job.attempts === 1
-    if (isCounted && !await admitLazily(app.db, limits.notificationBuckets(kind, recipient.address))) {
+    if (isCounted && !await admitMailWithAsyncCommit(app.db, limits.notificationBuckets(kind, recipient.address))) {
       counted(kind, 'limited')
-      app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many of its kind to the address')
+      app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many mails of this kind to the address')
       return
     }
     const letter = write(templates, sender, job, mail, recipient)
     if (!server) {
-      app.log.info({ mail: { kind: mail.kind, to: letter.to, language: letter.language, subject: letter.subject, link: letter.link } }, 'a mail, which is not sent for there is no SMTP_URL')
+      app.log.info({ mail: { kind: mail.kind, to: letter.to, language: letter.language, subject: letter.subject, link: letter.link } }, 'mail not sent: SMTP_URL is not set')
       counted(kind, 'shown')
       return
     }
@@ -131,7 +131,7 @@ const connected = async (...where: Parameters<typeof transport>) => (await impor
 function opened (keys: KeyEncryptionKeys, { sealed, expired }: Job): mails.Mail | undefined {
   if (!sealed) return undefined
   try {
-    return mails.unsealed(keys, sealed)
+    return mails.unsealMail(keys, sealed)
   } catch (error) {
     // The instance that has the key may come back.
     if (error instanceof UnsealError && expired) return undefined

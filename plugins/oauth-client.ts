@@ -64,7 +64,7 @@ function credentials ({ headers: { authorization }, body }: FastifyRequest): { i
   if (basic === undefined) {
     if (authorization !== undefined) throw invalidClient('the authorization scheme is not Basic')
     const { client_id: id, client_secret: secret } = form
-    if (typeof id !== 'string' || typeof secret !== 'string') throw invalidClient('the client did not authenticate')
+    if (typeof id !== 'string' || typeof secret !== 'string') throw invalidClient('no authentication')
     return { id, secret }
   }
   const pair = Buffer.from(basic, 'base64').toString()

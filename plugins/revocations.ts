@@ -1,9 +1,10 @@
 import { EventEmitter } from 'node:events'
 import fp from 'fastify-plugin'
 import { databaseUnavailable } from '../src/http/problem.ts'
-import { retryUntilSuccess } from '../src/jobs/retry.ts'
+import { retry } from '../src/jobs/retry.ts'
 import { RevocationLog, type Claims, type Entry } from '../src/tokens/revocation-log.ts'
-import { look, type Revocation } from '../src/tokens/revocations.ts'
+import { readSince } from '../src/tokens/revocation-reader.ts'
+import type { Revocation } from '../src/tokens/revocations.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -48,7 +49,7 @@ export default fp(async function revocations (app, { staleLimit }: RevocationsPl
   async function readOn () {
     const asked = performance.now()
     const patience = failing ? patient : hasty
-    const entries = log.merge(await look(app.db, log.moment, patience)) ?? log.merge(await look(app.db, undefined, patience))
+    const entries = log.merge(await readSince(app.db, log.snapshot, patience)) ?? log.merge(await readSince(app.db, undefined, patience))
     heard = asked
     failing = false
     tell(entries ?? [])
@@ -66,15 +67,15 @@ export default fp(async function revocations (app, { staleLimit }: RevocationsPl
   // An outage is told once, and not every second.
   let told = false
   const listen = () => lookSoon().then(() => { told = false }, (error: unknown) => {
-    if (!told && !closing.signal.aborted) app.log.warn({ err: error }, 'the revocation log could not be read; trying again')
+    if (!told && !closing.signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'revocations could not be read; retrying')
     told = true
   })
 
-  const loaded = app.migrated.then(() => retryUntilSuccess(lookSoon, {
+  const loaded = app.migrated.then(() => retry(lookSoon, {
     intervalMs: pollEvery,
     signal: closing.signal,
     isFinal: () => false,
-    onFailure: error => app.log.warn({ err: error }, 'the revocation log could not be read; trying again')
+    onFailure: error => app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'revocations could not be read; retrying')
   }))
   loaded.catch(() => {})
   app.notifications.on('latchkey_revocations', listen)

@@ -36,7 +36,7 @@ const leaseSeconds = 3 * attemptTimeoutMs / 1_000
 const retryScheduleSeconds = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200] as const
 
 const pausedMessage = 'webhook paused: nothing is sent until an administrator activates it'
-const unsignedMessage = 'delivery not signed: no KEY_ENCRYPTION_KEY opens the secret; rotate it'
+const unsignedMessage = 'webhook secret not readable: no KEY_ENCRYPTION_KEY decrypts it; create a new secret'
 
 /** Sends the deliveries that the audit log has enqueued, until they succeed or expire. */
 export default fp(async function webhooksPlugin (app, { keys, ...options }: WebhooksOptions) {
@@ -99,9 +99,9 @@ export default fp(async function webhooksPlugin (app, { keys, ...options }: Webh
     const { isFinal, paused } = await sending.recordFailure(app.db, { job, message, outcome, delaySeconds })
     const details = { webhook: message.webhookId, delivery: message.id, ...outcome }
     if (paused) app.log.warn({ ...details, reason: paused }, pausedMessage)
-    if (isFinal) app.log.warn(details, 'delivery failed: the webhook was not reached in time')
+    if (isFinal) app.log.warn(details, 'webhook delivery given up')
     else if (outcome === unsigned) app.log.warn({ ...details, attempts }, unsignedMessage)
-    else app.log.info({ ...details, attempts }, 'webhook not reached; trying again')
+    else app.log.info({ ...details, attempts }, 'webhook delivery failed; retrying')
   }
 
   app.addHook('onClose', async () => { closing.abort() })

@@ -18,6 +18,7 @@ export interface Deadline {
   clear: () => void
 }
 
+/** Makes a deadline of so many milliseconds. Call `clear` when it is no longer needed. */
 export function deadline (timeoutMs: number, parent: AbortSignal): Deadline {
   const controller = new AbortController()
   const abort = () => controller.abort(parent.reason)

@@ -1,19 +1,19 @@
 import { setTimeout as pause } from 'node:timers/promises'
 
 export interface RetryOptions {
+  /** Milliseconds between attempts. */
   intervalMs: number
-  /** Ends the attempts. */
   signal: AbortSignal
-  /** Whether a failure is permanent. */
+  /** Whether a failure is one that a retry cannot mend. */
   isFinal: (error: unknown) => boolean
   onFailure: (error: unknown) => void
 }
 
 /**
- * Repeats an attempt at a fixed interval until it succeeds, and returns its result. Each process retries only
- * for itself, so it needs no backoff. Throws a permanent failure, or the signal's reason.
+ * Repeats an attempt until it succeeds, and returns its result. Throws an error that is final, and the reason
+ * of the signal once that is aborted.
  */
-export async function retryUntilSuccess<T> (attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
+export async function retry<T> (attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
   const { intervalMs, signal, isFinal, onFailure } = options
   for (;;) {
     signal.throwIfAborted()

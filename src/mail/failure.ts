@@ -1,4 +1,3 @@
-import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import type { Job } from '../jobs/queue.ts'
 import type { MailKind } from './outbox.ts'
@@ -9,13 +8,11 @@ export type Reason = 'refused' | 'expired' | 'unreadable'
 const giving: Statement = {
   name: 'mails.give-up',
   text: `
-    with gone as (
-      delete from jobs where id = $2 returning user_id
-    )
-    ${audit.insertion('mail.failed', { user: 'gone.user_id', detail: '$3::jsonb' }, '$1', 'gone')}`
+    delete from jobs where id = $1
+    returning record_event('mail.failed', '{}', user_id => user_id, detail => $2)`
 }
 
 /** Gives a mail up, which the audit log has; not to whom it was. */
 export async function giveUp (db: Queryable, { id }: Pick<Job, 'id'>, kind: MailKind | undefined, reason: Reason): Promise<void> {
-  await db.query(giving, [audit.parameter({}), id, JSON.stringify({ kind, reason })])
+  await db.query(giving, [id, { kind, reason }])
 }

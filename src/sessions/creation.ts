@@ -6,7 +6,7 @@ import { stored, type Revocation, type StoredRevocation } from '../tokens/revoca
 import { isLive, live, sessionColumns, type Lifetimes, type LiveSession, type Row } from './session.ts'
 import { successParts, type CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import { columns, type User } from '../users/users.ts'
-import { accountColumns, byAddress, type Account, type Credential, type Named } from '../users/credential.ts'
+import { accountColumns, identifiedByEmail, type Account, type Credential, type IdentifiedAccount } from '../users/credential.ts'
 
 /** The sessions that a sign-in replaces: those whose refresh tokens came with the request. */
 export interface ReplacedSessions {
@@ -97,12 +97,12 @@ const selectAccount: Statement = {
 }
 
 /** The account of a session, and when its user proved who they are. */
-export interface Holder extends Named { account: Account, authenticatedAt: Date }
+export interface Holder extends IdentifiedAccount { account: Account, authenticatedAt: Date }
 
 /** The account of the user of a session that lives, to have its password checked; undefined as for `findUser`. */
 export async function findAccount (db: Queryable, sessionId: string): Promise<Holder | undefined> {
   const [row] = await db.query<Account & { authenticated_at: Date }>(selectAccount, [sessionId])
   if (!row) return undefined
   const { authenticated_at: authenticatedAt, ...account } = row
-  return { ...byAddress(account), account, authenticatedAt }
+  return { ...identifiedByEmail(account), account, authenticatedAt }
 }

@@ -52,7 +52,9 @@ export interface SignInThrottle {
 
 const counting: Statement = {
   name: 'throttle.count',
-  text: 'select wait as "waitSeconds", first as "isFirstRefusal" from count_login_attempt($1, $2, $3)'
+  text: `
+    select wait_seconds as "waitSeconds", is_first_refusal as "isFirstRefusal"
+    from count_login_attempt($1, $2, $3)`
 }
 
 // All statements lock counters in the order of their keys. Otherwise two of them could deadlock.
@@ -121,7 +123,7 @@ export const successParts = (resetKey: string, refundKeys: string) => `
 
 const recording: Statement = {
   name: 'throttle.record-success',
-  text: `with ${successParts('$1::bytea', '$2')} select`
+  text: 'select refund_login_attempt($1, $2)'
 }
 
 /** Refunds an attempt whose password was not verified, or was right without a sign-in. */

@@ -1,4 +1,5 @@
-import type { Look, Moment, Revocation } from './revocations.ts'
+import type { RevocationUpdate, Snapshot } from './revocation-reader.ts'
+import type { Revocation } from './revocations.ts'
 import { digest } from '../crypto/sealing.ts'
 
 /** The claims of an access token by which it is known to have ended. */
@@ -28,12 +29,12 @@ export class RevocationLog {
   readonly #byId = new Map<string, Revocation>()
   // By user: what is below the version was revoked.
   readonly #byUser = new Map<string, { version: number, expiresAt: number }>()
-  #moment: Moment | undefined
+  #snapshot: Snapshot | undefined
   #history = ''
   #sweptAt = 0
 
-  /** After which moment to look; undefined where all is to be read. */
-  get moment (): Moment | undefined { return this.#moment }
+  /** The snapshot to read on from; undefined if all is to be read. */
+  get snapshot (): Snapshot | undefined { return this.#snapshot }
 
   /** Whether the token of these claims has ended: by itself, with its session, or with all of its user's. */
   has ({ sub, sid, jti, token_version: version = 0 }: Claims): boolean {
@@ -51,18 +52,18 @@ export class RevocationLog {
    * Takes in a look. Gives what is new; undefined where it shows that the database has another history now, and all
    * is to be read. What had ended by then stays so.
    */
-  merge ({ revocations, ...moment }: Look): Entry[] | undefined {
-    const before = this.#moment
-    if (before && (before.history !== moment.history || moment.next < before.next)) {
-      this.#moment = undefined
+  merge ({ revocations, ...snapshot }: RevocationUpdate): Entry[] | undefined {
+    const before = this.#snapshot
+    if (before && (before.history !== snapshot.history || snapshot.nextTransaction < before.nextTransaction)) {
+      this.#snapshot = undefined
       for (const revocation of this.#byId.values()) revocation.transactionId = always
       return undefined
     }
     const fresh = this.#keep(revocations)
     const settled = this.#settled
-    this.#moment = moment
-    this.#history = digest(moment.history).subarray(0, 4).toString('hex')
-    this.#sweep(moment.now.getTime())
+    this.#snapshot = snapshot
+    this.#history = digest(snapshot.history).subarray(0, 4).toString('hex')
+    this.#sweep(snapshot.now.getTime())
     return this.#entries(fresh, settled, this.#settled)
   }
 
@@ -76,9 +77,9 @@ export class RevocationLog {
     return this.#entries(lacking, from, from > this.#settled ? from : this.#settled)
   }
 
-  get #settled (): bigint { return this.#moment?.settled ?? 0n }
+  get #settled (): bigint { return this.#snapshot?.oldestRunning ?? 0n }
 
-  get #now (): number { return this.#moment?.now.getTime() ?? 0 }
+  get #now (): number { return this.#snapshot?.now.getTime() ?? 0 }
 
   #keep (revocations: Revocation[]): Revocation[] {
     const fresh = revocations.filter(({ id }) => !this.#byId.has(id))
@@ -110,7 +111,7 @@ export class RevocationLog {
   #read (position: string | undefined): bigint {
     const [, history, transaction = '', time = ''] = /^([0-9a-f]{8})\.([0-9a-z]{1,13})\.([0-9a-z]{1,10})$/.exec(position ?? '') ?? []
     const from = [...transaction].reduce((sum, digit) => sum * 36n + BigInt(parseInt(digit, 36)), 0n)
-    const isKnown = history === this.#history && from <= (this.#moment?.next ?? 0n) && Math.abs(this.#now - parseInt(time, 36)) < staleAfter
+    const isKnown = history === this.#history && from <= (this.#snapshot?.nextTransaction ?? 0n) && Math.abs(this.#now - parseInt(time, 36)) < staleAfter
     return isKnown ? from : 0n
   }
 }

@@ -25,8 +25,8 @@ export interface Webhook {
 export interface WebhookWithSecret extends Webhook { secret: string }
 
 const columns = `id, url, events, description,
-  case when paused_at is null then 'active' else 'paused' end as status, paused_at, paused_reason, failing_since,
-  created_at, updated_at`
+  case when paused_at is null then 'active' else 'paused' end as status, paused_at, paused_reason,
+  failing_since, created_at, updated_at`
 
 const auditDetail = ({ id, events }: Webhook) => ({ webhook_id: id, events })
 

@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable, Statement } from '../database/database.ts'
-import { putOff, type Job } from '../jobs/queue.ts'
+import { reschedule, type Job } from '../jobs/queue.ts'
 import type { DeliveryOutcome } from './request.ts'
 import type { SealedSecret } from './signature.ts'
 
@@ -177,7 +177,7 @@ export async function recordFailure (db: Database, failed: FailedDelivery): Prom
     const values = [id, webhookId, status ?? null, error ?? null, delaySeconds]
     const [delivery] = await tx.query<{ status: string }>(recordingFailure, values)
     const isFinal = delivery?.status !== 'pending'
-    if (!isFinal) await putOff(tx, job, delaySeconds)
+    if (!isFinal) await reschedule(tx, job, delaySeconds)
     else if (delivery) await tx.query(deletingJob, [id])
     return { isFinal, paused: pause?.reason }
   })

@@ -1,22 +1,22 @@
 import t, { type Test } from 'tap'
 import { run } from '../support/command-line.ts'
-import { build, keyEncryptionKey, person } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import { blocks, claim, verifiedBy } from '../support/limits-page.ts'
-import { secondInstance, fillQueue, defaults, from, guess, inSequence, letTimePass, registerUser, newAddress, statuses } from '../support/other-networks.ts'
+import { secondInstance, fillHashingQueue, defaultLimits, forwardedFor, guessPassword, inSequence, passTime, registerUser, newAddress, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 
-const service = await build(t, defaults)
+const service = await build(t, defaultLimits)
 // Something of everything that is counted.
-const watched = await build(t, { ...defaults, RATE_LIMIT: '30/1m', ARGON2_CONCURRENCY: '2' })
+const watched = await build(t, { ...defaultLimits, RATE_LIMIT: '30/1m', ARGON2_CONCURRENCY: '2' })
 const metrics = (async () => {
   const { email, password } = await registerUser(watched)
   // A machine that is too busy may answer with something else first.
-  for (let tries = 0; tries < 20 && (await guess(watched, { email, password })).status !== 200; tries++);
+  for (let tries = 0; tries < 20 && (await guessPassword(watched, { email, password })).status !== 200; tries++);
   const here = newAddress()
-  await inSequence(7, () => guess(watched, { email }, here))
-  const empty = fillQueue(watched.app.passwords)
-  await guess(watched, person())
+  await inSequence(7, () => guessPassword(watched, { email }, here))
+  const empty = fillHashingQueue(watched.app.passwords)
+  await guessPassword(watched, newUser())
   await empty()
   return (await watched.browser().get('/metrics')).text
 })()
@@ -52,10 +52,10 @@ const attack = (async () => {
   const people = await inSequence(12, () => registerUser(service))
   const [stuffer, prefix] = [newAddress(), '2001:db8:0:7::']
   const [victim, favourite] = people
-  for (const { email } of people) await guess(service, { email }, stuffer)
-  await guess(service, person(), stuffer)
-  if (victim) await guess(service, { email: victim.email, password: victim.password }, stuffer)
-  if (favourite) await inSequence(6, i => guess(service, { email: favourite.email }, `${prefix}${i}`))
+  for (const { email } of people) await guessPassword(service, { email }, stuffer)
+  await guessPassword(service, newUser(), stuffer)
+  if (victim) await guessPassword(service, { email: victim.email, password: victim.password }, stuffer)
+  if (favourite) await inSequence(6, i => guessPassword(service, { email: favourite.email }, `${prefix}${i}`))
   return { stuffer, victim, favourite }
 })()
 
@@ -80,12 +80,12 @@ t.test('limits-110: the events of failed sign-ins', async t => {
   await attack
   const { email, password, id } = await registerUser(service)
   const here = newAddress()
-  await inSequence(9, () => guess(service, { email }, here))
-  await letTimePass(service, 30)
-  await inSequence(9, () => guess(service, { email }, here))
+  await inSequence(9, () => guessPassword(service, { email }, here))
+  await passTime(service, 30)
+  await inSequence(9, () => guessPassword(service, { email }, here))
   t.equal((await service.sql("select 1 from audit_events where type = 'login.throttled' and user_id = $1", [id])).length, 2)
   await service.sql('update users set disabled_at = now() where id = $1', [id])
-  await guess(service, { email, password })
+  await guessPassword(service, { email, password })
   t.strictSame(await service.sql("select distinct detail ->> 'reason' as reason from audit_events where type = 'login.failed' order by 1"), ['account_disabled', 'unknown_account', 'wrong_password'].map(reason => ({ reason })))
 })
 
@@ -97,20 +97,20 @@ t.test('limits-114: an entered account', async t => {
   t.match(await run(t, ['sessions', 'end', '--user', id], { DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }), { code: 0, stdout: 'Ended 1 session.\n' })
   t.match(await browser.post('/v1/auth/refresh'), { status: 401 })
   await service.sql(statement)
-  t.match(await browser.post('/v1/auth/login', { email, password }, from(newAddress())), { status: 403, body: { code: 'account_disabled' } })
+  t.match(await browser.post('/v1/auth/login', { email, password }, forwardedFor(newAddress())), { status: 403, body: { code: 'account_disabled' } })
 })
 t.test('limits-116: a lower limit applies to earlier failures', async t => {
   const { email } = await registerUser(service)
   const here = newAddress()
-  t.strictSame(statuses(await inSequence(4, () => guess(service, { email }, here))), [401, 401, 401, 401])
-  const strict = await secondInstance(t, service, { ...defaults, LOGIN_RATE_LIMIT: '2/15m' })
-  t.strictSame(statuses(await inSequence(2, () => guess(strict, { email }, here))), [401, 429])
+  t.strictSame(statuses(await inSequence(4, () => guessPassword(service, { email }, here))), [401, 401, 401, 401])
+  const strict = await secondInstance(t, service, { ...defaultLimits, LOGIN_RATE_LIMIT: '2/15m' })
+  t.strictSame(statuses(await inSequence(2, () => guessPassword(strict, { email }, here))), [401, 429])
 })
 t.test('limits-117: truncate login_throttles resets everything', async t => {
-  const apart = await build(t, defaults)
+  const apart = await build(t, defaultLimits)
   const { email } = await registerUser(apart)
   const here = newAddress()
-  await inSequence(6, () => guess(apart, { email }, here))
+  await inSequence(6, () => guessPassword(apart, { email }, here))
   await apart.sql('truncate login_throttles')
-  t.strictSame(statuses(await inSequence(6, () => guess(apart, { email }, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(6, () => guessPassword(apart, { email }, here))), [401, 401, 401, 401, 401, 429])
 })

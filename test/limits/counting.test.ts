@@ -5,18 +5,18 @@ import { availableParallelism } from 'node:os'
 import t, { type Test } from 'tap'
 import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
-import { hashingLane, type Refusal } from '../../src/passwords/hashing-queue.ts'
+import { hashingQueue, type Refusal } from '../../src/passwords/hashing-queue.ts'
 import { Problem } from '../../src/http/problem.ts'
-import { build, person } from '../support/app.ts'
+import { build, newUser } from '../support/app.ts'
 import { verifiedBy } from '../support/limits-page.ts'
-import { secondInstance, defaults, from, guess, inSequence, off, registerUser, newAddress, statuses } from '../support/other-networks.ts'
+import { secondInstance, defaultLimits, forwardedFor, guessPassword, inSequence, withoutLimits, registerUser, newAddress, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const rateLimit = 'test/plugins/rate-limit.test.ts'
 const lane = 'test/src/hashing-queue.test.ts'
 const attacks = 'test/stories/attacks.test.ts'
 const mailer = 'test/plugins/mailer.test.ts'
-const service = await build(t, defaults)
+const service = await build(t, defaultLimits)
 
 t.test('limits-001: names every variable of a limit with its default', async t => {
   const text = readFileSync('docs/limits.md', 'utf8')
@@ -43,17 +43,17 @@ verifiedBy(t, 'limits-005: a device is known by its cookie', {
 })
 verifiedBy(t, 'limits-006: accounts that do not exist are counted alike', { [throttle]: ['accounts that do not exist are counted and answered in the same way'] })
 t.test('limits-007: address and username have separate counters in a network', async t => {
-  const other = await secondInstance(t, service, { ...defaults, LOGIN_ACCOUNT_LIMIT: '12/24h' })
+  const other = await secondInstance(t, service, { ...defaultLimits, LOGIN_ACCOUNT_LIMIT: '12/24h' })
   const { email } = await registerUser(other, { username: 'countess' })
   const here = newAddress()
-  for (const login of [{ email }, { username: 'countess' }]) t.strictSame(statuses(await inSequence(6, () => guess(other, login, here))), [401, 401, 401, 401, 401, 429])
-  t.strictSame(statuses(await inSequence(3, i => guess(other, i % 2 ? { email } : { username: 'countess' }))), [401, 401, 429], 'ten, and two')
+  for (const login of [{ email }, { username: 'countess' }]) t.strictSame(statuses(await inSequence(6, () => guessPassword(other, login, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(3, i => guessPassword(other, i % 2 ? { email } : { username: 'countess' }))), [401, 401, 429], 'ten, and two')
 })
 
 /** The limits of a network, as answers name them. */
 const told = async (RATE_LIMIT: string) => {
   const { browser } = await secondInstance(t, service, { RATE_LIMIT })
-  const answers = [await browser().get('/v1/me'), await browser().post('/v1/auth/magic-link', { email: person().email }), await browser().post('/v1/auth/login', person()), await browser().post('/oauth/token', 'grant_type=x', { 'content-type': 'application/x-www-form-urlencoded' })]
+  const answers = [await browser().get('/v1/me'), await browser().post('/v1/auth/magic-link', { email: newUser().email }), await browser().post('/v1/auth/login', newUser()), await browser().post('/oauth/token', 'grant_type=x', { 'content-type': 'application/x-www-form-urlencoded' })]
   return answers.map(({ headers }) => Number(headers['ratelimit-limit']))
 }
 t.test('limits-008: all routes share the rate limit', async t => {
@@ -71,30 +71,30 @@ t.test('limits-012: failed sign-ins to one account', async t => {
   t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
   const { email, browser } = await registerUser(service)
   const here = newAddress()
-  t.strictSame(statuses(await inSequence(6, () => guess(service, { email }, here))), [401, 401, 401, 401, 401, 429])
-  t.strictSame(statuses(await inSequence(6, () => browser.post('/v1/auth/login', { email, password: 'not the password' }, from(here)))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(6, () => guessPassword(service, { email }, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(6, () => browser.post('/v1/auth/login', { email, password: 'not the password' }, forwardedFor(here)))), [401, 401, 401, 401, 401, 429])
 })
 t.test('limits-013: failed sign-ins of one network', async t => {
   t.equal(variables.LOGIN_NETWORK_LIMIT.preset, '50/15m')
   const here = newAddress()
-  t.strictSame(statuses(await inSequence(51, () => guess(service, person(), here))), [...Array(50).fill(401), 429])
+  t.strictSame(statuses(await inSequence(51, () => guessPassword(service, newUser(), here))), [...Array(50).fill(401), 429])
 })
 t.test('limits-014: failed sign-ins from all networks', async t => {
   t.equal(variables.LOGIN_ACCOUNT_LIMIT.preset, '100/24h')
   const owner = await registerUser(service)
-  t.strictSame(statuses(await inSequence(101, () => guess(service, { email: owner.email }))), [...Array(100).fill(401), 429])
-  t.match(await owner.browser.post('/v1/auth/login', { email: owner.email, password: owner.password }, from(newAddress())), { status: 200 })
+  t.strictSame(statuses(await inSequence(101, () => guessPassword(service, { email: owner.email }))), [...Array(100).fill(401), 429])
+  t.match(await owner.browser.post('/v1/auth/login', { email: owner.email, password: owner.password }, forwardedFor(newAddress())), { status: 200 })
 })
 t.test('limits-018: passwords hashed at the same time', async t => {
   t.equal(load({}).passwords.concurrency, availableParallelism())
   const { app } = await secondInstance(t, service, { ARGON2_CONCURRENCY: '1' })
   const both = [app.passwords.hash('one'), app.passwords.hash('another')]
-  t.strictSame([app.passwords.lane.running, app.passwords.lane.waiting], [1, 1])
+  t.strictSame([app.passwords.queue.running, app.passwords.queue.waiting], [1, 1])
   await Promise.all(both)
 })
 /** An instance's queue as it is, of which one turn is taken by somebody who leaves with the test. */
 async function queue (t: Test, { fast = false } = {}) {
-  const lane = hashingLane(1)
+  const lane = hashingQueue(1)
   // From how long hashes took it is told how long somebody will wait.
   if (fast) await inSequence(200, () => lane.run(async () => {}))
   const refused: Refusal[] = []
@@ -130,17 +130,17 @@ t.test('limits-020: the wait in the hashing queue', async t => {
 })
 
 t.test('limits-021: the routes that take a password', async t => {
-  const limits = await secondInstance(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '75/1m' })
+  const limits = await secondInstance(t, service, { ...withoutLimits, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '75/1m' })
   const { browser } = await registerUser(limits)
-  const here = from(newAddress())
+  const here = forwardedFor(newAddress())
   const posted = ['/v1/auth/login', '/v1/auth/register', '/v1/me/password', '/v1/me/email', '/v1/admin/users', ...['email-verification', 'password-reset', 'magic-link'].flatMap(page => [`/v1/auth/${page}/confirm`, `/${page}`])]
   const answers = [await browser.delete('/v1/me', here), ...await inSequence(posted.length, i => browser.post(posted[i] ?? '', {}, here))]
   t.strictSame(answers.map(({ headers }) => Number(headers['ratelimit-remaining'])), Array.from({ length: 12 }, (_, i) => 14 - i))
 })
 t.test('limits-022: the routes that request a mail', async t => {
-  const limits = await secondInstance(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '50/1m' })
+  const limits = await secondInstance(t, service, { ...withoutLimits, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '50/1m' })
   const { browser } = await registerUser(limits)
-  const here = from(newAddress())
+  const here = forwardedFor(newAddress())
   const posted = ['/v1/auth/email-verification', '/v1/auth/password-reset', '/v1/auth/magic-link', `/v1/admin/users/${randomUUID()}/password-reset`]
   const answers = [...await inSequence(4, i => browser.post(posted[i] ?? '', {}, here)), await browser.get('/v1/me/export', here)]
   t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['4', '3', '2', '1', '0'])
@@ -159,13 +159,13 @@ verifiedBy(t, 'limits-025: malformed requests count', { [rateLimit]: ['malformed
 verifiedBy(t, 'limits-026: codes and Retry-After', {
   [rateLimit]: ['a refusal has the error format of its route'],
   [throttle]: ['at the limit even the right password must wait, for the time in Retry-After'],
-  'test/plugins/http-behaviour.test.ts': ['more sign-ins than can be hashed wait for a while, and the rest is told when to come back']
+  'test/plugins/http-behaviour.test.ts': ['more sign-ins than can be hashed wait for a while, and further ones get Retry-After']
 })
 t.test('limits-027: off disables a limit', async t => {
-  const open = await secondInstance(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: 'off' })
+  const open = await secondInstance(t, service, { ...withoutLimits, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: 'off' })
   const { email } = await registerUser(open)
   const here = newAddress()
-  t.strictSame(new Set(statuses(await inSequence(120, () => guess(open, { email }, here)))), new Set([401]))
+  t.strictSame(new Set(statuses(await inSequence(120, () => guessPassword(open, { email }, here)))), new Set([401]))
   t.throws(() => load({ ARGON2_CONCURRENCY: 'off' }), /ARGON2_CONCURRENCY must be a whole number/)
 })
 verifiedBy(t, 'limits-028: the kinds of requested mails', { [attacks]: ['counts the notifications of a taken address, and the links that are asked for, with them', 'gets exactly five links of each kind, on two instances at once', 'a user who asks to change to the address of a stranger, again and again'] })
@@ -174,7 +174,7 @@ t.test('limits-029: short-lived links can be requested more often', async t => {
   const intervals: number[] = []
   for (const path of ['/v1/auth/magic-link', '/v1/auth/password-reset']) {
     await sql('delete from mail_buckets')
-    await browser().post(path, { email: person().email })
+    await browser().post(path, { email: newUser().email })
     const [row] = await sql<{ seconds: number }>('select extract(epoch from max(empty_at) - now())::float8 as seconds from mail_buckets')
     intervals.push(Math.ceil((row?.seconds ?? 0) / 60))
   }
@@ -190,11 +190,11 @@ t.test('limits-034: a long expected wait is refused at once', async t => {
   t.equal(lane.waiting, 60)
   t.strictSame(refused, ['wait'])
 })
-verifiedBy(t, 'limits-035: a network has at most a quarter of the queue', { [lane]: ['are taken by one network up to a quarter secondInstance others, and the last quarter by networks that have none'] })
+verifiedBy(t, 'limits-035: a network has at most a quarter of the queue', { [lane]: ['are taken by one network up to a quarter beside others, and the last quarter by networks that have none'] })
 t.test('limits-036: Retry-After of the queue', async t => {
   const { arrive } = await queue(t)
   const seconds = (await arrive(5_000)).map(problem => Number(problem.headers['retry-after']))
   t.strictSame([Math.min(...seconds), Math.max(...seconds)], [1, 30])
   // That is the other half of the sentence.
-  t.ok(readFileSync(lane, 'utf8').includes('is told to a fillQueue so that whoever comes back when told gets in'))
+  t.ok(readFileSync(lane, 'utf8').includes('is told to a crowd so that whoever comes back when told gets in'))
 })

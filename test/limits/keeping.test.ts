@@ -4,17 +4,17 @@ import { variables } from '../../src/config/variables.ts'
 import { passwordReasons } from '../../src/http/problem.ts'
 import { createLocalCounters } from '../../src/throttle/local-counters.ts'
 import { run } from '../support/command-line.ts'
-import { build, keyEncryptionKey, person } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
-import { way } from '../support/flaky-proxy.ts'
+import { flakyProxy } from '../support/flaky-proxy.ts'
 import { claim, verifiedBy } from '../support/limits-page.ts'
-import { secondInstance, defaults, from, guess, inSequence, off, registerUser, newAddress, statuses } from '../support/other-networks.ts'
+import { secondInstance, defaultLimits, forwardedFor, guessPassword, inSequence, withoutLimits, registerUser, newAddress, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const rateLimit = 'test/plugins/rate-limit.test.ts'
 const attacks = 'test/stories/attacks.test.ts'
-const service = await build(t, defaults)
-const open = { ...off, TRUST_PROXY: '127.0.0.1' }
+const service = await build(t, defaultLimits)
+const open = { ...withoutLimits, TRUST_PROXY: '127.0.0.1' }
 
 verifiedBy(t, 'limits-049: the owner signs in on a known device', { [throttle]: ['an attack on one account from many networks'] })
 verifiedBy(t, 'limits-050: a known device has its own counter', { [throttle]: ['guesses from a known device have a counter of their own'] })
@@ -22,8 +22,8 @@ verifiedBy(t, 'limits-051: known devices have three of four turns', { 'test/src/
 t.test('limits-052: a refresh is not throttled', async t => {
   const { email, browser } = await registerUser(service)
   const here = newAddress()
-  await inSequence(6, () => guess(service, { email }, here))
-  t.strictSame(statuses(await inSequence(3, () => browser.post('/v1/auth/refresh', undefined, from(here)))), [200, 200, 200])
+  await inSequence(6, () => guessPassword(service, { email }, here))
+  t.strictSame(statuses(await inSequence(3, () => browser.post('/v1/auth/refresh', undefined, forwardedFor(here)))), [200, 200, 200])
 })
 verifiedBy(t, 'limits-053: the device cookie lasts 180 days, for four accounts', { [throttle]: ['identifies the device for 180 days', 'remembers four accounts of a device, which keeps its id'] })
 t.test('limits-054: the device cookie does not authenticate', async t => {
@@ -37,22 +37,22 @@ t.test('limits-055: what forgets known devices', async t => {
   const strict = await secondInstance(t, service, { ...open, LOGIN_ACCOUNT_LIMIT: '1/24h' })
   const { email, password, id, browser: laptop } = await registerUser(strict)
   const phone = strict.browser()
-  await phone.post('/v1/auth/login', { email, password }, from(newAddress()))
+  await phone.post('/v1/auth/login', { email, password }, forwardedFor(newAddress()))
   const next = 'another phrase of mine'
   const known = async (password: string) => statuses(await inSequence(2, async i => {
     const browser = i ? phone : laptop
-    const answer = await browser.post('/v1/auth/login', { email, password }, from(newAddress()))
+    const answer = await browser.post('/v1/auth/login', { email, password }, forwardedFor(newAddress()))
     // The sign-in ended the session that the browser had.
     if (answer.status === 200) browser.accessToken = answer.body.access_token
     return answer
   }))
-  await guess(strict, { email })
+  await guessPassword(strict, { email })
   t.strictSame(await known(password), [200, 200])
   t.match(await laptop.post('/v1/me/password', { current_password: password, new_password: next }), { status: 204 })
   t.strictSame(await known(next), [200, 429])
   await service.sql('truncate login_throttles')
-  await phone.post('/v1/auth/login', { email, password: next }, from(newAddress()))
-  await guess(strict, { email })
+  await phone.post('/v1/auth/login', { email, password: next }, forwardedFor(newAddress()))
+  await guessPassword(strict, { email })
   t.strictSame(await known(next), [200, 200])
   t.match(await laptop.delete('/v1/me/sessions'), { status: 204 })
   t.strictSame(await known(next), [200, 429])
@@ -75,12 +75,12 @@ t.test('limits-057: where request counters are kept', async t => {
 verifiedBy(t, 'limits-062: housekeeping purges expired data', { 'test/limits/keeping.test.ts': ['clears away what has expired'], 'test/routes/sessions.test.ts': ['is cut to its retention in batches'] })
 t.test('clears away what has expired', async t => {
   const { sql } = service
-  await guess(service, person())
+  await guessPassword(service, newUser())
   await sql("update login_throttles set expires_at = now() - interval '1 s'")
   // More than one page of them, and one that is in use.
   await sql("insert into mail_buckets (key, empty_at) select decode(md5(i::text), 'hex'), now() - interval '1 s' from generate_series(1, 12000) as i")
   await sql("insert into mail_buckets (key, empty_at) values ('\\x00', now() + interval '1 hour')")
-  await secondInstance(t, service, defaults)
+  await secondInstance(t, service, defaultLimits)
   for (const end = Date.now() + 30_000; Date.now() < end && (await sql('select 1 from login_throttles where expires_at < now()')).length > 0;) await new Promise(resolve => setTimeout(resolve, 20))
   t.strictSame(await sql('select 1 from login_throttles where expires_at < now()'), [])
   for (const end = Date.now() + 30_000; Date.now() < end && (await sql('select 1 from mail_buckets where empty_at < now()')).length > 0;) await new Promise(resolve => setTimeout(resolve, 20))
@@ -89,27 +89,27 @@ t.test('clears away what has expired', async t => {
 t.test('limits-058: where failed sign-ins are kept', async t => {
   const here = newAddress()
   const { email } = await registerUser(service)
-  await inSequence(3, () => guess(service, { email }, here))
-  const next = await secondInstance(t, service, defaults)
-  t.strictSame(statuses(await inSequence(3, () => guess(next, { email }, here))), [401, 401, 429])
+  await inSequence(3, () => guessPassword(service, { email }, here))
+  const next = await secondInstance(t, service, defaultLimits)
+  t.strictSame(statuses(await inSequence(3, () => guessPassword(next, { email }, here))), [401, 401, 429])
   t.strictSame(await service.sql('select (expires_at - waits_until)::text as window from login_throttles where waits_until > now() and failures = 5'), [{ window: '00:15:00' }])
 })
 verifiedBy(t, 'limits-059: where mail buckets are kept', { [attacks]: ['gets exactly fifteen, on two instances at once'], 'test/limits/keeping.test.ts': ['clears away what has expired'] })
 verifiedBy(t, 'limits-060: where known devices are kept', { [throttle]: ['identifies the device for 180 days', 'stays valid while its key-encryption key is configured'] })
 t.test('limits-061: where events are kept', async t => {
   t.equal(variables.AUDIT_RETENTION.preset, '365d')
-  await guess(service, person())
+  await guessPassword(service, newUser())
   t.ok((await service.sql("select 1 from audit_events where type = 'login.failed'")).length > 0)
 })
 t.test('limits-063: the throttle table reveals neither accounts nor networks', async t => {
-  const service = await build(t, defaults)
+  const service = await build(t, defaultLimits)
   const { email } = await registerUser(service)
   const here = newAddress()
-  await inSequence(6, () => guess(service, { email }, here))
-  t.match(await guess(service, { email }, here), { status: 429 })
+  await inSequence(6, () => guessPassword(service, { email }, here))
+  t.match(await guessPassword(service, { email }, here), { status: 429 })
   const [old, next] = [keyEncryptionKey.toString('base64'), randomBytes(32).toString('base64')]
-  t.match(await guess(await secondInstance(t, service, { ...defaults, KEY_ENCRYPTION_KEY: `${old},${next}` }), { email }, here), { status: 429 })
-  t.match(await guess(await secondInstance(t, service, { ...defaults, KEY_ENCRYPTION_KEY: `${next},${old}` }), { email }, here), { status: 401 })
+  t.match(await guessPassword(await secondInstance(t, service, { ...defaultLimits, KEY_ENCRYPTION_KEY: `${old},${next}` }), { email }, here), { status: 429 })
+  t.match(await guessPassword(await secondInstance(t, service, { ...defaultLimits, KEY_ENCRYPTION_KEY: `${next},${old}` }), { email }, here), { status: 401 })
   const text = (await service.sql<{ line: string }>('select t::text as line from login_throttles t')).map(({ line }) => line).join('\n')
   t.notOk([email, here].some(word => text.includes(word) || text.includes(Buffer.from(word).toString('hex'))))
 })
@@ -118,7 +118,7 @@ t.test('limits-065: without Redis each instance counts by itself', async t => {
   const limits = { RATE_LIMIT: '4/1m', TRUST_PROXY: '127.0.0.1' }
   const three = await inSequence(3, async () => await secondInstance(t, service, limits))
   const here = newAddress()
-  const answers = await inSequence(20, async i => await three[i % 3]?.browser().get('/v1/me', from(here)))
+  const answers = await inSequence(20, async i => await three[i % 3]?.browser().get('/v1/me', forwardedFor(here)))
   t.equal(answers.filter(answer => answer?.status === 401).length, 12)
 })
 
@@ -127,13 +127,13 @@ verifiedBy(t, 'limits-067: without Postgres rate limits apply', { 'test/faults/d
 verifiedBy(t, 'limits-068: a client that leaves frees its place', { 'test/src/hashing-queue.test.ts': ['are free at once when the caller goes'] })
 verifiedBy(t, 'limits-069: an outage of Redis is logged when it starts and ends', { [rateLimit]: ['Redis is killed and restarted'] })
 t.test('requests are counted without Postgres', async t => {
-  const { url, block } = await way(t, await createDatabase(t))
+  const { url, block } = await flakyProxy(t, await createDatabase(t))
   const { browser } = await build(t, { RATE_LIMIT: '10/1m' }, { url })
   block()
-  t.strictSame(statuses(await inSequence(3, () => browser().post('/v1/auth/login', person()))), [503, 503, 429])
+  t.strictSame(statuses(await inSequence(3, () => browser().post('/v1/auth/login', newUser()))), [503, 503, 429])
 })
 
-const told = async (RATE_LIMIT: string) => (await (await secondInstance(t, service, { RATE_LIMIT })).browser().post('/v1/auth/login', person())).headers['ratelimit-limit']
+const told = async (RATE_LIMIT: string) => (await (await secondInstance(t, service, { RATE_LIMIT })).browser().post('/v1/auth/login', newUser())).headers['ratelimit-limit']
 verifiedBy(t, 'limits-077: an office is one network', { 'test/src/network.test.ts': ['is an IPv4 address, also in its IPv6 form'] })
 t.test('limits-078: how many people can sign in from one network', async t => t.strictSame([await told(variables.RATE_LIMIT.preset), await told('1000/1m')], ['60', '200']))
 t.test('limits-079: how many refreshes a thousand browsers send', async t => {
@@ -143,30 +143,30 @@ t.test('limits-079: how many refreshes a thousand browsers send', async t => {
 t.test('limits-080: a higher LOGIN_NETWORK_LIMIT tolerates an office', async t => {
   const office = await build(t, { ...open, LOGIN_NETWORK_LIMIT: '500/15m' })
   const here = newAddress()
-  await guess(office, person(), here)
+  await guessPassword(office, newUser(), here)
   // In the future, nothing seeps away meanwhile.
   await office.sql("update login_throttles set failures = 499, counted_at = counted_at + interval '1 min', expires_at = expires_at + interval '1 min'")
-  t.strictSame(statuses(await inSequence(2, () => guess(office, person(), here))), [401, 429])
+  t.strictSame(statuses(await inSequence(2, () => guessPassword(office, newUser(), here))), [401, 429])
 })
 t.test('limits-081: errors of others do not throttle a known device', async t => {
   const office = await secondInstance(t, service, { ...open, LOGIN_NETWORK_LIMIT: '3/15m' })
   const { email, password, browser } = await registerUser(office)
   const here = newAddress()
-  await inSequence(3, () => guess(office, person(), here))
-  t.match(await guess(office, { email, password }, here), { status: 429 })
-  t.match(await browser.post('/v1/auth/login', { email, password }, from(here)), { status: 200 })
+  await inSequence(3, () => guessPassword(office, newUser(), here))
+  t.match(await guessPassword(office, { email, password }, here), { status: 429 })
+  t.match(await browser.post('/v1/auth/login', { email, password }, forwardedFor(here)), { status: 200 })
 })
 t.test('limits-082: sign-ins count until they are verified', async t => {
-  const office = await secondInstance(t, service, { ...defaults, LOGIN_NETWORK_LIMIT: '3/15m' })
+  const office = await secondInstance(t, service, { ...defaultLimits, LOGIN_NETWORK_LIMIT: '3/15m' })
   const people = await Promise.all(Array.from({ length: 4 }, () => registerUser(service)))
   const here = newAddress()
-  const signIn = ({ email, password }: { email: string, password: string }) => guess(office, { email, password }, here)
-  const { lane } = office.app.passwords
+  const signIn = ({ email, password }: { email: string, password: string }) => guessPassword(office, { email, password }, here)
+  const { queue } = office.app.passwords
   const ends: Array<() => void> = []
-  const held = [1, 2].map(() => lane.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
+  const held = [1, 2].map(() => queue.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
   const underWay = people.slice(0, 3).map(signIn)
-  while (lane.waiting < 3) await new Promise(resolve => setImmediate(resolve))
-  t.match(await signIn(people[3] ?? person()), { status: 429 })
+  while (queue.waiting < 3) await new Promise(resolve => setImmediate(resolve))
+  t.match(await signIn(people[3] ?? newUser()), { status: 429 })
   for (const end of ends) end()
   t.strictSame(statuses(await Promise.all(underWay)), [200, 200, 200])
   await Promise.all(held)
@@ -175,20 +175,20 @@ t.test('limits-082: sign-ins count until they are verified', async t => {
 
 t.test('limits-083: no network is exempt', async t => {
   const { browser } = await secondInstance(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: '127.0.0.1,10.0.0.0/8' })
-  for (const own of ['127.0.0.1', '10.0.0.1', '192.168.0.1']) t.strictSame(statuses(await inSequence(2, () => browser().get('/v1/me', from(own)))), [401, 429], own)
+  for (const own of ['127.0.0.1', '10.0.0.1', '192.168.0.1']) t.strictSame(statuses(await inSequence(2, () => browser().get('/v1/me', forwardedFor(own)))), [401, 429], own)
 })
 
 const signUp = 'test/routes/sign-in.test.ts'
 const policy = 'test/routes/password-policy.test.ts'
 t.test('limits-118: the length of a password', async t => {
   t.equal(variables.PASSWORD_MIN_LENGTH.preset, '8')
-  for (const [password, status] of [['🦊ж語ß🦉é', 422], ['🦊ж語ß🦉éxy', 201], ['🦊'.repeat(256), 201], ['🦊'.repeat(257), 422]] as const) t.match(await service.browser().post('/v1/auth/register', { ...person(), password }, from(newAddress())), { status }, password.slice(0, 20))
+  for (const [password, status] of [['🦊ж語ß🦉é', 422], ['🦊ж語ß🦉éxy', 201], ['🦊'.repeat(256), 201], ['🦊'.repeat(257), 422]] as const) t.match(await service.browser().post('/v1/auth/register', { ...newUser(), password }, forwardedFor(newAddress())), { status }, password.slice(0, 20))
 })
 verifiedBy(t, 'limits-119: common and personal passwords', { [policy]: ['are all those of the list, and no others', 'what everybody knows of the owner and the service'] })
 verifiedBy(t, 'limits-120: breached passwords', { [policy]: ['is refused, and the server learns five digits of its SHA-1', 'nobody is waited for longer than half a second', 'because nobody listens, a new password is accepted'] })
 t.test('limits-121: the reasons of a rejection', async t => {
   t.strictSame([...claim('limits-121').matchAll(/`(\w+)`/g)].map(([, word]) => word).slice(2), passwordReasons)
-  t.match(await service.browser().post('/v1/auth/register', { ...person(), password: '1234' }, from(newAddress())), { status: 422, body: { code: 'password_rejected', reasons: ['too_short', 'too_common'] } })
+  t.match(await service.browser().post('/v1/auth/register', { ...newUser(), password: '1234' }, forwardedFor(newAddress())), { status: 422, body: { code: 'password_rejected', reasons: ['too_short', 'too_common'] } })
 })
 verifiedBy(t, 'limits-122: no composition rules, no truncation', { [signUp]: ['takes any other password whole: long, in any script, with any character'] })
 verifiedBy(t, 'limits-123: changes follow the same rules', { [throttle]: ['applies the password policy to the new one'] })

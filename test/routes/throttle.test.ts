@@ -2,25 +2,25 @@ import { hkdfSync } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
-import { mint } from '../../src/authentication/device.ts'
+import { encodeDevice } from '../../src/authentication/known-device.ts'
 import { newId } from '../../src/crypto/random.ts'
 import { purgeExpired, recordSuccess, refund, type CountedAttempt } from '../../src/throttle/sign-in-throttle.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import {
-  defaults as limits, from, inSequence, letTimePass, newAddress, off, statuses
+  defaultLimits as limits, forwardedFor, inSequence, newAddress, passTime, statuses, withoutLimits
 } from '../support/other-networks.ts'
 
 const wrong = 'not the password'
 
 type Login = { email: string, password: string } | { username: string, password: string }
 const signIn = async ({ browser }: Service, login: Login, ip: string) =>
-  await browser().post('/v1/auth/login', login, from(ip))
+  await browser().post('/v1/auth/login', login, forwardedFor(ip))
 
 t.test('failed sign-ins', async t => {
   const service = await build(t, limits)
   const register = async () => {
-    const somebody = person()
-    await service.browser().post('/v1/auth/register', somebody, from(newAddress()))
+    const somebody = newUser()
+    await service.browser().post('/v1/auth/register', somebody, forwardedFor(newAddress()))
     return somebody
   }
 
@@ -31,9 +31,9 @@ t.test('failed sign-ins', async t => {
     const refused = await signIn(service, { email, password }, here)
     t.match(refused, { status: 429, body: { code: 'too_many_requests' }, headers: { 'retry-after': '30' } })
     t.strictSame(refused.cookies, [])
-    await letTimePass(service, 29)
+    await passTime(service, 29)
     t.match(await signIn(service, { email, password }, here), { status: 429, headers: { 'retry-after': '1' } })
-    await letTimePass(service, 1)
+    await passTime(service, 1)
     t.match(await signIn(service, { email, password }, here), { status: 200 })
   })
 
@@ -47,7 +47,7 @@ t.test('failed sign-ins', async t => {
       const { status, headers } = await signIn(service, { email, password: wrong }, here)
       t.equal(status, 429)
       waits.push(Number(headers['retry-after']))
-      await letTimePass(service, Number(headers['retry-after']))
+      await passTime(service, Number(headers['retry-after']))
     }
     t.strictSame(waits, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600])
   })
@@ -59,9 +59,9 @@ t.test('failed sign-ins', async t => {
     const refused = await inSequence(30, () => signIn(service, { email, password: wrong }, here))
     t.strictSame(new Set(statuses(refused)), new Set([429]))
     t.ok(refused.every(({ headers }) => Number(headers['retry-after']) <= 30))
-    await letTimePass(service, 30)
+    await passTime(service, 30)
     t.equal((await signIn(service, { email, password: wrong }, here)).status, 401)
-    const elsewhere = await Promise.all(Array.from({ length: 40 }, () => signIn(service, { email: person().email, password: wrong }, here)))
+    const elsewhere = await Promise.all(Array.from({ length: 40 }, () => signIn(service, { email: newUser().email, password: wrong }, here)))
     t.strictSame(new Set(statuses(elsewhere)), new Set([401]), 'nor does it use up what the network is allowed')
   })
 
@@ -69,11 +69,11 @@ t.test('failed sign-ins', async t => {
     const { email } = await register()
     const here = newAddress()
     await inSequence(6, () => signIn(service, { email, password: wrong }, here))
-    await letTimePass(service, 30 + 15 * 60)
+    await passTime(service, 30 + 15 * 60)
     t.strictSame(statuses(await inSequence(6, () => signIn(service, { email, password: wrong }, here))), [401, 401, 401, 401, 401, 429])
     const there = newAddress()
     await inSequence(4, () => signIn(service, { email, password: wrong }, there))
-    await letTimePass(service, 6 * 60)
+    await passTime(service, 6 * 60)
     t.strictSame(statuses(await inSequence(4, () => signIn(service, { email, password: wrong }, there))), [401, 401, 401, 429], 'two of five in six of fifteen minutes')
   })
 
@@ -89,7 +89,7 @@ t.test('failed sign-ins', async t => {
   t.test('accounts that do not exist are counted and answered in the same way', async t => {
     const { email, password } = await register()
     const comparable = ({ status, headers: { 'x-request-id': _id, date: _date, 'content-length': _length, ...headers }, body: { instance: _instance, ...body }, cookies }: Awaited<ReturnType<typeof signIn>>) => ({ status, headers, body, cookies })
-    for (const nobody of [{ email: person().email }, { email: 'not an address' }, { email: '\u0000\ud800' }, { username: 'nobody' }, { username: '💥' }]) {
+    for (const nobody of [{ email: newUser().email }, { email: 'not an address' }, { email: '\u0000\ud800' }, { username: 'nobody' }, { username: '💥' }]) {
       const here = newAddress()
       const there = newAddress()
       const unknown = await inSequence(7, () => signIn(service, { ...nobody, password: wrong }, here))
@@ -112,7 +112,7 @@ t.test('failed sign-ins', async t => {
   t.test('concurrent guesses on two instances cannot exceed the limit', async t => {
     const other = await build(t, limits, { url: service.url })
     await fc.assert(fc.asyncProperty(fc.integer({ min: 2, max: 40 }), fc.integer({ min: 0, max: 4 }), fc.boolean(), async (parallel, before, exists) => {
-      const { email } = exists ? await register() : person()
+      const { email } = exists ? await register() : newUser()
       const here = newAddress()
       await inSequence(before, () => signIn(service, { email, password: wrong }, here))
       const answers = await Promise.all(Array.from({ length: parallel }, async (_, i) => {
@@ -150,21 +150,21 @@ t.test('failed sign-ins', async t => {
   t.test('a network that tries many accounts is throttled, and others are not', async t => {
     const { email, password } = await register()
     const here = newAddress()
-    const tried = await inSequence(50, () => signIn(service, { email: person().email, password: wrong }, here))
+    const tried = await inSequence(50, () => signIn(service, { email: newUser().email, password: wrong }, here))
     t.strictSame(new Set(statuses(tried)), new Set([401]))
     t.match(await signIn(service, { email, password }, here), { status: 429, headers: { 'retry-after': '30' } })
     t.match(await signIn(service, { email, password }, newAddress()), { status: 200 })
-    await letTimePass(service, 30)
+    await passTime(service, 30)
     t.match(await signIn(service, { email, password }, here), { status: 200 })
-    t.match(await signIn(service, { email: person().email, password: wrong }, here), { status: 401 }, 'an own account that is signed in to between')
-    t.match(await signIn(service, { email: person().email, password: wrong }, here), { status: 429, headers: { 'retry-after': '60' } }, 'does not start it anew')
+    t.match(await signIn(service, { email: newUser().email, password: wrong }, here), { status: 401 }, 'an own account that is signed in to between')
+    t.match(await signIn(service, { email: newUser().email, password: wrong }, here), { status: 429, headers: { 'retry-after': '60' } }, 'does not start it anew')
   })
 
   t.test('a large network with few failures is not throttled', async t => {
     const here = newAddress()
     for (let hour = 0; hour < 6; hour++) {
-      t.strictSame(new Set(statuses(await inSequence(40, () => signIn(service, { email: person().email, password: wrong }, here)))), new Set([401]))
-      await letTimePass(service, 13 * 60)
+      t.strictSame(new Set(statuses(await inSequence(40, () => signIn(service, { email: newUser().email, password: wrong }, here)))), new Set([401]))
+      await passTime(service, 13 * 60)
     }
   })
 
@@ -175,7 +175,7 @@ t.test('failed sign-ins', async t => {
     const events = await service.sql<{ type: string, detail: object, known: boolean }>('select type, detail, user_id is not null as known from audit_events where host(ip) = $1 order by id', [here])
     t.strictSame(events.map(({ type }) => type), [...Array(5).fill('login.failed'), 'login.throttled'])
     t.match(events.at(-1), { detail: { wait: 30 }, known: true })
-    await letTimePass(service, 30)
+    await passTime(service, 30)
     await inSequence(3, () => signIn(service, { email, password: wrong }, here))
     t.equal((await service.sql("select 1 from audit_events where host(ip) = $1 and type = 'login.throttled'", [here])).length, 2)
   })
@@ -199,7 +199,7 @@ t.test('failed sign-ins', async t => {
     const { email, password } = await register()
     const here = newAddress()
     await inSequence(6, () => signIn(service, { email, password: wrong }, here))
-    await letTimePass(service, -86_400 * 365)
+    await passTime(service, -86_400 * 365)
     t.equal((await signIn(service, { email, password }, here)).status, 200)
   })
 
@@ -241,7 +241,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('limits can be off', async t => {
-    const open = await build(t, { ...limits, ...off }, { url: service.url })
+    const open = await build(t, { ...limits, ...withoutLimits }, { url: service.url })
     const { email, password } = await register()
     const here = newAddress()
     t.strictSame(new Set(statuses(await inSequence(60, () => signIn(open, { email, password: wrong }, here)))), new Set([401]))
@@ -251,35 +251,35 @@ t.test('failed sign-ins', async t => {
 
 t.test('an attack on one account from many networks', async t => {
   const service = await build(t, { ...limits, LOGIN_ACCOUNT_LIMIT: '20/24h' })
-  const owner = person()
+  const owner = newUser()
   const home = newAddress()
   const laptop = service.browser()
-  await laptop.post('/v1/auth/register', { ...owner, username: 'owner' }, from(home))
-  const guess = async (login: object = { email: owner.email }) => await service.browser().post('/v1/auth/login', { ...login, password: wrong }, from(newAddress()))
+  await laptop.post('/v1/auth/register', { ...owner, username: 'owner' }, forwardedFor(home))
+  const guess = async (login: object = { email: owner.email }) => await service.browser().post('/v1/auth/login', { ...login, password: wrong }, forwardedFor(newAddress()))
 
   const first = await inSequence(20, () => guess())
   t.strictSame(new Set(statuses(first)), new Set([401]))
   t.match(await guess(), { status: 429, headers: { 'retry-after': '30' } }, 'is stopped')
   t.match(await guess({ username: 'owner' }), { status: 429 }, 'by whatever name')
-  t.match(await service.browser().post('/v1/auth/login', owner, from(newAddress())), { status: 429 }, 'as is a stranger who knows the password')
-  t.match(await laptop.post('/v1/auth/login', owner, from(newAddress())), { status: 200 }, 'the owner signs in where they did before, wherever that is now')
+  t.match(await service.browser().post('/v1/auth/login', owner, forwardedFor(newAddress())), { status: 429 }, 'as is a stranger who knows the password')
+  t.match(await laptop.post('/v1/auth/login', owner, forwardedFor(newAddress())), { status: 200 }, 'the owner signs in where they did before, wherever that is now')
   t.match(await guess(), { status: 429 }, 'which lets the others in no sooner')
 
   await t.test('guesses from a known device have a counter of their own', async t => {
     const stolen = async (password: string) => {
       const browser = service.browser()
       browser.jar.set('device', laptop.jar.get('device') ?? '')
-      return await browser.post('/v1/auth/login', { email: owner.email, password }, from(newAddress()))
+      return await browser.post('/v1/auth/login', { email: owner.email, password }, forwardedFor(newAddress()))
     }
     t.strictSame(statuses(await inSequence(6, () => stolen(wrong))), [401, 401, 401, 401, 401, 429])
-    await letTimePass(service, 30)
+    await passTime(service, 30)
     t.match(await stolen(owner.password), { status: 200 })
   })
 
   await t.test('concurrent guesses from many networks cannot exceed the limit', async t => {
-    const victim = person()
-    await service.browser().post('/v1/auth/register', victim, from(home))
-    const answers = await Promise.all(Array.from({ length: 60 }, () => service.browser().post('/v1/auth/login', { email: victim.email, password: wrong }, from(newAddress()))))
+    const victim = newUser()
+    await service.browser().post('/v1/auth/register', victim, forwardedFor(home))
+    const answers = await Promise.all(Array.from({ length: 60 }, () => service.browser().post('/v1/auth/login', { email: victim.email, password: wrong }, forwardedFor(newAddress()))))
     t.equal(answers.filter(({ status }) => status === 401).length, 20)
     t.equal(answers.filter(({ status }) => status === 429).length, 40)
   })
@@ -290,8 +290,8 @@ t.test('the device cookie', async t => {
   const secret = Buffer.from(hkdfSync('sha256', keyEncryptionKey, '', 'latchkey device', 32))
   const registered = async (service: Service) => {
     const browser = service.browser()
-    const somebody = person()
-    const { body } = await browser.post('/v1/auth/register', somebody, from(newAddress()))
+    const somebody = newUser()
+    const { body } = await browser.post('/v1/auth/register', somebody, forwardedFor(newAddress()))
     browser.accessToken = body.access_token
     return { ...somebody, id: body.user.id as string, browser, cookie: browser.jar.get('device') ?? '' }
   }
@@ -299,7 +299,7 @@ t.test('the device cookie', async t => {
   const isKnown = async (at: Service, { email, password }: { email: string, password: string }, cookie: string) => {
     const here = newAddress()
     await inSequence(2, () => signIn(at, { email, password: wrong }, here))
-    const { status } = await at.browser().post('/v1/auth/login', { email, password }, { ...from(here), cookie: `device=${cookie}` })
+    const { status } = await at.browser().post('/v1/auth/login', { email, password }, { ...forwardedFor(here), cookie: `device=${cookie}` })
     t.ok([200, 429].includes(status))
     return status === 200
   }
@@ -316,14 +316,14 @@ t.test('the device cookie', async t => {
       t.equal(await isKnown(service, ada, changed.toString('base64url')), false, `with byte ${at} changed`)
     }
     const spliced = Buffer.concat([Buffer.from(eve.cookie, 'base64url').subarray(0, 17), bytes.subarray(17)])
-    for (const forged of ['', 'x', ada.cookie.slice(0, -1), `${ada.cookie}A`, `${ada.cookie}=`, spliced.toString('base64url'), 'A'.repeat(4000), mint(Buffer.alloc(32), { id: newId(), accounts: [{ userId: ada.id, since: new Date() }] })]) {
+    for (const forged of ['', 'x', ada.cookie.slice(0, -1), `${ada.cookie}A`, `${ada.cookie}=`, spliced.toString('base64url'), 'A'.repeat(4000), encodeDevice(Buffer.alloc(32), { id: newId(), accounts: [{ userId: ada.id, since: new Date() }] })]) {
       t.equal(await isKnown(service, ada, forged), false, forged.slice(0, 20))
     }
   })
 
   t.test('identifies the device for 180 days', async t => {
     const ada = await registered(service)
-    const of = (days: number) => mint(secret, { id: newId(), accounts: [{ userId: ada.id, since: new Date(Date.now() - days * 86_400_000) }] })
+    const of = (days: number) => encodeDevice(secret, { id: newId(), accounts: [{ userId: ada.id, since: new Date(Date.now() - days * 86_400_000) }] })
     t.equal(await isKnown(service, ada, of(179.9)), true)
     t.equal(await isKnown(service, ada, of(180.1)), false)
   })
@@ -333,7 +333,7 @@ t.test('the device cookie', async t => {
     const family = []
     for (let i = 0; i < 5; i++) {
       const one = await registered(service)
-      await browser.post('/v1/auth/login', { email: one.email, password: one.password }, from(newAddress()))
+      await browser.post('/v1/auth/login', { email: one.email, password: one.password }, forwardedFor(newAddress()))
       family.push(one)
     }
     const cookie = browser.jar.get('device') ?? ''
@@ -370,7 +370,7 @@ t.test('the device cookie', async t => {
     t.match(await thief.delete('/v1/me/sessions'), { status: 204 })
     t.equal(await isKnown(service, ada, ada.cookie), true, 'the owner is no stranger')
     const changed = { email: ada.email, password: 'another phrase of mine' }
-    t.match(await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: changed.password }, from(newAddress())), { status: 204 })
+    t.match(await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: changed.password }, forwardedFor(newAddress())), { status: 204 })
     thief.jar.set('device', ada.cookie)
     t.match(await thief.delete('/v1/me/sessions'), { status: 204, cookies: [] })
     t.equal(await isKnown(service, changed, thief.jar.get('device') ?? ''), false, 'a device that was forgotten is not known anew')
@@ -382,7 +382,7 @@ t.test('the device cookie', async t => {
     const both = await build(t, { ...limits, LOGIN_RATE_LIMIT: '2/15m', KEY_ENCRYPTION_KEY: `${next},${keyEncryptionKey.toString('base64')}` }, { url: service.url })
     t.equal(await isKnown(both, ada, ada.cookie), true)
     const renewed = both.browser()
-    await renewed.post('/v1/auth/login', { email: ada.email, password: ada.password }, from(newAddress()))
+    await renewed.post('/v1/auth/login', { email: ada.email, password: ada.password }, forwardedFor(newAddress()))
     const after = await build(t, { ...limits, LOGIN_RATE_LIMIT: '2/15m', KEY_ENCRYPTION_KEY: next }, { url: service.url })
     t.equal(await isKnown(after, ada, ada.cookie), false)
     t.equal(await isKnown(after, ada, renewed.jar.get('device') ?? ''), true)
@@ -393,18 +393,18 @@ t.test('changing the password', async t => {
   const service = await build(t, limits)
   const registered = async () => {
     const browser = service.browser()
-    const somebody = person()
-    const { body } = await browser.post('/v1/auth/register', somebody, from(newAddress()))
+    const somebody = newUser()
+    const { body } = await browser.post('/v1/auth/register', somebody, forwardedFor(newAddress()))
     browser.accessToken = body.access_token
     return { ...somebody, browser, id: body.user.id as string, session: body.session_id as string }
   }
   const change = async ({ browser }: Awaited<ReturnType<typeof registered>>, current: string, next: string, ip = newAddress()) =>
-    await browser.post('/v1/me/password', { current_password: current, new_password: next }, from(ip))
+    await browser.post('/v1/me/password', { current_password: current, new_password: next }, forwardedFor(ip))
 
   t.test('requires the current one, and ends all other sessions', async t => {
     const ada = await registered()
     const phone = service.browser()
-    const { body } = await phone.post('/v1/auth/login', { email: ada.email, password: ada.password }, from(newAddress()))
+    const { body } = await phone.post('/v1/auth/login', { email: ada.email, password: ada.password }, forwardedFor(newAddress()))
     t.match(await change(ada, ada.password, 'another phrase of mine'), { status: 204, text: '' })
     t.match(await phone.get('/v1/me', { authorization: `Bearer ${body.access_token}` }), { status: 401 })
     t.match(await phone.post('/v1/auth/refresh'), { status: 401 })
@@ -421,7 +421,7 @@ t.test('changing the password', async t => {
     const here = newAddress()
     ada.browser.jar.delete('device')
     const other = service.browser()
-    await other.post('/v1/auth/login', { email: ada.email, password: ada.password }, from(newAddress()))
+    await other.post('/v1/auth/login', { email: ada.email, password: ada.password }, forwardedFor(newAddress()))
     t.strictSame(statuses(await inSequence(3, () => change(ada, wrong, 'another phrase of mine', here))), [403, 403, 403])
     t.match(await change(ada, wrong, 'another phrase of mine', here), { status: 403, body: { code: 'invalid_credentials', status: 403 } })
     t.match(await signIn(service, { email: ada.email, password: wrong }, here), { status: 401 })
@@ -452,29 +452,29 @@ t.test('changing the password', async t => {
 
   t.test('a full queue is no failure, and known devices get turns for both hashes', async t => {
     const busy = await build(t, { ...limits, ARGON2_CONCURRENCY: '1' }, { url: service.url })
-    const { lane } = busy.app.passwords
+    const { queue } = busy.app.passwords
     await service.sql('delete from login_throttles')
     const [neighbourly, ...people] = [await registered(), await registered(), await registered()]
     people[1]?.browser.jar.delete('device')
     let begin = () => {}
     const held = new Promise<void>(resolve => { begin = resolve })
     // Turns that took no time: how many may wait is not a matter of how long each would.
-    for (let turn = 0; turn < 80; turn++) await lane.run(async () => {})
-    const work: Array<Promise<void>> = [lane.run(async () => await held)]
+    for (let turn = 0; turn < 80; turn++) await queue.run(async () => {})
+    const work: Array<Promise<void>> = [queue.run(async () => await held)]
     const waiting = async (count: number) => {
-      for (const end = performance.now() + 20_000; lane.waiting < count && performance.now() < end;) await pause(5)
-      t.equal(lane.waiting, count)
+      for (const end = performance.now() + 20_000; queue.waiting < count && performance.now() < end;) await pause(5)
+      t.equal(queue.waiting, count)
     }
     const networks = [newAddress(), newAddress()]
     const answers = people.map(async ({ browser, password }, index) => {
       browser.app = busy.app
-      return await browser.post('/v1/me/password', { current_password: password, new_password: 'another phrase of mine' }, from(networks[index] ?? ''))
+      return await browser.post('/v1/me/password', { current_password: password, new_password: 'another phrase of mine' }, forwardedFor(networks[index] ?? ''))
     })
     await waiting(2)
     // Of a network of which somebody waits no more do where there are many of others.
-    const neighbour = busy.browser().post('/v1/auth/login', { email: neighbourly.email, password: neighbourly.password }, from(networks[1] ?? ''))
+    const neighbour = busy.browser().post('/v1/auth/login', { email: neighbourly.email, password: neighbourly.password }, forwardedFor(networks[1] ?? ''))
     await waiting(3)
-    while (lane.waiting === work.length + 2) work.push(lane.run(async () => { await pause(50) }, { network: `${work.length}` }).catch(() => {}))
+    while (queue.waiting === work.length + 2) work.push(queue.run(async () => { await pause(50) }, { network: `${work.length}` }).catch(() => {}))
     t.ok(work.length > 490, `${work.length} wait`)
     begin()
     const [known, stranger] = await Promise.all(answers)

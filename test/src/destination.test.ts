@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import t from 'tap'
-import { proxies } from '../../src/config/values.ts'
+import { parseNetworks } from '../../src/config/addresses.ts'
 import { createDestination, isPublic } from '../../src/webhooks/destination.ts'
 import { post } from '../../src/webhooks/request.ts'
 import { build } from '../support/app.ts'
@@ -29,7 +29,7 @@ t.test('URLs in private networks, and URLs of other schemes, are refused', async
 })
 
 t.test('networks that the operator allows are accepted, also over http', async t => {
-  const { refusal, addresses } = createDestination({ privateNetworks: proxies('10.1.0.0/16, fd00::/8'), httpsOnly: true, resolve: async host => host === 'orders.internal' ? ['10.1.2.3', '10.2.2.3'] : ['93.184.215.14'] })
+  const { refusal, addresses } = createDestination({ privateNetworks: parseNetworks('10.1.0.0/16, fd00::/8'), httpsOnly: true, resolve: async host => host === 'orders.internal' ? ['10.1.2.3', '10.2.2.3'] : ['93.184.215.14'] })
   for (const url of ['http://10.1.2.3/', 'https://10.1.2.3:8080/', 'http://[fd00::1]/', 'http://[::ffff:10.1.2.3]/', 'http://orders.internal/']) t.equal(refusal(url), undefined, url)
   for (const url of ['http://10.2.0.1/', 'http://127.0.0.1/', 'http://[fe80::1]/', 'http://93.184.215.14/']) t.type(refusal(url), 'string', url)
   t.strictSame(await addresses('http://orders.internal/'), [{ address: '10.1.2.3', family: 4 }], 'and of the addresses of a host those alone')
@@ -56,7 +56,7 @@ t.test('nothing is sent to a name with a private address (DNS rebinding)', async
 
   await t.test('which it gets after the check', async t => {
     let asked = 0
-    const rebinding = createDestination({ privateNetworks: proxies('127.0.0.2'), httpsOnly: false, resolve: async () => [asked++ === 0 ? '127.0.0.2' : '127.0.0.1'] })
+    const rebinding = createDestination({ privateNetworks: parseNetworks('127.0.0.2'), httpsOnly: false, resolve: async () => [asked++ === 0 ? '127.0.0.2' : '127.0.0.1'] })
     t.match(await post({ url: `http://rebound.example:${port}/`, headers: {}, body: '{}' }, rebinding, never), { error: 'connection' }, 'it connects to what was checked, where nobody listens')
     t.equal(asked, 1, 'and asks once')
     t.match(await post({ url: `http://rebound.example:${port}/`, headers: {}, body: '{}' }, rebinding, never), { error: 'private_address' })
@@ -66,7 +66,7 @@ t.test('nothing is sent to a name with a private address (DNS rebinding)', async
 
 t.test('the connection goes to the checked address, and names the host', async t => {
   const inbox = await receiver(t)
-  const leading = createDestination({ privateNetworks: proxies('127.0.0.1'), httpsOnly: false, resolve: async () => ['127.0.0.1'] })
+  const leading = createDestination({ privateNetworks: parseNetworks('127.0.0.1'), httpsOnly: false, resolve: async () => ['127.0.0.1'] })
   const { port } = new URL(inbox.url)
   // A name that no other resolver knows (RFC 6761 section 6.4).
   t.match(await post({ url: `http://orders.invalid:${port}/`, headers: {}, body: '{}' }, leading, never), { status: 204, error: undefined })
@@ -75,7 +75,7 @@ t.test('the connection goes to the checked address, and names the host', async t
 
 t.test('the scheme of a URL can be in upper case', async t => {
   const inbox = await receiver(t)
-  const { refusal, addresses } = createDestination({ privateNetworks: proxies('127.0.0.1'), httpsOnly: true })
+  const { refusal, addresses } = createDestination({ privateNetworks: parseNetworks('127.0.0.1'), httpsOnly: true })
   const [plain, secure] = [inbox.url.replace('http', 'HTTP'), inbox.url.replace('http', 'HTTPS')]
   for (const url of [plain, secure]) t.equal(refusal(url), undefined, url)
   t.match(await post({ url: plain, headers: {}, body: '{}' }, { refusal, addresses }, never), { status: 204, error: undefined })

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { follow } from '../../src/tokens/revocation-feed.ts'
 import { RevocationLog, type Claims, type Entry } from '../../src/tokens/revocation-log.ts'
-import type { Look, Moment, Revocation } from '../../src/tokens/revocations.ts'
+import type { RevocationUpdate, Snapshot } from '../../src/tokens/revocation-reader.ts'
+import type { Revocation } from '../../src/tokens/revocations.ts'
 
 const hour = 3_600_000
 const epoch = Date.UTC(2026, 0, 1)
@@ -47,17 +48,17 @@ class Model {
     for (const id of this.committed.keys()) if (id >= this.next) this.committed.delete(id)
   }
 
-  look (after: Moment | undefined): Look {
-    const seen = after && JSON.parse(after.snapshot) as { next: string, open: string[] }
+  readSince (since: Snapshot | undefined): RevocationUpdate {
+    const seen = since && JSON.parse(since.visible) as { next: string, open: string[] }
     const wasVisible = (id: bigint) => seen !== undefined && id < BigInt(seen.next) && !seen.open.includes(String(id))
-    const settled = [...this.open].reduce((least, id) => id < least ? id : least, this.next)
+    const oldestRunning = [...this.open].reduce((least, id) => id < least ? id : least, this.next)
     return {
-      snapshot: JSON.stringify({ next: String(this.next), open: [...this.open].map(String) }),
-      settled,
-      next: this.next,
+      visible: JSON.stringify({ next: String(this.next), open: [...this.open].map(String) }),
+      oldestRunning,
+      nextTransaction: this.next,
       history: this.history,
       now: new Date(epoch),
-      revocations: [...this.committed.values()].filter(({ transactionId: id }) => id >= (after?.settled ?? 0n) && !wasVisible(id))
+      revocations: [...this.committed.values()].filter(({ transactionId: id }) => id >= (since?.oldestRunning ?? 0n) && !wasVisible(id))
     }
   }
 }
@@ -67,7 +68,7 @@ class Instance {
   readonly log = new RevocationLog()
   readonly readers = new Set<Reader>()
   look (model: Model) {
-    const entries = this.log.merge(model.look(this.log.moment)) ?? this.log.merge(model.look(undefined)) ?? []
+    const entries = this.log.merge(model.readSince(this.log.snapshot)) ?? this.log.merge(model.readSince(undefined)) ?? []
     for (const reader of this.readers) reader.take(entries)
   }
 }
@@ -136,16 +137,16 @@ t.test('what expired is forgotten, and what ended stays ended through a change o
     model.begin()
     model.commit(id)
   }
-  log.merge(model.look(undefined))
+  log.merge(model.readSince(undefined))
   t.ok(log.has(ended) && log.has(revoked))
   model.failOver(5n)
-  t.equal(log.merge(model.look(log.moment)), undefined)
-  log.merge(model.look(undefined))
+  t.equal(log.merge(model.readSince(log.snapshot)), undefined)
+  log.merge(model.readSince(undefined))
   t.ok(log.has(ended) && log.has(revoked), 'a token that was refused is not accepted later')
   t.match(log.after(undefined), [{ revocation: { id: 'row one 1' } }, { revocation: { id: 'row one 2' } }])
-  log.merge({ ...model.look(log.moment), now: new Date(epoch + hour + 59_000) })
+  log.merge({ ...model.readSince(log.snapshot), now: new Date(epoch + hour + 59_000) })
   t.ok(log.has(ended) && log.has(revoked))
-  log.merge({ ...model.look(log.moment), now: new Date(epoch + hour + 90_000) })
+  log.merge({ ...model.readSince(log.snapshot), now: new Date(epoch + hour + 90_000) })
   t.equal(log.size, 0)
 })
 
@@ -159,11 +160,11 @@ t.test('of a user\'s tokens those that were issued before are refused, and no ot
   t.equal(log.add([first, second]).length, 1, 'what is known is not told again')
   t.strictSame([0, 1, 2].map(version => token(version)), [true, true, false], 'in whatever order they are heard of')
   t.strictSame([token(0, { sub: 'bob' }), log.has({ sub: 'ada', jti: 'a client of this id' })], [false, false])
-  const moment = { snapshot: '', settled: 3n, next: 3n, history: '', revocations: [] }
-  log.merge({ ...moment, now: new Date(epoch + hour * 0.9) })
+  const snapshot = { visible: '', oldestRunning: 3n, nextTransaction: 3n, history: '', revocations: [] }
+  log.merge({ ...snapshot, now: new Date(epoch + hour * 0.9) })
   t.strictSame([0, 1, 2].map(version => token(version)), [true, true, false], 'until the last of them has expired')
   t.match(log.after(undefined), [{ revocation: { id: 'one' } }])
-  log.merge({ ...moment, now: new Date(epoch + hour + 90_000) })
+  log.merge({ ...snapshot, now: new Date(epoch + hour + 90_000) })
   t.equal(log.size, 0)
 })
 

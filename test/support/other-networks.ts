@@ -1,16 +1,18 @@
 import { setMaxListeners } from 'node:events'
 import type { Answer } from './client.ts'
-import { build, person, type Service } from './app.ts'
+import { build, newUser, type Service } from './app.ts'
 
 /** The default limits, behind a trusted proxy: a test can send requests from any address. */
-export const defaults = {
+export const defaultLimits = {
   TRUST_PROXY: '127.0.0.1',
   LOGIN_RATE_LIMIT: '5/15m',
   LOGIN_NETWORK_LIMIT: '50/15m',
   LOGIN_ACCOUNT_LIMIT: '100/24h'
 }
 /** Without limits of failed sign-ins. */
-export const off = { LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' }
+export const withoutLimits = {
+  LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off'
+}
 
 let networks = 0
 /** An address that nothing else in this process uses. */
@@ -18,7 +20,7 @@ export const newAddress = () => {
   networks++
   return `203.0.${networks >> 8 & 255}.${networks & 255}`
 }
-export const from = (address: string) => ({ 'x-forwarded-for': address })
+export const forwardedFor = (address: string) => ({ 'x-forwarded-for': address })
 
 export const statuses = (answers: Answer[]) => answers.map(({ status }) => status)
 
@@ -31,8 +33,8 @@ export async function inSequence<T> (count: number, work: (index: number) => Pro
 /** A registered user, with the browser that registered. */
 export async function registerUser ({ browser: open }: Service, more: object = {}) {
   const browser = open()
-  const login = person()
-  const { body } = await browser.post('/v1/auth/register', { ...login, ...more }, from(newAddress()))
+  const login = newUser()
+  const { body } = await browser.post('/v1/auth/register', { ...login, ...more }, forwardedFor(newAddress()))
   browser.accessToken = body.access_token
   return { ...login, browser, id: body.user.id as string }
 }
@@ -40,11 +42,11 @@ export async function registerUser ({ browser: open }: Service, more: object = {
 type Guess = { email: string, password?: string } | { username: string }
 
 /** A sign-in from an unknown device, with a wrong password unless one is given. */
-export const guess = async ({ browser }: Service, login: Guess, address = newAddress()) =>
-  await browser().post('/v1/auth/login', { password: 'not the password', ...login }, from(address))
+export const guessPassword = async ({ browser }: Service, login: Guess, address = newAddress()) =>
+  await browser().post('/v1/auth/login', { password: 'not the password', ...login }, forwardedFor(address))
 
 /** Ages all counted failures. */
-export const letTimePass = async ({ sql }: Service, seconds: number) =>
+export const passTime = async ({ sql }: Service, seconds: number) =>
   await sql(`
     update login_throttles set
       counted_at = counted_at - make_interval(secs => $1),
@@ -60,13 +62,15 @@ export const secondInstance = async (
  * Fills the hashing queue of a service with a concurrency of two, from as many networks. Returns what empties
  * it.
  */
-export function fillQueue ({ lane }: Service['app']['passwords']) {
+export function fillHashingQueue ({ queue }: Service['app']['passwords']) {
   const leaving = new AbortController()
   setMaxListeners(0, leaving.signal)
   const ends: Array<() => void> = []
   const turns: Array<Promise<unknown>> = []
-  while (ends.length < 2) turns.push(lane.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
-  for (let i = 0; i < 600; i++) turns.push(lane.run(async () => {}, { network: `${i}`, signal: leaving.signal }).catch(() => {}))
+  while (ends.length < 2) turns.push(queue.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
+  for (let i = 0; i < 600; i++) {
+    turns.push(queue.run(async () => {}, { network: `${i}`, signal: leaving.signal }).catch(() => {}))
+  }
   return async () => {
     leaving.abort('the queue is emptied')
     for (const end of ends) end()
