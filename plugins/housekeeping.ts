@@ -22,33 +22,10 @@ export default fp(async function housekeeping (app, settings: HousekeepingSettin
       } catch (error) {
         errors.push(error)
       }
-    },
-    async () => {
-      for (let after: string | undefined, more = true; more; await breathe()) {
-        const { last } = await clearExpired(app.db, after, batch, refreshToken)
-        after = last
-        more = last !== undefined
-      }
-    },
-    async () => {
-      for (let after: Buffer | undefined, more = true; more; await breathe()) {
-        after = await throttle.purgeExpired(app.db, after, counters)
-        more = after !== undefined
-      }
-    },
-    async () => {
-      for (let after: Buffer | undefined, more = true; more; await breathe()) {
-        after = await purgeBuckets(app.db, after, counters)
-        more = after !== undefined
-      }
-    },
-    all(() => revocations.purge(app.db, batch)),
-    all(() => audit.purge(app.db, auditRetention, batch)),
-    all(() => purgeOneTimeTokens(app.db, batch)),
-    all(() => deliveries.purge(app.db, batch)),
-    all(() => leases.purge(app.db, batch)),
-    async () => { while (await erase(app.db, events)) await breathe() }
-  ]
+    }
+    if (errors.length === 0 || signal.aborted) return
+    app.log[app.databaseOutage.consequenceLevel]({ err: errors[0] }, 'housekeeping failed; retrying later')
+  }
 
   async function run () {
     while (!signal.aborted) {

@@ -130,9 +130,9 @@ export default fp(async function mailer (app, options: MailerOptions) {
 
   const running = new Set<Promise<void>>()
   app.jobs.work('mail', {
-    concurrency: atOnce,
-    leaseSeconds: 120,
-    isOutage: error => error instanceof NotSent && error.isAway,
+    concurrency: maxConnections,
+    leaseSeconds,
+    isOutage: error => error instanceof MailDeliveryError && error.isServerUnreachable,
     run: async job => {
       const work = send(job).finally(() => running.delete(work))
       running.add(work)

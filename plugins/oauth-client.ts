@@ -4,41 +4,30 @@ import * as clients from '../src/clients/service-clients.ts'
 import { invalidClient, invalidRequest } from '../src/http/oauth-error.ts'
 import { invalidToken } from '../src/http/problem.ts'
 
-/** The caller of an OAuth endpoint. */
+/** Who calls an OAuth endpoint. */
 export type Caller =
   { kind: 'client', clientId: string, scopes: string[] } |
   { kind: 'user', userId: string, sessionId: string }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /**
-     * The error format of the route: `oauth` is that of RFC 6749 section 5.2, the default that of RFC 9457.
-     */
+    /** In whose words the route's failures are told: those of RFC 9457, unless it says RFC 6749's. */
     errors?: 'oauth'
   }
   interface FastifyInstance {
-    /**
-     * Authenticates a client by `client_secret_basic` or `client_secret_post` (RFC 6749 section 2.3.1).
-     * Throws `invalid_client`.
-     */
+    /** The client that authenticates by `client_secret_basic` or `client_secret_post` (RFC 6749 section 2.3.1); throws `invalid_client`. */
     authenticateClient: (request: FastifyRequest) => Promise<clients.Client>
-    /**
-     * Authenticates a client by its secret or by its own access token, or a user by an access token. Throws
-     * `invalid_client` or `invalid_token`.
-     */
+    /** The client, by its secret or its own access token, or the user of a bearer token; throws `invalid_client` or `invalid_token`. */
     authenticateCaller: (request: FastifyRequest) => Promise<Caller>
   }
 }
 
-/** Parses forms and authenticates clients for the routes of its scope. */
-export default fp(async function oauthClientPlugin (app) {
-  app.removeAllContentTypeParsers()
-  await app.register(formbody)
-
+/** Authenticates the callers of OAuth endpoints. */
+export default fp(async function oauthClient (app) {
   app.decorate('authenticateClient', async (request: FastifyRequest) => {
     const { id, secret } = credentials(request)
     const client = await clients.authenticate(app.db, id, secret)
-    if (!client) throw invalidClient('no client has this id and this secret')
+    if (!client) throw invalidClient('no client has this id and secret')
     return client
   })
 
@@ -50,10 +39,9 @@ export default fp(async function oauthClientPlugin (app) {
     const claims = await app.verifyBearer(request)
     if (claims.sid !== undefined) return { kind: 'user', userId: claims.sub, sessionId: claims.sid }
     const client = await clients.find(app.db, claims.client_id)
-    if (!client) throw invalidToken(true, 'the client was deleted')
-    // A scope that the client has lost since is not the token's any more.
-    const scopes = claims.scope.split(' ').filter(scope => client.scopes.includes(scope))
-    return { kind: 'client', clientId: client.client_id, scopes }
+    if (!client) throw invalidToken(true, 'the client is gone')
+    // What was taken from the client since is not the token's any more.
+    return { kind: 'client', clientId: client.client_id, scopes: claims.scope.split(' ').filter(scope => client.scopes.includes(scope)) }
   })
 }, { name: 'oauth-client', dependencies: ['access-token', 'database'] })
 
@@ -61,26 +49,21 @@ function credentials ({ headers: { authorization }, body }: FastifyRequest): { i
   const form = (body ?? {}) as { client_id?: unknown, client_secret?: unknown }
   const [, basic] = /^Basic +([A-Za-z0-9+/=_-]+) *$/i.exec(authorization ?? '') ?? []
   if (basic === undefined) {
-    if (authorization !== undefined) throw invalidClient('the authorization scheme is not Basic')
-    const { client_id: id, client_secret: secret } = form
-    if (typeof id !== 'string' || typeof secret !== 'string') throw invalidClient('no authentication')
-    return { id, secret }
+    if (authorization !== undefined) throw invalidClient('an authorization of another kind')
+    if (typeof form.client_id !== 'string' || typeof form.client_secret !== 'string') throw invalidClient('no authentication')
+    return { id: form.client_id, secret: form.client_secret }
   }
   const pair = Buffer.from(basic, 'base64').toString()
   const colon = pair.indexOf(':')
-  const id = formDecode(pair.slice(0, colon))
-  const secret = formDecode(pair.slice(colon + 1))
-  if (colon < 0 || id === undefined || secret === undefined) {
-    throw invalidClient('the authorization header is malformed')
-  }
-  if (form.client_secret !== undefined || (form.client_id !== undefined && form.client_id !== id)) {
-    throw invalidRequest('The client authenticated in two ways.')
-  }
+  const id = decoded(pair.slice(0, colon))
+  const secret = decoded(pair.slice(colon + 1))
+  if (colon < 0 || id === undefined || secret === undefined) throw invalidClient('an authorization that cannot be read')
+  if (form.client_secret !== undefined || (form.client_id !== undefined && form.client_id !== id)) throw invalidRequest('The client authenticated in two ways.')
   return { id, secret }
 }
 
-/** The id and the secret are form-encoded before they are joined (RFC 6749 section 2.3.1). */
-function formDecode (text: string): string | undefined {
+/** RFC 6749 section 2.3.1: both are form-encoded before they are joined. */
+function decoded (text: string): string | undefined {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '))
   } catch {

@@ -1,29 +1,22 @@
-// The verifier's own backoff: other services install it, so it imports nothing of the server.
-
-const firstDelayMs = 250
+const minDelayMs = 250
 const maxDelayMs = 5_000
 
-/**
- * Milliseconds until the next attempt after this many failures in a row: the first delay doubled each time,
- * with jitter. At least half of the delay passes, so that instances never retry at once while the issuer is
- * down.
- */
-export const backoff = (failures: number): number =>
-  Math.min(firstDelayMs * 2 ** (failures - 1), maxDelayMs) * (0.5 + Math.random() / 2)
+/** How long to wait after so many failures in a row. Jitter keeps verifiers from trying again all at once. */
+export const backoffMs = (failures: number): number =>
+  Math.min(minDelayMs * 2 ** (failures - 1), maxDelayMs) * (0.5 + Math.random() / 2)
 
-/** A signal that aborts if it is not renewed in time, or when its parent aborts. */
+/** A signal that aborts if `renew` is not called in time, or when its parent signal aborts. */
 export interface Deadline {
   signal: AbortSignal
   renew: () => void
   clear: () => void
 }
 
-/** Makes a deadline of so many milliseconds. Call `clear` when it is no longer needed. */
-export function deadline (timeoutMs: number, parent: AbortSignal): Deadline {
+export function startDeadline (timeoutMs: number, parent: AbortSignal): Deadline {
   const controller = new AbortController()
   const abort = () => controller.abort(parent.reason)
-  const expire = () => controller.abort(new Error(`no answer within ${timeoutMs / 1_000} s`))
-  const timer = setTimeout(expire, timeoutMs).unref()
+  const timeout = () => controller.abort(new Error(`the issuer sent nothing for ${timeoutMs / 1_000} s`))
+  const timer = setTimeout(timeout, timeoutMs).unref()
   if (parent.aborted) abort()
   else parent.addEventListener('abort', abort, { once: true })
   return {

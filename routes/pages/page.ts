@@ -1,5 +1,5 @@
-import { escapeHtml } from '../../src/http/html.ts'
 import type { Language } from '../../src/http/language.ts'
+import { escapeHtml } from '../../src/http/html.ts'
 import type { ConfirmationMethod } from '../../src/http/problem.ts'
 import { assets } from './assets.ts'
 import en from './english.ts'
@@ -76,10 +76,10 @@ export function render (purpose: PagePurpose, language: Language, { serviceName,
 `
 }
 
-const told = ({ kind, text, reasons = [] }: Outcome) =>
+const told = ({ kind, text, reasons = [] }: PageOutcome) =>
   `<div class="${kind}"><p>${escapeHtml(text)}</p>${reasons.length > 0 ? `<ul>${reasons.map(reason => `<li>${escapeHtml(reason)}</li>`).join('')}</ul>` : ''}</div>`
 
-const onward = (said: Words, url: string | undefined, atOnce: boolean) =>
+const onward = (said: PageTexts, url: string | undefined, atOnce: boolean) =>
   url === undefined ? '' : `<a class="button" href="${escapeHtml(url)}"${atOnce ? ' data-onward' : ''}>${escapeHtml(said.onward)}</a>`
 
 function form (purpose: PagePurpose, said: PageTexts, minLength: number, outcome: PageOutcome): string {
@@ -109,25 +109,25 @@ function proofForms (said: PageTexts, minLength: number, { token, reasons, metho
     .join('\n')
 }
 
-const wrapped = (purpose: Purpose, said: Words, parts: string[]) =>
+const wrapped = (purpose: PagePurpose, said: PageTexts, parts: string[]) =>
   `<form method="post" action="${paths[purpose]}" data-unreachable="${escapeHtml(said.unreachable)}">
 ${parts.join('\n')}
 </form>`
 
-const carriedToken = (said: Words, token: string | undefined) =>
+const carriedToken = (said: PageTexts, token: string | undefined) =>
   token === undefined ? tokenField(said) : `<input type="hidden" name="token" value="${escapeHtml(token)}">`
 
-const currentPasswordField = ({ currentPassword }: Words, isInvalid: boolean) => `<label>${escapeHtml(currentPassword)}
+const currentPasswordField = ({ currentPassword }: PageTexts, isInvalid: boolean) => `<label>${escapeHtml(currentPassword)}
 <input type="password" name="password" required autocomplete="current-password"${invalidBy(isInvalid)}></label>`
 
 const invalidBy = (isInvalid: boolean) => isInvalid ? ' aria-describedby="outcome" aria-invalid="true"' : ''
 
-const tokenField = ({ token, tokenHint }: Words) => `<label class="token">${escapeHtml(token)}
+const tokenField = ({ token, tokenHint }: PageTexts) => `<label class="token">${escapeHtml(token)}
 <input name="token" required maxlength="200" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="token-hint">
 <span class="quiet" id="token-hint">${escapeHtml(tokenHint)}</span></label>`
 
 // Without a bound of its own: what is cut off in silence is not the password that was meant.
-const passwordField = ({ password, passwordHint, reveal }: Words, minLength: number, isInvalid: boolean) => `<label>${escapeHtml(password)}
+const passwordField = ({ password, passwordHint, reveal }: PageTexts, minLength: number, isInvalid: boolean) => `<label>${escapeHtml(password)}
 <input type="password" name="new_password" required autocomplete="new-password" aria-describedby="${isInvalid ? 'outcome ' : ''}password-hint"${isInvalid ? ' aria-invalid="true"' : ''}>
 <span class="quiet" id="password-hint">${escapeHtml(passwordHint(minLength))}</span></label>
 <label hidden><input type="checkbox" class="reveal"> ${escapeHtml(reveal)}</label>`

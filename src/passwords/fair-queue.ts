@@ -1,7 +1,7 @@
 // Queues such as p-queue order work by priority or arrival. This one takes turns between networks, so that a flood
 // from one does not delay the others.
 
-/** What waits, by the network it came from: the networks are served in turn, and what is of one network in order. */
+/** A queue that serves networks round-robin, and the items of one network first in, first out. */
 export interface FairQueue<T extends object> {
   readonly size: number
   enqueue: (network: string, item: T) => void

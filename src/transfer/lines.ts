@@ -1,7 +1,7 @@
 // node:readline is not used: it holds a line of any length in memory, and replaces invalid UTF-8 without a word.
 
-/** A line of a text, counted from 1; `fault` where it is longer than allowed or is no UTF-8. */
-export type Line = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
+/** A line of a text, counted from 1. `fault` says why it has no text. */
+export type TextLine = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
 
 const newline = 0x0a
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

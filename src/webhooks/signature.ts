@@ -5,8 +5,15 @@ import { unseal, seal, UnsealError, type KeyEncryptionKeys } from '../crypto/sea
 
 const prefix = 'whsec_'
 
-/** The purpose that a webhook's sealed secret is bound to. */
-export const secretPurpose = (id: string) => `webhook secret ${id}`
+const secretPurpose = (id: string) => `webhook secret ${id}`
+
+export const sealedWebhookSecrets: SealedColumn = {
+  table: 'webhook_secrets',
+  idColumn: 'id',
+  column: 'sealed_secret',
+  purpose: secretPurpose,
+  isLossAccepted: false
+}
 
 /** A webhook's secret as the database stores it. */
 export interface SealedSecret { id: string, sealed: Buffer }
@@ -25,7 +32,7 @@ export function newSecret (keys: KeyEncryptionKeys): NewSecret {
 export const unsealSecrets = (keys: KeyEncryptionKeys, secrets: readonly SealedSecret[]): Buffer[] =>
   secrets.flatMap(({ id, sealed }) => {
     try {
-      return [open(keys, secretPurpose(id), sealed)]
+      return [unseal(keys, secretPurpose(id), sealed)]
     } catch (error) {
       if (error instanceof UnsealError) return []
       throw error

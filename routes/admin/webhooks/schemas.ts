@@ -1,4 +1,5 @@
 import { Type } from '@sinclair/typebox'
+import { auditEventTypes } from '../../../src/capabilities.ts'
 import { offeredTypes, subscriptions, testType } from '../../../src/webhooks/events.ts'
 import { deliveryErrors } from '../../../src/webhooks/request.ts'
 import { orNull, time } from '../../schemas.ts'
@@ -13,7 +14,7 @@ export const url = text(1, 2048, {
   description: 'The URL to post to. It must be https and on the internet, unless the operator allows others.',
   examples: ['https://orders.example.com/hooks/latchkey']
 })
-export const events = Type.Array(Type.Unsafe<string>({ type: 'string', enum: [...subscriptions] }), {
+export const events = Type.Array(Type.Unsafe<string>({ type: 'string', enum: subscriptions(auditEventTypes) }), {
   minItems: 1,
   maxItems: 50,
   description: 'The types of events to send. `user.*` and `session.*` stand for all types of a family, also' +
@@ -63,7 +64,7 @@ export const WebhookWithSecret = strict({
   })
 }, { $id: 'WebhookWithSecret', examples: [{ ...webhookExample, secret: 'whsec_AQIDBAUG…' }] })
 
-export const deliveryType = oneOf([...offeredTypes, testType], 'The type of the event.')
+export const deliveryType = oneOf([...offeredTypes(auditEventTypes), testType], 'The type of the event.')
 export const deliveryStatus = oneOf(['pending', 'delivered', 'failed'],
   '`pending` while it is tried, `delivered` after a 2xx response, `failed` after the last attempt.')
 const responseStatus = orNull<number>(
