@@ -5,7 +5,7 @@ import * as leases from '../src/jobs/leases.ts'
 import * as links from '../src/one-time-tokens/one-time-tokens.ts'
 import { purgeBuckets } from '../src/mail/limits.ts'
 import * as revocations from '../src/tokens/revocations.ts'
-import { clearExpired } from '../src/sessions/expiry.ts'
+import { purgeExpired } from '../src/sessions/expiry.ts'
 import { endSurplus, findCrowdedUsers } from '../src/sessions/surplus.ts'
 import * as throttle from '../src/throttle/sign-in-throttle.ts'
 import { erase } from '../src/accounts/erasure.ts'
@@ -50,7 +50,7 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
     },
     async () => {
       for (let after: string | undefined, more = true; more; await breathe()) {
-        const { last } = await clearExpired(app.db, after, batch, refreshToken)
+        const { last } = await purgeExpired(app.db, { after, limit: batch, refreshToken })
         after = last
         more = last !== undefined
       }

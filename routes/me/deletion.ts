@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { Type, type Static } from '@sinclair/typebox'
 import { invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import { collect } from '../../src/accounts/data-export.ts'
 import { leave } from '../../src/accounts/deletion.ts'
 import { noBody, originOf, strict, turnOf, type Typed } from '../typed.ts'

@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { LinkLives } from '../../src/accounts/mail-context.ts'
 import * as accounts from '../../src/accounts/password-change.ts'
 import { invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import { newPassword } from '../schemas.ts'
 import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
 

@@ -4,7 +4,7 @@ import * as clients from '../../src/clients/service-clients.ts'
 import { insufficientScope } from '../../src/http/oauth-error.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { scopesOf, type Roles } from '../../src/syntax/roles.ts'
-import { introspect as introspectRefreshToken, isGood } from '../../src/sessions/introspection.ts'
+import { introspectRefreshToken, isAccessTokenActive } from '../../src/sessions/introspection.ts'
 import { strict, type Typed } from '../typed.ts'
 import { clientSecurity, inOAuth, tokenParameters } from './parameters.ts'
 
@@ -65,7 +65,7 @@ async function ofRefreshToken (app: FastifyInstance, token: string, { issuer, ro
 async function ofAccessToken (app: FastifyInstance, request: FastifyRequest, token: string): Promise<Introspection | undefined> {
   try {
     const claims = await app.verifyAccessToken(request, token)
-    const isHeld = claims.sid === undefined ? await clients.find(app.db, claims.client_id) !== undefined : await isGood(app.db, claims)
+    const isHeld = claims.sid === undefined ? await clients.find(app.db, claims.client_id) !== undefined : await isAccessTokenActive(app.db, claims)
     return isHeld ? { active: true, ...claims, token_type: 'Bearer' } : undefined
   } catch (error) {
     if (error instanceof Problem && error.code === 'invalid_token') return undefined

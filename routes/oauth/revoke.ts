@@ -2,8 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Problem } from '../../src/http/problem.ts'
 import { revokeToken } from '../../src/tokens/revocations.ts'
-import { end } from '../../src/sessions/ending.ts'
-import { endOwn } from '../../src/sessions/listing.ts'
+import { end, endOwn } from '../../src/sessions/ending.ts'
 import { originOf, type Typed } from '../typed.ts'
 import { clientSecurity, inOAuth, tokenParameters } from './parameters.ts'
 
@@ -28,7 +27,7 @@ const revoke: Typed = async (app) => {
     const found = await revocable(app, request, request.body.token)
     const origin = { ...originOf(request), ...caller.kind === 'client' ? { clientId: caller.clientId } : { actorId: caller.userId } }
     if (found && 'sessionId' in found) {
-      if (caller.kind === 'user') app.revocations.add(await endOwn(app.db, caller.userId, found.sessionId, 'revoked', origin) ?? [])
+      if (caller.kind === 'user') app.revocations.add(await endOwn(app.db, { userId: caller.userId, sessionId: found.sessionId }, 'revoked', origin) ?? [])
       else if (caller.scopes.includes('sessions:end')) app.revocations.add(await end(app.db, [found.sessionId], 'revoked', origin))
     } else if (found && caller.kind === 'client' && caller.clientId === found.clientId) {
       app.revocations.add(await revokeToken(app.db, found, origin))

@@ -98,7 +98,7 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     const { session, ended } = await mailbox.followMagicLink(app.db, token, { remember: remember === 'true', lifetimes, sessionLimit, replaced }, originOf(request))
     app.revocations.add(ended)
     const refresh = issue(app.keyring.mac(), session, lifetimes.refreshToken)
-    reply.setRefreshCookie(refresh.token, session.remembered ? refresh.lives : undefined)
+    reply.setRefreshCookie(refresh.token, session.remembered ? refresh.expiresInSeconds : undefined)
     reply.setDeviceCookie(session.user.id, session.now)
     return reply.headers(headers(spoken(request))).send(done('magic_link', request))
   })

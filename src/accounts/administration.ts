@@ -6,7 +6,7 @@ import type { Passwords, Turn } from '../passwords/passwords.ts'
 import { newId } from '../crypto/random.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import * as users from '../users/users.ts'
 import { forgetDevices } from '../users/credential.ts'
 import { find, type AdminUser, type Status } from '../users/listing.ts'
@@ -118,7 +118,7 @@ export async function endSessions (db: Database, id: string, origin: audit.Origi
   return await db.transaction(async tx => {
     if (!await forgetDevices(tx, id)) return undefined
     await links.voidChanges(tx, id)
-    return await endAll(tx, id, undefined, 'ended_by_admin', origin)
+    return await endAll(tx, { userId: id }, 'ended_by_admin', origin)
   })
 }
 

@@ -12,8 +12,8 @@ import {
 } from '../http/problem.ts'
 import { newId } from '../crypto/random.ts'
 import type { Revocation } from '../tokens/revocations.ts'
-import { findUser } from '../sessions/creation.ts'
-import { endAll } from '../sessions/listing.ts'
+import { findUser } from '../sessions/owner.ts'
+import { endAll } from '../sessions/ending.ts'
 import { release, succeed, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
 import * as users from '../users/users.ts'
 import { byAddress, named, replacePassword, type Named } from '../users/credential.ts'
@@ -290,7 +290,7 @@ async function takeOver (
   await verified(tx, { id: userId, canonical_email: canonical, email_verified: false }, origin)
   await replacePassword(tx, userId, hash)
   await audit.record(tx, 'user.password_reset', { userId }, origin)
-  const ended = await endAll(tx, userId, undefined, 'email_verified', origin)
+  const ended = await endAll(tx, { userId }, 'email_verified', origin)
   await links.endAll(tx, userId)
   await send(tx, news(letters, 'password_changed', origin, owner.email), userId)
   await throttle.pardon(tx, { identifier, userId, network })

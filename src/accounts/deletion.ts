@@ -6,7 +6,7 @@ import { forbiddenCredentials, invalidToken } from '../http/problem.ts'
 import { reauthenticate, type Claim } from '../authentication/reauthentication.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import { release, succeed } from '../throttle/sign-in-throttle.ts'
 import { eraseOrLeave } from './erasure.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
@@ -54,7 +54,7 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
 
   // From where it was asked for is as personal as the rest.
   const origin = { actorId }
-  const ended = await endAll(tx, id, undefined, 'account_deleted', origin)
+  const ended = await endAll(tx, { userId: id }, 'account_deleted', origin)
   await forgetPending(tx, leaver.canonical_email)
   // The links come before the user, as in a change to this address: in one statement, the user would come first,
   // and each would wait for the other.

@@ -5,8 +5,7 @@ import { send } from '../mail/outbox.ts'
 import type { Passwords, Turn } from '../passwords/passwords.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import * as sessions from '../sessions/creation.ts'
-import { lockSessions, type EndReason } from '../sessions/ending.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll, lockSessions, type EndReason } from '../sessions/ending.ts'
 import type { Throttle } from '../throttle/sign-in-throttle.ts'
 import * as users from '../users/users.ts'
 import { byAddress, replacePassword } from '../users/credential.ts'
@@ -47,7 +46,7 @@ export async function verified (tx: Queryable, { id, canonical_email: canonical,
  */
 export async function startOver (tx: Queryable, userId: string, { post, lives: { passwordReset: lives } }: Letters, reason: EndReason, origin: audit.Origin): Promise<Revocation[]> {
   await replacePassword(tx, userId, null)
-  const ended = await endAll(tx, userId, undefined, reason, origin)
+  const ended = await endAll(tx, { userId }, reason, origin)
   await links.endAll(tx, userId)
   const token = links.mintToken()
   await links.make(tx, userId, 'password_reset', token, lives)
@@ -70,7 +69,7 @@ export async function resetPassword (db: Database, { passwords, throttle }: { pa
     await verified(tx, account, by)
     await replacePassword(tx, account.id, hash)
     await audit.record(tx, 'user.password_reset', { userId: account.id }, by)
-    const ended = await endAll(tx, account.id, undefined, 'password_reset', by)
+    const ended = await endAll(tx, { userId: account.id }, 'password_reset', by)
     await links.endAll(tx, account.id)
     await send(tx, news(letters, 'password_changed', origin, account.email), account.id)
     await throttle.pardon(tx, { ...byAddress(account), userId: account.id, network: turn.network ?? '' })
@@ -90,7 +89,7 @@ export async function followMagicLink (db: Database, token: string, request: Omi
     const isForeign = !account.email_verified
     const passwordVersion = isForeign ? await replacePassword(tx, account.id, null) : account.password_version
     if (isForeign) await lockSessions(tx, account.id, request.replaced?.ids ?? [])
-    const before = isForeign ? await endAll(tx, account.id, undefined, 'email_verified', by) : []
+    const before = isForeign ? await endAll(tx, { userId: account.id }, 'email_verified', by) : []
     await links.endAll(tx, account.id)
     const { session, ended } = await sessions.createSession(tx, { userId: account.id, passwordVersion }, { ...request, methods: ['otp'] }, by)
     return { session, ended: [...before, ...ended] }

@@ -8,7 +8,7 @@ import { forbiddenCredentials, invalidCredentials } from '../http/problem.ts'
 import * as reauthentication from '../authentication/reauthentication.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import * as sessions from '../sessions/creation.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import { release, succeed } from '../throttle/sign-in-throttle.ts'
 import { setPassword } from '../users/credential.ts'
 
@@ -40,7 +40,7 @@ export async function changePassword (db: Database, desk: PasswordDesk, claim: r
   return await db.transaction(async tx => {
     const devicesKnownFrom = await setPassword(tx, proof, hash, origin)
     if (!devicesKnownFrom) throw forbiddenCredentials()
-    const ended = await endAll(tx, proof.userId, sessionId, 'password_changed', origin)
+    const ended = await endAll(tx, { userId: proof.userId, except: sessionId }, 'password_changed', origin)
     await links.endAll(tx, proof.userId)
     await send(tx, news(letters, 'password_changed', origin, claim.of.account.email), proof.userId)
     await succeed(tx, proof.attempt)

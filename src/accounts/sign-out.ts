@@ -2,8 +2,7 @@ import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
 import { voidChanges } from '../one-time-tokens/one-time-tokens.ts'
 import type { Revocation } from '../tokens/revocations.ts'
-import type { EndReason } from '../sessions/ending.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll, type EndReason } from '../sessions/ending.ts'
 import * as users from '../users/users.ts'
 
 /** Which sessions end: all of the user's except `except`. */
@@ -21,6 +20,6 @@ export async function signOut (
   return await db.transaction(async tx => {
     await users.lock(tx, userId)
     await voidChanges(tx, userId)
-    return await endAll(tx, userId, except, reason, origin)
+    return await endAll(tx, { userId, except }, reason, origin)
   })
 }

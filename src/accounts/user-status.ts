@@ -2,7 +2,7 @@ import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
 import type { Revocation } from '../tokens/revocations.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import type { Status } from '../users/listing.ts'
 
@@ -24,5 +24,5 @@ export async function setStatus (tx: Queryable, id: string, status: Status, orig
   const [changed] = await tx.query(status === 'disabled' ? disabling : enabling, [id, audit.parameter(origin)])
   if (!changed || status === 'active') return []
   await links.endAll(tx, id)
-  return await endAll(tx, id, undefined, 'account_disabled', origin)
+  return await endAll(tx, { userId: id }, 'account_disabled', origin)
 }

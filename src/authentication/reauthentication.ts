@@ -4,11 +4,11 @@ import type { Device } from './device.ts'
 import { prove, type PasswordDesk, type Proof } from './verify-password.ts'
 import type { Turn } from '../passwords/passwords.ts'
 import { forbiddenCredentials, signInAgain, validationFailed } from '../http/problem.ts'
-import type { Holder } from '../sessions/creation.ts'
+import type { SessionOwner } from '../sessions/owner.ts'
 
 /** What a signed-in user gives to prove once more who they are. */
 export interface Claim {
-  of: Holder
+  of: SessionOwner
   password: string | undefined
   device: Device | undefined
   turn: Turn

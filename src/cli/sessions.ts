@@ -13,13 +13,13 @@ export const end = command({
     if (all === (user !== undefined)) throw new UsageError('Either --all or --user must be given.')
     if (user !== undefined && !isUuid(user)) throw new UsageError('--user must be the id of a user.')
     return async config => {
-      const [{ endEvery }, { forgetDevices }, { voidChanges }] = await Promise.all([
-        import('../sessions/end-every.ts'), import('../users/credential.ts'), import('../one-time-tokens/one-time-tokens.ts')
+      const [{ endInBatches }, { forgetDevices }, { voidChanges }] = await Promise.all([
+        import('../sessions/ending.ts'), import('../users/credential.ts'), import('../one-time-tokens/one-time-tokens.ts')
       ])
       const ended = await withDatabase(config, async db => {
         if (user !== undefined && !await forgetDevices(db, user)) throw new Error(`there is no user ${user}`)
         await voidChanges(db, user)
-        return await endEvery(db, user, 'ended_by_operator', {})
+        return await endInBatches(db, user, 'ended_by_operator', {})
       })
       return { text: `Ended ${ended} ${ended === 1 ? 'session' : 'sessions'}.`, data: { ended } }
     }

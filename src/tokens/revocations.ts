@@ -1,7 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { newId } from '../crypto/random.ts'
-import { ownedBy } from '../sessions/session.ts'
 
 /** What ended while access tokens of it could be alive: a session, a single token of a client, or all tokens that a user has, while the sessions live on. */
 export interface Revocation {
@@ -119,7 +118,7 @@ const cut: Statement = {
     ), revoked as (
       insert into revocations (id, kind, subject, reason, token_version, expires_at)
       select $2, 'user', id, $3, token_version, interval '1 minute' + greatest(clock_timestamp() + make_interval(secs => $4),
-        (select max(access_expires_at) from refresh_tokens join sessions on sessions.id = session_id where ${ownedBy('$1')}))
+        (select max(access_expires_at) from unended_sessions($1) as session join refresh_tokens on session_id = session.id))
       from cut returning *
     )
     select revoked.*, transaction_id::text, pg_notify('latchkey_revocations', '') from revoked`

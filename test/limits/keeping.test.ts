@@ -73,7 +73,7 @@ holds('| counts of requests | the process, the latest 50,000; with `REDIS_URL` R
   const answers = await inRow(2, async () => (await beside(t, service, { RATE_LIMIT: '1/1m' })).browser().get('/v1/me'))
   t.strictSame(statuses(answers), [401, 401], 'forgotten by the next process')
 })
-isHeldBy('The service clears away by itself what has expired.', { 'test/limits/keeping.test.ts': ['clears away what has expired'], 'test/routes/sessions.test.ts': ['is cut to its retention in batches'] })
+isHeldBy('The service clears away by itself what has expired.', { 'test/limits/keeping.test.ts': ['clears away what has expired'], 'test/routes/sessions.test.ts': ['is purged in batches after its retention'] })
 t.test('clears away what has expired', async t => {
   const { sql } = service
   await guess(service, person())
