@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import * as audit from '../../src/audit/events.ts'
@@ -650,4 +651,17 @@ t.test('the audit log', async t => {
     t.equal(await audit.forget(service.app.db, 365 * 86_400, 20), 10)
     t.equal(await audit.forget(service.app.db, 365 * 86_400, 20), 0)
   })
+})
+
+t.test('the page about sessions names tests that exist', async t => {
+  const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8')
+  const page = read('docs/sessions.md')
+  const cited = [...page.matchAll(/`([\w-]+\.test\.ts)`: ((?:\*[^*]+\*(?:,(?: and)? )?)+)/g)]
+    .flatMap(([, file = '', titles = '']) =>
+      [...titles.matchAll(/\*([^*]+)\*/g)].map(([, title = '']) => ({ file, title })))
+  t.ok(cited.length > 20)
+  for (const { file, title } of cited) {
+    t.ok(read(`test/routes/${file}`).includes(`test('${title}'`), `${file}: ${title}`)
+  }
+  t.ok(page.split('\n').length < 200)
 })
