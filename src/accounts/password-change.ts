@@ -19,7 +19,7 @@ import { setPassword } from '../users/credential.ts'
 export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, request: sessions.SessionRequest, letters: Letters, origin: audit.Origin): Promise<sessions.CreatedSession> {
   const { attempt, known, userId, passwordVersion } = await prove(db, desk, claim, invalidCredentials, origin)
   const notice = known ? undefined : news(letters, 'new_sign_in', origin, claim.of.account?.email)
-  return await sessions.createSession(db, { userId, passwordVersion }, { ...request, attempt, notice }, { ...origin, actorId: userId })
+  return await sessions.createSession(db, { userId, passwordVersion }, { ...request, attempt, notification: notice }, { ...origin, actorId: userId })
 }
 
 /** A password that was changed: what verifiers must know, and from when on devices are known anew. */

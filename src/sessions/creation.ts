@@ -26,7 +26,7 @@ export interface SessionRequest {
   /** The counted sign-in attempt, which the success resets. */
   attempt?: Attempt
   /** The sealed mail that asks the owner about a sign-in from a new device. */
-  notice?: Buffer | undefined
+  notification?: Buffer | undefined
 }
 
 /** A new session, and the revocations of the sessions that ended for it. */
@@ -74,7 +74,7 @@ const fromJson = ({ ended_at: endedAt, expires_at: expiresAt, ...revocation }: R
 export async function createSession (
   db: Queryable, { userId, passwordVersion }: Credential, request: SessionRequest, origin: audit.Origin
 ): Promise<CreatedSession> {
-  const { methods, remember, lifetimes, sessionLimit, replaced, attempt, notice } = request
+  const { methods, remember, lifetimes, sessionLimit, replaced, attempt, notification } = request
   const parameters = {
     methods,
     remembered: remember,
@@ -87,7 +87,7 @@ export async function createSession (
   }
   const [row] = await db.query<LiveSessionRow & { ended: RevocationJson[] }>(creation, [
     userId, passwordVersion, JSON.stringify(parameters), audit.parameter(origin),
-    notice ?? null, attempt?.forgets ?? null, attempt?.takesBack ?? [], newsLives
+    notification ?? null, attempt?.forgets ?? null, attempt?.takesBack ?? [], newsLives
   ])
   if (!row) throw invalidCredentials()
   const { ended, ...session } = row
