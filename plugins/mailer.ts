@@ -20,7 +20,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     mailer: {
       /** Makes mails into jobs; gives undefined where no mail is set up. */
-      post: mails.Post
+      sealMail: mails.SealMail
       /** Which buckets bound the mails to an address. */
       limits: MailLimits
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
@@ -61,7 +61,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     else counts.push({ kind, result, count: 1 })
   }
   app.decorate('mailer', {
-    post: (mail: mails.Mail) => isSilent ? undefined : mails.sealed(keys, mail),
+    sealMail: (mail: mails.Mail) => isSilent ? undefined : mails.sealMail(keys, mail),
     limits,
     countDropped: (kind: mails.MailKind) => counted(kind, 'limited'),
     counts
@@ -131,7 +131,7 @@ const connected = async (...where: Parameters<typeof transport>) => (await impor
 function opened (keys: KeyEncryptionKeys, { sealed, expired }: Job): mails.Mail | undefined {
   if (!sealed) return undefined
   try {
-    return mails.unsealed(keys, sealed)
+    return mails.unsealMail(keys, sealed)
   } catch (error) {
     // The instance that has the key may come back.
     if (error instanceof UnsealError && expired) return undefined

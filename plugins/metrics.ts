@@ -85,14 +85,14 @@ export default fp(async function metrics (app) {
     '15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of each webhook.'
   backlog('latchkey_jobs', jobsHelp, 'jobs')
   backlog('latchkey_jobs_oldest_seconds', 'Age of the oldest of them, without those that are kept for a paused webhook.', 'late')
-  gauge('latchkey_hashing_queue_depth', 'Requests that wait until it is their turn to hash a password.', () => app.passwords.lane.waiting)
-  gauge('latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.lane.running)
+  gauge('latchkey_hashing_queue_depth', 'Requests that wait until it is their turn to hash a password.', () => app.passwords.queue.waiting)
+  gauge('latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.queue.running)
 
   const waits = new Histogram({ name: 'latchkey_hashing_wait_seconds', help: 'How long those waited whose turn to hash has come.', registers })
   const hashes = new Histogram({ name: 'latchkey_hashing_duration_seconds', help: 'How long hashing a password took.', registers })
   const refused = new Counter({ name: 'latchkey_hashing_refused_total', help: 'Those whose turn did not come: the queue was "full", or their network\'s "share" of it, the "wait" would have been too long, it was too "late", or the client had "gone".', labelNames: ['reason'], registers })
   app.addHook('onReady', async () => {
-    app.passwords.lane.observe({
+    app.passwords.queue.observe({
       started: seconds => waits.observe(seconds),
       ended: seconds => hashes.observe(seconds),
       refused: reason => refused.inc({ reason })

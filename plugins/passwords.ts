@@ -31,7 +31,7 @@ export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, .
   }, message => log.warn(message)))
   app.decorate<onRequestHookHandler>('admitPassword', (request, _reply, done) => {
     // Of which account it will be is not known yet: a device that knows any is let in.
-    app.passwords.lane.admits({ network: networkOf(request.ip) ?? networkOf(request.socket.remoteAddress), known: request.device !== undefined })
+    app.passwords.queue.assertCapacity({ network: networkOf(request.ip) ?? networkOf(request.socket.remoteAddress), known: request.device !== undefined })
     done()
   })
 }, { name: 'passwords', dependencies: ['keyring', 'device-cookie'] })

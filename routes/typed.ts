@@ -1,11 +1,11 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyPluginOptions, FastifyRequest } from 'fastify'
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
-import type { Letters, LinkLives } from '../src/accounts/mail-context.ts'
+import type { LinkLives, MailContext } from '../src/accounts/mail-context.ts'
 import type { Origin } from '../src/audit/events.ts'
 import { languageOf } from '../src/http/language.ts'
 import { addressOf, networkOf } from '../src/http/client-network.ts'
-import type { Turn } from '../src/passwords/passwords.ts'
+import type { QueueTicket } from '../src/passwords/passwords.ts'
 import type { Code } from '../src/http/problem.ts'
 import type { ReplacedSessions } from '../src/sessions/creation.ts'
 
@@ -42,14 +42,14 @@ export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin =>
 })
 
 /** Whose turn in the hashing lane a request waits for. */
-export const turnOf = ({ deadline, ip, socket }: FastifyRequest): Turn => ({ signal: deadline, network: networkOf(ip) ?? networkOf(socket.remoteAddress) })
+export const queueTicket = ({ deadline, ip, socket }: FastifyRequest): QueueTicket => ({ signal: deadline, network: networkOf(ip) ?? networkOf(socket.remoteAddress) })
 
 /** What the mails of a request are made with. */
-export function lettersOf ({ server, headers, ip, socket }: FastifyRequest, lives: LinkLives): Letters {
-  const { post, limits, countDropped: onDrop } = server.mailer
+export function mailContextOf ({ server, headers, ip, socket }: FastifyRequest, lives: LinkLives): MailContext {
+  const { sealMail, limits, countDropped: onDrop } = server.mailer
   const network = networkOf(ip) ?? networkOf(socket.remoteAddress) ?? ''
   return {
-    post,
+    sealMail,
     lives,
     language: languageOf(headers['accept-language']),
     limit: {

@@ -7,7 +7,7 @@ import * as embeddedPostgres from '../src/database/embedded/embedded-postgres.ts
 import { connect } from '../src/database/database.ts'
 import { checkPrivileges, migrate, MigrationError, pending, read, type PrivilegeReport } from '../src/database/migrate.ts'
 import { importLines } from '../src/transfer/import.ts'
-import { build, person, type Service } from './support/app.ts'
+import { build, newUser, type Service } from './support/app.ts'
 import { named, sql } from './support/postgres.ts'
 import { folder } from './support/process.ts'
 
@@ -226,7 +226,7 @@ t.test('roles of the database', async t => {
     await t.test('is moved over to two, with its data, while the service runs', async t => {
       const service = await build(t, {}, { url: single })
       const ada = service.browser()
-      const who = person()
+      const who = newUser()
       t.equal((await ada.post('/v1/auth/register', who)).status, 201)
       const before = await sql(single, 'select * from audit_events order by id')
 
@@ -245,7 +245,7 @@ t.test('roles of the database', async t => {
         const statuses = new Set<number>()
         while (!moving.signal.aborted) {
           statuses.add((await ada.post('/v1/auth/refresh')).status)
-          statuses.add((await service.browser().post('/v1/auth/register', person())).status)
+          statuses.add((await service.browser().post('/v1/auth/register', newUser())).status)
         }
         return statuses
       })()
@@ -325,12 +325,12 @@ t.test('roles of the database', async t => {
         const told = await eventually(() => privilegeLines(service).filter(({ level }) => level === 40))
         t.match(told.find(({ object }) => object === 'table "public"."audit_events"'), { msg: /role latchkey lacks select, insert; run as its owner or as a superuser: grant select, insert on "public"\."audit_events" to "latchkey"$/ })
         t.match(await eventually(() => service.logs.filter(({ err }) => /may not read schema_migrations/.test(String((err as Error | undefined)?.message)))), [{ level: 40 }])
-        const { status, body } = await service.browser().post('/v1/auth/register', person())
+        const { status, body } = await service.browser().post('/v1/auth/register', newUser())
         t.match({ status, body }, { status: 503, body: { code: 'database_unavailable' } })
         if (MIGRATE_ON_START === 'true') {
           for (const { sql: statement } of told) await sql(database.superuser, String(statement))
           await service.app.keyring.loaded
-          t.equal((await service.browser().post('/v1/auth/register', person())).status, 201, 'afterwards it serves without a restart')
+          t.equal((await service.browser().post('/v1/auth/register', newUser())).status, 201, 'afterwards it serves without a restart')
         }
       }
     })
@@ -440,7 +440,7 @@ async function wholeLife (t: Test, url: string): Promise<Service> {
   await sql(url, "insert into audit_events (type, created_at) values ('client.created', now() - interval '2 years')")
   const service = await build(t, production, { url })
   const ada = service.browser()
-  const who = person()
+  const who = newUser()
   const registered = await ada.post('/v1/auth/register', who)
   t.equal(registered.status, 201)
   t.equal((await ada.post('/v1/auth/refresh')).status, 200)

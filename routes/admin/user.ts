@@ -6,7 +6,7 @@ import { requireUsername } from '../../src/users/users.ts'
 import { find } from '../../src/users/listing.ts'
 import type { RoleRules } from '../../src/accounts/user-roles.ts'
 import { accepted, id, name, orNone, username } from '../schemas.ts'
-import { lettersOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { mailContextOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 import { AdminUser, roles, status } from './schemas.ts'
 
 export interface UserOptions {
@@ -68,7 +68,7 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     },
     config: { problems: [...problems, 'last_admin'] }
   }, async (request, reply) => {
-    const ended = await removeAccount(app.db, request.params.id, app.mailer.post, originOf(request))
+    const ended = await removeAccount(app.db, request.params.id, app.mailer.sealMail, originOf(request))
     if (!ended) throw notFound()
     app.jobs.wake('mail')
     app.revocations.add(ended)
@@ -87,7 +87,7 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     preValidation: noBody,
     config: { limit: 'mail', optionalBody: true, problems }
   }, async (request, reply) => {
-    if (!await requestReset(app.db, request.params.id, lettersOf(request, links), originOf(request))) throw notFound()
+    if (!await requestReset(app.db, request.params.id, mailContextOf(request, links), originOf(request))) throw notFound()
     app.jobs.wake('mail')
     return reply.code(202).send({ status: 'accepted' })
   })

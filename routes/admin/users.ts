@@ -3,7 +3,7 @@ import { create, mailedInvitation } from '../../src/accounts/administration.ts'
 import { validationFailed } from '../../src/http/problem.ts'
 import { cursorAfter, list, readCursor } from '../../src/users/listing.ts'
 import { email, name, newPassword, orNone, page, pageOf, paging, username } from '../schemas.ts'
-import { lettersOf, originOf, ref, strict, text, turnOf, type Typed } from '../typed.ts'
+import { mailContextOf, originOf, queueTicket, ref, strict, text, type Typed } from '../typed.ts'
 import { AdminUser, role, roles, status } from './schemas.ts'
 import type { UserOptions } from './user.ts'
 
@@ -57,7 +57,7 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
     onRequest: app.admitPassword,
     config: { limit: 'password', problems: [...problems, 'email_taken', 'username_taken', 'password_rejected', 'overloaded'] }
   }, async (request, reply) => {
-    const user = await create(app.db, app.passwords, request.body, mailedInvitation(lettersOf(request, links)), rules, originOf(request), turnOf(request))
+    const user = await create(app.db, app.passwords, request.body, mailedInvitation(mailContextOf(request, links)), rules, originOf(request), queueTicket(request))
     app.jobs.wake('mail')
     return reply.code(201).send(user)
   })

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { confirm } from '../../src/accounts/confirmation.ts'
 import { currentPassword, linkToken, newPassword } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { mailContextOf, originOf, queueTicket, strict, type Typed } from '../typed.ts'
 import { asking } from './link-request.ts'
 import type { SignInOptions } from './session.ts'
 
@@ -59,8 +59,8 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
     const evidence = { registrationId, sessions: await app.shownSessions(request), password, newPassword }
-    const confirmation = { token, evidence, device: request.device, turn: turnOf(request) }
-    app.revocations.add(await confirm(app, confirmation, lettersOf(request, links), originOf(request)))
+    const confirmation = { token, evidence, device: request.device, ticket: queueTicket(request) }
+    app.revocations.add(await confirm(app, confirmation, mailContextOf(request, links), originOf(request)))
     app.jobs.wake('mail')
     return reply.code(204).clearRegistrationCookie().send()
   })

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { LinkLives } from '../../src/accounts/mail-context.ts'
 import { request, type Asked } from '../../src/accounts/email-links.ts'
 import { accepted, email } from '../schemas.ts'
-import { lettersOf, strict, type Typed } from '../typed.ts'
+import { mailContextOf, strict, type Typed } from '../typed.ts'
 
 export interface Asking {
   path: string
@@ -29,7 +29,7 @@ export async function asking (server: FastifyInstance, { path, kind, operationId
       },
       config: { limit: 'mail', problems: ['database_unavailable'] }
     }, async (asked, reply) => {
-      await request(app.db, kind, asked.body.email, lettersOf(asked, links))
+      await request(app.db, kind, asked.body.email, mailContextOf(asked, links))
       app.jobs.wake('mail')
       return reply.code(202).send({ status: 'accepted' })
     })

@@ -3,7 +3,7 @@ import * as accounts from '../../src/accounts/password-change.ts'
 import { validationFailed } from '../../src/http/problem.ts'
 import * as credentials from '../../src/users/credential.ts'
 import { TokenResponse } from '../schemas.ts'
-import { lettersOf, originOf, ref, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
+import { mailContextOf, originOf, queueTicket, ref, replacedSessions, strict, type Typed } from '../typed.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
 const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links, requireVerification }) => {
@@ -27,9 +27,9 @@ const login: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links
   }, async (request, reply) => {
     const { email, username, password, remember = false, refresh_token_delivery: delivery } = request.body
     const named = await credentials.named(app.db, identifier(email, username), { pending: requireVerification })
-    const claim = { of: named, password, device: request.device, turn: turnOf(request), verified: requireVerification }
+    const claim = { of: named, password, device: request.device, ticket: queueTicket(request), verified: requireVerification }
     const replaced = await replacedSessions(request, delivery)
-    const created = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit, replaced }, lettersOf(request, links), originOf(request))
+    const created = await accounts.signIn(app.db, app, claim, { methods: ['pwd'], remember, lifetimes, sessionLimit, replaced }, mailContextOf(request, links), originOf(request))
     app.jobs.wake('mail')
     return signedIn(app, reply, created, { lifetimes, delivery })
   })

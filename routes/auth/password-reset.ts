@@ -1,6 +1,6 @@
 import * as mailbox from '../../src/accounts/email-links.ts'
 import { linkToken, newPassword } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { mailContextOf, originOf, queueTicket, strict, type Typed } from '../typed.ts'
 import { asking } from './link-request.ts'
 import type { SignInOptions } from './session.ts'
 
@@ -22,7 +22,7 @@ const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
     config: { limit: 'password', problems: ['link_expired', 'password_rejected', 'overloaded', 'database_unavailable'] }
   }, async (request, reply) => {
     const { token, new_password: password } = request.body
-    app.revocations.add(await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request)))
+    app.revocations.add(await mailbox.resetPassword(app.db, app, token, password, mailContextOf(request, links), originOf(request), queueTicket(request)))
     app.jobs.wake('mail')
     return reply.code(204).send()
   })

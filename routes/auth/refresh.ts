@@ -1,9 +1,9 @@
 import { Type } from '@sinclair/typebox'
-import { news } from '../../src/accounts/mail-context.ts'
+import { notification } from '../../src/accounts/mail-context.ts'
 import { invalidRefreshToken, validationFailed } from '../../src/http/problem.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
 import { refreshToken, TokenResponse } from '../schemas.ts'
-import { lettersOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { mailContextOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 import { tokenResponse, type SignInOptions } from './session.ts'
 
 const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
@@ -30,7 +30,7 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
     const session = await rotate(app.db, token, lifetimes, {
       origin,
       assertAwaited: () => { request.deadline.throwIfAborted() },
-      sealNotification: () => news(lettersOf(request, links), 'session_replayed', origin),
+      sealNotification: () => notification(mailContextOf(request, links), 'session_replayed', origin),
       onLostState: details => {
         request.log.warn(details, 'refresh token is newer than the database: recent writes were lost')
       }

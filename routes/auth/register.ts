@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { applyFor, register } from '../../src/accounts/registration.ts'
 import { email, name, newPassword, orNone, TokenResponse, username } from '../schemas.ts'
-import { lettersOf, originOf, ref, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
+import { mailContextOf, originOf, queueTicket, ref, replacedSessions, strict, type Typed } from '../typed.ts'
 import { signedIn, signInOptions, type SignInOptions } from './session.ts'
 
 const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links, requireVerification }) => {
@@ -29,15 +29,15 @@ const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit
   }, async (request, reply) => {
     const { remember = false, refresh_token_delivery: delivery, ...asked } = request.body
     if (asked.username != null) await app.assertOpenUsername(asked.username)
-    const letters = lettersOf(request, links)
+    const mailContext = mailContextOf(request, links)
     if (requireVerification) {
-      const id = await applyFor(app.db, app.passwords, asked, letters, turnOf(request))
+      const id = await applyFor(app.db, app.passwords, asked, mailContext, queueTicket(request))
       app.jobs.wake('mail')
       reply.setRegistrationCookie(id, links.emailVerification)
       return reply.code(202).send({ status: 'verification_required' })
     }
     const replaced = await replacedSessions(request, delivery)
-    const created = await register(app.db, app.passwords, asked, letters, { methods: ['pwd'], remember, lifetimes, sessionLimit, replaced }, originOf(request), turnOf(request))
+    const created = await register(app.db, app.passwords, asked, mailContext, { methods: ['pwd'], remember, lifetimes, sessionLimit, replaced }, originOf(request), queueTicket(request))
     app.jobs.wake('mail')
     reply.code(201).setRegistrationCookie(created.session.user.id, links.emailVerification)
     return signedIn(app, reply, created, { lifetimes, delivery })

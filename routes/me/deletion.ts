@@ -4,7 +4,7 @@ import { invalidToken } from '../../src/http/problem.ts'
 import * as sessions from '../../src/sessions/owner.ts'
 import { collect } from '../../src/accounts/data-export.ts'
 import { leave } from '../../src/accounts/deletion.ts'
-import { noBody, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { noBody, originOf, queueTicket, strict, type Typed } from '../typed.ts'
 import { PersonalData } from './data-export.ts'
 
 // Milliseconds that a reader may take for what is a page at the most.
@@ -41,8 +41,8 @@ const leaving: Typed = async (app) => {
     const { sid, sub } = request.bearer
     const holder = await sessions.findAccount(app.db, sid)
     if (!holder) throw invalidToken(true, 'the session has ended')
-    const claim = { of: holder, password: request.body.password, device: request.device, turn: turnOf(request) }
-    app.revocations.add(await leave(app.db, app, claim, app.mailer.post, originOf(request)))
+    const claim = { of: holder, password: request.body.password, device: request.device, ticket: queueTicket(request) }
+    app.revocations.add(await leave(app.db, app, claim, app.mailer.sealMail, originOf(request)))
     app.jobs.wake('mail')
     return await reply.clearRefreshCookie().clearRegistrationCookie().forgetOnDevice(sub).code(204).send()
   })

@@ -2,11 +2,11 @@ import { Type } from '@sinclair/typebox'
 import { requestChange } from '../../src/accounts/email-change.ts'
 import { invalidToken } from '../../src/http/problem.ts'
 import { reauthenticate } from '../../src/authentication/reauthentication.ts'
-import { succeed } from '../../src/throttle/sign-in-throttle.ts'
+import { recordSuccess } from '../../src/throttle/sign-in-throttle.ts'
 import * as sessions from '../../src/sessions/owner.ts'
 import * as users from '../../src/users/users.ts'
 import { accepted, email } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { mailContextOf, originOf, queueTicket, strict, type Typed } from '../typed.ts'
 import type { AccountOptions } from './password.ts'
 
 const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerification }) => {
@@ -26,9 +26,9 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
     const address = users.requireEmail(email)
     const named = await sessions.findAccount(app.db, request.bearer.sid)
     if (!named) throw invalidToken(true, 'the session has ended')
-    const proof = await reauthenticate(app.db, app, { of: named, password, device: request.device, turn: turnOf(request) }, '/password', originOf(request))
-    await succeed(app.db, proof.attempt)
-    await requestChange(app.db, proof, address, lettersOf(request, links), requireVerification)
+    const proof = await reauthenticate(app.db, app, { of: named, password, device: request.device, ticket: queueTicket(request) }, '/password', originOf(request))
+    await recordSuccess(app.db, proof.attempt)
+    await requestChange(app.db, proof, address, mailContextOf(request, links), requireVerification)
     app.jobs.wake('mail')
     return reply.code(202).send({ status: 'accepted' })
   })

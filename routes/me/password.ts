@@ -4,7 +4,7 @@ import * as accounts from '../../src/accounts/password-change.ts'
 import { invalidToken } from '../../src/http/problem.ts'
 import * as sessions from '../../src/sessions/owner.ts'
 import { newPassword } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
+import { mailContextOf, originOf, queueTicket, strict, type Typed } from '../typed.ts'
 
 export interface AccountOptions {
   /** Seconds that mailed links are good for. */
@@ -33,8 +33,8 @@ const password: Typed<AccountOptions> = async (app, { links }) => {
     const { sid, sub } = request.bearer
     const named = await sessions.findAccount(app.db, sid)
     if (!named) throw invalidToken(true, 'the session has ended')
-    const claim = { of: named, password: current, device: request.device, turn: turnOf(request) }
-    const { ended, devicesKnownFrom } = await accounts.changePassword(app.db, app, claim, next, sid, lettersOf(request, links), originOf(request))
+    const claim = { of: named, password: current, device: request.device, ticket: queueTicket(request) }
+    const { ended, devicesKnownFrom } = await accounts.changePassword(app.db, app, claim, next, sid, mailContextOf(request, links), originOf(request))
     app.jobs.wake('mail')
     app.revocations.add(ended)
     reply.setDeviceCookie(sub, devicesKnownFrom)

@@ -8,7 +8,7 @@ import type { Language } from '../../src/mail/outbox.ts'
 import { issue } from '../../src/sessions/refresh-token.ts'
 import type { Lifetimes } from '../../src/sessions/session.ts'
 import { currentPassword, linkToken, newPassword } from '../schemas.ts'
-import { lettersOf, originOf, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
+import { mailContextOf, originOf, queueTicket, replacedSessions, strict, type Typed } from '../typed.ts'
 import assets from './assets.ts'
 import { failed } from './failure.ts'
 import { headers, paths, render, words, type Outcome, type Surroundings } from './page.ts'
@@ -70,8 +70,8 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
     const evidence = { registrationId, sessions: await app.shownSessions(request), password, newPassword }
-    const confirmation = { token, evidence, device: request.device, turn: turnOf(request) }
-    app.revocations.add(await confirm(app, confirmation, lettersOf(request, links), originOf(request)))
+    const confirmation = { token, evidence, device: request.device, ticket: queueTicket(request) }
+    app.revocations.add(await confirm(app, confirmation, mailContextOf(request, links), originOf(request)))
     app.jobs.wake('mail')
     reply.clearRegistrationCookie()
     return reply.headers(headers(spoken(request))).send(done('email_verification', request))
@@ -83,7 +83,7 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     config: form('password_reset')
   }, async (request, reply) => {
     const { token, new_password: password } = request.body
-    app.revocations.add(await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request)))
+    app.revocations.add(await mailbox.resetPassword(app.db, app, token, password, mailContextOf(request, links), originOf(request), queueTicket(request)))
     app.jobs.wake('mail')
     return reply.headers(headers(spoken(request))).send(done('password_reset', request))
   })

@@ -1,8 +1,8 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send, type Post } from '../mail/outbox.ts'
-import type { Passwords, Turn } from '../passwords/passwords.ts'
+import { enqueueMail, type SealMail } from '../mail/outbox.ts'
+import type { Passwords, QueueTicket } from '../passwords/passwords.ts'
 import { newId } from '../crypto/random.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
@@ -14,7 +14,7 @@ import { forgetPending } from './pending-registrations.ts'
 import { remove } from './deletion.ts'
 import { setRoles, type RoleRules } from './user-roles.ts'
 import { setStatus } from './user-status.ts'
-import type { Letters, LinkLives } from './mail-context.ts'
+import type { LinkLives, MailContext } from './mail-context.ts'
 
 export interface NewAccount {
   email: string
@@ -33,12 +33,12 @@ export interface Invitation { token: string, lives: number, mail?: Buffer | unde
  * Makes an account for somebody else, with the password or else with the invitation to set one. Throws
  * `validation_failed`, `password_rejected`, `email_taken` or `username_taken`.
  */
-export async function create (db: Database, passwords: Passwords, account: NewAccount, invitation: Invitation, rules: RoleRules, origin: audit.Origin, turn?: Turn): Promise<AdminUser> {
+export async function create (db: Database, passwords: Passwords, account: NewAccount, invitation: Invitation, rules: RoleRules, origin: audit.Origin, ticket?: QueueTicket): Promise<AdminUser> {
   const { password, roles, name = null, email_verified: proved = false } = account
   const email = users.requireEmail(account.email)
   const username = account.username == null ? null : users.requireUsername(account.username)
   if (password !== undefined) await passwords.check(password, { email: email.address, username, name })
-  const passwordHash = password === undefined ? null : await passwords.hash(password, turn)
+  const passwordHash = password === undefined ? null : await passwords.hash(password, ticket)
   const id = newId()
   return await db.transaction(async tx => {
     await users.create(tx, { id, email, username, name, passwordHash }, { proved })
@@ -50,7 +50,7 @@ export async function create (db: Database, passwords: Passwords, account: NewAc
     if (roles) await setRoles(tx, id, roles, rules, origin)
     if (password === undefined) {
       await links.make(tx, id, 'password_reset', invitation.token, invitation.lives)
-      await send(tx, invitation.mail, id, invitation.lives)
+      await enqueueMail(tx, invitation.mail, id, invitation.lives)
     }
     const user = await find(tx, id)
     if (!user) throw new Error('a user was not inserted')
@@ -62,9 +62,9 @@ export async function create (db: Database, passwords: Passwords, account: NewAc
 export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation => ({ token: links.mintToken(), lives })
 
 /** The same as a mail; not in the language of whoever sends it. */
-export function mailedInvitation ({ post, lives: linkLives }: Pick<Letters, 'post' | 'lives'>): Invitation {
+export function mailedInvitation ({ sealMail, lives: linkLives }: Pick<MailContext, 'sealMail' | 'lives'>): Invitation {
   const { token, lives } = newInvitation(linkLives)
-  return { token, lives, mail: post({ kind: 'invitation', token, lives }) }
+  return { token, lives, mail: sealMail({ kind: 'invitation', token, lives }) }
 }
 
 export interface Change extends users.UserChange { roles?: readonly string[], status?: Status, email_verified?: boolean }
@@ -108,9 +108,9 @@ async function markUnverified (tx: Queryable, id: string, origin: audit.Origin):
 }
 
 /** Removes an account, whose owner is told; undefined where there is none. Gives what verifiers must know. Throws `last_admin`. */
-export async function removeAccount (db: Database, id: string, post: Post, origin: audit.Origin): Promise<Revocation[] | undefined> {
+export async function removeAccount (db: Database, id: string, sealMail: SealMail, origin: audit.Origin): Promise<Revocation[] | undefined> {
   await purgeEnded(db, id)
-  return await db.transaction(async tx => await remove(tx, id, origin, { post, isByAdmin: true }))
+  return await db.transaction(async tx => await remove(tx, id, origin, { sealMail, isByAdmin: true }))
 }
 
 /** Signs a user out everywhere, and has each of their devices prove itself anew; undefined where there is none. Gives what verifiers must know. */
@@ -123,12 +123,12 @@ export async function endSessions (db: Database, id: string, origin: audit.Origi
 }
 
 /** Mails a user a link to set a new password; false where there is none. */
-export async function requestReset (db: Database, id: string, { post, lives: { passwordReset: lives } }: Pick<Letters, 'post' | 'lives'>, origin: audit.Origin): Promise<boolean> {
+export async function requestReset (db: Database, id: string, { sealMail, lives: { passwordReset: lives } }: Pick<MailContext, 'sealMail' | 'lives'>, origin: audit.Origin): Promise<boolean> {
   const token = links.mintToken()
-  const mail = post({ kind: 'password_reset', token, lives })
+  const mail = sealMail({ kind: 'password_reset', token, lives })
   return await db.transaction(async tx => {
     if (!await links.make(tx, id, 'password_reset', token, lives)) return false
-    await send(tx, mail, id, lives)
+    await enqueueMail(tx, mail, id, lives)
     await audit.record(tx, 'user.reset_requested', { userId: id }, origin)
     return true
   })

@@ -3,9 +3,9 @@ import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import type { Device } from '../authentication/device.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send } from '../mail/outbox.ts'
+import { enqueueMail } from '../mail/outbox.ts'
 import { prove, provePending, type PasswordDesk } from '../authentication/verify-password.ts'
-import type { Turn } from '../passwords/passwords.ts'
+import type { QueueTicket } from '../passwords/passwords.ts'
 import type { Owner } from '../passwords/policy.ts'
 import {
   forbiddenCredentials, linkExpired, passwordRequired, Problem, wrongConfirmingPassword, type Code
@@ -14,7 +14,7 @@ import { newId } from '../crypto/random.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { findUser } from '../sessions/owner.ts'
 import { endAll } from '../sessions/ending.ts'
-import { release, succeed, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
+import { refund, recordSuccess, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
 import * as users from '../users/users.ts'
 import { byAddress, named, replacePassword, type Named } from '../users/credential.ts'
 import * as pending from './pending-registrations.ts'
@@ -23,7 +23,7 @@ import {
   type Effect, type Evidence, type ProofKind, type Subject
 } from './address-proofs.ts'
 import { changeAddress, undoChange } from './email-change.ts'
-import { news, type Letters } from './mail-context.ts'
+import { notification, type MailContext } from './mail-context.ts'
 import { verified } from './email-links.ts'
 
 /** What an address is confirmed with. */
@@ -34,7 +34,7 @@ export interface Confirmation {
   token: string
   evidence: Evidence
   device: Device | undefined
-  turn: Turn
+  ticket: QueueTicket
 }
 
 /** A valid link, and what it is about. */
@@ -65,7 +65,7 @@ interface Step {
   token: string
   link: Link
   proof: Proof
-  letters: Letters
+  mailContext: MailContext
   throttle: Throttle
   network: string
   /** Whether a new account gets the username of its registration. */
@@ -83,23 +83,23 @@ interface Step {
 export async function confirm (
   services: ConfirmationServices,
   confirmation: Confirmation,
-  letters: Letters,
+  mailContext: MailContext,
   origin: audit.Origin
 ): Promise<Revocation[]> {
   const { db, throttle } = services
-  const { token, evidence, turn } = confirmation
-  const link = await find(db, token, letters.lives.emailVerification)
+  const { token, evidence, ticket } = confirmation
+  const link = await find(db, token, mailContext.lives.emailVerification)
   const kind = chooseProof(link, evidence)
   const effect = effects[link.kind][kind]
   if (effect === 'ask') throw passwordRequired(methodsFor(link))
   const proof = await examine(services, confirmation, link, { kind, origin })
-  const network = turn.network ?? ''
-  const step = { token, link, proof, letters, throttle, network, origin }
+  const network = ticket.network ?? ''
+  const step = { token, link, proof, mailContext, throttle, network, origin }
   const perform = async (named: boolean) => await db.transaction(async tx => {
     // Everybody who gives this address to an account takes this lock first, before any lock on a user.
     await pending.lockAddress(tx, link.canonical)
     const ended = await settle(tx, effect, { ...step, isNamed: named })
-    if (proof.attempt) await succeed(tx, proof.attempt)
+    if (proof.attempt) await recordSuccess(tx, proof.attempt)
     return ended
   })
   try {
@@ -110,7 +110,7 @@ export async function confirm (
     })
   } catch (error) {
     // The password was right, so an attempt that failed for another reason is not counted.
-    if (proof.attempt) await release(db, proof.attempt).catch(() => {})
+    if (proof.attempt) await refund(db, proof.attempt).catch(() => {})
     if (link.registration && hasCode(error, 'email_taken')) throw linkExpired()
     throw error
   }
@@ -171,7 +171,7 @@ async function examine (
   { kind, origin }: { kind: ProofKind, origin: audit.Origin }
 ): Promise<Proof> {
   const { db, passwords } = services
-  const { evidence: { sessions, password, newPassword }, device, turn } = confirmation
+  const { evidence: { sessions, password, newPassword }, device, ticket } = confirmation
   const proof: Proof = {
     kind,
     sessionId: kind === 'session' ? sessionFor(link, sessions)?.id : undefined,
@@ -181,16 +181,16 @@ async function examine (
   }
   if (kind === 'new_password' && newPassword !== undefined) {
     await passwords.check(newPassword, link.owner)
-    return { ...proof, hash: await passwords.hash(newPassword, turn) }
+    return { ...proof, hash: await passwords.hash(newPassword, ticket) }
   }
   if (kind !== 'password' || password === undefined) return proof
   const wrong = () => wrongConfirmingPassword(methodsFor(link))
   const { registration } = link
   if (registration) {
-    const claim = { of: link.named, hash: registration.password_hash, password, turn, wrong }
+    const claim = { of: link.named, hash: registration.password_hash, password, ticket, wrong }
     return { ...proof, attempt: await provePending(db, services, claim, origin) }
   }
-  const claim = { of: link.named, password, device, turn }
+  const claim = { of: link.named, password, device, ticket }
   const { attempt, passwordVersion } = await prove(db, services, claim, wrong, origin)
   return { ...proof, attempt, passwordVersion }
 }
@@ -203,7 +203,7 @@ async function settle (tx: Queryable, effect: Effect, step: Step): Promise<Revoc
 
 /** Confirms by a link of an account. */
 async function settleAccount (tx: Queryable, effect: Effect, step: Step): Promise<Revocation[]> {
-  const { token, link: { kind }, proof, letters } = step
+  const { token, link: { kind }, proof, mailContext } = step
   const account = await links.redeem(tx, token, [kind])
   const by = { ...step.origin, actorId: account.id }
   const { passwordVersion = account.password_version } = proof
@@ -217,7 +217,7 @@ async function settleAccount (tx: Queryable, effect: Effect, step: Step): Promis
   const { target_email: address, target_canonical_email: canonical } = account
   if (address === null || canonical === null) throw linkExpired()
   const move = effect === 'undo' ? undoChange : changeAddress
-  return await move(tx, account, { address, canonical }, { letters, origin: by })
+  return await move(tx, account, { address, canonical }, { mailContext, origin: by })
 }
 
 /** Confirms by the link of a pending registration. */
@@ -285,15 +285,15 @@ async function takeOver (
   hash: string | undefined,
   step: Step
 ): Promise<Revocation[]> {
-  const { link: { canonical, owner, named: { identifier } }, letters, throttle, network, origin } = step
+  const { link: { canonical, owner, named: { identifier } }, mailContext, throttle, network, origin } = step
   assert(hash !== undefined, 'an account is taken over with a password')
   await verified(tx, { id: userId, canonical_email: canonical, email_verified: false }, origin)
   await replacePassword(tx, userId, hash)
   await audit.record(tx, 'user.password_reset', { userId }, origin)
   const ended = await endAll(tx, { userId }, 'email_verified', origin)
   await links.endAll(tx, userId)
-  await send(tx, news(letters, 'password_changed', origin, owner.email), userId)
-  await throttle.pardon(tx, { identifier, userId, network })
+  await enqueueMail(tx, notification(mailContext, 'password_changed', origin, owner.email), userId)
+  await throttle.reset(tx, { identifier, userId, network })
   return ended
 }
 

@@ -1,20 +1,20 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
-import { languages, send, type Post } from '../mail/outbox.ts'
+import { enqueueMail, languages, type SealMail } from '../mail/outbox.ts'
 import type { PasswordDesk } from '../authentication/verify-password.ts'
 import { forbiddenCredentials, invalidToken } from '../http/problem.ts'
 import { reauthenticate, type Claim } from '../authentication/reauthentication.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/ending.ts'
-import { release, succeed } from '../throttle/sign-in-throttle.ts'
+import { refund, recordSuccess } from '../throttle/sign-in-throttle.ts'
 import { eraseOrLeave } from './erasure.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import { forgetPending } from './pending-registrations.ts'
 
 export interface Terms {
   /** Makes the mail that tells the former address; none is sent without. */
-  post?: Post
+  sealMail?: SealMail
   /** Whether an administrator does it, whose notification is never dropped. */
   isByAdmin?: boolean
   /** Of the password that was proved: where it is another one by now, that is `invalid_credentials`. */
@@ -45,7 +45,7 @@ const removal = { name: 'users.delete', text: 'delete from users where id = $1' 
  * Removes a user and every trace but the events of the audit log, which keep the ids alone. Gives what verifiers must
  * know of the sessions; undefined where there is no such user. Throws `last_admin`.
  */
-export async function remove (tx: Queryable, id: string, { actorId }: audit.Origin, { post, isByAdmin = false, passwordVersion }: Terms = {}): Promise<Revocation[] | undefined> {
+export async function remove (tx: Queryable, id: string, { actorId }: audit.Origin, { sealMail, isByAdmin = false, passwordVersion }: Terms = {}): Promise<Revocation[] | undefined> {
   // The administrators are locked before, and in one order: two who leave would wait for each other.
   await assertAnotherAdmin(tx, id)
   const [leaver] = await tx.query<Leaver>(lock, [id])
@@ -62,8 +62,8 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
   await tx.query(removal, [id])
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
   const language = languages.find(known => known === leaver.language)
-  const mail = post?.({ kind: 'account_deleted', to: leaver.email, isUncounted: isByAdmin, ...language && { language } })
-  await send(tx, mail, undefined)
+  const mail = sealMail?.({ kind: 'account_deleted', to: leaver.email, isUncounted: isByAdmin, ...language && { language } })
+  await enqueueMail(tx, mail, undefined)
   await eraseOrLeave(tx, atOnce, id)
   return ended
 }
@@ -72,19 +72,19 @@ export async function remove (tx: Queryable, id: string, { actorId }: audit.Orig
  * Removes a signed-in user who proves to be the one. Gives what verifiers must know. Throws `last_admin`, and as
  * `reauthenticate` does.
  */
-export async function leave (db: Database, desk: PasswordDesk, claim: Claim, post: Post, origin: audit.Origin): Promise<Revocation[]> {
+export async function leave (db: Database, desk: PasswordDesk, claim: Claim, sealMail: SealMail, origin: audit.Origin): Promise<Revocation[]> {
   const { attempt, userId, passwordVersion } = await reauthenticate(db, desk, claim, '/password', origin)
   try {
     await purgeEnded(db, userId)
     return await db.transaction(async tx => {
-      const ended = await remove(tx, userId, origin, { post, passwordVersion })
+      const ended = await remove(tx, userId, origin, { sealMail, passwordVersion })
       if (!ended) throw invalidToken(true, 'the account is gone')
-      await succeed(tx, attempt)
+      await recordSuccess(tx, attempt)
       return ended
     })
   } catch (error) {
     // It was right: whoever may not leave has not failed.
-    await release(db, attempt).catch(() => {})
+    await refund(db, attempt).catch(() => {})
     throw error
   }
 }

@@ -3,13 +3,13 @@ import type { Database, Queryable } from '../database/database.ts'
 import type { EmailAddress } from '../syntax/email-address.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
 import { admit } from '../mail/limits.ts'
-import { languages, send } from '../mail/outbox.ts'
+import { enqueueMail, languages } from '../mail/outbox.ts'
 import { emailTaken, forbiddenCredentials } from '../http/problem.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import * as users from '../users/users.ts'
 import { lockCredential, type Credential } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
-import type { Letters } from './mail-context.ts'
+import type { MailContext } from './mail-context.ts'
 import { startOver } from './email-links.ts'
 
 /**
@@ -24,20 +24,20 @@ export async function requestChange (
   db: Database,
   credential: Credential,
   target: EmailAddress,
-  letters: Letters,
+  mailContext: MailContext,
   secretly: boolean
 ): Promise<void> {
   const { userId, passwordVersion } = credential
   const { address, canonical } = target
-  const { post, lives: { emailVerification: lives }, language, limit } = letters
+  const { sealMail, lives: { emailVerification: lives }, language, limit } = mailContext
   const owner = await users.ownerOf(db, canonical)
   const other = owner?.id === userId ? undefined : owner
   if (other && !secretly) throw emailTaken()
   const token = links.mintToken()
   const known = languages.find(each => each === other?.language)
   const mail = other
-    ? post({ kind: 'registration_taken', as: 'email_change', language: language ?? known, to: other.email })
-    : post({ kind: 'email_change', language, token, lives, to: address })
+    ? sealMail({ kind: 'registration_taken', as: 'email_change', language: language ?? known, to: other.email })
+    : sealMail({ kind: 'email_change', language, token, lives, to: address })
   const buckets = limit.bucketsOf('email_change', canonical, lives)
   const isAdmitted = await db.transaction(async tx => {
     // Of two requests at the same time, the second one waits here, and then voids the first one's link.
@@ -55,17 +55,17 @@ export async function requestChange (
     if (!isMade) throw forbiddenCredentials()
     // The export shows the user which mails are still to be sent for them, whether or not the address is
     // taken.
-    await send(tx, mail, userId, lives)
+    await enqueueMail(tx, mail, userId, lives)
     if (current.canonical === canonical) return true
     const facts = { email: address }
-    await send(tx, post({ kind: 'email_change_requested', to: current.address, facts }), userId)
+    await enqueueMail(tx, sealMail({ kind: 'email_change_requested', to: current.address, facts }), userId)
     return true
   })
   if (!isAdmitted) limit.onDrop('email_change')
 }
 
 /** What a change of address needs. */
-interface Change { letters: Letters, origin: audit.Origin }
+interface Change { mailContext: MailContext, origin: audit.Origin }
 
 /**
  * Gives an account the address that its link was mailed to, and mails the former address a link to undo that.
@@ -75,9 +75,9 @@ export async function changeAddress (
   tx: Queryable,
   account: links.Found,
   to: EmailAddress,
-  { letters, origin }: Change
+  { mailContext, origin }: Change
 ): Promise<Revocation[]> {
-  const { post, lives: { emailUndo: lives } } = letters
+  const { sealMail, lives: { emailUndo: lives } } = mailContext
   const token = links.mintToken()
   // A mailbox that was never verified as the user's must not get the account.
   const undo = account.email_verified ? { token, lives } : {}
@@ -90,7 +90,7 @@ export async function changeAddress (
   // address.
   const isUncounted = account.email_verified
   const facts = { email: to.address }
-  await send(tx, post({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts }), account.id)
+  await enqueueMail(tx, sealMail({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts }), account.id)
   return []
 }
 
@@ -102,7 +102,7 @@ export async function undoChange (
   tx: Queryable,
   account: links.Found,
   to: EmailAddress,
-  { letters, origin }: Change
+  { mailContext, origin }: Change
 ): Promise<Revocation[]> {
   await move(tx, account, to, { origin, detail: { undone: true } })
   // The links that would undo later changes.
@@ -110,7 +110,7 @@ export async function undoChange (
     "delete from links where user_id = $1 and purpose = 'email_undo' and created_at > $2",
     [account.id, account.created_at]
   )
-  return await startOver(tx, account.id, letters, 'email_change_undone', origin)
+  return await startOver(tx, account.id, mailContext, 'email_change_undone', origin)
 }
 
 async function move (

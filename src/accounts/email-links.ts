@@ -1,8 +1,8 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send } from '../mail/outbox.ts'
-import type { Passwords, Turn } from '../passwords/passwords.ts'
+import { enqueueMail } from '../mail/outbox.ts'
+import type { Passwords, QueueTicket } from '../passwords/passwords.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import * as sessions from '../sessions/creation.ts'
 import { endAll, lockSessions, type EndReason } from '../sessions/ending.ts'
@@ -10,7 +10,7 @@ import type { Throttle } from '../throttle/sign-in-throttle.ts'
 import * as users from '../users/users.ts'
 import { byAddress, replacePassword } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
-import { news, type Letters } from './mail-context.ts'
+import { notification, type MailContext } from './mail-context.ts'
 
 const lifeOf = { email_verification: 'emailVerification', password_reset: 'passwordReset', magic_link: 'magicLink' } as const
 /** What can be asked for by whoever names an address. */
@@ -20,12 +20,12 @@ export type Asked = keyof typeof lifeOf
  * Mails a link to an address if there is an account for it and not too many were requested. The time it takes
  * does not depend on the account. Throws `validation_failed` if the text is no address.
  */
-export async function request (db: Database, kind: Asked, typed: string, letters: Letters): Promise<void> {
-  const { post, language, limit } = letters
+export async function request (db: Database, kind: Asked, typed: string, mailContext: MailContext): Promise<void> {
+  const { sealMail, language, limit } = mailContext
   const { canonical } = users.requireEmail(typed)
   const token = links.mintToken()
-  const lives = letters.lives[lifeOf[kind]]
-  const mail = post({ kind, language, token, lives })
+  const lives = mailContext.lives[lifeOf[kind]]
+  const mail = sealMail({ kind, language, token, lives })
   const buckets = limit.bucketsOf(kind, canonical, lives)
   const isAdmitted = await links.requestFor(db, { canonical, purpose: kind, token, mail, lives, buckets })
   if (!isAdmitted) limit.onDrop(kind)
@@ -44,13 +44,13 @@ export async function verified (tx: Queryable, { id, canonical_email: canonical,
  * Leaves an account to whoever reads the mail of its address: the password is void, the sessions end, no other link is
  * good any more, and one is mailed to set a password. Gives what verifiers must know.
  */
-export async function startOver (tx: Queryable, userId: string, { post, lives: { passwordReset: lives } }: Letters, reason: EndReason, origin: audit.Origin): Promise<Revocation[]> {
+export async function startOver (tx: Queryable, userId: string, { sealMail, lives: { passwordReset: lives } }: MailContext, reason: EndReason, origin: audit.Origin): Promise<Revocation[]> {
   await replacePassword(tx, userId, null)
   const ended = await endAll(tx, { userId }, reason, origin)
   await links.endAll(tx, userId)
   const token = links.mintToken()
   await links.make(tx, userId, 'password_reset', token, lives)
-  await send(tx, post({ kind: 'password_reset', token, lives }), userId, lives)
+  await enqueueMail(tx, sealMail({ kind: 'password_reset', token, lives }), userId, lives)
   return ended
 }
 
@@ -59,10 +59,10 @@ export async function startOver (tx: Queryable, userId: string, { post, lives: {
  * good any more. Gives what verifiers must know. Throws `link_expired` or `password_rejected`; then the link stays as it
  * was.
  */
-export async function resetPassword (db: Database, { passwords, throttle }: { passwords: Passwords, throttle: Throttle }, token: string, password: string, letters: Letters, origin: audit.Origin, turn: Turn): Promise<Revocation[]> {
+export async function resetPassword (db: Database, { passwords, throttle }: { passwords: Passwords, throttle: Throttle }, token: string, password: string, mailContext: MailContext, origin: audit.Origin, ticket: QueueTicket): Promise<Revocation[]> {
   const found = await links.look(db, token, ['password_reset'])
   await passwords.check(password, found)
-  const hash = await passwords.hash(password, turn)
+  const hash = await passwords.hash(password, ticket)
   return await db.transaction(async tx => {
     const account = await links.redeem(tx, token, ['password_reset'])
     const by = { ...origin, actorId: account.id }
@@ -71,8 +71,8 @@ export async function resetPassword (db: Database, { passwords, throttle }: { pa
     await audit.record(tx, 'user.password_reset', { userId: account.id }, by)
     const ended = await endAll(tx, { userId: account.id }, 'password_reset', by)
     await links.endAll(tx, account.id)
-    await send(tx, news(letters, 'password_changed', origin, account.email), account.id)
-    await throttle.pardon(tx, { ...byAddress(account), userId: account.id, network: turn.network ?? '' })
+    await enqueueMail(tx, notification(mailContext, 'password_changed', origin, account.email), account.id)
+    await throttle.reset(tx, { ...byAddress(account), userId: account.id, network: ticket.network ?? '' })
     return ended
   })
 }

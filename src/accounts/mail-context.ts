@@ -1,6 +1,6 @@
 import type { Origin } from '../audit/events.ts'
 import type { Buckets } from '../mail/limits.ts'
-import type { Language, Mail, MailKind, Post } from '../mail/outbox.ts'
+import type { Language, Mail, MailKind, SealMail } from '../mail/outbox.ts'
 import { describe } from '../http/user-agent.ts'
 
 /** Seconds that links are good for. */
@@ -15,8 +15,8 @@ export interface RequestLimit {
 }
 
 /** What mails are made with, for one request. */
-export interface Letters {
-  post: Post
+export interface MailContext {
+  sealMail: SealMail
   lives: LinkLives
   limit: RequestLimit
   /** That the request asks for. */
@@ -27,7 +27,7 @@ export interface Letters {
  * A mail that tells what happened, and where from. `to` is the address that the account has now: whoever changes it before
  * the mail is sent must not get it in the owner's place.
  */
-export const news = ({ post, language }: Pick<Letters, 'post' | 'language'>, kind: Mail['kind'], { ip, userAgent }: Origin, to?: string) => {
+export const notification = ({ sealMail, language }: Pick<MailContext, 'sealMail' | 'language'>, kind: Mail['kind'], { ip, userAgent }: Origin, to?: string) => {
   const { browser, system } = describe(userAgent ?? null)
-  return post({ kind, language, ...to !== undefined && { to }, facts: { ip, browser: browser ?? undefined, system: system ?? undefined } })
+  return sealMail({ kind, language, ...to !== undefined && { to }, facts: { ip, browser: browser ?? undefined, system: system ?? undefined } })
 }

@@ -1,24 +1,24 @@
-import { news, type Letters } from './mail-context.ts'
+import { notification, type MailContext } from './mail-context.ts'
 import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send } from '../mail/outbox.ts'
+import { enqueueMail } from '../mail/outbox.ts'
 import { prove, type Claim, type PasswordDesk } from '../authentication/verify-password.ts'
 import { forbiddenCredentials, invalidCredentials } from '../http/problem.ts'
 import * as reauthentication from '../authentication/reauthentication.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import * as sessions from '../sessions/creation.ts'
 import { endAll } from '../sessions/ending.ts'
-import { release, succeed } from '../throttle/sign-in-throttle.ts'
+import { refund, recordSuccess } from '../throttle/sign-in-throttle.ts'
 import { setPassword } from '../users/credential.ts'
 
 /**
  * Opens a session for a password, and asks the owner by mail whether it was them where the device is a new one.
  * Throws as `prove` does, `invalid_credentials` where that says `wrong`.
  */
-export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, request: sessions.SessionRequest, letters: Letters, origin: audit.Origin): Promise<sessions.CreatedSession> {
+export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, request: sessions.SessionRequest, mailContext: MailContext, origin: audit.Origin): Promise<sessions.CreatedSession> {
   const { attempt, known, userId, passwordVersion } = await prove(db, desk, claim, invalidCredentials, origin)
-  const notice = known ? undefined : news(letters, 'new_sign_in', origin, claim.of.account?.email)
+  const notice = known ? undefined : notification(mailContext, 'new_sign_in', origin, claim.of.account?.email)
   return await sessions.createSession(db, { userId, passwordVersion }, { ...request, attempt, notification: notice }, { ...origin, actorId: userId })
 }
 
@@ -29,12 +29,12 @@ export interface PasswordChange { ended: Revocation[], devicesKnownFrom: Date }
  * Sets a new password, or the first one, for a signed-in user who proves to be the one; every other session ends with
  * it, and every device is forgotten. Throws `password_rejected`, and as `reauthenticate` does.
  */
-export async function changePassword (db: Database, desk: PasswordDesk, claim: reauthentication.Claim, newPassword: string, sessionId: string, letters: Letters, origin: audit.Origin): Promise<PasswordChange> {
+export async function changePassword (db: Database, desk: PasswordDesk, claim: reauthentication.Claim, newPassword: string, sessionId: string, mailContext: MailContext, origin: audit.Origin): Promise<PasswordChange> {
   await desk.passwords.check(newPassword, claim.of.account)
   const proof = await reauthentication.reauthenticate(db, desk, claim, '/current_password', origin)
-  const hash = await desk.passwords.hash(newPassword, proof.turn).catch(async (error: unknown) => {
+  const hash = await desk.passwords.hash(newPassword, proof.ticket).catch(async (error: unknown) => {
     // It was right: whoever comes back as they are told has not failed.
-    await release(db, proof.attempt).catch(() => {})
+    await refund(db, proof.attempt).catch(() => {})
     throw error
   })
   return await db.transaction(async tx => {
@@ -42,8 +42,8 @@ export async function changePassword (db: Database, desk: PasswordDesk, claim: r
     if (!devicesKnownFrom) throw forbiddenCredentials()
     const ended = await endAll(tx, { userId: proof.userId, except: sessionId }, 'password_changed', origin)
     await links.endAll(tx, proof.userId)
-    await send(tx, news(letters, 'password_changed', origin, claim.of.account.email), proof.userId)
-    await succeed(tx, proof.attempt)
+    await enqueueMail(tx, notification(mailContext, 'password_changed', origin, claim.of.account.email), proof.userId)
+    await recordSuccess(tx, proof.attempt)
     return { ended, devicesKnownFrom }
   })
 }

@@ -16,7 +16,7 @@ export interface Registration {
   language: string | null
 }
 
-/** Who wants an account, and what to mail: the link to have it, or to the owner of the account there is, the news. */
+/** Who wants an account, and what to mail: the link to have it, or to the owner of the account there is, the notification. */
 export interface Application {
   id: string
   email: EmailAddress

@@ -2,13 +2,13 @@ import * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
 import * as links from '../one-time-tokens/one-time-tokens.ts'
 import { admit as admitMail } from '../mail/limits.ts'
-import { send } from '../mail/outbox.ts'
-import type { Passwords, Turn } from '../passwords/passwords.ts'
+import { enqueueMail } from '../mail/outbox.ts'
+import type { Passwords, QueueTicket } from '../passwords/passwords.ts'
 import { newId } from '../crypto/random.ts'
 import * as sessions from '../sessions/creation.ts'
 import * as users from '../users/users.ts'
 import * as pending from './pending-registrations.ts'
-import type { Letters } from './mail-context.ts'
+import type { MailContext } from './mail-context.ts'
 
 export interface Registration {
   email: string
@@ -18,12 +18,12 @@ export interface Registration {
 }
 
 /** Who is to be, with a password that may be. Throws `validation_failed` or `password_rejected`. */
-async function admit (passwords: Passwords, registration: Registration, { language }: Letters, turn: Turn) {
+async function admit (passwords: Passwords, registration: Registration, { language }: MailContext, ticket: QueueTicket) {
   const email = users.requireEmail(registration.email)
   const username = registration.username == null ? null : users.requireUsername(registration.username)
   const name = registration.name ?? null
   await passwords.check(registration.password, { email: email.address, username, name })
-  return { id: newId(), email, username, name, passwordHash: await passwords.hash(registration.password, turn), language }
+  return { id: newId(), email, username, name, passwordHash: await passwords.hash(registration.password, ticket), language }
 }
 
 /**
@@ -31,11 +31,11 @@ async function admit (passwords: Passwords, registration: Registration, { langua
  * many were requested; the user can request another later. Throws `validation_failed`, `password_rejected`,
  * `email_taken` or `username_taken`.
  */
-export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, request: sessions.SessionRequest, origin: audit.Origin, turn: Turn): Promise<sessions.CreatedSession> {
-  const user = await admit(passwords, registration, letters, turn)
-  const { post, lives: { emailVerification: lives }, language, limit } = letters
+export async function register (db: Database, passwords: Passwords, registration: Registration, mailContext: MailContext, request: sessions.SessionRequest, origin: audit.Origin, ticket: QueueTicket): Promise<sessions.CreatedSession> {
+  const user = await admit(passwords, registration, mailContext, ticket)
+  const { sealMail, lives: { emailVerification: lives }, language, limit } = mailContext
   const token = links.mintToken()
-  const mail = post({ kind: 'email_verification', language, token, lives })
+  const mail = sealMail({ kind: 'email_verification', language, token, lives })
   const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
   const by = { ...origin, actorId: user.id }
   const { created, isDropped } = await db.transaction(async tx => {
@@ -45,7 +45,7 @@ export async function register (db: Database, passwords: Passwords, registration
     if (!mail) return { created, isDropped: false }
     if (!await admitMail(tx, buckets)) return { created, isDropped: true }
     await links.make(tx, user.id, 'email_verification', token, lives)
-    await send(tx, mail, user.id, lives)
+    await enqueueMail(tx, mail, user.id, lives)
     return { created, isDropped: false }
   })
   if (isDropped) limit.onDrop('email_verification')
@@ -57,17 +57,17 @@ export async function register (db: Database, passwords: Passwords, registration
  * The caller cannot see which. If too many mails to the address were requested, the registration is dropped.
  * Returns the id of the registration. Throws `validation_failed`, `password_rejected` or `username_taken`.
  */
-export async function applyFor (db: Database, passwords: Passwords, registration: Registration, letters: Letters, turn: Turn): Promise<string> {
-  const user = await admit(passwords, registration, letters, turn)
-  const { post, lives: { emailVerification: lives }, language, limit } = letters
+export async function applyFor (db: Database, passwords: Passwords, registration: Registration, mailContext: MailContext, ticket: QueueTicket): Promise<string> {
+  const user = await admit(passwords, registration, mailContext, ticket)
+  const { sealMail, lives: { emailVerification: lives }, language, limit } = mailContext
   const token = links.mintToken()
   const isKept = await pending.add(db, {
     ...user,
     language,
     token,
     lives,
-    link: post({ kind: 'email_verification', language, token, lives }),
-    taken: post({ kind: 'registration_taken', language }),
+    link: sealMail({ kind: 'email_verification', language, token, lives }),
+    taken: sealMail({ kind: 'registration_taken', language }),
     buckets: limit.bucketsOf('email_verification', user.email.canonical, lives)
   })
   if (!isKept) limit.onDrop('email_verification')

@@ -1,9 +1,9 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { knows, type Device } from './device.ts'
-import type { Passwords, Turn } from '../passwords/passwords.ts'
+import type { Passwords, QueueTicket } from '../passwords/passwords.ts'
 import { accountDisabled, emailNotVerified, type Problem } from '../http/problem.ts'
-import { release, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
+import { refund, type Attempt, type Throttle } from '../throttle/sign-in-throttle.ts'
 import * as credentials from '../users/credential.ts'
 
 /** What passwords are checked with. */
@@ -14,13 +14,13 @@ export interface Claim {
   of: credentials.Named
   password: string
   device: Device | undefined
-  turn: Turn
+  ticket: QueueTicket
   /** Whether the address must have been proved, too. */
   verified?: boolean
 }
 
-/** A password that was right, the attempt that is not to be counted any more, the turn of what is still to be hashed, and whether the device is known. */
-export interface Proof extends credentials.Credential { attempt: Attempt, turn: Turn, known: boolean }
+/** A password that was right, the attempt that is not to be counted any more, the ticket of what is still to be hashed, and whether the device is known. */
+export interface Proof extends credentials.Credential { attempt: Attempt, ticket: QueueTicket, known: boolean }
 
 /**
  * Checks a password; each way to give one comes through here. Throws `too_many_requests` where there were too many
@@ -28,13 +28,13 @@ export interface Proof extends credentials.Credential { attempt: Attempt, turn: 
  * one `account_disabled` of a disabled account, and `email_not_verified` of one whose address must have been proved and is
  * not, or that is only to be.
  */
-export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account, pending }, password, device, turn: asked, verified = false }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
+export async function prove (db: Queryable, { passwords, throttle }: PasswordDesk, { of: { identifier, account, pending }, password, device, ticket: asked, verified = false }: Claim, wrong: () => Problem, origin: audit.Origin): Promise<Proof> {
   const known = account && device && knows(device, account.id, account.now, account.devices_known_from) ? device.id : undefined
-  const turn = { ...asked, known: known !== undefined }
-  const attempt = await throttle.begin(db, { identifier, userId: account?.id, network: turn.network ?? '', device: known }, origin)
-  const matches = async (hash: string | null | undefined) => await passwords.verify(hash, password, turn).catch(async (error: unknown) => {
+  const ticket = { ...asked, known: known !== undefined }
+  const attempt = await throttle.countAttempt(db, { identifier, userId: account?.id, network: ticket.network ?? '', device: known }, origin)
+  const matches = async (hash: string | null | undefined) => await passwords.verify(hash, password, ticket).catch(async (error: unknown) => {
     // It was not judged: a queue that is full counts against nobody.
-    await release(db, attempt).catch(() => {})
+    await refund(db, attempt).catch(() => {})
     throw error
   })
   const right = await matches(account?.password_hash)
@@ -55,8 +55,8 @@ export async function prove (db: Queryable, { passwords, throttle }: PasswordDes
     await Promise.all([failed('email_not_verified'), release(db, attempt)])
     throw emailNotVerified()
   }
-  if (passwords.outdated(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password, turn)
-  return { userId: account.id, passwordVersion: account.password_version, attempt, turn, known: known !== undefined }
+  if (passwords.outdated(account.password_hash)) await renew(db, passwords, account.id, account.password_hash, password, ticket)
+  return { userId: account.id, passwordVersion: account.password_version, attempt, ticket, known: known !== undefined }
 }
 
 /** A password that is given for a pending registration. */
@@ -65,7 +65,7 @@ export interface PendingClaim {
   of: credentials.Named
   hash: string
   password: string
-  turn: Turn
+  ticket: QueueTicket
   wrong: () => Problem
 }
 
@@ -75,12 +75,12 @@ export interface PendingClaim {
  */
 export async function provePending (db: Queryable, desk: PasswordDesk, claim: PendingClaim, origin: audit.Origin): Promise<Attempt> {
   const { passwords, throttle } = desk
-  const { of: { identifier, account }, hash, password, turn, wrong } = claim
-  const tried = { identifier, userId: account?.id, network: turn.network ?? '', device: undefined }
-  const attempt = await throttle.begin(db, tried, origin)
-  const isRight = await passwords.verify(hash, password, turn).catch(async (error: unknown) => {
+  const { of: { identifier, account }, hash, password, ticket, wrong } = claim
+  const tried = { identifier, userId: account?.id, network: ticket.network ?? '', device: undefined }
+  const attempt = await throttle.countAttempt(db, tried, origin)
+  const isRight = await passwords.verify(hash, password, ticket).catch(async (error: unknown) => {
     // The password was not verified, so the attempt does not count.
-    await release(db, attempt).catch(() => {})
+    await refund(db, attempt).catch(() => {})
     throw error
   })
   if (isRight) return attempt
@@ -89,8 +89,8 @@ export async function provePending (db: Queryable, desk: PasswordDesk, claim: Pe
 }
 
 /** The hash of the same password with today's parameters; left for the next time where there is no room for it now. */
-async function renew (db: Queryable, passwords: Passwords, id: string, old: string, password: string, turn: Turn) {
+async function renew (db: Queryable, passwords: Passwords, id: string, old: string, password: string, ticket: QueueTicket) {
   try {
-    await credentials.rehash(db, id, old, await passwords.hash(password, turn))
+    await credentials.rehash(db, id, old, await passwords.hash(password, ticket))
   } catch {}
 }

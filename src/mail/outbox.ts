@@ -40,13 +40,13 @@ export interface Mail {
 export const mailPurpose = 'mail'
 
 /** A mail as a job keeps it. */
-export const sealed = (keys: KeyEncryptionKeys, mail: Mail) => seal(keys, mailPurpose, Buffer.from(JSON.stringify(mail)))
+export const sealMail = (keys: KeyEncryptionKeys, mail: Mail) => seal(keys, mailPurpose, Buffer.from(JSON.stringify(mail)))
 
 /** Reads what `sealed` made; throws an UnsealError where no key fits. */
-export const unsealed = (keys: KeyEncryptionKeys, text: Buffer): Mail => JSON.parse(open(keys, mailPurpose, text).toString()) as Mail
+export const unsealMail = (keys: KeyEncryptionKeys, text: Buffer): Mail => JSON.parse(open(keys, mailPurpose, text).toString()) as Mail
 
 /** Makes mails into jobs; undefined where no mail is set up. */
-export type Post = (mail: Mail) => Buffer | undefined
+export type SealMail = (mail: Mail) => Buffer | undefined
 
 /** Seconds for which the news of something that happened is worth sending. */
 export const newsLives = 3 * 86_400
@@ -58,6 +58,6 @@ export const posting = (sealed: string, user: string, lives: string, from: strin
 const statement = { name: 'mails.send', text: posting('$1', '$2::uuid', '$3', '(select) as always') }
 
 /** Adds a mail to a user; in a transaction it is sent only if that is committed. Nothing where no mail is set up. */
-export async function send (db: Queryable, mail: Buffer | undefined, userId: string | undefined, lives = newsLives): Promise<void> {
+export async function enqueueMail (db: Queryable, mail: Buffer | undefined, userId: string | undefined, lives = newsLives): Promise<void> {
   if (mail) await db.query(statement, [mail, userId ?? null, lives])
 }

@@ -8,7 +8,7 @@ import { read } from '../../src/database/migrate.ts'
 import { calibrate, recommend } from '../../src/calibration/calibration.ts'
 import type { Browser } from '../support/client.ts'
 import { closedPort, folder, run, start } from '../support/command-line.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
 const migrations = read().map(({ name }) => name)
@@ -91,7 +91,7 @@ t.test('keys', async t => {
   await t.test('are rotated under a running service, which signs with the new one without a restart', async t => {
     const service = await build(t)
     const browser = service.browser()
-    const { body: { access_token: old } } = await browser.post('/v1/auth/register', person())
+    const { body: { access_token: old } } = await browser.post('/v1/auth/register', newUser())
     const { code, stdout } = await run(t, ['keys', 'rotate', '--now'], of(service))
     t.equal(code, 0)
     const [, kid = ''] = /^Key ([\w-]{43}) \(access_token, ES256\) signs from \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\.\n$/.exec(stdout) ?? []
@@ -109,7 +109,7 @@ t.test('keys', async t => {
 
   await t.test('that leaked are dropped under a running service, which refuses what they signed', async t => {
     const service = await build(t)
-    const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', person())
+    const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', newUser())
     const answer = async () => await service.browser().get('/v1/me', { authorization: `Bearer ${token}` })
     t.match(await answer(), { status: 200 })
     const { code, stdout } = await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service))
@@ -137,7 +137,7 @@ t.test('keys', async t => {
     const environment = { DATABASE_URL, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }
     await told(t, ['keys', 'rotate'], environment)
     const service = await build(t, {}, { url: DATABASE_URL })
-    t.match(await service.browser().post('/v1/auth/register', person()), { status: 201 })
+    t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
   })
 })
 
@@ -176,7 +176,7 @@ t.test('clients', async t => {
 t.test('sessions end', async t => {
   const signedIn = async (service: Service): Promise<{ browser: Browser, userId: string }> => {
     const browser = service.browser()
-    const { status, body } = await browser.post('/v1/auth/register', person())
+    const { status, body } = await browser.post('/v1/auth/register', newUser())
     // The machine is too busy.
     if (status === 503) return await signedIn(service)
     browser.accessToken = body.access_token
@@ -211,7 +211,7 @@ t.test('sessions end', async t => {
     t.match(await service.sql(`select count(*) filter (where ended_at is null)::int as live, count(distinct ended_at)::int as batches,
       (select count(*)::int from refresh_tokens) as refreshable, (select count(*)::int from audit_events where type = 'session.ended') as events,
       (select count(*)::int from revocations) as revocations from sessions`), [{ live: 0, batches: 3, refreshable: 0, events: 2502, revocations: 2502 }])
-    t.match(await ada.browser.post('/v1/auth/register', person()), { status: 201 }, 'and one can sign in again')
+    t.match(await ada.browser.post('/v1/auth/register', newUser()), { status: 201 }, 'and one can sign in again')
     t.match(await ada.browser.post('/v1/auth/refresh'), { status: 200 })
   })
 
@@ -243,7 +243,7 @@ t.test('with the embedded database, commands work while the service runs', async
   await until(async () => child.exitCode !== null || (await fetch(`${base}/readyz`).catch(() => undefined))?.status === 200)
   const { kid } = await told(t, ['keys', 'rotate', '--now'], environment, cwd)
   const post = async (path: string, body: object): Promise<any> => await (await fetch(`${base}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json()
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   const { access_token: token, refresh_token: refreshToken, user } = await post('/v1/auth/register', ada)
   t.equal(kidOf(token), kid, 'the next token has the new key')
   t.match(await told(t, ['keys', 'list'], environment, cwd), { items: { length: 3 } })

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { connect as connectDatabase } from '../../src/database/database.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { person } from '../support/app.ts'
+import { newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import * as nginx from '../support/nginx.ts'
 import { folder, ready, start, type Running } from '../support/process.ts'
@@ -24,7 +24,7 @@ t.test('SIGTERM: what was accepted is answered, and the process ends with 0', as
   // Slow enough to be under way.
   const service = start(t, folder(t), { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1s', ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3', ARGON2_CONCURRENCY: '1' }, port)
   await ready(service)
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   await post(`${service.base}/v1/auth/register`, ada)
   const logins = Array.from({ length: 8 }, async () => await post(`${service.base}/v1/auth/login`, ada))
   const idle = connect(port, '127.0.0.1')
@@ -51,7 +51,7 @@ async function withAccount (t: Test, env: Record<string, string> & { DATABASE_UR
   const port = await freePort()
   const service = start(t, folder(t), env, port)
   await ready(service)
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   const { status } = await post(`${service.base}/v1/auth/register`, ada)
   t.equal(status, 201)
   return { port, service, ada, login: requestText('POST', '/v1/auth/login', ada) }
@@ -195,7 +195,7 @@ t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, 
     server { listen 127.0.0.1:${port}; location = /_health { return 204; }
     location / { proxy_pass http://latchkey; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host localhost:${port}; } } }`)
   const { base, log } = await nginx.launch(t, prefix, port)
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   t.equal((await post(`${base}/v1/auth/register`, ada)).status, 201)
 
   const over = new AbortController()
@@ -286,7 +286,7 @@ t.test('a signal at any moment of the start ends it', async t => {
 t.test('with no configuration at all', async t => {
   const cwd = folder(t)
   const port = await freePort()
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   let token = ''
 
   t.test('the first start makes a database and keys, and says where everything is', async t => {

@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { DrainingServer } from '../../src/server/draining-server.ts'
 import { catalogue } from '../../src/http/problem.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { ask, dial, requestText } from '../support/wire.ts'
 
 /** Sends bytes as they are and gives all that comes back until the connection ends. */
@@ -67,17 +67,17 @@ t.test('every failure is a problem document', async t => {
   await code('validation_failed', browser.post('/v1/auth/login', '{"email":"a","password":"b","__proto__":{"admin":true}}'))
   await code('validation_failed', browser.post('/v1/auth/login', '{"email":"a","password":"b","constructor":{"prototype":{"admin":true}}}'))
   await code('validation_failed', browser.post('/v1/auth/login', Buffer.from('{"email":"\xff","password":"x"}', 'latin1')))
-  await code('validation_failed', browser.post('/v1/auth/login?next=/', person()))
+  await code('validation_failed', browser.post('/v1/auth/login?next=/', newUser()))
   await code('validation_failed', browser.post('/v1/auth/login', '['.repeat(30_000)))
   await code('unsupported_media_type', browser.post('/v1/auth/login', 'email=a', { 'content-type': 'application/x-www-form-urlencoded' }))
   await code('unsupported_media_type', browser.post('/v1/auth/login', 'x', { 'content-type': 'text/plain' }))
   await code('unsupported_media_type', browser.post('/v1/auth/login', '{}', { 'content-type': 'nonsense' }))
   await code('unsupported_media_type', browser.post('/v1/auth/login', '{}', { 'content-type': 'application/json; charset=utf-16' }))
   await code('payload_too_large', browser.post('/v1/auth/login', JSON.stringify({ email: 'x'.repeat(66_000), password: 'x' })))
-  await code('invalid_credentials', browser.post('/v1/auth/login', person()))
+  await code('invalid_credentials', browser.post('/v1/auth/login', newUser()))
   await code('invalid_token', browser.get('/v1/me'))
   await code('invalid_refresh_token', browser.post('/v1/auth/refresh'))
-  await code('password_rejected', browser.post('/v1/auth/register', { ...person(), password: 'password' }))
+  await code('password_rejected', browser.post('/v1/auth/register', { ...newUser(), password: 'password' }))
 
   t.test('with the methods that a path has', async t => {
     t.match(await browser.get('/v1/auth/login'), { headers: { allow: 'POST' } })
@@ -97,7 +97,7 @@ t.test('every failure is a problem document', async t => {
 
   t.test('never what the service thinks of it itself', async t => {
     service.app.passwords.verify = async () => { throw new TypeError('secret detail of the implementation') }
-    const { status, text, body } = await browser.post('/v1/auth/login', person())
+    const { status, text, body } = await browser.post('/v1/auth/login', newUser())
     t.equal(status, 500)
     t.equal(body.code, 'internal_error')
     t.notMatch(text, /secret|TypeError|\.[jt]s\b/)
@@ -186,7 +186,7 @@ t.test('what is odd HTTP is answered like the rest', async t => {
   t.match(await told('OPTIONS * HTTP/1.1', 'host: a'), { status: 404, code: 'not_found' })
   t.match(await told('OPTIONS /v1/me HTTP/1.1', 'host: a', 'origin: https://app.example.com'), { status: 204 }, 'an OPTIONS that is no preflight')
   t.match(await service.browser().send('OPTIONS', '/v1/me', '{', { origin: 'https://evil.example' }), { status: 400, headers: { 'content-type': /^application\/problem\+json/ } })
-  t.match(await service.browser().post('/v1/auth/login', person(), { 'content-encoding': 'gzip' }), { status: 415, body: { code: 'unsupported_media_type' } })
+  t.match(await service.browser().post('/v1/auth/login', newUser(), { 'content-encoding': 'gzip' }), { status: 415, body: { code: 'unsupported_media_type' } })
   t.match(await service.browser().get('/docs/static/nothing.js'), { status: 404, body: { code: 'not_found' } })
   t.match(await service.browser().post('/docs/static/swagger-ui.css'), { status: 405, headers: { allow: /GET/ } })
 })
@@ -280,7 +280,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
       running--
       return false
     }
-    const body = JSON.stringify(person())
+    const body = JSON.stringify(newUser())
     const login = 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n' +
       `content-length: ${body.length}\r\n\r\n${body}`
     const text = await received(service, login.repeat(10), closing)
@@ -304,7 +304,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
     const [accepting] = await accepted as [Socket]
     let answers = ''
     socket.setEncoding('latin1').on('data', chunk => { answers += chunk })
-    socket.write(text(person(), '/v1/auth/login'))
+    socket.write(text(newUser(), '/v1/auth/login'))
     for (let count = 0; count < 200; count++) {
       socket.write(text({ refresh_token: 'x'.repeat(8_000) }, '/v1/auth/logout'))
       await new Promise(resolve => setImmediate(resolve))
@@ -323,7 +323,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
       await new Promise(resolve => setTimeout(resolve, 700))
       return false
     }
-    const slow = requestText('POST', '/v1/auth/login', person()).repeat(4)
+    const slow = requestText('POST', '/v1/auth/login', newUser()).repeat(4)
     const long = 'x'.repeat(8_000)
     const kinds = {
       header: requestText('GET', '/livez', undefined, [`x-long: ${long}`]),
@@ -363,7 +363,7 @@ t.test('a request whose client has gone has its line in the log too', async t =>
       return false
     }
   })
-  const body = JSON.stringify(person())
+  const body = JSON.stringify(newUser())
   const socket = connect(port, '127.0.0.1')
   socket.write(`POST /v1/auth/login HTTP/1.1\r\nhost: x\r\nx-request-id: gone\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
   await reached
@@ -381,7 +381,7 @@ t.test('a request that takes too long is answered, and nobody works for it any m
     await once(given ?? new AbortController().signal, 'abort')
     return given?.throwIfAborted() ?? false
   }
-  t.match(await service.browser().post('/v1/auth/login', person()), { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': '1' } })
+  t.match(await service.browser().post('/v1/auth/login', newUser()), { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': '1' } })
   t.ok(signal?.aborted)
 })
 
@@ -435,7 +435,7 @@ t.test('headers', async t => {
     t.match(await trusting.browser().get('/livez'), { status: 200 }, 'a probe that comes directly')
     t.match(await distant.browser().get('/livez', { 'x-forwarded-proto': 'http' }), { status: 200 }, 'anybody can say that')
     const address = async (service: Service, headers: Record<string, string>) => {
-      const { body } = await service.browser().post('/v1/auth/register', person(), headers)
+      const { body } = await service.browser().post('/v1/auth/register', newUser(), headers)
       return (await service.sql<{ ip: string }>('select host(ip) as ip from sessions where id = $1', [body.session_id]))[0]?.ip
     }
     t.equal(await address(trusting, { 'x-forwarded-for': '203.0.113.7' }), '203.0.113.7')
@@ -469,10 +469,10 @@ t.test('limits', async t => {
 
   t.test('are a fifth for what takes a password', async t => {
     const statuses = []
-    for (let i = 0; i < 6; i++) statuses.push((await service.browser().post('/v1/auth/login', person(), from('192.0.2.4'))).status)
+    for (let i = 0; i < 6; i++) statuses.push((await service.browser().post('/v1/auth/login', newUser(), from('192.0.2.4'))).status)
     t.strictSame(statuses, [401, 401, 401, 401, 429, 429])
     for (let i = 0; i < 4; i++) await service.browser().post('/v1/auth/register', '{', from('192.0.2.4'))
-    t.match(await service.browser().post('/v1/auth/register', person(), from('192.0.2.4')), { status: 429 }, 'malformed ones count')
+    t.match(await service.browser().post('/v1/auth/register', newUser(), from('192.0.2.4')), { status: 429 }, 'malformed ones count')
   })
 
   t.test('are of a network: a v4-mapped address is its v4 one, an IPv6 /64 is one', async t => {
@@ -504,23 +504,23 @@ t.test('limits', async t => {
 
 t.test('more sign-ins than can be hashed wait for a while, and the rest is told when to come back', async t => {
   const service = await build(t, { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '4', ARGON2_CONCURRENCY: '1' })
-  const { lane } = service.app.passwords
-  const ada = person()
+  const { queue } = service.app.passwords
+  const ada = newUser()
   await service.browser().post('/v1/auth/register', ada)
   const { body: { access_token: token } } = await service.browser().post('/v1/auth/login', ada)
   const logins = Array.from({ length: 150 }, async () => await service.browser().post('/v1/auth/login', ada))
   const refused = await Promise.any(logins.map(async login => {
     const answer = await login
     if (answer.status !== 503) throw new Error('not refused')
-    return { answer, waiting: lane.waiting }
+    return { answer, waiting: queue.waiting }
   }))
   t.match(refused.answer, { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': /^[1-9]\d*$/ } })
   t.ok(refused.waiting > 0, 'at once, while others wait')
   t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 }, 'what hashes nothing does not wait')
-  t.ok(lane.waiting > 0)
+  t.ok(queue.waiting > 0)
   const statuses = new Set((await Promise.all(logins)).map(({ status }) => status))
   t.strictSame(statuses, new Set([200, 503]))
-  t.equal(lane.waiting, 0)
+  t.equal(queue.waiting, 0)
 })
 
 t.test('the log has a line a request and no secret', async t => {
@@ -595,7 +595,7 @@ t.test('numbers and booleans of a query', async t => {
     }
   })
   const browser = service.browser()
-  const { body } = await browser.post('/v1/auth/register', person())
+  const { body } = await browser.post('/v1/auth/register', newUser())
   await service.sql("update users set roles = '{user,admin}' where id = $1", [body.user.id])
   browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
   const send = async ({ method, url, name }: typeof parameters[number], text: string) =>

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { sealed, type Mail } from '../../src/mail/outbox.ts'
+import { sealMail, type Mail } from '../../src/mail/outbox.ts'
 import { authority } from '../support/certificates.ts'
 import { build, keyEncryptionKey, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
@@ -14,7 +14,7 @@ const { file: trusted, issue } = authority(t)
 /** A mail to be sent, of whichever instance. */
 const write = async (url: string, to: string) => {
   const mail: Mail = { kind: 'password_reset', token: `lkl_${to}`, lives: 1_800, to }
-  await sql(url, "insert into jobs (kind, sealed, expires_at) values ('mail', $1, now() + interval '1 hour')", [sealed([keyEncryptionKey], mail)])
+  await sql(url, "insert into jobs (kind, sealed, expires_at) values ('mail', $1, now() + interval '1 hour')", [sealMail([keyEncryptionKey], mail)])
 }
 
 /** Waits until a mail was tried in vain, and gives what the log says of it. */

@@ -3,9 +3,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { insertion } from '../../src/jobs/queue.ts'
-import { newsLives, posting, sealed, send, type Mail } from '../../src/mail/outbox.ts'
+import { enqueueMail, newsLives, posting, sealMail, type Mail } from '../../src/mail/outbox.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
 import { folder, ready, start } from '../support/process.ts'
 import { smtpServer } from '../support/smtp.ts'
@@ -14,7 +14,7 @@ const from = 'Orders & Co <login@example.com>'
 const reset = (to: string): Mail => ({ kind: 'password_reset', token: `lkl_${to}`, lives: 1_800, to })
 
 const post = async ({ app }: Service, ...mails: Mail[]) => {
-  for (const mail of mails) await send(app.db, app.mailer.post(mail), undefined)
+  for (const mail of mails) await enqueueMail(app.db, app.mailer.sealMail(mail), undefined)
   app.jobs.wake('mail')
 }
 
@@ -48,7 +48,7 @@ t.test('mails', async t => {
   const browser = service.browser()
 
   t.test('come with the link of a request, as text and as HTML, from the configured sender', async t => {
-    const ada = person()
+    const ada = newUser()
     await browser.post('/v1/auth/register', ada)
     const mail = await smtp.mailTo(ada.email)
     t.match(mail, { from: 'login@example.com', subject: 'Confirm your e-mail address for Orders', link: /^https:\/\/auth\.example\.com\/email-verification#token=lkl_[\w-]{43}$/ })
@@ -60,7 +60,7 @@ t.test('mails', async t => {
   })
 
   t.test('are in the language that the request asks for', async t => {
-    const ada = person()
+    const ada = newUser()
     await browser.send('POST', '/v1/auth/register', ada, { 'accept-language': 'fr, de-AT;q=0.9, en;q=0.5' })
     t.match(await smtp.mailTo(ada.email), { subject: 'Bestätigen Sie Ihre E-Mail-Adresse für Orders', text: /24 Stunden/, headers: { 'content-language': 'de' } })
   })
@@ -117,7 +117,7 @@ t.test('mails', async t => {
   t.test('that a version before left in the queue are all sent', async t => {
     const kinds = ['email_verification', 'password_reset', 'magic_link', 'email_change'] as const
     for (const kind of kinds) {
-      const mails = Array.from({ length: 20 }, () => sealed([keyEncryptionKey], { kind, to: `queue-of-${kind}@example.com`, token: 'lkl_x', lives: 60 }))
+      const mails = Array.from({ length: 20 }, () => sealMail([keyEncryptionKey], { kind, to: `queue-of-${kind}@example.com`, token: 'lkl_x', lives: 60 }))
       await service.sql(`
         insert into jobs (kind, sealed, created_at, expires_at)
         select 'mail', sealed, now() - interval '2 hours', now() + interval '1 hour' from unnest($1::bytea[]) as sealed`, [mails])
@@ -150,7 +150,7 @@ t.test('mails', async t => {
   t.test('to an address that somebody wants to change to do not tell them whether it is taken, neither refused nor dropped', async t => {
     const secretive = await build(t, { ...options, REQUIRE_EMAIL_VERIFICATION: 'true' })
     const join = async () => {
-      const [{ email, password }, browser] = [person(), secretive.browser()]
+      const [{ email, password }, browser] = [newUser(), secretive.browser()]
       await browser.post('/v1/auth/register', { email, password })
       await browser.post('/v1/auth/email-verification/confirm', { token: (await smtp.mailTo(email)).token })
       browser.accessToken = (await browser.post('/v1/auth/login', { email, password })).body.access_token
@@ -159,9 +159,9 @@ t.test('mails', async t => {
     const [eve, taken] = [await join(), (await join()).email]
     await done(secretive)
     const told = []
-    for (const email of [person().email, taken]) {
+    for (const email of [newUser().email, taken]) {
       // As many as registrations may have; mails of a change are counted for themselves.
-      for (let i = 0; i < 5; i++) await secretive.browser().post('/v1/auth/register', { ...person(), email })
+      for (let i = 0; i < 5; i++) await secretive.browser().post('/v1/auth/register', { ...newUser(), email })
       await done(secretive)
       await smtp.answer(email, '550 5.1.1 No such mailbox')
       for (let i = 0; i < 6; i++) t.equal((await eve.browser.post('/v1/me/email', { password: eve.password, email })).status, 202)
@@ -175,7 +175,7 @@ t.test('mails', async t => {
   })
 
   t.test('that tell what happened go to the address that the account had then, however late', async t => {
-    const [ada, other, thief] = [person(), person().email, service.browser()]
+    const [ada, other, thief] = [newUser(), newUser().email, service.browser()]
     await service.browser().post('/v1/auth/register', ada)
     await service.browser().post('/v1/auth/email-verification/confirm', { token: (await smtp.mailTo(ada.email)).token, password: ada.password })
     await smtp.answer(ada.email, '451 4.7.1 Greylisted, try again later', 2)
@@ -240,7 +240,7 @@ t.test('a mail server', async t => {
 
   t.test('that is down delays nobody, and nothing is lost', async t => {
     await smtp.kill()
-    const ada = person()
+    const ada = newUser()
     t.equal((await service.browser().post('/v1/auth/register', ada)).status, 201)
     for (let attempts = 1; attempts <= 4; attempts++) {
       await failed(service, attempts)
@@ -281,7 +281,7 @@ t.test('a mail server', async t => {
   t.test('that is down while the key-encryption key is replaced gets what was written before', async t => {
     await smtp.kill()
     const fresh = randomBytes(32)
-    const [ada, url] = [person(), await createDatabase(t)]
+    const [ada, url] = [newUser(), await createDatabase(t)]
     const instance = async (...keys: Buffer[]) => await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from, KEY_ENCRYPTION_KEY: keys.map(key => key.toString('base64')).join() }, { url })
     const old = await instance(keyEncryptionKey)
     await old.browser().post('/v1/auth/register', ada)
@@ -298,7 +298,7 @@ t.test('a mail server', async t => {
   t.test('that stalls delays nobody, and no end of the service', async t => {
     const stalled = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from })
     smtp.freeze()
-    const ada = person()
+    const ada = newUser()
     const began = performance.now()
     t.equal((await stalled.browser().post('/v1/auth/register', ada)).status, 201)
     await until<{ attempts: number }>(stalled.url, 'select attempts from jobs', row => row?.attempts === 1)
@@ -321,7 +321,7 @@ t.test('a mail server', async t => {
     await ready(first)
     const people = Array.from({ length: 150 }, (_, index) => `wave-${index}@example.com`)
     const before = smtp.all().length
-    await sql(url, insertion('mail', { sealed: 'sealed', lives: '3600' }, 'unnest($1::bytea[]) as sealed'), [people.map(to => sealed([keyEncryptionKey], reset(to)))])
+    await sql(url, insertion('mail', { sealed: 'sealed', lives: '3600' }, 'unnest($1::bytea[]) as sealed'), [people.map(to => sealMail([keyEncryptionKey], reset(to)))])
     await smtp.total(before + 40)
     first.child.kill('SIGKILL')
     await first.ended
@@ -375,7 +375,7 @@ t.test('a mail server', async t => {
 t.test('without a mail server', async t => {
   t.test('development shows the mail with its link in one line of the log', async t => {
     const service = await build(t)
-    const ada = person()
+    const ada = newUser()
     await service.browser().post('/v1/auth/register', ada)
     await done(service)
     t.match(service.logs.filter(({ mail }) => mail !== undefined), [{ level: 30, mail: { kind: 'email_verification', to: ada.email, language: 'en', subject: /^Confirm/, link: /#token=lkl_/ } }])
@@ -384,9 +384,9 @@ t.test('without a mail server', async t => {
   t.test('production makes no mail, and says what does not work then', async t => {
     const url = await createDatabase(t)
     const service = await build(t, { NODE_ENV: 'production', DATABASE_URL: url, ISSUER_URL: 'https://auth.example.com', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' }, { url })
-    t.equal(service.app.mailer.post(reset('ada@example.com')), undefined)
+    t.equal(service.app.mailer.sealMail(reset('ada@example.com')), undefined)
     t.match(service.logs.filter(({ level }) => level === 40).map(({ msg }) => msg).join('\n'), /^No mail is sent, for there is no SMTP_URL/m)
-    await sql(url, posting('$1', 'null::uuid', '$2', '(select) as always'), [sealed([keyEncryptionKey], reset('ada@example.com')), newsLives])
+    await sql(url, posting('$1', 'null::uuid', '$2', '(select) as always'), [sealMail([keyEncryptionKey], reset('ada@example.com')), newsLives])
     await failed(service)
     t.notMatch(JSON.stringify(service.logs), secrets)
   })

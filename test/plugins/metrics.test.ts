@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
-import { build, environment, person, type Service } from '../support/app.ts'
+import { build, environment, newUser, type Service } from '../support/app.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 
 /** The samples of Prometheus' text format 0.0.4, by name and labels as they are written; throws where it is none. */
@@ -40,7 +40,7 @@ async function grown (service: Service, sample: string, work: () => Promise<unkn
 t.test('the metrics', async t => {
   const service = await build(t, { RATE_LIMIT: '1000/1m', ARGON2_CONCURRENCY: '1' })
   const browser = service.browser()
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   const { body: first } = await browser.post('/v1/auth/register', ada)
 
   t.test('are text for Prometheus, for HEAD as well, and not limited', async t => {
@@ -93,14 +93,14 @@ t.test('the metrics', async t => {
   })
 
   t.test('tell of hashes: how many run and wait, how long, and which were refused', async t => {
-    const { lane } = service.app.passwords
+    const { queue } = service.app.passwords
     t.equal(await grown(service, 'latchkey_hashing_duration_seconds_count{}', () => browser.post('/v1/auth/login', ada)), 1)
     t.ok(((await read(service)).get('latchkey_hashing_duration_seconds_sum{}') ?? 0) > 0.000_1)
     let end = () => {}
-    const held = lane.run(() => new Promise<void>(resolve => { end = resolve }))
+    const held = queue.run(() => new Promise<void>(resolve => { end = resolve }))
     const controller = new AbortController()
-    const gone = lane.run(async () => {}, { signal: controller.signal }).catch(() => {})
-    const waits = lane.run(async () => {})
+    const gone = queue.run(async () => {}, { signal: controller.signal }).catch(() => {})
+    const waits = queue.run(async () => {})
     const samples = await read(service)
     t.match([samples.get('latchkey_hashing_running{}'), samples.get('latchkey_hashing_queue_depth{}')], [1, 2])
     t.equal(await grown(service, 'latchkey_hashing_refused_total{reason="gone"}', async () => controller.abort()), 1)
@@ -160,7 +160,7 @@ t.test('the metrics of a server that listens', async t => {
     })
     const counted = await grown(service, 'latchkey_http_request_duration_seconds_count{method="POST",route="/v1/auth/login",status="gone"}', async () => {
       const controller = new AbortController()
-      const answer = fetch(`http://127.0.0.1:${port}/v1/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(person()), signal: controller.signal }).catch(() => {})
+      const answer = fetch(`http://127.0.0.1:${port}/v1/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(newUser()), signal: controller.signal }).catch(() => {})
       await reached
       controller.abort()
       await answer

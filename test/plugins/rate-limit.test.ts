@@ -3,7 +3,7 @@ import { request as httpRequest } from 'node:http'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import type { Answer } from '../support/client.ts'
 import { redisServer, skip, type RedisServer } from '../support/redis.ts'
 
@@ -41,7 +41,7 @@ t.test('a limit is that of all routes of a class', async t => {
     const browser = service.browser()
     const general = [await browser.get('/v1/me', network), await browser.send('HEAD', '/v1/me', undefined, network), await browser.post('/v1/auth/refresh', undefined, network), await browser.get('/docs', network), await browser.get('/nothing', network), await browser.delete('/v1/auth/login', network), await browser.send('OPTIONS', '/v1/me', undefined, network)]
     t.strictSame(general.map(remaining), [9, 8, 7, 6, 5, 4, 3])
-    const ofPasswords = [await browser.post('/v1/auth/login', person(), network), await browser.post('/v1/auth/register', person(), network), await browser.post('/v1/auth/login', person(), network)]
+    const ofPasswords = [await browser.post('/v1/auth/login', newUser(), network), await browser.post('/v1/auth/register', newUser(), network), await browser.post('/v1/auth/login', newUser(), network)]
     t.strictSame(ofPasswords.map(({ status }) => status), [401, 201, 429])
     t.strictSame(ofPasswords.map(remaining), [1, 0, 0], 'a fifth of it')
     const ofClients = [await browser.post('/oauth/token', 'grant_type=client_credentials', { ...network, 'content-type': 'application/x-www-form-urlencoded' }), await browser.get('/oauth/token', network)]

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { mint } from '../../src/sessions/refresh-token.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { sql } from '../support/postgres.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 
@@ -9,7 +9,7 @@ interface Family { generation: number, hash: string, confirmations: Date[], rota
 /** Signs a new user in. Returns the refresh token, and functions that use it and look at its token family. */
 async function signIn (service: Service) {
   const { body } = await service.browser()
-    .post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+    .post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
   const sessionId: string = body.session_id
   return {
     sessionId,
@@ -230,7 +230,7 @@ t.test('each case of the rotation', async t => {
 
   t.test('a refresh returns the same user as the sign-in', async t => {
     const browser = service.browser()
-    const { body } = await browser.post('/v1/auth/register', { ...person(), name: 'Ada' })
+    const { body } = await browser.post('/v1/auth/register', { ...newUser(), name: 'Ada' })
     t.strictSame((await browser.post('/v1/auth/refresh')).body.user, body.user)
   })
 })
@@ -347,7 +347,7 @@ t.test('delivery', async t => {
 
   t.test('a token that came in the cookie goes back into the cookie', async t => {
     const browser = service.browser()
-    const { body } = await browser.post('/v1/auth/register', { ...person(), remember: true })
+    const { body } = await browser.post('/v1/auth/register', { ...newUser(), remember: true })
     for (const payload of [undefined, {}, '']) {
       const answer = await browser.post('/v1/auth/refresh', payload)
       t.match(answer, {
@@ -394,7 +394,7 @@ t.test('delivery', async t => {
 
   t.test('a page of another origin cannot use the cookie', async t => {
     const browser = service.browser()
-    await browser.post('/v1/auth/register', person())
+    await browser.post('/v1/auth/register', newUser())
     const spa = await build(t, { CORS_ORIGINS: 'https://app.example.com' }, { url: service.url })
     const foreign: Array<Record<string, string>> = [
       { origin: 'https://evil.example' }, { origin: 'null' }, { origin: 'http://localhost:3001' },
@@ -441,7 +441,7 @@ t.test('a logout', async t => {
 
   t.test('with the cookie ends the session and clears the cookie', async t => {
     const browser = service.browser()
-    const { body } = await browser.post('/v1/auth/register', person())
+    const { body } = await browser.post('/v1/auth/register', newUser())
     const cookie = `refresh_token=${browser.jar.get('refresh_token')}`
     t.match(await browser.post('/v1/auth/logout'), { status: 204, text: '', cookies: [cleared] })
     const left = [...browser.jar.keys()].sort()

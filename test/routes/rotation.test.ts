@@ -6,7 +6,7 @@ import t from 'tap'
 import { load } from '../../src/config/config.ts'
 import { mint, parse } from '../../src/sessions/refresh-token.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
-import { build, environment, person, type Service } from '../support/app.ts'
+import { build, environment, newUser, type Service } from '../support/app.ts'
 import {
   ExactSupersessions, newFamily, present, sessionLife, tokenLife,
   type ModelFamily, type ModelToken, type RotationRule
@@ -62,7 +62,7 @@ async function signIn (rule: RotationRule) {
   const { app } = one
   const either = (index: number) => (index % 2 === 0 ? one : other).browser()
   const { body } = await one.browser()
-    .post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+    .post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
   const sessionId: string = body.session_id
   const clock = { now: 0 }
   const key = app.keyring.mac()
@@ -620,7 +620,7 @@ t.test('many refreshes add no row and hardly a page: each is one heap-only updat
     const service = await build(t)
     const sessionIds: string[] = []
     for (let i = 0; i < 8; i++) {
-      sessionIds.push((await service.browser().post('/v1/auth/register', person())).body.session_id)
+      sessionIds.push((await service.browser().post('/v1/auth/register', newUser())).body.session_id)
     }
     await Promise.all(sessionIds.map(async sessionId => {
       for (let generation = 1; generation <= refreshes / sessionIds.length; generation++) {

@@ -9,7 +9,7 @@ import { endAll, endOwn } from '../../src/sessions/ending.ts'
 import { list } from '../../src/sessions/listing.ts'
 import { endSurplus } from '../../src/sessions/surplus.ts'
 import { Browser, type Answer } from '../support/client.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { firefox, safari, signInDevices } from '../support/devices.ts'
 
 /** Whether the access token of a browser is valid. */
@@ -136,7 +136,7 @@ const rowsRead = async (tx: Queryable) => (await tx.query<{ read: number }>(`
 
 t.test('the number of rows that a statement reads does not grow with ended sessions', async t => {
   const service = await build(t)
-  const user = person()
+  const user = newUser()
   const { body } = await service.browser().post('/v1/auth/register', user)
   const [id, sessionId]: [string, string] = [body.user.id, body.session_id]
   await flood(service, id, { count: 50_000, ended: true })

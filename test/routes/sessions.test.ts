@@ -6,7 +6,7 @@ import { mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { purgeExpired, type PurgedPage } from '../../src/sessions/expiry.ts'
 import { Browser, type Answer } from '../support/client.ts'
 import { until } from '../support/concurrency.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { firefox, safari, signInDevices } from '../support/devices.ts'
 import { mailTo } from '../support/inbox.ts'
 import { named, sql } from '../support/postgres.ts'
@@ -190,7 +190,7 @@ t.test('a user has no more sessions than the configuration allows', async t => {
   })
 
   await t.test('even if many sign in at once on several instances', async t => {
-    const user = person()
+    const user = newUser()
     await one.browser().post('/v1/auth/register', user)
     // A client that waits too long for the others is told to retry, and does so.
     const signIn = async (service: Service): Promise<Answer> => {
@@ -208,7 +208,7 @@ t.test('a user has no more sessions than the configuration allows', async t => {
 
   await t.test('with every way to sign in', async t => {
     const few = await build(t, { MAX_SESSIONS_PER_USER: '1', LOG_LEVEL: 'info' }, { url: one.url })
-    const user = person()
+    const user = newUser()
     const registered = await few.browser().post('/v1/auth/register', user)
     const live = async () => (await few.sql<{ id: string }>(
       'select id from sessions where ended_at is null and user_id = $1', [registered.body.user.id]
@@ -337,7 +337,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
     t.equal(await endOf(latest), 'signed_in_again')
 
     const former = await signInOnce()
-    t.equal((await former.browser.post('/v1/auth/register', person())).status, 201)
+    t.equal((await former.browser.post('/v1/auth/register', newUser())).status, 201)
     t.strictSame(await isDead(former), dead)
   })
 
@@ -496,7 +496,7 @@ t.test('the audit log', async t => {
   )
 
   await t.test('records who did what, when, from where and in which request', async t => {
-    const user = person()
+    const user = newUser()
     const browser = service.browser()
     const headers = { 'user-agent': firefox, 'x-request-id': 'a-request' }
     const { body } = await browser.post('/v1/auth/register', { ...user, name: 'Ada' }, headers)
@@ -524,7 +524,7 @@ t.test('the audit log', async t => {
   })
 
   await t.test('records failed sign-ins, with the account if there is one', async t => {
-    const user = person()
+    const user = newUser()
     const { body } = await service.browser().post('/v1/auth/register', user)
     const fails = async (login: object) => {
       const before = new Date()
@@ -554,7 +554,7 @@ t.test('the audit log', async t => {
 
   await t.test('records a reuse with what is known of both holders', async t => {
     const { body } = await service.browser().post(
-      '/v1/auth/register', { ...person(), refresh_token_delivery: 'body' }, { 'user-agent': firefox }
+      '/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' }, { 'user-agent': firefox }
     )
     const refresh = async (token: string, userAgent: string) => (await service.browser().post(
       '/v1/auth/refresh', { refresh_token: token }, { 'user-agent': userAgent }
@@ -578,7 +578,7 @@ t.test('the audit log', async t => {
   })
 
   await t.test('never contains a secret or what a user typed', async t => {
-    const user = person()
+    const user = newUser()
     const browser = service.browser()
     const { body } = await browser.post('/v1/auth/register', { ...user, refresh_token_delivery: 'body' })
     await service.browser().post(
@@ -595,11 +595,11 @@ t.test('the audit log', async t => {
   })
 
   await t.test('is written in the transaction of the event', async t => {
-    const user = person()
+    const user = newUser()
     await service.sql(`
       alter table audit_events add constraint refused
       check (type not in ('user.registered', 'session.ended')) not valid`)
-    const { body } = await service.browser().post('/v1/auth/login', person())
+    const { body } = await service.browser().post('/v1/auth/login', newUser())
     t.match(body, { code: 'invalid_credentials' })
     t.match(await service.browser().post('/v1/auth/register', user), { status: 500 })
     t.strictSame(await service.sql('select 1 from users where email = $1', [user.email]), [])

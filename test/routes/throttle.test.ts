@@ -5,7 +5,7 @@ import t from 'tap'
 import { mint } from '../../src/authentication/device.ts'
 import { newId } from '../../src/crypto/random.ts'
 import { clearExpired, release, succeed, type Attempt } from '../../src/throttle/sign-in-throttle.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 
 const limits = { TRUST_PROXY: '127.0.0.1', LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
 const off = { LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' }
@@ -32,7 +32,7 @@ const pass = async ({ sql }: Service, seconds: number) => await sql('update logi
 t.test('failed sign-ins', async t => {
   const service = await build(t, limits)
   const register = async () => {
-    const somebody = person()
+    const somebody = newUser()
     await service.browser().post('/v1/auth/register', somebody, from(somewhere()))
     return somebody
   }
@@ -74,7 +74,7 @@ t.test('failed sign-ins', async t => {
     t.ok(refused.every(({ headers }) => Number(headers['retry-after']) <= 30))
     await pass(service, 30)
     t.equal((await signIn(service, { email, password: wrong }, here)).status, 401)
-    const elsewhere = await Promise.all(Array.from({ length: 40 }, () => signIn(service, { email: person().email, password: wrong }, here)))
+    const elsewhere = await Promise.all(Array.from({ length: 40 }, () => signIn(service, { email: newUser().email, password: wrong }, here)))
     t.strictSame(new Set(statuses(elsewhere)), new Set([401]), 'nor does it use up what the network is allowed')
   })
 
@@ -102,7 +102,7 @@ t.test('failed sign-ins', async t => {
   t.test('counts the same for an account that is not there, and answers the same', async t => {
     const { email, password } = await register()
     const comparable = ({ status, headers: { 'x-request-id': _id, date: _date, 'content-length': _length, ...headers }, body: { instance: _instance, ...body }, cookies }: Awaited<ReturnType<typeof signIn>>) => ({ status, headers, body, cookies })
-    for (const nobody of [{ email: person().email }, { email: 'not an address' }, { email: '\u0000\ud800' }, { username: 'nobody' }, { username: '💥' }]) {
+    for (const nobody of [{ email: newUser().email }, { email: 'not an address' }, { email: '\u0000\ud800' }, { username: 'nobody' }, { username: '💥' }]) {
       const here = somewhere()
       const there = somewhere()
       const unknown = await inRow(7, () => signIn(service, { ...nobody, password: wrong }, here))
@@ -125,7 +125,7 @@ t.test('failed sign-ins', async t => {
   t.test('of guesses made at the same moment on two instances exactly those allowed are judged', async t => {
     const other = await build(t, limits, { url: service.url })
     await fc.assert(fc.asyncProperty(fc.integer({ min: 2, max: 40 }), fc.integer({ min: 0, max: 4 }), fc.boolean(), async (parallel, before, exists) => {
-      const { email } = exists ? await register() : person()
+      const { email } = exists ? await register() : newUser()
       const here = somewhere()
       await inRow(before, () => signIn(service, { email, password: wrong }, here))
       const answers = await Promise.all(Array.from({ length: parallel }, async (_, i) => {
@@ -163,20 +163,20 @@ t.test('failed sign-ins', async t => {
   t.test('one network that tries many accounts is stopped, and the others are not', async t => {
     const { email, password } = await register()
     const here = somewhere()
-    const tried = await inRow(50, () => signIn(service, { email: person().email, password: wrong }, here))
+    const tried = await inRow(50, () => signIn(service, { email: newUser().email, password: wrong }, here))
     t.strictSame(new Set(statuses(tried)), new Set([401]))
     t.match(await signIn(service, { email, password }, here), { status: 429, headers: { 'retry-after': '30' } })
     t.match(await signIn(service, { email, password }, somewhere()), { status: 200 })
     await pass(service, 30)
     t.match(await signIn(service, { email, password }, here), { status: 200 })
-    t.match(await signIn(service, { email: person().email, password: wrong }, here), { status: 401 }, 'an own account that is signed in to between')
-    t.match(await signIn(service, { email: person().email, password: wrong }, here), { status: 429, headers: { 'retry-after': '60' } }, 'does not start it anew')
+    t.match(await signIn(service, { email: newUser().email, password: wrong }, here), { status: 401 }, 'an own account that is signed in to between')
+    t.match(await signIn(service, { email: newUser().email, password: wrong }, here), { status: 429, headers: { 'retry-after': '60' } }, 'does not start it anew')
   })
 
   t.test('a network of many people, whose failures are few for its size, is not stopped', async t => {
     const here = somewhere()
     for (let hour = 0; hour < 6; hour++) {
-      t.strictSame(new Set(statuses(await inRow(40, () => signIn(service, { email: person().email, password: wrong }, here)))), new Set([401]))
+      t.strictSame(new Set(statuses(await inRow(40, () => signIn(service, { email: newUser().email, password: wrong }, here)))), new Set([401]))
       await pass(service, 13 * 60)
     }
   })
@@ -264,7 +264,7 @@ t.test('failed sign-ins', async t => {
 
 t.test('an attack on one account from many networks', async t => {
   const service = await build(t, { ...limits, LOGIN_ACCOUNT_LIMIT: '20/24h' })
-  const owner = person()
+  const owner = newUser()
   const home = somewhere()
   const laptop = service.browser()
   await laptop.post('/v1/auth/register', { ...owner, username: 'owner' }, from(home))
@@ -290,7 +290,7 @@ t.test('an attack on one account from many networks', async t => {
   })
 
   await t.test('parallel guesses from everywhere are no way round', async t => {
-    const victim = person()
+    const victim = newUser()
     await service.browser().post('/v1/auth/register', victim, from(home))
     const answers = await Promise.all(Array.from({ length: 60 }, () => service.browser().post('/v1/auth/login', { email: victim.email, password: wrong }, from(somewhere()))))
     t.equal(answers.filter(({ status }) => status === 401).length, 20)
@@ -303,7 +303,7 @@ t.test('the device cookie', async t => {
   const secret = Buffer.from(hkdfSync('sha256', keyEncryptionKey, '', 'latchkey device', 32))
   const registered = async (service: Service) => {
     const browser = service.browser()
-    const somebody = person()
+    const somebody = newUser()
     const { body } = await browser.post('/v1/auth/register', somebody, from(somewhere()))
     browser.accessToken = body.access_token
     return { ...somebody, id: body.user.id as string, browser, cookie: browser.jar.get('device') ?? '' }
@@ -406,7 +406,7 @@ t.test('changing the password', async t => {
   const service = await build(t, limits)
   const registered = async () => {
     const browser = service.browser()
-    const somebody = person()
+    const somebody = newUser()
     const { body } = await browser.post('/v1/auth/register', somebody, from(somewhere()))
     browser.accessToken = body.access_token
     return { ...somebody, browser, id: body.user.id as string, session: body.session_id as string }
@@ -465,18 +465,18 @@ t.test('changing the password', async t => {
 
   t.test('while strangers wait for a turn: a known device gets its own for both passwords, and it is no failure where the second is not had', async t => {
     const busy = await build(t, { ...limits, ARGON2_CONCURRENCY: '1' }, { url: service.url })
-    const { lane } = busy.app.passwords
+    const { queue } = busy.app.passwords
     await service.sql('delete from login_throttles')
     const [neighbourly, ...people] = [await registered(), await registered(), await registered()]
     people[1]?.browser.jar.delete('device')
     let begin = () => {}
     const held = new Promise<void>(resolve => { begin = resolve })
     // Turns that took no time: how many may wait is not a matter of how long each would.
-    for (let turn = 0; turn < 80; turn++) await lane.run(async () => {})
-    const work: Array<Promise<void>> = [lane.run(async () => await held)]
+    for (let turn = 0; turn < 80; turn++) await queue.run(async () => {})
+    const work: Array<Promise<void>> = [queue.run(async () => await held)]
     const waiting = async (count: number) => {
-      for (const end = performance.now() + 20_000; lane.waiting < count && performance.now() < end;) await pause(5)
-      t.equal(lane.waiting, count)
+      for (const end = performance.now() + 20_000; queue.waiting < count && performance.now() < end;) await pause(5)
+      t.equal(queue.waiting, count)
     }
     const networks = [somewhere(), somewhere()]
     const answers = people.map(async ({ browser, password }, index) => {
@@ -487,7 +487,7 @@ t.test('changing the password', async t => {
     // Of a network of which somebody waits no more do where there are many of others.
     const neighbour = busy.browser().post('/v1/auth/login', { email: neighbourly.email, password: neighbourly.password }, from(networks[1] ?? ''))
     await waiting(3)
-    while (lane.waiting === work.length + 2) work.push(lane.run(async () => { await pause(50) }, { network: `${work.length}` }).catch(() => {}))
+    while (queue.waiting === work.length + 2) work.push(queue.run(async () => { await pause(50) }, { network: `${work.length}` }).catch(() => {}))
     t.ok(work.length > 490, `${work.length} wait`)
     begin()
     const [known, stranger] = await Promise.all(answers)

@@ -5,7 +5,7 @@ import { connect } from '../../src/database/database.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { rotate } from '../../src/tokens/key-rotation.ts'
 import { cutOff } from '../../src/tokens/revocations.ts'
-import { environment, keyEncryptionKey, person } from '../support/app.ts'
+import { environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as nginx from '../support/nginx.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import * as programs from '../support/process.ts'
@@ -68,7 +68,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
   t.match(await health(), { ready: true, keys: { failing: false }, feed: { followed: true, downSince: null } })
 
   /** Somebody who signs in at instance one. */
-  async function signIn (somebody = person()) {
+  async function signIn (somebody = newUser()) {
     const { status, body } = await send('POST', `${one.base}/v1/auth/login`, undefined, { ...somebody, refresh_token_delivery: 'body' })
     if (status === 200) return { somebody, token: body.access_token as string, refreshToken: body.refresh_token as string, sub: body.user.id as string }
     await send('POST', `${one.base}/v1/auth/register`, undefined, somebody)

@@ -70,7 +70,7 @@ export async function build (t: Teardown, overrides: Environment = {}, { url, re
 
 let people = 0
 /** Somebody new, with a password that is accepted. */
-export const person = () => {
+export const newUser = () => {
   people++
   return { email: `person-${people}-${process.pid}@example.com`, password: `correct horse ${randomBytes(6).toString('hex')}` }
 }

@@ -1,4 +1,4 @@
-import { person, type Service } from './app.ts'
+import { newUser, type Service } from './app.ts'
 import type { Browser } from './client.ts'
 
 export const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
@@ -14,7 +14,7 @@ export interface SignedInUser {
 
 /** Creates a user and signs in with a browser for each user agent. The user has no other session. */
 export async function signInDevices (service: Service, ...userAgents: string[]): Promise<SignedInUser> {
-  const user = person()
+  const user = newUser()
   await service.browser().post('/v1/auth/register', user)
   await service.sql(
     'delete from sessions where user_id = (select id from users where email = $1)', [user.email])
