@@ -47,7 +47,7 @@ t.test('whoever leaves', async t => {
     const password = 'another phrase of her own'
     t.equal((await ada.client.post('/v1/me/password', { current_password: ada.password, new_password: password }, headers)).status, 204)
     t.equal((await elsewhere.post('/v1/auth/login', { email: secrets.email, password }, headers)).status, 200)
-    await service.sql("update refresh_tokens set generation = 7, milestone_at = now() - interval '1 day', confirmed_at = now() - interval '1 day', settled = 6 where session_id in (select id from sessions where user_id = $1 and ended_at is null and id <> $2)", [ada.id, ada.sessionId])
+    await service.sql("update refresh_tokens set generation = 7, confirmations = array[now() - interval '1 day'] where session_id in (select id from sessions where user_id = $1 and ended_at is null and id <> $2)", [ada.id, ada.sessionId])
     t.equal((await elsewhere.post('/v1/auth/refresh', undefined, headers)).status, 401, 'a replay, which tells of both holders')
     t.equal((await service.sql("select from audit_events where type = 'session.replayed' and detail ->> 'opened_ip' = $1", [address])).length, 1)
     await service.sql("insert into audit_events (type, user_id, actor_id, ip, user_agent, detail) values ('user.updated', $1, $2, $3, $4, $5)", [ada.id, boss.id, '192.0.2.9', 'Boss/1', { from: secrets.email }])

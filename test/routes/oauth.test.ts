@@ -8,6 +8,7 @@ import t from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser, type Service, type Teardown } from '../support/app.ts'
+import { ageTokenFamily } from '../support/token-family.ts'
 import { named, sql } from '../support/postgres.ts'
 
 const basic = (id: string, secret: string) => ({ authorization: `Basic ${Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`).toString('base64')}` })
@@ -136,7 +137,7 @@ t.test('introspection', async t => {
     t.match(await introspect(next.body.refresh_token), { body: { active: true } })
     await service.browser().post('/v1/auth/refresh', { refresh_token: next.body.refresh_token })
     t.strictSame((await introspect(refresh)).body, { active: false })
-    await service.sql("update refresh_tokens set confirmed_at = now() - interval '1 hour', milestone_at = now() - interval '1 hour' where session_id = $1", [sid])
+    await ageTokenFamily(service, sid, 3_600)
     t.strictSame((await introspect(refresh)).body, { active: false })
     t.match(await introspect(next.body.refresh_token), { body: { active: true } }, 'asking for a dead token is no replay')
   })
@@ -410,7 +411,7 @@ t.test('the ends of sessions reach the other instances', async t => {
     const replayed = await signedIn(one)
     const next = await one.browser().post('/v1/auth/refresh', { refresh_token: replayed.refresh })
     await one.browser().post('/v1/auth/refresh', { refresh_token: next.body.refresh_token })
-    await one.sql("update refresh_tokens set confirmed_at = now() - interval '1 hour', milestone_at = now() - interval '1 hour' where session_id = $1", [replayed.sid])
+    await ageTokenFamily(one, replayed.sid, 3_600)
     t.match(await one.browser().post('/v1/auth/refresh', { refresh_token: replayed.refresh }), { status: 401 })
     t.ok(await seenWithin(two, replayed, 3_000) < 1_000, 'a replay')
     t.match(await one.sql("select type, detail from audit_events where session_id = $1 and type like 'session.%' order by id", [replayed.sid]), [{ type: /session/ }, { type: /session/ }])
