@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { connect } from '../src/database/database.ts'
 import { migrate } from '../src/database/migrate.ts'
-import { clearExpired } from '../src/throttle/sign-in-throttle.ts'
+import { purgeExpired } from '../src/throttle/sign-in-throttle.ts'
 import type { Benchmark } from './benchmark.ts'
 import { postgres } from './postgres.ts'
 
@@ -49,7 +49,7 @@ const throttle: Benchmark = async t => {
   await client.query("update login_throttles set expires_at = now() - interval '1 s'")
   await client.end()
   const clearing = performance.now()
-  for (let after: Buffer | undefined, more = true; more; more = after !== undefined) after = await clearExpired(db, after, batch)
+  for (let after: Buffer | undefined, more = true; more; more = after !== undefined) after = await purgeExpired(db, after, batch)
   const cleared = (performance.now() - clearing) / 1_000
   const { rows } = await measure()
   return {

@@ -1,7 +1,9 @@
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
 import { cookieValues } from '../src/http/cookie-header.ts'
-import { deviceSecrets, lifetime, mint, parse, signedIn, without, type Device } from '../src/authentication/device.ts'
+import {
+  decodeDevice, deviceLifetimeSeconds, deviceSecrets, encodeDevice, forgetAccount, recordSignIn, type Device
+} from '../src/authentication/known-device.ts'
 import type { KeyEncryptionKeys } from '../src/crypto/sealing.ts'
 
 declare module 'fastify' {
@@ -26,24 +28,24 @@ export const deviceCookieName = (issuer: string) => issuer.startsWith('https:') 
 export default fp(async function deviceCookie (app, { issuer, keys }: DeviceCookieOptions) {
   const name = deviceCookieName(issuer)
   const secrets = deviceSecrets(keys)
-  const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure: issuer.startsWith('https:'), maxAge: lifetime }
+  const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure: issuer.startsWith('https:'), maxAge: deviceLifetimeSeconds }
 
   app.decorateRequest('device', {
     getter () {
       for (const value of cookieValues(this.headers.cookie, name)) {
-        const device = parse(value, secrets)
+        const device = decodeDevice(value, secrets)
         if (device) return device
       }
       return undefined
     }
   })
   app.decorateReply('setDeviceCookie', function (userId, now) {
-    return this.setCookie(name, mint(secrets[0], signedIn(this.request.device, userId, now)), attributes)
+    return this.setCookie(name, encodeDevice(secrets[0], recordSignIn(this.request.device, userId, now)), attributes)
   })
   app.decorateReply('forgetOnDevice', function (userId) {
     const { device } = this.request
-    const left = device && without(device, userId)
+    const left = device && forgetAccount(device, userId)
     if (!left) return device ? this.clearCookie(name, attributes) : this
-    return this.setCookie(name, mint(secrets[0], left), attributes)
+    return this.setCookie(name, encodeDevice(secrets[0], left), attributes)
   })
 }, { name: 'device-cookie', dependencies: ['refresh-cookie'] })

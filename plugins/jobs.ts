@@ -94,7 +94,7 @@ export default fp(async function jobsPlugin (app) {
           running.add(work)
         }
       } catch (error) {
-        if (!failing && !signal.aborted) app.log.warn({ err: error, kind }, 'jobs cannot be read; trying again')
+        if (!failing && !signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: error, kind }, 'jobs could not be read; retrying')
         failing = true
       }
       const now = performance.eventLoopUtilization()
@@ -117,7 +117,7 @@ export default fp(async function jobsPlugin (app) {
       if (await run(job) === 'kept') return false
     } catch (error) {
       const seconds = wait(job.attempts)
-      if (!signal.aborted) app.log.warn({ err: error, job: job.id, kind: job.kind, attempts: job.attempts, seconds: Math.round(seconds) }, 'a job failed; it is tried again')
+      if (!signal.aborted) app.log.warn({ err: error, job: job.id, kind: job.kind, attempts: job.attempts, seconds: Math.round(seconds) }, 'job failed; retrying')
       // Where not even this is possible it is begun again when its time is over.
       await jobs.reschedule(app.db, job, seconds).catch(() => {})
       return isAway(error)
@@ -131,7 +131,7 @@ export default fp(async function jobsPlugin (app) {
     try {
       await jobs.remove(app.db, job)
     } catch (error) {
-      if (signal.aborted || performance.now() > until) return app.log.warn({ err: error, job: job.id, kind: job.kind }, 'a job was done, which could not be written down: it is done once more')
+      if (signal.aborted || performance.now() > until) return app.log.warn({ err: error, job: job.id, kind: job.kind }, 'job finished but could not be marked as done; it will run again')
       await pause(rest, undefined, { signal, ref: false }).catch(() => {})
       await removed(job, until)
     }

@@ -68,7 +68,7 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   const warn = (error: unknown) => {
     // What cannot be looked up is not unknown.
     lookup.forget()
-    if (!failing && !closing.signal.aborted) app.log.warn({ err: error }, 'the keys could not be read; trying again')
+    if (!failing && !closing.signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'keys could not be read; retrying')
     failing = true
   }
   const refresh = (read: Promise<void>) => read.then(() => { failing = false }, warn)

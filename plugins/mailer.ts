@@ -20,7 +20,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     mailer: {
       /** Makes mails into jobs; gives undefined where no mail is set up. */
-      post: mails.MailSealer
+      sealMail: mails.MailSealer
       /** Which buckets bound the mails to an address. */
       limits: MailLimits
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
@@ -52,7 +52,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
   const limits = mailLimits(derive(keys[0], 'mail buckets'))
   const server = smtpUrl !== undefined && from !== undefined ? await connected({ url: smtpUrl, tls: smtpTls }, from, new URL(sender.issuer).hostname, atOnce) : undefined
   const isSilent = production && server === undefined
-  if (isSilent) app.log.warn('No mail is sent, for there is no SMTP_URL: neither are addresses proved, nor passwords set anew, nor can anybody sign in by a link, and nobody hears of what happens to their account')
+  if (isSilent) app.log.warn('mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords or use magic links')
 
   const counts: Array<{ kind: string, result: Result, count: number }> = []
   function counted (kind: mails.MailKind | 'unknown', result: Result) {
@@ -61,7 +61,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     else counts.push({ kind, result, count: 1 })
   }
   app.decorate('mailer', {
-    post: (mail: mails.Mail) => isSilent ? undefined : mails.sealMail(keys, mail),
+    sealMail: (mail: mails.Mail) => isSilent ? undefined : mails.sealMail(keys, mail),
     limits,
     countDropped: (kind: mails.MailKind) => counted(kind, 'limited'),
     counts
@@ -70,7 +70,7 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
   async function fail (job: Job, kind: mails.MailKind | undefined, reason: Reason, status?: number) {
     await giveUp(app.db, job, kind, reason)
     counted(kind ?? 'unknown', reason)
-    app.log.error({ job: job.id, mail: kind, reason, status }, 'a mail was given up')
+    app.log.error({ job: job.id, mail: kind, reason, status }, 'mail given up')
   }
 
   async function run (job: Job) {
@@ -86,12 +86,12 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
     const isCounted = isCountedWhenSent(mail) && job.attempts === 1
     if (isCounted && !await admitMailWithAsyncCommit(app.db, limits.notificationBuckets(kind, recipient.address))) {
       counted(kind, 'limited')
-      app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many of its kind to the address')
+      app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many mails of this kind to the address')
       return
     }
     const letter = write(templates, sender, job, mail, recipient)
     if (!server) {
-      app.log.info({ mail: { kind: mail.kind, to: letter.to, language: letter.language, subject: letter.subject, link: letter.link } }, 'a mail, which is not sent for there is no SMTP_URL')
+      app.log.info({ mail: { kind: mail.kind, to: letter.to, language: letter.language, subject: letter.subject, link: letter.link } }, 'mail not sent: SMTP_URL is not set')
       counted(kind, 'shown')
       return
     }

@@ -25,13 +25,13 @@ export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, .
     peppers: { current: () => pepper ? keyring.pepper() : undefined, find: keyring.findPepper },
     isBreached: breaches({
       url: breachedPasswordsUrl,
-      onFailure: error => log.warn({ err: error }, 'breached passwords could not be asked for: new passwords are accepted without'),
-      onRecovery: () => log.info('breached passwords can be asked for again')
+      onFailure: error => log.warn({ err: error }, 'breached password lookup failed; accepting new passwords without it'),
+      onRecovery: () => log.info('breached password lookup works again')
     })
   }, message => log.warn(message)))
   app.decorate<onRequestHookHandler>('admitPassword', (request, _reply, done) => {
     // Of which account it will be is not known yet: a device that knows any is let in.
-    app.passwords.lane.admits({ network: networkOf(request.ip) ?? networkOf(request.socket.remoteAddress), known: request.device !== undefined })
+    app.passwords.queue.assertCapacity({ network: networkOf(request.ip) ?? networkOf(request.socket.remoteAddress), known: request.device !== undefined })
     done()
   })
 }, { name: 'passwords', dependencies: ['keyring', 'device-cookie'] })

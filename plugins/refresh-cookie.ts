@@ -1,6 +1,7 @@
 import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
 import { cookieValues } from '../src/http/cookie-header.ts'
+import { isLocalOrigin } from '../src/http/origin.ts'
 import { crossSiteRequest } from '../src/http/problem.ts'
 
 declare module 'fastify' {
@@ -25,24 +26,28 @@ declare module 'fastify' {
 export interface RefreshCookieOptions {
   issuer: string
   corsOrigins: readonly string[]
+  /** Whether every http origin of this machine is allowed. */
+  allowLocalOrigins: boolean
 }
 
 /** The name of the refresh cookie of a service published at this origin. */
 export const refreshCookieName = (issuer: string) => issuer.startsWith('https:') ? '__Host-refresh_token' : 'refresh_token'
 
 /** The refresh token as a cookie that no script can read and no other site can send. */
-export default fp(async function refreshCookie (app, { issuer, corsOrigins }: RefreshCookieOptions) {
+export default fp(async function refreshCookie (app, options: RefreshCookieOptions) {
+  const { issuer, corsOrigins, allowLocalOrigins } = options
   await app.register(cookie)
 
   const name = refreshCookieName(issuer)
   const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure: issuer.startsWith('https:') }
   const own = new Set([issuer, ...corsOrigins])
+  const isOwn = (origin: string) => own.has(origin) || (allowLocalOrigins && isLocalOrigin(origin))
 
   // OWASP's check of the origin: SameSite does not keep out the other origins of our own site.
   app.decorateRequest('isOwnPage', function () {
     const { origin, 'sec-fetch-site': site } = this.headers
     // The origin of a form is `null` where its page sends no referrer, but so is that of a foreign page in a sandbox.
-    const foreign = origin !== undefined && !(origin === 'null' && site === 'same-origin') ? !own.has(origin) : site !== undefined && site !== 'same-origin' && site !== 'none'
+    const foreign = origin !== undefined && !(origin === 'null' && site === 'same-origin') ? !isOwn(origin) : site !== undefined && site !== 'same-origin' && site !== 'none'
     return !foreign
   })
   app.decorateRequest('assertOwnPage', function () {

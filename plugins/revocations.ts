@@ -67,7 +67,7 @@ export default fp(async function revocations (app, { staleLimit }: RevocationsPl
   // An outage is told once, and not every second.
   let told = false
   const listen = () => lookSoon().then(() => { told = false }, (error: unknown) => {
-    if (!told && !closing.signal.aborted) app.log.warn({ err: error }, 'the revocation log could not be read; trying again')
+    if (!told && !closing.signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'revocations could not be read; retrying')
     told = true
   })
 
@@ -75,7 +75,7 @@ export default fp(async function revocations (app, { staleLimit }: RevocationsPl
     intervalMs: pollEvery,
     signal: closing.signal,
     isFinal: () => false,
-    onFailure: error => app.log.warn({ err: error }, 'the revocation log could not be read; trying again')
+    onFailure: error => app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'revocations could not be read; retrying')
   }))
   loaded.catch(() => {})
   app.notifications.on('latchkey_revocations', listen)

@@ -12,38 +12,85 @@ export type { Algorithm, Auth, VerifierOptions }
 
 const verified: unique symbol = Symbol('latchkey.verified')
 
-/** A request, as far as these hooks know it: whatever its body, query and headers are typed as. */
+/**
+ * The part of a Fastify request that the hooks use. It fits a request of every body, query and header type.
+ */
 export interface Authenticated {
   raw: { headers: { authorization?: string | undefined } }
   [verified]: Verified | undefined
 }
 
-/** What was found, and by which verifier: another one may be for another audience. */
+/**
+ * The claims of the request's token, and which verifier found them: another one may be for another audience.
+ */
 interface Verified { auth: Auth, by: object }
 
-/** A hook for `onRequest`, `preValidation` or `preHandler`, of a route or a scope. */
+/**
+ * A hook for `onRequest`, `preValidation` or `preHandler`, of a route or of a whole scope.
+ *
+ * It sets `request.auth`, or passes an error to Fastify with one of these codes (RFC 6750 section 3.1):
+ *
+ * | status | code | when |
+ * | --- | --- | --- |
+ * | 401 | `token_required` | the request has no bearer token |
+ * | 401 | `invalid_token` | the token is malformed, expired or revoked, or is not for this audience |
+ * | 403 | `insufficient_scope` | the token lacks the role or scope |
+ * | 503 | `verification_unavailable` | the token cannot be verified now; `Retry-After` says for how long |
+ *
+ * 401 and 403 have the header `WWW-Authenticate`. An error handler of your own keeps these headers.
+ */
 export type AuthHook = (request: Authenticated, reply: { headers: (values: Record<string, string>) => unknown }, done: (error?: Error) => void) => void
 
+/**
+ * How the verifier is doing, for a health check.
+ *
+ * @example
+ * app.get('/health', async (_request, reply) => {
+ *   const health = app.verifier.health()
+ *   return reply.code(health.ready ? 200 : 503).send(health)
+ * })
+ */
 export interface VerifierHealth {
-  /** Whether valid tokens are accepted now. */
+  /** Whether valid tokens are accepted now: the keys are known, and `failClosedAfter` has not passed. */
   ready: boolean
+  /** The issuer's public keys. */
   keys: keyring.KeysHealth
-  /** Null without client credentials: then no feed is followed. */
+  /** The revocation feed; null without client credentials, because no feed is followed then. */
   feed: revocationFeed.FeedHealth | null
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Lets requests with a valid access token pass. */
+    /**
+     * Requires a valid access token (RFC 9068 section 4).
+     *
+     * @example
+     * app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) => ordersOf(auth.sub))
+     */
     requireAuth: AuthHook
-    /** Lets those pass whose token is valid and has any of these roles. */
+    /**
+     * Requires a valid access token with at least one of these roles (RFC 9068 section 2.2.3.1). Throws an
+     * Error at once if no role is given.
+     *
+     * @example
+     * app.get('/reports', { onRequest: app.requireRole('admin', 'support') }, async () => reports())
+     */
     requireRole: (...roles: string[]) => AuthHook
-    /** Lets those pass whose token is valid and has all of these scopes. */
+    /**
+     * Requires a valid access token with all of these scopes (RFC 6749 section 3.3). Throws an Error at once
+     * if no scope is given, or one that is not a scope token.
+     *
+     * @example
+     * app.post('/orders', { onRequest: app.requireScope('orders:write') }, async () => newOrder())
+     */
     requireScope: (...scopes: string[]) => AuthHook
-    verifier: { health: () => VerifierHealth }
+    verifier: {
+      /** Returns the state of the keys and of the feed. It does no I/O. */
+      health: () => VerifierHealth
+    }
   }
   interface FastifyRequest {
-    /** What the request's token says. Throws where none of the three hooks ran before. */
+    /** The claims of the request's token. Throws an Error if none of the three hooks ran before. */
     readonly auth: Auth
     [verified]: Verified | undefined
   }
@@ -52,7 +99,30 @@ declare module 'fastify' {
 const patience = 2_000
 const scopeToken = /^[\x21\x23-\x5b\x5d-\x7e]+$/
 
-/** Verifies the access tokens of a Latchkey in any service, without a request to it for each. */
+/**
+ * A Fastify plugin that verifies Latchkey's access tokens (RFC 9068) in another service. Requests do not wait
+ * for Latchkey, except the first ones whose token names a new key: keys are found by discovery (RFC 8414) and
+ * read in the background, and with client credentials the revocation feed is followed. If Latchkey is down,
+ * known keys continue to work.
+ *
+ * It decorates the instance with `requireAuth`, `requireRole`, `requireScope` and `verifier`, and the request
+ * with `auth`. Registering it throws an Error that names every problem of the options. The server becomes
+ * ready once keys and feed were read, or after 2 seconds without them; until there are keys, tokens are
+ * answered 503. `app.close()` ends all connections.
+ *
+ * @example
+ * import Fastify from 'fastify'
+ * import verifier from 'latchkey/verifier'
+ *
+ * const app = Fastify()
+ * await app.register(verifier, {
+ *   issuer: 'https://auth.example.com',
+ *   audience: 'https://auth.example.com',
+ *   clientId: process.env.CLIENT_ID,
+ *   clientSecret: process.env.CLIENT_SECRET
+ * })
+ * app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) => ordersOf(auth.sub))
+ */
 export default fp(async function verifier (app: FastifyInstance, options: VerifierOptions) {
   const settings = check(options)
   const { issuer, algorithms, credentials, failClosedAfter = Infinity } = settings
@@ -89,7 +159,7 @@ export default fp(async function verifier (app: FastifyInstance, options: Verifi
     } catch (error) {
       return fail(error)
     }
-    // Not a tick is lost where the answer is known.
+    // If the answer is known, the request does not wait for another turn of the event loop.
     if (auth instanceof Promise) auth.then(pass, fail)
     else pass(auth)
   }
@@ -121,7 +191,7 @@ export default fp(async function verifier (app: FastifyInstance, options: Verifi
   app.addHook('onReady', async () => {
     keys.start()
     feed?.start()
-    if (!feed) app.log.info('the verifier has no client credentials: tokens of ended sessions are accepted until they expire')
+    if (!feed) app.log.info('no client credentials: tokens of ended sessions are accepted until they expire')
     const enough = new AbortController()
     await Promise.race([Promise.all([keys.loaded, feed?.synced]), pause(patience, undefined, { signal: enough.signal })])
     enough.abort()

@@ -4,6 +4,7 @@ import accessToken from '../plugins/access-token.ts'
 import database from '../plugins/database.ts'
 import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
+import housekeeping from '../plugins/housekeeping.ts'
 import jobs from '../plugins/jobs.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
@@ -25,12 +26,10 @@ import security from '../plugins/security.ts'
 import sessionProof from '../plugins/session-proof.ts'
 import throttle from '../plugins/throttle.ts'
 import transport from '../plugins/transport.ts'
-import upkeep from '../plugins/housekeeping.ts'
 import usernames from '../plugins/usernames.ts'
 import webhooks from '../plugins/webhooks.ts'
 import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
-import type { SignInOptions } from '../routes/auth/session.ts'
 import documentation from '../routes/documentation/index.ts'
 import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
@@ -38,10 +37,12 @@ import operations from '../routes/operations/index.ts'
 import pages from '../routes/pages/index.ts'
 import problemPages from '../routes/problems/index.ts'
 import * as schemas from '../routes/schemas.ts'
+import type { SignInOptions } from '../routes/sign-in.ts'
 import { strict } from '../routes/typed.ts'
 import wellKnown from '../routes/well-known/index.ts'
 import type { Config } from './config/config.ts'
 import { productionWarnings } from './config/warnings.ts'
+import { verifiedEmail } from './authentication/verified-email.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
 import { version } from './version.ts'
 
@@ -51,18 +52,21 @@ export interface AppOptions {
   keyEncryptionKeys: KeyEncryptionKeys
   /** Whether the service is about to stop. */
   isDraining?: () => boolean
+  /** Whether the log shows the paths of requests, and not only their routes. */
+  logPaths?: boolean
 }
 
-/** The service: its resources and manners in order, then its routes. */
-export default fp(async function latchkey (app: FastifyInstance, { config, databaseUrl, keyEncryptionKeys, isDraining = () => false }: AppOptions) {
-  const { issuer, audience, corsOrigins, trustProxy, lifetimes, signing } = config
+/** The service: its resources and its HTTP behaviour in order, then its routes. */
+export default fp(async function latchkey (app: FastifyInstance, options: AppOptions) {
+  const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logPaths = false } = options
+  const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
 
   for (const warning of productionWarnings(config)) app.log.warn(warning)
   await app.register(problems, { issuer })
-  await app.register(requestLog)
+  await app.register(requestLog, { logPaths })
   await app.register(metrics)
   await app.register(deadline, { seconds: config.requestTimeout })
-  await app.register(security, { issuer, corsOrigins })
+  await app.register(security, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(rateLimit, { limit: config.rateLimit, redisUrl: config.redisUrl, trustProxy })
   await app.register(transport, { issuer, trustProxy })
   await app.register(notFound)
@@ -80,7 +84,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(keyring, { keys: keyEncryptionKeys, ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken }, pepper: config.passwords.pepper })
   await app.register(revocations, { staleLimit: config.revocationStaleLimit })
   await app.register(accessToken, { issuer, audience, roles: config.roles, ttl: lifetimes.accessToken })
-  await app.register(refreshCookie, { issuer, corsOrigins })
+  await app.register(refreshCookie, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(registrationCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(sessionProof, { refreshToken: lifetimes.refreshToken, retryWindow: lifetimes.retryWindow })
@@ -93,16 +97,27 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
   if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
-  await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention, sessionLimit: config.sessionLimit })
+  await app.register(housekeeping, {
+    refreshTokenSeconds: lifetimes.refreshToken,
+    auditRetentionSeconds: config.auditRetention,
+    sessionLimit: config.sessionLimit
+  })
 
   for (const schema of schemas.shared) app.addSchema(schema)
-  await app.register(v1, { prefix: '/v1', signIn: { lifetimes, sessionLimit: config.sessionLimit, links: config.links, requireVerification: config.requireEmailVerification }, roles: config.roles })
+  const signIn: SignInOptions = {
+    lifetimes,
+    sessionLimit: config.sessionLimit,
+    links: config.links,
+    requirements: config.requireEmailVerification ? [verifiedEmail] : [],
+    requireVerification: config.requireEmailVerification
+  }
+  await app.register(v1, { prefix: '/v1', signIn, roles: config.roles })
   await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs })
   await app.register(operations, { isDraining, metrics: config.metrics && config.metricsPort === undefined })
   await app.register(documentation, { page: config.docs })
   await app.register(problemPages, { prefix: '/problems' })
-  await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, lifetimes, sessionLimit: config.sessionLimit, links: config.links })
+  await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, signIn })
 }, { name: 'latchkey' })
 
 async function v1 (app: FastifyInstance, { signIn, roles }: { signIn: SignInOptions, roles: Config['roles'] }) {

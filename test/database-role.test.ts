@@ -10,7 +10,7 @@ import { checkPrivileges, listPending, migrate } from '../src/database/migrate.t
 import { MigrationError, readMigrations } from '../src/database/migration-files.ts'
 import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
 import { importLines } from '../src/transfer/import.ts'
-import { build, person, type Service } from './support/app.ts'
+import { build, newUser, type Service } from './support/app.ts'
 import { named, sql } from './support/postgres.ts'
 import { folder } from './support/process.ts'
 
@@ -287,7 +287,7 @@ t.test('roles of the database', async t => {
     await t.test('is replaced by two, with its data, while the service runs', async t => {
       const service = await build(t, {}, { url: single })
       const ada = service.browser()
-      const who = person()
+      const who = newUser()
       t.equal((await ada.post('/v1/auth/register', who)).status, 201)
       const before = await sql(single, 'select * from audit_events order by id')
 
@@ -314,7 +314,7 @@ t.test('roles of the database', async t => {
         const statuses = new Set<number>()
         while (!moving.signal.aborted) {
           statuses.add((await ada.post('/v1/auth/refresh')).status)
-          statuses.add((await service.browser().post('/v1/auth/register', person())).status)
+          statuses.add((await service.browser().post('/v1/auth/register', newUser())).status)
         }
         return statuses
       })()
@@ -416,12 +416,12 @@ t.test('roles of the database', async t => {
         const isUnreadable = ({ err }: Record<string, unknown>) =>
           /may not read schema_migrations/.test(String((err as Error | undefined)?.message))
         t.match(await waitFor(() => service.logs.filter(isUnreadable)), [{ level: 40 }])
-        const { status, body } = await service.browser().post('/v1/auth/register', person())
+        const { status, body } = await service.browser().post('/v1/auth/register', newUser())
         t.match({ status, body }, { status: 503, body: { code: 'database_unavailable' } })
         if (MIGRATE_ON_START === 'true') {
           for (const { sql: statement } of lines) await sql(database.superuser, String(statement))
           await service.app.keyring.loaded
-          const registered = await service.browser().post('/v1/auth/register', person())
+          const registered = await service.browser().post('/v1/auth/register', newUser())
           t.equal(registered.status, 201, 'afterwards it serves without a restart')
         }
       }
@@ -573,7 +573,7 @@ async function runLifecycle (t: Test, url: string): Promise<Service> {
     insert into audit_events (type, created_at) values ('client.created', now() - interval '2 years')`)
   const service = await build(t, production, { url })
   const ada = service.browser()
-  const who = person()
+  const who = newUser()
   const registered = await ada.post('/v1/auth/register', who)
   t.equal(registered.status, 201)
   t.equal((await ada.post('/v1/auth/refresh')).status, 200)

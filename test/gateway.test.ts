@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createSigner } from 'fast-jwt'
 import t, { type Test } from 'tap'
 import * as clients from '../src/clients/service-clients.ts'
-import { build, person, type Service } from './support/app.ts'
+import { build, newUser, type Service } from './support/app.ts'
 import * as nginx from './support/nginx.ts'
 import { ask, upstream, wire, type Call, type Exchange } from './support/wire.ts'
 
@@ -15,7 +15,7 @@ const identityIn = ({ lines }: Call) => lines.filter(line => /^x.?auth/.test(lin
 
 /** A user who has just signed in. */
 async function signedIn ({ browser, sql }: Service, role?: string) {
-  const somebody = person()
+  const somebody = newUser()
   const visitor = browser()
   const { body: { user } } = await visitor.post('/v1/auth/register', somebody)
   if (role !== undefined) await sql('update users set roles = roles || $2::text where id = $1', [user.id, role])

@@ -6,40 +6,54 @@ import type { Keys } from './keys.ts'
 import type { Settings } from './options.ts'
 import { invalidToken } from './refusal.ts'
 
-/** What a verified access token says (RFC 9068), under the names of its claims. */
+/**
+ * The claims of a verified access token (RFC 9068 section 2.2), under their own names. Frozen, because all
+ * requests with the token share it. Times are seconds since 1970 (NumericDate, RFC 7519 section 2).
+ *
+ * @example
+ * app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) => {
+ *   return auth.roles.includes('support') ? allOrders() : ordersOf(auth.sub)
+ * })
+ */
 export interface Auth {
-  /** The user; for a client's own token the client. */
+  /** The id of the user; in a client's own token, the id of the client. */
   readonly sub: string
-  /** The session; undefined in a client's own token. */
+  /** The id of the session; undefined in a client's own token. */
   readonly sid: string | undefined
-  /** None in a client's own token. */
+  /** The user's roles (RFC 9068 section 2.2.3.1); empty in a client's own token. */
   readonly roles: readonly string[]
-  /** The values of `scope`, one by one. */
+  /** The scopes, one by one (RFC 6749 section 3.3). */
   readonly scope: readonly string[]
+  /** The client that the token was issued to (RFC 8693 section 4.3). */
   readonly client_id: string
+  /** The id of the token. */
   readonly jti: string
-  /** How often all of the user's tokens were revoked before this one; undefined for never. */
+  /** How often all of the user's tokens were revoked before this one was issued; undefined means never. */
   readonly token_version: number | undefined
-  /** Seconds since the epoch, as are the other times. */
+  /** When the token was issued. */
   readonly iat: number
+  /** When the token expires. */
   readonly exp: number
-  /** When and how (RFC 8176) the user signed in. */
+  /** When the user signed in; undefined in a client's own token. */
   readonly auth_time: number | undefined
+  /** How the user signed in (RFC 8176); empty in a client's own token. */
   readonly amr: readonly string[]
 }
 
 interface Seen { auth: Auth, key: VerificationKey, until: number }
 
 const longest = 8_192
-// Three parts in base64url, without padding.
+// RFC 7515 section 7.1: three parts in base64url, without padding.
 const compact = /^[\w-]+\.[\w-]+\.[\w-]+$/
 
 /**
- * Judges access tokens: gives at once what a token says that it has seen, and a promise of it for others. Throws, or
- * rejects with, a Refusal: 401 where the token is not valid, 503 where nobody can tell.
+ * Makes a function that verifies access tokens (RFC 9068 section 4). It returns the claims of a cached token
+ * at once, and a promise of the claims of any other token. It throws, or rejects with, a Refusal: 401 if the
+ * token is not valid, 503 if it cannot be verified now.
  */
 export function judge ({ issuer, audience, clockTolerance, cacheSize }: Settings, keys: Keys, isEnded: (token: Token) => boolean): (token: string) => Auth | Promise<Auth> {
-  // By the SHA-256 of the whole token; only valid ones get in, and the one not used for longest goes first.
+  // By the SHA-256 of the whole token. Only valid tokens are cached; the least recently used one is dropped
+  // first.
   const seen = new Map<string, Seen>()
 
   function alive (auth: Auth): Auth {
@@ -53,7 +67,7 @@ export function judge ({ issuer, audience, clockTolerance, cacheSize }: Settings
     const key = keys.find(kid) ?? await ask(kid, token)
     if (!key) throw invalidToken('an unknown key')
     const auth = describe(await claims(token, key), clockTolerance)
-    // Both may have changed meanwhile.
+    // The key or the session may have ended meanwhile.
     if (!keys.holds(key)) throw invalidToken('a key that is not published any more')
     alive(auth)
     if (cacheSize > 0) {
@@ -64,7 +78,7 @@ export function judge ({ issuer, audience, clockTolerance, cacheSize }: Settings
     return auth
   }
 
-  // The issuer is not asked for the keys of others, nor for those of long ago: such tokens come by mistake.
+  // The issuer is not asked for keys of other issuers' tokens and of expired ones, which come by mistake.
   async function ask (kid: string, token: string) {
     const { iss, exp = 0 } = unverified(token)
     if (iss !== issuer) throw invalidToken('the claim iss')
@@ -98,7 +112,8 @@ export function judge ({ issuer, audience, clockTolerance, cacheSize }: Settings
 
 function header (token: string): ProtectedHeaderParameters {
   if (!compact.test(token)) throw invalidToken('malformed')
-  // The last character of a signature has bits to spare: of the spellings of a token only its own is one.
+  // The last character of a signature has unused bits. Only one of the possible spellings is accepted, so
+  // that a token has one digest.
   const signature = token.slice(token.lastIndexOf('.') + 1)
   if (Buffer.from(signature, 'base64url').toString('base64url') !== signature) throw invalidToken('a signature that is not canonical')
   try {
@@ -122,14 +137,14 @@ function describe ({ sub, sid, roles, scope, client_id: clientId, jti, iat, exp,
   if (!isText(jti)) throw invalidToken('the claim jti')
   if (iat === undefined || iat > Date.now() / 1_000 + clockTolerance) throw invalidToken('the claim iat')
   if (exp === undefined) throw invalidToken('the claim exp')
-  // Only a client that acts for itself has no session.
+  // Only a client's own token has no session (RFC 9068 section 5: its `sub` is the client).
   if (!isOptional(sid, isText) || (sid === undefined && sub !== clientId)) throw invalidToken('the claim sid')
   if (!isOptional(roles, isTexts)) throw invalidToken('the claim roles')
   if (!isOptional(scope, isString)) throw invalidToken('the claim scope')
   if (!isOptional(amr, isTexts)) throw invalidToken('the claim amr')
   if (!isOptional(authTime, isNumber)) throw invalidToken('the claim auth_time')
   if (!isOptional(version, isNumber)) throw invalidToken('the claim token_version')
-  // Shared by all requests with this token.
+  // All requests with this token share the object.
   return Object.freeze({
     sub,
     sid,

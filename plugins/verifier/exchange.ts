@@ -3,7 +3,7 @@ import http, { type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
 import https from 'node:https'
 import { deadline } from './backoff.ts'
 
-/** The issuer answered, but not what it was asked for. */
+/** The issuer answered, but not with what was asked for. */
 export class UnexpectedAnswer extends Error {
   readonly status: number | undefined
 
@@ -14,15 +14,16 @@ export class UnexpectedAnswer extends Error {
 }
 
 /**
- * The answer to a GET, whose body is still to come: in UTF-8, on a connection of its own, which ends with the signal.
- * No redirect is followed. Throws UnexpectedAnswer for any other status than 200, and what the network throws.
+ * Sends a GET request on a connection of its own, which ends when the signal aborts. Returns the response
+ * once its headers have arrived; its body is UTF-8. No redirect is followed. Rejects with an UnexpectedAnswer
+ * for any other status than 200, and with the error of the network.
  */
 export async function get (url: URL, headers: OutgoingHttpHeaders, signal: AbortSignal): Promise<IncomingMessage> {
   const request = (url.protocol === 'https:' ? https : http).get(url, { agent: false, headers, signal })
-  // Once it is answered, what goes wrong is told to the reader of the response too.
+  // After the headers have arrived, the reader of the response gets errors too.
   request.on('error', () => {})
   try {
-    // An answer that switches protocols is told by `close` alone.
+    // A response that switches protocols is reported only by `close`.
     const closed = once(request, 'close').then(() => { throw new UnexpectedAnswer(url, 'nothing') })
     const [response]: IncomingMessage[] = await Promise.race([once(request, 'response'), closed])
     if (response?.statusCode !== 200) {
@@ -37,7 +38,10 @@ export async function get (url: URL, headers: OutgoingHttpHeaders, signal: Abort
 
 const [patience, mostCharacters] = [5_000, 262_144]
 
-/** A JSON document, and for how many seconds it may be kept: 1 to 300. It comes within 5 s, in 256 Ki characters at most. */
+/**
+ * Reads a JSON document, and for how many seconds it may be cached: `max-age` (RFC 9111 section 5.2.2.1),
+ * from 1 to 300. Rejects if it does not arrive within 5 seconds or has more than 262,144 characters.
+ */
 export async function getJson (url: URL, closing: AbortSignal): Promise<{ body: unknown, maxAge: number }> {
   const { signal, clear } = deadline(patience, closing)
   try {

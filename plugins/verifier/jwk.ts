@@ -1,24 +1,26 @@
 import { calculateJwkThumbprint, importJWK, type CryptoKey, type JWK } from 'jose'
 import type { Algorithm } from './options.ts'
 
-/** A public key of the issuer, for one algorithm. */
+/** A public key of the issuer, pinned to one algorithm (RFC 8725 section 3.1). */
 export interface VerificationKey {
   kid: string
   alg: Algorithm
   publicKey: CryptoKey
-  /** RFC 7638. */
+  /** The thumbprint of the key (RFC 7638), by which a changed key is recognized. */
   thumbprint: string
 }
 
 interface PublishedJwk extends JWK { kid: string, alg: string }
 
-/** Whether this is a member of a key set (RFC 7517) that says of itself which key it is, and for what. */
+/** Whether a value is a JWK (RFC 7517 section 4) with an id, a type and an algorithm. */
 export function isPublished (value: unknown): value is PublishedJwk {
   const { kid, alg, kty }: { kid?: unknown, alg?: unknown, kty?: unknown } = Object(value)
   return typeof kid === 'string' && typeof alg === 'string' && typeof kty === 'string'
 }
 
-/** The key to verify with; undefined for one of another use or algorithm, a private, weak or broken one. */
+/**
+ * Imports a key. Returns undefined if its use or algorithm is another, or if it is private, weak or broken.
+ */
 export async function verificationKey (jwk: PublishedJwk, algorithms: readonly Algorithm[]): Promise<VerificationKey | undefined> {
   const { kid, use = 'sig' } = jwk
   const alg = algorithms.find(algorithm => algorithm === jwk.alg)
@@ -32,5 +34,5 @@ export async function verificationKey (jwk: PublishedJwk, algorithms: readonly A
   }
 }
 
-// RFC 7518 section 3.3.
+// RFC 7518 section 3.3: RSA keys have 2,048 bits or more.
 const isWeak = ({ algorithm }: CryptoKey) => 'modulusLength' in algorithm && Number(algorithm.modulusLength) < 2_048

@@ -8,34 +8,43 @@ import { unavailable } from './refusal.ts'
 import { createUnknownKeys } from './unknown-keys.ts'
 import { backoff } from './backoff.ts'
 
+/** The state of the issuer's public keys. */
 export interface KeysHealth {
-  /** How many are known. */
+  /** How many keys are known. */
   count: number
-  /** Seconds since they were last read; null while they never were. */
+  /** Seconds since the keys were last read; null if they never were. */
   age: number | null
-  /** Whether the last attempt to read them failed. */
+  /** Whether the last attempt to read the keys failed. */
   failing: boolean
 }
 
-/** The issuer's public keys, read again in the background. */
+/** The issuer's public keys (a JWK set, RFC 7517 section 5), refreshed in the background. */
 export interface Keys {
+  /** Begins to read the keys. */
   start: () => void
+  /** Returns a known key. It does no I/O. */
   find: (kid: string) => VerificationKey | undefined
   /**
-   * The same for a key that is unknown, after asking the issuer for it. For a second, the issuer is not asked
-   * for it again. Throws a Refusal (503) if the issuer could not be asked, or too many wait for its answer.
+   * Asks the issuer for an unknown key. Calls share one request, and requests are 2 seconds apart. A key that
+   * the issuer does not have is not asked for again within a second. Rejects with a Refusal (503) if the
+   * issuer cannot be asked, or if too many callers wait.
    */
   ask: (kid: string) => Promise<VerificationKey | undefined>
-  /** Whether this key is still published. */
+  /** Whether the issuer still publishes this key. */
   holds: (key: VerificationKey) => boolean
+  /** Returns the state of the keys. */
   health: () => KeysHealth
-  /** Fulfilled when keys were read for the first time. */
+  /** Fulfilled once the keys were read for the first time. */
   loaded: Promise<void>
 }
 
 const [betweenAsks, mostAsking] = [2_000, 1_000]
 
-/** Keys that are read from the start on until `closing`: as often as they may change, and after failures with growing waits. */
+/**
+ * Prepares the keys of an issuer. After `start` they are read again as often as `cache-control` allows, and
+ * after a failure with backoff, until `closing` aborts. Never throws: a failure is logged once, and the last
+ * keys stay.
+ */
 export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly Algorithm[], log: FastifyBaseLogger, closing: AbortSignal): Keys {
   let keys: ReadonlyMap<string, VerificationKey> | undefined
   let readAt = 0
@@ -45,7 +54,7 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
   let isLoaded = () => {}
   const loaded = new Promise<void>(resolve => { isLoaded = resolve })
 
-  // Milliseconds that what was read is good for.
+  // Returns the milliseconds until the next read.
   async function load (): Promise<number> {
     const { jwks } = await metadata()
     const { body, maxAge } = await getJson(jwks, closing)
@@ -55,7 +64,7 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
     for (const jwk of published.filter(isPublished)) {
       const key = await verificationKey(jwk, algorithms)
       const known = keys?.get(jwk.kid)
-      // A key that stays is the same object, by which the tokens it signed are still known.
+      // A key that has not changed stays the same object, so that cached tokens that it signed stay valid.
       if (key && !found.has(key.kid)) found.set(key.kid, known?.alg === key.alg && known.thumbprint === key.thumbprint ? known : key)
     }
     keys = found
@@ -63,17 +72,17 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
     return maxAge * 1_000
   }
 
-  // Never rejects: how it went is in `failures`.
+  // Never rejects: `failures` counts the failed reads.
   function read (): Promise<void> {
     clearTimeout(timer)
     reading ??= load().then(lifetime => {
-      if (failures > 0) log.info('the keys of the issuer were read again')
+      if (failures > 0) log.info('issuer keys read again')
       failures = 0
       isLoaded()
       return lifetime
     }, (error: unknown) => {
       failures++
-      if (failures === 1 && !closing.aborted) log.warn({ err: error }, 'the keys of the issuer could not be read; trying again')
+      if (failures === 1 && !closing.aborted) log.warn({ err: error }, 'issuer keys could not be read; retrying')
       return backoff(failures)
     }).then(wait => {
       reading = undefined
@@ -87,7 +96,8 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
   let askers = 0
   const unknown = createUnknownKeys()
 
-  // Anyone can invent key ids: whoever comes with one shares the next read, and these reads keep a distance.
+  // Anyone can invent key ids. All requests with unknown ones share the next read, and these reads are
+  // spaced.
   async function readForAskers () {
     const wait = askedAt + betweenAsks - performance.now()
     if (wait > 0) await pause(wait, undefined, { signal: closing, ref: false }).catch(() => {})
@@ -116,7 +126,7 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
       }
       const key = keys.get(kid)
       if (!key && failures > 0) throw unavailable('the issuer cannot be asked for a key')
-      // This cannot hide a key that a later read brings: only unknown keys are asked for.
+      // This cannot hide a key that a later read finds: only unknown keys are asked for.
       if (!key) unknown.add(kid)
       return key
     },

@@ -7,33 +7,43 @@ import type { Metadata } from './metadata.ts'
 import type { Settings } from './options.ts'
 import { backoff, deadline } from './backoff.ts'
 
+/** The state of the revocation feed. */
 export interface FeedHealth {
-  /** Whether every end of a session is heard of now. */
+  /** Whether the feed is connected and has caught up. */
   followed: boolean
-  /** Since when not (RFC 3339); null while it is. */
+  /** Since when the feed is not followed (RFC 3339); null while it is. */
   downSince: string | null
 }
 
-/** The sessions and tokens that the issuer ended, as it tells of them. */
+/** The sessions and tokens that the issuer has revoked, as its feed reports them. */
 export interface RevocationFeed {
+  /** Begins to follow the feed. */
   start: () => void
-  /** Whether the token has ended, as far as is known: by itself, with its session, or with all of its user's. */
+  /**
+   * Whether the token is known to be revoked: by itself, with its session, or with all tokens of its user.
+   */
   isEnded: (token: Token) => boolean
-  /** Seconds since the issuer was last heard, while the feed is not followed; 0 while it is, and Infinity until it first was. */
+  /** Seconds without the feed: 0 while it is followed, Infinity if it never was. */
   lostFor: () => number
+  /** Returns the state of the feed. */
   health: () => FeedHealth
-  /** Fulfilled when all that ended before was heard of for the first time. */
+  /** Fulfilled once the feed has caught up for the first time. */
   synced: Promise<void>
 }
 
+/** The options of the feed; durations are in seconds. */
 export interface FeedOptions extends Pick<Settings, 'feedTimeout' | 'clockTolerance'> {
   credentials: { id: string, secret: string }
 }
 
-// The issuer refuses for a reason that a person has to mend.
+// `slowly` is for refused credentials, which a person has to fix.
 const [slowly, settled, sweepEvery, mostCharacters] = [30_000, 5_000, 60_000, 65_536]
 
-/** A feed that is followed from the start on until `closing`: what is lost with a connection comes again on the next. */
+/**
+ * Prepares to follow the revocation feed: server-sent events (WHATWG HTML section 9.2), with the client's
+ * credentials (RFC 6749 section 2.3.1). After `start` it reconnects with backoff until `closing` aborts, and
+ * continues after the last event (`Last-Event-ID`). Never throws: a failure is logged once.
+ */
 export function prepare (metadata: () => Promise<Metadata>, { credentials, feedTimeout, clockTolerance }: FeedOptions, log: FastifyBaseLogger, closing: AbortSignal): RevocationFeed {
   const ended = remember(clockTolerance)
   const startedAt = performance.now()
@@ -48,7 +58,7 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
   const parserOfOneConnection = () => createParser({
     maxBufferSize: mostCharacters,
     onEvent ({ id, event, data }) {
-      if (!ended.take(event, data)) log.warn({ event }, 'the revocation feed has an event that cannot be read')
+      if (!ended.take(event, data)) log.warn({ event }, 'revocation feed event not readable')
       // What is no header value cannot be sent back: without an id the issuer tells everything again.
       if (id !== undefined) lastEventId = /^[\x21-\x7e]{0,1024}$/.test(id) ? id : ''
     },
@@ -58,7 +68,7 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
     onComment (comment) {
       if (comment !== 'synced') return
       followed = true
-      if (complaint !== undefined) log.info('the revocation feed is followed again')
+      if (complaint !== undefined) log.info('revocation feed connected again')
       complaint = undefined
       isSynced()
     }
@@ -93,7 +103,7 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
     }
   }
 
-  // A failure is told once, and not at each attempt.
+  // A failure is logged once, not at every attempt.
   function complain (error: unknown): boolean {
     const refused = error instanceof UnexpectedAnswer && (error.status === 401 || error.status === 403)
     const text = refused ? 'the issuer refuses the client credentials: ended sessions are not heard of' : 'the revocation feed is lost; trying again'
@@ -128,7 +138,7 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
 }
 
 function headers ({ id, secret }: FeedOptions['credentials'], lastEventId: string): Record<string, string> {
-  // RFC 6749 section 2.3.1: both are form-encoded first.
+  // RFC 6749 section 2.3.1: id and secret are form-encoded first.
   const encode = (text: string) => new URLSearchParams({ '': text }).toString().slice(1)
   return {
     accept: 'text/event-stream',

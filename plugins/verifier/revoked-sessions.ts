@@ -1,4 +1,4 @@
-/** What is known of a token by which it can have ended. */
+/** The claims of a token by which it can be revoked. */
 export interface Token {
   readonly sub: string
   readonly sid: string | undefined
@@ -6,22 +6,24 @@ export interface Token {
   readonly token_version: number | undefined
 }
 
-/** Ended sessions and revoked tokens, kept for as long as a token of theirs could live. */
+/** Ended sessions and revoked tokens, each kept until the last token of it has expired. */
 export interface Ended {
-  /** Whether the token has ended: by itself, with its session, or with all of its user's. */
+  /** Whether the token is revoked: by itself, with its session, or with all tokens of its user. */
   has: (token: Token) => boolean
-  /** Takes in what an event of the feed tells; false where it does not tell what it must. Events of other names are none of ours. */
+  /**
+   * Adds an event of the feed. Returns false if the event is malformed. Events of unknown types are ignored.
+   */
   take: (event: string | undefined, data: string) => boolean
-  /** Forgets those whose last token has expired. */
+  /** Removes entries whose last token has expired. */
   sweep: () => void
 }
 
 const idsOf: Record<string, string> = { 'session.ended': 'sid', 'token.revoked': 'jti' }
 
-/** `tolerance` is the seconds that a token is accepted after it expired. */
+/** Makes an empty set. `tolerance` is how many seconds after `exp` a token is still accepted. */
 export function remember (tolerance: number): Ended {
   const forgetAt = new Map<string, number>()
-  // By user: those of a lower version were revoked.
+  // By user: tokens of a lower version are revoked.
   const versions = new Map<string, { least: number, forgetAt: number }>()
 
   function takeVersion (user: unknown, least: unknown, time: number): boolean {

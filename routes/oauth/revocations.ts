@@ -58,7 +58,7 @@ const revocations: Typed = async (app) => {
     if (request.method === 'HEAD') return reply.send('')
 
     const stream = follow(app.revocations.follow, request.headers['last-event-id'], () => {
-      if (!body.destroyed) request.log.warn('a reader of the feed takes nothing: it is dropped')
+      if (!body.destroyed) request.log.warn('feed client stalled; disconnecting it')
       body.destroy()
     })
     const body = Readable.from(stream.events, { objectMode: false, highWaterMark: 64 * 1024 })

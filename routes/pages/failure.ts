@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { Language } from '../../src/mail/outbox.ts'
+import type { Language } from '../../src/http/language.ts'
 import { confirmationMethods, passwordReasons, type ConfirmationMethod, type Problem } from '../../src/http/problem.ts'
 import type { Outcome } from './page.ts'
 import type { Words } from './words.ts'

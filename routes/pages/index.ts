@@ -1,31 +1,24 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { confirm } from '../../src/accounts/confirmation.ts'
-import type { LinkLives } from '../../src/accounts/mail-context.ts'
-import * as mailbox from '../../src/accounts/email-links.ts'
+import { signInWithLink } from '../../src/accounts/magic-link.ts'
+import { resetPassword } from '../../src/accounts/password-reset.ts'
 import { languageOf } from '../../src/http/language.ts'
-import type { Language } from '../../src/mail/outbox.ts'
-import { issue } from '../../src/sessions/refresh-token.ts'
-import type { Lifetimes } from '../../src/sessions/session.ts'
+import type { Language } from '../../src/http/language.ts'
 import { currentPassword, linkToken, newPassword } from '../schemas.ts'
-import { lettersOf, originOf, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
+import { answerSignIn, signInRequestOf, type SignInOptions } from '../sign-in.ts'
+import { contextOf, originOf, strict, type Typed } from '../typed.ts'
 import assets from './assets.ts'
 import { failed } from './failure.ts'
 import { headers, paths, render, words, type Outcome, type Surroundings } from './page.ts'
 import type { Purpose } from './words.ts'
 
-export interface PagesOptions extends Surroundings {
-  lifetimes: Lifetimes
-  /** How many sessions a user may have. */
-  sessionLimit: number
-  /** Seconds that mailed links are good for. */
-  links: LinkLives
-}
+export interface PagesOptions extends Surroundings { signIn: SignInOptions }
 
 const spoken = (request: FastifyRequest) => languageOf(request.headers['accept-language']) ?? 'en'
 
 /** The pages that mailed links lead to. Looking at one changes nothing: what the link is for is done by its form alone. */
-const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links, ...surroundings }) => {
+const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => {
     done(null, Object.fromEntries(new URLSearchParams(body.toString())))
@@ -70,8 +63,9 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
     const evidence = { registrationId, sessions: await app.shownSessions(request), password, newPassword }
-    const confirmation = { token, evidence, device: request.device, turn: turnOf(request) }
-    app.revocations.add(await confirm(app, confirmation, lettersOf(request, links), originOf(request)))
+    const context = contextOf(request, signIn.links)
+    const confirmation = { token, evidence, device: request.device, ticket: context.ticket }
+    app.revocations.add(await confirm(app, confirmation, context))
     app.jobs.wake('mail')
     reply.clearRegistrationCookie()
     return reply.headers(headers(spoken(request))).send(done('email_verification', request))
@@ -82,8 +76,8 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     onRequest: [own, app.admitPassword],
     config: form('password_reset')
   }, async (request, reply) => {
-    const { token, new_password: password } = request.body
-    app.revocations.add(await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request)))
+    const { token, new_password: chosen } = request.body
+    app.revocations.add(await resetPassword(app, { token, newPassword: chosen }, contextOf(request, signIn.links)))
     app.jobs.wake('mail')
     return reply.headers(headers(spoken(request))).send(done('password_reset', request))
   })
@@ -94,12 +88,9 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     config: { ...form('magic_link'), counted: 'logins' }
   }, async (request, reply) => {
     const { token, remember } = request.body
-    const replaced = await replacedSessions(request, 'cookie')
-    const { session, ended } = await mailbox.followMagicLink(app.db, token, { remember: remember === 'true', lifetimes, sessionLimit, replaced }, originOf(request))
-    app.revocations.add(ended)
-    const refresh = issue(app.keyring.mac(), session, lifetimes.refreshToken)
-    reply.setRefreshCookie(refresh.token, session.remembered ? refresh.lives : undefined)
-    reply.setDeviceCookie(session.user.id, session.now)
+    const asked = await signInRequestOf(request, signIn, { remember: remember === 'true' })
+    const completion = await signInWithLink(app.db, token, asked, originOf(request))
+    answerSignIn(reply, completion, { lifetimes: signIn.lifetimes, delivery: 'cookie' })
     return reply.headers(headers(spoken(request))).send(done('magic_link', request))
   })
 }

@@ -1,4 +1,4 @@
-import type { Language } from '../../src/mail/outbox.ts'
+import type { Language } from '../../src/http/language.ts'
 import type { ConfirmationMethod } from '../../src/http/problem.ts'
 import { assets } from './assets.ts'
 import en from './english.ts'

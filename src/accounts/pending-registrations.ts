@@ -4,8 +4,8 @@ import { hashToken } from '../one-time-tokens/one-time-tokens.ts'
 import type { MailBuckets } from '../mail/limits.ts'
 import { usernameTaken } from '../http/problem.ts'
 
-/** An account to be, until the link that was mailed for it is used. */
-export interface Registration {
+/** A registration that waits until its mailed link is used. */
+export interface PendingRegistration {
   id: string
   email: string
   canonical_email: string
@@ -15,8 +15,8 @@ export interface Registration {
   language: string | null
 }
 
-/** Who wants an account, and what to mail: the link to have it, or to the owner of the account there is, the news. */
-export interface Application {
+/** The new user, and the two mails of which one is sent: the link, or a notification to the owner of the account. */
+export interface RegistrationRequest {
   id: string
   email: EmailAddress
   username: string | null
@@ -31,10 +31,10 @@ export interface Application {
   buckets: MailBuckets
 }
 
-// Whether there is an account with the address makes no difference but to the mail. If too many mails were
-// requested, nothing is kept, because nobody could confirm it.
-const apply: Statement = {
-  name: 'registrations.apply',
+// An account with the address changes only which mail is sent. If too many mails were requested, nothing is kept,
+// because no link could confirm it.
+const insert: Statement = {
+  name: 'registrations.insert',
   text: `
     with available as materialized (
       select where not exists (
@@ -47,7 +47,9 @@ const apply: Statement = {
     ), owner as (
       select found.id from (select) as always left join users as found on canonical_email = $3 and email_verified_at is not null
     ), applied as (
-      insert into pending_registrations (id, email, canonical_email, username, name, password_hash, language, expires_at)
+      insert into pending_registrations (
+        id, email, canonical_email, username, name, password_hash, language, expires_at
+      )
       select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11) from counted where is_admitted
       returning id
     ), linked as (
@@ -65,15 +67,15 @@ const apply: Statement = {
  * Keeps a registration until its link is used. Returns false, and keeps nothing, if too many mails to the
  * address were requested. Throws `username_taken`. The caller cannot see whether the address is taken.
  */
-export async function add (db: Queryable, application: Application): Promise<boolean> {
-  const { id, email, username, name, passwordHash, language, token, lives } = application
-  const { link, taken, buckets } = application
+export async function add (db: Queryable, request: RegistrationRequest): Promise<boolean> {
+  const { id, email, username, name, passwordHash, language, token, lives } = request
+  const { link, taken, buckets } = request
   const values = [
     id, email.address, email.canonical, username, name, passwordHash, language ?? null,
     hashToken(token), link ?? null, taken ?? null, lives,
     buckets.keys, buckets.capacities, buckets.intervalSeconds
   ]
-  const [row] = await db.query<{ isAdmitted: boolean }>(apply, values)
+  const [row] = await db.query<{ isAdmitted: boolean }>(insert, values)
   if (!row) throw usernameTaken()
   return row.isAdmitted
 }
@@ -86,8 +88,8 @@ const select: Statement = {
 }
 
 /** The pending registration with an id; undefined if there is none, or it has expired. */
-export async function find (db: Queryable, id: string): Promise<Registration | undefined> {
-  const [found] = await db.query<Registration>(select, [id])
+export async function find (db: Queryable, id: string): Promise<PendingRegistration | undefined> {
+  const [found] = await db.query<PendingRegistration>(select, [id])
   return found
 }
 

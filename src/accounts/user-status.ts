@@ -1,10 +1,10 @@
 import type * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
-import { revokeAll } from '../one-time-tokens/revocation.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { endAll } from '../sessions/listing.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
-import type { Status } from '../users/listing.ts'
+import type { UserStatus } from '../users/listing.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 
 const disable = `
   update users set disabled_at = now(), updated_at = now() where id = $1 and disabled_at is null
@@ -14,10 +14,12 @@ const enable = `
   returning record_event('user.enabled', $2, user_id => id)`
 
 /**
- * Disables a user, whose sessions and links end with it, or enables them again; nothing where they are so already.
- * Gives what verifiers must know. Throws `last_admin`.
+ * Disables a user, which ends their sessions and links, or enables them again. Does nothing if the user has the status
+ * already. Returns the revocations of the sessions. Throws `last_admin`.
  */
-export async function setStatus (tx: Queryable, id: string, status: Status, origin: audit.Origin): Promise<Revocation[]> {
+export async function setStatus (
+  tx: Queryable, id: string, status: UserStatus, origin: audit.Origin
+): Promise<Revocation[]> {
   if (status === 'disabled') await assertAnotherAdmin(tx, id)
   const [changed] = await tx.query(status === 'disabled' ? disable : enable, [id, origin])
   if (!changed || status === 'active') return []

@@ -1,20 +1,8 @@
 import type { Queryable } from '../database/database.ts'
 
-/** Every type of event in the audit log. */
-export const eventTypes = [
-  'user.registered', 'user.verified', 'user.updated', 'user.password_changed', 'user.password_reset',
-  'user.email_changed', 'user.imported', 'users.exported', 'user.disabled', 'user.enabled',
-  'user.roles_changed', 'user.reset_requested', 'user.deleted', 'user.exported',
-  'login.succeeded', 'login.failed', 'login.throttled',
-  'session.ended', 'session.replayed',
-  'client.created', 'client.updated', 'client.deleted', 'client.secret_rotated',
-  'key.created', 'key.rotated', 'key.dropped',
-  'token.revoked',
-  'mail.failed',
-  'webhook.created', 'webhook.updated', 'webhook.deleted', 'webhook.secret_rotated', 'webhook.paused',
-  'webhook.tested', 'webhook.redelivered'
-] as const
-export type AuditEventType = typeof eventTypes[number]
+/** The types of events. Each room adds its own to this interface, beside its `capability`. */
+export interface AuditEventTypes {}
+export type AuditEventType = keyof AuditEventTypes
 
 /**
  * The request that caused an event, as far as it is known. A command of the command line has no origin. It is

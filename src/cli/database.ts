@@ -1,8 +1,10 @@
 import { dataFolder, type Config } from '../config/config.ts'
 import type { Database } from '../database/database.ts'
 
-/** Does something with the database of the configuration: with the embedded one also while a service runs on it. */
-export async function withUrl<T> ({ databaseUrl }: Config, work: (url: string) => Promise<T>): Promise<T> {
+/** Calls `work` with the URL of the database. The embedded one is shared with a service that runs on it. */
+export async function withUrl<Result> (
+  { databaseUrl }: Config, work: (url: string) => Promise<Result>
+): Promise<Result> {
   if (databaseUrl !== undefined) return await work(databaseUrl)
   const embeddedPostgres = await import('../database/embedded/embedded-postgres.ts')
   const database = await embeddedPostgres.start(dataFolder, { exclusive: false })

@@ -1,5 +1,6 @@
 import pg from 'pg'
 import { databaseUnavailable, overloaded } from '../http/problem.ts'
+import { createEffectHub, holdEffects, type EffectHub, type Publisher } from './effects.ts'
 
 /** A statement with a name, which is prepared once per connection. */
 export interface Statement {
@@ -10,7 +11,7 @@ export interface Statement {
 }
 
 /** The database, or a transaction: what can execute a statement. */
-export interface Queryable {
+export interface Queryable extends Publisher {
   /**
    * Executes a statement and returns its rows. Throws `database_unavailable` if the database failed (it is
    * then unknown whether the statement took effect), `overloaded` if too many requests wait for a connection,
@@ -19,8 +20,8 @@ export interface Queryable {
   query: <Row extends object>(statement: Statement | string, values?: readonly unknown[]) => Promise<Row[]>
 }
 
-export interface Database extends Queryable {
-  /** Runs `work` in a transaction. Commits it, or rolls back if `work` throws. */
+export interface Database extends Queryable, EffectHub {
+  /** Runs `work` in a transaction. Commits it and then publishes its effects, or rolls back if `work` throws. */
   transaction: <T>(work: (tx: Queryable) => Promise<T>) => Promise<T>
   /** How many connections the pool has, and how many requests wait for one. */
   readonly connections: { total: number, idle: number, waiting: number }
@@ -33,8 +34,8 @@ export interface DatabaseOptions {
   connections?: number
   /** How long a statement may wait for a lock. A quarter of a second by default. */
   lockTimeoutMs?: number
-  /** Called with errors of idle connections, which the pool replaces by itself. */
-  onError?: (error: Error) => void
+  /** Called with errors of idle connections, which the pool replaces by itself, and of effect listeners. */
+  onError?: (error: unknown) => void
 }
 
 // In milliseconds; the names are those of the driver. A request waits 2 s for a connection. The server ends a
@@ -64,6 +65,7 @@ export function connect (options: DatabaseOptions): Database {
     lock_timeout: lockTimeoutMs
   })
   pool.on('error', onError)
+  const hub = createEffectHub(onError)
   // Without a listener, the error of a connection that is checked out would end the process.
   pool.on('connect', client => client.on('error', () => {}))
 
@@ -89,12 +91,15 @@ export function connect (options: DatabaseOptions): Database {
   }
 
   return {
+    ...hub,
     query: (statement, values = []) => withConnection(client => run(client, statement, values)),
     transaction: work => withConnection(async client => {
+      const { publish, release } = holdEffects(hub)
       await client.query('begin')
       try {
-        const result = await work({ query: (statement, values = []) => run(client, statement, values) })
+        const result = await work({ query: (statement, values = []) => run(client, statement, values), publish })
         await client.query('commit')
+        release()
         return result
       } catch (error) {
         if (!isFault(error) || leavesConnectionIntact(error)) await client.query('rollback')

@@ -63,9 +63,7 @@ const postpone: Statement = {
 }
 
 /**
-
  * Schedules the next attempt in so many seconds. Does nothing if another worker has leased the job since.
-
  */
 export async function reschedule (db: Queryable, { id, attempts }: Job, seconds: number): Promise<void> {
   await db.query(postpone, [id, attempts, seconds])

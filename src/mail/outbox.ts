@@ -80,11 +80,8 @@ export async function enqueueMail (
 export const newsLives = notificationLifetimeSeconds
 
 /**
-
  * The part of a statement that enqueues a mail for each row of `from`, unless the parameter `sealed` is
-
  * null.
-
  */
 export const posting = (sealed: string, user: string, lives: string, from: string) =>
   mailInsertion(user, `${sealed}::bytea`, lives, `${from} where ${sealed}::bytea is not null`)

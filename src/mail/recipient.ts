@@ -1,6 +1,7 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import type { Job } from '../jobs/queue.ts'
-import { languages, type Language, type Mail } from './outbox.ts'
+import { languages, type Language } from '../http/language.ts'
+import type { Mail } from './outbox.ts'
 
 export interface Recipient { address: string, language: Language }
 

@@ -1,6 +1,7 @@
 import Mustache from 'mustache'
 import type { Job } from '../jobs/queue.ts'
-import type { Language, Mail } from './outbox.ts'
+import type { Language } from '../http/language.ts'
+import type { Mail } from './outbox.ts'
 import { linkOf } from './link-url.ts'
 import type { Recipient } from './recipient.ts'
 import type { Templates } from './templates.ts'

@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import Mustache from 'mustache'
-import { ConfigError } from '../config/config.ts'
-import { languages, mailKinds, type Language, type MailKind } from './outbox.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { languages, type Language } from '../http/language.ts'
+import { packageFolder } from '../package-folder.ts'
+import { mailKinds, type MailKind } from './outbox.ts'
 import { pages } from './link-url.ts'
 
 export interface Template { subject: string, text: string, html: string }
@@ -13,7 +15,7 @@ export interface Templates {
   layout: string
 }
 
-const shipped = fileURLToPath(new URL('../../../src/mail/templates/', import.meta.url))
+const shipped = join(packageFolder, 'src/mail/templates')
 const always = ['service', 'issuer', 'language', 'email', 'time', 'ip', 'browser', 'system']
 const layout = 'layout.html'
 const names = [layout, ...languages.flatMap(language => mailKinds.flatMap(kind => ['txt', 'html'].map(format => `${language}/${kind}.${format}`)))]
@@ -26,7 +28,7 @@ export function read (folder: string | undefined): Templates {
   const problems: string[] = []
   const own = new Set(folder === undefined ? [] : filesOf(folder, problems))
   const texts = new Map(names.map(name => {
-    const text = readFileSync(own.has(name) ? `${folder}/${name}` : `${shipped}${name}`, 'utf8').replace(/^\uFEFF/, '').replaceAll('\r\n', '\n')
+    const text = readFileSync(own.has(name) ? `${folder}/${name}` : `${shipped}/${name}`, 'utf8').replace(/^\uFEFF/, '').replaceAll('\r\n', '\n')
     problems.push(...faults(name, text).map(fault => `MAIL_TEMPLATES has a template ${name} that ${fault}`))
     return [name, text]
   }))

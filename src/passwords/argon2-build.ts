@@ -1,7 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import { ConfigError, withVariable } from '../config/config.ts'
+import { join } from 'node:path'
+import { ConfigError } from '../config/config-error.ts'
+import { withVariable } from '../config/environment.ts'
+import { packageFolder } from '../package-folder.ts'
 
 export type Argon2 = typeof import('argon2')
 export type Build = 'avx512' | 'avx2' | 'prebuilt'
@@ -15,7 +17,7 @@ const require = createRequire(import.meta.url)
 // The best first; and as Linux calls it, what of the processor a build needs.
 const builds = { avx512: 'avx512f', avx2: 'avx2', prebuilt: undefined } as const
 // Builds of another version of the package are none: a newer one may mend a fault.
-const native = fileURLToPath(new URL(`../../../native/argon2-${require('argon2/package.json').version}`, import.meta.url))
+const native = join(packageFolder, `native/argon2-${require('argon2/package.json').version}`)
 
 /**
  * The builds to try in turn, given the processor's flags and the builds that are there. Throws a ConfigError

@@ -2,7 +2,7 @@ import { overloaded } from '../http/problem.ts'
 import { fairQueue, type FairQueue } from './fair-queue.ts'
 
 /** Who wants a turn: how long they stay, from which network they come, and whether on a device that the account knows. */
-export interface Turn { signal?: AbortSignal | undefined, network?: string | undefined, known?: boolean | undefined }
+export interface QueueTicket { signal?: AbortSignal | undefined, network?: string | undefined, known?: boolean | undefined }
 
 /**
  * Why there was no turn: the places are taken; the network has its share of them; it would take too long; it
@@ -17,14 +17,14 @@ export interface Observer {
   refused: (why: Refusal) => void
 }
 
-export interface HashingLane {
+export interface HashingQueue {
   /**
    * Runs an expensive task when its turn comes. Throws `overloaded` at once where that is not to be expected in
    * time, later where it did not come in time, and the signal's reason where the caller has gone before.
    */
-  run: <T>(task: () => Promise<T>, turn?: Turn) => Promise<T>
+  run: <T>(task: () => Promise<T>, ticket?: QueueTicket) => Promise<T>
   /** Throws `overloaded` where `run` would at once. */
-  admits: (turn: Turn) => void
+  assertCapacity: (ticket: QueueTicket) => void
   observe: (observer: Observer) => void
   readonly waiting: number
   readonly running: number
@@ -49,7 +49,7 @@ const longestRetry = 30_000
  * wait behind it. Those that wait are served in turn by network, so that one's flood holds up none of another's;
  * known devices stand in a line of their own, which is served first, but not alone.
  */
-export function hashingLane (concurrency: number, { longestWait, places }: Bounds = { longestWait: 5_000, places: 500 }): HashingLane {
+export function hashingQueue (concurrency: number, { longestWait, places }: Bounds = { longestWait: 5_000, places: 500 }): HashingQueue {
   const known: Line = { queue: fairQueue(), room: 0 }
   const strangers: Line = { queue: fairQueue(), room: 0 }
   let running = 0
@@ -115,19 +115,19 @@ export function hashingLane (concurrency: number, { longestWait, places }: Bound
     line.queue.add(network, waiter)
   })
 
-  function admits ({ network = '', known: isKnown }: Turn) {
+  function assertCapacity ({ network = '', known: isKnown }: QueueTicket) {
     const line = isKnown ? known : strangers
     const why = refusal(line, network)
     if (why) throw refuse(why, line, network)
   }
 
-  async function run<T> (task: () => Promise<T>, turn: Turn = {}): Promise<T> {
-    turn.signal?.throwIfAborted()
-    admits(turn)
+  async function run<T> (task: () => Promise<T>, ticket: QueueTicket = {}): Promise<T> {
+    ticket.signal?.throwIfAborted()
+    assertCapacity(ticket)
     const asked = performance.now()
     // Handed on by the one that ends, where somebody waits.
     if (running < concurrency) running++
-    else await wait(turn.known ? known : strangers, turn.network ?? '', turn.signal)
+    else await wait(ticket.known ? known : strangers, ticket.network ?? '', ticket.signal)
 
     const started = performance.now()
     observer?.started((started - asked) / 1_000)
@@ -146,7 +146,7 @@ export function hashingLane (concurrency: number, { longestWait, places }: Bound
 
   return {
     run,
-    admits,
+    assertCapacity,
     observe: given => { observer = given },
     get waiting () { return known.queue.size + strangers.queue.size },
     get running () { return running }

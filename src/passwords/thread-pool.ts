@@ -1,4 +1,4 @@
-import { threads } from '../config/config.ts'
+import { threads } from '../config/environment.ts'
 
 /**
  * How many passwords are hashed at a time where so many are wanted: fewer where files and host names would otherwise

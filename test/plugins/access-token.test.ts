@@ -4,7 +4,7 @@ import t from 'tap'
 import { load } from '../../src/tokens/keyring.ts'
 import { ensure } from '../../src/tokens/key-rotation.ts'
 import { seal } from '../../src/crypto/sealing.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 
 const encode = (value: unknown) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
 const es256 = (key: KeyObject) => (input: string) => sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')
@@ -15,7 +15,7 @@ const compact = (header: unknown, payload: unknown, signer: (input: string) => s
 
 /** A signed-in user, the service's own private key, and what the service says to a token. */
 async function signedIn (service: Service) {
-  const { body } = await service.browser().post('/v1/auth/register', person())
+  const { body } = await service.browser().post('/v1/auth/register', newUser())
   const [key] = (await load(service.app.db, [keyEncryptionKey])).signing.values()
   if (!key) throw new Error('no key')
   const [header = '', payload = '', signature = ''] = (body.access_token as string).split('.')
@@ -202,7 +202,7 @@ t.test('keys', async t => {
     await first.app.keyring.loaded
     t.match(await first.sql('select purpose, count(*)::int as n from keys group by purpose order by purpose'), [{ purpose: 'access_token', n: 1 }, { purpose: 'refresh_token', n: 1 }])
     const browser = services[0]?.browser()
-    const { body } = await browser?.post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' }) ?? { body: {} }
+    const { body } = await browser?.post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' }) ?? { body: {} }
     for (const service of services) {
       t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${body.access_token}` }), { status: 200 })
       t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: body.refresh_token }), { status: 200 })
@@ -227,7 +227,7 @@ t.test('keys', async t => {
     await t.rejects(stranger.app.keyring.loaded, /another KEY_ENCRYPTION_KEY/)
     t.strictSame(await service.sql("select algorithm, retires_at from keys where purpose = 'access_token'"), [{ algorithm: 'ES256', retires_at: null }])
     const again = await build(t, {}, { url: service.url })
-    t.match(await again.browser().post('/v1/auth/register', person()), { status: 201 })
+    t.match(await again.browser().post('/v1/auth/register', newUser()), { status: 201 })
   })
 
   t.test('come under a new key-encryption key while the old one is still given', async t => {

@@ -7,9 +7,9 @@ import { ensure, rotate } from '../../src/tokens/key-rotation.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import type { Answer, Browser } from '../support/client.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
-import { way } from '../support/flaky-proxy.ts'
+import { flakyProxy } from '../support/flaky-proxy.ts'
 
 const everySecond = { SIGNING_KEY_ROTATION: '1s', JWKS_MAX_AGE: '1s' }
 const issuer = 'http://localhost:3000'
@@ -66,7 +66,7 @@ function verifier (service: Service) {
 
 /** A user who is signed in, with a refresh token in the body, and moves from instance to instance. */
 async function traveller (service: Service) {
-  const register = async () => await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+  const register = async () => await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
   let answer = await register()
   while (answer.status === 503) answer = await register()
   if (answer.status !== 201) throw new Error(answer.text)
@@ -464,7 +464,7 @@ t.test('what comes under an old key-encryption key again is sealed anew in the b
   t.ok(await sealedWith(fresh))
   await done(async () => await ensure(service.app.db, { ...service.app.keyring.options, keys: [keyEncryptionKey, fresh] }, 'later'))
   await until(async () => await sealedWith(fresh))
-  t.match(await service.browser().post('/v1/auth/register', person()), { status: 201 })
+  t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
 })
 
 t.test('a shorter life of tokens ends none that lives longer', async t => {
@@ -490,7 +490,7 @@ t.test('a shorter life of tokens ends none that lives longer', async t => {
 
 t.test('when the database was away for longer than a rotation', async t => {
   const real = await createDatabase(t)
-  const { url, block, unblock } = await way(t, real)
+  const { url, block, unblock } = await flakyProxy(t, real)
   const service = await build(t, everySecond, { url })
   const user = await traveller(service)
   const before = user.accessToken()
@@ -525,7 +525,7 @@ t.test('when the database was away for longer than a rotation', async t => {
     const again: Service = await build(t, everySecond, { url: real })
     t.equal(again.app.keyring.signer().kid, last, 'signs with the last one at first')
     const browser: Browser = again.browser()
-    t.match(await browser.post('/v1/auth/register', person()), { status: 201 })
+    t.match(await browser.post('/v1/auth/register', newUser()), { status: 201 })
     await until(() => again.app.keyring.signer().kid !== last)
     t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
   })

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { languages, mailKinds, enqueueMail, type Mail } from '../../src/mail/outbox.ts'
+import { enqueueMail, languages, mailKinds, type Mail } from '../../src/mail/outbox.ts'
 import { folder, run } from '../support/command-line.ts'
 import { build, type Service } from '../support/app.ts'
 import { smtpServer } from '../support/smtp.ts'
@@ -9,7 +9,7 @@ import { smtpServer } from '../support/smtp.ts'
 const linked = ['email_verification', 'email_change', 'email_changed', 'password_reset', 'invitation', 'magic_link']
 const token = `lkl_${'a'.repeat(43)}`
 const post = async ({ app }: Service, mail: Mail) => {
-  await enqueueMail(app.db, app.mailer.post(mail), undefined)
+  await enqueueMail(app.db, app.mailer.sealMail(mail), undefined)
   app.jobs.wake('mail')
 }
 const entities: Record<string, string> = { '&amp;': '&', '&lt;': '<', '&gt;': '>', '&quot;': '"', '&#39;': "'", '&#x2F;': '/', '&#x3D;': '=' }

@@ -4,7 +4,7 @@ import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { notificationLifetimeSeconds, sealMail, enqueueMail, type Mail } from '../../src/mail/outbox.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
 import { folder, ready, start } from '../support/process.ts'
 import { smtpServer } from '../support/smtp.ts'
@@ -13,7 +13,7 @@ const from = 'Orders & Co <login@example.com>'
 const reset = (to: string): Mail => ({ kind: 'password_reset', token: `lkl_${to}`, lives: 1_800, to })
 
 const post = async ({ app }: Service, ...mails: Mail[]) => {
-  for (const mail of mails) await enqueueMail(app.db, app.mailer.post(mail), undefined)
+  for (const mail of mails) await enqueueMail(app.db, app.mailer.sealMail(mail), undefined)
   app.jobs.wake('mail')
 }
 
@@ -47,7 +47,7 @@ t.test('mails', async t => {
   const browser = service.browser()
 
   t.test('come with the link of a request, as text and as HTML, from the configured sender', async t => {
-    const ada = person()
+    const ada = newUser()
     await browser.post('/v1/auth/register', ada)
     const mail = await smtp.mailTo(ada.email)
     t.match(mail, { from: 'login@example.com', subject: 'Confirm your e-mail address for Orders', link: /^https:\/\/auth\.example\.com\/email-verification#token=lkl_[\w-]{43}$/ })
@@ -59,7 +59,7 @@ t.test('mails', async t => {
   })
 
   t.test('are in the language that the request asks for', async t => {
-    const ada = person()
+    const ada = newUser()
     await browser.send('POST', '/v1/auth/register', ada, { 'accept-language': 'fr, de-AT;q=0.9, en;q=0.5' })
     t.match(await smtp.mailTo(ada.email), { subject: 'Bestätigen Sie Ihre E-Mail-Adresse für Orders', text: /24 Stunden/, headers: { 'content-language': 'de' } })
   })
@@ -149,7 +149,7 @@ t.test('mails', async t => {
   t.test('to an address that somebody wants to change to do not tell them whether it is taken, neither refused nor dropped', async t => {
     const secretive = await build(t, { ...options, REQUIRE_EMAIL_VERIFICATION: 'true' })
     const join = async () => {
-      const [{ email, password }, browser] = [person(), secretive.browser()]
+      const [{ email, password }, browser] = [newUser(), secretive.browser()]
       await browser.post('/v1/auth/register', { email, password })
       await browser.post('/v1/auth/email-verification/confirm', { token: (await smtp.mailTo(email)).token })
       browser.accessToken = (await browser.post('/v1/auth/login', { email, password })).body.access_token
@@ -158,9 +158,9 @@ t.test('mails', async t => {
     const [eve, taken] = [await join(), (await join()).email]
     await done(secretive)
     const told = []
-    for (const email of [person().email, taken]) {
+    for (const email of [newUser().email, taken]) {
       // As many as registrations may have; mails of a change are counted for themselves.
-      for (let i = 0; i < 5; i++) await secretive.browser().post('/v1/auth/register', { ...person(), email })
+      for (let i = 0; i < 5; i++) await secretive.browser().post('/v1/auth/register', { ...newUser(), email })
       await done(secretive)
       await smtp.answer(email, '550 5.1.1 No such mailbox')
       for (let i = 0; i < 6; i++) t.equal((await eve.browser.post('/v1/me/email', { password: eve.password, email })).status, 202)
@@ -174,7 +174,7 @@ t.test('mails', async t => {
   })
 
   t.test('that tell what happened go to the address that the account had then, however late', async t => {
-    const [ada, other, thief] = [person(), person().email, service.browser()]
+    const [ada, other, thief] = [newUser(), newUser().email, service.browser()]
     await service.browser().post('/v1/auth/register', ada)
     await service.browser().post('/v1/auth/email-verification/confirm', { token: (await smtp.mailTo(ada.email)).token, password: ada.password })
     await smtp.answer(ada.email, '451 4.7.1 Greylisted, try again later', 2)
@@ -239,13 +239,13 @@ t.test('a mail server', async t => {
 
   t.test('that is down delays nobody, and nothing is lost', async t => {
     await smtp.kill()
-    const ada = person()
+    const ada = newUser()
     t.equal((await service.browser().post('/v1/auth/register', ada)).status, 201)
     for (let attempts = 1; attempts <= 4; attempts++) {
       await failed(service, attempts)
       await service.sql('update jobs set run_at = now()')
     }
-    const waits = service.logs.filter(({ msg }) => msg === 'a job failed; it is tried again').map(({ seconds }) => Number(seconds))
+    const waits = service.logs.filter(({ msg }) => msg === 'job failed; retrying').map(({ seconds }) => Number(seconds))
     t.ok(waits.length >= 4)
     for (const [index, wait] of waits.entries()) t.ok(wait >= 4 * 2 ** index && wait <= 6 * 2 ** index, `${wait} s after attempt ${index + 1}`)
     await smtp.start()
@@ -254,7 +254,7 @@ t.test('a mail server', async t => {
     await done(service)
     t.equal(smtp.all().length, 1)
     t.strictSame(await events(service), [])
-    t.match(service.logs.find(({ msg }) => msg === 'a job failed; it is tried again'), { err: { type: 'NotSent', message: /ECONN/ } })
+    t.match(service.logs.find(({ msg }) => msg === 'job failed; retrying'), { err: { type: 'NotSent', message: /ECONN/ } })
   })
 
   t.test('that is down is tried with one mail at a time, and gets all of them soon after it is back', async t => {
@@ -280,7 +280,7 @@ t.test('a mail server', async t => {
   t.test('that is down while the key-encryption key is replaced gets what was written before', async t => {
     await smtp.kill()
     const fresh = randomBytes(32)
-    const [ada, url] = [person(), await createDatabase(t)]
+    const [ada, url] = [newUser(), await createDatabase(t)]
     const instance = async (...keys: Buffer[]) => await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from, KEY_ENCRYPTION_KEY: keys.map(key => key.toString('base64')).join() }, { url })
     const old = await instance(keyEncryptionKey)
     await old.browser().post('/v1/auth/register', ada)
@@ -297,7 +297,7 @@ t.test('a mail server', async t => {
   t.test('that stalls delays nobody, and no end of the service', async t => {
     const stalled = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from })
     smtp.freeze()
-    const ada = person()
+    const ada = newUser()
     const began = performance.now()
     t.equal((await stalled.browser().post('/v1/auth/register', ada)).status, 201)
     await until<{ attempts: number }>(stalled.url, 'select attempts from jobs', row => row?.attempts === 1)
@@ -374,7 +374,7 @@ t.test('a mail server', async t => {
 t.test('without a mail server', async t => {
   t.test('development shows the mail with its link in one line of the log', async t => {
     const service = await build(t)
-    const ada = person()
+    const ada = newUser()
     await service.browser().post('/v1/auth/register', ada)
     await done(service)
     t.match(service.logs.filter(({ mail }) => mail !== undefined), [{ level: 30, mail: { kind: 'email_verification', to: ada.email, language: 'en', subject: /^Confirm/, link: /#token=lkl_/ } }])
@@ -383,7 +383,7 @@ t.test('without a mail server', async t => {
   t.test('production makes no mail, and says what does not work then', async t => {
     const url = await createDatabase(t)
     const service = await build(t, { NODE_ENV: 'production', DATABASE_URL: url, ISSUER_URL: 'https://auth.example.com', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' }, { url })
-    t.equal(service.app.mailer.post(reset('ada@example.com')), undefined)
+    t.equal(service.app.mailer.sealMail(reset('ada@example.com')), undefined)
     t.match(service.logs.filter(({ level }) => level === 40).map(({ msg }) => msg).join('\n'), /^No mail is sent, for there is no SMTP_URL/m)
     await sql(url, 'select enqueue_mail(null, $1, $2)', [sealMail([keyEncryptionKey], reset('ada@example.com')), notificationLifetimeSeconds])
     await failed(service)

@@ -3,18 +3,18 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { run } from '../support/command-line.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 
 const on = { PASSWORD_PEPPER: 'true' }
 const peppered = /^\$argon2id\$v=19\$m=1024,t=1,p=1,keyid=[0-9a-f]{8}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/
 const plain = /^\$argon2id\$v=19\$m=1024,t=1,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/
 
-type Person = ReturnType<typeof person>
+type Person = ReturnType<typeof newUser>
 
 const hashOf = async (service: Service, { email }: Person) => (await service.sql<{ password_hash: string }>('select password_hash from users where email = $1', [email]))[0]?.password_hash ?? ''
 const signUp = async (service: Service) => {
-  const someone = person()
+  const someone = newUser()
   const { status, text } = await service.browser().post('/v1/auth/register', someone)
   if (status !== 201) throw new Error(text)
   return someone
@@ -42,7 +42,7 @@ t.test('with a pepper', async t => {
     const before = await hashOf(service, ada)
     t.match(await signIn(service, ada), right)
     t.match(await signIn(service, { ...ada, password: `${ada.password}!` }), wrong)
-    t.match(await signIn(service, person()), wrong)
+    t.match(await signIn(service, newUser()), wrong)
     const after = await build(t, on, { url: service.url })
     t.match(await signIn(after, ada), right, 'also when the service was started again')
     t.equal(await hashOf(service, ada), before, 'and the hash stays as it is')
@@ -56,7 +56,7 @@ t.test('with a pepper', async t => {
     t.strictSame(await run(t, ['keys', 'rotate', '--drop', kid], environment), { code: 1, stdout: '', stderr: `${kid} is the pepper of passwords, none of which could be verified without it.\n` })
 
     const admin = service.browser()
-    const { body } = await admin.post('/v1/auth/register', person())
+    const { body } = await admin.post('/v1/auth/register', newUser())
     await service.sql("update users set roles = '{user,admin}' where id = $1", [body.user.id])
     admin.accessToken = (await admin.post('/v1/auth/refresh')).body.access_token
     t.match((await admin.get('/v1/admin/keys')).body.items.filter((key: { purpose: string }) => key.purpose === 'password'), [{ kid }])
@@ -68,7 +68,7 @@ t.test('with a pepper', async t => {
 
   t.test('a hash of another pepper is not imported, one of this pepper is', async t => {
     const hash = await hashOf(service, ada)
-    const [here, elsewhere] = [person(), person()]
+    const [here, elsewhere] = [newUser(), newUser()]
     const lines = [{ email: here.email, password_hash: hash }, { email: elsewhere.email, password_hash: hash.replace(/keyid=\w+/, 'keyid=00000000') }]
     const folder = t.testdir({ 'users.jsonl': lines.map(line => JSON.stringify(line)).join('\n') })
     const { code, stdout } = await run(t, ['users', 'import', `${folder}/users.jsonl`, '--json'], { DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') })

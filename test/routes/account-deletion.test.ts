@@ -2,8 +2,8 @@ import t, { type Test } from 'tap'
 import { connect } from '../../src/database/database.ts'
 import type { Browser } from '../support/client.ts'
 import { until } from '../support/concurrency.ts'
-import { dump, forms } from '../support/dump.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { dump, encodingsOf } from '../support/dump.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 
 const address = '203.0.113.77'
 const agent = 'Distinctive/7.31 (Analytical Engine)'
@@ -12,7 +12,7 @@ const behindProxy = { TRUST_PROXY: '127.0.0.1' }
 
 /** Somebody who has just registered. */
 async function arrived ({ browser, sql }: Service, more: object = {}, roles: string[] = ['user']) {
-  const somebody = { ...person(), ...more }
+  const somebody = { ...newUser(), ...more }
   const client = browser()
   const { body } = await client.post('/v1/auth/register', somebody, headers)
   const id: string = body.user.id
@@ -60,14 +60,14 @@ t.test('whoever leaves', async t => {
     const places = [address, agent, headers['x-request-id'], '192.0.2.9', 'Boss/1']
     const before = await dump(service)
     for (const trace of [secrets.email, secrets.name, secrets.username, ada.sessionId, ...places]) t.ok(before.includes(trace.toLowerCase()), `${trace} is there`)
-    t.ok(forms(secrets.email).some(form => form !== secrets.email.toLowerCase() && before.includes(form)), 'in more than one form')
+    t.ok(encodingsOf(secrets.email).some(form => form !== secrets.email.toLowerCase() && before.includes(form)), 'in more than one form')
 
     const gone = await leave(ada.client, password)
     t.match(gone, { status: 204, text: '' })
     t.notOk(['refresh_token', 'device', 'registration_3000'].some(name => ada.client.jar.has(name)), 'the browser has forgotten, too')
 
     const after = await dump(service)
-    for (const trace of traces.filter(each => each !== ada.sessionId)) for (const form of forms(trace)) t.notOk(after.includes(form), `${trace} as ${form}`)
+    for (const trace of traces.filter(each => each !== ada.sessionId)) for (const form of encodingsOf(trace)) t.notOk(after.includes(form), `${trace} as ${form}`)
     // What the others left is theirs.
     const hers = await service.sql<{ row: string }>('select audit_events::text as row from audit_events where user_id = $1 or actor_id = $1', [ada.id])
     t.ok(hers.length > 10)
@@ -98,7 +98,7 @@ t.test('whoever leaves', async t => {
   })
 
   await t.test('leaves no address behind that was to be theirs, asked for in the same moment', async t => {
-    const [ada, to] = [await arrived(service), person().email]
+    const [ada, to] = [await arrived(service), newUser().email]
     const db = connect({ url: service.url })
     t.teardown(() => db.end())
     const answers = await db.transaction(async tx => {
@@ -120,7 +120,7 @@ t.test('whoever leaves', async t => {
   })
 
   await t.test('leaves a device to those who share it', async t => {
-    const [ada, bob] = [await arrived(service), person()]
+    const [ada, bob] = [await arrived(service), newUser()]
     // In body delivery: a sign-in that overwrites the cookie of a session ends it.
     t.equal((await ada.client.post('/v1/auth/register', { ...bob, refresh_token_delivery: 'body' }, headers)).status, 201)
     t.equal((await leave(ada.client, ada.password)).status, 204)
@@ -286,7 +286,7 @@ t.test('a user with twenty thousand events', async t => {
     const id = restless?.id ?? ''
     await service.sql("insert into audit_events (type, user_id, actor_id) select 'login.succeeded', $1::uuid, $1::uuid from generate_series(1, 20000)", [id])
     await service.sql('analyze audit_events')
-    const { parts } = await import('../../src/accounts/data-export.ts')
+    const { personalData: parts } = await import('../../src/capabilities.ts')
     for (const { name, text } of parts) {
       const plan = (await service.sql<{ 'QUERY PLAN': string }>(`explain (analyze, costs off) ${text.replaceAll('$1', `'${id}'`).replaceAll('$2', 'null').replaceAll('$3', '500')}`)).map(row => row['QUERY PLAN']).join('\n')
       const walked = [...plan.matchAll(/(?:rows=|Rows Removed by \w+ ?\w*: )(\d+)/g)].map(([, rows]) => Number(rows))

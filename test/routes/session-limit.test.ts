@@ -8,14 +8,14 @@ import { purgeEnded } from '../../src/sessions/expiry.ts'
 import { endAll, endOwn, list } from '../../src/sessions/listing.ts'
 import { endSurplus } from '../../src/sessions/surplus.ts'
 import { Browser, type Answer } from '../support/client.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 
 const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
 const safari = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1'
 
 /** A new person, signed in with a browser for each user agent. */
 async function signedIn (service: Service, ...userAgents: string[]): Promise<{ somebody: { email: string, password: string }, browsers: Browser[], ids: string[] }> {
-  const somebody = person()
+  const somebody = newUser()
   await service.browser().post('/v1/auth/register', somebody)
   await service.sql('delete from sessions where user_id = (select id from users where email = $1)', [somebody.email])
   const browsers: Browser[] = []
@@ -126,7 +126,7 @@ const rowsRead = async (tx: Queryable) => (await tx.query<{ read: number }>(`
 
 t.test('what a statement reads of sessions does not grow with those that ended', async t => {
   const service = await build(t)
-  const somebody = person()
+  const somebody = newUser()
   const { body } = await service.browser().post('/v1/auth/register', somebody)
   const [id, sessionId]: [string, string] = [body.user.id, body.session_id]
   await flood(service, id, { count: 50_000, ended: true })

@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
 import { folder, run } from '../support/command-line.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
-const register = async ({ browser }: Service, username: string) => await browser().post('/v1/auth/register', { ...person(), username })
+const register = async ({ browser }: Service, username: string) => await browser().post('/v1/auth/register', { ...newUser(), username })
 const taken = { status: 409, body: { code: 'username_taken' } }
 
 t.test('usernames that look alike', async t => {
@@ -34,7 +34,7 @@ t.test('usernames that look alike', async t => {
 
   await t.test('are kept apart where one is changed, and one may look like one\'s own', async t => {
     const browser = service.browser()
-    browser.accessToken = (await browser.post('/v1/auth/register', { ...person(), username: 'turing' })).body.access_token
+    browser.accessToken = (await browser.post('/v1/auth/register', { ...newUser(), username: 'turing' })).body.access_token
     t.match(await browser.patch('/v1/me', { username: 'kal' }), taken)
     t.match(await browser.patch('/v1/me', { username: 'tur1ng' }), { status: 200, body: { username: 'tur1ng' } })
     t.match(await browser.patch('/v1/me', { username: 'TUR1NG' }), { status: 200, body: { username: 'tur1ng' } })
@@ -44,7 +44,7 @@ t.test('usernames that look alike', async t => {
   })
 
   await t.test('are not taken for each other at a sign-in', async t => {
-    const somebody = { ...person(), username: 'hopper' }
+    const somebody = { ...newUser(), username: 'hopper' }
     await service.browser().post('/v1/auth/register', somebody)
     t.equal((await service.browser().post('/v1/auth/login', { username: 'hopper', password: somebody.password })).status, 200)
     t.match(await service.browser().post('/v1/auth/login', { username: 'h0pper', password: somebody.password }), { status: 401, body: { code: 'invalid_credentials' } })
@@ -68,7 +68,7 @@ t.test('usernames that speak for the service', async t => {
 
   await t.test('stay with those who have them', async t => {
     const browser = service.browser()
-    const { body } = await browser.post('/v1/auth/register', { ...person(), username: 'early' })
+    const { body } = await browser.post('/v1/auth/register', { ...newUser(), username: 'early' })
     browser.accessToken = body.access_token
     t.match(await browser.patch('/v1/me', { username: 'support' }), taken)
     await service.sql("update users set username = 'support' where id = $1", [body.user.id])

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { Problem } from '../../src/http/problem.ts'
-import { hashingLane, type Bounds, type HashingLane, type Refusal, type Turn } from '../../src/passwords/hashing-queue.ts'
+import { hashingQueue, type Bounds, type HashingQueue, type Refusal, type QueueTicket } from '../../src/passwords/hashing-queue.ts'
 
 interface Resolvers { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void }
 function resolvers (): Resolvers {
@@ -13,10 +13,10 @@ function resolvers (): Resolvers {
 
 interface Test { teardown: (handler: () => unknown) => void }
 
-interface Task { name: string, turn: Turn, abort: (reason: unknown) => void, end: Resolvers, settled: Promise<unknown>, outcomes: unknown[] }
+interface Task { name: string, turn: QueueTicket, abort: (reason: unknown) => void, end: Resolvers, settled: Promise<unknown>, outcomes: unknown[] }
 
 /** Tasks that take as long as the test says; none is left at its end. */
-function bench (t: Test, lane: HashingLane) {
+function bench (t: Test, queue: HashingQueue) {
   const all: Task[] = []
   t.teardown(() => {
     for (const { abort, end } of all) {
@@ -26,10 +26,10 @@ function bench (t: Test, lane: HashingLane) {
   })
   const started: Task[] = []
   const running = new Set<Task>()
-  function ask (name: string, turn: Turn = {}): Task {
+  function ask (name: string, turn: QueueTicket = {}): Task {
     const controller = new AbortController()
     const task: Task = { name, turn, abort: reason => controller.abort(reason), end: resolvers(), settled: Promise.resolve(), outcomes: [] }
-    task.settled = lane.run(async () => {
+    task.settled = queue.run(async () => {
       started.push(task)
       running.add(task)
       try {
@@ -62,20 +62,20 @@ const patient: Bounds = { longestWait: 60_000, places: 500 }
 
 t.test('the turns', async t => {
   t.test('go round the networks, and in order within each', async t => {
-    const { ask, order } = bench(t, hashingLane(1, patient))
+    const { ask, order } = bench(t, hashingQueue(1, patient))
     for (const name of ['a1', 'a2', 'a3', 'b1', 'b2', 'c1', 'a4']) ask(name, { network: name.slice(0, 1) })
     t.strictSame(await order(), ['a1', 'a2', 'b1', 'c1', 'a3', 'b2', 'a4'])
   })
 
   t.test('let a single login of a quiet network overtake a flood', async t => {
-    const { ask, order } = bench(t, hashingLane(1, patient))
+    const { ask, order } = bench(t, hashingQueue(1, patient))
     for (let i = 0; i < 100; i++) ask(`flood ${i}`, { network: 'flood' })
     ask('quiet', { network: 'quiet' })
     t.equal((await order()).indexOf('quiet'), 2, 'after the one that runs and the one that is next')
   })
 
   t.test('are first those of known devices, three of four', async t => {
-    const { ask, order } = bench(t, hashingLane(1, patient))
+    const { ask, order } = bench(t, hashingQueue(1, patient))
     ask('running')
     for (let i = 0; i < 4; i++) ask(`s${i}`, { network: `${i}` })
     for (let i = 0; i < 7; i++) ask(`k${i}`, { network: `${i}`, known: true })
@@ -93,10 +93,10 @@ t.test('in any order of arrivals, ends and departures', async () => {
   )
   await fc.assert(fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(event, { maxLength: 200, size: 'max' }), async (concurrency, events) => {
     const places = 8
-    const lane = hashingLane(concurrency, { longestWait: 60_000, places })
+    const queue = hashingQueue(concurrency, { longestWait: 60_000, places })
     const told: string[] = []
-    lane.observe({ started: () => told.push('started'), ended: () => told.push('ended'), refused: why => told.push(why) })
-    const { started, running, ask } = bench({ teardown () {} }, lane)
+    queue.observe({ started: () => told.push('started'), ended: () => told.push('ended'), refused: why => told.push(why) })
+    const { started, running, ask } = bench({ teardown () {} }, queue)
     const all: Task[] = []
     const waiting = () => all.filter(task => task.outcomes.length === 0 && !started.includes(task))
     const pick = (tasks: Iterable<Task>, which: number) => { const list = [...tasks]; return list[which % Math.max(1, list.length)] }
@@ -117,9 +117,9 @@ t.test('in any order of arrivals, ends and departures', async () => {
 
       const still = waiting()
       const of = (name: string) => still.filter(task => task.name === name).length
-      holds(running.size <= concurrency && lane.running === running.size, 'so many at a time')
+      holds(running.size <= concurrency && queue.running === running.size, 'so many at a time')
       holds(still.length === 0 || running.size === concurrency, 'nobody waits for nothing')
-      holds(lane.waiting === still.length && still.length <= 2 * places, 'the line is bounded')
+      holds(queue.waiting === still.length && still.length <= 2 * places, 'the line is bounded')
       for (const task of still) holds(of(task.name) <= places * 3 / 4, 'the last places are for other networks')
       // Three of each line's networks and three known devices for each turn of its own network.
       for (const task of still) holds((passed.get(task) ?? 0) < places * 4 * 4, 'nobody starves')
@@ -138,45 +138,45 @@ t.test('in any order of arrivals, ends and departures', async () => {
     holds(told.filter(what => what === 'started').length === started.length, 'each start was told')
     holds(told.filter(what => what === 'ended').length === started.length, 'each end was told')
     holds(told.length - 2 * started.length === all.length - started.length, 'each refusal was told')
-    holds(lane.waiting === 0 && lane.running === 0, 'nothing is left')
+    holds(queue.waiting === 0 && queue.running === 0, 'nothing is left')
   }), { numRuns: 300 })
 })
 
 t.test('the places', async t => {
-  const fill = (t: Test, lane: HashingLane) => {
+  const fill = (t: Test, queue: HashingQueue) => {
     const reasons: Refusal[] = []
-    lane.observe({ started () {}, ended () {}, refused: why => reasons.push(why) })
-    return { ...bench(t, lane), reasons }
+    queue.observe({ started () {}, ended () {}, refused: why => reasons.push(why) })
+    return { ...bench(t, queue), reasons }
   }
 
   t.test('are taken by one network up to a quarter beside others, and the last quarter by networks that have none', async t => {
-    const lane = hashingLane(1, { longestWait: 60_000, places: 8 })
-    const { ask, reasons } = fill(t, lane)
+    const queue = hashingQueue(1, { longestWait: 60_000, places: 8 })
+    const { ask, reasons } = fill(t, queue)
     ask('running')
     for (const network of ['other', 'flood', 'flood']) ask(network, { network })
-    t.doesNotThrow(() => lane.admits({ network: 'third' }))
-    t.throws(() => lane.admits({ network: 'flood' }), { code: 'overloaded' })
+    t.doesNotThrow(() => queue.assertCapacity({ network: 'third' }))
+    t.throws(() => queue.assertCapacity({ network: 'flood' }), { code: 'overloaded' })
     t.strictSame(reasons, ['share'])
     for (const network of ['other', 'third', 'third']) ask(network, { network })
-    t.throws(() => lane.admits({ network: 'third' }), { code: 'overloaded' })
+    t.throws(() => queue.assertCapacity({ network: 'third' }), { code: 'overloaded' })
     ask('fourth', { network: 'fourth' })
-    t.throws(() => lane.admits({ network: 'fourth' }))
+    t.throws(() => queue.assertCapacity({ network: 'fourth' }))
     t.strictSame(reasons, ['share', 'full', 'full'])
     ask('fifth', { network: 'fifth' })
-    t.throws(() => lane.admits({ network: 'sixth' }))
-    t.doesNotThrow(() => lane.admits({ network: 'sixth', known: true }), 'known devices have places of their own')
-    t.equal(lane.waiting, 8)
+    t.throws(() => queue.assertCapacity({ network: 'sixth' }))
+    t.doesNotThrow(() => queue.assertCapacity({ network: 'sixth', known: true }), 'known devices have places of their own')
+    t.equal(queue.waiting, 8)
   })
 
   t.test('are free at once when the caller goes', async t => {
     const before = timers()
-    const lane = hashingLane(1, { longestWait: 60_000, places: 1 })
-    const { ask, reasons, order } = fill(t, lane)
+    const queue = hashingQueue(1, { longestWait: 60_000, places: 1 })
+    const { ask, reasons, order } = fill(t, queue)
     ask('running')
     const gone = ask('gone', { network: 'a' })
-    t.throws(() => lane.admits({ network: 'b' }))
+    t.throws(() => queue.assertCapacity({ network: 'b' }))
     gone.abort(new Error('the client has gone'))
-    t.doesNotThrow(() => lane.admits({ network: 'b' }))
+    t.doesNotThrow(() => queue.assertCapacity({ network: 'b' }))
     ask('after', { network: 'b' })
     await gone.settled
     t.match(gone.outcomes, [{ message: 'the client has gone' }])
@@ -184,13 +184,13 @@ t.test('the places', async t => {
     t.strictSame(await order(), ['running', 'after'])
     t.equal(timers(), before, 'and no timer is left of the one that went nor of the one that had its turn')
     const early = AbortSignal.abort(new Error('already gone'))
-    await t.rejects(lane.run(async () => t.fail('it ran'), { signal: early }), { message: 'already gone' })
+    await t.rejects(queue.run(async () => t.fail('it ran'), { signal: early }), { message: 'already gone' })
   })
 
   t.test('are given up by whose turn did not come in time, and leave no timer behind', async t => {
     const before = timers()
-    const lane = hashingLane(1, { longestWait: 100, places: 8 })
-    const { ask, reasons, order } = fill(t, lane)
+    const queue = hashingQueue(1, { longestWait: 100, places: 8 })
+    const { ask, reasons, order } = fill(t, queue)
     ask('running')
     const late = ask('late')
     const begun = performance.now()
@@ -199,7 +199,7 @@ t.test('the places', async t => {
     t.ok(waited > 80 && waited < 1_000, `${waited} ms`)
     t.ok(isOverloaded(late.outcomes[0]))
     t.strictSame(reasons, ['late'])
-    t.equal(lane.waiting, 0)
+    t.equal(queue.waiting, 0)
     t.strictSame(await order(), ['running'])
     t.strictSame(timers(), before)
   })
@@ -213,13 +213,13 @@ t.test('the waiting time', async t => {
     // What is foreseen is whether one is let in: the bound is what is measured.
     for (const { turn, others } of [{ turn: { network: 'quiet' }, others: 12 }, { turn: { network: 'flood' }, others: 40 }, { turn: { network: 'quiet', known: true }, others: 40 }]) {
       const foreseen = async (longestWait: number) => {
-        const lane = hashingLane(2, { longestWait, places: 500 })
-        for (let i = 0; i < 25; i++) await Promise.all([lane.run(work), lane.run(work)])
+        const queue = hashingQueue(2, { longestWait, places: 500 })
+        for (let i = 0; i < 25; i++) await Promise.all([queue.run(work), queue.run(work)])
         const runs: Array<Promise<unknown>> = []
-        for (let i = 0; i < others; i++) runs.push(lane.run(work, { network: turn.network === 'flood' ? 'flood' : `${i}` }).catch(() => {}))
+        for (let i = 0; i < others; i++) runs.push(queue.run(work, { network: turn.network === 'flood' ? 'flood' : `${i}` }).catch(() => {}))
         const begun = performance.now()
         let waited = 0
-        const mine = lane.run(async () => { waited = performance.now() - begun }, turn)
+        const mine = queue.run(async () => { waited = performance.now() - begun }, turn)
         runs.push(mine)
         const refused = await Promise.allSettled(runs).then(() => mine).then(() => false, isOverloaded)
         return { refused, waited }
@@ -232,10 +232,10 @@ t.test('the waiting time', async t => {
   })
 
   t.test('is told to a crowd so that whoever comes back when told gets in', async t => {
-    const lane = hashingLane(1, { longestWait: 300, places: 500 })
+    const queue = hashingQueue(1, { longestWait: 300, places: 500 })
     const slow = async () => { await pause(20) }
-    for (let i = 0; i < 40; i++) await lane.run(slow)
-    const outcomes = await Promise.all(Array.from({ length: 120 }, (_, i) => lane.run(slow, { network: `${i}` }).then(() => 0, secondsOf)))
+    for (let i = 0; i < 40; i++) await queue.run(slow)
+    const outcomes = await Promise.all(Array.from({ length: 120 }, (_, i) => queue.run(slow, { network: `${i}` }).then(() => 0, secondsOf)))
     const told = outcomes.filter(seconds => seconds > 0)
     t.ok(told.length > 60, `${told.length} were refused`)
     t.ok(told.every(seconds => seconds <= 5))

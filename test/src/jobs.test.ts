@@ -7,9 +7,7 @@ import * as sending from '../../src/webhooks/sending.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
 /**
-
  * A migrated database, and one connection to it: its prepared statements keep the plans of a small table.
-
  */
 async function connectToNew (t: Test): Promise<{ url: string, db: Database }> {
   const url = await createDatabase(t)
@@ -112,6 +110,7 @@ t.test('the jobs that were kept for a paused webhook become due in batches', asy
     from added`, [webhookId])
   const batchSizes: number[] = []
   const watched = {
+    publish: db.publish,
     query: async <Row extends object>(
       statement: Parameters<typeof db.query>[0], values?: readonly unknown[]
     ) => {

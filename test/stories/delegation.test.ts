@@ -1,14 +1,14 @@
-import { resolve } from 'node:path'
 import t, { type Test } from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { connect } from '../../src/database/database.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { rotate } from '../../src/tokens/key-rotation.ts'
 import { revokeUserTokens } from '../../src/tokens/revocations.ts'
-import { environment, keyEncryptionKey, person } from '../support/app.ts'
+import { environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as nginx from '../support/nginx.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import * as programs from '../support/process.ts'
+import { commandOf } from '../support/program.ts'
 
 interface Answer {
   status: number
@@ -56,7 +56,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
 
   const client = await clients.create(db, { name: 'orders', scopes: ['revocations'] }, {})
   const basic = `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString('base64')}`
-  const startOrders = () => programs.run(t, [resolve('dist/examples/orders-service/server.js')], {
+  const startOrders = () => programs.run(t, commandOf('examples/orders-service/server.ts'), {
     cwd: programs.folder(t),
     port: ordersPort,
     env: { ISSUER_URL: issuer, CLIENT_ID: client.client_id, CLIENT_SECRET: client.client_secret, PORT: String(ordersPort) }
@@ -68,7 +68,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
   t.match(await health(), { ready: true, keys: { failing: false }, feed: { followed: true, downSince: null } })
 
   /** Somebody who signs in at instance one. */
-  async function signIn (somebody = person()) {
+  async function signIn (somebody = newUser()) {
     const { status, body } = await send('POST', `${one.base}/v1/auth/login`, undefined, { ...somebody, refresh_token_delivery: 'body' })
     if (status === 200) return { somebody, token: body.access_token as string, refreshToken: body.refresh_token as string, sub: body.user.id as string }
     await send('POST', `${one.base}/v1/auth/register`, undefined, somebody)
@@ -217,6 +217,6 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
     }
     const lines = orders.output().trim().split('\n').map(line => JSON.parse(line))
     t.notMatch(orders.output(), client.client_secret)
-    t.ok(lines.some(({ msg }) => msg === 'the revocation feed is followed again'))
+    t.ok(lines.some(({ msg }) => msg === 'revocation feed connected again'))
   })
 })

@@ -4,11 +4,11 @@ import * as clients from '../../src/clients/service-clients.ts'
 import { purge, revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { until } from '../support/consumer.ts'
 import type { Answer } from '../support/client.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { compact, signers } from '../support/issuer.ts'
 
 const claimsOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
-const signIn = async (service: Service, path = 'login', somebody = person()) => {
+const signIn = async (service: Service, path = 'login', somebody = newUser()) => {
   const { body } = await service.browser().post(`/v1/auth/${path}`, { ...somebody, refresh_token_delivery: 'body' })
   return { somebody, id: body.user.id as string, sid: body.session_id as string, token: body.access_token as string, refreshToken: body.refresh_token as string }
 }

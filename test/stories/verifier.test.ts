@@ -4,7 +4,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { rotate } from '../../src/tokens/key-rotation.ts'
 import * as consumer from '../support/consumer.ts'
 import { until } from '../support/consumer.ts'
-import { build, keyEncryptionKey, person } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 
 t.test('a service that trusts a Latchkey by the verifier', async t => {
   const port = await freePort()
@@ -20,7 +20,7 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
   const isFollowed = () => orders.app.verifier.health().feed?.followed === true
   await until(isFollowed)
   const signedIn = async (service = latchkey) => {
-    const { body } = await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+    const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
     return { body, token: String(body.access_token), kid: JSON.parse(Buffer.from(String(body.access_token).split('.')[0] ?? '', 'base64url').toString()).kid }
   }
   const signOut = async ({ body }: { body: { refresh_token: string } }, service = latchkey) => await service.browser().post('/v1/auth/logout', { refresh_token: body.refresh_token })

@@ -1,5 +1,6 @@
 // A process that hashes with the build of argon2 that its configuration names: the first message is that build's name.
-import { environment, load } from '../../src/config/config.ts'
+import { load } from '../../src/config/config.ts'
+import { environment } from '../../src/config/environment.ts'
 import * as argon2Build from '../../src/passwords/argon2-build.ts'
 
 /** What is to be hashed, in base64, and how. */

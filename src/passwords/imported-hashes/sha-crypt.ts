@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
+import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { ForeignHash } from './imported-hash.ts'
 
@@ -43,7 +44,7 @@ async function ask (task: Omit<Task, 'id'>): Promise<string> {
 }
 
 function start (): Worker {
-  const started = new Worker(new URL('./sha-crypt-worker.js', import.meta.url))
+  const started = new Worker(new URL(`./sha-crypt-worker${extname(import.meta.url)}`, import.meta.url))
   started.on('message', ({ id, text }: Answer) => waiting.get(id)?.resolve(text))
   started.on('error', error => {
     worker = undefined
