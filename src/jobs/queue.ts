@@ -50,7 +50,9 @@ const postpone: Statement = {
   text: 'update jobs set run_at = now() + make_interval(secs => $3) where id = $1 and attempts = $2'
 }
 
-/** Schedules the next attempt in so many seconds. Does nothing if another worker has leased the job since. */
+/**
+ * Schedules the next attempt in so many seconds. Does nothing if another worker has leased the job since.
+ */
 export async function reschedule (db: Queryable, { id, attempts }: Job, seconds: number): Promise<void> {
   await db.query(postpone, [id, attempts, seconds])
 }

@@ -447,5 +447,5 @@ t.test('what cannot be cleared away keeps nothing else from it', async t => {
   await first.sql('alter table login_throttles rename to login_throttles_elsewhere')
   const next = await build(t, {}, { url: first.url })
   await until('the rest is gone', async () => await personal(next, ada.id) === 0 && (await next.sql('select from leases where expires_at < now()')).length === 0)
-  await until('the log tells of it', () => next.logs.some(({ msg }) => String(msg).startsWith('clearing away')))
+  await until('the log tells of it', () => next.logs.some(({ msg }) => String(msg).startsWith('housekeeping failed')))
 })
