@@ -11,7 +11,7 @@ import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
 import { importLines } from '../src/transfer/import.ts'
 import { build, newUser, type Service } from './support/app.ts'
 import { named, sql } from './support/postgres.ts'
-import { folder } from './support/process.ts'
+import { temporaryFolder } from './support/temporary-folder.ts'
 
 const as = (url: string, user: string, password: string) => Object.assign(new URL(url), { username: user, password: encodeURIComponent(password) }).href
 const insufficientPrivilege = '42501'
@@ -51,7 +51,7 @@ const eventsLeft = 'select type from audit_events order by created_at'
 const privilegeLines = ({ logs }: Service) => logs.filter(({ msg }) => /^database privileges|^the database role/.test(String(msg)))
 
 t.test('roles of the database', async t => {
-  const dir = folder(t)
+  const dir = temporaryFolder(t)
   const { url: first, stop } = await embeddedPostgres.start(dir, { settings: ['fsync=off'] })
   t.teardown(stop)
 

@@ -2,9 +2,10 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { enqueueMail, languages, mailKinds, type Mail } from '../../src/mail/outbox.ts'
-import { folder, run } from '../support/command-line.ts'
+import { run } from '../support/command-line.ts'
 import { build, type Service } from '../support/app.ts'
 import { smtpServer } from '../support/smtp.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const linked = ['email_verification', 'email_change', 'email_changed', 'password_reset', 'invitation', 'magic_link']
 const token = `lkl_${'a'.repeat(43)}`
@@ -76,7 +77,7 @@ t.test('the templates', async t => {
   })
 
   t.test('are replaced by those of a folder, where it has them', async t => {
-    const own = folder(t)
+    const own = temporaryFolder(t)
     mkdirSync(join(own, 'de'))
     mkdirSync(join(own, '..data'))
     writeFileSync(join(own, '..data/x.html'), '{{no}}')
@@ -92,7 +93,7 @@ t.test('the templates', async t => {
   })
 
   t.test('that cannot be used end the start, with the name of each', async t => {
-    const own = folder(t)
+    const own = temporaryFolder(t)
     mkdirSync(join(own, 'en'))
     const bad: Record<string, [text: string, told: RegExp]> = {
       'layout.html': ['<main></main>', /layout\.html that lacks \{\{> content\}\}/],

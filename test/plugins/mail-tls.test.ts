@@ -4,9 +4,10 @@ import { sealMail, type Mail } from '../../src/mail/outbox.ts'
 import { authority } from '../support/certificates.ts'
 import { build, keyEncryptionKey, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
-import { folder, ready, start } from '../support/process.ts'
-import { until } from '../support/webhook-receiver.ts'
+import { ready, start } from '../support/process.ts'
 import { smtpServer, type SmtpServer } from '../support/smtp.ts'
+import { waitUntil } from '../support/polling.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const from = { MAIL_FROM: 'login@example.com' }
 const { file: trusted, issue } = authority(t)
@@ -20,7 +21,7 @@ const write = async (url: string, to: string) => {
 /** Waits until a mail was tried in vain, and gives what the log says of it. */
 async function inVain (service: Service, mailServer: SmtpServer): Promise<Record<string, unknown>> {
   await write(service.url, 'ada@example.com')
-  const line = await until('a failure', () => service.logs.find(({ msg }) => msg === 'job failed; retrying'))
+  const line = await waitUntil('a failure', () => service.logs.find(({ msg }) => msg === 'job failed; retrying'))
   t.match(await sql(service.url, 'select attempts, run_at > now() as later from jobs'), [{ attempts: 1, later: true }], 'it is tried again')
   t.strictSame(mailServer.all(), [], 'nothing was sent')
   t.notMatch(JSON.stringify(service.logs), /lkl_|ada@/)
@@ -30,7 +31,7 @@ async function inVain (service: Service, mailServer: SmtpServer): Promise<Record
 /** The service as a process that trusts the authority. */
 async function trusting (t: Test, env: Record<string, string>) {
   const url = await createDatabase(t)
-  const service = start(t, folder(t), { DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), NODE_EXTRA_CA_CERTS: trusted, ...from, ...env }, await freePort())
+  const service = start(t, temporaryFolder(t), { DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), NODE_EXTRA_CA_CERTS: trusted, ...from, ...env }, await freePort())
   await ready(service)
   return { url, service }
 }
@@ -59,7 +60,7 @@ t.test('mail over TLS', async t => {
         const mailServer = await smtpServer(t, { tls, certificate })
         const { url, service } = await trusting(t, { SMTP_URL: mailServer.url })
         await write(url, 'ada@example.com')
-        await until('a failure', () => why.test(service.output()))
+        await waitUntil('a failure', () => why.test(service.output()))
         t.strictSame(mailServer.all(), [])
       }
     })

@@ -3,9 +3,9 @@ import fc from 'fast-check'
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import type { Answer, Browser } from '../support/client.ts'
-import { until } from '../support/concurrency.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
+import { waitUntil } from '../support/polling.ts'
 
 interface Somebody { browser: Browser, id: string, email: string, password: string }
 
@@ -292,7 +292,7 @@ t.test('a change by an administrator', async t => {
     t.equal((await browser.get('/v1/auth/verify')).status, 401)
     t.equal((await browser.post('/v1/auth/refresh')).status, 401)
     t.match(await service.browser().post('/v1/auth/login', { email, password }), { status: 403, body: { code: 'account_disabled' } })
-    await until('another instance has heard of it', async () => (await elsewhere.get('/v1/auth/verify')).status === 401)
+    await waitUntil('another instance has heard of it', async () => (await elsewhere.get('/v1/auth/verify')).status === 401)
     t.match(await service.sql('select reason from revocations where subject = $1', [id]), [{ reason: 'account_disabled' }, { reason: 'account_disabled' }])
     await admin.patch(url(id), { status: 'active' })
     t.equal((await browser.post('/v1/auth/refresh')).status, 401, 'what ended stays ended')
@@ -402,7 +402,7 @@ t.test('the last administrator', async t => {
     const db = connect({ url: here.url })
     t.teardown(() => db.end())
     let answered = 0
-    const waiting = async (count: number) => await until(`${count} wait`, async () =>
+    const waiting = async (count: number) => await waitUntil(`${count} wait`, async () =>
       (await here.sql("select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")).length + answered >= count)
     const changes = await db.transaction(async tx => {
       await tx.query('select from users where id = $1 for update', [lower.id])

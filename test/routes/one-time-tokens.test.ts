@@ -7,9 +7,9 @@ import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { newId, random16 } from '../../src/crypto/random.ts'
 import { mint, registrationSecrets } from '../../src/accounts/registration-token.ts'
 import { setStatus } from '../../src/accounts/user-status.ts'
-import { until } from '../support/concurrency.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { mailsTo, mailTo } from '../support/inbox.ts'
+import { waitUntil } from '../support/polling.ts'
 
 const register = '/v1/auth/register'
 const login = '/v1/auth/login'
@@ -641,7 +641,7 @@ t.test('a change of address', async t => {
     const token = await linkFor(slow, 'magic_link', thief.email)
     const asking = thief.browser.post('/v1/me/email', { password: thief.password, email: newUser().email })
     // The thief's password is being hashed, for what is counted before that is there; it is found right when that can be taken back.
-    await until('it is counted', async () => (await service.sql('select from login_throttles')).length > 0)
+    await waitUntil('it is counted', async () => (await service.sql('select from login_throttles')).length > 0)
     const db = connect({ url: service.url })
     t.teardown(() => db.end())
     await db.transaction(async tx => {
@@ -695,9 +695,9 @@ t.test('a change of address', async t => {
     const waiting = async (event: string) => (await service.sql(
       'select from pg_stat_activity where datname = current_database() and wait_event_type = $1', [event])).length > 0
     const changing = use(token, ada.password)
-    await until('the change holds the link', async () => await waiting('Timeout'))
+    await waitUntil('the change holds the link', async () => await waiting('Timeout'))
     const leaving = leaver.send('DELETE', '/v1/me', { password: bob.password })
-    await until('the deletion waits for the link', async () => await waiting('Lock'))
+    await waitUntil('the deletion waits for the link', async () => await waiting('Lock'))
     await service.sql('delete from held')
     t.strictSame([await changing, (await leaving).status], [409, 204])
     await service.sql('drop trigger hold on users')

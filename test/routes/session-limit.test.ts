@@ -9,28 +9,7 @@ import { endAll, endOwn, list } from '../../src/sessions/listing.ts'
 import { endSurplus } from '../../src/sessions/surplus.ts'
 import { Browser, type Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
-
-const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
-const safari = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1'
-
-/** A new person, signed in with a browser for each user agent. */
-async function signedIn (service: Service, ...userAgents: string[]): Promise<{ somebody: { email: string, password: string }, browsers: Browser[], ids: string[] }> {
-  const somebody = newUser()
-  await service.browser().post('/v1/auth/register', somebody)
-  await service.sql('delete from sessions where user_id = (select id from users where email = $1)', [somebody.email])
-  const browsers: Browser[] = []
-  const ids: string[] = []
-  for (const userAgent of userAgents) {
-    const browser = service.browser()
-    const { body } = await browser.post('/v1/auth/login', somebody, { 'user-agent': userAgent })
-    browser.accessToken = body.access_token
-    browsers.push(browser)
-    ids.push(body.session_id)
-  }
-  return { somebody, browsers, ids }
-}
-
-const lives = async (browser: Browser | undefined) => (await browser?.get('/v1/auth/verify'))?.status === 204
+import { firefox, isSignedIn, safari, signInUser } from '../support/signed-in-user.ts'
 
 /** Gives a user this many sessions at once, or as many that have ended. */
 async function flood (service: Service, userId: string, { count, ended = false }: { count: number, ended?: boolean }) {
@@ -51,9 +30,9 @@ const liveOf = async (service: Service, userId: string) => await countOf(service
 
 t.test('a user who has 120,000 sessions', async t => {
   const service = await build(t)
-  const { somebody, browsers: [first], ids: [firstId] } = await signedIn(service, firefox)
+  const { credentials: somebody, browsers: [first], ids: [firstId] } = await signInUser(service, firefox)
   const id: string = (await first?.get('/v1/me'))?.body.id
-  const admin = await signedIn(service, firefox)
+  const admin = await signInUser(service, firefox)
   const adminId: string = (await admin.browsers[0]?.get('/v1/me'))?.body.id
   await service.sql("update users set roles = '{user,admin}' where id = $1", [adminId])
   const administrator = admin.browsers[0]
@@ -111,7 +90,7 @@ t.test('a user who has 120,000 sessions', async t => {
   })
 
   await t.test('is deleted by an administrator', async t => {
-    const { browsers: [another] } = await signedIn(service, firefox)
+    const { browsers: [another] } = await signInUser(service, firefox)
     const anotherId: string = (await another?.get('/v1/me'))?.body.id
     await flood(service, anotherId, { count: 20_000, ended: true })
     t.equal((await administrator?.delete(`/v1/admin/users/${anotherId}`))?.status, 204)
@@ -166,10 +145,10 @@ t.test('what a statement reads of sessions does not grow with those that ended',
   }
 
   await t.test('and those are few, for each sign-in purges the oldest', async t => {
-    const restless = await signedIn(service, firefox)
-    const restlessId = (await service.sql<{ id: string }>('select id from users where email = $1', [restless.somebody.email]))[0]?.id ?? ''
+    const restless = await signInUser(service, firefox)
+    const restlessId = (await service.sql<{ id: string }>('select id from users where email = $1', [restless.credentials.email]))[0]?.id ?? ''
     await flood(service, restlessId, { count: 130, ended: true })
-    for (let round = 0; round < 3; round++) await restless.browsers[0]?.post('/v1/auth/login', restless.somebody)
+    for (let round = 0; round < 3; round++) await restless.browsers[0]?.post('/v1/auth/login', restless.credentials)
     t.equal(await countOf(service, restlessId, 'ended_at is not null'), 100)
     t.equal(await liveOf(service, restlessId), 1)
   })
@@ -182,17 +161,17 @@ t.test('what a statement reads of sessions does not grow with those that ended',
 
 t.test('who waits for a lock holds no connection for long', async t => {
   const service = await build(t)
-  const [ada, grace] = [await signedIn(service, firefox), await signedIn(service, firefox)]
+  const [ada, grace] = [await signInUser(service, firefox), await signInUser(service, firefox)]
   const { default: pg } = await import('pg')
   const client = new pg.Client({ connectionString: service.url })
   await client.connect()
   await client.query('begin')
-  await client.query('select from users where email = $1 for update', [ada.somebody.email])
+  await client.query('select from users where email = $1 for update', [ada.credentials.email])
   await client.query('select from refresh_tokens where session_id = any($1::uuid[]) for update', [ada.ids])
   const waiting = Array.from({ length: 30 }, async (_, index) => index % 2
-    ? await service.browser().post('/v1/auth/login', ada.somebody)
+    ? await service.browser().post('/v1/auth/login', ada.credentials)
     : await ada.browsers[0]?.delete('/v1/me/sessions?include_current=true'))
-  const others = Array.from({ length: 10 }, async () => await service.browser().post('/v1/auth/login', grace.somebody))
+  const others = Array.from({ length: 10 }, async () => await service.browser().post('/v1/auth/login', grace.credentials))
   for (const { status } of await Promise.all(others)) t.equal(status, 200, 'nobody else is refused')
   t.equal((await service.browser().get('/readyz')).status, 200)
   const before = service.app.db.connections.total
@@ -202,7 +181,7 @@ t.test('who waits for a lock holds no connection for long', async t => {
   t.equal(service.app.db.connections.total, before, 'and the connections are kept')
   await client.query('rollback')
   await client.end()
-  t.equal(await lives(ada.browsers[0]), true, 'nothing was changed')
+  t.equal(await isSignedIn(ada.browsers[0]), true, 'nothing was changed')
   t.equal((await ada.browsers[0]?.delete('/v1/me/sessions?include_current=true'))?.status, 204)
 })
 
@@ -211,20 +190,20 @@ t.test('sessions that are opened, refreshed and ended by many at once lock nobod
   const instances = [await build(t, overrides)]
   const [service] = instances as [Service]
   instances.push(await build(t, overrides, { url: service.url }))
-  const admin = await signedIn(service, firefox)
+  const admin = await signInUser(service, firefox)
   const administrator = admin.browsers[0] ?? service.browser()
-  await service.sql("update users set roles = '{user,admin}' where email = $1", [admin.somebody.email])
+  await service.sql("update users set roles = '{user,admin}' where email = $1", [admin.credentials.email])
   administrator.accessToken = (await administrator.post('/v1/auth/refresh')).body.access_token
-  const people = await Promise.all(Array.from({ length: 3 }, async () => await signedIn(service, firefox, safari, firefox)))
-  const ids = await Promise.all(people.map(async ({ somebody }) => (await service.sql<{ id: string }>('select id from users where email = $1', [somebody.email]))[0]?.id ?? ''))
+  const people = await Promise.all(Array.from({ length: 3 }, async () => await signInUser(service, firefox, safari, firefox)))
+  const ids = await Promise.all(people.map(async ({ credentials: somebody }) => (await service.sql<{ id: string }>('select id from users where email = $1', [somebody.email]))[0]?.id ?? ''))
   const statuses: string[] = []
   let turns = 0
   const pick = <Item>(items: readonly Item[]): Item => items[turns++ * 7 % items.length] as Item
   const someCookies = () => `${['a', 'b'].map(() => pick(pick(people).browsers).jar.get('refresh_token')).map(cookie => `refresh_token=${cookie}`).join('; ')}`
 
   const acts: Array<(browser: Browser, headers: Record<string, string>) => Promise<Answer>> = [
-    async (browser, headers) => await browser.post('/v1/auth/login', pick(people).somebody, headers),
-    async (browser, headers) => await browser.post('/v1/auth/login', { ...pick(people).somebody, refresh_token_delivery: 'body' }, headers),
+    async (browser, headers) => await browser.post('/v1/auth/login', pick(people).credentials, headers),
+    async (browser, headers) => await browser.post('/v1/auth/login', { ...pick(people).credentials, refresh_token_delivery: 'body' }, headers),
     async (browser, headers) => await browser.post('/v1/auth/logout', undefined, headers),
     async browser => await browser.post('/v1/auth/refresh', undefined, { cookie: `refresh_token=${pick(pick(people).browsers).jar.get('refresh_token')}` }),
     async () => await pick(pick(people).browsers).delete('/v1/me/sessions'),
@@ -232,7 +211,7 @@ t.test('sessions that are opened, refreshed and ended by many at once lock nobod
     async () => await administrator.patch(`/v1/admin/users/${pick(ids)}`, { status: turns % 3 ? 'active' : 'disabled' }),
     async browser => {
       const token = generateToken()
-      const { somebody: { email, password } } = pick(people)
+      const { credentials: { email, password } } = pick(people)
       await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where email = $2", [hashToken(token), email])
       return await browser.post('/v1/auth/password-reset/confirm', { token, new_password: password })
     }

@@ -4,39 +4,19 @@ import * as audit from '../../src/audit/events.ts'
 import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { clearExpired } from '../../src/sessions/expiry.ts'
 import { Browser, type Answer } from '../support/client.ts'
-import { until } from '../support/concurrency.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { named, sql } from '../support/postgres.ts'
+import { waitUntil } from '../support/polling.ts'
+import { firefox, isSignedIn, safari, signInUser } from '../support/signed-in-user.ts'
 
-const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
-const safari = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1'
-
-/** A new person, signed in with a browser for each user agent. */
-async function signedIn (service: Service, ...userAgents: string[]): Promise<{ somebody: { email: string, password: string }, browsers: Browser[], ids: string[] }> {
-  const somebody = newUser()
-  await service.browser().post('/v1/auth/register', somebody)
-  await service.sql('delete from sessions where user_id = (select id from users where email = $1)', [somebody.email])
-  const browsers: Browser[] = []
-  const ids: string[] = []
-  for (const userAgent of userAgents) {
-    const browser = service.browser()
-    const { body } = await browser.post('/v1/auth/login', somebody, { 'user-agent': userAgent })
-    browser.accessToken = body.access_token
-    browsers.push(browser)
-    ids.push(body.session_id)
-  }
-  return { somebody, browsers, ids }
-}
-
-const lives = async (browser: Browser | undefined) => (await browser?.get('/v1/auth/verify'))?.status === 204
 const listed = async (browser: Browser | undefined): Promise<string[]> => ((await browser?.get('/v1/me/sessions'))?.body.items as Array<{ id: string }>).map(({ id }) => id)
 
 t.test('the own sessions', async t => {
   const service = await build(t)
 
   await t.test('are listed, the newest first and the current one marked, with what is known of them', async t => {
-    const { browsers: [one], ids } = await signedIn(service, firefox, safari, 'curl/8.5.0', 'x\u00e9 (<script>)')
+    const { browsers: [one], ids } = await signInUser(service, firefox, safari, 'curl/8.5.0', 'x\u00e9 (<script>)')
     const { status, body, headers } = await one?.get('/v1/me/sessions') as Answer
     t.match({ status, headers }, { status: 200, headers: { 'cache-control': 'no-store' } })
     t.strictSame(body.items.map(({ id }: { id: string }) => id), [...ids].reverse())
@@ -55,7 +35,7 @@ t.test('the own sessions', async t => {
   })
 
   await t.test('come in pages', async t => {
-    const { browsers: [one], ids } = await signedIn(service, ...Array<string>(5).fill(firefox))
+    const { browsers: [one], ids } = await signInUser(service, ...Array<string>(5).fill(firefox))
     const seen: string[] = []
     let path = '/v1/me/sessions?limit=2'
     for (let page = 0; page < 3; page++) {
@@ -71,7 +51,7 @@ t.test('the own sessions', async t => {
   })
 
   await t.test('leave out those that ended, expired, or can be refreshed no more', async t => {
-    const { browsers: [one], ids } = await signedIn(service, firefox, firefox, firefox, firefox)
+    const { browsers: [one], ids } = await signInUser(service, firefox, firefox, firefox, firefox)
     await one?.delete(`/v1/me/sessions/${ids[1]}`)
     await service.sql('update sessions set expires_at = now() where id = $1', [ids[2]])
     await service.sql("update refresh_tokens set last_used_at = now() - interval '7 days' where session_id = $1", [ids[3]])
@@ -79,57 +59,57 @@ t.test('the own sessions', async t => {
   })
 
   await t.test('are ended one by one, for good', async t => {
-    const { browsers: [one, other], ids } = await signedIn(service, firefox, safari)
+    const { browsers: [one, other], ids } = await signInUser(service, firefox, safari)
     t.match(await one?.delete(`/v1/me/sessions/${ids[1]}`), { status: 204, text: '', cookies: [] })
-    t.notOk(await lives(other))
+    t.notOk(await isSignedIn(other))
     t.match(await other?.post('/v1/auth/refresh'), { status: 401, body: { code: 'invalid_refresh_token' } })
     t.match(await one?.delete(`/v1/me/sessions/${ids[1]}`), { status: 404, body: { code: 'not_found' } }, 'once')
-    t.ok(await lives(one))
+    t.ok(await isSignedIn(one))
     t.match(await one?.delete(`/v1/me/sessions/${ids[0]}`), { status: 204, cookies: [/^refresh_token=; Max-Age=0/] }, 'the own one, with its cookie')
     t.match(await one?.get('/v1/me'), { status: 401 })
   })
 
   await t.test('have their roles told to a gateway whatever they are called', async t => {
-    const { somebody, browsers: [one] } = await signedIn(service, firefox)
+    const { credentials: somebody, browsers: [one] } = await signInUser(service, firefox)
     await service.sql("update users set roles = '{user,\"a,b\",\u0440\u043e\u043b\u044c,100%}' where email = $1", [somebody.email])
     const { body } = await one?.post('/v1/auth/refresh') as Answer
     t.match(await one?.get('/v1/auth/verify', { authorization: `Bearer ${body.access_token}` }), { status: 204, headers: { 'x-auth-roles': 'user,a%2Cb,%D1%80%D0%BE%D0%BB%D1%8C,100%25' } })
   })
 
   await t.test('are nobody else\'s to end', async t => {
-    const [mine, theirs] = [await signedIn(service, firefox), await signedIn(service, firefox)]
+    const [mine, theirs] = [await signInUser(service, firefox), await signInUser(service, firefox)]
     const { browsers: [one] } = mine
     for (const id of [theirs.ids[0], '00000000-0000-7000-8000-000000000000']) t.match(await one?.delete(`/v1/me/sessions/${id}`), { status: 404, body: { code: 'not_found' } })
     for (const id of ['x', '1', "'", `urn:uuid:${mine.ids[0]}`, mine.ids[0]?.toUpperCase()]) t.match(await one?.delete(`/v1/me/sessions/${id}`), { status: 400 })
-    t.ok(await lives(theirs.browsers[0]))
+    t.ok(await isSignedIn(theirs.browsers[0]))
     t.match(await service.browser().delete(`/v1/me/sessions/${theirs.ids[0]}`), { status: 401 })
     t.match(await service.browser().get('/v1/me/sessions'), { status: 401 })
   })
 
   await t.test('are ended all but this one, or all', async t => {
-    const { browsers: [one, two, three] } = await signedIn(service, firefox, safari, firefox)
-    const bystander = await signedIn(service, firefox)
+    const { browsers: [one, two, three] } = await signInUser(service, firefox, safari, firefox)
+    const bystander = await signInUser(service, firefox)
     t.match(await one?.delete('/v1/me/sessions'), { status: 204, cookies: [] })
-    t.strictSame(await Promise.all([one, two, three].map(lives)), [true, false, false])
+    t.strictSame(await Promise.all([one, two, three].map(isSignedIn)), [true, false, false])
     t.match(await one?.delete('/v1/me/sessions?include_current=no'), { status: 400 })
     t.match(await one?.delete('/v1/me/sessions?include_current=true'), { status: 204, cookies: [/^refresh_token=; Max-Age=0/] })
-    t.notOk(await lives(one))
-    t.ok(await lives(bystander.browsers[0]))
+    t.notOk(await isSignedIn(one))
+    t.ok(await isSignedIn(bystander.browsers[0]))
   })
 
   await t.test('are not to be managed with a session that has ended elsewhere, or by a disabled user', async t => {
-    const { browsers: [one, two], ids } = await signedIn(service, firefox, firefox)
+    const { browsers: [one, two], ids } = await signInUser(service, firefox, firefox)
     await service.sql('delete from refresh_tokens where session_id = $1', [ids[0]])
     await service.sql("update sessions set ended_at = now(), end_reason = 'logout' where id = $1", [ids[0]])
     t.match(await one?.delete('/v1/me/sessions'), { status: 401 })
     t.match(await one?.get('/v1/me/sessions'), { status: 401 })
-    t.ok(await lives(two))
+    t.ok(await isSignedIn(two))
     await service.sql('update users set disabled_at = now() where id = (select user_id from sessions where id = $1)', [ids[1]])
     t.match(await two?.get('/v1/me/sessions'), { status: 401 })
   })
 
   await t.test('ended by many at once end once, and nobody waits for another for ever', async t => {
-    const { browsers, ids } = await signedIn(service, ...Array<string>(8).fill(firefox))
+    const { browsers, ids } = await signInUser(service, ...Array<string>(8).fill(firefox))
     const answers = await Promise.all(browsers.map(async browser => await browser.delete('/v1/me/sessions')))
     // One that waits for a lock for too long is told to come back.
     t.ok(answers.every(({ status }) => [204, 401, 503].includes(status)), answers.map(({ status }) => status).join(' '))
@@ -143,7 +123,7 @@ t.test('a user has as many sessions as the configuration allows', async t => {
   const other = await build(t, { MAX_SESSIONS_PER_USER: '3' }, { url: one.url })
 
   await t.test('and the oldest ends for one more', async t => {
-    const { browsers, ids } = await signedIn(one, ...Array<string>(5).fill(firefox))
+    const { browsers, ids } = await signInUser(one, ...Array<string>(5).fill(firefox))
     t.strictSame(await listed(browsers[4]), [...ids].reverse().slice(0, 3))
     t.match(await browsers[0]?.get('/v1/me'), { status: 401 })
     t.match(await browsers[0]?.post('/v1/auth/refresh'), { status: 401 })
@@ -184,9 +164,9 @@ t.test('a user has as many sessions as the configuration allows', async t => {
   })
 
   await t.test('and an expired one goes before one that lives', async t => {
-    const { browsers, ids } = await signedIn(one, firefox, firefox, firefox)
+    const { browsers, ids } = await signInUser(one, firefox, firefox, firefox)
     await one.sql('update sessions set expires_at = now() where id = $1', [ids[2]])
-    const { somebody } = await signedIn(one)
+    const { credentials: somebody } = await signInUser(one)
     await one.sql('update sessions set user_id = (select id from users where email = $1) where id = any($2::uuid[])', [somebody.email, ids])
     t.equal((await one.browser().post('/v1/auth/login', somebody)).status, 200)
     t.strictSame(await Promise.all(browsers.slice(0, 2).map(async browser => (await browser.post('/v1/auth/refresh')).status)), [200, 200])
@@ -203,7 +183,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
     return answer
   }
   const begin = async () => {
-    const { somebody, browsers: [browser = service.browser()], ids: [id = ''] } = await signedIn(service, firefox)
+    const { credentials: somebody, browsers: [browser = service.browser()], ids: [id = ''] } = await signInUser(service, firefox)
     return { somebody, browser, id, token: browser.accessToken ?? '', cookie: browser.jar.get('refresh_token') ?? '' }
   }
   const isDead = async ({ id, token, cookie }: { id: string, token: string, cookie: string }) => {
@@ -220,12 +200,12 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
     const { status, body } = await login(old.browser, old.somebody)
     t.equal(status, 200)
     t.strictSame(await isDead(old), dead)
-    t.ok(await lives(old.browser))
+    t.ok(await isSignedIn(old.browser))
     t.equal((await old.browser.post('/v1/auth/refresh')).status, 200, 'the new one lives')
     t.not(body.session_id, old.id)
     t.match(await service.sql("select user_id, actor_id, detail from audit_events where type = 'session.ended' and session_id = $1", [old.id]), [{ user_id: body.user.id, actor_id: body.user.id, detail: { reason: 'signed_in_again' } }])
     t.match(await service.sql('select kind, subject, reason from revocations where id = $1', [old.id]), [{ kind: 'session', subject: body.user.id, reason: 'signed_in_again' }])
-    await until('another instance knows', async () => (await other.browser().get('/v1/auth/verify', { authorization: `Bearer ${old.token}` })).status === 401)
+    await waitUntil('another instance knows', async () => (await other.browser().get('/v1/auth/verify', { authorization: `Bearer ${old.token}` })).status === 401)
   })
 
   await t.test('in either delivery, for every way in, and for any generation of the cookie', async t => {
@@ -292,7 +272,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
     t.equal((await browser.post('/v1/auth/magic-link/confirm', { token: generateToken() })).status, 410)
     t.equal((await browser.post('/v1/auth/register', somebody)).status, 409)
     t.equal(await endOf(id), null)
-    t.ok(await lives(browser))
+    t.ok(await isSignedIn(browser))
   })
 
   await t.test('once, where two sign in at the same time, and for good, where a refresh races with it', async t => {
@@ -310,7 +290,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
       if (refreshed.status === 200) t.equal((await service.browser().post('/v1/auth/refresh', undefined, { cookie: refreshed.cookies.join('; ') })).status, 401, 'what the refresh gave is dead, too')
       t.equal((await service.sql("select from audit_events where type = 'session.ended' and session_id = $1", [id])).length, 1)
       t.strictSame([await endOf(one.body.session_id), await endOf(two.body.session_id)], [null, null])
-      t.notOk(await lives(browser))
+      t.notOk(await isSignedIn(browser))
     }
   })
 })
@@ -329,7 +309,7 @@ t.test('sessions that expired are cleared away', async t => {
   }
 
   await t.test('in batches, and no other', async t => {
-    const { browsers, ids } = await signedIn(service, ...Array<string>(6).fill(firefox))
+    const { browsers, ids } = await signInUser(service, ...Array<string>(6).fill(firefox))
     await service.sql("update sessions set expires_at = now() - interval '1 minute' where id = $1", [ids[0]])
     await service.sql("update refresh_tokens set last_used_at = now() - interval '7 days 1 minute' where session_id = any($1::uuid[])", [[ids[1], ids[2]]])
     await browsers[3]?.post('/v1/auth/logout')
@@ -339,11 +319,11 @@ t.test('sessions that expired are cleared away', async t => {
     await service.sql("update sessions set ended_at = now() - interval '25 hours' where id = $1", [ids[3]])
     t.match(await clearAll(100), { total: 1, rounds: 1 })
     t.match(await service.sql("select session_id, detail from audit_events where type = 'session.ended' and detail ->> 'reason' = 'expired' order by session_id"), [{ session_id: ids[0] }, { session_id: ids[1] }])
-    t.ok(await lives(browsers[4]) && await lives(browsers[5]))
+    t.ok(await isSignedIn(browsers[4]) && await isSignedIn(browsers[5]))
   })
 
   await t.test('without waiting for whoever uses one, and without making them wait', async t => {
-    const { ids } = await signedIn(service, firefox, firefox)
+    const { ids } = await signInUser(service, firefox, firefox)
     await service.sql('update sessions set expires_at = now() where id = any($1::uuid[])', [ids])
     await service.sql('update refresh_tokens set access_expires_at = now() where session_id = any($1::uuid[])', [ids])
     const { default: pg } = await import('pg')
@@ -360,7 +340,7 @@ t.test('sessions that expired are cleared away', async t => {
   })
 
   await t.test('by the service itself', async t => {
-    const { ids } = await signedIn(service, firefox)
+    const { ids } = await signInUser(service, firefox)
     await service.sql('update sessions set expires_at = now() where id = $1', [ids[0]])
     await service.sql('update refresh_tokens set access_expires_at = now() where session_id = $1', [ids[0]])
     await service.sql("insert into revocations (id, kind, subject, reason, expires_at) values (gen_random_uuid(), 'session', gen_random_uuid(), 'logout', now() - interval '2 hours')")
@@ -440,10 +420,10 @@ t.test('the audit log', async t => {
     t.match(await service.browser().post('/v1/auth/register', somebody), { status: 500 })
     t.strictSame(await service.sql('select 1 from users where email = $1', [somebody.email]), [])
     await service.sql('alter table audit_events drop constraint refused')
-    const { browsers: [one] } = await signedIn(service, firefox)
+    const { browsers: [one] } = await signInUser(service, firefox)
     await service.sql("alter table audit_events add constraint refused check (type <> 'session.ended') not valid")
     t.match(await one?.post('/v1/auth/logout'), { status: 500 })
-    t.ok(await lives(one), 'a session that could not be ended lives')
+    t.ok(await isSignedIn(one), 'a session that could not be ended lives')
     await service.sql('alter table audit_events drop constraint refused')
   })
 

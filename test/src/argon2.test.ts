@@ -12,8 +12,9 @@ import { environment } from '../support/app.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Question } from '../support/hasher.ts'
 import { createDatabase } from '../support/postgres.ts'
-import { folder, ready, run } from '../support/process.ts'
+import { ready, run } from '../support/process.ts'
 import { isCompiled, moduleFile, nodeOptions } from '../support/program.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const { version } = createRequire(import.meta.url)('argon2/package.json')
 const native = resolve(`native/argon2-${version}`)
@@ -125,7 +126,7 @@ t.test('a build that does not work', { skip: !/^flags.* avx2 /m.test(`${flags} `
       ['a library with wrong hashes', spoilt(), /^argon2's avx2 build does not work: its hashes are wrong$/]
     ]
     for (const [what, content, reason] of cases) {
-      const home = folder(t)
+      const home = temporaryFolder(t)
       place(join(home, binary), content)
       const { name, argon2, passedOver } = await load('auto', home)
       t.equal(name, 'prebuilt', what)
@@ -134,7 +135,7 @@ t.test('a build that does not work', { skip: !/^flags.* avx2 /m.test(`${flags} `
       t.ok(await argon2.verify(await argon2.hash('a password', { memoryCost: 64 }), 'a password'))
       await t.rejects(load('avx2', home), { name: 'ConfigError', problems: [/^ARGON2_BUILD is avx2, but it does not work: /] })
     }
-    const empty = folder(t)
+    const empty = temporaryFolder(t)
     mkdirSync(join(empty, 'avx2'))
     t.match(await load('auto', empty), { name: 'prebuilt', passedOver: [/No native build was found/] }, 'nor is a folder without a file a build')
     t.notOk('ARGON2_PREBUILD' in process.env)
@@ -142,7 +143,7 @@ t.test('a build that does not work', { skip: !/^flags.* avx2 /m.test(`${flags} `
 
   await t.test('is told of by the service, which hashes with another, or ends where that one is named', { skip: !isCompiled && 'it copies compiled code' }, async t => {
     // The service as it is, apart from the builds beside it.
-    const home = folder(t)
+    const home = temporaryFolder(t)
     for (const part of ['dist/src', 'dist/plugins', 'dist/routes', 'package.json']) cpSync(part, join(home, part), { recursive: true })
     for (const part of ['node_modules', 'migrations', 'routes', 'src']) symlinkSync(resolve(part), join(home, part))
     const DATABASE_URL = await createDatabase(t)
@@ -180,7 +181,7 @@ t.test('hashing leaves threads to files and host names', { skip: (process.platfo
     const port = await freePort()
     const env = { ...environment, DATABASE_URL, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ARGON2_CONCURRENCY: '8', ARGON2_MEMORY_KIB: '8192', ARGON2_TIME_COST: '150', REQUEST_TIMEOUT: '60s', ...more }
     // The test runner would have a module preloaded.
-    const service = run(t, [...args, 'serve'], { cwd: folder(t), env, port, launcher: ['env', '-u', 'NODE_OPTIONS'] })
+    const service = run(t, [...args, 'serve'], { cwd: temporaryFolder(t), env, port, launcher: ['env', '-u', 'NODE_OPTIONS'] })
     await ready(service)
     const pid = service.child.pid ?? 0
     const login = async () => {
@@ -225,7 +226,7 @@ t.test('hashing leaves threads to files and host names', { skip: (process.platfo
   await t.test('and the processor to the thread that answers', async t => {
     const port = await freePort()
     const env = { ...environment, DATABASE_URL, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, UV_THREADPOOL_SIZE: '5' }
-    const service = run(t, [entry, 'serve'], { cwd: folder(t), env, port, launcher: ['env', '-u', 'NODE_OPTIONS'] })
+    const service = run(t, [entry, 'serve'], { cwd: temporaryFolder(t), env, port, launcher: ['env', '-u', 'NODE_OPTIONS'] })
     await ready(service)
     const pid = service.child.pid ?? 0
     const priority = (id: string) => Number(/\) (?:\S+ ){16}(-?\d+)/.exec(readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8'))?.[1])
