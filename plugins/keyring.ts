@@ -125,9 +125,9 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   // The other instances are told of what this one makes; the poll is for word that got lost.
   app.notifications.on('latchkey_keys', () => {
     lookup.forget()
-    if (ring) refresh(reloadAfter())
+    if (ring) void refresh(reloadAfter())
   })
-  const poll = setInterval(() => { if (ring) refresh(reload()) }, pollEvery)
+  const poll = setInterval(() => { if (ring) void refresh(reload()) }, pollEvery)
   const timer = setInterval(() => {
     if (ring) turning ??= refresh(ensure(app.db, options, 'later')).finally(() => { turning = undefined })
   }, Math.min(jwksMaxAge / 4, rotation / 4, 30) * 1_000)

@@ -78,8 +78,8 @@ export default fp(async function revocations (app, { staleLimit }: RevocationsPl
     onFailure: error => app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'revocations could not be read; retrying')
   }))
   loaded.catch(() => {})
-  app.notifications.on('latchkey_revocations', listen)
-  const timer = setInterval(() => { if (heard !== undefined) listen() }, pollEvery)
+  app.notifications.on('latchkey_revocations', () => { void listen() })
+  const timer = setInterval(() => { if (heard !== undefined) void listen() }, pollEvery)
   timer.unref()
 
   function assertKnown () {

@@ -86,7 +86,7 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
       return backoff(failures)
     }).then(wait => {
       reading = undefined
-      if (!closing.aborted) timer = setTimeout(read, wait).unref()
+      if (!closing.aborted) timer = setTimeout(() => { void read() }, wait).unref()
     })
     return reading
   }
@@ -108,7 +108,7 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
   closing.addEventListener('abort', () => clearTimeout(timer), { once: true })
 
   return {
-    start: read,
+    start: () => { void read() },
     loaded,
     find: kid => keys?.get(kid),
     holds: key => keys?.get(key.kid) === key,

@@ -129,7 +129,7 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
 
   const lostFor = () => followed ? 0 : heardAt === undefined ? Infinity : (performance.now() - heardAt) / 1_000
   return {
-    start: run,
+    start: () => { void run() },
     synced,
     isEnded: ended.has,
     lostFor,

@@ -25,12 +25,13 @@ const revocations: Typed = async (app) => {
     isClosing = true
     for (const reader of readers) reader.stop()
   })
-  const check = setInterval(async () => {
+  const stopUnauthorized = async () => {
     for (const clientId of new Set([...readers].map(reader => reader.clientId))) {
       const mayRead = await clients.find(app.db, clientId).then(client => client?.scopes.includes(scope), () => true)
       if (!mayRead) for (const reader of readers) if (reader.clientId === clientId) reader.stop()
     }
-  }, checkEvery)
+  }
+  const check = setInterval(() => { void stopUnauthorized() }, checkEvery)
   check.unref()
   app.addHook('onClose', async () => { clearInterval(check) })
 
