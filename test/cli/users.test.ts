@@ -12,6 +12,7 @@ import { build } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { commandOf } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { scale } from '../support/soak.ts'
 
 // Most of the time is the start of a process.
 t.jobs = 2
@@ -263,7 +264,7 @@ t.test('users export', async t => {
       await imported(t, to, first)
       t.equal(await exported(t, to), first)
       t.match((await imported(t, to, first)).result, { imported: 0, already_there: all.length, refused: 0 })
-    }), { numRuns: 3 })
+    }), { numRuns: scale(3, 1) })
   })
 
   await t.test('exports all accounts as of one moment, and is in the audit log', async t => {

@@ -7,6 +7,7 @@ import { build, newUser, type Service } from '../support/app.ts'
 import type { Answer } from '../support/client.ts'
 import { redisServer, skip, type RedisServer } from '../support/redis.ts'
 import { waitUntil } from '../support/polling.ts'
+import { scale } from '../support/soak.ts'
 
 const from = (address: string) => ({ 'x-forwarded-for': address })
 const behindProxy = { TRUST_PROXY: '127.0.0.1' }
@@ -243,7 +244,7 @@ t.test('a network is known by what no client can write', { skip }, async t => {
     await fc.assert(fc.asyncProperty(fc.array(whatever, { maxLength: 3 }), async values => {
       const found = await counters(redis, service, [...list(...values), ...list('192.0.2.78')])
       return JSON.stringify(found) === JSON.stringify(key('192.0.2.78'))
-    }), { numRuns: 100 })
+    }), { numRuns: scale(100, 30) })
   })
 
   t.test('the first that is not trusted, through a chain of proxies', async t => {
@@ -273,7 +274,7 @@ t.test('a network is known by what no client can write', { skip }, async t => {
     await fc.assert(fc.asyncProperty(fc.ipV6(), async address => {
       const [found] = await counters(redis, service, list(address)) as string[]
       return /^latchkey:rate:general:(?:[\d.]+|(?:[\da-f]+:){4}:\/64)$/.test(found ?? '')
-    }), { numRuns: 200 })
+    }), { numRuns: scale(200, 60) })
   })
 })
 

@@ -6,6 +6,7 @@ import type { Answer, Browser } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
+import { scale } from '../support/soak.ts'
 
 interface Somebody { browser: Browser, id: string, email: string, password: string }
 
@@ -127,7 +128,7 @@ t.test('the list of users', async t => {
           .sort((one, other) => one.email < other.email ? -1 : 1)
         t.strictSame(found, expected)
       }
-    ), { numRuns: 40 })
+    ), { numRuns: scale(40, 12) })
   })
 
   await t.test('goes on after an address that is longer in lower case than one may be', async t => {
@@ -372,7 +373,7 @@ t.test('the last administrator', async t => {
   })
 
   await t.test('of two who do away with each other at the same time is one of them', async t => {
-    for (let round = 0; round < 30; round++) {
+    for (let round = 0; round < scale(30, 9); round++) {
       await nobody()
       const [one, other] = [await signedIn(here, 'admin'), await signedIn(there, 'admin')]
       const [first, second] = [names[round % 3] ?? 'demoted', names[Math.floor(round / 3) % 3] ?? 'demoted']
@@ -384,7 +385,7 @@ t.test('the last administrator', async t => {
   })
 
   await t.test('of those who change more than one thing of each other is one, and none waits in vain', async t => {
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < scale(10, 3); round++) {
       await nobody()
       const people = [await signedIn(here, 'admin'), await signedIn(there, 'admin'), await signedIn(here, 'admin')]
       const changes = [{ roles: ['user', 'admin', 'editor'], status: 'disabled' }, { roles: ['editor'], status: 'active' }, { roles: ['editor'], status: 'disabled', name: 'Gone' }]
@@ -431,7 +432,7 @@ t.test('the last administrator', async t => {
         t.ok(await admins() >= 1)
         t.ok(answers.every(({ status, headers }) => [200, 204, 401, 403, 404, 409].includes(status) || headers['retry-after'] === '1'), answers.map(({ status }) => status).join())
       }
-    ), { numRuns: 10 })
+    ), { numRuns: scale(10, 4) })
   })
 })
 

@@ -10,6 +10,7 @@ import { setStatus } from '../../src/accounts/user-status.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { mailsTo, mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
+import { scale } from '../support/soak.ts'
 
 const register = '/v1/auth/register'
 const login = '/v1/auth/login'
@@ -179,7 +180,7 @@ t.test('a password reset', async t => {
     t.equal(await signIn(strict, ada.email, another), 200)
   })
   await t.test('beside a sign-in with the old password leaves no session of it', async t => {
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < scale(10, 4); round++) {
       const ada = await somebody(service)
       const token = await linkFor(service, 'password_reset', ada.email)
       const thief = service.browser()
@@ -665,7 +666,7 @@ t.test('a change of address', async t => {
     t.equal(await use((await mailTo(service, ada.email, 'email_changed')).token), 204)
   })
   await t.test('keeps it also from who registers in the same moment', async t => {
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < scale(10, 4); round++) {
       const ada = await somebody(service)
       const { token } = await change(ada, newUser().email)
       const squatting = Array.from({ length: 6 }, async () => { await pause(Math.random() * 12); return (await service.browser().post(register, { ...newUser(), email: ada.email })).status })
@@ -860,8 +861,8 @@ t.test('links die with what they were for, in any order of events', async t => {
         die(() => true)
       }
     }
-  }), { numRuns: 25 })
-  t.pass('in 25 orders')
+  }), { numRuns: scale(25, 6) })
+  t.pass('in every order that was tried')
 })
 
 t.test('random bytes belong to one token or id alone', async t => {

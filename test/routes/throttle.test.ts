@@ -6,6 +6,7 @@ import { encodeDevice } from '../../src/authentication/known-device.ts'
 import { newId } from '../../src/crypto/random.ts'
 import { purgeExpired, recordSuccess, refund, type CountedAttempt } from '../../src/throttle/sign-in-throttle.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
+import { scale } from '../support/soak.ts'
 
 const limits = { TRUST_PROXY: '127.0.0.1', LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
 const off = { LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' }
@@ -138,7 +139,7 @@ t.test('failed sign-ins', async t => {
       const judged = answers.filter(({ status }) => status === 401).length
       t.equal(judged, Math.min(parallel, 5 - before))
       t.strictSame(answers.filter(({ status }) => ![401, 429].includes(status)).map(({ text }) => text), [])
-    }), { numRuns: 12 })
+    }), { numRuns: scale(12, 4) })
   })
 
   t.test('right passwords at the same moment are not failures afterwards', async t => {

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { Problem } from '../../src/http/problem.ts'
 import { hashingQueue, type Bounds, type HashingQueue, type Refusal, type QueueTicket } from '../../src/passwords/hashing-queue.ts'
+import { scale } from '../support/soak.ts'
 
 interface Resolvers { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void }
 function resolvers (): Resolvers {
@@ -139,7 +140,7 @@ t.test('in any order of arrivals, ends and departures', async () => {
     holds(told.filter(what => what === 'ended').length === started.length, 'each end was told')
     holds(told.length - 2 * started.length === all.length - started.length, 'each refusal was told')
     holds(queue.waiting === 0 && queue.running === 0, 'nothing is left')
-  }), { numRuns: 300 })
+  }), { numRuns: scale(300, 100) })
 })
 
 t.test('the places', async t => {
