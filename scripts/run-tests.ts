@@ -15,7 +15,8 @@ import { filesOf } from './test-sets.ts'
 
 interface Result { passed: number, failed: number }
 
-const fileTimeoutSeconds = 300
+// TAP_TIMEOUT=1200 gives a slow machine more time.
+const fileTimeoutSeconds = process.env['TAP_TIMEOUT'] ?? '300'
 
 const { values: { set }, positionals } = parseArgs({ options: { set: { type: 'string' } }, allowPositionals: true })
 const files = set === undefined ? positionals : filesOf(set)
@@ -27,7 +28,7 @@ if (files.length === 0) {
 async function runFile (file: string): Promise<Result> {
   const startedAt = performance.now()
   const child = spawn(process.execPath, commandOf(file), {
-    env: { ...process.env, TAP_TIMEOUT: String(fileTimeoutSeconds), ...set === 'soak' && { SOAK: '1' } },
+    env: { ...process.env, TAP_TIMEOUT: fileTimeoutSeconds, ...set === 'soak' && { SOAK: '1' } },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
