@@ -10,6 +10,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser, type Service, type Teardown } from '../support/app.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 import { named, sql } from '../support/postgres.ts'
+import { scale } from '../support/soak.ts'
 
 const basic = (id: string, secret: string) => ({ authorization: `Basic ${Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`).toString('base64')}` })
 
@@ -389,7 +390,7 @@ t.test('the ends of sessions reach the other instances', async t => {
   const cut = async () => { await one.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'latchkey listen' and datname = current_database()") }
 
   await t.test('within a second, and at once here', async t => {
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < scale(20, 6); round++) {
       const somebody = await signedIn(one)
       t.match(await two.browser().get('/v1/auth/verify', somebody.bearer), { status: 204 })
       await one.browser().post('/v1/auth/logout', undefined, somebody.bearer)
