@@ -272,7 +272,7 @@ assert.deepEqual(readdirSync(join(app, 'dist')).sort(), ['examples', 'plugins', 
 const own = readdirSync(app, { recursive: true, withFileTypes: true })
 for (const entry of own) {
   const path = join(entry.parentPath ?? entry.path, entry.name)
-  if (!path.includes('/node_modules/')) assert.doesNotMatch(path, /\btest\b|bench|\.ts$|\.map$|\.env|\.pem$/)
+  if (!path.includes('/node_modules/')) assert.doesNotMatch(path, /\btest\b|bench|\.ts$|\.env|\.pem$/)
   const { uid, mode } = statSync(path)
   assert.ok(uid === 0 && (mode & 0o022) === 0 && (mode & 0o004) !== 0, `${path} is ${uid}'s with mode ${mode.toString(8)}`)
 }

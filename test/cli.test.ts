@@ -6,9 +6,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { readMigrations } from '../src/database/migration-files.ts'
 import { version } from '../src/version.ts'
-import { closedPort, folder, run } from './support/command-line.ts'
+import { closedPort, run } from './support/command-line.ts'
 import { build } from './support/app.ts'
 import { createDatabase, named, sql } from './support/postgres.ts'
+import { temporaryFolder } from './support/temporary-folder.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
 
@@ -155,7 +156,7 @@ t.test('migrate', async t => {
   })
 
   t.test('without DATABASE_URL uses the embedded database, and stops it afterwards', async t => {
-    const cwd = folder(t)
+    const cwd = temporaryFolder(t)
     t.strictSame(await run(t, ['migrate'], {}, cwd), { code: 0, stdout: `Applied ${migrations.join(', ')}.\n`, stderr: '' })
     t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')))
     t.strictSame(await run(t, ['migrate'], {}, cwd), { code: 0, stdout: 'The database schema is up to date.\n', stderr: '' })

@@ -12,7 +12,7 @@ import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
 import { importLines } from '../src/transfer/import.ts'
 import { build, newUser, type Service } from './support/app.ts'
 import { named, sql } from './support/postgres.ts'
-import { folder } from './support/process.ts'
+import { temporaryFolder } from './support/temporary-folder.ts'
 
 /** The address of the same database, for another role. */
 const asRole = (url: string, username: string, password: string) =>
@@ -60,7 +60,7 @@ const privilegeLines = ({ logs }: Service) =>
   logs.filter(({ msg }) => /^database privileges|^the database role/.test(String(msg)))
 
 t.test('roles of the database', async t => {
-  const dir = folder(t)
+  const dir = temporaryFolder(t)
   const { url: first, stop } = await embeddedPostgres.start(dir, { settings: ['fsync=off'] })
   t.teardown(stop)
 

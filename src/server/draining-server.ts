@@ -79,7 +79,7 @@ export class DrainingServer extends Server {
   override close (callback?: (error?: Error) => void): this {
     if (!this.listening) return super.close(callback)
     this.#isDraining = true
-    this.#drain().then(() => super.close(() => callback?.()), callback)
+    void this.#drain().then(() => super.close(() => callback?.()), callback)
     return this
   }
 

@@ -55,7 +55,7 @@ export function build (options: ServerOptions, output: LogOutput = createLogOutp
       request.log.info({ method: request.method, route: null, status, code }, 'request')
       const headers = { ...defaultHeaders(issuer), ...problem.headers, 'x-request-id': request.id }
       const body = JSON.stringify(document(issuer, problem, request.id))
-      return reply.code(status).headers({ ...headers, 'content-type': mediaType }).send(body)
+      void reply.code(status).headers({ ...headers, 'content-type': mediaType }).send(body)
     }
   })
   closeConnectionsInTurn(server, listener, options.isDraining)

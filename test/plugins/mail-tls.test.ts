@@ -4,9 +4,10 @@ import { sealMail, type Mail } from '../../src/mail/outbox.ts'
 import { authority } from '../support/certificates.ts'
 import { build, keyEncryptionKey, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
-import { folder, ready, start } from '../support/process.ts'
-import { until } from '../support/webhook-receiver.ts'
+import { ready, start } from '../support/process.ts'
 import { smtpServer, type SmtpServer } from '../support/smtp.ts'
+import { waitUntil } from '../support/polling.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const from = { MAIL_FROM: 'login@example.com' }
 const { file: authorityFile, issue } = authority(t)
@@ -21,17 +22,12 @@ const enqueue = async (url: string, to: string) => {
   )
 }
 
-/** Waits until an attempt to send a mail has failed, and returns its log line. */
-async function failedAttempt (service: Service, mailServer: SmtpServer): Promise<Record<string, unknown>> {
-  await enqueue(service.url, 'ada@example.com')
-  const line = await until('a failure', () =>
-    service.logs.find(({ msg }) => msg === 'job failed; retrying')
-  )
-  t.match(
-    await sql(service.url, 'select attempts, run_at > now() as later from jobs'),
-    [{ attempts: 1, later: true }], 'there will be another attempt'
-  )
-  t.strictSame(mailServer.all(), [], 'no mail arrived')
+/** Waits until a mail was tried in vain, and gives what the log says of it. */
+async function inVain (service: Service, mailServer: SmtpServer): Promise<Record<string, unknown>> {
+  await write(service.url, 'ada@example.com')
+  const line = await waitUntil('a failure', () => service.logs.find(({ msg }) => msg === 'job failed; retrying'))
+  t.match(await sql(service.url, 'select attempts, run_at > now() as later from jobs'), [{ attempts: 1, later: true }], 'it is tried again')
+  t.strictSame(mailServer.all(), [], 'nothing was sent')
   t.notMatch(JSON.stringify(service.logs), /lkl_|ada@/)
   return line
 }
@@ -39,18 +35,7 @@ async function failedAttempt (service: Service, mailServer: SmtpServer): Promise
 /** Starts the service as a process that trusts the test's certificate authority. */
 async function startTrusting (t: Test, env: Record<string, string>) {
   const url = await createDatabase(t)
-  const service = start(
-    t,
-    folder(t),
-    {
-      DATABASE_URL: url,
-      KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'),
-      NODE_EXTRA_CA_CERTS: authorityFile,
-      ...from,
-      ...env
-    },
-    await freePort()
-  )
+  const service = start(t, temporaryFolder(t), { DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), NODE_EXTRA_CA_CERTS: trusted, ...from, ...env }, await freePort())
   await ready(service)
   return { url, service }
 }
@@ -89,9 +74,9 @@ t.test('mail over TLS', async t => {
         [issue('IP:127.0.0.1', -1), /the mail server's certificate has expired/]
       ] as const) {
         const mailServer = await smtpServer(t, { tls, certificate })
-        const { url, service } = await startTrusting(t, { SMTP_URL: mailServer.url })
-        await enqueue(url, 'ada@example.com')
-        await until('a failure', () => reason.test(service.output()))
+        const { url, service } = await trusting(t, { SMTP_URL: mailServer.url })
+        await write(url, 'ada@example.com')
+        await waitUntil('a failure', () => why.test(service.output()))
         t.strictSame(mailServer.all(), [])
       }
     })

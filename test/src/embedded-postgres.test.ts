@@ -113,7 +113,10 @@ t.test('a first start creates a database in a folder that only its user can ente
   await Promise.all([first.stop(), first.stop()])
   await t.rejects(query(first.url, 'select 1'), { code: 'ECONNREFUSED' }, 'the server is gone')
 
+  // A copy of the folder can lose its mode.
+  await fs.chmod(join(dir, 'pg'), 0o755)
   const second = await start(dir, { settings: ['max_connections=7'] })
+  t.equal((await fs.stat(join(dir, 'pg'))).mode & 0o777, 0o700)
   t.equal(second.adopted, false)
   t.same(await query(second.url, kept), [42])
   t.same(await query(second.url, 'show max_connections'), ['7'])

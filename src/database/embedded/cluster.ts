@@ -34,7 +34,17 @@ export async function prepare (path: string, settings: readonly string[], log: L
   const cluster = { ...programs, dir, dataDir: join(dir, 'pg'), password: await readPassword(dir), settings, log }
   const version = await fs.stat(join(cluster.dataDir, 'PG_VERSION')).catch(ignoreCodes('ENOENT'))
   if (version === undefined) await initialize(cluster)
+  else if (!isWindows) await restrictAccess(cluster.dataDir)
   return cluster
+}
+
+/**
+ * Keeps others out of the data folder again, because PostgreSQL refuses one that they may enter. A copy can lose its
+ * mode: by `cp -r`, or by `fs.cpSync` of Node.js 24.
+ */
+async function restrictAccess (dataDir: string): Promise<void> {
+  const { mode } = await fs.stat(dataDir)
+  if ((mode & 0o077) !== 0) await fs.chmod(dataDir, 0o700)
 }
 
 /** Creates the folder, and removes the drafts of processes that died. Returns its real path. */
