@@ -1,6 +1,8 @@
 import fp from 'fastify-plugin'
 import { connect, type Database } from '../src/database/database.ts'
-import { checkPrivileges, migrate, MigrationError, pending, type PrivilegeReport } from '../src/database/migrate.ts'
+import {
+  checkPrivileges, migrate, MigrationError, pending, type PrivilegeReport
+} from '../src/database/migrate.ts'
 import { Outage, recordOutages } from '../src/database/outage.ts'
 import { describe } from '../src/database/privileges.ts'
 import { untilItSucceeds } from '../src/jobs/retry.ts'
@@ -10,7 +12,9 @@ declare module 'fastify' {
     db: Database
     /** Whether the database is away. */
     databaseOutage: Outage
-    /** Fulfilled when the schema is up to date, however long the database is away; rejected if it cannot be. */
+    /**
+     * Fulfilled when the schema is up to date, however long the database is away; rejected if it cannot be.
+     */
     migrated: Promise<void>
   }
 }
@@ -31,7 +35,9 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
   const closing = new AbortController()
   const outage = new Outage({
     onFailure: error => {
-      if (!closing.signal.aborted) app.log.warn({ err: error }, 'database not available; retrying until it is')
+      if (!closing.signal.aborted) {
+        app.log.warn({ err: error }, 'database not available; retrying until it is')
+      }
     },
     onRecovery: ({ seconds, failedAttempts }) =>
       app.log.info({ seconds, failed_attempts: failedAttempts }, 'database is back')
@@ -42,10 +48,14 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
   const migrated = untilItSucceeds(async () => {
     if (migrateOnStart) {
       const names = await migrate(url, undefined, { ownerUrl, onPrivileges })
-      if (names.length > 0) app.log.info({ count: names.length, migrations: names }, 'database schema migrated')
+      if (names.length > 0) {
+        app.log.info({ count: names.length, migrations: names }, 'database schema migrated')
+      }
     } else {
       const missing = await pending(url, undefined, onPrivileges)
-      if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)
+      if (missing.length > 0) {
+        throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)
+      }
       onPrivileges(await checkPrivileges(url))
     }
     outage.recordSuccess()
@@ -68,7 +78,9 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
 
 type Log = Record<'info' | 'warn', (detail: object, message: string) => void>
 
-/** Logs what is wrong with the privileges in the database. A start is retried, so each finding is logged once. */
+/**
+ * Logs what is wrong with the privileges in the database. A start is retried, so each finding is logged once.
+ */
 function reportPrivileges (log: Log, { production }: DatabasePluginOptions) {
   const logged = new Set<string>()
   const warnOnce = (detail: object, message: string) => {

@@ -13,7 +13,9 @@ const json = 'application/json; charset=utf-8'
 // The URLs have no version, so clients revalidate after this time. The entity tag makes that cheap.
 const maxAgeSeconds = 300
 
-/** The API document, and a page to read and try it. Both are rendered once, so a request costs only sending. */
+/**
+ * The API document, and a page to read and try it. Both are rendered once, so a request costs only sending.
+ */
 const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
   const contents = new Map<string, () => Content>()
   const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {

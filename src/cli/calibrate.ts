@@ -23,7 +23,9 @@ export const calibrate = defineCommand({
   usage: 'latchkey calibrate [--target TIME] [--json]',
   description: 'Measure password hashing on this machine, and recommend a cost.',
   options: {
-    target: { type: 'string', value: 'TIME', description: 'the time for one hash, such as 250ms; 100ms by default' }
+    target: {
+      type: 'string', value: 'TIME', description: 'the time for one hash, such as 250ms; 100ms by default'
+    }
   },
   plan: ({ target = '100ms' }) => {
     const targetMs = parseTarget(target)
@@ -53,7 +55,8 @@ async function measure ({ passwords }: Config, { target, targetMs }: { target: s
   const warnings = [
     ...passedOver,
     ...shortage === undefined ? [] : [shortage],
-    ...tooLarge.map(cost => `${cost.memoryKib} KiB and ${cost.timeCost} passes were not measured: ${lanes} hashes at ` +
+    ...tooLarge.map(cost => `${cost.memoryKib} KiB and ${cost.timeCost} passes were not measured: ` +
+      `${lanes} hashes at ` +
       `a time need more than ${formatMib(memoryOf(cost, lanes))}, and ${formatMib(memory)} are available`),
     ...isWithin ? [] : [`even the fastest cost that OWASP accepts takes longer than ${target} here`]
   ]

@@ -19,7 +19,9 @@ export async function withUrl<Result> (
 const lockTimeoutMs = 3_000
 
 /** Calls `work` with the database. Throws if its schema is not that of this program, or if it is away. */
-export async function withDatabase<Result> (config: Config, work: (db: Database) => Promise<Result>): Promise<Result> {
+export async function withDatabase<Result> (
+  config: Config, work: (db: Database) => Promise<Result>
+): Promise<Result> {
   const [{ connect }, { pending }] = await Promise.all([
     import('../database/database.ts'), import('../database/migrate.ts')])
   return await withUrl(config, async url => {

@@ -43,10 +43,13 @@ export const rotate = defineCommand({
   plan: ({ now = false, drop }) => async config => {
     const keyring = await import('../tokens/key-rotation.ts')
     const options = rotationOptions(config)
-    const rotation = withDatabase(config, async db => await keyring.rotate(db, options, { immediately: now, drop }, {}))
+    const rotation = withDatabase(
+      config, async db => await keyring.rotate(db, options, { immediately: now, drop }, {})
+    )
     const key = await rotation.catch((error: unknown) => { throw explain(error, drop) })
     const dropped = drop === undefined ? '' : `Dropped ${drop}. `
-    const text = `${dropped}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ${formatTime(key.signs_from)}.`
+    const text = `${dropped}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ` +
+      `${formatTime(key.signs_from)}.`
     return { text, data: key }
   }
 })

@@ -54,7 +54,9 @@ export class Outage {
   recordSuccess (): void {
     const now = performance.now()
     if (this.#beganAt === undefined || now - this.#failedAt < calmMs) return
-    const report = { seconds: Math.round((now - this.#beganAt) / 100) / 10, failedAttempts: this.#failedAttempts }
+    const report = {
+      seconds: Math.round((now - this.#beganAt) / 100) / 10, failedAttempts: this.#failedAttempts
+    }
     this.#beganAt = undefined
     this.#failedAttempts = 0
     this.#reasons.clear()
@@ -68,8 +70,8 @@ function reasonOf (error: unknown): string {
   return 'code' in error ? String(error.code) : error.message
 }
 
-// Contention between statements is no outage: deadlocks and the like (40), a lock not obtained in time (55P03),
-// and a statement that was too slow (57014).
+// Contention between statements is no outage: deadlocks and the like (40), a lock not obtained in time
+// (55P03), and a statement that was too slow (57014).
 const contention = /^(40|55P03|57014)/
 
 /** The reason why the database is away, if that is why a statement failed. */
@@ -94,7 +96,9 @@ export function recordOutages (db: Database, outage: Outage): Database {
     }
   }
   return {
-    query: async <Row extends object>(...given: Parameters<Queryable['query']>) => await record(db.query<Row>(...given)),
+    query: async <Row extends object>(
+      ...given: Parameters<Queryable['query']>
+    ) => await record(db.query<Row>(...given)),
     transaction: async work => await record(db.transaction(work)),
     get connections () { return db.connections },
     end: async () => await db.end()

@@ -3,9 +3,9 @@ import { isIP, SocketAddress } from 'node:net'
 const canonical = (address: string) => new SocketAddress({ address, family: 'ipv6' }).address
 
 /**
- * The IP address in what a socket or a proxy names as its peer, without brackets, port and zone; one of IPv4 also where
- * it is written as IPv6 (RFC 4291 section 2.5.5.2). Undefined where there is none (proxies may write `unknown`, RFC
- * 7239 section 6).
+ * The IP address in what a socket or a proxy names as its peer, without brackets, port and zone; one of IPv4
+ * also where it is written as IPv6 (RFC 4291 section 2.5.5.2). Undefined where there is none (proxies may
+ * write `unknown`, RFC 7239 section 6).
  */
 export function addressOf (peer: string | undefined): string | undefined {
   const [, bracketed, plain] = /^(?:\[([^\]]*)\](?::\d+)?|([\d.]+):\d+)$/.exec(peer ?? '') ?? []
@@ -16,8 +16,8 @@ export function addressOf (peer: string | undefined): string | undefined {
 }
 
 /**
- * The network that limits and queues count as one party: an IPv4 address, or the /64 that an IPv6 host may choose its
- * addresses in. Undefined where the peer has no address.
+ * The network that limits and queues count as one party: an IPv4 address, or the /64 that an IPv6 host may
+ * choose its addresses in. Undefined where the peer has no address.
  */
 export function networkOf (peer: string | undefined): string | undefined {
   const address = addressOf(peer)

@@ -2,7 +2,7 @@
 export const cookieValues = (header: string | undefined, name: string): string[] =>
   (header ?? '').split(';').flatMap(pair => {
     const [key = '', ...value] = pair.split('=')
-    // Only the white space of RFC 6265. Removing other characters would turn another name into this one, and so
-    // defeat the prefix `__Host-`.
+    // Only the white space of RFC 6265. Removing other characters would turn another name into this one, and
+    // so defeat the prefix `__Host-`.
     return key.replace(/^[ \t]+|[ \t]+$/g, '') === name ? [value.join('=').trim()] : []
   })

@@ -7,8 +7,8 @@ const decimal = new RegExp(`^[0-9]{1,${maxDigits}}$`)
 const booleans = new Map([['true', true], ['false', false]])
 
 /**
- * The parser for queries of this JSON schema. An integer is decimal digits, a boolean is `true` or `false`. Any
- * other text stays text, which the validation by the schema refuses.
+ * The parser for queries of this JSON schema. An integer is decimal digits, a boolean is `true` or `false`.
+ * Any other text stays text, which the validation by the schema refuses.
  */
 export function queryParser (schema: unknown): QueryParser {
   const properties: Record<string, unknown> = Object(Object(schema).properties)

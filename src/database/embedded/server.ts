@@ -76,15 +76,18 @@ const operatorIntervention = '57'
 function refusalOf (error: unknown, { dir, dataDir }: Cluster): string {
   const refusal = error instanceof pg.DatabaseError ? codeOf(error) : ''
   if (!refusal.startsWith(invalidAuthorization)) return refusal
-  throw new EmbeddedPostgresError(`the password in ${dir}/pg-password does not fit ${dataDir}: put the right one back, ` +
+  throw new EmbeddedPostgresError(`the password in ${dir}/pg-password does not fit ${dataDir}: put the ` +
+    'right one back, ' +
     'or set DATABASE_URL', { cause: error })
 }
 
 /**
- * Whether another start may succeed: another process was faster, children of a killed server still run, or another
- * program took the port. Throws if the start failed for another reason.
+ * Whether another start may succeed: another process was faster, children of a killed server still run, or
+ * another program took the port. Throws if the start failed for another reason.
  */
-async function mayRelaunch ({ readComplaint }: Launched, { dir }: Cluster, giveUpAt: number): Promise<boolean> {
+async function mayRelaunch (
+  { readComplaint }: Launched, { dir }: Cluster, giveUpAt: number
+): Promise<boolean> {
   const complaint = await readComplaint()
   if (/already exists|in use|could not create any/.test(complaint) && Date.now() <= giveUpAt) return true
   throw new EmbeddedPostgresError(`PostgreSQL did not start: ${complaint} (see ${dir}/pg.log)`)
