@@ -92,7 +92,7 @@ function formatHelp<Own extends Options> (
     ({ value, description }) => `  ${value.padEnd(operandWidth)}${description}`
   )
   return [
-    usage,
+    `Usage: ${usage}`,
     description,
     ...operandLines.length > 0 ? [operandLines.join('\n')] : [],
     ...Object.keys(options).length > 0 ? [`Options:\n${formatOptions(options)}`] : [],

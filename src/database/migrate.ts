@@ -269,7 +269,8 @@ async function connected<T> (url: string, work: (client: pg.Client) => Promise<T
     await client.connect().catch((cause: Error) => {
       // A host with two addresses fails twice, in an error without a message.
       const reason = cause instanceof AggregateError ? cause.errors.map(each => each.message).join(', ') : cause.message
-      throw new Error(`the database at ${client.host}:${client.port} cannot be reached: ${reason}`, { cause })
+      throw new Error(`the database at ${client.host}:${client.port} cannot be reached: ${reason}; ` +
+        'start it, or correct DATABASE_URL', { cause })
     })
     return await work(client)
   } finally {

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { Problem } from '../http/problem.ts'
-import type { Database, Queryable } from './database.ts'
+import { isFault, type Database, type Queryable } from './database.ts'
 
 /** What was counted in an outage. */
 export interface OutageReport {
@@ -64,10 +64,12 @@ export class Outage {
   }
 }
 
+/** The kind of failure: an answer of the database, by its SQLSTATE, or no connection, whatever the error says. */
 function reasonOf (error: unknown): string {
-  if (error instanceof AggregateError) return reasonOf(error.errors[0])
   if (!(error instanceof Error)) return String(error)
-  return 'code' in error ? String(error.code) : error.message
+  if (error instanceof pg.DatabaseError) return error.code ?? ''
+  if (error.cause !== undefined) return reasonOf(error.cause)
+  return error instanceof AggregateError || isFault(error) ? 'no connection' : error.message
 }
 
 // Contention between statements is no outage: deadlocks and the like (40), a lock not obtained in time

@@ -55,13 +55,15 @@ t.test('an outage is logged once, and its end with the number of failed attempts
   const service = await build(t, {}, { url })
   const ada = person()
   await service.browser().post('/v1/auth/register', ada)
+  // A busy machine may have been slow to connect before.
+  service.logs.length = 0
   const linesOf = (message: RegExp) => service.logs.filter(({ msg, level }) => message.test(String(msg)) && Number(level) >= 30)
   block()
   for (let i = 0; i < 20; i++) t.match(await service.browser().post('/v1/auth/login', ada), unavailable)
   while (linesOf(/^database not available/).length === 0) await new Promise(resolve => setTimeout(resolve, 10))
   // The reconnection is tried twice a second.
   await new Promise(resolve => setTimeout(resolve, 2_000))
-  t.ok(linesOf(/^database not available/).length <= 2, 'once for each reason')
+  t.equal(linesOf(/^database not available/).length, 1)
   const others = service.logs.filter(({ level, msg }) => Number(level) >= 40 && !/^database not available/.test(String(msg)))
   t.strictSame(others, [], 'and nothing else warns of it')
   t.strictSame(linesOf(/^database is back/), [])
