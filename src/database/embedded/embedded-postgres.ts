@@ -4,7 +4,7 @@ import { prepare, type Cluster, type Log } from './cluster.ts'
 import { codeOf, EmbeddedPostgresError } from './failure.ts'
 import { claimFolder, folderInUse } from './folder-claim.ts'
 import { isServer, terminate } from './server-process.ts'
-import { reach, type Server } from './server.ts'
+import { reach, type EmbeddedServer } from './server.ts'
 
 export { EmbeddedPostgresError }
 
@@ -111,7 +111,7 @@ const maxAttempts = 5
 /** Connects to the server, locks it, and creates the database of the service. */
 async function acquire (
   cluster: Cluster, exclusive: boolean, signal: AbortSignal, port?: number
-): Promise<Server & { version: string }> {
+): Promise<EmbeddedServer & { version: string }> {
   for (let attempt = 1; ; attempt++) {
     const server = await reach(cluster, signal, port)
     try {

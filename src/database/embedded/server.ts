@@ -20,7 +20,7 @@ interface Launched {
 }
 
 /** A server that answers. `started` says whether this call has started it. */
-export interface Server extends ServerConnection { pid: number, port: number, started: boolean }
+export interface EmbeddedServer extends ServerConnection { pid: number, port: number, started: boolean }
 
 const pollIntervalMs = 15
 const relaunchDelayMs = 200
@@ -29,7 +29,7 @@ const startTimeoutMs = 20_000
 const connectTimeoutMs = 3_000
 
 /** Connects to the server of the cluster. Starts one if none runs, and replaces one that does not answer. */
-export async function reach (cluster: Cluster, signal: AbortSignal, port?: number): Promise<Server> {
+export async function reach (cluster: Cluster, signal: AbortSignal, port?: number): Promise<EmbeddedServer> {
   const giveUpAt = Date.now() + startTimeoutMs
   let launched: Launched | undefined
   let heardAt = Date.now()
