@@ -34,12 +34,12 @@ t.test('--help after a command shows its usage, and runs nothing', async t => {
   for (const [command, meaning] of [['serve', 'Run the service.'], ['migrate', 'Update the database schema. If DATABASE_OWNER_URL is set, with its role.'], ['config check', 'Check the configuration without starting anything.']] as const) {
     const { code, stdout, stderr } = await run(t, [...command.split(' '), '--help'], { NODE_ENV: 'production' })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
-    t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n${meaning}\n$`))
+    t.match(stdout, new RegExp(`^Usage: latchkey ${command}.*\n\n${meaning}\n$`))
   }
   for (const [command, options] of [['keys list', []], ['keys rotate', ['--now', '--drop KID']], ['clients create', ['--name NAME', '--scope SCOPE']], ['clients list', []], ['sessions end', ['--all', '--user ID']], ['calibrate', ['--target TIME']]] as const) {
     const { code, stdout, stderr } = await run(t, [...command.split(' '), '--nonsense', '-h'], { NODE_ENV: 'production' })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
-    t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n[A-Z].*\\.\n`))
+    t.match(stdout, new RegExp(`^Usage: latchkey ${command}.*\n\n[A-Z].*\\.\n`))
     for (const option of options) t.match(stdout, new RegExp(`^  ${option} +[a-z]`, 'm'))
   }
 })

@@ -224,7 +224,7 @@ t.test('links and executable bits that an installation without scripts lacks are
   await fs.rm(join(copy, 'native', 'pg-symlinks.json'))
   await complete(copy)
   await fs.rm(join(copy, 'native', 'bin'), { recursive: true })
-  await t.rejects(complete(copy), { name: 'EmbeddedPostgresError', message: /cannot be completed: install it again/ })
+  await t.rejects(complete(copy), { name: 'EmbeddedPostgresError', message: /is incomplete: install it again/ })
 })
 
 t.test('a server that is killed is restarted on the same port, until it is stopped', async t => {
@@ -309,7 +309,7 @@ t.test('every error says what to do', async t => {
   const dir = await folder(t)
   await t.rejects(start(dir, { settings: [...settings, 'nonsense=1'] }), { name: 'EmbeddedPostgresError', message: /^PostgreSQL did not start: unrecognized configuration parameter "nonsense" \(see .*pg\.log\)$/ })
   await fs.writeFile(join(dir, 'pg-password'), 'another')
-  await t.rejects(start(dir, { settings }), { name: 'EmbeddedPostgresError', message: /^the password in .*pg-password is not the one of/ })
+  await t.rejects(start(dir, { settings }), { name: 'EmbeddedPostgresError', message: /^the password in .*pg-password does not fit/ })
   t.notOk(await exists(join(dir, 'pg', 'postmaster.pid')), 'and nothing is left running')
   await t.rejects(start(join(dir, 'pg-password')), { name: 'EmbeddedPostgresError', message: /^the folder .*pg-password cannot be used: EEXIST/ })
   t.match(await service(t, dir, { arch: 'abacus' }).answer, { refusal: 'EmbeddedPostgresError: no embedded PostgreSQL for this platform: set DATABASE_URL' })
