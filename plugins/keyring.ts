@@ -148,13 +148,15 @@ export default fp(async function keyring (app, options: KeyringOptions) {
 
   app.notifications.on('latchkey_keys', () => {
     lookup.forget()
-    if (ring) void refresh(reloadAfter())
+    if (keys) logFailure(reload())
   })
-  const poll = setInterval(() => { if (ring) void refresh(reload()) }, pollEvery)
-  const timer = setInterval(() => {
-    if (ring) turning ??= refresh(ensure(app.db, options, 'later')).finally(() => { turning = undefined })
-  }, Math.min(jwksMaxAge / 4, rotation / 4, 30) * 1_000)
-  for (const each of [poll, timer]) each.unref()
+  const pollTimer = setInterval(() => { if (keys) logFailure(read()) }, pollIntervalMs).unref()
+  function rotate () {
+    if (!keys) return
+    rotating ??= logFailure(ensureKeys(app.db, options, 'later')).finally(() => { rotating = undefined })
+  }
+  const checkIntervalMs = Math.min(jwksMaxAgeSeconds, rotationSeconds) / 4 * 1_000
+  const rotationTimer = setInterval(rotate, Math.min(checkIntervalMs, maxRotationCheckIntervalMs)).unref()
   app.addHook('onClose', async () => {
     closing.abort()
     clearInterval(pollTimer)

@@ -145,7 +145,7 @@ export function createFeedClient (options: FeedClientOptions): FeedClient {
   }
 
   return {
-    start: () => { void run() },
+    start: follow,
     synced,
     isRevoked: revokedTokens.isRevoked,
     lostSeconds,

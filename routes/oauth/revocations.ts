@@ -48,7 +48,7 @@ const revocations: Typed = async (app) => {
     isClosing = true
     for (const reader of readers) reader.stop()
   })
-  const stopUnauthorized = async () => {
+  async function disconnectUnauthorized () {
     for (const clientId of new Set([...readers].map(reader => reader.clientId))) {
       // While the database is unavailable, a reader stays connected.
       const mayRead = await clients.find(app.db, clientId)
@@ -57,9 +57,15 @@ const revocations: Typed = async (app) => {
       for (const reader of readers) if (reader.clientId === clientId) reader.stop()
     }
   }
-  const check = setInterval(() => { void stopUnauthorized() }, checkEvery)
-  check.unref()
-  app.addHook('onClose', async () => { clearInterval(check) })
+  const scopeCheck = setInterval(disconnectUnauthorized, scopeCheckIntervalMs).unref()
+  app.addHook('onClose', async () => { clearInterval(scopeCheck) })
+
+  function assertCapacity (clientId: string) {
+    const readersOfClient = [...readers].filter(reader => reader.clientId === clientId)
+    if (readers.size >= maxReaders || readersOfClient.length >= maxReadersPerClient) {
+      throw overloaded(retryAfterSeconds, 'too many readers of the revocation feed')
+    }
+  }
 
   app.get('/revocations', {
     schema: {

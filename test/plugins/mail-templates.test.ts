@@ -125,17 +125,17 @@ t.test('the templates', async t => {
     t.ok(html.includes('&quot;&gt;&lt;a&#x2F;href&#x3D;&#39;x&#39;&gt;@example.com'))
   })
 
-  t.test('are replaced by those of a folder, where it has them', async t => {
-    const own = temporaryFolder(t)
-    mkdirSync(join(own, 'de'))
-    mkdirSync(join(own, '..data'))
-    writeFileSync(join(own, '..data/x.html'), '{{no}}')
-    writeFileSync(join(own, 'layout.html'), '<article>{{> content}}</article>')
-    writeFileSync(join(own, 'de/magic_link.txt'), 'Subject: Servus!\r\n\r\n{{link}}\r\nbis gleich\r\n')
-    writeFileSync(join(own, 'de/magic_link.html'), '<a href="{{link}}">los</a>')
-    const service = await build(t, { ...where, MAIL_TEMPLATES: own })
-    await post(service, { kind: 'magic_link', language: 'de', to: 'bayer@example.com', token, lives: 600 })
-    await post(service, { kind: 'magic_link', language: 'en', to: 'brit@example.com', token, lives: 600 })
+  t.test('are replaced by those that the configured folder has', async t => {
+    const custom = temporaryFolder(t)
+    mkdirSync(join(custom, 'de'))
+    mkdirSync(join(custom, '..data'))
+    writeFileSync(join(custom, '..data/x.html'), '{{no}}')
+    writeFileSync(join(custom, 'layout.html'), '<article>{{> content}}</article>')
+    writeFileSync(join(custom, 'de/magic_link.txt'), 'Subject: Servus!\r\n\r\n{{link}}\r\nbis gleich\r\n')
+    writeFileSync(join(custom, 'de/magic_link.html'), '<a href="{{link}}">los</a>')
+    const service = await build(t, { ...options, MAIL_TEMPLATES: custom })
+    await enqueue(service, { kind: 'magic_link', language: 'de', to: 'bayer@example.com', token, lives: 600 })
+    await enqueue(service, { kind: 'magic_link', language: 'en', to: 'brit@example.com', token, lives: 600 })
     const { subject, text, html, link = '' } = await smtp.mailTo('bayer@example.com')
     t.match(
       [subject, text.trim(), html.trim()],
@@ -147,18 +147,24 @@ t.test('the templates', async t => {
     })
   })
 
-  t.test('that cannot be used end the start, with the name of each', async t => {
-    const own = temporaryFolder(t)
-    mkdirSync(join(own, 'en'))
-    const bad: Record<string, [text: string, told: RegExp]> = {
-      'layout.html': ['<main></main>', /layout\.html that lacks \{\{> content\}\}/],
-      'en/magic_link.txt': ['Subject: Hello\n\n{{lnik}}', /magic_link\.txt that has an unknown lnik: there are service, .*link, lives/],
-      'en/magic_link.html': ['{{#link}}', /magic_link\.html that cannot be read: Unclosed section/],
-      'en/password_reset.txt': ['Hello {{link}}', /password_reset\.txt that does not begin with a line "Subject: …"/],
-      'en/password_reset.html': ['<p>soon</p>', /password_reset\.html that lacks \{\{link\}\}/],
-      'en/new_sign_in.html': ['{{{email}}}', /new_sign_in\.html that must not have email unescaped/],
-      'en/password_changed.txt': ['Subject: x\n{{link}}', /password_changed\.txt that has an unknown link/],
-      'en/pasword_reset.txt': ['Subject: x', /has en\/pasword_reset\.txt, which is no template/]
+  t.test('that are not valid stop the start, with the name of each', async t => {
+    const custom = temporaryFolder(t)
+    mkdirSync(join(custom, 'en'))
+    const invalid: Record<string, [text: string, message: RegExp]> = {
+      'layout.html': ['<main></main>', /layout\.html lacks \{\{> content\}\}/],
+      'en/magic_link.txt': [
+        'Subject: Hello\n\n{{lnik}}',
+        /magic_link\.txt uses an unknown lnik; known are service, .*link, lives/
+      ],
+      'en/magic_link.html': ['{{#link}}', /magic_link\.html cannot be parsed: Unclosed section/],
+      'en/password_reset.txt': [
+        'Hello {{link}}',
+        /password_reset\.txt does not begin with a line "Subject: …"/
+      ],
+      'en/password_reset.html': ['<p>soon</p>', /password_reset\.html lacks \{\{link\}\}/],
+      'en/new_sign_in.html': ['{{{email}}}', /new_sign_in\.html must not use email without escaping/],
+      'en/password_changed.txt': ['Subject: x\n{{link}}', /password_changed\.txt uses an unknown link/],
+      'en/pasword_reset.txt': ['Subject: x', /: en\/pasword_reset\.txt is not a template/]
     }
     for (const [name, [text]] of Object.entries(invalid)) writeFileSync(join(custom, name), text)
     const { code, stderr } = await run(t, ['config', 'check'], { MAIL_TEMPLATES: custom })

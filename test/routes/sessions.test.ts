@@ -9,16 +9,24 @@ import { build, newUser, type Service } from '../support/app.ts'
 import { firefox, safari, signInDevices } from '../support/devices.ts'
 import { mailTo } from '../support/inbox.ts'
 import { named, sql } from '../support/postgres.ts'
+import { ageTokenFamily } from '../support/token-family.ts'
 import { waitUntil } from '../support/polling.ts'
-import { firefox, isSignedIn, safari, signInUser } from '../support/signed-in-user.ts'
 
-const listed = async (browser: Browser | undefined): Promise<string[]> => ((await browser?.get('/v1/me/sessions'))?.body.items as Array<{ id: string }>).map(({ id }) => id)
+/** Whether the access token of a browser is valid. */
+const isSignedIn = async (browser: Browser | undefined) =>
+  (await browser?.get('/v1/auth/verify'))?.status === 204
+const listedIds = async (browser: Browser | undefined): Promise<string[]> => {
+  const { body } = await browser?.get('/v1/me/sessions') ?? {}
+  return (body.items as Array<{ id: string }>).map(({ id }) => id)
+}
 
-t.test('the own sessions', async t => {
+t.test('the sessions of a user', async t => {
   const service = await build(t)
 
-  await t.test('are listed, the newest first and the current one marked, with what is known of them', async t => {
-    const { browsers: [one], ids } = await signInUser(service, firefox, safari, 'curl/8.5.0', 'x\u00e9 (<script>)')
+  await t.test('are listed, the newest first, with the current one marked', async t => {
+    const { browsers: [one], ids } = await signInDevices(
+      service, firefox, safari, 'curl/8.5.0', 'x\u00e9 (<script>)'
+    )
     const { status, body, headers } = await one?.get('/v1/me/sessions') as Answer
     t.match({ status, headers }, { status: 200, headers: { 'cache-control': 'no-store' } })
     t.strictSame(body.items.map(({ id }: { id: string }) => id), [...ids].reverse())
@@ -47,7 +55,7 @@ t.test('the own sessions', async t => {
   })
 
   await t.test('come in pages', async t => {
-    const { browsers: [one], ids } = await signInUser(service, ...Array<string>(5).fill(firefox))
+    const { browsers: [one], ids } = await signInDevices(service, ...Array<string>(5).fill(firefox))
     const seen: string[] = []
     let path = '/v1/me/sessions?limit=2'
     for (let page = 0; page < 3; page++) {
@@ -68,8 +76,8 @@ t.test('the own sessions', async t => {
     }
   })
 
-  await t.test('leave out those that ended, expired, or can be refreshed no more', async t => {
-    const { browsers: [one], ids } = await signInUser(service, firefox, firefox, firefox, firefox)
+  await t.test('are not listed if they ended, expired, or can no longer be refreshed', async t => {
+    const { browsers: [one], ids } = await signInDevices(service, firefox, firefox, firefox, firefox)
     await one?.delete(`/v1/me/sessions/${ids[1]}`)
     await service.sql('update sessions set expires_at = now() where id = $1', [ids[2]])
     await service.sql(
@@ -79,19 +87,26 @@ t.test('the own sessions', async t => {
   })
 
   await t.test('are ended one by one, for good', async t => {
-    const { browsers: [one, other], ids } = await signInUser(service, firefox, safari)
+    const { browsers: [one, other], ids } = await signInDevices(service, firefox, safari)
     t.match(await one?.delete(`/v1/me/sessions/${ids[1]}`), { status: 204, text: '', cookies: [] })
     t.notOk(await isSignedIn(other))
     t.match(await other?.post('/v1/auth/refresh'), { status: 401, body: { code: 'invalid_refresh_token' } })
-    t.match(await one?.delete(`/v1/me/sessions/${ids[1]}`), { status: 404, body: { code: 'not_found' } }, 'once')
+    t.match(
+      await one?.delete(`/v1/me/sessions/${ids[1]}`), { status: 404, body: { code: 'not_found' } }, 'once'
+    )
     t.ok(await isSignedIn(one))
-    t.match(await one?.delete(`/v1/me/sessions/${ids[0]}`), { status: 204, cookies: [/^refresh_token=; Max-Age=0/] }, 'the own one, with its cookie')
+    t.match(
+      await one?.delete(`/v1/me/sessions/${ids[0]}`),
+      { status: 204, cookies: [/^refresh_token=; Max-Age=0/] }, 'the current one, with its cookie'
+    )
     t.match(await one?.get('/v1/me'), { status: 401 })
   })
 
-  await t.test('have their roles told to a gateway whatever they are called', async t => {
-    const { credentials: somebody, browsers: [one] } = await signInUser(service, firefox)
-    await service.sql("update users set roles = '{user,\"a,b\",\u0440\u043e\u043b\u044c,100%}' where email = $1", [somebody.email])
+  await t.test('have roles that a gateway can read, whatever their names', async t => {
+    const { user, browsers: [one] } = await signInDevices(service, firefox)
+    await service.sql(
+      "update users set roles = '{user,\"a,b\",\u0440\u043e\u043b\u044c,100%}' where email = $1", [user.email]
+    )
     const { body } = await one?.post('/v1/auth/refresh') as Answer
     t.match(
       await one?.get('/v1/auth/verify', { authorization: `Bearer ${body.access_token}` }),
@@ -99,40 +114,51 @@ t.test('the own sessions', async t => {
     )
   })
 
-  await t.test('are nobody else\'s to end', async t => {
-    const [mine, theirs] = [await signInUser(service, firefox), await signInUser(service, firefox)]
+  await t.test('cannot be ended by another user', async t => {
+    const [mine, theirs] = [await signInDevices(service, firefox), await signInDevices(service, firefox)]
     const { browsers: [one] } = mine
-    for (const id of [theirs.ids[0], '00000000-0000-7000-8000-000000000000']) t.match(await one?.delete(`/v1/me/sessions/${id}`), { status: 404, body: { code: 'not_found' } })
-    for (const id of ['x', '1', "'", `urn:uuid:${mine.ids[0]}`, mine.ids[0]?.toUpperCase()]) t.match(await one?.delete(`/v1/me/sessions/${id}`), { status: 400 })
+    for (const id of [theirs.ids[0], '00000000-0000-7000-8000-000000000000']) {
+      t.match(
+        await one?.delete(`/v1/me/sessions/${id}`), { status: 404, body: { code: 'not_found' } }
+      )
+    }
+    for (const id of [
+      'x', '1', "'", `urn:uuid:${mine.ids[0]}`, mine.ids[0]?.toUpperCase()
+    ]) t.match(await one?.delete(`/v1/me/sessions/${id}`), { status: 400 })
     t.ok(await isSignedIn(theirs.browsers[0]))
     t.match(await service.browser().delete(`/v1/me/sessions/${theirs.ids[0]}`), { status: 401 })
     t.match(await service.browser().get('/v1/me/sessions'), { status: 401 })
   })
 
-  await t.test('are ended all but this one, or all', async t => {
-    const { browsers: [one, two, three] } = await signInUser(service, firefox, safari, firefox)
-    const bystander = await signInUser(service, firefox)
+  await t.test('are ended all at once, with or without the current one', async t => {
+    const { browsers: [one, two, three] } = await signInDevices(service, firefox, safari, firefox)
+    const bystander = await signInDevices(service, firefox)
     t.match(await one?.delete('/v1/me/sessions'), { status: 204, cookies: [] })
     t.strictSame(await Promise.all([one, two, three].map(isSignedIn)), [true, false, false])
     t.match(await one?.delete('/v1/me/sessions?include_current=no'), { status: 400 })
-    t.match(await one?.delete('/v1/me/sessions?include_current=true'), { status: 204, cookies: [/^refresh_token=; Max-Age=0/] })
+    t.match(
+      await one?.delete('/v1/me/sessions?include_current=true'),
+      { status: 204, cookies: [/^refresh_token=; Max-Age=0/] }
+    )
     t.notOk(await isSignedIn(one))
     t.ok(await isSignedIn(bystander.browsers[0]))
   })
 
-  await t.test('are not to be managed with a session that has ended elsewhere, or by a disabled user', async t => {
-    const { browsers: [one, two], ids } = await signInUser(service, firefox, firefox)
+  await t.test('cannot be managed with an ended session, or by a disabled user', async t => {
+    const { browsers: [one, two], ids } = await signInDevices(service, firefox, firefox)
     await service.sql('delete from refresh_tokens where session_id = $1', [ids[0]])
     await service.sql("update sessions set ended_at = now(), end_reason = 'logout' where id = $1", [ids[0]])
     t.match(await one?.delete('/v1/me/sessions'), { status: 401 })
     t.match(await one?.get('/v1/me/sessions'), { status: 401 })
     t.ok(await isSignedIn(two))
-    await service.sql('update users set disabled_at = now() where id = (select user_id from sessions where id = $1)', [ids[1]])
+    await service.sql(
+      'update users set disabled_at = now() where id = (select user_id from sessions where id = $1)', [ids[1]]
+    )
     t.match(await two?.get('/v1/me/sessions'), { status: 401 })
   })
 
-  await t.test('ended by many at once end once, and nobody waits for another for ever', async t => {
-    const { browsers, ids } = await signInUser(service, ...Array<string>(8).fill(firefox))
+  await t.test('end once if many requests end them at the same time', async t => {
+    const { browsers, ids } = await signInDevices(service, ...Array<string>(8).fill(firefox))
     const answers = await Promise.all(browsers.map(async browser => await browser.delete('/v1/me/sessions')))
     // A request that waits too long for a lock is told to retry.
     t.ok(
@@ -150,9 +176,9 @@ t.test('a user has no more sessions than the configuration allows', async t => {
   const one = await build(t, { MAX_SESSIONS_PER_USER: '3' })
   const other = await build(t, { MAX_SESSIONS_PER_USER: '3' }, { url: one.url })
 
-  await t.test('and the oldest ends for one more', async t => {
-    const { browsers, ids } = await signInUser(one, ...Array<string>(5).fill(firefox))
-    t.strictSame(await listed(browsers[4]), [...ids].reverse().slice(0, 3))
+  await t.test('and one more ends the oldest', async t => {
+    const { browsers, ids } = await signInDevices(one, ...Array<string>(5).fill(firefox))
+    t.strictSame(await listedIds(browsers[4]), [...ids].reverse().slice(0, 3))
     t.match(await browsers[0]?.get('/v1/me'), { status: 401 })
     t.match(await browsers[0]?.post('/v1/auth/refresh'), { status: 401 })
     t.match(
@@ -205,13 +231,21 @@ t.test('a user has no more sessions than the configuration allows', async t => {
     t.not((await live())[0], linked.body.session_id)
   })
 
-  await t.test('and an expired one goes before one that lives', async t => {
-    const { browsers, ids } = await signInUser(one, firefox, firefox, firefox)
+  await t.test('and an expired one ends before a live one', async t => {
+    const { browsers, ids } = await signInDevices(one, firefox, firefox, firefox)
     await one.sql('update sessions set expires_at = now() where id = $1', [ids[2]])
-    const { credentials: somebody } = await signInUser(one)
-    await one.sql('update sessions set user_id = (select id from users where email = $1) where id = any($2::uuid[])', [somebody.email, ids])
-    t.equal((await one.browser().post('/v1/auth/login', somebody)).status, 200)
-    t.strictSame(await Promise.all(browsers.slice(0, 2).map(async browser => (await browser.post('/v1/auth/refresh')).status)), [200, 200])
+    const { user } = await signInDevices(one)
+    await one.sql(
+      'update sessions set user_id = (select id from users where email = $1) where id = any($2::uuid[])',
+      [user.email, ids]
+    )
+    t.equal((await one.browser().post('/v1/auth/login', user)).status, 200)
+    t.strictSame(
+      await Promise.all(
+        browsers.slice(0, 2).map(async browser => (await browser.post('/v1/auth/refresh')).status)
+      ),
+      [200, 200]
+    )
   })
 })
 
@@ -226,9 +260,12 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
     if (answer.status === 200) browser.accessToken = answer.body.access_token
     return answer
   }
-  const begin = async () => {
-    const { credentials: somebody, browsers: [browser = service.browser()], ids: [id = ''] } = await signInUser(service, firefox)
-    return { somebody, browser, id, token: browser.accessToken ?? '', cookie: browser.jar.get('refresh_token') ?? '' }
+  const signInOnce = async () => {
+    const { user, browsers, ids: [id = ''] } = await signInDevices(service, firefox)
+    const [browser = service.browser()] = browsers
+    return {
+      user, browser, id, token: browser.accessToken ?? '', cookie: browser.jar.get('refresh_token') ?? ''
+    }
   }
   const isDead = async ({ id, token, cookie }: { id: string, token: string, cookie: string }) => {
     const [verified, refreshed] = [
@@ -247,9 +284,23 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
     t.ok(await isSignedIn(old.browser))
     t.equal((await old.browser.post('/v1/auth/refresh')).status, 200, 'the new one lives')
     t.not(body.session_id, old.id)
-    t.match(await service.sql("select user_id, actor_id, detail from audit_events where type = 'session.ended' and session_id = $1", [old.id]), [{ user_id: body.user.id, actor_id: body.user.id, detail: { reason: 'signed_in_again' } }])
-    t.match(await service.sql('select kind, subject, reason from revocations where id = $1', [old.id]), [{ kind: 'session', subject: body.user.id, reason: 'signed_in_again' }])
-    await waitUntil('another instance knows', async () => (await other.browser().get('/v1/auth/verify', { authorization: `Bearer ${old.token}` })).status === 401)
+    t.match(
+      await service.sql(
+        "select user_id, actor_id, detail from audit_events where type = 'session.ended' and session_id = $1",
+        [old.id]
+      ),
+      [{ user_id: body.user.id, actor_id: body.user.id, detail: { reason: 'signed_in_again' } }]
+    )
+    t.match(
+      await service.sql('select kind, subject, reason from revocations where id = $1', [old.id]),
+      [{ kind: 'session', subject: body.user.id, reason: 'signed_in_again' }]
+    )
+    await waitUntil(
+      'another instance knows',
+      async () => (await other.browser().get(
+        '/v1/auth/verify', { authorization: `Bearer ${old.token}` }
+      )).status === 401
+    )
   })
 
   await t.test('with either delivery, every way to sign in, and a token of any generation', async t => {
@@ -380,8 +431,8 @@ t.test('expired sessions are purged', async t => {
     return { total, rounds }
   }
 
-  await t.test('in batches, and no other', async t => {
-    const { browsers, ids } = await signInUser(service, ...Array<string>(6).fill(firefox))
+  await t.test('in batches, and no other sessions', async t => {
+    const { browsers, ids } = await signInDevices(service, ...Array<string>(6).fill(firefox))
     await service.sql("update sessions set expires_at = now() - interval '1 minute' where id = $1", [ids[0]])
     await service.sql(`
       update refresh_tokens set last_used_at = now() - interval '7 days 1 minute'
@@ -394,13 +445,17 @@ t.test('expired sessions are purged', async t => {
       ids.slice(2)
     )
     await service.sql("update sessions set ended_at = now() - interval '25 hours' where id = $1", [ids[3]])
-    t.match(await clearAll(100), { total: 1, rounds: 1 })
-    t.match(await service.sql("select session_id, detail from audit_events where type = 'session.ended' and detail ->> 'reason' = 'expired' order by session_id"), [{ session_id: ids[0] }, { session_id: ids[1] }])
+    t.match(await purgeAll(100), { total: 1, rounds: 1 })
+    t.match(await service.sql(`
+      select session_id, detail from audit_events where type = 'session.ended'
+      and detail ->> 'reason' = 'expired' order by session_id`), [
+      { session_id: ids[0] }, { session_id: ids[1] }
+    ])
     t.ok(await isSignedIn(browsers[4]) && await isSignedIn(browsers[5]))
   })
 
-  await t.test('without waiting for whoever uses one, and without making them wait', async t => {
-    const { ids } = await signInUser(service, firefox, firefox)
+  await t.test('without waiting for a lock', async t => {
+    const { ids } = await signInDevices(service, firefox, firefox)
     await service.sql('update sessions set expires_at = now() where id = any($1::uuid[])', [ids])
     await service.sql(
       'update refresh_tokens set access_expires_at = now() where session_id = any($1::uuid[])', [ids]
@@ -419,7 +474,7 @@ t.test('expired sessions are purged', async t => {
   })
 
   await t.test('by the service itself', async t => {
-    const { ids } = await signInUser(service, firefox)
+    const { ids } = await signInDevices(service, firefox)
     await service.sql('update sessions set expires_at = now() where id = $1', [ids[0]])
     await service.sql('update refresh_tokens set access_expires_at = now() where session_id = $1', [ids[0]])
     await service.sql(`
@@ -549,10 +604,12 @@ t.test('the audit log', async t => {
     t.match(await service.browser().post('/v1/auth/register', user), { status: 500 })
     t.strictSame(await service.sql('select 1 from users where email = $1', [user.email]), [])
     await service.sql('alter table audit_events drop constraint refused')
-    const { browsers: [one] } = await signInUser(service, firefox)
-    await service.sql("alter table audit_events add constraint refused check (type <> 'session.ended') not valid")
+    const { browsers: [one] } = await signInDevices(service, firefox)
+    await service.sql(
+      "alter table audit_events add constraint refused check (type <> 'session.ended') not valid"
+    )
     t.match(await one?.post('/v1/auth/logout'), { status: 500 })
-    t.ok(await isSignedIn(one), 'a session that could not be ended lives')
+    t.ok(await isSignedIn(one), 'a session that could not be ended goes on')
     await service.sql('alter table audit_events drop constraint refused')
   })
 

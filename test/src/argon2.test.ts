@@ -15,7 +15,6 @@ import { createDatabase } from '../support/postgres.ts'
 import { ready, run } from '../support/process.ts'
 import { isCompiled, moduleFile, nodeOptions } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
-import { scale } from '../support/soak.ts'
 
 const { version } = createRequire(import.meta.url)('argon2/package.json')
 const compiledBuilds = resolve(`native/argon2-${version}`)
@@ -113,8 +112,8 @@ t.test('all builds compute the same hashes', async t => {
         const [one, other] = await Promise.all([hashWithBuild(question), hashWithPrebuilt(question)])
         hashes.add(one)
         return one === other && one.length === 2 * question.length
-      }), { numRuns: scale(300, 60) })
-      t.ok(hashes.size > scale(200, 40), 'of which many differ')
+      }), { numRuns: 300 })
+      t.ok(hashes.size > 200, 'many different hashes are compared')
     })
   }
 })
@@ -181,13 +180,13 @@ t.test('a build that does not work', { skip: !hasAvx2 && 'this processor has no 
         /^the avx2 build of argon2 does not work: its hashes are wrong$/
       ]
     ]
-    for (const [what, content, reason] of cases) {
+    for (const [name, content, warning] of cases) {
       const home = temporaryFolder(t)
-      place(join(home, binary), content)
-      const { name, argon2, passedOver } = await load('auto', home)
-      t.equal(name, 'prebuilt', what)
-      t.equal(passedOver.length, 1)
-      t.match(passedOver[0], reason)
+      writeBinary(join(home, binary), content)
+      const { argon2, buildWarnings, ...loaded } = await loadArgon2('auto', home)
+      t.equal(loaded.name, 'prebuilt', name)
+      t.equal(buildWarnings.length, 1)
+      t.match(buildWarnings[0], warning)
       t.ok(await argon2.verify(await argon2.hash('a password', { memoryCost: 64 }), 'a password'))
       await t.rejects(loadArgon2('avx2', home), {
         name: 'ConfigError',
@@ -204,11 +203,15 @@ t.test('a build that does not work', { skip: !hasAvx2 && 'this processor has no 
     t.notOk('ARGON2_PREBUILD' in process.env)
   })
 
-  await t.test('is told of by the service, which hashes with another, or ends where that one is named', { skip: !isCompiled && 'it copies compiled code' }, async t => {
-    // The service as it is, apart from the builds beside it.
+  await t.test('makes the service hash with another one and warn, or exit if it is configured', { skip: !isCompiled && 'it copies compiled code' }, async t => {
+    // A copy of the service, whose folder of compiled builds the test controls.
     const home = temporaryFolder(t)
-    for (const part of ['dist/src', 'dist/plugins', 'dist/routes', 'package.json']) cpSync(part, join(home, part), { recursive: true })
-    for (const part of ['node_modules', 'migrations', 'routes', 'src']) symlinkSync(resolve(part), join(home, part))
+    const [copied, linked] = [
+      ['dist/src', 'dist/plugins', 'dist/routes', 'package.json'],
+      ['node_modules', 'migrations', 'routes', 'src']
+    ]
+    for (const path of copied) cpSync(path, join(home, path), { recursive: true })
+    for (const path of linked) symlinkSync(resolve(path), join(home, path))
     const DATABASE_URL = await createDatabase(t)
     const serve = async (variables: Record<string, string>) => {
       const port = await freePort()
@@ -260,9 +263,24 @@ t.test('hashing leaves threads of the pool for files and host names', { skip: no
   // Signs in eight times at once, and fetches a file meanwhile.
   const countThreads = async (t: Test, args: string[], variables: Record<string, string> = {}) => {
     const port = await freePort()
-    const env = { ...environment, DATABASE_URL, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ARGON2_CONCURRENCY: '8', ARGON2_MEMORY_KIB: '8192', ARGON2_TIME_COST: '150', REQUEST_TIMEOUT: '60s', ...more }
-    // The test runner would have a module preloaded.
-    const service = run(t, [...args, 'serve'], { cwd: temporaryFolder(t), env, port, launcher: ['env', '-u', 'NODE_OPTIONS'] })
+    const env = {
+      ...environment,
+      DATABASE_URL,
+      PORT: String(port),
+      ISSUER_URL: `http://localhost:${port}`,
+      ARGON2_CONCURRENCY: '8',
+      ARGON2_MEMORY_KIB: '8192',
+      ARGON2_TIME_COST: '150',
+      REQUEST_TIMEOUT: '60s',
+      ...variables
+    }
+    // NODE_OPTIONS would preload a module of the test runner.
+    const service = run(t, [...args, 'serve'], {
+      cwd: temporaryFolder(t),
+      env,
+      port,
+      launcher: ['env', '-u', 'NODE_OPTIONS']
+    })
     await ready(service)
     const pid = service.child.pid ?? 0
     const login = async () => {
@@ -342,8 +360,19 @@ t.test('hashing leaves threads of the pool for files and host names', { skip: no
 
   await t.test('and runs at a lower priority than the thread that runs JavaScript', async t => {
     const port = await freePort()
-    const env = { ...environment, DATABASE_URL, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, UV_THREADPOOL_SIZE: '5' }
-    const service = run(t, [entry, 'serve'], { cwd: temporaryFolder(t), env, port, launcher: ['env', '-u', 'NODE_OPTIONS'] })
+    const env = {
+      ...environment,
+      DATABASE_URL,
+      PORT: String(port),
+      ISSUER_URL: `http://localhost:${port}`,
+      UV_THREADPOOL_SIZE: '5'
+    }
+    const service = run(t, [entry, 'serve'], {
+      cwd: temporaryFolder(t),
+      env,
+      port,
+      launcher: ['env', '-u', 'NODE_OPTIONS']
+    })
     await ready(service)
     const pid = service.child.pid ?? 0
     const priority = (id: string) =>

@@ -3,7 +3,7 @@ import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import * as consumer from '../support/consumer.ts'
-import { build, keyEncryptionKey, newUser } from '../support/app.ts'
+import { build, newUser } from '../support/app.ts'
 import { waitFor } from '../support/polling.ts'
 
 t.test('a service that trusts a Latchkey by the verifier', async t => {
@@ -55,7 +55,7 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
       return fresh.kid === kid
     })
     t.equal(await orders.status(old.token), 200)
-    await rotate(latchkey.app.db, options, { immediately: true, drop: old.kid }, {})
+    await rotateKey(latchkey.app.db, options, { immediately: true, drop: old.kid }, {})
     await waitFor(async () => await orders.status(old.token) === 401)
     t.equal(await orders.status(fresh.token), 200)
   })

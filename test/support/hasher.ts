@@ -8,11 +8,10 @@ export interface Question { password: string, salt: string, secret: string, data
 
 const bytes = (text: string) => Buffer.from(text, 'base64')
 
-const { name, argon2 } = await argon2Build.load(load(environment()).passwords.build)
-async function answer ({ password, salt, secret, data, memory, passes, lanes, length }: Question): Promise<void> {
+const { name, argon2 } = await argon2Build.loadArgon2(load(environment()).passwords.build)
+process.on('message', async ({ password, salt, secret, data, memory, passes, lanes, length }: Question) => {
   const options = { type: argon2.argon2id, memoryCost: memory, timeCost: passes, parallelism: lanes, hashLength: length, salt: bytes(salt), secret: bytes(secret), associatedData: bytes(data), raw: true } as const
   process.send?.((await argon2.hash(bytes(password), options)).toString('hex'))
-}
-process.on('message', (question: Question) => { void answer(question) })
+})
 process.on('disconnect', () => process.exit())
 process.send?.(name)
