@@ -17,7 +17,10 @@ export interface PagesOptions extends PageContext { signIn: SignInOptions }
 
 const spoken = (request: FastifyRequest) => languageOf(request.headers['accept-language']) ?? 'en'
 
-/** The pages that mailed links lead to. Looking at one changes nothing: what the link is for is done by its form alone. */
+/**
+ * The pages that mailed links lead to. Looking at one changes nothing: what the link is for is done by its
+ * form alone.
+ */
 const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => {
@@ -95,7 +98,10 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
   })
 }
 
-/** The page of a purpose before its form was sent, in every language. Nothing else in it depends on the request. */
+/**
+ * The page of a purpose before its form was sent, in every language. Nothing else in it depends on the
+ * request.
+ */
 function renderAll (purpose: PagePurpose, surroundings: PageContext): Record<Language, string> {
   const renderIn = (language: Language) => render(purpose, language, surroundings, { kind: 'asked', text: words[language].pages[purpose].lead })
   return { en: renderIn('en'), de: renderIn('de') }

@@ -64,7 +64,9 @@ export class Outage {
   }
 }
 
-/** The kind of failure: an answer of the database, by its SQLSTATE, or no connection, whatever the error says. */
+/**
+ * The kind of failure: an answer of the database, by its SQLSTATE, or no connection, whatever the error says.
+ */
 function reasonOf (error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   if (error instanceof pg.DatabaseError) return error.code ?? ''

@@ -1,4 +1,5 @@
 import type { Queryable, Statement } from '../database/database.ts'
+import type { Language } from '../http/language.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
@@ -12,9 +13,6 @@ export const mailKinds = [
   'session_replayed', 'account_deleted'
 ] as const
 export type MailKind = typeof mailKinds[number]
-
-export const languages = ['en', 'de'] as const
-export type Language = typeof languages[number]
 
 /** A mail that will be rendered when it is sent. */
 export interface Mail {

@@ -3,7 +3,10 @@ import type { Database } from '../database/database.ts'
 import { newId } from '../crypto/random.ts'
 import type { ImportRecord, ImportRejectionReason } from './import-record.ts'
 
-/** What became of a line; `there` is an account that is as the line says, or that an earlier import made of it. */
+/**
+ * What became of a line; `there` is an account that is as the line says, or that an earlier import made of
+ * it.
+ */
 export type ImportOutcome = 'imported' | 'there' | Extract<ImportRejectionReason, `${string}_taken`>
 
 // For each id one row at the most: by that the answers are told apart.
@@ -33,8 +36,8 @@ const insertion = {
     select id from made`
 }
 
-// An account that an import made is known by the hash that the import brought, whatever has changed since: most of
-// all the hash, at the first sign-in.
+// An account that an import made is known by the hash that the import brought, whatever has changed since:
+// most of all the hash, at the first sign-in.
 const explanation = {
   name: 'users.import-explained',
   text: `
@@ -61,9 +64,9 @@ const explanation = {
 class DryRun extends Error {}
 
 /**
- * Makes accounts of lines, no two of which have the same id, each wholly and with its event of the audit log; all at
- * once, or nothing where it throws. An account that is there is never changed. Gives what became of each line. A dry
- * run gives the same, and undoes it.
+ * Makes accounts of lines, no two of which have the same id, each wholly and with its event of the audit log;
+ * all at once, or nothing where it throws. An account that is there is never changed. Gives what became of
+ * each line. A dry run gives the same, and undoes it.
  */
 export async function importBatch (db: Database, accounts: ImportRecord[], origin: audit.Origin, { dryRun }: { dryRun: boolean }): Promise<ImportOutcome[]> {
   const rows = accounts.map(({ id, email, status, ...account }, place) =>

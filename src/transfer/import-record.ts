@@ -23,7 +23,10 @@ export interface ImportRecord {
 export type ImportRejectionReason = 'line_too_long' | 'invalid_utf8' | 'invalid_json' | 'unknown_property' | 'invalid_value' |
   'invalid_email' | 'invalid_username' | 'unknown_hash_format' | 'hash_too_expensive' | 'unknown_pepper' | 'id_taken' | 'email_taken' | 'username_taken'
 
-/** Why a line is refused: where in it, by JSON pointer (RFC 6901), and what is wrong there. It never tells a hash. */
+/**
+ * Why a line is refused: where in it, by JSON pointer (RFC 6901), and what is wrong there. It never tells a
+ * hash.
+ */
 export class RecordError extends Error {
   readonly reason: ImportRejectionReason
   readonly pointer: string
@@ -42,7 +45,10 @@ const invalid = (property: string, detail: string) => new RecordError('invalid_v
 const isText = (value: unknown, most: number): value is string =>
   typeof value === 'string' && value !== '' && [...value].length <= most && !/[\p{Cc}\p{Cs}]/u.test(value)
 
-/** Reads a line; throws a RefusedLine for anything that is not exactly an account, with none but these peppers. */
+/**
+ * Reads a line; throws a RefusedLine for anything that is not exactly an account, with none but these
+ * peppers.
+ */
 export function parse (text: string, options: Argon2Options, peppers: ReadonlySet<string>): ImportRecord {
   const { id, email, email_verified: verified = false, name = null, username = null, roles = ['user'], status = 'active', password_hash: hash = null, created_at: created } = object(text)
   if (id !== undefined && !isId(id)) throw invalid('id', 'must be a UUID (RFC 9562)')

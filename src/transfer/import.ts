@@ -30,8 +30,8 @@ const many = 10_000
 type Held = { number: number, account: ImportRecord } | { number: number, refused: RecordError }
 
 /**
- * Makes accounts of lines of JSON, each wholly or not at all, several hundred in a transaction. What is there is not
- * changed: after a fault it may be done again from the first line.
+ * Makes accounts of lines of JSON, each wholly or not at all, several hundred in a transaction. What is there
+ * is not changed: after a fault it may be done again from the first line.
  */
 export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, options: ImportOptions, origin: Origin): Promise<ImportCounts> {
   const counts: ImportCounts = { imported: 0, already_there: 0, refused: 0, reasons: {} }
@@ -71,7 +71,10 @@ export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, 
   return counts
 }
 
-/** Has the database know how many users there are, which else it learns a minute later; not where the role may not, or somebody else is at it. */
+/**
+ * Has the database know how many users there are, which else it learns a minute later; not where the role may
+ * not, or somebody else is at it.
+ */
 async function counted (db: Database): Promise<void> {
   await db.transaction(async tx => {
     await tx.query("set local statement_timeout = '60s'")

@@ -1,4 +1,5 @@
-// node:readline is not used: it holds a line of any length in memory, and replaces invalid UTF-8 without a word.
+// node:readline is not used: it holds a line of any length in memory, and replaces invalid UTF-8 without a
+// word.
 
 /** A line of a text, counted from 1. `fault` says why it has no text. */
 export type TextLine = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
@@ -7,8 +8,8 @@ const newline = 0x0a
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
- * Yields the lines of a byte stream that are not empty, and holds at most `maxBytes` of one line in memory. Lines
- * end with LF or CRLF. A byte order mark is ignored.
+ * Yields the lines of a byte stream that are not empty, and holds at most `maxBytes` of one line in memory.
+ * Lines end with LF or CRLF. A byte order mark is ignored.
  */
 export async function * readLines (chunks: AsyncIterable<Buffer>, maxBytes: number): AsyncGenerator<TextLine> {
   let number = 1

@@ -9,7 +9,10 @@ export interface Certificate { key: string, cert: string }
 export interface Authority {
   /** The file with its own certificate, for NODE_EXTRA_CA_CERTS. */
   file: string
-  /** A certificate for names as OpenSSL writes them (`DNS:localhost`, `IP:127.0.0.1`), for a day or until one before now. */
+  /**
+   * A certificate for names as OpenSSL writes them (`DNS:localhost`, `IP:127.0.0.1`), for a day or until one
+   * before now.
+   */
   issue: (names: string, days?: number) => Certificate
 }
 

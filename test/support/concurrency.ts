@@ -18,7 +18,10 @@ const portOf = (address: AddressInfo | string | null) => typeof address === 'obj
 
 export interface Sender { from?: string, token?: string, cookie?: string, lines?: string[] }
 
-/** Sends JSON, or this text in its place, on a connection of its own, from a network of its own unless it is told which. */
+/**
+ * Sends JSON, or this text in its place, on a connection of its own, from a network of its own unless it is
+ * told which.
+ */
 export async function post (origin: string, path: string, body: object | string, { from = newLoopbackAddress(), token, cookie, lines = [] }: Sender = {}): Promise<Exchange> {
   const text = typeof body === 'string' ? body : JSON.stringify(body)
   return await ask('POST', `${origin}${path}`, [

@@ -18,7 +18,10 @@ export interface Consumer {
 
 export const credentials = { clientId: 'orders: the client', clientSecret: 'a secret%&+ö' }
 
-/** A consuming service with a few routes, closed with the test; it has its keys, unless it is not to wait for them. */
+/**
+ * A consuming service with a few routes, closed with the test; it has its keys, unless it is not to wait for
+ * them.
+ */
 export async function start (t: Teardown, issuer: { url: string }, options: Partial<VerifierOptions> = {}, ready = true): Promise<Consumer> {
   const logs: Consumer['logs'] = []
   const app = Fastify({ logger: { level: 'debug', stream: { write: (line: string) => { logs.push(JSON.parse(line)) } } } })

@@ -24,7 +24,10 @@ export interface Nginx {
   log: () => string
 }
 
-/** An nginx with the configuration of the example, but for the ports: those of Latchkey's instances, and the service's. */
+/**
+ * An nginx with the configuration of the example, but for the ports: those of Latchkey's instances, and the
+ * service's.
+ */
 export async function start (t: Teardown, { latchkey, orders }: { latchkey: number[], orders: number }): Promise<Nginx> {
   const port = await freePort()
   const prefix = temporaryFolder(t)

@@ -19,7 +19,10 @@ export function named (address: string, database: string): string {
 /** The connections to the databases that this process has created. */
 const pools = new Map<string, pg.Pool>()
 
-/** Runs one statement: in a database of `createDatabase` on one of its kept connections, otherwise on a new one. */
+/**
+ * Runs one statement: in a database of `createDatabase` on one of its kept connections, otherwise on a new
+ * one.
+ */
 export async function sql<Row extends object> (url: string, text: string, values: unknown[] = []): Promise<Row[]> {
   const pool = pools.get(url)
   if (pool) return await runOnPool<Row>(pool, text, values)

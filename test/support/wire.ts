@@ -7,7 +7,10 @@ import type { Teardown } from './app.ts'
 
 export interface Exchange { status: number, headers: IncomingMessage['headers'], rawHeaders: string[], text: string }
 
-/** A request on a connection of its own, with the path as it is written, and these header lines, `name: value` each; from this address of the machine's. */
+/**
+ * A request on a connection of its own, with the path as it is written, and these header lines, `name: value`
+ * each; from this address of the machine's.
+ */
 export async function ask (method: string, url: string, lines: string[] = [], body?: Buffer, localAddress?: string): Promise<Exchange> {
   const [, origin = '', path = ''] = /^(http:\/\/[^/]+)(.*)$/.exec(url) ?? []
   const { host, hostname, port } = new URL(origin)
@@ -49,14 +52,19 @@ export async function upstream (t: Teardown): Promise<{ port: number, calls: Cal
   return { port: typeof address === 'object' && address ? address.port : 0, calls, server }
 }
 
-/** What stands between a gateway and the service: it can be listened to, cut, and made to speak for itself. */
+/**
+ * What stands between a gateway and the service: it can be listened to, cut, and made to speak for itself.
+ */
 export interface Wire {
   port: number
   /** Everything that was sent to the service. */
   sent: () => string
   forget: () => void
   connections: () => number
-  /** From now on each request gets this, or nothing at all where it is empty; or the service's own answer again. */
+  /**
+   * From now on each request gets this, or nothing at all where it is empty; or the service's own answer
+   * again.
+   */
   answer: (text: string | undefined) => void
   cut: () => Promise<void>
   mend: () => Promise<void>

@@ -41,8 +41,8 @@ export async function prepare (path: string, settings: readonly string[], log: L
 }
 
 /**
- * Keeps others out of the data folder again, because PostgreSQL refuses one that they may enter. A copy can lose its
- * mode: by `cp -r`, or by `fs.cpSync` of Node.js 24.
+ * Keeps others out of the data folder again, because PostgreSQL refuses one that they may enter. A copy can
+ * lose its mode: by `cp -r`, or by `fs.cpSync` of Node.js 24.
  */
 async function restrictAccess (dataDir: string): Promise<void> {
   const { mode } = await fs.stat(dataDir)
