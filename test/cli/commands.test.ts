@@ -117,7 +117,7 @@ t.test('keys', async t => {
     t.equal(code, 0)
     t.ok(stdout.startsWith(`Dropped ${kidOf(token)}. Key `))
     await until(async () => (await answer()).status === 401)
-    t.strictSame(await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service)), { code: 1, stdout: '', stderr: `there is no key ${kidOf(token)}, or it is gone already: see latchkey keys list\n` })
+    t.strictSame(await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service)), { code: 1, stdout: '', stderr: `there is no key ${kidOf(token)}, or it is already gone: see latchkey keys list\n` })
     t.match(await run(t, ['keys', 'rotate', '--drop=nonsense', '--json'], of(service)), { code: 1, stdout: '', stderr: /^\{"error":"there is no key nonsense, .*"\}\n$/ })
     t.match(await service.sql("select type, actor_id, request_id from audit_events where type = 'key.dropped'"), [{ actor_id: null, request_id: null }])
   })
