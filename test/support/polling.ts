@@ -10,7 +10,7 @@ type Found<T> = T | undefined | false
 export async function waitUntil<T> (
   description: string | (() => string),
   check: () => Found<T> | Promise<Found<T>>,
-  seconds = 60
+  seconds = 120
 ): Promise<T> {
   for (const deadline = performance.now() + seconds * 1_000; ; await pause(10)) {
     const found = await check()
