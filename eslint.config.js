@@ -6,10 +6,19 @@ const sources = ['**/*.ts', '**/*.cts']
 // tsc --build does not compile these; they have projects of their own.
 const otherProjects = ['test/generated-client/**', 'test/consuming-service/**']
 
-// Folders whose code still breaks the rules of `strict` below. Remove a folder when its code is clean.
+// What still breaks the rules of `strict` below. Remove a line when its code is clean.
 const notYet = {
-  'max-len': ['bench/**', 'examples/**', 'plugins/**', 'routes/**', 'scripts/**', 'src/**', 'test/**'],
-  '@typescript-eslint/no-unnecessary-condition': ['bench/**', 'plugins/**', 'routes/**', 'src/**', 'test/**']
+  'max-len': [
+    'bench/**', 'examples/**', 'plugins/**', 'routes/**', 'test/**', 'src/*.ts', 'src/latchkey.cts',
+    ...['accounts', 'authentication', 'cli', 'database', 'mail', 'sessions', 'tokens', 'transfer', 'users']
+      .map(room => `src/${room}/**`)
+  ],
+  // The compiler does not see that another function has changed a property while this one was waiting.
+  '@typescript-eslint/no-unnecessary-condition': [
+    'bench/**', 'test/**', 'plugins/jobs.ts', 'plugins/verifier/revocation-feed.ts', 'src/server.ts',
+    'src/passwords/imported-hashes/sha-crypt.ts', 'src/server/log-output.ts', 'src/throttle/redis-counters.ts',
+    'src/tokens/revocation-feed.ts'
+  ]
 }
 const strict = {
   // A URL cannot be broken.
@@ -24,7 +33,10 @@ export default [
     files: sources,
     ignores: otherProjects,
     plugins: { '@typescript-eslint': tseslint.plugin },
-    languageOptions: { parser: tseslint.parser, parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    languageOptions: {
+      parser: tseslint.parser,
+      parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname }
+    },
     rules: {
       '@typescript-eslint/await-thenable': 'error',
       // tap itself waits for the subtests of a test.
@@ -32,7 +44,7 @@ export default [
         allowForKnownSafePromises: [{ from: 'package', package: '@tapjs/core', name: 'PromiseWithSubtest' }]
       }],
       '@typescript-eslint/no-misused-promises': 'error',
-      // `void` says that nothing waits for a promise, and that it cannot fail or its failure ends the process.
+      // `void` says that nothing waits for a promise, which handles its failures itself or ends the process.
       'no-void': ['error', { allowAsStatement: true }]
     }
   },

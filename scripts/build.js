@@ -1,4 +1,4 @@
-// Compiles TypeScript to dist/. A person at a terminal is told what takes so long, if it takes longer than a second.
+// Compiles TypeScript to dist/. Says so if it takes longer than a second, because a person may be waiting.
 import { spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
 

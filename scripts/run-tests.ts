@@ -1,7 +1,7 @@
-// Runs test files without tap's runner and its coverage: from source, or the compiled ones if it is compiled itself.
+// Runs test files without tap's runner and coverage: from source, or compiled if this script is compiled.
 //   node --import tsx scripts/run-tests.ts test/routes/refresh.test.ts …
 //   node --import tsx scripts/run-tests.ts --set fast
-// It starts the tests' PostgreSQL server, or shares the one that another run has started, and stops it at the end.
+// It starts the tests' PostgreSQL server, or shares that of another run, and stops it at the end.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
@@ -18,7 +18,10 @@ interface Result { passed: number, failed: number }
 // TAP_TIMEOUT=1200 gives a slow machine more time.
 const fileTimeoutSeconds = process.env['TAP_TIMEOUT'] ?? '300'
 
-const { values: { set }, positionals } = parseArgs({ options: { set: { type: 'string' } }, allowPositionals: true })
+const { values: { set }, positionals } = parseArgs({
+  options: { set: { type: 'string' } },
+  allowPositionals: true
+})
 const files = set === undefined ? positionals : filesOf(set)
 if (files.length === 0) {
   console.error('Usage: npm run test:file -- test/routes/refresh.test.ts …')
@@ -37,7 +40,8 @@ async function runFile (file: string): Promise<Result> {
   const passed = countOf('pass')
   const failed = Math.max(countOf('fail'), code === 0 ? 0 : 1)
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1)
-  console.log(`${failed === 0 ? 'ok    ' : 'FAILED'} ${file}: ${passed} passed, ${failed} failed (${seconds} s)`)
+  const outcome = failed === 0 ? 'ok    ' : 'FAILED'
+  console.log(`${outcome} ${file}: ${passed} passed, ${failed} failed (${seconds} s)`)
   if (failed > 0) console.log(failuresOf(output))
   return { passed, failed }
 }

@@ -1,4 +1,4 @@
-/** Finds the failed assertions in the TAP of a test file, each with its details and the subtests that it is in. */
+/** Finds the failed assertions in the TAP of a test file, each with its details and its subtests. */
 export function failuresOf (tap: string): string {
   const shown: string[] = []
   let subtests: string[] = []

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** The files of `npm run test:fast`: they touch every room of src/, and need neither bulk, a browser nor much time. */
+/** The files of `npm run test:fast`. They touch every room of src/ and need little time. */
 const fast = [
   'test/architecture.test.ts',
   'test/limits/failing.test.ts',

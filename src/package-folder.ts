@@ -9,8 +9,9 @@ import { fileURLToPath } from 'node:url'
 export const packageFolder = findPackage(dirname(fileURLToPath(import.meta.url)))
 
 function findPackage (folder: string): string {
-  const manifest = join(folder, 'package.json')
-  if (existsSync(manifest) && Object(JSON.parse(readFileSync(manifest, 'utf8'))).name === 'latchkey') return folder
+  const file = join(folder, 'package.json')
+  const manifest: unknown = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
+  if (Object(manifest).name === 'latchkey') return folder
   const parent = dirname(folder)
   if (parent === folder) throw new Error('cannot find the package.json of Latchkey')
   return findPackage(parent)

@@ -11,6 +11,7 @@ import { closedPort, run, start } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { waitFor } from '../support/polling.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
 
@@ -19,11 +20,6 @@ t.jobs = 2
 
 /** The configuration of a command that uses the database of a service. */
 const of = ({ url }: Service, more: Environment = {}): Environment => ({ DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), ...more })
-
-/** Waits until the condition holds. The test runner has a timeout. */
-async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await holds()) await new Promise(resolve => setTimeout(resolve, 10))
-}
 
 const kidOf = (token: string): string => JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
 
@@ -96,7 +92,7 @@ t.test('keys', async t => {
     const { code, stdout } = await run(t, ['keys', 'rotate', '--now'], of(service))
     t.equal(code, 0)
     const [, kid = ''] = /^Key ([\w-]{43}) \(access_token, ES256\) signs from \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\.\n$/.exec(stdout) ?? []
-    await until(() => service.app.keyring.getSigningKey().kid === kid)
+    await waitFor(() => service.app.keyring.getSigningKey().kid === kid)
     const { body: { access_token: fresh } } = await browser.post('/v1/auth/refresh')
     t.equal(kidOf(fresh), kid)
     t.not(kidOf(old), kid)
@@ -104,7 +100,7 @@ t.test('keys', async t => {
 
     const later = await runJson(t, ['keys', 'rotate'], of(service))
     t.ok(Date.parse(later.signs_from) - Date.parse(later.published_at) >= 599_000)
-    await until(() => service.app.keyring.getPublishedKeys().some(key => key.kid === later.kid))
+    await waitFor(() => service.app.keyring.getPublishedKeys().some(key => key.kid === later.kid))
     t.equal(service.app.keyring.getSigningKey().kid, kid)
   })
 
@@ -116,7 +112,7 @@ t.test('keys', async t => {
     const { code, stdout } = await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service))
     t.equal(code, 0)
     t.ok(stdout.startsWith(`Dropped ${kidOf(token)}. Key `))
-    await until(async () => (await answer()).status === 401)
+    await waitFor(async () => (await answer()).status === 401)
     t.strictSame(await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service)), { code: 1, stdout: '', stderr: `there is no key ${kidOf(token)}, or it is already gone: see latchkey keys list\n` })
     t.match(await run(t, ['keys', 'rotate', '--drop=nonsense', '--json'], of(service)), { code: 1, stdout: '', stderr: /^\{"error":"there is no key nonsense, .*"\}\n$/ })
     t.match(await service.sql("select type, actor_id, request_id from audit_events where type = 'key.dropped'"), [{ actor_id: null, request_id: null }])
@@ -189,7 +185,7 @@ t.test('sessions end', async t => {
     const [ada, bob] = [await signedIn(service), await signedIn(service)]
     t.strictSame(await run(t, ['sessions', 'end', '--user', ada.userId], { DATABASE_URL: service.url }), { code: 0, stdout: 'Ended 1 session.\n', stderr: '' })
     t.match(await ada.browser.post('/v1/auth/refresh'), { status: 401 })
-    await until(async () => (await ada.browser.get('/v1/auth/verify')).status === 401)
+    await waitFor(async () => (await ada.browser.get('/v1/auth/verify')).status === 401)
     t.match(await bob.browser.post('/v1/auth/refresh'), { status: 200 })
     t.match(await bob.browser.get('/v1/auth/verify'), { status: 204 })
     t.match(await service.sql("select user_id, actor_id, detail from audit_events where type = 'session.ended'"), [{ user_id: ada.userId, actor_id: null, detail: { reason: 'ended_by_operator' } }])
@@ -207,7 +203,7 @@ t.test('sessions end', async t => {
     t.strictSame(await runJson(t, ['sessions', 'end', '--all'], { DATABASE_URL: service.url }), { ended: 2502 })
     for (const { browser } of [ada, bob]) {
       t.match(await browser.post('/v1/auth/refresh'), { status: 401 })
-      await until(async () => (await browser.get('/v1/auth/verify')).status === 401)
+      await waitFor(async () => (await browser.get('/v1/auth/verify')).status === 401)
     }
     t.match(await service.sql(`select count(*) filter (where ended_at is null)::int as live, count(distinct ended_at)::int as batches,
       (select count(*)::int from refresh_tokens) as refreshable, (select count(*)::int from audit_events where type = 'session.ended') as events,
@@ -231,7 +227,7 @@ t.test('sessions end', async t => {
     await Promise.all(traffic)
     t.ok(ended >= 8)
     t.strictSame(await service.sql('select 1 from sessions where ended_at is null and id = any($1)', [old.map(({ id }) => id)]), [])
-    for (const { browser } of people) await until(async () => (await browser.post('/v1/auth/refresh')).status === 401)
+    for (const { browser } of people) await waitFor(async () => (await browser.post('/v1/auth/refresh')).status === 401)
   })
 })
 
@@ -241,7 +237,7 @@ t.test('with the embedded database, commands work while the service runs', async
   const base = `http://127.0.0.1:${PORT}`
   const environment = { PORT, ISSUER_URL: base }
   const { child, end } = start(t, ['serve'], environment, cwd)
-  await until(async () => child.exitCode !== null || (await fetch(`${base}/readyz`).catch(() => undefined))?.status === 200)
+  await waitFor(async () => child.exitCode !== null || (await fetch(`${base}/readyz`).catch(() => undefined))?.status === 200)
   const { kid } = await runJson(t, ['keys', 'rotate', '--now'], environment, cwd)
   const post = async (path: string, body: object): Promise<any> => await (await fetch(`${base}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json()
   const ada = { ...newUser(), refresh_token_delivery: 'body' }

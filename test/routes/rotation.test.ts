@@ -11,12 +11,12 @@ import {
   ExactSupersessions, newFamily, present, sessionLife, tokenLife,
   type ModelFamily, type ModelToken, type RotationRule
 } from '../support/token-family-model.ts'
+import { scale } from '../support/soak.ts'
 
 // SOAK=1 makes many more. A history is judged by the model alone, and a run by two instances over HTTP.
-const isSoak = process.env['SOAK'] === '1'
-const histories = { numRuns: isSoak ? 200_000 : 2_000 }
-const runs = (share: number) => ({ numRuns: Math.ceil(share * (isSoak ? 300 : 30)) })
-const refreshes = isSoak ? 100_000 : 2_000
+const histories = { numRuns: scale(200_000, 2_000) }
+const runs = (share: number) => ({ numRuns: Math.ceil(share * scale(300, 30)) })
+const refreshes = scale(100_000, 2_000)
 
 // In seconds. Time passes in steps of 700 s or more, and no sum of steps is closer than 100 s to a limit. A
 // run may take a minute on a busy machine without any effect on its result.

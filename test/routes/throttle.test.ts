@@ -9,6 +9,7 @@ import { build, keyEncryptionKey, newUser, type Service } from '../support/app.t
 import {
   defaultLimits as limits, forwardedFor, inSequence, newAddress, passTime, statuses, withoutLimits
 } from '../support/other-networks.ts'
+import { scale } from '../support/soak.ts'
 
 const wrong = 'not the password'
 
@@ -125,7 +126,7 @@ t.test('failed sign-ins', async t => {
       const judged = answers.filter(({ status }) => status === 401).length
       t.equal(judged, Math.min(parallel, 5 - before))
       t.strictSame(answers.filter(({ status }) => ![401, 429].includes(status)).map(({ text }) => text), [])
-    }), { numRuns: 12 })
+    }), { numRuns: scale(12, 4) })
   })
 
   t.test('concurrent successes leave no failures', async t => {

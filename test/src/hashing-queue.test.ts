@@ -5,6 +5,7 @@ import { Problem } from '../../src/http/problem.ts'
 import {
   hashingQueue, type HashingQueue, type QueueLimits, type QueueRejection, type QueueTicket
 } from '../../src/passwords/hashing-queue.ts'
+import { scale } from '../support/soak.ts'
 
 interface Deferred { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void }
 function deferred (): Deferred {
@@ -213,7 +214,7 @@ t.test('the queue keeps its invariants in any order of arrivals, ends and depart
       'each rejection was observed'
     )
     assertThat(queue.waiting === 0 && queue.running === 0, 'no task is left')
-  }), { numRuns: 300 })
+  }), { numRuns: scale(300, 100) })
 })
 
 t.test('the waiting places', async t => {

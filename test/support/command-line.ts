@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import type { Environment } from '../../src/config/environment.ts'
 import { variables } from '../../src/config/variables.ts'
 import type { Teardown } from './app.ts'
-import { commandOf } from './program.ts'
+import { commandOf, threadPool } from './program.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 // What configures this checkout is not to configure the command.
@@ -13,7 +13,7 @@ const inherited = Object.fromEntries(Object.entries(process.env).filter(([name])
 
 /** Starts a command line, in a folder of its own unless one is given. */
 export function start (t: Teardown, args: string[], environment: Environment = {}, cwd = temporaryFolder(t)) {
-  const child = spawn(process.execPath, [...commandOf('src/latchkey.cts'), ...args], { cwd, env: { ...inherited, ...environment } })
+  const child = spawn(process.execPath, [...commandOf('src/latchkey.cts'), ...args], { cwd, env: { ...inherited, ...threadPool, ...environment } })
   const exit = once(child, 'exit')
   const output = Promise.all([text(child.stdout), text(child.stderr), exit])
   t.teardown(async () => {

@@ -7,11 +7,17 @@ type Found<T> = T | undefined | false
  * the seconds are over. They only keep a failing test from hanging, so they are many: a busy machine must not
  * fail a test.
  */
-export async function waitUntil<T> (description: string | (() => string), check: () => Found<T> | Promise<Found<T>>, seconds = 60): Promise<T> {
+export async function waitUntil<T> (
+  description: string | (() => string),
+  check: () => Found<T> | Promise<Found<T>>,
+  seconds = 120
+): Promise<T> {
   for (const deadline = performance.now() + seconds * 1_000; ; await pause(10)) {
     const found = await check()
     if (found !== undefined && found !== false) return found
-    if (performance.now() > deadline) throw new Error(`not within ${seconds} s: ${typeof description === 'string' ? description : description()}`)
+    if (performance.now() < deadline) continue
+    const text = typeof description === 'string' ? description : description()
+    throw new Error(`not within ${seconds} s: ${text}`)
   }
 }
 

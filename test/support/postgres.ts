@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 
-/** Where the server of this checkout's tests keeps its data, and leaves the address it has. */
-export const folder = join(tmpdir(), `latchkey-test-${createHash('sha256').update(process.cwd()).digest('hex').slice(0, 12)}`)
+const checkout = createHash('sha256').update(process.cwd()).digest('hex').slice(0, 12)
+/** The folder in which the server of this checkout's tests keeps its data, and leaves its address. */
+export const folder = join(tmpdir(), `latchkey-test-${checkout}`)
 export const addressFile = join(folder, 'address')
 export const template = 'latchkey_template'
 
@@ -23,7 +24,9 @@ const pools = new Map<string, pg.Pool>()
  * Runs one statement: in a database of `createDatabase` on one of its kept connections, otherwise on a new
  * one.
  */
-export async function sql<Row extends object> (url: string, text: string, values: unknown[] = []): Promise<Row[]> {
+export async function sql<Row extends object> (
+  url: string, text: string, values: unknown[] = []
+): Promise<Row[]> {
   const pool = pools.get(url)
   if (pool) return await runOnPool<Row>(pool, text, values)
   const client = new pg.Client({ connectionString: url })
@@ -36,11 +39,13 @@ export async function sql<Row extends object> (url: string, text: string, values
 }
 
 /** Runs one statement, a second time if the test had ended the kept connection. */
-async function runOnPool<Row extends object> (pool: pg.Pool, text: string, values: unknown[]): Promise<Row[]> {
+async function runOnPool<Row extends object> (
+  pool: pg.Pool, text: string, values: unknown[]
+): Promise<Row[]> {
   try {
     return (await pool.query<Row>(text, values)).rows
   } catch (error) {
-    const isLost = error instanceof Error && (Object(error).code === '57P01' || /Connection terminated/.test(error.message))
+    const isLost = Object(error).code === '57P01' || /Connection terminated/.test(String(error))
     if (!isLost) throw error
     return (await pool.query<Row>(text, values)).rows
   }

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { environment, type Teardown } from './app.ts'
-import { commandOf } from './program.ts'
+import { commandOf, threadPool } from './program.ts'
 
 export interface Running { child: ChildProcess, base: string, output: () => string, ended: Promise<{ code: number | null, signal: string | null }> }
 
@@ -28,7 +28,7 @@ export const start = (t: Teardown, cwd: string, env: Record<string, string | und
   run(t, [...commandOf('src/latchkey.cts'), 'serve'], {
     cwd,
     port,
-    env: { ...environment, KEY_ENCRYPTION_KEY: undefined, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ...env }
+    env: { ...threadPool, ...environment, KEY_ENCRYPTION_KEY: undefined, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ...env }
   })
 
 /** Waits until it answers at this path with 200. */

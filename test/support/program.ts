@@ -11,5 +11,8 @@ export const moduleFile = (source: string) =>
 /** The options with which Node.js can load such a file. */
 export const nodeOptions: readonly string[] = isCompiled ? [] : ['--import', import.meta.resolve('tsx')]
 
+/** Variables for such a process. tsx uses the thread pool before the service can set its size. */
+export const threadPool = isCompiled ? {} : { UV_THREADPOOL_SIZE: '16' }
+
 /** The command line, after `node`, that runs a module of this project as a program of its own. */
 export const commandOf = (source: string): string[] => [...nodeOptions, moduleFile(source)]

@@ -54,7 +54,8 @@ async function dropAbandonedDatabases (url: string): Promise<void> {
 
 /** Creates the template, unless it is there and comes from the same migrations. */
 async function createTemplate (url: string): Promise<void> {
-  const checksum = createHash('sha256').update(readMigrations().map(migration => migration.checksum).join()).digest('hex')
+  const checksums = readMigrations().map(migration => migration.checksum).join()
+  const checksum = createHash('sha256').update(checksums).digest('hex')
   const [found] = await sql<{ checksum: string | null }>(url, `
     select shobj_description(oid, 'pg_database') as checksum from pg_database where datname = $1`, [template])
   if (found?.checksum === checksum) return
