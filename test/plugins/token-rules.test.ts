@@ -70,7 +70,9 @@ t.test('the service and the verifier judge every token alike', async t => {
   const strangerJwk = stranger.publicKey.export({ format: 'jwk' })
   const signAsStranger = signWith(stranger.privateKey)
   const hmac = (input: string) =>
-    createHmac('sha256', signingKey?.publicKey ?? '').update(input).digest('base64url')
+    createHmac('sha256', signingKey?.publicKey ?? '')
+      .update(input)
+      .digest('base64url')
   const infinite = JSON.stringify({ ...claims, exp: 0 }).replace('"exp":0', '"exp":1e999')
   const spareBitSet = genuine.slice(0, -1) + ({ A: 'B', Q: 'R', g: 'h', w: 'x' }[genuine.slice(-1)] ?? '?')
   const upperCaseSid = claims.sid.toUpperCase()
@@ -109,11 +111,15 @@ t.test('the service and the verifier judge every token alike', async t => {
       ['a header that is a list', compact([header], claims, sign), 'malformed token'],
       ['a payload that is null', compact(header, 'null', sign), 'malformed token'],
       ['a payload that is a list', compact(header, [claims], sign), 'malformed token'],
-      ['a payload that is not UTF-8', (() => {
-        const bytes = Buffer.from(payloadPart, 'base64url').toString('latin1').replace('pwd', 'p\xff')
-        const input = `${headerPart}.${Buffer.from(bytes, 'latin1').toString('base64url')}`
-        return `${input}.${sign(input)}`
-      })(), 'malformed token'],
+      [
+        'a payload that is not UTF-8',
+        (() => {
+          const bytes = Buffer.from(payloadPart, 'base64url').toString('latin1').replace('pwd', 'p\xff')
+          const input = `${headerPart}.${Buffer.from(bytes, 'latin1').toString('base64url')}`
+          return `${input}.${sign(input)}`
+        })(),
+        'malformed token'
+      ],
       ['a spare bit set in the last character', spareBitSet, 'signature not canonical']
     ],
     header: [
@@ -122,8 +128,11 @@ t.test('the service and the verifier judge every token alike', async t => {
       ['typ in a list', withHeader({ typ: ['at+jwt'] }), 'invalid header: typ'],
       ['alg none', withHeader({ alg: 'none' }), 'invalid header: alg'],
       ['no alg', withHeader({ alg: undefined }), 'invalid header: alg'],
-      ['HS256 with the public key as its secret', compact({ ...header, alg: 'HS256' }, claims, hmac),
-        'invalid header: alg'],
+      [
+        'HS256 with the public key as its secret',
+        compact({ ...header, alg: 'HS256' }, claims, hmac),
+        'invalid header: alg'
+      ],
       ['no kid', withHeader({ kid: undefined }), 'invalid header: kid'],
       ['kid in a list', withHeader({ kid: [header.kid] }), 'invalid header: kid'],
       ['a critical extension', withHeader({ crit: ['x'], x: 1 }), 'invalid header: crit'],
@@ -134,8 +143,11 @@ t.test('the service and the verifier judge every token alike', async t => {
     key: [
       ['an unknown kid', withHeader({ kid: 'unknown' }), 'unknown key'],
       ['the algorithm of another key', withHeader({ alg: 'EdDSA' }), 'unknown key'],
-      ['a key in the header', compact({ ...header, kid: 'own', jwk: strangerJwk }, claims, signAsStranger),
-        'unknown key'],
+      [
+        'a key in the header',
+        compact({ ...header, kid: 'own', jwk: strangerJwk }, claims, signAsStranger),
+        'unknown key'
+      ],
       ['the signature of another key', compact(header, claims, signAsStranger), 'invalid signature'],
       ['a signature of zeros', `${headerPart}.${payloadPart}.${zeros}`, 'invalid signature'],
       ['a short signature', `${headerPart}.${payloadPart}.AAAA`, 'invalid signature']
