@@ -114,9 +114,9 @@ async function signIn (service: Service) {
 async function traffic (
   instances: () => Service[],
   signal: AbortSignal,
-  { users = 3, check = async () => {} }: { users?: number; check?: (token: string) => Promise<void> } = {}
+  { users = 3, check = async () => {} }: { users?: number, check?: (token: string) => Promise<void> } = {}
 ) {
-  const failures: Array<{ kid: string; what: string }> = []
+  const failures: Array<{ kid: string, what: string }> = []
   const tokens: string[] = []
   const one = async () => {
     const turn = (count: number) => {

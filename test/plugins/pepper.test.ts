@@ -214,7 +214,7 @@ t.test('if the pepper is lost, the service responds 503 and judges no password',
   const ada = await signUp(service)
   const off = await build(t, {}, { url: service.url })
   const grace = await signUp(off)
-  const [row] = await service.sql<{ kid: string; sealed_secret: Buffer }>(
+  const [row] = await service.sql<{ kid: string, sealed_secret: Buffer }>(
     'delete from peppers returning kid, sealed_secret'
   )
   const after = await build(t, {}, { url: service.url })

@@ -397,7 +397,7 @@ t.test('revocation', async t => {
     const { status, text } = await postForm(service, '/oauth/revoke', { token }, header)
     t.strictSame([status, text], [200, ''])
   }
-  const stateOf = async ({ access, refresh }: { access: string; refresh: string }) => {
+  const stateOf = async ({ access, refresh }: { access: string, refresh: string }) => {
     const gateway = await service.browser().get('/v1/auth/verify', { authorization: `Bearer ${access}` })
     const [row] = await service.sql<{ reason: string | null }>(
       'select end_reason as reason from sessions where id = $1',
@@ -480,7 +480,7 @@ t.test('revocation', async t => {
 interface Received {
   id: string | undefined
   event: string | undefined
-  data: { sid?: string; jti?: string; sub: string; reason: string; ended_at: string; expires_at: string }
+  data: { sid?: string, jti?: string, sub: string, reason: string, ended_at: string, expires_at: string }
 }
 
 /** Reads the feed over a real connection. */

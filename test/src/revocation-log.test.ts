@@ -76,7 +76,7 @@ class DatabaseModel {
   }
 
   readSince (after: Snapshot | undefined): LogRead {
-    const earlier = after && (JSON.parse(after.snapshot) as { next: string; running: string[] })
+    const earlier = after && (JSON.parse(after.snapshot) as { next: string, running: string[] })
     const wasVisible = (id: bigint) =>
       earlier !== undefined && id < BigInt(earlier.next) && !earlier.running.includes(String(id))
     const settled = [...this.running].reduce((oldest, id) => (id < oldest ? id : oldest), this.next)
