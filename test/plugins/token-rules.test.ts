@@ -1,5 +1,7 @@
 import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import t from 'tap'
+import { judgeClaims, readToken, TokenRejection } from '../../plugins/verifier/token-rules.ts'
+import type { TokenRules } from '../../plugins/verifier/token-rules.ts'
 import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { loadKeyring } from '../../src/tokens/keyring.ts'
@@ -229,4 +231,41 @@ t.test('the service and the verifier judge every token alike', async t => {
     await latchkey.browser().post('/oauth/revoke', `token=${body.access_token}`, headers)
     await untilRevoked(body.access_token)
   })
+})
+
+t.test('the clock tolerance is exact to the second', async t => {
+  const rules: TokenRules = {
+    issuer: 'https://auth.example.com',
+    audience,
+    algorithms: ['ES256'],
+    clockToleranceSeconds: 5
+  }
+  const now = 1_800_000_000
+  const header = { alg: 'ES256', kid: 'key', typ: 'at+jwt' }
+  const claims = {
+    iss: rules.issuer,
+    aud: audience,
+    sub: 'billing',
+    client_id: 'billing',
+    jti: 'token',
+    iat: now,
+    exp: now + 900
+  }
+  function judge (changes: Claims) {
+    try {
+      const token = compact(header, { ...claims, ...changes }, () => 'AAAA')
+      return judgeClaims(readToken(token, rules, now), rules, now).sub
+    } catch (error) {
+      return error instanceof TokenRejection ? error.reason : error
+    }
+  }
+  const table: Array<[changes: Claims, judgement: string]> = [
+    [{ exp: now - 4 }, 'billing'],
+    [{ exp: now - 5 }, 'token expired'],
+    [{ nbf: now + 5 }, 'billing'],
+    [{ nbf: now + 6 }, 'token not yet valid'],
+    [{ iat: now + 5 }, 'billing'],
+    [{ iat: now + 6 }, 'token issued in the future']
+  ]
+  for (const [changes, judgement] of table) t.equal(judge(changes), judgement, JSON.stringify(changes))
 })
