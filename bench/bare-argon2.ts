@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os'
-import { load, type Wanted } from '../src/passwords/argon2-build.ts'
+import { loadArgon2, type Argon2BuildSetting } from '../src/passwords/argon2-build.ts'
 import { answer } from './bare.ts'
 import { throughput } from './throughput.ts'
 
-const { argon2 } = await load((process.argv[2] ?? 'auto') as Wanted)
+const { argon2 } = await loadArgon2((process.argv[2] ?? 'auto') as Argon2BuildSetting)
 // The service's defaults.
 const hash = await argon2.hash('correct horse battery', { type: argon2.argon2id, memoryCost: 19456, timeCost: 2, parallelism: 1 })
 

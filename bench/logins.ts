@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { load } from '../src/passwords/argon2-build.ts'
+import { loadArgon2 } from '../src/passwords/argon2-build.ts'
 import * as bare from './bare.ts'
 import type { Benchmark, Report } from './benchmark.ts'
 import { withConnections } from './connection.ts'
@@ -13,7 +13,7 @@ const inFlight = 8 * availableParallelism()
 /** How much faster argon2id is by the build that the service takes here than by the one that its package brings. */
 async function builds (argon2: bare.Bare, prebuilt: bare.Bare): Promise<Report> {
   const finding = { name: 'argon2: rate of the build in use, as a share of the prebuilt one', bound: 1.5, is: 'least', unit: '', digits: 2 } as const
-  const { name } = await load('auto')
+  const { name } = await loadArgon2('auto')
   if (name === 'prebuilt') return { findings: [{ ...finding, measured: undefined }], notes: ['argon2: there is no other build than the prebuilt one that this processor runs; npm run build:argon2 makes some'] }
   const { ours, theirs, ratios } = await compare({ rounds: 10, seconds: 1, warmUp: 1 }, seconds => argon2.ask<number>({ seconds }), seconds => prebuilt.ask<number>({ seconds }))
   return {

@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { connect } from '../src/database/database.ts'
 import { migrate } from '../src/database/migrate.ts'
-import { clearExpired } from '../src/throttle/sign-in-throttle.ts'
+import { purgeExpired } from '../src/throttle/sign-in-throttle.ts'
 import type { Benchmark } from './benchmark.ts'
 import { postgres } from './postgres.ts'
 
@@ -11,7 +11,7 @@ const [networks, accounts, connections, batch] = [250_000, 200_000, 4, 5_000]
 
 // As a sign-in counts: of an account from a network, of the network, of the account. Nobody is refused.
 const guess = `
-  select count(wait) from generate_series($1::int, $2::int) as i, lateral count_login_attempt(
+  select count(wait_seconds) from generate_series($1::int, $2::int) as i, lateral count_login_attempt(
     array[substr(sha256(format('login %s', i)::bytea), 1, 16), substr(sha256(format('network %s', i % ${networks})::bytea), 1, 16), substr(sha256(format('account %s', i % ${accounts})::bytea), 1, 16)],
     '{5,50,100}', '{900,900,86400}')`
 
@@ -49,7 +49,7 @@ const throttle: Benchmark = async t => {
   await client.query("update login_throttles set expires_at = now() - interval '1 s'")
   await client.end()
   const clearing = performance.now()
-  for (let after: Buffer | undefined, more = true; more; more = after !== undefined) after = await clearExpired(db, after, batch)
+  for (let after: Buffer | undefined, more = true; more; more = after !== undefined) after = await purgeExpired(db, after, batch)
   const cleared = (performance.now() - clearing) / 1_000
   const { rows } = await measure()
   return {

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
 import { forbidden, invalidToken } from '../src/http/problem.ts'
-import { meets, type Demand } from '../src/syntax/roles.ts'
+import { meetsRequirement, type AccessRequirement } from '../src/syntax/roles.ts'
 import { signingAlgorithms } from '../src/tokens/key-pair.ts'
 import type { SigningKey } from '../src/tokens/keyring.ts'
 import type { AccessTokenClaims, UserClaims } from './verifier/claims.ts'
@@ -22,7 +22,7 @@ declare module 'fastify' {
      * Creates a hook that sets `request.bearer`. The hook throws `invalid_token`. It throws `forbidden` for a
      * client's own token, and for a token that has none of the roles or not all of the scopes.
      */
-    requireUser: (demand?: Demand) => RequestHook
+    requireUser: (requirement?: AccessRequirement) => RequestHook
   }
   interface FastifyRequest {
     /** The claims of the user who sent the request. Undefined on routes without `requireUser`. */
@@ -105,9 +105,9 @@ export default fp(async function accessToken (app, { issuer, audience }: AccessT
   })
 
   app.decorateRequest('bearer')
-  app.decorate('requireUser', (demand: Demand = {}) => async request => {
+  app.decorate('requireUser', (requirement: AccessRequirement = {}) => async request => {
     const claims = await app.verifyBearer(request)
-    if (claims.sid === undefined || !meets(claims, demand)) throw forbidden()
+    if (claims.sid === undefined || !meetsRequirement(claims, requirement)) throw forbidden()
     request.bearer = claims
   })
 }, { name: 'access-token', dependencies: ['keyring', 'revocations'] })

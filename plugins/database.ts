@@ -1,70 +1,92 @@
 import fp from 'fastify-plugin'
-import { describe } from '../src/database/privileges.ts'
 import { connect, type Database } from '../src/database/database.ts'
-import { checkPrivileges, migrate, MigrationError, pending, type PrivilegeReport } from '../src/database/migrate.ts'
-import { untilItSucceeds } from '../src/jobs/retry.ts'
+import { MigrationError } from '../src/database/migration-files.ts'
+import { checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
+import { Outage, recordOutages } from '../src/database/outage.ts'
+import { describeFinding } from '../src/database/privileges/finding.ts'
+import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
+import { retry } from '../src/jobs/retry.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     db: Database
-    /** Fulfilled when the schema is up to date, however long the database is away; rejected where it cannot be. */
+    /** Whether the database is away. */
+    databaseOutage: Outage
+    /** Fulfilled when the schema is up to date, however long the database is away; rejected if it cannot be. */
     migrated: Promise<void>
   }
 }
 
 export interface DatabasePluginOptions {
   url: string
-  /** The address to migrate with; that of `url` if undefined. */
+  /** The URL to migrate with; that of `url` if undefined. */
   ownerUrl: string | undefined
   migrateOnStart: boolean
   production: boolean
 }
 
+const retryIntervalMs = 1_000
+
 /** The connections to Postgres, and its schema. */
 export default fp(async function database (app, options: DatabasePluginOptions) {
-  const { url, ownerUrl, migrateOnStart, production } = options
+  const { url, ownerUrl, migrateOnStart } = options
   const closing = new AbortController()
-  const db = connect({ url, onError: error => app.log.warn({ err: error }, 'a database connection was lost') })
+  const outage = new Outage({
+    onFailure: error => {
+      if (!closing.signal.aborted) app.log.warn({ err: error }, 'database not available; retrying until it is')
+    },
+    onRecovery: ({ seconds, failedAttempts }) =>
+      app.log.info({ seconds, failed_attempts: failedAttempts }, 'database is back')
+  })
+  const db = recordOutages(connect({ url, onError: error => outage.recordFailure(error) }), outage)
+  const onPrivileges = reportPrivileges(app.log, options)
 
-  // A start is tried again until it succeeds: each finding is logged once.
-  const logged = new Set<string>()
-  function onPrivileges ({ separation, runtime, repaired, remaining }: PrivilegeReport) {
-    for (const finding of repaired) app.log.info(describe(finding), 'database privileges repaired')
-    for (const finding of remaining) {
-      const { object, problem, sql } = describe(finding)
-      const message = `database privileges: ${object}: ${problem}; run as its owner or as a superuser: ${sql}`
-      if (!logged.has(message)) app.log.warn({ object, problem, sql }, message)
-      logged.add(message)
-    }
-    const advice = separation === 'separate' ? undefined : unprotected[separation](runtime)
-    if (production && advice !== undefined && !logged.has(advice)) app.log.warn({ role: runtime }, advice)
-    if (advice !== undefined) logged.add(advice)
-  }
-
-  const migrated = untilItSucceeds(async () => {
+  const migrated = retry(async () => {
     if (migrateOnStart) {
       const names = await migrate(url, undefined, { ownerUrl, onPrivileges })
-      for (const name of names) app.log.info({ migration: name }, 'the database schema was migrated')
+      if (names.length > 0) app.log.info({ count: names.length, migrations: names }, 'database schema migrated')
     } else {
-      const missing = await pending(url, undefined, onPrivileges)
+      const missing = await listPending(url, undefined, onPrivileges)
       if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)
       onPrivileges(await checkPrivileges(url))
     }
+    outage.recordSuccess()
   }, {
-    every: 1_000,
+    intervalMs: retryIntervalMs,
     signal: closing.signal,
     isFinal: error => error instanceof MigrationError,
-    onFailure: error => app.log.warn({ err: error }, 'the database is not ready; trying again')
+    onFailure: error => outage.recordFailure(error)
   })
   migrated.catch(() => {})
 
   app.decorate('db', db)
+  app.decorate('databaseOutage', outage)
   app.decorate('migrated', migrated)
   app.addHook('onClose', async () => {
     closing.abort()
     await db.end()
   })
 }, { name: 'database' })
+
+type Log = Record<'info' | 'warn', (detail: object, message: string) => void>
+
+/** Logs what is wrong with the privileges in the database. A start is retried, so each finding is logged once. */
+function reportPrivileges (log: Log, { production }: DatabasePluginOptions) {
+  const logged = new Set<string>()
+  const warnOnce = (detail: object, message: string) => {
+    if (!logged.has(message)) log.warn(detail, message)
+    logged.add(message)
+  }
+  return ({ separation, runtime, repaired, remaining }: PrivilegeReport): void => {
+    for (const finding of repaired) log.info(describeFinding(finding), 'database privileges repaired')
+    for (const finding of remaining) {
+      const { object, problem, sql } = describeFinding(finding)
+      const advice = `run as its owner or as a superuser: ${sql}`
+      warnOnce({ object, problem, sql }, `database privileges: ${object}: ${problem}; ${advice}`)
+    }
+    if (separation !== 'separate' && production) warnOnce({ role: runtime }, unprotected[separation](runtime))
+  }
+}
 
 const unprotected = {
   single: (role: string) => `the database role ${role} owns the audit log and so can give itself the right` +

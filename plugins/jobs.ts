@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
+import { readBacklog, type Backlog } from '../src/jobs/backlog.ts'
 import * as jobs from '../src/jobs/queue.ts'
 
 /** How the jobs of a kind are done. */
@@ -27,7 +28,7 @@ declare module 'fastify' {
       /** Has it look for jobs of a kind now, for some were added. */
       wake: (kind: jobs.JobKind) => void
       /** What there was to do, of all instances, when it was last looked at. */
-      backlog: () => Awaited<ReturnType<typeof jobs.backlog>>
+      backlog: () => Backlog[]
     }
   }
 }
@@ -59,17 +60,17 @@ export default fp(async function jobsPlugin (app) {
     backlog: () => backlog
   })
 
-  let backlog: Awaited<ReturnType<typeof jobs.backlog>> = []
+  let backlog: Backlog[] = []
   app.migrated.then(() => { loops.push(watch()) }, () => {})
   async function watch () {
     while (!signal.aborted) {
-      backlog = await jobs.backlog(app.db).catch(() => backlog)
+      backlog = await readBacklog(app.db).catch(() => backlog)
       await pause(glance, undefined, { signal, ref: false }).catch(() => {})
     }
   }
 
   async function loop (kind: jobs.JobKind, worker: Worker) {
-    const { claim = (most: number) => jobs.claim(app.db, kind, most, worker.lease) } = worker
+    const { claim = (most: number) => jobs.lease(app.db, kind, most, worker.lease) } = worker
     const running = new Set<Promise<void>>()
     let failing = false
     // When one is tried where what they need is away.
@@ -93,7 +94,7 @@ export default fp(async function jobsPlugin (app) {
           running.add(work)
         }
       } catch (error) {
-        if (!failing && !signal.aborted) app.log.warn({ err: error, kind }, 'jobs cannot be read; trying again')
+        if (!failing && !signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: error, kind }, 'jobs could not be read; retrying')
         failing = true
       }
       const now = performance.eventLoopUtilization()
@@ -111,14 +112,14 @@ export default fp(async function jobsPlugin (app) {
   }
 
   /** Gives whether what it needs is away. */
-  async function run (job: jobs.Job, { run, wait = jobs.wait, lease, isAway = () => false }: Worker) {
+  async function run (job: jobs.Job, { run, wait = jobs.backoffSeconds, lease, isAway = () => false }: Worker) {
     try {
       if (await run(job) === 'kept') return false
     } catch (error) {
       const seconds = wait(job.attempts)
-      if (!signal.aborted) app.log.warn({ err: error, job: job.id, kind: job.kind, attempts: job.attempts, seconds: Math.round(seconds) }, 'a job failed; it is tried again')
+      if (!signal.aborted) app.log.warn({ err: error, job: job.id, kind: job.kind, attempts: job.attempts, seconds: Math.round(seconds) }, 'job failed; retrying')
       // Where not even this is possible it is begun again when its time is over.
-      await jobs.putOff(app.db, job, seconds).catch(() => {})
+      await jobs.reschedule(app.db, job, seconds).catch(() => {})
       return isAway(error)
     }
     await removed(job, performance.now() + lease * 1_000)
@@ -130,7 +131,7 @@ export default fp(async function jobsPlugin (app) {
     try {
       await jobs.remove(app.db, job)
     } catch (error) {
-      if (signal.aborted || performance.now() > until) return app.log.warn({ err: error, job: job.id, kind: job.kind }, 'a job was done, which could not be written down: it is done once more')
+      if (signal.aborted || performance.now() > until) return app.log.warn({ err: error, job: job.id, kind: job.kind }, 'job finished but could not be marked as done; it will run again')
       await pause(rest, undefined, { signal, ref: false }).catch(() => {})
       await removed(job, until)
     }

@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 import type { MacKey, Pepper } from '../src/crypto/secret-keys.ts'
 import { UnsealError } from '../src/crypto/sealing.ts'
 import { databaseUnavailable } from '../src/http/problem.ts'
-import { untilItSucceeds } from '../src/jobs/retry.ts'
+import { retry } from '../src/jobs/retry.ts'
 import { parse, type RefreshToken } from '../src/sessions/refresh-token.ts'
 import { createKeyLookup } from '../src/tokens/key-lookup.ts'
 import type { PublicJwk } from '../src/tokens/key-pair.ts'
@@ -85,11 +85,11 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   }
   const logFailure = async (work: Promise<void>) => await work.then(() => { hasFailed = false }, warn)
 
-  const loaded = app.migrated.then(() => untilItSucceeds(async () => {
+  const loaded = app.migrated.then(() => retry(async () => {
     await ensureKeys(app.db, options, 'start')
     await reload()
   }, {
-    every: startRetryMs,
+    intervalMs: startRetryMs,
     signal: closing.signal,
     isFinal: error => error instanceof UnsealError,
     onFailure: warn

@@ -1,116 +1,140 @@
 import fp from 'fastify-plugin'
 import type { Job } from '../src/jobs/queue.ts'
-import { giveUp, type Reason } from '../src/mail/failure.ts'
-import { write, type Sender } from '../src/mail/rendering.ts'
-import { admitLazily, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
-import { NotSent } from '../src/mail/delivery-error.ts'
-import { recipientOf } from '../src/mail/recipient.ts'
-import { read } from '../src/mail/templates.ts'
-import type { Server, transport } from '../src/mail/transport.ts'
+import { abandonMail, type MailFailureReason } from '../src/mail/failure.ts'
+import { renderMail, type MailSender } from '../src/mail/rendering.ts'
+import { admitMailWithAsyncCommit, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
+import { MailDeliveryError } from '../src/mail/delivery-error.ts'
+import { findRecipient } from '../src/mail/recipient.ts'
+import { readTemplates } from '../src/mail/templates.ts'
+import type { MailServer, SmtpOptions } from '../src/mail/transport.ts'
 import * as mails from '../src/mail/outbox.ts'
 import { derive, UnsealError, type KeyEncryptionKeys } from '../src/crypto/sealing.ts'
 
 /**
- * What became of a mail, or of an attempt. `failed` is tried again, `limited` was dropped because there were
- * too many, and `shown` was only logged, in development.
+ * The result of a mail, or of one attempt to send it. After `failed` there is another attempt. `limited` was
+ * dropped because too many were requested. `shown` was only logged, in development.
  */
-export type Result = 'sent' | 'shown' | 'failed' | 'limited' | Reason
+export type MailResult = 'sent' | 'shown' | 'failed' | 'limited' | MailFailureReason
+
+interface MailCount { kind: string, result: MailResult, count: number }
 
 declare module 'fastify' {
   interface FastifyInstance {
     mailer: {
-      /** Makes mails into jobs; gives undefined where no mail is set up. */
-      post: mails.Post
-      /** Which buckets bound the mails to an address. */
+      /** Seals a mail for the outbox; returns undefined if no mail can be sent. */
+      sealMail: mails.MailSealer
+      /** The buckets that limit the mails to an address. */
       limits: MailLimits
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
       countDropped: (kind: mails.MailKind) => void
-      /** How many mails of each kind had which result here so far. */
-      counts: ReadonlyArray<{ kind: string, result: Result, count: number }>
+      /** How many mails of each kind this process has sent, by result. */
+      counts: readonly MailCount[]
     }
   }
 }
 
-export interface MailerOptions extends Sender {
+export interface MailerOptions extends MailSender {
   keys: KeyEncryptionKeys
   smtpUrl: string | undefined
-  smtpTls: Server['tls']
-  from: { name: string, address: string } | undefined
-  /** The folder with templates of the operator's own. */
+  smtpTls: MailServer['tls']
+  from: SmtpOptions['from'] | undefined
+  /** The folder with the operator's own templates. */
   templates: string | undefined
-  /** Whether mails may be shown in the log where there is no server. */
+  /** In production mails are never shown in the log. */
   production: boolean
 }
 
-const atOnce = 4
-// Milliseconds for what is under way when the service stops.
-const grace = 3_000
+const maxConnections = 4
+const leaseSeconds = 120
+const shutdownGraceMs = 3_000
 
-/** Sends the mails that were written into the database with what they tell of. */
-export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, templates: folder, production, ...sender }: MailerOptions) {
-  const templates = read(folder)
+/**
+ * Sends the mails of the outbox, which transactions enqueue together with the change that they tell about.
+ */
+export default fp(async function mailer (app, options: MailerOptions) {
+  const { keys, smtpUrl, smtpTls, from, templates: folder, production, ...sender } = options
+  const templates = readTemplates(folder)
   const limits = mailLimits(derive(keys[0], 'mail buckets'))
-  const server = smtpUrl !== undefined && from !== undefined ? await connected({ url: smtpUrl, tls: smtpTls }, from, new URL(sender.issuer).hostname, atOnce) : undefined
-  const isSilent = production && server === undefined
-  if (isSilent) app.log.warn('No mail is sent, for there is no SMTP_URL: neither are addresses proved, nor passwords set anew, nor can anybody sign in by a link, and nobody hears of what happens to their account')
+  const { hostname: domain } = new URL(sender.issuer)
+  const transport = smtpUrl !== undefined && from !== undefined
+    ? await connect({ url: smtpUrl, tls: smtpTls, from, domain, maxConnections })
+    : undefined
+  const isDisabled = production && transport === undefined
+  if (isDisabled) {
+    app.log.warn(
+      'mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords, use magic links ' +
+        'or be notified of changes to their accounts'
+    )
+  }
 
-  const counts: Array<{ kind: string, result: Result, count: number }> = []
-  function counted (kind: mails.MailKind | 'unknown', result: Result) {
-    const known = counts.find(one => one.kind === kind && one.result === result)
-    if (known) known.count++
+  const counts: MailCount[] = []
+  function countMail (kind: mails.MailKind | 'unknown', result: MailResult) {
+    const existing = counts.find(one => one.kind === kind && one.result === result)
+    if (existing) existing.count++
     else counts.push({ kind, result, count: 1 })
   }
   app.decorate('mailer', {
-    post: (mail: mails.Mail) => isSilent ? undefined : mails.sealed(keys, mail),
+    sealMail: (mail: mails.Mail) => isDisabled ? undefined : mails.sealMail(keys, mail),
     limits,
-    countDropped: (kind: mails.MailKind) => counted(kind, 'limited'),
+    countDropped: (kind: mails.MailKind) => countMail(kind, 'limited'),
     counts
   })
 
-  async function fail (job: Job, kind: mails.MailKind | undefined, reason: Reason, status?: number) {
-    await giveUp(app.db, job, kind, reason)
-    counted(kind ?? 'unknown', reason)
-    app.log.error({ job: job.id, mail: kind, reason, status }, 'a mail was given up')
+  async function abandon (
+    job: Job,
+    kind: mails.MailKind | undefined,
+    reason: MailFailureReason,
+    status?: number
+  ) {
+    await abandonMail(app.db, job, kind, reason)
+    countMail(kind ?? 'unknown', reason)
+    app.log.error({ job: job.id, mail: kind, reason, status }, 'mail given up')
   }
 
-  async function run (job: Job) {
-    const mail = opened(keys, job)
-    if (!mail) return await fail(job, undefined, 'unreadable')
-    const recipient = await recipientOf(app.db, job, mail)
-    // Asked for in the name of nobody, who hears nothing.
+  async function send (job: Job) {
+    const mail = readMail(keys, job)
+    if (!mail) return await abandon(job, undefined, 'unreadable')
+    const recipient = await findRecipient(app.db, job, mail)
+    // A mail for an address without an account: the request is answered like any other, but nothing is sent.
     if (!recipient) return
     const { as: kind = mail.kind } = mail
-    if (job.expired) return await fail(job, kind, 'expired')
-    if (isSilent) throw new Error('there is no SMTP_URL to send a mail to')
+    if (job.expired) return await abandon(job, kind, 'expired')
+    if (isDisabled) throw new Error('SMTP_URL is not set')
     // A notification counts once: its further attempts follow one that was admitted.
     const isCounted = isCountedWhenSent(mail) && job.attempts === 1
-    if (isCounted && !await admitLazily(app.db, limits.notificationBuckets(kind, recipient.address))) {
-      counted(kind, 'limited')
-      app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many of its kind to the address')
+    if (isCounted && !await admitMailWithAsyncCommit(app.db, limits.notificationBuckets(kind, recipient.address))) {
+      countMail(kind, 'limited')
+      app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many mails of this kind to the address')
       return
     }
-    const letter = write(templates, sender, job, mail, recipient)
-    if (!server) {
-      app.log.info({ mail: { kind: mail.kind, to: letter.to, language: letter.language, subject: letter.subject, link: letter.link } }, 'a mail, which is not sent for there is no SMTP_URL')
-      counted(kind, 'shown')
+    const rendered = renderMail(templates, sender, { mail, createdAt: job.createdAt, recipient })
+    if (!transport) {
+      const { to, language, subject, link } = rendered
+      app.log.info(
+        { mail: { kind: mail.kind, to, language, subject, link } },
+        'mail not sent: SMTP_URL is not set'
+      )
+      countMail(kind, 'shown')
       return
     }
     try {
-      await server.send(job.id, letter)
-      counted(kind, 'sent')
+      await transport.send(job.id, rendered)
+      countMail(kind, 'sent')
     } catch (error) {
-      if (error instanceof NotSent && error.isFinal) return await fail(job, kind, 'refused', error.status)
-      counted(kind, 'failed')
+      const isPermanent = error instanceof MailDeliveryError && error.isPermanent
+      if (isPermanent) return await abandon(job, kind, 'refused', error.status)
+      countMail(kind, 'failed')
       throw error
     }
   }
+
   const running = new Set<Promise<void>>()
   app.jobs.work('mail', {
-    atOnce,
-    lease: 120,
-    isAway: error => error instanceof NotSent && error.isAway,
+    atOnce: maxConnections,
+    lease: leaseSeconds,
+    isAway: error => error instanceof MailDeliveryError && error.isServerUnreachable,
     run: async job => {
-      const work = run(job).finally(() => running.delete(work))
+      const work = send(job).finally(() => running.delete(work))
       running.add(work)
       await work
     }
@@ -118,22 +142,26 @@ export default fp(async function mailer (app, { keys, smtpUrl, smtpTls, from, te
 
   app.addHook('onClose', async () => {
     let timer: NodeJS.Timeout | undefined
-    await Promise.race([Promise.allSettled(running), new Promise(resolve => { timer = setTimeout(resolve, grace) })])
+    const timeout = new Promise(resolve => { timer = setTimeout(resolve, shutdownGraceMs) })
+    await Promise.race([Promise.allSettled(running), timeout])
     clearTimeout(timer)
-    server?.close()
+    transport?.close()
   })
-}, { name: 'mailer', dependencies: ['database', 'jobs'] })
+}, { name: 'mailer', dependencies: ['jobs'] })
 
-/** The way to a server, whose package is loaded where there is one. */
-const connected = async (...where: Parameters<typeof transport>) => (await import('../src/mail/transport.ts')).transport(...where)
+/** Creates the SMTP transport. Its package is loaded only if there is a mail server. */
+async function connect (options: SmtpOptions) {
+  const { smtpTransport } = await import('../src/mail/transport.ts')
+  return smtpTransport(options)
+}
 
-/** The mail of a job; undefined where none can be read any more. */
-function opened (keys: KeyEncryptionKeys, { sealed, expired }: Job): mails.Mail | undefined {
+/** Unseals the mail of a job; returns undefined if it can never be unsealed. */
+function readMail (keys: KeyEncryptionKeys, { sealed, expired }: Job): mails.Mail | undefined {
   if (!sealed) return undefined
   try {
-    return mails.unsealed(keys, sealed)
+    return mails.unsealMail(keys, sealed)
   } catch (error) {
-    // The instance that has the key may come back.
+    // Another instance may have the key, so only an expired mail is given up.
     if (error instanceof UnsealError && expired) return undefined
     throw error
   }

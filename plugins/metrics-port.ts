@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
-import { DrainingServer } from '../src/server/draining-server.ts'
 import { Problem } from '../src/http/problem.ts'
+import { DrainingServer } from '../src/server/draining-server.ts'
 
 export interface MetricsPortOptions {
   host: string
@@ -9,14 +9,16 @@ export interface MetricsPortOptions {
 }
 
 const requestTimeoutMs = 5_000
+const keepAliveTimeoutMs = 75_000
+const maxConnections = 100
 
-/** `/metrics` on a port of its own, that no proxy publishes. Where the port is in use the start fails, and says so. */
+/** Serves `/metrics` on a separate port, which no proxy publishes. If the port is in use, the start fails. */
 export default fp(async function metricsPort (app, { host, port }: MetricsPortOptions) {
   const listener = new DrainingServer({
     idleMs: 0,
-    maxConnections: 100,
+    maxConnections,
     requestTimeout: requestTimeoutMs,
-    keepAliveTimeout: 75_000
+    keepAliveTimeout: keepAliveTimeoutMs
   })
   listener.setTimeout(requestTimeoutMs)
   // A scrape that has begun gets its answer, and an idle connection does not delay the shutdown.
@@ -28,13 +30,15 @@ export default fp(async function metricsPort (app, { host, port }: MetricsPortOp
     if (!(error instanceof Problem)) throw error
     return await reply.code(error.status).headers(error.headers).type('text/plain').send(`${error.title}\n`)
   })
-  server.get('/metrics', async (_request, reply) => reply.type(app.metrics.contentType).send(await app.metrics.text()))
+  server.get('/metrics', async (_request, reply) =>
+    reply.type(app.metrics.contentType).send(await app.metrics.text()))
   app.addHook('onReady', async () => {
     try {
       await server.listen({ host, port })
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error
-      throw new Error(`Port ${port} of ${host} is in use: choose another for the metrics with METRICS_PORT.`, { cause: error })
+      const message = `Port ${port} of ${host} is in use: choose another port for the metrics with METRICS_PORT.`
+      throw new Error(message, { cause: error })
     }
   })
   app.addHook('onClose', async () => { await server.close() })

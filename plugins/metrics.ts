@@ -1,37 +1,65 @@
-import { setTimeout as pause } from 'node:timers/promises'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Problem } from '../src/http/problem.ts'
+import { shareRendering } from '../src/http/shared-rendering.ts'
 import { jobKinds } from '../src/jobs/queue.ts'
-import { overloaded, Problem } from '../src/http/problem.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     metrics: {
-      /** All of them, in Prometheus' text format, which `contentType` names. */
+      /** All metrics in Prometheus' text format, whose media type is `contentType`. */
       text: () => Promise<string>
       contentType: string
     }
   }
   interface FastifyContextConfig {
-    /** As what its requests are counted, by their result. */
+    /** The counter of the route's requests by result. */
     counted?: 'logins' | 'refreshes'
   }
 }
 
-/** What the service does, in numbers and without names: no label has more values than the code has words for. */
+/** The metrics of the service. They name no users, and no label has more values than the code knows words. */
 export default fp(async function metrics (app) {
   const registry = new Registry()
-  const registers = [registry]
+  observeRequests(app, registry)
+  observeResources(app, registry)
+  observeQueues(app, registry)
+  observeHashing(app, registry)
+  // They describe the whole process for as long as it lives, so only a server that listens collects them.
+  app.addHook('onListen', async () => collectDefaultMetrics({ register: registry }))
+  app.decorate('metrics', { text: shareRendering(() => registry.metrics()), contentType: registry.contentType })
+}, { name: 'metrics' })
 
-  const duration = new Histogram({ name: 'latchkey_http_request_duration_seconds', help: 'From a request\'s headers to the end of its answer; the status is "gone" where the client did not wait for one.', labelNames: ['method', 'route', 'status'], registers })
+function observeRequests (app: FastifyInstance, registry: Registry): void {
+  const registers = [registry]
+  const duration = new Histogram({
+    name: 'latchkey_http_request_duration_seconds',
+    help: 'Time from the headers of a request to the end of its response. ' +
+      'The status is "gone" if the client did not wait for one.',
+    labelNames: ['method', 'route', 'status'],
+    registers
+  })
   const counters = {
-    logins: new Counter({ name: 'latchkey_logins_total', help: 'Sign-ins by password: "ok", or the code of the problem.', labelNames: ['result'], registers }),
-    refreshes: new Counter({ name: 'latchkey_refreshes_total', help: 'Refreshes: "ok", "replayed" where the token was a spent one and the session has ended, or the code of the problem.', labelNames: ['result'], registers })
+    logins: new Counter({
+      name: 'latchkey_logins_total',
+      help: 'Sign-ins with a password: "ok", or the code of the problem.',
+      labelNames: ['result'],
+      registers
+    }),
+    refreshes: new Counter({
+      name: 'latchkey_refreshes_total',
+      help: 'Refreshes: "ok", "replayed" if a superseded token was reused and its session has ended, ' +
+        'or the code of the problem.',
+      labelNames: ['result'],
+      registers
+    })
   }
   const results = new WeakMap<FastifyRequest, string>()
   app.addHook('onError', (request, _reply, error, done) => {
-    if (request.routeOptions.config.counted && error instanceof Problem) results.set(request, isReplay(error.cause) ? 'replayed' : error.code)
+    if (request.routeOptions.config.counted && error instanceof Problem) {
+      results.set(request, isReuse(error.cause) ? 'replayed' : error.code)
+    }
     done()
   })
   app.addHook('onRequest', (request, reply, done) => {
@@ -43,113 +71,107 @@ export default fp(async function metrics (app) {
     })
     done()
   })
+}
 
-  const gauge = (name: string, help: string, value: () => number) =>
-    new Gauge({ name, help, registers, collect () { this.set(value()) } })
-  gauge('latchkey_database_connections', 'Connections to the database.', () => app.db.connections.total)
-  gauge('latchkey_database_connections_idle', 'Those of them that nobody uses.', () => app.db.connections.idle)
-  gauge('latchkey_database_queue_depth', 'Requests that wait for a connection to the database.', () => app.db.connections.waiting)
-  gauge('latchkey_rate_limits_shared', 'Whether the instances count requests together now, in Redis.', () => Number(app.rateLimiting.shared))
-  // eslint-disable-next-line no-new -- it is the registry's
-  new Counter({
+const statusOf = ({ raw }: FastifyReply): string => raw.headersSent ? String(raw.statusCode) : 'gone'
+
+/** The result of a request without a Problem: a success, a body that does not match, or an unexpected error. */
+function resultOf (status: string): string {
+  if (/^[123]/.test(status)) return 'ok'
+  if (status.startsWith('4')) return 'validation_failed'
+  return status.startsWith('5') ? 'internal_error' : status
+}
+
+const isReuse = (cause: unknown): boolean =>
+  typeof cause === 'object' && cause !== null && 'replayed' in cause && cause.replayed === true
+
+/** A gauge that is read when the metrics are. */
+function addGauge (registry: Registry, name: string, help: string, read: () => number): void {
+  registry.registerMetric(new Gauge({ name, help, registers: [], collect () { this.set(read()) } }))
+}
+
+/** A counter that counts elsewhere, and is copied when the metrics are read. */
+function addCopiedCounter (registry: Registry, options: {
+  name: string, help: string, labelNames: string[], read: () => Array<{ labels: Record<string, string>, count: number }>
+}): void {
+  const { read, ...rest } = options
+  registry.registerMetric(new Counter({
+    ...rest,
+    registers: [],
+    collect () {
+      this.reset()
+      for (const { labels, count } of read()) this.inc(labels, count)
+    }
+  }))
+}
+
+function observeResources (app: FastifyInstance, registry: Registry): void {
+  addGauge(registry, 'latchkey_database_connections', 'Connections to the database.', () => app.db.connections.total)
+  addGauge(registry, 'latchkey_database_connections_idle', 'Connections to the database that are not in use.',
+    () => app.db.connections.idle)
+  addGauge(registry, 'latchkey_database_queue_depth', 'Requests that wait for a connection to the database.',
+    () => app.db.connections.waiting)
+  addGauge(registry, 'latchkey_rate_limits_shared', '1 while the instances count requests together in Redis, 0 otherwise.',
+    () => Number(app.rateLimiting.shared))
+  addCopiedCounter(registry, {
     name: 'latchkey_rate_limited_total',
-    help: 'Requests refused because their network was over the limit of the class.',
+    help: 'Requests that were refused because their network was over the limit of the class.',
     labelNames: ['class'],
-    registers,
-    collect () {
-      this.reset()
-      for (const [limit, count] of Object.entries(app.rateLimiting.refused)) this.inc({ class: limit }, count)
-    }
+    read: () => Object.entries(app.rateLimiting.refused).map(([limit, count]) => ({ labels: { class: limit }, count }))
   })
-  // eslint-disable-next-line no-new -- it is the registry's
-  new Counter({
+  addCopiedCounter(registry, {
     name: 'latchkey_mails_total',
-    help: 'Mails by kind and result: "sent", "shown" in the log of development, "failed" where it is tried again, "limited" if too many were requested, or given up: "refused" by the recipient\'s server, "expired", "unreadable".',
+    help: 'Mails by kind and result: "sent", "shown" in the log of development, "failed" if it will be retried, ' +
+      '"limited" if too many were requested, or given up: "refused" by the recipient\'s server, "expired", "unreadable".',
     labelNames: ['kind', 'result'],
-    registers,
-    collect () {
-      this.reset()
-      for (const { count, ...labels } of app.mailer.counts) this.inc(labels, count)
-    }
+    read: () => app.mailer.counts.map(({ count, ...labels }) => ({ labels, count }))
   })
-  const backlog = (name: string, help: string, value: 'jobs' | 'late') => new Gauge({
+}
+
+function observeQueues (app: FastifyInstance, registry: Registry): void {
+  const addBacklog = (name: string, help: string, value: 'jobs' | 'lateSeconds') => registry.registerMetric(new Gauge({
     name,
     help,
     labelNames: ['kind'],
-    registers,
+    registers: [],
     collect () {
-      for (const kind of jobKinds) this.set({ kind }, app.jobs.backlog().find(one => one.kind === kind)?.[value] ?? 0)
+      for (const kind of jobKinds) {
+        this.set({ kind }, app.jobs.backlog().find(each => each.kind === kind)?.[value] ?? 0)
+      }
     }
-  })
-  const jobsHelp = 'Mails ("mail") and deliveries ("webhook") still to be sent by all instances together, as of at most ' +
-    '15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of each webhook.'
-  backlog('latchkey_jobs', jobsHelp, 'jobs')
-  backlog('latchkey_jobs_oldest_seconds', 'Age of the oldest of them, without those that are kept for a paused webhook.', 'late')
-  gauge('latchkey_hashing_queue_depth', 'Requests that wait until it is their turn to hash a password.', () => app.passwords.lane.waiting)
-  gauge('latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.lane.running)
+  }))
+  addBacklog('latchkey_jobs', 'Mails ("mail") and deliveries ("webhook") that all instances together have yet to send, ' +
+    'as of at most 15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of each webhook.', 'jobs')
+  addBacklog('latchkey_jobs_oldest_seconds', 'Age of the oldest job, except those of paused webhooks.', 'lateSeconds')
+}
 
-  const waits = new Histogram({ name: 'latchkey_hashing_wait_seconds', help: 'How long those waited whose turn to hash has come.', registers })
-  const hashes = new Histogram({ name: 'latchkey_hashing_duration_seconds', help: 'How long hashing a password took.', registers })
-  const refused = new Counter({ name: 'latchkey_hashing_refused_total', help: 'Those whose turn did not come: the queue was "full", or their network\'s "share" of it, the "wait" would have been too long, it was too "late", or the client had "gone".', labelNames: ['reason'], registers })
+function observeHashing (app: FastifyInstance, registry: Registry): void {
+  const registers = [registry]
+  addGauge(registry, 'latchkey_hashing_queue_depth', 'Requests that wait for password hashing.',
+    () => app.passwords.queue.waiting)
+  addGauge(registry, 'latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.queue.running)
+  const waits = new Histogram({
+    name: 'latchkey_hashing_wait_seconds', help: 'Time that a request waited for password hashing.', registers
+  })
+  const hashes = new Histogram({
+    name: 'latchkey_hashing_duration_seconds', help: 'Time to hash a password.', registers
+  })
+  const refused = new Counter({
+    name: 'latchkey_hashing_refused_total',
+    help: 'Requests that were not hashed: the queue was "full", or their network\'s "share" of it was, the "wait" ' +
+      'would have been too long, it was too "late", or the client had "gone".',
+    labelNames: ['reason'],
+    registers
+  })
   app.addHook('onReady', async () => {
-    app.passwords.lane.observe({
+    app.passwords.queue.observe({
       started: seconds => waits.observe(seconds),
       ended: seconds => hashes.observe(seconds),
       refused: reason => refused.inc({ reason })
     })
-    new Gauge({ name: 'latchkey_argon2_build_info', help: 'The build of argon2 in use.', labelNames: ['build'], registers }).set({ build: app.passwords.build }, 1)
-  })
-  // They watch the whole process, for as long as it lives: a server that does not listen is not one to watch.
-  app.addHook('onListen', async () => collectDefaultMetrics({ register: registry }))
-
-  app.decorate('metrics', { text: shareRendering(() => registry.metrics()), contentType: registry.contentType })
-}, { name: 'metrics' })
-
-// The pause after a rendering is this many times as long, so that renderings take a tenth of the event loop.
-const pauseFactor = 9
-const maxPauseMs = 1_000
-const maxWaiting = 1_000
-
-/**
- * Renders once for all requests that wait, so that many requests cost no more than few. What a request gets was
- * rendered after it came. Beyond 1,000 waiting requests it throws `overloaded`.
- */
-function shareRendering (render: () => Promise<string>): () => Promise<string> {
-  let rendering: Promise<unknown> = Promise.resolve()
-  let next: Promise<string> | undefined
-  let pauseEndsAt = 0
-  let waiting = 0
-
-  async function renderNext (): Promise<string> {
-    await rendering
-    const pauseMs = pauseEndsAt - performance.now()
-    if (pauseMs > 0) await pause(pauseMs, undefined, { ref: false })
-    // A request that comes from now on waits for a later rendering.
-    next = undefined
-    const beganAt = performance.now()
-    const text = render()
-    rendering = text.catch(() => {}).then(() => {
-      const now = performance.now()
-      pauseEndsAt = now + Math.min((now - beganAt) * pauseFactor, maxPauseMs)
+    const build = new Gauge({
+      name: 'latchkey_argon2_build_info', help: 'The build of argon2 in use.', labelNames: ['build'], registers
     })
-    return await text
-  }
-
-  return async () => {
-    if (waiting >= maxWaiting) throw overloaded(1, 'too many requests wait for the metrics')
-    waiting++
-    try {
-      next ??= renderNext()
-      return await next
-    } finally {
-      waiting--
-    }
-  }
+    build.set({ build: app.passwords.build }, 1)
+  })
 }
-
-const statusOf = ({ raw }: FastifyReply) => raw.headersSent ? String(raw.statusCode) : 'gone'
-
-// Of what is no Problem: bodies that do not fit, and what nobody expected.
-const resultOf = (status: string) => /^[123]/.test(status) ? 'ok' : status.startsWith('4') ? 'validation_failed' : status.startsWith('5') ? 'internal_error' : status
-
-const isReplay = (cause: unknown) => typeof cause === 'object' && cause !== null && 'replayed' in cause && cause.replayed === true

@@ -3,9 +3,9 @@ import fp from 'fastify-plugin'
 import findMyWay, { type HTTPMethod } from 'find-my-way'
 import { methodNotAllowed, notFound } from '../src/http/problem.ts'
 
-/** Tells a path that is not there from a method that the path does not have. */
+/** Answers 404 for an unknown path, and 405 for a method that a path does not have. */
 export default fp(async function notFoundOrNotAllowed (app) {
-  // A path is told from a method by a router of our own: Fastify's knows only whole matches.
+  // A router of our own, because Fastify's finds only the pair of a method and a path.
   const methods = new Set<HTTPMethod>()
   const router = findMyWay({ ignoreTrailingSlash: false })
   app.addHook('onRoute', ({ method, url }) => {
@@ -15,15 +15,17 @@ export default fp(async function notFoundOrNotAllowed (app) {
       router.on(name, url, () => {})
     }
   })
-  const refuse = async (request: FastifyRequest) => {
+
+  async function refuse (request: FastifyRequest): Promise<never> {
     const path = request.raw.url?.split('?')[0] ?? ''
     const found = [...methods].filter(method => router.find(method, path))
-    // Fastify makes a HEAD of each GET, and tells of it alone where a path is known by two spellings.
+    // Fastify adds a HEAD route for each GET, and may announce the HEAD route alone for a second spelling.
     const allowed = found.includes('HEAD') && !found.includes('GET') ? ['GET', ...found] : found
     // A route that has the method can still find nothing.
     throw allowed.length === 0 || allowed.includes(request.method) ? notFound() : methodNotAllowed(allowed)
   }
-  // Before a body is looked at, and counted like any other request.
+
+  // Before the body is parsed. The request is counted like any other.
   app.addHook('onRequest', async request => { if (request.is404) await refuse(request) })
   app.setNotFoundHandler(refuse)
 }, { name: 'not-found', dependencies: ['rate-limit', 'problems'] })

@@ -3,17 +3,23 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { listen } from '../src/database/notifications.ts'
 
-/** Where instances tell each other that there is something new to read. */
+/** The channels on which instances tell each other that there is something new to read. */
 const channels = ['latchkey_revocations', 'latchkey_keys'] as const
+type Channel = typeof channels[number]
+
+const isChannel = (name: string): name is Channel => channels.some(channel => channel === name)
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Emits the channel's name when another instance, or this one, has written; some may be lost, so ask now and then too. */
-    notifications: EventEmitter<Record<typeof channels[number], []>>
+    /**
+     * Emits the channel's name when another instance, or this one, has written. Notifications can be lost, so
+     * readers poll as well.
+     */
+    notifications: EventEmitter<Record<Channel, []>>
   }
 }
 
-/** What the instances on one database tell each other, by LISTEN and NOTIFY. */
+/** The notifications between the instances on one database, by LISTEN and NOTIFY. */
 export default fp(async function notifications (app, { url }: { url: string }) {
   const closing = new AbortController()
   const emitter: FastifyInstance['notifications'] = new EventEmitter()
@@ -24,8 +30,12 @@ export default fp(async function notifications (app, { url }: { url: string }) {
     listening = listen({
       url,
       channels,
-      onNotification: channel => { const known = channels.find(each => each === channel); if (known) emitter.emit(known) },
-      onError: error => app.log.warn({ err: error }, 'the connection that listens to the database was lost; making another'),
+      onNotification: channel => {
+        // A channel is also emitted after each connection.
+        app.databaseOutage.recordSuccess()
+        if (isChannel(channel)) emitter.emit(channel)
+      },
+      onError: error => app.databaseOutage.recordFailure(error),
       signal: closing.signal
     })
   }, () => {})

@@ -1,40 +1,51 @@
 import type { onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { networkOf } from '../src/http/client-network.ts'
-import { breaches } from '../src/passwords/breached-passwords.ts'
-import { passwords, type PasswordOptions, type Passwords } from '../src/passwords/passwords.ts'
+import { breachedPasswordLookup } from '../src/passwords/breached-passwords.ts'
+import { createPasswords, type PasswordOptions, type Passwords } from '../src/passwords/passwords.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     passwords: Passwords
-    /** Rejects a request at once if the hashing queue has no capacity for its password. */
+    /** Throws `overloaded` early if the hashing queue has no capacity for the request's password. */
     admitPassword: onRequestHookHandler
   }
 }
 
 export interface HashingOptions extends PasswordOptions {
-  /** Whether new password hashes have a pepper. */
+  /** Whether new hashes are made with the pepper. */
   pepper: boolean
   breachedPasswordsUrl: string | undefined
 }
 
-/** The hashing queue of this process, and the policy for new passwords. */
+/** Decorates the app with the one hashing queue of this process, and the rules for new passwords. */
 export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, ...options }: HashingOptions) {
   const { keyring, log } = app
-  app.decorate('passwords', await passwords(options, {
-    peppers: { current: () => pepper ? keyring.getPepper() : undefined, find: keyring.findPepper },
-    isBreached: breaches({
-      url: breachedPasswordsUrl,
-      onFailure: error => {
-        log.warn({ err: error }, 'breached password check failed; new passwords pass unchecked')
+  app.decorate(
+    'passwords',
+    await createPasswords(
+      options,
+      {
+        peppers: { current: () => (pepper ? keyring.getPepper() : undefined), find: keyring.findPepper },
+        isBreached: breachedPasswordLookup({
+          url: breachedPasswordsUrl,
+          onFailure: error =>
+            log.warn(
+              { err: error },
+              'breached password lookup failed; accepting new passwords without it'
+            ),
+          onRecovery: () => log.info('breached password lookup works again')
+        })
       },
-      onRecovery: () => log.info('breached password check works again')
-    })
-  }, message => log.warn(message)))
+      message => log.warn(message)
+    )
+  )
   app.decorate<onRequestHookHandler>('admitPassword', (request, _reply, done) => {
-    const network = networkOf(request.ip) ?? networkOf(request.socket.remoteAddress)
-    // The account is not known yet. A device that is known to any account counts as known.
-    app.passwords.lane.admits({ network, known: request.device !== undefined })
+    // The account is not known yet, so a known device of any account counts.
+    app.passwords.queue.assertCapacity({
+      network: networkOf(request.ip) ?? networkOf(request.socket.remoteAddress),
+      known: request.device !== undefined
+    })
     done()
   })
 }, { name: 'passwords', dependencies: ['keyring', 'device-cookie'] })

@@ -7,9 +7,12 @@ import fp from 'fastify-plugin'
 import type { Rate, Trust } from '../src/config/config.ts'
 import { networkOf as networkOfAddress } from '../src/http/client-network.ts'
 import { tooManyRequests, type Problem } from '../src/http/problem.ts'
-import { requestCounts } from '../src/throttle/request-counts.ts'
+import { createRequestCounters } from '../src/throttle/request-counters.ts'
 
-/** What is limited together: what takes a password a fifth of the limit, what mails a tenth, what services call ten times as much, the rest. */
+/**
+ * The routes that share a rate limit. Routes that take a password have a fifth of the limit, routes that request a
+ * mail a tenth, the OAuth endpoints ten times the limit, and all others the limit itself.
+ */
 export type LimitClass = 'password' | 'mail' | 'client' | 'general'
 
 export interface RateLimiting {
@@ -18,15 +21,15 @@ export interface RateLimiting {
   /** How many requests this process has refused. */
   readonly refused: Readonly<Record<LimitClass, number>>
   /**
-   * Counts what no hook gets to see: a request with a bad path, or for a tunnel; or where there is no request, the
-   * socket of one that is not HTTP. Gives what to refuse it with where the network is over the limit.
+   * Counts a request that no hook sees: one with an invalid path, one for a tunnel, or bytes that are not HTTP, of
+   * which only the socket is known. Returns the problem to refuse it with if the network is over the limit.
    */
   countUnrouted: (from: IncomingMessage | Socket) => Problem | undefined
 }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The class of limit, where it is not the general one; what operators and verifiers poll has none. */
+    /** The class of the rate limit, `general` unless given. Routes that operators and verifiers poll have none. */
     limit?: Exclude<LimitClass, 'general'> | 'none'
   }
   interface FastifyInstance {
@@ -40,36 +43,48 @@ export interface RateLimitOptions {
   trustProxy: Trust | undefined
 }
 
-/** Bounds the requests of a network, an IPv4 address or an IPv6 /64: all routes of a class count together. */
+const perClass = (count: number): Record<LimitClass, number> => ({
+  password: Math.max(1, Math.floor(count / 5)),
+  mail: Math.max(1, Math.floor(count / 10)),
+  client: count * 10,
+  general: count
+})
+
+const classOf = ({ routeOptions: { config: { limit = 'none' } } }: FastifyRequest): LimitClass =>
+  limit === 'none' ? 'general' : limit
+
+/** If a proxy does not name the client's address, the proxy itself is counted. */
+const networkOf = (address: string, { remoteAddress }: Pick<Socket, 'remoteAddress'>) =>
+  networkOfAddress(address) ?? networkOfAddress(remoteAddress) ?? ''
+
+/** The rate limit: bounds the requests of a network (an IPv4 address or an IPv6 /64) per class of routes. */
 export default fp(async function limits (app, { limit, redisUrl, trustProxy = () => false }: RateLimitOptions) {
   const refused = { password: 0, mail: 0, client: 0, general: 0 }
   if (limit === 'off') {
     app.decorate('rateLimiting', { shared: false, refused, countUnrouted: () => undefined })
     return
   }
-  const allowed = { password: Math.max(1, Math.floor(limit.count / 5)), mail: Math.max(1, Math.floor(limit.count / 10)), client: limit.count * 10, general: limit.count }
-  const window = limit.window * 1_000
-  const counts = await requestCounts({
-    url: redisUrl,
-    onAway: error => app.log.warn({ err: error }, 'Redis is away: until it is back, this process counts requests by itself'),
-    onBack: seconds => app.log.warn({ seconds: Math.round(seconds * 10) / 10 }, 'Redis is back: requests are counted together again')
+  const allowed = perClass(limit.count)
+  const counters = await createRequestCounters({
+    redisUrl,
+    windowSeconds: limit.window,
+    onUnavailable: error => app.log.warn(
+      { err: error }, 'Redis is unavailable: this process counts requests by itself until Redis is available again'),
+    onAvailable: seconds => app.log.warn(
+      { seconds: Math.round(seconds * 10) / 10 }, 'Redis is available again: instances count requests together')
   })
-  app.addHook('onClose', counts.close)
-  await counts.settled
-
-  const classOf = ({ routeOptions: { config: { limit = 'none' } } }: FastifyRequest): LimitClass => limit === 'none' ? 'general' : limit
-  // A proxy may not know whom it speaks for: then it speaks for itself.
-  const networkOf = (address: string, { remoteAddress }: Pick<Socket, 'remoteAddress'>) => networkOfAddress(address) ?? networkOfAddress(remoteAddress) ?? ''
+  app.addHook('onClose', async () => { counters.close() })
+  await counters.ready
 
   await app.register(rateLimit, {
     global: false,
     max: request => allowed[classOf(request)],
-    timeWindow: window,
+    timeWindow: limit.window * 1_000,
     enableDraftSpec: true,
     keyGenerator: request => `${classOf(request)}:${networkOf(request.ip, request.socket)}`,
     store: class implements FastifyRateLimitStore {
-      incr (key: string, callback: (error: Error | null, count?: { current: number, ttl: number }) => void, window: number) {
-        counts.add(key, window).then(count => callback(null, count), callback)
+      incr (key: string, callback: (error: Error | null, count?: { current: number, ttl: number }) => void) {
+        counters.increment(key).then(({ current, ttlMs }) => callback(null, { current, ttl: ttlMs }), callback)
       }
 
       child () { return this }
@@ -78,23 +93,23 @@ export default fp(async function limits (app, { limit, redisUrl, trustProxy = ()
     errorResponseBuilder: (_request, { ttl }) => tooManyRequests(ttl / 1_000)
   })
 
-  // Whatever is asked for, and before anything else is looked at.
+  // A hook of the server counts unknown paths too, and comes before all other work.
   const count = app.rateLimit()
   app.addHook('onRequest', async (request, reply) => {
     if (request.routeOptions.config.limit !== 'none') await count.call(app, request, reply)
   })
 
   app.decorate('rateLimiting', {
-    get shared () { return counts.shared },
+    get shared () { return counters.isShared },
     refused,
     countUnrouted (from) {
-      // Of bytes that come from a proxy nobody knows whose they are.
+      // Bytes that are not HTTP do not tell for which client a trusted proxy sent them.
       if (!('headers' in from) && trustProxy(from.remoteAddress)) return undefined
       const network = 'headers' in from ? networkOf(proxyAddress(from, trustProxy), from.socket) : networkOf('', from)
-      const { current, ttl } = counts.addNow(`general:${network}`, window)
+      const { current, ttlMs } = counters.incrementNow(`general:${network}`)
       if (current <= allowed.general) return undefined
       refused.general++
-      return tooManyRequests(ttl / 1_000)
+      return tooManyRequests(ttlMs / 1_000)
     }
   })
 }, { name: 'rate-limit' })

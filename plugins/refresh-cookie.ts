@@ -1,6 +1,7 @@
 import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
 import { cookieValues } from '../src/http/cookie-header.ts'
+import { isLocalOrigin } from '../src/http/origin.ts'
 import { crossSiteRequest } from '../src/http/problem.ts'
 
 declare module 'fastify' {
@@ -25,6 +26,8 @@ declare module 'fastify' {
 export interface RefreshCookieOptions {
   issuer: string
   corsOrigins: readonly string[]
+  /** Whether every http origin of this machine is allowed. */
+  allowLocalOrigins: boolean
 }
 
 /** The name of the refresh cookie of a service at this origin. */
@@ -32,13 +35,16 @@ export const refreshCookieName = (issuer: string) =>
   issuer.startsWith('https:') ? '__Host-refresh_token' : 'refresh_token'
 
 /** Keeps the refresh token in a cookie that scripts cannot read and other sites cannot send. */
-export default fp(async function refreshCookie (app, { issuer, corsOrigins }: RefreshCookieOptions) {
+export default fp(async function refreshCookie (app, options: RefreshCookieOptions) {
+  const { issuer, corsOrigins, allowLocalOrigins } = options
   await app.register(cookie)
 
   const name = refreshCookieName(issuer)
   const secure = issuer.startsWith('https:')
   const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure }
   const trustedOrigins = new Set([issuer, ...corsOrigins])
+  const isTrusted = (origin: string) =>
+    trustedOrigins.has(origin) || (allowLocalOrigins && isLocalOrigin(origin))
 
   // Defence against cross-site request forgery (OWASP: verifying origin with standard headers). SameSite does
   // not keep out the other origins of the same site.
@@ -47,7 +53,7 @@ export default fp(async function refreshCookie (app, { issuer, corsOrigins }: Re
     // The origin of a form is `null` if its page sends no referrer. But a page of another site in a sandbox
     // has the origin `null`, too.
     const isOpaque = origin === 'null' && site === 'same-origin'
-    if (origin !== undefined && !isOpaque) return trustedOrigins.has(origin)
+    if (origin !== undefined && !isOpaque) return isTrusted(origin)
     return site === undefined || site === 'same-origin' || site === 'none'
   })
   app.decorateRequest('assertSameOrigin', function () {

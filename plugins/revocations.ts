@@ -1,10 +1,11 @@
 import { EventEmitter } from 'node:events'
 import fp from 'fastify-plugin'
 import { databaseUnavailable } from '../src/http/problem.ts'
-import { untilItSucceeds } from '../src/jobs/retry.ts'
+import { retry } from '../src/jobs/retry.ts'
 import type { SubscribeToRevocations } from '../src/tokens/revocation-feed.ts'
 import { RevocationLog, type RevocationEntry } from '../src/tokens/revocation-log.ts'
-import { look as readSince, type Revocation } from '../src/tokens/revocations.ts'
+import { readSince } from '../src/tokens/revocation-reader.ts'
+import type { Revocation } from '../src/tokens/revocations.ts'
 import type { RevocableClaims } from './verifier/claims.ts'
 
 declare module 'fastify' {
@@ -85,8 +86,8 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
     isOutageLogged = true
   })
 
-  const loaded = app.migrated.then(() => untilItSucceeds(read, {
-    every: pollIntervalMs,
+  const loaded = app.migrated.then(() => retry(read, {
+    intervalMs: pollIntervalMs,
     signal: closing.signal,
     isFinal: () => false,
     onFailure: warn

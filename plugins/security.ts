@@ -2,16 +2,19 @@ import type { OutgoingHttpHeaders } from 'node:http'
 import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
 import fp from 'fastify-plugin'
+import { isLocalOrigin } from '../src/http/origin.ts'
 
 export interface SecurityOptions {
   issuer: string
   corsOrigins: readonly string[]
+  /** Whether every http origin of this machine is allowed. */
+  allowLocalOrigins: boolean
 }
 
-/** The headers of every response, and who may call from where. */
-export default fp(async function security (app, { issuer, corsOrigins }: SecurityOptions) {
-  const https = issuer.startsWith('https:')
+const preflightMaxAgeSeconds = 600
 
+/** The security headers of every response, and the origins whose pages may read it. */
+export default fp(async function security (app, { issuer, corsOrigins, allowLocalOrigins }: SecurityOptions) {
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers({ 'x-request-id': request.id, 'cache-control': 'no-store' })
     done()
@@ -19,21 +22,26 @@ export default fp(async function security (app, { issuer, corsOrigins }: Securit
 
   await app.register(helmet, {
     global: false,
-    // For what is no page; those that are have their own.
-    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], baseUri: ["'none'"], formAction: ["'none'"], frameAncestors: ["'none'"] } },
-    strictTransportSecurity: https,
-    // Other origins read what CORS lets them.
+    // For responses that are no pages. Each page sets a policy of its own.
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'none'"], baseUri: ["'none'"], formAction: ["'none'"], frameAncestors: ["'none'"]
+      }
+    },
+    strictTransportSecurity: issuer.startsWith('https:'),
+    // CORS decides what other origins can read.
     crossOriginResourcePolicy: { policy: 'cross-origin' },
     xFrameOptions: { action: 'deny' }
   })
 
-  // Helmet makes its middleware anew for each request, and the same headers each time: they are made once.
+  // Helmet creates its middleware for each request, with the same headers each time. They are computed once.
   let headers: OutgoingHttpHeaders | undefined
   app.addHook('onRequest', (_request, reply, done) => {
     if (headers) {
       reply.headers(headers)
     } else {
-      // What this response alone has, such as `connection: close`, is not for all others.
+      // The headers of this response alone, such as `connection: close`, do not belong to the others.
       const own = new Set(reply.raw.getHeaderNames())
       reply.helmet()
       headers = Object.fromEntries(Object.entries(reply.raw.getHeaders()).filter(([name]) => !own.has(name)))
@@ -41,13 +49,16 @@ export default fp(async function security (app, { issuer, corsOrigins }: Securit
     done()
   })
 
+  const isAllowed = (origin: string) => corsOrigins.includes(origin) || (allowLocalOrigins && isLocalOrigin(origin))
   await app.register(cors, {
-    origin: (origin, answer) => { answer(null, origin !== undefined && corsOrigins.includes(origin) ? origin : false) },
+    origin: (origin, answer) => { answer(null, origin !== undefined && isAllowed(origin) ? origin : false) },
     credentials: true,
     methods: ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE'],
     allowedHeaders: ['authorization', 'content-type', 'x-request-id'],
-    exposedHeaders: ['x-request-id', 'retry-after', 'www-authenticate', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset'],
-    maxAge: 600,
+    exposedHeaders: [
+      'x-request-id', 'retry-after', 'www-authenticate', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset'
+    ],
+    maxAge: preflightMaxAgeSeconds,
     strictPreflight: false
   })
 }, { name: 'security' })

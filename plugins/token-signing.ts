@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
 import { newId } from '../src/crypto/random.ts'
 import type { LiveSession } from '../src/sessions/session.ts'
-import { held, scopesOf, type Roles } from '../src/syntax/roles.ts'
+import { definedRoles, scopesOf, type Roles } from '../src/syntax/roles.ts'
 import type { AccessTokenClaims, UserClaims } from './verifier/claims.ts'
 
 interface SignedToken {
@@ -65,7 +65,7 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
       sid: session.id,
       auth_time: toSeconds(session.authenticatedAt),
       amr: session.methods,
-      roles: held(roles, user.roles),
+      roles: definedRoles(roles, user.roles),
       ...tokenVersion > 0 && { token_version: tokenVersion }
     }
     return { accessToken: sign(claims), expiresIn: exp - iat }

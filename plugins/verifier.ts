@@ -12,13 +12,17 @@ export type { Algorithm, Auth, VerifierOptions }
 
 const verified: unique symbol = Symbol('latchkey.verified')
 
-/** A request, as far as these hooks know it: whatever its body, query and headers are typed as. */
+/**
+ * The part of a Fastify request that the hooks use. It fits a request of every body, query and header type.
+ */
 export interface Authenticated {
   raw: { headers: { authorization?: string | undefined } }
   [verified]: Verified | undefined
 }
 
-/** What was found, and by which verifier: another one may be for another audience. */
+/**
+ * The claims of the request's token, and which verifier found them: another one may be for another audience.
+ */
 interface Verified { auth: Auth, by: object }
 
 /** A hook for `onRequest`, `preValidation` or `preHandler`, of a route or a scope. */
@@ -28,8 +32,17 @@ export type AuthHook = (
   done: (error?: Error) => void
 ) => void
 
+/**
+ * How the verifier is doing, for a health check.
+ *
+ * @example
+ * app.get('/health', async (_request, reply) => {
+ *   const health = app.verifier.health()
+ *   return reply.code(health.ready ? 200 : 503).send(health)
+ * })
+ */
 export interface VerifierHealth {
-  /** Whether valid tokens are accepted now. */
+  /** Whether valid tokens are accepted now: the keys are known, and `failClosedAfter` has not passed. */
   ready: boolean
   keys: KeysHealth
   /** Null without client credentials: then no feed is followed. */
@@ -38,16 +51,36 @@ export interface VerifierHealth {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Lets requests with a valid access token pass. */
+    /**
+     * Requires a valid access token (RFC 9068 section 4).
+     *
+     * @example
+     * app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) => ordersOf(auth.sub))
+     */
     requireAuth: AuthHook
-    /** Lets those pass whose token is valid and has any of these roles. */
+    /**
+     * Requires a valid access token with at least one of these roles (RFC 9068 section 2.2.3.1). Throws an
+     * Error at once if no role is given.
+     *
+     * @example
+     * app.get('/reports', { onRequest: app.requireRole('admin', 'support') }, async () => reports())
+     */
     requireRole: (...roles: string[]) => AuthHook
-    /** Lets those pass whose token is valid and has all of these scopes. */
+    /**
+     * Requires a valid access token with all of these scopes (RFC 6749 section 3.3). Throws an Error at once
+     * if no scope is given, or one that is not a scope token.
+     *
+     * @example
+     * app.post('/orders', { onRequest: app.requireScope('orders:write') }, async () => newOrder())
+     */
     requireScope: (...scopes: string[]) => AuthHook
-    verifier: { health: () => VerifierHealth }
+    verifier: {
+      /** Returns the state of the keys and of the feed. It does no I/O. */
+      health: () => VerifierHealth
+    }
   }
   interface FastifyRequest {
-    /** What the request's token says. Throws where none of the three hooks ran before. */
+    /** The claims of the request's token. Throws an Error if none of the three hooks ran before. */
     readonly auth: Auth
     [verified]: Verified | undefined
   }
@@ -57,7 +90,30 @@ const maxStartDelayMs = 2_000
 // RFC 6749 section 3.3.
 const scopeSyntax = /^[\x21\x23-\x5b\x5d-\x7e]+$/
 
-/** Verifies the access tokens of a Latchkey in any service, without a request to it for each. */
+/**
+ * A Fastify plugin that verifies Latchkey's access tokens (RFC 9068) in another service. Requests do not wait
+ * for Latchkey, except the first ones whose token names a new key: keys are found by discovery (RFC 8414) and
+ * read in the background, and with client credentials the revocation feed is followed. If Latchkey is down,
+ * known keys continue to work.
+ *
+ * It decorates the instance with `requireAuth`, `requireRole`, `requireScope` and `verifier`, and the request
+ * with `auth`. Registering it throws an Error that names every problem of the options. The server becomes
+ * ready once keys and feed were read, or after 2 seconds without them; until there are keys, tokens are
+ * answered 503. `app.close()` ends all connections.
+ *
+ * @example
+ * import Fastify from 'fastify'
+ * import verifier from 'latchkey/verifier'
+ *
+ * const app = Fastify()
+ * await app.register(verifier, {
+ *   issuer: 'https://auth.example.com',
+ *   audience: 'https://auth.example.com',
+ *   clientId: process.env.CLIENT_ID,
+ *   clientSecret: process.env.CLIENT_SECRET
+ * })
+ * app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) => ordersOf(auth.sub))
+ */
 export default fp(async function verifier (app: FastifyInstance, options: VerifierOptions) {
   const settings = checkOptions(options)
   const { issuer, algorithms, credentials, failClosedAfter = Infinity } = settings

@@ -87,10 +87,10 @@ export default fp(async function webhooks (app, { keys, ...where }: WebhooksOpti
     }
     const { final, paused } = await sending.failed(app.db, job, message, outcome, wait(job.attempts))
     const detail = { webhook: webhookId, delivery: id, ...outcome }
-    if (paused) app.log.warn({ ...detail, reason: paused }, 'a webhook is paused: nothing is sent to it until an administrator makes it active')
-    if (final) app.log.warn(detail, 'a delivery to a webhook is given up')
-    else if (outcome === unsigned) app.log.warn({ ...detail, attempts: job.attempts }, 'no KEY_ENCRYPTION_KEY opens the secret of a webhook: it needs a new one; its deliveries are tried again')
-    else app.log.info({ ...detail, attempts: job.attempts }, 'a webhook was not reached; it is tried again')
+    if (paused) app.log.warn({ ...detail, reason: paused }, 'webhook paused: nothing is sent until an administrator activates it')
+    if (final) app.log.warn(detail, 'webhook delivery given up')
+    else if (outcome === unsigned) app.log.warn({ ...detail, attempts: job.attempts }, 'webhook secret not readable: no KEY_ENCRYPTION_KEY decrypts it; create a new secret')
+    else app.log.info({ ...detail, attempts: job.attempts }, 'webhook delivery failed; retrying')
     return 'kept'
   }
 

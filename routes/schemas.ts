@@ -14,7 +14,7 @@ export const name = text(1, 200, { description: 'What to call the user.', exampl
 /** A password that an account has. */
 export const currentPassword = Type.String({ minLength: 1, maxLength: 1024, description: 'The password of the account.' })
 /** A password to be set: the policy judges it, the schema only keeps out what cannot be one. */
-export const newPassword = Type.String({ minLength: 1, maxLength: 1024, pattern: '^[^\\p{Cs}]*$', description: 'At least 8 and at most 256 code points, of any kind; not a common one or, where that is checked, a breached one, and without the e-mail address, name or username and the name of the service.', examples: ['a long phrase of your own'] })
+export const newPassword = Type.String({ minLength: 1, maxLength: 1024, pattern: '^[^\\p{Cs}]*$', description: 'At least 8 and at most 256 code points, of any kind; not a common one or, where that is checked, a breached one, and without the e-mail address, name or username and the name of the service.', examples: ['a phrase of my own'] })
 /** The same, or null for none. */
 export const orNone = <Schema extends TString>(schema: Schema) => Type.Unsafe<string | null>({ ...schema, type: ['string', 'null'] })
 

@@ -2,18 +2,19 @@ import assert from 'node:assert'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyPluginOptions, FastifyRequest } from 'fastify'
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
-import type { Letters, LinkLives } from '../src/accounts/mail-context.ts'
+import type { LinkLives, MailContext } from '../src/mail/mail-context.ts'
 import type { Origin } from '../src/audit/events.ts'
+import type { RequestContext } from '../src/authentication/request-context.ts'
 import { languageOf } from '../src/http/language.ts'
 import { addressOf, networkOf } from '../src/http/client-network.ts'
-import type { Turn } from '../src/passwords/passwords.ts'
-import type { Code } from '../src/http/problem.ts'
+import type { QueueTicket } from '../src/passwords/passwords.ts'
+import type { ProblemCode } from '../src/http/problem-catalogue.ts'
 import type { ReplacedSessions } from '../src/sessions/creation.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** The failures of this route beyond those that any route of its shape can have; for the API document. */
-    problems?: ReadonlyArray<Code | { code: Code, status: number }>
+    problems?: ReadonlyArray<ProblemCode | { code: ProblemCode, status: number }>
   }
 }
 
@@ -49,14 +50,14 @@ export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin =>
 })
 
 /** Whose turn in the hashing lane a request waits for. */
-export const turnOf = ({ deadline, ip, socket }: FastifyRequest): Turn => ({ signal: deadline, network: networkOf(ip) ?? networkOf(socket.remoteAddress) })
+export const queueTicket = ({ deadline, ip, socket }: FastifyRequest): QueueTicket => ({ signal: deadline, network: networkOf(ip) ?? networkOf(socket.remoteAddress) })
 
 /** What the mails of a request are made with. */
-export function lettersOf ({ server, headers, ip, socket }: FastifyRequest, lives: LinkLives): Letters {
-  const { post, limits, countDropped: onDrop } = server.mailer
+export function mailContextOf ({ server, headers, ip, socket }: FastifyRequest, lives: LinkLives): MailContext {
+  const { sealMail, limits, countDropped: onDrop } = server.mailer
   const network = networkOf(ip) ?? networkOf(socket.remoteAddress) ?? ''
   return {
-    post,
+    sealMail,
     lives,
     language: languageOf(headers['accept-language']),
     limit: {
@@ -65,6 +66,10 @@ export function lettersOf ({ server, headers, ip, socket }: FastifyRequest, live
     }
   }
 }
+
+/** What a request brings along for the domain functions. */
+export const contextOf = (request: FastifyRequest, lives: LinkLives): RequestContext =>
+  ({ origin: originOf(request), mail: mailContextOf(request, lives), ticket: queueTicket(request) })
 
 /**
  * The sessions that a sign-in replaces (ASVS 7.2.4): those of the authentic refresh cookies of its request.

@@ -409,7 +409,7 @@ from=$EPOCHREALTIME
 start_service
 await /readyz 30 || failed 'the service does not become ready'
 passed "serve is ready $(since "$from") after its start"
-grep -q "Passwords are hashed with argon2's $build build" "$work/serve.log" || failed "it does not say that it hashes with argon2's $build build"
+grep -q "\"build\":\"$build\",\"msg\":\"password hashing uses argon2\"" "$work/serve.log" || failed "it does not say that it hashes with argon2's $build build"
 status() { sed -n "s/^$1:\s*//p" "/proc/$process/status"; }
 [[ $(status NSpid | cut -f 2) == 1 && $(tr '\0' ' ' < "/proc/$process/cmdline") == 'node dist/src/latchkey.cjs serve ' ]] || failed "process 1 is $(tr '\0' ' ' < "/proc/$process/cmdline")"
 [[ $(status Uid | xargs) == '1000 1000 1000 1000' && $(status Gid | xargs) == '1000 1000 1000 1000' && ! $(status Groups | xargs) ]] || failed "it runs as $(status Uid)"

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { load } from '../src/config/config.ts'
-import { build } from '../src/server.ts'
+import { build } from '../src/server/http-server.ts'
 
 // The document as a deployment serves it; nothing is connected to.
 const issuer = 'https://auth.example.com'

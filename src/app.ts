@@ -5,6 +5,7 @@ import database from '../plugins/database.ts'
 import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
 import formBody from '../plugins/form-body.ts'
+import housekeeping from '../plugins/housekeeping.ts'
 import jobs from '../plugins/jobs.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
@@ -27,12 +28,10 @@ import sessionProof from '../plugins/session-proof.ts'
 import throttle from '../plugins/throttle.ts'
 import tokenSigning from '../plugins/token-signing.ts'
 import transport from '../plugins/transport.ts'
-import upkeep from '../plugins/housekeeping.ts'
 import usernames from '../plugins/usernames.ts'
 import webhooks from '../plugins/webhooks.ts'
 import admin from '../routes/admin/index.ts'
 import auth from '../routes/auth/index.ts'
-import type { SignInOptions } from '../routes/auth/session.ts'
 import documentation from '../routes/documentation/index.ts'
 import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
@@ -40,16 +39,15 @@ import operations from '../routes/operations/index.ts'
 import pages from '../routes/pages/index.ts'
 import problemPages from '../routes/problems/index.ts'
 import * as schemas from '../routes/schemas.ts'
+import type { SignInOptions } from '../routes/sign-in.ts'
 import { strict } from '../routes/typed.ts'
 import wellKnown from '../routes/well-known/index.ts'
+import { sealedColumns } from './capabilities.ts'
 import type { Config } from './config/config.ts'
 import { productionWarnings } from './config/warnings.ts'
+import { verifiedEmail } from './authentication/verified-email.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
-import { sealedMails } from './mail/outbox.ts'
-import { sealedKeys } from './tokens/keyring.ts'
-import { sealedPeppers } from './tokens/peppers.ts'
 import { version } from './version.ts'
-import { sealedWebhookSecrets } from './webhooks/signature.ts'
 
 export interface AppOptions {
   config: Config
@@ -57,18 +55,21 @@ export interface AppOptions {
   keyEncryptionKeys: KeyEncryptionKeys
   /** Whether the service is about to stop. */
   isDraining?: () => boolean
+  /** Whether the log shows the paths of requests, and not only their routes. */
+  logPaths?: boolean
 }
 
-/** The service: its resources and manners in order, then its routes. */
-export default fp(async function latchkey (app: FastifyInstance, { config, databaseUrl, keyEncryptionKeys, isDraining = () => false }: AppOptions) {
-  const { issuer, audience, corsOrigins, trustProxy, lifetimes, signing } = config
+/** The service: its resources and its HTTP behaviour in order, then its routes. */
+export default fp(async function latchkey (app: FastifyInstance, options: AppOptions) {
+  const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logPaths = false } = options
+  const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
 
   for (const warning of productionWarnings(config)) app.log.warn(warning)
   await app.register(problems, { issuer })
-  await app.register(requestLog)
+  await app.register(requestLog, { logPaths })
   await app.register(metrics)
   await app.register(deadline, { seconds: config.requestTimeout })
-  await app.register(security, { issuer, corsOrigins })
+  await app.register(security, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(rateLimit, { limit: config.rateLimit, redisUrl: config.redisUrl, trustProxy })
   await app.register(transport, { issuer, trustProxy })
   await app.register(notFound)
@@ -85,7 +86,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(notifications, { url: databaseUrl })
   await app.register(keyring, {
     keyEncryptionKeys,
-    sealedColumns: [sealedKeys, sealedPeppers, sealedWebhookSecrets, sealedMails],
+    sealedColumns,
     ...signing,
     tokenLifetimes: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken },
     pepper: config.passwords.pepper
@@ -94,7 +95,7 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(tokenSigning, { issuer, audience, roles: config.roles, ttl: lifetimes.accessToken })
   await app.register(accessToken, { issuer, audience })
   await app.register(oauthClient)
-  await app.register(refreshCookie, { issuer, corsOrigins })
+  await app.register(refreshCookie, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(registrationCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(sessionProof, { refreshToken: lifetimes.refreshToken, retryWindow: lifetimes.retryWindow })
@@ -107,16 +108,27 @@ export default fp(async function latchkey (app: FastifyInstance, { config, datab
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
   if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
-  await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention, sessionLimit: config.sessionLimit })
+  await app.register(housekeeping, {
+    refreshTokenSeconds: lifetimes.refreshToken,
+    auditRetentionSeconds: config.auditRetention,
+    sessionLimit: config.sessionLimit
+  })
 
   for (const schema of schemas.shared) app.addSchema(schema)
-  await app.register(v1, { prefix: '/v1', signIn: { lifetimes, sessionLimit: config.sessionLimit, links: config.links, requireVerification: config.requireEmailVerification }, roles: config.roles })
+  const signIn: SignInOptions = {
+    lifetimes,
+    sessionLimit: config.sessionLimit,
+    links: config.links,
+    requirements: config.requireEmailVerification ? [verifiedEmail] : [],
+    requireVerification: config.requireEmailVerification
+  }
+  await app.register(v1, { prefix: '/v1', signIn, roles: config.roles })
   await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
   await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs })
   await app.register(operations, { isDraining, metrics: config.metrics && config.metricsPort === undefined })
   await app.register(documentation, { page: config.docs })
   await app.register(problemPages, { prefix: '/problems' })
-  await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, lifetimes, sessionLimit: config.sessionLimit, links: config.links })
+  await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, signIn })
 }, { name: 'latchkey' })
 
 async function v1 (app: FastifyInstance, { signIn, roles }: { signIn: SignInOptions, roles: Config['roles'] }) {

@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { read } from '../src/database/migrate.ts'
+import { readMigrations } from '../src/database/migration-files.ts'
+import { version } from '../src/version.ts'
 import { closedPort, folder, run } from './support/command-line.ts'
 import { build } from './support/app.ts'
 import { createDatabase, named, sql } from './support/postgres.ts'
 
-const migrations = read().map(({ name }) => name)
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+const migrations = readMigrations().map(({ name }) => name)
 
 const names = ['serve', 'migrate', 'keys list', 'keys rotate', 'clients create', 'clients list', 'sessions end', 'calibrate', 'config check']
 const usage = /Usage: latchkey <command> \[options\]\n\n {2}latchkey serve .*\n {2}latchkey migrate .*\n/
@@ -18,19 +18,19 @@ const usage = /Usage: latchkey <command> \[options\]\n\n {2}latchkey serve .*\n 
 // Most of the time is the start of a process.
 t.jobs = 2
 
-t.test('--help tells every command, and what its exit codes mean', async t => {
+t.test('--help lists every command, and what its exit codes mean', async t => {
   for (const args of [['--help'], ['-h']]) {
     const { code, stdout, stderr } = await run(t, args)
     t.strictSame({ code, stderr }, { code: 0, stderr: '' }, args.join(' '))
     t.match(stdout, usage)
     for (const command of names) t.match(stdout, new RegExp(`^  latchkey ${command} +[A-Z].*\\.$`, 'm'))
     t.ok(stdout.split('\n').every(line => line.length <= 120), 'on a terminal')
-    t.match(stdout, 'Exit codes: 0 done, 1 failed, 2 wrong usage, 78 the configuration is not usable.')
+    t.match(stdout, 'Exit codes: 0 success, 1 failure, 2 wrong usage, 78 invalid configuration.')
   }
 })
 
-t.test('--help after a command tells its usage, and runs nothing', async t => {
-  for (const [command, meaning] of [['serve', 'Run the service.'], ['migrate', 'Bring the database schema up to date.'], ['config check', 'Check the configuration, and start nothing.']] as const) {
+t.test('--help after a command shows its usage, and runs nothing', async t => {
+  for (const [command, meaning] of [['serve', 'Run the service.'], ['migrate', 'Update the database schema. If DATABASE_OWNER_URL is set, with its role.'], ['config check', 'Check the configuration without starting anything.']] as const) {
     const { code, stdout, stderr } = await run(t, [...command.split(' '), '--help'], { NODE_ENV: 'production' })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n${meaning}\n$`))
@@ -43,18 +43,20 @@ t.test('--help after a command tells its usage, and runs nothing', async t => {
   }
 })
 
-t.test('--version is that of the package', async t => {
+t.test('--version prints the version of the package', async t => {
   t.strictSame(await run(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
 })
 
-t.test('wrong usage is exit code 2, with the right one on standard error', async t => {
+t.test('wrong usage gives exit code 2, and the right usage on standard error', async t => {
   const user = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
   const cases: Array<[args: string[], problem: string, right: RegExp | string]> = [
     [[], 'No command was given.', usage],
-    [['sevre'], 'There is no command "sevre".', usage],
-    [['config'], 'There is no command "config".', usage],
+    [['sevre'], 'There is no command "sevre". Did you mean serve?', usage],
+    [['user', 'create'], 'There is no command "user create". Did you mean users create?', usage],
+    [['unlock'], 'There is no command "unlock".\n', usage],
+    [['config'], 'There is no command "config". Did you mean config check?', usage],
     [['toString'], 'There is no command "toString".', usage],
-    [['keys', 'burn'], 'There is no command "keys burn".', usage],
+    [['keys', 'burn'], 'There is no command "keys burn". Did you mean keys list or keys rotate?', usage],
     [['serve', '--prot', '3000'], 'Unknown option \'--prot\'', 'latchkey serve\n'],
     [['serve', 'again'], 'Unexpected argument \'again\'', 'latchkey serve\n'],
     [['migrate', '--json=yes'], 'Option \'--json\' does not take an argument', 'latchkey migrate '],
@@ -66,12 +68,12 @@ t.test('wrong usage is exit code 2, with the right one on standard error', async
     [['clients', 'create', '--name', 'Orders', '--scope', ' ,'], '--scope must name', 'latchkey clients create '],
     [['clients', 'create', '--name', 'Orders', '--scope', 'good,b\\ad'], '"b\\ad" is not a scope', 'latchkey clients create '],
     ...['100', '0ms', '11s', '1.5s', '1m', ''].map((time): [string[], string, string] => [['calibrate', '--target', time], '--target must be a time', 'latchkey calibrate ']),
-    [['sessions', 'end'], 'Either --all or --user', 'latchkey sessions end '],
-    [['sessions', 'end', '--all', '--user', user], 'Either --all or --user', 'latchkey sessions end '],
+    [['sessions', 'end'], 'Give either --all or --user', 'latchkey sessions end '],
+    [['sessions', 'end', '--all', '--user', user], 'Give either --all or --user', 'latchkey sessions end '],
     [['sessions', 'end', '--user', 'ada'], '--user must be', 'latchkey sessions end ']
   ]
   for (const [args, problem, right] of cases) {
-    // Said before the configuration is looked at.
+    // Reported before the configuration is read.
     const { code, stdout, stderr } = await run(t, args, { PORT: 'http' })
     t.strictSame({ code, stdout }, { code: 2, stdout: '' }, args.join(' '))
     t.ok(stderr.startsWith(problem), args.join(' '), { stderr })
@@ -80,19 +82,19 @@ t.test('wrong usage is exit code 2, with the right one on standard error', async
 })
 
 t.test('config check', async t => {
-  t.test('is content with a usable configuration', async t => {
-    t.strictSame(await run(t, ['config', 'check']), { code: 0, stdout: 'The configuration is usable.\n', stderr: '' })
+  t.test('accepts a valid configuration', async t => {
+    t.strictSame(await run(t, ['config', 'check']), { code: 0, stdout: 'The configuration is valid.\n', stderr: '' })
     t.strictSame(await run(t, ['config', 'check', '--json']), { code: 0, stdout: '{"ok":true}\n', stderr: '' })
   })
 
-  t.test('names every problem of one that is not', async t => {
+  t.test('lists every problem of an invalid one', async t => {
     const environment = { PORT: 'http', ISSUER_URL: 'auth.example.com', SESSION_TTL: '1y' }
     const problems = [
       'ISSUER_URL must be a URL that begins with https:// or http://',
       'PORT must be a whole number from 0 to 65535',
       'SESSION_TTL must be a time such as 30s, 15m, 12h or 7d, from 1s to 3650d'
     ]
-    const message = `The configuration is not usable:\n${problems.map(problem => `  - ${problem}`).join('\n')}`
+    const message = `The configuration is not valid:\n${problems.map(problem => `  - ${problem}`).join('\n')}`
     t.strictSame(await run(t, ['config', 'check'], environment), { code: 78, stdout: '', stderr: `${message}\n` })
     const { code, stdout, stderr } = await run(t, ['config', 'check', '--json'], environment)
     t.strictSame({ code, stdout }, { code: 78, stdout: '' })
@@ -101,13 +103,13 @@ t.test('config check', async t => {
 })
 
 t.test('migrate', async t => {
-  t.test('tells what it applied, and the second time that there was nothing', async t => {
+  t.test('prints what it applied, and the second time that nothing was left', async t => {
     const DATABASE_URL = await createDatabase(t, { empty: true })
     t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 0, stdout: `Applied ${migrations.join(', ')}.\n`, stderr: '' })
     t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 0, stdout: 'The database schema is up to date.\n', stderr: '' })
   })
 
-  t.test('tells a program the same', async t => {
+  t.test('prints the same as JSON', async t => {
     const DATABASE_URL = await createDatabase(t, { empty: true })
     for (const applied of [migrations, []]) {
       const { code, stdout, stderr } = await run(t, ['migrate', '--json'], { DATABASE_URL })
@@ -116,16 +118,16 @@ t.test('migrate', async t => {
     }
   })
 
-  t.test('refuses a database whose history does not fit', async t => {
+  t.test('refuses a database with another history', async t => {
     const DATABASE_URL = await createDatabase(t)
     await sql(DATABASE_URL, "update schema_migrations set checksum = 'other' where version = 1")
-    const message = `${migrations[0]} was edited after it was applied: put it back, and write a new migration`
+    const message = `${migrations[0]} is not the file that was applied: restore the file, or use a database that this version of Latchkey has migrated`
     t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 1, stdout: '', stderr: `${message}\n` })
     const { code, stdout, stderr } = await run(t, ['migrate', '--json'], { DATABASE_URL })
-    t.strictSame({ code, stdout, told: JSON.parse(stderr) }, { code: 1, stdout: '', told: { error: message } })
+    t.strictSame({ code, stdout, result: JSON.parse(stderr) }, { code: 1, stdout: '', result: { error: message } })
   })
 
-  t.test('fails where the database cannot be reached, in one line without the password', async t => {
+  t.test('fails if the database cannot be reached, with one line without the password', async t => {
     const there = await createDatabase(t, { empty: true })
     const port = await closedPort()
     const stranger = new URL(there)
@@ -146,13 +148,13 @@ t.test('migrate', async t => {
     }
   })
 
-  t.test('wants a configuration that is usable', async t => {
+  t.test('needs a valid configuration', async t => {
     const { code, stdout, stderr } = await run(t, ['migrate'], { DATABASE_URL: 'mysql://db/latchkey' })
     t.strictSame({ code, stdout }, { code: 78, stdout: '' })
     t.match(stderr, 'DATABASE_URL must be a URL that begins with postgres:// or postgresql://')
   })
 
-  t.test('without DATABASE_URL is about the embedded database, and stops it afterwards', async t => {
+  t.test('without DATABASE_URL uses the embedded database, and stops it afterwards', async t => {
     const cwd = folder(t)
     t.strictSame(await run(t, ['migrate'], {}, cwd), { code: 0, stdout: `Applied ${migrations.join(', ')}.\n`, stderr: '' })
     t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')))
@@ -164,10 +166,10 @@ t.test('migrate', async t => {
 t.test('serve', async t => {
   const logs = (stdout: string): Array<Record<string, unknown>> => stdout.split('\n').filter(line => line !== '').map(line => JSON.parse(line))
 
-  t.test('in production names everything that is missing', async t => {
+  t.test('in production lists everything that is missing', async t => {
     const { code, stdout, stderr } = await run(t, ['serve'], { NODE_ENV: 'production' })
     t.strictSame({ code, stdout }, { code: 78, stdout: '' })
-    t.match(stderr, /^The configuration is not usable:\n {2}- DATABASE_URL is required in production.*\n {2}- KEY_ENCRYPTION_KEY is required in production.*\n {2}- ISSUER_URL must be https in production\n$/)
+    t.match(stderr, /^The configuration is not valid:\n {2}- DATABASE_URL is required in production.*\n {2}- KEY_ENCRYPTION_KEY is required in production.*\n {2}- ISSUER_URL is required in production.*\n$/)
   })
 
   t.test('refuses a key-encryption key that is not the one of the database', async t => {
@@ -176,7 +178,7 @@ t.test('serve', async t => {
     const { code, stdout, stderr } = await run(t, ['serve'], { DATABASE_URL: url, KEY_ENCRYPTION_KEY: key, PORT: '0' })
     t.notOk(logs(stdout).some(({ msg }) => String(msg).startsWith('listening')), 'before it listens')
     t.equal(code, 78)
-    t.equal(stderr, 'The configuration is not usable:\n  - KEY_ENCRYPTION_KEY does not open the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n')
+    t.equal(stderr, 'The configuration is not valid:\n  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n')
   })
 
   t.test('refuses a database that is newer than it', async t => {
@@ -192,6 +194,6 @@ t.test('serve', async t => {
     await once(other, 'listening')
     const { port } = other.address() as AddressInfo
     const { code, stderr } = await run(t, ['serve'], { DATABASE_URL: await createDatabase(t), PORT: String(port) })
-    t.strictSame({ code, stderr }, { code: 1, stderr: `Port ${port} of 127.0.0.1 is in use, perhaps by another Latchkey: stop it, or choose another with PORT (and ISSUER_URL).\n` })
+    t.strictSame({ code, stderr }, { code: 1, stderr: `Port ${port} of 127.0.0.1 is in use, perhaps by another Latchkey: stop that program, or choose another port with PORT.\n` })
   })
 })

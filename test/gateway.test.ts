@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createSigner } from 'fast-jwt'
 import t, { type Test } from 'tap'
 import * as clients from '../src/clients/service-clients.ts'
-import { build, person, type Service } from './support/app.ts'
+import { build, newUser, type Service } from './support/app.ts'
 import * as nginx from './support/nginx.ts'
 import { ask, upstream, wire, type Call, type Exchange } from './support/wire.ts'
 
@@ -17,7 +17,7 @@ const identityIn = ({ lines }: Call) => lines.filter(latchkeyWire => /^x.?auth/.
 
 /** Signs in a new user. */
 async function signedIn ({ browser, sql }: Service, role?: string) {
-  const credentials = person()
+  const credentials = newUser()
   const client = browser()
   const {
     body: { user }

@@ -8,25 +8,37 @@ import { invalidToken } from './auth-error.ts'
 import * as tokenRules from './token-rules.ts'
 import { TokenRejection, type TokenRules, type UnverifiedToken } from './token-rules.ts'
 
-/** What a verified access token says (RFC 9068), under the names of its claims. */
+/**
+ * The claims of a verified access token (RFC 9068 section 2.2), under their own names. Frozen, because all
+ * requests with the token share it. Times are seconds since 1970 (NumericDate, RFC 7519 section 2).
+ *
+ * @example
+ * app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) => {
+ *   return auth.roles.includes('support') ? allOrders() : ordersOf(auth.sub)
+ * })
+ */
 export interface Auth {
-  /** The user; for a client's own token the client. */
+  /** The id of the user; in a client's own token, the id of the client. */
   readonly sub: string
-  /** The session; undefined in a client's own token. */
+  /** The id of the session; undefined in a client's own token. */
   readonly sid: string | undefined
-  /** None in a client's own token. */
+  /** The user's roles (RFC 9068 section 2.2.3.1); empty in a client's own token. */
   readonly roles: readonly string[]
-  /** The values of `scope`, one by one. */
+  /** The scopes, one by one (RFC 6749 section 3.3). */
   readonly scope: readonly string[]
+  /** The client that the token was issued to (RFC 8693 section 4.3). */
   readonly client_id: string
+  /** The id of the token. */
   readonly jti: string
-  /** How often all of the user's tokens were revoked before this one; undefined for never. */
+  /** How often all of the user's tokens were revoked before this one was issued; undefined means never. */
   readonly token_version: number | undefined
-  /** Seconds since the epoch, as are the other times. */
+  /** When the token was issued. */
   readonly iat: number
+  /** When the token expires. */
   readonly exp: number
-  /** When and how (RFC 8176) the user signed in. */
+  /** When the user signed in; undefined in a client's own token. */
   readonly auth_time: number | undefined
+  /** How the user signed in (RFC 8176); empty in a client's own token. */
   readonly amr: readonly string[]
 }
 

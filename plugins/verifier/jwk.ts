@@ -1,12 +1,12 @@
 import { calculateJwkThumbprint, importJWK, type CryptoKey, type JWK } from 'jose'
 import type { Algorithm } from './options.ts'
 
-/** A public key of the issuer, for one algorithm. */
+/** A public key of the issuer, pinned to one algorithm (RFC 8725 section 3.1). */
 export interface VerificationKey {
   kid: string
   alg: Algorithm
   publicKey: CryptoKey
-  /** RFC 7638. */
+  /** The thumbprint of the key (RFC 7638), by which a changed key is recognized. */
   thumbprint: string
 }
 

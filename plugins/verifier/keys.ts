@@ -8,26 +8,29 @@ import type { IssuerMetadata } from './metadata.ts'
 import type { Algorithm } from './options.ts'
 import { createUnknownKeys } from './unknown-keys.ts'
 
+/** The state of the issuer's public keys. */
 export interface KeysHealth {
-  /** How many are known. */
+  /** How many keys are known. */
   count: number
-  /** Seconds since they were last read; null while they never were. */
+  /** Seconds since the keys were last read; null if they never were. */
   age: number | null
-  /** Whether the last attempt to read them failed. */
+  /** Whether the last attempt to read the keys failed. */
   failing: boolean
 }
 
 /** The issuer's public keys, read again in the background. */
 export interface IssuerKeys {
   start: () => void
+  /** Returns a known key. It does no I/O. */
   find: (kid: string) => VerificationKey | undefined
   /**
    * Asks the issuer for a key that is unknown. For a second, the issuer is not asked for it again. Throws an
    * AuthError (503) if the issuer could not be asked, or if too many requests wait for its response.
    */
   ask: (kid: string) => Promise<VerificationKey | undefined>
-  /** Whether this key is still published. */
+  /** Whether the issuer still publishes this key. */
   holds: (key: VerificationKey) => boolean
+  /** Returns the state of the keys. */
   health: () => KeysHealth
   /** Fulfilled when the keys were read for the first time. */
   loaded: Promise<void>

@@ -5,26 +5,47 @@ export type Algorithm = 'ES256' | 'EdDSA' | 'RS256'
 
 const allAlgorithms: readonly Algorithm[] = ['ES256', 'EdDSA', 'RS256']
 
-/** All durations are seconds. */
+/**
+ * The options of the verifier. All durations are in seconds.
+ *
+ * @example
+ * { issuer: 'https://auth.example.com', audience: 'https://auth.example.com' }
+ */
 export interface VerifierOptions {
-  /** The issuer, exactly as its tokens name it in `iss`: its origin, as a rule. */
+  /**
+   * The issuer, exactly as it is in the claim `iss` (RFC 9068 section 4): `ISSUER_URL` of Latchkey. An http
+   * or https URL without a trailing slash, query or fragment.
+   */
   issuer: string
-  /** The audience that tokens must be for (`aud`). */
+  /**
+   * The audience that tokens must name in `aud` (RFC 9068 section 4): `AUDIENCE` of Latchkey, or your
+   * service.
+   */
   audience: string
-  /** A client with the scope `revocations`: with it ended sessions are refused within a second, without it when their tokens expire. */
+  /**
+   * The id of a client with the scope `revocations`. With it, tokens of ended sessions are rejected within a
+   * second; without it, they are accepted until they expire.
+   */
   clientId?: string | undefined
+  /** The client's secret (RFC 6749 section 2.3.1). Required with `clientId`. */
   clientSecret?: string | undefined
-  /** The algorithms accepted; default: ES256, EdDSA and RS256. */
+  /** The algorithms accepted (RFC 8725 section 3.1); default: `['ES256', 'EdDSA', 'RS256']`. */
   algorithms?: readonly Algorithm[] | undefined
-  /** By how much the issuer's clock and this one may differ, 0 to 60; default 5. */
+  /**
+   * Seconds by which the issuer's clock and this one may differ (RFC 7519 section 4.1.4), 0 to 60; default 5.
+   */
   clockTolerance?: number | undefined
-  /** How many verified tokens are remembered, about a kilobyte each; default 10,000, and 0 for none. */
+  /** How many verified tokens are cached, about a kilobyte each; default 10,000, and 0 for none. */
   cacheSize?: number | undefined
-  /** After how long without a byte the revocation feed counts as lost, at least 1; default 15, three of its heartbeats. */
+  /**
+   * Seconds without a byte after which the revocation feed counts as lost, 1 to 3,600; default 15, three
+   * heartbeats.
+   */
   feedTimeout?: number | undefined
   /**
-   * After how long without the revocation feed every token is answered 503, at least `feedTimeout`; 503 also until
-   * the feed is followed for the first time. By default none is: tokens are then accepted until they expire.
+   * Seconds without the revocation feed after which every token is answered 503, from `feedTimeout` to
+   * 86,400. Tokens are then also answered 503 until the feed is followed for the first time. By default the
+   * verifier fails open: while the feed is lost, tokens are accepted until they expire. Needs `clientId`.
    */
   failClosedAfter?: number | undefined
 }

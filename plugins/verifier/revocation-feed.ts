@@ -8,10 +8,11 @@ import type { IssuerMetadata } from './metadata.ts'
 import type { ClientCredentials } from './options.ts'
 import { createRevokedTokenCache } from './revoked-tokens.ts'
 
+/** The state of the revocation feed. */
 export interface FeedHealth {
   /** Whether the feed is followed now, so that every revocation arrives at once. */
   followed: boolean
-  /** Since when not (RFC 3339); null while it is. */
+  /** Since when the feed is not followed (RFC 3339); null while it is. */
   downSince: string | null
 }
 

@@ -1,4 +1,4 @@
-/** Key ids that the issuer did not have a moment ago. */
+/** Key ids that the issuer did not have when it was last asked. */
 export interface UnknownKeys {
   has: (kid: string) => boolean
   add: (kid: string) => void

@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
-import type { LinkLives } from '../../src/accounts/mail-context.ts'
-import { change, removeAccount, requestReset } from '../../src/accounts/administration.ts'
+import type { LinkLives } from '../../src/mail/mail-context.ts'
+import { changeAccount, deleteAccount, requestReset } from '../../src/accounts/administration.ts'
 import { notFound } from '../../src/http/problem.ts'
 import { requireUsername } from '../../src/users/users.ts'
 import { find } from '../../src/users/listing.ts'
 import type { RoleRules } from '../../src/accounts/user-roles.ts'
 import { accepted, id, name, orNone, username } from '../schemas.ts'
-import { lettersOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { mailContextOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 import { AdminUser, roles, status } from './schemas.ts'
 
 export interface UserOptions {
@@ -51,8 +51,10 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     },
     config: { problems: [...problems, 'username_taken', 'last_admin'] }
   }, async request => {
-    const { username, ...named } = request.body
-    const changed = await change(app.db, request.params.id, { ...named, ...username !== undefined && { username: username && requireUsername(username) } }, rules, originOf(request))
+    const { username, ...others } = request.body
+    const names = { ...username !== undefined && { username: username && requireUsername(username) } }
+    const update = { id: request.params.id, change: { ...others, ...names }, rules }
+    const changed = await changeAccount(app.db, update, originOf(request))
     if (!changed) throw notFound()
     app.revocations.add(changed.ended)
     return changed.user
@@ -68,7 +70,7 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     },
     config: { problems: [...problems, 'last_admin'] }
   }, async (request, reply) => {
-    const ended = await removeAccount(app.db, request.params.id, app.mailer.post, originOf(request))
+    const ended = await deleteAccount(app.db, request.params.id, app.mailer.sealMail, originOf(request))
     if (!ended) throw notFound()
     app.jobs.wake('mail')
     app.revocations.add(ended)
@@ -87,7 +89,7 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     preValidation: noBody,
     config: { limit: 'mail', optionalBody: true, problems }
   }, async (request, reply) => {
-    if (!await requestReset(app.db, request.params.id, lettersOf(request, links), originOf(request))) throw notFound()
+    if (!await requestReset(app.db, request.params.id, mailContextOf(request, links), originOf(request))) throw notFound()
     app.jobs.wake('mail')
     return reply.code(202).send({ status: 'accepted' })
   })

@@ -1,9 +1,9 @@
 import { Type } from '@sinclair/typebox'
-import { create, mailedInvitation } from '../../src/accounts/administration.ts'
+import { createAccount, mailedInvitation } from '../../src/accounts/administration.ts'
 import { validationFailed } from '../../src/http/problem.ts'
 import { cursorAfter, list, readCursor } from '../../src/users/listing.ts'
 import { email, name, newPassword, orNone, page, pageOf, paging, username } from '../schemas.ts'
-import { lettersOf, originOf, ref, strict, text, turnOf, type Typed } from '../typed.ts'
+import { contextOf, ref, strict, text, type Typed } from '../typed.ts'
 import { AdminUser, role, roles, status } from './schemas.ts'
 import type { UserOptions } from './user.ts'
 
@@ -57,7 +57,9 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
     onRequest: app.admitPassword,
     config: { limit: 'password', problems: [...problems, 'email_taken', 'username_taken', 'password_rejected', 'overloaded'] }
   }, async (request, reply) => {
-    const user = await create(app.db, app.passwords, request.body, mailedInvitation(lettersOf(request, links)), rules, originOf(request), turnOf(request))
+    const { mail, ...context } = contextOf(request, links)
+    const creation = { account: request.body, invitation: mailedInvitation(mail), rules }
+    const user = await createAccount(app, creation, context)
     app.jobs.wake('mail')
     return reply.code(201).send(user)
   })

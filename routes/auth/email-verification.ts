@@ -1,13 +1,13 @@
 import { Type } from '@sinclair/typebox'
 import { confirm } from '../../src/accounts/confirmation.ts'
 import { currentPassword, linkToken, newPassword } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
-import { asking } from './link-request.ts'
-import type { SignInOptions } from './session.ts'
+import { contextOf, strict, type Typed } from '../typed.ts'
+import { linkRequestRoute } from './link-requests.ts'
+import type { SignInOptions } from '../sign-in.ts'
 
 const description = [
-  'Does what the link was mailed for, once: verifies the address of an account, makes the account that',
-  'was waiting for it, changes the address to this one, or changes it back. The link proves that the',
+  'Does what the link was mailed for, once: verifies the address of an account, creates the account of a pending',
+  'registration, changes the address to this one, or changes it back. The link proves that the',
   'caller reads the mail of the address. The caller must also prove to be the one who set the password:',
   'by the cookie of the registration, by a session of the account (the refresh cookie or the access',
   'token), or by `password`. Without such a proof the answer is 409 `password_required`. Its `methods`',
@@ -17,14 +17,14 @@ const description = [
   'address back needs no other proof.'
 ].join(' ')
 
-/** Proving to own an address. */
+/** Verifying an address with a mailed link. */
 const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
-  await asking(app, {
+  await linkRequestRoute(app, {
     path: '/email-verification',
     kind: 'email_verification',
     operationId: 'requestEmailVerification',
     summary: 'Request a link that verifies the address',
-    does: 'Mails a link to the address of an account that has not been verified yet.',
+    purpose: 'Mails a link to the address of an account that has not been verified yet.',
     links
   })
 
@@ -32,7 +32,7 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
     schema: {
       operationId: 'confirmEmail',
       tags: ['Links'],
-      summary: 'Prove an address with a link',
+      summary: 'Confirm an address with a link',
       description,
       security: [{ registrationCookie: [] }, { refreshCookie: [] }, { bearer: [] }, {}],
       body: strict({
@@ -42,11 +42,11 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
       }, {
         examples: [
           { token: linkToken['examples'][0] },
-          { token: linkToken['examples'][0], password: 'a long phrase of your own' },
-          { token: linkToken['examples'][0], new_password: 'another phrase of your own' }
+          { token: linkToken['examples'][0], password: 'a phrase of my own' },
+          { token: linkToken['examples'][0], new_password: 'another phrase of my own' }
         ]
       }),
-      response: { 204: { type: 'null', description: 'It is done.' } }
+      response: { 204: { type: 'null', description: 'The confirmation is done.' } }
     },
     config: {
       limit: 'password',
@@ -59,8 +59,9 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
     const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
-    const confirmation = { token, evidence, device: request.device, turn: turnOf(request) }
-    app.revocations.add(await confirm(app, confirmation, lettersOf(request, links), originOf(request)))
+    const context = contextOf(request, links)
+    const confirmation = { token, evidence, device: request.device, ticket: context.ticket }
+    app.revocations.add(await confirm(app, confirmation, context))
     app.jobs.wake('mail')
     return reply.code(204).clearRegistrationCookie().send()
   })

@@ -6,10 +6,10 @@ import magicLink from './magic-link.ts'
 import passwordReset from './password-reset.ts'
 import refresh from './refresh.ts'
 import register from './register.ts'
-import type { SignInOptions } from './session.ts'
+import type { SignInOptions } from '../sign-in.ts'
 import verify from './verify.ts'
 
-/** Signing up, in and out, staying signed in, and what mailed links do. */
+/** Signing up, in and out, refreshing, and the links that are mailed. */
 const auth: Typed<{ signIn: SignInOptions }> = async (app, { signIn: options }) => {
   await app.register(register, options)
   await app.register(login, options)

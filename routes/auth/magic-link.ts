@@ -1,29 +1,43 @@
-import * as mailbox from '../../src/accounts/email-links.ts'
+import { signInWithLink } from '../../src/accounts/magic-link.ts'
 import { linkToken, TokenResponse } from '../schemas.ts'
-import { originOf, ref, replacedSessions, strict, type Typed } from '../typed.ts'
-import { asking } from './link-request.ts'
-import { signedIn, signInOptions, type SignInOptions } from './session.ts'
+import { originOf, ref, strict, type Typed } from '../typed.ts'
+import { linkRequestRoute } from './link-requests.ts'
+import { answerSignIn, signInMembers, signInRequestOf, type SignInOptions } from '../sign-in.ts'
 
-/** Signing in without a password, by a link. */
-const magicLink: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links }) => {
-  await asking(app, { path: '/magic-link', kind: 'magic_link', operationId: 'requestMagicLink', summary: 'Ask for a link that signs in', does: 'Mails a link to the address of an account that signs its user in.', links })
+const description = [
+  'Creates a session, once. The link also verifies the address. If the address was not verified before, the password',
+  'that the account had until then becomes void, and the sessions made with it end. The session of a refresh cookie that',
+  'the request carries ends, as with a login.'
+].join(' ')
+
+/** Signing in without a password, with a mailed link. */
+const magicLink: Typed<SignInOptions> = async (app, options) => {
+  const { lifetimes, links } = options
+  await linkRequestRoute(app, {
+    path: '/magic-link',
+    kind: 'magic_link',
+    operationId: 'requestMagicLink',
+    summary: 'Request a link that signs in',
+    purpose: 'Mails a link that signs in the user of the account with this address.',
+    links
+  })
 
   app.post('/magic-link/confirm', {
     schema: {
       operationId: 'followMagicLink',
       tags: ['Links'],
       summary: 'Sign in with a link',
-      description: 'Opens a session, once. It proves the address too: where it had not been before, the password that the account has until then, and the sessions made with it, are void. The session of a refresh cookie that the request carries ends, as with a login.',
+      description,
       security: [],
-      body: strict({ token: linkToken, ...signInOptions }, { examples: [{ token: linkToken['examples'][0] }] }),
+      body: strict({ token: linkToken, ...signInMembers }, { examples: [{ token: linkToken['examples'][0] }] }),
       response: { 200: ref(TokenResponse) }
     },
     config: { limit: 'password', counted: 'logins', problems: ['link_expired', 'database_unavailable'] }
   }, async (request, reply) => {
-    const { token, remember = false, refresh_token_delivery: delivery } = request.body
-    const replaced = await replacedSessions(request, delivery)
-    const created = await mailbox.followMagicLink(app.db, token, { remember, lifetimes, sessionLimit, replaced }, originOf(request))
-    return signedIn(app, reply, created, { lifetimes, delivery })
+    const { token, remember, refresh_token_delivery: delivery } = request.body
+    const asked = await signInRequestOf(request, options, { remember, delivery })
+    const completion = await signInWithLink(app.db, token, asked, originOf(request))
+    return answerSignIn(reply, completion, { lifetimes, delivery })
   })
 }
 

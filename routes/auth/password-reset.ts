@@ -1,28 +1,44 @@
-import * as mailbox from '../../src/accounts/email-links.ts'
+import { resetPassword } from '../../src/accounts/password-reset.ts'
 import { linkToken, newPassword } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, type Typed } from '../typed.ts'
-import { asking } from './link-request.ts'
-import type { SignInOptions } from './session.ts'
+import { contextOf, strict, type Typed } from '../typed.ts'
+import { linkRequestRoute } from './link-requests.ts'
+import type { SignInOptions } from '../sign-in.ts'
 
-/** A new password for whoever reads the mail of an account. */
+const description = [
+  'Sets the password, once. All sessions of the user end, and all known devices are forgotten. If the password is',
+  'rejected, the link stays valid. The request does not sign in.'
+].join(' ')
+
+/** Setting a new password with a mailed link. */
 const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
-  await asking(app, { path: '/password-reset', kind: 'password_reset', operationId: 'requestPasswordReset', summary: 'Ask for a link to set a new password', does: 'Mails a link to the address of an account, which stays as it is until that is used.', links })
+  await linkRequestRoute(app, {
+    path: '/password-reset',
+    kind: 'password_reset',
+    operationId: 'requestPasswordReset',
+    summary: 'Request a link to set a new password',
+    purpose: 'Mails a link to the address of an account. The account does not change until the link is used.',
+    links
+  })
 
   app.post('/password-reset/confirm', {
     schema: {
       operationId: 'resetPassword',
       tags: ['Links'],
       summary: 'Set a new password with a link',
-      description: 'Sets the password, once; every session of the user ends, and the devices they signed in on are strangers again. A password that is refused leaves the link as it was. It signs nobody in.',
+      description,
       security: [],
-      body: strict({ token: linkToken, new_password: newPassword }, { examples: [{ token: linkToken['examples'][0], new_password: 'another phrase of your own' }] }),
+      body: strict({ token: linkToken, new_password: newPassword }, {
+        examples: [{ token: linkToken['examples'][0], new_password: 'another phrase of my own' }]
+      }),
       response: { 204: { type: 'null', description: 'The password is set.' } }
     },
     onRequest: app.admitPassword,
-    config: { limit: 'password', problems: ['link_expired', 'password_rejected', 'overloaded', 'database_unavailable'] }
+    config: {
+      limit: 'password', problems: ['link_expired', 'password_rejected', 'overloaded', 'database_unavailable']
+    }
   }, async (request, reply) => {
-    const { token, new_password: password } = request.body
-    app.revocations.add(await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request)))
+    const { token, new_password: chosen } = request.body
+    app.revocations.add(await resetPassword(app, { token, newPassword: chosen }, contextOf(request, links)))
     app.jobs.wake('mail')
     return reply.code(204).send()
   })

@@ -1,10 +1,10 @@
 import { Type } from '@sinclair/typebox'
-import { news } from '../../src/accounts/mail-context.ts'
+import { notification } from '../../src/mail/mail-context.ts'
 import { invalidRefreshToken, validationFailed } from '../../src/http/problem.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
 import { refreshToken, TokenResponse } from '../schemas.ts'
-import { lettersOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
-import { tokenResponse, type SignInOptions } from './session.ts'
+import { mailContextOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { tokenResponse, type SignInOptions } from '../sign-in.ts'
 
 const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
   app.post('/refresh', {
@@ -27,8 +27,8 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
     const token = await app.keyring.readRefreshToken(sent ?? cookies[0] ?? '')
     if (!token) throw invalidRefreshToken()
     const origin = originOf(request)
-    const session = await rotate(app.db, token, lifetimes, origin, () => request.deadline.throwIfAborted(), () => news(lettersOf(request, links), 'session_replayed', origin))
-    return tokenResponse(app, reply, session, lifetimes, sent === undefined ? 'cookie' : 'body')
+    const session = await rotate(app.db, token, lifetimes, origin, () => request.deadline.throwIfAborted(), () => notification(mailContextOf(request, links), 'session_replayed', origin))
+    return tokenResponse(reply, session, { lifetimes, delivery: sent === undefined ? 'cookie' : 'body' })
   })
 }
 

@@ -1,46 +1,59 @@
 import { Type } from '@sinclair/typebox'
-import { applyFor, register } from '../../src/accounts/registration.ts'
+import { register, requestRegistration } from '../../src/accounts/registration.ts'
 import { email, name, newPassword, orNone, TokenResponse, username } from '../schemas.ts'
-import { lettersOf, originOf, ref, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
-import { signedIn, signInOptions, type SignInOptions } from './session.ts'
+import { contextOf, ref, strict, type Typed } from '../typed.ts'
+import { answerSignIn, signInMembers, signInRequestOf, type SignInOptions } from '../sign-in.ts'
 
-const registration: Typed<SignInOptions> = async (app, { lifetimes, sessionLimit, links, requireVerification }) => {
+const description = [
+  'Creates an account and signs its user in. If the request carries a refresh cookie, the session of that cookie ends,',
+  'as with a login. If addresses must be verified first, a link that creates the account is mailed instead. The response',
+  'is then the same for an address that is taken, whose owner is told by mail. The registration cookie proves who',
+  'registered when the mailed link is used.'
+].join(' ')
+
+const verificationRequired = strict({ status: Type.Literal('verification_required') }, {
+  description: 'The address must be verified first. The link in the mail creates the account.',
+  examples: [{ status: 'verification_required' }]
+})
+
+const registration: Typed<SignInOptions> = async (app, options) => {
+  const { lifetimes, links, requireVerification } = options
   app.post('/register', {
     schema: {
       operationId: 'register',
       tags: ['Sign-in'],
       summary: 'Sign up',
-      description: 'Makes an account and signs its user in. The session of a refresh cookie that the request carries ends, as with a login. If addresses must be verified first, it mails a link that makes the account instead. The answer is then the same for an address that is taken, whose owner is told by mail. It sets the registration cookie, which proves who registered when the mailed link is used.',
+      description,
       security: [],
       body: strict({
         email,
         password: newPassword,
         name: Type.Optional(orNone(name)),
         username: Type.Optional(orNone(username)),
-        ...signInOptions
-      }, { examples: [{ email: 'ada@example.com', password: 'a long phrase of your own', name: 'Ada Lovelace' }] }),
-      response: {
-        201: ref(TokenResponse),
-        202: strict({ status: Type.Literal('verification_required') }, { description: 'Addresses must be proved first: a link is mailed that makes the account.', examples: [{ status: 'verification_required' }] })
-      }
+        ...signInMembers
+      }, { examples: [{ email: 'ada@example.com', password: 'a phrase of my own', name: 'Ada Lovelace' }] }),
+      response: { 201: ref(TokenResponse), 202: verificationRequired }
     },
     onRequest: app.admitPassword,
-    config: { limit: 'password', problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable'] }
+    config: {
+      limit: 'password',
+      problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable']
+    }
   }, async (request, reply) => {
-    const { remember = false, refresh_token_delivery: delivery, ...asked } = request.body
-    if (asked.username != null) await app.assertUsernameAvailable(asked.username)
-    const letters = lettersOf(request, links)
+    const { remember, refresh_token_delivery: delivery, ...registered } = request.body
+    if (registered.username != null) await app.assertUsernameAvailable(registered.username)
+    const context = contextOf(request, links)
     if (requireVerification) {
-      const id = await applyFor(app.db, app.passwords, asked, letters, turnOf(request))
+      const id = await requestRegistration(app, registered, context)
       app.jobs.wake('mail')
       reply.setRegistrationCookie(id, links.emailVerification)
       return reply.code(202).send({ status: 'verification_required' })
     }
-    const replaced = await replacedSessions(request, delivery)
-    const created = await register(app.db, app.passwords, asked, letters, { methods: ['pwd'], remember, lifetimes, sessionLimit, replaced }, originOf(request), turnOf(request))
+    const asked = await signInRequestOf(request, options, { remember, delivery })
+    const { userId, completion } = await register(app, registered, asked, context)
     app.jobs.wake('mail')
-    reply.code(201).setRegistrationCookie(created.session.user.id, links.emailVerification)
-    return signedIn(app, reply, created, { lifetimes, delivery })
+    reply.code(201).setRegistrationCookie(userId, links.emailVerification)
+    return answerSignIn(reply, completion, { lifetimes, delivery })
   })
 }
 

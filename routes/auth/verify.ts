@@ -1,82 +1,61 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { forbidden } from '../../src/http/problem.ts'
-import { meets, type Demand } from '../../src/syntax/roles.ts'
+import { meetsRequirement, type AccessRequirement } from '../../src/syntax/roles.ts'
 import { strict, type Typed } from '../typed.ts'
 
-// Percent-encodes a role for a list in a header: a comma, a space, and what a header must not contain.
-const encodeListItem = (role: string) =>
-  role.toWellFormed().replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
+/** A role as an item of a list in a header: what would end the item, or is no part of a header, is percent-encoded. */
+const listed = (role: string) => role.toWellFormed().replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
 
-const responseHeader = (description: string) => ({ type: 'string' as const, description })
-const responseHeaders = {
-  'x-auth-subject': responseHeader('The id of the user. For a client\'s own token, the id of the client.'),
-  'x-auth-session': responseHeader('The id of the user\'s session. Absent for a client\'s own token.'),
-  'x-auth-roles': responseHeader('The user\'s roles, separated by commas. Commas, spaces and characters' +
-    ' that are not ASCII are percent-encoded.'),
-  'x-auth-scope': responseHeader('The scopes, separated by spaces.'),
-  'x-auth-client': responseHeader('The id of the client.')
-}
-
-const verifyQuery = strict({
-  roles: Type.Optional(Type.String({
-    minLength: 1,
-    maxLength: 1024,
-    description: 'Roles, separated by commas. The token must have one of them.',
-    examples: ['admin']
-  })),
-  scope: Type.Optional(Type.String({
-    minLength: 1,
-    maxLength: 1024,
-    description: 'Scopes, separated by spaces. The token must have all of them.',
-    examples: ['orders:read']
-  }))
-})
-
-/** Verifies the bearer token of a request for a gateway. */
+/** For gateways: whether a request may pass, and whose it is. */
 const verify: Typed = async (app) => {
-  async function respond (request: FastifyRequest, reply: FastifyReply, demand: Demand = {}) {
+  const pass = async (request: FastifyRequest, reply: FastifyReply, demand: AccessRequirement = {}) => {
     const claims = await app.verifyBearer(request)
-    if (!meets(claims, demand)) throw forbidden()
-    const { sub, sid, roles = [], scope, client_id: clientId } = claims
-    reply.headers({
-      'x-auth-subject': sub,
-      'x-auth-roles': roles.map(encodeListItem).join(','),
-      'x-auth-scope': scope,
-      'x-auth-client': clientId,
-      ...sid !== undefined && { 'x-auth-session': sid }
-    })
+    if (!meetsRequirement(claims, demand)) throw forbidden()
+    const { sub, sid, roles = [], scope, client_id: client } = claims
+    reply.headers({ 'x-auth-subject': sub, 'x-auth-roles': roles.map(listed).join(','), 'x-auth-scope': scope, 'x-auth-client': client, ...sid !== undefined && { 'x-auth-session': sid } })
     return reply.code(204).send()
   }
+  const header = (description: string) => ({ type: 'string' as const, description })
 
   app.get('/verify', {
     schema: {
       operationId: 'verify',
       tags: ['Verification'],
       summary: 'Verify a request for a gateway',
-      description: 'Verifies the bearer token of a request that a gateway forwards here (nginx' +
-        ' `auth_request`, Traefik `forwardAuth`), and names its user or client. The gateway must remove' +
-        ' headers of these names from the requests of its clients.',
+      description: 'Whether the bearer token of the request that a gateway (nginx `auth_request`, Traefik `forwardAuth`) forwards here is good, and whose it is. The gateway must not pass headers of these names on from its clients.',
       security: [{ bearer: [] }],
-      querystring: verifyQuery,
-      response: { 204: { type: 'null', description: 'The token is valid.', headers: responseHeaders } }
+      querystring: strict({
+        roles: Type.Optional(Type.String({ minLength: 1, maxLength: 1024, description: 'Roles, comma separated, one of which is demanded.', examples: ['admin'] })),
+        scope: Type.Optional(Type.String({ minLength: 1, maxLength: 1024, description: 'Scopes, separated by spaces, all of which are demanded.', examples: ['orders:read'] }))
+      }),
+      response: {
+        204: {
+          type: 'null',
+          description: 'The token is good.',
+          headers: {
+            'x-auth-subject': header('The id of the user, or of the client whose own token it is.'),
+            'x-auth-session': header('The id of the user\'s session; absent for a client\'s own token.'),
+            'x-auth-roles': header('The user\'s roles, comma separated; of other characters than those of ASCII they are percent-encoded, as are commas and blanks.'),
+            'x-auth-scope': header('The scopes, separated by spaces.'),
+            'x-auth-client': header('The id of the client.')
+          }
+        }
+      }
     },
     config: { limit: 'none', problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async (request, reply) => {
     const { roles, scope } = request.query
-    return await respond(request, reply, {
-      ...roles !== undefined && { roles: roles.split(',') },
-      ...scope !== undefined && { scopes: scope.split(' ').filter(Boolean) }
-    })
+    return await pass(request, reply, { ...roles !== undefined && { roles: roles.split(',') }, ...scope !== undefined && { scopes: scope.split(' ').filter(Boolean) } })
   })
 
-  // Envoy's ext_authz asks with the method of the original request, and appends its path to this one.
+  // Envoy's ext_authz asks with the method of the original request, and with its path behind this one.
   app.route({
     method: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     url: '/verify/*',
     schema: { hide: true, querystring: Type.Unknown() },
     config: { limit: 'none' },
-    handler: async (request, reply) => await respond(request, reply)
+    handler: async (request, reply) => await pass(request, reply)
   })
 }
 

@@ -1,6 +1,7 @@
 import { createContent, matchesEtag, type Content } from '../../src/http/representation.ts'
 import { stringifyYaml } from '../../src/http/yaml.ts'
 import type { Typed } from '../typed.ts'
+import { createPageDocument } from './page-document.ts'
 import { loadPage, policy } from './page.ts'
 
 export interface DocumentationOptions {
@@ -12,7 +13,7 @@ const json = 'application/json; charset=utf-8'
 // The URLs have no version, so clients revalidate after this time. The entity tag makes that cheap.
 const maxAgeSeconds = 300
 
-/** The API document, and a page to read and try it. Both are rendered once: a request costs only sending. */
+/** The API document, and a page to read and try it. Both are rendered once, so a request costs only sending. */
 const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
   const contents = new Map<string, () => Content>()
   const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {
@@ -35,13 +36,12 @@ const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
     const { html, files } = await loadPage()
     for (const url of ['/docs', '/docs/']) serve(url, () => html, headers)
     for (const [name, content] of files) serve(`/docs/static/${name}`, () => content, headers)
-    // "Try it out" sends requests to the host that the page came from, whatever its name.
-    const ofThisHost = () => ({ ...app.swagger(), servers: [{ url: '/' }] })
-    serve('/docs/json', once(() => createContent(JSON.stringify(ofThisHost()), json)), headers)
-    serve('/docs/yaml', once(() => createContent(stringifyYaml(ofThisHost()), 'application/yaml')), headers)
+    const document = once(() => createPageDocument(app.swagger()))
+    serve('/docs/json', once(() => createContent(JSON.stringify(document()), json)), headers)
+    serve('/docs/yaml', once(() => createContent(stringifyYaml(document()), 'application/yaml')), headers)
   }
 
-  // By then all routes are known.
+  // All routes are registered by then.
   app.addHook('onListen', async () => { for (const content of contents.values()) content() })
 }
 

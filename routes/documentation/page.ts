@@ -6,7 +6,7 @@ import { createContent, type Content } from '../../src/http/representation.ts'
 /** The page of Swagger UI, and the files that it loads, by name. */
 export interface Page { html: Content, files: ReadonlyMap<string, Content> }
 
-/** What Swagger UI needs. With `upgrade-insecure-requests` the page could not load over plain HTTP. */
+/** The policy that Swagger UI needs. With `upgrade-insecure-requests` the page could not load over plain HTTP. */
 export const policy = [
   "default-src 'self'",
   "base-uri 'self'",
@@ -59,7 +59,7 @@ const packaged = {
 
 let loading: Promise<Page> | undefined
 
-/** The page and its files, which a process reads once. */
+/** The page and its files. A process reads them once. */
 export const loadPage = (): Promise<Page> => (loading ??= load())
 
 async function load (): Promise<Page> {

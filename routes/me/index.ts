@@ -3,22 +3,23 @@ import { invalidToken } from '../../src/http/problem.ts'
 import * as sessions from '../../src/sessions/creation.ts'
 import * as users from '../../src/users/users.ts'
 import { name, orNone, User, username } from '../schemas.ts'
+import { originOf, ref, strict, userOf, type Typed } from '../typed.ts'
+import deletion from './deletion.ts'
 import email from './email.ts'
-import leaving from './deletion.ts'
+import dataExport from './export.ts'
 import password, { type AccountOptions } from './password.ts'
 import ownSessions, { type OwnSessionsOptions } from './sessions.ts'
-import { originOf, ref, strict, userOf, type Typed } from '../typed.ts'
 
 /** The account of the bearer token's user. */
 const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToken, links, requireVerification }) => {
-  // After the limits, which are hooks of the routes, and before the body.
+  // After the rate limits, which are hooks of the routes, and before the body is read.
   app.addHook('preParsing', app.requireUser({ scopes: ['account'] }))
 
   app.get('', {
     schema: {
       operationId: 'getMe',
       tags: ['Account'],
-      summary: 'Read the own account',
+      summary: 'Read your account',
       security: [{ bearer: [] }],
       response: { 200: ref(User) }
     },
@@ -33,8 +34,8 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     schema: {
       operationId: 'updateMe',
       tags: ['Account'],
-      summary: 'Change the own account',
-      description: 'Changes what is named and nothing else; null clears it.',
+      summary: 'Change your account',
+      description: 'Changes the members that the body has, and no others. `null` clears a member.',
       security: [{ bearer: [] }],
       body: strict({
         name: Type.Optional(orNone(name)),
@@ -48,7 +49,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     if (name === undefined && username === undefined) return user
-    // Whoever has one that is reserved keeps it.
+    // A user who already has a reserved username keeps it.
     if (username != null && username.toLowerCase() !== user.username) await app.assertUsernameAvailable(username)
     const updated = await users.update(app.db, user.id, {
       ...name !== undefined && { name },
@@ -58,7 +59,8 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     return updated
   })
 
-  await app.register(leaving)
+  await app.register(deletion)
+  await app.register(dataExport)
   await app.register(password, { links, requireVerification })
   await app.register(email, { links, requireVerification })
   await app.register(ownSessions, { prefix: '/sessions', refreshToken })

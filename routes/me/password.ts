@@ -1,40 +1,52 @@
 import { Type } from '@sinclair/typebox'
-import type { LinkLives } from '../../src/accounts/mail-context.ts'
-import * as accounts from '../../src/accounts/password-change.ts'
+import { changePassword } from '../../src/accounts/password-change.ts'
 import { invalidToken } from '../../src/http/problem.ts'
+import type { LinkLives } from '../../src/mail/mail-context.ts'
 import * as sessions from '../../src/sessions/creation.ts'
-import { newPassword } from '../schemas.ts'
-import { lettersOf, originOf, strict, turnOf, userOf, type Typed } from '../typed.ts'
+import { currentPassword, newPassword } from '../schemas.ts'
+import { contextOf, strict, userOf, type Typed } from '../typed.ts'
 
 export interface AccountOptions {
-  /** Seconds that mailed links are good for. */
+  /** For how many seconds mailed links are valid. */
   links: LinkLives
-  /** Whether an address must be proved before its account can be used. */
+  /** Whether an address must be verified before its account can be used. */
   requireVerification: boolean
 }
+
+const description = [
+  'The request needs the current password too. For an account without one, a sign-in within the last five minutes takes',
+  'its place. All other sessions of the user end, and all known devices are forgotten but this one.'
+].join(' ')
 
 const password: Typed<AccountOptions> = async (app, { links }) => {
   app.post('/password', {
     schema: {
       operationId: 'changePassword',
       tags: ['Account'],
-      summary: 'Change the own password',
-      description: 'Takes the current password too; of an account that has none yet, a sign-in of the last five minutes in its place. Every other session of the user ends, and the devices they signed in on are strangers again, but for this one.',
+      summary: 'Change your password',
+      description,
       security: [{ bearer: [] }],
-      body: strict({
-        current_password: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
-        new_password: newPassword
-      }, { examples: [{ current_password: 'a long phrase of your own', new_password: 'another phrase of your own' }] }),
+      body: strict({ current_password: Type.Optional(currentPassword), new_password: newPassword }, {
+        examples: [{ current_password: 'a phrase of my own', new_password: 'another phrase of my own' }]
+      }),
       response: { 204: { type: 'null', description: 'The password is changed.' } }
     },
-    config: { limit: 'password', problems: ['invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'password_rejected', 'overloaded', 'database_unavailable'] }
+    config: {
+      limit: 'password',
+      problems: [
+        'invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'password_rejected', 'overloaded',
+        'database_unavailable'
+      ]
+    }
   }, async (request, reply) => {
-    const { current_password: current, new_password: next } = request.body
-    const { sid, sub } = userOf(request)
-    const named = await sessions.findAccount(app.db, sid)
-    if (!named) throw invalidToken(true, 'the session has ended')
-    const claim = { of: named, password: current, device: request.device, turn: turnOf(request) }
-    const { ended, devicesKnownFrom } = await accounts.changePassword(app.db, app, claim, next, sid, lettersOf(request, links), originOf(request))
+    const { current_password: current, new_password: chosen } = request.body
+    const { sid: sessionId, sub } = userOf(request)
+    const of = await sessions.findAccount(app.db, sessionId)
+    if (!of) throw invalidToken(true, 'the session has ended')
+    const context = contextOf(request, links)
+    const { ticket } = context
+    const proof = { of, password: current, device: request.device, ticket, pointer: '/current_password' }
+    const { ended, devicesKnownFrom } = await changePassword(app, { proof, newPassword: chosen, sessionId }, context)
     app.jobs.wake('mail')
     app.revocations.add(ended)
     reply.setDeviceCookie(sub, devicesKnownFrom)

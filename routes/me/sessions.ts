@@ -11,15 +11,21 @@ import { id, page, pageOf, paging, Session } from '../schemas.ts'
 import { originOf, strict, userOf, type Typed } from '../typed.ts'
 
 export interface OwnSessionsOptions {
-  /** The life of a refresh token, in seconds. */
+  /** The lifetime of a refresh token, in seconds. */
   refreshToken: number
 }
 
-/** The own sessions: where one is signed in. */
+const endSessionsDescription = [
+  'Ends all sessions of the user except this one, or all with `include_current`. A change of address that was requested',
+  'and is not confirmed yet becomes void. If the request comes from a known device, all known devices are forgotten but',
+  'this one.'
+].join(' ')
+
+/** The sessions of the signed-in user. */
 const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => {
   const security = [{ bearer: [] }]
 
-  // The claims may be older than a change of the account, and the session's end on another instance.
+  // The claims may be older than a change of the account, or than the session's end on another instance.
   async function userId (request: FastifyRequest): Promise<string> {
     const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
@@ -30,8 +36,8 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     schema: {
       operationId: 'listSessions',
       tags: ['Account'],
-      summary: 'List the own sessions',
-      description: 'Where the user is signed in, the newest first.',
+      summary: 'List your sessions',
+      description: 'The sessions that can be refreshed, newest first.',
       security,
       querystring: strict(paging),
       response: { 200: page(Session) }
@@ -39,16 +45,20 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async request => {
     const { limit = 20, cursor } = request.query
+    const { sid } = userOf(request)
     const found = await list(app.db, await userId(request), { refreshToken, before: cursor, limit: limit + 1 })
-    return pageOf(found.map(session => ({ ...session, ...describe(session.user_agent), current: session.id === userOf(request).sid })), limit, ({ id }) => id)
+    const items = found.map(session => ({
+      ...session, ...describe(session.user_agent), current: session.id === sid
+    }))
+    return pageOf(items, limit, ({ id }) => id)
   })
 
   app.delete('/:id', {
     schema: {
       operationId: 'endSession',
       tags: ['Account'],
-      summary: 'End one of the own sessions',
-      description: 'Signs the user out there; the own session too can be ended so, and its cookie is cleared.',
+      summary: 'End one of your sessions',
+      description: 'Signs the user out there. If it is the session of this request, its cookie is cleared.',
       security,
       params: strict({ id }),
       response: { 204: { type: 'null', description: 'The session has ended.' } }
@@ -67,23 +77,30 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     schema: {
       operationId: 'endSessions',
       tags: ['Account'],
-      summary: 'End the own sessions',
-      description: 'Signs the user out everywhere but here; with `include_current` here too. It voids a change of address that was requested and is not confirmed yet. Called from a device that the account knows, the devices there are strangers again.',
+      summary: 'End your sessions',
+      description: endSessionsDescription,
       security,
-      querystring: strict({ include_current: Type.Optional(Type.Boolean({ description: 'Whether the session of this request ends too.', default: false })) }),
+      querystring: strict({
+        include_current: Type.Optional(Type.Boolean({
+          description: 'Whether the session of this request ends too.', default: false
+        }))
+      }),
       response: { 204: { type: 'null', description: 'The sessions have ended.' } }
     },
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async (request, reply) => {
-    const { include_current: everywhere = false } = request.query
+    const { include_current: includesCurrent = false } = request.query
     const { account } = await sessions.findAccount(app.db, userOf(request).sid) ?? {}
     if (!account) throw invalidToken(true, 'the session has ended')
-    // A thief of the token alone, by whom the owner became a stranger everywhere, could then keep strangers from signing in.
-    const isKnown = request.device && isKnownDevice(request.device, { userId: account.id, now: account.now, knownFrom: account.devices_known_from })
+    // Only a known device forgets the others. A thief who has only the access token could otherwise make the owner's
+    // devices unknown, and then lock out sign-ins from unknown devices.
+    const subject = { userId: account.id, now: account.now, knownFrom: account.devices_known_from }
+    const isKnown = request.device && isKnownDevice(request.device, subject)
     const devicesKnownFrom = isKnown ? await forgetDevices(app.db, account.id) : undefined
-    const except = everywhere ? undefined : userOf(request).sid
-    app.revocations.add(await signOut(app.db, { userId: account.id, except, reason: 'ended_by_user' }, originOf(request)))
-    if (everywhere) reply.clearRefreshCookie()
+    const except = includesCurrent ? undefined : userOf(request).sid
+    const ended = await signOut(app.db, { userId: account.id, except, reason: 'ended_by_user' }, originOf(request))
+    app.revocations.add(ended)
+    if (includesCurrent) reply.clearRefreshCookie()
     else if (devicesKnownFrom) reply.setDeviceCookie(account.id, devicesKnownFrom)
     return reply.code(204).send()
   })

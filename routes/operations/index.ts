@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
 import { ping } from '../../src/database/database.ts'
 import { databaseUnavailable, shuttingDown } from '../../src/http/problem.ts'
@@ -6,21 +7,25 @@ import { strict, type Typed } from '../typed.ts'
 export interface OperationsOptions {
   /** Whether the service is about to stop. */
   isDraining: () => boolean
-  /** Whether the metrics are on this port, for everyone. */
+  /** Whether this port serves the metrics to everybody. */
   metrics: boolean
 }
 
-const patience = 1_500
+const pingTimeoutMs = 1_500
 
-/** For whoever runs the service. */
+/** Health and metrics, for operators. */
 const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }) => {
   app.get('/livez', {
     schema: {
       operationId: 'getLiveness',
       tags: ['Operation'],
-      summary: 'Whether the process is up',
+      summary: 'Check that the process runs',
       security: [],
-      response: { 200: strict({ status: Type.Literal('live') }, { examples: [{ status: 'live' }] }) }
+      response: {
+        200: strict({ status: Type.Literal('live') }, {
+          description: 'The process runs.', examples: [{ status: 'live' }]
+        })
+      }
     },
     config: { limit: 'none' }
   }, async () => ({ status: 'live' as const }))
@@ -29,16 +34,23 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
     schema: {
       operationId: 'getReadiness',
       tags: ['Operation'],
-      summary: 'Whether requests can be served',
-      description: 'The database answers, its schema is up to date, the keys are loaded, and the service is not about to stop.',
+      summary: 'Check that the service can serve requests',
+      description: 'The service is ready if the database answers, its schema is up to date, the keys are loaded, and ' +
+        'no shutdown has begun.',
       security: [],
-      response: { 200: strict({ status: Type.Literal('ready') }, { examples: [{ status: 'ready' }] }) }
+      response: {
+        200: strict({ status: Type.Literal('ready') }, {
+          description: 'The service is ready.', examples: [{ status: 'ready' }]
+        })
+      }
     },
     config: { limit: 'none', problems: ['database_unavailable', 'shutting_down'] }
   }, async () => {
     if (isDraining()) throw shuttingDown()
-    if (!app.keyring.isLoaded() || !app.revocations.isLoaded()) throw databaseUnavailable('the service has not started yet')
-    await inTime(ping(app.db))
+    if (!app.keyring.isLoaded() || !app.revocations.isLoaded()) {
+      throw databaseUnavailable('the service has not started yet')
+    }
+    await withTimeout(ping(app.db))
     return { status: 'ready' as const }
   })
 
@@ -47,23 +59,32 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
     schema: {
       operationId: 'getMetrics',
       tags: ['Operation'],
-      summary: 'What the service does, in numbers',
-      description: 'For Prometheus. In production the route exists only with `METRICS=public`. With `METRICS_PORT` it is on that port instead.',
+      summary: 'Read the metrics',
+      description: 'For Prometheus. In production the route exists only with `METRICS=public`. With `METRICS_PORT` it ' +
+        'is on that port instead.',
       security: [],
-      response: { 200: { description: 'The metrics, in the text format of Prometheus.', content: { 'text/plain': { schema: Type.String({ examples: ['latchkey_hashing_queue_depth 0\n'] }) } } } }
+      response: {
+        200: {
+          description: 'The metrics, in the text format of Prometheus.',
+          content: { 'text/plain': { schema: Type.String({ examples: ['latchkey_hashing_queue_depth 0\n'] }) } }
+        }
+      }
     },
     config: { limit: 'none' }
   }, async (_request, reply) => reply.type(app.metrics.contentType).send(await app.metrics.text()))
 }
 
-async function inTime (answer: Promise<unknown>) {
+/** Throws `database_unavailable` if the database does not answer in time. */
+async function withTimeout (answer: Promise<unknown>): Promise<void> {
   answer.catch(() => {})
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise((_resolve, reject) => { timer = setTimeout(() => reject(databaseUnavailable('the database does not answer')), patience) })
+  const settled = new AbortController()
+  const timeout = pause(pingTimeoutMs, undefined, { signal: settled.signal })
+    .then(() => { throw databaseUnavailable('the database does not answer') })
+  timeout.catch(() => {})
   try {
-    await Promise.race([answer, late])
+    await Promise.race([answer, timeout])
   } finally {
-    clearTimeout(timer)
+    settled.abort()
   }
 }
 

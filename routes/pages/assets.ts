@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { packageFolder } from '../../src/package-folder.ts'
 import type { Typed } from '../typed.ts'
 
-const folder = fileURLToPath(new URL('../../../routes/pages/assets/', import.meta.url))
+const folder = join(packageFolder, 'routes/pages/assets')
 
 function asset (name: string, type: string) {
-  const content = readFileSync(`${folder}${name}`)
+  const content = readFileSync(join(folder, name))
   const version = createHash('sha256').update(content).digest('base64url').slice(0, 16)
   return { path: `/assets/${name}`, url: `/assets/${name}?v=${version}`, version, type, content }
 }

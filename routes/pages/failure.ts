@@ -1,11 +1,11 @@
 import type { FastifyRequest } from 'fastify'
-import type { Language } from '../../src/mail/outbox.ts'
+import type { Language } from '../../src/http/language.ts'
 import { confirmationMethods, passwordReasons, type ConfirmationMethod, type Problem } from '../../src/http/problem.ts'
-import type { Outcome } from './page.ts'
-import type { Words } from './words.ts'
+import type { PageOutcome } from './page.ts'
+import type { PageTexts } from './words.ts'
 
 /** How a page tells of a failure. What was typed is kept, as far as it can be of use. */
-export function failed (problem: Problem, said: Words, language: Language, request: FastifyRequest, minLength: number): Outcome {
+export function failed (problem: Problem, said: PageTexts, language: Language, request: FastifyRequest, minLength: number): PageOutcome {
   const methods = methodsOf(problem, request.body)
   const again = { kind: 'failed' as const, token: tokenOf(request.body), methods }
   switch (problem.code) {
@@ -31,7 +31,7 @@ export function failed (problem: Problem, said: Words, language: Language, reque
 const reasonsOf = ({ members: { reasons } }: Problem) => passwordReasons.filter(reason => Array.isArray(reasons) && reasons.includes(reason))
 
 /** Says what would confirm the address. */
-function proofText (methods: ConfirmationMethod[], { proof }: Words): string {
+function proofText (methods: ConfirmationMethod[], { proof }: PageTexts): string {
   if (!methods.includes('password')) return methods.includes('new_password') ? proof.newPassword : proof.session
   return methods.includes('new_password') ? proof.either : proof.password
 }

@@ -1,6 +1,6 @@
-import type { Words } from './words.ts'
+import type { PageTexts } from './words.ts'
 
-const german: Words = {
+const german: PageTexts = {
   pages: {
     email_verification: {
       title: 'Bestätigen',

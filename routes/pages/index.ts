@@ -1,51 +1,44 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { confirm } from '../../src/accounts/confirmation.ts'
-import type { LinkLives } from '../../src/accounts/mail-context.ts'
-import * as mailbox from '../../src/accounts/email-links.ts'
+import { signInWithLink } from '../../src/accounts/magic-link.ts'
+import { resetPassword } from '../../src/accounts/password-reset.ts'
 import { languageOf } from '../../src/http/language.ts'
-import type { Language } from '../../src/mail/outbox.ts'
-import { issue } from '../../src/sessions/refresh-token.ts'
-import type { Lifetimes } from '../../src/sessions/session.ts'
+import type { Language } from '../../src/http/language.ts'
 import { currentPassword, linkToken, newPassword } from '../schemas.ts'
-import { lettersOf, originOf, replacedSessions, strict, turnOf, type Typed } from '../typed.ts'
+import { answerSignIn, signInRequestOf, type SignInOptions } from '../sign-in.ts'
+import { contextOf, originOf, strict, type Typed } from '../typed.ts'
 import assets from './assets.ts'
 import { failed } from './failure.ts'
-import { headers, paths, render, words, type Outcome, type Surroundings } from './page.ts'
-import type { Purpose } from './words.ts'
+import { headers, paths, render, words, type PageOutcome, type PageContext } from './page.ts'
+import type { PagePurpose } from './words.ts'
 
-export interface PagesOptions extends Surroundings {
-  lifetimes: Lifetimes
-  /** How many sessions a user may have. */
-  sessionLimit: number
-  /** Seconds that mailed links are good for. */
-  links: LinkLives
-}
+export interface PagesOptions extends PageContext { signIn: SignInOptions }
 
 const spoken = (request: FastifyRequest) => languageOf(request.headers['accept-language']) ?? 'en'
 
 /** The pages that mailed links lead to. Looking at one changes nothing: what the link is for is done by its form alone. */
-const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links, ...surroundings }) => {
+const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => {
     done(null, Object.fromEntries(new URLSearchParams(body.toString())))
   })
   await app.register(assets)
 
-  const page = (purpose: Purpose, request: FastifyRequest, outcome: Outcome) => render(purpose, spoken(request), surroundings, outcome)
+  const page = (purpose: PagePurpose, request: FastifyRequest, outcome: PageOutcome) => render(purpose, spoken(request), surroundings, outcome)
   /** What the form of a page has in common with those of the others. */
-  const form = (purpose: Purpose) => ({
+  const form = (purpose: PagePurpose) => ({
     limit: 'password' as const,
     tell: (problem: Parameters<typeof failed>[0], request: FastifyRequest) => {
       const language = spoken(request)
       return { headers: headers(language), page: page(purpose, request, failed(problem, words[language], language, request, surroundings.minLength)) }
     }
   })
-  const done = (purpose: Purpose, request: FastifyRequest) => page(purpose, request, { kind: 'done', text: words[spoken(request)].pages[purpose].told })
+  const done = (purpose: PagePurpose, request: FastifyRequest) => page(purpose, request, { kind: 'done', text: words[spoken(request)].pages[purpose].told })
   // A link that somebody else posts would sign this browser in as them.
   const own = async (request: FastifyRequest) => { request.assertSameOrigin() }
 
-  for (const purpose of Object.keys(paths) as Purpose[]) {
+  for (const purpose of Object.keys(paths) as PagePurpose[]) {
     const rendered = renderAll(purpose, surroundings)
     app.get(paths[purpose], { schema: { hide: true } }, async (request, reply) => {
       const language = spoken(request)
@@ -70,8 +63,9 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
     const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
-    const confirmation = { token, evidence, device: request.device, turn: turnOf(request) }
-    app.revocations.add(await confirm(app, confirmation, lettersOf(request, links), originOf(request)))
+    const context = contextOf(request, signIn.links)
+    const confirmation = { token, evidence, device: request.device, ticket: context.ticket }
+    app.revocations.add(await confirm(app, confirmation, context))
     app.jobs.wake('mail')
     reply.clearRegistrationCookie()
     return reply.headers(headers(spoken(request))).send(done('email_verification', request))
@@ -82,8 +76,8 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     onRequest: [own, app.admitPassword],
     config: form('password_reset')
   }, async (request, reply) => {
-    const { token, new_password: password } = request.body
-    app.revocations.add(await mailbox.resetPassword(app.db, app, token, password, lettersOf(request, links), originOf(request), turnOf(request)))
+    const { token, new_password: chosen } = request.body
+    app.revocations.add(await resetPassword(app, { token, newPassword: chosen }, contextOf(request, signIn.links)))
     app.jobs.wake('mail')
     return reply.headers(headers(spoken(request))).send(done('password_reset', request))
   })
@@ -94,18 +88,15 @@ const pages: Typed<PagesOptions> = async (app, { lifetimes, sessionLimit, links,
     config: { ...form('magic_link'), counted: 'logins' }
   }, async (request, reply) => {
     const { token, remember } = request.body
-    const replaced = await replacedSessions(request, 'cookie')
-    const { session, ended } = await mailbox.followMagicLink(app.db, token, { remember: remember === 'true', lifetimes, sessionLimit, replaced }, originOf(request))
-    app.revocations.add(ended)
-    const refresh = issue(app.keyring.getMacKey(), session, lifetimes.refreshToken)
-    reply.setRefreshCookie(refresh.token, session.remembered ? refresh.lives : undefined)
-    reply.setDeviceCookie(session.user.id, session.now)
+    const asked = await signInRequestOf(request, signIn, { remember: remember === 'true' })
+    const completion = await signInWithLink(app.db, token, asked, originOf(request))
+    answerSignIn(reply, completion, { lifetimes: signIn.lifetimes, delivery: 'cookie' })
     return reply.headers(headers(spoken(request))).send(done('magic_link', request))
   })
 }
 
 /** The page of a purpose before its form was sent, in every language. Nothing else in it depends on the request. */
-function renderAll (purpose: Purpose, surroundings: Surroundings): Record<Language, string> {
+function renderAll (purpose: PagePurpose, surroundings: PageContext): Record<Language, string> {
   const renderIn = (language: Language) => render(purpose, language, surroundings, { kind: 'asked', text: words[language].pages[purpose].lead })
   return { en: renderIn('en'), de: renderIn('de') }
 }

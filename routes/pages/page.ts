@@ -1,12 +1,12 @@
-import type { Language } from '../../src/mail/outbox.ts'
+import type { Language } from '../../src/http/language.ts'
 import type { ConfirmationMethod } from '../../src/http/problem.ts'
 import { assets } from './assets.ts'
 import en from './english.ts'
 import de from './german.ts'
-import type { Purpose, Words } from './words.ts'
+import type { PagePurpose, PageTexts } from './words.ts'
 
 /** Of the service, what its pages tell. */
-export interface Surroundings {
+export interface PageContext {
   serviceName: string
   /** Where a page leads to when it is done. */
   homeUrl: string | undefined
@@ -15,7 +15,7 @@ export interface Surroundings {
 }
 
 /** What has become of a page's form. */
-export interface Outcome {
+export interface PageOutcome {
   kind: 'asked' | 'done' | 'failed'
   text: string
   /** Each that is wrong with the password. */
@@ -30,10 +30,10 @@ export interface Outcome {
   token?: string | undefined
 }
 
-export const words: Record<Language, Words> = { en, de }
+export const words: Record<Language, PageTexts> = { en, de }
 
 /** Where a page stands, for each purpose. */
-export const paths: Record<Purpose, string> = { email_verification: '/email-verification', password_reset: '/password-reset', magic_link: '/magic-link' }
+export const paths: Record<PagePurpose, string> = { email_verification: '/email-verification', password_reset: '/password-reset', magic_link: '/magic-link' }
 
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
@@ -51,7 +51,7 @@ const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;
 const escape = (text: string) => text.replaceAll(/[&<>"']/g, character => entities[character] ?? '')
 
 /** The document for a purpose, with a form until that is of no use any more. */
-export function render (purpose: Purpose, language: Language, { serviceName, homeUrl, minLength }: Surroundings, outcome: Outcome): string {
+export function render (purpose: PagePurpose, language: Language, { serviceName, homeUrl, minLength }: PageContext, outcome: PageOutcome): string {
   const said = words[language]
   const { title, done } = said.pages[purpose]
   const isDone = outcome.kind === 'done'
@@ -78,13 +78,13 @@ export function render (purpose: Purpose, language: Language, { serviceName, hom
 `
 }
 
-const told = ({ kind, text, reasons = [] }: Outcome) =>
+const told = ({ kind, text, reasons = [] }: PageOutcome) =>
   `<div class="${kind}"><p>${escape(text)}</p>${reasons.length > 0 ? `<ul>${reasons.map(reason => `<li>${escape(reason)}</li>`).join('')}</ul>` : ''}</div>`
 
-const onward = (said: Words, url: string | undefined, atOnce: boolean) =>
+const onward = (said: PageTexts, url: string | undefined, atOnce: boolean) =>
   url === undefined ? '' : `<a class="button" href="${escape(url)}"${atOnce ? ' data-onward' : ''}>${escape(said.onward)}</a>`
 
-function form (purpose: Purpose, said: Words, minLength: number, outcome: Outcome): string {
+function form (purpose: PagePurpose, said: PageTexts, minLength: number, outcome: PageOutcome): string {
   const { token, reasons, methods } = outcome
   const { button } = said.pages[purpose]
   if (purpose === 'email_verification' && methods) return proofForms(said, minLength, outcome)
@@ -95,7 +95,7 @@ function form (purpose: Purpose, said: Words, minLength: number, outcome: Outcom
 }
 
 /** A form for each way to confirm an address. */
-function proofForms (said: Words, minLength: number, { token, reasons, methods = [], isPasswordWrong = false }: Outcome): string {
+function proofForms (said: PageTexts, minLength: number, { token, reasons, methods = [], isPasswordWrong = false }: PageOutcome): string {
   const carried = [carriedToken(said, token), `<input type="hidden" name="methods" value="${methods.join(' ')}">`]
   const forms = {
     session: [],
@@ -111,25 +111,25 @@ function proofForms (said: Words, minLength: number, { token, reasons, methods =
     .join('\n')
 }
 
-const wrapped = (purpose: Purpose, said: Words, parts: string[]) =>
+const wrapped = (purpose: PagePurpose, said: PageTexts, parts: string[]) =>
   `<form method="post" action="${paths[purpose]}" data-unreachable="${escape(said.unreachable)}">
 ${parts.join('\n')}
 </form>`
 
-const carriedToken = (said: Words, token: string | undefined) =>
+const carriedToken = (said: PageTexts, token: string | undefined) =>
   token === undefined ? tokenField(said) : `<input type="hidden" name="token" value="${escape(token)}">`
 
-const currentPasswordField = ({ currentPassword }: Words, isInvalid: boolean) => `<label>${escape(currentPassword)}
+const currentPasswordField = ({ currentPassword }: PageTexts, isInvalid: boolean) => `<label>${escape(currentPassword)}
 <input type="password" name="password" required autocomplete="current-password"${invalidBy(isInvalid)}></label>`
 
 const invalidBy = (isInvalid: boolean) => isInvalid ? ' aria-describedby="outcome" aria-invalid="true"' : ''
 
-const tokenField = ({ token, tokenHint }: Words) => `<label class="token">${escape(token)}
+const tokenField = ({ token, tokenHint }: PageTexts) => `<label class="token">${escape(token)}
 <input name="token" required maxlength="200" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="token-hint">
 <span class="quiet" id="token-hint">${escape(tokenHint)}</span></label>`
 
 // Without a bound of its own: what is cut off in silence is not the password that was meant.
-const passwordField = ({ password, passwordHint, reveal }: Words, minLength: number, isInvalid: boolean) => `<label>${escape(password)}
+const passwordField = ({ password, passwordHint, reveal }: PageTexts, minLength: number, isInvalid: boolean) => `<label>${escape(password)}
 <input type="password" name="new_password" required autocomplete="new-password" aria-describedby="${isInvalid ? 'outcome ' : ''}password-hint"${isInvalid ? ' aria-invalid="true"' : ''}>
 <span class="quiet" id="password-hint">${escape(passwordHint(minLength))}</span></label>
 <label hidden><input type="checkbox" class="reveal"> ${escape(reveal)}</label>`

@@ -1,11 +1,11 @@
 import type { PasswordReason } from '../../src/http/problem.ts'
 
 /** What a page is for. */
-export type Purpose = 'email_verification' | 'password_reset' | 'magic_link'
+export type PagePurpose = 'email_verification' | 'password_reset' | 'magic_link'
 
 /** All that the pages say in one language. `when` is such as "in 30 seconds". */
-export interface Words {
-  pages: Record<Purpose, { title: string, lead: string, button: string, done: string, told: string }>
+export interface PageTexts {
+  pages: Record<PagePurpose, { title: string, lead: string, button: string, done: string, told: string }>
   token: string
   tokenHint: string
   password: string

@@ -1,39 +1,54 @@
 import { Type } from '@sinclair/typebox'
-import { catalogue, notFound, type Code } from '../../src/http/problem.ts'
+import { catalogue, type ProblemCode } from '../../src/http/problem-catalogue.ts'
+import { notFound } from '../../src/http/problem.ts'
 import { strict, type Typed } from '../typed.ts'
 
-/** A page behind the `type` of each problem. */
+const maxAgeSeconds = 3_600
+const maxCodeLength = 64
+
+/** A page for each problem: its URL is the `type` of the problem document. */
 const problems: Typed = async (app) => {
   app.get('/:code', {
     schema: {
       operationId: 'getProblem',
       tags: ['Problems'],
       summary: 'Read about a problem',
-      description: 'The page behind the `type` of a problem document.',
+      description: 'The page whose URL is the `type` of a problem document.',
       security: [],
-      params: strict({ code: Type.String({ maxLength: 64, examples: ['invalid_token'] }) }),
-      response: { 200: { description: 'What the problem means, and what to do.', content: { 'text/html': { schema: Type.String() } } } }
+      params: strict({ code: Type.String({ maxLength: maxCodeLength, examples: ['invalid_token'] }) }),
+      response: {
+        200: {
+          description: 'A page that says what happened, and what to do.',
+          content: { 'text/html': { schema: Type.String() } }
+        }
+      }
     },
     config: { problems: ['not_found'] }
   }, async ({ params: { code } }, reply) => {
     const page = pages.get(code)
     if (page === undefined) throw notFound()
-    return reply.type('text/html; charset=utf-8').headers({ 'cache-control': 'public, max-age=3600', 'content-security-policy': policy }).send(page)
+    return reply
+      .type('text/html; charset=utf-8')
+      .headers({ 'cache-control': `public, max-age=${maxAgeSeconds}`, 'content-security-policy': policy })
+      .send(page)
   })
 }
 
-// The page has its style within it, and nothing else.
-const policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// The page contains its style, and loads nothing.
+const policy =
+  "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const style = 'body { font: 1.05rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; ' +
+  'color-scheme: light dark } code { font-size: .95em }'
 
 const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 
-function render (code: string, { title, status, meaning }: (typeof catalogue)[Code]): string {
+function render (code: string, { title, status, meaning }: (typeof catalogue)[ProblemCode]): string {
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escape(title)}</title>
-<style>body { font: 1.05rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; color-scheme: light dark } code { font-size: .95em }</style>
+<style>${style}</style>
 <h1>${escape(title)}</h1>
 <p>Status ${status.join(' or ')}, code <code>${code}</code></p>
 <p>${escape(meaning).replaceAll(/`([^`]+)`/g, '<code>$1</code>')}</p>
@@ -41,7 +56,7 @@ function render (code: string, { title, status, meaning }: (typeof catalogue)[Co
 `
 }
 
-// Rendered once: nothing in them depends on the request.
+// Rendered once, because nothing in a page depends on the request.
 const pages = new Map(Object.entries(catalogue).map(([code, entry]) => [code, render(code, entry)]))
 
 export default problems

@@ -3,13 +3,36 @@ import { strict, type Typed } from '../typed.ts'
 
 export interface WellKnownOptions {
   issuer: string
-  /** Seconds. */
+  /** In seconds. */
   jwksMaxAge: number
-  /** Whether there is a page `/docs` to point to. */
+  /** Whether the page `/docs` exists. */
   docs: boolean
 }
 
-/** What other services need to know to verify tokens. */
+const url = (description?: string) => Type.String({ format: 'uri', ...description !== undefined && { description } })
+
+const Jwk = strict({
+  kty: Type.String(),
+  use: Type.Literal('sig'),
+  alg: Type.String(),
+  kid: Type.String(),
+  crv: Type.Optional(Type.String()),
+  x: Type.Optional(Type.String()),
+  y: Type.Optional(Type.String()),
+  n: Type.Optional(Type.String()),
+  e: Type.Optional(Type.String())
+})
+const exampleJwk = {
+  kty: 'EC',
+  use: 'sig',
+  alg: 'ES256',
+  kid: 'mB5hG0xWd6wqCqXvYp1oYqkq9o5v7sE8Qm2c4h0nUeA',
+  crv: 'P-256',
+  x: 'f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU',
+  y: 'x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0'
+}
+
+/** What other services need in order to verify tokens. */
 const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, docs }) => {
   const cacheable = { 'cache-control': `public, max-age=${jwksMaxAge}` }
 
@@ -17,23 +40,14 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
     schema: {
       operationId: 'getJwks',
       tags: ['Verification'],
-      summary: 'The public keys of the tokens',
-      description: 'The JSON Web Key Set (RFC 7517) that access tokens are verified with: the keys that sign, will sign, or have signed tokens still alive.',
+      summary: 'Read the public keys',
+      description: 'The JSON Web Key Set (RFC 7517) to verify access tokens with: the keys that sign now, that will ' +
+        'sign, and that signed tokens which are still valid.',
       security: [],
       response: {
-        200: strict({
-          keys: Type.Array(strict({
-            kty: Type.String(),
-            use: Type.Literal('sig'),
-            alg: Type.String(),
-            kid: Type.String(),
-            crv: Type.Optional(Type.String()),
-            x: Type.Optional(Type.String()),
-            y: Type.Optional(Type.String()),
-            n: Type.Optional(Type.String()),
-            e: Type.Optional(Type.String())
-          }))
-        }, { examples: [{ keys: [{ kty: 'EC', use: 'sig', alg: 'ES256', kid: 'mB5hG0xWd6wqCqXvYp1oYqkq9o5v7sE8Qm2c4h0nUeA', crv: 'P-256', x: 'f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU', y: 'x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0' }] }] })
+        200: strict({ keys: Type.Array(Jwk) }, {
+          description: 'The public keys.', examples: [{ keys: [exampleJwk] }]
+        })
       }
     },
     config: { limit: 'none', problems: ['database_unavailable'] }
@@ -47,43 +61,43 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
     schema: {
       operationId: 'getMetadata',
       tags: ['Verification'],
-      summary: 'The metadata of the service',
-      description: 'The authorization server metadata of RFC 8414, as far as there is something to tell.',
+      summary: 'Read the metadata of the service',
+      description: 'The authorization server metadata (RFC 8414).',
       security: [],
       response: {
         200: strict({
-          issuer: Type.String({ format: 'uri' }),
-          jwks_uri: Type.String({ format: 'uri' }),
-          token_endpoint: Type.String({ format: 'uri' }),
+          issuer: url(),
+          jwks_uri: url(),
+          token_endpoint: url(),
           token_endpoint_auth_methods_supported: Type.Array(Type.String()),
-          introspection_endpoint: Type.String({ format: 'uri' }),
+          introspection_endpoint: url(),
           introspection_endpoint_auth_methods_supported: Type.Array(Type.String()),
-          revocation_endpoint: Type.String({ format: 'uri' }),
+          revocation_endpoint: url(),
           revocation_endpoint_auth_methods_supported: Type.Array(Type.String()),
-          revocation_feed_endpoint: Type.String({ format: 'uri', description: 'Server-sent events of what ends; a member of our own.' }),
+          revocation_feed_endpoint: url('Server-sent events about revocations. This member is specific to Latchkey.'),
           response_types_supported: Type.Array(Type.String()),
           grant_types_supported: Type.Array(Type.String()),
-          service_documentation: Type.Optional(Type.String({ format: 'uri' }))
-        }, { examples: [metadata('https://auth.example.com', docs)] })
+          service_documentation: Type.Optional(url())
+        }, { description: 'The metadata.', examples: [createMetadata('https://auth.example.com', docs)] })
       }
     }
   }, async (_request, reply) => {
     reply.headers(cacheable)
-    return metadata(issuer, docs)
+    return createMetadata(issuer, docs)
   })
 }
 
-const authentication = ['client_secret_basic', 'client_secret_post']
+const clientAuthentication = ['client_secret_basic', 'client_secret_post']
 
-const metadata = (issuer: string, docs: boolean) => ({
+const createMetadata = (issuer: string, docs: boolean) => ({
   issuer,
   jwks_uri: `${issuer}/.well-known/jwks.json`,
   token_endpoint: `${issuer}/oauth/token`,
-  token_endpoint_auth_methods_supported: authentication,
+  token_endpoint_auth_methods_supported: clientAuthentication,
   introspection_endpoint: `${issuer}/oauth/introspect`,
-  introspection_endpoint_auth_methods_supported: authentication,
+  introspection_endpoint_auth_methods_supported: clientAuthentication,
   revocation_endpoint: `${issuer}/oauth/revoke`,
-  revocation_endpoint_auth_methods_supported: authentication,
+  revocation_endpoint_auth_methods_supported: clientAuthentication,
   revocation_feed_endpoint: `${issuer}/oauth/revocations`,
   response_types_supported: [],
   grant_types_supported: ['client_credentials'],

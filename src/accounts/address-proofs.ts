@@ -8,24 +8,24 @@ export type ConfirmationKind = typeof confirmationKinds[number]
 export type ProofKind = 'cookie' | 'session' | 'password' | 'new_password' | 'none'
 
 /**
- * What happens.
- * - `activate`: the registration becomes an account, or takes over the unverified account of its address.
+ * What a confirmation does.
+ * - `complete`: the registration becomes an account, or takes over the unverified account of its address.
  * - `verify`: the address of the account is verified, and the account stays as it is.
- * - `replace`: like `activate` or `verify`, and the new password replaces the earlier one and ends its
+ * - `replace`: like `complete` or `verify`, and the new password replaces the earlier one and ends its
  *   sessions and links.
  * - `change`, `undo`: the account gets the address that the link is for.
  * - `ask`: 409 `password_required`, and the link stays valid.
  * - `reject`: 400 `validation_failed`, and the link stays valid.
  */
-export type Effect = 'activate' | 'verify' | 'replace' | 'change' | 'undo' | 'ask' | 'reject'
+export type ConfirmationEffect = 'complete' | 'verify' | 'replace' | 'change' | 'undo' | 'ask' | 'reject'
 
 /**
  * The person who proves an address and the person who set the password must not share an account, unless they
  * are the same (account pre-hijacking). docs/confirming-addresses.md has the same table.
  */
-export const effects: Record<ConfirmationKind, Record<ProofKind, Effect>> = {
+export const effects: Record<ConfirmationKind, Record<ProofKind, ConfirmationEffect>> = {
   registration: {
-    cookie: 'activate', session: 'verify', password: 'activate', new_password: 'replace', none: 'ask'
+    cookie: 'complete', session: 'verify', password: 'complete', new_password: 'replace', none: 'ask'
   },
   email_verification: {
     cookie: 'verify', session: 'verify', password: 'verify', new_password: 'replace', none: 'ask'
@@ -35,7 +35,7 @@ export const effects: Record<ConfirmationKind, Record<ProofKind, Effect>> = {
 }
 
 /** What a link is about, as far as it decides which proofs count. */
-export interface Subject {
+export interface ConfirmationSubject {
   kind: ConfirmationKind
   /** The registration whose cookie is a proof. */
   registrationId: string | undefined
@@ -61,7 +61,7 @@ export interface Evidence {
  * `validation_failed` if a new password comes with another proof, because it is not clear which is meant.
  */
 export function chooseProof (
-  subject: Subject,
+  subject: ConfirmationSubject,
   { registrationId, sessions = [], password, newPassword }: Evidence
 ): ProofKind {
   const { kind } = subject
@@ -79,7 +79,7 @@ export function chooseProof (
 }
 
 /** The session that is of the account. */
-export const sessionFor = ({ accountId }: Subject, sessions: readonly ShownSession[] = []) =>
+export const sessionFor = ({ accountId }: ConfirmationSubject, sessions: readonly ShownSession[] = []) =>
   sessions.find(({ userId }) => userId === accountId)
 
 function besideProof (proof: string) {
@@ -89,7 +89,7 @@ function besideProof (proof: string) {
 }
 
 /** The proofs that would confirm this link, for a caller whose request shows none. */
-export function methodsFor ({ kind, accountId, hasPassword }: Subject): ConfirmationMethod[] {
+export function methodsFor ({ kind, accountId, hasPassword }: ConfirmationSubject): ConfirmationMethod[] {
   const isPossible = { session: accountId !== undefined, password: hasPassword, new_password: true }
   const methods: ConfirmationMethod[] = ['session', 'password', 'new_password']
   return methods.filter(method => isPossible[method] && effects[kind][method] !== 'ask')

@@ -1,56 +1,67 @@
 import * as audit from '../audit/events.ts'
-import type { Database, Queryable } from '../database/database.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send, type Post } from '../mail/outbox.ts'
-import type { Passwords, Turn } from '../passwords/passwords.ts'
+import type { AuthenticationServices } from '../authentication/password-verification.ts'
+import type { RequestContext } from '../authentication/request-context.ts'
 import { newId } from '../crypto/random.ts'
-import type { Revocation } from '../tokens/revocations.ts'
+import type { Database, Queryable } from '../database/database.ts'
+import type { LinkLives, MailContext } from '../mail/mail-context.ts'
+import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/listing.ts'
-import * as users from '../users/users.ts'
+import type { Revocation } from '../tokens/revocations.ts'
 import { forgetDevices } from '../users/credential.ts'
-import { find, type AdminUser, type Status } from '../users/listing.ts'
+import { find, type AdminUser, type UserStatus } from '../users/listing.ts'
+import * as users from '../users/users.ts'
+import { deleteUser } from './deletion.ts'
 import { forgetPending } from './pending-registrations.ts'
-import { remove } from './deletion.ts'
 import { setRoles, type RoleRules } from './user-roles.ts'
 import { setStatus } from './user-status.ts'
-import type { Letters, LinkLives } from './mail-context.ts'
+import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 
 export interface NewAccount {
   email: string
   name?: string | null
   username?: string | null
-  /** Left out, there is none until an invitation is followed. */
+  /** Without a password, the user sets one through the invitation. */
   password?: string
   roles?: readonly string[]
   email_verified?: boolean
 }
 
-/** An invitation to an account without a password: the link's token and the seconds it is good for, and the mail, if there is one. */
+/** An invitation to set the first password: the token and lifetime in seconds of its link, and the sealed mail. */
 export interface Invitation { token: string, lives: number, mail?: Buffer | undefined }
 
+/** An account to create, the invitation that is sent if it has no password, and the rules of roles. */
+export interface AccountCreation { account: NewAccount, invitation: Invitation, rules: RoleRules }
+
 /**
- * Makes an account for somebody else, with the password or else with the invitation to set one. Throws
+ * Creates an account for another person, with a password or with an invitation to set one. Throws
  * `validation_failed`, `password_rejected`, `email_taken` or `username_taken`.
  */
-export async function create (db: Database, passwords: Passwords, account: NewAccount, invitation: Invitation, rules: RoleRules, origin: audit.Origin, turn?: Turn): Promise<AdminUser> {
-  const { password, roles, name = null, email_verified: proved = false } = account
+export async function createAccount (
+  { db, passwords }: Pick<AuthenticationServices, 'db' | 'passwords'>,
+  { account, invitation, rules }: AccountCreation,
+  { origin, ticket }: Pick<RequestContext, 'origin'> & Partial<Pick<RequestContext, 'ticket'>>
+): Promise<AdminUser> {
+  const { password, roles, name = null, email_verified: isVerified = false } = account
   const email = users.requireEmail(account.email)
   const username = account.username == null ? null : users.requireUsername(account.username)
   if (password !== undefined) await passwords.check(password, { email: email.address, username, name })
-  const passwordHash = password === undefined ? null : await passwords.hash(password, turn)
+  const passwordHash = password === undefined ? null : await passwords.hash(password, ticket)
   const id = newId()
   return await db.transaction(async tx => {
-    await users.create(tx, { id, email, username, name, passwordHash }, { proved })
+    await users.create(tx, { id, email, username, name, passwordHash }, { isVerified })
     await audit.record(tx, 'user.registered', { userId: id, detail: { invited: password === undefined } }, origin)
-    if (proved) {
+    if (isVerified) {
       await audit.record(tx, 'user.verified', { userId: id }, origin)
       await forgetPending(tx, email.canonical)
     }
-    if (roles) await setRoles(tx, id, roles, rules, origin)
+    if (roles) await setRoles(tx, id, { roles, rules }, origin)
     if (password === undefined) {
-      await links.make(tx, id, 'password_reset', invitation.token, invitation.lives)
-      await send(tx, invitation.mail, id, invitation.lives)
+      await oneTimeTokens.issue(tx, {
+        userId: id, purpose: 'password_reset', token: invitation.token, lifetimeSeconds: invitation.lives
+      })
+      await enqueueMail(tx, invitation.mail, id, invitation.lives)
     }
     const user = await find(tx, id)
     if (!user) throw new Error('a user was not inserted')
@@ -58,77 +69,108 @@ export async function create (db: Database, passwords: Passwords, account: NewAc
   })
 }
 
-/** An invitation that is good as long as a link to verify an address. */
-export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation => ({ token: links.mintToken(), lives })
+/** An invitation that is valid as long as a link to verify an address. */
+export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation =>
+  ({ token: oneTimeTokens.generateToken(), lives })
 
-/** The same as a mail; not in the language of whoever sends it. */
-export function mailedInvitation ({ post, lives: linkLives }: Pick<Letters, 'post' | 'lives'>): Invitation {
+/** An invitation with its mail. The mail is not in the language of the administrator who sends it. */
+export function mailedInvitation ({ sealMail, lives: linkLives }: Pick<MailContext, 'sealMail' | 'lives'>): Invitation {
   const { token, lives } = newInvitation(linkLives)
-  return { token, lives, mail: post({ kind: 'invitation', token, lives }) }
+  return { token, lives, mail: sealMail({ kind: 'invitation', token, lives }) }
 }
 
-export interface Change extends users.UserChange { roles?: readonly string[], status?: Status, email_verified?: boolean }
+/** What an administrator changes about a user. Absent members stay as they are. */
+export interface AccountChange extends users.UserChange {
+  roles?: readonly string[]
+  status?: UserStatus
+  email_verified?: boolean
+}
 
-/** A user who was changed, and what verifiers must know. */
-export interface Changed { user: AdminUser, ended: Revocation[] }
+/** A user after a change, and the revocations of it. */
+export interface ChangedAccount { user: AdminUser, ended: Revocation[] }
 
-/** Changes what is named of a user, all of it or nothing; undefined where there is none. Throws `validation_failed`, `last_admin` or `username_taken`. */
-export async function change (db: Database, id: string, { name, username, roles, status, email_verified: verified }: Change, rules: RoleRules, origin: audit.Origin): Promise<Changed | undefined> {
+/** The user to change, how, and the rules of roles. */
+export interface AccountUpdate { id: string, change: AccountChange, rules: RoleRules }
+
+/**
+ * Changes a user, wholly or not at all. Returns undefined if there is no such user. Throws `validation_failed`,
+ * `last_admin` or `username_taken`.
+ */
+export async function changeAccount (
+  db: Database, { id, change, rules }: AccountUpdate, origin: audit.Origin
+): Promise<ChangedAccount | undefined> {
+  const { name, username, roles, status, email_verified: isVerified } = change
   return await db.transaction(async tx => {
-    // What may lock all administrators comes before what locks the user alone: who did it the other way round and who
-    // did the same to them would wait for each other.
+    // Statements that may lock all administrators come before those that lock only this user. In the other order,
+    // two administrators who change each other would deadlock.
     const ended = status === 'disabled' ? await setStatus(tx, id, status, origin) : []
-    const cutOff = roles ? await setRoles(tx, id, roles, rules, origin) : []
+    const revoked = roles ? await setRoles(tx, id, { roles, rules }, origin) : []
     if (status === 'active') await setStatus(tx, id, status, origin)
-    if (name !== undefined || username !== undefined) await users.update(tx, id, { ...name !== undefined && { name }, ...username !== undefined && { username } }, origin)
-    if (verified !== undefined) await (verified ? markVerified : markUnverified)(tx, id, origin)
+    if (name !== undefined || username !== undefined) {
+      const names = { ...name !== undefined && { name }, ...username !== undefined && { username } }
+      await users.update(tx, id, names, origin)
+    }
+    if (isVerified !== undefined) await (isVerified ? markVerified : markUnverified)(tx, id, origin)
     const user = await find(tx, id)
-    return user && { user, ended: [...ended, ...cutOff] }
+    return user && { user, ended: [...ended, ...revoked] }
   })
 }
 
-/** Takes an administrator's word that the address is the user's; the accounts that others were to have with it never will be. */
+/** Marks the address as verified on an administrator's word. Pending registrations of it end. */
 async function markVerified (tx: Queryable, id: string, origin: audit.Origin): Promise<void> {
-  const [user] = await tx.query<{ canonical_email: string, changed: boolean }>(`
+  const [user] = await tx.query<{ canonical_email: string }>(`
     with changed as (
-      update users set email_verified_at = now(), updated_at = now() where id = $1 and email_verified_at is null returning id
-    ), audited as (${audit.insertion('user.verified', { user: 'id' }, '$2', 'changed')}
+      update users set email_verified_at = now(), updated_at = now() where id = $1 and email_verified_at is null
+      returning record_event('user.verified', $2, user_id => id)
     )
-    select canonical_email from users where id = $1`, [id, audit.parameter(origin)])
+    select canonical_email from users where id = $1`, [id, origin])
   if (user) await forgetPending(tx, user.canonical_email)
 }
 
 async function markUnverified (tx: Queryable, id: string, origin: audit.Origin): Promise<void> {
   await tx.query(`
-    with changed as (
-      update users set email_verified_at = null, updated_at = now() where id = $1 and email_verified_at is not null returning id
-    ), audited as (${audit.insertion('user.updated', { user: 'id', detail: "'{\"changed\": [\"email_verified\"]}'::jsonb" }, '$2', 'changed')}
-    )
-    select id from changed`, [id, audit.parameter(origin)])
+    update users set email_verified_at = null, updated_at = now()
+    where id = $1 and email_verified_at is not null
+    returning record_event('user.updated', $2, user_id => id, detail => '{"changed": ["email_verified"]}')`,
+  [id, origin])
 }
 
-/** Removes an account, whose owner is told; undefined where there is none. Gives what verifiers must know. Throws `last_admin`. */
-export async function removeAccount (db: Database, id: string, post: Post, origin: audit.Origin): Promise<Revocation[] | undefined> {
+/**
+ * Deletes an account, and mails its owner. Returns the revocations of the sessions, or undefined if there is no such
+ * user. Throws `last_admin`.
+ */
+export async function deleteAccount (
+  db: Database, id: string, sealMail: MailSealer, origin: audit.Origin
+): Promise<Revocation[] | undefined> {
   await purgeEnded(db, id)
-  return await db.transaction(async tx => await remove(tx, id, origin, { post, isByAdmin: true }))
+  return await db.transaction(async tx => await deleteUser(tx, id, { sealMail, isByAdmin: true }, origin))
 }
 
-/** Signs a user out everywhere, and has each of their devices prove itself anew; undefined where there is none. Gives what verifiers must know. */
+/**
+ * Signs a user out everywhere, and forgets all their devices. Returns the revocations of the sessions, or undefined if
+ * there is no such user.
+ */
 export async function endSessions (db: Database, id: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
   return await db.transaction(async tx => {
     if (!await forgetDevices(tx, id)) return undefined
-    await links.voidChanges(tx, id)
+    await revokeEmailChanges(tx, id)
     return await endAll(tx, id, undefined, 'ended_by_admin', origin)
   })
 }
 
-/** Mails a user a link to set a new password; false where there is none. */
-export async function requestReset (db: Database, id: string, { post, lives: { passwordReset: lives } }: Pick<Letters, 'post' | 'lives'>, origin: audit.Origin): Promise<boolean> {
-  const token = links.mintToken()
-  const mail = post({ kind: 'password_reset', token, lives })
+/** Mails a user a link to set a new password. Returns false if there is no such user. */
+export async function requestReset (
+  db: Database, id: string, mail: Pick<MailContext, 'sealMail' | 'lives'>, origin: audit.Origin
+): Promise<boolean> {
+  const { sealMail, lives: { passwordReset: lives } } = mail
+  const token = oneTimeTokens.generateToken()
+  const sealed = sealMail({ kind: 'password_reset', token, lives })
   return await db.transaction(async tx => {
-    if (!await links.make(tx, id, 'password_reset', token, lives)) return false
-    await send(tx, mail, id, lives)
+    const isIssued = await oneTimeTokens.issue(tx, {
+      userId: id, purpose: 'password_reset', token, lifetimeSeconds: lives
+    })
+    if (!isIssued) return false
+    await enqueueMail(tx, sealed, id, lives)
     await audit.record(tx, 'user.reset_requested', { userId: id }, origin)
     return true
   })

@@ -1,39 +1,41 @@
 import * as audit from '../audit/events.ts'
-import type { Database, Queryable } from '../database/database.ts'
-import { languages, send, type Post } from '../mail/outbox.ts'
-import type { PasswordDesk } from '../authentication/verify-password.ts'
+import { refundOnFailure, type AuthenticationServices } from '../authentication/password-verification.ts'
+import { reauthenticate, type Reauthentication } from '../authentication/reauthentication.ts'
+import type { Queryable } from '../database/database.ts'
+import { languages } from '../http/language.ts'
 import { forbiddenCredentials, invalidToken } from '../http/problem.ts'
-import { reauthenticate, type Claim } from '../authentication/reauthentication.ts'
-import type { Revocation } from '../tokens/revocations.ts'
+import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/listing.ts'
-import { release, succeed } from '../throttle/sign-in-throttle.ts'
-import { eraseOrLeave } from './erasure.ts'
+import { recordSuccess } from '../throttle/sign-in-throttle.ts'
+import type { Revocation } from '../tokens/revocations.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
+import { eraseIfUnlocked } from './erasure.ts'
 import { forgetPending } from './pending-registrations.ts'
 
-export interface Terms {
-  /** Makes the mail that tells the former address; none is sent without. */
-  post?: Post
-  /** Whether an administrator does it, whose notification is never dropped. */
+/** How a user is deleted. */
+export interface DeletionOptions {
+  /** Makes the mail that tells the former address. Without it no mail is sent. */
+  sealMail?: MailSealer
+  /** Whether an administrator does it. The mail is then never dropped. */
   isByAdmin?: boolean
-  /** Of the password that was proved: where it is another one by now, that is `invalid_credentials`. */
+  /** The version of the password that was verified. If it is another one by now, that is `invalid_credentials`. */
   passwordVersion?: number
 }
 
-interface Leaver { password_version: number, email: string, canonical_email: string, language: string | null }
+interface DeletedUser { password_version: number, email: string, canonical_email: string, language: string | null }
 
-// As many events as are done at once: of whoever has more, the upkeep does the rest.
-const atOnce = 1_000
+// The events that are erased with the deletion. Housekeeping erases the rest.
+const erasedEvents = 1_000
 
 const lock = 'select password_version, email, canonical_email, language from users where id = $1 for update'
 const clearing = {
   name: 'users.clear',
   text: `
     with own_links as (
-      delete from links where user_id = $1
+      delete from one_time_tokens where user_id = $1
     ), links_to_the_address as (
-      delete from links where canonical_email = $2 and user_id <> $1
+      delete from one_time_tokens where canonical_email = $2 and user_id <> $1
     ), outstanding as (
       delete from jobs where user_id = $1
     )
@@ -42,49 +44,55 @@ const clearing = {
 const removal = { name: 'users.delete', text: 'delete from users where id = $1' }
 
 /**
- * Removes a user and every trace but the events of the audit log, which keep the ids alone. Gives what verifiers must
- * know of the sessions; undefined where there is no such user. Throws `last_admin`.
+ * Deletes a user and every trace but the events of the audit log, which keep only the ids. Returns the revocations of
+ * the sessions, or undefined if there is no such user. Throws `last_admin`.
  */
-export async function remove (tx: Queryable, id: string, { actorId }: audit.Origin, { post, isByAdmin = false, passwordVersion }: Terms = {}): Promise<Revocation[] | undefined> {
-  // The administrators are locked before, and in one order: two who leave would wait for each other.
+export async function deleteUser (
+  tx: Queryable, id: string, options: DeletionOptions, { actorId }: audit.Origin
+): Promise<Revocation[] | undefined> {
+  const { sealMail, isByAdmin = false, passwordVersion } = options
+  // The administrators are locked first, and in one order. Otherwise two who leave would deadlock.
   await assertAnotherAdmin(tx, id)
-  const [leaver] = await tx.query<Leaver>(lock, [id])
-  if (!leaver) return undefined
-  if (passwordVersion !== undefined && leaver.password_version !== passwordVersion) throw forbiddenCredentials()
+  const [deleted] = await tx.query<DeletedUser>(lock, [id])
+  if (!deleted) return undefined
+  if (passwordVersion !== undefined && deleted.password_version !== passwordVersion) throw forbiddenCredentials()
 
-  // From where it was asked for is as personal as the rest.
+  // The network and browser of the request are personal data too, so the events do not get them.
   const origin = { actorId }
   const ended = await endAll(tx, id, undefined, 'account_deleted', origin)
-  await forgetPending(tx, leaver.canonical_email)
-  // The links come before the user, as in a change to this address: in one statement, the user would come first,
-  // and each would wait for the other.
-  await tx.query(clearing, [id, leaver.canonical_email])
+  await forgetPending(tx, deleted.canonical_email)
+  // The links come before the user, as in a change to this address. In one statement the user would come first, and
+  // the two transactions would deadlock.
+  await tx.query(clearing, [id, deleted.canonical_email])
   await tx.query(removal, [id])
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
-  const language = languages.find(known => known === leaver.language)
-  const mail = post?.({ kind: 'account_deleted', to: leaver.email, isUncounted: isByAdmin, ...language && { language } })
-  await send(tx, mail, undefined)
-  await eraseOrLeave(tx, atOnce, id)
+  const language = languages.find(known => known === deleted.language)
+  const mail = sealMail?.({
+    kind: 'account_deleted', to: deleted.email, isUncounted: isByAdmin, ...language && { language }
+  })
+  await enqueueMail(tx, mail, undefined)
+  await eraseIfUnlocked(tx, erasedEvents, id)
   return ended
 }
 
 /**
- * Removes a signed-in user who proves to be the one. Gives what verifiers must know. Throws `last_admin`, and as
- * `reauthenticate` does.
+ * Deletes the account of a signed-in user who proves again who they are. Returns the revocations of the sessions.
+ * Throws `last_admin`, and as `reauthenticate` does.
  */
-export async function leave (db: Database, desk: PasswordDesk, claim: Claim, post: Post, origin: audit.Origin): Promise<Revocation[]> {
-  const { attempt, userId, passwordVersion } = await reauthenticate(db, desk, claim, '/password', origin)
-  try {
+export async function deleteOwnAccount (
+  services: AuthenticationServices, proof: Reauthentication, sealMail: MailSealer, origin: audit.Origin
+): Promise<Revocation[]> {
+  const { db } = services
+  const { attempt, userId, passwordVersion } = await reauthenticate(services, proof, origin)
+  const perform = async () => {
     await purgeEnded(db, userId)
     return await db.transaction(async tx => {
-      const ended = await remove(tx, userId, origin, { post, passwordVersion })
+      const ended = await deleteUser(tx, userId, { sealMail, passwordVersion }, origin)
       if (!ended) throw invalidToken(true, 'the account is gone')
-      await succeed(tx, attempt)
+      await recordSuccess(tx, attempt)
       return ended
     })
-  } catch (error) {
-    // It was right: whoever may not leave has not failed.
-    await release(db, attempt).catch(() => {})
-    throw error
   }
+  // The password was right, so a deletion that is refused does not count as a failure.
+  return await refundOnFailure(db, attempt, perform())
 }

@@ -1,49 +1,46 @@
-import { news, type Letters } from './mail-context.ts'
-import type * as audit from '../audit/events.ts'
-import type { Database } from '../database/database.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { send } from '../mail/outbox.ts'
-import { prove, type Claim, type PasswordDesk } from '../authentication/verify-password.ts'
-import { forbiddenCredentials, invalidCredentials } from '../http/problem.ts'
-import * as reauthentication from '../authentication/reauthentication.ts'
-import type { Revocation } from '../tokens/revocations.ts'
-import * as sessions from '../sessions/creation.ts'
+import { reauthenticate, type Reauthentication } from '../authentication/reauthentication.ts'
+import { refundOnFailure, type AuthenticationServices } from '../authentication/password-verification.ts'
+import type { RequestContext } from '../authentication/request-context.ts'
+import { forbiddenCredentials } from '../http/problem.ts'
+import { notification } from '../mail/mail-context.ts'
+import { enqueueMail } from '../mail/outbox.ts'
 import { endAll } from '../sessions/listing.ts'
-import { release, succeed } from '../throttle/sign-in-throttle.ts'
+import { recordSuccess } from '../throttle/sign-in-throttle.ts'
+import type { Revocation } from '../tokens/revocations.ts'
 import { setPassword } from '../users/credential.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 
-/**
- * Opens a session for a password, and asks the owner by mail whether it was them where the device is a new one.
- * Throws as `prove` does, `invalid_credentials` where that says `wrong`.
- */
-export async function signIn (db: Database, desk: PasswordDesk, claim: Claim, request: sessions.SessionRequest, letters: Letters, origin: audit.Origin): Promise<sessions.CreatedSession> {
-  const { attempt, known, userId, passwordVersion } = await prove(db, desk, claim, invalidCredentials, origin)
-  const notice = known ? undefined : news(letters, 'new_sign_in', origin, claim.of.account?.email)
-  return await sessions.createSession(db, { userId, passwordVersion }, { ...request, attempt, notice }, { ...origin, actorId: userId })
+/** A signed-in user's wish for a new password. */
+export interface PasswordChange {
+  proof: Reauthentication
+  newPassword: string
+  /** The session that stays. */
+  sessionId: string
 }
 
-/** A password that was changed: what verifiers must know, and from when on devices are known anew. */
-export interface PasswordChange { ended: Revocation[], devicesKnownFrom: Date }
+/** The revocations of the other sessions, and from when on devices are known anew. */
+export interface ChangedPassword { ended: Revocation[], devicesKnownFrom: Date }
 
 /**
- * Sets a new password, or the first one, for a signed-in user who proves to be the one; every other session ends with
- * it, and every device is forgotten. Throws `password_rejected`, and as `reauthenticate` does.
+ * Sets a new password, or the first one, for a signed-in user who proves again who they are. All other sessions end,
+ * and all devices are forgotten. Throws `password_rejected`, and as `reauthenticate` does.
  */
-export async function changePassword (db: Database, desk: PasswordDesk, claim: reauthentication.Claim, newPassword: string, sessionId: string, letters: Letters, origin: audit.Origin): Promise<PasswordChange> {
-  await desk.passwords.check(newPassword, claim.of.account)
-  const proof = await reauthentication.reauthenticate(db, desk, claim, '/current_password', origin)
-  const hash = await desk.passwords.hash(newPassword, proof.turn).catch(async (error: unknown) => {
-    // It was right: whoever comes back as they are told has not failed.
-    await release(db, proof.attempt).catch(() => {})
-    throw error
-  })
+export async function changePassword (
+  services: AuthenticationServices, change: PasswordChange, { mail, origin }: RequestContext
+): Promise<ChangedPassword> {
+  const { db, passwords } = services
+  const { proof: { of: { account } }, newPassword, sessionId } = change
+  await passwords.check(newPassword, account)
+  const verified = await reauthenticate(services, change.proof, origin)
+  const { attempt, ticket, userId } = verified
+  const hash = await refundOnFailure(db, attempt, passwords.hash(newPassword, ticket))
   return await db.transaction(async tx => {
-    const devicesKnownFrom = await setPassword(tx, proof, hash, origin)
+    const devicesKnownFrom = await setPassword(tx, verified, hash, origin)
     if (!devicesKnownFrom) throw forbiddenCredentials()
-    const ended = await endAll(tx, proof.userId, sessionId, 'password_changed', origin)
-    await links.endAll(tx, proof.userId)
-    await send(tx, news(letters, 'password_changed', origin, claim.of.account.email), proof.userId)
-    await succeed(tx, proof.attempt)
+    const ended = await endAll(tx, userId, sessionId, 'password_changed', origin)
+    await revokeAll(tx, userId)
+    await enqueueMail(tx, notification(mail, 'password_changed', origin, account.email), userId)
+    await recordSuccess(tx, attempt)
     return { ended, devicesKnownFrom }
   })
 }

@@ -1,12 +1,11 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import type { EmailAddress } from '../syntax/email-address.ts'
-import { insertion } from '../jobs/queue.ts'
-import { hashOf } from '../one-time-tokens/one-time-tokens.ts'
-import { bucketParameters, type Buckets } from '../mail/limits.ts'
+import { hashToken } from '../one-time-tokens/one-time-tokens.ts'
+import type { MailBuckets } from '../mail/limits.ts'
 import { usernameTaken } from '../http/problem.ts'
 
-/** An account to be, until the link that was mailed for it is used. */
-export interface Registration {
+/** A registration that waits until its mailed link is used. */
+export interface PendingRegistration {
   id: string
   email: string
   canonical_email: string
@@ -16,8 +15,8 @@ export interface Registration {
   language: string | null
 }
 
-/** Who wants an account, and what to mail: the link to have it, or to the owner of the account there is, the news. */
-export interface Application {
+/** The new user, and the two mails of which one is sent: the link, or a notification to the owner of the account. */
+export interface RegistrationRequest {
   id: string
   email: EmailAddress
   username: string | null
@@ -29,13 +28,13 @@ export interface Application {
   taken: Buffer | undefined
   /** Seconds. */
   lives: number
-  buckets: Buckets
+  buckets: MailBuckets
 }
 
-// Whether there is an account with the address makes no difference but to the mail. If too many mails were
-// requested, nothing is kept, because nobody could confirm it.
-const apply: Statement = {
-  name: 'registrations.apply',
+// An account with the address changes only which mail is sent. If too many mails were requested, nothing is kept,
+// because no link could confirm it.
+const insert: Statement = {
+  name: 'registrations.insert',
   text: `
     with available as materialized (
       select where not exists (
@@ -48,33 +47,35 @@ const apply: Statement = {
     ), owner as (
       select found.id from (select) as always left join users as found on canonical_email = $3 and email_verified_at is not null
     ), applied as (
-      insert into registrations (id, email, canonical_email, username, name, password_hash, language, expires_at)
+      insert into pending_registrations (
+        id, email, canonical_email, username, name, password_hash, language, expires_at
+      )
       select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11) from counted where is_admitted
       returning id
     ), linked as (
-      insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
+      insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
       select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
-    ), posted as (${insertion('mail', {
-      user: 'coalesce(owner.id, applied.id)',
-      sealed: 'case when owner.id is null then $9::bytea else $10::bytea end',
-      lives: '$11'
-    }, 'applied, owner where $9::bytea is not null')}
     )
-    select is_admitted as "isAdmitted" from counted`
+    select is_admitted as "isAdmitted", (
+      select enqueue_mail(coalesce(owner.id, applied.id), case when owner.id is null then $9::bytea else $10 end, $11)
+      from applied, owner
+    )
+    from counted`
 }
 
 /**
  * Keeps a registration until its link is used. Returns false, and keeps nothing, if too many mails to the
  * address were requested. Throws `username_taken`. The caller cannot see whether the address is taken.
  */
-export async function add (db: Queryable, application: Application): Promise<boolean> {
-  const { id, email, username, name, passwordHash, language, token, lives } = application
-  const { link, taken, buckets } = application
+export async function add (db: Queryable, request: RegistrationRequest): Promise<boolean> {
+  const { id, email, username, name, passwordHash, language, token, lives } = request
+  const { link, taken, buckets } = request
   const values = [
     id, email.address, email.canonical, username, name, passwordHash, language ?? null,
-    hashOf(token), link ?? null, taken ?? null, lives, ...bucketParameters(buckets)
+    hashToken(token), link ?? null, taken ?? null, lives,
+    buckets.keys, buckets.capacities, buckets.intervalSeconds
   ]
-  const [row] = await db.query<{ isAdmitted: boolean }>(apply, values)
+  const [row] = await db.query<{ isAdmitted: boolean }>(insert, values)
   if (!row) throw usernameTaken()
   return row.isAdmitted
 }
@@ -82,13 +83,13 @@ export async function add (db: Queryable, application: Application): Promise<boo
 const select: Statement = {
   name: 'registrations.find',
   text: `
-    select id, email, canonical_email, username, name, password_hash, language from registrations
+    select id, email, canonical_email, username, name, password_hash, language from pending_registrations
     where id = $1 and expires_at > now()`
 }
 
 /** The pending registration with an id; undefined if there is none, or it has expired. */
-export async function find (db: Queryable, id: string): Promise<Registration | undefined> {
-  const [found] = await db.query<Registration>(select, [id])
+export async function find (db: Queryable, id: string): Promise<PendingRegistration | undefined> {
+  const [found] = await db.query<PendingRegistration>(select, [id])
   return found
 }
 
@@ -104,7 +105,7 @@ export async function lockAddress (tx: Queryable, canonical: string): Promise<vo
 export async function forgetPending (tx: Queryable, canonical: string): Promise<void> {
   await tx.query(`
     with gone as (
-      delete from registrations where canonical_email = $1 returning id
+      delete from pending_registrations where canonical_email = $1 returning id
     )
-    delete from links using gone where user_id = gone.id and purpose = 'registration'`, [canonical])
+    delete from one_time_tokens using gone where user_id = gone.id and purpose = 'registration'`, [canonical])
 }

@@ -1,15 +1,15 @@
 import * as audit from '../audit/events.ts'
-import type { Database } from '../database/database.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { admit as admitMail } from '../mail/limits.ts'
-import { send } from '../mail/outbox.ts'
-import type { Passwords, Turn } from '../passwords/passwords.ts'
+import { complete, type Completion, type SignInRequest } from '../authentication/completion.ts'
+import type { AuthenticationServices } from '../authentication/password-verification.ts'
+import type { RequestContext } from '../authentication/request-context.ts'
 import { newId } from '../crypto/random.ts'
-import * as sessions from '../sessions/creation.ts'
+import { admitMail } from '../mail/limits.ts'
+import { enqueueMail } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import * as users from '../users/users.ts'
-import * as pending from './pending-registrations.ts'
-import type { Letters } from './mail-context.ts'
+import * as pendingRegistrations from './pending-registrations.ts'
 
+/** What a person who signs up tells. */
 export interface Registration {
   email: string
   password: string
@@ -17,57 +17,67 @@ export interface Registration {
   username?: string | null
 }
 
-/** Who is to be, with a password that may be. Throws `validation_failed` or `password_rejected`. */
-async function admit (passwords: Passwords, registration: Registration, { language }: Letters, turn: Turn) {
+/** The new user that a registration describes. Throws `validation_failed` or `password_rejected`. */
+async function validateRegistration (
+  { passwords }: AuthenticationServices, registration: Registration, { mail: { language }, ticket }: RequestContext
+): Promise<users.NewUser & { passwordHash: string }> {
   const email = users.requireEmail(registration.email)
   const username = registration.username == null ? null : users.requireUsername(registration.username)
   const name = registration.name ?? null
   await passwords.check(registration.password, { email: email.address, username, name })
-  return { id: newId(), email, username, name, passwordHash: await passwords.hash(registration.password, turn), language }
+  const passwordHash = await passwords.hash(registration.password, ticket)
+  return { id: newId(), email, username, name, passwordHash, language }
 }
 
 /**
- * Creates an account and its first session, both or neither. Mails a link that proves the address, unless too
- * many were requested; the user can request another later. Throws `validation_failed`, `password_rejected`,
+ * Creates an account and signs its user in, both or neither. Mails a link that verifies the address, unless too
+ * many were requested; the user can request another one later. Throws `validation_failed`, `password_rejected`,
  * `email_taken` or `username_taken`.
  */
-export async function register (db: Database, passwords: Passwords, registration: Registration, letters: Letters, request: sessions.SessionRequest, origin: audit.Origin, turn: Turn): Promise<sessions.CreatedSession> {
-  const user = await admit(passwords, registration, letters, turn)
-  const { post, lives: { emailVerification: lives }, language, limit } = letters
-  const token = links.mintToken()
-  const mail = post({ kind: 'email_verification', language, token, lives })
+export async function register (
+  services: AuthenticationServices, registration: Registration, request: SignInRequest, context: RequestContext
+): Promise<{ userId: string, completion: Completion }> {
+  const user = await validateRegistration(services, registration, context)
+  const { sealMail, lives: { emailVerification: lives }, language, limit } = context.mail
+  const token = oneTimeTokens.generateToken()
+  const mail = sealMail({ kind: 'email_verification', language, token, lives })
   const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
-  const by = { ...origin, actorId: user.id }
-  const { created, isDropped } = await db.transaction(async tx => {
+  const proof = { userId: user.id, passwordVersion: 1, methods: ['pwd'], isEmailVerified: false }
+  const by = { ...context.origin, actorId: user.id }
+  const { completion, isDropped } = await services.db.transaction(async tx => {
     await users.create(tx, user)
     await audit.record(tx, 'user.registered', { userId: user.id }, by)
-    const created = await sessions.createSession(tx, { userId: user.id, passwordVersion: 1 }, request, by)
-    if (!mail) return { created, isDropped: false }
-    if (!await admitMail(tx, buckets)) return { created, isDropped: true }
-    await links.make(tx, user.id, 'email_verification', token, lives)
-    await send(tx, mail, user.id, lives)
-    return { created, isDropped: false }
+    const completion = await complete(tx, proof, request, by)
+    if (!mail) return { completion, isDropped: false }
+    if (!await admitMail(tx, buckets)) return { completion, isDropped: true }
+    await oneTimeTokens.issue(tx, {
+      userId: user.id, purpose: 'email_verification', token, lifetimeSeconds: lives
+    })
+    await enqueueMail(tx, mail, user.id, lives)
+    return { completion, isDropped: false }
   })
   if (isDropped) limit.onDrop('email_verification')
-  return created
+  return { userId: user.id, completion }
 }
 
 /**
- * Mails a link that creates the account, or a notification to the owner of the account that has the address.
- * The caller cannot see which. If too many mails to the address were requested, the registration is dropped.
- * Returns the id of the registration. Throws `validation_failed`, `password_rejected` or `username_taken`.
+ * Mails a link that creates the account, or a notification to the owner of the account that has the address. The
+ * caller cannot see which. If too many mails to the address were requested, the registration is dropped. Returns
+ * the id of the registration. Throws `validation_failed`, `password_rejected` or `username_taken`.
  */
-export async function applyFor (db: Database, passwords: Passwords, registration: Registration, letters: Letters, turn: Turn): Promise<string> {
-  const user = await admit(passwords, registration, letters, turn)
-  const { post, lives: { emailVerification: lives }, language, limit } = letters
-  const token = links.mintToken()
-  const isKept = await pending.add(db, {
+export async function requestRegistration (
+  services: AuthenticationServices, registration: Registration, context: RequestContext
+): Promise<string> {
+  const user = await validateRegistration(services, registration, context)
+  const { sealMail, lives: { emailVerification: lives }, language, limit } = context.mail
+  const token = oneTimeTokens.generateToken()
+  const isKept = await pendingRegistrations.add(services.db, {
     ...user,
     language,
     token,
     lives,
-    link: post({ kind: 'email_verification', language, token, lives }),
-    taken: post({ kind: 'registration_taken', language }),
+    link: sealMail({ kind: 'email_verification', language, token, lives }),
+    taken: sealMail({ kind: 'registration_taken', language }),
     buckets: limit.bucketsOf('email_verification', user.email.canonical, lives)
   })
   if (!isKept) limit.onDrop('email_verification')

@@ -1,26 +1,26 @@
 import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
-import { voidChanges } from '../one-time-tokens/one-time-tokens.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import type { EndReason } from '../sessions/ending.ts'
 import { endAll } from '../sessions/listing.ts'
 import * as users from '../users/users.ts'
+import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 
-/** Which sessions end: all of the user's except `except`. */
-export interface SigningOut { userId: string, except: string | undefined, reason: EndReason }
+/** The sessions that end: all of the user's except `except`. */
+export interface SignOut { userId: string, except: string | undefined, reason: EndReason }
 
 /**
  * Signs a user out everywhere, or everywhere else, and voids a requested change of address, because an
- * intruder may have requested it. Returns what verifiers must know.
+ * intruder may have requested it. Returns the revocations of the sessions.
  */
 export async function signOut (
   db: Database,
-  { userId, except, reason }: SigningOut,
+  { userId, except, reason }: SignOut,
   origin: audit.Origin
 ): Promise<Revocation[]> {
   return await db.transaction(async tx => {
     await users.lock(tx, userId)
-    await voidChanges(tx, userId)
+    await revokeEmailChanges(tx, userId)
     return await endAll(tx, userId, except, reason, origin)
   })
 }

@@ -1,62 +1,108 @@
-import type { Measured } from '../calibration/calibration.ts'
-import { command, UsageError } from './command.ts'
-import { table } from './table.ts'
+import type { CostMeasurement } from '../calibration/calibration.ts'
+import type { Config } from '../config/config.ts'
+import { defineCommand, UsageError } from './command.ts'
+import { formatTable } from './table.ts'
 
-/** Milliseconds of a time such as 250ms or 1s. */
-function milliseconds (text: string): number {
+const maxTargetMs = 10_000
+
+/** Parses a time such as 250ms or 1s to milliseconds. */
+function parseTarget (text: string): number {
   const [, count, unit] = /^(\d{1,4})(ms|s)$/.exec(text) ?? []
-  const time = Number(count) * (unit === 's' ? 1_000 : 1)
-  if (!(time >= 1 && time <= 10_000)) throw new UsageError('--target must be a time such as 250ms or 1s, up to 10s')
-  return time
+  const targetMs = Number(count) * (unit === 's' ? 1_000 : 1)
+  if (!(targetMs >= 1 && targetMs <= maxTargetMs)) {
+    throw new UsageError('--target must be a time such as 250ms or 1s, up to 10s')
+  }
+  return targetMs
 }
 
-const mib = (bytes: number) => `${Math.round(bytes / 1024 ** 2)} MiB`
-const rounded = (value: number) => Number(value.toPrecision(3))
+const formatMib = (bytes: number): string => `${Math.round(bytes / 1_024 ** 2)} MiB`
+const round = (value: number): number => Number(value.toPrecision(3))
+const headings = ['MEMORY KIB', 'PASSES', 'ONE HASH', 'LOGINS/S', 'MEMORY IN ALL', '']
 
-export const calibrate = command({
+export const calibrate = defineCommand({
   usage: 'latchkey calibrate [--target TIME] [--json]',
-  meaning: 'Measure how fast passwords are hashed here, and propose how strongly to.',
+  description: 'Measure password hashing on this machine, and recommend a cost.',
   options: {
-    target: { type: 'string', value: 'TIME', meaning: 'how long one hash may take, such as 250ms; 100ms unless given' }
-  },
-  plan ({ target = '100ms' }) {
-    const targetMs = milliseconds(target)
-    return async ({ passwords: { build, concurrency, parallelism } }) => {
-      const [argon2id, calibration, { share }] = await Promise.all([import('../passwords/argon2id.ts'), import('../calibration/calibration.ts'), import('../passwords/thread-pool.ts')])
-      const { name, passedOver } = await argon2id.use(build)
-      const { atATime: lanes, shortage } = share(concurrency)
-      const memory = calibration.availableMemory()
-      const measured = await calibration.calibrate({ lanes, parallelism, targetMs }, memory)
-      const best = calibration.recommend(measured, targetMs)
-      if (!best) throw new Error(`there is not memory for ${lanes} hashes at a time, not even of ${calibration.owasp.at(-1)?.memoryKib} KiB each: lower ARGON2_CONCURRENCY`)
-
-      const within = best.hashMs <= targetMs
-      const warnings = [
-        ...passedOver,
-        ...shortage === undefined ? [] : [shortage],
-        ...calibration.owasp.filter(cost => !calibration.fits(cost, lanes, memory)).map(cost => `${cost.memoryKib} KiB and ${cost.timeCost} passes are left out: ${lanes} at a time would take ${mib(calibration.memoryOf(cost, lanes))} and more, and there are ${mib(memory)}`),
-        ...within ? [] : [`even the fastest that OWASP accepts takes longer than ${target} here`]
-      ]
-      const environment = { ARGON2_MEMORY_KIB: best.memoryKib, ARGON2_TIME_COST: best.timeCost, ARGON2_PARALLELISM: parallelism, ARGON2_CONCURRENCY: concurrency }
-      const isOwasp = (cost: Measured) => calibration.owasp.some(({ memoryKib, timeCost }) => memoryKib === cost.memoryKib && timeCost === cost.timeCost)
-      const rows = measured.map(each => [String(each.memoryKib), String(each.timeCost), `${each.hashMs.toFixed(1)} ms`, each.loginsPerSecond.toFixed(1), mib(calibration.memoryOf(each, lanes)), isOwasp(each) ? 'OWASP' : ''])
-      return {
-        text: [
-          `argon2id, the ${name} build, ${lanes} at a time:\n`,
-          table(['MEMORY KIB', 'PASSES', 'ONE HASH', 'LOGINS/S', 'MEMORY IN ALL', ''], rows),
-          `\n${within ? `The strongest of them within ${target}` : 'The fastest of them'}, good for ${best.loginsPerSecond.toFixed(1)} logins a second:\n`,
-          ...Object.entries(environment).map(([variable, value]) => `${variable}=${value}`),
-          ...warnings.map(warning => `\nWarning: ${warning}.`)
-        ].join('\n'),
-        data: {
-          build: name,
-          concurrency: lanes,
-          target_ms: targetMs,
-          measured: measured.map(each => ({ memory_kib: each.memoryKib, time_cost: each.timeCost, owasp: isOwasp(each), hash_ms: rounded(each.hashMs), logins_per_second: rounded(each.loginsPerSecond), memory_bytes: calibration.memoryOf(each, lanes) })),
-          recommended: { within_target: within, environment },
-          warnings
-        }
-      }
+    target: {
+      type: 'string',
+      value: 'TIME',
+      description: 'the time for one hash, such as 250ms; 100ms by default'
     }
+  },
+  plan: ({ target = '100ms' }) => {
+    const targetMs = parseTarget(target)
+    return async config => await measure(config, { target, targetMs })
   }
 })
+
+async function measure ({ passwords }: Config, { target, targetMs }: { target: string, targetMs: number }) {
+  const { build, concurrency, parallelism } = passwords
+  const [argon2id, calibration, { hashingConcurrency }] = await Promise.all([
+    import('../passwords/argon2id.ts'),
+    import('../calibration/calibration.ts'),
+    import('../passwords/thread-pool.ts')
+  ])
+  const { hashingMemoryBytes, owaspCosts } = calibration
+  const { name, buildWarnings } = await argon2id.selectBuild(build)
+  const { concurrency: hashesAtATime, warning } = hashingConcurrency(concurrency)
+  const memory = calibration.availableMemory()
+  const measured = await calibration.calibrate({ concurrency: hashesAtATime, parallelism, targetMs }, memory)
+  const best = calibration.recommend(measured, targetMs)
+  if (!best) {
+    throw new Error(`there is not enough memory for ${hashesAtATime} hashes at a time, not even of ` +
+      `${owaspCosts.at(-1)?.memoryKib} KiB each: lower ARGON2_CONCURRENCY`)
+  }
+  const isWithin = best.hashMs <= targetMs
+  const tooLarge = owaspCosts.filter(cost => !calibration.fitsInMemory(cost, hashesAtATime, memory))
+  const warnings = [
+    ...buildWarnings,
+    ...(warning === undefined ? [] : [warning]),
+    ...tooLarge.map(
+      cost =>
+        `${cost.memoryKib} KiB and ${cost.timeCost} passes were not measured: ${hashesAtATime} hashes at ` +
+        `a time need more than ${formatMib(hashingMemoryBytes(cost, hashesAtATime))}, and ${formatMib(memory)} are available`
+    ),
+    ...(isWithin ? [] : [`even the fastest cost that OWASP accepts takes longer than ${target} here`])
+  ]
+  const environment = {
+    ARGON2_MEMORY_KIB: best.memoryKib,
+    ARGON2_TIME_COST: best.timeCost,
+    ARGON2_PARALLELISM: parallelism,
+    ARGON2_CONCURRENCY: concurrency
+  }
+  const isOwasp = (cost: CostMeasurement) =>
+    owaspCosts.some(({ memoryKib, timeCost }) => memoryKib === cost.memoryKib && timeCost === cost.timeCost)
+  const rows = measured.map(each => [
+    String(each.memoryKib),
+    String(each.timeCost),
+    `${each.hashMs.toFixed(1)} ms`,
+    each.loginsPerSecond.toFixed(1),
+    formatMib(hashingMemoryBytes(each, hashesAtATime)),
+    isOwasp(each) ? 'OWASP' : ''
+  ])
+  const choice = isWithin ? `The strongest cost within ${target}` : 'The fastest cost'
+  return {
+    text: [
+      `argon2id, the ${name} build, ${hashesAtATime} at a time:\n`,
+      formatTable(headings, rows),
+      `\n${choice}, for ${best.loginsPerSecond.toFixed(1)} logins a second:\n`,
+      ...Object.entries(environment).map(([variable, value]) => `${variable}=${value}`),
+      ...warnings.map(warning => `\nWarning: ${warning}.`)
+    ].join('\n'),
+    data: {
+      build: name,
+      concurrency: hashesAtATime,
+      target_ms: targetMs,
+      measured: measured.map(each => ({
+        memory_kib: each.memoryKib,
+        time_cost: each.timeCost,
+        owasp: isOwasp(each),
+        hash_ms: round(each.hashMs),
+        logins_per_second: round(each.loginsPerSecond),
+        memory_bytes: hashingMemoryBytes(each, hashesAtATime)
+      })),
+      recommended: { within_target: isWithin, environment },
+      warnings
+    }
+  }
+}

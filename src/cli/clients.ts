@@ -1,42 +1,64 @@
 import type { Client } from '../clients/service-clients.ts'
 import { scopeSyntax } from '../syntax/scope.ts'
-import { command, UsageError } from './command.ts'
+import { defineCommand, UsageError } from './command.ts'
 import { withDatabase } from './database.ts'
-import { table, time } from './table.ts'
+import { formatTable, formatTime } from './table.ts'
 
-export const create = command({
+const maxScopes = 50
+const pageLimit = 100
+
+export const create = defineCommand({
   usage: 'latchkey clients create --name NAME --scope SCOPE... [--json]',
-  meaning: 'Make a client, a service that acts for itself. Its secret is shown this once.',
+  description: 'Create a client, a service with tokens of its own. Its secret is shown only once.',
+  example: 'latchkey clients create --name Orders --scope introspect,revocations',
   options: {
-    name: { type: 'string', value: 'NAME', meaning: 'what to call it, in 1 to 100 characters' },
-    scope: { type: 'string', multiple: true, value: 'SCOPE', meaning: 'what its tokens may be for, and what it may do here; several times, or comma separated' }
+    name: { type: 'string', value: 'NAME', description: 'its name, 1 to 100 characters' },
+    scope: {
+      type: 'string',
+      multiple: true,
+      value: 'SCOPE',
+      description: 'the scopes of its tokens, and what it may do here; repeated, or comma separated'
+    }
   },
   plan: ({ name = '', scope = [] }) => {
     const scopes = scope.flatMap(list => list.split(/[\s,]+/)).filter(each => each !== '')
-    if (!/^[^\p{Cc}\p{Cs}]{1,100}$/u.test(name)) throw new UsageError('--name must have 1 to 100 characters, and no control characters.')
-    if (scopes.length === 0 || scopes.length > 50) throw new UsageError('--scope must name 1 to 50 scopes.')
-    const bad = scopes.find(each => !scopeSyntax.test(each))
-    if (bad !== undefined) throw new UsageError(`"${bad}" is not a scope (RFC 6749 appendix A.4).`)
+    if (!/^[^\p{Cc}\p{Cs}]{1,100}$/u.test(name)) {
+      throw new UsageError('--name must have 1 to 100 characters, and no control characters.')
+    }
+    if (scopes.length === 0 || scopes.length > maxScopes) {
+      throw new UsageError(`--scope must name 1 to ${maxScopes} scopes.`)
+    }
+    const malformed = scopes.find(each => !scopeSyntax.test(each))
+    if (malformed !== undefined) throw new UsageError(`"${malformed}" is not a scope (RFC 6749 appendix A.4).`)
     return async config => {
       const clients = await import('../clients/service-clients.ts')
       const client = await withDatabase(config, async db => await clients.create(db, { name, scopes }, {}))
-      return { text: `Client id:      ${client.client_id}\nClient secret:  ${client.client_secret}\nThe secret is not shown again.`, data: client }
+      const lines = [
+        `Client id:      ${client.client_id}`,
+        `Client secret:  ${client.client_secret}`,
+        'The secret is not shown again.'
+      ]
+      return { text: lines.join('\n'), data: client }
     }
   }
 })
 
-export const list = command({
+export const list = defineCommand({
   usage: 'latchkey clients list [--json]',
-  meaning: 'List the clients.',
+  description: 'List the clients.',
   options: {},
   plan: () => async config => {
     const clients = await import('../clients/service-clients.ts')
     const items: Client[] = []
-    const limit = 100
     await withDatabase(config, async db => {
-      for (let page: Client[] | undefined; !page || page.length === limit; items.push(...page)) page = await clients.list(db, { before: items.at(-1)?.client_id, limit })
+      let page: Client[]
+      do {
+        page = await clients.list(db, { before: items.at(-1)?.client_id, limit: pageLimit })
+        items.push(...page)
+      } while (page.length === pageLimit)
     })
-    const rows = items.map(({ client_id: id, name, scopes, created_at: created }) => [id, name, scopes.join(' '), time(created)])
-    return { text: table(['ID', 'NAME', 'SCOPES', 'CREATED'], rows), data: { items } }
+    const rows = items.map(({ client_id: id, name, scopes, created_at: createdAt }) =>
+      [id, name, scopes.join(' '), formatTime(createdAt)])
+    return { text: formatTable(['ID', 'NAME', 'SCOPES', 'CREATED'], rows), data: { items } }
   }
 })

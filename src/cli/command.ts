@@ -1,68 +1,107 @@
 import { parseArgs } from 'node:util'
 import type { Config } from '../config/config.ts'
 
-/** What a command has to tell: lines for a person, and the same as data for a program. `code` is the exit code where it is not 0. */
-export interface Told { text: string, data: unknown, code?: number }
+/** The result of a command: a text for a person, and the same as data for a program. */
+export interface CommandResult {
+  text: string
+  data: unknown
+  /** The exit code; 0 unless given. */
+  code?: number
+}
 
-/** A command line that is not one. */
+/** A command line that the command does not understand. */
 export class UsageError extends Error {}
 
-/** An option of a command; `value` is what its value is called. */
-export interface Option { type: 'boolean' | 'string', multiple?: boolean, short?: string, value?: string, meaning: string }
+export interface Option {
+  type: 'boolean' | 'string'
+  multiple?: boolean
+  short?: string
+  /** The name of its value in the help. */
+  value?: string
+  description: string
+}
 type Options = Record<string, Option>
 
-/** What a command is about, given without the name of an option. */
-export interface Operand { value: string, meaning: string }
+/** An argument without the name of an option. */
+export interface Operand { value: string, description: string }
 
-/** The options that every command has. */
-export const general = {
-  json: { type: 'boolean', meaning: 'tell the result as JSON' },
-  help: { type: 'boolean', short: 'h', meaning: 'show this, or the usage of a command' },
-  version: { type: 'boolean', meaning: 'show the version' }
+/** The options of every command. */
+export const generalOptions = {
+  json: { type: 'boolean', description: 'print the result as JSON' },
+  help: { type: 'boolean', short: 'h', description: 'show this help, or the help of a command' },
+  version: { type: 'boolean', description: 'show the version' }
 } as const satisfies Options
 
-/** Gives nothing while the service runs, or where all is told. */
-type Work = (config: Config) => Promise<Told | undefined>
+/** Runs a command. The result is undefined while the service runs, or if everything is printed already. */
+type Run = (config: Config) => Promise<CommandResult | undefined>
 
 type Values<Own extends Options> = ReturnType<typeof parseArgs<{ options: Own }>>['values']
 
 interface Definition<Own extends Options> {
   usage: string
-  meaning: string
-  /** None unless given; all of these must be. */
+  description: string
+  /** A command line of the help that does something useful. */
+  example?: string
+  /** None unless given. All of them are required. */
   operands?: Operand[]
   options: Own
-  /** What is to be done with the options and operands; throws a UsageError where they do not fit each other. */
-  plan: (values: Values<Own>, operands: string[]) => Work
+  /** What to run for these options and operands. Throws a UsageError if they do not fit together. */
+  plan: (values: Values<Own>, operands: string[]) => Run
 }
 
 export interface Command {
   help: string
-  meaning: string
-  /** Throws a UsageError where the arguments, without the command's name, are not its own. */
-  parse: (args: string[]) => Work
+  description: string
+  /** Throws a UsageError if the arguments, without the command's name, do not fit. */
+  parse: (args: string[]) => Run
 }
 
-/** A command whose plan knows the types of its options. */
-export const command = <const Own extends Options>({ usage, meaning, operands = [], options, plan }: Definition<Own>): Command => ({
-  help: `${usage}\n\n${meaning}\n${operands.length > 0 ? `\n${operands.map(({ value, meaning }) => `  ${value.padEnd(12)}${meaning}`).join('\n')}\n` : ''}${Object.keys(options).length > 0 ? `\nOptions:\n${listed(options)}\n` : ''}`,
-  meaning,
-  parse (args) {
-    let values
-    let words: string[]
-    try {
-      ({ values, positionals: words } = parseArgs({ args, allowPositionals: operands.length > 0, options: { ...general, ...options } }))
-    } catch (error) {
-      throw new UsageError((error as Error).message)
+/** A command whose `plan` knows the types of its options. */
+export function defineCommand<const Own extends Options> (definition: Definition<Own>): Command {
+  const { description, operands = [], options, plan } = definition
+  return {
+    help: formatHelp(definition),
+    description,
+    parse (args) {
+      let values
+      let words: string[]
+      try {
+        const allOptions = { ...generalOptions, ...options }
+        const parsed = parseArgs({ args, allowPositionals: operands.length > 0, options: allOptions })
+        values = parsed.values
+        words = parsed.positionals
+      } catch (error) {
+        throw new UsageError(error instanceof Error ? error.message : String(error))
+      }
+      if (words.length !== operands.length) {
+        const expected = operands.map(({ value }) => value).join(' and ')
+        const given = words.length === 0 ? 'none was given' : `${words.join(' ')} was given`
+        throw new UsageError(`The command needs ${expected}, but ${given}.`)
+      }
+      return plan(values as Values<Own>, words)
     }
-    if (words.length !== operands.length) throw new UsageError(`The command takes ${operands.map(({ value }) => value).join(' and ')}, and was given ${words.length === 0 ? 'none' : words.join(' ')}.`)
-    return plan(values as Values<Own>, words)
   }
-})
+}
+
+const operandWidth = 12
+
+function formatHelp<Own extends Options> ({ usage, description, example, operands = [], options }: Definition<Own>): string {
+  const operandLines = operands.map(({ value, description }) => `  ${value.padEnd(operandWidth)}${description}`)
+  return [
+    usage,
+    description,
+    ...operandLines.length > 0 ? [operandLines.join('\n')] : [],
+    ...Object.keys(options).length > 0 ? [`Options:\n${formatOptions(options)}`] : [],
+    ...example === undefined ? [] : [`Example:\n  ${example}`]
+  ].join('\n\n') + '\n'
+}
+
+const minNameWidth = 9
 
 /** Options as lines of a help text. */
-export function listed (options: Options): string {
+export function formatOptions (options: Options): string {
   const names = Object.entries(options).map(([name, { value }]) => `--${name}${value === undefined ? '' : ` ${value}`}`)
-  const width = Math.max(9, ...names.map(name => name.length)) + 3
-  return Object.values(options).map(({ meaning }, index) => `  ${(names[index] ?? '').padEnd(width)}${meaning}`).join('\n')
+  const width = Math.max(minNameWidth, ...names.map(name => name.length)) + 3
+  const descriptions = Object.values(options).map(({ description }) => description)
+  return descriptions.map((description, index) => `  ${(names[index] ?? '').padEnd(width)}${description}`).join('\n')
 }

@@ -1,44 +1,59 @@
-import { blamed, keyEncryptionKeys } from '../config/key-encryption.ts'
+import { explainUnsealError, keyEncryptionKeys } from '../config/key-encryption.ts'
+import type { Config } from '../config/config.ts'
 import { Problem } from '../http/problem.ts'
-import { command } from './command.ts'
+import { defineCommand } from './command.ts'
 import { withDatabase } from './database.ts'
-import { table, time } from './table.ts'
+import { formatTable, formatTime } from './table.ts'
 
-export const list = command({
+const headings = ['KID', 'PURPOSE', 'ALG', 'STATE', 'PUBLISHED', 'SIGNS FROM', 'RETIRES', 'GONE']
+
+export const list = defineCommand({
   usage: 'latchkey keys list [--json]',
-  meaning: 'List the keys and peppers, and where the keys are on their timelines.',
+  description: 'List the signing keys and peppers, with the times of their states.',
   options: {},
   plan: () => async config => {
     const { listKeys } = await import('../tokens/key-records.ts')
     const items = await withDatabase(config, async db => await listKeys(db))
-    const rows = items.map(key => [key.kid, key.purpose, key.alg, key.state, ...[key.published_at, key.signs_from, key.retires_at, key.gone_at].map(time)])
-    return { text: table(['KID', 'PURPOSE', 'ALG', 'STATE', 'PUBLISHED', 'SIGNS FROM', 'RETIRES', 'GONE'], rows), data: { items } }
+    const rows = items.map(({ kid, purpose, alg, state, ...times }) => [
+      kid, purpose, alg, state,
+      ...[times.published_at, times.signs_from, times.retires_at, times.gone_at].map(formatTime)
+    ])
+    return { text: formatTable(headings, rows), data: { items } }
   }
 })
 
-export const rotate = command({
+const rotationOptions = (config: Config) => ({
+  keyEncryptionKeys: keyEncryptionKeys(config),
+  ...config.signing,
+  tokenLifetimes: { access_token: config.lifetimes.accessToken, refresh_token: config.lifetimes.refreshToken },
+  pepper: config.passwords.pepper
+})
+
+export const rotate = defineCommand({
   usage: 'latchkey keys rotate [--now] [--drop KID] [--json]',
-  meaning: 'Make a new key of access tokens, which signs after two times JWKS_MAX_AGE.',
+  description: 'Create a new signing key for access tokens. It signs after twice JWKS_MAX_AGE.',
   options: {
-    now: { type: 'boolean', meaning: 'sign with it at once: verifiers must read the JWKS again for it' },
-    drop: { type: 'string', value: 'KID', meaning: 'accept nothing more that this key signed, and sign with a new one of its kind at once' }
+    now: { type: 'boolean', description: 'sign with it at once; verifiers must then read the JWKS again' },
+    drop: {
+      type: 'string',
+      value: 'KID',
+      description: 'reject everything that this key signed, and sign with a new key of its kind at once'
+    }
   },
   plan: ({ now = false, drop }) => async config => {
-    const [{ rotateKey }, { sealedKeys }, { sealedPeppers }, { sealedMails }, { sealedWebhookSecrets }] = await Promise.all([
-      import('../tokens/key-rotation.ts'), import('../tokens/keyring.ts'), import('../tokens/peppers.ts'),
-      import('../mail/outbox.ts'), import('../webhooks/signature.ts')
+    const [{ rotateKey }, { sealedColumns }] = await Promise.all([
+      import('../tokens/key-rotation.ts'), import('../capabilities.ts')
     ])
-    const { signing, lifetimes, passwords } = config
-    const options = {
-      keyEncryptionKeys: keyEncryptionKeys(config),
-      sealedColumns: [sealedKeys, sealedPeppers, sealedWebhookSecrets, sealedMails],
-      ...signing,
-      tokenLifetimes: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken },
-      pepper: passwords.pepper
-    }
-    const key = await withDatabase(config, async db => await rotateKey(db, options, { immediately: now, drop }, {})).catch((error: unknown) => {
-      throw error instanceof Problem && error.code === 'not_found' ? new Error(`there is no key ${drop}, or it is gone already: see latchkey keys list`) : blamed(error)
-    })
-    return { text: `${drop === undefined ? '' : `Dropped ${drop}. `}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ${time(key.signs_from)}.`, data: key }
+    const options = { ...rotationOptions(config), sealedColumns }
+    const rotation = withDatabase(config, async db => await rotateKey(db, options, { immediately: now, drop }, {}))
+    const key = await rotation.catch((error: unknown) => { throw explain(error, drop) })
+    const dropped = drop === undefined ? '' : `Dropped ${drop}. `
+    const text = `${dropped}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ${formatTime(key.signs_from)}.`
+    return { text, data: key }
   }
 })
+
+const explain = (error: unknown, drop: string | undefined): unknown =>
+  error instanceof Problem && error.code === 'not_found'
+    ? new Error(`there is no key ${drop}, or it is already gone: see latchkey keys list`)
+    : explainUnsealError(error)

@@ -1,15 +1,27 @@
-/** How far a work is, in one line of the terminal that standard error is; nothing where it is none. */
-export function progress (total: number | undefined) {
-  const stderr = process.stderr
-  let drawn = -Infinity
-  const draw = (done: number, text: string) => {
-    if (!stderr.isTTY || performance.now() - drawn < 100) return
-    drawn = performance.now()
-    const part = total ? Math.min(1, done / total) : undefined
-    const bar = part === undefined ? '' : `[${'#'.repeat(Math.round(part * 30)).padEnd(30, '.')}] ${String(Math.floor(part * 100)).padStart(3)} %  `
-    stderr.write(`\r\x1b[2K${bar}${text}`)
+const drawIntervalMs = 100
+const barWidth = 30
+const clearLine = '\r\x1b[2K'
+
+/** A progress bar in one line of standard error. It draws nothing if standard error is not a terminal. */
+export function createProgressBar (total: number | undefined) {
+  const { isTTY } = process.stderr
+  let drawnAt = -Infinity
+
+  function draw (done: number, text: string): void {
+    if (!isTTY || performance.now() - drawnAt < drawIntervalMs) return
+    drawnAt = performance.now()
+    process.stderr.write(`${clearLine}${total ? formatBar(Math.min(1, done / total)) : ''}${text}`)
   }
-  /** Leaves the line empty for what is told next. */
-  const clear = () => { if (stderr.isTTY && drawn > 0) stderr.write('\r\x1b[2K') }
+
+  /** Empties the line for other output. */
+  function clear (): void {
+    if (isTTY && drawnAt > 0) process.stderr.write(clearLine)
+  }
+
   return { draw, clear }
+}
+
+function formatBar (part: number): string {
+  const filled = '#'.repeat(Math.round(part * barWidth)).padEnd(barWidth, '.')
+  return `[${filled}] ${String(Math.floor(part * 100)).padStart(3)} %  `
 }

@@ -1,44 +1,49 @@
 import { open } from 'node:fs/promises'
-import type { Refusal } from '../transfer/import.ts'
+import type { RejectedLine } from '../transfer/import.ts'
 
+/** Where the lines go that an import refuses. */
 export interface RefusedLines {
-  add: (refusal: Refusal) => Promise<void>
+  add: (refusal: RejectedLine) => Promise<void>
   end: () => Promise<void>
 }
 
-const mostShown = 100
+const maxPrinted = 100
+const bufferLength = 65_536
 
-/** Tells the first refused lines on standard error, each after `before` was called. */
-export function shown (before: () => void): RefusedLines {
+/** Prints the first refused lines to standard error. `before` is called before each of them. */
+export function printRefusals (before: () => void): RefusedLines {
   let count = 0
   return {
     async add ({ line, reason, pointer, detail, email }) {
       count++
-      if (count > mostShown) return
+      if (count > maxPrinted) return
       before()
-      process.stderr.write(`line ${line}: ${pointer === '' ? 'it' : pointer.slice(1)} ${detail} (${reason}${email === undefined ? '' : `: ${email}`})\n`)
+      const place = pointer === '' ? 'it' : pointer.slice(1)
+      const cause = email === undefined ? reason : `${reason}: ${email}`
+      process.stderr.write(`line ${line}: ${place} ${detail} (${cause})\n`)
     },
     async end () {
-      if (count > mostShown) process.stderr.write(`and ${count - mostShown} more: --report FILE takes all of them\n`)
+      if (count <= maxPrinted) return
+      process.stderr.write(`and ${count - maxPrinted} more: use --report FILE for all of them\n`)
     }
   }
 }
 
-/** Writes all of them into a file, as lines of JSON; for its owner alone, as they name people. */
-export async function reported (path: string): Promise<RefusedLines> {
+/** Writes all refused lines to a file as JSON Lines. Only its owner can read it, because it names people. */
+export async function writeRefusals (path: string): Promise<RefusedLines> {
   const file = await open(path, 'w', 0o600)
-  let held = ''
-  const write = async () => {
-    await file.appendFile(held)
-    held = ''
+  let buffer = ''
+  const flush = async () => {
+    await file.appendFile(buffer)
+    buffer = ''
   }
   return {
     async add (refusal) {
-      held += `${JSON.stringify(refusal)}\n`
-      if (held.length > 65_536) await write()
+      buffer += `${JSON.stringify(refusal)}\n`
+      if (buffer.length > bufferLength) await flush()
     },
     async end () {
-      await write()
+      await flush()
       await file.close()
     }
   }

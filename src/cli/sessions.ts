@@ -1,24 +1,24 @@
 import { validate as isUuid } from 'uuid'
-import { command, UsageError } from './command.ts'
+import { defineCommand, UsageError } from './command.ts'
 import { withDatabase } from './database.ts'
 
-export const end = command({
+export const end = defineCommand({
   usage: 'latchkey sessions end --all | --user ID [--json]',
-  meaning: 'End sessions for good: their refresh tokens at once, their access tokens as a sign-out does.',
+  description: 'End sessions. Their refresh tokens are invalid at once, their access tokens as after a sign-out.',
   options: {
-    all: { type: 'boolean', meaning: 'those of everybody' },
-    user: { type: 'string', value: 'ID', meaning: 'those of this user' }
+    all: { type: 'boolean', description: 'the sessions of all users' },
+    user: { type: 'string', value: 'ID', description: 'the sessions of this user' }
   },
   plan: ({ all = false, user }) => {
-    if (all === (user !== undefined)) throw new UsageError('Either --all or --user must be given.')
+    if (all === (user !== undefined)) throw new UsageError('Give either --all or --user.')
     if (user !== undefined && !isUuid(user)) throw new UsageError('--user must be the id of a user.')
     return async config => {
-      const [{ endEvery }, { forgetDevices }, { voidChanges }] = await Promise.all([
-        import('../sessions/end-every.ts'), import('../users/credential.ts'), import('../one-time-tokens/one-time-tokens.ts')
+      const [{ endEvery }, { forgetDevices }, { revokeEmailChanges }] = await Promise.all([
+        import('../sessions/end-every.ts'), import('../users/credential.ts'), import('../one-time-tokens/revocation.ts')
       ])
       const ended = await withDatabase(config, async db => {
         if (user !== undefined && !await forgetDevices(db, user)) throw new Error(`there is no user ${user}`)
-        await voidChanges(db, user)
+        await revokeEmailChanges(db, user)
         return await endEvery(db, user, 'ended_by_operator', {})
       })
       return { text: `Ended ${ended} ${ended === 1 ? 'session' : 'sessions'}.`, data: { ended } }

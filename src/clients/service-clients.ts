@@ -52,7 +52,6 @@ const byId: Statement = { name: 'clients.find', text: `select ${columns} from cl
 
 export interface ClientChange { name?: string, scopes?: string[], redirectUris?: string[] }
 
-const changeDetail = "jsonb_build_object('name', name, 'scopes', scopes)"
 // The lock makes the comparison see what a concurrent change has committed.
 const updating = `
   with before as (
@@ -66,8 +65,9 @@ const updating = `
       redirect_uris = coalesce($4, clients.redirect_uris),
       updated_at = now()
     from before where clients.id = before.id and differs
-    returning clients.*
-  ), audited as (${audit.insertion('client.updated', { client: 'id', detail: changeDetail }, '$5', 'changed')}
+    returning clients.*, record_event('client.updated', $5, client_id => clients.id, detail => jsonb_build_object(
+      'name', clients.name, 'scopes', clients.scopes
+    ))
   )
   select ${columns} from changed as clients
   union all
@@ -79,7 +79,7 @@ export async function update (
 ): Promise<Client | undefined> {
   const unique = (words: string[] | undefined) => words ? [...new Set(words)] : null
   const { name = null, scopes, redirectUris } = change
-  const values = [id, name, unique(scopes), unique(redirectUris), audit.parameter(origin)]
+  const values = [id, name, unique(scopes), unique(redirectUris), origin]
   const [client] = await db.query<Client>(updating, values)
   return client
 }

@@ -1,10 +1,14 @@
-import { ConfigError, dataFolder, type Config } from './config.ts'
 import { developmentKey, UnsealError, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import { ConfigError } from './config-error.ts'
+import { dataFolder, type Config } from './config.ts'
 
-/** The key-encryption keys of the configuration, or the one that development keeps for itself. */
-export const keyEncryptionKeys = ({ keyEncryptionKeys: [first, ...others] = [] }: Pick<Config, 'keyEncryptionKeys'>): KeyEncryptionKeys =>
-  first ? [first, ...others] : developmentKey(`${dataFolder}/key-encryption-key`)
+/** The key-encryption keys of the configuration. In development one is made, and kept in the data folder. */
+export function keyEncryptionKeys ({ keyEncryptionKeys }: Pick<Config, 'keyEncryptionKeys'>): KeyEncryptionKeys {
+  const [first, ...others] = keyEncryptionKeys ?? []
+  return first ? [first, ...others] : developmentKey(`${dataFolder}/key-encryption-key`)
+}
 
-/** A key-encryption key that does not open what is in the database, as the fault of the configuration that it is; any other error as it is. */
-export const blamed = (error: unknown): unknown =>
-  error instanceof UnsealError ? new ConfigError([`KEY_ENCRYPTION_KEY does not open the keys in the database: ${error.message}`]) : error
+/** Turns an error about keys that cannot be unsealed into a ConfigError. Any other error stays as it is. */
+export const explainUnsealError = (error: unknown): unknown => error instanceof UnsealError
+  ? new ConfigError([`KEY_ENCRYPTION_KEY does not decrypt the keys in the database: ${error.message}`])
+  : error

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import type { Config } from './config.ts'
-import { isLoopback } from './values.ts'
+import { isLoopback } from './addresses.ts'
 
 const hourSeconds = 3_600
 const daySeconds = 24 * hourSeconds

@@ -1,7 +1,8 @@
 import { randomFillSync } from 'node:crypto'
 import { v7 } from 'uuid'
 
-// One system call fills the pool for a thousand callers, because each call costs more than the rest of a short request.
+// One system call fills the pool for a thousand callers, because each call costs more than the rest of a
+// short request.
 const pool = new Uint8Array(16 * 1_024)
 let used = pool.length
 

@@ -3,58 +3,74 @@ import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSyn
 import { dirname } from 'node:path'
 import { random16 } from './random.ts'
 
-/** SHA-256: all that is kept of an opaque token of 128 random bits or more. */
+/**
+ * Returns the SHA-256 of an opaque token. This is safe to store if the token has 128 random bits (ASVS
+ * 6.5.2).
+ */
 export const digest = (token: string | Buffer) => hash('sha256', token, 'buffer')
 
-/** The key-encryption keys: the first seals, all of them open. */
+/** The key-encryption keys. The first one seals; every one of them unseals. */
 export type KeyEncryptionKeys = readonly [Buffer, ...Buffer[]]
 
-const version = 1
+const layoutVersion = 1
 const keyIds = new WeakMap<Buffer, Buffer>()
-/** By which what a key sealed is known: bytes 1 to 4. */
+
+/** Returns the four bytes that name a key-encryption key in the secrets that it sealed. */
 export function keyId (key: Buffer): Buffer {
-  const known = keyIds.get(key) ?? digest(Buffer.concat([Buffer.from('latchkey key-encryption key'), key])).subarray(0, 4)
-  keyIds.set(key, known)
-  return known
+  const label = Buffer.from('latchkey key-encryption key')
+  const id = keyIds.get(key) ?? digest(Buffer.concat([label, key])).subarray(0, 4)
+  keyIds.set(key, id)
+  return id
 }
 
 /**
- * Encrypts with AES-256-GCM, bound to its `purpose` so that a sealed secret cannot stand in for another.
- * Layout: version (1) | id of the key (4) | nonce (12) | tag (16) | ciphertext.
+ * Encrypts with AES-256-GCM (NIST SP 800-38D). The secret is bound to its `purpose`, so that one sealed
+ * secret cannot be used in place of another. Layout: version (1) | key id (4) | nonce (12) | tag (16) |
+ * ciphertext.
  */
 export function seal (keys: KeyEncryptionKeys, purpose: string, secret: Buffer): Buffer {
   const [key] = keys
   const nonce = random16().subarray(0, 12)
   const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(purpose))
-  const sealed = Buffer.concat([cipher.update(secret), cipher.final()])
-  return Buffer.concat([Buffer.from([version]), keyId(key), nonce, cipher.getAuthTag(), sealed])
+  const ciphertext = Buffer.concat([cipher.update(secret), cipher.final()])
+  return Buffer.concat([Buffer.from([layoutVersion]), keyId(key), nonce, cipher.getAuthTag(), ciphertext])
 }
 
-/** A secret of 32 bytes for this purpose alone, which a key-encryption key always gives and does not show through (RFC 5869). */
-export const derive = (key: Buffer, purpose: string) => Buffer.from(hkdfSync('sha256', key, '', `latchkey ${purpose}`, 32))
+/** Derives a secret of 32 bytes for one purpose from a key-encryption key (HKDF, RFC 5869). */
+export const derive = (key: Buffer, purpose: string) =>
+  Buffer.from(hkdfSync('sha256', key, '', `latchkey ${purpose}`, 32))
 
-/** Whether this key-encryption key sealed it. */
+/** Returns whether this key-encryption key sealed the secret. */
 export const isSealedWith = (key: Buffer, sealed: Buffer) => keyId(key).equals(sealed.subarray(1, 5))
 
 export class UnsealError extends Error {}
 
-/** Decrypts what `seal` made for the same purpose; throws an UnsealError where no key fits or a bit was changed. */
-export function open (keys: KeyEncryptionKeys, purpose: string, sealed: Buffer): Buffer {
+/**
+ * Decrypts what `seal` encrypted for the same purpose. Throws an UnsealError if no key fits or if the sealed
+ * bytes were changed.
+ */
+export function unseal (keys: KeyEncryptionKeys, purpose: string, sealed: Buffer): Buffer {
   const key = keys.find(key => isSealedWith(key, sealed))
-  if (sealed[0] !== version || !key) throw new UnsealError('it was sealed with another KEY_ENCRYPTION_KEY')
-  const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(5, 17)).setAAD(Buffer.from(purpose)).setAuthTag(sealed.subarray(17, 33))
+  if (sealed[0] !== layoutVersion || !key) {
+    throw new UnsealError('it was sealed with another KEY_ENCRYPTION_KEY')
+  }
+  const [nonce, tag, ciphertext] = [sealed.subarray(5, 17), sealed.subarray(17, 33), sealed.subarray(33)]
+  const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(purpose)).setAuthTag(tag)
   try {
-    return Buffer.concat([decipher.update(sealed.subarray(33)), decipher.final()])
+    return Buffer.concat([decipher.update(ciphertext), decipher.final()])
   } catch (cause) {
     throw new UnsealError('it was changed after it was sealed', { cause })
   }
 }
 
-/** A key-encryption key for development, kept in `file`; made there, for its owner alone, where there is none. */
+/**
+ * Returns the key-encryption key for development, which `file` holds. Creates the file, readable by its owner
+ * only, if it does not exist. Throws if the file holds no key.
+ */
 export function developmentKey (file: string): KeyEncryptionKeys {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
   if (!existsSync(file)) {
-    // Linked into place whole, so that of two that start together both read the same key.
+    // The complete file is linked into place, so that two processes that start together read the same key.
     const draft = `${file}.${randomBytes(6).toString('hex')}`
     writeFileSync(draft, randomBytes(32).toString('base64') + '\n', { mode: 0o600 })
     try {
@@ -66,6 +82,10 @@ export function developmentKey (file: string): KeyEncryptionKeys {
     }
   }
   const key = Buffer.from(readFileSync(file, 'utf8').trim(), 'base64')
-  if (key.length !== 32) throw new Error(`${file} does not hold 32 bytes in base64: put it back, or remove it with the database it belongs to`)
+  if (key.length !== 32) {
+    throw new Error(
+      `${file} does not hold 32 bytes in base64; restore it, or delete it together with its database`
+    )
+  }
   return [key]
 }

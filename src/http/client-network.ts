@@ -1,28 +1,36 @@
-import { isIP, SocketAddress } from 'node:net'
+import { isIP } from 'node:net'
+import ipaddr from 'ipaddr.js'
 
-const canonical = (address: string) => new SocketAddress({ address, family: 'ipv6' }).address
+type Address = ipaddr.IPv4 | ipaddr.IPv6
 
-/**
- * The IP address in what a socket or a proxy names as its peer, without brackets, port and zone; one of IPv4 also where
- * it is written as IPv6 (RFC 4291 section 2.5.5.2). Undefined where there is none (proxies may write `unknown`, RFC
- * 7239 section 6).
- */
-export function addressOf (peer: string | undefined): string | undefined {
+/** The peer's address without brackets, port and zone, and the same address parsed. */
+function parsePeer (peer: string | undefined): { text: string, parsed: Address } | undefined {
   const [, bracketed, plain] = /^(?:\[([^\]]*)\](?::\d+)?|([\d.]+):\d+)$/.exec(peer ?? '') ?? []
-  const [address = ''] = (bracketed ?? plain ?? peer ?? '').split('%')
-  if (isIP(address) !== 6) return isIP(address) === 4 ? address : undefined
-  const [, v4] = /^::ffff:([\d.]+)$/.exec(canonical(address)) ?? []
-  return v4 ?? address
+  const [text = ''] = (bracketed ?? plain ?? peer ?? '').split('%')
+  // The library also reads 0x7f.1 and 017.0.0.1, which no socket and no proxy writes.
+  if (isIP(text) === 0) return undefined
+  // It takes ::192.0.2.1 (IPv4-compatible, RFC 4291 section 2.5.5.1) for an IPv4-mapped address, unless a zero shows.
+  return { text, parsed: ipaddr.process(text.replace(/^::(?=\d+\.)/, '::0:')) }
 }
 
 /**
- * The network that limits and queues count as one party: an IPv4 address, or the /64 that an IPv6 host may choose its
- * addresses in. Undefined where the peer has no address.
+ * The IP address of a peer, as a socket or a proxy names it. An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)
+ * is an IPv4 address. Undefined if the name holds no address: a proxy may write `unknown` (RFC 7239 section 6).
+ */
+export const parseAddress = (peer: string | undefined): Address | undefined => parsePeer(peer)?.parsed
+
+/** The IP address of a peer in text, by the rules of `parseAddress`. IPv6 addresses keep their spelling. */
+export function addressOf (peer: string | undefined): string | undefined {
+  const found = parsePeer(peer)
+  return found?.parsed instanceof ipaddr.IPv4 ? found.parsed.toString() : found?.text
+}
+
+/**
+ * The network that rate limits and queues treat as one client: an IPv4 address, or the IPv6 /64 in which a host can
+ * choose its addresses freely. Undefined if the peer has no address.
  */
 export function networkOf (peer: string | undefined): string | undefined {
-  const address = addressOf(peer)
-  if (address === undefined || isIP(address) === 4) return address
-  const [front = [], back = []] = canonical(address).split('::').map(part => part.split(':').filter(Boolean))
-  const zeros = Array<string>(8 - front.length - back.length).fill('0')
-  return `${[...front, ...zeros, ...back].slice(0, 4).join(':')}::/64`
+  const address = parseAddress(peer)
+  if (address === undefined || address instanceof ipaddr.IPv4) return address?.toString()
+  return `${address.parts.slice(0, 4).map(part => part.toString(16)).join(':')}::/64`
 }

@@ -2,53 +2,84 @@ import { Problem } from './problem.ts'
 
 /** The failures of the OAuth endpoints (RFC 6749 section 5.2, RFC 6750 section 3.1, RFC 8707 section 2). */
 export const oauthErrors = {
-  invalid_request: { status: 400, meaning: 'A parameter is missing, repeated or malformed, or the client authenticated in two ways.' },
-  invalid_client: { status: 401, meaning: 'The client is not known, or its authentication failed.' },
+  invalid_request: {
+    status: 400,
+    meaning: 'A parameter is missing, repeated or malformed, or the client authenticated in two ways.'
+  },
+  invalid_client: { status: 401, meaning: 'The client is unknown, or its authentication failed.' },
   invalid_token: { status: 401, meaning: 'The bearer token is not valid.' },
   unsupported_grant_type: { status: 400, meaning: 'The grant type is not supported.' },
   invalid_scope: { status: 400, meaning: 'A scope is malformed, or not granted to the client.' },
   invalid_target: { status: 400, meaning: 'A resource is not an absolute URI without a fragment.' },
-  insufficient_scope: { status: 403, meaning: 'The client lacks the scope that this needs.' },
-  access_denied: { status: 403, meaning: 'The request is refused, whoever makes it.' },
-  server_error: { status: 500, meaning: 'An error on the side of the service.' },
-  temporarily_unavailable: { status: 503, meaning: 'The service cannot answer now. The request is safe to repeat after the number of seconds in `Retry-After`.' }
+  insufficient_scope: { status: 403, meaning: 'The client lacks the required scope.' },
+  access_denied: { status: 403, meaning: 'The request is not allowed.' },
+  server_error: { status: 500, meaning: 'The service failed unexpectedly.' },
+  temporarily_unavailable: {
+    status: 503,
+    meaning: 'The service cannot answer now. The request is safe to repeat after the number of seconds in ' +
+      '`Retry-After`.'
+  }
 } as const satisfies Record<string, { status: number, meaning: string }>
 
 export type OAuthErrorCode = keyof typeof oauthErrors
 
-/** A failure of an OAuth endpoint: all of it is public but `cause`. */
+export interface OAuthErrorOptions {
+  detail?: string
+  headers?: Record<string, string>
+  status?: number
+  /** For the log only. */
+  cause?: unknown
+}
+
+/** A failure of an OAuth endpoint. Everything except `cause` is public. */
 export class OAuthError extends Error {
   readonly code: OAuthErrorCode
   readonly status: number
   readonly headers: Record<string, string>
 
-  constructor (code: OAuthErrorCode, { detail = oauthErrors[code].meaning, headers = {}, status = oauthErrors[code].status, cause }: { detail?: string, headers?: Record<string, string>, status?: number, cause?: unknown } = {}) {
-    super(detail, { cause })
+  constructor (code: OAuthErrorCode, options: OAuthErrorOptions = {}) {
+    const { status, meaning } = oauthErrors[code]
+    super(options.detail ?? meaning, { cause: options.cause })
     this.name = 'OAuthError'
     this.code = code
-    this.status = status
-    this.headers = headers
+    this.status = options.status ?? status
+    this.headers = options.headers ?? {}
   }
 }
 
-/** RFC 6749 section 5.2: what may stand in a description. */
-export const document = ({ code, message }: OAuthError) => ({ error: code, error_description: message.replaceAll(/["\\]/g, "'").replaceAll(/[^\x20-\x7e]/g, '?') })
+/** The response body of an error. RFC 6749 section 5.2 limits the characters of the description. */
+export const document = ({ code, message }: OAuthError) =>
+  ({ error: code, error_description: message.replaceAll(/["\\]/g, "'").replaceAll(/[^\x20-\x7e]/g, '?') })
 
-const byStatus: Record<number, OAuthErrorCode> = { 401: 'invalid_token', 403: 'access_denied', 429: 'temporarily_unavailable', 500: 'server_error', 503: 'temporarily_unavailable' }
+const codeByStatus: Record<number, OAuthErrorCode> = {
+  401: 'invalid_token',
+  403: 'access_denied',
+  429: 'temporarily_unavailable',
+  500: 'server_error',
+  503: 'temporarily_unavailable'
+}
 
-/** The same failure in the words of OAuth. */
+/** The OAuth error of a failure. */
 export function translate (failure: Problem | OAuthError): OAuthError {
   if (failure instanceof OAuthError) return failure
-  const { code, status, message, headers, members, cause } = failure
+  const { code, status, headers, cause } = failure
+  const oauthCode = code === 'forbidden' ? 'insufficient_scope' : codeByStatus[status] ?? 'invalid_request'
+  return new OAuthError(oauthCode, { detail: detailOf(failure), headers, status, cause })
+}
+
+function detailOf ({ code, message, members }: Problem): string {
+  if (code === 'unsupported_media_type') return 'Bodies are application/x-www-form-urlencoded.'
   const [violation] = Array.isArray(members['errors']) ? members['errors'] : []
-  const detail = code === 'unsupported_media_type' ? 'Bodies are application/x-www-form-urlencoded.' : violation ? `${message} ${violation.pointer.slice(1)} ${violation.detail}` : message
-  return new OAuthError(code === 'forbidden' ? 'insufficient_scope' : byStatus[status] ?? 'invalid_request', { detail, headers, status, cause })
+  return violation ? `${message} ${violation.pointer.slice(1)} ${violation.detail}` : message
 }
 
 export const invalidRequest = (detail: string) => new OAuthError('invalid_request', { detail })
-/** Whatever way the client tried: RFC 6749 wants the header for one of them, and it does no harm for the other. */
-export const invalidClient = (cause?: unknown) => new OAuthError('invalid_client', { headers: { 'www-authenticate': 'Basic realm="latchkey", charset="UTF-8"' }, cause })
+/** RFC 6749 section 5.2 requires the header only after Basic authentication. It does no harm otherwise. */
+export const invalidClient = (cause?: unknown) => new OAuthError('invalid_client', {
+  headers: { 'www-authenticate': 'Basic realm="latchkey", charset="UTF-8"' }, cause
+})
 export const unsupportedGrantType = () => new OAuthError('unsupported_grant_type')
 export const invalidScope = (detail: string) => new OAuthError('invalid_scope', { detail })
 export const invalidTarget = () => new OAuthError('invalid_target')
-export const insufficientScope = (scope: string) => new OAuthError('insufficient_scope', { detail: `The scope ${scope} is needed.` })
+export const insufficientScope = (scope: string) =>
+  new OAuthError('insufficient_scope', { detail: `The scope ${scope} is required.` })

@@ -1,14 +1,14 @@
-/** Converts the text of a query's parameters to what their schema says, in place. */
+/** Converts the parameters of a query, which are text, to the types of their schema, in place. */
 export type QueryParser = (query: unknown) => void
 
-/** Nine digits fit into 32 bits, and no parameter needs more. */
+// Nine digits fit into 32 bits, and no parameter needs more.
 const maxDigits = 9
 const decimal = new RegExp(`^[0-9]{1,${maxDigits}}$`)
 const booleans = new Map([['true', true], ['false', false]])
 
 /**
- * The parser for a query of this JSON schema. An integer is decimal digits, a boolean is `true` or `false`.
- * Any other text stays text, which the schema's validation refuses.
+ * The parser for queries of this JSON schema. An integer is decimal digits, a boolean is `true` or `false`. Any
+ * other text stays text, which the validation by the schema refuses.
  */
 export function queryParser (schema: unknown): QueryParser {
   const properties: Record<string, unknown> = Object(Object(schema).properties)

@@ -1,6 +1,6 @@
 import bowser from 'bowser'
 
-/** What a `User-Agent` header says of the browser and the operating system; null where it does not. */
+/** The browser and the operating system that a `User-Agent` header names; null if it names none. */
 export function describe (userAgent: string | null): { browser: string | null, system: string | null } {
   if (!userAgent) return { browser: null, system: null }
   const { browser, os } = bowser.parse(userAgent)

@@ -2,7 +2,7 @@
 const plainName = /^(?!(?:true|false|null|yes|no|on|off)$)[A-Za-z][A-Za-z0-9_-]{1,63}$/i
 const nameOf = (name: string) => plainName.test(name) ? name : JSON.stringify(name)
 
-/** Writes a JSON value as a block of YAML 1.2. Members that are undefined are left out, as JSON does. */
+/** Writes a JSON value as a block of YAML 1.2. Undefined members are left out, as in JSON. */
 export function stringifyYaml (value: unknown): string {
   return lines(value).join('\n') + '\n'
 }

@@ -1,34 +1,52 @@
 import { certificateFault, type CertificateFault } from '../http/certificate.ts'
 
-/** A mail that was not sent. Neither its message nor anything else of it says to whom, or what. */
-export class NotSent extends Error {
-  /** What the server answered, where it did. */
+/** The properties of nodemailer's errors. */
+interface SmtpError extends Error {
+  code?: string
+  originalCode?: string
+  command?: string
+  response?: string
+  responseCode?: number
+}
+
+const certificateMessages: Record<CertificateFault, string> = {
+  expired: 'the mail server\'s certificate has expired or is not valid yet',
+  name: 'the mail server\'s certificate is for another name than the one in SMTP_URL',
+  untrusted: 'the mail server\'s certificate is not from a trusted authority'
+}
+const tlsMissing = 'the mail server offers no TLS, but TLS is required'
+
+// Many servers reject the client or the sender only when they are told a recipient. These responses are not
+// about the recipient. Of the enhanced codes of RFC 3463, 5.1.7 and 5.1.8 are about the sender, 5.5 is about
+// the protocol and 5.7 about policy. Of the codes of RFC 5321, 500 to 504 and 530 are about commands.
+const notAboutRecipient = /^50[0234]|^530|^\d{3}[ -]5\.(?:[57]\.|1\.[78]\b)/
+
+/** A mail was not delivered to the mail server. The error contains neither the recipient nor the mail. */
+export class MailDeliveryError extends Error {
+  /** The reply code of the mail server; undefined if it did not reply. */
   readonly status: number | undefined
-  /** Whether there is no such recipient, so that it is of no use to try again. */
-  readonly isFinal: boolean
-  /** Whether it is the server that cannot be reached: no other mail would be sent either. */
-  get isAway () { return this.status === undefined }
+  /** Whether the server rejected the recipient for good, so that another attempt would fail too. */
+  readonly isPermanent: boolean
 
   constructor (cause: unknown) {
-    const { code = 'error', originalCode = code, command = '', response = '', responseCode } = cause instanceof Error ? cause as SmtpError : {} as SmtpError
+    const {
+      code = 'error',
+      originalCode = code,
+      command = '',
+      response = '',
+      responseCode
+    }: Partial<SmtpError> = cause instanceof Error ? cause : {}
     const fault = certificateFault(originalCode)
-    const why = fault ? certificates[fault] : command === 'STARTTLS' && responseCode !== undefined ? noTls : undefined
-    super(`The mail was not sent: ${why ? `${why} (` : ''}${[originalCode, responseCode, command].filter(Boolean).join(', ')}${why ? ')' : ''}`)
-    this.name = 'NotSent'
+    const isTlsMissing = command === 'STARTTLS' && responseCode !== undefined
+    const reason = fault ? certificateMessages[fault] : isTlsMissing ? tlsMissing : undefined
+    const details = [originalCode, responseCode, command].filter(Boolean).join(', ')
+    super(`mail not sent: ${reason === undefined ? details : `${reason} (${details})`}`)
+    this.name = 'MailDeliveryError'
     this.status = responseCode
-    this.isFinal = command === 'RCPT TO' && responseCode !== undefined && responseCode >= 500 && !aboutUs.test(response)
+    const isRejected = command === 'RCPT TO' && responseCode !== undefined && responseCode >= 500
+    this.isPermanent = isRejected && !notAboutRecipient.test(response)
   }
+
+  /** Whether the mail server cannot be reached, so that no other mail could be sent either. */
+  get isServerUnreachable () { return this.status === undefined }
 }
-
-// Many servers judge the client and the sender no sooner than they hear of a recipient. Of the enhanced codes of RFC 3463
-// these are about the sender (5.1.7, 5.1.8), the protocol (5.5) and what is allowed (5.7); of RFC 5321's, about commands.
-const aboutUs = /^50[0234]|^530|^\d{3}[ -]5\.(?:[57]\.|1\.[78]\b)/
-
-interface SmtpError extends Error { code?: string, originalCode?: string, command?: string, response?: string, responseCode?: number }
-
-const certificates: Record<CertificateFault, string> = {
-  expired: 'the time of the mail server\'s certificate is over, or to come',
-  name: 'the mail server\'s certificate is for another name than the one in SMTP_URL',
-  untrusted: 'the mail server\'s certificate is not from an authority that is trusted'
-}
-const noTls = 'the mail server offers no TLS, which is required to send it there'

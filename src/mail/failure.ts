@@ -1,21 +1,23 @@
-import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import type { Job } from '../jobs/queue.ts'
 import type { MailKind } from './outbox.ts'
 
-/** Why a mail is not sent any more: there is no such mailbox, its time was over, or no key opens it. */
-export type Reason = 'refused' | 'expired' | 'unreadable'
+/**
+ * Why a mail will not be sent. `refused`: the mail server rejected the recipient. `expired`: the mail is too
+ * old. `unreadable`: no key-encryption key unseals the mail.
+ */
+export type MailFailureReason = 'refused' | 'expired' | 'unreadable'
 
-const giving: Statement = {
+const abandonment: Statement = {
   name: 'mails.give-up',
   text: `
-    with gone as (
-      delete from jobs where id = $2 returning user_id
-    )
-    ${audit.insertion('mail.failed', { user: 'gone.user_id', detail: '$3::jsonb' }, '$1', 'gone')}`
+    delete from jobs where id = $1
+    returning record_event('mail.failed', '{}', user_id => user_id, detail => $2)`
 }
 
-/** Gives a mail up, which the audit log has; not to whom it was. */
-export async function giveUp (db: Queryable, { id }: Pick<Job, 'id'>, kind: MailKind | undefined, reason: Reason): Promise<void> {
-  await db.query(giving, [audit.parameter({}), id, JSON.stringify({ kind, reason })])
+/** Deletes the job of a mail and records `mail.failed` in the audit log, without the recipient's address. */
+export async function abandonMail (
+  db: Queryable, { id }: Pick<Job, 'id'>, kind: MailKind | undefined, reason: MailFailureReason
+): Promise<void> {
+  await db.query(abandonment, [id, { kind, reason }])
 }

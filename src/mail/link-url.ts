@@ -1,7 +1,7 @@
 import type { Mail, MailKind } from './outbox.ts'
 
-/** The page that the link of a mail leads to, where it has one. */
-export const pages: Partial<Record<MailKind, string>> = {
+/** The page that the link of a mail opens. Mails of the other kinds have no link. */
+export const linkPages: Partial<Record<MailKind, string>> = {
   email_verification: 'email-verification',
   email_change: 'email-verification',
   email_changed: 'email-verification',
@@ -10,8 +10,11 @@ export const pages: Partial<Record<MailKind, string>> = {
   magic_link: 'magic-link'
 }
 
-/** Where the link of a mail leads, under the URL that the pages stand at; undefined where it has none. The token is in the fragment, which no server and no `Referer` sees. */
-export function linkOf (base: string, { kind, token }: Mail): string | undefined {
-  const page = pages[kind]
-  return page === undefined || token === undefined ? undefined : `${base}/${page}#token=${token}`
+/**
+ * Returns the URL of a mail's link under the URL of the pages; undefined if the mail has no link. The token
+ * is in the fragment, which browsers send neither to a server nor in `Referer`.
+ */
+export function linkUrl (linksUrl: string, { kind, token }: Mail): string | undefined {
+  const page = linkPages[kind]
+  return page === undefined || token === undefined ? undefined : `${linksUrl}/${page}#token=${token}`
 }

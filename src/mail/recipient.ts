@@ -1,17 +1,31 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import type { Job } from '../jobs/queue.ts'
-import { languages, type Language, type Mail } from './outbox.ts'
+import { languages, type Language } from '../http/language.ts'
+import type { Mail } from './outbox.ts'
 
-export interface Recipient { address: string, language: Language }
+export interface MailRecipient { address: string, language: Language }
 
-const find: Statement = {
+const selection: Statement = {
   name: 'mails.recipient',
-  text: 'select email, language from users where id = $1 union all select email, language from registrations where id = $1 limit 1'
+  text: `
+    select email, language from users where id = $1
+    union all
+    select email, language from registrations where id = $1
+    limit 1`
 }
 
-/** Whom a mail goes to, and in which language; undefined where there is nobody: it was asked for in the name of none, or they have left. */
-export async function recipientOf (db: Queryable, { userId }: Pick<Job, 'userId'>, { to, language }: Mail): Promise<Recipient | undefined> {
-  const [user] = userId === null ? [] : await db.query<{ email: string, language: string | null }>(find, [userId])
+/**
+ * Returns the address and the language of a mail's recipient. Returns undefined if there is no recipient: the
+ * user was deleted, or the mail was requested for an address without an account.
+ */
+export async function findRecipient (
+  db: Queryable, { userId }: Pick<Job, 'userId'>, { to, language }: Mail
+): Promise<MailRecipient | undefined> {
+  const [user] = userId === null
+    ? []
+    : await db.query<{ email: string, language: string | null }>(selection, [userId])
   const address = to ?? user?.email
-  return address === undefined ? undefined : { address, language: language ?? languages.find(known => known === user?.language) ?? 'en' }
+  if (address === undefined) return undefined
+  const preferred = languages.find(known => known === user?.language)
+  return { address, language: language ?? preferred ?? 'en' }
 }

@@ -1,83 +1,112 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import Mustache from 'mustache'
-import { ConfigError } from '../config/config.ts'
-import { languages, mailKinds, type Language, type MailKind } from './outbox.ts'
-import { pages } from './link-url.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { languages, type Language } from '../http/language.ts'
+import { packageFolder } from '../package-folder.ts'
+import { mailKinds, type MailKind } from './outbox.ts'
+import { linkPages } from './link-url.ts'
 
-export interface Template { subject: string, text: string, html: string }
+export interface MailTemplate { subject: string, text: string, html: string }
 
-export interface Templates {
-  of: (kind: MailKind, language: Language) => Template
-  /** What all HTML stands in, in the place of its partial `content`. */
+export interface MailTemplates {
+  of: (kind: MailKind, language: Language) => MailTemplate
+  /** The HTML document around every mail, which stands in place of its partial `content`. */
   layout: string
 }
 
-const shipped = fileURLToPath(new URL('../../../src/mail/templates/', import.meta.url))
-const always = ['service', 'issuer', 'language', 'email', 'time', 'ip', 'browser', 'system']
-const layout = 'layout.html'
-const names = [layout, ...languages.flatMap(language => mailKinds.flatMap(kind => ['txt', 'html'].map(format => `${language}/${kind}.${format}`)))]
+const defaultFolder = join(packageFolder, 'src/mail/templates')
+const commonVariables = ['service', 'issuer', 'language', 'email', 'time', 'ip', 'browser', 'system']
+const linkVariables = ['link', 'lives']
+const layoutName = 'layout.html'
+const templateNames = [
+  layoutName,
+  ...languages.flatMap(language =>
+    mailKinds.flatMap(kind => [`${language}/${kind}.txt`, `${language}/${kind}.html`]))
+]
 
 /**
- * The templates of mails: those of `folder`, and for what is not there the shipped ones. Throws a ConfigError that names
- * each file of the folder that is none, or cannot be used.
+ * Reads the templates of mails: those in `folder`, and the default ones for all that `folder` lacks. Throws a
+ * ConfigError that names each file of the folder that is not a valid template.
  */
-export function read (folder: string | undefined): Templates {
+export function readTemplates (folder: string | undefined): MailTemplates {
   const problems: string[] = []
-  const own = new Set(folder === undefined ? [] : filesOf(folder, problems))
-  const texts = new Map(names.map(name => {
-    const text = readFileSync(own.has(name) ? `${folder}/${name}` : `${shipped}${name}`, 'utf8').replace(/^\uFEFF/, '').replaceAll('\r\n', '\n')
-    problems.push(...faults(name, text).map(fault => `MAIL_TEMPLATES has a template ${name} that ${fault}`))
+  const customNames = new Set(folder === undefined ? [] : listTemplates(folder, problems))
+  const texts = new Map(templateNames.map(name => {
+    const file = customNames.has(name) ? `${folder}/${name}` : `${defaultFolder}/${name}`
+    const text = readFileSync(file, 'utf8').replace(/^\uFEFF/, '').replaceAll('\r\n', '\n')
+    problems.push(...faultsOf(name, text).map(fault => `MAIL_TEMPLATES: ${name} ${fault}`))
     return [name, text]
   }))
   if (problems.length > 0) throw new ConfigError(problems)
   const text = (name: string) => texts.get(name) ?? ''
   return {
-    layout: text(layout),
+    layout: text(layoutName),
     of (kind, language) {
-      const [first = '', ...rest] = text(`${language}/${kind}.txt`).split('\n')
-      return { subject: first.replace(subject, ''), text: rest.join('\n').trim(), html: text(`${language}/${kind}.html`) }
+      const [firstLine = '', ...otherLines] = text(`${language}/${kind}.txt`).split('\n')
+      return {
+        subject: firstLine.replace(subjectLine, ''),
+        text: otherLines.join('\n').trim(),
+        html: text(`${language}/${kind}.html`)
+      }
     }
   }
 }
 
-function filesOf (folder: string, problems: string[]): string[] {
+function listTemplates (folder: string, problems: string[]): string[] {
   try {
-    // Where a folder is mounted from a ConfigMap, what begins with a dot is how that is done.
-    const found = readdirSync(folder, { recursive: true, encoding: 'utf8' }).map(name => name.replaceAll('\\', '/')).filter(name => !/(^|\/)\./.test(name) && /\.(txt|html)$/.test(name))
-    problems.push(...found.filter(name => !names.includes(name)).map(name => `MAIL_TEMPLATES has ${name}, which is no template: they are ${layout}, and ${languages.join(' or ')}/KIND.txt and .html with the kinds ${mailKinds.join(', ')}`))
-    return found.filter(name => names.includes(name))
+    // Kubernetes mounts a ConfigMap with the help of files and folders whose names begin with a dot.
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .map(name => name.replaceAll('\\', '/'))
+      .filter(name => !/(^|\/)\./.test(name) && /\.(txt|html)$/.test(name))
+    const unknown = files.filter(name => !templateNames.includes(name))
+    const expected = `${layoutName}, and ${languages.join(' or ')}/KIND.txt and .html, ` +
+      `where KIND is ${mailKinds.join(', ')}`
+    problems.push(
+      ...unknown.map(name => `MAIL_TEMPLATES: ${name} is not a template; expected are ${expected}`)
+    )
+    return files.filter(name => templateNames.includes(name))
   } catch (error) {
     problems.push(`MAIL_TEMPLATES cannot be read: ${(error as NodeJS.ErrnoException).code}`)
     return []
   }
 }
 
-const subject = /^Subject: */
+const subjectLine = /^Subject: */
 
-/** What is wrong with a template. */
-function faults (name: string, text: string): string[] {
-  const [, kind] = /^.*\/(.*)\./.exec(name) ?? []
-  const hasLink = mailKinds.some(known => known === kind && pages[known] !== undefined)
-  const known = hasLink ? [...always, 'link', 'lives'] : always
-  let used: Tag[]
+/** Returns what is wrong with a template, each as a phrase that continues its name. */
+function faultsOf (name: string, text: string): string[] {
+  const [, kindName] = /^.*\/(.*)\./.exec(name) ?? []
+  const hasLink = mailKinds.some(kind => kind === kindName && linkPages[kind] !== undefined)
+  const variables = hasLink ? [...commonVariables, ...linkVariables] : commonVariables
+  let tags: Tag[]
   try {
-    used = tags(Mustache.parse(text))
+    tags = tagsOf(Mustache.parse(text))
   } catch (error) {
-    return [`cannot be read: ${error instanceof Error ? error.message : String(error)}`]
+    return [`cannot be parsed: ${error instanceof Error ? error.message : String(error)}`]
   }
-  const has = (name: string, type: string) => used.some(tag => tag.name === name && tag.type === type)
+  const isLayout = name === layoutName
+  const has = (tagName: string, type: string) => tags.some(tag => tag.name === tagName && tag.type === type)
+  const isKnown = ({ name, type }: Tag) =>
+    type === '>' ? isLayout && name === 'content' : variables.includes(name)
+  const [firstLine = ''] = text.split('\n', 1)
+  const hasSubject = subjectLine.test(firstLine) && firstLine.replace(subjectLine, '').trim() !== ''
   return [
-    // What is put in without being escaped could be anything.
-    ...used.filter(({ type }) => type === '&').map(({ name }) => `must not have ${name} unescaped`),
-    ...used.filter(({ name: tag, type }) => type === '>' ? name !== layout || tag !== 'content' : !known.includes(tag)).map(({ name }) => `has an unknown ${name}: there are ${known.join(', ')}`),
-    ...name === layout && !has('content', '>') ? ['lacks {{> content}}'] : [],
-    ...hasLink && !has('link', 'name') ? ['lacks {{link}}'] : [],
-    ...name.endsWith('.txt') && !(subject.test(text) && text.split('\n', 1).join().replace(subject, '').trim() !== '') ? ['does not begin with a line "Subject: …"'] : []
+    // Without escaping, a user's value could add HTML.
+    ...tags.filter(({ type }) => type === '&').map(({ name }) => `must not use ${name} without escaping`),
+    ...tags
+      .filter(tag => !isKnown(tag))
+      .map(({ name }) => `uses an unknown ${name}; known are ${variables.join(', ')}`),
+    ...(isLayout && !has('content', '>') ? ['lacks {{> content}}'] : []),
+    ...(hasLink && !has('link', 'name') ? ['lacks {{link}}'] : []),
+    ...(name.endsWith('.txt') && !hasSubject ? ['does not begin with a line "Subject: …"'] : [])
   ]
 }
 
 interface Tag { type: string, name: string }
 
-const tags = (spans: ReturnType<typeof Mustache.parse>): Tag[] => spans.flatMap(([type, name, , , inner]) =>
-  ['text', '!', '='].includes(type) ? [] : [{ type, name }, ...Array.isArray(inner) ? tags(inner) : []])
+/** The tags of a parsed template, including those inside sections, without comments and delimiters. */
+const tagsOf = (tokens: ReturnType<typeof Mustache.parse>): Tag[] =>
+  tokens.flatMap(([type, name, , , inner]) =>
+    ['text', '!', '='].includes(type) ? [] : [{ type, name }, ...(Array.isArray(inner) ? tagsOf(inner) : [])]
+  )

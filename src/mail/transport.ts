@@ -1,43 +1,54 @@
 import { createTransport } from 'nodemailer'
-import type { Letter } from './rendering.ts'
-import { NotSent } from './delivery-error.ts'
+import { MailDeliveryError } from './delivery-error.ts'
+import type { RenderedMail } from './rendering.ts'
 
-export interface Transport {
-  /** Hands a mail to the server, in less than a minute; a mail of the same id is the same to whoever gets it twice. Throws a NotSent. */
-  send: (id: string, letter: Letter) => Promise<void>
-  /** Cuts off what is under way. */
+export interface MailTransport {
+  /**
+   * Sends a mail to the server within 45 seconds. The message id is derived from `id`, so a mail that is sent
+   * twice can be recognised. Throws a MailDeliveryError.
+   */
+  send: (id: string, mail: RenderedMail) => Promise<void>
+  /** Closes all connections, and aborts what is being sent. */
   close: () => void
 }
 
-// Milliseconds.
-const step = 10_000
-const whole = 45_000
+/** `tls` undefined requires TLS unless the server runs on this host. */
+export interface MailServer { url: string, tls: 'required' | 'optional' | undefined }
 
-/** Where a mail server is, and whether mail goes there over TLS alone; where that is left out, to another host than this one it does. */
-export interface Server { url: string, tls: 'required' | 'optional' | undefined }
+export interface SmtpOptions extends MailServer {
+  from: { name: string, address: string }
+  /** The domain in message ids. */
+  domain: string
+  maxConnections: number
+}
 
-/** The way to a mail server, for `atOnce` mails at a time. `domain` is that of the ids of mails. */
-export function transport ({ url, tls }: Server, from: { name: string, address: string }, domain: string, atOnce: number): Transport {
+const stepTimeoutMs = 10_000
+const sendTimeoutMs = 45_000
+
+/** Creates a transport that sends mails to an SMTP server over pooled connections. */
+export function smtpTransport ({ url, tls, from, domain, maxConnections }: SmtpOptions): MailTransport {
   const { protocol, hostname, port, username, password } = new URL(url)
   const host = hostname.replace(/^\[|\]$/g, '')
+  const [user, pass] = [decodeURIComponent(username), decodeURIComponent(password)]
   const isLocal = host === 'localhost' || host === '::1' || /^127\./.test(host)
   const pool = createTransport({
     pool: true,
     host,
     ...port !== '' && { port: Number(port) },
     secure: protocol === 'smtps:',
-    // Whoever is on the way could take the offer of TLS from the server's greeting, and read the links (RFC 3207
-    // section 6). Where it is optional an offer is taken, and the password is still for nobody on the way.
+    // An attacker on the network can remove the offer of STARTTLS from the server's greeting and read the
+    // links (RFC 3207 section 6). If TLS is optional, an offer is taken, but a password is never sent in
+    // clear.
     requireTLS: tls === 'required' || (!isLocal && (tls !== 'optional' || username !== '')),
-    ...username !== '' && { auth: { user: decodeURIComponent(username), pass: decodeURIComponent(password) } },
+    ...username !== '' && { auth: { user, pass } },
     name: domain,
-    maxConnections: atOnce,
+    maxConnections,
     maxRequeues: 1,
-    connectionTimeout: step,
-    greetingTimeout: step,
-    dnsTimeout: step / 2,
-    socketTimeout: 2 * step,
-    idleTimeout: step,
+    connectionTimeout: stepTimeoutMs,
+    greetingTimeout: stepTimeoutMs,
+    dnsTimeout: stepTimeoutMs / 2,
+    socketTimeout: 2 * stepTimeoutMs,
+    idleTimeout: stepTimeoutMs,
     disableFileAccess: true,
     disableUrlAccess: true
   })
@@ -53,11 +64,16 @@ export function transport ({ url, tls }: Server, from: { name: string, address: 
           text,
           html,
           xMailer: false,
-          headers: { 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All', 'Content-Language': language },
-          signal: AbortSignal.timeout(whole)
+          headers: {
+            // RFC 3834: automatic responders must not answer.
+            'Auto-Submitted': 'auto-generated',
+            'X-Auto-Response-Suppress': 'All',
+            'Content-Language': language
+          },
+          signal: AbortSignal.timeout(sendTimeoutMs)
         })
       } catch (error) {
-        throw new NotSent(error)
+        throw new MailDeliveryError(error)
       }
     },
     close: () => pool.close({ force: true })

@@ -1,79 +1,102 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import { ConfigError, withVariable } from '../config/config.ts'
+import { join } from 'node:path'
+import { ConfigError } from '../config/config-error.ts'
+import { withVariable } from '../config/environment.ts'
+import { packageFolder } from '../package-folder.ts'
 
 export type Argon2 = typeof import('argon2')
-export type Build = 'avx512' | 'avx2' | 'prebuilt'
-export type Wanted = Build | 'auto'
+export type Argon2Build = 'avx512' | 'avx2' | 'prebuilt'
+export type Argon2BuildSetting = Argon2Build | 'auto'
 
-/** The package with the binary of one build, and why better ones were not taken. */
-export interface Loaded { name: Build, argon2: Argon2, passedOver: string[] }
+/**
+ * The argon2 package with the binary of one build, and a warning for each better build that does not work.
+ */
+export interface LoadedArgon2 { name: Argon2Build, argon2: Argon2, buildWarnings: string[] }
 
 const require = createRequire(import.meta.url)
 
-// The best first; and as Linux calls it, what of the processor a build needs.
-const builds = { avx512: 'avx512f', avx2: 'avx2', prebuilt: undefined } as const
-// Builds of another version of the package are none: a newer one may mend a fault.
-const native = fileURLToPath(new URL(`../../../native/argon2-${require('argon2/package.json').version}`, import.meta.url))
+// The fastest build first. The value is the processor flag that the build needs, as Linux names it.
+const requiredFlags = { avx512: 'avx512f', avx2: 'avx2', prebuilt: undefined } as const
+// The folder carries the package's version, because an upgrade of the package may fix a fault in the binary.
+const { version } = require('argon2/package.json')
+const compiledBuilds = join(packageFolder, `native/argon2-${version}`)
 
 /**
- * The builds to try in turn, given the processor's flags and the builds that are there. Throws a ConfigError
- * where the one that is wanted cannot be used.
+ * Returns the builds to try, in order, given the processor's flags and the builds that exist. Throws a
+ * ConfigError if the configured build cannot be used.
  */
-export function order (wanted: Wanted, flags: ReadonlySet<string>, there: (build: Build) => boolean): Build[] {
-  const obstacle = (build: Build) => {
-    const flag = builds[build]
+export function candidateBuilds (
+  setting: Argon2BuildSetting, flags: ReadonlySet<string>, exists: (build: Argon2Build) => boolean
+): Argon2Build[] {
+  const obstacle = (build: Argon2Build) => {
+    const flag = requiredFlags[build]
     if (flag === undefined) return undefined
-    if (!flags.has(flag)) return `this processor is not known to have ${flag}`
-    return there(build) ? undefined : 'it is not there: make it with npm run build:argon2'
+    if (!flags.has(flag)) return `this processor does not report ${flag}`
+    return exists(build) ? undefined : 'it does not exist; create it with npm run build:argon2'
   }
-  const names = Object.keys(builds) as Build[]
-  if (wanted === 'auto') return names.filter(build => obstacle(build) === undefined)
-  const reason = obstacle(wanted)
-  if (reason !== undefined) throw unusable(wanted, reason)
-  return [wanted]
+  const names = Object.keys(requiredFlags) as Argon2Build[]
+  if (setting === 'auto') return names.filter(build => obstacle(build) === undefined)
+  const reason = obstacle(setting)
+  if (reason !== undefined) throw unusable(setting, reason)
+  return [setting]
 }
 
-const unusable = (build: Build, reason: string) => new ConfigError([`ARGON2_BUILD is ${build}, but ${reason}`])
+const unusable = (build: Argon2Build, reason: string) =>
+  new ConfigError([`ARGON2_BUILD is ${build}, but ${reason}`])
 
 /**
- * Loads the wanted build of argon2, by default the best of those in a folder that works here. Throws a ConfigError where
- * the one that is wanted does not.
+ * Loads the configured build of argon2; `auto` loads the fastest build in `folder` that works on this
+ * machine. Throws a ConfigError if the configured build does not work.
  */
-export async function load (wanted: Wanted, folder = native): Promise<Loaded> {
-  const passedOver: string[] = []
-  for (const name of order(wanted, processorFlags(), build => existsSync(`${folder}/${build}`))) {
+export async function loadArgon2 (
+  setting: Argon2BuildSetting, folder = compiledBuilds
+): Promise<LoadedArgon2> {
+  const buildWarnings: string[] = []
+  for (const name of candidateBuilds(setting, processorFlags(), build => existsSync(`${folder}/${build}`))) {
     try {
-      const argon2 = open(name, folder)
-      // An instruction that the processor does not have would end the process here: hence the flags.
-      if (!await isRight(argon2)) throw new Error('its hashes are wrong')
-      return { name, argon2, passedOver }
+      const argon2 = requireBuild(name, folder)
+      // An unsupported instruction would kill the process here, which is why the flags are checked first.
+      if (!await passesTestVector(argon2)) throw new Error('its hashes are wrong')
+      return { name, argon2, buildWarnings }
     } catch (error) {
       const { message } = error as Error
-      if (wanted !== 'auto') throw unusable(wanted, `it does not work: ${message}`)
-      passedOver.push(`argon2's ${name} build does not work: ${message}`)
+      if (setting !== 'auto') throw unusable(setting, `it does not work: ${message}`)
+      buildWarnings.push(`the ${name} build of argon2 does not work: ${message}`)
     }
   }
-  throw new Error(passedOver.join('; '))
+  throw new Error(buildWarnings.join('; '))
 }
 
-function open (build: Build, folder: string): Argon2 {
-  // The package looks for its binary when it is loaded, and this is the only way to tell it another.
+function requireBuild (build: Argon2Build, folder: string): Argon2 {
+  // The package chooses its binary when it is loaded, and this variable is the only way to name another one.
   delete require.cache[require.resolve('argon2')]
-  return build === 'prebuilt' ? require('argon2') : withVariable('ARGON2_PREBUILD', `${folder}/${build}`, () => require('argon2'))
+  if (build === 'prebuilt') return require('argon2')
+  return withVariable('ARGON2_PREBUILD', `${folder}/${build}`, () => require('argon2'))
 }
 
-// RFC 9106 section 5.3.
-const vector = {
+// The test vector of Argon2id in RFC 9106 section 5.3.
+const testVector = {
   password: Buffer.alloc(32, 1),
-  options: { type: 2, memoryCost: 32, timeCost: 3, parallelism: 4, salt: Buffer.alloc(16, 2), secret: Buffer.alloc(8, 3), associatedData: Buffer.alloc(12, 4), raw: true },
+  options: {
+    type: 2,
+    memoryCost: 32,
+    timeCost: 3,
+    parallelism: 4,
+    salt: Buffer.alloc(16, 2),
+    secret: Buffer.alloc(8, 3),
+    associatedData: Buffer.alloc(12, 4),
+    raw: true
+  },
   tag: '0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659'
 } as const
 
-const isRight = async ({ hash }: Argon2) => (await hash(vector.password, vector.options)).toString('hex') === vector.tag
+async function passesTestVector ({ hash }: Argon2): Promise<boolean> {
+  const tag = await hash(testVector.password, testVector.options)
+  return tag.toString('hex') === testVector.tag
+}
 
-/** What the processor has and the kernel lets programs use; nothing where the system does not tell. */
+/** The processor features that the kernel lets programs use; empty if the system does not report them. */
 function processorFlags (): Set<string> {
   if (process.platform !== 'linux' || process.arch !== 'x64') return new Set()
   try {

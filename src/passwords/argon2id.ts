@@ -1,66 +1,92 @@
-import { load, type Loaded, type Wanted } from './argon2-build.ts'
+import { loadArgon2, type Argon2BuildSetting, type LoadedArgon2 } from './argon2-build.ts'
 
+/** The parameters m (in KiB), t and p of RFC 9106 section 3.1. */
 export interface Argon2Options { memoryKib: number, timeCost: number, parallelism: number }
 
-const loads = new Map<Wanted, Promise<Loaded>>()
-let inUse: Wanted = 'auto'
+const loadedBuilds = new Map<Argon2BuildSetting, Promise<LoadedArgon2>>()
+let selectedBuild: Argon2BuildSetting = 'auto'
 
-async function loaded (): Promise<Loaded> {
-  const known = loads.get(inUse) ?? load(inUse)
-  loads.set(inUse, known)
-  return await known
+async function loadSelectedBuild (): Promise<LoadedArgon2> {
+  const loaded = loadedBuilds.get(selectedBuild) ?? loadArgon2(selectedBuild)
+  loadedBuilds.set(selectedBuild, loaded)
+  return await loaded
 }
 
-/** Has this process hash with a build of argon2 from now on, by default the best. Throws a ConfigError where it does not work. */
-export async function use (wanted: Wanted): Promise<Loaded> {
-  inUse = wanted
-  return await loaded()
+/**
+ * Makes this process hash with the given build of argon2. Throws a ConfigError if the build does not work.
+ */
+export async function selectBuild (build: Argon2BuildSetting): Promise<LoadedArgon2> {
+  selectedBuild = build
+  return await loadSelectedBuild()
 }
 
-/** The PHC string of a new hash (RFC 9106), with a secret or without. */
-export async function hash (password: string | Buffer, { memoryKib, timeCost, parallelism }: Argon2Options, secret?: Buffer): Promise<string> {
-  const { argon2 } = await loaded()
-  return await argon2.hash(password, { type: argon2.argon2id, memoryCost: memoryKib, timeCost, parallelism, ...secret && { secret } })
+/** Returns the PHC string of a new Argon2id hash (RFC 9106). `secret` is the pepper. */
+export async function hash (
+  password: string | Buffer, { memoryKib, timeCost, parallelism }: Argon2Options, secret?: Buffer
+): Promise<string> {
+  const { argon2 } = await loadSelectedBuild()
+  const options = {
+    type: argon2.argon2id,
+    memoryCost: memoryKib,
+    timeCost,
+    parallelism,
+    ...(secret && { secret })
+  }
+  return await argon2.hash(password, options)
 }
 
-/** Whether the password is that of the PHC string, made with this secret or without. */
-export const verify = async (hash: string, password: string, secret?: Buffer): Promise<boolean> =>
-  await (await loaded()).argon2.verify(hash, password, secret && { secret })
-
-/** Whether the hash took less work than one with these options would. */
-export function outdated (hash: string, { memoryKib, timeCost }: Argon2Options): boolean {
-  const { kind, v, m, t } = parameters(hash) ?? { kind: '', v: 0, m: 0, t: 0 }
-  return kind !== 'id' || v < 0x13 || m * t < memoryKib * timeCost
+/** Returns whether the PHC string is a hash of the password, made with this `secret` or without one. */
+export async function verify (hash: string, password: string, secret?: Buffer): Promise<boolean> {
+  const { argon2 } = await loadSelectedBuild()
+  return await argon2.verify(hash, password, secret && { secret })
 }
 
-// Of hashes that were made elsewhere, or with parameters that are not in use any more.
-const mostMemoryKib = 131_072
-const mostWork = 524_288
-const mostLanes = 16
-
-/** What the PHC string's hash costs: its memory, and why it is not evaluated; undefined for what is no hash of argon2. */
-export function cost (hash: string, { memoryKib, timeCost, parallelism }: Argon2Options): { memoryKib: number, excess: string | undefined } | undefined {
-  const found = parameters(hash)
-  if (!found) return undefined
-  const { m, t, p } = found
-  const most = [Math.max(mostMemoryKib, memoryKib), Math.max(mostWork, memoryKib * timeCost), Math.max(mostLanes, parallelism)] as const
-  const excess = m > most[0] || m * t > most[1] || p > most[2] ? `its memory is over ${most[0]} KiB, memory × passes over ${most[1]}, or lanes over ${most[2]}` : undefined
-  return { memoryKib: m, excess }
+/** Returns whether the hash took less work (memory × passes) than a new hash with these options takes. */
+export function needsRehash (hash: string, { memoryKib, timeCost }: Argon2Options): boolean {
+  const { type, version, memory, passes } =
+    parsePhcString(hash) ?? { type: '', version: 0, memory: 0, passes: 0 }
+  return type !== 'id' || version < 0x13 || memory * passes < memoryKib * timeCost
 }
 
-/** Does this part of the work of a new hash, and nothing else. */
-export async function spend (part: number, { memoryKib, ...options }: Argon2Options): Promise<void> {
-  const rest = Math.round(memoryKib * part)
-  if (rest >= 8 * options.parallelism) await hash('', { ...options, memoryKib: rest })
+// Limits for hashes that another system made, or that were made with an earlier configuration.
+const maxMemoryKib = 131_072
+const maxWorkKib = 524_288
+const maxLanes = 16
+
+/** What a hash costs to evaluate. `exceededLimit` says why the hash must not be evaluated. */
+export interface EvaluationCost { memoryKib: number, exceededLimit: string | undefined }
+
+/** Returns the cost of evaluating a hash; undefined if the text is not a PHC string of argon2. */
+export function evaluationCost (hash: string, options: Argon2Options): EvaluationCost | undefined {
+  const parameters = parsePhcString(hash)
+  if (!parameters) return undefined
+  const { memory, passes, lanes } = parameters
+  const memoryLimit = Math.max(maxMemoryKib, options.memoryKib)
+  const workLimit = Math.max(maxWorkKib, options.memoryKib * options.timeCost)
+  const laneLimit = Math.max(maxLanes, options.parallelism)
+  const isWithinLimits = memory <= memoryLimit && memory * passes <= workLimit && lanes <= laneLimit
+  const limits = `${memoryLimit} KiB of memory, ${workLimit} KiB of memory × passes, or ${laneLimit} lanes`
+  return { memoryKib: memory, exceededLimit: isWithinLimits ? undefined : `it takes more than ${limits}` }
+}
+
+/** Does this fraction of the work of a new hash, and discards the result. */
+export async function performWork (fraction: number, options: Argon2Options): Promise<void> {
+  const memoryKib = Math.round(options.memoryKib * fraction)
+  // RFC 9106 section 3.1 demands at least 8 KiB for each lane.
+  if (memoryKib >= 8 * options.parallelism) await hash('', { ...options, memoryKib })
 }
 
 const base64 = '[A-Za-z0-9+/]'
-// Without a version it is that of 2013. The salt has 8 bytes or more, the hash 16 to 128.
-const form = new RegExp(`^\\$argon2(id|i|d)(?:\\$v=(16|19))?\\$m=(\\d{1,10}),t=(\\d{1,10}),p=(\\d{1,8})(?:,(?:keyid|data)=${base64}{1,64}){0,2}\\$${base64}{11,172}\\$${base64}{22,171}$`)
+// A PHC string without a version is of version 16, of 2013. The salt has 8 bytes or more, the hash 16 to 128.
+const phcString = new RegExp(
+  '^\\$argon2(id|i|d)(?:\\$v=(16|19))?\\$m=(\\d{1,10}),t=(\\d{1,10}),p=(\\d{1,8})' +
+  `(?:,(?:keyid|data)=${base64}{1,64}){0,2}\\$${base64}{11,172}\\$${base64}{22,171}$`
+)
 
-/** The kind, version, memory in KiB, passes and lanes that a PHC string names. */
-function parameters (hash: string) {
-  const [, kind, v = '16', m, t, p] = form.exec(hash) ?? []
-  const numbers = { v: Number(v), m: Number(m), t: Number(t), p: Number(p) }
-  return kind === undefined || numbers.t < 1 || numbers.p < 1 || numbers.m < 8 * numbers.p ? undefined : { kind, ...numbers }
+/** Returns the parameters that a PHC string names; undefined if RFC 9106 section 3.1 does not allow them. */
+function parsePhcString (hash: string) {
+  const [, type, version = '16', m, t, p] = phcString.exec(hash) ?? []
+  const [memory, passes, lanes] = [Number(m), Number(t), Number(p)]
+  if (type === undefined || passes < 1 || lanes < 1 || memory < 8 * lanes) return undefined
+  return { type, version: Number(version), memory, passes, lanes }
 }

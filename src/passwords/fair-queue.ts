@@ -1,18 +1,19 @@
-/** What waits, by the network it came from: the networks are served in turn, and what is of one network in order. */
+/** A queue that serves networks round-robin, and the items of one network first in, first out. */
 export interface FairQueue<T extends object> {
   readonly size: number
-  add: (network: string, item: T) => void
+  enqueue: (network: string, item: T) => void
+  /** Removes an item; does nothing if it does not wait. */
   remove: (network: string, item: T) => void
-  /** Takes out what is next; undefined where nothing waits. */
-  next: () => T | undefined
-  /** How many of this network wait. */
+  /** Removes the next item and returns it; undefined if the queue is empty. */
+  dequeue: () => T | undefined
+  /** Returns how many items of this network wait. */
   depth: (network: string) => number
-  /** How many would be served before one that this network added now. */
-  ahead: (network: string) => number
+  /** Returns how many items would be served before one that this network added now. */
+  countAhead: (network: string) => number
 }
 
 export function fairQueue<T extends object> (): FairQueue<T> {
-  // A Map keeps its order: the network in front is next, and goes to the end once it was served.
+  // A Map keeps its order: the first network is served next, and moves to the end once it was served.
   const networks = new Map<string, Set<T>>()
   let size = 0
 
@@ -25,14 +26,14 @@ export function fairQueue<T extends object> (): FairQueue<T> {
 
   return {
     get size () { return size },
-    add (network, item) {
+    enqueue (network, item) {
       const items = networks.get(network)
       if (items) items.add(item)
       else networks.set(network, new Set([item]))
       size++
     },
     remove,
-    next () {
+    dequeue () {
       const [[network, items] = []] = networks
       const [item] = items ?? []
       if (network === undefined || !items || item === undefined) return undefined
@@ -42,14 +43,15 @@ export function fairQueue<T extends object> (): FairQueue<T> {
       return item
     },
     depth: network => networks.get(network)?.size ?? 0,
-    ahead (network) {
+    countAhead (network) {
       const depth = networks.get(network)?.size ?? 0
       let ahead = depth
-      // Those in front have one turn more before it than those behind; a network that is new is at the end.
-      let turns = depth + 1
+      // Until the new item is served, each network before its own has one round more than each network
+      // behind. A network without items joins at the end.
+      let rounds = depth + 1
       for (const [name, { size }] of networks) {
-        if (name === network) turns--
-        else ahead += Math.min(size, turns)
+        if (name === network) rounds--
+        else ahead += Math.min(size, rounds)
       }
       return ahead
     }

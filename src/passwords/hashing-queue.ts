@@ -1,144 +1,164 @@
 import { overloaded } from '../http/problem.ts'
 import { fairQueue, type FairQueue } from './fair-queue.ts'
 
-/** Who wants a turn: how long they stay, from which network they come, and whether on a device that the account knows. */
-export interface Turn { signal?: AbortSignal | undefined, network?: string | undefined, known?: boolean | undefined }
-
 /**
- * Why there was no turn: the places are taken; the network has its share of them; it would take too long; it
- * did take too long; the caller has gone.
+ * A request's place in the hashing queue. `signal` aborts when the client goes away. `network` is the
+ * client's. `known` tells whether the client is on a known device of the account.
  */
-export type Refusal = 'full' | 'share' | 'wait' | 'late' | 'gone'
-
-/** Told of what happens, in seconds. */
-export interface Observer {
-  started: (waited: number) => void
-  ended: (took: number) => void
-  refused: (why: Refusal) => void
+export interface QueueTicket {
+  signal?: AbortSignal | undefined
+  network?: string | undefined
+  known?: boolean | undefined
 }
 
-export interface HashingLane {
+/**
+ * Why a task did not run; these are labels of a metric. `full`: all places are taken. `share`: the network
+ * has its share of the places. `wait`: the expected wait is too long. `late`: the task waited too long.
+ * `gone`: the client went away.
+ */
+export type QueueRejection = 'full' | 'share' | 'wait' | 'late' | 'gone'
+
+/** Called for each task. Times are in seconds. */
+export interface QueueObserver {
+  started: (waitSeconds: number) => void
+  ended: (durationSeconds: number) => void
+  refused: (reason: QueueRejection) => void
+}
+
+export interface HashingQueue {
   /**
-   * Runs an expensive task when its turn comes. Throws `overloaded` at once where that is not to be expected in
-   * time, later where it did not come in time, and the signal's reason where the caller has gone before.
+   * Runs a task when its turn comes, and returns its result. Throws `overloaded` at once if the expected wait
+   * is too long, or later if the task waited too long. Throws the signal's reason if the client went away.
    */
-  run: <T>(task: () => Promise<T>, turn?: Turn) => Promise<T>
-  /** Throws `overloaded` where `run` would at once. */
-  admits: (turn: Turn) => void
-  observe: (observer: Observer) => void
+  run: <T>(task: () => Promise<T>, ticket?: QueueTicket) => Promise<T>
+  /** Throws `overloaded` if `run` would do so at once. */
+  assertCapacity: (ticket: QueueTicket) => void
+  observe: (observer: QueueObserver) => void
   readonly waiting: number
   readonly running: number
 }
 
-/** How long a turn is waited for, in milliseconds, and how many may wait for one in each of the two lines. */
-export interface Bounds { longestWait: number, places: number }
+/** How long a task may wait, and how many tasks may wait in each of the two lines. */
+export interface QueueLimits { maxWaitMs: number, maxWaiting: number }
 
 interface Waiter { start: () => void }
-/** `room`: when those who were refused so far, and come back as they were told, will have had their turns. */
-interface Line { queue: FairQueue<Waiter>, room: number }
-
-// Of four turns, while others wait.
-const turnsOfKnown = 3
-// What is foreseen may take longer: of the time that is waited, this share is promised.
-const foresight = 0.6
-// In milliseconds.
-const longestRetry = 30_000
 
 /**
- * Lets `concurrency` tasks run at a time: hashing takes a core and its memory, and whatever does not hash must not
- * wait behind it. Those that wait are served in turn by network, so that one's flood holds up none of another's;
- * known devices stand in a line of their own, which is served first, but not alone.
+ * `retryUntil` is the time at which the clients rejected so far will have been served, if they retry as told.
  */
-export function hashingLane (concurrency: number, { longestWait, places }: Bounds = { longestWait: 5_000, places: 500 }): HashingLane {
-  const known: Line = { queue: fairQueue(), room: 0 }
-  const strangers: Line = { queue: fairQueue(), room: 0 }
+interface Line { waiters: FairQueue<Waiter>, retryUntil: number }
+
+// While strangers wait too, known devices get three of four places.
+const knownPlacesInARow = 3
+// An estimate may be too low, so a task is admitted only if its expected wait is this fraction of the
+// longest.
+const admittedWaitFraction = 0.6
+const maxRetryMs = 30_000
+const initialTaskMs = 50
+
+/**
+ * Admission control for password hashing: runs `concurrency` tasks at a time, because each takes a core and
+ * its memory. Networks are served round-robin, so that one network's flood does not delay another network.
+ * Known devices wait in a line of their own. That line is served first, but strangers always get one place in
+ * four.
+ */
+export function hashingQueue (
+  concurrency: number, { maxWaitMs, maxWaiting }: QueueLimits = { maxWaitMs: 5_000, maxWaiting: 500 }
+): HashingQueue {
+  const knownDevices: Line = { waiters: fairQueue(), retryUntil: 0 }
+  const strangers: Line = { waiters: fairQueue(), retryUntil: 0 }
   let running = 0
-  // Turns that known devices have had since a stranger's.
-  let streak = 0
-  // Milliseconds a task takes, averaged with weight on the latest.
-  let pace = 50
-  let observer: Observer | undefined
+  // Places that known devices have had since a stranger's.
+  let knownInARow = 0
+  // A moving average over about 16 tasks.
+  let averageTaskMs = initialTaskMs
+  let observer: QueueObserver | undefined
 
-  function next () {
-    if (known.queue.size > 0 && (streak < turnsOfKnown || strangers.queue.size === 0)) {
-      if (strangers.queue.size > 0) streak++
-      return known.queue.next()
+  const lineOf = ({ known }: QueueTicket) => known ? knownDevices : strangers
+
+  function nextWaiter () {
+    const isStrangersTurn = knownInARow >= knownPlacesInARow && strangers.waiters.size > 0
+    if (knownDevices.waiters.size > 0 && !isStrangersTurn) {
+      if (strangers.waiters.size > 0) knownInARow++
+      return knownDevices.waiters.dequeue()
     }
-    streak = 0
-    return strangers.queue.next()
+    knownInARow = 0
+    return strangers.waiters.dequeue()
   }
 
-  // In milliseconds, for one that came now.
-  function expectedWait (line: Line, network: string) {
+  function expectedWaitMs (line: Line, network: string) {
     if (running < concurrency) return 0
-    const ahead = line.queue.ahead(network)
-    const others = line === known
-      ? Math.min(strangers.queue.size, Math.floor((streak + ahead) / turnsOfKnown))
-      : Math.min(known.queue.size, turnsOfKnown * (ahead + 1) - streak)
-    return (ahead + others + 1) * pace / concurrency
+    const ahead = line.waiters.countAhead(network)
+    const aheadInOtherLine = line === knownDevices
+      ? Math.min(strangers.waiters.size, Math.floor((knownInARow + ahead) / knownPlacesInARow))
+      : Math.min(knownDevices.waiters.size, knownPlacesInARow * (ahead + 1) - knownInARow)
+    return (ahead + aheadInOtherLine + 1) * averageTaskMs / concurrency
   }
 
-  function refusal (line: Line, network: string): Refusal | undefined {
+  function rejectionReason (line: Line, network: string): QueueRejection | undefined {
     if (running < concurrency) return undefined
-    const [{ size }, depth] = [line.queue, line.queue.depth(network)]
-    // The last quarter is for networks of which nobody waits yet, and none has more than a quarter beside others.
-    if (size >= (depth > 0 ? places * 3 / 4 : places)) return 'full'
-    if (depth >= places / 4 && size > depth) return 'share'
-    return expectedWait(line, network) > longestWait * foresight ? 'wait' : undefined
+    const [{ size }, depth] = [line.waiters, line.waiters.depth(network)]
+    // The last quarter of the places is for networks of which no task waits yet.
+    if (size >= (depth > 0 ? maxWaiting * 3 / 4 : maxWaiting)) return 'full'
+    // One network gets a quarter of the places while others wait.
+    if (depth >= maxWaiting / 4 && size > depth) return 'share'
+    return expectedWaitMs(line, network) > maxWaitMs * admittedWaitFraction ? 'wait' : undefined
   }
 
-  function refuse (why: Refusal, line: Line, network: string) {
-    observer?.refused(why)
-    // Each is given a time of its own: a crowd that came back at once would be refused again.
+  function rejection (reason: QueueRejection, line: Line, network: string) {
+    observer?.refused(reason)
+    // Each client gets a retry time of its own, because a crowd that retried at once would be rejected again.
     const now = performance.now()
-    line.room = Math.min(Math.max(line.room, now + expectedWait(line, network) - longestWait * foresight, now) + pace / concurrency, now + longestRetry)
-    return overloaded(Math.min(line.room - now, longestRetry) / 1_000)
+    const roomAt = now + expectedWaitMs(line, network) - maxWaitMs * admittedWaitFraction
+    const retryAt = Math.max(line.retryUntil, roomAt, now) + averageTaskMs / concurrency
+    line.retryUntil = Math.min(retryAt, now + maxRetryMs)
+    return overloaded((line.retryUntil - now) / 1_000)
   }
 
   const wait = (line: Line, network: string, signal?: AbortSignal) => new Promise<void>((resolve, reject) => {
-    const settle = () => {
-      line.queue.remove(network, waiter)
+    const leave = () => {
+      line.waiters.remove(network, waiter)
       clearTimeout(timer)
       signal?.removeEventListener('abort', abort)
     }
     const abort = () => {
-      settle()
+      leave()
       observer?.refused('gone')
       reject(signal?.reason)
     }
     const timer = setTimeout(() => {
-      settle()
-      reject(refuse('late', line, network))
-    }, longestWait)
-    const waiter = { start: () => { settle(); resolve() } }
+      leave()
+      reject(rejection('late', line, network))
+    }, maxWaitMs)
+    const waiter = { start: () => { leave(); resolve() } }
     signal?.addEventListener('abort', abort)
-    line.queue.add(network, waiter)
+    line.waiters.enqueue(network, waiter)
   })
 
-  function admits ({ network = '', known: isKnown }: Turn) {
-    const line = isKnown ? known : strangers
-    const why = refusal(line, network)
-    if (why) throw refuse(why, line, network)
+  function assertCapacity (ticket: QueueTicket) {
+    const [line, network] = [lineOf(ticket), ticket.network ?? '']
+    const reason = rejectionReason(line, network)
+    if (reason) throw rejection(reason, line, network)
   }
 
-  async function run<T> (task: () => Promise<T>, turn: Turn = {}): Promise<T> {
-    turn.signal?.throwIfAborted()
-    admits(turn)
-    const asked = performance.now()
-    // Handed on by the one that ends, where somebody waits.
+  async function run<T> (task: () => Promise<T>, ticket: QueueTicket = {}): Promise<T> {
+    ticket.signal?.throwIfAborted()
+    assertCapacity(ticket)
+    const askedAt = performance.now()
+    // A task that ends hands its place to the next waiter, so `running` grows only here.
     if (running < concurrency) running++
-    else await wait(turn.known ? known : strangers, turn.network ?? '', turn.signal)
+    else await wait(lineOf(ticket), ticket.network ?? '', ticket.signal)
 
-    const started = performance.now()
-    observer?.started((started - asked) / 1_000)
+    const startedAt = performance.now()
+    observer?.started((startedAt - askedAt) / 1_000)
     try {
       return await task()
     } finally {
-      const took = performance.now() - started
-      observer?.ended(took / 1_000)
-      // A sample may be absurd: the whole process may have slept.
-      pace += (Math.min(took, longestWait) - pace) / 16
-      const waiter = next()
+      const durationMs = performance.now() - startedAt
+      observer?.ended(durationMs / 1_000)
+      // The sample is capped, because the whole process may have been suspended.
+      averageTaskMs += (Math.min(durationMs, maxWaitMs) - averageTaskMs) / 16
+      const waiter = nextWaiter()
       if (waiter) waiter.start()
       else running--
     }
@@ -146,9 +166,9 @@ export function hashingLane (concurrency: number, { longestWait, places }: Bound
 
   return {
     run,
-    admits,
-    observe: given => { observer = given },
-    get waiting () { return known.queue.size + strangers.queue.size },
+    assertCapacity,
+    observe: newObserver => { observer = newObserver },
+    get waiting () { return knownDevices.waiters.size + strangers.waiters.size },
     get running () { return running }
   }
 }

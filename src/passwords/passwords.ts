@@ -1,96 +1,120 @@
 import { randomBytes } from 'node:crypto'
-import type { Build, Wanted } from './argon2-build.ts'
-import * as argon2id from './argon2id.ts'
-import { evenWork } from './timing-equalization.ts'
-import { hashingLane, type HashingLane, type Turn } from './hashing-queue.ts'
-import { keyid, pepperOf, withKeyid, type Peppers } from './pepper.ts'
-import { longest, normalise, reasonsAgainst, type Owner, type Rules } from './policy.ts'
-import { ofArgon2, target } from './stored-hash.ts'
-import { share } from './thread-pool.ts'
 import { passwordRejected, validationFailed } from '../http/problem.ts'
+import type { Argon2Build, Argon2BuildSetting } from './argon2-build.ts'
+import * as argon2id from './argon2id.ts'
+import { hashingQueue, type HashingQueue, type QueueTicket } from './hashing-queue.ts'
+import { findPepper, pepperIdOf, withKeyid, type Peppers } from './pepper.ts'
+import { maxLength, normalise, rejectionReasons, type PasswordOwner, type PasswordRules } from './policy.ts'
+import { argon2Hash, parseStoredHash } from './stored-hash.ts'
+import { hashingConcurrency } from './thread-pool.ts'
+import { timingEqualization } from './timing-equalization.ts'
 
-export type { Turn } from './hashing-queue.ts'
+export type { QueueTicket } from './hashing-queue.ts'
 
-export interface PasswordOptions extends Rules, argon2id.Argon2Options { concurrency: number, build: Wanted }
+export interface PasswordOptions extends PasswordRules, argon2id.Argon2Options {
+  /** How many passwords are hashed at a time. */
+  concurrency: number
+  build: Argon2BuildSetting
+}
 
-/** What is asked of others. */
-export interface Sources {
+export interface PasswordSources {
   peppers: Peppers
   isBreached: (password: string) => Promise<boolean>
 }
 
-/** Hashes passwords with the parameters of the configuration, so many at a time. */
+/** Hashes and verifies passwords in the hashing queue, with the configured parameters of argon2. */
 export interface Passwords {
-  hash: (password: string, turn?: Turn) => Promise<string>
+  /** Returns the PHC string of a new hash. Throws `overloaded` if the queue has no capacity. */
+  hash: (password: string, ticket?: QueueTicket) => Promise<string>
   /**
-   * Whether the password is the hash's; against no hash it does the same work, and the answer is no. Throws
-   * `database_unavailable` where the hash's pepper is not known.
+   * Returns whether the password matches the hash. Without a hash it does the same work and returns false.
+   * Throws `overloaded` if the queue has no capacity, `database_unavailable` if the hash's pepper is missing.
    */
-  verify: (hash: string | null | undefined, password: string, turn?: Turn) => Promise<boolean>
-  /** Whether another system made the hash, it took less work than a new one would, or it has not the same pepper. */
-  outdated: (hash: string) => boolean
+  verify: (hash: string | null | undefined, password: string, ticket?: QueueTicket) => Promise<boolean>
+  /** Returns whether the hash is of another format or pepper than a new one, or took less work. */
+  needsRehash: (hash: string) => boolean
   /**
-   * Throws `password_rejected` with every reason against a new password, and `validation_failed` for half a pair of
-   * surrogates, of which no hash could tell one from another. May take 500 ms: not with a connection held.
+   * Throws `password_rejected` with every reason against a new password. Throws `validation_failed` for a
+   * lone surrogate, because a hash cannot tell one from another. May take 500 ms, so hold no connection
+   * meanwhile.
    */
-  check: (password: string, owner: Owner) => Promise<void>
-  readonly lane: HashingLane
-  /** Of argon2, the build in use. */
-  readonly build: Build
+  check: (password: string, owner: PasswordOwner) => Promise<void>
+  readonly queue: HashingQueue
+  /** The build of argon2 in use. */
+  readonly build: Argon2Build
 }
 
-/** Why a hash of another system is not to be taken over: `unknown` for its format, or how it costs too much; undefined where it is. */
-export function unfit (hash: string, options: argon2id.Argon2Options): string | undefined {
-  const found = target(hash, options)
-  return found ? found.excess : 'unknown'
+/**
+ * Returns why a hash of another system must not be imported: `unknown` for its format, or the cost limit that
+ * it exceeds. Returns undefined if the hash can be imported.
+ */
+export function importObstacle (hash: string, options: argon2id.Argon2Options): string | undefined {
+  const stored = parseStoredHash(hash, options)
+  return stored ? stored.exceededLimit : 'unknown'
 }
 
-/** Loads what hashes. Throws a ConfigError where the build that is wanted does not work; `warn` hears of what works less well than it might. */
-export async function passwords ({ concurrency, build, ...options }: PasswordOptions, { peppers, isBreached }: Sources, warn: (message: string) => void): Promise<Passwords> {
-  const { name, passedOver } = await argon2id.use(build)
-  passedOver.forEach(warn)
-  const { atATime, shortage } = share(concurrency)
-  if (shortage !== undefined) warn(shortage)
-  const lane = hashingLane(atATime)
+/**
+ * Loads the configured build of argon2. Throws a ConfigError if it does not work. Calls `warn` with a
+ * sentence for everything that works less well than it could.
+ */
+export async function createPasswords (
+  { concurrency: wanted, build, ...options }: PasswordOptions,
+  { peppers, isBreached }: PasswordSources,
+  warn: (message: string) => void
+): Promise<Passwords> {
+  const { name, buildWarnings } = await argon2id.selectBuild(build)
+  buildWarnings.forEach(warn)
+  const { concurrency, warning } = hashingConcurrency(wanted)
+  if (warning !== undefined) warn(warning)
+  const queue = hashingQueue(concurrency)
   // Hashes that take more memory than a new one are evaluated one at a time.
-  const large = hashingLane(1)
-  const { timed, complete } = evenWork(options)
-  // Verified against in the place of an account that is not there: the hash of nothing anyone can type.
-  const nobody = lane.run(() => timed(1, () => argon2id.hash(randomBytes(32), options))).then(hash => ofArgon2(hash))
+  const largeHashQueue = hashingQueue(1)
+  const { measure, pad } = timingEqualization(options)
+  const newHash = async (password: string | Buffer, secret?: Buffer) =>
+    await measure(1, async () => await argon2id.hash(password, options, secret))
+  // Verified against if there is no account. It is a hash of random bytes, which match no typed password.
+  const dummyHash = queue.run(async () => argon2Hash(await newHash(randomBytes(32))))
 
-  function usable (hash: string, secret: Buffer | undefined) {
-    const found = target(hash, options, secret)
-    if (found && found.excess === undefined) return found
-    warn(`a password hash was not evaluated, and its user is refused: ${found?.excess ?? 'its format is not known'}`)
+  function parseUsable (hash: string, secret: Buffer | undefined) {
+    const stored = parseStoredHash(hash, options, secret)
+    if (stored && stored.exceededLimit === undefined) return stored
+    const reason = stored?.exceededLimit ?? 'its format is unknown'
+    warn(`password hash not evaluated, sign-in refused: ${reason}`)
     return undefined
   }
 
   return {
-    lane,
+    queue,
     build: name,
-    async hash (password, turn) {
+    async hash (password, ticket) {
       const { kid, secret } = peppers.current() ?? {}
-      return withKeyid(await lane.run(() => timed(1, () => argon2id.hash(normalise(password), options, secret)), turn), kid)
+      return withKeyid(await queue.run(async () => await newHash(normalise(password), secret), ticket), kid)
     },
-    async verify (hash, password, turn) {
-      // No account has such a password (see `reasonsAgainst`), and the work of finding out must stay bounded and the same.
-      const typed = [...normalise(password)].length > longest || !password.isWellFormed() ? '' : password
-      const pepper = hash == null ? undefined : await pepperOf(hash, peppers)
-      const known = hash == null ? undefined : usable(hash, pepper?.secret)
-      const evaluate = async () => await lane.run(async () => {
-        const everybody = await nobody
-        const { forms, matches } = known ?? everybody
-        const began = performance.now()
-        for (const form of forms(typed)) if (await matches(form)) return known !== undefined && form !== ''
-        if (known?.full === false) await complete(everybody.forms(typed).length, performance.now() - began)
+    async verify (hash, password, ticket) {
+      // No account has such a password (see `check`), and its length must not change the work.
+      const isPossible = [...normalise(password)].length <= maxLength && password.isWellFormed()
+      const typed = isPossible ? password : ''
+      const pepper = hash == null ? undefined : await findPepper(hash, peppers)
+      const stored = hash == null ? undefined : parseUsable(hash, pepper?.secret)
+      const evaluate = async () => await queue.run(async () => {
+        const dummy = await dummyHash
+        const { passwordCandidates, matches } = stored ?? dummy
+        const startedAt = performance.now()
+        for (const candidate of passwordCandidates(typed)) {
+          if (await matches(candidate)) return stored !== undefined && candidate !== ''
+        }
+        if (stored?.isFullWork === false) {
+          await pad(dummy.passwordCandidates(typed).length, performance.now() - startedAt)
+        }
         return false
-      }, turn)
-      return known && known.memoryKib > options.memoryKib ? await large.run(evaluate, turn) : await evaluate()
+      }, ticket)
+      const isLarge = stored !== undefined && stored.memoryKib > options.memoryKib
+      return isLarge ? await largeHashQueue.run(evaluate, ticket) : await evaluate()
     },
-    outdated: hash => argon2id.outdated(hash, options) || keyid(hash) !== peppers.current()?.kid,
+    needsRehash: hash => argon2id.needsRehash(hash, options) || pepperIdOf(hash) !== peppers.current()?.kid,
     async check (password, owner) {
-      if (!password.isWellFormed()) throw validationFailed('The password is not text in Unicode.')
-      const reasons = reasonsAgainst(password, owner, options)
+      if (!password.isWellFormed()) throw validationFailed('The password must be well-formed Unicode text.')
+      const reasons = rejectionReasons(password, owner, options)
       if (reasons.length === 0 && await isBreached(normalise(password))) reasons.push('breached')
       if (reasons.length > 0) throw passwordRejected(reasons)
     }

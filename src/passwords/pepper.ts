@@ -1,30 +1,41 @@
-import type { Pepper } from '../crypto/secret-keys.ts'
 import { databaseUnavailable } from '../http/problem.ts'
 
+/** A secret that is an input of password hashes and is stored apart from them. */
+export interface Pepper { kid: string, secret: Buffer }
+
 export interface Peppers {
-  /** That of new hashes; undefined where they have none. Throws `database_unavailable` where it is not known yet. */
+  /**
+   * Returns the pepper of new hashes; undefined if they have none. Throws `database_unavailable` if it has
+   * not been loaded yet.
+   */
   current: () => Pepper | undefined
-  /** The pepper of this id, asked for again where it is not known. Throws `database_unavailable` where nobody can tell. */
+  /**
+   * Returns the pepper with this id, and asks the database again if the id is unknown. Throws
+   * `database_unavailable` if the database cannot be reached.
+   */
   find: (kid: string) => Promise<Pepper | undefined>
 }
 
-// The parameter that the PHC string format has for it. The algorithm gets the secret itself, and does not see its name.
+// The PHC string format has this parameter. argon2 must not see it, because it expects the secret itself.
 const parameter = /(?<=^\$argon2[^$]*\$[^$]*(?:\$[^$]*)?),keyid=([^,$]+)/
 
-/** The id of the pepper that a PHC string names. */
-export const keyid = (hash: string): string | undefined => parameter.exec(hash)?.[1]
+/** Returns the pepper's id that a PHC string names; undefined if it names none. */
+export const pepperIdOf = (hash: string): string | undefined => parameter.exec(hash)?.[1]
 
-export const withKeyid = (hash: string, kid: string | undefined) => kid === undefined ? hash : hash.replace(/,p=\d+/, lanes => `${lanes},keyid=${kid}`)
+export const withKeyid = (hash: string, kid: string | undefined) =>
+  kid === undefined ? hash : hash.replace(/,p=\d+/, lanes => `${lanes},keyid=${kid}`)
 export const withoutKeyid = (hash: string) => hash.replace(parameter, '')
 
 /**
- * The pepper of a hash, undefined where it has none. Throws `database_unavailable` where it is lost: that says
- * nothing about the password.
+ * Returns the pepper of a hash; undefined if it has none. Throws `database_unavailable` if the pepper is
+ * lost, because then nobody can tell whether the password is right.
  */
-export async function pepperOf (hash: string, { find }: Peppers): Promise<Pepper | undefined> {
-  const kid = keyid(hash)
+export async function findPepper (hash: string, { find }: Peppers): Promise<Pepper | undefined> {
+  const kid = pepperIdOf(hash)
   if (kid === undefined) return undefined
   const pepper = await find(kid)
-  if (!pepper) throw databaseUnavailable(new Error(`the pepper ${kid} of a password is not in the database`))
+  if (!pepper) {
+    throw databaseUnavailable(new Error(`the pepper ${kid} of a password hash is not in the database`))
+  }
   return pepper
 }

@@ -2,29 +2,41 @@ import { domainToUnicode } from 'node:url'
 import type { PasswordReason } from '../http/problem.ts'
 import { isCommon } from './dictionary.ts'
 
-/** Whom a new password is for: it may not contain what everybody knows of them. */
-export interface Owner { email: string, username?: string | null | undefined, name?: string | null | undefined }
+/** The user that a new password is for. The password must not contain what everybody knows of the user. */
+export interface PasswordOwner {
+  email: string
+  username?: string | null | undefined
+  name?: string | null | undefined
+}
 
-export interface Rules {
+export interface PasswordRules {
+  /** In code points. */
   minLength: number
   serviceName: string
-  /** The URL that the service is reached at. */
+  /** The URL of the service. */
   issuer: string
 }
 
-/** The most code points that a password has. */
-export const longest = 256
+/** The longest password, in code points (ASVS 6.2.9 demands at least 64). */
+export const maxLength = 256
 
-/** NFKC, so that a password does not depend on the keyboard that typed it; nothing is trimmed, folded or cut. */
+const minForbiddenWordLength = 4
+
+/**
+ * Returns the password in NFKC, so that it does not depend on the keyboard. Nothing is trimmed or cut off.
+ */
 export const normalise = (password: string) => password.normalize('NFKC')
 
-// What a host is called for what it does says nothing about whose it is.
-const generic = new Set(['account', 'accounts', 'auth', 'identity', 'localhost', 'login', 'oauth', 'secure', 'signin'])
+// Host labels that say what the host does, and nothing about the service.
+const genericLabels = new Set([
+  'account', 'accounts', 'auth', 'identity', 'localhost', 'login', 'oauth', 'secure', 'signin'
+])
 
-/** The labels of a URL's host that name somebody: not its top-level domain. */
-const labels = (url: string) => domainToUnicode(new URL(url).hostname).split('.').slice(0, -1).filter(label => !generic.has(label))
+/** The labels of a URL's host that name the service; the top-level domain does not. */
+const distinctiveLabels = (url: string) =>
+  domainToUnicode(new URL(url).hostname).split('.').slice(0, -1).filter(label => !genericLabels.has(label))
 
-/** A name as it is, and run together. */
+/** A name as it is, and without its blanks. */
 const spellings = (name: string) => [name, name.replaceAll(/\s/gu, '')]
 
 function emailWords (email: string): string[] {
@@ -34,22 +46,30 @@ function emailWords (email: string): string[] {
   return [email, local, mailbox, `${local}@${domainToUnicode(domain)}`]
 }
 
-/** Of what is equal but for its case the same; in upper case, for the lower one of a sigma depends on its place. */
-const folded = (text: string) => normalise(text).toUpperCase()
+// Upper case, because a sigma has two lower-case forms, depending on its position.
+const foldCase = (text: string) => normalise(text).toUpperCase()
 
-/** Every reason against a new password. What it may not contain counts from four code points on, whatever the case. */
-export function reasonsAgainst (password: string, { email, username, name }: Owner, { minLength, serviceName, issuer }: Rules): PasswordReason[] {
+/**
+ * Returns every reason to reject a new password (ASVS 6.2.1, 6.2.4, 6.2.9, 6.2.11; NIST SP 800-63B-4 section
+ * 3.1.1.2). Forbidden words count from four code points on, and their case does not matter.
+ */
+export function rejectionReasons (
+  password: string,
+  { email, username, name }: PasswordOwner,
+  { minLength, serviceName, issuer }: PasswordRules
+): PasswordReason[] {
   const { length } = [...normalise(password)]
-  const text = folded(password)
-  const contains = (words: string[]) => words.some(word => [...word].length >= 4 && text.includes(folded(word)))
+  const text = foldCase(password)
+  const contains = (words: string[]) =>
+    words.some(word => [...word].length >= minForbiddenWordLength && text.includes(foldCase(word)))
   const reasons: Record<Exclude<PasswordReason, 'breached'>, boolean> = {
-    // One ligature may be many code points, and one letter several as it was typed.
+    // NFKC turns one ligature into many code points, and several typed code points into one.
     too_short: Math.min(length, [...password].length) < minLength,
-    too_long: length > longest,
+    too_long: length > maxLength,
     too_common: isCommon(text.toLowerCase()),
     contains_email: contains(emailWords(email)),
     contains_name: contains([username ?? '', ...spellings(name ?? '')]),
-    contains_service: contains([...spellings(serviceName), ...labels(issuer)])
+    contains_service: contains([...spellings(serviceName), ...distinctiveLabels(issuer)])
   }
   return (Object.keys(reasons) as Array<keyof typeof reasons>).filter(reason => reasons[reason])
 }

@@ -1,12 +1,15 @@
-import { threads } from '../config/config.ts'
+import { threads } from '../config/environment.ts'
 
 /**
- * How many passwords are hashed at a time where so many are wanted: fewer where files and host names would otherwise
- * wait behind them, with a sentence that says so.
+ * Returns how many passwords can be hashed at a time if `wanted` are configured. One thread of libuv's pool
+ * stays free, because files and host names would otherwise wait for hashing. `warning` says what to change.
  */
-export function share (wanted: number): { atATime: number, shortage?: string } {
-  const there = threads()
-  const atATime = Math.min(wanted, Math.max(there - 1, 1))
-  if (atATime === wanted) return { atATime }
-  return { atATime, shortage: `ARGON2_CONCURRENCY is ${wanted}, but only ${atATime} passwords are hashed at a time, for this process has ${there} threads for them and all else: set UV_THREADPOOL_SIZE=${wanted + 4} in its environment` }
+export function hashingConcurrency (wanted: number): { concurrency: number, warning?: string } {
+  const poolSize = threads()
+  const concurrency = Math.min(wanted, Math.max(poolSize - 1, 1))
+  if (concurrency === wanted) return { concurrency }
+  const warning = `ARGON2_CONCURRENCY is ${wanted}, but the thread pool has ${poolSize} threads, so only ` +
+    `${concurrency} ${concurrency === 1 ? 'password is' : 'passwords are'} hashed at a time; ` +
+    `set UV_THREADPOOL_SIZE=${wanted + 4}`
+  return { concurrency, warning }
 }

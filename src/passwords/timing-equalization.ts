@@ -1,31 +1,31 @@
-import { spend, type Argon2Options } from './argon2id.ts'
+import { performWork, type Argon2Options } from './argon2id.ts'
 
 /**
- * Lets a wrong password cost the same whatever hash it was held against, as long as that costs less than a new one:
- * a quick answer would tell that there is an account, and that its password is old.
+ * Makes a wrong password take the same time for every stored hash that costs less than a new one. A faster
+ * response would tell an attacker that the account exists and that its hash is old (ASVS 6.3.8).
  */
-export function evenWork (options: Argon2Options) {
-  // Milliseconds that a new hash takes, averaged with weight on the latest.
-  let pace: number | undefined
+export function timingEqualization (options: Argon2Options) {
+  // A moving average over about 8 hashes; undefined until the first one was measured.
+  let newHashMs: number | undefined
 
-  /** Learns how long a new hash takes from work that is this part of one. */
-  async function timed<T> (part: number, work: () => Promise<T>): Promise<T> {
-    const began = performance.now()
+  /** Runs work that is this fraction of a new hash, and learns from its duration. */
+  async function measure<T> (fraction: number, work: () => Promise<T>): Promise<T> {
+    const startedAt = performance.now()
     const result = await work()
-    const whole = (performance.now() - began) / part
-    pace = pace === undefined ? whole : pace + (whole - pace) / 8
+    const wholeMs = (performance.now() - startedAt) / fraction
+    newHashMs = newHashMs === undefined ? wholeMs : newHashMs + (wholeMs - newHashMs) / 8
     return result
   }
 
-  /** Does what is left of the work of so many new hashes after so many milliseconds. */
-  async function complete (hashes: number, spent: number): Promise<void> {
-    for (let left = pace === undefined ? 0 : hashes - spent / pace; left > 0; left--) {
-      const part = Math.min(left, 1)
-      const work = async () => await spend(part, options)
-      // Of a small part, much is not hashing.
-      await (part > 0.5 ? timed(part, work) : work())
+  /** Does what `spentMs` leaves of the work of `hashes` new hashes. */
+  async function pad (hashes: number, spentMs: number): Promise<void> {
+    for (let left = newHashMs === undefined ? 0 : hashes - spentMs / newHashMs; left > 0; left--) {
+      const fraction = Math.min(left, 1)
+      const work = async () => await performWork(fraction, options)
+      // A small fraction is mostly overhead, so it would distort the average.
+      await (fraction > 0.5 ? measure(fraction, work) : work())
     }
   }
 
-  return { timed, complete }
+  return { measure, pad }
 }

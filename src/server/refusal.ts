@@ -1,10 +1,10 @@
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { document, mediaType, Problem, requestTimeout, validationFailed } from '../http/problem.ts'
 import { newId } from '../crypto/random.ts'
+import { document, mediaType, Problem, requestTimeout, validationFailed } from '../http/problem.ts'
 
-/** The headers of what is refused before it reaches the plugins: the same as theirs. */
-export const plain = (issuer: string) => ({
+/** The headers of an answer to a request that no plugin sees. They equal those that the plugins add. */
+export const defaultHeaders = (issuer: string) => ({
   'cache-control': 'no-store',
   'content-security-policy': "default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none'",
   'cross-origin-opener-policy': 'same-origin',
@@ -20,14 +20,16 @@ export const plain = (issuer: string) => ({
   'x-xss-protection': '0'
 })
 
-/** What is wrong with bytes that are not HTTP, or did not arrive in time. */
-export const unreadable = ({ code }: NodeJS.ErrnoException) => code === 'ERR_HTTP_REQUEST_TIMEOUT'
-  ? requestTimeout()
-  : code === 'HPE_HEADER_OVERFLOW' ? new Problem('headers_too_large') : validationFailed('The request is not valid HTTP.')
+/** The problem of bytes that are not HTTP, or that did not arrive in time. */
+export function unreadableRequest ({ code }: NodeJS.ErrnoException): Problem {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return requestTimeout()
+  if (code === 'HPE_HEADER_OVERFLOW') return new Problem('headers_too_large')
+  return validationFailed('The request is not valid HTTP.')
+}
 
-/** Answers on the bare socket, and closes it. Gives the request's id; undefined where there is nobody to answer. */
+/** Answers on the bare socket and closes it. Returns the request's id; undefined if no answer could be sent. */
 export function refuse (problem: Problem, socket: Socket, issuer: string): string | undefined {
-  // Node keeps the answer that a socket is about to give there.
+  // Node.js keeps the answer that a socket is about to send in this property.
   const { _httpMessage: answer }: { _httpMessage?: { headersSent: boolean } | null } = Object(socket)
   if (!socket.writable || answer?.headersSent) {
     socket.destroy()
@@ -35,7 +37,15 @@ export function refuse (problem: Problem, socket: Socket, issuer: string): strin
   }
   const id = newId()
   const body = JSON.stringify(document(issuer, problem, id))
-  const headers = { ...plain(issuer), ...problem.headers, 'content-type': mediaType, 'content-length': Buffer.byteLength(body), 'x-request-id': id, connection: 'close' }
-  socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`)
+  const headers = {
+    ...defaultHeaders(issuer),
+    ...problem.headers,
+    'content-type': mediaType,
+    'content-length': Buffer.byteLength(body),
+    'x-request-id': id,
+    connection: 'close'
+  }
+  const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')
+  socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${head}\r\n${body}`)
   return id
 }

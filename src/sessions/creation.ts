@@ -4,9 +4,9 @@ import { newsLives, posting } from '../mail/outbox.ts'
 import { invalidCredentials } from '../http/problem.ts'
 import { stored, type Revocation, type StoredRevocation } from '../tokens/revocations.ts'
 import { isLive, live, sessionColumns, type Lifetimes, type LiveSession, type Row } from './session.ts'
-import { takingBack, type Attempt } from '../throttle/sign-in-throttle.ts'
+import { successParts, type CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import { columns, type User } from '../users/users.ts'
-import { accountColumns, byAddress, type Account, type Credential, type Named } from '../users/credential.ts'
+import { accountColumns, identifiedByEmail, type Account, type Credential, type IdentifiedAccount } from '../users/credential.ts'
 
 /** The sessions that a sign-in replaces: those whose refresh tokens came with the request. */
 export interface ReplacedSessions {
@@ -25,7 +25,7 @@ export interface SessionRequest {
   sessionLimit: number
   replaced?: ReplacedSessions
   /** The counted attempt, which the success resets. */
-  attempt?: Attempt
+  attempt?: CountedAttempt
   /** The mail that asks the owner whether it was them. */
   notice?: Buffer | undefined
 }
@@ -39,7 +39,7 @@ const create: Statement = {
     with created as materialized (
       select session, owner, ended from create_session($1, $2, $3, $4)
     ), asked as (${posting('$5', '(owner).id', String(newsLives), 'created')}
-    ), ${takingBack('$6::bytea', '$7')}
+    ), ${successParts('$6::bytea', '$7')}
     select ${sessionColumns}, now() as now, to_jsonb(created.ended) as ended
     from created
     cross join lateral (select (created.session).*) as sessions
@@ -73,7 +73,7 @@ export async function createSession (
   }
   const [row] = await db.query<Row & { ended: RevocationJson[] }>(create, [
     userId, passwordVersion, JSON.stringify(asked), audit.parameter(origin),
-    notice ?? null, attempt?.forgets ?? null, attempt?.takesBack ?? []
+    notice ?? null, attempt?.resetKey ?? null, attempt?.refundKeys ?? []
   ])
   if (!row) throw invalidCredentials()
   const { ended, ...session } = row
@@ -97,12 +97,12 @@ const selectAccount: Statement = {
 }
 
 /** The account of a session, and when its user proved who they are. */
-export interface Holder extends Named { account: Account, authenticatedAt: Date }
+export interface Holder extends IdentifiedAccount { account: Account, authenticatedAt: Date }
 
 /** The account of the user of a session that lives, to have its password checked; undefined as for `findUser`. */
 export async function findAccount (db: Queryable, sessionId: string): Promise<Holder | undefined> {
   const [row] = await db.query<Account & { authenticated_at: Date }>(selectAccount, [sessionId])
   if (!row) return undefined
   const { authenticated_at: authenticatedAt, ...account } = row
-  return { ...byAddress(account), account, authenticatedAt }
+  return { ...identifiedByEmail(account), account, authenticatedAt }
 }

@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
-import { untilItSucceeds } from '../jobs/retry.ts'
+import { retry } from '../jobs/retry.ts'
 import { ending, type EndReason } from './ending.ts'
 import { liveId, ownedBy } from './session.ts'
 
@@ -35,9 +35,9 @@ export async function endEvery (db: Queryable, userId: string | undefined, reaso
   for (let after: string | null = null; ;) {
     let failures = 0
     const values: unknown[] = [userId ?? null, start?.now, after, most, reason, audit.parameter(origin)]
-    const [row] = await untilItSucceeds(
+    const [row] = await retry(
       async () => await db.query<{ ended: number, last: string | null }>(userId === undefined ? ofAll : ofUser, values),
-      { every: 200, signal, isFinal: () => ++failures >= attempts, onFailure: () => {} })
+      { intervalMs: 200, signal, isFinal: () => ++failures >= attempts, onFailure: () => {} })
     if (!row || row.last === null) return total
     total += row.ended
     after = row.last

@@ -1,52 +1,80 @@
 import { scopeSyntax } from './scope.ts'
 
-/** The roles that there are, each with the scopes that it gives. */
+/** The defined roles, each with the scopes that it grants. */
 export type Roles = Readonly<Record<string, readonly string[]>>
 
-/** The roles that are there without being named. */
-const always = ['user', 'admin']
-// What every user is given: the use of their account here.
-const account = 'account'
-// What would end an item of the list, or its name, is no part of a name.
+/** These roles are defined even if the configuration names none. */
+const builtInRoles = ['user', 'admin']
+/** Every user has this scope; it grants the use of the user's own account. */
+const accountScope = 'account'
+// A comma would end an item of the list, and an equals sign the name.
 const nameSyntax = /^[^\s\p{C},=]{1,100}$/u
-// Characters: with all of it a token is still shorter than anybody refuses.
-const longest = 3_000
+// With all roles and scopes, a token of this size still fits in every server's limit for headers.
+const maxClaimBytes = 3_000
 
-/** Reads `support,editor=articles:read+articles:write`: roles, each with scopes where it gives any. Throws an Error that says what would do. */
+const example = 'editor=articles:read+articles:write'
+
+/**
+ * Parses roles such as `support,editor=articles:read+articles:write`: comma-separated names, each with the
+ * scopes that it grants, if any. Throws an Error whose message continues the name of a variable.
+ */
 export function parse (text: string): Roles {
   const roles = new Map<string, readonly string[]>()
   for (const item of text.split(',').map(part => part.trim()).filter(Boolean)) {
-    const [name = '', ...rest] = item.split('=').map(part => part.trim())
-    const scopes = rest.flatMap(part => part.split('+'))
-    if (!nameSyntax.test(name)) throw new Error(`must be names of at most 100 characters, comma separated and without blanks, each alone or as editor=articles:read+articles:write; "${name}" is none`)
-    if (rest.length > 1 || !scopes.every(scope => scopeSyntax.test(scope))) throw new Error(`must give scopes as editor=articles:read+articles:write; what ${name} is given is none`)
-    if (roles.has(name)) throw new Error(`must name each role once; ${name} comes twice`)
+    const [name = '', ...scopeLists] = item.split('=').map(part => part.trim())
+    const scopes = scopeLists.flatMap(part => part.split('+'))
+    if (!nameSyntax.test(name)) {
+      const rule = `names of at most 100 characters without blanks, each alone or as ${example}`
+      throw new Error(`must be a comma-separated list of ${rule}; "${name}" is not a valid name`)
+    }
+    if (scopeLists.length > 1 || !scopes.every(scope => scopeSyntax.test(scope))) {
+      throw new Error(`must give scopes as in ${example}; the scopes of ${name} are not valid`)
+    }
+    if (roles.has(name)) throw new Error(`must name each role once; it names ${name} twice`)
     roles.set(name, Object.freeze([...new Set(scopes)]))
   }
-  const all = [...new Set([...always, ...roles.keys()])].map(name => [name, roles.get(name) ?? Object.freeze<string[]>([])] as const)
-  if (Buffer.byteLength(JSON.stringify(all)) > longest) throw new Error(`must be shorter: tokens with all roles and scopes would be too long (${longest} bytes are the most)`)
-  return Object.freeze(Object.fromEntries(all))
+  const defined = [...new Set([...builtInRoles, ...roles.keys()])]
+    .map(name => [name, roles.get(name) ?? Object.freeze<string[]>([])] as const)
+  if (Buffer.byteLength(JSON.stringify(defined)) > maxClaimBytes) {
+    throw new Error(
+      `must be shorter; all roles and scopes together may take ${maxClaimBytes} bytes in a token`
+    )
+  }
+  return Object.freeze(Object.fromEntries(defined))
 }
 
-/** Whether there are roles of all these names. */
-export const allowed = (roles: Roles, names: readonly string[]): boolean => names.every(name => Object.hasOwn(roles, name))
+/** Returns whether every name is a defined role. */
+export const areDefined = (roles: Roles, names: readonly string[]): boolean =>
+  names.every(name => Object.hasOwn(roles, name))
 
-/** Of the roles that a user holds, those that there are, in an order that does not change; all of them, in theirs, where none was named beside those that are always there. */
-export const held = (roles: Roles, names: readonly string[]): string[] => {
-  if (Object.keys(roles).length > always.length) return Object.keys(roles).filter(name => names.includes(name))
-  let length = 0
-  return names.filter(name => always.includes(name) || (length += Buffer.byteLength(JSON.stringify(name))) < longest)
+/**
+ * Returns those of a user's roles that are defined, in a constant order. If the configuration defines no
+ * roles, all names count as far as they fit in a token, in the user's order.
+ */
+export const definedRoles = (roles: Roles, names: readonly string[]): string[] => {
+  if (Object.keys(roles).length > builtInRoles.length) {
+    return Object.keys(roles).filter(name => names.includes(name))
+  }
+  let bytes = 0
+  const fits = (name: string) => (bytes += Buffer.byteLength(JSON.stringify(name))) < maxClaimBytes
+  return names.filter(name => builtInRoles.includes(name) || fits(name))
 }
 
-/** The scopes of a user's tokens: the use of the own account, and what the roles give, each once and in an order that does not change. */
+/** Returns the scopes of a user's tokens without duplicates, in a constant order. */
 export const scopesOf = (roles: Roles, names: readonly string[]): string[] =>
-  [...new Set([account, ...held(roles, names).flatMap(name => roles[name] ?? [])])]
+  [...new Set([accountScope, ...definedRoles(roles, names).flatMap(name => roles[name] ?? [])])]
 
-/** What a token must allow: any of these roles, and all of these scopes. */
-export interface Demand { roles?: readonly string[], scopes?: readonly string[] }
+/** What a token must grant: one of these roles, and all of these scopes. */
+export interface AccessRequirement { roles?: readonly string[], scopes?: readonly string[] }
 
-/** Whether the claims of a token meet a demand; a client's own has no roles. */
-export function meets ({ roles: has = [], scope }: { roles?: readonly string[] | undefined, scope: string }, { roles = [], scopes = [] }: Demand): boolean {
-  const granted = scope.split(' ')
-  return (roles.length === 0 || roles.some(role => has.includes(role))) && scopes.every(each => granted.includes(each))
+/** The claims that a requirement looks at. A client's own token has no roles. */
+export interface GrantClaims { roles?: readonly string[] | undefined, scope: string }
+
+/** Returns whether a token's claims meet a requirement. */
+export function meetsRequirement (
+  { roles: grantedRoles = [], scope }: GrantClaims, { roles = [], scopes = [] }: AccessRequirement
+): boolean {
+  const grantedScopes = scope.split(' ')
+  const hasRole = roles.length === 0 || roles.some(role => grantedRoles.includes(role))
+  return hasRole && scopes.every(required => grantedScopes.includes(required))
 }

@@ -3,121 +3,156 @@ import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { tooManyFailures } from '../http/problem.ts'
 
-/** So many failures in so many seconds, or any number. */
-export type Limit = { count: number, window: number } | 'off'
+/** How many failures a window of so many seconds allows. */
+export type FailureLimit = { count: number, window: number } | 'off'
 
 export interface ThrottleLimits {
-  /** Of one account from one network, or from one known device. */
-  login: Limit
-  /** Of one network over all accounts. */
-  network: Limit
-  /** Of one account from everywhere, but for its known devices. */
-  account: Limit
+  /** For one account from one network, or from one known device. */
+  login: FailureLimit
+  /** For one network over all accounts. */
+  network: FailureLimit
+  /** For one account from all networks, without its known devices. */
+  account: FailureLimit
 }
 
-/** Who tries to be whom, and from where. */
-export interface Try {
-  /** As it was typed, in the form in which it is compared. Whether there is such an account makes no difference. */
+/** A sign-in whose password is still to be verified. */
+export interface SignInAttempt {
+  /** The address or username in its canonical form. Attempts count alike whether or not the account exists. */
   identifier: string
-  /** The account, where there is one. */
+  /** The account, if it exists. */
   userId: string | undefined
   network: string
-  /** The device, where it is known to be one of the account's: it is counted for itself, whatever others do. */
+  /** The device, if the account knows it. It has a counter of its own, which other clients cannot exhaust. */
   device: string | undefined
 }
 
-/** An attempt that was counted as a failure, until it is known not to be one. */
-export interface Attempt {
-  /** What a success forgets, and of what it takes back this one. */
-  forgets: Buffer | undefined
-  takesBack: Buffer[]
+/** An attempt that counts as a failure until it is refunded or succeeds. */
+export interface CountedAttempt {
+  /** The counter that a success resets. */
+  resetKey: Buffer | undefined
+  /** The counters from which a success subtracts this attempt only. */
+  refundKeys: Buffer[]
 }
 
-export interface Throttle {
+/** What a password reset forgives. */
+export interface ResetTarget { identifier: string, network: string, userId: string }
+
+/** Bounds password guessing without locking out the account's owner. */
+export interface SignInThrottle {
   /**
-   * Counts an attempt before it is judged, so that of those made at the same time no more are than is allowed. Throws
-   * `too_many_requests`, with the seconds to wait, and counts nothing where there were too many failures.
+   * Counts an attempt before its password is verified, so that concurrent guesses cannot exceed the limit. After too
+   * many failures it throws `too_many_requests` with the seconds to wait, and counts nothing.
    */
-  begin: (db: Queryable, attempt: Try, origin: audit.Origin) => Promise<Attempt>
-  /** Forgets the failures of an account: from the network, and those from everywhere. */
-  pardon: (db: Queryable, attempt: Pick<Try, 'identifier' | 'network'> & { userId: string }) => Promise<void>
+  countAttempt: (db: Queryable, attempt: SignInAttempt, origin: audit.Origin) => Promise<CountedAttempt>
+  /** Resets the failures of an account: those from this network, and those from all networks. */
+  reset: (db: Queryable, target: ResetTarget) => Promise<void>
 }
 
-const count: Statement = { name: 'throttle.count', text: 'select wait, first from count_login_attempt($1, $2, $3)' }
+const counting: Statement = {
+  name: 'throttle.count',
+  text: `
+    select wait_seconds as "waitSeconds", is_first_refusal as "isFirstRefusal"
+    from count_login_attempt($1, $2, $3)`
+}
 
-const pardon: Statement = { name: 'throttle.pardon', text: 'delete from login_throttles where key in (select key from login_throttles where key = any($1) order by key for update)' }
+// All statements lock counters in the order of their keys. Otherwise two of them could deadlock.
+const resetting: Statement = {
+  name: 'throttle.reset',
+  text: `
+    delete from login_throttles
+    where key in (select key from login_throttles where key = any($1) order by key for update)`
+}
 
-/** Throttles by these limits; `secret` keeps the table from telling what was tried. */
-export function throttle (limits: ThrottleLimits, secret: Buffer): Throttle {
-  const key = (...words: string[]) => createHmac('sha256', secret).update(JSON.stringify(words)).digest().subarray(0, 16)
+/** The throttle with these limits. Keys are made with `secret`, so the table does not reveal who was tried. */
+export function createSignInThrottle (limits: ThrottleLimits, secret: Buffer): SignInThrottle {
+  const keyOf = (...words: string[]) =>
+    createHmac('sha256', secret).update(JSON.stringify(words)).digest().subarray(0, 16)
+
+  /** The counters of an attempt. The first is the one that a success resets. */
+  const countersOf = ({ identifier, userId, network, device }: SignInAttempt) => device === undefined
+    ? [
+        { key: keyOf('login', identifier, network), limit: limits.login },
+        { key: keyOf('network', network), limit: limits.network },
+        { key: keyOf('account', userId ?? identifier), limit: limits.account }
+      ]
+    : [{ key: keyOf('device', userId ?? identifier, device), limit: limits.login }]
 
   return {
-    async begin (db, { identifier, userId, network, device }, origin) {
-      const asked = (device === undefined
-        ? [
-            { key: key('login', identifier, network), limit: limits.login },
-            { key: key('network', network), limit: limits.network },
-            { key: key('account', userId ?? identifier), limit: limits.account }
-          ]
-        : [{ key: key('device', userId ?? identifier, device), limit: limits.login }]
-      ).flatMap(({ key, limit }) => limit === 'off' ? [] : [{ key, ...limit }])
-      const [own, ...shared] = asked.map(({ key }) => key)
-      const attempt = limits.login === 'off' ? { forgets: undefined, takesBack: asked.map(({ key }) => key) } : { forgets: own, takesBack: shared }
-      if (asked.length === 0) return attempt
+    async countAttempt (db, attempt, origin) {
+      const counters = countersOf(attempt).flatMap(({ key, limit }) => limit === 'off' ? [] : [{ key, ...limit }])
+      const keys = counters.map(({ key }) => key)
+      if (keys.length === 0) return { resetKey: undefined, refundKeys: [] }
 
-      const [row] = await db.query<{ wait: number, first: boolean }>(count, [asked.map(({ key }) => key), asked.map(({ count }) => count), asked.map(({ window }) => window)])
-      if (!row || row.wait === 0) return attempt
-      if (row.first) await audit.record(db, 'login.throttled', { userId, detail: { wait: row.wait } }, origin)
-      throw tooManyFailures(row.wait)
+      const values = [keys, counters.map(({ count }) => count), counters.map(({ window }) => window)]
+      const [row] = await db.query<{ waitSeconds: number, isFirstRefusal: boolean }>(counting, values)
+      if (row && row.waitSeconds > 0) {
+        const { waitSeconds, isFirstRefusal } = row
+        const event = { userId: attempt.userId, detail: { wait: waitSeconds } }
+        if (isFirstRefusal) await audit.record(db, 'login.throttled', event, origin)
+        throw tooManyFailures(waitSeconds)
+      }
+      const [resetKey, ...refundKeys] = keys
+      return limits.login === 'off' ? { resetKey: undefined, refundKeys: keys } : { resetKey, refundKeys }
     },
 
-    async pardon (db, { identifier, userId, network }) {
-      await db.query(pardon, [[key('login', identifier, network), key('account', userId)]])
+    async reset (db, { identifier, userId, network }) {
+      await db.query(resetting, [[keyOf('login', identifier, network), keyOf('account', userId)]])
     }
   }
 }
 
 /**
- * The parts of a statement that take an attempt back: `forgets` names the parameter with the key to forget, `takesBack`
- * the one with the keys that it is taken off. The locks are taken as they are when it is counted.
+ * The parts of a statement that record the success of an attempt. They reset the counter in the parameter
+ * `resetKey`, and subtract one failure from each counter in the parameter `refundKeys`.
  */
-export const takingBack = (forgets: string, takesBack: string) => `
-  uncounted as (
-    select key from login_throttles where key = any(${takesBack}::bytea[] || ${forgets}) order by key for update
-  ), forgotten as (
-    delete from login_throttles where key in (select key from uncounted) and key = ${forgets}
-  ), taken_back as (
-    update login_throttles set failures = greatest(0, failures - 1), waits_until = null where key in (select key from uncounted) and key = any(${takesBack}::bytea[])
+export const successParts = (resetKey: string, refundKeys: string) => `
+  locked_counters as (
+    select key from login_throttles where key = any(${refundKeys}::bytea[] || ${resetKey}) order by key for update
+  ), reset_counter as (
+    delete from login_throttles where key in (select key from locked_counters) and key = ${resetKey}
+  ), refunded_counters as (
+    update login_throttles set failures = greatest(0, failures - 1), waits_until = null
+    where key in (select key from locked_counters) and key = any(${refundKeys}::bytea[])
   )`
 
-const takeBack: Statement = { name: 'throttle.take-back', text: `with ${takingBack('$1::bytea', '$2')} select` }
-
-/** Takes an attempt back that was not judged. */
-export async function release (db: Queryable, { forgets, takesBack }: Attempt): Promise<void> {
-  const keys = [...forgets ? [forgets] : [], ...takesBack]
-  if (keys.length > 0) await db.query(takeBack, [null, keys])
+const recording: Statement = {
+  name: 'throttle.record-success',
+  text: 'select refund_login_attempt($1, $2)'
 }
 
-/** Forgets the failures before an attempt that was right. */
-export async function succeed (db: Queryable, { forgets, takesBack }: Attempt): Promise<void> {
-  await db.query(takeBack, [forgets ?? null, takesBack])
+/** Refunds an attempt whose password was not verified, or was right without a sign-in. */
+export async function refund (db: Queryable, { resetKey, refundKeys }: CountedAttempt): Promise<void> {
+  const keys = [...resetKey ? [resetKey] : [], ...refundKeys]
+  if (keys.length > 0) await db.query(recording, [null, keys])
 }
 
-const clear: Statement = {
-  name: 'throttle.clear',
+/** Resets the failures before a successful attempt. */
+export async function recordSuccess (db: Queryable, { resetKey, refundKeys }: CountedAttempt): Promise<void> {
+  await db.query(recording, [resetKey ?? null, refundKeys])
+}
+
+const purging: Statement = {
+  name: 'throttle.purge',
   text: `
     with page as (
       select key, expires_at from login_throttles where key > $1 order by key limit $2
     ), expired as (
-      select key from login_throttles where key = any(array(select key from page where expires_at < now())) and expires_at < now() for update skip locked
-    ), gone as (
+      select key from login_throttles
+      where key = any(array(select key from page where expires_at < now())) and expires_at < now()
+      for update skip locked
+    ), purged as (
       delete from login_throttles where key = any(array(select key from expired))
     )
     select count(*)::int as seen, (select key from page order by key desc limit 1) as last from page`
 }
 
-/** Clears what has expired of `most` counters from the one after `after` on; gives the one to go on after, undefined at the end. */
-export async function clearExpired (db: Queryable, after: Buffer | undefined, most: number): Promise<Buffer | undefined> {
-  const [row] = await db.query<{ seen: number, last: Buffer | null }>(clear, [after ?? Buffer.alloc(0), most])
-  return row?.seen === most ? row.last ?? undefined : undefined
+/**
+ * Purges the expired ones among the next `limit` counters after the key `after`. Returns the key to continue after,
+ * undefined at the end.
+ */
+export async function purgeExpired (
+  db: Queryable, after: Buffer | undefined, limit: number
+): Promise<Buffer | undefined> {
+  const [row] = await db.query<{ seen: number, last: Buffer | null }>(purging, [after ?? Buffer.alloc(0), limit])
+  return row?.seen === limit ? row.last ?? undefined : undefined
 }

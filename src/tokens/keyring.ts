@@ -1,4 +1,4 @@
-import { open, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import { unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import type { MacKey, Pepper } from '../crypto/secret-keys.ts'
 import type { Queryable } from '../database/database.ts'
@@ -70,17 +70,17 @@ export async function loadKeyring (
   for (const row of rows) {
     const { kid, purpose, algorithm, sealed_secret: sealed } = row
     const period = { signsFrom: row.signs_from, retiresAt: row.retires_at }
-    const unseal = () => open(keys, sealedKeys.purpose(kid), sealed)
+    const unsealKey = () => unseal(keys, sealedKeys.purpose(kid), sealed)
     if (purpose === 'password') {
-      const pepper = known?.peppers.get(kid) ?? { kid, secret: open(keys, pepperPurpose(kid), sealed) }
+      const pepper = known?.peppers.get(kid) ?? { kid, secret: unseal(keys, pepperPurpose(kid), sealed) }
       keyring.peppers.set(kid, pepper)
     } else if (purpose === 'refresh_token') {
-      const key = known?.refreshTokenKeys.get(kid) ?? { kid, secret: unseal() }
+      const key = known?.refreshTokenKeys.get(kid) ?? { kid, secret: unsealKey() }
       keyring.refreshTokenKeys.set(kid, { ...key, ...period })
     } else {
       // The public half comes from the sealed private key. Otherwise someone who can write to the table could
       // put a public key of their own into the JWKS.
-      const key = known?.signingKeys.get(kid) ?? { kid, algorithm, ...exportKeyPair(unseal(), algorithm) }
+      const key = known?.signingKeys.get(kid) ?? { kid, algorithm, ...exportKeyPair(unsealKey(), algorithm) }
       keyring.signingKeys.set(kid, { ...key, ...period })
     }
   }

@@ -1,5 +1,5 @@
 import type { SealedColumn } from '../crypto/sealed-column.ts'
-import { isSealedWith, keyId, open, seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import { isSealedWith, keyId, unseal, seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { Queryable } from '../database/database.ts'
 
 interface SealedValue { id: string, sealed: Buffer }
@@ -39,7 +39,7 @@ export async function reseal (
   for (const sealedColumn of columns) {
     const { table, idColumn, column, purpose } = sealedColumn
     for (const { id, sealed } of await findOutdated(tx, keys, sealedColumn)) {
-      const secret = open(keys, purpose(id), sealed)
+      const secret = unseal(keys, purpose(id), sealed)
       const update = `update ${table} set ${column} = $2 where ${idColumn} = $1`
       await tx.query(update, [id, seal(keys, purpose(id), secret)])
     }

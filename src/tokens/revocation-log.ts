@@ -1,7 +1,8 @@
 import type { RevocableClaims } from '../../plugins/verifier/claims.ts'
 import { isRevoked } from '../../plugins/verifier/token-rules.ts'
 import { digest } from '../crypto/sealing.ts'
-import type { Look as LogRead, Moment as Snapshot, Revocation } from './revocations.ts'
+import type { RevocationUpdate, Snapshot } from './revocation-reader.ts'
+import type { Revocation } from './revocations.ts'
 
 /** A new revocation, and the position of a reader that has it and everything before it. */
 export interface RevocationEntry { revocation: Revocation, position: string }
@@ -55,9 +56,9 @@ export class RevocationLog {
    * Adds what a read returned. Returns the new entries; undefined if the database has another history now, so
    * that everything has to be read again. Known revocations stay.
    */
-  merge ({ revocations, ...snapshot }: LogRead): RevocationEntry[] | undefined {
+  merge ({ revocations, ...snapshot }: RevocationUpdate): RevocationEntry[] | undefined {
     const before = this.#snapshot
-    if (before && (before.history !== snapshot.history || snapshot.next < before.next)) {
+    if (before && (before.history !== snapshot.history || snapshot.nextTransaction < before.nextTransaction)) {
       this.#snapshot = undefined
       for (const revocation of this.#byId.values()) revocation.transactionId = afterEveryPosition
       return undefined
@@ -84,7 +85,7 @@ export class RevocationLog {
   }
 
   /** The oldest transaction that was still running at the last snapshot. */
-  get #oldestRunning (): bigint { return this.#snapshot?.settled ?? 0n }
+  get #oldestRunning (): bigint { return this.#snapshot?.oldestRunning ?? 0n }
 
   get #now (): number { return this.#snapshot?.now.getTime() ?? 0 }
 
@@ -127,7 +128,7 @@ export class RevocationLog {
     const [, history, transaction = '', time = ''] = positionSyntax.exec(position ?? '') ?? []
     const from = [...transaction].reduce((sum, digit) => sum * 36n + BigInt(parseInt(digit, 36)), 0n)
     const ageMs = Math.abs(this.#now - parseInt(time, 36))
-    const isOfThisHistory = history === this.#history && from <= (this.#snapshot?.next ?? 0n)
+    const isOfThisHistory = history === this.#history && from <= (this.#snapshot?.nextTransaction ?? 0n)
     return isOfThisHistory && ageMs < maxPositionAgeMs ? from : 0n
   }
 }

@@ -1,7 +1,7 @@
 import * as audit from '../audit/events.ts'
-import type { Database } from '../database/database.ts'
+import type { Database, Statement } from '../database/database.ts'
 
-const page = {
+const page: Statement = {
   name: 'users.export',
   text: `
     select id, email, email_verified_at is not null as email_verified, name, username, roles,
@@ -10,22 +10,26 @@ const page = {
     from users where id > $1 order by id limit 1000`
 }
 
+const lowestId = '00000000-0000-0000-0000-000000000000'
+
 /**
- * Writes all accounts as lines of JSON, in the order of their ids and as they were at one moment, hashes included;
- * gives how many. The audit log has it before the first one leaves.
+ * Writes all accounts as JSON Lines, with their password hashes, in the order of their ids. All lines show the
+ * same moment. Records `users.exported` in the audit log before the first line. Returns the number of accounts.
  */
-export async function exportLines (db: Database, write: (text: string) => Promise<void>, origin: audit.Origin): Promise<number> {
+export async function exportLines (
+  db: Database, write: (text: string) => Promise<void>, origin: audit.Origin
+): Promise<number> {
   await audit.record(db, 'users.exported', {}, origin)
   return await db.transaction(async tx => {
     await tx.query('set transaction isolation level repeatable read, read only')
-    // Whoever reads the lines may take their time.
+    // The reader of the lines may be slow.
     await tx.query("set local idle_in_transaction_session_timeout = '1h'")
     let count = 0
-    for (let last: string | undefined = '00000000-0000-0000-0000-000000000000'; last !== undefined;) {
-      const rows: Array<{ id: string }> = await tx.query<{ id: string }>(page, [last])
+    for (let lastId: string | undefined = lowestId; lastId !== undefined;) {
+      const rows: Array<{ id: string }> = await tx.query<{ id: string }>(page, [lastId])
       if (rows.length > 0) await write(rows.map(row => `${JSON.stringify(row)}\n`).join(''))
       count += rows.length
-      last = rows.at(-1)?.id
+      lastId = rows.at(-1)?.id
     }
     return count
   })

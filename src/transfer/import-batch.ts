@@ -1,10 +1,10 @@
-import * as audit from '../audit/events.ts'
+import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
 import { newId } from '../crypto/random.ts'
-import type { AccountLine, Reason } from './import-record.ts'
+import type { ImportRecord, ImportRejectionReason } from './import-record.ts'
 
 /** What became of a line; `there` is an account that is as the line says, or that an earlier import made of it. */
-export type Outcome = 'imported' | 'there' | Extract<Reason, `${string}_taken`>
+export type ImportOutcome = 'imported' | 'there' | Extract<ImportRejectionReason, `${string}_taken`>
 
 // For each id one row at the most: by that the answers are told apart.
 const lines = `jsonb_to_recordset($1::jsonb) as line (
@@ -21,8 +21,9 @@ const insertion = {
         case when email_verified then now() end, case when disabled then now() end, coalesce(created_at, now())
       from ${lines} order by place
       on conflict do nothing
-      returning id, password_hash
-    ), audited as (${audit.insertion('user.imported', { user: 'id', detail: `jsonb_strip_nulls(jsonb_build_object('password_hash_sha256', ${digest('password_hash')}))` }, '$2', 'made')}
+      returning id, record_event('user.imported', $2, user_id => id, detail => jsonb_strip_nulls(jsonb_build_object(
+        'password_hash_sha256', ${digest('password_hash')}
+      )))
     )
     select id from made`
 }
@@ -59,18 +60,18 @@ class DryRun extends Error {}
  * once, or nothing where it throws. An account that is there is never changed. Gives what became of each line. A dry
  * run gives the same, and undoes it.
  */
-export async function add (db: Database, accounts: AccountLine[], origin: audit.Origin, { dryRun }: { dryRun: boolean }): Promise<Outcome[]> {
+export async function importBatch (db: Database, accounts: ImportRecord[], origin: audit.Origin, { dryRun }: { dryRun: boolean }): Promise<ImportOutcome[]> {
   const rows = accounts.map(({ id, email, status, ...account }, place) =>
     ({ ...account, id: id ?? newId(), identified: id !== undefined, place, email: email.address, canonical_email: email.canonical, disabled: status === 'disabled' }))
-  const outcomes = new Map<string, Outcome>()
+  const outcomes = new Map<string, ImportOutcome>()
   try {
     await db.transaction(async tx => {
       const left = () => JSON.stringify(rows.filter(({ id }) => !outcomes.has(id)))
       // An account that is in the way at first may be gone when it is looked at.
       while (outcomes.size < rows.length) {
-        for (const { id } of await tx.query<{ id: string }>(insertion, [left(), audit.parameter(origin)])) outcomes.set(id, 'imported')
+        for (const { id } of await tx.query<{ id: string }>(insertion, [left(), origin])) outcomes.set(id, 'imported')
         if (outcomes.size === rows.length) break
-        for (const { id, outcome } of await tx.query<{ id: string, outcome: Outcome }>(explanation, [left()])) outcomes.set(id, outcome)
+        for (const { id, outcome } of await tx.query<{ id: string, outcome: ImportOutcome }>(explanation, [left()])) outcomes.set(id, outcome)
       }
       if (dryRun) throw new DryRun()
     })

@@ -1,24 +1,24 @@
 import type { Origin } from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
 import { listPepperIds } from '../tokens/peppers.ts'
-import { lines, type Line } from './lines.ts'
+import { readLines, type TextLine } from './lines.ts'
 import type { Argon2Options } from '../passwords/argon2id.ts'
-import { parse, RefusedLine, type AccountLine, type Reason } from './import-record.ts'
-import { add, type Outcome } from './import-batch.ts'
+import { parse, RecordError, type ImportRecord, type ImportRejectionReason } from './import-record.ts'
+import { importBatch, type ImportOutcome } from './import-batch.ts'
 
 /** A line that made no account, and why: where in the line, by JSON pointer, and what is wrong there. */
-export interface Refusal { line: number, reason: Reason, pointer: string, detail: string, email?: string }
+export interface RejectedLine { line: number, reason: ImportRejectionReason, pointer: string, detail: string, email?: string }
 
-export interface Counts { imported: number, already_there: number, refused: number, reasons: Partial<Record<Reason, number>> }
+export interface ImportCounts { imported: number, already_there: number, refused: number, reasons: Partial<Record<ImportRejectionReason, number>> }
 
-export interface Options {
+export interface ImportOptions {
   /** Bounds what a hash may cost, beside what it may at the least. */
   argon2: Argon2Options
   dryRun: boolean
   /** Told of each refused line, in their order. */
-  onRefusal: (refusal: Refusal) => Promise<void>
+  onRefusal: (refusal: RejectedLine) => Promise<void>
   /** Told after each part. */
-  onProgress: (counts: Counts) => void
+  onProgress: (counts: ImportCounts) => void
 }
 
 const longestLine = 65_536
@@ -27,20 +27,20 @@ const batchSize = 500
 const many = 10_000
 
 /** What a line holds. */
-type Held = { number: number, account: AccountLine } | { number: number, refused: RefusedLine }
+type Held = { number: number, account: ImportRecord } | { number: number, refused: RecordError }
 
 /**
  * Makes accounts of lines of JSON, each wholly or not at all, several hundred in a transaction. What is there is not
  * changed: after a fault it may be done again from the first line.
  */
-export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, options: Options, origin: Origin): Promise<Counts> {
-  const counts: Counts = { imported: 0, already_there: 0, refused: 0, reasons: {} }
+export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, options: ImportOptions, origin: Origin): Promise<ImportCounts> {
+  const counts: ImportCounts = { imported: 0, already_there: 0, refused: 0, reasons: {} }
   let batch: Held[] = []
   const ids = new Set<string>()
 
   async function flush () {
     const accounts = batch.flatMap(held => 'account' in held ? [held.account] : [])
-    const outcomes = await add(db, accounts, origin, options)
+    const outcomes = await importBatch(db, accounts, origin, options)
     const became = new Map(accounts.map((account, index) => [account, outcomes[index]]))
     for (const held of batch) {
       const outcome = 'account' in held ? became.get(held.account) : undefined
@@ -59,7 +59,7 @@ export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, 
   }
 
   const peppers = await listPepperIds(db)
-  for await (const line of lines(chunks, longestLine)) {
+  for await (const line of readLines(chunks, longestLine)) {
     const held = hold(line, options.argon2, peppers)
     const id = 'account' in held ? held.account.id : undefined
     if (batch.length === batchSize || (id !== undefined && ids.has(id))) await flush()
@@ -79,18 +79,18 @@ async function counted (db: Database): Promise<void> {
   }).catch(() => {})
 }
 
-function hold (line: Line, argon2: Argon2Options, peppers: ReadonlySet<string>): Held {
+function hold (line: TextLine, argon2: Argon2Options, peppers: ReadonlySet<string>): Held {
   const { number } = line
   try {
-    if ('fault' in line) throw new RefusedLine(line.fault, '', line.fault === 'invalid_utf8' ? 'must be UTF-8' : `must have at most ${longestLine} bytes`)
+    if ('fault' in line) throw new RecordError(line.fault, '', line.fault === 'invalid_utf8' ? 'must be UTF-8' : `must have at most ${longestLine} bytes`)
     return { number, account: parse(line.text, argon2, peppers) }
   } catch (error) {
-    if (error instanceof RefusedLine) return { number, refused: error }
+    if (error instanceof RecordError) return { number, refused: error }
     throw error
   }
 }
 
-function refusalOf (held: Held, outcome: Outcome | undefined): Refusal {
+function refusalOf (held: Held, outcome: ImportOutcome | undefined): RejectedLine {
   const { number: line } = held
   if ('refused' in held) return { line, reason: held.refused.reason, pointer: held.refused.pointer, detail: held.refused.message }
   const reason = outcome === 'id_taken' || outcome === 'username_taken' ? outcome : 'email_taken'

@@ -1,44 +1,45 @@
-/** A line of a text, counted from 1; `fault` where it is longer than allowed or is no UTF-8. */
-export type Line = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
+/** A line of a text, counted from 1. `fault` says why it has no text. */
+export type TextLine = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
 
 const newline = 0x0a
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
- * The lines of a stream of bytes, but for the empty ones; at most `longest` bytes of one are held. They end with
- * LF or CRLF; a byte order mark is passed over.
+ * Yields the lines of a byte stream that are not empty, and holds at most `maxBytes` of one line in memory. Lines
+ * end with LF or CRLF. A byte order mark is ignored.
  */
-export async function * lines (chunks: AsyncIterable<Buffer>, longest: number): AsyncGenerator<Line> {
+export async function * readLines (chunks: AsyncIterable<Buffer>, maxBytes: number): AsyncGenerator<TextLine> {
   let number = 1
-  let held: Buffer[] = []
+  let pieces: Buffer[] = []
   let length = 0
-  const hold = (piece: Buffer) => {
+  const append = (piece: Buffer) => {
     length += piece.length
-    if (length > longest) held = []
-    else held.push(piece)
+    if (length > maxBytes) pieces = []
+    else pieces.push(piece)
   }
-  const take = (): Line | undefined => {
-    const line = length > longest ? { number, fault: 'line_too_long' } as const : decode(Buffer.concat(held), number)
+  const finishLine = (): TextLine | undefined => {
+    const isTooLong = length > maxBytes
+    const line = isTooLong ? { number, fault: 'line_too_long' } as const : decode(Buffer.concat(pieces), number)
     number++
-    held = []
+    pieces = []
     length = 0
     return line
   }
 
   for await (const chunk of chunks) {
-    let from = 0
-    for (let end; (end = chunk.indexOf(newline, from)) >= 0; from = end + 1) {
-      hold(chunk.subarray(from, end))
-      const line = take()
+    let start = 0
+    for (let end; (end = chunk.indexOf(newline, start)) >= 0; start = end + 1) {
+      append(chunk.subarray(start, end))
+      const line = finishLine()
       if (line) yield line
     }
-    hold(chunk.subarray(from))
+    append(chunk.subarray(start))
   }
-  const line = take()
+  const line = finishLine()
   if (line) yield line
 }
 
-function decode (bytes: Buffer, number: number): Line | undefined {
+function decode (bytes: Buffer, number: number): TextLine | undefined {
   try {
     const text = decoder.decode(bytes).replace(number === 1 ? /^\uFEFF/ : '', '').trim()
     return text === '' ? undefined : { number, text }

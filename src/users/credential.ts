@@ -1,12 +1,12 @@
-import * as audit from '../audit/events.ts'
+import type * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { parse as parseEmail } from '../syntax/email-address.ts'
 import { parseUsername } from './users.ts'
 
-/** A proof of the password, good only as long as the password is not changed. */
+/** A user whose password was verified. It holds only while the password is unchanged. */
 export interface Credential { userId: string, passwordVersion: number }
 
-/** What an account is known by to whoever checks its password. */
+/** An account, as far as the verification of its password needs it. */
 export interface Account {
   id: string
   email: string
@@ -17,37 +17,68 @@ export interface Account {
   password_version: number
   disabled: boolean
   email_verified: boolean
-  /** When all devices that had been known were forgotten last. */
+  /** When all known devices were last forgotten. */
   devices_known_from: Date | null
   /** The database's time. */
   now: Date
 }
-/** The columns of an Account, of the table or alias `users`. */
-export const accountColumns = `users.id, users.email, users.canonical_email, users.username, users.name, users.password_hash, users.password_version,
-  users.disabled_at is not null as disabled, users.email_verified_at is not null as email_verified, users.devices_known_from, now() as now`
-const byEmail: Statement = { name: 'users.by-email', text: `select ${accountColumns} from users where canonical_email = $1` }
-const byUsername: Statement = { name: 'users.by-username', text: `select ${accountColumns} from users where username = $1` }
-const pending = (by: string) => `select password_hash as hash from registrations where ${by} = $1 and expires_at > now() order by created_at desc limit 1`
-const pendingByEmail: Statement = { name: 'registrations.by-email', text: pending('canonical_email') }
-const pendingByUsername: Statement = { name: 'registrations.by-username', text: pending('username') }
+/** The columns of an Account, from the table or alias `users`. */
+export const accountColumns = `users.id, users.email, users.canonical_email, users.username, users.name,
+  users.password_hash, users.password_version, users.disabled_at is not null as disabled,
+  users.email_verified_at is not null as email_verified, users.devices_known_from, now() as now`
+const selectByEmail: Statement = {
+  name: 'users.by-email',
+  text: `select ${accountColumns} from users where canonical_email = $1`
+}
+const selectByUsername: Statement = {
+  name: 'users.by-username',
+  text: `select ${accountColumns} from users where username = $1`
+}
+const selectPendingByEmail: Statement = {
+  name: 'registrations.by-email',
+  text: `
+    select password_hash as hash from pending_registrations
+    where canonical_email = $1 and expires_at > now() order by created_at desc limit 1`
+}
+const selectPendingByUsername: Statement = {
+  name: 'registrations.by-username',
+  text: `
+    select password_hash as hash from pending_registrations
+    where username = $1 and expires_at > now() order by created_at desc limit 1`
+}
+
+/** What an identifier names. */
+export interface IdentifiedAccount {
+  /** The identifier in the form in which identifiers are compared. Attempts are counted under it. */
+  identifier: string
+  /** The account, if there is one. */
+  account: Account | undefined
+  /** The latest pending registration of that name, if it was asked for: the hash of its password, if it exists. */
+  pending?: { hash: string | undefined } | undefined
+}
+
+/** An account as if its address had been typed. */
+export const identifiedByEmail = (account: Account): IdentifiedAccount =>
+  ({ identifier: `email ${account.canonical_email}`, account })
+
+/** An e-mail address or a username, as it was typed. */
+export type LoginName = { email: string } | { username: string }
+
 /**
- * An account, if there is one, and what was typed for it in the form in which such are compared; where it was asked for,
- * the hash of the latest account that is to be by that name.
+ * Finds the account of an e-mail address or username and, if asked, the latest pending registration. Text that is
+ * neither takes the same path and finds nothing, so that its response takes the same time.
  */
-export interface Named { identifier: string, account: Account | undefined, pending?: string | undefined }
-
-/** As if the address of the account had been typed. */
-export const byAddress = (account: Account): Named => ({ identifier: `email ${account.canonical_email}`, account })
-
-/** The account of an e-mail address or username, and the one that is to be if so asked; what is no such thing is that of nobody. */
-export async function named (db: Queryable, login: { email: string } | { username: string }, { pending: andPending }: { pending: boolean }): Promise<Named> {
-  const [statement, andStatement, kind, typed, name] = 'email' in login
-    ? [byEmail, pendingByEmail, 'email', login.email, parseEmail(login.email)?.canonical] as const
-    : [byUsername, pendingByUsername, 'username', login.username, parseUsername(login.username)] as const
-  const [account] = await db.query<Account>(statement, [name ?? ''])
-  // Asked for whether there is an account or not: who is nobody yet is told so in the same time.
-  const [pending] = andPending ? await db.query<{ hash: string }>(andStatement, [name ?? '']) : []
-  return { identifier: `${kind} ${name ?? typed}`, account, pending: pending?.hash }
+export async function identify (
+  db: Queryable, login: LoginName, { includesPending }: { includesPending: boolean }
+): Promise<IdentifiedAccount> {
+  const [select, selectPending, kind, typed, name] = 'email' in login
+    ? [selectByEmail, selectPendingByEmail, 'email', login.email, parseEmail(login.email)?.canonical] as const
+    : [selectByUsername, selectPendingByUsername, 'username', login.username, parseUsername(login.username)] as const
+  const [account] = await db.query<Account>(select, [name ?? ''])
+  const identified = { identifier: `${kind} ${name ?? typed}`, account }
+  if (!includesPending) return identified
+  const [pending] = await db.query<{ hash: string }>(selectPending, [name ?? ''])
+  return { ...identified, pending: { hash: pending?.hash } }
 }
 
 const lock: Statement = {
@@ -55,49 +86,55 @@ const lock: Statement = {
   text: 'select 1 as found from users where id = $1 and password_version = $2 for key share'
 }
 
-/** Keeps a user from being deleted until the transaction ends. Returns false if the credential is outdated. */
+/** Keeps a user from being deleted until the transaction ends. Returns false if the password was changed since. */
 export async function lockCredential (tx: Queryable, { userId, passwordVersion }: Credential): Promise<boolean> {
   return (await tx.query(lock, [userId, passwordVersion])).length > 0
 }
 
-// As precise as what a device remembers of a sign-in.
-const moment = "date_trunc('milliseconds', now())"
+// Milliseconds: a device remembers the time of a sign-in with that precision.
+const nowInMs = "date_trunc('milliseconds', now())"
 
-/** Stores the hash of the same password with other parameters, unless it was changed meanwhile. */
+/** Stores a hash of the same password with other parameters, unless the password was changed meanwhile. */
 export async function rehash (db: Queryable, id: string, old: string, hash: string): Promise<void> {
   await db.query('update users set password_hash = $3 where id = $1 and password_hash = $2', [id, old, hash])
 }
 
 /**
- * Sets a password in place of the one that was proved, and forgets all devices. Gives the time from which on they are
- * known anew; undefined where the password was changed meanwhile, or the account disabled.
+ * Replaces the password that was verified, and forgets all devices. Returns the time from which on devices are known
+ * again. Returns undefined if the password was changed meanwhile, or the account disabled.
  */
-export async function setPassword (db: Queryable, { userId, passwordVersion }: Credential, hash: string, origin: audit.Origin): Promise<Date | undefined> {
+export async function setPassword (
+  db: Queryable, { userId, passwordVersion }: Credential, hash: string, origin: audit.Origin
+): Promise<Date | undefined> {
   const [row] = await db.query<{ devices_known_from: Date }>(`
-    with changed as (
-      update users set password_hash = $3, password_version = password_version + 1, devices_known_from = ${moment}, updated_at = now()
-      where id = $1 and password_version = $2 and disabled_at is null
-      returning *
-    ), audited as (${audit.insertion('user.password_changed', { user: 'id' }, '$4', 'changed')}
-    )
-    select devices_known_from from changed`, [userId, passwordVersion, hash, audit.parameter(origin)])
+    update users set password_hash = $3, password_version = password_version + 1,
+      devices_known_from = ${nowInMs}, updated_at = now()
+    where id = $1 and password_version = $2 and disabled_at is null
+    returning devices_known_from, record_event('user.password_changed', $4, user_id => id)`,
+  [userId, passwordVersion, hash, origin])
   return row?.devices_known_from
 }
 
 /**
- * Sets a password whatever it was, for whoever proved to own the address, which is verified with it; null for none.
- * Gives the password's new version.
+ * Sets a password, or none if `hash` is null, for a person who proved to own the address. The address is verified
+ * with it. Returns the new version of the password.
  */
 export async function replacePassword (tx: Queryable, userId: string, hash: string | null): Promise<number> {
   const [row] = await tx.query<{ password_version: number }>(`
-    update users set password_hash = $2, password_version = password_version + 1, devices_known_from = ${moment},
+    update users set password_hash = $2, password_version = password_version + 1, devices_known_from = ${nowInMs},
       email_verified_at = coalesce(email_verified_at, now()), updated_at = now()
     where id = $1 returning password_version`, [userId, hash])
   return row?.password_version ?? 0
 }
 
-/** Has every device prove itself anew before it is counted apart from strangers. Gives the time from which on; undefined without such a user. */
+const updateDevices = `
+  update users set devices_known_from = ${nowInMs} where id = $1 returning devices_known_from`
+
+/**
+ * Forgets all devices of a user: their sign-ins are counted with those of unknown devices. Returns the time from which
+ * on devices are known again, or undefined if there is no such user.
+ */
 export async function forgetDevices (db: Queryable, id: string): Promise<Date | undefined> {
-  const [row] = await db.query<{ devices_known_from: Date }>(`update users set devices_known_from = ${moment} where id = $1 returning devices_known_from`, [id])
+  const [row] = await db.query<{ devices_known_from: Date }>(updateDevices, [id])
   return row?.devices_known_from
 }

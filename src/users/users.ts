@@ -1,4 +1,4 @@
-import * as audit from '../audit/events.ts'
+import type * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { violates } from '../database/database.ts'
 import { parse as parseEmail, type EmailAddress } from '../syntax/email-address.ts'
@@ -29,17 +29,18 @@ export interface NewUser {
 }
 
 /**
- * Makes an account, in a transaction that a throw undoes. Throws `email_taken` or `username_taken`; an address that another account can still go back to is
- * taken for whoever has not `proved` to own it.
+ * Creates an account, in a transaction that a throw rolls back. Throws `email_taken` or `username_taken`. An address
+ * to which another account can still be changed back counts as taken, unless it is verified as the new user's.
  */
-export async function create (tx: Queryable, { id, email, username, name, passwordHash, language }: NewUser, { proved = false } = {}): Promise<void> {
+export async function create (tx: Queryable, user: NewUser, { isVerified = false } = {}): Promise<void> {
+  const { id, email, username, name, passwordHash, language } = user
   await taken(tx.query('insert into users (id, email, canonical_email, username, name, password_hash, language, email_verified_at) values ($1, $2, $3, $4, $5, $6, $7, case when $8 then now() end)',
-    [id, email.address, email.canonical, username, name, passwordHash, language ?? null, proved]))
-  // Asked for afterwards: the insertion waits for whoever is just leaving the address, and does not see what they left.
-  if (!proved && (await tx.query("select from links where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
+    [id, email.address, email.canonical, username, name, passwordHash, language ?? null, isVerified]))
+  // The insertion waits for an account that is just leaving the address. Only then its link to undo is visible.
+  if (!isVerified && (await tx.query("select from one_time_tokens where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
 }
 
-const selectUnproved = `
+const selectUnverified = `
   select id from users where canonical_email = $1 and email_verified_at is null and disabled_at is null
   for no key update`
 
@@ -47,8 +48,8 @@ const selectUnproved = `
  * The user who has an address and never verified it, locked until the transaction ends; undefined if there is
  * none.
  */
-export async function unproved (tx: Queryable, canonical: string): Promise<string | undefined> {
-  const [user] = await tx.query<{ id: string }>(selectUnproved, [canonical])
+export async function findUnverified (tx: Queryable, canonical: string): Promise<string | undefined> {
+  const [user] = await tx.query<{ id: string }>(selectUnverified, [canonical])
   return user?.id
 }
 
@@ -76,7 +77,6 @@ export async function changeEmail (tx: Queryable, id: string, { address, canonic
 
 export interface UserChange { name?: string | null, username?: string | null }
 
-const changeDetail = "jsonb_build_object('changed', to_jsonb(changes))"
 // The lock makes the comparison see what a concurrent change has committed.
 const updating = `
   with before as (
@@ -91,9 +91,11 @@ const updating = `
       username_lookalike = users.username_lookalike and not has_new_username,
       updated_at = now()
     from before where users.id = before.id and (is_renamed or has_new_username)
-    returning users.*, array_remove(array[
-      case when is_renamed then 'name' end, case when has_new_username then 'username' end], null) as changes
-  ), audited as (${audit.insertion('user.updated', { user: 'id', detail: changeDetail }, '$6', 'changed')}
+    returning users.*, record_event('user.updated', $6, user_id => users.id, detail => jsonb_build_object(
+      'changed', array_remove(array[
+        case when is_renamed then 'name' end, case when has_new_username then 'username' end
+      ], null)
+    ))
   )
   select ${columns} from changed as users
   union all
@@ -105,7 +107,7 @@ const updating = `
  */
 export async function update (db: Queryable, id: string, { name, username }: UserChange, origin: audit.Origin): Promise<User | undefined> {
   const change = [name !== undefined, name ?? null, username !== undefined, username ?? null]
-  const values = [id, ...change, audit.parameter(origin)]
+  const values = [id, ...change, origin]
   const [user] = await taken(db.query<User>(updating, values))
   return user
 }

@@ -1,7 +1,8 @@
 import { Resolver } from 'node:dns/promises'
-import { BlockList, isIP } from 'node:net'
+import { isIP } from 'node:net'
+import ipaddr from 'ipaddr.js'
 import type { Trust } from '../config/config.ts'
-import { addressOf } from '../http/client-network.ts'
+import { addressOf, parseAddress } from '../http/client-network.ts'
 
 /** Finds the addresses of a host. */
 export type Resolve = (host: string) => Promise<string[]>
@@ -32,25 +33,16 @@ export class UnreachableHost extends Error {
   }
 }
 
-// IANA's special-purpose registries (RFC 6890). Of IPv6 only 2000::/3 is public, which leaves out loopback, local and
-// multicast addresses, those that have an IPv4 one in them, and what a NAT64 translates.
-const special = new BlockList()
-for (const range of [
-  '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24', '192.0.2.0/24', '192.31.196.0/24',
-  '192.52.193.0/24', '192.88.99.0/24', '192.168.0.0/16', '192.175.48.0/24', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/3',
-  '2001::/23', '2001:db8::/32', '2002::/16', '2620:4f:8000::/48', '3fff::/20'
-]) {
-  const [network = '', bits] = range.split('/')
-  special.addSubnet(network, Number(bits), isIP(network) === 6 ? 'ipv6' : 'ipv4')
-}
-const global = new BlockList()
-global.addSubnet('2000::', 3, 'ipv6')
+/** The only IPv6 addresses that are global unicast (RFC 4291 section 2.4, IANA). What IANA may assign later is not. */
+const globalUnicast = ipaddr.IPv6.parseCIDR('2000::/3')
 
-/** Whether an address is one of the internet. */
+/**
+ * Whether an address is on the internet. The library knows IANA's special-purpose registries (RFC 6890): private,
+ * shared, link-local and documentation ranges, and those that embed an IPv4 address (6to4, Teredo, NAT64).
+ */
 export function isPublic (given: string): boolean {
-  const address = addressOf(given)
-  if (address === undefined) return false
-  return isIP(address) === 4 ? !special.check(address, 'ipv4') : global.check(address, 'ipv6') && !special.check(address, 'ipv6')
+  const address = parseAddress(given)
+  return address?.range() === 'unicast' && (address instanceof ipaddr.IPv4 || address.match(globalUnicast))
 }
 
 /** By DNS alone: the lookups of the operating system share few threads with hashing, and cannot be given up. */

@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable, Statement } from '../database/database.ts'
-import { putOff, type Job } from '../jobs/queue.ts'
+import { reschedule, type Job } from '../jobs/queue.ts'
 import type { Outcome } from './request.ts'
 
 // In the order of the index that has the jobs of each webhook together; as an array, as in jobs.ts.
@@ -119,7 +119,7 @@ export async function failed (db: Database, job: Job, { id, webhookId }: Message
         status = case when final then 'failed' else status end, finished_at = case when final then now() end
       from verdict where id = $1 and status = 'pending' returning status`, [id, webhookId, status ?? null, error ?? null, wait])
     const final = delivery?.status !== 'pending'
-    if (!final) await putOff(tx, job, wait)
+    if (!final) await reschedule(tx, job, wait)
     else if (delivery) await tx.query(ended, [id])
     return { final, paused: pause?.reason }
   })

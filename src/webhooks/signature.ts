@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { newId } from '../crypto/random.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
-import { open, seal, UnsealError, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import { unseal, seal, UnsealError, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 const prefix = 'whsec_'
 
@@ -28,7 +28,7 @@ export function newSecret (keys: KeyEncryptionKeys): NewSecret {
 /** Those of the secrets that `newSecret` sealed which a key still opens. */
 export const openSecrets = (keys: KeyEncryptionKeys, secrets: ReadonlyArray<{ id: string, sealed: Buffer }>): Buffer[] => secrets.flatMap(({ id, sealed }) => {
   try {
-    return [open(keys, secretPurpose(id), sealed)]
+    return [unseal(keys, secretPurpose(id), sealed)]
   } catch (error) {
     if (error instanceof UnsealError) return []
     throw error

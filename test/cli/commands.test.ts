@@ -3,31 +3,31 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { authenticate } from '../../src/clients/service-clients.ts'
-import type { Environment } from '../../src/config/config.ts'
-import { read } from '../../src/database/migrate.ts'
+import type { Environment } from '../../src/config/environment.ts'
+import { readMigrations } from '../../src/database/migration-files.ts'
 import { calibrate, recommend } from '../../src/calibration/calibration.ts'
 import type { Browser } from '../support/client.ts'
 import { closedPort, folder, run, start } from '../support/command-line.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
-const migrations = read().map(({ name }) => name)
+const migrations = readMigrations().map(({ name }) => name)
 
 // Most of the time is the start of a process.
 t.jobs = 2
 
-/** The configuration of a command that is about the database of a service. */
+/** The configuration of a command that uses the database of a service. */
 const of = ({ url }: Service, more: Environment = {}): Environment => ({ DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), ...more })
 
-/** Waits until it holds; the test runner has the deadline. */
+/** Waits until the condition holds. The test runner has a timeout. */
 async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
   while (!await holds()) await new Promise(resolve => setTimeout(resolve, 10))
 }
 
 const kidOf = (token: string): string => JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
 
-/** What a command tells as JSON. */
-async function told (t: Test, args: string[], environment: Environment, cwd?: string) {
+/** What a command prints as JSON. */
+async function runJson (t: Test, args: string[], environment: Environment, cwd?: string) {
   const { code, stdout, stderr } = await run(t, [...args, '--json'], environment, cwd)
   t.strictSame({ code, stderr }, { code: 0, stderr: '' }, args.join(' '))
   return JSON.parse(stdout)
@@ -36,13 +36,13 @@ async function told (t: Test, args: string[], environment: Environment, cwd?: st
 t.test('commands about the database', async t => {
   const commands = [['keys', 'list'], ['keys', 'rotate'], ['clients', 'create', '--name', 'x', '--scope', 'y'], ['clients', 'list'], ['sessions', 'end', '--all']]
 
-  await t.test('want a schema that is up to date', async t => {
+  await t.test('need an up-to-date schema', async t => {
     const DATABASE_URL = await createDatabase(t)
     await sql(DATABASE_URL, 'delete from schema_migrations where version = (select max(version) from schema_migrations)')
     for (const args of commands) t.strictSame(await run(t, args, { DATABASE_URL }), { code: 1, stdout: '', stderr: `the database lacks ${migrations.at(-1)}: run latchkey migrate\n` }, args.join(' '))
   })
 
-  await t.test('fail where it cannot be reached, in one line', async t => {
+  await t.test('fail if it cannot be reached, with one line', async t => {
     const DATABASE_URL = `postgres://latchkey:hunter2@127.0.0.1:${await closedPort()}/latchkey`
     for (const args of commands) {
       const { code, stdout, stderr } = await run(t, args, { DATABASE_URL })
@@ -51,14 +51,14 @@ t.test('commands about the database', async t => {
     }
   })
 
-  await t.test('fail where it refuses, in the words of the database', async t => {
+  await t.test('fail if it reports an error, with the error of the database', async t => {
     const service = await build(t)
     await service.sql('alter table keys rename column kid to id')
     const { code, stdout, stderr } = await run(t, ['keys', 'list', '--json'], of(service))
-    t.strictSame({ code, stdout, told: JSON.parse(stderr) }, { code: 1, stdout: '', told: { error: 'column "kid" does not exist' } })
+    t.strictSame({ code, stdout, result: JSON.parse(stderr) }, { code: 1, stdout: '', result: { error: 'column "kid" does not exist' } })
   })
 
-  await t.test('want a configuration that is usable', async t => {
+  await t.test('need a valid configuration', async t => {
     for (const args of commands) t.match(await run(t, args, { DATABASE_URL: 'mysql://x' }), { code: 78, stdout: '', stderr: /DATABASE_URL must be/ })
   })
 })
@@ -66,10 +66,10 @@ t.test('commands about the database', async t => {
 t.test('keys', async t => {
   await t.test('are listed with their states, in columns, without the key-encryption key', async t => {
     const service = await build(t)
-    await told(t, ['keys', 'rotate', '--now'], of(service))
-    const { kid: dropped } = await told(t, ['keys', 'rotate', '--now'], of(service))
-    await told(t, ['keys', 'rotate', `--drop=${dropped}`], of(service))
-    const { kid: next } = await told(t, ['keys', 'rotate'], of(service))
+    await runJson(t, ['keys', 'rotate', '--now'], of(service))
+    const { kid: dropped } = await runJson(t, ['keys', 'rotate', '--now'], of(service))
+    await runJson(t, ['keys', 'rotate', `--drop=${dropped}`], of(service))
+    const { kid: next } = await runJson(t, ['keys', 'rotate'], of(service))
     const cwd = folder(t)
     const { code, stdout, stderr } = await run(t, ['keys', 'list'], { DATABASE_URL: service.url }, cwd)
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
@@ -82,7 +82,7 @@ t.test('keys', async t => {
     t.equal(cells.find(([kid]) => kid === dropped)?.[3], 'gone')
     t.equal(cells.find(([kid]) => kid === next)?.[3], 'published')
     for (const line of lines) t.match(line.slice(headings.indexOf('PUBLISHED')), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ {2}\d{4}/, 'aligned')
-    const { items } = await told(t, ['keys', 'list'], { DATABASE_URL: service.url }, cwd)
+    const { items } = await runJson(t, ['keys', 'list'], { DATABASE_URL: service.url }, cwd)
     t.strictSame(items.map(({ kid }: { kid: string }) => kid), cells.map(([kid]) => kid))
     t.match(items.find(({ kid }: { kid: string }) => kid === next), { purpose: 'access_token', alg: 'ES256', state: 'published', published_at: /Z$/, signs_from: /Z$/, retires_at: null, gone_at: null })
     t.notMatch(stdout + JSON.stringify(items), /sealed|public_key/)
@@ -91,7 +91,7 @@ t.test('keys', async t => {
   await t.test('are rotated under a running service, which signs with the new one without a restart', async t => {
     const service = await build(t)
     const browser = service.browser()
-    const { body: { access_token: old } } = await browser.post('/v1/auth/register', person())
+    const { body: { access_token: old } } = await browser.post('/v1/auth/register', newUser())
     const { code, stdout } = await run(t, ['keys', 'rotate', '--now'], of(service))
     t.equal(code, 0)
     const [, kid = ''] = /^Key ([\w-]{43}) \(access_token, ES256\) signs from \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\.\n$/.exec(stdout) ?? []
@@ -101,15 +101,15 @@ t.test('keys', async t => {
     t.not(kidOf(old), kid)
     for (const token of [old, fresh]) t.match(await browser.get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 })
 
-    const later = await told(t, ['keys', 'rotate'], of(service))
+    const later = await runJson(t, ['keys', 'rotate'], of(service))
     t.ok(Date.parse(later.signs_from) - Date.parse(later.published_at) >= 599_000)
     await until(() => service.app.keyring.getPublishedKeys().some(key => key.kid === later.kid))
     t.equal(service.app.keyring.getSigningKey().kid, kid)
   })
 
-  await t.test('that leaked are dropped under a running service, which refuses what they signed', async t => {
+  await t.test('that leaked are dropped under a running service, which then rejects what they signed', async t => {
     const service = await build(t)
-    const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', person())
+    const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', newUser())
     const answer = async () => await service.browser().get('/v1/me', { authorization: `Bearer ${token}` })
     t.match(await answer(), { status: 200 })
     const { code, stdout } = await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service))
@@ -121,30 +121,30 @@ t.test('keys', async t => {
     t.match(await service.sql("select type, actor_id, request_id from audit_events where type = 'key.dropped'"), [{ actor_id: null, request_id: null }])
   })
 
-  await t.test('are not made by who could not open those that are there', async t => {
+  await t.test('are not created with a key-encryption key that cannot decrypt the existing ones', async t => {
     const service = await build(t)
     const before = await service.sql('select * from keys order by kid')
     for (const args of [['keys', 'rotate', '--now'], ['keys', 'rotate', `--drop=${service.app.keyring.getSigningKey().kid}`]]) {
       const { code, stdout, stderr } = await run(t, args, of(service, { KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64') }))
       t.strictSame({ code, stdout }, { code: 78, stdout: '' })
-      t.equal(stderr, 'The configuration is not usable:\n  - KEY_ENCRYPTION_KEY does not open the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n')
+      t.equal(stderr, 'The configuration is not valid:\n  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n')
     }
     t.strictSame(await service.sql('select * from keys order by kid'), before)
   })
 
-  await t.test('that are made before the first start leave nobody waiting', async t => {
+  await t.test('that are created before the first start can be used at once', async t => {
     const DATABASE_URL = await createDatabase(t)
     const environment = { DATABASE_URL, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }
-    await told(t, ['keys', 'rotate'], environment)
+    await runJson(t, ['keys', 'rotate'], environment)
     const service = await build(t, {}, { url: DATABASE_URL })
-    t.match(await service.browser().post('/v1/auth/register', person()), { status: 201 })
+    t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
   })
 })
 
 t.test('clients', async t => {
   const service = await build(t)
 
-  await t.test('are made with a secret that is shown once', async t => {
+  await t.test('are created with a secret that is shown once', async t => {
     const { code, stdout, stderr } = await run(t, ['clients', 'create', '--name', 'Orders', '--scope', 'orders:read,introspect', '--scope', 'revocations'], of(service))
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     const [, id = '', secret = ''] = /^Client id: {6}([0-9a-f-]{36})\nClient secret: {2}(lks_[\w-]{43})\nThe secret is not shown again\.\n$/.exec(stdout) ?? []
@@ -152,13 +152,13 @@ t.test('clients', async t => {
     t.match(await service.sql("select actor_id, client_id from audit_events where type = 'client.created'"), [{ actor_id: null, client_id: id }])
   })
 
-  await t.test('are told to a program as the API does', async t => {
-    const client = await told(t, ['clients', 'create', '--name', 'Shop -- 1', '--scope=a'], of(service))
+  await t.test('are printed as JSON like in the API', async t => {
+    const client = await runJson(t, ['clients', 'create', '--name', 'Shop -- 1', '--scope=a'], of(service))
     t.match(client, { client_id: /./, client_secret: /^lks_/, name: 'Shop -- 1', scopes: ['a'], redirect_uris: [], created_at: /Z$/ })
     t.ok(await authenticate(service.app.db, client.client_id, client.client_secret))
   })
 
-  await t.test('are listed, all of them, without a secret', async t => {
+  await t.test('are all listed, without their secrets', async t => {
     await service.sql("insert into clients (id, name, scopes) select gen_random_uuid(), 'Client ' || n, '{x}' from generate_series(1, 250) as n")
     const { code, stdout } = await run(t, ['clients', 'list'], { DATABASE_URL: service.url })
     t.equal(code, 0)
@@ -166,7 +166,7 @@ t.test('clients', async t => {
     t.strictSame(headings.split(/ {2,}/), ['ID', 'NAME', 'SCOPES', 'CREATED'])
     t.equal(lines.length, 252)
     t.ok(lines.every(line => /^\d{4}-.*Z$/.test(line.slice(headings.indexOf('CREATED')))))
-    const { items } = await told(t, ['clients', 'list'], { DATABASE_URL: service.url })
+    const { items } = await runJson(t, ['clients', 'list'], { DATABASE_URL: service.url })
     t.equal(new Set(items.map(({ client_id: id }: { client_id: string }) => id)).size, 252)
     t.match(items.find(({ name }: { name: string }) => name === 'Orders'), { scopes: ['orders:read', 'introspect', 'revocations'], redirect_uris: [], created_at: /Z$/ })
     t.notMatch(stdout + JSON.stringify(items), /lks_|secret/)
@@ -176,14 +176,14 @@ t.test('clients', async t => {
 t.test('sessions end', async t => {
   const signedIn = async (service: Service): Promise<{ browser: Browser, userId: string }> => {
     const browser = service.browser()
-    const { status, body } = await browser.post('/v1/auth/register', person())
+    const { status, body } = await browser.post('/v1/auth/register', newUser())
     // The machine is too busy.
     if (status === 503) return await signedIn(service)
     browser.accessToken = body.access_token
     return { browser, userId: body.user.id }
   }
 
-  await t.test('--user ends those of one user, and a running service knows', async t => {
+  await t.test('--user ends the sessions of one user, and a running service rejects their tokens', async t => {
     const service = await build(t)
     const [ada, bob] = [await signedIn(service), await signedIn(service)]
     t.strictSame(await run(t, ['sessions', 'end', '--user', ada.userId], { DATABASE_URL: service.url }), { code: 0, stdout: 'Ended 1 session.\n', stderr: '' })
@@ -193,17 +193,17 @@ t.test('sessions end', async t => {
     t.match(await bob.browser.get('/v1/auth/verify'), { status: 204 })
     t.match(await service.sql("select user_id, actor_id, detail from audit_events where type = 'session.ended'"), [{ user_id: ada.userId, actor_id: null, detail: { reason: 'ended_by_operator' } }])
     t.match(await service.sql('select subject, reason from revocations'), [{ subject: ada.userId, reason: 'ended_by_operator' }])
-    t.strictSame(await told(t, ['sessions', 'end', '--user', ada.userId], { DATABASE_URL: service.url }), { ended: 0 })
+    t.strictSame(await runJson(t, ['sessions', 'end', '--user', ada.userId], { DATABASE_URL: service.url }), { ended: 0 })
     t.strictSame(await run(t, ['sessions', 'end', '--user', '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'], { DATABASE_URL: service.url }), { code: 1, stdout: '', stderr: 'there is no user 0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f\n' })
   })
 
-  await t.test('--all ends those of everybody, in batches', async t => {
+  await t.test('--all ends the sessions of all users, in batches', async t => {
     const service = await build(t)
     const [ada, bob] = [await signedIn(service), await signedIn(service)]
     await service.sql(`with made as (insert into sessions (id, user_id, methods, remembered, expires_at)
       select gen_random_uuid(), $1, '{pwd}', false, now() + interval '1 day' from generate_series(1, 2500) returning id)
       insert into refresh_tokens (session_id) select id from made`, [ada.userId])
-    t.strictSame(await told(t, ['sessions', 'end', '--all'], { DATABASE_URL: service.url }), { ended: 2502 })
+    t.strictSame(await runJson(t, ['sessions', 'end', '--all'], { DATABASE_URL: service.url }), { ended: 2502 })
     for (const { browser } of [ada, bob]) {
       t.match(await browser.post('/v1/auth/refresh'), { status: 401 })
       await until(async () => (await browser.get('/v1/auth/verify')).status === 401)
@@ -211,11 +211,11 @@ t.test('sessions end', async t => {
     t.match(await service.sql(`select count(*) filter (where ended_at is null)::int as live, count(distinct ended_at)::int as batches,
       (select count(*)::int from refresh_tokens) as refreshable, (select count(*)::int from audit_events where type = 'session.ended') as events,
       (select count(*)::int from revocations) as revocations from sessions`), [{ live: 0, batches: 3, refreshable: 0, events: 2502, revocations: 2502 }])
-    t.match(await ada.browser.post('/v1/auth/register', person()), { status: 201 }, 'and one can sign in again')
+    t.match(await ada.browser.post('/v1/auth/register', newUser()), { status: 201 }, 'and one can sign in again')
     t.match(await ada.browser.post('/v1/auth/refresh'), { status: 200 })
   })
 
-  await t.test('--all beside refreshes and sign-ins leaves none of the old ones alive', async t => {
+  await t.test('--all during refreshes and sign-ins leaves none of the old sessions alive', async t => {
     const service = await build(t)
     const people = await Promise.all(Array.from({ length: 8 }, async () => await signedIn(service)))
     const old = await service.sql<{ id: string }>('select id from sessions')
@@ -225,7 +225,7 @@ t.test('sessions end', async t => {
       ...people.map(async ({ browser }) => { while (!signal.aborted && (await browser.post('/v1/auth/refresh')).status !== 401) await new Promise(resolve => setImmediate(resolve)) }),
       (async () => { while (!signal.aborted) await signedIn(service) })()
     ]
-    const { ended } = await told(t, ['sessions', 'end', '--all'], { DATABASE_URL: service.url })
+    const { ended } = await runJson(t, ['sessions', 'end', '--all'], { DATABASE_URL: service.url })
     over.abort()
     await Promise.all(traffic)
     t.ok(ended >= 8)
@@ -241,14 +241,14 @@ t.test('with the embedded database, commands work while the service runs', async
   const environment = { PORT, ISSUER_URL: base }
   const { child, end } = start(t, ['serve'], environment, cwd)
   await until(async () => child.exitCode !== null || (await fetch(`${base}/readyz`).catch(() => undefined))?.status === 200)
-  const { kid } = await told(t, ['keys', 'rotate', '--now'], environment, cwd)
+  const { kid } = await runJson(t, ['keys', 'rotate', '--now'], environment, cwd)
   const post = async (path: string, body: object): Promise<any> => await (await fetch(`${base}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json()
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   const { access_token: token, refresh_token: refreshToken, user } = await post('/v1/auth/register', ada)
   t.equal(kidOf(token), kid, 'the next token has the new key')
-  t.match(await told(t, ['keys', 'list'], environment, cwd), { items: { length: 3 } })
-  t.match(await told(t, ['clients', 'create', '--name', 'Orders', '--scope', 'a'], environment, cwd), { client_secret: /^lks_/ })
-  t.strictSame(await told(t, ['sessions', 'end', '--user', user.id], environment, cwd), { ended: 1 })
+  t.match(await runJson(t, ['keys', 'list'], environment, cwd), { items: { length: 3 } })
+  t.match(await runJson(t, ['clients', 'create', '--name', 'Orders', '--scope', 'a'], environment, cwd), { client_secret: /^lks_/ })
+  t.strictSame(await runJson(t, ['sessions', 'end', '--user', user.id], environment, cwd), { ended: 1 })
   t.match(await post('/v1/auth/refresh', { refresh_token: refreshToken }), { code: 'invalid_refresh_token' })
   t.equal((await fetch(`${base}/readyz`)).status, 200)
   child.kill('SIGTERM')
@@ -260,8 +260,8 @@ t.test('calibrate', async t => {
   const owasp = [[47_104, 1], [19_456, 2], [12_288, 3], [9_216, 4], [7_168, 5]]
   const nothing = { DATABASE_URL: 'postgres://latchkey@127.0.0.1:1/none' }
 
-  await t.test('measures what OWASP accepts with the build in use, and proposes nothing below', async t => {
-    const data = await told(t, ['calibrate', '--target', '1ms'], { ...nothing, ARGON2_CONCURRENCY: '2', ARGON2_BUILD: 'prebuilt' })
+  await t.test('measures the costs that OWASP accepts with the build in use, and recommends none below', async t => {
+    const data = await runJson(t, ['calibrate', '--target', '1ms'], { ...nothing, ARGON2_CONCURRENCY: '2', ARGON2_BUILD: 'prebuilt' })
     t.strictSame([data.build, data.concurrency, data.target_ms], ['prebuilt', 2, 1])
     t.strictSame(data.measured.map((each: Record<string, unknown>) => [each['memory_kib'], each['time_cost']]), owasp)
     for (const each of data.measured) {
@@ -272,10 +272,10 @@ t.test('calibrate', async t => {
     const { within_target: within, environment } = data.recommended
     t.notOk(within)
     t.ok(owasp.some(([memory, passes]) => environment.ARGON2_MEMORY_KIB === memory && environment.ARGON2_TIME_COST === passes), 'it is one of those')
-    t.strictSame(data.warnings, ['even the fastest that OWASP accepts takes longer than 1ms here'])
+    t.strictSame(data.warnings, ['even the fastest cost that OWASP accepts takes longer than 1ms here'])
   })
 
-  await t.test('prints a table and the variables to set, which the configuration accepts', async t => {
+  await t.test('prints a table and the variables to set, which make a valid configuration', async t => {
     const { code, stdout, stderr } = await run(t, ['calibrate', '--target=50ms'], { ...nothing, ARGON2_CONCURRENCY: '2', ARGON2_PARALLELISM: '2', UV_THREADPOOL_SIZE: '2' })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.match(stdout, /^argon2id, the (avx512|avx2|prebuilt) build, 1 at a time:\n\nMEMORY KIB {2}PASSES {2}ONE HASH/)
@@ -284,10 +284,10 @@ t.test('calibrate', async t => {
     const environment = Object.fromEntries([...stdout.matchAll(/^(ARGON2_\w+)=(\d+)$/gm)].map(([, name, value]) => [name, value]))
     t.strictSame(Object.keys(environment), ['ARGON2_MEMORY_KIB', 'ARGON2_TIME_COST', 'ARGON2_PARALLELISM', 'ARGON2_CONCURRENCY'])
     t.strictSame([environment['ARGON2_PARALLELISM'], environment['ARGON2_CONCURRENCY']], ['2', '2'])
-    t.strictSame(await told(t, ['config', 'check'], { ...nothing, ...environment, NODE_ENV: 'production', ISSUER_URL: 'https://auth.example.com', KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }), { ok: true })
+    t.strictSame(await runJson(t, ['config', 'check'], { ...nothing, ...environment, NODE_ENV: 'production', ISSUER_URL: 'https://auth.example.com', KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }), { ok: true })
   })
 
-  await t.test('proposes the strongest within the target, else the fastest', async t => {
+  await t.test('recommends the strongest cost within the target, or else the fastest', async t => {
     const measured = [
       { memoryKib: 47_104, timeCost: 1, hashMs: 60, loginsPerSecond: 30 },
       { memoryKib: 19_456, timeCost: 2, hashMs: 20, loginsPerSecond: 100 },
@@ -298,8 +298,8 @@ t.test('calibrate', async t => {
     t.equal(recommend([], 100), undefined)
   })
 
-  await t.test('leaves out what there is no memory for', async t => {
-    const measured = await calibrate({ lanes: 2, parallelism: 1, targetMs: 10_000 }, (128 + 19) * 1_024 ** 2)
+  await t.test('leaves out costs for which there is not enough memory', async t => {
+    const measured = await calibrate({ concurrency: 2, parallelism: 1, targetMs: 10_000 }, (128 + 19) * 1_024 ** 2)
     t.strictSame(measured.map(({ memoryKib }) => memoryKib), [9_216, 7_168])
   })
 })

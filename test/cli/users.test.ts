@@ -3,38 +3,38 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { folder, run, start } from '../support/command-line.ts'
-import { excessive, foreignHashes, unknownHashes } from '../support/imported-hashes.ts'
+import { excessiveHashes, importedHashes, unknownHashes } from '../support/imported-hashes.ts'
 import { build } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
+import { commandOf } from '../support/program.ts'
 
 // Most of the time is the start of a process.
 t.jobs = 2
 
-const hash = foreignHashes['bcrypt, $2b$']?.[0] ?? ''
+const hash = importedHashes['bcrypt, $2b$']?.[0] ?? ''
 const json = (...lines: unknown[]) => lines.map(line => `${JSON.stringify(line)}\n`).join('')
 
-/** What comes of importing this. */
+/** The result of an import of this content. */
 async function imported (t: Test, DATABASE_URL: string, content: string | Buffer, ...options: string[]) {
   const { child, end } = start(t, ['users', 'import', '-', '--json', ...options], { DATABASE_URL })
   child.stdin.end(content)
   const { code, stdout, stderr } = await end()
-  return { code, stderr, told: JSON.parse(stdout) }
+  return { code, stderr, result: JSON.parse(stdout) }
 }
 
-/** The same, with what each refused line was refused for. */
+/** The same, with the report of the refused lines. */
 async function refused (t: Test, DATABASE_URL: string, content: string | Buffer) {
   const report = join(folder(t), 'refused.jsonl')
-  const { code, told, stderr } = await imported(t, DATABASE_URL, content, '--report', report)
+  const { code, result, stderr } = await imported(t, DATABASE_URL, content, '--report', report)
   t.equal(stderr, '')
   const lines = readFileSync(report, 'utf8').trimEnd().split('\n').filter(line => line !== '').map(line => JSON.parse(line))
   t.equal(code, lines.length > 0 ? 1 : 0)
-  t.equal(lines.length, told.refused)
-  return { told, lines, text: readFileSync(report, 'utf8') }
+  t.equal(lines.length, result.refused)
+  return { result, lines, text: readFileSync(report, 'utf8') }
 }
 
 async function exported (t: Test, DATABASE_URL: string): Promise<string> {
@@ -44,7 +44,7 @@ async function exported (t: Test, DATABASE_URL: string): Promise<string> {
 }
 
 t.test('users import', async t => {
-  await t.test('makes accounts of lines, with their events, and tells how many', async t => {
+  await t.test('creates accounts from lines, with their audit events, and prints how many', async t => {
     const DATABASE_URL = await createDatabase(t)
     const path = join(folder(t), 'users.jsonl')
     const id = 'B5D5E0F0-3B1C-4F1E-9C2A-0123456789AB'
@@ -62,17 +62,17 @@ t.test('users import', async t => {
     t.notOk(JSON.stringify(events).includes(hash))
   })
 
-  await t.test('of many leaves the database knowing how many there are', async t => {
+  await t.test('of many accounts leaves the database with current row counts', async t => {
     const DATABASE_URL = await createDatabase(t)
     const known = async () => await sql(DATABASE_URL, "select relname::text as name, greatest(reltuples, 0)::int as rows from pg_class where oid in ('users'::regclass, 'user_roles'::regclass) order by 1")
     const lines = json(...Array.from({ length: 10_000 }, (_, index) => ({ email: `user-${index}@example.com`, roles: ['user', 'editor'] })))
-    t.match(await imported(t, DATABASE_URL, lines, '--dry-run'), { code: 0, told: { imported: 10_000 } })
+    t.match(await imported(t, DATABASE_URL, lines, '--dry-run'), { code: 0, result: { imported: 10_000 } })
     t.strictSame(await known(), [{ name: 'user_roles', rows: 0 }, { name: 'users', rows: 0 }])
-    t.match(await imported(t, DATABASE_URL, lines), { code: 0, stderr: '', told: { imported: 10_000 } })
+    t.match(await imported(t, DATABASE_URL, lines), { code: 0, stderr: '', result: { imported: 10_000 } })
     t.strictSame(await known(), [{ name: 'user_roles', rows: 20_000 }, { name: 'users', rows: 10_000 }])
   })
 
-  await t.test('refuses what is not exactly an account, with line, place and reason, and never tells a hash', async t => {
+  await t.test('refuses a line that is not exactly an account, with line, place and reason, and never prints a hash', async t => {
     const DATABASE_URL = await createDatabase(t)
     const email = (line: number) => `line-${line}@example.com`
     const wrong: Array<[unknown, reason: string, pointer: string]> = [
@@ -88,18 +88,18 @@ t.test('users import', async t => {
       ...[null, 7, '2020-01-01', '2020-01-01T00:00:00', '2021-02-29T00:00:00Z', '2020-13-01T00:00:00Z', '2020-01-01T24:00:00Z', '2020-01-01T00:00:00+15:00', '1969-12-31T23:59:59Z', '2020-01-01T00:00:00.1234567Z', 'infinity'].map((time): [unknown, string, string] => [{ created_at: time }, 'invalid_value', '/created_at']),
       [{ password_hash: 7 }, 'invalid_value', '/password_hash'],
       ...unknownHashes.map((hash): [unknown, string, string] => [{ password_hash: hash }, 'unknown_hash_format', '/password_hash']),
-      ...excessive.map((hash): [unknown, string, string] => [{ password_hash: hash }, 'hash_too_expensive', '/password_hash'])
+      ...excessiveHashes.map((hash): [unknown, string, string] => [{ password_hash: hash }, 'hash_too_expensive', '/password_hash'])
     ]
     const good = { email: 'good@example.com', password_hash: hash }
     const bad = wrong.map(([value, reason], index) => reason === 'invalid_json' || reason === 'invalid_email' ? value : { email: email(index + 1), ...Object(value) })
-    const { told, lines, text } = await refused(t, DATABASE_URL, json(...bad, good))
+    const { result, lines, text } = await refused(t, DATABASE_URL, json(...bad, good))
     t.strictSame(lines.map(({ line, reason, pointer }) => ({ line, reason, pointer })), wrong.map(([, reason, pointer], index) => ({ line: index + 1, reason, pointer })))
-    t.match(told, { imported: 1, refused: wrong.length, reasons: { hash_too_expensive: excessive.length, unknown_hash_format: unknownHashes.length } })
-    for (const secret of [hash, ...excessive, ...unknownHashes.filter(each => each.length > 20)]) t.notOk(text.includes(secret))
+    t.match(result, { imported: 1, refused: wrong.length, reasons: { hash_too_expensive: excessiveHashes.length, unknown_hash_format: unknownHashes.length } })
+    for (const secret of [hash, ...excessiveHashes, ...unknownHashes.filter(each => each.length > 20)]) t.notOk(text.includes(secret))
     t.strictSame(await sql(DATABASE_URL, 'select email from users'), [{ email: 'good@example.com' }], 'and neighbours are none the worse')
   })
 
-  await t.test('reads whatever bytes there are', async t => {
+  await t.test('accepts any bytes as input', async t => {
     const DATABASE_URL = await createDatabase(t)
     const line = (name: string) => JSON.stringify({ email: `${name}@example.com` })
     const content = Buffer.concat([
@@ -108,17 +108,17 @@ t.test('users import', async t => {
       Buffer.from(`{"name": "${'x'.repeat(65_536)}", "email": "long@example.com"}\n`),
       Buffer.from(`${line('after')}\n`), Buffer.alloc(10_000_000, 'garbage'), Buffer.from(`\n${line('last')}`)
     ])
-    const { told, lines } = await refused(t, DATABASE_URL, content)
+    const { result, lines } = await refused(t, DATABASE_URL, content)
     t.strictSame(lines.map(({ line, reason }) => [line, reason]), [[5, 'invalid_utf8'], [6, 'invalid_json'], [7, 'line_too_long'], [9, 'line_too_long']])
-    t.match(told, { imported: 4 })
+    t.match(result, { imported: 4 })
     t.strictSame(await sql(DATABASE_URL, 'select email from users order by email'), ['after', 'bom', 'crlf', 'last'].map(name => ({ email: `${name}@example.com` })))
 
     const random = Buffer.concat(Array.from({ length: 200 }, () => Buffer.concat([randomBytes(500), Buffer.from('\n')])))
-    t.match(await refused(t, DATABASE_URL, random), { told: { imported: 0 } })
-    t.strictSame((await imported(t, DATABASE_URL, '')).told, { imported: 0, already_there: 0, refused: 0, reasons: {}, dry_run: false })
+    t.match(await refused(t, DATABASE_URL, random), { result: { imported: 0 } })
+    t.strictSame((await imported(t, DATABASE_URL, '')).result, { imported: 0, already_there: 0, refused: 0, reasons: {}, dry_run: false })
   })
 
-  await t.test('again changes nothing, and tells of what is there', async t => {
+  await t.test('that is repeated changes nothing, and counts the existing accounts', async t => {
     const DATABASE_URL = await createDatabase(t)
     const id = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
     const lines = [{ email: 'ada@example.com', username: 'ada', password_hash: hash }, { id, email: 'bob@example.com', name: 'Bob' }, { email: 'eve@example.com', roles: [] }]
@@ -127,42 +127,42 @@ t.test('users import', async t => {
     // As after a sign-in, and a change by the user.
     await sql(DATABASE_URL, "update users set password_hash = '$argon2id$v=19$m=1024,t=1,p=1$x$y', name = 'Ada' where email = 'ada@example.com'")
     const before = await rows()
-    t.match(await imported(t, DATABASE_URL, json(...lines)), { code: 0, stderr: '', told: { imported: 0, already_there: 3, refused: 0 } })
+    t.match(await imported(t, DATABASE_URL, json(...lines)), { code: 0, stderr: '', result: { imported: 0, already_there: 3, refused: 0 } })
 
-    const { lines: found, told } = await refused(t, DATABASE_URL, json(
-      { email: 'ADA@example.com', password_hash: foreignHashes['scrypt']?.[0] }, { id, email: 'bob@example.com', name: 'Robert' }, { id, email: 'new@example.com' },
+    const { lines: found, result } = await refused(t, DATABASE_URL, json(
+      { email: 'ADA@example.com', password_hash: importedHashes['scrypt']?.[0] }, { id, email: 'bob@example.com', name: 'Robert' }, { id, email: 'new@example.com' },
       { email: 'new@example.com', username: 'Ada' }, { id: '0199e8f2-6c1a-7b3e-9d5f-000000000000', email: 'bob@example.com', name: 'Bob' }, { email: 'eve@example.com', roles: ['admin'] }
     ))
     t.strictSame(found.map(({ reason, pointer, email }) => [reason, pointer, email]), [
       ['email_taken', '/email', 'ADA@example.com'], ['id_taken', '/id', 'bob@example.com'], ['id_taken', '/id', 'new@example.com'],
       ['username_taken', '/username', 'new@example.com'], ['email_taken', '/email', 'bob@example.com'], ['email_taken', '/email', 'eve@example.com']
     ])
-    t.match(told, { imported: 0, reasons: { email_taken: 3, id_taken: 2, username_taken: 1 } })
+    t.match(result, { imported: 0, reasons: { email_taken: 3, id_taken: 2, username_taken: 1 } })
     t.strictSame(await rows(), before)
   })
 
-  await t.test('takes the first of two lines with one address, id or username', async t => {
+  await t.test('keeps the first of two lines with the same address, id or username', async t => {
     const DATABASE_URL = await createDatabase(t)
     const id = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
-    const { told, lines } = await refused(t, DATABASE_URL, json(
+    const { result, lines } = await refused(t, DATABASE_URL, json(
       { email: 'ada@example.com', name: 'first' }, { email: 'Ada@example.com', name: 'second' }, { email: 'ada@example.com', name: 'first' },
       { id, email: 'bob@example.com' }, { id, email: 'other@example.com' }, { email: 'c@example.com', username: 'same' }, { email: 'd@example.com', username: 'SAME' }
     ))
     t.strictSame(lines.map(({ line, reason }) => [line, reason]), [[2, 'email_taken'], [5, 'id_taken'], [7, 'username_taken']])
-    t.match(told, { imported: 3, already_there: 1 })
+    t.match(result, { imported: 3, already_there: 1 })
   })
 
-  await t.test('--dry-run tells the same, and changes nothing', async t => {
+  await t.test('--dry-run prints the same, and changes nothing', async t => {
     const DATABASE_URL = await createDatabase(t)
     await imported(t, DATABASE_URL, json({ email: 'ada@example.com' }))
     const content = json({ email: 'ada@example.com' }, { email: 'ADA@example.com', name: 'x' }, { email: 'bob@example.com' }, {})
-    const { told } = await imported(t, DATABASE_URL, content, '--dry-run')
-    t.match(told, { imported: 1, already_there: 1, refused: 2, dry_run: true })
+    const { result } = await imported(t, DATABASE_URL, content, '--dry-run')
+    t.match(result, { imported: 1, already_there: 1, refused: 2, dry_run: true })
     t.strictSame(await sql(DATABASE_URL, "select (select count(*)::int from users) as users, (select count(*)::int from audit_events where type = 'user.imported') as events"), [{ users: 1, events: 1 }])
-    t.match((await imported(t, DATABASE_URL, content)).told, { ...told, dry_run: false })
+    t.match((await imported(t, DATABASE_URL, content)).result, { ...result, dry_run: false })
   })
 
-  await t.test('that was killed, or lost its database, is wholly there as far as it came, and goes on', async t => {
+  await t.test('that was interrupted has imported whole batches, and can be continued', async t => {
     const DATABASE_URL = await createDatabase(t)
     const all = Array.from({ length: 12_000 }, (_, n) => ({ email: `person-${n}@example.com`, password_hash: hash }))
     const counts = async () => (await sql<{ users: number, events: number }>(DATABASE_URL, "select (select count(*)::int from users) as users, (select count(distinct user_id)::int from audit_events where type = 'user.imported') as events"))[0] ?? { users: 0, events: 0 }
@@ -188,19 +188,19 @@ t.test('users import', async t => {
     await somebody.end()
     t.strictSame(await counts(), { users: 8_000, events: 8_000 })
 
-    t.match(await imported(t, DATABASE_URL, json(...all)), { code: 0, stderr: '', told: { imported: 4_000, already_there: 8_000 } })
+    t.match(await imported(t, DATABASE_URL, json(...all)), { code: 0, stderr: '', result: { imported: 4_000, already_there: 8_000 } })
     t.strictSame(await counts(), { users: 12_000, events: 12_000 })
   })
 
-  await t.test('beside another one makes each account once', async t => {
+  await t.test('beside another import creates each account once', async t => {
     const DATABASE_URL = await createDatabase(t)
     const all = Array.from({ length: 3_000 }, (_, n) => ({ email: `person-${n}@example.com`, password_hash: hash }))
     const both = await Promise.all([imported(t, DATABASE_URL, json(...all)), imported(t, DATABASE_URL, json(...all))])
-    t.strictSame(both.map(({ code, told }) => [code, told.refused]), [[0, 0], [0, 0]])
-    t.equal(both.reduce((sum, { told }) => sum + told.imported, 0), 3_000)
+    t.strictSame(both.map(({ code, result }) => [code, result.refused]), [[0, 0], [0, 0]])
+    t.equal(both.reduce((sum, { result }) => sum + result.imported, 0), 3_000)
   })
 
-  await t.test('shows the first refused lines to a person, and sums up', async t => {
+  await t.test('prints the first refused lines and a summary', async t => {
     const DATABASE_URL = await createDatabase(t)
     const path = join(folder(t), 'users.jsonl')
     writeFileSync(path, json(...Array(150).fill({}), { email: 'ada@example.com' }))
@@ -208,11 +208,11 @@ t.test('users import', async t => {
     t.strictSame({ code, stdout }, { code: 1, stdout: 'Imported 1, already there 0, refused 150:\n  invalid_email: 150\n' })
     t.equal(stderr.split('\n')[0], 'line 1: email is missing (invalid_email)')
     t.equal(stderr.split('\n').length, 102)
-    t.match(stderr, /\nand 50 more: --report FILE takes all of them\n$/)
+    t.match(stderr, /\nand 50 more: use --report FILE for all of them\n$/)
   })
 
-  await t.test('wants one file that is there', async t => {
-    for (const args of [[], ['a', 'b']]) t.match(await run(t, ['users', 'import', ...args]), { code: 2, stdout: '', stderr: /^The command takes FILE\.jsonl, and was given/ })
+  await t.test('needs one existing file', async t => {
+    for (const args of [[], ['a', 'b']]) t.match(await run(t, ['users', 'import', ...args]), { code: 2, stdout: '', stderr: /^The command needs FILE\.jsonl, but / })
     const DATABASE_URL = await createDatabase(t)
     t.match(await run(t, ['users', 'import', 'missing.jsonl'], { DATABASE_URL }), { code: 1, stdout: '', stderr: /^ENOENT: .*missing\.jsonl/ })
     t.match(await run(t, ['users', 'import', '.'], { DATABASE_URL }), { code: 1, stdout: '', stderr: /^EISDIR/ })
@@ -224,19 +224,19 @@ t.test('on a terminal', { skip: !existsSync(script) && 'there is no script(1) to
   const DATABASE_URL = await createDatabase(t)
   const path = join(folder(t), 'users.jsonl')
   writeFileSync(path, json(...Array.from({ length: 1_000 }, (_, n) => ({ email: `person-${n}@example.com`, password_hash: hash }))))
-  const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+  const cli = commandOf('src/cli.ts').join(' ')
   const typed = (args: string) => spawnSync(script, ['-qec', `${process.execPath} ${cli} ${args}`, '/dev/null'], { cwd: folder(t), env: { DATABASE_URL }, encoding: 'utf8' })
 
   t.match(typed(`users import ${path}`).stdout.replaceAll('\x1b', ''), /\r\[2K\[#+\.*\] +\d+ % {2}\d+ imported, 0 already there, 0 refused[^]*\r\[2KImported 1000, already there 0, refused 0\.\r\n$/, 'a bar tells how far the import is')
   const { status, stdout } = typed('users export')
   t.equal(status, 2)
-  t.match(stdout, /^The lines hold password hashes, and standard output is a terminal/)
+  t.match(stdout, /^The lines contain password hashes, and standard output is a terminal/)
   t.notOk(stdout.includes('person-'), 'hashes are not shown there')
   t.ok(typed('users export --output -').stdout.includes('person-'), 'unless one asks for it')
 })
 
 t.test('users export', async t => {
-  await t.test('gives back what was imported, byte for byte, whatever it was', async t => {
+  await t.test('returns what was imported, byte for byte', async t => {
     const text = (most: number) => fc.string({ unit: 'binary', minLength: 1, maxLength: most }).filter(text => !/[\p{Cc}\p{Cs}]/u.test(text))
     const account = fc.record({
       id: fc.uuid({ version: [1, 4, 7] }),
@@ -246,7 +246,7 @@ t.test('users export', async t => {
       username: fc.option(fc.stringMatching(/^[a-z0-9_.-]{3,32}$/)),
       roles: fc.array(text(30), { maxLength: 5 }),
       status: fc.constantFrom('active', 'disabled'),
-      password_hash: fc.option(fc.constantFrom(...Object.values(foreignHashes).map(([hash]) => hash))),
+      password_hash: fc.option(fc.constantFrom(...Object.values(importedHashes).map(([hash]) => hash))),
       created_at: fc.tuple(fc.date({ min: new Date('1970-01-01T00:00:00Z'), max: new Date('9999-12-31T00:00:00Z'), noInvalidDate: true }), fc.nat(999)).map(([date, micro]) => date.toISOString().replace('Z', `${String(micro).padStart(3, '0')}Z`))
     })
     const skeleton = (username: string | null) => username?.replaceAll(/[_.-]/g, '').replaceAll('0', 'o').replaceAll(/[1i]/g, 'l').replaceAll('m', 'rn').replaceAll('w', 'vv')
@@ -254,18 +254,18 @@ t.test('users export', async t => {
       .map(all => all.map((account, index) => all.findIndex(({ username }) => skeleton(username) === skeleton(account.username)) === index ? account : { ...account, username: null }))
     await fc.assert(fc.asyncProperty(accounts, async all => {
       const [from, to] = [await createDatabase(t), await createDatabase(t)]
-      const { told, stderr } = await imported(t, from, json(...all))
-      if (told.imported !== all.length) throw new Error(stderr)
+      const { result, stderr } = await imported(t, from, json(...all))
+      if (result.imported !== all.length) throw new Error(stderr)
       const first = await exported(t, from)
       const expected = all.map(account => ({ ...account, email: account.email.normalize('NFKC') })).sort((a, b) => a.id < b.id ? -1 : 1)
       t.strictSame(first.trimEnd().split('\n').map(line => JSON.parse(line)), expected)
       await imported(t, to, first)
       t.equal(await exported(t, to), first)
-      t.match((await imported(t, to, first)).told, { imported: 0, already_there: all.length, refused: 0 })
+      t.match((await imported(t, to, first)).result, { imported: 0, already_there: all.length, refused: 0 })
     }), { numRuns: 3 })
   })
 
-  await t.test('takes all there is, as it was at one moment, and is on record', async t => {
+  await t.test('exports all accounts as of one moment, and is in the audit log', async t => {
     const DATABASE_URL = await createDatabase(t)
     await sql(DATABASE_URL, 'insert into users (id, email, canonical_email) select gen_random_uuid(), n || \'@example.com\', n || \'@example.com\' from generate_series(1, 20000) as n')
     const { child, end } = start(t, ['users', 'export'], { DATABASE_URL })
@@ -280,7 +280,7 @@ t.test('users export', async t => {
     t.match(await sql(DATABASE_URL, "select user_id, actor_id from audit_events where type = 'users.exported'"), [{ user_id: null, actor_id: null }])
   })
 
-  await t.test('--output makes a new file for its owner alone, whole or not at all', async t => {
+  await t.test('--output creates a new file that only its owner can read, completely or not at all', async t => {
     const DATABASE_URL = await createDatabase(t)
     await imported(t, DATABASE_URL, json({ email: 'ada@example.com', password_hash: hash }))
     const dir = folder(t)
@@ -288,7 +288,7 @@ t.test('users export', async t => {
     t.strictSame(await run(t, ['users', 'export', '--output', path], { DATABASE_URL }), { code: 0, stdout: `Exported 1 account to ${path}.\n`, stderr: '' })
     t.equal(statSync(path).mode & 0o777, 0o600)
     t.equal(readFileSync(path, 'utf8'), await exported(t, DATABASE_URL))
-    t.match(await run(t, ['users', 'export', '--output', path], { DATABASE_URL }), { code: 2, stderr: /is there already/ })
+    t.match(await run(t, ['users', 'export', '--output', path], { DATABASE_URL }), { code: 2, stderr: /exists already/ })
     t.strictSame((await run(t, ['users', 'export', '--output', '-'], { DATABASE_URL })).stdout, readFileSync(path, 'utf8'))
     t.strictSame(JSON.parse((await run(t, ['users', 'export', '--output', join(dir, 'again.jsonl'), '--json'], { DATABASE_URL })).stdout), { exported: 1 })
     await sql(DATABASE_URL, 'alter table users rename column name to title')
@@ -297,7 +297,7 @@ t.test('users export', async t => {
     t.notOk(existsSync(half))
   })
 
-  await t.test('ends where nobody reads any more', async t => {
+  await t.test('ends when its reader has gone', async t => {
     const DATABASE_URL = await createDatabase(t)
     await sql(DATABASE_URL, 'insert into users (id, email, canonical_email) select gen_random_uuid(), n || \'@example.com\', n || \'@example.com\' from generate_series(1, 5000) as n')
     const { child, end } = start(t, ['users', 'export'], { DATABASE_URL })
@@ -314,30 +314,30 @@ t.test('latchkey users create', async t => {
     const { child, end } = start(t, ['users', 'create', '--json', ...args], environment)
     child.stdin.on('error', () => {}).end(password)
     const { code, stdout, stderr } = await end()
-    return { code, told: JSON.parse(stdout || stderr.slice(stderr.indexOf('{'))) }
+    return { code, result: JSON.parse(stdout || stderr.slice(stderr.indexOf('{'))) }
   }
   const service = await build(t, { ...environment, LINKS_URL: 'http://localhost:3000' }, { url: DATABASE_URL })
 
-  await t.test('makes the first administrator, who signs in and administers', async t => {
-    const { code, told } = await created('a phrase of my own\n', '--email', 'Ada@Example.com', '--role', 'user,admin', '--name', 'Ada', '--username', 'Ada', '--password-stdin')
+  await t.test('creates the first administrator, who can sign in and administer', async t => {
+    const { code, result } = await created('a phrase of my own\n', '--email', 'Ada@Example.com', '--role', 'user,admin', '--name', 'Ada', '--username', 'Ada', '--password-stdin')
     t.equal(code, 0)
-    t.match(told, { email: 'Ada@example.com', name: 'Ada', username: 'ada', roles: ['user', 'admin'], status: 'active', email_verified: true })
-    t.notOk('link' in told)
+    t.match(result, { email: 'Ada@example.com', name: 'Ada', username: 'ada', roles: ['user', 'admin'], status: 'active', email_verified: true })
+    t.notOk('link' in result)
     const browser = service.browser()
     const { body } = await browser.post('/v1/auth/login', { email: 'ada@example.com', password: 'a phrase of my own' })
     browser.accessToken = body.access_token
-    t.strictSame((await browser.get(`/v1/admin/users/${told.id}`)).body, told)
+    t.strictSame((await browser.get(`/v1/admin/users/${result.id}`)).body, result)
     const [user] = await sql<{ password_hash: string }>(DATABASE_URL, "select password_hash from users where username = 'ada'")
     t.match(user?.password_hash, /keyid=/, 'with the pepper')
-    t.match(await sql(DATABASE_URL, 'select type, actor_id from audit_events where user_id = $1 order by id', [told.id]), [{ type: 'user.registered', actor_id: null }, { type: 'user.verified', actor_id: null }, { type: 'user.roles_changed', actor_id: null }])
+    t.match(await sql(DATABASE_URL, 'select type, actor_id from audit_events where user_id = $1 order by id', [result.id]), [{ type: 'user.registered', actor_id: null }, { type: 'user.verified', actor_id: null }, { type: 'user.roles_changed', actor_id: null }])
   })
 
-  await t.test('tells a link for the password that is not given', async t => {
-    const { code, told } = await created('', '--email', 'bob@example.com', '--role', 'admin', '--role', 'support', '--email-verified')
+  await t.test('prints a link to set a password if none is given', async t => {
+    const { code, result } = await created('', '--email', 'bob@example.com', '--role', 'admin', '--role', 'support', '--email-verified')
     t.equal(code, 0)
-    t.match(told, { roles: ['admin', 'support'], email_verified: true, link: /^http:\/\/localhost:3000\/password-reset#token=lkl_[\w-]{43}$/ })
+    t.match(result, { roles: ['admin', 'support'], email_verified: true, link: /^http:\/\/localhost:3000\/password-reset#token=lkl_[\w-]{43}$/ })
     const visitor = service.browser()
-    t.equal((await visitor.post('/v1/auth/password-reset/confirm', { token: told.link.split('=')[1], new_password: 'a phrase of his own' })).status, 204)
+    t.equal((await visitor.post('/v1/auth/password-reset/confirm', { token: result.link.split('=')[1], new_password: 'a phrase of his own' })).status, 204)
     t.equal((await visitor.post('/v1/auth/login', { email: 'bob@example.com', password: 'a phrase of his own' })).status, 200)
     const { stdout } = await run(t, ['users', 'create', '--email', 'eve@example.com'], environment)
     t.match(stdout, /^User id: {2}[0-9a-f-]{36}\n.* once and within 24 hours:\nhttp.*#token=lkl_[\w-]{43}\n$/)
@@ -345,10 +345,10 @@ t.test('latchkey users create', async t => {
 
   await t.test('refuses what a registration refuses', async t => {
     const refused = async (expected: object, password: string, ...args: string[]) => { t.match(await created(password, ...args), expected, args.join(' ')) }
-    await refused({ code: 1, told: { error: 'The password is refused: too_common.' } }, 'password1234', '--email', 'new@example.com', '--password-stdin')
-    await refused({ code: 1, told: { error: 'The password is refused: too_short.' } }, '', '--email', 'new@example.com', '--password-stdin')
-    await refused({ code: 1, told: { error: /e-mail address exists/ } }, 'a phrase of my own', '--email', 'ADA@example.com', '--password-stdin')
-    await refused({ code: 1, told: { error: /has this username/ } }, '', '--email', 'new@example.com', '--username', 'ADA')
+    await refused({ code: 1, result: { error: 'The password is rejected: too_common.' } }, 'password1234', '--email', 'new@example.com', '--password-stdin')
+    await refused({ code: 1, result: { error: 'The password is rejected: too_short.' } }, '', '--email', 'new@example.com', '--password-stdin')
+    await refused({ code: 1, result: { error: /e-mail address exists/ } }, 'a phrase of my own', '--email', 'ADA@example.com', '--password-stdin')
+    await refused({ code: 1, result: { error: /has this username/ } }, '', '--email', 'new@example.com', '--username', 'ADA')
     for (const [args, message] of [[[], /--email/], [['--email', 'x'], /--email/], [['--email', 'new@example.com', '--role', 'No'], /role/], [['--email', 'new@example.com', '--username', 'a b'], /--username/], [['--email', 'new@example.com', '--name', ''], /--name/]] as const) {
       t.match(await run(t, ['users', 'create', ...args], environment), { code: 2, stderr: message }, args.join(' '))
     }

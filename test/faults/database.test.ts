@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
 import { mint } from '../../src/sessions/refresh-token.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
-import { way } from '../support/flaky-proxy.ts'
+import { flakyProxy } from '../support/flaky-proxy.ts'
 
 async function eventually (service: Service, within: number) {
   const started = performance.now()
@@ -20,9 +20,9 @@ async function eventually (service: Service, within: number) {
 const unavailable = { status: 503, body: { code: 'database_unavailable' }, headers: { 'retry-after': '1', 'cache-control': 'no-store' }, cookies: [] }
 
 t.test('with the database away nobody is told anything wrong', async t => {
-  const { url, block, unblock } = await way(t, await createDatabase(t))
+  const { url, block, unblock } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, {}, { url })
-  const ada = person()
+  const ada = newUser()
   const browser = service.browser()
   const { body: { access_token: accessToken } } = await browser.post('/v1/auth/register', ada)
   const token = browser.jar.get('refresh_token')
@@ -33,7 +33,7 @@ t.test('with the database away nobody is told anything wrong', async t => {
   t.equal(browser.jar.get('refresh_token'), token, 'no cookie is cleared')
   t.match(await service.browser().post('/v1/auth/login', ada), unavailable)
   t.match(await service.browser().post('/v1/auth/login', { ...ada, password: 'wrong' }), unavailable, 'nor is a wrong password called wrong')
-  t.match(await service.browser().post('/v1/auth/register', person()), unavailable)
+  t.match(await service.browser().post('/v1/auth/register', newUser()), unavailable)
   t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${accessToken}` }), unavailable)
   t.match(await service.browser().get('/readyz'), unavailable)
 
@@ -50,10 +50,35 @@ t.test('with the database away nobody is told anything wrong', async t => {
   t.match(await service.browser().post('/v1/auth/login', ada), { status: 200 })
 })
 
-t.test('a thousand wait for a connection, and the rest is refused at once', async t => {
+t.test('an outage is logged once, and its end with the number of failed attempts', async t => {
+  const { url, block, unblock } = await flakyProxy(t, await createDatabase(t))
+  const service = await build(t, {}, { url })
+  const ada = newUser()
+  await service.browser().post('/v1/auth/register', ada)
+  const linesOf = (message: RegExp) => service.logs.filter(({ msg, level }) => message.test(String(msg)) && Number(level) >= 30)
+  block()
+  for (let i = 0; i < 20; i++) t.match(await service.browser().post('/v1/auth/login', ada), unavailable)
+  while (linesOf(/^database not available/).length === 0) await new Promise(resolve => setTimeout(resolve, 10))
+  // The reconnection is tried twice a second.
+  await new Promise(resolve => setTimeout(resolve, 2_000))
+  t.ok(linesOf(/^database not available/).length <= 2, 'once for each reason')
+  const others = service.logs.filter(({ level, msg }) => Number(level) >= 40 && !/^database not available/.test(String(msg)))
+  t.strictSame(others, [], 'and nothing else warns of it')
+  t.strictSame(linesOf(/^database is back/), [])
+  unblock()
+  while (linesOf(/^database is back/).length === 0) {
+    await service.browser().get('/readyz')
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+  const [back] = linesOf(/^database is back/)
+  t.ok(Number(back?.['failed_attempts']) >= 20, `${String(back?.['failed_attempts'])} attempts`)
+  t.ok(Number(back?.['seconds']) >= 2)
+})
+
+t.test('a thousand requests wait for a connection, and further ones are refused at once', async t => {
   const service = await build(t)
   const browser = service.browser()
-  const { body } = await browser.post('/v1/auth/register', person())
+  const { body } = await browser.post('/v1/auth/register', newUser())
   browser.accessToken = body.access_token
   const { db } = service.app
   let release = () => {}
@@ -69,10 +94,10 @@ t.test('a thousand wait for a connection, and the rest is refused at once', asyn
 })
 
 t.test('a database that hangs is given up in time', async t => {
-  const { url, freeze, thaw } = await way(t, await createDatabase(t))
+  const { url, freeze, thaw } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, {}, { url })
   const browser = service.browser()
-  await browser.post('/v1/auth/register', person())
+  await browser.post('/v1/auth/register', newUser())
   freeze()
   const started = performance.now()
   const [ready, refreshed] = await Promise.all([service.browser().get('/readyz').then(answer => ({ answer, took: performance.now() - started })), browser.post('/v1/auth/refresh')])
@@ -86,11 +111,11 @@ t.test('a database that hangs is given up in time', async t => {
 })
 
 t.test('a lost answer of the database', async t => {
-  const { url, loseAnswers } = await way(t, await createDatabase(t))
+  const { url, loseAnswers } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, {}, { url })
 
   t.test('to a refresh loses no session', async t => {
-    const { body } = await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+    const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
     let token: string = body.refresh_token
     for (let round = 0; round < 5; round++) {
       loseAnswers(/sessions\.rotate/)
@@ -104,7 +129,7 @@ t.test('a lost answer of the database', async t => {
 
   t.test('to a registration leaves a whole account or none', async t => {
     for (const lost of [/insert into users/, /sessions\.create/, /commit/]) {
-      const ada = person()
+      const ada = newUser()
       loseAnswers(lost)
       t.match(await service.browser().post('/v1/auth/register', ada), unavailable, String(lost))
       loseAnswers(undefined)
@@ -117,7 +142,7 @@ t.test('a lost answer of the database', async t => {
   })
 
   t.test('to a sign-out is made good by doing it again', async t => {
-    const { body } = await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+    const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
     loseAnswers(/sessions\.end/)
     t.match(await service.browser().post('/v1/auth/logout', { refresh_token: body.refresh_token }), unavailable)
     loseAnswers(undefined)
@@ -127,9 +152,9 @@ t.test('a lost answer of the database', async t => {
 })
 
 t.test('no judgement is passed on a token whose caller has gone', async t => {
-  const { url, freeze, thaw } = await way(t, await createDatabase(t))
+  const { url, freeze, thaw } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, { REQUEST_TIMEOUT: '1s', REFRESH_REPLAY_GRACE: '0s' }, { url })
-  const { body } = await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+  const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
   const second = (await service.browser().post('/v1/auth/refresh', { refresh_token: body.refresh_token })).body.refresh_token
   // The duplicate of a request is held up until the original and its successor are through.
   freeze()
@@ -142,40 +167,40 @@ t.test('no judgement is passed on a token whose caller has gone', async t => {
 })
 
 t.test('started without its database, the service waits for it', async t => {
-  const { url, block, unblock } = await way(t, await createDatabase(t, { empty: true }))
+  const { url, block, unblock } = await flakyProxy(t, await createDatabase(t, { empty: true }))
   block()
   const service = await build(t, {}, { url, ready: false })
   t.match(await service.browser().get('/livez'), { status: 200 })
   t.match(await service.browser().get('/readyz'), unavailable)
   t.match(await service.browser().get('/.well-known/jwks.json'), unavailable)
-  t.match(await service.browser().post('/v1/auth/login', person()), unavailable)
+  t.match(await service.browser().post('/v1/auth/login', newUser()), unavailable)
   t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: 'lkr_garbage' }), { status: 401 })
   t.match(await service.browser().get('/v1/me', { authorization: 'Bearer a.b.c' }), { status: 401 })
   const authentic = mint({ kid: 'AAAAAAAA', secret: Buffer.alloc(32) }, { sessionId: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f', generation: 1, issuedAt: new Date() })
   t.match(await service.browser().post('/v1/auth/refresh', { refresh_token: authentic }), unavailable, 'what may be authentic is not refused')
   unblock()
   await eventually(service, 5_000)
-  t.match(await service.browser().post('/v1/auth/register', person()), { status: 201 })
+  t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
 })
 
 t.test('a key that cannot be looked up is not an unknown one', async t => {
-  const { url, block } = await way(t, await createDatabase(t))
+  const { url, block } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, { JWKS_MAX_AGE: '1s' }, { url })
-  const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', person())
+  const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', newUser())
   const [, payload, signature] = token.split('.')
   const other = `${Buffer.from(JSON.stringify({ alg: 'ES256', typ: 'at+jwt', kid: 'made-elsewhere' })).toString('base64url')}.${payload}.${signature}`
   t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), { status: 401 })
   block()
-  while (!service.logs.some(({ msg }) => msg === 'keys not read; trying again')) await new Promise(resolve => setTimeout(resolve, 20))
+  while (!service.app.databaseOutage.isOngoing) await new Promise(resolve => setTimeout(resolve, 20))
   for (let i = 0; i < 3; i++) {
     t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), unavailable)
     t.match(await service.browser().post('/v1/auth/logout', undefined, { authorization: `Bearer ${other}` }), unavailable)
   }
 })
 
-t.test('a statement that the schema left behind is prepared anew', async t => {
+t.test('a statement that a schema change invalidated is prepared again', async t => {
   const service = await build(t)
-  const ada = person()
+  const ada = newUser()
   await service.browser().post('/v1/auth/register', ada)
   await service.browser().post('/v1/auth/login', ada)
   for (const change of ['alter column name type varchar(500)', 'add column nickname text']) {
@@ -187,13 +212,13 @@ t.test('a statement that the schema left behind is prepared anew', async t => {
   }
 })
 
-t.test('a schema that is not there yet is a database that is not there yet', async t => {
+t.test('a missing schema is answered like a database that is away', async t => {
   const service = await build(t, { MIGRATE_ON_START: 'false' }, { url: await createDatabase(t, { empty: true }), ready: false })
   t.match(await service.browser().get('/readyz'), unavailable)
-  t.match(await service.browser().post('/v1/auth/login', person()), unavailable)
+  t.match(await service.browser().post('/v1/auth/login', newUser()), unavailable)
 })
 
-t.test('when Postgres is killed under load, nothing that was answered is lost, and the service heals by itself', async t => {
+t.test('when Postgres is killed under load, no confirmed change is lost, and the service recovers', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-crash-'))
   const postgres = await embeddedPostgres.start(folder)
   t.teardown(async () => {
@@ -206,7 +231,7 @@ t.test('when Postgres is killed under load, nothing that was answered is lost, a
   let outages = 0
   const live = async () => {
     while (load.on) {
-      const ada = person()
+      const ada = newUser()
       const { status, body } = await service.browser().post('/v1/auth/register', { ...ada, refresh_token_delivery: 'body' })
       if (status !== 201) { outages++; continue }
       const known = { ...ada, token: body.refresh_token as string, gone: false }

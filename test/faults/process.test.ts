@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { connect as connectDatabase } from '../../src/database/database.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { person } from '../support/app.ts'
+import { newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import * as nginx from '../support/nginx.ts'
 import { folder, ready, start, type Running } from '../support/process.ts'
@@ -19,12 +19,12 @@ async function post (url: string, body: object) {
   return { status: answer.status, headers: answer.headers, body: text === '' ? {} : JSON.parse(text) }
 }
 
-t.test('SIGTERM: what was accepted is answered, and the process ends with 0', async t => {
+t.test('SIGTERM: accepted requests are answered, and the exit code is 0', async t => {
   const port = await freePort()
   // Slow enough to be under way.
   const service = start(t, folder(t), { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1s', ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3', ARGON2_CONCURRENCY: '1' }, port)
   await ready(service)
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   await post(`${service.base}/v1/auth/register`, ada)
   const logins = Array.from({ length: 8 }, async () => await post(`${service.base}/v1/auth/login`, ada))
   const idle = connect(port, '127.0.0.1')
@@ -51,7 +51,7 @@ async function withAccount (t: Test, env: Record<string, string> & { DATABASE_UR
   const port = await freePort()
   const service = start(t, folder(t), env, port)
   await ready(service)
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   const { status } = await post(`${service.base}/v1/auth/register`, ada)
   t.equal(status, 201)
   return { port, service, ada, login: requestText('POST', '/v1/auth/login', ada) }
@@ -105,7 +105,7 @@ t.test('SIGTERM resets no sign-in that was sent just before it', async t => {
   }
 })
 
-t.test('SIGTERM resets nothing that waits in the kernel', async t => {
+t.test('SIGTERM resets no connection that waits in the kernel', async t => {
   const { port, service } = await withAccount(t, { DATABASE_URL: await createDatabase(t), ...patient })
   const idle = await dialMany(port, 20)
   for (const connection of idle) connection.send(live)
@@ -122,7 +122,7 @@ t.test('SIGTERM resets nothing that waits in the kernel', async t => {
   t.strictSame(await service.ended, { code: 0, signal: null })
 })
 
-t.test('after SIGTERM a connection is judged by what it does', async t => {
+t.test('after SIGTERM a connection is closed when it is idle', async t => {
   const DATABASE_URL = await createDatabase(t)
   const slow = { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3', ARGON2_CONCURRENCY: '1', ...patient }
   const { port, service, login } = await withAccount(t, { DATABASE_URL, ...slow })
@@ -195,7 +195,7 @@ t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, 
     server { listen 127.0.0.1:${port}; location = /_health { return 204; }
     location / { proxy_pass http://latchkey; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host localhost:${port}; } } }`)
   const { base, log } = await nginx.launch(t, prefix, port)
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   t.equal((await post(`${base}/v1/auth/register`, ada)).status, 201)
 
   const over = new AbortController()
@@ -222,7 +222,7 @@ t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, 
   t.notMatch(log(), /prematurely closed|reset by peer/, 'no connection was closed under a request')
 })
 
-t.test('a second signal does not wait', async t => {
+t.test('a second signal ends the process at once', async t => {
   const service = start(t, folder(t), { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1m', SHUTDOWN_TIMEOUT: '2m' }, await freePort())
   await ready(service)
   service.child.kill('SIGINT')
@@ -234,7 +234,7 @@ t.test('a second signal does not wait', async t => {
   t.match(await service.ended, { code: 1 })
 })
 
-t.test('what hangs at the end is cut off', async t => {
+t.test('a request that hangs is aborted after the shutdown timeout', async t => {
   const service = start(t, folder(t), { DATABASE_URL: await createDatabase(t), SHUTDOWN_TIMEOUT: '1s', REQUEST_TIMEOUT: '1m' }, await freePort())
   await ready(service)
   const socket = connect(Number(new URL(service.base).port), '127.0.0.1')
@@ -245,7 +245,7 @@ t.test('what hangs at the end is cut off', async t => {
   t.match(await service.ended, { code: 1 })
 })
 
-t.test('started before its database, it waits for it', async t => {
+t.test('a process that is started before its database waits for it', async t => {
   const url = new URL(await createDatabase(t))
   const { port } = url
   const [there, here] = [Number(port), await freePort()]
@@ -262,7 +262,7 @@ t.test('started before its database, it waits for it', async t => {
   t.pass('and serves when it is there')
 })
 
-t.test('a signal ends it while it waits for its database', async t => {
+t.test('a signal ends a process that waits for its database', async t => {
   const service = start(t, folder(t), { DATABASE_URL: `postgres://127.0.0.1:${await freePort()}/none` }, await freePort())
   while ((await fetch(`${service.base}/livez`).catch(() => undefined))?.status !== 200) {
     if (service.child.exitCode !== null) throw new Error(service.output())
@@ -272,7 +272,7 @@ t.test('a signal ends it while it waits for its database', async t => {
   t.strictSame(await service.ended, { code: 0, signal: null }, 'by itself, and not by the time it has')
 })
 
-t.test('a signal at any moment of the start ends it', async t => {
+t.test('a signal at any moment of the start ends the process', async t => {
   const DATABASE_URL = await createDatabase(t)
   for (const after of [0, 100, 150, 200, 250, 300, 350, 400, 500, 600, 900]) {
     const service = start(t, folder(t), { DATABASE_URL }, await freePort())
@@ -283,17 +283,17 @@ t.test('a signal at any moment of the start ends it', async t => {
   }
 })
 
-t.test('with no configuration at all', async t => {
+t.test('without any configuration', async t => {
   const cwd = folder(t)
   const port = await freePort()
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   let token = ''
 
-  t.test('the first start makes a database and keys, and says where everything is', async t => {
+  t.test('the first start creates a database and keys, and logs where they are', async t => {
     const service = start(t, cwd, {}, port)
     await ready(service)
     t.match(service.output(), new RegExp(`http://localhost:${port}/docs`))
-    t.match(service.output(), /embedded PostgreSQL 18/)
+    t.match(service.output(), /"version":"18\.[^\n]+"msg":"embedded PostgreSQL in use"/)
     t.ok(service.output().trim().split('\n').every(line => JSON.parse(line).msg), 'in JSON lines')
     const { status, body } = await post(`${service.base}/v1/auth/register`, ada)
     t.equal(status, 201)
@@ -302,23 +302,23 @@ t.test('with no configuration at all', async t => {
     t.match(await service.ended, { code: 0 })
   })
 
-  t.test('the second start still knows who is signed in', async t => {
+  t.test('sessions survive a restart', async t => {
     const service = start(t, cwd, { DOCS: 'off' }, port)
     await ready(service)
-    t.match(service.output(), new RegExp(`is at http://localhost:${port}"`))
+    t.match(service.output(), new RegExp(`"url":"http://localhost:${port}","msg":"service started"`))
     t.notMatch(service.output(), new RegExp(`:${port}/docs`), 'nothing points to the page')
     const { status, body } = await post(`${service.base}/v1/auth/refresh`, { refresh_token: token })
     t.equal(status, 200)
     token = body.refresh_token
 
-    await t.test('another in the same folder is told so, and harms nothing', async t => {
+    await t.test('a second service in the same folder is refused, and harms nothing', async t => {
       const second = start(t, cwd, {}, await freePort())
       t.match(await second.ended, { code: 1 })
       t.match(second.output(), /another Latchkey is (already )?using/)
       t.notMatch(second.output(), /\n\s+at |lock file/)
     })
 
-    await t.test('another on the same port is told so, and leaves nothing behind', async t => {
+    await t.test('a second service on the same port is refused, and leaves nothing behind', async t => {
       const elsewhere = folder(t)
       const second = start(t, elsewhere, {}, port)
       t.match(await second.ended, { code: 1 })
@@ -331,7 +331,7 @@ t.test('with no configuration at all', async t => {
     await service.ended
   })
 
-  t.test('after a kill -9 the next start takes the database over, and nobody is signed out', async t => {
+  t.test('after a kill -9 the next start adopts the database, and sessions survive', async t => {
     const service = start(t, cwd, {}, port)
     await ready(service)
     const { status, body } = await post(`${service.base}/v1/auth/refresh`, { refresh_token: token })
@@ -341,11 +341,11 @@ t.test('with no configuration at all', async t => {
     t.match(await service.ended, { code: 0 })
   })
 
-  t.test('with another key-encryption key it does not start, and says why', async t => {
+  t.test('with another key-encryption key the service does not start, and says why', async t => {
     const other = folder(t)
     cpSync(join(cwd, '.data'), join(other, '.data'), { recursive: true })
     const service = start(t, other, { KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64') }, await freePort())
     t.match(await service.ended, { code: 78 })
-    t.match(service.output(), /KEY_ENCRYPTION_KEY does not open the keys/)
+    t.match(service.output(), /KEY_ENCRYPTION_KEY does not decrypt the keys/)
   })
 })

@@ -1,23 +1,23 @@
 import t, { type Test } from 'tap'
 import { run } from '../support/command-line.ts'
-import { build, keyEncryptionKey, person } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import { hold } from '../support/limits-page.ts'
-import { beside, crowd, defaults, from, guess, inRow, pass, registered, somewhere, statuses } from '../support/other-networks.ts'
+import { secondInstance, fillHashingQueue, defaultLimits, forwardedFor, guessPassword, inSequence, passTime, registerUser, newAddress, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const { blocks, holds, isHeldBy, isAdvice, end } = hold(t, 'What to watch', 'In an attack')
 
-const service = await build(t, defaults)
+const service = await build(t, defaultLimits)
 // Something of everything that is counted.
-const watched = await build(t, { ...defaults, RATE_LIMIT: '30/1m', ARGON2_CONCURRENCY: '2' })
+const watched = await build(t, { ...defaultLimits, RATE_LIMIT: '30/1m', ARGON2_CONCURRENCY: '2' })
 const metrics = (async () => {
-  const { email, password } = await registered(watched)
+  const { email, password } = await registerUser(watched)
   // A machine that is too busy may answer with something else first.
-  for (let tries = 0; tries < 20 && (await guess(watched, { email, password })).status !== 200; tries++);
-  const here = somewhere()
-  await inRow(7, () => guess(watched, { email }, here))
-  const empty = crowd(watched.app.passwords)
-  await guess(watched, person())
+  for (let tries = 0; tries < 20 && (await guessPassword(watched, { email, password })).status !== 200; tries++);
+  const here = newAddress()
+  await inSequence(7, () => guessPassword(watched, { email }, here))
+  const empty = fillHashingQueue(watched.app.passwords)
+  await guessPassword(watched, newUser())
   await empty()
   return (await watched.browser().get('/metrics')).text
 })()
@@ -52,13 +52,13 @@ isThere('| `latchkey_rate_limits_shared == 0` | Redis is away (where there is on
 // Twelve accounts are tried from one network, one of them with success; one account from six; and a name that is nobody's.
 const [minutes = '', most = '', entered = ''] = blocks('In an attack', 'sql')
 const attack = (async () => {
-  const people = await inRow(12, () => registered(service))
-  const [stuffer, prefix] = [somewhere(), '2001:db8:0:7::']
+  const people = await inSequence(12, () => registerUser(service))
+  const [stuffer, prefix] = [newAddress(), '2001:db8:0:7::']
   const [victim, favourite] = people
-  for (const { email } of people) await guess(service, { email }, stuffer)
-  await guess(service, person(), stuffer)
-  if (victim) await guess(service, { email: victim.email, password: victim.password }, stuffer)
-  if (favourite) await inRow(6, i => guess(service, { email: favourite.email }, `${prefix}${i}`))
+  for (const { email } of people) await guessPassword(service, { email }, stuffer)
+  await guessPassword(service, newUser(), stuffer)
+  if (victim) await guessPassword(service, { email: victim.email, password: victim.password }, stuffer)
+  if (favourite) await inSequence(6, i => guessPassword(service, { email: favourite.email }, `${prefix}${i}`))
   return { stuffer, victim, favourite }
 })()
 
@@ -81,14 +81,14 @@ holds('Accounts that were entered from an address which failed for ten others or
 })
 holds('`login.failed` has the reason `wrong_password`, `unknown_account` or `account_disabled`, and `login.throttled` stands there once for each wait.', async t => {
   await attack
-  const { email, password, id } = await registered(service)
-  const here = somewhere()
-  await inRow(9, () => guess(service, { email }, here))
-  await pass(service, 30)
-  await inRow(9, () => guess(service, { email }, here))
+  const { email, password, id } = await registerUser(service)
+  const here = newAddress()
+  await inSequence(9, () => guessPassword(service, { email }, here))
+  await passTime(service, 30)
+  await inSequence(9, () => guessPassword(service, { email }, here))
   t.equal((await service.sql("select 1 from audit_events where type = 'login.throttled' and user_id = $1", [id])).length, 2)
   await service.sql('update users set disabled_at = now() where id = $1', [id])
-  await guess(service, { email, password })
+  await guessPassword(service, { email, password })
   t.strictSame(await service.sql("select distinct detail ->> 'reason' as reason from audit_events where type = 'login.failed' order by 1"), ['account_disabled', 'unknown_account', 'wrong_password'].map(reason => ({ reason })))
 })
 
@@ -97,27 +97,27 @@ isHeldBy('| one account, many networks | nothing: `LOGIN_ACCOUNT_LIMIT` stops it
 isAdvice('| many networks, a few tries each | lower `LOGIN_RATE_LIMIT`, and look for accounts that were entered; set `BREACHED_PASSWORDS_URL` |')
 const enteredRow = '| an account that was entered | `npx latchkey sessions end --user ID`, and `update users set disabled_at = now() where id = \'ID\'` until its owner has been heard |'
 holds(enteredRow, async t => {
-  const { email, password, id, browser } = await registered(service)
+  const { email, password, id, browser } = await registerUser(service)
   const statement = /`(update [^`]+)`/.exec(enteredRow)?.[1]?.replace('ID', id) ?? ''
   t.match(await run(t, ['sessions', 'end', '--user', id], { DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }), { code: 0, stdout: 'Ended 1 session.\n' })
   t.match(await browser.post('/v1/auth/refresh'), { status: 401 })
   await service.sql(statement)
-  t.match(await browser.post('/v1/auth/login', { email, password }, from(somewhere())), { status: 403, body: { code: 'account_disabled' } })
+  t.match(await browser.post('/v1/auth/login', { email, password }, forwardedFor(newAddress())), { status: 403, body: { code: 'account_disabled' } })
 })
 isAdvice('| the queue is full | lower `RATE_LIMIT`, or start more instances |')
 holds('A lower limit holds from the restart on, also against what was counted before.', async t => {
-  const { email } = await registered(service)
-  const here = somewhere()
-  t.strictSame(statuses(await inRow(4, () => guess(service, { email }, here))), [401, 401, 401, 401])
-  const strict = await beside(t, service, { ...defaults, LOGIN_RATE_LIMIT: '2/15m' })
-  t.strictSame(statuses(await inRow(2, () => guess(strict, { email }, here))), [401, 429])
+  const { email } = await registerUser(service)
+  const here = newAddress()
+  t.strictSame(statuses(await inSequence(4, () => guessPassword(service, { email }, here))), [401, 401, 401, 401])
+  const strict = await secondInstance(t, service, { ...defaultLimits, LOGIN_RATE_LIMIT: '2/15m' })
+  t.strictSame(statuses(await inSequence(2, () => guessPassword(strict, { email }, here))), [401, 429])
 })
 holds('`truncate login_throttles` ends all waits and forgets all failures, the attacker\'s too.', async t => {
-  const apart = await build(t, defaults)
-  const { email } = await registered(apart)
-  const here = somewhere()
-  await inRow(6, () => guess(apart, { email }, here))
+  const apart = await build(t, defaultLimits)
+  const { email } = await registerUser(apart)
+  const here = newAddress()
+  await inSequence(6, () => guessPassword(apart, { email }, here))
   await apart.sql('truncate login_throttles')
-  t.strictSame(statuses(await inRow(6, () => guess(apart, { email }, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(6, () => guessPassword(apart, { email }, here))), [401, 401, 401, 401, 401, 429])
 })
 end()

@@ -5,11 +5,11 @@ import { availableParallelism } from 'node:os'
 import t, { type Test } from 'tap'
 import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
-import { hashingLane, type Refusal } from '../../src/passwords/hashing-queue.ts'
+import { hashingQueue, type QueueRejection } from '../../src/passwords/hashing-queue.ts'
 import { Problem } from '../../src/http/problem.ts'
-import { build, person } from '../support/app.ts'
+import { build, newUser } from '../support/app.ts'
 import { hold } from '../support/limits-page.ts'
-import { beside, defaults, from, guess, inRow, off, registered, somewhere, statuses } from '../support/other-networks.ts'
+import { secondInstance, defaultLimits, forwardedFor, guessPassword, inSequence, withoutLimits, registerUser, newAddress, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const rateLimit = 'test/plugins/rate-limit.test.ts'
@@ -17,7 +17,7 @@ const lane = 'test/src/hashing-lane.test.ts'
 const attacks = 'test/stories/attacks.test.ts'
 const mailer = 'test/plugins/mailer.test.ts'
 const { holds, isHeldBy, end } = hold(t, '', 'Who is counted', 'What is limited')
-const service = await build(t, defaults)
+const service = await build(t, defaultLimits)
 
 holds('What Latchkey refuses, to whom, for how long, and what to turn.', async t => {
   const text = readFileSync('docs/limits.md', 'utf8')
@@ -45,25 +45,25 @@ isHeldBy('| device | a browser on which somebody signed in to the account before
 })
 isHeldBy('An account that is not there is counted, and answered, like one that is.', { [throttle]: ['counts the same for an account that is not there, and answers the same'] })
 holds('From one network, guesses by the address and by the username of one account are counted apart; from everywhere they are counted together.', async t => {
-  const other = await beside(t, service, { ...defaults, LOGIN_ACCOUNT_LIMIT: '12/24h' })
-  const { email } = await registered(other, { username: 'countess' })
-  const here = somewhere()
-  for (const login of [{ email }, { username: 'countess' }]) t.strictSame(statuses(await inRow(6, () => guess(other, login, here))), [401, 401, 401, 401, 401, 429])
-  t.strictSame(statuses(await inRow(3, i => guess(other, i % 2 ? { email } : { username: 'countess' }))), [401, 401, 429], 'ten, and two')
+  const other = await secondInstance(t, service, { ...defaultLimits, LOGIN_ACCOUNT_LIMIT: '12/24h' })
+  const { email } = await registerUser(other, { username: 'countess' })
+  const here = newAddress()
+  for (const login of [{ email }, { username: 'countess' }]) t.strictSame(statuses(await inSequence(6, () => guessPassword(other, login, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(3, i => guessPassword(other, i % 2 ? { email } : { username: 'countess' }))), [401, 401, 429], 'ten, and two')
 })
 
 const limited = (what: string, variable: keyof typeof variables, preset: string, beyond = '429, with waits that grow') => `| ${what} | \`${variable}\` | \`${preset}\` | ${beyond} |`
 const window = '429 until the window ends'
 /** The limits of a network, as answers name them. */
 const told = async (RATE_LIMIT: string) => {
-  const { browser } = await beside(t, service, { RATE_LIMIT })
-  const answers = [await browser().get('/v1/me'), await browser().post('/v1/auth/magic-link', { email: person().email }), await browser().post('/v1/auth/login', person()), await browser().post('/oauth/token', 'grant_type=x', { 'content-type': 'application/x-www-form-urlencoded' })]
+  const { browser } = await secondInstance(t, service, { RATE_LIMIT })
+  const answers = [await browser().get('/v1/me'), await browser().post('/v1/auth/magic-link', { email: newUser().email }), await browser().post('/v1/auth/login', newUser()), await browser().post('/oauth/token', 'grant_type=x', { 'content-type': 'application/x-www-form-urlencoded' })]
   return answers.map(({ headers }) => Number(headers['ratelimit-limit']))
 }
 holds(limited('requests, to all routes together | network', 'RATE_LIMIT', '300/1m', window), async t => {
   t.equal(variables.RATE_LIMIT.preset, '300/1m')
-  const limits = await beside(t, service, { RATE_LIMIT: '3/1m' })
-  t.strictSame(statuses(await inRow(4, i => limits.browser().get(['/v1/me', '/v1/me/sessions', '/nothing'][i % 3] ?? ''))), [401, 401, 404, 429])
+  const limits = await secondInstance(t, service, { RATE_LIMIT: '3/1m' })
+  t.strictSame(statuses(await inSequence(4, i => limits.browser().get(['/v1/me', '/v1/me/sessions', '/nothing'][i % 3] ?? ''))), [401, 401, 404, 429])
 })
 holds(`| those to routes that take a password, apart from the rest | network | a fifth of \`RATE_LIMIT\` | 60 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[2], 60))
 holds(`| those that ask for a mail, apart from the rest | network | a tenth of \`RATE_LIMIT\` | 30 a minute | ${window} |`, async t => t.strictSame((await told(variables.RATE_LIMIT.preset))[1], 30))
@@ -73,35 +73,35 @@ isHeldBy('| requested mails of one kind | address | none | 15 at once, then one 
 isHeldBy('| notifications of one kind | address | none | 15 at once, then one every 5 minutes | none is sent |', { [mailer]: ['that notify are at most fifteen of a kind at once to an address, however it is written, and then one each five minutes'] })
 holds(limited('wrong passwords for one account | network, or known device', 'LOGIN_RATE_LIMIT', '5/15m'), async t => {
   t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
-  const { email, browser } = await registered(service)
-  const here = somewhere()
-  t.strictSame(statuses(await inRow(6, () => guess(service, { email }, here))), [401, 401, 401, 401, 401, 429])
-  t.strictSame(statuses(await inRow(6, () => browser.post('/v1/auth/login', { email, password: 'not the password' }, from(here)))), [401, 401, 401, 401, 401, 429])
+  const { email, browser } = await registerUser(service)
+  const here = newAddress()
+  t.strictSame(statuses(await inSequence(6, () => guessPassword(service, { email }, here))), [401, 401, 401, 401, 401, 429])
+  t.strictSame(statuses(await inSequence(6, () => browser.post('/v1/auth/login', { email, password: 'not the password' }, forwardedFor(here)))), [401, 401, 401, 401, 401, 429])
 })
 holds(limited('wrong passwords for all accounts together | network', 'LOGIN_NETWORK_LIMIT', '50/15m'), async t => {
   t.equal(variables.LOGIN_NETWORK_LIMIT.preset, '50/15m')
-  const here = somewhere()
-  t.strictSame(statuses(await inRow(51, () => guess(service, person(), here))), [...Array(50).fill(401), 429])
+  const here = newAddress()
+  t.strictSame(statuses(await inSequence(51, () => guessPassword(service, newUser(), here))), [...Array(50).fill(401), 429])
 })
 holds(limited('wrong passwords from everywhere, but for known devices | account', 'LOGIN_ACCOUNT_LIMIT', '100/24h'), async t => {
   t.equal(variables.LOGIN_ACCOUNT_LIMIT.preset, '100/24h')
-  const owner = await registered(service)
-  t.strictSame(statuses(await inRow(101, () => guess(service, { email: owner.email }))), [...Array(100).fill(401), 429])
-  t.match(await owner.browser.post('/v1/auth/login', { email: owner.email, password: owner.password }, from(somewhere())), { status: 200 })
+  const owner = await registerUser(service)
+  t.strictSame(statuses(await inSequence(101, () => guessPassword(service, { email: owner.email }))), [...Array(100).fill(401), 429])
+  t.match(await owner.browser.post('/v1/auth/login', { email: owner.email, password: owner.password }, forwardedFor(newAddress())), { status: 200 })
 })
 holds('| passwords hashed at a time | instance | `ARGON2_CONCURRENCY` | the number of cores | a place in the queue |', async t => {
   t.equal(load({}).passwords.concurrency, availableParallelism())
-  const { app } = await beside(t, service, { ARGON2_CONCURRENCY: '1' })
+  const { app } = await secondInstance(t, service, { ARGON2_CONCURRENCY: '1' })
   const both = [app.passwords.hash('one'), app.passwords.hash('another')]
-  t.strictSame([app.passwords.lane.running, app.passwords.lane.waiting], [1, 1])
+  t.strictSame([app.passwords.queue.running, app.passwords.queue.waiting], [1, 1])
   await Promise.all(both)
 })
 /** An instance's queue as it is, of which one turn is taken by somebody who leaves with the test. */
 async function queue (t: Test, { fast = false } = {}) {
-  const lane = hashingLane(1)
+  const lane = hashingQueue(1)
   // From how long hashes took it is told how long somebody will wait.
-  if (fast) await inRow(200, () => lane.run(async () => {}))
-  const refused: Refusal[] = []
+  if (fast) await inSequence(200, () => lane.run(async () => {}))
+  const refused: QueueRejection[] = []
   lane.observe({ started () {}, ended () {}, refused: why => refused.push(why) })
   const leaving = new AbortController()
   const { signal } = leaving
@@ -134,42 +134,42 @@ holds('| the wait in the queue | password | none | 5 seconds | 503 |', async t =
 })
 
 holds('`/v1/auth/login`, `/v1/auth/register`, `/v1/me/password`, `/v1/me/email`, `DELETE /v1/me` and `POST /v1/admin/users` take a password; whatever uses a mailed link counts with them.', async t => {
-  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '75/1m' })
-  const { browser } = await registered(limits)
-  const here = from(somewhere())
+  const limits = await secondInstance(t, service, { ...withoutLimits, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '75/1m' })
+  const { browser } = await registerUser(limits)
+  const here = forwardedFor(newAddress())
   const posted = ['/v1/auth/login', '/v1/auth/register', '/v1/me/password', '/v1/me/email', '/v1/admin/users', ...['email-verification', 'password-reset', 'magic-link'].flatMap(page => [`/v1/auth/${page}/confirm`, `/${page}`])]
-  const answers = [await browser.delete('/v1/me', here), ...await inRow(posted.length, i => browser.post(posted[i] ?? '', {}, here))]
+  const answers = [await browser.delete('/v1/me', here), ...await inSequence(posted.length, i => browser.post(posted[i] ?? '', {}, here))]
   t.strictSame(answers.map(({ headers }) => Number(headers['ratelimit-remaining'])), Array.from({ length: 12 }, (_, i) => 14 - i))
 })
 holds('`/v1/auth/email-verification`, `/v1/auth/password-reset`, `/v1/auth/magic-link` and the link that an administrator has mailed to set a password ask for a mail; `GET /v1/me/export` counts with them.', async t => {
-  const limits = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '50/1m' })
-  const { browser } = await registered(limits)
-  const here = from(somewhere())
+  const limits = await secondInstance(t, service, { ...withoutLimits, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '50/1m' })
+  const { browser } = await registerUser(limits)
+  const here = forwardedFor(newAddress())
   const posted = ['/v1/auth/email-verification', '/v1/auth/password-reset', '/v1/auth/magic-link', `/v1/admin/users/${randomUUID()}/password-reset`]
-  const answers = [...await inRow(4, i => browser.post(posted[i] ?? '', {}, here)), await browser.get('/v1/me/export', here)]
+  const answers = [...await inSequence(4, i => browser.post(posted[i] ?? '', {}, here)), await browser.get('/v1/me/export', here)]
   t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['4', '3', '2', '1', '0'])
 })
 isHeldBy('One export of an account runs at a time, on all instances together.', { 'test/routes/leaving.test.ts': ['runs once at a time, on all instances together'] })
 holds('`/livez`, `/readyz`, `/metrics`, `/.well-known/jwks.json`, `GET /v1/auth/verify` and the preflights of allowed origins have no limit.', async t => {
-  const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })
+  const { browser } = await secondInstance(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })
   const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' }
   for (const path of ['/livez', '/readyz', '/metrics', '/.well-known/jwks.json', '/v1/auth/verify']) {
-    t.notOk(statuses(await inRow(3, () => browser().get(path))).includes(429), path)
-    t.strictSame(statuses(await inRow(2, () => browser().send('OPTIONS', path, undefined, preflight))), [204, 204], path)
+    t.notOk(statuses(await inSequence(3, () => browser().get(path))).includes(429), path)
+    t.strictSame(statuses(await inSequence(2, () => browser().send('OPTIONS', path, undefined, preflight))), [204, 204], path)
   }
-  t.strictSame(statuses(await inRow(2, () => browser().get('/v1/me'))), [401, 429])
+  t.strictSame(statuses(await inSequence(2, () => browser().get('/v1/me'))), [401, 429])
 })
 isHeldBy('Unknown paths and malformed requests count like others, and so do bytes that are no HTTP, unless a trusted proxy sends them.', { [rateLimit]: ['of whatever is wrong with a request', 'what is no HTTP counts, and gets no answer over the limit', 'but nobody pays for it behind a proxy, which nobody has told whose it was'] })
 isHeldBy('A 429 has the code `too_many_requests` (under `/oauth` the error `temporarily_unavailable`), a 503 of the queue the code `overloaded`, and each of them `Retry-After` in whole seconds.', {
   [rateLimit]: ['and whoever is over it is told in the words of what was asked'],
   [throttle]: ['after the last one allowed, even the right password has to wait, and it is told exactly how long'],
-  'test/plugins/manners.test.ts': ['more sign-ins than can be hashed wait for a while, and the rest is told when to come back']
+  'test/plugins/manners.test.ts': ['more sign-ins than can be hashed wait for a while, and further ones get Retry-After']
 })
 holds('`off` takes away a limit that has a variable, but not the one on hashing.', async t => {
-  const open = await beside(t, service, { ...off, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: 'off' })
-  const { email } = await registered(open)
-  const here = somewhere()
-  t.strictSame(new Set(statuses(await inRow(120, () => guess(open, { email }, here)))), new Set([401]))
+  const open = await secondInstance(t, service, { ...withoutLimits, TRUST_PROXY: '127.0.0.1', RATE_LIMIT: 'off' })
+  const { email } = await registerUser(open)
+  const here = newAddress()
+  t.strictSame(new Set(statuses(await inSequence(120, () => guessPassword(open, { email }, here)))), new Set([401]))
   t.throws(() => load({ ARGON2_CONCURRENCY: 'off' }), /ARGON2_CONCURRENCY must be a whole number/)
 })
 isHeldBy('Mails are requested by registrations and `/v1/auth/email-verification` (together one kind), by `/v1/auth/password-reset`, by `/v1/auth/magic-link`, and by `/v1/me/email` for the new address.', { [attacks]: ['counts the notifications of a taken address, and the links that are asked for, with them', 'gets exactly five links of each kind, on two instances at once', 'a user who asks to change to the address of a stranger, again and again'] })
@@ -178,7 +178,7 @@ holds('A link that is valid for less than 10 minutes can be requested more often
   const intervals: number[] = []
   for (const path of ['/v1/auth/magic-link', '/v1/auth/password-reset']) {
     await sql('delete from mail_buckets')
-    await browser().post(path, { email: person().email })
+    await browser().post(path, { email: newUser().email })
     const [row] = await sql<{ seconds: number }>('select extract(epoch from max(empty_at) - now())::float8 as seconds from mail_buckets')
     intervals.push(Math.ceil((row?.seconds ?? 0) / 60))
   }

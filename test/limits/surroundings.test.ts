@@ -3,19 +3,21 @@ import { once } from 'node:events'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { availableParallelism } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { exitCode, load } from '../../src/config/config.ts'
+import { exitCode } from '../../src/config/config-error.ts'
+import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { fits, memoryOf } from '../../src/calibration/calibration.ts'
+import { fitsInMemory, hashingMemoryBytes } from '../../src/calibration/calibration.ts'
 import { build, type Service } from '../support/app.ts'
 import { launch, skip } from '../support/nginx.ts'
 import { folder } from '../support/process.ts'
 import { hold } from '../support/limits-page.ts'
-import { beside, from, guess, inRow, off, registered, statuses } from '../support/other-networks.ts'
+import { secondInstance, forwardedFor, guessPassword, inSequence, withoutLimits, registerUser, statuses } from '../support/other-networks.ts'
+import { isCompiled, moduleFile } from '../support/program.ts'
 
 const rateLimit = 'test/plugins/rate-limit.test.ts'
 const commands = 'test/cli/commands.test.ts'
@@ -44,15 +46,15 @@ async function behindNginx (t: Test, { app }: Service) {
   }
 }
 holdsWith(skip, 'Without `TRUST_PROXY` all clients of a proxy are one network: together they have one `RATE_LIMIT`, and a few wrong passwords of one stop all of them.', async t => {
-  const ask = await behindNginx(t, await beside(t, service, { RATE_LIMIT: '1/1m' }))
+  const ask = await behindNginx(t, await secondInstance(t, service, { RATE_LIMIT: '1/1m' }))
   t.strictSame([await ask('127.0.0.2'), await ask('127.0.0.3')], [401, 429])
-  const guessing = await behindNginx(t, await beside(t, service, { ...off, LOGIN_NETWORK_LIMIT: '3/15m' }))
-  t.strictSame(await inRow(4, i => guessing(`127.0.0.${i + 2}`, { method: 'POST', path: '/v1/auth/login', body: JSON.stringify({ email: `${i}@example.com`, password: 'x' }) })), [401, 401, 401, 429])
+  const guessing = await behindNginx(t, await secondInstance(t, service, { ...withoutLimits, LOGIN_NETWORK_LIMIT: '3/15m' }))
+  t.strictSame(await inSequence(4, i => guessing(`127.0.0.${i + 2}`, { method: 'POST', path: '/v1/auth/login', body: JSON.stringify({ email: `${i}@example.com`, password: 'x' }) })), [401, 401, 401, 429])
 })
 holdsWith(skip, 'With it the client is the last address in `X-Forwarded-For` that is no trusted proxy\'s.', async t => {
-  const ask = await behindNginx(t, await beside(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: trusted[0] }))
+  const ask = await behindNginx(t, await secondInstance(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: trusted[0] }))
   t.strictSame([await ask('127.0.0.2'), await ask('127.0.0.3'), await ask('127.0.0.2'), await ask('127.0.0.3')], [401, 401, 429, 429])
-  t.strictSame(await inRow(3, i => ask('127.0.0.4', { headers: { 'x-forwarded-for': `203.0.113.${i}` } })), [401, 429, 429])
+  t.strictSame(await inSequence(3, i => ask('127.0.0.4', { headers: { 'x-forwarded-for': `203.0.113.${i}` } })), [401, 429, 429])
   // Each of the examples, as the place that it is for would ask: a client through one way, and through another.
   const ways: Array<Array<[peer: string, forwarded: string]>> = [
     [['127.0.0.1', '198.51.100.7'], ['::1', '198.51.100.7']],
@@ -61,7 +63,7 @@ holdsWith(skip, 'With it the client is the last address in `X-Forwarded-For` tha
   ]
   t.equal(trusted.length, ways.length)
   for (const [index, TRUST_PROXY] of trusted.entries()) {
-    const { app } = await beside(t, service, { RATE_LIMIT: '10/1m', TRUST_PROXY })
+    const { app } = await secondInstance(t, service, { RATE_LIMIT: '10/1m', TRUST_PROXY })
     const left = []
     for (const [remoteAddress, forwarded] of ways[index] ?? []) left.push((await app.inject({ path: '/v1/me', remoteAddress, headers: { 'x-forwarded-for': forwarded } })).headers['ratelimit-remaining'])
     t.strictSame(left, ['9', '8', '7'].slice(0, left.length), TRUST_PROXY)
@@ -69,8 +71,8 @@ holdsWith(skip, 'With it the client is the last address in `X-Forwarded-For` tha
 })
 isHeldBy('What a client writes there itself stands before that one and changes nothing, and no other header is read: not `Forwarded`, `X-Real-IP` or `CF-Connecting-IP`.', { [rateLimit]: ['its connection, where no proxy is trusted', 'what the trusted proxy wrote behind all that the client did', 'the first that is not trusted, through a chain of proxies'] })
 holds('Behind a CDN name all its ranges: where one is missing, the machines in it are taken for the clients.', async t => {
-  const { browser } = await beside(t, service, { RATE_LIMIT: '10/1m', TRUST_PROXY: '127.0.0.1,173.245.48.0/20' })
-  const left = await inRow(2, async i => (await browser().get('/v1/me', from(`198.51.100.${i}, 104.16.0.1`))).headers['ratelimit-remaining'])
+  const { browser } = await secondInstance(t, service, { RATE_LIMIT: '10/1m', TRUST_PROXY: '127.0.0.1,173.245.48.0/20' })
+  const left = await inSequence(2, async i => (await browser().get('/v1/me', forwardedFor(`198.51.100.${i}, 104.16.0.1`))).headers['ratelimit-remaining'])
   t.strictSame(left, ['9', '8'])
 })
 holds('Names and ranges wider than a /8 are refused at the start (IPv6: than a /7).', async t => {
@@ -85,13 +87,13 @@ holds('Names and ranges wider than a /8 are refused at the start (IPv6: than a /
   for (const TRUST_PROXY of ['10.0.0.0/8', 'fc00::/7']) t.ok(load({ TRUST_PROXY }).trustProxy)
 })
 holds('Whoever connects from a trusted address is believed, so let nothing but proxies have one.', async t => {
-  const { browser } = await beside(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: '127.0.0.1' })
-  t.strictSame(statuses(await inRow(5, i => browser().get('/v1/me', from(`192.0.2.${i}`)))), Array(5).fill(401))
+  const { browser } = await secondInstance(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: '127.0.0.1' })
+  t.strictSame(statuses(await inSequence(5, i => browser().get('/v1/me', forwardedFor(`192.0.2.${i}`)))), Array(5).fill(401))
 })
 holds('The audit log has the address that was believed:', async t => {
-  const trusting = await beside(t, service, { TRUST_PROXY: '127.0.0.1' })
-  const { email, password } = await registered(trusting)
-  await guess(trusting, { email, password }, '203.0.113.9, 192.0.2.77')
+  const trusting = await secondInstance(t, service, { TRUST_PROXY: '127.0.0.1' })
+  const { email, password } = await registerUser(trusting)
+  await guessPassword(trusting, { email, password }, '203.0.113.9, 192.0.2.77')
   const [query = ''] = blocks('Behind a proxy', 'sql')
   t.match(await service.sql(query), [{ address: '192.0.2.77', user_agent: 'lightMyRequest' }, {}])
 })
@@ -105,14 +107,14 @@ holds('| `ARGON2_CONCURRENCY` | the number of cores | down, where something else
 })
 holds('| `ARGON2_BUILD` | `auto` | to `prebuilt`, should a faster build be suspected of a fault |', async t => {
   t.equal(variables.ARGON2_BUILD.preset, 'auto')
-  t.equal((await beside(t, service, { ARGON2_BUILD: 'prebuilt' })).app.passwords.build, 'prebuilt')
+  t.equal((await secondInstance(t, service, { ARGON2_BUILD: 'prebuilt' })).app.passwords.build, 'prebuilt')
 })
-holds('| `UV_THREADPOOL_SIZE` | `ARGON2_CONCURRENCY` + 4 | not at all: `latchkey` sets it |', async t => {
+holdsWith(!isCompiled && 'tsx uses the thread pool before the service can size it', '| `UV_THREADPOOL_SIZE` | `ARGON2_CONCURRENCY` + 4 | not at all: `latchkey` sets it |', async t => {
   // The test runner would have a module preloaded.
   const tell = join(folder(t), 'tell.cjs')
   writeFileSync(tell, "process.on('exit', () => console.error(process.env.UV_THREADPOOL_SIZE))")
   const size = async (environment: Record<string, string>) => {
-    const { stderr } = await promisify(execFile)('env', ['-u', 'NODE_OPTIONS', process.execPath, '--require', tell, resolve('dist/src/latchkey.cjs'), '--version'], { env: { PATH: process.env['PATH'], ...environment } })
+    const { stderr } = await promisify(execFile)('env', ['-u', 'NODE_OPTIONS', process.execPath, '--require', tell, moduleFile('src/latchkey.cts'), '--version'], { env: { PATH: process.env['PATH'], ...environment } })
     return Number(stderr)
   }
   t.strictSame([await size({ ARGON2_CONCURRENCY: '6' }), await size({}), await size({ UV_THREADPOOL_SIZE: '3' })], [10, availableParallelism() + 4, 3])
@@ -123,17 +125,17 @@ isHeldBy('`calibrate` measures each cost that OWASP accepts, and stronger ones w
 holds('Memory is what the service takes at rest, about 128 MiB, and `ARGON2_CONCURRENCY` times `ARGON2_MEMORY_KIB`: with 16 cores 304 MiB more.', async t => {
   const cost = { memoryKib: Number(variables.ARGON2_MEMORY_KIB.preset), timeCost: 2 }
   const mib = 1_024 ** 2
-  t.equal(memoryOf(cost, 16), 304 * mib)
-  t.strictSame([fits(cost, 16, (304 + 128) * mib), fits(cost, 16, (304 + 128) * mib - 1)], [true, false])
+  t.equal(hashingMemoryBytes(cost, 16), 304 * mib)
+  t.strictSame([fitsInMemory(cost, 16, (304 + 128) * mib), fitsInMemory(cost, 16, (304 + 128) * mib - 1)], [true, false])
 })
 holds('Hashes of other systems that take more memory are evaluated one at a time.', async t => {
   const service = await build(t)
-  const [usual, large] = await Promise.all(['1024', '8192'].map(async ARGON2_MEMORY_KIB => await registered(await beside(t, service, { ARGON2_MEMORY_KIB }))))
-  const { app, browser } = await beside(t, service, {})
+  const [usual, large] = await Promise.all(['1024', '8192'].map(async ARGON2_MEMORY_KIB => await registerUser(await secondInstance(t, service, { ARGON2_MEMORY_KIB }))))
+  const { app, browser } = await secondInstance(t, service, {})
   /** How many are hashed at most at a time. */
   const atATime = async (email = '') => {
     let [running, most] = [0, 0]
-    app.passwords.lane.observe({ started () { most = Math.max(most, ++running) }, ended () { running-- }, refused () {} })
+    app.passwords.queue.observe({ started () { most = Math.max(most, ++running) }, ended () { running-- }, refused () {} })
     t.strictSame(statuses(await Promise.all(Array.from({ length: 6 }, () => browser().post('/v1/auth/login', { email, password: 'x' })))), Array(6).fill(401))
     return most
   }

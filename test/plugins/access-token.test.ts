@@ -11,7 +11,7 @@ import t from 'tap'
 import { loadKeyring } from '../../src/tokens/keyring.ts'
 import { ensureKeys } from '../../src/tokens/key-rotation.ts'
 import { seal } from '../../src/crypto/sealing.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 
 const encode = (value: unknown) =>
   Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
@@ -24,7 +24,7 @@ const compact = (header: unknown, payload: unknown, signer: (input: string) => s
 
 /** A signed-in user, the service's signing key, and how the service responds to a token. */
 async function signedIn (service: Service) {
-  const { body } = await service.browser().post('/v1/auth/register', person())
+  const { body } = await service.browser().post('/v1/auth/register', newUser())
   const [key] = (await loadKeyring(service.app.db, [keyEncryptionKey])).signingKeys.values()
   if (!key) throw new Error('no key')
   const [header = '', payload = '', signature = ''] = (body.access_token as string).split('.')
@@ -319,7 +319,7 @@ t.test('keys', async t => {
     )
     const browser = services[0]?.browser()
     const { body } = (await browser?.post('/v1/auth/register', {
-      ...person(),
+      ...newUser(),
       refresh_token_delivery: 'body'
     })) ?? { body: {} }
     for (const service of services) {
@@ -365,7 +365,7 @@ t.test('keys', async t => {
       { algorithm: 'ES256', retires_at: null }
     ])
     const again = await build(t, {}, { url: service.url })
-    t.match(await again.browser().post('/v1/auth/register', person()), { status: 201 })
+    t.match(await again.browser().post('/v1/auth/register', newUser()), { status: 201 })
   })
 
   t.test('are sealed with a new key-encryption key while the old one is still configured', async t => {

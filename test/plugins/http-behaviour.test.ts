@@ -5,11 +5,11 @@ import type { AddressInfo, Socket } from 'node:net'
 import { once } from 'node:events'
 import t from 'tap'
 import { DrainingServer } from '../../src/server/draining-server.ts'
-import { catalogue } from '../../src/http/problem.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { catalogue } from '../../src/http/problem-catalogue.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { ask, dial, requestText } from '../support/wire.ts'
 
-/** Sends bytes as they are and gives all that comes back until the connection ends. */
+/** Sends bytes as they are, and returns everything that arrives until the connection ends. */
 async function raw (service: Service, ...chunks: string[]): Promise<{ head: string, body: string }> {
   if (!service.app.server.listening) await service.app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = service.app.server.address() as AddressInfo
@@ -22,7 +22,7 @@ async function raw (service: Service, ...chunks: string[]): Promise<{ head: stri
   return { head, body }
 }
 
-/** Sends bytes, and gives all that comes back until the connection ends, and the error that it ends with. */
+/** Sends bytes, and returns everything that arrives until the connection ends, and the error that it ends with. */
 async function exchange (port: number, bytes: string): Promise<{ text: string, error: unknown }> {
   const socket = connect(port, '127.0.0.1')
   let text = ''
@@ -67,25 +67,25 @@ t.test('every failure is a problem document', async t => {
   await code('validation_failed', browser.post('/v1/auth/login', '{"email":"a","password":"b","__proto__":{"admin":true}}'))
   await code('validation_failed', browser.post('/v1/auth/login', '{"email":"a","password":"b","constructor":{"prototype":{"admin":true}}}'))
   await code('validation_failed', browser.post('/v1/auth/login', Buffer.from('{"email":"\xff","password":"x"}', 'latin1')))
-  await code('validation_failed', browser.post('/v1/auth/login?next=/', person()))
+  await code('validation_failed', browser.post('/v1/auth/login?next=/', newUser()))
   await code('validation_failed', browser.post('/v1/auth/login', '['.repeat(30_000)))
   await code('unsupported_media_type', browser.post('/v1/auth/login', 'email=a', { 'content-type': 'application/x-www-form-urlencoded' }))
   await code('unsupported_media_type', browser.post('/v1/auth/login', 'x', { 'content-type': 'text/plain' }))
   await code('unsupported_media_type', browser.post('/v1/auth/login', '{}', { 'content-type': 'nonsense' }))
   await code('unsupported_media_type', browser.post('/v1/auth/login', '{}', { 'content-type': 'application/json; charset=utf-16' }))
   await code('payload_too_large', browser.post('/v1/auth/login', JSON.stringify({ email: 'x'.repeat(66_000), password: 'x' })))
-  await code('invalid_credentials', browser.post('/v1/auth/login', person()))
+  await code('invalid_credentials', browser.post('/v1/auth/login', newUser()))
   await code('invalid_token', browser.get('/v1/me'))
   await code('invalid_refresh_token', browser.post('/v1/auth/refresh'))
-  await code('password_rejected', browser.post('/v1/auth/register', { ...person(), password: 'password' }))
+  await code('password_rejected', browser.post('/v1/auth/register', { ...newUser(), password: 'password' }))
 
-  t.test('with the methods that a path has', async t => {
+  t.test('which lists the methods that a path has', async t => {
     t.match(await browser.get('/v1/auth/login'), { headers: { allow: 'POST' } })
     t.match(await browser.post('/v1/me'), { headers: { allow: 'GET, HEAD, PATCH' } })
     t.match(await browser.get('/v1/auth/login?x=/v1/me'), { status: 405 })
   })
 
-  t.test('naming each offending place by its pointer, and not thousands of them', async t => {
+  t.test('which names each offending place by its pointer, up to a maximum', async t => {
     const { body } = await browser.post('/v1/auth/register', { email: 5, remember: 'yes', refresh_token_delivery: 'mail', 'a/b~c': 1 })
     const pointers = new Set(body.errors.map(({ pointer }: { pointer: string }) => pointer))
     t.strictSame(pointers, new Set(['/email', '/password', '/remember', '/refresh_token_delivery', '/a~1b~0c']))
@@ -95,16 +95,16 @@ t.test('every failure is a problem document', async t => {
     t.ok(flood.text.length < 3000)
   })
 
-  t.test('never what the service thinks of it itself', async t => {
+  t.test('which never shows internals', async t => {
     service.app.passwords.verify = async () => { throw new TypeError('secret detail of the implementation') }
-    const { status, text, body } = await browser.post('/v1/auth/login', person())
+    const { status, text, body } = await browser.post('/v1/auth/login', newUser())
     t.equal(status, 500)
     t.equal(body.code, 'internal_error')
     t.notMatch(text, /secret|TypeError|\.[jt]s\b/)
     t.ok(service.logs.some(({ err, request_id: id }) => id === body.instance && (err as { message?: string }).message === 'secret detail of the implementation'), 'the log knows, by the same id')
   })
 
-  t.test('with a page behind its type', async t => {
+  t.test('whose type is the URL of a page', async t => {
     for (const code of Object.keys(catalogue)) {
       const page = await browser.get(`/problems/${code}`)
       t.match(page, { status: 200, headers: { 'content-type': /^text\/html/ } })
@@ -115,7 +115,7 @@ t.test('every failure is a problem document', async t => {
   })
 })
 
-t.test('what is no HTTP, or too much or too slow of it, is answered too', async t => {
+t.test('input that is not HTTP, too large or too slow is answered, too', async t => {
   const service = await build(t, { REQUEST_TIMEOUT: '1s' })
   const problem = ({ head, body }: { head: string, body: string }) => ({ status: Number(head.split(' ')[1]), head: head.toLowerCase(), ...JSON.parse(body) })
 
@@ -146,7 +146,7 @@ t.test('an idle connection lives for KEEP_ALIVE_TIMEOUT', async t => {
   t.ok(performance.now() - sentAt >= 1_000, 'not before')
 })
 
-t.test('a first request in HTTP/1.0 closes its own connection, and no other', async t => {
+t.test('a first request in HTTP/1.0 closes its own connection, and no other one', async t => {
   const service = await build(t)
   t.match(await raw(service, 'GET /livez HTTP/1.0\r\n\r\n'), { head: /\r\nconnection: close/ })
   const closing = requestText('GET', '/livez', undefined, ['connection: close'])
@@ -167,7 +167,7 @@ t.test('a host name with several addresses is served, and closed, at each', asyn
   await t.rejects(ask('GET', url), { code: 'ECONNREFUSED' })
 })
 
-t.test('what is odd HTTP is answered like the rest', async t => {
+t.test('unusual HTTP is answered like any other', async t => {
   const service = await build(t, { CORS_ORIGINS: 'https://app.example.com' })
   const told = async (...lines: string[]) => {
     const { head, body } = await raw(service, [...lines, 'connection: close', '', ''].join('\r\n'))
@@ -186,12 +186,12 @@ t.test('what is odd HTTP is answered like the rest', async t => {
   t.match(await told('OPTIONS * HTTP/1.1', 'host: a'), { status: 404, code: 'not_found' })
   t.match(await told('OPTIONS /v1/me HTTP/1.1', 'host: a', 'origin: https://app.example.com'), { status: 204 }, 'an OPTIONS that is no preflight')
   t.match(await service.browser().send('OPTIONS', '/v1/me', '{', { origin: 'https://evil.example' }), { status: 400, headers: { 'content-type': /^application\/problem\+json/ } })
-  t.match(await service.browser().post('/v1/auth/login', person(), { 'content-encoding': 'gzip' }), { status: 415, body: { code: 'unsupported_media_type' } })
+  t.match(await service.browser().post('/v1/auth/login', newUser(), { 'content-encoding': 'gzip' }), { status: 415, body: { code: 'unsupported_media_type' } })
   t.match(await service.browser().get('/docs/static/nothing.js'), { status: 404, body: { code: 'not_found' } })
   t.match(await service.browser().post('/docs/static/swagger-ui.css'), { status: 405, headers: { allow: /GET/ } })
 })
 
-t.test('a client that asks for a tunnel can neither end the service nor keep the connection', async t => {
+t.test('a client that requests a tunnel can neither end the service nor keep the connection', async t => {
   const { app } = await build(t)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
@@ -222,7 +222,7 @@ t.test('a client that asks for a tunnel can neither end the service nor keep the
   t.match(await ask('GET', `http://127.0.0.1:${port}/livez`), { status: 200 })
 })
 
-t.test('requests that a connection sends without waiting for answers', async t => {
+t.test('pipelined requests', async t => {
   const verification = (id: number) =>
     `GET /v1/auth/verify HTTP/1.1\r\nhost: x\r\nx-request-id: r${id}\r\nauthorization: Bearer none\r\n\r\n`
   const idsOf = (text: string) => [...text.matchAll(/^x-request-id: r(\d+)/gm)].map(([, id]) => Number(id))
@@ -247,7 +247,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
     t.match(text, /\{"status":"live"\}$/)
   })
 
-  await t.test('are read whole, also when their bodies arrive late', async t => {
+  await t.test('are read completely, even if their bodies arrive late', async t => {
     const service = await build(t)
     const body = JSON.stringify({ refresh_token: 'x'.repeat(8_000) })
     const logout = (id: number) => 'POST /v1/auth/logout HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n' +
@@ -257,7 +257,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
     t.strictSame(new Set([...text.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status)), new Set(['204', '200']))
   })
 
-  await t.test('do not keep other connections from their turn', async t => {
+  await t.test('do not delay other connections', async t => {
     const service = await build(t)
     await service.app.listen({ host: '127.0.0.1', port: 0 })
     const { port } = service.app.server.address() as AddressInfo
@@ -271,7 +271,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
     for (const socket of crowd) socket.destroy()
   })
 
-  await t.test('are begun one at a time if they change something', async t => {
+  await t.test('are processed one at a time if they are not safe', async t => {
     const service = await build(t)
     let [running, most] = [0, 0]
     service.app.passwords.verify = async () => {
@@ -280,7 +280,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
       running--
       return false
     }
-    const body = JSON.stringify(person())
+    const body = JSON.stringify(newUser())
     const login = 'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n' +
       `content-length: ${body.length}\r\n\r\n${body}`
     const text = await received(service, login.repeat(10), closing)
@@ -304,7 +304,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
     const [accepting] = await accepted as [Socket]
     let answers = ''
     socket.setEncoding('latin1').on('data', chunk => { answers += chunk })
-    socket.write(text(person(), '/v1/auth/login'))
+    socket.write(text(newUser(), '/v1/auth/login'))
     for (let count = 0; count < 200; count++) {
       socket.write(text({ refresh_token: 'x'.repeat(8_000) }, '/v1/auth/logout'))
       await new Promise(resolve => setImmediate(resolve))
@@ -317,13 +317,13 @@ t.test('requests that a connection sends without waiting for answers', async t =
     t.equal([...answers.matchAll(/HTTP\/1\.1 204 /g)].length, 200)
   })
 
-  await t.test('are not too late if those before them take long', async t => {
+  await t.test('do not time out because those before them take long', async t => {
     const service = await build(t, { REQUEST_TIMEOUT: '1s' })
     service.app.passwords.verify = async () => {
       await new Promise(resolve => setTimeout(resolve, 700))
       return false
     }
-    const slow = requestText('POST', '/v1/auth/login', person()).repeat(4)
+    const slow = requestText('POST', '/v1/auth/login', newUser()).repeat(4)
     const long = 'x'.repeat(8_000)
     const kinds = {
       header: requestText('GET', '/livez', undefined, [`x-long: ${long}`]),
@@ -344,7 +344,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
     t.match(answers, /(HTTP\/1\.1 [45]0[13] [^]*){4}HTTP\/1\.1 408 /, 'one that never arrives is told after the answers')
   })
 
-  await t.test('are not begun once an answer has closed the connection', async t => {
+  await t.test('are not processed after an answer has closed the connection', async t => {
     const service = await build(t)
     const text = await received(service, closing + times(20).map(verification).join(''))
     t.strictSame(idsOf(text), [])
@@ -352,7 +352,7 @@ t.test('requests that a connection sends without waiting for answers', async t =
   })
 })
 
-t.test('a request whose client has gone has its line in the log too', async t => {
+t.test('a request whose client has gone is logged, too', async t => {
   const service = await build(t)
   await service.app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = service.app.server.address() as AddressInfo
@@ -363,7 +363,7 @@ t.test('a request whose client has gone has its line in the log too', async t =>
       return false
     }
   })
-  const body = JSON.stringify(person())
+  const body = JSON.stringify(newUser())
   const socket = connect(port, '127.0.0.1')
   socket.write(`POST /v1/auth/login HTTP/1.1\r\nhost: x\r\nx-request-id: gone\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
   await reached
@@ -373,7 +373,7 @@ t.test('a request whose client has gone has its line in the log too', async t =>
   t.match(line(), { method: 'POST', route: '/v1/auth/login', status: null, ip: '127.0.0.1' })
 })
 
-t.test('a request that takes too long is answered, and nobody works for it any more', async t => {
+t.test('a request that takes too long is answered, and its work is aborted', async t => {
   const service = await build(t, { REQUEST_TIMEOUT: '1s' })
   let signal: AbortSignal | undefined
   service.app.passwords.verify = async (_hash, _password, { signal: given } = {}) => {
@@ -381,7 +381,7 @@ t.test('a request that takes too long is answered, and nobody works for it any m
     await once(given ?? new AbortController().signal, 'abort')
     return given?.throwIfAborted() ?? false
   }
-  t.match(await service.browser().post('/v1/auth/login', person()), { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': '1' } })
+  t.match(await service.browser().post('/v1/auth/login', newUser()), { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': '1' } })
   t.ok(signal?.aborted)
 })
 
@@ -389,7 +389,7 @@ t.test('headers', async t => {
   const service = await build(t, { ISSUER_URL: 'https://auth.example.com' })
   const plain = await build(t, {}, { url: service.url })
 
-  t.test('protect whoever looks at an answer', async t => {
+  t.test('protect the reader of a response', async t => {
     for (const path of ['/livez', '/nothing', '/v1/me', '/.well-known/jwks.json']) {
       t.match((await service.browser().get(path)).headers, {
         'x-content-type-options': 'nosniff',
@@ -403,7 +403,7 @@ t.test('headers', async t => {
     t.notOk('strict-transport-security' in headers, 'of plain http nothing is promised')
   })
 
-  t.test('keep a sane request id, and no other', async t => {
+  t.test('keep a well-formed request id, and replace any other', async t => {
     for (const id of ['abc', '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f', 'x'.repeat(64), 'Root=1-67891233-abcdef012345678912345678']) {
       t.equal((await service.browser().get('/livez', { 'x-request-id': id })).headers['x-request-id'], id)
     }
@@ -412,7 +412,7 @@ t.test('headers', async t => {
     }
   })
 
-  t.test('let in the pages of the configured origins, and no others', async t => {
+  t.test('allow the configured origins, and no others', async t => {
     const open = await build(t, { CORS_ORIGINS: 'https://app.example.com, https://admin.example.com:8443' }, { url: service.url })
     const preflight = { 'access-control-request-method': 'PATCH', 'access-control-request-headers': 'authorization' }
     const allowed = await open.browser().send('OPTIONS', '/v1/me', undefined, { origin: 'https://admin.example.com:8443', ...preflight })
@@ -427,7 +427,26 @@ t.test('headers', async t => {
     t.match((await open.browser().get('/livez', { origin: 'https://app.example.com' })).headers, { 'access-control-allow-origin': 'https://app.example.com', vary: /Origin/ })
   })
 
-  t.test('of a proxy are believed where it is trusted', async t => {
+  t.test('allow pages of this machine in development, for reading and for the refresh cookie', async t => {
+    const open = await build(t, { NODE_ENV: 'development' }, { url: service.url })
+    const signedIn = open.browser()
+    await signedIn.post('/v1/auth/register', newUser())
+    for (const origin of ['http://localhost:5173', 'http://127.0.0.1:8080', 'http://localhost', 'http://[::1]:5173']) {
+      t.match((await open.browser().get('/livez', { origin })).headers, { 'access-control-allow-origin': origin }, origin)
+      t.match(await signedIn.post('/v1/auth/refresh', undefined, { origin }), { status: 200 }, origin)
+    }
+    for (const origin of ['https://localhost:5173', 'http://localhost.evil.example', 'http://127.0.0.1.evil.example', 'http://10.0.0.1', 'http://localhost:x', 'null']) {
+      t.notOk('access-control-allow-origin' in (await open.browser().get('/livez', { origin })).headers, origin)
+      t.match(await signedIn.post('/v1/auth/refresh', undefined, { origin }), { status: 403, body: { code: 'cross_site_request' } }, origin)
+    }
+    for (const environment of [{ NODE_ENV: 'development', CORS_ORIGINS: 'https://app.example.com' }, { NODE_ENV: 'development', ISSUER_URL: 'https://auth.example.com' }, {}]) {
+      const closed = await build(t, environment, { url: service.url })
+      const { headers } = await closed.browser().get('/livez', { origin: 'http://localhost:5173' })
+      t.notOk('access-control-allow-origin' in headers, JSON.stringify(environment))
+    }
+  })
+
+  t.test('of a proxy count only if the proxy is trusted', async t => {
     const trusting = await build(t, { ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '127.0.0.1' }, { url: service.url })
     const distant = await build(t, { ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '10.0.0.0/8' }, { url: service.url })
     t.match(await trusting.browser().get('/livez', { 'x-forwarded-proto': 'http' }), { status: 403, body: { code: 'https_required' } })
@@ -435,7 +454,7 @@ t.test('headers', async t => {
     t.match(await trusting.browser().get('/livez'), { status: 200 }, 'a probe that comes directly')
     t.match(await distant.browser().get('/livez', { 'x-forwarded-proto': 'http' }), { status: 200 }, 'anybody can say that')
     const address = async (service: Service, headers: Record<string, string>) => {
-      const { body } = await service.browser().post('/v1/auth/register', person(), headers)
+      const { body } = await service.browser().post('/v1/auth/register', newUser(), headers)
       return (await service.sql<{ ip: string }>('select host(ip) as ip from sessions where id = $1', [body.session_id]))[0]?.ip
     }
     t.equal(await address(trusting, { 'x-forwarded-for': '203.0.113.7' }), '203.0.113.7')
@@ -453,7 +472,7 @@ t.test('limits', async t => {
   const from = (address: string) => ({ 'x-forwarded-for': address })
   const exhaust = async (address: string, path = '/v1/me') => { for (let i = 0; i < 20; i++) await service.browser().get(path, from(address)) }
 
-  t.test('are told in headers, and a request over them is refused', async t => {
+  t.test('are in headers, and a request over a limit is refused', async t => {
     t.match(await service.browser().get('/v1/me', from('192.0.2.1')), { status: 401, headers: { 'ratelimit-limit': '20', 'ratelimit-remaining': '19', 'ratelimit-reset': '60' } })
     await exhaust('192.0.2.1')
     const answer = await service.browser().get('/v1/me', from('192.0.2.1'))
@@ -462,20 +481,20 @@ t.test('limits', async t => {
     t.match(await service.browser().get('/v1/me', from('192.0.2.2')), { status: 401 }, 'of that network alone')
   })
 
-  t.test('count what is not there too', async t => {
+  t.test('count requests for unknown paths, too', async t => {
     await exhaust('192.0.2.3', '/nothing')
     t.match(await service.browser().get('/nowhere', from('192.0.2.3')), { status: 429 })
   })
 
-  t.test('are a fifth for what takes a password', async t => {
+  t.test('are a fifth for routes that take a password', async t => {
     const statuses = []
-    for (let i = 0; i < 6; i++) statuses.push((await service.browser().post('/v1/auth/login', person(), from('192.0.2.4'))).status)
+    for (let i = 0; i < 6; i++) statuses.push((await service.browser().post('/v1/auth/login', newUser(), from('192.0.2.4'))).status)
     t.strictSame(statuses, [401, 401, 401, 401, 429, 429])
     for (let i = 0; i < 4; i++) await service.browser().post('/v1/auth/register', '{', from('192.0.2.4'))
-    t.match(await service.browser().post('/v1/auth/register', person(), from('192.0.2.4')), { status: 429 }, 'malformed ones count')
+    t.match(await service.browser().post('/v1/auth/register', newUser(), from('192.0.2.4')), { status: 429 }, 'malformed ones count')
   })
 
-  t.test('are of a network: a v4-mapped address is its v4 one, an IPv6 /64 is one', async t => {
+  t.test('count a network: an IPv4-mapped address as its IPv4 address, and an IPv6 /64 as one', async t => {
     await exhaust('192.0.2.5')
     t.match(await service.browser().get('/v1/me', from('::ffff:192.0.2.5')), { status: 429 })
     t.match(await service.browser().get('/v1/me', from('192.0.2.5:4711')), { status: 429 }, 'whatever its port')
@@ -484,14 +503,14 @@ t.test('limits', async t => {
     t.match(await service.browser().get('/v1/me', from('2001:db8:1:3::1')), { status: 401 })
   })
 
-  t.test('are not escaped by headers that nobody trusts', async t => {
+  t.test('cannot be evaded by untrusted headers', async t => {
     const direct = await build(t, { RATE_LIMIT: '5/1m' }, { url: service.url })
     const statuses = []
     for (let i = 0; i < 7; i++) statuses.push((await direct.browser().get('/v1/me', { 'x-forwarded-for': `203.0.113.${i}`, forwarded: `for=203.0.113.${i}`, 'x-real-ip': `203.0.113.${i}` })).status)
     t.strictSame(statuses, [401, 401, 401, 401, 401, 429, 429])
   })
 
-  t.test('do not touch what operators and verifiers poll', async t => {
+  t.test('do not count what operators and verifiers poll', async t => {
     for (const path of ['/livez', '/readyz', '/.well-known/jwks.json']) {
       await exhaust('192.0.2.6', path)
       const { status, headers } = await service.browser().get(path, from('192.0.2.6'))
@@ -502,28 +521,28 @@ t.test('limits', async t => {
   })
 })
 
-t.test('more sign-ins than can be hashed wait for a while, and the rest is told when to come back', async t => {
+t.test('more sign-ins than can be hashed wait for a while, and further ones get Retry-After', async t => {
   const service = await build(t, { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '4', ARGON2_CONCURRENCY: '1' })
-  const { lane } = service.app.passwords
-  const ada = person()
+  const { queue } = service.app.passwords
+  const ada = newUser()
   await service.browser().post('/v1/auth/register', ada)
   const { body: { access_token: token } } = await service.browser().post('/v1/auth/login', ada)
   const logins = Array.from({ length: 150 }, async () => await service.browser().post('/v1/auth/login', ada))
   const refused = await Promise.any(logins.map(async login => {
     const answer = await login
     if (answer.status !== 503) throw new Error('not refused')
-    return { answer, waiting: lane.waiting }
+    return { answer, waiting: queue.waiting }
   }))
   t.match(refused.answer, { status: 503, body: { code: 'overloaded' }, headers: { 'retry-after': /^[1-9]\d*$/ } })
   t.ok(refused.waiting > 0, 'at once, while others wait')
   t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 }, 'what hashes nothing does not wait')
-  t.ok(lane.waiting > 0)
+  t.ok(queue.waiting > 0)
   const statuses = new Set((await Promise.all(logins)).map(({ status }) => status))
   t.strictSame(statuses, new Set([200, 503]))
-  t.equal(lane.waiting, 0)
+  t.equal(queue.waiting, 0)
 })
 
-t.test('the log has a line a request and no secret', async t => {
+t.test('the log has one line per request, and no secret', async t => {
   const service = await build(t, { LOG_LEVEL: 'trace' })
   const ada = { email: 'ada.the.first@example.com', password: 'a very secret phrase' }
   const browser = service.browser()
@@ -535,12 +554,14 @@ t.test('the log has a line a request and no secret', async t => {
   await browser.post('/v1/auth/refresh')
   await browser.get('/v1/me?token=in-the-query', { authorization: `Bearer ${body.access_token}` })
   await browser.get('/v1/me', { authorization: 'Bearer made-up', 'user-agent': 'evil\n{"level":60}' })
-  // But for what would be mailed, which development shows there.
+  // Except mails, which development shows in the log.
   const text = service.logs.filter(({ mail }) => mail === undefined).map(line => JSON.stringify(line)).join('\n')
   for (const secret of [ada.password, 'another secret phrase', ada.email, 'lkr_', body.access_token.split('.')[2], 'in-the-query', 'made-up', 'argon2id']) t.notOk(text.includes(secret), secret)
   const lines = service.logs.filter(({ msg }) => msg === 'request')
   t.equal(lines.length, 8)
   t.match(lines[1], { request_id: 'the-login', method: 'POST', route: '/v1/auth/login', status: 200, ms: Number, ip: '127.0.0.1' })
+  t.notOk(lines.some(line => 'path' in line), 'JSON lines have the route, and not the path')
+  t.strictSame(lines.map(({ code }) => code), [undefined, undefined, 'invalid_credentials', 'email_taken', undefined, 'invalid_refresh_token', undefined, 'invalid_token'])
 })
 
 t.test('a connection', async t => {
@@ -560,7 +581,7 @@ t.test('a connection', async t => {
     })
   }
 
-  await t.test('is made anew by a client that keeps it alive, without an error', async t => {
+  await t.test('is replaced by a keep-alive client, without an error', async t => {
     let connections = 0
     service.app.server.on('connection', () => { connections++ })
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
@@ -595,14 +616,14 @@ t.test('numbers and booleans of a query', async t => {
     }
   })
   const browser = service.browser()
-  const { body } = await browser.post('/v1/auth/register', person())
+  const { body } = await browser.post('/v1/auth/register', newUser())
   await service.sql("update users set roles = '{user,admin}' where id = $1", [body.user.id])
   browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
   const send = async ({ method, url, name }: typeof parameters[number], text: string) =>
     await browser.send(method as 'GET' | 'DELETE', `${url}?${name}=${encodeURIComponent(text)}`)
   const refused = (name: string) => ({ status: 400, body: { code: 'validation_failed', errors: [{ pointer: `/${name}` }] } })
 
-  t.test('are refused on every route that takes one, unless they are decimal digits, or true and false', async t => {
+  t.test('are refused on every route unless they are decimal digits, or true and false', async t => {
     t.ok(parameters.some(({ type }) => type === 'boolean') && parameters.filter(({ type }) => type === 'integer').length >= 6, 'they are found')
     const texts = ['1e999', '0x10', '+5', '-5', '5.0', ' 5', '5 ', '1e1', '', '٣', 'Infinity', 'NaN', 'null', '1_0', '0b1', '9'.repeat(400), '5\n']
     for (const parameter of parameters) {
@@ -611,7 +632,7 @@ t.test('numbers and booleans of a query', async t => {
     }
   })
 
-  t.test('are taken on all of them if they are', async t => {
+  t.test('are accepted on every route if they are', async t => {
     for (const parameter of parameters) {
       const { status } = await send(parameter, parameter.type === 'boolean' ? 'false' : '16')
       t.ok([200, 204, 404].includes(status), `${parameter.method} ${parameter.url}: ${status}`)

@@ -14,9 +14,9 @@ import { ensureKeys, rotateKey } from '../../src/tokens/key-rotation.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import type { Answer, Browser } from '../support/client.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
-import { way } from '../support/flaky-proxy.ts'
+import { flakyProxy } from '../support/flaky-proxy.ts'
 
 const everySecond = { SIGNING_KEY_ROTATION: '1s', JWKS_MAX_AGE: '1s' }
 const issuer = 'http://localhost:3000'
@@ -91,7 +91,7 @@ function createVerifier (service: Service) {
 /** A signed-in user who refreshes at any instance. */
 async function signIn (service: Service) {
   const register = async () =>
-    await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+    await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
   let answer = await register()
   while (answer.status === 503) answer = await register()
   if (answer.status !== 201) throw new Error(answer.text)
@@ -640,7 +640,7 @@ t.test('a value that is sealed with an old key-encryption key is sealed again in
       )
   )
   await until(async () => await sealedWith(fresh))
-  t.match(await service.browser().post('/v1/auth/register', person()), { status: 201 })
+  t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
 })
 
 t.test('a shorter token lifetime ends no earlier token', async t => {
@@ -666,7 +666,7 @@ t.test('a shorter token lifetime ends no earlier token', async t => {
 
 t.test('when the database is unavailable for longer than a rotation', async t => {
   const real = await createDatabase(t)
-  const { url, block, unblock } = await way(t, real)
+  const { url, block, unblock } = await flakyProxy(t, real)
   const service = await build(t, everySecond, { url })
   const user = await signIn(service)
   const before = user.accessToken()
@@ -712,7 +712,7 @@ t.test('when the database is unavailable for longer than a rotation', async t =>
     const again: Service = await build(t, everySecond, { url: real })
     t.equal(again.app.keyring.getSigningKey().kid, last, 'at first it signs with the last key')
     const browser: Browser = again.browser()
-    t.match(await browser.post('/v1/auth/register', person()), { status: 201 })
+    t.match(await browser.post('/v1/auth/register', newUser()), { status: 201 })
     await until(() => again.app.keyring.getSigningKey().kid !== last)
     t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
   })

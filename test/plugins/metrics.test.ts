@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
-import { build, environment, person, type Service } from '../support/app.ts'
+import { build, environment, newUser, type Service } from '../support/app.ts'
 
 /** The samples of Prometheus' text format 0.0.4, by name and labels as they are written; throws where it is none. */
 function parse (text: string): Map<string, number> {
@@ -39,10 +39,10 @@ async function grown (service: Service, sample: string, work: () => Promise<unkn
 t.test('the metrics', async t => {
   const service = await build(t, { RATE_LIMIT: '1000/1m', ARGON2_CONCURRENCY: '1' })
   const browser = service.browser()
-  const ada = { ...person(), refresh_token_delivery: 'body' }
+  const ada = { ...newUser(), refresh_token_delivery: 'body' }
   const { body: first } = await browser.post('/v1/auth/register', ada)
 
-  t.test('are text for Prometheus, for HEAD as well, and not limited', async t => {
+  t.test('are text for Prometheus, also for HEAD, and not rate limited', async t => {
     const answer = await browser.get('/metrics')
     t.match(answer, { status: 200, headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8', 'cache-control': 'no-store' } })
     t.notOk('ratelimit-limit' in answer.headers)
@@ -50,7 +50,7 @@ t.test('the metrics', async t => {
     t.match(await browser.send('HEAD', '/metrics'), { status: 200, text: '', headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } })
   })
 
-  t.test('tell which build of argon2 hashes, and who was refused for the limit', async t => {
+  t.test('have the build of argon2, and the number of rate limited requests', async t => {
     t.equal((await read(service)).get(`latchkey_argon2_build_info{build="${service.app.passwords.build}"}`), 1)
     t.equal((await read(service)).get('latchkey_rate_limits_shared{}'), 0)
     const limited = await build(t, { RATE_LIMIT: '5/1m' }, { url: service.url })
@@ -60,7 +60,7 @@ t.test('the metrics', async t => {
     t.equal((await read(limited)).get('latchkey_rate_limited_total{class="general"}'), 0)
   })
 
-  t.test('count requests by route and never by path, and what is unknown as one', async t => {
+  t.test('count requests by route and never by path, and unknown paths together', async t => {
     const of = (method: string, route: string, status: string) => `latchkey_http_request_duration_seconds_count{method="${method}",route="${route}",status="${status}"}`
     t.equal(await grown(service, of('GET', '/livez', '200'), () => browser.get('/livez')), 1)
     t.equal(await grown(service, of('GET', '/v1/me', '401'), () => browser.get('/v1/me?secret=1')), 1)
@@ -92,14 +92,14 @@ t.test('the metrics', async t => {
   })
 
   t.test('tell of hashes: how many run and wait, how long, and which were refused', async t => {
-    const { lane } = service.app.passwords
+    const { queue } = service.app.passwords
     t.equal(await grown(service, 'latchkey_hashing_duration_seconds_count{}', () => browser.post('/v1/auth/login', ada)), 1)
     t.ok(((await read(service)).get('latchkey_hashing_duration_seconds_sum{}') ?? 0) > 0.000_1)
     let end = () => {}
-    const held = lane.run(() => new Promise<void>(resolve => { end = resolve }))
+    const held = queue.run(() => new Promise<void>(resolve => { end = resolve }))
     const controller = new AbortController()
-    const gone = lane.run(async () => {}, { signal: controller.signal }).catch(() => {})
-    const waits = lane.run(async () => {})
+    const gone = queue.run(async () => {}, { signal: controller.signal }).catch(() => {})
+    const waits = queue.run(async () => {})
     const samples = await read(service)
     t.match([samples.get('latchkey_hashing_running{}'), samples.get('latchkey_hashing_queue_depth{}')], [1, 2])
     t.equal(await grown(service, 'latchkey_hashing_refused_total{reason="gone"}', async () => controller.abort()), 1)
@@ -109,7 +109,7 @@ t.test('the metrics', async t => {
     t.match([after.get('latchkey_hashing_running{}'), after.get('latchkey_hashing_queue_depth{}')], [0, 0])
   })
 
-  t.test('are rendered together for those who ask at once, and not more often for many', async t => {
+  t.test('are rendered once for simultaneous requests, and not more often for many', async t => {
     let renderings = 0
     const { app, browser } = await build(t)
     Object.defineProperty(app.rateLimiting, 'shared', { get: () => { renderings++; return false } })
@@ -121,7 +121,7 @@ t.test('the metrics', async t => {
     t.equal((await browser().get('/metrics')).status, 200)
   })
 
-  t.test('tell of the connections to the database', async t => {
+  t.test('count the connections to the database', async t => {
     let end = () => {}
     const held = new Promise<void>(resolve => { end = resolve })
     const hold = async () => await service.app.db.transaction(async () => { await held })
@@ -130,7 +130,7 @@ t.test('the metrics', async t => {
     let samples = await read(service)
     while (samples.get('latchkey_database_connections{}') !== 10 && Date.now() < until) samples = await read(service)
     t.match([samples.get('latchkey_database_connections{}'), samples.get('latchkey_database_connections_idle{}')], [10, 0])
-    // The looks for jobs wait with the others.
+    // The polls for jobs wait with the others.
     const waiting = (await read(service)).get('latchkey_database_queue_depth{}') ?? NaN
     work.push(hold(), hold())
     t.equal((await read(service)).get('latchkey_database_queue_depth{}'), waiting + 2)
@@ -144,12 +144,12 @@ t.test('the metrics of a server that listens', async t => {
   await service.app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = service.app.server.address() as AddressInfo
 
-  t.test('tell of the process', async t => {
+  t.test('describe the process', async t => {
     const samples = parse(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text())
     for (const name of ['process_resident_memory_bytes', 'process_cpu_seconds_total', 'nodejs_eventloop_lag_p99_seconds', 'nodejs_heap_size_used_bytes']) t.ok(samples.has(`${name}{}`), name)
   })
 
-  t.test('count the one who does not wait for an answer', async t => {
+  t.test('count a request whose client does not wait', async t => {
     const reached = new Promise<void>(resolve => {
       service.app.passwords.verify = async (_hash, _password, { signal } = {}) => {
         resolve()
@@ -159,7 +159,7 @@ t.test('the metrics of a server that listens', async t => {
     })
     const counted = await grown(service, 'latchkey_http_request_duration_seconds_count{method="POST",route="/v1/auth/login",status="gone"}', async () => {
       const controller = new AbortController()
-      const answer = fetch(`http://127.0.0.1:${port}/v1/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(person()), signal: controller.signal }).catch(() => {})
+      const answer = fetch(`http://127.0.0.1:${port}/v1/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(newUser()), signal: controller.signal }).catch(() => {})
       await reached
       controller.abort()
       await answer
@@ -174,11 +174,11 @@ t.test('a port for the metrics', async t => {
   await once(blocker, 'listening')
   const { port } = blocker.address() as AddressInfo
 
-  await t.test('that is in use fails the start, and is named', async t => {
-    await t.rejects(build(t, { METRICS_PORT: String(port) }), { message: `Port ${port} of 127.0.0.1 is in use: choose another for the metrics with METRICS_PORT.` })
+  await t.test('that is in use fails the start, with its number in the error', async t => {
+    await t.rejects(build(t, { METRICS_PORT: String(port) }), { message: `Port ${port} of 127.0.0.1 is in use: choose another port for the metrics with METRICS_PORT.` })
   })
 
-  await t.test('has them, and nothing else; the service has them not, and closes it', async t => {
+  await t.test('serves them and nothing else, while the main port does not serve them', async t => {
     blocker.close()
     await once(blocker, 'close')
     const service = await build(t, { METRICS: 'off', METRICS_PORT: String(port), HOST: environment['HOST'] })

@@ -12,7 +12,8 @@ import { contradiction } from '../support/contract.ts'
 import { build } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 
-interface Operation { operationId: string, summary: string, tags: string[], security: object[], responses: Record<string, { content?: Record<string, { schema: { allOf?: Array<{ properties?: Record<string, { enum: string[] }> }> } }> }>, requestBody?: { required: boolean, content: Record<string, { example?: object, examples?: object }> } }
+interface Response { description: string, content?: Record<string, { schema: { allOf?: Array<{ properties?: Record<string, { enum: string[] }> }> } }> }
+interface Operation { operationId: string, summary: string, tags: string[], security: object[], responses: Record<string, Response | { $ref: string }>, requestBody?: { required: boolean, content: Record<string, { example?: object, examples?: object }> } }
 
 /** How long a request may keep the event loop busy. */
 const maxBusyMs = 3
@@ -56,12 +57,15 @@ t.test('the API document', async t => {
   const { body: api } = await service.browser().get('/openapi.json')
   const operations = Object.entries(api.paths as Record<string, Record<string, Operation>>).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })))
 
-  t.test('is the committed one', async t => {
+  const resolve = (response: Response | { $ref: string }): Response =>
+    '$ref' in response ? api.components.responses[response.$ref.split('/').at(-1) ?? ''] : response
+
+  t.test('is committed', async t => {
     t.strictSame(JSON.parse(readFileSync('openapi.json', 'utf8')), api, 'else run npm run openapi')
     t.equal(api.openapi, '3.1.0')
   })
 
-  t.test('knows every route, and the wire contract has them where they belong', async t => {
+  t.test('has every route, at the path of the wire contract', async t => {
     t.strictSame(operations.map(({ method, path, operationId }) => `${method} ${path} ${operationId}`).sort(), [
       'delete /v1/admin/clients/{id} deleteClient',
       'delete /v1/admin/users/{id} deleteUser',
@@ -129,13 +133,18 @@ t.test('the API document', async t => {
     t.strictSame(undocumented, [])
   })
 
-  t.test('says of each operation what it needs, gives, and how it fails', async t => {
+  t.test('describes what each operation needs, what it returns and how it fails', async t => {
     for (const { operationId, summary, tags, security, responses, requestBody } of operations) {
       t.ok(summary && tags.length === 1 && security, operationId)
       for (const status of ['400', '403', '408', '431', '500', '503']) t.ok(status in responses, `${operationId} ${status}`)
       if (requestBody) t.ok('413' in responses && '415' in responses && Object.values(requestBody.content).every(({ example, examples }) => example ?? examples), `${operationId} has an example`)
-      for (const [status, { content }] of Object.entries(responses)) {
-        if (Number(status) < 400) continue
+      for (const [status, response] of Object.entries(responses)) {
+        const { description, content } = resolve(response)
+        t.match(description, /\w/, `${operationId} ${status}`)
+        if (Number(status) < 400) {
+          t.match(description, /^(?!Default Response)[A-Z].*\.$/, `${operationId} ${status}`)
+          continue
+        }
         const properties = (content?.['application/problem+json'] ?? content?.['application/json'])?.schema.allOf?.[1]?.properties
         t.ok((properties?.['code'] ?? properties?.['error'])?.enum.length, `${operationId} ${status} names its codes`)
       }
@@ -146,7 +155,30 @@ t.test('the API document', async t => {
     t.match(api.components.securitySchemes, { bearer: { type: 'http', scheme: 'bearer' }, refreshCookie: { in: 'cookie', name: '__Host-refresh_token' }, registrationCookie: { in: 'cookie', name: '__Host-registration' } })
   })
 
-  t.test('is held against every answer of these tests', async t => {
+  t.test('describes a failure that several operations have only once', async t => {
+    const inline = operations.flatMap(({ responses }) => Object.entries(responses).flatMap(([status, response]) => Number(status) >= 400 && !('$ref' in response) ? [JSON.stringify(response)] : []))
+    t.equal(new Set(inline).size, inline.length)
+    t.match(api.components.responses['TooManyRequests'], { description: /too_many_requests/, headers: { 'retry-after': {} } })
+  })
+
+  t.test('has the operations in the order in which a user meets them', async t => {
+    const paths = Object.keys(api.paths)
+    t.strictSame(paths.slice(0, 4), ['/v1/auth/register', '/v1/auth/login', '/v1/auth/refresh', '/v1/auth/logout'])
+    const administration = operations.filter(({ tags }) => tags[0] === 'Administration')
+    t.equal(administration[0]?.path, '/v1/admin/users')
+    const groups = administration.map(({ path }) => path.split('/')[3])
+    t.strictSame([...new Set(groups)], ['users', 'audit-events', 'clients', 'webhooks', 'keys'])
+  })
+
+  t.test('has the example account of the README', async t => {
+    const readme = readFileSync('README.md', 'utf8')
+    for (const id of ['register', 'login']) {
+      const { email, password } = Object(operations.find(({ operationId }) => operationId === id)?.requestBody?.content['application/json']?.example)
+      t.ok(readme.includes(`"email": "${email}", "password": "${password}"`), `${email} ${password}`)
+    }
+  })
+
+  t.test('is compared with every response in the tests', async t => {
     const answer = { status: 418, headers: { 'content-type': 'application/json' }, cookies: [], text: '{}', body: {} }
     t.match(contradiction(service.app, 'GET', '/v1/me', answer), /does not know this status/)
     t.match(contradiction(service.app, 'GET', '/v1/me', { ...answer, status: 200 }), /says otherwise/)
@@ -169,7 +201,7 @@ t.test('the documentation page', async t => {
     return answer
   }
 
-  t.test('is served with all it needs, and a policy under which it runs', async t => {
+  t.test('is served with its files, and with a policy that allows them', async t => {
     for (const path of ['/docs', '/docs/']) {
       const page = await browser().get(path)
       t.match(page, { status: 200, headers: { 'content-type': 'text/html; charset=utf-8' } })
@@ -185,11 +217,28 @@ t.test('the documentation page', async t => {
     }
   })
 
-  t.test('has the document for the host that it came from, as JSON and as YAML', async t => {
+  t.test('reads the document for its own host, as JSON and as YAML', async t => {
     const api = (await browser().get('/openapi.json')).body
     const answer = await browser().get('/docs/json')
     t.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
-    t.strictSame(answer.body, { ...api, servers: [{ url: '/' }] })
+    t.strictSame(answer.body.servers, [{ url: '/' }])
+    t.strictSame(Object.keys(answer.body.components.securitySchemes), ['bearer', 'clientBasic', 'clientPost'], 'a browser sends cookies by itself')
+    t.notMatch(JSON.stringify(answer.body.paths), /refreshCookie|registrationCookie/)
+    for (const [path, methods] of Object.entries<Record<string, Operation>>(api.paths)) {
+      for (const [method, exact] of Object.entries(methods)) {
+        const { responses } = answer.body.paths[path][method] as Operation
+        for (const [status, response] of Object.entries(exact.responses)) {
+          if (status in responses) continue
+          const { description } = '$ref' in response ? api.components.responses[response.$ref.split('/').at(-1) ?? ''] : response
+          const codes = [...description.matchAll(/`(\w+)`/g)].map(([, code]) => code)
+          const isOAuth = path.startsWith('/oauth')
+          t.ok(Number(status) >= 400 && codes.length > 0, `${method} ${path} ${status}`)
+          t.ok(isOAuth || codes.every(code => answer.body.info.description.includes(`[\`${code}\`](/problems/${code})`)), `the page lists ${description} once`)
+        }
+        t.ok(Object.keys(responses).length > 0 && Object.keys(responses).length < Object.keys(exact.responses).length, `${method} ${path}`)
+      }
+    }
+    t.ok('422' in answer.body.paths['/v1/auth/register'].post.responses, 'failures of one operation stay there')
     const yaml = await browser().get('/docs/yaml')
     t.equal(yaml.headers['content-type'], 'application/yaml')
     // The parser that @fastify/swagger depends on.
@@ -197,7 +246,7 @@ t.test('the documentation page', async t => {
     for (const version of ['1.1', '1.2']) t.strictSame(parse(yaml.text, { version }), answer.body, version)
   })
 
-  t.test('and the document are compressed for a client that takes it, and are not sent again to one that has them', async t => {
+  t.test('and the document are compressed if the client accepts it, and are not sent again if they are unchanged', async t => {
     for (const path of ['/openapi.json', '/docs', '/docs/json', '/docs/yaml', '/docs/static/swagger-ui-bundle.js']) {
       const plain = await load(path)
       const { etag } = plain.headers
@@ -234,7 +283,7 @@ t.test('the documentation page', async t => {
 t.test('without the page', async t => {
   const { app, browser } = await build(t, { DOCS: 'off' })
 
-  t.test('there is nothing under it, and nothing points to it', async t => {
+  t.test('its paths do not exist, and nothing refers to them', async t => {
     for (const path of ['/docs', '/docs/', '/docs/json', '/docs/yaml', '/docs/static/swagger-ui.css', '/docs/static/swagger-ui-bundle.js']) {
       t.match(await browser().get(path), { status: 404, body: { code: 'not_found' } }, path)
       t.match(await browser().post(path), { status: 404 }, path)
@@ -245,7 +294,7 @@ t.test('without the page', async t => {
     t.notMatch(JSON.stringify(body), /docs|service_documentation/)
   })
 
-  t.test('the document is there all the same', async t => {
+  t.test('the document still exists', async t => {
     t.match(await browser().get('/openapi.json'), { status: 200, body: { openapi: '3.1.0' } })
   })
 })
@@ -254,14 +303,14 @@ t.test('in production', async t => {
   const url = await createDatabase(t)
   const production = { NODE_ENV: 'production', DATABASE_URL: url, ISSUER_URL: 'https://auth.example.com', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5', SMTP_URL: 'smtp://127.0.0.1:1', MAIL_FROM: 'login@example.com' }
 
-  t.test('the metrics are not public, and the document does not know them', async t => {
+  t.test('the metrics are not public, and are not in the document', async t => {
     const service = await build(t, production, { url })
     t.match(await service.browser().get('/metrics'), { status: 404, body: { code: 'not_found' } })
     t.notOk('/metrics' in (await service.browser().get('/openapi.json')).body.paths)
     t.equal((await service.browser().get('/docs')).status, 200)
   })
 
-  t.test('they are when they are said to be', async t => {
+  t.test('the metrics are public with METRICS=public', async t => {
     const service = await build(t, { ...production, METRICS: 'public' }, { url })
     t.match(await service.browser().get('/metrics'), { status: 200, text: /latchkey_hashing_queue_depth/ })
     t.ok('/metrics' in (await service.browser().get('/openapi.json')).body.paths)

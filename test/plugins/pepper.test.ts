@@ -3,21 +3,21 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { run } from '../support/command-line.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 
 const withPepper = { PASSWORD_PEPPER: 'true' }
 const peppered = /^\$argon2id\$v=19\$m=1024,t=1,p=1,keyid=[0-9a-f]{8}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/
 const plain = /^\$argon2id\$v=19\$m=1024,t=1,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/
 
-type Person = ReturnType<typeof person>
+type Person = ReturnType<typeof newUser>
 
 const hashOf = async (service: Service, { email }: Person) =>
   (
     await service.sql<{ password_hash: string }>('select password_hash from users where email = $1', [email])
   )[0]?.password_hash ?? ''
 const signUp = async (service: Service) => {
-  const user = person()
+  const user = newUser()
   const { status, text } = await service.browser().post('/v1/auth/register', user)
   if (status !== 201) throw new Error(text)
   return user
@@ -55,7 +55,7 @@ t.test('with a pepper', async t => {
     const before = await hashOf(service, ada)
     t.match(await signIn(service, ada), accepted)
     t.match(await signIn(service, { ...ada, password: `${ada.password}!` }), rejected)
-    t.match(await signIn(service, person()), rejected)
+    t.match(await signIn(service, newUser()), rejected)
     const after = await build(t, withPepper, { url: service.url })
     t.match(await signIn(after, ada), accepted, 'also after a restart')
     t.equal(await hashOf(service, ada), before, 'the hash does not change')
@@ -76,7 +76,7 @@ t.test('with a pepper', async t => {
     })
 
     const admin = service.browser()
-    const { body } = await admin.post('/v1/auth/register', person())
+    const { body } = await admin.post('/v1/auth/register', newUser())
     await service.sql("update users set roles = '{user,admin}' where id = $1", [body.user.id])
     admin.accessToken = (await admin.post('/v1/auth/refresh')).body.access_token
     t.match(
@@ -96,7 +96,7 @@ t.test('with a pepper', async t => {
 
   t.test('only hashes with this pepper are imported', async t => {
     const hash = await hashOf(service, ada)
-    const [here, elsewhere] = [person(), person()]
+    const [here, elsewhere] = [newUser(), newUser()]
     const lines = [
       { email: here.email, password_hash: hash },
       { email: elsewhere.email, password_hash: hash.replace(/keyid=\w+/, 'keyid=00000000') }

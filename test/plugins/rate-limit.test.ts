@@ -3,7 +3,7 @@ import { request as httpRequest } from 'node:http'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import type { Answer } from '../support/client.ts'
 import { redisServer, skip, type RedisServer } from '../support/redis.ts'
 
@@ -21,8 +21,8 @@ async function until (what: string, holds: () => boolean) {
   }
 }
 
-const away = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is away/.test(String(msg)))
-const back = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is back/.test(String(msg)))
+const away = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is unavailable:/.test(String(msg)))
+const back = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is available again:/.test(String(msg)))
 
 /** As many answers at a time to somebody, from several instances by turns. */
 async function ask (instances: Service[], address: string, count: number): Promise<Answer[]> {
@@ -41,7 +41,7 @@ t.test('a limit is that of all routes of a class', async t => {
     const browser = service.browser()
     const general = [await browser.get('/v1/me', network), await browser.send('HEAD', '/v1/me', undefined, network), await browser.post('/v1/auth/refresh', undefined, network), await browser.get('/docs', network), await browser.get('/nothing', network), await browser.delete('/v1/auth/login', network), await browser.send('OPTIONS', '/v1/me', undefined, network)]
     t.strictSame(general.map(remaining), [9, 8, 7, 6, 5, 4, 3])
-    const ofPasswords = [await browser.post('/v1/auth/login', person(), network), await browser.post('/v1/auth/register', person(), network), await browser.post('/v1/auth/login', person(), network)]
+    const ofPasswords = [await browser.post('/v1/auth/login', newUser(), network), await browser.post('/v1/auth/register', newUser(), network), await browser.post('/v1/auth/login', newUser(), network)]
     t.strictSame(ofPasswords.map(({ status }) => status), [401, 201, 429])
     t.strictSame(ofPasswords.map(remaining), [1, 0, 0], 'a fifth of it')
     const ofClients = [await browser.post('/oauth/token', 'grant_type=client_credentials', { ...network, 'content-type': 'application/x-www-form-urlencoded' }), await browser.get('/oauth/token', network)]
@@ -140,7 +140,7 @@ t.test('a proxy that is not trusted is warned about, once', async t => {
     await ask({ [header]: 'https' }, '203.0.113.7')
     t.strictSame(warned(service), [], 'neither without such a header, nor from a proxy that is trusted')
     for (const peer of ['192.0.2.1', '192.0.2.1', '192.0.2.2']) await ask({ [header]: 'https' }, peer)
-    t.match(warned(service), [{ level: 40, peer: '192.0.2.1', header, msg: new RegExp(`^${header} came from 192\\.0\\.2\\.1, which TRUST_PROXY does not name, .* share one rate limit\\.$`) }])
+    t.match(warned(service), [{ level: 40, peer: '192.0.2.1', header, msg: new RegExp(`^forwarding header ignored: ${header} came from 192\\.0\\.2\\.1, .* share one rate limit$`) }])
     t.equal(warned(service).length, 1)
   }
 })
@@ -321,7 +321,7 @@ t.test('instances that share a Redis count together', { skip }, async t => {
   })
 
   t.test('as a user who may do nothing else', async t => {
-    await redis.command('acl', 'setuser', 'latchkey', 'on', '>p@ss/w%rd', '~latchkey:rate:*', '+eval', '+evalsha', '+incr', '+pttl', '+pexpire')
+    await redis.command('acl', 'setuser', 'latchkey', 'on', '>p@ss/w%rd', '~latchkey:rate:*', '+eval', '+evalsha', '+set', '+incrby', '+pttl', '+expire')
     const service = await build(t, { ...environment, REDIS_URL: `redis://latchkey:p%40ss%2Fw%25rd@127.0.0.1:${redis.port}/0` }, { url: one.url })
     t.ok(service.app.rateLimiting.shared)
     const network = anybody()

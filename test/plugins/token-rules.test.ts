@@ -5,8 +5,8 @@ import type { TokenRules } from '../../plugins/verifier/token-rules.ts'
 import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { loadKeyring } from '../../src/tokens/keyring.ts'
-import { cutOff } from '../../src/tokens/revocations.ts'
-import { build, keyEncryptionKey, person } from '../support/app.ts'
+import { revokeUserTokens } from '../../src/tokens/revocations.ts'
+import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as consumer from '../support/consumer.ts'
 import { compact, signers } from '../support/issuer.ts'
 
@@ -30,7 +30,7 @@ t.test('the service and the verifier judge every token alike', async t => {
   await consumer.until(() => verifier.app.verifier.health().feed?.followed === true)
 
   const register = async () => {
-    const request = { ...person(), refresh_token_delivery: 'body' }
+    const request = { ...newUser(), refresh_token_delivery: 'body' }
     const { body } = await latchkey.browser().post('/v1/auth/register', request)
     const [header = '', payload = ''] = String(body.access_token).split('.')
     return {
@@ -208,17 +208,17 @@ t.test('the service and the verifier judge every token alike', async t => {
       await consumer.until(async () => (await judgements(token)).statuses.every(status => status === 401))
       await expectJudgement(t, 'revoked', token, 'token revoked')
     }
-    const [signedOut, cutOffUser] = [await register(), await register()]
+    const [signedOut, revokedUser] = [await register(), await register()]
     await expectJudgement(t, 'a live session', signedOut.token, 'accepted')
     await latchkey.browser().post('/v1/auth/logout', { refresh_token: signedOut.refreshToken })
     await untilRevoked(signedOut.token)
 
-    await expectJudgement(t, 'a live session', cutOffUser.token, 'accepted')
+    await expectJudgement(t, 'a live session', revokedUser.token, 'accepted')
     await latchkey.app.db.transaction(async tx => {
-      await cutOff(tx, cutOffUser.claims.sub, { accessToken: 900 }, 'roles_changed')
+      await revokeUserTokens(tx, revokedUser.claims.sub, { reason: 'roles_changed', accessTokenSeconds: 900 })
     })
-    await untilRevoked(cutOffUser.token)
-    const later = compact(header, { ...cutOffUser.claims, token_version: 1 }, sign)
+    await untilRevoked(revokedUser.token)
+    const later = compact(header, { ...revokedUser.claims, token_version: 1 }, sign)
     await expectJudgement(t, 'a later token of the same session', later, 'accepted')
 
     const { clientId, clientSecret } = await credentials('orders:read')

@@ -3,6 +3,7 @@ import { createHmac, generateKeyPairSync, randomUUID, sign } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
 import Fastify from 'fastify'
 import t from 'tap'
 import verifier, { type VerifierOptions } from '../../plugins/verifier.ts'
@@ -11,6 +12,7 @@ import { until } from '../support/consumer.ts'
 import type { Teardown } from '../support/app.ts'
 import * as issuers from '../support/issuer.ts'
 import { compact, makeKey, signers } from '../support/issuer.ts'
+import { moduleFile, nodeOptions } from '../support/program.ts'
 
 const { credentials } = consumer
 const challenge = 'Bearer realm="latchkey"'
@@ -1043,14 +1045,15 @@ t.test('an application that closes', async t => {
       const issuer = await issuers.start(t, prepare)
       const options = { issuer: issuer.url, audience: 'urn:orders', ...credentials }
       const script = `
-        import Fastify from 'fastify'
-        import verifier from ${JSON.stringify(new URL('../../plugins/verifier.js', import.meta.url))}
+        import { pathToFileURL } from 'node:url'
+import Fastify from 'fastify'
+        import verifier from ${JSON.stringify(pathToFileURL(moduleFile('plugins/verifier.ts')))}
         const app = Fastify()
         await app.register(verifier, ${JSON.stringify(options)})
         await app.ready()
         await app.close()
         process.stdout.write('closed')`
-      const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+      const child = spawn(process.execPath, [...nodeOptions, '--input-type=module', '--eval', script], {
         env: { PATH: process.env['PATH'] },
         stdio: ['ignore', 'pipe', 'inherit']
       })

@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { authenticate } from '../../src/clients/service-clients.ts'
 import type { Answer, Browser } from '../support/client.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 
 /** A signed-in user with these roles. */
 async function signedIn (service: Service, ...roles: string[]): Promise<{ browser: Browser, userId: string, sessionId: string }> {
   const browser = service.browser()
-  const { body } = await browser.post('/v1/auth/register', person())
+  const { body } = await browser.post('/v1/auth/register', newUser())
   await service.sql('update users set roles = $2 where id = $1', [body.user.id, ['user', ...roles]])
   browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
   return { browser, userId: body.user.id, sessionId: body.session_id }
@@ -364,7 +364,7 @@ t.test('keys', async t => {
     t.match(key, { purpose: 'refresh_token', alg: 'HS256' })
     t.match(await admin.post('/v1/auth/refresh'), { status: 401, body: { code: 'invalid_refresh_token' } })
     const browser = service.browser()
-    t.match(await browser.post('/v1/auth/register', person()), { status: 201 })
+    t.match(await browser.post('/v1/auth/register', newUser()), { status: 201 })
     t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
   })
 

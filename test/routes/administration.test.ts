@@ -4,14 +4,14 @@ import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import { until } from '../support/concurrency.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 
 interface Somebody { browser: Browser, id: string, email: string, password: string }
 
 /** A signed-in user with these roles beside `user`. */
 async function signedIn (service: Service, ...roles: string[]): Promise<Somebody> {
-  const [browser, somebody] = [service.browser(), person()]
+  const [browser, somebody] = [service.browser(), newUser()]
   const { body } = await browser.post('/v1/auth/register', somebody)
   await service.sql('update users set roles = $2 where id = $1', [body.user.id, ['user', ...roles]])
   browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
@@ -43,7 +43,7 @@ t.test('the routes for users and the audit log', async t => {
   const admin = await signedIn(service, 'admin')
   const { id } = await signedIn(service)
   const routes = [
-    ['GET', '/v1/admin/users'], ['POST', '/v1/admin/users', person()], ['GET', `/v1/admin/users/${id}`], ['PATCH', `/v1/admin/users/${id}`, { roles: ['admin'] }],
+    ['GET', '/v1/admin/users'], ['POST', '/v1/admin/users', newUser()], ['GET', `/v1/admin/users/${id}`], ['PATCH', `/v1/admin/users/${id}`, { roles: ['admin'] }],
     ['DELETE', `/v1/admin/users/${id}`], ['GET', `/v1/admin/users/${id}/sessions`], ['DELETE', `/v1/admin/users/${id}/sessions`],
     ['POST', `/v1/admin/users/${id}/password-reset`], ['GET', '/v1/admin/audit-events']
   ] as const
@@ -132,7 +132,7 @@ t.test('the list of users', async t => {
 
   await t.test('goes on after an address that is longer in lower case than one may be', async t => {
     const given = ['İ'.repeat(32) + '@list.example', 'ẞ'.repeat(21) + '@list.example', `İİ@${'d'.repeat(60)}.${'d'.repeat(60)}.${'d'.repeat(60)}.${'d'.repeat(60)}.example`]
-    for (const email of given) t.match(await service.browser().post('/v1/auth/register', { ...person(), email }), { status: 201 })
+    for (const email of given) t.match(await service.browser().post('/v1/auth/register', { ...newUser(), email }), { status: 201 })
     for (const email of given) {
       const { status, body } = await browser.get(`/v1/admin/users?limit=1&email=${encodeURIComponent(email.slice(0, -1))}`)
       t.match({ status, body }, { status: 200, body: { items: [{ email }] } })
@@ -172,6 +172,7 @@ t.test('the list of users', async t => {
       for (const after of [undefined, 'person-18000@many.example']) {
         let plan = ''
         await list({
+          publish () {},
           query: async (statement, values) => {
             const text = typeof statement === 'string' ? statement : statement.text
             // What `$n` stands for is in the plan.
@@ -195,7 +196,7 @@ t.test('an account that an administrator makes', async t => {
   const { browser: admin, id: adminId } = await signedIn(service, 'admin')
 
   await t.test('with a password is one like any other', async t => {
-    const { email, password } = person()
+    const { email, password } = newUser()
     const { status, body } = await admin.post('/v1/admin/users', { email, password, name: 'Ada', username: 'Ada.L', roles: ['user', 'editor', 'editor'], email_verified: true })
     t.equal(status, 201)
     t.match(body, { email, name: 'Ada', username: 'ada.l', roles: ['user', 'editor'], status: 'active', email_verified: true })
@@ -207,12 +208,12 @@ t.test('an account that an administrator makes', async t => {
       { type: 'user.roles_changed', actor_id: adminId, detail: { from: ['user'], to: ['user', 'editor'] } }
     ])
     t.match(await service.browser().post('/v1/auth/login', { username: 'ada.l', password }), { status: 200, body: { user: { roles: ['user', 'editor'] } } })
-    t.match(await admin.post('/v1/admin/users', { ...person(), email: email.toUpperCase() }), { status: 409, body: { code: 'email_taken' } })
-    t.match(await admin.post('/v1/admin/users', { ...person(), username: 'ADA.l' }), { status: 409, body: { code: 'username_taken' } })
+    t.match(await admin.post('/v1/admin/users', { ...newUser(), email: email.toUpperCase() }), { status: 409, body: { code: 'email_taken' } })
+    t.match(await admin.post('/v1/admin/users', { ...newUser(), username: 'ADA.l' }), { status: 409, body: { code: 'username_taken' } })
   })
 
   await t.test('has no password that a registration would not take', async t => {
-    const { email } = person()
+    const { email } = newUser()
     for (const [password, reason] of [['short', 'too_short'], ['password1234', 'too_common'], [`${email} and more`, 'contains_email']]) {
       t.match(await admin.post('/v1/admin/users', { email, password }), { status: 422, body: { code: 'password_rejected', reasons: [reason] } })
     }
@@ -221,12 +222,12 @@ t.test('an account that an administrator makes', async t => {
   })
 
   await t.test('without one invites its owner to set the first', async t => {
-    const { email, password } = person()
+    const { email, password } = newUser()
     const { body } = await admin.post('/v1/admin/users', { email, roles: ['support'] })
     t.match(body, { email_verified: false, roles: ['support'] })
     t.equal((await service.browser().post('/v1/auth/login', { email, password })).status, 401)
     const { token } = await mailTo(service, email, 'invitation')
-    const [link] = await service.sql<{ hours: number }>('select round(extract(epoch from expires_at - created_at) / 3600)::int as hours from links where user_id = $1', [body.id])
+    const [link] = await service.sql<{ hours: number }>('select round(extract(epoch from expires_at - created_at) / 3600)::int as hours from one_time_tokens where user_id = $1', [body.id])
     t.strictSame(link, { hours: 24 })
     const visitor = service.browser()
     t.match(await visitor.post('/v1/auth/password-reset/confirm', { token, new_password: 'short' }), { status: 422 })
@@ -236,7 +237,7 @@ t.test('an account that an administrator makes', async t => {
   })
 
   await t.test('is one, of many that are made at a time with one address', async t => {
-    const { email } = person()
+    const { email } = newUser()
     const answers = await Promise.all(Array.from({ length: 8 }, async () => (await admin.post('/v1/admin/users', { email })).status))
     t.strictSame(answers.sort(), [201, 409, 409, 409, 409, 409, 409, 409])
   })
@@ -493,6 +494,7 @@ t.test('the audit log', async t => {
     for (const filter of [{}, { userId: rare }, { type: 'key.rotated' }, { type: 'login.failed' }, { userId: rare, type: 'login.succeeded' }, { actorId: rare }, { actorId: busy }, { actorId: rare, type: 'login.succeeded' }, { actorId: busy, type: 'key.rotated' }, { actorId: busy, userId: rare }, { actorId: rare, until: since }, { since }, { until: since }, { type: 'login.succeeded', until: since }] as const) {
       let plan = ''
       await list({
+        publish () {},
         query: async (statement, values = []) => {
           const bound = String(statement).replaceAll(/\$(\d)/g, (_, index) => { const value = values[Number(index) - 1]; return typeof value === 'number' ? String(value) : `'${String(value)}'` })
           plan = (await service.sql<{ 'QUERY PLAN': string }>(`explain (analyze, costs off) ${bound}`)).map(row => row['QUERY PLAN']).join('\n')

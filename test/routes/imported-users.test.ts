@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { start } from '../support/command-line.ts'
-import { excessive, foreignHashes, unknownHashes } from '../support/imported-hashes.ts'
+import { excessiveHashes, importedHashes, unknownHashes } from '../support/imported-hashes.ts'
 import { build, type Service } from '../support/app.ts'
 
 /** Imports accounts that have these hashes; gives their addresses. */
@@ -20,8 +20,8 @@ t.test('an imported user', async t => {
   const service = await build(t)
 
   await t.test('signs in with the old password, whatever made its hash, and has an argon2id hash from then on', async t => {
-    const emails = await imported(t, service, Object.values(foreignHashes).map(([hash]) => hash))
-    for (const [index, [name, [hash, password]]] of Object.entries(foreignHashes).entries()) {
+    const emails = await imported(t, service, Object.values(importedHashes).map(([hash]) => hash))
+    for (const [index, [name, [hash, password]]] of Object.entries(importedHashes).entries()) {
       const email = emails[index] ?? ''
       for (const wrong of [password.slice(0, 7), `y${password}`, password.toUpperCase()]) t.equal((await signIn(service, email, wrong)).status, 401, `${name}: ${wrong}`)
       t.equal(await hashOf(service, email), hash, `${name}: a wrong password changes nothing`)
@@ -44,7 +44,7 @@ t.test('an imported user', async t => {
 
   await t.test('has all bytes of a bcrypt password but those after 72 count, NUL too', async t => {
     await service.sql('delete from users')
-    const [email = ''] = await imported(t, service, [foreignHashes['bcrypt, of 80 bytes']?.[0] ?? ''])
+    const [email = ''] = await imported(t, service, [importedHashes['bcrypt, of 80 bytes']?.[0] ?? ''])
     t.equal((await signIn(service, email, `${'x'.repeat(71)}\0`)).status, 401)
     t.equal((await signIn(service, email, 'x'.repeat(72))).status, 200)
     t.equal((await signIn(service, email, 'x'.repeat(80))).status, 401, 'and the one that was used counts from then on')
@@ -52,7 +52,7 @@ t.test('an imported user', async t => {
 
   await t.test('with a hash that costs too much, or that is none, is refused without evaluating it, and the log says so', async t => {
     await service.sql('delete from users')
-    const hashes = [...excessive, ...unknownHashes.slice(1)]
+    const hashes = [...excessiveHashes, ...unknownHashes.slice(1)]
     await service.sql(`insert into users (id, email, canonical_email, password_hash)
       select gen_random_uuid(), n || '@example.com', n || '@example.com', hash from unnest($1::text[]) with ordinality as t (hash, n)`, [hashes])
     const began = performance.now()
@@ -86,7 +86,7 @@ t.test('a wrong password takes as long for an imported or an old hash as for nob
   const emails = ['nobody@example.com', 'current@example.com', ...await imported(t, service, [
     '$argon2id$v=19$m=8192,t=1,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4',
     '$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8',
-    ...['bcrypt, $2y$', 'SHA-512 crypt', 'PBKDF2, of passlib with SHA-256', 'scrypt', 'salted SHA-512, of LDAP'].map(name => foreignHashes[name]?.[0] ?? '')
+    ...['bcrypt, $2y$', 'SHA-512 crypt', 'PBKDF2, of passlib with SHA-256', 'scrypt', 'salted SHA-512, of LDAP'].map(name => importedHashes[name]?.[0] ?? '')
   ])]
   const median = (samples: number[]) => samples.toSorted((a, b) => a - b)[Math.floor(samples.length / 2)] ?? 0
 

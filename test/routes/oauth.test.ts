@@ -7,7 +7,7 @@ import * as openid from 'openid-client'
 import t from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { build, person, type Service, type Teardown } from '../support/app.ts'
+import { build, newUser, type Service, type Teardown } from '../support/app.ts'
 import { named, sql } from '../support/postgres.ts'
 
 const basic = (id: string, secret: string) => ({
@@ -40,7 +40,7 @@ const postForm = async (
 async function signedIn (service: Service) {
   const { body } = await service
     .browser()
-    .post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+    .post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
   return {
     access: body.access_token as string,
     refresh: body.refresh_token as string,

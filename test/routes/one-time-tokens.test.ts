@@ -3,12 +3,12 @@ import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
-import { mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
+import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { newId, random16 } from '../../src/crypto/random.ts'
 import { mint, registrationSecrets } from '../../src/accounts/registration-token.ts'
 import { setStatus } from '../../src/accounts/user-status.ts'
 import { until } from '../support/concurrency.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { mailsTo, mailTo } from '../support/inbox.ts'
 
 const register = '/v1/auth/register'
@@ -20,7 +20,7 @@ const another = 'another phrase of my own'
 
 /** Somebody with an account, signed in; their address is proved unless not. */
 async function somebody (service: Service, { proved = true } = {}) {
-  const { email, password } = person()
+  const { email, password } = newUser()
   const browser = service.browser()
   const { body, status } = await browser.post(register, { email, password })
   if (status !== 201) throw new Error(`registration: ${status}`)
@@ -56,7 +56,7 @@ t.test('asking for a link', async t => {
 
   await t.test('is answered alike for everybody, and mails only who has an account', async t => {
     for (const kind of kinds) {
-      const nobody = person().email
+      const nobody = newUser().email
       for (const email of [ada.email, ada.email.toUpperCase(), nobody, gone.email]) {
         const { status, body } = await service.browser().post(ask[kind], { email })
         t.strictSame([status, body], [202, { status: 'accepted' }], `${kind} ${email}`)
@@ -71,8 +71,8 @@ t.test('asking for a link', async t => {
     for (const kind of kinds) t.match(await service.browser().post(ask[kind], { email: 'nobody at all' }), { status: 400, body: { code: 'validation_failed', errors: [{ pointer: '/email' }] } })
   })
   await t.test('is heard in the language of the request, and else of the user', async t => {
-    const email = person().email
-    await service.browser().post(register, { ...person(), email }, { 'accept-language': 'de-AT, en;q=0.5' })
+    const email = newUser().email
+    await service.browser().post(register, { ...newUser(), email }, { 'accept-language': 'de-AT, en;q=0.5' })
     t.equal((await mailTo(service, email, 'email_verification')).language, 'de')
     await linkFor(service, 'password_reset', email)
     await service.browser().post(ask.magic_link, { email }, { 'accept-language': 'fr, en;q=0.1' })
@@ -82,9 +82,9 @@ t.test('asking for a link', async t => {
   })
   await t.test('leaves nothing in the database that is good as a link', async t => {
     const token = await linkFor(service, 'password_reset', ada.email)
-    const dump = JSON.stringify(await service.sql('select links.*, jobs.* from links full join jobs on false'))
+    const dump = JSON.stringify(await service.sql('select one_time_tokens.*, jobs.* from one_time_tokens full join jobs on false'))
     t.notMatch(dump, token)
-    t.match((await service.sql<{ hash: string }>("select encode(token_hash, 'hex') as hash from links"))[0]?.hash, /^[0-9a-f]{64}$/)
+    t.match((await service.sql<{ hash: string }>("select encode(token_hash, 'hex') as hash from one_time_tokens"))[0]?.hash, /^[0-9a-f]{64}$/)
   })
   await t.test('does not write of a verified address that it could be verified', async t => {
     const { email } = await somebody(service)
@@ -118,7 +118,7 @@ t.test('a link', async t => {
     const { email, id } = await somebody(service)
     const reset = async (token: string) => (await service.browser().post(confirm.password_reset, { token, new_password: another })).status
     const old = await linkFor(service, 'password_reset', email)
-    await service.sql('update links set expires_at = now() where user_id = $1', [id])
+    await service.sql('update one_time_tokens set expires_at = now() where user_id = $1', [id])
     t.equal(await reset(old), 410)
     const disabled = await linkFor(service, 'password_reset', email)
     await service.sql('update users set disabled_at = now() where id = $1', [id])
@@ -130,10 +130,10 @@ t.test('a link', async t => {
   await t.test('is cleared away when it is old', async t => {
     const { email } = await somebody(service)
     await linkFor(service, 'magic_link', email)
-    const { forget } = await import('../../src/one-time-tokens/one-time-tokens.ts')
-    await service.sql("update links set expires_at = now() - interval '1 second'")
-    while (await forget(service.app.db, 10) > 0);
-    t.strictSame(await service.sql('select from links'), [])
+    const { purgeExpired } = await import('../../src/one-time-tokens/purge.ts')
+    await service.sql("update one_time_tokens set expires_at = now() - interval '1 second'")
+    while (await purgeExpired(service.app.db, 10) > 0);
+    t.strictSame(await service.sql('select from one_time_tokens'), [])
   })
 })
 
@@ -226,7 +226,7 @@ t.test('where addresses must be proved', async t => {
   const apply = async (body: object) => await service.browser().post(register, body)
 
   await t.test('a link makes the account that it was mailed for', async t => {
-    const ada = { ...person(), name: 'Ada', username: 'ada.l' }
+    const ada = { ...newUser(), name: 'Ada', username: 'ada.l' }
     const { status, body, cookies } = await apply(ada)
     t.strictSame([status, body, cookies.length], [202, { status: 'verification_required' }, 1])
     const { token } = await mailTo(service, ada.email, 'email_verification')
@@ -238,8 +238,8 @@ t.test('where addresses must be proved', async t => {
     t.strictSame((await service.sql<{ type: string }>("select type from audit_events where type like 'user.%' order by id")).map(({ type }) => type), ['user.registered', 'user.verified'])
   })
   await t.test('of several that want an address, the one whose link is used has it, and the others never', async t => {
-    const { email } = person()
-    const applicants = Array.from({ length: 4 }, () => ({ email, password: person().password }))
+    const { email } = newUser()
+    const applicants = Array.from({ length: 4 }, () => ({ email, password: newUser().password }))
     const links: Array<{ token: string, password: string }> = []
     for (const each of applicants) {
       await apply(each)
@@ -251,20 +251,20 @@ t.test('where addresses must be proved', async t => {
     t.strictSame(signedIn, statuses.map(status => status === 204 ? 200 : 401))
   })
   await t.test('a taken address is answered like a new one, and its owner is told', async t => {
-    const ada = person()
+    const ada = newUser()
     await apply(ada)
     await service.browser().post(confirm.email_verification, { token: (await mailTo(service, ada.email, 'email_verification')).token, password: ada.password })
-    const { status, body } = await apply({ ...person(), email: ada.email })
+    const { status, body } = await apply({ ...newUser(), email: ada.email })
     t.strictSame([status, body], [202, { status: 'verification_required' }])
     await mailTo(service, ada.email, 'registration_taken')
     t.equal(await signIn(service, ada.email, ada.password), 200)
   })
   await t.test('nobody learns by signing in whether an address that they registered was taken', async t => {
-    const ada = person()
+    const ada = newUser()
     await apply(ada)
     await service.browser().post(confirm.email_verification, { token: (await mailTo(service, ada.email, 'email_verification')).token, password: ada.password })
     const limited = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true', LOGIN_RATE_LIMIT: '3/15m' }, { url: service.url })
-    const told = await Promise.all([ada.email, person().email].map(async email => {
+    const told = await Promise.all([ada.email, newUser().email].map(async email => {
       await limited.browser().post(register, { email, password: another })
       const statuses: number[] = []
       for (const password of ['wrong', another, another, another]) statuses.push(await signIn(limited, email, password))
@@ -273,21 +273,21 @@ t.test('where addresses must be proved', async t => {
     t.strictSame(told, [[401, 403, 403, 429], [401, 403, 403, 429]])
   })
   await t.test('of who registers an address and who changes to it, the one whose link is used first has it for good', async t => {
-    const [ada, wanted] = [person(), person()]
+    const [ada, wanted] = [newUser(), newUser()]
     await apply(ada)
     await service.browser().post(confirm.email_verification, { token: (await mailTo(service, ada.email, 'email_verification')).token, password: ada.password })
     await apply(wanted)
     const { token } = await mailTo(service, wanted.email, 'email_verification')
     const browser = service.browser()
     browser.accessToken = (await browser.post(login, ada)).body.access_token
-    for (const to of [wanted.email, person().email]) {
+    for (const to of [wanted.email, newUser().email]) {
       t.equal((await browser.post('/v1/me/email', { password: ada.password, email: to })).status, 202)
       t.equal((await browser.post(confirm.email_verification, { token: (await mailTo(service, to, 'email_change')).token })).status, 204)
       t.equal((await service.browser().post(confirm.email_verification, { token, password: wanted.password })).status, 410)
     }
   })
   await t.test('another link can be asked for', async t => {
-    const ada = person()
+    const ada = newUser()
     await apply(ada)
     const first = (await mailTo(service, ada.email, 'email_verification')).token
     const second = await linkFor(service, 'email_verification', ada.email)
@@ -296,13 +296,13 @@ t.test('where addresses must be proved', async t => {
     t.equal(await signIn(service, ada.email, ada.password), 200)
   })
   await t.test('a username goes to who comes first, and an account is made without', async t => {
-    const [first, second] = [{ ...person(), username: 'both' }, { ...person(), username: 'both' }]
+    const [first, second] = [{ ...newUser(), username: 'both' }, { ...newUser(), username: 'both' }]
     await apply(first)
     await apply(second)
     for (const { email, password } of [first, second]) t.equal((await service.browser().post(confirm.email_verification, { token: (await mailTo(service, email, 'email_verification')).token, password })).status, 204)
     t.match((await service.browser().post(login, second)).status, 400)
     t.match(await service.browser().post(login, { email: second.email, password: second.password }), { status: 200, body: { user: { username: null } } })
-    t.match(await apply({ ...person(), username: 'both' }), { status: 409, body: { code: 'username_taken' } })
+    t.match(await apply({ ...newUser(), username: 'both' }), { status: 409, body: { code: 'username_taken' } })
   })
   await t.test('an account from before is left to whoever proves its address, with the password of their own registration', async t => {
     for (const proof of ['cookie', 'password', 'new_password'] as const) {
@@ -310,7 +310,7 @@ t.test('where addresses must be proved', async t => {
       const owner = service.browser()
       await owner.post(register, { email: squatter.email, password: another, name: 'Second' })
       const { token } = await mailTo(service, squatter.email, 'email_verification')
-      const fresh = person().password
+      const fresh = newUser().password
       const proofs = { cookie: {}, password: { password: another }, new_password: { new_password: fresh } }
       t.match(await service.browser().post(confirm.email_verification, { token }), asks(['session', 'password', 'new_password']))
       const caller = proof === 'cookie' ? owner : service.browser()
@@ -327,7 +327,7 @@ t.test('where addresses must be proved', async t => {
   })
   await t.test('an account from before stays as it is for whoever is signed in to it', async t => {
     const owner = await squat()
-    const stranger = { email: owner.email, password: person().password }
+    const stranger = { email: owner.email, password: newUser().password }
     await apply(stranger)
     const { token } = await mailTo(service, owner.email, 'email_verification')
     t.equal((await owner.browser.post(confirm.email_verification, { token })).status, 204)
@@ -345,7 +345,7 @@ t.test('where addresses must be proved', async t => {
     t.match(await service.browser().post(confirm.email_verification, wrong), { status: 403, body: { code: 'invalid_credentials' } })
     t.equal((await service.browser().post(confirm.email_verification, { ...wrong, password: first.password })).status, 204)
     t.strictSame([await signIn(service, first.email, first.password), await signIn(service, first.email, another)], [200, 401])
-    const fresh = person().password
+    const fresh = newUser().password
     const link = { token: await tokenOf(second.email), new_password: fresh }
     t.equal((await service.browser().post(confirm.email_verification, link)).status, 204)
     t.strictSame(await Promise.all([second.password, another, fresh].map(async each => await signIn(service, second.email, each))), [401, 401, 200])
@@ -364,7 +364,7 @@ t.test('where addresses must be proved', async t => {
   })
   /** An account from before addresses had to be verified, of which nobody can tell who made it; with roles, and signed in. */
   async function squat () {
-    const { email, password } = person()
+    const { email, password } = newUser()
     await apply({ email, password, name: 'First' })
     const { token } = await mailTo(service, email, 'email_verification')
     await service.browser().post(confirm.email_verification, { token, password })
@@ -379,7 +379,7 @@ t.test('confirming an address', async t => {
   const service = await build(t)
   const secretive = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
   const newcomer = async (at: Service, more: object = {}) => {
-    const { email, password } = person()
+    const { email, password } = newUser()
     const browser = at.browser()
     const { body, cookies } = await browser.post(register, { email, password, ...more })
     const { token } = await mailTo(at, email, 'email_verification')
@@ -450,7 +450,7 @@ t.test('confirming an address', async t => {
       t.strictSame(await atOnce(at, confirm.email_verification, { token, new_password: another }), once(204))
       t.strictSame([await signIn(at, email, password), await signIn(at, email, another)], [401, 200])
       for (const each of others) t.equal((await at.browser().post(confirm.magic_link, { token: each })).status, 410)
-      t.strictSame(await at.sql('select from links join users on users.id = user_id where users.email = $1', [email]), [])
+      t.strictSame(await at.sql('select from one_time_tokens join users on users.id = user_id where users.email = $1', [email]), [])
     }
   })
   await t.test('takes a new password beside no other proof', async t => {
@@ -476,7 +476,7 @@ t.test('confirming an address', async t => {
       t.equal((await withCookie(at, ada.token, `${cookieName}=${cookie}; ${cookieName}=${cookieOf(eve)}`)).status, 409, 'two')
       t.equal((await withCookie(at, ada.token, `${cookieName}=${cookie}; ${cookieName}=forged`)).status, 204, 'of which one counts')
     }
-    const { id } = (await service.browser().post(register, person())).body.user
+    const { id } = (await service.browser().post(register, newUser())).body.user
     const [row] = await service.sql<{ email: string }>("update users set created_at = now() - interval '25 hours' where id = $1 returning email", [id])
     const [secret] = registrationSecrets([keyEncryptionKey])
     t.equal((await withCookie(service, await linkFor(service, 'email_verification', row?.email ?? ''), `${cookieName}=${mint(secret, id)}`)).status, 409, 'an old one')
@@ -506,7 +506,7 @@ t.test('confirming an address', async t => {
     for (const at of [service, secretive]) {
       const ada = await newcomer(at)
       const tokens = [ada.token, await linkFor(at, 'email_verification', ada.email)]
-      const fresh = Array.from({ length: 4 }, () => person().password)
+      const fresh = Array.from({ length: 4 }, () => newUser().password)
       const bodies = tokens.flatMap(token => [{}, { password: ada.password }, ...fresh.slice(0, 2).map(each => ({ new_password: each }))].map(proof => ({ token, ...proof })))
       const statuses = await Promise.all(bodies.map(async body => {
         const caller = 'password' in body || 'new_password' in body ? at.browser() : ada.browser
@@ -525,7 +525,7 @@ t.test('confirming an address', async t => {
       ada.browser.accessToken = ada.body.access_token
       const id = String(ada.body.user.id)
       const reset = await linkFor(service, 'password_reset', ada.email)
-      const fresh = person().password
+      const fresh = newUser().password
       const others = {
         change: async () => await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: another }),
         reset: async () => await service.browser().post(confirm.password_reset, { token: reset, new_password: another }),
@@ -559,10 +559,10 @@ t.test('a change of address', async t => {
   await t.test('needs the password, and an address that is nobody\'s', async t => {
     const ada = await somebody(service)
     const bob = await somebody(service)
-    t.match(await ada.browser.post('/v1/me/email', { password: 'wrong', email: person().email }), { status: 403, body: { code: 'invalid_credentials' } })
+    t.match(await ada.browser.post('/v1/me/email', { password: 'wrong', email: newUser().email }), { status: 403, body: { code: 'invalid_credentials' } })
     t.match(await ada.browser.post('/v1/me/email', { password: ada.password, email: bob.email }), { status: 409, body: { code: 'email_taken' } })
     t.match(await ada.browser.post('/v1/me/email', { password: ada.password, email: 'nobody at all' }), { status: 400 })
-    t.match(await service.browser().post('/v1/me/email', { password: ada.password, email: person().email }), { status: 401 })
+    t.match(await service.browser().post('/v1/me/email', { password: ada.password, email: newUser().email }), { status: 401 })
     const secretive = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' }, { url: service.url })
     const there = secretive.browser()
     await there.post(login, { email: ada.email, password: ada.password })
@@ -572,7 +572,7 @@ t.test('a change of address', async t => {
     await service.sql('delete from jobs')
     const held = (await there.get('/v1/me/export')).body.jobs.length
     const waiting = []
-    for (const email of [bob.email, person().email]) {
+    for (const email of [bob.email, newUser().email]) {
       // Of a mail server that takes its time.
       await service.sql('create function hold () returns trigger language plpgsql as $$ begin new.run_at := now() + interval \'1 hour\'; return new; end $$')
       await service.sql('create trigger hold before insert on jobs for each row execute function hold()')
@@ -586,7 +586,7 @@ t.test('a change of address', async t => {
   })
   await t.test('happens when the link to the new one is used, and is undone by the one to the old', async t => {
     const ada = await somebody(service)
-    const email = person().email
+    const email = newUser().email
     const reset = await linkFor(service, 'password_reset', ada.email)
     const { token } = await change(ada, email)
     t.equal((await ada.browser.get('/v1/me')).body.email, ada.email, 'nothing has changed yet')
@@ -606,7 +606,7 @@ t.test('a change of address', async t => {
   })
   await t.test('can be undone from the first address, whatever was done since; not from a later one then', async t => {
     const ada = await somebody(service)
-    const [second, third] = [person().email, person().email]
+    const [second, third] = [newUser().email, newUser().email]
     await use((await change(ada, second)).token, ada.password)
     const back = (await mailTo(service, ada.email, 'email_changed')).token
     await use((await change(ada, third)).token, ada.password)
@@ -619,18 +619,18 @@ t.test('a change of address', async t => {
   })
   await t.test('is refused after twenty that can be undone, and the first of them can be undone all the same', async t => {
     const ada = await somebody(service)
-    t.equal(await use((await change(ada, person().email)).token, ada.password), 204)
+    t.equal(await use((await change(ada, newUser().email)).token, ada.password), 204)
     const first = (await mailTo(service, ada.email, 'email_changed')).token
-    await service.sql(`insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, created_at, expires_at)
+    await service.sql(`insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, created_at, expires_at)
       select sha256(i::text::bytea), purpose, user_id, email_version, password_version, i || '@catch-all.example', i || '@catch-all.example', now(), expires_at + interval '1 hour'
-      from links, generate_series(1, 18) as i where user_id = $1 and purpose = 'email_undo'`, [ada.id])
-    const second = await change(ada, person().email)
+      from one_time_tokens, generate_series(1, 18) as i where user_id = $1 and purpose = 'email_undo'`, [ada.id])
+    const second = await change(ada, newUser().email)
     t.equal(await use(second.token, ada.password), 204)
-    const before = await service.sql('select from links where user_id = $1', [ada.id])
-    const refused = await ada.browser.post('/v1/me/email', { password: ada.password, email: person().email })
+    const before = await service.sql('select from one_time_tokens where user_id = $1', [ada.id])
+    const refused = await ada.browser.post('/v1/me/email', { password: ada.password, email: newUser().email })
     t.match(refused, { status: 429, body: { code: 'too_many_requests' } })
     t.ok(Number(refused.headers['retry-after']) > 6 * 86_400, 'until the oldest of them is gone')
-    t.strictSame(await service.sql('select from links where user_id = $1', [ada.id]), before, 'and leaves nothing behind')
+    t.strictSame(await service.sql('select from one_time_tokens where user_id = $1', [ada.id]), before, 'and leaves nothing behind')
     t.equal(await use(first), 204)
     t.equal((await service.browser().post(confirm.magic_link, { token: await linkFor(service, 'magic_link', ada.email) })).status, 200)
   })
@@ -639,7 +639,7 @@ t.test('a change of address', async t => {
     const slow = await build(t, { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '6' }, { url: service.url })
     const thief = await somebody(slow, { proved: false })
     const token = await linkFor(slow, 'magic_link', thief.email)
-    const asking = thief.browser.post('/v1/me/email', { password: thief.password, email: person().email })
+    const asking = thief.browser.post('/v1/me/email', { password: thief.password, email: newUser().email })
     // The thief's password is being hashed, for what is counted before that is there; it is found right when that can be taken back.
     await until('it is counted', async () => (await service.sql('select from login_throttles')).length > 0)
     const db = connect({ url: service.url })
@@ -651,38 +651,38 @@ t.test('a change of address', async t => {
     // Or it has waited for the counters for too long.
     const { status, body } = await asking
     t.ok(body.code === 'invalid_credentials' ? status === 403 : status === 503, `${status} ${body.code}`)
-    t.strictSame(await service.sql("select from links where user_id = $1 and purpose = 'email_change'", [thief.id]), [])
+    t.strictSame(await service.sql("select from one_time_tokens where user_id = $1 and purpose = 'email_change'", [thief.id]), [])
   })
   await t.test('hands the account to nobody whose address was only typed', async t => {
     const ada = await somebody(service, { proved: false })
-    await use((await change(ada, person().email)).token, ada.password)
+    await use((await change(ada, newUser().email)).token, ada.password)
     t.equal((await mailTo(service, ada.email, 'email_changed')).link, undefined)
   })
   await t.test('keeps the address for its undoing from those who have not proved it', async t => {
     const ada = await somebody(service)
-    await use((await change(ada, person().email)).token, ada.password)
-    t.match(await service.browser().post(register, { ...person(), email: ada.email }), { status: 409, body: { code: 'email_taken' } })
+    await use((await change(ada, newUser().email)).token, ada.password)
+    t.match(await service.browser().post(register, { ...newUser(), email: ada.email }), { status: 409, body: { code: 'email_taken' } })
     t.equal(await use((await mailTo(service, ada.email, 'email_changed')).token), 204)
   })
   await t.test('keeps it also from who registers in the same moment', async t => {
     for (let round = 0; round < 10; round++) {
       const ada = await somebody(service)
-      const { token } = await change(ada, person().email)
-      const squatting = Array.from({ length: 6 }, async () => { await pause(Math.random() * 12); return (await service.browser().post(register, { ...person(), email: ada.email })).status })
+      const { token } = await change(ada, newUser().email)
+      const squatting = Array.from({ length: 6 }, async () => { await pause(Math.random() * 12); return (await service.browser().post(register, { ...newUser(), email: ada.email })).status })
       await pause(10)
       t.equal(await use(token, ada.password), 204)
       t.strictSame(await Promise.all(squatting), Array(6).fill(409), `round ${round}`)
     }
   })
   await t.test('of two to one address succeeds for one', async t => {
-    const email = person().email
+    const email = newUser().email
     const both = [await somebody(service), await somebody(service)]
     const links: Array<[token: string, password: string]> = []
     for (const each of both) links.push([(await change(each, email)).token, each.password])
     t.strictSame((await Promise.all(links.map(async link => await use(...link)))).sort(), [204, 409])
   })
   await t.test('to the address of an account that is just leaving is refused, and keeps nobody from leaving', async t => {
-    const [ada, bob] = [await somebody(service), person()]
+    const [ada, bob] = [await somebody(service), newUser()]
     const { token } = await change(ada, bob.email)
     const leaver = service.browser()
     leaver.accessToken = (await leaver.post(register, bob)).body.access_token
@@ -706,7 +706,7 @@ t.test('a change of address', async t => {
   await t.test('is confirmed by the account that asked: by its password, its session or its registration, and by no new password', async t => {
     const [ada, bob] = [await somebody(service), await somebody(service)]
     for (const proof of ['password', 'session', 'bearer'] as const) {
-      const to = person().email
+      const to = newUser().email
       const { token } = await change(ada, to)
       const needed = { status: 409, body: { code: 'password_required', methods: ['session', 'password'] } }
       t.match(await service.browser().post(confirm.email_verification, { token }), needed)
@@ -720,41 +720,41 @@ t.test('a change of address', async t => {
       t.equal((await caller.post(confirm.email_verification, { token, ...proof === 'password' && { password: ada.password } })).status, 204, proof)
       t.equal((await ada.browser.get('/v1/me')).body.email, to)
     }
-    const { email, password } = person()
+    const { email, password } = newUser()
     const browser = service.browser()
     const { body } = await browser.post(register, { email, password, refresh_token_delivery: 'body' })
     browser.accessToken = body.access_token
-    const to = person().email
+    const to = newUser().email
     await browser.post('/v1/me/email', { password, email: to })
     browser.accessToken = undefined
     t.equal((await browser.post(confirm.email_verification, { token: (await mailTo(service, to, 'email_change')).token })).status, 204, 'the registration')
   })
   await t.test('that is asked for again voids the one before, also when both are asked for at once', async t => {
     const ada = await somebody(service)
-    const first = (await change(ada, person().email)).token
-    const { token } = await change(ada, person().email)
+    const first = (await change(ada, newUser().email)).token
+    const { token } = await change(ada, newUser().email)
     t.strictSame([await use(first, ada.password), await use(token, ada.password)], [410, 204])
-    const targets = Array.from({ length: 5 }, () => person().email)
+    const targets = Array.from({ length: 5 }, () => newUser().email)
     await Promise.all(targets.map(async email => await ada.browser.post('/v1/me/email', { password: ada.password, email })))
-    t.equal((await service.sql("select from links where user_id = $1 and purpose = 'email_change'", [ada.id])).length, 1)
+    t.equal((await service.sql("select from one_time_tokens where user_id = $1 and purpose = 'email_change'", [ada.id])).length, 1)
     const tokens = await Promise.all(targets.map(async email => (await mailTo(service, email, 'email_change')).token))
     t.strictSame((await Promise.all(tokens.map(async each => await use(each, ada.password)))).sort(), [204, 410, 410, 410, 410])
   })
   await t.test('for which no mail is sent, because there were too many, leaves a link to the same address good, and no other', async t => {
-    const [ada, bob, to, crowded] = [await somebody(service), await somebody(service), person().email, person().email]
+    const [ada, bob, to, crowded] = [await somebody(service), await somebody(service), newUser().email, newUser().email]
     const tokens: string[] = []
     for (let i = 0; i < 5; i++) tokens.push((await change(ada, to)).token)
     for (let i = 0; i < 5; i++) await change(bob, crowded)
     t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: to })).status, 202)
-    t.equal((await service.sql('select from links where user_id = $1', [ada.id])).length, 1, 'no new link')
+    t.equal((await service.sql('select from one_time_tokens where user_id = $1', [ada.id])).length, 1, 'no new link')
     t.equal(await use(tokens[4] ?? '', ada.password), 204)
-    const { token } = await change(ada, person().email)
+    const { token } = await change(ada, newUser().email)
     t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: crowded })).status, 202)
     t.equal(await use(token, ada.password), 410, 'another address')
   })
   await t.test('is told to the old address when it is asked for, in the language of the request, without a link', async t => {
     const ada = await somebody(service)
-    const to = person().email
+    const to = newUser().email
     await ada.browser.post('/v1/me/email', { password: ada.password, email: to }, { 'accept-language': 'de' })
     await mailTo(service, to, 'email_change')
     t.match(await mailTo(service, ada.email, 'email_change_requested'), { link: undefined })
@@ -765,7 +765,7 @@ t.test('a change of address', async t => {
   })
   await t.test('dies with the password it was asked with', async t => {
     const ada = await somebody(service)
-    const { token } = await change(ada, person().email)
+    const { token } = await change(ada, newUser().email)
     await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: another })
     t.equal(await use(token, another), 410)
   })
@@ -832,7 +832,7 @@ t.test('links die with what they were for, in any order of events', async t => {
       } else if (next.does === 'use') {
         const link = links[next.which % links.length]
         if (!link) continue
-        const fresh = person().password
+        const fresh = newUser().password
         const { status } = await service.browser().post(confirm[link.kind], { token: link.token, ...link.kind === 'password_reset' && { new_password: fresh }, ...link.kind === 'email_verification' && { password } })
         if ((status === 410) === link.good) throw new Error(`a link of ${link.kind} that should be ${link.good ? 'good' : 'dead'} was answered ${status}`)
         if (!link.good) continue
@@ -848,11 +848,11 @@ t.test('links die with what they were for, in any order of events', async t => {
       } else if (hasPassword) {
         const browser = await anew()
         if (next.does === 'change password') {
-          const fresh = person().password
+          const fresh = newUser().password
           await browser.post('/v1/me/password', { current_password: password, new_password: fresh })
           password = fresh
         } else {
-          const to = person().email
+          const to = newUser().email
           await browser.post('/v1/me/email', { password, email: to })
           await browser.post(confirm.email_verification, { token: (await mailTo(service, to, 'email_change')).token, password })
           ;[email, proved] = [to, true]
@@ -883,7 +883,7 @@ t.test('random bytes belong to one token or id alone', async t => {
       }
     }
     for (let owner = 0; owner < 12_000; owner += 2) {
-      take(Buffer.from(mintToken().slice('lkl_'.length), 'base64url'), owner)
+      take(Buffer.from(generateToken().slice('lkl_'.length), 'base64url'), owner)
       take(random16(), owner + 1)
       // An odd one now and then, so that a refill also comes between the two halves of a token.
       if (owner % 14 === 0) newId()

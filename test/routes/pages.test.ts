@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Environment } from '../../src/config/config.ts'
+import type { Environment } from '../../src/config/environment.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { missing, phone, start, type Tab } from '../support/chromium.ts'
-import { build, person, type Service, type Teardown } from '../support/app.ts'
+import { build, newUser, type Service, type Teardown } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 
 const kinds = ['email-verification', 'password-reset', 'magic-link'] as const
@@ -21,7 +21,7 @@ async function serve (t: Teardown, overrides: Environment = {}): Promise<Service
 }
 
 async function user (service: Service) {
-  const { email, password } = person()
+  const { email, password } = newUser()
   const browser = service.browser()
   const { status, body } = await browser.post('/v1/auth/register', { email, password, refresh_token_delivery: 'body' })
   if (status !== 201) throw new Error(`not registered: ${status}`)
@@ -290,7 +290,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
 
   t.test('the browser that registered presses once', async t => {
     const visit = await tab(phone)
-    const { email, password } = person()
+    const { email, password } = newUser()
     await visit.page.goto(`${service.origin}/email-verification`)
     const body = JSON.stringify({ email, password, refresh_token_delivery: 'body' })
     t.equal(await visit.page.evaluate(`fetch('/v1/auth/register', { method: 'POST', headers: { 'content-type': 'application/json' }, body: ${JSON.stringify(body)} }).then(answer => answer.status)`), 201)
@@ -308,7 +308,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const { email, password, browser, id } = await user(service)
     browser.accessToken = (await browser.post('/v1/auth/login', { email, password })).body.access_token
     for (const hasPassword of [true, false]) {
-      const to = person().email
+      const to = newUser().email
       if (!hasPassword) await service.sql('update users set password_hash = null where id = $1', [id])
       await browser.post('/v1/me/email', { ...hasPassword && { password }, email: to })
       const { token } = await mailTo(service, to, 'email_change')
@@ -329,7 +329,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   t.test('a link that is not good any more says so, and offers nothing to press', async t => {
     const { email } = await user(service)
     const token = await link(service, 'magic-link', email)
-    await service.sql('update links set expires_at = now()')
+    await service.sql('update one_time_tokens set expires_at = now()')
     const visit = await tab(phone)
     await open(visit, 'magic-link', token)
     t.equal(await press(visit), 410)

@@ -1,11 +1,11 @@
 import t from 'tap'
 import { mint } from '../../src/sessions/refresh-token.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { sql } from '../support/postgres.ts'
 
 /** Signs somebody new in, and gives the refresh token in clear with what can be done with it. */
 async function holder (service: Service) {
-  const { body } = await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+  const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
   const sessionId: string = body.session_id
   return {
     sessionId,
@@ -208,7 +208,7 @@ t.test('delivery', async t => {
 
   t.test('a token that came in the cookie goes back into the cookie', async t => {
     const browser = service.browser()
-    const { body } = await browser.post('/v1/auth/register', { ...person(), remember: true })
+    const { body } = await browser.post('/v1/auth/register', { ...newUser(), remember: true })
     for (const payload of [undefined, {}, '']) {
       const answer = await browser.post('/v1/auth/refresh', payload)
       t.match(answer, { status: 200, cookies: [/^refresh_token=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/], body: { session_id: body.session_id } })
@@ -244,7 +244,7 @@ t.test('delivery', async t => {
 
   t.test('a page of another origin cannot use the cookie', async t => {
     const browser = service.browser()
-    await browser.post('/v1/auth/register', person())
+    await browser.post('/v1/auth/register', newUser())
     const spa = await build(t, { CORS_ORIGINS: 'https://app.example.com' }, { url: service.url })
     for (const path of ['/v1/auth/refresh', '/v1/auth/logout']) {
       for (const headers of [{ origin: 'https://evil.example' }, { origin: 'null' }, { origin: 'http://localhost:3001' }, { origin: 'http://localhost' }, { 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }]) {
@@ -269,7 +269,7 @@ t.test('signing out', async t => {
 
   t.test('by cookie ends the session and clears the cookie', async t => {
     const browser = service.browser()
-    const { body } = await browser.post('/v1/auth/register', person())
+    const { body } = await browser.post('/v1/auth/register', newUser())
     const cookie = `refresh_token=${browser.jar.get('refresh_token')}`
     t.match(await browser.post('/v1/auth/logout'), { status: 204, text: '', cookies: [cleared] })
     t.strictSame([...browser.jar.keys()].sort(), ['device', 'registration_3000'], 'and leaves those that sign nobody in')

@@ -6,7 +6,7 @@ import t from 'tap'
 import { load } from '../../src/config/config.ts'
 import { mint, parse } from '../../src/sessions/refresh-token.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
-import { build, environment, person, type Service } from '../support/app.ts'
+import { build, environment, newUser, type Service } from '../support/app.ts'
 
 // FC_RUNS=10 makes ten times as many runs.
 const runs = (count: number) => ({ numRuns: Math.ceil(count * Number(process.env['FC_RUNS'] ?? 1)) })
@@ -63,7 +63,7 @@ async function signIn (rule: Rule) {
   const [one, other] = instances.get(rule) ?? assert.fail()
   const { app } = one
   const either = (index: number) => (index % 2 === 0 ? one : other).browser()
-  const { body } = await one.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+  const { body } = await one.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
   const sessionId: string = body.session_id
   const clock = { now: 0 }
   let passed = performance.now()
@@ -456,7 +456,7 @@ t.test('100,000 refreshes add no row and hardly a page: each is one heap-only up
   const { lifetimes } = load(environment)
   const refreshes = 100_000
   const sessionIds: string[] = []
-  for (let i = 0; i < 8; i++) sessionIds.push((await service.browser().post('/v1/auth/register', person())).body.session_id)
+  for (let i = 0; i < 8; i++) sessionIds.push((await service.browser().post('/v1/auth/register', newUser())).body.session_id)
   await Promise.all(sessionIds.map(async sessionId => {
     for (let generation = 1; generation <= refreshes / sessionIds.length; generation++) {
       await rotate(service.app.db, { sessionId, generation, hash: randomBytes(32), issuedAt: new Date() }, lifetimes, {}, () => {}, () => undefined)

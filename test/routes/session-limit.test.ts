@@ -1,21 +1,21 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { connect, type Queryable } from '../../src/database/database.ts'
-import { hashOf, mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
-import { cutOff } from '../../src/tokens/revocations.ts'
+import { generateToken, hashToken } from '../../src/one-time-tokens/one-time-tokens.ts'
+import { revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { createSession } from '../../src/sessions/creation.ts'
 import { purgeEnded } from '../../src/sessions/expiry.ts'
 import { endAll, endOwn, list } from '../../src/sessions/listing.ts'
 import { endSurplus } from '../../src/sessions/surplus.ts'
 import { Browser, type Answer } from '../support/client.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 
 const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
 const safari = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1'
 
 /** A new person, signed in with a browser for each user agent. */
 async function signedIn (service: Service, ...userAgents: string[]): Promise<{ somebody: { email: string, password: string }, browsers: Browser[], ids: string[] }> {
-  const somebody = person()
+  const somebody = newUser()
   await service.browser().post('/v1/auth/register', somebody)
   await service.sql('delete from sessions where user_id = (select id from users where email = $1)', [somebody.email])
   const browsers: Browser[] = []
@@ -100,8 +100,8 @@ t.test('a user who has 120,000 sessions', async t => {
       t.equal((await browser.post('/v1/auth/refresh')).status, 401)
     }
     await endsAll(async () => await administrator?.delete(`/v1/admin/users/${id}/sessions`), 204)
-    const token = mintToken()
-    await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where id = $2", [hashOf(token), id])
+    const token = generateToken()
+    await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where id = $2", [hashToken(token), id])
     const password = 'another phrase of my own'
     await endsAll(async () => await service.browser().post('/v1/auth/password-reset/confirm', { token, new_password: password }), 204)
     await endsAll(async () => await administrator?.patch(`/v1/admin/users/${id}`, { status: 'disabled' }), 200, password)
@@ -126,7 +126,7 @@ const rowsRead = async (tx: Queryable) => (await tx.query<{ read: number }>(`
 
 t.test('what a statement reads of sessions does not grow with those that ended', async t => {
   const service = await build(t)
-  const somebody = person()
+  const somebody = newUser()
   const { body } = await service.browser().post('/v1/auth/register', somebody)
   const [id, sessionId]: [string, string] = [body.user.id, body.session_id]
   await flood(service, id, { count: 50_000, ended: true })
@@ -148,7 +148,7 @@ t.test('what a statement reads of sessions does not grow with those that ended',
     'the end of all': async tx => await endAll(tx, id, undefined, 'ended_by_user', {}),
     'a new session': async tx => await createSession(tx, credential, request, {}),
     'the end of what is too many': async tx => await endSurplus(tx, id, 10, 1_000),
-    'the revocation of all access tokens': async tx => await cutOff(tx, id, { accessToken: 900 }, 'roles_changed')
+    'the revocation of all access tokens': async tx => await revokeUserTokens(tx, id, { reason: 'roles_changed', accessTokenSeconds: 900 })
   }
   for (const [what, act] of Object.entries(acts)) {
     // More often than a statement is planned anew.
@@ -231,9 +231,9 @@ t.test('sessions that are opened, refreshed and ended by many at once lock nobod
     async () => await administrator.delete(`/v1/admin/users/${pick(ids)}/sessions`),
     async () => await administrator.patch(`/v1/admin/users/${pick(ids)}`, { status: turns % 3 ? 'active' : 'disabled' }),
     async browser => {
-      const token = mintToken()
+      const token = generateToken()
       const { somebody: { email, password } } = pick(people)
-      await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where email = $2", [hashOf(token), email])
+      await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where email = $2", [hashToken(token), email])
       return await browser.post('/v1/auth/password-reset/confirm', { token, new_password: password })
     }
   ]

@@ -1,11 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import * as audit from '../../src/audit/events.ts'
-import { mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
+import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { clearExpired } from '../../src/sessions/expiry.ts'
 import { Browser, type Answer } from '../support/client.ts'
 import { until } from '../support/concurrency.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { named, sql } from '../support/postgres.ts'
 
@@ -14,7 +14,7 @@ const safari = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebK
 
 /** A new person, signed in with a browser for each user agent. */
 async function signedIn (service: Service, ...userAgents: string[]): Promise<{ somebody: { email: string, password: string }, browsers: Browser[], ids: string[] }> {
-  const somebody = person()
+  const somebody = newUser()
   await service.browser().post('/v1/auth/register', somebody)
   await service.sql('delete from sessions where user_id = (select id from users where email = $1)', [somebody.email])
   const browsers: Browser[] = []
@@ -151,7 +151,7 @@ t.test('a user has as many sessions as the configuration allows', async t => {
   })
 
   await t.test('also when many sign in at once on several instances', async t => {
-    const somebody = person()
+    const somebody = newUser()
     await one.browser().post('/v1/auth/register', somebody)
     // Who waits too long for the others is told to come back, and does so.
     const signIn = async (service: Service): Promise<Answer> => {
@@ -165,7 +165,7 @@ t.test('a user has as many sessions as the configuration allows', async t => {
 
   await t.test('whatever way in the one too many comes', async t => {
     const few = await build(t, { MAX_SESSIONS_PER_USER: '1', LOG_LEVEL: 'info' }, { url: one.url })
-    const somebody = person()
+    const somebody = newUser()
     const registered = await few.browser().post('/v1/auth/register', somebody)
     const live = async () => (await few.sql<{ id: string }>('select id from sessions where ended_at is null and user_id = $1', [registered.body.user.id])).map(({ id }) => id)
     t.strictSame(await live(), [registered.body.session_id])
@@ -257,7 +257,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
     t.equal(await endOf(latest), 'signed_in_again')
 
     const former = await begin()
-    t.equal((await former.browser.post('/v1/auth/register', person())).status, 201)
+    t.equal((await former.browser.post('/v1/auth/register', newUser())).status, 201)
     t.strictSame(await isDead(former), dead)
   })
 
@@ -289,7 +289,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
   await t.test('and a sign-in that fails ends nothing', async t => {
     const { somebody, browser, id } = await begin()
     t.equal((await login(browser, { ...somebody, password: 'wrong' })).status, 401)
-    t.equal((await browser.post('/v1/auth/magic-link/confirm', { token: mintToken() })).status, 410)
+    t.equal((await browser.post('/v1/auth/magic-link/confirm', { token: generateToken() })).status, 410)
     t.equal((await browser.post('/v1/auth/register', somebody)).status, 409)
     t.equal(await endOf(id), null)
     t.ok(await lives(browser))
@@ -376,7 +376,7 @@ t.test('the audit log', async t => {
   const events = async (where: string, values: unknown[] = []) => await service.sql<Record<string, unknown>>(`select * from audit_events where ${where} order by id`, values)
 
   await t.test('tells who did what, when, from where and in which request', async t => {
-    const somebody = person()
+    const somebody = newUser()
     const browser = service.browser()
     const headers = { 'user-agent': firefox, 'x-request-id': 'a-request' }
     const { body } = await browser.post('/v1/auth/register', { ...somebody, name: 'Ada' }, headers)
@@ -396,7 +396,7 @@ t.test('the audit log', async t => {
   })
 
   await t.test('has failed sign-ins, with the account where there is one', async t => {
-    const somebody = person()
+    const somebody = newUser()
     const { body } = await service.browser().post('/v1/auth/register', somebody)
     const fails = async (login: object) => {
       const before = new Date()
@@ -411,7 +411,7 @@ t.test('the audit log', async t => {
   })
 
   await t.test('has a replay with what is known of both holders', async t => {
-    const { body } = await service.browser().post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' }, { 'user-agent': firefox })
+    const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' }, { 'user-agent': firefox })
     const refresh = async (token: string, userAgent: string) => (await service.browser().post('/v1/auth/refresh', { refresh_token: token }, { 'user-agent': userAgent })).body.refresh_token
     await refresh(await refresh(body.refresh_token, firefox), firefox)
     await service.sql("update refresh_tokens set confirmed_at = now() - interval '1 hour', milestone_at = now() - interval '1 hour' where session_id = $1", [body.session_id])
@@ -423,7 +423,7 @@ t.test('the audit log', async t => {
   })
 
   await t.test('never has a secret, nor what was typed', async t => {
-    const somebody = person()
+    const somebody = newUser()
     const browser = service.browser()
     const { body } = await browser.post('/v1/auth/register', { ...somebody, refresh_token_delivery: 'body' })
     await service.browser().post('/v1/auth/login', { email: 'typed-the-secret-here', password: 'another secret phrase' })
@@ -433,9 +433,9 @@ t.test('the audit log', async t => {
   })
 
   await t.test('is written with the fact, or neither is', async t => {
-    const somebody = person()
+    const somebody = newUser()
     await service.sql("alter table audit_events add constraint refused check (type not in ('user.registered', 'session.ended')) not valid")
-    const { body } = await service.browser().post('/v1/auth/login', person())
+    const { body } = await service.browser().post('/v1/auth/login', newUser())
     t.match(body, { code: 'invalid_credentials' })
     t.match(await service.browser().post('/v1/auth/register', somebody), { status: 500 })
     t.strictSame(await service.sql('select 1 from users where email = $1', [somebody.email]), [])
@@ -475,8 +475,8 @@ t.test('the audit log', async t => {
 
   await t.test('is cut to its retention in batches', async t => {
     await service.sql("insert into audit_events (type, created_at) select 'login.failed', now() - interval '400 days' from generate_series(1, 30)")
-    t.equal(await audit.forget(service.app.db, 365 * 86_400, 20), 20)
-    t.equal(await audit.forget(service.app.db, 365 * 86_400, 20), 10)
-    t.equal(await audit.forget(service.app.db, 365 * 86_400, 20), 0)
+    t.equal(await audit.purge(service.app.db, 365 * 86_400, 20), 20)
+    t.equal(await audit.purge(service.app.db, 365 * 86_400, 20), 10)
+    t.equal(await audit.purge(service.app.db, 365 * 86_400, 20), 0)
   })
 })

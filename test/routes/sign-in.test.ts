@@ -1,7 +1,7 @@
 import argon2 from 'argon2'
 import t from 'tap'
 import type { Answer } from '../support/client.ts'
-import { build, person } from '../support/app.ts'
+import { build, newUser } from '../support/app.ts'
 
 const uuid7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 
@@ -19,7 +19,7 @@ t.test('signing up', async t => {
   })
 
   t.test('keeps nothing of the password but an argon2id hash', async t => {
-    const { email, password } = person()
+    const { email, password } = newUser()
     await service.browser().post('/v1/auth/register', { email, password })
     const [{ hash } = { hash: '' }] = await service.sql<{ hash: string }>('select password_hash as hash from users where email = $1', [email])
     t.match(hash, /^\$argon2id\$v=19\$m=1024,t=1,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/)
@@ -38,14 +38,14 @@ t.test('signing up', async t => {
   })
 
   t.test('refuses a username that is taken, and leaves no account behind', async t => {
-    await service.browser().post('/v1/auth/register', { ...person(), username: 'grace' })
-    const second = person()
+    await service.browser().post('/v1/auth/register', { ...newUser(), username: 'grace' })
+    const second = newUser()
     t.match(await service.browser().post('/v1/auth/register', { ...second, username: 'GRACE' }), { status: 409, body: { code: 'username_taken' } })
     t.strictSame(await service.sql('select 1 from users where email = $1', [second.email]), [])
   })
 
   t.test('of many that register one address at once, lets exactly one in', async t => {
-    const { email, password } = person()
+    const { email, password } = newUser()
     // One that waits too long for the others is told to come back, and does so.
     const register = async (): Promise<Answer> => {
       const answer = await service.browser().post('/v1/auth/register', { email, password })
@@ -79,7 +79,7 @@ t.test('signing up', async t => {
       ['My LatchKey 7', {}, ['contains_service']]
     ]
     for (const [password, owner, reasons] of cases) {
-      const { email } = person()
+      const { email } = newUser()
       const answer = await service.browser().post('/v1/auth/register', { email, ...owner, password })
       t.match(answer, { status: 422, body: { code: 'password_rejected', reasons } }, password.slice(0, 30))
       t.equal(answer.body.reasons.length, reasons.length)
@@ -88,7 +88,7 @@ t.test('signing up', async t => {
 
   t.test('takes any other password whole: long, in any script, with any character', async t => {
     for (const password of ['x'.repeat(256), '😀'.repeat(256), '  leading and trailing  ', 'пароль из слов', 'nul \u0000 in the middle', 'a'.repeat(72) + 'the tail counts', 'p\u0301\ufb01 compatibility']) {
-      const { email } = person()
+      const { email } = newUser()
       t.equal((await service.browser().post('/v1/auth/register', { email, password })).status, 201, password.slice(0, 30))
       t.equal((await service.browser().post('/v1/auth/login', { email, password })).status, 200)
       t.equal((await service.browser().post('/v1/auth/login', { email, password: password.slice(0, -1) })).status, 401)
@@ -97,7 +97,7 @@ t.test('signing up', async t => {
   })
 
   t.test('takes a password for the same however a keyboard composes it', async t => {
-    const { email } = person()
+    const { email } = newUser()
     await service.browser().post('/v1/auth/register', { email, password: 'Caf\u00e9 cr\u00e8me' })
     t.equal((await service.browser().post('/v1/auth/login', { email, password: 'Cafe\u0301 cre\u0300me' })).status, 200)
     t.equal((await service.browser().post('/v1/auth/login', { email, password: 'cafe\u0301 cre\u0300me' })).status, 401, 'but not whatever its case')
@@ -105,13 +105,13 @@ t.test('signing up', async t => {
 
   t.test('refuses what nobody could have typed', async t => {
     for (const password of ['', 'x'.repeat(1025), 'half a pair \ud800 of surrogates', 12345678, null, ['a phrase of my own'], { length: 20 }]) {
-      const answer = await service.browser().post('/v1/auth/register', { email: person().email, password })
+      const answer = await service.browser().post('/v1/auth/register', { email: newUser().email, password })
       t.match(answer, { status: 400, body: { code: 'validation_failed', errors: [{ pointer: '/password' }] } })
     }
   })
 
   t.test('makes nobody an administrator by an extra property', async t => {
-    const { email, password } = person()
+    const { email, password } = newUser()
     for (const extra of ['roles', 'email_verified', 'id', 'password_hash', '__proto__x']) {
       t.match(await service.browser().post('/v1/auth/register', { email, password, [extra]: ['admin'] }), { status: 400, body: { errors: [{ pointer: `/${extra}` }] } })
     }
@@ -121,7 +121,7 @@ t.test('signing up', async t => {
 
 t.test('signing in', async t => {
   const service = await build(t)
-  const ada = person()
+  const ada = newUser()
   await service.browser().post('/v1/auth/register', { ...ada, username: 'ada' })
 
   t.test('takes the e-mail address or the username', async t => {
@@ -184,7 +184,7 @@ t.test('signing in', async t => {
   })
 
   t.test('tells the owner of a disabled account, and nobody else', async t => {
-    const eve = person()
+    const eve = newUser()
     const browser = service.browser()
     const { body } = await browser.post('/v1/auth/register', eve)
     await service.sql('update users set disabled_at = now() where email = $1', [eve.email])
@@ -195,7 +195,7 @@ t.test('signing in', async t => {
   })
 
   t.test('hashes again when the parameters have grown, and only then', async t => {
-    const grace = person()
+    const grace = newUser()
     await service.browser().post('/v1/auth/register', grace)
     const hash = async () => (await service.sql<{ password_hash: string }>('select password_hash from users where email = $1', [grace.email]))[0]?.password_hash ?? ''
     const before = await hash()
@@ -210,13 +210,13 @@ t.test('signing in', async t => {
   })
 
   t.test('an account without a password is signed in by none', async t => {
-    const { email } = person()
+    const { email } = newUser()
     await service.sql('insert into users (id, email, canonical_email) values (gen_random_uuid(), $1, $1)', [email])
     for (const password of ['null', ' ', 'undefined']) t.match(await service.browser().post('/v1/auth/login', { email, password }), { status: 401, body: { code: 'invalid_credentials' } })
   })
 
   t.test('does not open a session for a password that was changed while it was checked', async t => {
-    const linus = person()
+    const linus = newUser()
     await service.browser().post('/v1/auth/register', linus)
     const { verify } = service.app.passwords
     const held = resolvers()
@@ -238,14 +238,14 @@ t.test('signing in', async t => {
 
 t.test('a sign-in for which there is no room is refused before it costs a connection to the database', async t => {
   const service = await build(t, { ARGON2_CONCURRENCY: '1' })
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const held = resolvers()
-  const work = [lane.run(async () => { await held.promise })]
-  for (let network = 0; lane.waiting === network; network++) work.push(lane.run(async () => {}, { network: `${network}` }))
+  const work = [queue.run(async () => { await held.promise })]
+  for (let network = 0; queue.waiting === network; network++) work.push(queue.run(async () => {}, { network: `${network}` }))
   work.push(...Array.from({ length: 10 }, () => service.app.db.transaction(async () => { await held.promise })))
   const settled = Promise.allSettled(work)
   // With a connection that is not to be had it would be database_unavailable, after two seconds.
-  const answer = await service.browser().post('/v1/auth/login', person())
+  const answer = await service.browser().post('/v1/auth/login', newUser())
   t.match(answer, { status: 503, body: { code: 'overloaded' } })
   t.ok(Number(answer.headers['retry-after']) >= 1)
   held.resolve()
@@ -255,7 +255,7 @@ t.test('a sign-in for which there is no room is refused before it costs a connec
 t.test('the own account', async t => {
   const service = await build(t)
   const browser = service.browser()
-  const { body } = await browser.post('/v1/auth/register', person())
+  const { body } = await browser.post('/v1/auth/register', newUser())
   browser.accessToken = body.access_token
 
   t.test('is read', async t => {
@@ -289,7 +289,7 @@ t.test('the own account', async t => {
   })
 
   t.test('is not changed by what does not fit', async t => {
-    await service.browser().post('/v1/auth/register', { ...person(), username: 'alan' })
+    await service.browser().post('/v1/auth/register', { ...newUser(), username: 'alan' })
     t.match(await browser.patch('/v1/me', { username: 'Alan' }), { status: 409, body: { code: 'username_taken' } })
     for (const change of [{ name: '' }, { name: 'x'.repeat(201) }, { name: 'line\nbreak' }, { name: 'nul\u0000' }, { name: '\udfff' }, { name: 1 }, { username: 'ab' }, { username: 'has space' }, { username: 'ünïcode' }, { roles: ['admin'] }, { email: 'new@example.com' }, { id: '1' }]) {
       t.match(await browser.patch('/v1/me', change), { status: 400, body: { code: 'validation_failed', errors: [{ pointer: `/${Object.keys(change)[0]}` }] } }, JSON.stringify(change).slice(0, 40))

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { authority } from '../support/certificates.ts'
-import { keyEncryptionKey, person } from '../support/app.ts'
+import { keyEncryptionKey, newUser } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { folder, ready, start } from '../support/process.ts'
 import { receiver, until } from '../support/webhook-receiver.ts'
@@ -18,7 +18,7 @@ async function surroundings (t: Test) {
     const answer = await fetch(service.base + path, { method, headers: { authorization: `Bearer ${token}`, ...body && { 'content-type': 'application/json' } }, ...body && { body: JSON.stringify(body) } })
     return JSON.parse(await answer.text())
   }
-  const ada = person()
+  const ada = newUser()
   await ask('POST', '/v1/auth/register', ada)
   await sql(url, "update users set roles = '{user,admin}'")
   token = (await ask('POST', '/v1/auth/login', ada)).access_token

@@ -1,8 +1,9 @@
 import { getEventListeners, once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import ipaddr from 'ipaddr.js'
 import t from 'tap'
-import { proxies } from '../../src/config/values.ts'
+import { parseNetworks } from '../../src/config/addresses.ts'
 import { destination, isPublic } from '../../src/webhooks/destination.ts'
 import { post } from '../../src/webhooks/request.ts'
 import { build } from '../support/app.ts'
@@ -13,7 +14,7 @@ const never = new AbortController().signal
 // Every way to name this host, or one of a network that is nobody's business.
 const forbidden = [
   '127.0.0.1', '127.1', '127.0.1', '2130706433', '0x7f000001', '0x7f.1', '017700000001', '0177.0.0.1', '127.0.0.1.', '%31%32%37.0.0.1', '127。0。0。1', '①②⑦.0.0.1',
-  '127.255.255.254', '0.0.0.0', '0', '[::1]', '[::]', '[::ffff:127.0.0.1]', '[::ffff:7f00:1]', '[::127.0.0.1]', '[0:0:0:0:0:ffff:10.0.0.1]', '[::ffff:0:127.0.0.1]',
+  '127.255.255.254', '0.0.0.0', '0', '[::1]', '[::]', '[::ffff:127.0.0.1]', '[::ffff:7f00:1]', '[::127.0.0.1]', '[::72.82.47.234]', '[0:0:0:0:0:ffff:10.0.0.1]', '[::ffff:0:127.0.0.1]',
   '[64:ff9b::127.0.0.1]', '[64:ff9b:1::a00:1]', '[2002:7f00:1::]', '[2001::1]', '[fe80::1]', '[fec0::1]', '[fc00::1]', '[fd12:3456::1]', '[ff02::1]', '[2001:db8::1]', '[3fff::1]', '[100::1]', '[5f00::1]',
   '10.0.0.1', '172.16.0.1', '172.31.255.255', '192.168.1.1', '100.64.0.1', '169.254.169.254', '2852039166', '192.0.0.1', '192.0.2.1', '198.18.0.1', '198.51.100.1', '203.0.113.1', '224.0.0.1', '240.0.0.1', '255.255.255.255',
   'localhost', 'LOCALHOST', 'localhost.', 'a.localhost'
@@ -28,7 +29,7 @@ t.test('a webhook is refused', async t => {
 })
 
 t.test('what the operator allows is allowed, over http too', async t => {
-  const { refusal, addresses } = destination({ privateNetworks: proxies('10.1.0.0/16, fd00::/8'), httpsOnly: true, resolve: async host => host === 'orders.internal' ? ['10.1.2.3', '10.2.2.3'] : ['93.184.215.14'] })
+  const { refusal, addresses } = destination({ privateNetworks: parseNetworks('10.1.0.0/16, fd00::/8'), httpsOnly: true, resolve: async host => host === 'orders.internal' ? ['10.1.2.3', '10.2.2.3'] : ['93.184.215.14'] })
   for (const url of ['http://10.1.2.3/', 'https://10.1.2.3:8080/', 'http://[fd00::1]/', 'http://[::ffff:10.1.2.3]/', 'http://orders.internal/']) t.equal(refusal(url), undefined, url)
   for (const url of ['http://10.2.0.1/', 'http://127.0.0.1/', 'http://[fe80::1]/', 'http://93.184.215.14/']) t.type(refusal(url), 'string', url)
   t.strictSame(await addresses('http://orders.internal/'), [{ address: '10.1.2.3', family: 4 }], 'and of the addresses of a host those alone')
@@ -55,7 +56,7 @@ t.test('nothing is sent to a name that leads to a private address', async t => {
 
   await t.test('nor after it was checked', async t => {
     let asked = 0
-    const rebinding = destination({ privateNetworks: proxies('127.0.0.2'), httpsOnly: false, resolve: async () => [asked++ === 0 ? '127.0.0.2' : '127.0.0.1'] })
+    const rebinding = destination({ privateNetworks: parseNetworks('127.0.0.2'), httpsOnly: false, resolve: async () => [asked++ === 0 ? '127.0.0.2' : '127.0.0.1'] })
     t.match(await post(`http://rebound.example:${port}/`, {}, '{}', rebinding, never), { error: 'connection' }, 'it connects to what was checked, where nobody listens')
     t.equal(asked, 1, 'and asks once')
     t.match(await post(`http://rebound.example:${port}/`, {}, '{}', rebinding, never), { error: 'private_address' })
@@ -65,7 +66,7 @@ t.test('nothing is sent to a name that leads to a private address', async t => {
 
 t.test('the connection is made to the address that was checked, in the name of the host', async t => {
   const inbox = await receiver(t)
-  const leading = destination({ privateNetworks: proxies('127.0.0.1'), httpsOnly: false, resolve: async () => ['127.0.0.1'] })
+  const leading = destination({ privateNetworks: parseNetworks('127.0.0.1'), httpsOnly: false, resolve: async () => ['127.0.0.1'] })
   const { port } = new URL(inbox.url)
   // A name that no other resolver knows (RFC 6761 section 6.4).
   t.match(await post(`http://orders.invalid:${port}/`, {}, '{}', leading, never), { status: 204, error: undefined })
@@ -74,7 +75,7 @@ t.test('the connection is made to the address that was checked, in the name of t
 
 t.test('the scheme of a URL may be in upper case', async t => {
   const inbox = await receiver(t)
-  const { refusal, addresses } = destination({ privateNetworks: proxies('127.0.0.1'), httpsOnly: true })
+  const { refusal, addresses } = destination({ privateNetworks: parseNetworks('127.0.0.1'), httpsOnly: true })
   const [plain, secure] = [inbox.url.replace('http', 'HTTP'), inbox.url.replace('http', 'HTTPS')]
   for (const url of [plain, secure]) t.equal(refusal(url), undefined, url)
   t.match(await post(plain, {}, '{}', { refusal, addresses }, never), { status: 204, error: undefined })
@@ -97,6 +98,33 @@ t.test('of attempts that are over nothing is left while the service goes on', as
   // What Node keeps at a signal of those that were made of it.
   const made = Object.getOwnPropertySymbols(signal).find(({ description }) => description === 'kDependantSignals')
   t.equal(made && Reflect.get(signal, made)?.size, undefined)
+})
+
+// IANA's special-purpose registries (RFC 6890), and what is outside of IPv6's global unicast space.
+const specialRanges = [
+  '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
+  '192.0.2.0/24', '192.31.196.0/24', '192.52.193.0/24', '192.88.99.0/24', '192.168.0.0/16', '192.175.48.0/24',
+  '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/4', '240.0.0.0/4',
+  '::/3', '4000::/2', '8000::/1', '64:ff9b::/96', '64:ff9b:1::/48', '2001::/23', '2001:db8::/32', '2002::/16',
+  '2620:4f:8000::/48', '3fff::/20', '5f00::/16', 'fc00::/7', 'fe80::/10', 'fec0::/10', 'ff00::/8'
+]
+
+t.test('no address of a special-purpose range is public, and its neighbours are judged apart', async t => {
+  const ends = (range: string) => range.includes(':')
+    ? [ipaddr.IPv6.networkAddressFromCIDR(range), ipaddr.IPv6.broadcastAddressFromCIDR(range)]
+    : [ipaddr.IPv4.networkAddressFromCIDR(range), ipaddr.IPv4.broadcastAddressFromCIDR(range)]
+  for (const range of specialRanges) {
+    for (const address of ends(range)) {
+      t.notOk(isPublic(address.toString()), `${address} of ${range}`)
+      if (address instanceof ipaddr.IPv4) t.notOk(isPublic(address.toIPv4MappedAddress().toString()), `${address} mapped`)
+    }
+  }
+  const neighbours = [
+    '1.0.0.0', '9.255.255.255', '11.0.0.0', '100.63.255.255', '100.128.0.0', '126.255.255.255', '128.0.0.0',
+    '169.253.255.255', '169.255.0.0', '172.15.255.255', '172.32.0.0', '192.0.1.0', '192.167.255.255', '192.169.0.0',
+    '198.17.255.255', '198.20.0.0', '223.255.255.255', '2001:200::', '2003::', '2000::', '3ffe:ffff::', '3fff:1000::'
+  ]
+  for (const address of neighbours) t.ok(isPublic(address), address)
 })
 
 t.test('addresses of the internet', async t => {

@@ -5,22 +5,23 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { complete } from '../../src/database/embedded/cluster.ts'
-import { EmbeddedPostgresError, start, type Options } from '../../src/database/embedded/embedded-postgres.ts'
+import { EmbeddedPostgresError, start, type EmbeddedPostgresOptions } from '../../src/database/embedded/embedded-postgres.ts'
+import { moduleFile, nodeOptions } from '../support/program.ts'
 
 const run = promisify(execFile)
 const isRoot = process.getuid?.() === 0
 const nobody = 65_534
 // Nothing in here has to survive a power failure.
 const settings = ['fsync=off']
-const library = new URL('../../src/database/embedded/embedded-postgres.js', import.meta.url)
+const library = pathToFileURL(moduleFile('src/database/embedded/embedded-postgres.ts'))
 
 interface Answer { url?: string, version?: string, dataDir?: string, adopted?: boolean, refusal?: string }
-interface ServiceOptions { options?: Options, uid?: number, path?: string, arch?: string }
+interface ServiceOptions { options?: EmbeddedPostgresOptions, uid?: number, path?: string, arch?: string }
 
 // They wait more than they work.
 t.jobs = 3
@@ -52,7 +53,7 @@ function service (t: Test, dir: string, { options = {}, uid, path, arch = proces
       console.log(JSON.stringify({ refusal: error.name + ': ' + error.message }))
     }`
   const env = { ...process.env, NODE_OPTIONS: '', PATH: path ?? process.env.PATH }
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script, dir], { env, cwd: '/', stdio: ['pipe', 'pipe', 'inherit'], ...(uid === undefined ? {} : { uid, gid: uid }) })
+  const child = spawn(process.execPath, [...nodeOptions, '--input-type=module', '-e', script, dir], { env, cwd: '/', stdio: ['pipe', 'pipe', 'inherit'], ...(uid === undefined ? {} : { uid, gid: uid }) })
   const exit = once(child, 'exit')
   const answer = once(createInterface(child.stdout), 'line').then(([line]): Answer => JSON.parse(line))
   async function kill () {
@@ -99,7 +100,7 @@ async function serverPid (dir: string): Promise<number> {
 
 const exists = (file: string) => fs.stat(file).then(() => true, () => false)
 
-t.test('a first start makes a database in a folder that only its user can enter, and what was written survives a restart', async t => {
+t.test('a first start creates a database in a folder that only its user can enter, and its data survive a restart', async t => {
   const dir = await folder(t)
   const first = await start(dir)
   t.match(first, { url: /^postgres:\/\/latchkey:[\w-]{32}@127\.0\.0\.1:\d+\/latchkey$/, version: /^\d+\.\d+$/, dataDir: join(await fs.realpath(dir), 'pg'), adopted: false })
@@ -119,7 +120,7 @@ t.test('a first start makes a database in a folder that only its user can enter,
   await second.stop()
 })
 
-t.test('a server whose owner was killed is adopted, with all that was written', async t => {
+t.test('a server whose owner was killed is adopted, with its data', async t => {
   const dir = await folder(t)
   const owner = service(t, dir)
   const { url } = await owner.answer
@@ -134,7 +135,7 @@ t.test('a server whose owner was killed is adopted, with all that was written', 
   await t.rejects(query(url, kept), { code: 'ECONNREFUSED' }, 'and it is stopped like one of our own')
 })
 
-t.test('an orphan that does not answer is stopped, and the data served by a new one', async t => {
+t.test('an orphaned server that does not answer is replaced by a new one with the same data', async t => {
   const dir = await folder(t)
   const owner = service(t, dir)
   await query((await owner.answer).url, keep)
@@ -148,7 +149,7 @@ t.test('an orphan that does not answer is stopped, and the data served by a new 
   await next.stop()
 })
 
-t.test('a second owner is refused, one that comes while the first shuts down is not', async t => {
+t.test('a second owner is refused, unless the first one is shutting down', async t => {
   const dir = await folder(t)
   const first = await start(dir, { settings })
   const begin = Date.now()
@@ -164,7 +165,7 @@ t.test('a second owner is refused, one that comes while the first shuts down is 
   await second.stop()
 })
 
-t.test('of two first starts at the same moment exactly one wins', async t => {
+t.test('of two simultaneous first starts exactly one succeeds', async t => {
   const dir = await folder(t)
   const services = [service(t, dir), service(t, dir)]
   const answers = await Promise.all(services.map(({ answer }) => answer))
@@ -176,7 +177,7 @@ t.test('of two first starts at the same moment exactly one wins', async t => {
   t.same((await fs.readdir(dir)).sort(), ['pg', 'pg-password', 'pg.log'])
 })
 
-t.test('what a kill or a crash left behind does not keep it from starting', async t => {
+t.test('leftovers of a kill or a crash do not prevent a start', async t => {
   const dir = await folder(t)
   const gone = spawn(process.execPath, ['-e', ''])
   await once(gone, 'exit')
@@ -201,7 +202,7 @@ t.test('what a kill or a crash left behind does not keep it from starting', asyn
   t.notOk(await exists(file))
 })
 
-t.test('links and executable bits that an installation without scripts leaves out are made', async t => {
+t.test('links and executable bits that an installation without scripts lacks are created', async t => {
   const { postgres }: { postgres: string } = await import(`@embedded-postgres/${process.platform}-${process.arch}`)
   const copy = await fs.mkdtemp(join(tmpdir(), 'latchkey-pg-'))
   t.teardown(() => fs.rm(copy, { recursive: true }))
@@ -223,7 +224,7 @@ t.test('links and executable bits that an installation without scripts leaves ou
   await t.rejects(complete(copy), { name: 'EmbeddedPostgresError', message: /cannot be completed: install it again/ })
 })
 
-t.test('a server that is killed comes back on the same port, until it is stopped', async t => {
+t.test('a server that is killed is restarted on the same port, until it is stopped', async t => {
   const dir = await folder(t)
   const messages: string[] = []
   const postgres = await start(dir, { settings, log: message => { messages.push(message) } })
@@ -233,24 +234,24 @@ t.test('a server that is killed comes back on the same port, until it is stopped
     process.kill(pid, 'SIGKILL')
     await eventually(() => query(postgres.url, 'select 1').then(() => serverPid(dir)).then(now => { if (now === pid) throw new Error('still the old one') }))
     t.same(await query(postgres.url, kept), [42])
-    await eventually(async () => { if (messages.at(-1) !== 'PostgreSQL is back') throw new Error(messages.at(-1)) })
+    await eventually(async () => { if (messages.at(-1) !== 'embedded PostgreSQL is back') throw new Error(messages.at(-1)) })
   }
-  t.match(messages.slice(0, 3), ['PostgreSQL started', 'PostgreSQL is lost', 'PostgreSQL is back'])
+  t.match(messages.slice(0, 3), ['embedded PostgreSQL started', 'embedded PostgreSQL lost; restarting it', 'embedded PostgreSQL is back'])
   await t.rejects(start(dir), { message: /another Latchkey/ }, 'and is held as before')
 
   process.kill(await serverPid(dir), 'SIGKILL')
-  await eventually(async () => { if (messages.at(-1) !== 'PostgreSQL is lost') throw new Error(messages.at(-1)) })
+  await eventually(async () => { if (messages.at(-1) !== 'embedded PostgreSQL lost; restarting it') throw new Error(messages.at(-1)) })
   await postgres.stop()
-  t.equal(messages.at(-1), 'PostgreSQL is lost')
+  t.equal(messages.at(-1), 'embedded PostgreSQL lost; restarting it')
   await t.rejects(query(postgres.url, 'select 1'), { code: 'ECONNREFUSED' })
 })
 
-t.test('the lock is taken again when only its connection is lost, and the port when somebody started a server elsewhere', async t => {
+t.test('the lock is taken again after its connection is lost, and the port after a server was started elsewhere', async t => {
   const dir = await folder(t)
   const messages: string[] = []
   const postgres = await start(dir, { settings, log: message => { messages.push(message) } })
   const back = (times: number) => eventually(async () => {
-    if (messages.filter(message => message === 'PostgreSQL is back').length < times) throw new Error(messages.at(-1))
+    if (messages.filter(message => message === 'embedded PostgreSQL is back').length < times) throw new Error(messages.at(-1))
   })
   const pid = await serverPid(dir)
   await query(postgres.url, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'latchkey lock'")
@@ -267,7 +268,7 @@ t.test('the lock is taken again when only its connection is lost, and the port w
   await postgres.stop()
 })
 
-t.test('who is not exclusive shares the server, and stops it only when nobody else needs it', async t => {
+t.test('a start that is not exclusive shares the server, and stops it only if nobody else uses it', async t => {
   const dir = await folder(t)
   const owner = await start(dir, { settings })
   const guest = await start(dir, { exclusive: false })
@@ -290,9 +291,9 @@ t.test('who is not exclusive shares the server, and stops it only when nobody el
   await t.rejects(query(last.url, 'select 1'), { code: 'ECONNREFUSED' })
 })
 
-t.test('a process ends by itself after stop, and the server does not keep one alive that never stops it', async t => {
+t.test('a process ends by itself after stop, and a server does not keep its process alive', async t => {
   const dir = await folder(t)
-  const program = (rest: string) => ['--input-type=module', '-e', `import { start } from ${JSON.stringify(library)}; const postgres = await start(${JSON.stringify(dir)}, ${JSON.stringify({ settings })}); ${rest}`]
+  const program = (rest: string) => [...nodeOptions, '--input-type=module', '-e', `import { start } from ${JSON.stringify(library)}; const postgres = await start(${JSON.stringify(dir)}, ${JSON.stringify({ settings })}); ${rest}`]
   await run(process.execPath, program('await postgres.stop()'), { timeout: 60_000 })
   t.notOk(await exists(join(dir, 'pg', 'postmaster.pid')))
   await run(process.execPath, program(''), { timeout: 60_000 })
@@ -301,7 +302,7 @@ t.test('a process ends by itself after stop, and the server does not keep one al
   await next.stop()
 })
 
-t.test('what cannot work is told in words', async t => {
+t.test('every error says what to do', async t => {
   const dir = await folder(t)
   await t.rejects(start(dir, { settings: [...settings, 'nonsense=1'] }), { name: 'EmbeddedPostgresError', message: /^PostgreSQL did not start: unrecognized configuration parameter "nonsense" \(see .*pg\.log\)$/ })
   await fs.writeFile(join(dir, 'pg-password'), 'another')
@@ -314,7 +315,7 @@ t.test('what cannot work is told in words', async t => {
 // The folders above the compiled module and above the binaries decide whether another user can use them.
 const reachable = isRoot && await run('sh', ['-c', 'test -r "$0" && test -r "$1"', fileURLToPath(library), fileURLToPath(import.meta.resolve('pg'))], { uid: nobody, gid: nobody }).then(() => true, () => false)
 
-t.test('an ordinary user runs it directly', { skip: !reachable && 'needs root, and a checkout that other users can read' }, async t => {
+t.test('an ordinary user runs the server directly', { skip: !reachable && 'needs root, and a checkout that other users can read' }, async t => {
   const dir = await folder(t, 0o755)
   await fs.mkdir(dir, { mode: 0o700 })
   await fs.chown(dir, nobody, nobody)
@@ -328,7 +329,7 @@ t.test('an ordinary user runs it directly', { skip: !reachable && 'needs root, a
   await root.stop()
 })
 
-t.test('root without user namespaces runs it as nobody, or says what to do', { skip: !isRoot && 'needs root' }, async t => {
+t.test('root without user namespaces runs the server as nobody, or the error says what to do', { skip: !isRoot && 'needs root' }, async t => {
   const dir = await folder(t, 0o755)
   const bin = join(dirname(dir), 'bin')
   await fs.mkdir(bin)

@@ -2,21 +2,29 @@ import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { Problem } from '../../src/http/problem.ts'
-import { hashingLane, type Bounds, type HashingLane, type Refusal, type Turn } from '../../src/passwords/hashing-queue.ts'
+import {
+  hashingQueue, type HashingQueue, type QueueLimits, type QueueRejection, type QueueTicket
+} from '../../src/passwords/hashing-queue.ts'
 
-interface Resolvers { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void }
-function resolvers (): Resolvers {
+interface Deferred { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void }
+function deferred (): Deferred {
   let [resolve, reject]: [() => void, (error: Error) => void] = [() => {}, () => {}]
-  const promise = new Promise<void>((...both) => { [resolve, reject] = both })
+  const promise = new Promise<void>((...settlers) => { [resolve, reject] = settlers })
   return { promise, resolve, reject }
 }
 
 interface Test { teardown: (handler: () => unknown) => void }
 
-interface Task { name: string, turn: Turn, abort: (reason: unknown) => void, end: Resolvers, settled: Promise<unknown>, outcomes: unknown[] }
+interface Task {
+  name: string
+  abort: (reason: unknown) => void
+  end: Deferred
+  settled: Promise<unknown>
+  outcomes: unknown[]
+}
 
-/** Tasks that take as long as the test says; none is left at its end. */
-function bench (t: Test, lane: HashingLane) {
+/** Runs tasks in a queue until the test ends them; aborts what is left at the end of the test. */
+function manualTasks (t: Test, queue: HashingQueue) {
   const all: Task[] = []
   t.teardown(() => {
     for (const { abort, end } of all) {
@@ -26,10 +34,11 @@ function bench (t: Test, lane: HashingLane) {
   })
   const started: Task[] = []
   const running = new Set<Task>()
-  function ask (name: string, turn: Turn = {}): Task {
+  function add (name: string, ticket: QueueTicket = {}): Task {
     const controller = new AbortController()
-    const task: Task = { name, turn, abort: reason => controller.abort(reason), end: resolvers(), settled: Promise.resolve(), outcomes: [] }
-    task.settled = lane.run(async () => {
+    const abort = (reason: unknown) => controller.abort(reason)
+    const task: Task = { name, abort, end: deferred(), settled: Promise.resolve(), outcomes: [] }
+    task.settled = queue.run(async () => {
       started.push(task)
       running.add(task)
       try {
@@ -38,210 +47,298 @@ function bench (t: Test, lane: HashingLane) {
         running.delete(task)
       }
       return name
-    }, { ...turn, signal: controller.signal }).then(value => task.outcomes.push(value), (error: unknown) => task.outcomes.push(error))
+    }, { ...ticket, signal: controller.signal })
+      .then(value => task.outcomes.push(value), (error: unknown) => task.outcomes.push(error))
     all.push(task)
     return task
   }
-  // Ends the tasks one after the other, and tells in which order they began.
-  async function order (): Promise<string[]> {
+  /** Ends the tasks one after the other, and returns their names in the order in which they started. */
+  async function runInOrder (): Promise<string[]> {
     for (let i = 0; i < started.length; i++) {
       started[i]?.end.resolve()
       await started[i]?.settled
-      await ticks()
+      await microtasks()
     }
     return started.map(({ name }) => name)
   }
-  return { started, running, ask, order }
+  return { started, running, add, runInOrder }
 }
 
-const timers = () => process.getActiveResourcesInfo().filter(kind => kind === 'Timeout').length
-const ticks = async () => { for (let i = 0; i < 10; i++) await Promise.resolve() }
+const countTimers = () => process.getActiveResourcesInfo().filter(kind => kind === 'Timeout').length
+const microtasks = async () => { for (let i = 0; i < 10; i++) await Promise.resolve() }
 const isOverloaded = (outcome: unknown) => outcome instanceof Problem && outcome.code === 'overloaded'
-const secondsOf = (outcome: unknown) => outcome instanceof Problem ? Number(outcome.headers['retry-after']) : NaN
-const patient: Bounds = { longestWait: 60_000, places: 500 }
+const retryAfterOf = (outcome: unknown) =>
+  outcome instanceof Problem ? Number(outcome.headers['retry-after']) : NaN
+const generousLimits: QueueLimits = { maxWaitMs: 60_000, maxWaiting: 500 }
 
-t.test('the turns', async t => {
-  t.test('go round the networks, and in order within each', async t => {
-    const { ask, order } = bench(t, hashingLane(1, patient))
-    for (const name of ['a1', 'a2', 'a3', 'b1', 'b2', 'c1', 'a4']) ask(name, { network: name.slice(0, 1) })
-    t.strictSame(await order(), ['a1', 'a2', 'b1', 'c1', 'a3', 'b2', 'a4'])
+t.test('the order of service', async t => {
+  t.test('is round-robin among networks, and first in, first out within one', async t => {
+    const { add, runInOrder } = manualTasks(t, hashingQueue(1, generousLimits))
+    for (const name of ['a1', 'a2', 'a3', 'b1', 'b2', 'c1', 'a4']) add(name, { network: name.slice(0, 1) })
+    t.strictSame(await runInOrder(), ['a1', 'a2', 'b1', 'c1', 'a3', 'b2', 'a4'])
   })
 
-  t.test('let a single login of a quiet network overtake a flood', async t => {
-    const { ask, order } = bench(t, hashingLane(1, patient))
-    for (let i = 0; i < 100; i++) ask(`flood ${i}`, { network: 'flood' })
-    ask('quiet', { network: 'quiet' })
-    t.equal((await order()).indexOf('quiet'), 2, 'after the one that runs and the one that is next')
+  t.test('lets a single login from a quiet network overtake a flood', async t => {
+    const { add, runInOrder } = manualTasks(t, hashingQueue(1, generousLimits))
+    for (let i = 0; i < 100; i++) add(`flood ${i}`, { network: 'flood' })
+    add('quiet', { network: 'quiet' })
+    t.equal((await runInOrder()).indexOf('quiet'), 2, 'only the running and the next task come before it')
   })
 
-  t.test('are first those of known devices, three of four', async t => {
-    const { ask, order } = bench(t, hashingLane(1, patient))
-    ask('running')
-    for (let i = 0; i < 4; i++) ask(`s${i}`, { network: `${i}` })
-    for (let i = 0; i < 7; i++) ask(`k${i}`, { network: `${i}`, known: true })
-    t.strictSame(await order(), ['running', 'k0', 'k1', 'k2', 's0', 'k3', 'k4', 'k5', 's1', 'k6', 's2', 's3'])
+  t.test('gives known devices three places of four', async t => {
+    const { add, runInOrder } = manualTasks(t, hashingQueue(1, generousLimits))
+    add('running')
+    for (let i = 0; i < 4; i++) add(`s${i}`, { network: `${i}` })
+    for (let i = 0; i < 7; i++) add(`k${i}`, { network: `${i}`, known: true })
+    t.strictSame(await runInOrder(), [
+      'running', 'k0', 'k1', 'k2', 's0', 'k3', 'k4', 'k5', 's1', 'k6', 's2', 's3'
+    ])
   })
 })
 
-t.test('in any order of arrivals, ends and departures', async () => {
-  const holds = (condition: boolean, what: string) => { if (!condition) throw new Error(`it does not hold that ${what}`) }
+t.test('the queue keeps its invariants in any order of arrivals, ends and departures', async () => {
+  const assertThat = (condition: boolean, claim: string) => {
+    if (!condition) throw new Error(`not true: ${claim}`)
+  }
   const network = fc.constantFrom('a', 'b', 'c', 'd')
-  const event = fc.oneof(
-    { weight: 5, arbitrary: fc.record({ kind: fc.constant('arrives' as const), network, known: fc.boolean() }) },
-    { weight: 3, arbitrary: fc.record({ kind: fc.constant('ends' as const), which: fc.nat(), fails: fc.boolean() }) },
+  const action = fc.oneof(
+    {
+      weight: 5,
+      arbitrary: fc.record({ kind: fc.constant('arrives' as const), network, known: fc.boolean() })
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({ kind: fc.constant('ends' as const), which: fc.nat(), fails: fc.boolean() })
+    },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('leaves' as const), which: fc.nat() }) }
   )
-  await fc.assert(fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(event, { maxLength: 200, size: 'max' }), async (concurrency, events) => {
-    const places = 8
-    const lane = hashingLane(concurrency, { longestWait: 60_000, places })
-    const told: string[] = []
-    lane.observe({ started: () => told.push('started'), ended: () => told.push('ended'), refused: why => told.push(why) })
-    const { started, running, ask } = bench({ teardown () {} }, lane)
+  const concurrencies = fc.integer({ min: 1, max: 4 })
+  const sequences = fc.array(action, { maxLength: 200, size: 'max' })
+  await fc.assert(fc.asyncProperty(concurrencies, sequences, async (concurrency, actions) => {
+    const maxWaiting = 8
+    const queue = hashingQueue(concurrency, { maxWaitMs: 60_000, maxWaiting })
+    const events: string[] = []
+    queue.observe({
+      started: () => events.push('started'),
+      ended: () => events.push('ended'),
+      refused: reason => events.push(reason)
+    })
+    const { started, running, add } = manualTasks({ teardown () {} }, queue)
     const all: Task[] = []
     const waiting = () => all.filter(task => task.outcomes.length === 0 && !started.includes(task))
-    const pick = (tasks: Iterable<Task>, which: number) => { const list = [...tasks]; return list[which % Math.max(1, list.length)] }
-    // How many others have begun since each began to wait.
-    const passed = new Map<Task, number>()
+    const pick = (tasks: Iterable<Task>, which: number) => {
+      const list = [...tasks]
+      return list[which % Math.max(1, list.length)]
+    }
+    // How many tasks have started since each waiting task was added.
+    const overtakenBy = new Map<Task, number>()
 
-    for (const event of events) {
-      if (event.kind === 'arrives') all.push(ask(`${event.network}${event.known ? ' known' : ''}`, { network: event.network, known: event.known }))
-      if (event.kind === 'ends') {
-        const { end } = pick(running, event.which) ?? {}
-        if (event.fails) end?.reject(new Error('it failed'))
+    for (const action of actions) {
+      if (action.kind === 'arrives') {
+        all.push(
+          add(`${action.network}${action.known ? ' known' : ''}`, {
+            network: action.network,
+            known: action.known
+          })
+        )
+      }
+      if (action.kind === 'ends') {
+        const { end } = pick(running, action.which) ?? {}
+        if (action.fails) end?.reject(new Error('it failed'))
         else end?.resolve()
       }
-      if (event.kind === 'leaves') pick(waiting(), event.which)?.abort('gone')
+      if (action.kind === 'leaves') pick(waiting(), action.which)?.abort('gone')
       const before = started.length
-      await ticks()
-      for (const task of waiting()) passed.set(task, (passed.get(task) ?? 0) + started.length - before)
+      await microtasks()
+      for (const task of waiting()) {
+        overtakenBy.set(task, (overtakenBy.get(task) ?? 0) + started.length - before)
+      }
 
-      const still = waiting()
-      const of = (name: string) => still.filter(task => task.name === name).length
-      holds(running.size <= concurrency && lane.running === running.size, 'so many at a time')
-      holds(still.length === 0 || running.size === concurrency, 'nobody waits for nothing')
-      holds(lane.waiting === still.length && still.length <= 2 * places, 'the line is bounded')
-      for (const task of still) holds(of(task.name) <= places * 3 / 4, 'the last places are for other networks')
-      // Three of each line's networks and three known devices for each turn of its own network.
-      for (const task of still) holds((passed.get(task) ?? 0) < places * 4 * 4, 'nobody starves')
+      const stillWaiting = waiting()
+      const countOf = (name: string) => stillWaiting.filter(task => task.name === name).length
+      assertThat(
+        running.size <= concurrency && queue.running === running.size,
+        'at most `concurrency` tasks run'
+      )
+      assertThat(
+        stillWaiting.length === 0 || running.size === concurrency,
+        'no task waits while there is room to run it'
+      )
+      assertThat(
+        queue.waiting === stillWaiting.length && stillWaiting.length <= 2 * maxWaiting,
+        'each line is bounded'
+      )
+      for (const task of stillWaiting) {
+        assertThat(
+          countOf(task.name) <= (maxWaiting * 3) / 4,
+          'the last quarter of the places is for other networks'
+        )
+      }
+      // Each place of its own network waits for three other networks, and each of those for three known
+      // devices.
+      for (const task of stillWaiting) {
+        assertThat((overtakenBy.get(task) ?? 0) < maxWaiting * 4 * 4, 'no task starves')
+      }
     }
     while (running.size > 0) {
       for (const { end } of running) end.resolve()
-      await ticks()
+      await microtasks()
     }
     await Promise.all(all.map(({ settled }) => settled))
-    holds(all.every(({ outcomes }) => outcomes.length === 1), 'each is settled once')
+    assertThat(all.every(({ outcomes }) => outcomes.length === 1), 'each task settles once')
     for (const name of new Set(all.map(({ name }) => name))) {
       const inOrder = all.filter(task => task.name === name && started.includes(task))
-      holds(started.filter(task => task.name === name).every((task, index) => task === inOrder[index]), 'it is in order within a network')
+      assertThat(
+        started.filter(task => task.name === name).every((task, index) => task === inOrder[index]),
+        'one network is served in order'
+      )
     }
-    for (const { outcomes: [outcome], name } of all) holds(outcome === name || outcome === 'gone' || isOverloaded(outcome) || (outcome instanceof Error && outcome.message === 'it failed'), 'it ends as it should')
-    holds(told.filter(what => what === 'started').length === started.length, 'each start was told')
-    holds(told.filter(what => what === 'ended').length === started.length, 'each end was told')
-    holds(told.length - 2 * started.length === all.length - started.length, 'each refusal was told')
-    holds(lane.waiting === 0 && lane.running === 0, 'nothing is left')
+    for (const { outcomes, name } of all) {
+      const [outcome] = outcomes
+      assertThat(
+        outcome === name ||
+          outcome === 'gone' ||
+          isOverloaded(outcome) ||
+          (outcome instanceof Error && outcome.message === 'it failed'),
+        'each task ends with its result, its error or a rejection'
+      )
+    }
+    assertThat(
+      events.filter(event => event === 'started').length === started.length,
+      'each start was observed'
+    )
+    assertThat(events.filter(event => event === 'ended').length === started.length, 'each end was observed')
+    assertThat(
+      events.length - 2 * started.length === all.length - started.length,
+      'each rejection was observed'
+    )
+    assertThat(queue.waiting === 0 && queue.running === 0, 'no task is left')
   }), { numRuns: 300 })
 })
 
-t.test('the places', async t => {
-  const fill = (t: Test, lane: HashingLane) => {
-    const reasons: Refusal[] = []
-    lane.observe({ started () {}, ended () {}, refused: why => reasons.push(why) })
-    return { ...bench(t, lane), reasons }
+t.test('the waiting places', async t => {
+  const observed = (t: Test, queue: HashingQueue) => {
+    const reasons: QueueRejection[] = []
+    queue.observe({ started () {}, ended () {}, refused: reason => reasons.push(reason) })
+    return { ...manualTasks(t, queue), reasons }
   }
 
-  t.test('are taken by one network up to a quarter beside others, and the last quarter by networks that have none', async t => {
-    const lane = hashingLane(1, { longestWait: 60_000, places: 8 })
-    const { ask, reasons } = fill(t, lane)
-    ask('running')
-    for (const network of ['other', 'flood', 'flood']) ask(network, { network })
-    t.doesNotThrow(() => lane.admits({ network: 'third' }))
-    t.throws(() => lane.admits({ network: 'flood' }), { code: 'overloaded' })
+  t.test('are a quarter at most for one network among others; the last quarter is for new networks', async t => {
+    const queue = hashingQueue(1, { maxWaitMs: 60_000, maxWaiting: 8 })
+    const { add, reasons } = observed(t, queue)
+    add('running')
+    for (const network of ['other', 'flood', 'flood']) add(network, { network })
+    t.doesNotThrow(() => queue.assertCapacity({ network: 'third' }))
+    t.throws(() => queue.assertCapacity({ network: 'flood' }), { code: 'overloaded' })
     t.strictSame(reasons, ['share'])
-    for (const network of ['other', 'third', 'third']) ask(network, { network })
-    t.throws(() => lane.admits({ network: 'third' }), { code: 'overloaded' })
-    ask('fourth', { network: 'fourth' })
-    t.throws(() => lane.admits({ network: 'fourth' }))
+    for (const network of ['other', 'third', 'third']) add(network, { network })
+    t.throws(() => queue.assertCapacity({ network: 'third' }), { code: 'overloaded' })
+    add('fourth', { network: 'fourth' })
+    t.throws(() => queue.assertCapacity({ network: 'fourth' }))
     t.strictSame(reasons, ['share', 'full', 'full'])
-    ask('fifth', { network: 'fifth' })
-    t.throws(() => lane.admits({ network: 'sixth' }))
-    t.doesNotThrow(() => lane.admits({ network: 'sixth', known: true }), 'known devices have places of their own')
-    t.equal(lane.waiting, 8)
+    add('fifth', { network: 'fifth' })
+    t.throws(() => queue.assertCapacity({ network: 'sixth' }))
+    t.doesNotThrow(
+      () => queue.assertCapacity({ network: 'sixth', known: true }),
+      'known devices have places of their own'
+    )
+    t.equal(queue.waiting, 8)
   })
 
-  t.test('are free at once when the caller goes', async t => {
-    const before = timers()
-    const lane = hashingLane(1, { longestWait: 60_000, places: 1 })
-    const { ask, reasons, order } = fill(t, lane)
-    ask('running')
-    const gone = ask('gone', { network: 'a' })
-    t.throws(() => lane.admits({ network: 'b' }))
+  t.test('become free at once when the client goes away', async t => {
+    const before = countTimers()
+    const queue = hashingQueue(1, { maxWaitMs: 60_000, maxWaiting: 1 })
+    const { add, reasons, runInOrder } = observed(t, queue)
+    add('running')
+    const gone = add('gone', { network: 'a' })
+    t.throws(() => queue.assertCapacity({ network: 'b' }))
     gone.abort(new Error('the client has gone'))
-    t.doesNotThrow(() => lane.admits({ network: 'b' }))
-    ask('after', { network: 'b' })
+    t.doesNotThrow(() => queue.assertCapacity({ network: 'b' }))
+    add('after', { network: 'b' })
     await gone.settled
     t.match(gone.outcomes, [{ message: 'the client has gone' }])
     t.strictSame(reasons, ['full', 'gone'])
-    t.strictSame(await order(), ['running', 'after'])
-    t.equal(timers(), before, 'and no timer is left of the one that went nor of the one that had its turn')
+    t.strictSame(await runInOrder(), ['running', 'after'])
+    t.equal(countTimers(), before, 'neither the task that left nor the one that ran leaves a timer behind')
     const early = AbortSignal.abort(new Error('already gone'))
-    await t.rejects(lane.run(async () => t.fail('it ran'), { signal: early }), { message: 'already gone' })
+    await t.rejects(
+      queue.run(async () => t.fail('the task ran'), { signal: early }),
+      { message: 'already gone' }
+    )
   })
 
-  t.test('are given up by whose turn did not come in time, and leave no timer behind', async t => {
-    const before = timers()
-    const lane = hashingLane(1, { longestWait: 100, places: 8 })
-    const { ask, reasons, order } = fill(t, lane)
-    ask('running')
-    const late = ask('late')
-    const begun = performance.now()
+  t.test('become free when a task has waited too long, and leave no timer behind', async t => {
+    const before = countTimers()
+    const queue = hashingQueue(1, { maxWaitMs: 100, maxWaiting: 8 })
+    const { add, reasons, runInOrder } = observed(t, queue)
+    add('running')
+    const startedAt = performance.now()
+    const late = add('late')
     await late.settled
-    const waited = performance.now() - begun
+    const waited = performance.now() - startedAt
     t.ok(waited > 80 && waited < 1_000, `${waited} ms`)
     t.ok(isOverloaded(late.outcomes[0]))
     t.strictSame(reasons, ['late'])
-    t.equal(lane.waiting, 0)
-    t.strictSame(await order(), ['running'])
-    t.strictSame(timers(), before)
+    t.equal(queue.waiting, 0)
+    t.strictSame(await runInOrder(), ['running'])
+    t.strictSame(countTimers(), before)
   })
 })
 
-t.test('the waiting time', async t => {
-  const took = 15
-  const work = async () => { await pause(took) }
+t.test('the expected wait', async t => {
+  const taskMs = 15
+  const work = async () => { await pause(taskMs) }
 
-  t.test('is foreseen within a factor, by place and line', async t => {
-    // What is foreseen is whether one is let in: the bound is what is measured.
-    for (const { turn, others } of [{ turn: { network: 'quiet' }, others: 12 }, { turn: { network: 'flood' }, others: 40 }, { turn: { network: 'quiet', known: true }, others: 40 }]) {
-      const foreseen = async (longestWait: number) => {
-        const lane = hashingLane(2, { longestWait, places: 500 })
-        for (let i = 0; i < 25; i++) await Promise.all([lane.run(work), lane.run(work)])
+  t.test('is right within a factor of three, for each place and line', async t => {
+    // The estimate decides only whether a task is admitted, so the test varies the longest wait.
+    const cases: Array<{ ticket: QueueTicket, others: number }> = [
+      { ticket: { network: 'quiet' }, others: 12 },
+      { ticket: { network: 'flood' }, others: 40 },
+      { ticket: { network: 'quiet', known: true }, others: 40 }
+    ]
+    for (const { ticket, others } of cases) {
+      const admission = async (maxWaitMs: number) => {
+        const queue = hashingQueue(2, { maxWaitMs, maxWaiting: 500 })
+        for (let i = 0; i < 25; i++) await Promise.all([queue.run(work), queue.run(work)])
         const runs: Array<Promise<unknown>> = []
-        for (let i = 0; i < others; i++) runs.push(lane.run(work, { network: turn.network === 'flood' ? 'flood' : `${i}` }).catch(() => {}))
-        const begun = performance.now()
-        let waited = 0
-        const mine = lane.run(async () => { waited = performance.now() - begun }, turn)
+        const isFlood = ticket.network === 'flood'
+        for (let i = 0; i < others; i++) {
+          runs.push(queue.run(work, { network: isFlood ? 'flood' : `${i}` }).catch(() => {}))
+        }
+        const startedAt = performance.now()
+        let waitedMs = 0
+        const mine = queue.run(async () => { waitedMs = performance.now() - startedAt }, ticket)
         runs.push(mine)
-        const refused = await Promise.allSettled(runs).then(() => mine).then(() => false, isOverloaded)
-        return { refused, waited }
+        const isRefused = await Promise.allSettled(runs).then(() => mine).then(() => false, isOverloaded)
+        return { isRefused, waitedMs }
       }
-      const { refused, waited } = await foreseen(60_000)
-      t.notOk(refused)
-      t.notOk((await foreseen(waited * 3 + 20)).refused, `${waited} ms is within three times as much`)
-      t.ok((await foreseen(waited / 3)).refused, `${waited} ms is not within a third`)
+      const { isRefused, waitedMs } = await admission(60_000)
+      t.notOk(isRefused)
+      t.notOk(
+        (await admission(waitedMs * 3 + 20)).isRefused,
+        `admitted for ${waitedMs} ms if three times as much is allowed`
+      )
+      t.ok((await admission(waitedMs / 3)).isRefused, `refused for ${waitedMs} ms if a third is allowed`)
     }
   })
 
-  t.test('is told to a crowd so that whoever comes back when told gets in', async t => {
-    const lane = hashingLane(1, { longestWait: 300, places: 500 })
-    const slow = async () => { await pause(20) }
-    for (let i = 0; i < 40; i++) await lane.run(slow)
-    const outcomes = await Promise.all(Array.from({ length: 120 }, (_, i) => lane.run(slow, { network: `${i}` }).then(() => 0, secondsOf)))
-    const told = outcomes.filter(seconds => seconds > 0)
-    t.ok(told.length > 60, `${told.length} were refused`)
-    t.ok(told.every(seconds => seconds <= 5))
-    t.ok(new Set(told).size > 1, 'not all are told the same')
-    // In whole seconds those of one second come together: as many as are served in it, or wait.
-    const perSecond = Math.max(...[...new Set(told)].map(seconds => told.filter(each => each === seconds).length))
-    t.ok(perSecond <= 1_000 / 20 * 1.5, `${perSecond} come at once`)
+  t.test('gives the clients of a crowd different retry times, at which they are admitted', async t => {
+    const queue = hashingQueue(1, { maxWaitMs: 300, maxWaiting: 500 })
+    const slowTask = async () => { await pause(20) }
+    for (let i = 0; i < 40; i++) await queue.run(slowTask)
+    const outcomes = await Promise.all(
+      Array.from({ length: 120 }, (_, i) =>
+        queue.run(slowTask, { network: `${i}` }).then(() => 0, retryAfterOf)
+      )
+    )
+    const retryTimes = outcomes.filter(seconds => seconds > 0)
+    t.ok(retryTimes.length > 60, `${retryTimes.length} were refused`)
+    t.ok(retryTimes.every(seconds => seconds <= 5))
+    t.ok(new Set(retryTimes).size > 1, 'the retry times differ')
+    // Retry-After has whole seconds, so all clients of one second retry together, and must fit in it.
+    const perSecond = Math.max(
+      ...[...new Set(retryTimes)].map(seconds => retryTimes.filter(each => each === seconds).length)
+    )
+    t.ok(perSecond <= 1_000 / 20 * 1.5, `${perSecond} clients retry in one second`)
   })
 })

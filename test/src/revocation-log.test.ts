@@ -3,7 +3,8 @@ import t from 'tap'
 import type { RevocableClaims } from '../../plugins/verifier/claims.ts'
 import { createRevocationStream } from '../../src/tokens/revocation-feed.ts'
 import { RevocationLog, type RevocationEntry } from '../../src/tokens/revocation-log.ts'
-import type { Look as LogRead, Moment as Snapshot, Revocation } from '../../src/tokens/revocations.ts'
+import type { RevocationUpdate, Snapshot } from '../../src/tokens/revocation-reader.ts'
+import type { Revocation } from '../../src/tokens/revocations.ts'
 
 const hourMs = 3_600_000
 const epoch = Date.UTC(2026, 0, 1)
@@ -75,19 +76,19 @@ class DatabaseModel {
     for (const id of this.committed.keys()) if (id >= this.next) this.committed.delete(id)
   }
 
-  readSince (after: Snapshot | undefined): LogRead {
-    const earlier = after && (JSON.parse(after.snapshot) as { next: string, running: string[] })
+  readSince (after: Snapshot | undefined): RevocationUpdate {
+    const earlier = after && (JSON.parse(after.visible) as { next: string, running: string[] })
     const wasVisible = (id: bigint) =>
       earlier !== undefined && id < BigInt(earlier.next) && !earlier.running.includes(String(id))
-    const settled = [...this.running].reduce((oldest, id) => (id < oldest ? id : oldest), this.next)
+    const oldestRunning = [...this.running].reduce((oldest, id) => (id < oldest ? id : oldest), this.next)
     return {
-      snapshot: JSON.stringify({ next: String(this.next), running: [...this.running].map(String) }),
-      settled,
-      next: this.next,
+      visible: JSON.stringify({ next: String(this.next), running: [...this.running].map(String) }),
+      oldestRunning,
+      nextTransaction: this.next,
       history: this.history,
       now: new Date(epoch),
       revocations: [...this.committed.values()].filter(
-        ({ transactionId: id }) => id >= (after?.settled ?? 0n) && !wasVisible(id)
+        ({ transactionId: id }) => id >= (after?.oldestRunning ?? 0n) && !wasVisible(id)
       )
     }
   }
@@ -231,7 +232,7 @@ t.test('the tokens of a user that were issued before a revocation are rejected, 
   t.strictSame(firstRevoked(), [true, true, false], 'in whatever order they arrive')
   t.notOk(isRevoked(0, { sub: 'bob' }))
   t.notOk(log.isRevoked({ sub: 'ada', jti: 'the token of a client with this id' }))
-  const snapshot = { snapshot: '', settled: 3n, next: 3n, history: '', revocations: [] }
+  const snapshot = { visible: '', oldestRunning: 3n, nextTransaction: 3n, history: '', revocations: [] }
   log.merge({ ...snapshot, now: new Date(epoch + hourMs * 0.9) })
   t.strictSame(firstRevoked(), [true, true, false], 'until the last one expires')
   t.match(log.after(undefined), [{ revocation: { id: 'one' } }])

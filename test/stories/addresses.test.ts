@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { recipientOf } from '../../src/mail/recipient.ts'
-import { unsealed } from '../../src/mail/outbox.ts'
+import { findRecipient } from '../../src/mail/recipient.ts'
+import { unsealMail } from '../../src/mail/outbox.ts'
 import type { Answer, Browser } from '../support/client.ts'
-import { build, keyEncryptionKey, person, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 
 const register = '/v1/auth/register'
@@ -24,7 +24,7 @@ async function signUp (service: Service, email: string, password: string) {
 const tokenTo = async (service: Service, email: string, kind: string) => (await mailTo(service, email, kind)).token
 /** Somebody whose address is verified, signed in. */
 async function settled (service: Service) {
-  const { email, password } = person()
+  const { email, password } = newUser()
   const { browser } = await signUp(service, email, password)
   await browser.post(confirm, { token: await tokenTo(service, email, 'email_verification') })
   const { body } = await browser.post(login, { email, password })
@@ -36,7 +36,7 @@ t.test('a stranger who registers the address of somebody else, where addresses m
   const service = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
 
   await t.test('five times, does not get an account when the owner follows one of the mails', async t => {
-    const owner = person()
+    const owner = newUser()
     const tokens: string[] = []
     for (let i = 0; i < 5; i++) {
       await signUp(service, owner.email, `the stranger's phrase ${i}`)
@@ -51,7 +51,7 @@ t.test('a stranger who registers the address of somebody else, where addresses m
     for (let i = 0; i < 5; i++) t.equal(await signIn(service, owner.email, `the stranger's phrase ${i}`), 401)
   })
   await t.test('has a cookie that proves nothing any more when the owner has chosen a new password', async t => {
-    const [owner, stranger] = [person(), person()]
+    const [owner, stranger] = [newUser(), newUser()]
     const { browser } = await signUp(service, owner.email, stranger.password)
     const token = await tokenTo(service, owner.email, 'email_verification')
     const own = service.browser()
@@ -62,7 +62,7 @@ t.test('a stranger who registers the address of somebody else, where addresses m
     t.match((await own.get('/v1/me')).body, { email: owner.email })
   })
   await t.test('changes nothing for the owner who follows the mail of their own registration in the same browser', async t => {
-    const owner = person()
+    const owner = newUser()
     const { browser } = await signUp(service, owner.email, owner.password)
     const token = await tokenTo(service, owner.email, 'email_verification')
     const stranger = await signUp(service, owner.email, 'a phrase of the stranger')
@@ -78,9 +78,9 @@ t.test('a stranger who registers the address of somebody else, where an account 
   const service = await build(t)
 
   await t.test('loses password, session and links when the owner follows the mail', async t => {
-    const owner = person()
+    const owner = newUser()
     const stranger = await signUp(service, owner.email, 'a phrase of the stranger')
-    const elsewhere = person().email
+    const elsewhere = newUser().email
     const token = await tokenTo(service, owner.email, 'email_verification')
     await stranger.browser.post('/v1/me/email', { password: stranger.password, email: elsewhere })
     const change = await tokenTo(service, elsewhere, 'email_change')
@@ -94,7 +94,7 @@ t.test('a stranger who registers the address of somebody else, where an account 
     t.equal((await stranger.browser.post(confirm, { token: change, password: stranger.password })).status, 410)
   })
   await t.test('is nobody to the owner who registered first: their password and session live on', async t => {
-    const owner = person()
+    const owner = newUser()
     const { browser } = await signUp(service, owner.email, owner.password)
     t.equal((await signUp(service, owner.email, 'a phrase of the stranger')).status, 409)
     t.equal((await browser.post(confirm, { token: await tokenTo(service, owner.email, 'email_verification') })).status, 204)
@@ -108,7 +108,7 @@ for (const required of ['false', 'true']) {
     const service = await build(t, { REQUIRE_EMAIL_VERIFICATION: required })
 
     await t.test('to the address of somebody else does not give them an account that the stranger can take back', async t => {
-      const [stranger, owner] = [await settled(service), person()]
+      const [stranger, owner] = [await settled(service), newUser()]
       await stranger.browser.post('/v1/me/email', { password: stranger.password, email: owner.email })
       const token = await tokenTo(service, owner.email, 'email_change')
       for (const proof of [{}, { new_password: owner.password }]) {
@@ -123,10 +123,10 @@ for (const required of ['false', 'true']) {
       t.equal(await signIn(service, owner.email, stranger.password), 401)
     })
     await t.test('to a mistyped address does not give the account to whoever reads its mail', async t => {
-      const [owner, stranger] = [await settled(service), person()]
+      const [owner, stranger] = [await settled(service), newUser()]
       await owner.browser.post('/v1/me/email', { password: owner.password, email: stranger.email })
       const mistyped = await tokenTo(service, stranger.email, 'email_change')
-      const right = person().email
+      const right = newUser().email
       await owner.browser.post('/v1/me/email', { password: owner.password, email: right })
       const token = await tokenTo(service, right, 'email_change')
       t.match(await service.browser().post(confirm, { token: mistyped, password: owner.password }), { status: 410 }, 'the second request voids the first one')
@@ -134,7 +134,7 @@ for (const required of ['false', 'true']) {
       t.match((await owner.browser.get('/v1/me')).body, { email: right, email_verified: true })
     })
     await t.test('is undone by its owner alone, whatever a thief of the password does', async t => {
-      const [owner, mailbox, another] = [await settled(service), person().email, 'a phrase of the thief']
+      const [owner, mailbox, another] = [await settled(service), newUser().email, 'a phrase of the thief']
       const thief = service.browser()
       thief.accessToken = (await thief.post(login, { email: owner.email, password: owner.password })).body.access_token
       await thief.post('/v1/me/email', { password: owner.password, email: mailbox })
@@ -163,7 +163,7 @@ for (const required of ['false', 'true']) {
           browser.accessToken = body.access_token
           return browser
         }
-        const [thief, mailbox] = [await fresh(), person().email]
+        const [thief, mailbox] = [await fresh(), newUser().email]
         t.equal((await thief.post('/v1/me/email', { email: mailbox })).status, 202)
         const token = await tokenTo(service, mailbox, 'email_change')
         t.match(await service.browser().post(confirm, { token }), asks(['session']), 'without the session it is no good')
@@ -229,7 +229,7 @@ for (const required of ['false', 'true']) {
     })
     let stories = 0
     await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 6, maxLength: 14 }), async steps => {
-      const party = (): Party => ({ email: person().email, browser: service.browser(), links: [], passwords: [], accessTokens: [] })
+      const party = (): Party => ({ email: newUser().email, browser: service.browser(), links: [], passwords: [], accessTokens: [] })
       const parties = { owner: party(), stranger: party() }
       for (const each of steps) {
         await take(service, parties, each)
@@ -249,7 +249,7 @@ async function take (service: Service, parties: Parties, { actor, act, to, proof
   const { browser } = self
   const { email } = parties[to]
   const fresh = () => {
-    const { password } = person()
+    const { password } = newUser()
     self.passwords.push(password)
     return password
   }
@@ -307,8 +307,8 @@ function keep (self: Party, { status, body }: Answer) {
 async function readMail ({ app }: Service, parties: Parties): Promise<void> {
   const jobs = await app.db.query<{ sealed: Buffer, user_id: string | null }>("delete from jobs where kind = 'mail' returning sealed, user_id")
   for (const { sealed, user_id: userId } of jobs) {
-    const mail = unsealed([keyEncryptionKey], sealed)
-    const recipient = await recipientOf(app.db, { userId }, mail)
+    const mail = unsealMail([keyEncryptionKey], sealed)
+    const recipient = await findRecipient(app.db, { userId }, mail)
     const box = actors.map(actor => parties[actor]).find(({ email }) => email === recipient?.address)
     if (box && mail.token !== undefined) box.links.push({ kind: mail.kind, token: mail.token })
   }

@@ -5,8 +5,8 @@ import t, { type Test } from 'tap'
 import { connect } from '../../src/database/database.ts'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { bytesOf, cookiesOf, crowd, listen, open, post, somewhere, until, type Sender } from '../support/concurrency.ts'
-import { build, environment, person, type Service } from '../support/app.ts'
+import { bytesOf, cookiesOf, mapConcurrently, listen, open, post, newLoopbackAddress, until, type Sender } from '../support/concurrency.ts'
+import { build, environment, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { folder, ready, start } from '../support/process.ts'
@@ -19,7 +19,7 @@ const times = (count: number) => Array.from({ length: count }, (_, index) => ind
 
 /** Somebody who has signed up: with a session, and a device that is known. */
 async function register (origin: string, more: object = {}) {
-  const owner = person()
+  const owner = newUser()
   const answer = await post(origin, '/v1/auth/register', { ...owner, ...more })
   return { ...owner, cookie: cookiesOf(answer), token: String(JSON.parse(answer.text).access_token) }
 }
@@ -53,23 +53,23 @@ t.test('stolen lists of passwords, tried from hundreds of networks', async t => 
   const limits = { RATE_LIMIT: '300/1m', LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '2/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
   const service = await build(t, limits)
   const origin = await listen(service)
-  const owners = await crowd(times(12), 4, async () => await register(origin))
+  const owners = await mapConcurrently(times(12), 4, async () => await register(origin))
   const [early, late, ...others] = owners
-  const list = [...others.map(({ email }) => email), ...times(50).map(() => person().email)]
+  const list = [...others.map(({ email }) => email), ...times(50).map(() => newUser().email)]
   const target = (network: number, attempt: number) => {
     // Two networks hold a password that is right, one of them as the second on its list, one as the last.
     const owner = network === 0 && attempt === 1 ? early : network === 1 && attempt === 3 ? late : undefined
     return owner ? { email: owner.email, password: owner.password } : { email: list[(network * 4 + attempt) % list.length], password: wrong }
   }
-  const attack = crowd(times(200), 24, async network => {
-    const from = somewhere()
+  const attack = mapConcurrently(times(200), 24, async network => {
+    const from = newLoopbackAddress()
     const answers: number[] = []
     for (const attempt of times(4)) answers.push((await post(origin, login, target(network, attempt), { from })).status)
     return answers
   })
   let turn = 0
   const honest = await meanwhile(attack, async () => {
-    const { email, password } = owners[turn++ % owners.length] ?? person()
+    const { email, password } = owners[turn++ % owners.length] ?? newUser()
     return await post(origin, login, { email, password })
   })
   const [first, second, ...rest] = await attack
@@ -81,9 +81,9 @@ t.test('stolen lists of passwords, tried from hundreds of networks', async t => 
   t.strictSame(new Set(statuses(honest)), new Set([200]), `${honest.length} owners signed in meanwhile, each from a network of their own`)
 
   t.test('and of one network all at once', async t => {
-    const from = somewhere()
+    const from = newLoopbackAddress()
     const before = await judged(service.url)
-    const answers = await crowd(times(40), 40, async () => await post(origin, login, { email: person().email, password: wrong }, { from }))
+    const answers = await mapConcurrently(times(40), 40, async () => await post(origin, login, { email: newUser().email, password: wrong }, { from }))
     t.equal(answers.filter(({ status }) => status === 401).length, 2)
     t.equal(await judged(service.url) - before, 2)
     t.match(await post(origin, login, { email: others[0]?.email, password: others[0]?.password }, { from }), { status: 429, headers: { 'retry-after': /^\d+$/ } })
@@ -96,7 +96,7 @@ t.test('one account, guessed at from many networks', async t => {
   const service = await build(t, { LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '20/24h' })
   const origin = await listen(service)
   const { email, password, cookie } = await register(origin)
-  const attack = crowd(times(200), 24, async () => await post(origin, login, { email, password: wrong }))
+  const attack = mapConcurrently(times(200), 24, async () => await post(origin, login, { email, password: wrong }))
   const owner = await meanwhile(attack, async () => await post(origin, login, { email, password }, { cookie }))
   t.strictSame(new Set(statuses(owner)), new Set([200]), `the owner signed in ${owner.length} times meanwhile`)
   t.equal((await attack).filter(({ status }) => status === 401).length, 20)
@@ -124,8 +124,8 @@ t.test('forged headers that name another network', async t => {
     await t.test(what, async t => {
       const service = await build(t, { ...limits, TRUST_PROXY: trusted })
       const origin = await listen(service)
-      const { email } = person()
-      const from = trusted === 'off' ? somewhere() : '127.0.0.1'
+      const { email } = newUser()
+      const from = trusted === 'off' ? newLoopbackAddress() : '127.0.0.1'
       const answers = []
       for (const n of times(27)) answers.push(await post(origin, login, { email, password: wrong }, { from, lines: [...forged(n), ...honest] }))
       t.strictSame(new Set(statuses(answers.filter(({ status }) => status !== 400))), new Set([401, 429]))
@@ -137,9 +137,9 @@ t.test('forged headers that name another network', async t => {
 })
 
 /** Takes the only place in which passwords are hashed, as soon as it is free. */
-function hold ({ app: { passwords: { lane } } }: Service) {
+function hold ({ app: { passwords: { queue } } }: Service) {
   const [start, end] = [event(), event()]
-  const running = lane.run(async () => {
+  const running = queue.run(async () => {
     start.happens()
     await end.promise
   })
@@ -162,22 +162,22 @@ const serial = { ARGON2_CONCURRENCY: '1' }
 t.test('a flood of clients that are slow, or go', async t => {
   const service = await build(t, { ...serial, LOGIN_RATE_LIMIT: '5/15m' })
   const origin = await listen(service)
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const ada = await register(origin)
   // What is foreseen of the queue is learnt from those before.
-  await crowd(times(20), 1, async () => await post(origin, login, { email: person().email, password: wrong }))
+  await mapConcurrently(times(20), 1, async () => await post(origin, login, { email: newUser().email, password: wrong }))
   const { rss } = process.memoryUsage()
 
   await t.test('keeps no place of those that have gone, and nobody else waits', async t => {
     const before = await judged(service.url)
     await service.sql('delete from login_throttles')
     const { release } = hold(service)
-    const guess = () => bytesOf(login, { email: person().email, password: wrong })
+    const guess = () => bytesOf(login, { email: newUser().email, password: wrong })
     const gone = times(25).map(() => open(origin, guess()))
     const pipelined = times(3).map(() => open(origin, times(5).map(guess).join('')))
     const deaf = times(25).map(() => open(origin, guess()))
     // Of a connection's requests only the first is begun.
-    await until('all wait', () => lane.waiting === 53)
+    await until('all wait', () => queue.waiting === 53)
     // Whoever ends their half of the connection gets no answer either: they have gone.
     times(25).forEach(() => open(origin, guess()).end())
 
@@ -194,14 +194,14 @@ t.test('a flood of clients that are slow, or go', async t => {
     t.ok(Math.max(...waits) < 1_000, `a refresh and a verification took ${Math.round(Math.max(...waits))} ms at most`)
 
     for (const socket of gone) socket.destroy()
-    await until('the places of those that went are free', () => lane.waiting === 28)
+    await until('the places of those that went are free', () => queue.waiting === 28)
     for (const socket of pipelined) socket.destroy()
-    await until('also of those that had sent several requests at once', () => lane.waiting === 25)
+    await until('also of those that had sent several requests at once', () => queue.waiting === 25)
     const honest = post(origin, login, { email: ada.email, password: ada.password })
-    await until('the honest one waits', () => lane.waiting === 26)
+    await until('the honest one waits', () => queue.waiting === 26)
     await release()
     t.equal((await honest).status, 200)
-    await until('it is empty', () => lane.waiting === 0 && lane.running === 0)
+    await until('it is empty', () => queue.waiting === 0 && queue.running === 0)
     for (const socket of deaf) {
       const [answer] = await once(socket, 'data')
       t.match(String(answer), /^HTTP\/1\.1 401 /)
@@ -215,11 +215,11 @@ t.test('a flood of clients that are slow, or go', async t => {
   await t.test('is let go that drips its bodies', async t => {
     const strict = await build(t, { ...serial, REQUEST_TIMEOUT: '2s' }, { url: service.url })
     const origin = await listen(strict)
-    const sockets = times(200).map(() => open(origin, bytesOf(login, { email: person().email }, { length: 20_000 })))
+    const sockets = times(200).map(() => open(origin, bytesOf(login, { email: newUser().email }, { length: 20_000 })))
     const dripping = setInterval(() => sockets.forEach(socket => socket.writable && socket.write(' ')), 200)
     t.teardown(() => clearInterval(dripping))
     for (let round = 0; round < 5; round++) t.equal((await post(origin, login, { email: ada.email, password: ada.password })).status, 200)
-    t.equal(strict.app.passwords.lane.waiting, 0)
+    t.equal(strict.app.passwords.queue.waiting, 0)
     await Promise.all(sockets.map(async socket => {
       // A byte that crosses the answer makes the connection fail: then it is over, too.
       const over = new Promise(resolve => socket.once('end', resolve).once('close', resolve))
@@ -237,21 +237,21 @@ t.test('a flood of clients that are slow, or go', async t => {
 t.test('many logins of one network hold up nobody of another', async t => {
   const service = await build(t, serial)
   const origin = await listen(service)
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const ada = await register(origin)
-  const from = somewhere()
+  const from = newLoopbackAddress()
   // Turns that took no time: nobody is sent away because each is expected to take long.
-  for (let turn = 0; turn < 80; turn++) await lane.run(async () => {})
+  for (let turn = 0; turn < 80; turn++) await queue.run(async () => {})
   const { release } = hold(service)
   let answered = 0
   const flood = times(40).map(async () => {
-    const { status } = await post(origin, login, { email: person().email, password: wrong }, { from })
+    const { status } = await post(origin, login, { email: newUser().email, password: wrong }, { from })
     answered++
     return status
   })
-  await until('they wait', () => lane.waiting === 40)
+  await until('they wait', () => queue.waiting === 40)
   const honest = post(origin, login, { email: ada.email, password: ada.password })
-  await until('the honest one too', () => lane.waiting === 41)
+  await until('the honest one too', () => queue.waiting === 41)
   await release()
   t.equal((await honest).status, 200)
   t.ok(answered < 20, `after ${answered} of the others`)
@@ -265,14 +265,14 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
   const slow = { ...serial, ARGON2_MEMORY_KIB: '19456', ARGON2_TIME_COST: '12', LOGIN_RATE_LIMIT: '3/15m' }
   const service = await build(t, slow)
   const origin = await listen(service)
-  const { lane } = service.app.passwords
+  const { queue } = service.app.passwords
   const { email, password } = await register(origin)
 
   await t.test('where it was being judged', async t => {
-    const from = somewhere()
+    const from = newLoopbackAddress()
     for (const n of times(3)) {
       const socket = open(origin, bytesOf(login, { email, password: wrong }), from)
-      await until('it is judged', () => lane.running === 1)
+      await until('it is judged', () => queue.running === 1)
       socket.destroy()
       await until('it was', async () => await judged(service.url) === n + 1)
     }
@@ -280,13 +280,13 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
   })
 
   await t.test('but not where it only waited', async t => {
-    const from = somewhere()
+    const from = newLoopbackAddress()
     const { release } = hold(service)
     for (let round = 0; round < 8; round++) {
       const socket = open(origin, bytesOf(login, { email, password: wrong }), from)
-      await until('it waits', () => lane.waiting === 1)
+      await until('it waits', () => queue.waiting === 1)
       socket.destroy()
-      await until('it has gone', () => lane.waiting === 0)
+      await until('it has gone', () => queue.waiting === 0)
     }
     await release()
     await until('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 3')).length === 0)
@@ -298,12 +298,12 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
     const ada = await register(origin)
     await service.sql('delete from login_throttles')
     const socket = open(origin, bytesOf('/v1/me/password', { current_password: ada.password, new_password: 'another word of mine' }, { token: ada.token }))
-    await until('the old one is judged', () => lane.running === 1)
+    await until('the old one is judged', () => queue.running === 1)
     const { started, release } = hold(service)
     await started
-    await until('the new one waits', () => lane.waiting === 1)
+    await until('the new one waits', () => queue.waiting === 1)
     socket.destroy()
-    await until('it has gone', () => lane.waiting === 0)
+    await until('it has gone', () => queue.waiting === 0)
     await release()
     await until('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 0')).length === 0)
     t.match(await post(origin, login, { email: ada.email, password: ada.password }), { status: 200 })
@@ -352,8 +352,8 @@ t.test('passwords that are long or odd', async t => {
     ['an escape that is none', '"a word \\x41 of mine"', 400, 400],
     ['a body of 65 KiB', `"${'x'.repeat(66_000)}"`, 413, 413]
   ]
-  await crowd(odd, 4, async ([what, text, set, signIn]) => {
-    const { email } = person()
+  await mapConcurrently(odd, 4, async ([what, text, set, signIn]) => {
+    const { email } = newUser()
     t.equal((await post(origin, login, json(email, text))).status, signIn, `${what}, to sign in`)
     t.equal((await post(origin, '/v1/auth/register', json(email, text))).status, set === 200 ? 201 : set, `${what}, to sign up`)
     if (set === 200) t.equal((await post(origin, login, json(email, text))).status, 200, `${what}, to sign in after that`)
@@ -380,7 +380,7 @@ t.test('passwords that are long or odd', async t => {
       ['no password, and one that cannot be', ' '.repeat(12), '', false]
     ]
     for (const [what, one, other, same] of pairs) {
-      const { email } = person()
+      const { email } = newUser()
       t.equal((await post(origin, '/v1/auth/register', { email, password: one })).status, 201, what)
       t.equal((await post(origin, login, { email, password: one })).status, 200, what)
       const { status } = await post(origin, login, { email, password: other })
@@ -389,7 +389,7 @@ t.test('passwords that are long or odd', async t => {
   })
 
   t.test('and what is said twice is the last that was said', async t => {
-    const { email } = person()
+    const { email } = newUser()
     t.equal((await post(origin, '/v1/auth/register', `{"email":"${email}","password":"the first of mine","password":"the second of mine"}`)).status, 201)
     t.equal((await post(origin, login, { email, password: 'the first of mine' })).status, 401)
     t.equal((await post(origin, login, { email, password: 'the second of mine' })).status, 200)
@@ -400,7 +400,7 @@ t.test('passwords that are long or odd', async t => {
   })
 
   t.test('of a million bytes are refused before they have come', async t => {
-    const socket = open(origin, bytesOf(login, { email: person().email, password: 'x'.repeat(1_000_000) }))
+    const socket = open(origin, bytesOf(login, { email: newUser().email, password: 'x'.repeat(1_000_000) }))
     const [answer] = await once(socket, 'data')
     t.match(String(answer), /^HTTP\/1\.1 413 /)
     socket.destroy()
@@ -417,14 +417,14 @@ t.test('guesses that race the counter', async t => {
   const at = (n: number) => origins[n % 2] ?? ''
   const race = async (t: Test, allowed: number, count: number, guess: (n: number) => Promise<Exchange>) => {
     const before = [await judged(one.url), await work()]
-    const answers = await crowd(times(count), count, guess)
+    const answers = await mapConcurrently(times(count), count, guess)
     t.strictSame(new Set(statuses(answers).map(status => status === 403 ? 401 : status)), new Set([401, 429]))
     t.equal(answers.filter(({ status }) => status !== 429).length, allowed, 'answers')
     t.equal(await judged(one.url) - Number(before[0]), allowed, 'events')
     t.equal(await work() - Number(before[1]), allowed, 'hashes')
   }
   const ada = await register(at(0), { username: 'ada' })
-  const from = somewhere()
+  const from = newLoopbackAddress()
 
   await t.test('on several instances, from one network', async t => {
     await race(t, 5, 60, async n => await post(at(n), login, { email: n % 3 ? ada.email : ada.email.toUpperCase(), password: wrong }, { from }))
@@ -432,7 +432,7 @@ t.test('guesses that race the counter', async t => {
 
   await t.test('with an access token that was stolen, too, where as many are allowed', async t => {
     const eve = await register(at(0))
-    const from = somewhere()
+    const from = newLoopbackAddress()
     await race(t, 5, 40, async n => n % 2
       ? await post(at(n >> 1), '/v1/me/password', { current_password: wrong, new_password: 'another word of mine' }, { from, token: eve.token })
       : await post(at(n >> 1), login, { email: eve.email, password: wrong }, { from }))
@@ -459,8 +459,8 @@ t.test('a fault in the middle of guessing gives no guess back', async t => {
     // Minutes to judge one.
     const first = start(t, cwd, { ...env, ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '1000' }, await freePort())
     await ready(first, '/livez')
-    const { email } = person()
-    const from = somewhere()
+    const { email } = newUser()
+    const from = newLoopbackAddress()
     const guesses = times(5).map(async () => await post(first.base, login, { email, password: wrong }, { from }).catch(() => undefined))
     await until('all are counted', async () => (await sql(url, 'select 1 from login_throttles where failures > 4.5')).length > 0)
     first.child.kill('SIGKILL')
@@ -475,8 +475,8 @@ t.test('a fault in the middle of guessing gives no guess back', async t => {
     t.teardown(async () => { await postgres.stop() })
     const service = await build(t, limits, { url: postgres.url })
     const origin = await listen(service)
-    const { email } = person()
-    const from = somewhere()
+    const { email } = newUser()
+    const from = newLoopbackAddress()
     const guess = async () => await post(origin, login, { email, password: wrong }, { from })
     const answers = [await guess(), await guess()]
     process.kill(Number(readFileSync(join(postgres.dataDir, 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGKILL')
@@ -501,7 +501,7 @@ const linkPurposes = Object.keys(mailRoutes) as LinkPurpose[]
 
 /** How many links of each purpose there are, for whomever. */
 async function countLinks ({ sql }: Service) {
-  const rows = await sql<{ purpose: string, count: number }>('select purpose, count(*)::int from links group by purpose')
+  const rows = await sql<{ purpose: string, count: number }>('select purpose, count(*)::int from one_time_tokens group by purpose')
   return Object.fromEntries(rows.map(({ purpose, count }) => [purpose, count]))
 }
 
@@ -522,11 +522,11 @@ t.test('a flood of link requests from one network', async t => {
   const [origin = ''] = origins
   const owner = await register(origin)
   await mailTo(service, owner.email, 'email_verification')
-  await service.sql('delete from links')
-  const from = somewhere()
+  await service.sql('delete from one_time_tokens')
+  const from = newLoopbackAddress()
   const flood = async (email: string, count: number, network = (_n: number): string => from) => {
     for (const purpose of linkPurposes) {
-      const answers = await crowd(times(count), 16, async n => await post(origins[n % 2] ?? '', mailRoutes[purpose], { email }, { from: network(n) }))
+      const answers = await mapConcurrently(times(count), 16, async n => await post(origins[n % 2] ?? '', mailRoutes[purpose], { email }, { from: network(n) }))
       t.strictSame(new Set(answers.map(({ status, text }) => `${status} ${text}`)), new Set(['202 {"status":"accepted"}']))
     }
   }
@@ -549,13 +549,13 @@ t.test('a flood of link requests from one network', async t => {
   })
 
   await t.test('is as large, and as small, for an address that nobody has', async t => {
-    await service.sql('delete from links')
-    await flood(person().email, 30)
+    await service.sql('delete from one_time_tokens')
+    await flood(newUser().email, 30)
     t.strictSame(await countLinks(service), { email_verification: 5, magic_link: 5, password_reset: 5 })
   })
 
   await t.test('gets one more link in each interval, however long it went on', async t => {
-    await service.sql('delete from links')
+    await service.sql('delete from one_time_tokens')
     for (const count of [1, 2]) {
       await leakOne(service)
       await flood(owner.email, 30)
@@ -590,12 +590,12 @@ t.test('a botnet that asks for links to one address', async t => {
   await post(origin, `${mailRoutes.email_verification}/confirm`, { token: (await mailTo(service, owner.email, 'email_verification')).token, password: owner.password })
   const id: string = JSON.parse((await ask('GET', `${origin}/v1/me`, [`authorization: Bearer ${owner.token}`])).text).id
   // Of a change of address that the owner will undo.
-  const newEmail = person().email
+  const newEmail = newUser().email
   await post(origin, '/v1/me/email', { password: owner.password, email: newEmail }, { token: owner.token })
   const changeToken = (await mailTo(service, newEmail, 'email_change')).token
-  const networks = times(50).map(() => somewhere())
-  const flood = async () => await crowd(times(1_000), 24, async n => await post(origins[n % 2] ?? '', mailRoutes.password_reset, { email: owner.email }, { from: networks[n % 50] ?? '' }))
-  await service.sql('delete from links')
+  const networks = times(50).map(() => newLoopbackAddress())
+  const flood = async () => await mapConcurrently(times(1_000), 24, async n => await post(origins[n % 2] ?? '', mailRoutes.password_reset, { email: owner.email }, { from: networks[n % 50] ?? '' }))
+  await service.sql('delete from one_time_tokens')
 
   await t.test('gets exactly fifteen, on two instances at once', async t => {
     t.strictSame(new Set(statuses(await flood())), new Set([202]))
@@ -608,7 +608,7 @@ t.test('a botnet that asks for links to one address', async t => {
   })
 
   await t.test('delays a good link by one interval at most', async t => {
-    await service.sql('delete from links')
+    await service.sql('delete from one_time_tokens')
     t.equal((await post(origin, mailRoutes.password_reset, { email: owner.email })).status, 202)
     t.strictSame(await countLinks(service), {}, 'the owner is answered like everybody')
     await leakOne(service)
@@ -641,13 +641,13 @@ t.test('a botnet that asks for links to one address', async t => {
 t.test('a flood of registrations with one address', async t => {
   const service = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
   const origin = await listen(service)
-  const ada = person()
-  const from = somewhere()
+  const ada = newUser()
+  const from = newLoopbackAddress()
   const apply = async (body: object, sender: Sender = {}) => (await post(origin, '/v1/auth/register', body, sender)).status
-  const pending = async () => (await service.sql('select from registrations')).length
+  const pending = async () => (await service.sql('select from pending_registrations')).length
 
   await t.test('keeps five from one network, and leaves the owner theirs', async t => {
-    t.strictSame(new Set(await crowd(times(30), 8, async () => await apply({ ...person(), email: ada.email }, { from }))), new Set([202]))
+    t.strictSame(new Set(await mapConcurrently(times(30), 8, async () => await apply({ ...newUser(), email: ada.email }, { from }))), new Set([202]))
     t.equal(await pending(), 5)
     for (let i = 0; i < 5; i++) await mailTo(service, ada.email, 'email_verification')
     t.equal(await apply(ada), 202)
@@ -657,15 +657,15 @@ t.test('a flood of registrations with one address', async t => {
   })
 
   await t.test('counts the notifications of a taken address, and the links that are asked for, with them', async t => {
-    for (let i = 0; i < 6; i++) t.equal(await apply({ ...person(), email: ada.email }), 202)
+    for (let i = 0; i < 6; i++) t.equal(await apply({ ...newUser(), email: ada.email }), 202)
     for (let i = 0; i < 6; i++) await post(origin, mailRoutes.email_verification, { email: ada.email })
-    t.equal(await pending() + (await service.sql("select from links where purpose = 'email_verification'")).length, 9, 'beside the six before')
+    t.equal(await pending() + (await service.sql("select from one_time_tokens where purpose = 'email_verification'")).length, 9, 'beside the six before')
   })
 
   await t.test('keeps fifteen from many networks; the owner registers again after some minutes', async t => {
-    const bob = person()
-    await service.sql('delete from registrations')
-    await crowd(times(30), 8, async () => await apply({ ...person(), email: bob.email }))
+    const bob = newUser()
+    await service.sql('delete from pending_registrations')
+    await mapConcurrently(times(30), 8, async () => await apply({ ...newUser(), email: bob.email }))
     t.equal(await pending(), 15)
     t.equal(await apply(bob), 202)
     t.match(await post(origin, login, bob), { status: 401 }, 'nothing is kept that nobody could confirm')
@@ -680,10 +680,10 @@ t.test('a flood of registrations with one address', async t => {
   await t.test('in default mode costs only the mail of a registration, which can be asked for later', async t => {
     const open = await build(t, {}, { url: service.url })
     const there = await listen(open)
-    const carol = person()
+    const carol = newUser()
     for (let i = 0; i < 15; i++) await post(there, mailRoutes.email_verification, { email: carol.email })
     t.equal((await post(there, '/v1/auth/register', carol)).status, 201)
-    t.strictSame(await service.sql('select from links join users on users.id = user_id where users.email = $1', [carol.email]), [])
+    t.strictSame(await service.sql('select from one_time_tokens join users on users.id = user_id where users.email = $1', [carol.email]), [])
     await leakOne(service)
     t.equal((await post(there, `${mailRoutes.email_verification}/confirm`, { token: await requestLink(open, there, 'email_verification', carol.email), password: carol.password })).status, 204)
   })
@@ -693,10 +693,10 @@ t.test('a user who asks to change to the address of a stranger, again and again'
   const service = await build(t)
   const origin = await listen(service)
   const eve = await register(origin)
-  const { email } = person()
-  const from = somewhere()
-  const answers = await crowd(times(20), 4, async () => await post(origin, '/v1/me/email', { password: eve.password, email }, { token: eve.token, from }))
+  const { email } = newUser()
+  const from = newLoopbackAddress()
+  const answers = await mapConcurrently(times(20), 4, async () => await post(origin, '/v1/me/email', { password: eve.password, email }, { token: eve.token, from }))
   t.strictSame(new Set(statuses(answers)), new Set([202]))
-  t.strictSame(await service.sql("select count(*)::int as links from links where purpose = 'email_change'"), [{ links: 1 }])
+  t.strictSame(await service.sql("select count(*)::int as links from one_time_tokens where purpose = 'email_change'"), [{ links: 1 }])
   for (let i = 0; i < 5; i++) await mailTo(service, email, 'email_change')
 })

@@ -1,14 +1,14 @@
-import { resolve } from 'node:path'
 import t, { type Test } from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { connect } from '../../src/database/database.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
-import { cutOff } from '../../src/tokens/revocations.ts'
-import { environment, keyEncryptionKey, person } from '../support/app.ts'
+import { revokeUserTokens } from '../../src/tokens/revocations.ts'
+import { environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as nginx from '../support/nginx.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import * as programs from '../support/process.ts'
+import { commandOf } from '../support/program.ts'
 
 interface Answer {
   status: number
@@ -79,7 +79,7 @@ t.test(
     const client = await clients.create(db, { name: 'orders', scopes: ['revocations'] }, {})
     const basic = `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString('base64')}`
     const startOrders = () =>
-      programs.run(t, [resolve('dist/examples/orders-service/server.js')], {
+      programs.run(t, commandOf('examples/orders-service/server.ts'), {
         cwd: programs.folder(t),
         port: ordersPort,
         env: {
@@ -100,7 +100,7 @@ t.test(
     })
 
     /** Signs in at instance one, and registers first if needed. */
-    async function signIn (credentials = person()) {
+    async function signIn (credentials = newUser()) {
       const { status, body } = await send('POST', `${one.base}/v1/auth/login`, undefined, {
         ...credentials,
         refresh_token_delivery: 'body'
@@ -281,7 +281,7 @@ t.test(
             async () => {
               await db.transaction(async tx => {
                 await tx.query("update users set roles = '{user}' where id = $1", [sub])
-                await cutOff(tx, sub, { accessToken: 120 }, 'roles_changed')
+                await revokeUserTokens(tx, sub, { reason: 'roles_changed', accessTokenSeconds: 120 })
               })
               return { status: 204, headers: new Headers(), body: '' }
             },

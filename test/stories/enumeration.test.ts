@@ -2,8 +2,8 @@ import { createHash, pbkdf2Sync, randomBytes, randomInt } from 'node:crypto'
 import t from 'tap'
 import { median } from '../../bench/throughput.ts'
 import * as argon2id from '../../src/passwords/argon2id.ts'
-import { cookiesOf, listen, post, somewhere } from '../support/concurrency.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { cookiesOf, listen, post, newLoopbackAddress } from '../support/concurrency.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { ask, type Exchange } from '../support/wire.ts'
 
 const register = '/v1/auth/register'
@@ -34,7 +34,7 @@ const asked = { 'a password reset': '/v1/auth/password-reset', 'a link to prove 
 /** Accounts of every kind, and the ways to ask for them. */
 async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
   const account = async (what: string, change: string, ...values: unknown[]) => {
-    const somebody = { ...person(), username: unheard() }
+    const somebody = { ...newUser(), username: unheard() }
     await post(origin, register, somebody)
     await sql(`update users set ${change} where email = $1`, [somebody.email, ...values])
     return { what, ...somebody }
@@ -45,7 +45,7 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
   const strange = await account('an account with a hash that nobody knows', "password_hash = '$unknown$AAAA'")
   const older = []
   for (const [what, hash] of Object.entries(hashes)) older.push(await account(`an account with ${what}`, 'password_hash = $2', await hash()))
-  const nobody = { what: 'an address of nobody', body: () => ({ email: person().email, password: wrong }) }
+  const nobody = { what: 'an address of nobody', body: () => ({ email: newUser().email, password: wrong }) }
   const byAddress = ({ what, email }: { what: string, email: string }) => ({ what, body: () => ({ email, password: wrong }) })
   const refused = 'password1'
   return [
@@ -81,9 +81,9 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
       // Nothing is hashed: what there is to compare no network shows.
       time: false,
       questions: [
-        { what: 'an address of nobody', body: () => ({ email: person().email, password: refused }) },
+        { what: 'an address of nobody', body: () => ({ email: newUser().email, password: refused }) },
         { what: 'an address that is taken', body: () => ({ email: known.email, password: refused }) },
-        { what: 'a username that is taken', body: () => ({ email: person().email, username: known.username, password: refused }) }
+        { what: 'a username that is taken', body: () => ({ email: newUser().email, username: known.username, password: refused }) }
       ]
     },
     {
@@ -94,8 +94,8 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
       words: false,
       time: false,
       questions: [
-        { what: 'an address of nobody', body: () => person() },
-        { what: 'an address that is taken', body: () => ({ ...person(), email: known.email }) }
+        { what: 'an address of nobody', body: () => newUser() },
+        { what: 'an address that is taken', body: () => ({ ...newUser(), email: known.email }) }
       ]
     },
     {
@@ -106,9 +106,9 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
       words: false,
       time: true,
       questions: [
-        { what: 'an address that is taken', body: () => ({ ...person(), email: known.email }) },
-        { what: 'an address of a disabled account', body: () => ({ ...person(), email: disabled.email }) },
-        { what: 'a username that is taken', body: () => ({ ...person(), username: known.username }) }
+        { what: 'an address that is taken', body: () => ({ ...newUser(), email: known.email }) },
+        { what: 'an address of a disabled account', body: () => ({ ...newUser(), email: disabled.email }) },
+        { what: 'a username that is taken', body: () => ({ ...newUser(), username: known.username }) }
       ]
     },
     ...Object.entries(asked).map(([what, path]) => ({
@@ -124,13 +124,13 @@ async function flows ({ sql }: Service, origin: string): Promise<Flow[]> {
 
 /** The ways to ask where addresses must be proved: nobody learns there who has an account, not even by signing up. */
 async function secretFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
-  const taken = person()
+  const taken = newUser()
   await post(origin, register, taken)
-  const pending = person()
+  const pending = newUser()
   await post(origin, register, pending)
-  const [{ email, password_hash: hash } = {}] = await sql<{ email: string, password_hash: string }>('select email, password_hash from registrations where email = $1', [taken.email])
+  const [{ email, password_hash: hash } = {}] = await sql<{ email: string, password_hash: string }>('select email, password_hash from pending_registrations where email = $1', [taken.email])
   await sql('insert into users (id, email, canonical_email, password_hash, email_verified_at) values (gen_random_uuid(), $1, $1, $2, now())', [email, hash])
-  const unproved = person()
+  const unproved = newUser()
   await sql('insert into users (id, email, canonical_email, password_hash) values (gen_random_uuid(), $1, $1, $2)', [unproved.email, hash])
   const kinds = [{ what: 'an address that is taken', email: taken.email }, { what: 'an address that is to be proved', email: pending.email }, { what: 'an address of an account from before', email: unproved.email }]
   return [
@@ -140,7 +140,7 @@ async function secretFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
       statuses: always(202),
       words: true,
       time: true,
-      questions: [{ what: 'an address of nobody', body: () => person() }, ...kinds.map(({ what, email }) => ({ what, body: () => ({ ...person(), email }) }))]
+      questions: [{ what: 'an address of nobody', body: () => newUser() }, ...kinds.map(({ what, email }) => ({ what, body: () => ({ ...newUser(), email }) }))]
     },
     {
       what: 'signing in where addresses must be proved',
@@ -148,7 +148,7 @@ async function secretFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
       statuses: refusals,
       words: true,
       time: true,
-      questions: [{ what: 'an address of nobody', body: () => ({ email: person().email, password: wrong }) }, ...kinds.map(({ what, email }) => ({ what, body: () => ({ email, password: wrong }) }))]
+      questions: [{ what: 'an address of nobody', body: () => ({ email: newUser().email, password: wrong }) }, ...kinds.map(({ what, email }) => ({ what, body: () => ({ email, password: wrong }) }))]
     },
     {
       what: 'asking for another link to prove an address',
@@ -156,7 +156,7 @@ async function secretFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
       statuses: always(202),
       words: true,
       time: true,
-      questions: [{ what: 'an address of nobody', body: () => ({ email: person().email }) }, ...kinds.map(({ what, email }) => ({ what, body: () => ({ email }) }))]
+      questions: [{ what: 'an address of nobody', body: () => ({ email: newUser().email }) }, ...kinds.map(({ what, email }) => ({ what, body: () => ({ email }) }))]
     }
   ]
 }
@@ -186,14 +186,14 @@ t.test('answers', async t => {
   const same = (await flows(service, origin)).filter(({ words }) => words).map(flow => ({ ...flow, origin }))
   const all = [...same, ...(await secretFlows(secretive, secretly)).map(flow => ({ ...flow, origin: secretly }))]
   // The very first answer of a process writes its headers in another order.
-  const warm = async (origin: string) => { await post(origin, login, { email: person().email, password: wrong }) }
-  const eve = await post(origin, register, person())
+  const warm = async (origin: string) => { await post(origin, login, { email: newUser().email, password: wrong }) }
+  const eve = await post(origin, register, newUser())
   const spies = [{ who: 'a stranger', sender: {} }, { who: 'somebody who is signed in', sender: { cookie: cookiesOf(eve), token: String(JSON.parse(eve.text).access_token) } }]
 
   for (const { what: flow, path, questions, statuses, origin } of all) {
     for (const { who, sender } of spies) {
       const told = async ({ body }: Question) => {
-        const from = somewhere()
+        const from = newLoopbackAddress()
         const asked = body()
         const answers = []
         for (let i = 0; i < 5; i++) answers.push(comparable(await post(origin, path, asked, { ...sender, from, lines })))
@@ -236,7 +236,7 @@ t.test('answers', async t => {
       for (const method of ['HEAD', 'GET', 'OPTIONS', 'PUT', 'DELETE']) {
         const told = async ({ body }: Question) => {
           const query = new URLSearchParams(Object.entries(body()).map(([name, value]): [string, string] => [name, String(value)]))
-          return comparable(await ask(method, `${origin}${path}?${query}`, [...lines, 'content-type: application/json'], Buffer.from(JSON.stringify(body())), somewhere()))
+          return comparable(await ask(method, `${origin}${path}?${query}`, [...lines, 'content-type: application/json'], Buffer.from(JSON.stringify(body())), newLoopbackAddress()))
         }
         const [expected, ...others] = await Promise.all(questions.map(told))
         for (const answer of others) t.strictSame(answer, expected, `${method} ${path}`)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { build, environment, keyEncryptionKey, person } from '../support/app.ts'
+import { build, environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import { start } from '../support/command-line.ts'
 import { receiver, until } from '../support/webhook-receiver.ts'
 import { smtpServer } from '../support/smtp.ts'
@@ -21,7 +21,7 @@ t.test('the life of an account', async t => {
   admin.accessToken = (await admin.post('/v1/auth/login', boss)).body.access_token
   const { body: webhook } = await admin.post('/v1/admin/webhooks', { url: inbox.url, events: ['user.*', 'session.*', 'login.succeeded'] })
 
-  const [first, second] = [person().email, person().email]
+  const [first, second] = [newUser().email, newUser().email]
   const password = 'a long phrase of my own'
   const ada = service.browser()
   const confirm = async (token: string, proof: object = {}) => (await service.browser().post('/v1/auth/email-verification/confirm', { token, ...proof })).status
@@ -45,7 +45,7 @@ t.test('the life of an account', async t => {
   await t.test('goes on by a link, which comes when the mail server is back', async t => {
     await smtp.kill()
     t.equal((await ada.post('/v1/auth/magic-link', { email: first })).status, 202)
-    await until('it was tried', async () => service.logs.some(({ msg }) => msg === 'a job failed; it is tried again'))
+    await until('it was tried', async () => service.logs.some(({ msg }) => msg === 'job failed; retrying'))
     await smtp.start()
     const { token } = await smtp.mailTo(first)
     const { status, body } = await ada.post('/v1/auth/magic-link/confirm', { token })

@@ -1,14 +1,14 @@
 import { createPrivateKey } from 'node:crypto'
 import t from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
-import { cutOff, forget } from '../../src/tokens/revocations.ts'
+import { purge, revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { until } from '../support/consumer.ts'
 import type { Answer } from '../support/client.ts'
-import { build, person, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { compact, signers } from '../support/issuer.ts'
 
 const claimsOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
-const signIn = async (service: Service, path = 'login', somebody = person()) => {
+const signIn = async (service: Service, path = 'login', somebody = newUser()) => {
   const { body } = await service.browser().post(`/v1/auth/${path}`, { ...somebody, refresh_token_delivery: 'body' })
   return { somebody, id: body.user.id as string, sid: body.session_id as string, token: body.access_token as string, refreshToken: body.refresh_token as string }
 }
@@ -20,7 +20,7 @@ const says = async (service: Service, token: string, query = '') => (await servi
 async function leave ({ app }: Service, id: string, roles: string[]) {
   app.revocations.add(await app.db.transaction(async tx => {
     await tx.query('update users set roles = $2, updated_at = now() where id = $1', [id, roles])
-    return await cutOff(tx, id, { accessToken: 900 }, 'roles_changed')
+    return await revokeUserTokens(tx, id, { reason: 'roles_changed', accessTokenSeconds: 900 })
   }))
 }
 /** What introspection says at a service. */
@@ -178,15 +178,15 @@ t.test('a role that is taken is gone at once', async t => {
     await one.sql("update refresh_tokens set access_expires_at = now() + interval '2 hours' where session_id = $1", [ada.sid])
     await leave(one, ada.id, [])
     t.ok((await rows()).some(({ lives }) => lives > 7_200), 'or of one that was issued for longer')
-    t.equal(await forget(one.app.db, 100), 0)
+    t.equal(await purge(one.app.db, 100), 0)
     await one.sql("update revocations set expires_at = now() - interval '61 minutes' where kind = 'user'")
-    t.ok(await forget(one.app.db, 100) >= 5)
+    t.ok(await purge(one.app.db, 100) >= 5)
     t.strictSame(await rows(), [])
     for (const service of all) for (const token of old) t.equal(await says(service, token), 401, 'not while it is in memory')
   })
 
   await t.test('of nobody is nothing', async t => {
-    t.strictSame(await one.app.db.transaction(async tx => await cutOff(tx, '00000000-0000-7000-8000-000000000000', { accessToken: 900 }, 'roles_changed')), [])
+    t.strictSame(await one.app.db.transaction(async tx => await revokeUserTokens(tx, '00000000-0000-7000-8000-000000000000', { reason: 'roles_changed', accessTokenSeconds: 900 })), [])
   })
 })
 

@@ -4,7 +4,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import * as consumer from '../support/consumer.ts'
 import { until } from '../support/consumer.ts'
-import { build, person } from '../support/app.ts'
+import { build, newUser } from '../support/app.ts'
 
 t.test('a service with the verifier', async t => {
   const port = await freePort()
@@ -26,7 +26,7 @@ t.test('a service with the verifier', async t => {
   const signIn = async (service = latchkey) => {
     const { body } = await service
       .browser()
-      .post('/v1/auth/register', { ...person(), refresh_token_delivery: 'body' })
+      .post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
     return {
       body,
       token: String(body.access_token),

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, RouteOptions } from 'fastify'
-import { load, type Environment } from '../../src/config/config.ts'
+import { load } from '../../src/config/config.ts'
+import type { Environment } from '../../src/config/environment.ts'
 import { keyEncryptionKeys } from '../../src/config/key-encryption.ts'
-import { build as buildServer } from '../../src/server.ts'
+import { build as buildServer } from '../../src/server/http-server.ts'
 import { Browser } from './client.ts'
 import { createDatabase, sql } from './postgres.ts'
 
@@ -70,7 +71,7 @@ export async function build (t: Teardown, overrides: Environment = {}, { url, re
 
 let people = 0
 /** Somebody new, with a password that is accepted. */
-export const person = () => {
+export const newUser = () => {
   people++
   return { email: `person-${people}-${process.pid}@example.com`, password: `correct horse ${randomBytes(6).toString('hex')}` }
 }

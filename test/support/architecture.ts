@@ -28,7 +28,9 @@ const topFloor = floors.length
 // The files that put the rooms together.
 const entryPoints = ['src/app.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.cts']
 // Files outside the rooms that every room may import.
-const ground = ['src/version.ts', 'src/capability.ts']
+const ground = ['src/version.ts', 'src/package-folder.ts']
+// The shape of what a room declares stands just above the database.
+const capabilityFloor = { file: 'src/capability.ts', floor: 2.5 }
 // These may read the environment. latchkey.cts sizes libuv's thread pool before anything else is loaded.
 const environmentReaders = ['src/config/config.ts', 'src/latchkey.cts']
 // Other services install the verifier. It imports nothing of the server.
@@ -67,20 +69,21 @@ const isInServer = (file: string) => file === 'src/server.ts' || isUnder('src/se
 
 /** The floor of a file in src/. A file outside the rooms stands on the ground or on top. */
 function floorOfFile (file: string): number {
+  if (file === capabilityFloor.file) return capabilityFloor.floor
   const [, room = '', inside] = file.split('/')
   if (inside === undefined) return ground.includes(file) ? -1 : topFloor
   return floorOf.get(room) ?? topFloor
 }
 
-function mayRoomImport (file: string, { target, typesOnly }: ModuleImport): boolean {
+function mayRoomImport (file: string, { target }: ModuleImport): boolean {
   if (isUnder('src', target)) return roomOf(file) === roomOf(target) || floorOfFile(target) < floorOfFile(file)
-  return roomPackages.includes(target) || (isInServer(file) && isFastify(target) && typesOnly)
+  return roomPackages.includes(target) || (isInServer(file) && (isFastify(target) || ['pino', 'find-my-way'].includes(target)))
 }
 
 function mayRouteImport (file: string, { target, typesOnly }: ModuleImport): boolean {
   const folder = posix.dirname(file)
   return isTypebox(target) || (isFastify(target) && typesOnly) ||
-    ['routes/typed.ts', 'routes/schemas.ts'].includes(target) || (folder !== 'routes' && isUnder(folder, target))
+    /^routes\/[^/]+$/.test(target) || (folder !== 'routes' && isUnder(folder, target))
 }
 
 function mayImport (file: string, found: ModuleImport): boolean {
@@ -93,7 +96,7 @@ function mayImport (file: string, found: ModuleImport): boolean {
   }
   if (isOf(verifier, target)) return sharedRules.includes(target)
   if (entryPoints.includes(file)) return !isTypebox(target)
-  if (entryPoints.includes(target)) return false
+  if (entryPoints.includes(target)) return isUnder('src/server', file)
   if (isUnder('src', file)) return mayRoomImport(file, found)
   if (isUnder('src', target)) return true
   // Plugins take resources from packages. The database is src/database.

@@ -5,12 +5,11 @@ import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
-import type { Environment } from '../../src/config/config.ts'
+import type { Environment } from '../../src/config/environment.ts'
 import { variables } from '../../src/config/variables.ts'
 import type { Teardown } from './app.ts'
+import { commandOf } from './program.ts'
 
-const cli = fileURLToPath(new URL('../../src/latchkey.cjs', import.meta.url))
 // What configures this checkout is not to configure the command.
 const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
 
@@ -23,7 +22,7 @@ export function folder (t: Teardown): string {
 
 /** Starts a command line, in a folder of its own unless one is given. */
 export function start (t: Teardown, args: string[], environment: Environment = {}, cwd = folder(t)) {
-  const child = spawn(process.execPath, [cli, ...args], { cwd, env: { ...inherited, ...environment } })
+  const child = spawn(process.execPath, [...commandOf('src/latchkey.cts'), ...args], { cwd, env: { ...inherited, ...environment } })
   const exit = once(child, 'exit')
   const output = Promise.all([text(child.stdout), text(child.stderr), exit])
   t.teardown(async () => {

@@ -4,7 +4,7 @@ import { ask, type Exchange } from './wire.ts'
 
 let networks = 0
 /** An address of the loopback network that nobody else has: to the service a network of its own. */
-export const somewhere = () => {
+export const newLoopbackAddress = () => {
   networks++
   return `127.${1 + (networks >> 16)}.${networks >> 8 & 255}.${networks & 255}`
 }
@@ -19,7 +19,7 @@ const portOf = (address: AddressInfo | string | null) => typeof address === 'obj
 export interface Sender { from?: string, token?: string, cookie?: string, lines?: string[] }
 
 /** Sends JSON, or this text in its place, on a connection of its own, from a network of its own unless it is told which. */
-export async function post (origin: string, path: string, body: object | string, { from = somewhere(), token, cookie, lines = [] }: Sender = {}): Promise<Exchange> {
+export async function post (origin: string, path: string, body: object | string, { from = newLoopbackAddress(), token, cookie, lines = [] }: Sender = {}): Promise<Exchange> {
   const text = typeof body === 'string' ? body : JSON.stringify(body)
   return await ask('POST', `${origin}${path}`, [
     'content-type: application/json',
@@ -36,7 +36,7 @@ export const bytesOf = (path: string, body: object, { token, length }: { token?:
 }
 
 /** Opens a connection and sends these bytes; what comes back is not read until somebody does. */
-export function open (origin: string, bytes: string, from = somewhere()): Socket {
+export function open (origin: string, bytes: string, from = newLoopbackAddress()): Socket {
   const socket = connect({ host: '127.0.0.1', port: Number(new URL(origin).port), localAddress: from, allowHalfOpen: true })
   socket.on('error', () => {})
   socket.write(bytes)
@@ -47,7 +47,7 @@ export function open (origin: string, bytes: string, from = somewhere()): Socket
 export const cookiesOf = ({ headers }: Exchange) => (headers['set-cookie'] ?? []).map(line => line.split(';')[0]).join('; ')
 
 /** Does the work for each of them, so many at a time. */
-export async function crowd<Item, Result> (items: readonly Item[], atATime: number, work: (item: Item, index: number) => Promise<Result>): Promise<Result[]> {
+export async function mapConcurrently<Item, Result> (items: readonly Item[], atATime: number, work: (item: Item, index: number) => Promise<Result>): Promise<Result[]> {
   const results: Result[] = []
   const waiting = [...items.entries()]
   await Promise.all(Array.from({ length: atATime }, async () => {

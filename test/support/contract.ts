@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Answer } from './client.ts'
 
 interface Documented { content?: Record<string, { schema: object }> }
+type Reference = { $ref: string }
 interface Operation { path: RegExp, method: string, responses: Record<string, Documented>, schemas: Map<string, () => ValidateFunction> }
 
 /** Made when it is first needed: most of what is documented no test of a file is about. */
@@ -19,17 +20,25 @@ function contract (app: FastifyInstance): Operation[] {
   const known = contracts.get(app)
   if (known) return known
   const api: unknown = app.swagger()
-  const { paths, components } = api as { paths: Record<string, Record<string, { responses: Record<string, Documented> }>>, components: object }
+  const { paths, components } = api as {
+    paths: Record<string, Record<string, { responses: Record<string, Documented | Reference> }>>
+    components: { responses: Record<string, Documented> }
+  }
+  const resolve = (response: Documented | Reference): Documented =>
+    '$ref' in response ? components.responses[response.$ref.split('/').at(-1) ?? ''] ?? {} : response
   const ajv = new Ajv2020({ strict: false, allErrors: true })
   formats.default(ajv)
   ajv.addSchema({ $id: 'api', components })
   const absolute = (schema: object): object => JSON.parse(JSON.stringify(schema).replaceAll('"#/components', '"api#/components'))
-  const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, { responses }]) => ({
-    path: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`),
-    method: method.toUpperCase(),
-    responses,
-    schemas: new Map(Object.entries(responses).flatMap(([status, { content = {} }]) => Object.entries(content).map(([type, { schema }]) => [`${status} ${type}`, once(() => ajv.compile(absolute(schema)))] as const)))
-  })))
+  const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => {
+    const responses = Object.fromEntries(Object.entries(operation.responses).map(([status, response]) => [status, resolve(response)]))
+    return {
+      path: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`),
+      method: method.toUpperCase(),
+      responses,
+      schemas: new Map(Object.entries(responses).flatMap(([status, { content = {} }]) => Object.entries(content).map(([type, { schema }]) => [`${status} ${type}`, once(() => ajv.compile(absolute(schema)))] as const)))
+    }
+  }))
   contracts.set(app, operations)
   return operations
 }

@@ -15,7 +15,7 @@ export async function dump ({ sql }: Service): Promise<string> {
 }
 
 /** The ways in which a text may have been written down. */
-export function forms (text: string): string[] {
+export function encodingsOf (text: string): string[] {
   const bytes = Buffer.from(text)
   // What stands in the middle of something longer is written in base64 in one of three ways.
   const base64 = [0, 1, 2].map(shift => Buffer.concat([Buffer.alloc(shift), bytes]).toString('base64').slice(Math.ceil(shift * 4 / 3), Math.floor((shift + bytes.length) * 4 / 3)))

@@ -3,7 +3,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import type { Teardown } from './app.ts'
 
 /** The way to a database, that can be blocked, frozen, and made to lose an answer. */
-export async function way (t: Teardown, url: string) {
+export async function flakyProxy (t: Teardown, url: string) {
   const { hostname, port } = new URL(url)
   const pairs = new Set<[Socket, Socket]>()
   let open = true

@@ -1,5 +1,5 @@
 /** Hashes that other programs made, by what made them: the hash, and the password it is of. */
-export const foreignHashes: Record<string, [hash: string, password: string]> = {
+export const importedHashes: Record<string, [hash: string, password: string]> = {
   // crypt(3) of libxcrypt
   'bcrypt, $2a$': ['$2a$04$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu', 'Hello wörld!'],
   'bcrypt, $2b$': ['$2b$04$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu', 'Hello wörld!'],
@@ -32,7 +32,7 @@ export const foreignHashes: Record<string, [hash: string, password: string]> = {
 }
 
 /** Hashes that would cost more than is given for a sign-in. */
-export const excessive = [
+export const excessiveHashes = [
   '$2b$15$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu',
   '$2b$31$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu',
   '$scrypt$ln=30,r=8,p=1$c2FsdHNhbHQ$lqmgDlIAihMDzEiOvoS7Fzq8wgWbPHZ856A8fnh9yi0',

@@ -2,8 +2,9 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { environment, type Teardown } from './app.ts'
+import { commandOf } from './program.ts'
 
 /** An empty folder that goes with the test. */
 export function folder (t: Teardown): string {
@@ -34,7 +35,7 @@ export function run (t: Teardown, args: string[], { cwd, env, port, launcher = [
 
 /** The service as a process of its own, in a folder of its own. */
 export const start = (t: Teardown, cwd: string, env: Record<string, string | undefined>, port: number): Running =>
-  run(t, [resolve('dist/src/latchkey.cjs'), 'serve'], {
+  run(t, [...commandOf('src/latchkey.cts'), 'serve'], {
     cwd,
     port,
     env: { ...environment, KEY_ENCRYPTION_KEY: undefined, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ...env }

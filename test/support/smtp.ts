@@ -1,11 +1,11 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import PostalMime from 'postal-mime'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Certificate } from './certificates.ts'
 import type { Teardown } from './app.ts'
+import { moduleFile, nodeOptions } from './program.ts'
 import type { Rule, Settings, Told } from './smtp-server.ts'
 
 export interface Received {
@@ -46,7 +46,6 @@ export interface SmtpServer {
   thaw: () => void
 }
 
-const program = fileURLToPath(new URL('./smtp-server.js', import.meta.url))
 const patience = 15_000
 
 /** A mail server of its own, that ends with the test; where it speaks TLS without a certificate of its own, with one that nobody trusts. */
@@ -63,7 +62,7 @@ export async function smtpServer (t: Teardown, { login, tls, certificate }: Pick
     child.on('message', events.message).on('exit', events.exit)
   })
   async function start () {
-    child = fork(program, [JSON.stringify({ port, login, tls, ...certificate })], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    child = fork(moduleFile('test/support/smtp-server.ts'), [JSON.stringify({ port, login, tls, ...certificate })], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: [...nodeOptions] })
     child.on('message', (told: Told) => { if ('mail' in told) parsing = parsing.then(async () => { mails.push(await received(told.mail)) }) })
     await heard(told => 'ready' in told)
   }

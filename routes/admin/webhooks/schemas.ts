@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import { choices, offered, testType } from '../../../src/webhooks/events.ts'
+import { auditEventTypes } from '../../../src/capabilities.ts'
+import { eventChoices, offeredTypes, testType } from '../../../src/webhooks/events.ts'
 import { faults } from '../../../src/webhooks/request.ts'
 import { orNull, time } from '../../schemas.ts'
 import { strict, text } from '../../typed.ts'
@@ -8,7 +9,7 @@ const word = <const Words extends readonly string[]>(words: Words, description: 
 
 /** What is set of a webhook. */
 export const url = text(1, 2048, { pattern: '^[^\\s\\p{Cc}\\p{Cs}]+$', description: 'Where it is posted to: https, and on the internet, unless the operator allows others.', examples: ['https://orders.example.com/hooks/latchkey'] })
-export const events = Type.Array(Type.Unsafe<string>({ type: 'string', enum: [...choices] }), { minItems: 1, maxItems: 50, description: 'The types of events that are sent, or `user.*` or `session.*` for all of a family, also those of later versions.', examples: [['user.*', 'session.ended']] })
+export const events = Type.Array(Type.Unsafe<string>({ type: 'string', enum: eventChoices(auditEventTypes) }), { minItems: 1, maxItems: 50, description: 'The types of events that are sent, or `user.*` or `session.*` for all of a family, also those of later versions.', examples: [['user.*', 'session.ended']] })
 export const description = Type.Unsafe<string | null>({ ...text(1, 200), type: ['string', 'null'], description: 'What it is for.', examples: ['Orders'] })
 export const status = word(['active', 'paused'], 'Whether anything is sent. While it is paused, deliveries are kept.')
 
@@ -35,7 +36,7 @@ export const WebhookWithSecret = strict({
   secret: Type.String({ description: 'What its deliveries are signed with (Standard Webhooks). Shown this once.' })
 }, { $id: 'WebhookWithSecret', examples: [{ ...webhookExample, secret: 'whsec_AQIDBAUG…' }] })
 
-export const deliveryType = word([...offered, testType], 'The type of the event.')
+export const deliveryType = word([...offeredTypes(auditEventTypes), testType], 'The type of the event.')
 export const deliveryStatus = word(['pending', 'delivered', 'failed'], 'Whether it is still tried, was answered 2xx, or was given up.')
 const response = orNull<number>({ type: 'integer' }, 'The status that was answered; null where nothing was.')
 const error = orNull<string>({ type: 'string', enum: [...faults, 'dropped'] }, 'What went wrong: the host has no public address, or none at all; there was no connection, no TLS; the certificate is too old, for another name, or from nobody who is trusted; there was no answer in 10 seconds; the answer was not 2xx; no KEY_ENCRYPTION_KEY opens the secret any more, so that it cannot be signed; or too many deliveries waited. Null where nothing did.')

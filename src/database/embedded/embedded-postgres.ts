@@ -1,76 +1,91 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as pause } from 'node:timers/promises'
 import type pg from 'pg'
 import { prepare, type Cluster, type Log } from './cluster.ts'
-import { claim } from './folder-claim.ts'
 import { codeOf, EmbeddedPostgresError } from './failure.ts'
-import { isServer, reach, terminate, type Server } from './server.ts'
+import { claimFolder, folderInUse } from './folder-claim.ts'
+import { isServer, terminate } from './server-process.ts'
+import { reach, type Server } from './server.ts'
 
 export { EmbeddedPostgresError }
 
 export interface EmbeddedPostgres {
   url: string
-  /** Of the server, such as 18.4. */
+  /** The version of the server, such as 18.4. */
   version: string
   dataDir: string
-  /** An orphaned server was taken over. */
+  /** Whether a server was adopted whose owner had died. */
   adopted: boolean
-  /** Shuts the server down and waits until it is gone. */
+  /** Shuts the server down, and waits until it is gone. */
   stop: () => Promise<void>
 }
 
-export interface Options {
-  /** Refuse when another live process holds the folder (default). Otherwise share its server, and leave it running. */
+export interface EmbeddedPostgresOptions {
+  /** Refuse if another live process owns the folder (the default). Otherwise share its server, and leave it running. */
   exclusive?: boolean
-  /** Further settings of the server, as `name=value`. They do not reach one that runs already. */
+  /** Further settings of the server, as `name=value`. A server that already runs does not get them. */
   settings?: readonly string[]
   log?: Log
 }
 
-/** A PostgreSQL of one's own in `dir`, kept up until `stop`. Throws `EmbeddedPostgresError` where that cannot be. */
-export async function start (dir: string, { exclusive = true, settings = [], log = () => {} }: Options = {}): Promise<EmbeddedPostgres> {
+const firstHealDelayMs = 20
+const laterHealDelayMs = 500
+const maxHealDelayMs = 5_000
+
+/**
+ * Starts a PostgreSQL in the folder `dir`, and restarts it when it is lost, until `stop`. Throws an
+ * EmbeddedPostgresError if that is not possible.
+ */
+export async function start (dir: string, options: EmbeddedPostgresOptions = {}): Promise<EmbeddedPostgres> {
+  const { exclusive = true, settings = [], log = () => {} } = options
   const cluster = await prepare(dir, settings, log)
-  // PostgreSQL's own lock does not keep two from starting a server in the same moment.
-  const release = exclusive ? await claim(cluster.dir) : () => {}
+  // PostgreSQL's own lock does not keep two processes from starting a server in the same moment.
+  const release = exclusive ? await claimFolder(cluster.dir) : () => {}
   const ending = new AbortController()
   let healing: Promise<void> | undefined
   let stopping: Promise<void> | undefined
-  let server = await hold(cluster, exclusive, ending.signal).catch((error: unknown) => {
+  let server = await acquire(cluster, exclusive, ending.signal).catch((error: unknown) => {
     release()
     throw error
   })
   const { port, started } = server
   watch()
-  log(started ? 'PostgreSQL started' : exclusive ? 'PostgreSQL adopted' : 'PostgreSQL shared', { pid: server.pid, port })
+  const verb = started ? 'started' : exclusive ? 'adopted' : 'shared'
+  log(`embedded PostgreSQL ${verb}`, { pid: server.pid, port })
 
-  // The connection that holds the lock ends with the server, whoever started that.
-  function watch () {
+  // The connection that holds the lock ends with the server.
+  function watch (): void {
     server.socket.unref()
     server.client.once('end', () => {
       if (exclusive && !ending.signal.aborted) healing = heal()
     })
   }
 
-  async function heal () {
-    log('PostgreSQL is lost', { pid: server.pid })
-    for (let wait = await isServer(server.pid, cluster.dataDir) ? 20 : 500; ; wait = Math.min(wait * 2, 5_000)) {
+  async function heal (): Promise<void> {
+    log('embedded PostgreSQL lost; restarting it', { pid: server.pid })
+    const lostAt = Date.now()
+    const firstDelayMs = await isServer(server.pid, cluster.dataDir) ? firstHealDelayMs : laterHealDelayMs
+    let failedAttempts = 0
+    for (let delayMs = firstDelayMs; ; delayMs = Math.min(delayMs * 2, maxHealDelayMs)) {
       try {
-        await delay(wait, undefined, { signal: ending.signal, ref: false })
-        server = await hold(cluster, exclusive, ending.signal, port)
-        log('PostgreSQL is back', { pid: server.pid, port })
+        await pause(delayMs, undefined, { signal: ending.signal, ref: false })
+        server = await acquire(cluster, exclusive, ending.signal, port)
+        const seconds = Math.round((Date.now() - lostAt) / 100) / 10
+        log('embedded PostgreSQL is back', { pid: server.pid, port, seconds, failed_attempts: failedAttempts })
         return watch()
       } catch (error) {
         if (ending.signal.aborted) return
-        log('PostgreSQL is not back yet', { err: error })
+        if (failedAttempts++ === 0) log('embedded PostgreSQL could not be restarted; retrying', { err: error })
       }
     }
   }
 
-  async function stop () {
+  async function stop (): Promise<void> {
     ending.abort()
     await healing
     server.socket.ref()
-    // The lock is kept until the server is gone: nobody can adopt what is being shut down.
-    if (exclusive || (started && await isUnused(server.client).catch(() => false))) await terminate(server.pid, cluster.dataDir)
+    // The lock is kept until the server is gone, so that no other process adopts a server that shuts down.
+    const isLastUser = async () => started && await isUnused(server.client).catch(() => false)
+    if (exclusive || await isLastUser()) await terminate(server.pid, cluster.dataDir)
     await server.client.end()
     release()
   }
@@ -84,7 +99,12 @@ export async function start (dir: string, { exclusive = true, settings = [], log
   }
 }
 
-async function hold (cluster: Cluster, exclusive: boolean, signal: AbortSignal, port?: number): Promise<Server & { version: string }> {
+const maxAttempts = 5
+
+/** Connects to the server, locks it, and creates the database of the service. */
+async function acquire (
+  cluster: Cluster, exclusive: boolean, signal: AbortSignal, port?: number
+): Promise<Server & { version: string }> {
   for (let attempt = 1; ; attempt++) {
     const server = await reach(cluster, signal, port)
     try {
@@ -92,27 +112,33 @@ async function hold (cluster: Cluster, exclusive: boolean, signal: AbortSignal, 
       if (port === undefined || port === server.port) {
         return { ...server, version: await createDatabase(server.client) }
       }
-      // While nobody held the lock, somebody started a server where the pool of this service does not look for it.
+      // While the lock was free, another process started a server on a port that this service does not use.
       await terminate(server.pid, cluster.dataDir)
     } catch (error) {
       await server.client.end()
       if (error instanceof EmbeddedPostgresError) throw error
-      // The server went away in between, most likely with the owner that shut it down: once more.
-      if (attempt < 5 && !signal.aborted) continue
+      // The server went away meanwhile, most likely because its owner shut it down.
+      if (attempt < maxAttempts && !signal.aborted) continue
       if (server.started) await terminate(server.pid, cluster.dataDir)
       throw error
     }
   }
 }
 
-// In the database "postgres", apart from the service's own locks: 1 belongs to the owner, 2 to all who share its server.
+const lockTimeoutMs = 2_000
+const lockPollMs = 50
+
+/**
+ * Takes an advisory lock in the database "postgres", apart from the locks of the service: 1 belongs to the owner,
+ * and 2 to all processes that share the server.
+ */
 async function lock (client: pg.Client, exclusive: boolean, dir: string): Promise<void> {
   if (!exclusive) {
     await client.query('select pg_advisory_lock_shared(2)')
     return
   }
-  for (const end = Date.now() + 2_000; !await isTrue(client, 'pg_try_advisory_lock(1)'); await delay(50)) {
-    if (Date.now() > end) throw new EmbeddedPostgresError(`another Latchkey is already using ${dir}: stop it, or give this one its own database with DATABASE_URL`)
+  for (const end = Date.now() + lockTimeoutMs; !await isTrue(client, 'pg_try_advisory_lock(1)'); await pause(lockPollMs)) {
+    if (Date.now() > end) throw folderInUse(dir)
   }
 }
 
@@ -126,11 +152,13 @@ async function isTrue (client: pg.Client, condition: string): Promise<boolean> {
   return rows[0]?.holds === true
 }
 
-// The version of the server, which has the service's database then.
+/** Creates the database of the service if it does not exist. Returns the version of the server. */
 async function createDatabase (client: pg.Client): Promise<string> {
-  const { rows } = await client.query<{ version: string, made: boolean }>(`
-    select current_setting('server_version') as version, exists (select from pg_database where datname = 'latchkey') as made`)
-  if (!rows[0]?.made) {
+  const { rows } = await client.query<{ version: string, exists: boolean }>(`
+    select current_setting('server_version') as version,
+      exists (select from pg_database where datname = 'latchkey') as exists`)
+  if (!rows[0]?.exists) {
+    // Another process may have created it meanwhile.
     await client.query('create database latchkey').catch(error => {
       if (!['42P04', '23505'].includes(codeOf(error))) throw error
     })

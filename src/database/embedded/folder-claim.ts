@@ -1,24 +1,33 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import net from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf, EmbeddedPostgresError } from './failure.ts'
 
-// Of two that find no server in a folder at the same moment, PostgreSQL itself may let both start one.
+// PostgreSQL may let two processes start a server that find none in a folder at the same moment.
 const names: Partial<Record<NodeJS.Platform, (folder: string) => string>> = {
   linux: folder => `\0latchkey-${folder}`,
   win32: folder => `\\\\.\\pipe\\latchkey-${folder}`
 }
+const nameLength = 32
+const retryIntervalMs = 30
+// The previous owner may be shutting down.
+const patienceMs = 3_000
+
+/** The error for a folder that another service uses. */
+export const folderInUse = (dir: string) => new EmbeddedPostgresError(`another Latchkey is already using ${dir}: ` +
+  'stop it, or give this one its own database with DATABASE_URL')
 
 /**
- * Claims a folder for this process, and gives what releases it; throws where another has it for longer than its
- * end takes. The name is the system's, which forgets it with the process. Where there are no such names, the lock
- * within the server has to do.
+ * Claims a folder for this process, and returns the function that releases it. Throws if another process keeps
+ * the folder for longer than a shutdown takes. The operating system forgets the name of a process that ends. On a
+ * platform without such names, the lock in the database must suffice.
  */
-export async function claim (dir: string): Promise<() => void> {
-  const name = names[process.platform]?.(createHash('sha256').update(dir).digest('hex').slice(0, 32))
+export async function claimFolder (dir: string): Promise<() => void> {
+  const folder = createHash('sha256').update(dir).digest('hex').slice(0, nameLength)
+  const name = names[process.platform]?.(folder)
   if (name === undefined) return () => {}
-  for (const end = Date.now() + 3_000; ; await delay(30)) {
+  for (const end = Date.now() + patienceMs; ; await pause(retryIntervalMs)) {
     const server = net.createServer(socket => socket.destroy()).listen(name)
     try {
       await once(server, 'listening')
@@ -26,7 +35,7 @@ export async function claim (dir: string): Promise<() => void> {
       return () => { server.close() }
     } catch (error) {
       if (codeOf(error) !== 'EADDRINUSE') throw error
-      if (Date.now() > end) throw new EmbeddedPostgresError(`another Latchkey is already using ${dir}: stop it, or give this one its own database with DATABASE_URL`)
+      if (Date.now() > end) throw folderInUse(dir)
     }
   }
 }

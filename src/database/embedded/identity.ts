@@ -1,38 +1,58 @@
 import * as fs from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
-import { EmbeddedPostgresError, unless } from './failure.ts'
+import { EmbeddedPostgresError, ignoreCodes } from './failure.ts'
 import { run } from './process.ts'
 
-/** As whom the programs of PostgreSQL run; nothing where it is as ourselves. */
-export interface Identity { uid?: number, gid?: number, unshare?: string }
+/** The user as whom the programs of PostgreSQL run; empty if they run as this process does. */
+export interface Identity {
+  uid?: number
+  gid?: number
+  /** The program that runs them in a user namespace. */
+  unshare?: string
+}
 
-const nobody = 65_534
+interface Folders { dir: string, dataDir: string, postgres: string }
 
-// PostgreSQL refuses to run as root, and initdb for a user without a name. A user namespace takes that name away and
-// leaves the access to the files; where there is none, as in most containers, root can only become another user.
-export async function identify ({ dir, dataDir, postgres }: { dir: string, dataDir: string, postgres: string }): Promise<Identity> {
+const nobodyId = 65_534
+
+/**
+ * Chooses the user for the programs. PostgreSQL refuses to run as root, and initdb as a user without a name. In a
+ * user namespace root has no name but keeps its access to the files. Most containers allow no namespace, so there
+ * root can only become another user.
+ */
+export async function identify (folders: Folders): Promise<Identity> {
+  const { dir, dataDir, postgres } = folders
   const uid = process.getuid?.()
-  if (uid === undefined || (uid !== 0 && hasName())) return {}
-  const owner = await fs.stat(dataDir).catch(unless('ENOENT'))
-  if (uid === 0 && owner && owner.uid !== 0 && await canReach(owner, dataDir, postgres)) return { uid: owner.uid, gid: owner.gid }
-  const probe = 'unshare -U test -w "$0" && unshare -U test -x "$1" && command -v unshare'
-  const unshare = await run('sh', ['-c', probe, dir, postgres]).then(({ stdout }) => stdout.trim(), () => '')
+  const isRoot = uid === 0
+  if (uid === undefined || (!isRoot && hasName())) return {}
+  const owner = await fs.stat(dataDir).catch(ignoreCodes('ENOENT'))
+  if (isRoot && owner && owner.uid !== 0 && await canReach(owner, dataDir, postgres)) {
+    return { uid: owner.uid, gid: owner.gid }
+  }
+  const unshare = await findUnshare(folders)
   if (unshare) {
-    if (uid === 0) await own(dataDir, { uid: 0, gid: 0 })
+    if (isRoot) await changeOwner(dataDir, { uid: 0, gid: 0 })
     return { unshare }
   }
-  const user = { uid: nobody, gid: nobody }
-  if (uid !== 0 || !await canReach(user, dirname(dir), postgres)) {
-    const advice = `set DATABASE_URL, or start the service as an ordinary user who can read ${postgres} and write ${dir}`
-    throw new EmbeddedPostgresError(`PostgreSQL cannot run as this user (uid ${uid}) here: ${advice}`)
+  const user = { uid: nobodyId, gid: nobodyId }
+  if (!isRoot || !await canReach(user, dirname(dir), postgres)) {
+    throw new EmbeddedPostgresError(`PostgreSQL cannot run as this user (uid ${uid}) here: set DATABASE_URL, or start ` +
+      `the service as an ordinary user who can read ${postgres} and write ${dir}`)
   }
   await fs.chmod(dir, (await fs.stat(dir)).mode | 0o111)
-  await own(dataDir, user)
+  await changeOwner(dataDir, user)
   return user
 }
 
-export function through (unshare: string | undefined, program: string, args: string[]): [string, string[]] {
+/** The path of unshare(1), if it can make a user namespace that reaches the files. */
+async function findUnshare ({ dir, postgres }: Folders): Promise<string> {
+  const probe = 'unshare -U test -w "$0" && unshare -U test -x "$1" && command -v unshare'
+  return await run('sh', ['-c', probe, dir, postgres]).then(({ stdout }) => stdout.trim(), () => '')
+}
+
+/** The command line of a program, in a user namespace if there is an `unshare`. */
+export function commandLine (unshare: string | undefined, program: string, args: string[]): [string, string[]] {
   return unshare ? [unshare, ['-U', program, ...args]] : [program, args]
 }
 
@@ -48,9 +68,9 @@ function canReach ({ uid, gid }: { uid: number, gid: number }, folder: string, p
   return run('sh', ['-c', 'test -x "$0" && test -x "$1"', folder, program], { uid, gid }).then(() => true, () => false)
 }
 
-// The folder itself changes hands last: what was interrupted is done again.
-export async function own (folder: string, { uid = 0, gid = 0 }: Identity): Promise<void> {
-  const owner = await fs.stat(folder).catch(unless('ENOENT'))
+/** Changes the owner of a folder and its content. The folder itself comes last, so an interrupted call is repeated. */
+export async function changeOwner (folder: string, { uid = 0, gid = 0 }: Identity): Promise<void> {
+  const owner = await fs.stat(folder).catch(ignoreCodes('ENOENT'))
   if (owner === undefined || owner.uid === uid) return
   for (const name of await fs.readdir(folder, { recursive: true })) await fs.lchown(join(folder, name), uid, gid)
   await fs.chown(folder, uid, gid)

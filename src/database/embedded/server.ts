@@ -3,59 +3,62 @@ import { once } from 'node:events'
 import * as fs from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import type { Cluster } from './cluster.ts'
-import { codeOf, EmbeddedPostgresError, unless } from './failure.ts'
-import { identify, through } from './identity.ts'
-import { environment, exists, run, windows } from './process.ts'
+import { codeOf, EmbeddedPostgresError } from './failure.ts'
+import { commandLine, identify } from './identity.ts'
+import { serverEnvironment } from './process.ts'
+import { findServer, terminate } from './server-process.ts'
 
-interface Found { pid: number, port: number, status: string | undefined }
-interface Connection { client: pg.Client, socket: net.Socket }
-interface Launched { child: ChildProcess, complaint: () => Promise<string> }
+interface ServerConnection { client: pg.Client, socket: net.Socket }
 
-/** A server that answers; `started` says that it was not there before. */
-export interface Server extends Connection { pid: number, port: number, started: boolean }
+interface Launched {
+  child: ChildProcess
+  /** Why the server did not start. */
+  readComplaint: () => Promise<string>
+}
 
-// A connection to the server of the cluster: the one that runs, or else a new one.
+/** A server that answers. `started` says whether this call has started it. */
+export interface Server extends ServerConnection { pid: number, port: number, started: boolean }
+
+const pollIntervalMs = 15
+const relaunchDelayMs = 200
+const silenceMs = 5_000
+const startTimeoutMs = 20_000
+const connectTimeoutMs = 3_000
+
+/** Connects to the server of the cluster. Starts one if none runs, and replaces one that does not answer. */
 export async function reach (cluster: Cluster, signal: AbortSignal, port?: number): Promise<Server> {
-  const giveUp = Date.now() + 20_000
+  const giveUpAt = Date.now() + startTimeoutMs
   let launched: Launched | undefined
-  let heard = Date.now()
+  let heardAt = Date.now()
   try {
-    for (;; await delay(15)) {
+    for (;; await pause(pollIntervalMs)) {
       signal.throwIfAborted()
-      const found = await find(cluster)
+      const found = await findServer(cluster.dataDir)
       let refusal = ''
       if (found?.status === 'ready') {
         try {
-          return { ...found, ...await connect(found.port, cluster.password), started: launched?.child.pid === found.pid }
+          const connection = await connect(found.port, cluster.password)
+          return { ...found, ...connection, started: launched?.child.pid === found.pid }
         } catch (error) {
-          refusal = error instanceof pg.DatabaseError ? codeOf(error) : ''
-          if (refusal.startsWith('28')) {
-            throw new EmbeddedPostgresError(`the password in ${cluster.dir}/pg-password is not the one of ${cluster.dataDir}`, { cause: error })
-          }
+          refusal = refusalOf(error, cluster)
         }
       } else if (found === undefined && !isRunning(launched?.child)) {
-        const complaint = await launched?.complaint()
-        if (complaint !== undefined) {
-          // Another start was faster, children of a killed server are still there, or the port was lost to another program.
-          if (!/already exists|in use|could not create any/.test(complaint) || Date.now() > giveUp) {
-            throw new EmbeddedPostgresError(`PostgreSQL did not start: ${complaint} (see ${cluster.dir}/pg.log)`)
-          }
-          await delay(200)
-        }
+        if (launched && await mayRelaunch(launched, cluster, giveUpAt)) await pause(relaunchDelayMs)
         launched = await launch(cluster, port ?? await freePort())
-        heard = Date.now()
+        heardAt = Date.now()
       }
-      if (Date.now() < heard + 5_000) continue
-      heard = Date.now()
-      if (found?.status === 'starting' || refusal.startsWith('57')) {
-        cluster.log('PostgreSQL is recovering', { pid: found?.pid })
-      } else if (refusal || heard > giveUp) {
-        throw new EmbeddedPostgresError(`PostgreSQL in ${cluster.dataDir} does not answer (see ${cluster.dir}/pg.log) ${refusal}`)
+      if (Date.now() < heardAt + silenceMs) continue
+      heardAt = Date.now()
+      if (found?.status === 'starting' || refusal.startsWith(operatorIntervention)) {
+        cluster.log('embedded PostgreSQL is recovering', { pid: found?.pid })
+      } else if (refusal || heardAt > giveUpAt) {
+        throw new EmbeddedPostgresError(
+          `PostgreSQL in ${cluster.dataDir} does not answer (see ${cluster.dir}/pg.log) ${refusal}`)
       } else {
-        cluster.log('PostgreSQL does not answer and is stopped', { pid: found?.pid })
+        cluster.log('embedded PostgreSQL does not answer; stopping it', { pid: found?.pid })
         await terminate(found?.pid ?? launched?.child.pid, cluster.dataDir)
       }
     }
@@ -65,25 +68,55 @@ export async function reach (cluster: Cluster, signal: AbortSignal, port?: numbe
   }
 }
 
+// The first digits of SQLSTATE codes.
+const invalidAuthorization = '28'
+const operatorIntervention = '57'
+
+/** The SQLSTATE with which a server refuses a connection. Throws if the password is wrong. */
+function refusalOf (error: unknown, { dir, dataDir }: Cluster): string {
+  const refusal = error instanceof pg.DatabaseError ? codeOf(error) : ''
+  if (!refusal.startsWith(invalidAuthorization)) return refusal
+  throw new EmbeddedPostgresError(`the password in ${dir}/pg-password does not fit ${dataDir}: put the right one back, ` +
+    'or set DATABASE_URL', { cause: error })
+}
+
+/**
+ * Whether another start may succeed: another process was faster, children of a killed server still run, or another
+ * program took the port. Throws if the start failed for another reason.
+ */
+async function mayRelaunch ({ readComplaint }: Launched, { dir }: Cluster, giveUpAt: number): Promise<boolean> {
+  const complaint = await readComplaint()
+  if (/already exists|in use|could not create any/.test(complaint) && Date.now() <= giveUpAt) return true
+  throw new EmbeddedPostgresError(`PostgreSQL did not start: ${complaint} (see ${dir}/pg.log)`)
+}
+
 async function launch (cluster: Cluster, port: number): Promise<Launched> {
   const { unshare, ...user } = await identify(cluster)
   const file = join(cluster.dir, 'pg.log')
   const log = await fs.open(file, 'a', 0o600)
   try {
     const { size } = await log.stat()
-    const args = ['-D', cluster.dataDir, '-p', String(port), '-h', '127.0.0.1', '-k', '', ...cluster.settings.flatMap(setting => ['-c', setting])]
-    // A process group of its own: Ctrl-C is for the service, which drains before it stops the server.
+    const settings = cluster.settings.flatMap(setting => ['-c', setting])
+    const args = ['-D', cluster.dataDir, '-p', String(port), '-h', '127.0.0.1', '-k', '', ...settings]
     const stdio: StdioOptions = ['ignore', log.fd, log.fd]
-    const child = spawn(...through(unshare, cluster.postgres, args), { ...user, env: environment, cwd: cluster.dir, detached: true, windowsHide: true, stdio })
+    const child = spawn(...commandLine(unshare, cluster.postgres, args), {
+      ...user,
+      env: serverEnvironment,
+      cwd: cluster.dir,
+      // In a process group of its own: Ctrl-C is for the service, which drains before it stops the server.
+      detached: true,
+      windowsHide: true,
+      stdio
+    })
     let failure = ''
     child.on('error', error => { failure = error.message })
     child.unref()
-    const complaint = async () => {
+    const readComplaint = async () => {
       const text = (await fs.readFile(file)).subarray(size).toString()
       const reasons = Array.from(text.matchAll(/(?:FATAL|PANIC|DETAIL): +(.+)/g), match => match[1])
       return failure || reasons.join(': ') || text.trim()
     }
-    return { child, complaint }
+    return { child, readComplaint }
   } finally {
     await log.close()
   }
@@ -93,52 +126,7 @@ function isRunning (child: ChildProcess | undefined): boolean {
   return child?.pid !== undefined && child.exitCode === null && child.signalCode === null
 }
 
-// The server that postmaster.pid names. Removes that file where it would keep a new server from starting.
-async function find ({ dataDir }: Cluster): Promise<Found | undefined> {
-  const file = join(dataDir, 'postmaster.pid')
-  const read = () => fs.readFile(file, 'utf8').catch(unless('ENOENT'))
-  const text = await read()
-  if (text === undefined) return undefined
-  const lines = text.split('\n')
-  const pid = Number(lines[0])
-  if (await isServer(pid, dataDir)) return { pid, port: Number(lines[3]), status: lines[7]?.trim() }
-  // PostgreSQL sees by itself that a pid is gone, but takes another program that has the pid now for a server.
-  if (!pid || exists(pid)) {
-    await delay(200)
-    if (await read() === text) await fs.rm(file, { force: true })
-  }
-  return undefined
-}
-
-export async function isServer (pid: number, dataDir: string): Promise<boolean> {
-  if (!exists(pid)) return false
-  if (process.platform === 'linux') {
-    const command = await fs.readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-    // The second is for a folder that was renamed under its server.
-    return command.includes(`postgres\0-D\0${dataDir}\0`) || (/^[^\0]*\/postgres\0/.test(command) && await fs.readlink(`/proc/${pid}/cwd`).catch(() => '') === dataDir)
-  }
-  const query = `(Get-CimInstance Win32_Process -Filter ProcessId=${pid}).CommandLine`
-  const asked = windows ? run('powershell', ['-NoProfile', '-Command', query]) : run('ps', ['-ww', '-o', 'command=', '-p', String(pid)])
-  const { stdout } = await asked.catch(() => ({ stdout: '' }))
-  return /postgres(\.exe)?"? -D /.test(stdout) && stdout.includes(dataDir)
-}
-
-export async function terminate (pid: number | undefined, dataDir: string): Promise<void> {
-  const steps: [NodeJS.Signals, number][] = [['SIGINT', 10_000], ['SIGQUIT', 6_000], ['SIGKILL', 2_000]]
-  for (const [signal, wait] of steps) {
-    if (pid === undefined || !await isServer(pid, dataDir)) return
-    try {
-      process.kill(pid, signal)
-      // One that was suspended hears of the signal only when it goes on.
-      if (!windows) process.kill(pid, 'SIGCONT')
-    } catch (error) {
-      if (codeOf(error) !== 'ESRCH') throw error
-    }
-    for (const end = Date.now() + wait; Date.now() < end && await isServer(pid, dataDir);) await delay(15)
-  }
-}
-
-async function connect (port: number, password: string): Promise<Connection> {
+async function connect (port: number, password: string): Promise<ServerConnection> {
   const socket = new net.Socket()
   const client = new pg.Client({
     host: '127.0.0.1',
@@ -148,16 +136,16 @@ async function connect (port: number, password: string): Promise<Connection> {
     database: 'postgres',
     ssl: false,
     application_name: 'latchkey lock',
-    connectionTimeoutMillis: 3_000,
+    connectionTimeoutMillis: connectTimeoutMs,
     stream: () => socket
   })
-  // 'end' follows, and is what matters.
+  // The event 'end' follows an error. Callers listen to that.
   client.on('error', () => {})
   await client.connect()
   return { client, socket }
 }
 
-/** A port of this host that nobody listens on at the moment. */
+/** A port of this machine on which nothing listens at the moment. */
 export async function freePort (): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

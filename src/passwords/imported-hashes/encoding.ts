@@ -1,10 +1,8 @@
-/** What a hash or salt in Base64 looks like: of either alphabet or passlib's own, padded or not. */
-export const base64 = '[A-Za-z0-9+/_.-]+={0,2}'
+/** Matches Base64 in the standard, URL-safe or passlib alphabet, with or without padding. */
+export const base64Pattern = '[A-Za-z0-9+/_.-]+={0,2}'
 
-/** The bytes of it. */
-export const decode = (text: string) => Buffer.from(text.replaceAll('.', '+'), 'base64')
+export const decodeBase64 = (text: string) => Buffer.from(text.replaceAll('.', '+'), 'base64')
 
-/** Bytes that a hash has at the least: the fewer there are, the more passwords it takes for its own. */
-export const shortest = 16
-/** And at the most. */
-export const longest = 128
+/** Shorter hashes are rejected, because too many passwords would match them. */
+export const minHashBytes = 16
+export const maxHashBytes = 128

@@ -1,9 +1,9 @@
-/** A password hash that another system made, and that a sign-in replaces. */
-export interface ForeignHash {
-  /** Why it is not evaluated, where it costs more than is given for a sign-in. */
-  excess?: string | undefined
-  /** KiB that an evaluation takes. */
+/** A password hash that another system made. The user's next sign-in replaces it. */
+export interface ImportedHash {
+  /** Why the hash must not be evaluated, if it costs too much for a sign-in. */
+  exceededLimit?: string | undefined
+  /** KiB of memory that an evaluation takes. */
   memoryKib: number
-  /** Whether it is the password's, as the other system took it. */
+  /** Returns whether the hash is of this password. */
   matches: (password: string) => Promise<boolean>
 }

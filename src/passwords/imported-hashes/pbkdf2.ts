@@ -1,28 +1,37 @@
 import { pbkdf2, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
-import { base64, decode, longest, shortest } from './encoding.ts'
-import type { ForeignHash } from './imported-hash.ts'
+import { base64Pattern, decodeBase64, maxHashBytes, minHashBytes } from './encoding.ts'
+import type { ImportedHash } from './imported-hash.ts'
 
 const derive = promisify(pbkdf2)
-const sizes: Record<string, number> = { sha1: 20, sha256: 32, sha512: 64 }
-// As passlib writes it, and as Ory Kratos does, with the length of the hash.
-const phc = new RegExp(`^\\$pbkdf2(?:-(sha1|sha256|sha512))?\\$(?:i=)?(\\d{1,10})(?:,l=\\d+)?\\$(${base64})\\$(${base64})$`)
-// Its salt is text.
-const django = new RegExp(`^pbkdf2_(sha1|sha256|sha512)\\$(\\d{1,10})\\$([A-Za-z0-9+/=_.-]{1,128})\\$(${base64})$`)
+const digestBytes: Record<string, number> = { sha1: 20, sha256: 32, sha512: 64 }
+// The format of passlib, and that of Ory Kratos, which adds the length of the hash.
+const phcFormat = new RegExp(
+  '^\\$pbkdf2(?:-(sha1|sha256|sha512))?\\$(?:i=)?(\\d{1,10})(?:,l=\\d+)?' +
+  `\\$(${base64Pattern})\\$(${base64Pattern})$`
+)
+// In Django's format the salt is text, not Base64.
+const djangoFormat = new RegExp(
+  `^pbkdf2_(sha1|sha256|sha512)\\$(\\d{1,10})\\$([A-Za-z0-9+/=_.-]{1,128})\\$(${base64Pattern})$`
+)
 
-const mostIterations = 2_000_000
+const maxIterations = 2_000_000
 
-/** PBKDF2 (RFC 8018) in the form of PHC or of Django. */
-export function read (hash: string): ForeignHash | undefined {
-  const [, digest = 'sha1', iterations = '', salt = '', key = ''] = phc.exec(hash) ?? django.exec(hash) ?? []
-  const expected = decode(key)
-  const rounds = Number(iterations)
-  if (rounds < 1 || expected.length < shortest || expected.length > longest) return undefined
+/** Parses a PBKDF2 hash (RFC 8018) in the PHC format or in Django's. */
+export function parseHash (hash: string): ImportedHash | undefined {
+  const [, digest = 'sha1', iterationText = '', salt = '', key = ''] =
+    phcFormat.exec(hash) ?? djangoFormat.exec(hash) ?? []
+  const expected = decodeBase64(key)
+  const iterations = Number(iterationText)
+  if (iterations < 1 || expected.length < minHashBytes || expected.length > maxHashBytes) return undefined
   // Each block of the digest's size costs all iterations.
-  const blocks = Math.ceil(expected.length / (sizes[digest] ?? 1))
+  const blocks = Math.ceil(expected.length / (digestBytes[digest] ?? 1))
+  const saltBytes = hash.startsWith('$') ? decodeBase64(salt) : salt
   return {
-    excess: rounds * blocks > mostIterations ? `its iterations are more than ${mostIterations}` : undefined,
+    exceededLimit:
+      iterations * blocks > maxIterations ? `it takes more than ${maxIterations} iterations` : undefined,
     memoryKib: 1,
-    matches: async password => timingSafeEqual(await derive(password, hash.startsWith('$') ? decode(salt) : salt, rounds, expected.length, digest), expected)
+    matches: async password =>
+      timingSafeEqual(await derive(password, saltBytes, iterations, expected.length, digest), expected)
   }
 }

@@ -1,42 +1,51 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { base64, decode } from './encoding.ts'
-import type { ForeignHash } from './imported-hash.ts'
+import { base64Pattern, decodeBase64 } from './encoding.ts'
+import type { ImportedHash } from './imported-hash.ts'
 
-const sizes: Record<string, number> = { sha256: 32, sha512: 64 }
-const ldap = new RegExp(`^\\{SSHA(256|512)\\}(${base64})$`)
-// As Ory Kratos writes it: `pf` is the order of salt and password, in Base64.
-const phc = new RegExp(`^\\$(sha256|sha512)\\$pf=(${base64})\\$(${base64})\\$(${base64})$`)
+const digestBytes: Record<string, number> = { sha256: 32, sha512: 64 }
+const ldapFormat = new RegExp(`^\\{SSHA(256|512)\\}(${base64Pattern})$`)
+// The format of Ory Kratos. `pf` is the order of salt and password, in Base64.
+const kratosFormat = new RegExp(
+  `^\\$(sha256|sha512)\\$pf=(${base64Pattern})\\$(${base64Pattern})\\$(${base64Pattern})$`
+)
 
-interface Parts { digest: string, order: string, salt: Buffer, expected: Buffer }
+interface DigestParts { digest: string, order: string, salt: Buffer, expected: Buffer }
 
-/** One round of SHA-2 over a password and its salt, in the form of LDAP (`{SSHA512}`) or of Ory Kratos. */
-export function read (hash: string): ForeignHash | undefined {
-  const parts = ofLdap(hash) ?? ofPhc(hash)
-  if (!parts || parts.expected.length !== sizes[parts.digest] || parts.salt.length < 1 || parts.salt.length > 256) return undefined
+/** Parses one round of SHA-2 over password and salt, in the format of LDAP (`{SSHA512}`) or Ory Kratos. */
+export function parseHash (hash: string): ImportedHash | undefined {
+  const parts = parseLdap(hash) ?? parseKratos(hash)
+  if (!parts || parts.expected.length !== digestBytes[parts.digest]) return undefined
   const { digest, order, salt, expected } = parts
+  if (salt.length < 1 || salt.length > 256) return undefined
   const pieces = order.split(/(\{SALT\}|\{PASSWORD\})/)
   return {
     memoryKib: 1,
     async matches (password) {
       const hashing = createHash(digest)
-      for (const piece of pieces) hashing.update(piece === '{SALT}' ? salt : piece === '{PASSWORD}' ? password : piece)
+      for (const piece of pieces) {
+        hashing.update(piece === '{SALT}' ? salt : piece === '{PASSWORD}' ? password : piece)
+      }
       return timingSafeEqual(hashing.digest(), expected)
     }
   }
 }
 
-function ofLdap (hash: string): Parts | undefined {
-  const [, bits, text] = ldap.exec(hash) ?? []
+function parseLdap (hash: string): DigestParts | undefined {
+  const [, bits, text] = ldapFormat.exec(hash) ?? []
   if (bits === undefined || text === undefined) return undefined
-  const bytes = decode(text)
+  const bytes = decodeBase64(text)
   const size = Number(bits) / 8
-  return { digest: `sha${bits}`, order: '{PASSWORD}{SALT}', salt: bytes.subarray(size), expected: bytes.subarray(0, size) }
+  const [expected, salt] = [bytes.subarray(0, size), bytes.subarray(size)]
+  return { digest: `sha${bits}`, order: '{PASSWORD}{SALT}', salt, expected }
 }
 
-function ofPhc (hash: string): Parts | undefined {
-  const [, digest, format, salt, text] = phc.exec(hash) ?? []
-  if (digest === undefined || format === undefined || salt === undefined || text === undefined) return undefined
-  const order = decode(format).toString()
-  if (order.length > 256 || !order.includes('{SALT}') || order.split('{PASSWORD}').length !== 2) return undefined
-  return { digest, order, salt: decode(salt), expected: decode(text) }
+function parseKratos (hash: string): DigestParts | undefined {
+  const [, digest, format, salt, text] = kratosFormat.exec(hash) ?? []
+  if (digest === undefined || format === undefined || salt === undefined || text === undefined) {
+    return undefined
+  }
+  const order = decodeBase64(format).toString()
+  const hasOnePassword = order.split('{PASSWORD}').length === 2
+  if (order.length > 256 || !order.includes('{SALT}') || !hasOnePassword) return undefined
+  return { digest, order, salt: decodeBase64(salt), expected: decodeBase64(text) }
 }

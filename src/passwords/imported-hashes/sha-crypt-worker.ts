@@ -1,47 +1,58 @@
 import { hash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
-import type { Answer, Task } from './sha-crypt.ts'
+import type { ShaCryptResult, ShaCryptTask } from './sha-crypt.ts'
 
-// Ulrich Drepper, "Unix crypt using SHA-256 and SHA-512", version 0.6; the numbers are those of its steps.
+// Ulrich Drepper, "Unix crypt using SHA-256 and SHA-512", version 0.6. The numbers in comments are its steps.
 
 const alphabet = './0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
-// Step 22: how the bytes of a digest are put together in threes, each a turn of the one before.
-const orders = { sha256: { first: [0, 10, 20], turn: [2, 0, 1], end: [31, 30] }, sha512: { first: [0, 21, 42], turn: [1, 2, 0], end: [63] } }
+// Step 22: the digest's bytes are encoded in groups of three. Each group follows from the one before by
+// rotation.
+const byteOrders = {
+  sha256: { firstGroup: [0, 10, 20], rotation: [2, 0, 1], lastGroup: [31, 30] },
+  sha512: { firstGroup: [0, 21, 42], rotation: [1, 2, 0], lastGroup: [63] }
+}
 
-function crypt ({ digest, password, salt, rounds }: Task): string {
+function crypt ({ digest, password, salt, rounds }: ShaCryptTask): string {
   const sum = (...parts: Buffer[]) => hash(digest, Buffer.concat(parts), 'buffer')
-  const [key, pinch] = [Buffer.from(password), Buffer.from(salt)]
+  const [passwordBytes, saltBytes] = [Buffer.from(password), Buffer.from(salt)]
+  const { length } = passwordBytes
   const size = digest === 'sha256' ? 32 : 64
   const repeated = (block: Buffer, length: number) => Buffer.alloc(length, block)
 
-  const b = sum(key, pinch, key) // 4 to 8
-  const bits = [...key.length.toString(2)].reverse() // 11
-  let a: Buffer = sum(key, pinch, repeated(b, key.length), ...key.length > 0 ? bits.map(bit => bit === '1' ? b : key) : [])
-  const p = repeated(sum(repeated(key, key.length * key.length)), key.length) // 13 to 16
-  const s = repeated(sum(repeated(pinch, pinch.length * (16 + (a[0] ?? 0)))), pinch.length) // 17 to 20
+  const b = sum(passwordBytes, saltBytes, passwordBytes) // 4 to 8
+  const bits = [...length.toString(2)].reverse() // 11
+  const bitBlocks = length > 0 ? bits.map(bit => bit === '1' ? b : passwordBytes) : []
+  let a: Buffer = sum(passwordBytes, saltBytes, repeated(b, length), ...bitBlocks)
+  const p = repeated(sum(repeated(passwordBytes, length * length)), length) // 13 to 16
+  const saltRepeats = 16 + (a[0] ?? 0)
+  const s = repeated(sum(repeated(saltBytes, saltBytes.length * saltRepeats)), saltBytes.length) // 17 to 20
   for (let round = 0; round < rounds; round++) { // 21
-    const odd = round % 2 === 1
-    a = sum(odd ? p : a, ...round % 3 > 0 ? [s] : [], ...round % 7 > 0 ? [p] : [], odd ? a : p)
+    const isOdd = round % 2 === 1
+    a = sum(isOdd ? p : a, ...round % 3 > 0 ? [s] : [], ...round % 7 > 0 ? [p] : [], isOdd ? a : p)
   }
-  return encode(a, size, orders[digest])
+  return encode(a, size, byteOrders[digest])
 }
 
-function encode (bytes: Buffer, size: number, { first, turn, end }: typeof orders['sha256']): string {
+type ByteOrder = typeof byteOrders['sha256']
+
+function encode (bytes: Buffer, size: number, { firstGroup, rotation, lastGroup }: ByteOrder): string {
   let text = ''
-  const add = (values: number[]) => {
+  const append = (values: number[]) => {
     let word = values.reduce((word, value) => word * 256 + value, 0)
     for (let left = Math.ceil(values.length * 8 / 6); left > 0; left--) {
       text += alphabet[word % 64]
       word = Math.floor(word / 64)
     }
   }
-  let three = first
-  for (let group = 0; group < Math.floor(size / 3); group++) {
-    add(three.map(index => bytes[index] ?? 0))
-    three = turn.map(from => (three[from] ?? 0) + 1)
+  let group = firstGroup
+  for (let index = 0; index < Math.floor(size / 3); index++) {
+    append(group.map(position => bytes[position] ?? 0))
+    group = rotation.map(from => (group[from] ?? 0) + 1)
   }
-  add(end.map(index => bytes[index] ?? 0))
+  append(lastGroup.map(position => bytes[position] ?? 0))
   return text
 }
 
-parentPort?.on('message', (task: Task) => parentPort?.postMessage({ id: task.id, text: crypt(task) } satisfies Answer))
+parentPort?.on('message', (task: ShaCryptTask) => {
+  parentPort?.postMessage({ id: task.id, text: crypt(task) } satisfies ShaCryptResult)
+})

@@ -1,53 +1,66 @@
 import { timingSafeEqual } from 'node:crypto'
+import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import type { ForeignHash } from './imported-hash.ts'
+import type { ImportedHash } from './imported-hash.ts'
 
-const form = /^\$(5|6)\$(?:rounds=(\d{1,9})\$)?([^$:\s]{1,16})\$([./A-Za-z0-9]{43}|[./A-Za-z0-9]{86})$/
-const mostRounds = 1_000_000
+const format = /^\$(5|6)\$(?:rounds=(\d{1,9})\$)?([^$:\s]{1,16})\$([./A-Za-z0-9]{43}|[./A-Za-z0-9]{86})$/
+const defaultRounds = '5000'
+const minRounds = 1_000
+const maxRounds = 1_000_000
 
-/** What the worker is asked for, and what it answers. */
-export interface Task { id: number, digest: 'sha256' | 'sha512', password: string, salt: string, rounds: number }
-export interface Answer { id: number, text: string }
+/** A message to the worker, and its response. */
+export interface ShaCryptTask {
+  id: number
+  digest: 'sha256' | 'sha512'
+  password: string
+  salt: string
+  rounds: number
+}
+export interface ShaCryptResult { id: number, text: string }
 
-/** SHA-crypt, of the shadow files of Linux: `$5$` with SHA-256, `$6$` with SHA-512. */
-export function read (hash: string): ForeignHash | undefined {
-  const [, kind, given = '5000', salt, expected = ''] = form.exec(hash) ?? []
+/** Parses a SHA-crypt hash of Linux's shadow files: `$5$` with SHA-256, `$6$` with SHA-512. */
+export function parseHash (hash: string): ImportedHash | undefined {
+  const [, kind, roundText = defaultRounds, salt, expected = ''] = format.exec(hash) ?? []
   const digest = kind === '5' ? 'sha256' : 'sha512'
   if (salt === undefined || expected.length !== (kind === '5' ? 43 : 86)) return undefined
-  const rounds = Math.max(1000, Number(given))
+  const rounds = Math.max(minRounds, Number(roundText))
   return {
-    excess: rounds > mostRounds ? `its rounds are more than ${mostRounds}` : undefined,
+    exceededLimit: rounds > maxRounds ? `it takes more than ${maxRounds} rounds` : undefined,
     memoryKib: 1,
-    matches: async password => timingSafeEqual(Buffer.from(await ask({ digest, password, salt, rounds })), Buffer.from(expected))
+    async matches (password) {
+      const text = await cryptInWorker({ digest, password, salt, rounds })
+      return timingSafeEqual(Buffer.from(text), Buffer.from(expected))
+    }
   }
 }
 
-interface Waiting { resolve: (text: string) => void, reject: (error: Error) => void }
-const waiting = new Map<number, Waiting>()
+interface PendingTask { resolve: (text: string) => void, reject: (error: Error) => void }
+const pendingTasks = new Map<number, PendingTask>()
 let worker: Worker | undefined
-let last = 0
+let lastId = 0
 
-// Thousands of rounds, each a call: they would hold up the event loop. One thread does them all, from the first on.
-async function ask (task: Omit<Task, 'id'>): Promise<string> {
-  worker ??= start()
-  const id = ++last
-  const answer = new Promise<string>((resolve, reject) => { waiting.set(id, { resolve, reject }) })
+// Each of thousands of rounds is a call, which would block the event loop, so one worker thread does them
+// all.
+async function cryptInWorker (task: Omit<ShaCryptTask, 'id'>): Promise<string> {
+  worker ??= startWorker()
+  const id = ++lastId
+  const result = new Promise<string>((resolve, reject) => { pendingTasks.set(id, { resolve, reject }) })
   worker.ref()
-  worker.postMessage({ ...task, id } satisfies Task)
+  worker.postMessage({ ...task, id } satisfies ShaCryptTask)
   try {
-    return await answer
+    return await result
   } finally {
-    waiting.delete(id)
-    if (waiting.size === 0) worker?.unref()
+    pendingTasks.delete(id)
+    if (pendingTasks.size === 0) worker?.unref()
   }
 }
 
-function start (): Worker {
-  const started = new Worker(new URL('./sha-crypt-worker.js', import.meta.url))
-  started.on('message', ({ id, text }: Answer) => waiting.get(id)?.resolve(text))
+function startWorker (): Worker {
+  const started = new Worker(new URL(`./sha-crypt-worker${extname(import.meta.url)}`, import.meta.url))
+  started.on('message', ({ id, text }: ShaCryptResult) => pendingTasks.get(id)?.resolve(text))
   started.on('error', error => {
     worker = undefined
-    for (const { reject } of waiting.values()) reject(error)
+    for (const { reject } of pendingTasks.values()) reject(error)
   })
   return started
 }

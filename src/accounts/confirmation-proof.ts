@@ -1,0 +1,63 @@
+import type * as audit from '../audit/events.ts'
+import type { Device } from '../authentication/known-device.ts'
+import {
+  verifyPassword, verifyPendingPassword, type AuthenticationServices
+} from '../authentication/password-verification.ts'
+import { wrongConfirmingPassword } from '../http/problem.ts'
+import type { QueueTicket } from '../passwords/passwords.ts'
+import type { CountedAttempt } from '../throttle/sign-in-throttle.ts'
+import { methodsFor, sessionFor, type Evidence, type ProofKind } from './address-proofs.ts'
+import type { ConfirmationLink } from './confirmation-link.ts'
+
+/** A request to do what a mailed link is for. */
+export interface Confirmation {
+  token: string
+  evidence: Evidence
+  device: Device | undefined
+  ticket: QueueTicket
+}
+
+/** What was proved beside the link. The transaction checks it again. */
+export interface ConfirmationProof {
+  kind: ProofKind
+  sessionId: string | undefined
+  /** The version of the password that was verified. */
+  passwordVersion: number | undefined
+  attempt: CountedAttempt | undefined
+  /** The hash of a new password. */
+  hash: string | undefined
+}
+
+/** Which link is to be confirmed by which kind of proof. */
+export interface ExpectedProof { link: ConfirmationLink, kind: ProofKind }
+
+/** Verifies the password of a proof, or hashes the new one. No connection is held meanwhile. */
+export async function examineProof (
+  services: AuthenticationServices,
+  { evidence, device, ticket }: Confirmation,
+  { link, kind }: ExpectedProof,
+  origin: audit.Origin
+): Promise<ConfirmationProof> {
+  const { passwords } = services
+  const { sessions, password, newPassword } = evidence
+  const proof: ConfirmationProof = {
+    kind,
+    sessionId: kind === 'session' ? sessionFor(link, sessions)?.id : undefined,
+    passwordVersion: undefined,
+    attempt: undefined,
+    hash: undefined
+  }
+  if (kind === 'new_password' && newPassword !== undefined) {
+    await passwords.check(newPassword, link.owner)
+    return { ...proof, hash: await passwords.hash(newPassword, ticket) }
+  }
+  if (kind !== 'password' || password === undefined) return proof
+  const mismatch = () => wrongConfirmingPassword(methodsFor(link))
+  const { registration, identified: of } = link
+  if (registration) {
+    const presented = { of, hash: registration.password_hash, password, ticket, mismatch }
+    return { ...proof, attempt: await verifyPendingPassword(services, presented, origin) }
+  }
+  const verified = await verifyPassword(services, { of, password, device, ticket, mismatch }, origin)
+  return { ...proof, attempt: verified.attempt, passwordVersion: verified.passwordVersion }
+}

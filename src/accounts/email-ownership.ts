@@ -1,0 +1,48 @@
+import * as audit from '../audit/events.ts'
+import type { Queryable } from '../database/database.ts'
+import type { MailContext } from '../mail/mail-context.ts'
+import { enqueueMail } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import type { EndReason } from '../sessions/ending.ts'
+import { endAll } from '../sessions/listing.ts'
+import type { Revocation } from '../tokens/revocations.ts'
+import { replacePassword } from '../users/credential.ts'
+import { forgetPending } from './pending-registrations.ts'
+import { revokeAll, revokeVerifications } from '../one-time-tokens/revocation.ts'
+
+/** An account whose address was just proved. */
+export interface AddressHolder { id: string, canonical_email: string, email_verified: boolean }
+
+const verifyEmail = `
+  update users set email_verified_at = coalesce(email_verified_at, now()), updated_at = now() where id = $1`
+
+/** Marks the address of an account as verified. Pending registrations of the address end, because it is taken now. */
+export async function markEmailVerified (tx: Queryable, holder: AddressHolder, origin: audit.Origin): Promise<void> {
+  if (holder.email_verified) return
+  await tx.query(verifyEmail, [holder.id])
+  await audit.record(tx, 'user.verified', { userId: holder.id }, origin)
+  await revokeVerifications(tx, holder.id)
+  await forgetPending(tx, holder.canonical_email)
+}
+
+/** Why an account is left to the owner of its address. */
+export interface OwnershipReset { userId: string, reason: EndReason }
+
+/**
+ * Leaves an account to the person who reads the mail of its address: the password is void, all sessions and links
+ * end, and a link to set a new password is mailed. Returns the revocations of the sessions.
+ */
+export async function resetOwnership (
+  tx: Queryable, { userId, reason }: OwnershipReset, mail: MailContext, origin: audit.Origin
+): Promise<Revocation[]> {
+  const { sealMail, lives: { passwordReset: lives } } = mail
+  await replacePassword(tx, userId, null)
+  const ended = await endAll(tx, userId, undefined, reason, origin)
+  await revokeAll(tx, userId)
+  const token = oneTimeTokens.generateToken()
+  await oneTimeTokens.issue(tx, {
+    userId, purpose: 'password_reset', token, lifetimeSeconds: lives
+  })
+  await enqueueMail(tx, sealMail({ kind: 'password_reset', token, lives }), userId, lives)
+  return ended
+}

@@ -1,0 +1,7 @@
+import { emailNotVerified } from '../http/problem.ts'
+import type { SignInRequirement } from './completion.ts'
+
+/** Requires a verified e-mail address (REQUIRE_EMAIL_VERIFICATION). The problem is `email_not_verified`. */
+export const verifiedEmail: SignInRequirement = {
+  findMissing: async (_tx, { isEmailVerified }) => isEmailVerified ? undefined : emailNotVerified()
+}

@@ -1,0 +1,104 @@
+import pg from 'pg'
+import { Problem } from '../http/problem.ts'
+import type { Database, Queryable } from './database.ts'
+
+/** What was counted in an outage. */
+export interface OutageReport {
+  /** The seconds from the first failure to the first success. */
+  seconds: number
+  failedAttempts: number
+}
+
+export interface OutageOptions {
+  /** Called with the first failure of an outage, and with a failure for another reason. */
+  onFailure: (error: unknown) => void
+  onRecovery: (report: OutageReport) => void
+}
+
+// If failures and successes alternate, the outage goes on until this long after the last failure.
+const calmMs = 1_000
+// A reason with a changing detail must not fill the log.
+const maxReasons = 5
+
+/** The outages of the database: each is reported once, and its failed attempts are counted. */
+export class Outage {
+  readonly #options: OutageOptions
+  readonly #reasons = new Set<string>()
+  #beganAt: number | undefined
+  #failedAt = 0
+  #failedAttempts = 0
+
+  constructor (options: OutageOptions) {
+    this.#options = options
+  }
+
+  get isOngoing (): boolean {
+    return this.#beganAt !== undefined
+  }
+
+  /** The level to log a failure at that an outage explains, because the outage itself is logged. */
+  get consequenceLevel (): 'debug' | 'warn' {
+    return this.isOngoing ? 'debug' : 'warn'
+  }
+
+  recordFailure (error: unknown): void {
+    this.#failedAt = performance.now()
+    this.#beganAt ??= this.#failedAt
+    this.#failedAttempts++
+    const reason = reasonOf(error)
+    if (this.#reasons.has(reason) || this.#reasons.size >= maxReasons) return
+    this.#reasons.add(reason)
+    this.#options.onFailure(error)
+  }
+
+  recordSuccess (): void {
+    const now = performance.now()
+    if (this.#beganAt === undefined || now - this.#failedAt < calmMs) return
+    const report = { seconds: Math.round((now - this.#beganAt) / 100) / 10, failedAttempts: this.#failedAttempts }
+    this.#beganAt = undefined
+    this.#failedAttempts = 0
+    this.#reasons.clear()
+    this.#options.onRecovery(report)
+  }
+}
+
+function reasonOf (error: unknown): string {
+  if (error instanceof AggregateError) return reasonOf(error.errors[0])
+  if (!(error instanceof Error)) return String(error)
+  return 'code' in error ? String(error.code) : error.message
+}
+
+// Contention between statements is no outage: deadlocks and the like (40), a lock not obtained in time (55P03),
+// and a statement that was too slow (57014).
+const contention = /^(40|55P03|57014)/
+
+/** The reason why the database is away, if that is why a statement failed. */
+function outageReason (error: unknown): unknown {
+  if (!(error instanceof Problem) || error.code !== 'database_unavailable') return undefined
+  const { cause } = error
+  const isContention = cause instanceof pg.DatabaseError && contention.test(cause.code ?? '')
+  return isContention ? undefined : cause
+}
+
+/** The same database, whose failures and successes are recorded. */
+export function recordOutages (db: Database, outage: Outage): Database {
+  async function record<Result> (work: Promise<Result>): Promise<Result> {
+    try {
+      const result = await work
+      outage.recordSuccess()
+      return result
+    } catch (error) {
+      const reason = outageReason(error)
+      if (reason !== undefined) outage.recordFailure(reason)
+      throw error
+    }
+  }
+  return {
+    publish: db.publish,
+    subscribe: db.subscribe,
+    query: async <Row extends object>(...given: Parameters<Queryable['query']>) => await record(db.query<Row>(...given)),
+    transaction: async work => await record(db.transaction(work)),
+    get connections () { return db.connections },
+    end: async () => await db.end()
+  }
+}

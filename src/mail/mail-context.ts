@@ -1,0 +1,40 @@
+import type { Origin } from '../audit/events.ts'
+import type { Language } from '../http/language.ts'
+import { describe } from '../http/user-agent.ts'
+import type { MailBuckets } from './limits.ts'
+import type { Mail, MailKind, MailSealer } from './outbox.ts'
+
+/** For how many seconds each kind of mailed link is valid. */
+export interface LinkLives { emailVerification: number, passwordReset: number, magicLink: number, emailUndo: number }
+
+/** The limit on mails that are requested from the network of one request. */
+export interface RequestLimit {
+  /** The buckets that count a mail to an address. Its link is valid for `linkSeconds`. */
+  bucketsOf: (kind: MailKind, canonical: string, linkSeconds: number) => MailBuckets
+  /** Called with the kind of each mail that is dropped because a bucket is full. */
+  onDrop: (kind: MailKind) => void
+}
+
+/** What the mails of one request are made with. */
+export interface MailContext {
+  sealMail: MailSealer
+  lives: LinkLives
+  limit: RequestLimit
+  /** The language that the request asks for. */
+  language: Language | undefined
+}
+
+/**
+ * Seals a mail that tells the user what happened, and from where. `to` is the address that the account has now: a
+ * thief who changes it before the mail is sent must not get the mail in the owner's place.
+ */
+export function notification (
+  { sealMail, language }: Pick<MailContext, 'sealMail' | 'language'>,
+  kind: Mail['kind'],
+  { ip, userAgent }: Origin,
+  to?: string
+): Buffer | undefined {
+  const { browser, system } = describe(userAgent ?? null)
+  const facts = { ip, browser: browser ?? undefined, system: system ?? undefined }
+  return sealMail({ kind, language, ...to !== undefined && { to }, facts })
+}

@@ -1,0 +1,123 @@
+// rate-limiter-flexible counts in Redis, and ioredis reconnects. This file adds what neither does. The limiter's
+// insurance waits for Redis again at every request and hides why it failed. Here the first failure stops all use
+// of Redis until a new connection has counted, and the outage is reported once, with its reason.
+import { Redis } from 'ioredis'
+import { RateLimiterRedis } from 'rate-limiter-flexible'
+import type { RequestCount } from './local-counters.ts'
+
+export interface OutageListeners {
+  /** Called once when Redis becomes unavailable, with the reason. */
+  onUnavailable: (reason: unknown) => void
+  /** Called once when Redis is available again, with the length of the outage in seconds. */
+  onAvailable: (outageSeconds: number) => void
+}
+
+export interface RedisCountersOptions extends OutageListeners {
+  url: string
+  windowSeconds: number
+}
+
+export interface RedisCounters {
+  /** Counts one request; undefined if Redis is unavailable or does not answer in time. Never throws. */
+  increment: (key: string) => Promise<RequestCount | undefined>
+  readonly isAvailable: boolean
+  /** Fulfilled when the first attempt to connect has ended, whether or not it succeeded. */
+  firstAttempt: Promise<void>
+  close: () => void
+}
+
+const keyPrefix = 'latchkey:rate'
+const answerTimeoutMs = 100
+/** For a connection and its first answer. */
+const connectTimeoutMs = 1_000
+const reconnectDelayMs = 1_000
+
+const connectionClosed = () => new Error('the connection was closed')
+const noAnswer = (timeoutMs: number) => new Error(`no answer in ${timeoutMs} ms`)
+
+/** The request counters that all instances on one Redis share. */
+export function createRedisCounters ({ url, windowSeconds, ...listeners }: RedisCountersOptions): RedisCounters {
+  const redis = new Redis(url, {
+    connectionName: 'latchkey',
+    disableClientInfo: true,
+    enableReadyCheck: false,
+    connectTimeout: connectTimeoutMs,
+    retryStrategy: () => reconnectDelayMs,
+    // A lost connection fails its commands at once: requests wait for them, and must not be counted twice.
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    disconnectTimeout: 0
+  })
+  const limiter = new RateLimiterRedis({
+    storeClient: redis, keyPrefix, points: Number.MAX_SAFE_INTEGER, duration: windowSeconds
+  })
+  let isAvailable = false
+  let isClosed = false
+  let unavailableSince: number | undefined
+  let connectTimer: NodeJS.Timeout | undefined
+  let endFirstAttempt = () => {}
+  const firstAttempt = new Promise<void>(resolve => { endFirstAttempt = resolve })
+
+  function onFailure (reason: unknown) {
+    isAvailable = false
+    endFirstAttempt()
+    if (isClosed || unavailableSince !== undefined) return
+    unavailableSince = performance.now()
+    listeners.onUnavailable(reason)
+  }
+  function onSuccess () {
+    if (isClosed) return
+    clearTimeout(connectTimer)
+    isAvailable = true
+    endFirstAttempt()
+    if (unavailableSince !== undefined) listeners.onAvailable((performance.now() - unavailableSince) / 1_000)
+    unavailableSince = undefined
+  }
+  function reconnect (reason: unknown) {
+    onFailure(reason)
+    if (!isClosed) redis.disconnect(true)
+  }
+  async function increment (key: string): Promise<RequestCount> {
+    const { consumedPoints, msBeforeNext } = await limiter.penalty(key)
+    return { current: consumedPoints, ttlMs: msBeforeNext }
+  }
+
+  redis.on('connect', () => {
+    connectTimer = setTimeout(() => reconnect(noAnswer(connectTimeoutMs)), connectTimeoutMs)
+  })
+  // A connection alone does not show that Redis can count: it may be a replica, be full, or deny the commands.
+  redis.on('ready', () => { increment('probe').then(onSuccess, reconnect) })
+  redis.on('error', onFailure)
+  redis.on('close', () => {
+    clearTimeout(connectTimer)
+    onFailure(connectionClosed())
+  })
+
+  return {
+    get isAvailable () { return isAvailable },
+    firstAttempt,
+    async increment (key) {
+      if (!isAvailable) return undefined
+      try {
+        return await withTimeout(answerTimeoutMs, increment(key))
+      } catch (error) {
+        // If the connection was lost, the client's own error says less than that.
+        if (isAvailable) reconnect(redis.stream.writable ? error : connectionClosed())
+        return undefined
+      }
+    },
+    close () {
+      isClosed = true
+      isAvailable = false
+      clearTimeout(connectTimer)
+      redis.disconnect()
+    }
+  }
+}
+
+const withTimeout = async <T>(timeoutMs: number, promise: Promise<T>) => await new Promise<T>((resolve, reject) => {
+  // If the whole process was paused, its timers fire before it reads the answers that have come. Those go first.
+  const timer = setTimeout(() => setImmediate(() => reject(noAnswer(timeoutMs))), timeoutMs)
+  promise.then(resolve, reject).finally(() => clearTimeout(timer))
+})
