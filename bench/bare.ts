@@ -29,6 +29,6 @@ export function start (t: Teardown, script: string, ...args: string[]): Bare {
 
 /** In the script: answers what is asked, until the one who asks is gone. */
 export function answer<Question> (work: (question: Question) => Promise<unknown>): void {
-  process.on('message', async (question: Question) => { process.send?.(await work(question)) })
+  process.on('message', (question: Question) => { void work(question).then(result => process.send?.(result)) })
   process.on('disconnect', () => process.exit())
 }

@@ -37,7 +37,7 @@ async function takeDown () {
 // One at a time and in order, also when a signal arrives while a benchmark ends.
 const tearDown = () => (tearing ??= takeDown().finally(() => { tearing = undefined }))
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
-  process.once(signal, () => tearDown().finally(() => process.exit(code)))
+  process.once(signal, () => { void tearDown().finally(() => process.exit(code)) })
 }
 
 async function run (name: string): Promise<Report> {

@@ -96,7 +96,7 @@ async function populate (url: string): Promise<void> {
 function watch (pid: number) {
   let most = 0
   const look = async () => { most = Math.max(most, await resident(pid)) }
-  const timer = setInterval(look, 100)
+  const timer = setInterval(() => { void look() }, 100)
   return {
     async stop () {
       clearInterval(timer)

@@ -36,19 +36,31 @@ create table refresh_tokens (
   generation integer not null default 0,
   -- The SHA-256 of the current token. Empty before the first use of a token.
   token_hash bytea not null default '',
-  -- When the current generation and those before it were confirmed, the latest first. A token is confirmed by
-  -- its first use, which supersedes its predecessor.
+  -- When this generation and those before it were confirmed, the latest first. A token is confirmed by its
+  -- first use, which supersedes all other tokens of its generation and of earlier ones. The latest entry
+  -- always stays. The others go once they are older than the grace period, and 32 is the most. Generation 0
+  -- is confirmed by the sign-in.
   confirmations timestamptz[] not null default array[now()],
-  -- When the current token was first exchanged for a successor.
+  -- When the current token was first exchanged for a successor. Null for generation 0.
   rotated_at timestamptz,
   last_used_at timestamptz not null default now(),
   -- When the last access token of the session expires.
-  access_expires_at timestamptz not null default now() + interval '1 day'
+  access_expires_at timestamptz not null default now() + interval '1 day',
+  constraint refresh_tokens_confirmations_check check (cardinality(confirmations) between 1 and 32)
 ) with (fillfactor = 50);
+
+-- The sessions of a user that have not ended. The condition on the user is the first expression of
+-- `sessions_live_idx`. To read them in the order of that index, order by its second expression. The planner
+-- inlines this function because it is a single select, stable, and neither strict nor `security definer`.
+create function unended_sessions (owner_id uuid) returns setof sessions language sql stable as $$
+  select * from sessions
+  where (case when ended_at is null then user_id end) = owner_id and ended_at is null
+$$;
 
 -- Ends sessions for good, and returns the revocations of those whose access tokens may still be valid. Every
 -- statement that ends sessions takes the locks in this order, so that no two deadlock: the token families
--- before the sessions, both in the order of their ids.
+-- before the sessions, both in the order of their ids. A user may have a thousand sessions, so it inserts
+-- their events in one statement instead of calling record_event for each.
 create function end_sessions (session_ids uuid[], reason text, origin jsonb) returns setof revocations
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
@@ -62,9 +74,14 @@ begin
   ), ended as (
     update sessions set ended_at = now(), end_reason = end_sessions.reason
     from deleted where id = deleted.session_id and ended_at is null
-    returning id, user_id, ended_at, end_reason, access_expires_at, record_event(
-      'session.ended', origin, user_id, id, detail => jsonb_build_object('reason', end_reason)
-    )
+    returning id, user_id, ended_at, end_reason, deleted.access_expires_at
+  ), recorded as (
+    insert into audit_events (
+      type, user_id, session_id, client_id, detail, actor_id, ip, user_agent, request_id
+    ) select
+      'session.ended', user_id, id, (origin ->> 'clientId')::uuid, jsonb_build_object('reason', end_reason),
+      (origin ->> 'actorId')::uuid, (origin ->> 'ip')::inet, origin ->> 'userAgent', origin ->> 'requestId'
+    from ended
   )
   insert into revocations (id, kind, subject, reason, ended_at, expires_at)
   select id, 'session', user_id, end_reason, ended_at, access_expires_at
@@ -213,11 +230,3 @@ begin
   end if;
 end
 $$;
-
--- merge: dropped with the new rotation
-alter table refresh_tokens
-  add column confirmed_at timestamptz not null default now(),
-  add column milestone integer not null default 0,
-  add column milestone_at timestamptz not null default now(),
-  add column settled integer not null default 0,
-  add column settled_hash bytea;

@@ -148,9 +148,9 @@ export default fp(async function keyring (app, options: KeyringOptions) {
 
   app.notifications.on('latchkey_keys', () => {
     lookup.forget()
-    if (keys) logFailure(reload())
+    if (keys) void logFailure(reload())
   })
-  const pollTimer = setInterval(() => { if (keys) logFailure(read()) }, pollIntervalMs).unref()
+  const pollTimer = setInterval(() => { if (keys) void logFailure(read()) }, pollIntervalMs).unref()
   function rotate () {
     if (!keys) return
     rotating ??= logFailure(ensureKeys(app.db, options, 'later')).finally(() => { rotating = undefined })

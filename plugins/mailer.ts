@@ -130,9 +130,9 @@ export default fp(async function mailer (app, options: MailerOptions) {
 
   const running = new Set<Promise<void>>()
   app.jobs.work('mail', {
-    atOnce: maxConnections,
-    lease: leaseSeconds,
-    isAway: error => error instanceof MailDeliveryError && error.isServerUnreachable,
+    concurrency: maxConnections,
+    leaseSeconds,
+    isOutage: error => error instanceof MailDeliveryError && error.isServerUnreachable,
     run: async job => {
       const work = send(job).finally(() => running.delete(work))
       running.add(work)
@@ -147,7 +147,7 @@ export default fp(async function mailer (app, options: MailerOptions) {
     clearTimeout(timer)
     transport?.close()
   })
-}, { name: 'mailer', dependencies: ['jobs'] })
+}, { name: 'mailer', dependencies: ['database', 'jobs'] })
 
 /** Creates the SMTP transport. Its package is loaded only if there is a mail server. */
 async function connect (options: SmtpOptions) {

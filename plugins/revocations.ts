@@ -93,8 +93,8 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
     onFailure: warn
   }))
   loaded.catch(() => {})
-  app.notifications.on('latchkey_revocations', readAndLog)
-  const timer = setInterval(() => { if (readAt !== undefined) readAndLog() }, pollIntervalMs).unref()
+  app.notifications.on('latchkey_revocations', () => { void readAndLog() })
+  const timer = setInterval(() => { if (readAt !== undefined) void readAndLog() }, pollIntervalMs).unref()
 
   function assertKnown () {
     if (readAt === undefined) throw databaseUnavailable('revocation log not read yet')

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/http/problem.ts'
-import { introspect, isGood } from '../src/sessions/introspection.ts'
+import { introspectRefreshToken, isAccessTokenActive } from '../src/sessions/introspection.ts'
 
 /** A live session, and its user. */
 interface ProvenSession { id: string, userId: string }
@@ -31,7 +31,7 @@ export default fp(async function sessionProof (app, lifetimes: SessionProofOptio
     const [token, ...others] = read.filter(token => token !== undefined)
     // If there are two, a neighbouring origin planted one of them.
     if (!token || others.length > 0) return []
-    const state = await introspect(app.db, token, lifetimes)
+    const state = await introspectRefreshToken(app.db, token, lifetimes)
     return state ? [{ id: token.sessionId, userId: state.userId }] : []
   }
 
@@ -39,7 +39,7 @@ export default fp(async function sessionProof (app, lifetimes: SessionProofOptio
     if (request.headers.authorization === undefined) return []
     try {
       const claims = await app.verifyBearer(request)
-      if (claims.sid === undefined || !await isGood(app.db, claims)) return []
+      if (claims.sid === undefined || !await isAccessTokenActive(app.db, claims)) return []
       return [{ id: claims.sid, userId: claims.sub }]
     } catch (error) {
       if (error instanceof Problem && error.code === 'invalid_token') return []

@@ -6,6 +6,9 @@ const { readdirSync } = process.getBuiltinModule('node:fs')
 const { availableParallelism, setPriority } = process.getBuiltinModule('node:os')
 const { env, execArgv } = process
 
+// Stack traces name the lines of the source, where the maps were built along with the code.
+process.setSourceMapsEnabled(true)
+
 const preloads = /--(import|loader|experimental-loader)\b/.test([...execArgv, env['NODE_OPTIONS']].join(' '))
 // As many as passwords are hashed at a time, and some for files and host names.
 if (!preloads) env['UV_THREADPOOL_SIZE'] ||= String((Number(env['ARGON2_CONCURRENCY']) || availableParallelism()) + 4)
@@ -21,4 +24,4 @@ if (process.platform === 'linux') {
     for (const thread of threads()) if (!others.has(thread)) setPriority(Number(thread), 10)
   } catch {}
 }
-import('./cli.ts')
+void import('./cli.ts')

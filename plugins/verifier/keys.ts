@@ -91,7 +91,7 @@ export function createIssuerKeys ({ discover, algorithms, log, closing }: Issuer
       return backoffMs(failures)
     }).then(delayMs => {
       reading = undefined
-      if (!closing.aborted) timer = setTimeout(read, delayMs).unref()
+      if (!closing.aborted) timer = setTimeout(() => { void read() }, delayMs).unref()
     })
     return reading
   }
@@ -113,7 +113,7 @@ export function createIssuerKeys ({ discover, algorithms, log, closing }: Issuer
   closing.addEventListener('abort', () => clearTimeout(timer), { once: true })
 
   return {
-    start: read,
+    start: () => { void read() },
     loaded,
     find: kid => keys?.get(kid),
     holds: key => keys?.get(key.kid) === key,

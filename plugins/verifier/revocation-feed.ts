@@ -145,7 +145,7 @@ export function createFeedClient (options: FeedClientOptions): FeedClient {
   }
 
   return {
-    start: follow,
+    start: () => { void follow() },
     synced,
     isRevoked: revokedTokens.isRevoked,
     lostSeconds,

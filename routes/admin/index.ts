@@ -1,5 +1,5 @@
 import { forbidden, invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import { userOf, type Typed } from '../typed.ts'
 import auditEvents from './audit-events.ts'
 import clients from './clients.ts'

@@ -3,7 +3,7 @@ import { Type, type Static } from '@sinclair/typebox'
 import { exportPersonalData } from '../../src/accounts/data-export.ts'
 import { personalData } from '../../src/capabilities.ts'
 import { invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import { originOf, userOf, type Typed } from '../typed.ts'
 import { PersonalData } from './personal-data.ts'
 

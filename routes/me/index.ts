@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import * as users from '../../src/users/users.ts'
 import { name, orNone, User, username } from '../schemas.ts'
 import { originOf, ref, strict, userOf, type Typed } from '../typed.ts'

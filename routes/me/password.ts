@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import { changePassword } from '../../src/accounts/password-change.ts'
 import { invalidToken } from '../../src/http/problem.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import { currentPassword, newPassword } from '../schemas.ts'
 import { contextOf, strict, userOf, type Typed } from '../typed.ts'
 

@@ -3,8 +3,9 @@ import type { FastifyRequest } from 'fastify'
 import { signOut } from '../../src/accounts/sign-out.ts'
 import { isKnownDevice } from '../../src/authentication/known-device.ts'
 import { invalidToken, notFound } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
-import { endOwn, list } from '../../src/sessions/listing.ts'
+import * as sessions from '../../src/sessions/owner.ts'
+import { endOwn } from '../../src/sessions/ending.ts'
+import { list } from '../../src/sessions/listing.ts'
 import { describe } from '../../src/http/user-agent.ts'
 import { forgetDevices } from '../../src/users/credential.ts'
 import { id, page, pageOf, paging, Session } from '../schemas.ts'
@@ -66,7 +67,8 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'not_found', 'database_unavailable'] }
   }, async (request, reply) => {
     const { id } = request.params
-    const ended = await endOwn(app.db, await userId(request), id, 'ended_by_user', originOf(request))
+    const session = { userId: await userId(request), sessionId: id }
+    const ended = await endOwn(app.db, session, 'ended_by_user', originOf(request))
     if (!ended) throw notFound()
     app.revocations.add(ended)
     if (id === userOf(request).sid) reply.clearRefreshCookie()

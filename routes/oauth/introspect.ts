@@ -4,7 +4,7 @@ import * as clients from '../../src/clients/service-clients.ts'
 import { insufficientScope } from '../../src/http/oauth-error.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { scopesOf, type Roles } from '../../src/syntax/roles.ts'
-import { introspect as introspectRefreshToken, isGood } from '../../src/sessions/introspection.ts'
+import { introspectRefreshToken, isAccessTokenActive } from '../../src/sessions/introspection.ts'
 import { strict, type Typed } from '../typed.ts'
 import { clientSecurity, exampleAccessToken, oauthConfig, tokenParameters } from './parameters.ts'
 
@@ -92,7 +92,7 @@ async function describeAccessToken (
     const claims = await app.verifyAccessToken(request, token)
     const isActive = claims.sid === undefined
       ? await clients.find(app.db, claims.client_id) !== undefined
-      : await isGood(app.db, claims)
+      : await isAccessTokenActive(app.db, claims)
     return isActive ? { active: true, ...claims, token_type: 'Bearer' } : undefined
   } catch (error) {
     if (error instanceof Problem && error.code === 'invalid_token') return undefined

@@ -57,7 +57,7 @@ const revocations: Typed = async (app) => {
       for (const reader of readers) if (reader.clientId === clientId) reader.stop()
     }
   }
-  const scopeCheck = setInterval(disconnectUnauthorized, scopeCheckIntervalMs).unref()
+  const scopeCheck = setInterval(() => { void disconnectUnauthorized() }, scopeCheckIntervalMs).unref()
   app.addHook('onClose', async () => { clearInterval(scopeCheck) })
 
   function assertCapacity (clientId: string) {

@@ -2,8 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Problem } from '../../src/http/problem.ts'
 import { revokeToken } from '../../src/tokens/revocations.ts'
-import { end } from '../../src/sessions/ending.ts'
-import { endOwn } from '../../src/sessions/listing.ts'
+import { end, endOwn } from '../../src/sessions/ending.ts'
 import { originOf, type Typed } from '../typed.ts'
 import { clientSecurity, oauthConfig, tokenParameters } from './parameters.ts'
 
@@ -36,7 +35,7 @@ const revoke: Typed = async (app) => {
     if (target && 'sessionId' in target) {
       const { sessionId } = target
       if (caller.kind === 'user') {
-        app.revocations.add(await endOwn(app.db, caller.userId, sessionId, 'revoked', origin) ?? [])
+        app.revocations.add(await endOwn(app.db, { userId: caller.userId, sessionId }, 'revoked', origin) ?? [])
       } else if (caller.scopes.includes('sessions:end')) {
         app.revocations.add(await end(app.db, [sessionId], 'revoked', origin))
       }

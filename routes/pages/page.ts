@@ -1,4 +1,5 @@
 import type { Language } from '../../src/http/language.ts'
+import { escapeHtml } from '../../src/http/html.ts'
 import type { ConfirmationMethod } from '../../src/http/problem.ts'
 import { assets } from './assets.ts'
 import en from './english.ts'
@@ -47,9 +48,6 @@ export const headers = (language: Language) => ({
   vary: 'origin, accept-language'
 })
 
-const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
-const escape = (text: string) => text.replaceAll(/[&<>"']/g, character => entities[character] ?? '')
-
 /** The document for a purpose, with a form until that is of no use any more. */
 export function render (purpose: PagePurpose, language: Language, { serviceName, homeUrl, minLength }: PageContext, outcome: PageOutcome): string {
   const said = words[language]
@@ -62,14 +60,14 @@ export function render (purpose: PagePurpose, language: Language, { serviceName,
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
-<title>${escape(`${heading} · ${serviceName}`)}</title>
+<title>${escapeHtml(`${heading} · ${serviceName}`)}</title>
 <link rel="stylesheet" href="${assets.style.url}">
 <script src="${assets.script.url}"></script>
 </head>
 <body>
 <main>
-<p class="service">${escape(serviceName)}</p>
-<h1>${escape(heading)}</h1>
+<p class="service">${escapeHtml(serviceName)}</p>
+<h1>${escapeHtml(heading)}</h1>
 <div id="outcome" role="status" tabindex="-1">${told(outcome)}</div>
 <div id="step">${isDone || outcome.final ? onward(said, homeUrl, isDone && purpose === 'magic_link') : form(purpose, said, minLength, outcome)}</div>
 </main>
@@ -79,10 +77,10 @@ export function render (purpose: PagePurpose, language: Language, { serviceName,
 }
 
 const told = ({ kind, text, reasons = [] }: PageOutcome) =>
-  `<div class="${kind}"><p>${escape(text)}</p>${reasons.length > 0 ? `<ul>${reasons.map(reason => `<li>${escape(reason)}</li>`).join('')}</ul>` : ''}</div>`
+  `<div class="${kind}"><p>${escapeHtml(text)}</p>${reasons.length > 0 ? `<ul>${reasons.map(reason => `<li>${escapeHtml(reason)}</li>`).join('')}</ul>` : ''}</div>`
 
 const onward = (said: PageTexts, url: string | undefined, atOnce: boolean) =>
-  url === undefined ? '' : `<a class="button" href="${escape(url)}"${atOnce ? ' data-onward' : ''}>${escape(said.onward)}</a>`
+  url === undefined ? '' : `<a class="button" href="${escapeHtml(url)}"${atOnce ? ' data-onward' : ''}>${escapeHtml(said.onward)}</a>`
 
 function form (purpose: PagePurpose, said: PageTexts, minLength: number, outcome: PageOutcome): string {
   const { token, reasons, methods } = outcome
@@ -90,8 +88,8 @@ function form (purpose: PagePurpose, said: PageTexts, minLength: number, outcome
   if (purpose === 'email_verification' && methods) return proofForms(said, minLength, outcome)
   const parts = [carriedToken(said, token)]
   if (purpose === 'password_reset') parts.push(passwordField(said, minLength, reasons !== undefined))
-  if (purpose === 'magic_link') parts.push(`<label><input type="checkbox" name="remember" value="true"> ${escape(said.remember)}</label>`)
-  return wrapped(purpose, said, [...parts, `<button>${escape(button)}</button>`])
+  if (purpose === 'magic_link') parts.push(`<label><input type="checkbox" name="remember" value="true"> ${escapeHtml(said.remember)}</label>`)
+  return wrapped(purpose, said, [...parts, `<button>${escapeHtml(button)}</button>`])
 }
 
 /** A form for each way to confirm an address. */
@@ -99,10 +97,10 @@ function proofForms (said: PageTexts, minLength: number, { token, reasons, metho
   const carried = [carriedToken(said, token), `<input type="hidden" name="methods" value="${methods.join(' ')}">`]
   const forms = {
     session: [],
-    password: [currentPasswordField(said, isPasswordWrong), `<button>${escape(said.confirmWithPassword)}</button>`],
+    password: [currentPasswordField(said, isPasswordWrong), `<button>${escapeHtml(said.confirmWithPassword)}</button>`],
     new_password: [
       passwordField(said, minLength, reasons !== undefined),
-      `<button${methods.includes('password') ? ' class="second"' : ''}>${escape(said.confirmWithNewPassword)}</button>`
+      `<button${methods.includes('password') ? ' class="second"' : ''}>${escapeHtml(said.confirmWithNewPassword)}</button>`
     ]
   }
   return methods
@@ -112,24 +110,24 @@ function proofForms (said: PageTexts, minLength: number, { token, reasons, metho
 }
 
 const wrapped = (purpose: PagePurpose, said: PageTexts, parts: string[]) =>
-  `<form method="post" action="${paths[purpose]}" data-unreachable="${escape(said.unreachable)}">
+  `<form method="post" action="${paths[purpose]}" data-unreachable="${escapeHtml(said.unreachable)}">
 ${parts.join('\n')}
 </form>`
 
 const carriedToken = (said: PageTexts, token: string | undefined) =>
-  token === undefined ? tokenField(said) : `<input type="hidden" name="token" value="${escape(token)}">`
+  token === undefined ? tokenField(said) : `<input type="hidden" name="token" value="${escapeHtml(token)}">`
 
-const currentPasswordField = ({ currentPassword }: PageTexts, isInvalid: boolean) => `<label>${escape(currentPassword)}
+const currentPasswordField = ({ currentPassword }: PageTexts, isInvalid: boolean) => `<label>${escapeHtml(currentPassword)}
 <input type="password" name="password" required autocomplete="current-password"${invalidBy(isInvalid)}></label>`
 
 const invalidBy = (isInvalid: boolean) => isInvalid ? ' aria-describedby="outcome" aria-invalid="true"' : ''
 
-const tokenField = ({ token, tokenHint }: PageTexts) => `<label class="token">${escape(token)}
+const tokenField = ({ token, tokenHint }: PageTexts) => `<label class="token">${escapeHtml(token)}
 <input name="token" required maxlength="200" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="token-hint">
-<span class="quiet" id="token-hint">${escape(tokenHint)}</span></label>`
+<span class="quiet" id="token-hint">${escapeHtml(tokenHint)}</span></label>`
 
 // Without a bound of its own: what is cut off in silence is not the password that was meant.
-const passwordField = ({ password, passwordHint, reveal }: PageTexts, minLength: number, isInvalid: boolean) => `<label>${escape(password)}
+const passwordField = ({ password, passwordHint, reveal }: PageTexts, minLength: number, isInvalid: boolean) => `<label>${escapeHtml(password)}
 <input type="password" name="new_password" required autocomplete="new-password" aria-describedby="${isInvalid ? 'outcome ' : ''}password-hint"${isInvalid ? ' aria-invalid="true"' : ''}>
-<span class="quiet" id="password-hint">${escape(passwordHint(minLength))}</span></label>
-<label hidden><input type="checkbox" class="reveal"> ${escape(reveal)}</label>`
+<span class="quiet" id="password-hint">${escapeHtml(passwordHint(minLength))}</span></label>
+<label hidden><input type="checkbox" class="reveal"> ${escapeHtml(reveal)}</label>`

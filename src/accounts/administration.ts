@@ -7,7 +7,7 @@ import type { LinkLives, MailContext } from '../mail/mail-context.ts'
 import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { forgetDevices } from '../users/credential.ts'
 import { find, type AdminUser, type UserStatus } from '../users/listing.ts'
@@ -154,7 +154,7 @@ export async function endSessions (db: Database, id: string, origin: audit.Origi
   return await db.transaction(async tx => {
     if (!await forgetDevices(tx, id)) return undefined
     await revokeEmailChanges(tx, id)
-    return await endAll(tx, id, undefined, 'ended_by_admin', origin)
+    return await endAll(tx, { userId: id }, 'ended_by_admin', origin)
   })
 }
 

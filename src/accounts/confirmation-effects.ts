@@ -6,8 +6,8 @@ import { forbiddenCredentials, linkExpired, passwordRequired } from '../http/pro
 import { notification, type MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
-import { findUser } from '../sessions/creation.ts'
-import { endAll } from '../sessions/listing.ts'
+import { findUser } from '../sessions/owner.ts'
+import { endAll } from '../sessions/ending.ts'
 import type { SignInThrottle } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { replacePassword } from '../users/credential.ts'
@@ -128,7 +128,7 @@ async function takeOver (
   await markEmailVerified(tx, { id: userId, canonical_email: canonical, email_verified: false }, origin)
   await replacePassword(tx, userId, hash)
   await audit.record(tx, 'user.password_reset', { userId }, origin)
-  const ended = await endAll(tx, userId, undefined, 'email_verified', origin)
+  const ended = await endAll(tx, { userId }, 'email_verified', origin)
   await revokeAll(tx, userId)
   await enqueueMail(tx, notification(mail, 'password_changed', origin, owner.email), userId)
   await throttle.reset(tx, { identifier, userId, network })

@@ -6,7 +6,7 @@ import { languages } from '../http/language.ts'
 import { forbiddenCredentials, invalidToken } from '../http/problem.ts'
 import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import { recordSuccess } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
@@ -59,7 +59,7 @@ export async function deleteUser (
 
   // The network and browser of the request are personal data too, so the events do not get them.
   const origin = { actorId }
-  const ended = await endAll(tx, id, undefined, 'account_deleted', origin)
+  const ended = await endAll(tx, { userId: id }, 'account_deleted', origin)
   await forgetPending(tx, deleted.canonical_email)
   // The links come before the user, as in a change to this address. In one statement the user would come first, and
   // the two transactions would deadlock.

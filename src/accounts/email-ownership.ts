@@ -3,8 +3,7 @@ import type { Queryable } from '../database/database.ts'
 import type { MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
-import type { EndReason } from '../sessions/ending.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll, type EndReason } from '../sessions/ending.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { replacePassword } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
@@ -37,7 +36,7 @@ export async function resetOwnership (
 ): Promise<Revocation[]> {
   const { sealMail, lives: { passwordReset: lives } } = mail
   await replacePassword(tx, userId, null)
-  const ended = await endAll(tx, userId, undefined, reason, origin)
+  const ended = await endAll(tx, { userId }, reason, origin)
   await revokeAll(tx, userId)
   const token = oneTimeTokens.generateToken()
   await oneTimeTokens.issue(tx, {

@@ -2,8 +2,7 @@ import type * as audit from '../audit/events.ts'
 import { complete, type Completion, type SignInRequest } from '../authentication/completion.ts'
 import type { Database } from '../database/database.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
-import { lockSessions } from '../sessions/ending.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll, lockSessions } from '../sessions/ending.ts'
 import { replacePassword } from '../users/credential.ts'
 import { markEmailVerified } from './email-ownership.ts'
 import { revokeAll } from '../one-time-tokens/revocation.ts'
@@ -23,7 +22,7 @@ export async function signInWithLink (
     const isUnproved = !account.email_verified
     const passwordVersion = isUnproved ? await replacePassword(tx, userId, null) : account.password_version
     if (isUnproved) await lockSessions(tx, userId, request.replaced?.ids ?? [])
-    const endedBefore = isUnproved ? await endAll(tx, userId, undefined, 'email_verified', by) : []
+    const endedBefore = isUnproved ? await endAll(tx, { userId }, 'email_verified', by) : []
     await revokeAll(tx, userId)
     const proof = { userId, passwordVersion, methods: ['otp'], isEmailVerified: true }
     const completion = await complete(tx, proof, request, by)

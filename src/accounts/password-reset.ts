@@ -4,7 +4,7 @@ import type { RequestContext } from '../authentication/request-context.ts'
 import { notification } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { identifiedByEmail, replacePassword } from '../users/credential.ts'
 import { markEmailVerified } from './email-ownership.ts'
@@ -32,7 +32,7 @@ export async function resetPassword (
     await markEmailVerified(tx, account, by)
     await replacePassword(tx, userId, hash)
     await audit.record(tx, 'user.password_reset', { userId }, by)
-    const ended = await endAll(tx, userId, undefined, 'password_reset', by)
+    const ended = await endAll(tx, { userId }, 'password_reset', by)
     await revokeAll(tx, userId)
     await enqueueMail(tx, notification(mail, 'password_changed', origin, email), userId)
     await throttle.reset(tx, { ...identifiedByEmail(account), userId, network: ticket.network ?? '' })

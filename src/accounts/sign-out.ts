@@ -1,8 +1,7 @@
 import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
 import type { Revocation } from '../tokens/revocations.ts'
-import type { EndReason } from '../sessions/ending.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll, type EndReason } from '../sessions/ending.ts'
 import * as users from '../users/users.ts'
 import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 
@@ -21,6 +20,6 @@ export async function signOut (
   return await db.transaction(async tx => {
     await users.lock(tx, userId)
     await revokeEmailChanges(tx, userId)
-    return await endAll(tx, userId, except, reason, origin)
+    return await endAll(tx, { userId, except }, reason, origin)
   })
 }

@@ -1,7 +1,7 @@
 import type * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import type { Revocation } from '../tokens/revocations.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import type { UserStatus } from '../users/listing.ts'
 import { revokeAll } from '../one-time-tokens/revocation.ts'
@@ -24,5 +24,5 @@ export async function setStatus (
   const [changed] = await tx.query(status === 'disabled' ? disable : enable, [id, origin])
   if (!changed || status === 'active') return []
   await revokeAll(tx, id)
-  return await endAll(tx, id, undefined, 'account_disabled', origin)
+  return await endAll(tx, { userId: id }, 'account_disabled', origin)
 }

@@ -4,7 +4,8 @@ import { withDatabase } from './database.ts'
 
 export const end = defineCommand({
   usage: 'latchkey sessions end --all | --user ID [--json]',
-  description: 'End sessions. Their refresh tokens are invalid at once, their access tokens as after a sign-out.',
+  description: 'End sessions. Their refresh tokens are invalid at once, their access tokens as after a ' +
+    'sign-out.',
   options: {
     all: { type: 'boolean', description: 'the sessions of all users' },
     user: { type: 'string', value: 'ID', description: 'the sessions of this user' }
@@ -13,13 +14,15 @@ export const end = defineCommand({
     if (all === (user !== undefined)) throw new UsageError('Give either --all or --user.')
     if (user !== undefined && !isUuid(user)) throw new UsageError('--user must be the id of a user.')
     return async config => {
-      const [{ endEvery }, { forgetDevices }, { revokeEmailChanges }] = await Promise.all([
-        import('../sessions/end-every.ts'), import('../users/credential.ts'), import('../one-time-tokens/revocation.ts')
+      const [{ endInBatches }, { forgetDevices }, { revokeEmailChanges }] = await Promise.all([
+        import('../sessions/ending.ts'),
+        import('../users/credential.ts'),
+        import('../one-time-tokens/revocation.ts')
       ])
       const ended = await withDatabase(config, async db => {
         if (user !== undefined && !await forgetDevices(db, user)) throw new Error(`there is no user ${user}`)
         await revokeEmailChanges(db, user)
-        return await endEvery(db, user, 'ended_by_operator', {})
+        return await endInBatches(db, user, 'ended_by_operator', {})
       })
       return { text: `Ended ${ended} ${ended === 1 ? 'session' : 'sessions'}.`, data: { ended } }
     }

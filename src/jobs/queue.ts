@@ -45,28 +45,12 @@ export async function lease (
   return jobs.sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime())
 }
 
-const firstBackoffSeconds = 5
-const maxBackoffSeconds = 3_600
-
-/**
- * Seconds until the next attempt, after so many: exponential backoff with a jitter of 10 %, so that jobs that
- * failed together are not retried together.
- */
-export function backoffSeconds (attempts: number): number {
-  const jitter = 0.9 + Math.random() / 5
-  return Math.min(maxBackoffSeconds, firstBackoffSeconds * 2 ** (attempts - 1)) * jitter
-}
-
 const postpone: Statement = {
   name: 'jobs.reschedule',
   text: 'update jobs set run_at = now() + make_interval(secs => $3) where id = $1 and attempts = $2'
 }
 
-/**
-
- * Schedules the next attempt in so many seconds. Does nothing if another worker has leased the job since.
-
- */
+/** Schedules the next attempt in so many seconds. Does nothing if another worker has leased the job since. */
 export async function reschedule (db: Queryable, { id, attempts }: Job, seconds: number): Promise<void> {
   await db.query(postpone, [id, attempts, seconds])
 }
@@ -83,9 +67,3 @@ const deleteDone: Statement = {
 export async function remove (db: Queryable, { id, attempts }: Job): Promise<void> {
   await db.query(deleteDone, [id, attempts])
 }
-
-// merge: serves src/sessions alone, by way of mail/outbox.ts, until its statements call enqueue_mail.
-/** The part of a statement that enqueues a mail for each row of `from`. */
-export const mailInsertion = (user: string, sealed: string, lifetimeSeconds: string, from: string) => `
-  insert into jobs (kind, user_id, sealed, expires_at)
-  select 'mail', ${user}, ${sealed}, now() + make_interval(secs => ${lifetimeSeconds}) from ${from}`

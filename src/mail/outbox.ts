@@ -1,5 +1,4 @@
 import type { Queryable, Statement } from '../database/database.ts'
-import { mailInsertion } from '../jobs/queue.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
@@ -83,17 +82,3 @@ export async function enqueueMail (
 ): Promise<void> {
   if (mail) await db.query(enqueue, [userId ?? null, mail, lifetimeSeconds])
 }
-
-// merge: the rest of this file serves src/sessions alone, until its statements call enqueue_mail.
-
-export const newsLives = notificationLifetimeSeconds
-
-/**
-
- * The part of a statement that enqueues a mail for each row of `from`, unless the parameter `sealed` is
-
- * null.
-
- */
-export const posting = (sealed: string, user: string, lives: string, from: string) =>
-  mailInsertion(user, `${sealed}::bytea`, lives, `${from} where ${sealed}::bytea is not null`)

@@ -1,5 +1,5 @@
 import type { Capability, HousekeepingTask } from '../capability.ts'
-import { clearExpired } from './expiry.ts'
+import { purgeExpired } from './expiry.ts'
 import { endSurplus, findCrowdedUsers } from './surplus.ts'
 
 const auditEvents = ['session.ended', 'session.replayed'] as const
@@ -27,7 +27,7 @@ const endSurplusSessions: HousekeepingTask = async function * (db, { sessionLimi
 
 const purgeExpiredSessions: HousekeepingTask = async function * (db, { refreshTokenSeconds }) {
   for (let after: string | undefined, hasMore = true; hasMore;) {
-    const { last } = await clearExpired(db, after, expiredBatch, refreshTokenSeconds)
+    const { last } = await purgeExpired(db, { after, limit: expiredBatch, refreshToken: refreshTokenSeconds })
     after = last
     hasMore = last !== undefined
     yield

@@ -13,5 +13,5 @@ declare module '../audit/events.ts' {
 }
 
 export const capability = {
-  auditEvents, sealedColumns: [sealedWebhookSecrets], housekeeping: [inBatches(deliveries.forget)]
+  auditEvents, sealedColumns: [sealedWebhookSecrets], housekeeping: [inBatches(deliveries.purge)]
 } satisfies Capability

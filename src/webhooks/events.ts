@@ -6,9 +6,9 @@ export const testType = 'webhook.test'
 const isOffered = (type: string) =>
   (/^(user|session)\./.test(type) && type !== 'user.imported') || type === 'login.succeeded'
 
-/** The types of audit events that a webhook can receive. */
+/** The types of audit events that a webhook can subscribe to. */
 export const offeredTypes = (eventTypes: readonly string[]): string[] => eventTypes.filter(isOffered)
 
-/** What a webhook can ask for: types, and families of types. */
-export const eventChoices = (eventTypes: readonly string[]): string[] =>
+/** What a webhook can subscribe to: types, and families of types. */
+export const subscriptions = (eventTypes: readonly string[]): string[] =>
   [...offeredTypes(eventTypes), 'user.*', 'session.*']

@@ -6,11 +6,13 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { folder, run, start } from '../support/command-line.ts'
+import { run, start } from '../support/command-line.ts'
 import { excessiveHashes, importedHashes, unknownHashes } from '../support/imported-hashes.ts'
 import { build } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { commandOf } from '../support/program.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
+import { scale } from '../support/soak.ts'
 
 // Most of the time is the start of a process.
 t.jobs = 2
@@ -28,7 +30,7 @@ async function imported (t: Test, DATABASE_URL: string, content: string | Buffer
 
 /** The same, with the report of the refused lines. */
 async function refused (t: Test, DATABASE_URL: string, content: string | Buffer) {
-  const report = join(folder(t), 'refused.jsonl')
+  const report = join(temporaryFolder(t), 'refused.jsonl')
   const { code, result, stderr } = await imported(t, DATABASE_URL, content, '--report', report)
   t.equal(stderr, '')
   const lines = readFileSync(report, 'utf8').trimEnd().split('\n').filter(line => line !== '').map(line => JSON.parse(line))
@@ -46,7 +48,7 @@ async function exported (t: Test, DATABASE_URL: string): Promise<string> {
 t.test('users import', async t => {
   await t.test('creates accounts from lines, with their audit events, and prints how many', async t => {
     const DATABASE_URL = await createDatabase(t)
-    const path = join(folder(t), 'users.jsonl')
+    const path = join(temporaryFolder(t), 'users.jsonl')
     const id = 'B5D5E0F0-3B1C-4F1E-9C2A-0123456789AB'
     writeFileSync(path, json({ email: 'Ada@Example.COM', password_hash: hash }, {
       id, email: 'bob@example.com', email_verified: true, name: 'Bob', username: 'Bob.B', roles: ['user', 'admin'], status: 'disabled', password_hash: null, created_at: '2020-02-29T12:00:00.123456+02:00'
@@ -202,7 +204,7 @@ t.test('users import', async t => {
 
   await t.test('prints the first refused lines and a summary', async t => {
     const DATABASE_URL = await createDatabase(t)
-    const path = join(folder(t), 'users.jsonl')
+    const path = join(temporaryFolder(t), 'users.jsonl')
     writeFileSync(path, json(...Array(150).fill({}), { email: 'ada@example.com' }))
     const { code, stdout, stderr } = await run(t, ['users', 'import', path], { DATABASE_URL })
     t.strictSame({ code, stdout }, { code: 1, stdout: 'Imported 1, already there 0, refused 150:\n  invalid_email: 150\n' })
@@ -222,10 +224,10 @@ t.test('users import', async t => {
 const script = '/usr/bin/script'
 t.test('on a terminal', { skip: !existsSync(script) && 'there is no script(1) to make one with' }, async t => {
   const DATABASE_URL = await createDatabase(t)
-  const path = join(folder(t), 'users.jsonl')
+  const path = join(temporaryFolder(t), 'users.jsonl')
   writeFileSync(path, json(...Array.from({ length: 1_000 }, (_, n) => ({ email: `person-${n}@example.com`, password_hash: hash }))))
   const cli = commandOf('src/cli.ts').join(' ')
-  const typed = (args: string) => spawnSync(script, ['-qec', `${process.execPath} ${cli} ${args}`, '/dev/null'], { cwd: folder(t), env: { DATABASE_URL }, encoding: 'utf8' })
+  const typed = (args: string) => spawnSync(script, ['-qec', `${process.execPath} ${cli} ${args}`, '/dev/null'], { cwd: temporaryFolder(t), env: { DATABASE_URL }, encoding: 'utf8' })
 
   t.match(typed(`users import ${path}`).stdout.replaceAll('\x1b', ''), /\r\[2K\[#+\.*\] +\d+ % {2}\d+ imported, 0 already there, 0 refused[^]*\r\[2KImported 1000, already there 0, refused 0\.\r\n$/, 'a bar tells how far the import is')
   const { status, stdout } = typed('users export')
@@ -262,7 +264,7 @@ t.test('users export', async t => {
       await imported(t, to, first)
       t.equal(await exported(t, to), first)
       t.match((await imported(t, to, first)).result, { imported: 0, already_there: all.length, refused: 0 })
-    }), { numRuns: 3 })
+    }), { numRuns: scale(3, 1) })
   })
 
   await t.test('exports all accounts as of one moment, and is in the audit log', async t => {
@@ -283,7 +285,7 @@ t.test('users export', async t => {
   await t.test('--output creates a new file that only its owner can read, completely or not at all', async t => {
     const DATABASE_URL = await createDatabase(t)
     await imported(t, DATABASE_URL, json({ email: 'ada@example.com', password_hash: hash }))
-    const dir = folder(t)
+    const dir = temporaryFolder(t)
     const path = join(dir, 'users.jsonl')
     t.strictSame(await run(t, ['users', 'export', '--output', path], { DATABASE_URL }), { code: 0, stdout: `Exported 1 account to ${path}.\n`, stderr: '' })
     t.equal(statSync(path).mode & 0o777, 0o600)

@@ -5,6 +5,7 @@ import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { run } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
+import { repeatUnavailable } from '../support/repetition.ts'
 
 const withPepper = { PASSWORD_PEPPER: 'true' }
 const peppered = /^\$argon2id\$v=19\$m=1024,t=1,p=1,keyid=[0-9a-f]{8}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/
@@ -237,9 +238,6 @@ t.test('if the pepper is lost, the service responds 503 and judges no password',
       row?.sealed_secret
     ])
     // Its id stays unknown for a second, because no notification announced it.
-    let answer
-    do answer = await signIn(after, ada)
-    while (answer.status === 503)
-    t.match(answer, accepted)
+    t.match(await repeatUnavailable(async () => await signIn(after, ada)), accepted)
   })
 })

@@ -8,7 +8,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 import verifier, { type VerifierOptions } from '../../plugins/verifier.ts'
 import * as consumer from '../support/consumer.ts'
-import { until } from '../support/consumer.ts'
+import { waitFor } from '../support/polling.ts'
 import type { Teardown } from '../support/app.ts'
 import * as issuers from '../support/issuer.ts'
 import { compact, makeKey, signers } from '../support/issuer.ts'
@@ -389,15 +389,16 @@ t.test('keys', async t => {
       release = resolve
     })
     const reads: number[] = []
-    issuer.answers['/jwks'] = async (_request, response) => {
+    issuer.answers['/jwks'] = (_request, response) => {
       reads.push(performance.now())
-      await released
-      issuer.json(response, { keys: issuer.published })
+      void released.then(() => {
+        issuer.json(response, { keys: issuer.published })
+      })
     }
     const unknownTokens = Array.from({ length: 200 }, () => issuer.token({}, makeKey()))
     const startedAt = performance.now()
     const first = statuses(unknownTokens)
-    await until(() => reads.length === 1)
+    await waitFor(() => reads.length === 1)
     t.equal(await status(known), 200, 'a cached token')
     t.equal(await status(issuer.token()), 200, 'another token of a known key')
     release()
@@ -423,7 +424,7 @@ t.test('keys', async t => {
     const known = issuer.token()
     const otherKey = issuer.token({}, makeKey())
     const many = statuses(Array<string>(1_100).fill(otherKey))
-    await until(() => issuer.asked['/jwks'] === 2)
+    await waitFor(() => issuer.asked['/jwks'] === 2)
     t.strictSame(await statuses([known]), [200])
     release()
     const all = await many
@@ -477,13 +478,13 @@ t.test('keys', async t => {
     const [leaked, safe] = [issuer.token(), issuer.token({}, stays)]
     t.strictSame([await status(leaked), await status(safe)], [200, 200])
     issuer.published = [stays.jwk]
-    await until(async () => (await status(leaked)) === 401)
+    await waitFor(async () => (await status(leaked)) === 401)
     t.equal(await status(safe), 200)
     t.match(app.verifier.health(), { keys: { count: 1, failing: false } })
 
     const changed = makeKey('ES256', stays.header.kid)
     issuer.published = [changed.jwk]
-    await until(async () => (await status(safe)) === 401)
+    await waitFor(async () => (await status(safe)) === 401)
     t.equal(await status(issuer.token({}, changed)), 200, 'another key with the same id replaces it')
   })
 
@@ -547,8 +548,8 @@ t.test('an issuer that is unavailable', async t => {
     t.equal(answer.headers.get('retry-after'), '1')
     t.equal(answer.headers.get('www-authenticate'), null)
     await issuer.start()
-    await until(async () => (await get('/me', token)).status === 200)
-    await until(() => app.verifier.health().feed?.followed === true)
+    await waitFor(async () => (await get('/me', token)).status === 200)
+    await waitFor(() => app.verifier.health().feed?.followed === true)
     t.match(app.verifier.health(), {
       ready: true,
       keys: { count: 1, age: Number, failing: false },
@@ -566,7 +567,7 @@ t.test('an issuer that is unavailable', async t => {
     const seen = issuer.token()
     t.equal(await status(seen), 200)
     await issuer.stop()
-    await until(() => app.verifier.health().keys.failing)
+    await waitFor(() => app.verifier.health().keys.failing)
     t.equal(await status(seen), 200)
     t.equal(await status(issuer.token()), 200)
     const rotated = makeKey()
@@ -587,7 +588,7 @@ t.test('an issuer that is unavailable', async t => {
     t.match(app.verifier.health(), { ready: true, keys: { count: 1, failing: true } })
     issuer.published.push(rotated.jwk)
     await issuer.start()
-    await until(async () => (await status(issuer.token({}, rotated))) === 200)
+    await waitFor(async () => (await status(issuer.token({}, rotated))) === 200)
     t.match(app.verifier.health(), { keys: { count: 2, failing: false } })
   })
 
@@ -605,7 +606,7 @@ t.test('an issuer that is unavailable', async t => {
     t.equal(await status(issuer.token()), 200)
     issuer.published.push(rotated.jwk)
     issuer.answers['/jwks'] = undefined
-    await until(async () => (await status(issuer.token({}, rotated))) === 200)
+    await waitFor(async () => (await status(issuer.token({}, rotated))) === 200)
   })
 })
 
@@ -682,7 +683,7 @@ t.test('an issuer with unusable responses counts as unavailable', async t => {
       t.match(app.verifier.health(), { ready: false, keys: { count: 0 } }, what)
       for (const path of Object.keys(issuer.answers)) issuer.answers[path] = undefined
       for (const name of Object.keys(issuer.metadata)) delete issuer.metadata[name]
-      await until(async () => (await get('/me', issuer.token())).status === 200, 12)
+      await waitFor(async () => (await get('/me', issuer.token())).status === 200, 12)
     })
   )
   t.strictSame(target.asked, {}, 'no other origin was asked')
@@ -697,7 +698,7 @@ t.test('the revocation feed', async t => {
   ) => {
     const issuer = await issuers.start(t, prepare)
     const service = await consumer.start(t, issuer, { ...credentials, ...options })
-    if (!prepare) await until(() => service.app.verifier.health().feed?.followed === true)
+    if (!prepare) await waitFor(() => service.app.verifier.health().feed?.followed === true)
     return { issuer, ...service }
   }
   const newSession = (issuer: issuers.Issuer) => {
@@ -722,7 +723,7 @@ t.test('the revocation feed', async t => {
         expires_at: new Date(Date.now() + 900_000)
       })
     )
-    await until(async () => (await status(machine)) === 401, 3)
+    await waitFor(async () => (await status(machine)) === 401, 3)
     t.match(await get('/me', revoked.token), { status: 401, body: { code: 'invalid_token' } })
     t.equal(await status(issuer.token({ sid: revoked.sid })), 401, 'another token of the session')
     t.equal(await status(unseen.token), 401)
@@ -753,10 +754,10 @@ t.test('the revocation feed', async t => {
       { token_version: 9, expires_at: 'never' }
     ]) { revoke(wrong) }
     revoke({ token_version: 1 })
-    await until(async () => (await status(first)) === 401, 3)
+    await waitFor(async () => (await status(first)) === 401, 3)
     t.strictSame(await statuses(ada), [401, 401, 200, 200, 200])
     revoke({ token_version: 2, expires_at: new Date(Date.now() + 1_000) })
-    await until(async () => (await status(ada[2] ?? '')) === 401, 3)
+    await waitFor(async () => (await status(ada[2] ?? '')) === 401, 3)
     revoke({ token_version: 1 })
     t.strictSame(
       await statuses([...ada, ...tokens('ada')]),
@@ -770,7 +771,7 @@ t.test('the revocation feed', async t => {
     )
     t.equal(logs.filter(({ msg }) => /cannot be read/.test(String(msg))).length, 4)
     issuer.hangUp()
-    await until(() => issuer.followers.length === 2 && issuer.readers === 1)
+    await waitFor(() => issuer.followers.length === 2 && issuer.readers === 1)
     const again = await consumer.start(t, issuer, credentials)
     for (const each of [statuses, again.statuses]) {
       t.strictSame(
@@ -805,23 +806,23 @@ t.test('the revocation feed', async t => {
       newSession(issuer)
     ]
     issuer.end(before.sid)
-    await until(async () => (await status(before.token)) === 401)
+    await waitFor(async () => (await status(before.token)) === 401)
     const text = issuer.recordEnd(middle.sid)
     issuer.write(text.slice(0, text.length - 20))
     await pause(50)
     t.equal(await status(middle.token), 200, 'half an event has no effect')
     issuer.hangUp()
     issuer.recordEnd(between.sid)
-    await until(async () => (await status(between.token)) === 401)
+    await waitFor(async () => (await status(between.token)) === 401)
     t.equal(issuer.followers.at(-1)?.headers['last-event-id'], '1')
     t.equal(await status(middle.token), 401)
-    await until(() => app.verifier.health().feed?.followed === true)
+    await waitFor(() => app.verifier.health().feed?.followed === true)
     issuer.end(after.sid)
-    await until(async () => (await status(after.token)) === 401)
+    await waitFor(async () => (await status(after.token)) === 401)
     t.equal(await status(before.token), 401, 'a revoked session stays revoked')
 
     issuer.hangUp('end')
-    await until(() => issuer.followers.length === 3 && issuer.readers === 1)
+    await waitFor(() => issuer.followers.length === 3 && issuer.readers === 1)
     t.equal(issuer.followers.at(-1)?.headers['last-event-id'], '4')
   })
 
@@ -853,7 +854,7 @@ t.test('the revocation feed', async t => {
       issuer.write(Buffer.from([byte]))
       await new Promise(resolve => setImmediate(resolve))
     }
-    await until(async () => (await status(three.token)) === 401)
+    await waitFor(async () => (await status(three.token)) === 401)
     t.strictSame([await status(one.token), await status(two.token)], [401, 401])
     t.match(app.verifier.health(), { feed: { followed: true } })
     t.equal(issuer.followers.length, 1, 'on one connection')
@@ -864,19 +865,19 @@ t.test('the revocation feed', async t => {
     const { issuer, status, app } = await follow(t)
     const revoked = newSession(issuer)
     issuer.write(`data: ${'x'.repeat(70_000)}`)
-    await until(() => issuer.followers.length === 2)
-    await until(() => app.verifier.health().feed?.followed === true)
+    await waitFor(() => issuer.followers.length === 2)
+    await waitFor(() => app.verifier.health().feed?.followed === true)
     issuer.end(revoked.sid)
-    await until(async () => (await status(revoked.token)) === 401)
+    await waitFor(async () => (await status(revoked.token)) === 401)
   })
 
   t.test('starts from the beginning if an event id cannot be sent back', async t => {
     const { issuer, status } = await follow(t)
     const revoked = newSession(issuer)
     issuer.write(issuer.recordEnd(revoked.sid).replace('id: 1', 'id: ü\t'))
-    await until(async () => (await status(revoked.token)) === 401)
+    await waitFor(async () => (await status(revoked.token)) === 401)
     issuer.hangUp()
-    await until(() => issuer.followers.length === 2)
+    await waitFor(() => issuer.followers.length === 2)
     t.equal(issuer.followers.at(-1)?.headers['last-event-id'], undefined)
   })
 
@@ -890,7 +891,7 @@ t.test('the revocation feed', async t => {
     t.equal(issuer.followers.length, 1, 'a heartbeat keeps the connection')
     clearInterval(heartbeats)
     issuer.recordEnd(revoked.sid)
-    await until(async () => (await status(revoked.token)) === 401)
+    await waitFor(async () => (await status(revoked.token)) === 401)
     t.equal(issuer.followers.at(-1)?.headers['last-event-id'], '1')
     t.match(app.verifier.health(), { feed: { followed: true } })
   })
@@ -984,19 +985,19 @@ t.test('the revocation feed', async t => {
     issuer.answers['/oauth/revocations'] = undefined
     const heartbeats = setInterval(() => issuer.write(': heartbeat\n\n'), 100)
     t.teardown(() => clearInterval(heartbeats))
-    await until(async () => (await status(token)) === 200)
+    await waitFor(async () => (await status(token)) === 200)
     t.match(app.verifier.health(), { ready: true })
 
     await issuer.stop()
     const lost = performance.now()
-    await until(() => app.verifier.health().feed?.followed === false)
+    await waitFor(() => app.verifier.health().feed?.followed === false)
     t.equal(await status(token), 200, 'not at once')
-    await until(async () => (await status(token)) === 503)
+    await waitFor(async () => (await status(token)) === 503)
     t.ok(performance.now() - lost > 1_500)
     t.equal((await get('/me', token)).headers.get('retry-after'), '1')
     t.match(app.verifier.health(), { ready: false, keys: { count: 1 } })
     await issuer.start()
-    await until(async () => (await status(token)) === 200, 8)
+    await waitFor(async () => (await status(token)) === 200, 8)
   })
 
   t.test('is not followed without credentials, which is logged', async t => {
@@ -1015,7 +1016,7 @@ t.test('a cached token is not accepted after it expires', async t => {
       const { status } = await consumer.start(t, issuer, { clockTolerance: 0, cacheSize })
       const [short, long] = [issuer.token({ exp: Math.floor(Date.now() / 1_000) + 4 }), issuer.token()]
       t.strictSame([await status(short), await status(long), await status(short)], [200, 200, 200])
-      await until(async () => (await status(short)) === 401)
+      await waitFor(async () => (await status(short)) === 401)
       t.equal(await status(long), 200)
     })
   )
@@ -1027,7 +1028,7 @@ t.test('an application that closes', async t => {
     const { app } = await consumer.start(t, issuer, credentials)
     t.equal(issuer.readers, 1)
     await app.close()
-    await until(() => issuer.readers === 0, 3)
+    await waitFor(() => issuer.readers === 0, 3)
   })
 
   for (const [what, prepare] of Object.entries<(issuer: issuers.Issuer) => void>({
@@ -1063,7 +1064,7 @@ import Fastify from 'fastify'
       const closed = performance.now()
       t.strictSame(await exit, [0, null])
       t.ok(performance.now() - closed < 2_000)
-      await until(() => issuer.readers === 0, 3)
+      await waitFor(() => issuer.readers === 0, 3)
     })
   }
 })

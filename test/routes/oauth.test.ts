@@ -8,7 +8,10 @@ import t from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser, type Service, type Teardown } from '../support/app.ts'
+import { waitUntil } from '../support/polling.ts'
 import { named, sql } from '../support/postgres.ts'
+import { scale } from '../support/soak.ts'
+import { ageTokenFamily } from '../support/token-family.ts'
 
 const basic = (id: string, secret: string) => ({
   authorization: `Basic ${btoa(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`)}`
@@ -306,12 +309,7 @@ t.test('introspection', async t => {
     t.match(await introspect(next.body.refresh_token), { body: { active: true } })
     await service.browser().post('/v1/auth/refresh', { refresh_token: next.body.refresh_token })
     t.strictSame((await introspect(refresh)).body, { active: false })
-    await service.sql(
-      `update refresh_tokens
-        set confirmed_at = now() - interval '1 hour', milestone_at = now() - interval '1 hour'
-        where session_id = $1`,
-      [sid]
-    )
+    await ageTokenFamily(service, sid, 3_600)
     t.strictSame((await introspect(refresh)).body, { active: false })
     t.match(
       await introspect(next.body.refresh_token),
@@ -343,7 +341,7 @@ t.test('introspection', async t => {
     t.match(await introspect(body.access_token), {
       body: { active: true, sub: id, aud: 'https://elsewhere.example' }
     })
-    await clients.remove(service.app.db, id, {})
+    await clients.deleteClient(service.app.db, id, {})
     await expectInactive(body.access_token, 'the token of a deleted client')
     for (const garbage of [
       'x',
@@ -509,12 +507,9 @@ async function followFeed (t: Teardown, { port }: { port: number }, headers: Rec
       parser.feed(text)
     })
     .on('error', () => {})
-  const until = async (condition: () => boolean, ms = 5_000) => {
-    for (const end = performance.now() + ms; !condition(); await turn()) {
-      if (performance.now() > end) {
-        throw new Error(`not seen in time: ${JSON.stringify({ received, comments })}`)
-      }
-    }
+  const until = async (condition: () => boolean, seconds?: number) => {
+    const state = () => `the feed has sent ${received.length} events and ${comments.join()}`
+    await waitUntil(state, condition, seconds)
   }
   return {
     status: response.statusCode,
@@ -583,7 +578,7 @@ t.test('the revocation feed', async t => {
     const a = await signedIn(one)
     await signOut(one, a)
     await first.until(() => first.received.some(({ data }) => data.sid === a.sid))
-    await first.until(() => first.comments.includes('heartbeat'), 8_000)
+    await first.until(() => first.comments.includes('heartbeat'))
     first.close()
     const position = first.lastId() ?? ''
     const [b, c] = [await signedIn(one), await signedIn(two)]
@@ -626,7 +621,7 @@ t.test('the revocation feed', async t => {
     await feed.synced()
     await signOut(one, early)
     await feed.until(() => feed.received.some(({ data }) => data.sid === early.sid))
-    await feed.until(() => feed.comments.includes('heartbeat'), 8_000)
+    await feed.until(() => feed.comments.includes('heartbeat'))
     feed.close()
     await late.query("select pg_notify('latchkey_revocations', '')")
     await late.query('commit')
@@ -678,9 +673,9 @@ t.test('the revocation feed', async t => {
         select gen_random_uuid(), 'session', gen_random_uuid(), 'logout', now() + interval '1 minute'
         from generate_series(1, 60000) returning 1)
       select pg_notify('latchkey_revocations', '') from many limit 1`)
-    await feed.until(() => feed.received.length >= 60_000, 20_000)
+    await feed.until(() => feed.received.length >= 60_000)
     t.match(await one.browser().get('/livez'), { status: 200 })
-    await feed.until(dropped, 20_000)
+    await feed.until(dropped)
     slow.response.resume()
     await feed.until(() => closed)
     t.ok(feed.response.readable, 'the other reader continues')
@@ -722,7 +717,7 @@ t.test('a revocation reaches the other instances', async t => {
   }
 
   await t.test('within a second, and this instance at once', async t => {
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < scale(20, 6); round++) {
       const user = await signedIn(one)
       t.match(await two.browser().get('/v1/auth/verify', user.bearer), { status: 204 })
       await one.browser().post('/v1/auth/logout', undefined, user.bearer)
@@ -744,12 +739,7 @@ t.test('a revocation reaches the other instances', async t => {
     const replayed = await signedIn(one)
     const next = await one.browser().post('/v1/auth/refresh', { refresh_token: replayed.refresh })
     await one.browser().post('/v1/auth/refresh', { refresh_token: next.body.refresh_token })
-    await one.sql(
-      `update refresh_tokens
-        set confirmed_at = now() - interval '1 hour', milestone_at = now() - interval '1 hour'
-        where session_id = $1`,
-      [replayed.sid]
-    )
+    await ageTokenFamily(one, replayed.sid, 3_600)
     t.match(await one.browser().post('/v1/auth/refresh', { refresh_token: replayed.refresh }), {
       status: 401
     })

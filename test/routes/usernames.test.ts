@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
-import { folder, run } from '../support/command-line.ts'
+import { run } from '../support/command-line.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const register = async ({ browser }: Service, username: string) => await browser().post('/v1/auth/register', { ...newUser(), username })
 const taken = { status: 409, body: { code: 'username_taken' } }
@@ -53,7 +54,7 @@ t.test('usernames that look alike', async t => {
   await t.test('are told line by line where users are imported', async t => {
     const url = await createDatabase(t)
     await sql(url, "insert into users (id, email, canonical_email, username) values (gen_random_uuid(), 'x@example.com', 'x@example.com', 'grace')")
-    const path = `${folder(t)}/users.jsonl`
+    const path = `${temporaryFolder(t)}/users.jsonl`
     writeFileSync(path, [{ email: 'a@example.com', username: 'gr.ace' }, { email: 'b@example.com', username: 'barbara' }, { email: 'c@example.com', username: 'barbara_' }, { email: 'd@example.com', username: 'admin' }].map(line => `${JSON.stringify(line)}\n`).join(''))
     const { stdout, stderr } = await run(t, ['users', 'import', path, '--json'], { DATABASE_URL: url })
     t.match(JSON.parse(stdout), { imported: 2, refused: 2, reasons: { username_taken: 2 } }, stderr)

@@ -2,14 +2,12 @@ import t, { type Test } from 'tap'
 import { connect, type Database } from '../../src/database/database.ts'
 import { maxCountedJobs, readBacklog } from '../../src/jobs/backlog.ts'
 import * as jobs from '../../src/jobs/queue.ts'
-import { keepUntil, signAgain } from '../../src/webhooks/deliveries.ts'
+import { resumeDeliveries, retryUnsigned } from '../../src/webhooks/deliveries.ts'
 import * as sending from '../../src/webhooks/sending.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
 /**
-
  * A migrated database, and one connection to it: its prepared statements keep the plans of a small table.
-
  */
 async function connectToNew (t: Test): Promise<{ url: string, db: Database }> {
   const url = await createDatabase(t)
@@ -35,7 +33,7 @@ t.test('a worker leases no more jobs than it asked for', async t => {
   await sql(url, 'vacuum analyze jobs, webhooks')
   const lease = {
     mail: async () => await jobs.lease(db, 'mail', 4, 60),
-    webhook: async () => await sending.claim(db, 4, 60, 64, new Map())
+    webhook: async () => await sending.lease(db, { limit: 4, leaseSeconds: 60, maxPerWebhook: 64, running: new Map() })
   }
   for (const [kind, leaseJobs] of Object.entries(lease)) {
     for (let round = 0; round < 8; round++) t.strictSame(await leaseJobs(), [])
@@ -69,7 +67,7 @@ t.test('the backlog is late by its oldest job that does not wait for a paused we
   await sql(url, 'update webhooks set deleted_at = now() where paused_at is null')
   t.strictSame(await backlog(), { webhook: [2, 0], mail: [1, 3] })
   await sql(url, 'update webhooks set paused_at = null, paused_reason = null, deleted_at = null')
-  await keepUntil(db, paused)
+  await resumeDeliveries(db, paused)
   t.strictSame(await backlog(), { webhook: [2, 2], mail: [1, 3] }, 'a resumed job is new')
 })
 
@@ -126,13 +124,13 @@ t.test('the jobs that were kept for a paused webhook become due in batches', asy
   }
   const countDue = async () =>
     (await sql<{ n: number }>(url, 'select count(*)::int as n from jobs where run_at <= now()'))[0]?.n
-  await signAgain(watched, webhookId)
+  await retryUnsigned(watched, webhookId)
   t.equal(await countDue(), 5_000, 'a job whose webhook had no secret is due')
   t.ok(batchSizes.length > 2 && Math.max(...batchSizes) <= 1_000, batchSizes.join(' '))
   await sql(url, `
     update jobs set run_at = now() + interval '1 hour' where id in (select id from jobs limit 2500)`)
   batchSizes.length = 0
-  await keepUntil(watched, webhookId)
+  await resumeDeliveries(watched, webhookId)
   t.match(await sql(url, `
     select count(*)::int as n from jobs
     where run_at <= now() and attempts = 0 and created_at > now() - interval '1 hour'

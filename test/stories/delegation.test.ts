@@ -9,6 +9,7 @@ import * as nginx from '../support/nginx.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import * as programs from '../support/process.ts'
 import { commandOf } from '../support/program.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 interface Answer {
   status: number
@@ -70,7 +71,7 @@ t.test(
     }
     const settings = { ...secrets, ACCESS_TOKEN_TTL: '2m', SIGNING_KEY_ROTATION: '3s', JWKS_MAX_AGE: '1s' }
     const instance = async (port: number) => {
-      const running = programs.start(t, programs.folder(t), settings, port)
+      const running = programs.start(t, temporaryFolder(t), settings, port)
       await programs.ready(running)
       return running
     }
@@ -80,7 +81,7 @@ t.test(
     const basic = `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString('base64')}`
     const startOrders = () =>
       programs.run(t, commandOf('examples/orders-service/server.ts'), {
-        cwd: programs.folder(t),
+        cwd: temporaryFolder(t),
         port: ordersPort,
         env: {
           ISSUER_URL: issuer,

