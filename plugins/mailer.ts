@@ -147,7 +147,7 @@ export default fp(async function mailer (app, options: MailerOptions) {
     clearTimeout(timer)
     transport?.close()
   })
-}, { name: 'mailer', dependencies: ['jobs'] })
+}, { name: 'mailer', dependencies: ['database', 'jobs'] })
 
 /** Creates the SMTP transport. Its package is loaded only if there is a mail server. */
 async function connect (options: SmtpOptions) {

@@ -10,6 +10,8 @@ const exceptions: DependencyExceptions = {
     'not-found': ['rate-limit', 'problems']
   },
   late: {
+    // It is registered first, to handle the errors of all others. It logs them by the state of the database.
+    problems: ['database'],
     // It is registered early, because it times every request. It reads the others only when it is scraped.
     metrics: ['database', 'rate-limit', 'mailer', 'jobs', 'passwords']
   },
@@ -27,16 +29,25 @@ t.test('every plugin names the plugins whose decorators it uses, and no others',
   const plugins = [...readFiles()]
     .filter(([file]) => /^plugins\/[^/]+\.ts$/.test(file))
     .map(([file, text]) => summarizePlugin(file, text))
-  t.ok(plugins.some(({ declared }) => declared.includes('keyring')), 'the plugins are read')
+  t.ok(
+    plugins.some(({ declared }) => declared.includes('keyring')),
+    'the plugins are read'
+  )
   t.strictSame(checkDependencies(plugins, exceptions), [])
 })
 
 t.test('the checker', async t => {
   const none: DependencyExceptions = { ordered: {}, late: {}, packages: {} }
   const declaration = "declare module 'fastify' { interface FastifyInstance { db: Database } }"
-  const database = summarizePlugin('database.ts', `${declaration}\nexport default fp(x, { name: 'database' })`)
+  const database = summarizePlugin(
+    'database.ts',
+    `${declaration}\nexport default fp(x, { name: 'database' })`
+  )
   const check = (body: string, dependencies = '[]', exceptions = none) => {
-    const plugin = summarizePlugin('a.ts', `export default fp(${body}, { name: 'a', dependencies: ${dependencies} })`)
+    const plugin = summarizePlugin(
+      'a.ts',
+      `export default fp(${body}, { name: 'a', dependencies: ${dependencies} })`
+    )
     return checkDependencies([database, plugin], exceptions)
   }
 
@@ -48,7 +59,7 @@ t.test('the checker', async t => {
       'app => { app.addHook("onRequest", ({ db: database }) => database) }',
       'app => { app.decorateReply("x", function () { return this.db }) }',
       'app => { const f = ({ db }: FastifyRequest) => db }'
-    ]) t.strictSame(check(body), ['a lacks database'], body)
+    ]) { t.strictSame(check(body), ['a lacks database'], body) }
   })
 
   t.test('accepts what is complete, and options of the same name', async t => {

@@ -1,5 +1,7 @@
 import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import t from 'tap'
+import { judgeClaims, readToken, TokenRejection } from '../../plugins/verifier/token-rules.ts'
+import type { TokenRules } from '../../plugins/verifier/token-rules.ts'
 import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { loadKeyring } from '../../src/tokens/keyring.ts'
@@ -71,7 +73,9 @@ t.test('the service and the verifier judge every token alike', async t => {
   const strangerJwk = stranger.publicKey.export({ format: 'jwk' })
   const signAsStranger = signWith(stranger.privateKey)
   const hmac = (input: string) =>
-    createHmac('sha256', signingKey?.publicKey ?? '').update(input).digest('base64url')
+    createHmac('sha256', signingKey?.publicKey ?? '')
+      .update(input)
+      .digest('base64url')
   const infinite = JSON.stringify({ ...claims, exp: 0 }).replace('"exp":0', '"exp":1e999')
   const spareBitSet = genuine.slice(0, -1) + ({ A: 'B', Q: 'R', g: 'h', w: 'x' }[genuine.slice(-1)] ?? '?')
   const upperCaseSid = claims.sid.toUpperCase()
@@ -110,11 +114,15 @@ t.test('the service and the verifier judge every token alike', async t => {
       ['a header that is a list', compact([header], claims, sign), 'malformed token'],
       ['a payload that is null', compact(header, 'null', sign), 'malformed token'],
       ['a payload that is a list', compact(header, [claims], sign), 'malformed token'],
-      ['a payload that is not UTF-8', (() => {
-        const bytes = Buffer.from(payloadPart, 'base64url').toString('latin1').replace('pwd', 'p\xff')
-        const input = `${headerPart}.${Buffer.from(bytes, 'latin1').toString('base64url')}`
-        return `${input}.${sign(input)}`
-      })(), 'malformed token'],
+      [
+        'a payload that is not UTF-8',
+        (() => {
+          const bytes = Buffer.from(payloadPart, 'base64url').toString('latin1').replace('pwd', 'p\xff')
+          const input = `${headerPart}.${Buffer.from(bytes, 'latin1').toString('base64url')}`
+          return `${input}.${sign(input)}`
+        })(),
+        'malformed token'
+      ],
       ['a spare bit set in the last character', spareBitSet, 'signature not canonical']
     ],
     header: [
@@ -123,8 +131,11 @@ t.test('the service and the verifier judge every token alike', async t => {
       ['typ in a list', withHeader({ typ: ['at+jwt'] }), 'invalid header: typ'],
       ['alg none', withHeader({ alg: 'none' }), 'invalid header: alg'],
       ['no alg', withHeader({ alg: undefined }), 'invalid header: alg'],
-      ['HS256 with the public key as its secret', compact({ ...header, alg: 'HS256' }, claims, hmac),
-        'invalid header: alg'],
+      [
+        'HS256 with the public key as its secret',
+        compact({ ...header, alg: 'HS256' }, claims, hmac),
+        'invalid header: alg'
+      ],
       ['no kid', withHeader({ kid: undefined }), 'invalid header: kid'],
       ['kid in a list', withHeader({ kid: [header.kid] }), 'invalid header: kid'],
       ['a critical extension', withHeader({ crit: ['x'], x: 1 }), 'invalid header: crit'],
@@ -135,8 +146,11 @@ t.test('the service and the verifier judge every token alike', async t => {
     key: [
       ['an unknown kid', withHeader({ kid: 'unknown' }), 'unknown key'],
       ['the algorithm of another key', withHeader({ alg: 'EdDSA' }), 'unknown key'],
-      ['a key in the header', compact({ ...header, kid: 'own', jwk: strangerJwk }, claims, signAsStranger),
-        'unknown key'],
+      [
+        'a key in the header',
+        compact({ ...header, kid: 'own', jwk: strangerJwk }, claims, signAsStranger),
+        'unknown key'
+      ],
       ['the signature of another key', compact(header, claims, signAsStranger), 'invalid signature'],
       ['a signature of zeros', `${headerPart}.${payloadPart}.${zeros}`, 'invalid signature'],
       ['a short signature', `${headerPart}.${payloadPart}.AAAA`, 'invalid signature']
@@ -218,4 +232,41 @@ t.test('the service and the verifier judge every token alike', async t => {
     await latchkey.browser().post('/oauth/revoke', `token=${body.access_token}`, headers)
     await untilRevoked(body.access_token)
   })
+})
+
+t.test('the clock tolerance is exact to the second', async t => {
+  const rules: TokenRules = {
+    issuer: 'https://auth.example.com',
+    audience,
+    algorithms: ['ES256'],
+    clockToleranceSeconds: 5
+  }
+  const now = 1_800_000_000
+  const header = { alg: 'ES256', kid: 'key', typ: 'at+jwt' }
+  const claims = {
+    iss: rules.issuer,
+    aud: audience,
+    sub: 'billing',
+    client_id: 'billing',
+    jti: 'token',
+    iat: now,
+    exp: now + 900
+  }
+  function judge (changes: Claims) {
+    try {
+      const token = compact(header, { ...claims, ...changes }, () => 'AAAA')
+      return judgeClaims(readToken(token, rules, now), rules, now).sub
+    } catch (error) {
+      return error instanceof TokenRejection ? error.reason : error
+    }
+  }
+  const table: Array<[changes: Claims, judgement: string]> = [
+    [{ exp: now - 4 }, 'billing'],
+    [{ exp: now - 5 }, 'token expired'],
+    [{ nbf: now + 5 }, 'billing'],
+    [{ nbf: now + 6 }, 'token not yet valid'],
+    [{ iat: now + 5 }, 'billing'],
+    [{ iat: now + 6 }, 'token issued in the future']
+  ]
+  for (const [changes, judgement] of table) t.equal(judge(changes), judgement, JSON.stringify(changes))
 })

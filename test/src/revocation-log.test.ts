@@ -20,8 +20,17 @@ const sessionRevocation = (id: string, transactionId: bigint): Revocation => ({
   transactionId
 })
 
-const userRevocation = (id: string, transactionId: bigint, subject: string, tokenVersion: number): Revocation => ({
-  ...sessionRevocation(id, transactionId), kind: 'user', subject, reason: 'roles_changed', tokenVersion
+const userRevocation = (
+  id: string,
+  transactionId: bigint,
+  subject: string,
+  tokenVersion: number
+): Revocation => ({
+  ...sessionRevocation(id, transactionId),
+  kind: 'user',
+  subject,
+  reason: 'roles_changed',
+  tokenVersion
 })
 
 /** The claims of a token that the revocation is about. */
@@ -52,8 +61,9 @@ class DatabaseModel {
     }
     const user = `user ${transactionId % 4n}`
     // Revocations of one user commit one after the other, because each locks the row of the user.
-    const versions = [...this.committed.values()]
-      .flatMap(({ subject, tokenVersion = 0 }) => subject === user ? tokenVersion : [])
+    const versions = [...this.committed.values()].flatMap(({ subject, tokenVersion = 0 }) =>
+      subject === user ? tokenVersion : []
+    )
     const version = Math.max(0, ...versions) + 1
     this.committed.set(transactionId, userRevocation(id, transactionId, user, version))
   }
@@ -67,18 +77,19 @@ class DatabaseModel {
   }
 
   readSince (after: Snapshot | undefined): RevocationUpdate {
-    const earlier = after && JSON.parse(after.visible) as { next: string, running: string[] }
+    const earlier = after && (JSON.parse(after.visible) as { next: string, running: string[] })
     const wasVisible = (id: bigint) =>
       earlier !== undefined && id < BigInt(earlier.next) && !earlier.running.includes(String(id))
-    const oldestRunning = [...this.running].reduce((oldest, id) => id < oldest ? id : oldest, this.next)
+    const oldestRunning = [...this.running].reduce((oldest, id) => (id < oldest ? id : oldest), this.next)
     return {
       visible: JSON.stringify({ next: String(this.next), running: [...this.running].map(String) }),
       oldestRunning,
       nextTransaction: this.next,
       history: this.history,
       now: new Date(epoch),
-      revocations: [...this.committed.values()]
-        .filter(({ transactionId: id }) => id >= (after?.oldestRunning ?? 0n) && !wasVisible(id))
+      revocations: [...this.committed.values()].filter(
+        ({ transactionId: id }) => id >= (after?.oldestRunning ?? 0n) && !wasVisible(id)
+      )
     }
   }
 }
@@ -88,8 +99,10 @@ class Instance {
   readonly log = new RevocationLog()
   readonly readers = new Set<FeedReader>()
   read (database: DatabaseModel) {
-    const entries = this.log.merge(database.readSince(this.log.snapshot)) ??
-      this.log.merge(database.readSince(undefined)) ?? []
+    const entries =
+      this.log.merge(database.readSince(this.log.snapshot)) ??
+      this.log.merge(database.readSince(undefined)) ??
+      []
     for (const reader of this.readers) reader.receive(entries)
   }
 }
@@ -98,7 +111,10 @@ class FeedReader {
   position: string | undefined
   readonly received = new Set<string>()
   receive (entries: RevocationEntry[]) {
-    for (const { revocation: { id }, position } of entries) {
+    for (const {
+      revocation: { id },
+      position
+    } of entries) {
       this.received.add(id)
       this.position = position
     }
@@ -130,39 +146,44 @@ const step = fc.oneof(
 )
 
 t.test('no reader misses a revocation, in whatever order transactions become visible', async t => {
-  fc.assert(fc.property(fc.array(step, { maxLength: 60 }), steps => {
-    const database = new DatabaseModel()
-    const instances = [new Instance(), new Instance()]
-    const readers = [new FeedReader(), new FeedReader(), new FeedReader()]
-    function connect (reader: FeedReader | undefined, instance: Instance | undefined, brokenAfter?: number) {
-      if (!reader || !instance) return
-      for (const { readers } of instances) readers.delete(reader)
-      // The connection breaks while the reader receives what it lacks, or it lasts.
-      reader.receive(instance.log.after(reader.position).slice(0, brokenAfter))
-      if (brokenAfter === undefined) instance.readers.add(reader)
-    }
-    for (const step of steps) {
-      if (step.do === 'begin') database.begin()
-      else if (step.do === 'read') instances[step.instance]?.read(database)
-      else if (step.do === 'fail over') database.failOver(BigInt(step.lost))
-      else if (step.do === 'connect') {
-        connect(readers[step.reader], instances[step.instance], step.brokenAfter)
-      } else if (step.do === 'commit') {
-        const id = [...database.running][step.which]
-        if (id !== undefined) database.commit(id)
-      } else {
-        const reader = readers[step.reader]
-        const instance = instances.find(({ readers }) => reader && readers.has(reader))
-        if (reader && instance) reader.position = instance.log.position
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), steps => {
+      const database = new DatabaseModel()
+      const instances = [new Instance(), new Instance()]
+      const readers = [new FeedReader(), new FeedReader(), new FeedReader()]
+      function connect (reader?: FeedReader, instance?: Instance, brokenAfter?: number) {
+        if (!reader || !instance) return
+        for (const { readers } of instances) readers.delete(reader)
+        // The connection breaks while the reader receives what it lacks, or it lasts.
+        reader.receive(instance.log.after(reader.position).slice(0, brokenAfter))
+        if (brokenAfter === undefined) instance.readers.add(reader)
       }
-    }
-    for (const id of [...database.running]) database.commit(id)
-    readers.forEach((reader, index) => connect(reader, instances[index % 2]))
-    for (const instance of instances) instance.read(database)
-    const committed = [...database.committed.values()]
-    return readers.every(({ received }) => committed.every(({ id }) => received.has(id))) &&
-      instances.every(({ log }) => committed.every(revocation => log.isRevoked(revokedClaims(revocation))))
-  }), { numRuns: 3_000 })
+      for (const step of steps) {
+        if (step.do === 'begin') database.begin()
+        else if (step.do === 'read') instances[step.instance]?.read(database)
+        else if (step.do === 'fail over') database.failOver(BigInt(step.lost))
+        else if (step.do === 'connect') {
+          connect(readers[step.reader], instances[step.instance], step.brokenAfter)
+        } else if (step.do === 'commit') {
+          const id = [...database.running][step.which]
+          if (id !== undefined) database.commit(id)
+        } else {
+          const reader = readers[step.reader]
+          const instance = instances.find(({ readers }) => reader && readers.has(reader))
+          if (reader && instance) reader.position = instance.log.position
+        }
+      }
+      for (const id of [...database.running]) database.commit(id)
+      readers.forEach((reader, index) => connect(reader, instances[index % 2]))
+      for (const instance of instances) instance.read(database)
+      const committed = [...database.committed.values()]
+      return (
+        readers.every(({ received }) => committed.every(({ id }) => received.has(id))) &&
+        instances.every(({ log }) => committed.every(revocation => log.isRevoked(revokedClaims(revocation))))
+      )
+    }),
+    { numRuns: 3_000 }
+  )
   t.pass('in 3,000 histories')
 })
 
@@ -196,11 +217,17 @@ t.test('the tokens of a user that were issued before a revocation are rejected, 
     return log.isRevoked({ sub: 'ada', sid: 'a session', jti: 'x', ...versionClaim, ...changes })
   }
   const firstRevoked = () => [0, 1, 2].map(version => isRevoked(version))
-  t.strictSame([0, 1].map(version => isRevoked(version)), [false, false])
+  t.strictSame(
+    [0, 1].map(version => isRevoked(version)),
+    [false, false]
+  )
   const first = userRevocation('one', 1n, 'ada', 1)
   const second = { ...userRevocation('two', 2n, 'ada', 2), expiresAt: new Date(epoch + hourMs / 2) }
   t.equal(log.add([second]).length, 1)
-  t.strictSame([0, 1, 2, 3].map(version => isRevoked(version)), [true, true, false, false])
+  t.strictSame(
+    [0, 1, 2, 3].map(version => isRevoked(version)),
+    [true, true, false, false]
+  )
   t.equal(log.add([first, second]).length, 1, 'a known revocation gives no new entry')
   t.strictSame(firstRevoked(), [true, true, false], 'in whatever order they arrive')
   t.notOk(isRevoked(0, { sub: 'bob' }))
@@ -214,15 +241,23 @@ t.test('the tokens of a user that were issued before a revocation are rejected, 
 })
 
 t.test('a reader gets everything it lacks, and is dropped if as many new entries wait for it', async t => {
-  const many = Array.from({ length: 200_001 }, (_, index): RevocationEntry =>
-    ({ revocation: sessionRevocation(`session ${index}`, 1n), position: 'x' }))
+  const many = Array.from({ length: 200_001 }, (_, index): RevocationEntry => ({
+    revocation: sessionRevocation(`session ${index}`, 1n),
+    position: 'x'
+  }))
   let publish: (entries: RevocationEntry[]) => void = () => {}
   let stalls = 0
-  const { events, stop } = createRevocationStream((_position, onEntries) => {
-    onEntries(many)
-    publish = onEntries
-    return { position: () => 'x', stop: () => {} }
-  }, undefined, () => { stalls++ })
+  const { events, stop } = createRevocationStream(
+    (_position, onEntries) => {
+      onEntries(many)
+      publish = onEntries
+      return { position: () => 'x', stop: () => {} }
+    },
+    undefined,
+    () => {
+      stalls++
+    }
+  )
   t.equal(stalls, 0)
   let received = 0
   for await (const text of events) {

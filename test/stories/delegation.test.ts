@@ -8,224 +8,374 @@ import { environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as nginx from '../support/nginx.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import * as programs from '../support/process.ts'
-import { temporaryFolder } from '../support/temporary-folder.ts'
 import { commandOf } from '../support/program.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 interface Answer {
   status: number
   headers: Headers
-  // Whatever JSON it was: what it is, the story finds out.
+  // Any JSON. The story checks what it is.
   body: any
 }
 
-async function send (method: string, url: string, token?: string, body?: object | URLSearchParams): Promise<Answer> {
+async function send (
+  method: string,
+  url: string,
+  token?: string,
+  body?: object | URLSearchParams
+): Promise<Answer> {
   const form = body instanceof URLSearchParams
   const response = await fetch(url, {
     method,
-    headers: { ...token !== undefined && { authorization: token.includes(' ') ? token : `Bearer ${token}` }, ...body && !form && { 'content-type': 'application/json' } },
-    ...body && { body: form ? body : JSON.stringify(body) }
+    headers: {
+      ...(token !== undefined && { authorization: token.includes(' ') ? token : `Bearer ${token}` }),
+      ...(body && !form && { 'content-type': 'application/json' })
+    },
+    ...(body && { body: form ? body : JSON.stringify(body) })
   })
   const text = await response.text()
-  return { status: response.status, headers: response.headers, body: /json/.test(response.headers.get('content-type') ?? '') ? JSON.parse(text) : text }
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: /json/.test(response.headers.get('content-type') ?? '') ? JSON.parse(text) : text
+  }
 }
 
 async function until (holds: () => Promise<boolean>, seconds: number): Promise<number> {
   const start = performance.now()
-  while (!await holds()) {
+  while (!(await holds())) {
     if (performance.now() - start > seconds * 1_000) throw new Error(`not within ${seconds} s: ${holds}`)
     await new Promise(resolve => setTimeout(resolve, 5))
   }
   return performance.now() - start
 }
 
-const kidOf = (token: string): string => JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
+const kidOf = (token: string): string =>
+  JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
 
-t.test('a service delegates signing in: two instances, a gateway, and a verifier side by side', { skip: nginx.skip }, async t => {
-  const url = await createDatabase(t)
-  const db = connect({ url, connections: 2 })
-  t.teardown(async () => { await db.end() })
-  const [portOne, portTwo, ordersPort] = [await freePort(), await freePort(), await freePort()]
-  const issuer = `http://127.0.0.1:${portOne}`
-  const secrets = { DATABASE_URL: url, KEY_ENCRYPTION_KEY: environment['KEY_ENCRYPTION_KEY'], ISSUER_URL: issuer }
-  const settings = { ...secrets, ACCESS_TOKEN_TTL: '2m', SIGNING_KEY_ROTATION: '3s', JWKS_MAX_AGE: '1s' }
-  const instance = async (port: number) => {
-    const running = programs.start(t, temporaryFolder(t), settings, port)
-    await programs.ready(running)
-    return running
-  }
-  let [one, two] = await Promise.all([instance(portOne), instance(portTwo)])
-
-  const client = await clients.create(db, { name: 'orders', scopes: ['revocations'] }, {})
-  const basic = `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString('base64')}`
-  const startOrders = () => programs.run(t, commandOf('examples/orders-service/server.ts'), {
-    cwd: temporaryFolder(t),
-    port: ordersPort,
-    env: { ISSUER_URL: issuer, CLIENT_ID: client.client_id, CLIENT_SECRET: client.client_secret, PORT: String(ordersPort) }
-  })
-  const orders = startOrders()
-  await programs.ready(orders, '/health')
-  const gateway = await nginx.start(t, { latchkey: [portOne], orders: ordersPort })
-  const health = async () => (await send('GET', `${orders.base}/health`)).body
-  t.match(await health(), { ready: true, keys: { failing: false }, feed: { followed: true, downSince: null } })
-
-  /** Somebody who signs in at instance one. */
-  async function signIn (somebody = newUser()) {
-    const { status, body } = await send('POST', `${one.base}/v1/auth/login`, undefined, { ...somebody, refresh_token_delivery: 'body' })
-    if (status === 200) return { somebody, token: body.access_token as string, refreshToken: body.refresh_token as string, sub: body.user.id as string }
-    await send('POST', `${one.base}/v1/auth/register`, undefined, somebody)
-    return await signIn(somebody)
-  }
-  const ways = { gateway: gateway.base, verifier: orders.base }
-  const statuses = async (token: string) => Object.fromEntries(await Promise.all(Object.entries(ways).map(async ([way, base]) => [way, (await send('GET', `${base}/orders`, token)).status])))
-  const [accepted, refused] = [{ gateway: 200, verifier: 200 }, { gateway: 401, verifier: 401 }]
-
-  /** Milliseconds until this way refuses a token that was good. */
-  const refusal = async (way: keyof typeof ways, token: string) => await until(async () => {
-    const { status, headers, body } = await send('GET', `${ways[way]}/orders`, token)
-    if (status !== 200 && (status !== 401 || !headers.get('www-authenticate')?.startsWith('Bearer'))) throw new Error(`${way}: ${status} ${JSON.stringify(body)}`)
-    return status === 401
-  }, 10)
-
-  /** That both ways refuse a token within so many milliseconds of its end. */
-  async function hearsOfTheEnd (t: Test, token: string, end: () => Promise<Answer>, within: number, why: string) {
-    t.strictSame(await statuses(token), accepted)
-    const { status } = await end()
-    t.ok(status === 204 || status === 200, `ended: ${status}`)
-    const times = await Promise.all([refusal('gateway', token), refusal('verifier', token)])
-    t.ok(Math.max(...times) <= within, `${why}: the gateway refuses after ${Math.round(times[0])} ms, the service after ${Math.round(times[1])} ms`)
-    t.strictSame(await statuses(token), refused, 'and stays with it')
-  }
-  const signOutAtTwo = (refreshToken: string) => async () => await send('POST', `${two.base}/v1/auth/logout`, undefined, { refresh_token: refreshToken })
-
-  const ada = await signIn()
-
-  await t.test('orders are placed through the gateway and with the service itself', async t => {
-    for (const [way, base] of Object.entries(ways)) {
-      t.match(await send('POST', `${base}/orders`, ada.token, { item: `by the ${way}` }), { status: 201, body: { owner: ada.sub } })
-      t.match(await send('POST', `${base}/orders`, ada.token, { thing: 1 }), { status: 400 })
-      t.match(await send('POST', `${base}/orders`, undefined, { item: 'x' }), { status: 401 })
-      t.match(await send('GET', `${base}/orders/all`, ada.token), { status: 403 })
-    }
-    const stranger = await signIn()
-    t.strictSame((await send('GET', `${gateway.base}/orders`, stranger.token)).body, [], 'each sees their own')
-    await sql(url, "update users set roles = '{user,admin}' where id = $1", [stranger.sub])
-    const admin = await signIn(stranger.somebody)
-    for (const base of Object.values(ways)) t.strictSame((await send('GET', `${base}/orders/all`, admin.token)).body.map(({ item }: { item: string }) => item), ['by the gateway', 'by the verifier'])
-  })
-
-  await t.test('a service of its own right orders too, until its token is revoked', async t => {
-    const { status, body } = await send('POST', `${one.base}/oauth/token`, basic, new URLSearchParams({ grant_type: 'client_credentials' }))
-    t.equal(status, 200)
-    const revoke = async () => await send('POST', `${two.base}/oauth/revoke`, basic, new URLSearchParams({ token: body.access_token }))
-    await hearsOfTheEnd(t, body.access_token, revoke, 1_000, 'revoked at the other instance')
-  })
-
-  await t.test('nobody notices that the keys rotate', async t => {
-    let { refreshToken, token } = await signIn()
-    const tokens = new Map([[kidOf(token), token]])
-    const options = {
-      keyEncryptionKeys: [keyEncryptionKey] as [Buffer],
-      sealedColumns: [],
-      algorithm: 'ES256' as const,
-      jwksMaxAge: 1,
-      rotation: 3,
-      tokenLifetimes: { access_token: 120, refresh_token: 604_800 },
-      pepper: false
-    }
-    const seen = new Set<string>()
-    let requests = 0
-    await until(async () => {
-      const { status, body } = await send('POST', `${requests % 2 === 0 ? one.base : two.base}/v1/auth/refresh`, undefined, { refresh_token: refreshToken })
-      if (status !== 200) throw new Error(`refresh: ${status} ${JSON.stringify(body)}`)
-      ;({ refresh_token: refreshToken, access_token: token } = body)
-      tokens.set(kidOf(token), token)
-      requests++
-      for (const [way, base] of Object.entries(ways)) seen.add(`${way} ${(await send('POST', `${base}/orders`, token, { item: String(requests) })).status}`)
-      return tokens.size >= 4
-    }, 40)
-    // Also one that nobody was told of before.
-    await rotateKey(db, options, { immediately: true }, {})
-    const { token: surprise } = await signIn()
-    t.notOk(tokens.has(kidOf(surprise)))
-    tokens.set(kidOf(surprise), surprise)
-    t.strictSame([...seen].sort(), ['gateway 201', 'verifier 201'], `${requests} orders each way, with ${tokens.size} keys`)
-    for (const each of tokens.values()) t.strictSame(await statuses(each), accepted)
-  })
-
-  await t.test('who signs out at one instance is refused everywhere within a second', async t => {
-    for (let n = 0; n < 5; n++) {
-      const { token, refreshToken } = await signIn()
-      await hearsOfTheEnd(t, token, signOutAtTwo(refreshToken), 1_000, `round ${n}`)
-    }
-    t.strictSame(await statuses(ada.token), accepted, 'and nobody else is')
-  })
-
-  await t.test('who loses a role loses it everywhere within a second, and stays signed in', async t => {
-    for (let n = 0; n < 5; n++) {
-      const { sub, somebody } = await signIn()
-      await sql(url, "update users set roles = '{user,admin}' where id = $1", [sub])
-      const { token, refreshToken } = await signIn(somebody)
-      const all = async (token: string) => await Promise.all(Object.values(ways).map(async base => (await send('GET', `${base}/orders/all`, token)).status))
-      t.strictSame(await all(token), [200, 200])
-      await hearsOfTheEnd(t, token, async () => {
-        await db.transaction(async tx => {
-          await tx.query("update users set roles = '{user}' where id = $1", [sub])
-          await revokeUserTokens(tx, sub, { reason: 'roles_changed', accessTokenSeconds: 120 })
-        })
-        return { status: 204, headers: new Headers(), body: '' }
-      }, 1_000, `round ${n}`)
-      const { status, body } = await send('POST', `${two.base}/v1/auth/refresh`, undefined, { refresh_token: refreshToken })
-      t.equal(status, 200)
-      t.strictSame([await statuses(body.access_token), await all(body.access_token)], [accepted, [403, 403]], 'the next token is good at once')
-    }
-  })
-
-  await t.test('within two, where the instances have just lost what they listen on', async t => {
-    for (let n = 0; n < 3; n++) {
-      const { token, refreshToken } = await signIn()
-      const listening = "from pg_stat_activity where application_name = 'latchkey listen' and datname = current_database()"
-      await until(async () => (await sql(url, `select ${listening}`)).length === 2, 5)
-      await sql(url, `select pg_terminate_backend(pid) ${listening}`)
-      await hearsOfTheEnd(t, token, signOutAtTwo(refreshToken), 2_000, `round ${n}`)
-    }
-  })
-
-  await t.test('without Latchkey the service goes on with what it knows, and says so', async t => {
-    const bob = await signIn()
-    t.strictSame(await statuses(bob.token), accepted)
-    for (const each of [one, two]) each.child.kill('SIGTERM')
-    t.match(await one.ended, { code: 0 })
-    t.match(await two.ended, { code: 0 })
-    await until(async () => (await health()).feed.followed === false, 5)
-    const before = await health()
-    t.match(before, { ready: true, feed: { followed: false, downSince: /^\d{4}-/ } })
-    t.strictSame(await statuses(bob.token), { gateway: 503, verifier: 200 }, 'a gateway that cannot ask lets nobody in')
-    t.equal((await send('POST', `${orders.base}/orders`, bob.token, { item: 'while they are away' })).status, 201)
-    t.equal((await send('GET', `${orders.base}/orders`, `${bob.token.slice(0, -4)}AAAA`)).status, 401, 'it still tells good from bad')
-
-    await t.test('and hears of what ended meanwhile when it is back', async t => {
-      two = await instance(portTwo)
-      t.equal((await signOutAtTwo(bob.refreshToken)()).status, 204)
-      t.equal((await send('GET', `${orders.base}/orders`, bob.token)).status, 200, 'where nobody can tell it')
-      one = await instance(portOne)
-      const took = await until(async () => (await health()).feed.followed, 15)
-      t.strictSame(await statuses(bob.token), refused, `the feed is followed again ${Math.round(took)} ms after the instance is ready`)
-      t.match(await health(), { ready: true, feed: { followed: true, downSince: null } })
-      t.strictSame(await statuses(ada.token), accepted, 'nobody else was signed out')
-      const { token, refreshToken } = await signIn()
-      const known = await until(async () => (await statuses(token)).verifier === 200, 10)
-      t.pass(`a key that is new to it is known after ${Math.round(known)} ms`)
-      await hearsOfTheEnd(t, token, signOutAtTwo(refreshToken), 1_000, 'as before')
+t.test(
+  'a service that delegates sign-in to two instances, by a gateway and by the verifier',
+  { skip: nginx.skip },
+  async t => {
+    const url = await createDatabase(t)
+    const db = connect({ url, connections: 2 })
+    t.teardown(async () => {
+      await db.end()
     })
-  })
-
-  await t.test('every program ends when it is told', async t => {
-    for (const each of [orders, one, two]) {
-      each.child.kill('SIGTERM')
-      t.match(await each.ended, { code: 0 })
+    const [portOne, portTwo, ordersPort] = [await freePort(), await freePort(), await freePort()]
+    const issuer = `http://127.0.0.1:${portOne}`
+    const secrets = {
+      DATABASE_URL: url,
+      KEY_ENCRYPTION_KEY: environment['KEY_ENCRYPTION_KEY'],
+      ISSUER_URL: issuer
     }
-    const lines = orders.output().trim().split('\n').map(line => JSON.parse(line))
-    t.notMatch(orders.output(), client.client_secret)
-    t.ok(lines.some(({ msg }) => msg === 'revocation feed followed again'))
-  })
-})
+    const settings = { ...secrets, ACCESS_TOKEN_TTL: '2m', SIGNING_KEY_ROTATION: '3s', JWKS_MAX_AGE: '1s' }
+    const instance = async (port: number) => {
+      const running = programs.start(t, temporaryFolder(t), settings, port)
+      await programs.ready(running)
+      return running
+    }
+    let [one, two] = await Promise.all([instance(portOne), instance(portTwo)])
+
+    const client = await clients.create(db, { name: 'orders', scopes: ['revocations'] }, {})
+    const basic = `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString('base64')}`
+    const startOrders = () =>
+      programs.run(t, commandOf('examples/orders-service/server.ts'), {
+        cwd: temporaryFolder(t),
+        port: ordersPort,
+        env: {
+          ISSUER_URL: issuer,
+          CLIENT_ID: client.client_id,
+          CLIENT_SECRET: client.client_secret,
+          PORT: String(ordersPort)
+        }
+      })
+    const orders = startOrders()
+    await programs.ready(orders, '/health')
+    const gateway = await nginx.start(t, { latchkey: [portOne], orders: ordersPort })
+    const health = async () => (await send('GET', `${orders.base}/health`)).body
+    t.match(await health(), {
+      ready: true,
+      keys: { failing: false },
+      feed: { followed: true, downSince: null }
+    })
+
+    /** Signs in at instance one, and registers first if needed. */
+    async function signIn (credentials = newUser()) {
+      const { status, body } = await send('POST', `${one.base}/v1/auth/login`, undefined, {
+        ...credentials,
+        refresh_token_delivery: 'body'
+      })
+      if (status === 200) {
+        return {
+          credentials,
+          token: body.access_token as string,
+          refreshToken: body.refresh_token as string,
+          sub: body.user.id as string
+        }
+      }
+      await send('POST', `${one.base}/v1/auth/register`, undefined, credentials)
+      return await signIn(credentials)
+    }
+    const paths = { gateway: gateway.base, verifier: orders.base }
+    const statuses = async (token: string) =>
+      Object.fromEntries(
+        await Promise.all(
+          Object.entries(paths).map(async ([path, base]) => [
+            path,
+            (await send('GET', `${base}/orders`, token)).status
+          ])
+        )
+      )
+    const [accepted, rejected] = [
+      { gateway: 200, verifier: 200 },
+      { gateway: 401, verifier: 401 }
+    ]
+
+    /** Milliseconds until this path rejects a token that was valid. */
+    const untilRejected = async (path: keyof typeof paths, token: string) =>
+      await until(async () => {
+        const { status, headers, body } = await send('GET', `${paths[path]}/orders`, token)
+        if (status !== 200 && (status !== 401 || !headers.get('www-authenticate')?.startsWith('Bearer'))) {
+          throw new Error(`${path}: ${status} ${JSON.stringify(body)}`)
+        }
+        return status === 401
+      }, 10)
+
+    /** Asserts that both paths reject a token within so many milliseconds after its revocation. */
+    async function expectRevocation (
+      t: Test,
+      token: string,
+      end: () => Promise<Answer>,
+      within: number,
+      why: string
+    ) {
+      t.strictSame(await statuses(token), accepted)
+      const { status } = await end()
+      t.ok(status === 204 || status === 200, `ended: ${status}`)
+      const times = await Promise.all([untilRejected('gateway', token), untilRejected('verifier', token)])
+      t.ok(
+        Math.max(...times) <= within,
+        `${why}: after ${Math.round(times[0])} ms (gateway) and ${Math.round(times[1])} ms (service)`
+      )
+      t.strictSame(await statuses(token), rejected, 'and keep rejecting it')
+    }
+    const signOutAtTwo = (refreshToken: string) => async () =>
+      await send('POST', `${two.base}/v1/auth/logout`, undefined, { refresh_token: refreshToken })
+
+    const ada = await signIn()
+
+    await t.test('orders are placed through the gateway and at the service', async t => {
+      for (const [path, base] of Object.entries(paths)) {
+        t.match(await send('POST', `${base}/orders`, ada.token, { item: `by the ${path}` }), {
+          status: 201,
+          body: { owner: ada.sub }
+        })
+        t.match(await send('POST', `${base}/orders`, ada.token, { thing: 1 }), { status: 400 })
+        t.match(await send('POST', `${base}/orders`, undefined, { item: 'x' }), { status: 401 })
+        t.match(await send('GET', `${base}/orders/all`, ada.token), { status: 403 })
+      }
+      const stranger = await signIn()
+      t.strictSame(
+        (await send('GET', `${gateway.base}/orders`, stranger.token)).body,
+        [],
+        'each user sees their own'
+      )
+      await sql(url, "update users set roles = '{user,admin}' where id = $1", [stranger.sub])
+      const admin = await signIn(stranger.credentials)
+      for (const base of Object.values(paths)) {
+        t.strictSame(
+          (await send('GET', `${base}/orders/all`, admin.token)).body.map(
+            ({ item }: { item: string }) => item
+          ),
+          ['by the gateway', 'by the verifier']
+        )
+      }
+    })
+
+    await t.test('a client can order, too, until its token is revoked', async t => {
+      const { status, body } = await send(
+        'POST',
+        `${one.base}/oauth/token`,
+        basic,
+        new URLSearchParams({ grant_type: 'client_credentials' })
+      )
+      t.equal(status, 200)
+      const revoke = async () =>
+        await send(
+          'POST',
+          `${two.base}/oauth/revoke`,
+          basic,
+          new URLSearchParams({ token: body.access_token })
+        )
+      await expectRevocation(t, body.access_token, revoke, 1_000, 'revoked at the other instance')
+    })
+
+    await t.test('key rotation has no visible effect', async t => {
+      let { refreshToken, token } = await signIn()
+      const tokens = new Map([[kidOf(token), token]])
+      const options = {
+        keyEncryptionKeys: [keyEncryptionKey] as [Buffer],
+        sealedColumns: [],
+        algorithm: 'ES256' as const,
+        jwksMaxAge: 1,
+        rotation: 3,
+        tokenLifetimes: { access_token: 120, refresh_token: 604_800 },
+        pepper: false
+      }
+      const seen = new Set<string>()
+      let requests = 0
+      await until(async () => {
+        const { status, body } = await send(
+          'POST',
+          `${requests % 2 === 0 ? one.base : two.base}/v1/auth/refresh`,
+          undefined,
+          { refresh_token: refreshToken }
+        )
+        if (status !== 200) throw new Error(`refresh: ${status} ${JSON.stringify(body)}`)
+        ;({ refresh_token: refreshToken, access_token: token } = body)
+        tokens.set(kidOf(token), token)
+        requests++
+        for (const [path, base] of Object.entries(paths)) {
+          seen.add(
+            `${path} ${(await send('POST', `${base}/orders`, token, { item: String(requests) })).status}`
+          )
+        }
+        return tokens.size >= 4
+      }, 40)
+      // This key signs at once, before any cache has it.
+      await rotateKey(db, options, { immediately: true }, {})
+      const { token: unannounced } = await signIn()
+      t.notOk(tokens.has(kidOf(unannounced)))
+      tokens.set(kidOf(unannounced), unannounced)
+      t.strictSame(
+        [...seen].sort(),
+        ['gateway 201', 'verifier 201'],
+        `${requests} orders each way, with ${tokens.size} keys`
+      )
+      for (const each of tokens.values()) t.strictSame(await statuses(each), accepted)
+    })
+
+    await t.test('a sign-out at one instance takes effect everywhere within a second', async t => {
+      for (let n = 0; n < 5; n++) {
+        const { token, refreshToken } = await signIn()
+        await expectRevocation(t, token, signOutAtTwo(refreshToken), 1_000, `round ${n}`)
+      }
+      t.strictSame(await statuses(ada.token), accepted, 'no other user is affected')
+    })
+
+    await t.test(
+      'the removal of a role takes effect everywhere within a second, and the user stays signed in',
+      async t => {
+        for (let n = 0; n < 5; n++) {
+          const { sub, credentials } = await signIn()
+          await sql(url, "update users set roles = '{user,admin}' where id = $1", [sub])
+          const { token, refreshToken } = await signIn(credentials)
+          const all = async (token: string) =>
+            await Promise.all(
+              Object.values(paths).map(async base => (await send('GET', `${base}/orders/all`, token)).status)
+            )
+          t.strictSame(await all(token), [200, 200])
+          await expectRevocation(
+            t,
+            token,
+            async () => {
+              await db.transaction(async tx => {
+                await tx.query("update users set roles = '{user}' where id = $1", [sub])
+                await revokeUserTokens(tx, sub, { reason: 'roles_changed', accessTokenSeconds: 120 })
+              })
+              return { status: 204, headers: new Headers(), body: '' }
+            },
+            1_000,
+            `round ${n}`
+          )
+          const { status, body } = await send('POST', `${two.base}/v1/auth/refresh`, undefined, {
+            refresh_token: refreshToken
+          })
+          t.equal(status, 200)
+          t.strictSame(
+            [await statuses(body.access_token), await all(body.access_token)],
+            [accepted, [403, 403]],
+            'the next token is valid at once'
+          )
+        }
+      }
+    )
+
+    await t.test(
+      'within two seconds if the instances have just lost their listening connections',
+      async t => {
+        for (let n = 0; n < 3; n++) {
+          const { token, refreshToken } = await signIn()
+          const listening = `from pg_stat_activity
+            where application_name = 'latchkey listen' and datname = current_database()`
+          await until(async () => (await sql(url, `select ${listening}`)).length === 2, 5)
+          await sql(url, `select pg_terminate_backend(pid) ${listening}`)
+          await expectRevocation(t, token, signOutAtTwo(refreshToken), 2_000, `round ${n}`)
+        }
+      }
+    )
+
+    await t.test('without Latchkey the service continues with what it knows, and reports it', async t => {
+      const bob = await signIn()
+      t.strictSame(await statuses(bob.token), accepted)
+      for (const each of [one, two]) each.child.kill('SIGTERM')
+      t.match(await one.ended, { code: 0 })
+      t.match(await two.ended, { code: 0 })
+      await until(async () => (await health()).feed.followed === false, 5)
+      const before = await health()
+      t.match(before, { ready: true, feed: { followed: false, downSince: /^\d{4}-/ } })
+      t.strictSame(
+        await statuses(bob.token),
+        { gateway: 503, verifier: 200 },
+        'a gateway that cannot ask rejects every request'
+      )
+      t.equal(
+        (await send('POST', `${orders.base}/orders`, bob.token, { item: 'during the outage' })).status,
+        201
+      )
+      t.equal(
+        (await send('GET', `${orders.base}/orders`, `${bob.token.slice(0, -4)}AAAA`)).status,
+        401,
+        'it still rejects invalid tokens'
+      )
+
+      await t.test('after the outage it gets the missed revocations', async t => {
+        two = await instance(portTwo)
+        t.equal((await signOutAtTwo(bob.refreshToken)()).status, 204)
+        t.equal(
+          (await send('GET', `${orders.base}/orders`, bob.token)).status,
+          200,
+          'before the feed is back'
+        )
+        one = await instance(portOne)
+        const took = await until(async () => (await health()).feed.followed, 15)
+        t.strictSame(
+          await statuses(bob.token),
+          rejected,
+          `the feed is followed again ${Math.round(took)} ms after the instance is ready`
+        )
+        t.match(await health(), { ready: true, feed: { followed: true, downSince: null } })
+        t.strictSame(await statuses(ada.token), accepted, 'no other user was signed out')
+        const { token, refreshToken } = await signIn()
+        const known = await until(async () => (await statuses(token)).verifier === 200, 10)
+        t.pass(`a key that is new to it is known after ${Math.round(known)} ms`)
+        await expectRevocation(t, token, signOutAtTwo(refreshToken), 1_000, 'as before')
+      })
+    })
+
+    await t.test('every program stops on SIGTERM', async t => {
+      for (const each of [orders, one, two]) {
+        each.child.kill('SIGTERM')
+        t.match(await each.ended, { code: 0 })
+      }
+      const lines = orders
+        .output()
+        .trim()
+        .split('\n')
+        .map(line => JSON.parse(line))
+      t.notMatch(orders.output(), client.client_secret)
+      t.ok(lines.some(({ msg }) => msg === 'revocation feed followed again'))
+    })
+  }
+)

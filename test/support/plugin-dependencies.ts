@@ -22,7 +22,9 @@ function declaredMembers (node: ts.Node): string[] {
   return nodesOf(node)
     .filter(ts.isInterfaceDeclaration)
     .filter(({ name }) => decorated.includes(name.text))
-    .flatMap(({ members }) => members.flatMap(({ name }) => name && ts.isIdentifier(name) ? [name.text] : []))
+    .flatMap(({ members }) =>
+      members.flatMap(({ name }) => (name && ts.isIdentifier(name) ? [name.text] : []))
+    )
 }
 
 const boundNames = (pattern: ts.ObjectBindingPattern) =>
@@ -49,7 +51,9 @@ function pluginOptions (node: ts.Node): ts.ObjectLiteralExpression[] {
 function option (options: ts.ObjectLiteralExpression | undefined, name: string): string[] {
   const property = options?.properties.find(property => property.name?.getText() === name)
   if (!property || !ts.isPropertyAssignment(property)) return []
-  return nodesOf(property.initializer).filter(ts.isStringLiteral).map(({ text }) => text)
+  return nodesOf(property.initializer)
+    .filter(ts.isStringLiteral)
+    .map(({ text }) => text)
 }
 
 export function summarizePlugin (file: string, text: string): PluginSummary {
@@ -76,24 +80,29 @@ export interface DependencyExceptions {
 
 /** The plugins whose `dependencies` are incomplete or superfluous, each with what is wrong. */
 export function checkDependencies (
-  plugins: readonly PluginSummary[], exceptions: DependencyExceptions
+  plugins: readonly PluginSummary[],
+  exceptions: DependencyExceptions
 ): string[] {
   const { ordered, late, packages } = exceptions
   const owners = new Map([
     ...Object.entries(packages),
     ...plugins.flatMap(({ name, declared }) => declared.map(decorator => [decorator, name] as const))
   ])
-  return plugins.flatMap(({ name, used, dependencies }) => {
-    const usedPlugins = used.flatMap(decorator => owners.get(decorator) ?? []).filter(owner => owner !== name)
-    const usedAtStart = usedPlugins.filter(owner => !late[name]?.includes(owner))
-    const needed = new Set([...usedAtStart, ...ordered[name] ?? []])
-    const missing = [...needed].filter(owner => !dependencies.includes(owner))
-    const superfluous = dependencies.filter(owner => !needed.has(owner))
-    const unusedLate = (late[name] ?? []).filter(owner => !usedPlugins.includes(owner))
-    return [
-      ...missing.map(owner => `${name} lacks ${owner}`),
-      ...superfluous.map(owner => `${name} does not use ${owner}`),
-      ...unusedLate.map(owner => `${name} does not use ${owner} late`)
-    ]
-  }).sort()
+  return plugins
+    .flatMap(({ name, used, dependencies }) => {
+      const usedPlugins = used
+        .flatMap(decorator => owners.get(decorator) ?? [])
+        .filter(owner => owner !== name)
+      const usedAtStart = usedPlugins.filter(owner => !late[name]?.includes(owner))
+      const needed = new Set([...usedAtStart, ...(ordered[name] ?? [])])
+      const missing = [...needed].filter(owner => !dependencies.includes(owner))
+      const superfluous = dependencies.filter(owner => !needed.has(owner))
+      const unusedLate = (late[name] ?? []).filter(owner => !usedPlugins.includes(owner))
+      return [
+        ...missing.map(owner => `${name} lacks ${owner}`),
+        ...superfluous.map(owner => `${name} does not use ${owner}`),
+        ...unusedLate.map(owner => `${name} does not use ${owner} late`)
+      ]
+    })
+    .sort()
 }
