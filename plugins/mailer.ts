@@ -62,8 +62,8 @@ export default fp(async function mailer (app, options: MailerOptions) {
   const isDisabled = production && transport === undefined
   if (isDisabled) {
     app.log.warn(
-      'mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords, use magic links ' +
-        'or be notified of changes to their accounts'
+      'mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords, use magic ' +
+        'links or be notified of changes to their accounts'
     )
   }
 
