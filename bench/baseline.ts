@@ -3,31 +3,31 @@ import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { Teardown } from './benchmark.ts'
-import { end } from './child.ts'
+import { terminate } from './child.ts'
 
-/** What the service is compared with, in a process of its own. */
-export interface Bare {
+/** A process that the service is compared with: it does only the part of the work that cannot be avoided. */
+export interface Baseline {
   ask: <Answer>(question: object) => Promise<Answer>
 }
 
-/** Runs the script of this name beside this one, with the threads that the service would have. */
-export function start (t: Teardown, script: string, ...args: string[]): Bare {
+/** Starts a script of this folder as a process, with as many threads as the service has. */
+export function start (t: Teardown, script: string, ...args: string[]): Baseline {
   const env = { PATH: process.env['PATH'], UV_THREADPOOL_SIZE: String(availableParallelism() + 4) }
   const child = fork(fileURLToPath(new URL(`${script}.js`, import.meta.url)), args, { env })
-  t.teardown(() => end(child))
-  const gone = once(child, 'exit').then(() => { throw new Error(`${script} has ended`) })
-  gone.catch(() => {})
+  t.teardown(() => terminate(child))
+  const ended = once(child, 'exit').then(() => { throw new Error(`${script} ended`) })
+  ended.catch(() => {})
   return {
     async ask<Answer> (question: object) {
       const answered = once(child, 'message')
       child.send(question)
-      const [answer] = await Promise.race([answered, gone])
-      return answer as Answer
+      const [respond] = await Promise.race([answered, ended])
+      return respond as Answer
     }
   }
 }
 
-/** In the script: answers what is asked, until the one who asks is gone. */
+/** Called by the script: answers each message of the benchmark, until the benchmark ends. */
 export function answer<Question> (work: (question: Question) => Promise<unknown>): void {
   process.on('message', async (question: Question) => { process.send?.(await work(question)) })
   process.on('disconnect', () => process.exit())
