@@ -1,7 +1,7 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import pg from 'pg'
 import { connect } from '../src/database/database.ts'
-import { active, load } from '../src/tokens/keyring.ts'
+import { findActiveKey, loadKeyring } from '../src/tokens/keyring.ts'
 import { mint } from '../src/sessions/refresh-token.ts'
 import type { Benchmark, Teardown } from './benchmark.ts'
 import { withConnections } from './connection.ts'
@@ -77,7 +77,7 @@ async function startWithSessions (t: Teardown, count: number): Promise<(seconds:
   )
   await client.end()
   const db = connect({ url })
-  const mac = active((await load(db, [key])).mac, new Date())
+  const mac = findActiveKey((await loadKeyring(db, [key])).refreshTokenKeys, new Date())
   await db.end()
   if (!mac) throw new Error('there is no active key')
 

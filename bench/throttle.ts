@@ -11,7 +11,7 @@ const [networks, accounts, connections, batch] = [250_000, 200_000, 4, 5_000]
 
 // Counts a sign-in by account and network, by network, and by account. No limit is reached.
 const countAttempts = `
-  select count(wait) from generate_series($1::int, $2::int) as i, lateral count_login_attempt(
+  select count(wait_seconds) from generate_series($1::int, $2::int) as i, lateral count_login_attempt(
     array[
       substr(sha256(format('login %s', i)::bytea), 1, 16),
       substr(sha256(format('network %s', i % ${networks})::bytea), 1, 16),

@@ -1,170 +1,128 @@
 import jwt from '@fastify/jwt'
-import { createSigner } from 'fast-jwt'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
-import { validate as isUuid } from 'uuid'
-import type { AccessTokenClaims, UserClaims } from '../src/tokens/claims.ts'
+import { forbidden, invalidToken } from '../src/http/problem.ts'
+import { meetsRequirement, type AccessRequirement } from '../src/syntax/roles.ts'
+import { signingAlgorithms } from '../src/tokens/key-pair.ts'
 import type { SigningKey } from '../src/tokens/keyring.ts'
-import { forbidden, invalidToken, Problem } from '../src/http/problem.ts'
-import { newId } from '../src/crypto/random.ts'
-import { definedRoles, meetsRequirement, scopesOf, type AccessRequirement, type Roles } from '../src/syntax/roles.ts'
-import type { LiveSession } from '../src/sessions/session.ts'
+import type { AccessTokenClaims, UserClaims } from './verifier/claims.ts'
+import * as tokenRules from './verifier/token-rules.ts'
+import { TokenRejection, type TokenRules } from './verifier/token-rules.ts'
 
-declare module '@fastify/jwt' {
-  interface FastifyJWT { payload: AccessTokenClaims, user: AccessTokenClaims }
-}
-
-interface Signed {
-  accessToken: string
-  /** Seconds that it lives. */
-  expiresIn: number
-}
-
-type Hook = (request: FastifyRequest) => Promise<void>
+type RequestHook = (request: FastifyRequest) => Promise<void>
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** An access token for a session. */
-    signAccessToken: (session: LiveSession) => Signed
-    /** An access token for a client of its own, for this audience. */
-    signClientToken: (client: { clientId: string, scope: string, audience: string | string[] }) => Signed
-    /** The claims of a token of this service that is good, for whatever audience; throws `invalid_token`. */
+    /** Returns the claims of a valid token of this service, for any audience. Throws `invalid_token`. */
     verifyAccessToken: (request: FastifyRequest, token: string) => Promise<AccessTokenClaims>
-    /** The claims of the request's bearer token, for this service; throws `invalid_token`. */
+    /** Returns the claims of the request's bearer token, for this service. Throws `invalid_token`. */
     verifyBearer: (request: FastifyRequest) => Promise<AccessTokenClaims>
-    /** A hook that sets `request.bearer`; throws `invalid_token`, and `forbidden` for a client's own token and for one that has none of the roles, or not all of the scopes. */
-    requireUser: (demand?: AccessRequirement) => Hook
+    /**
+     * Creates a hook that sets `request.bearer`. The hook throws `invalid_token`. It throws `forbidden` for a
+     * client's own token, and for a token that has none of the roles or not all of the scopes.
+     */
+    requireUser: (requirement?: AccessRequirement) => RequestHook
   }
   interface FastifyRequest {
-    bearer: UserClaims
-    presentedToken: string
+    /** The claims of the user who sent the request. Undefined on routes without `requireUser`. */
+    bearer: UserClaims | undefined
   }
 }
 
 export interface AccessTokenPluginOptions {
   issuer: string
   audience: string
-  roles: Roles
-  /** Seconds. */
-  ttl: number
 }
 
-// What users sign in with: the service itself.
-const firstParty = 'latchkey'
-const algorithms = ['ES256', 'EdDSA', 'RS256'] as const
-const required = ['iss', 'aud', 'sub', 'client_id', 'iat', 'exp', 'jti', 'scope']
-// Seconds.
-const tolerance = 5
-// Far more than our own have.
-const longest = 8_192
+const maxVerifiedTokens = 10_000
 
-/** Signs and verifies access tokens (RFC 9068). */
-export default fp(async function accessToken (app, { issuer, audience, roles, ttl }: AccessTokenPluginOptions) {
-  interface Decoded { header: { alg?: unknown, kid?: unknown, typ?: unknown } }
-
-  // The key is one of our own by its id, and the algorithm is the key's: nothing else in the header is believed.
-  async function publicKey (_request: FastifyRequest, token: unknown): Promise<string> {
-    const { alg, kid, typ } = (token as Decoded).header
-    if (typeof kid !== 'string' || typ !== 'at+jwt' || !algorithms.some(known => known === alg)) throw invalidToken(true, 'a header of another kind')
-    const key = await app.keyring.verifier(kid)
-    if (!key || key.algorithm !== alg) throw invalidToken(true, 'an unknown key')
-    return key.publicKey
+/** Verifies access tokens (RFC 9068), and protects routes by them. */
+export default fp(async function accessToken (app, { issuer, audience }: AccessTokenPluginOptions) {
+  const rules: TokenRules = {
+    issuer,
+    algorithms: signingAlgorithms,
+    clockToleranceSeconds: tokenRules.defaultClockToleranceSeconds
   }
-
+  // The token and key of the verification that a request waits for. @fastify/jwt knows only the request.
+  const pending = new WeakMap<FastifyRequest, { token: string, key: SigningKey }>()
   await app.register(jwt, {
-    secret: { private: '', public: publicKey },
-    decode: { complete: true },
+    secret: {
+      private: '',
+      public: async (request: FastifyRequest) => pending.get(request)?.key.publicKey ?? ''
+    },
     verify: {
-      algorithms: [...algorithms],
-      allowedIss: issuer,
-      checkTyp: 'at+jwt',
-      requiredClaims: required,
-      clockTolerance: tolerance * 1_000,
+      algorithms: [...signingAlgorithms],
+      // The token rules judge the claims.
+      ignoreExpiration: true,
+      ignoreNotBefore: true,
       errorCacheTTL: 0,
-      extractToken: request => request.presentedToken
+      extractToken: request => pending.get(request)?.token
     }
   })
-  app.decorateRequest('presentedToken', '')
 
-  // Making a signer costs ten times as much as signing.
-  const signers = new LRUCache<string, (claims: AccessTokenClaims) => string>({ max: 10 })
-  function sign (claims: AccessTokenClaims): string {
-    const { kid, algorithm, privateKey }: SigningKey = app.keyring.signer()
-    const signer = signers.get(kid) ?? createSigner({ algorithm, key: privateKey, kid, header: { alg: algorithm, typ: 'at+jwt' } })
-    signers.set(kid, signer)
-    return signer(claims)
-  }
-
-  app.decorate('signAccessToken', ({ id, user, tokenVersion, methods, authenticatedAt, expiresAt, now }: LiveSession) => {
-    const iat = Math.floor(now.getTime() / 1000)
-    const exp = Math.min(iat + ttl, Math.floor(expiresAt.getTime() / 1000))
-    const claims: UserClaims = {
-      iss: issuer,
-      aud: audience,
-      sub: user.id,
-      client_id: firstParty,
-      scope: scopesOf(roles, user.roles).join(' '),
-      iat,
-      exp,
-      jti: newId(),
-      sid: id,
-      auth_time: Math.floor(authenticatedAt.getTime() / 1000),
-      amr: methods,
-      roles: definedRoles(roles, user.roles),
-      ...tokenVersion > 0 && { token_version: tokenVersion }
-    }
-    return { accessToken: sign(claims), expiresIn: exp - iat }
-  })
-
-  app.decorate('signClientToken', ({ clientId, scope, audience }: { clientId: string, scope: string, audience: string | string[] }) => {
-    const iat = Math.floor(Date.now() / 1000)
-    return { accessToken: sign({ iss: issuer, aud: audience, sub: clientId, client_id: clientId, scope, iat, exp: iat + ttl, jti: newId() }), expiresIn: ttl }
-  })
-
-  // What was verified stays so until it expires or its key is gone; that its session has ended is asked each time.
-  const verified = new LRUCache<string, { claims: AccessTokenClaims, kid: string }>({ max: 10_000 })
-
-  app.decorate('verifyAccessToken', async (request: FastifyRequest, token: string) => {
-    const { claims, kid } = verified.get(token) ?? await verify(request, token)
-    if (!app.keyring.isKnown(kid)) throw invalidToken(true, 'the key is gone')
-    if (claims.exp + tolerance < Date.now() / 1000) throw invalidToken(true, 'expired')
-    if (app.revocations.has(claims)) throw invalidToken(true, 'the session has ended, or the token')
-    return claims
-  })
-
-  async function verify (request: FastifyRequest, token: string) {
-    if (token.length > longest) throw invalidToken(true, 'too long')
-    // The last character of a signature has bits to spare: of the spellings of a token only its own is one.
-    const signature = token.slice(token.lastIndexOf('.') + 1)
-    if (Buffer.from(signature, 'base64url').toString('base64url') !== signature) throw invalidToken(true, 'a signature that is not canonical')
-    request.presentedToken = token
-    let claims: AccessTokenClaims
+  async function verifySignature (request: FastifyRequest, token: string, key: SigningKey) {
+    pending.set(request, { token, key })
     try {
-      claims = await request.jwtVerify<AccessTokenClaims>()
+      await request.jwtVerify()
     } catch (error) {
-      if (error instanceof Problem) throw error
-      throw invalidToken(true, error instanceof Error ? error.message : error)
+      if (isTokenError(error)) throw new TokenRejection('invalid signature')
+      throw error
     }
-    if (typeof claims.iat !== 'number' || claims.iat > Date.now() / 1000 + 60) throw invalidToken(true, 'issued in the future')
-    if (claims.sid === undefined ? claims.sub !== claims.client_id : !isUuid(claims.sid)) throw invalidToken(true, 'neither of a session nor of a client')
-    const found = { claims, kid: app.jwt.decode<{ header: { kid: string } }>(token)?.header.kid ?? '' }
-    verified.set(token, found)
-    return found
   }
 
-  app.decorate('verifyBearer', async (request: FastifyRequest) => {
+  interface VerifiedToken { claims: AccessTokenClaims, kid: string }
+  // A verified token stays valid until it expires, its key is dropped or it is revoked.
+  const verifiedTokens = new LRUCache<string, VerifiedToken>({ max: maxVerifiedTokens })
+
+  async function verify (request: FastifyRequest, token: string): Promise<VerifiedToken> {
+    const unverified = tokenRules.readToken(token, rules, nowSeconds())
+    const { alg, kid } = unverified
+    const key = await app.keyring.findSigningKey(kid)
+    if (key?.algorithm !== alg) throw new TokenRejection('unknown key')
+    await verifySignature(request, token, key)
+    const verified = { claims: tokenRules.judgeClaims(unverified, rules, nowSeconds()), kid }
+    verifiedTokens.set(token, verified)
+    return verified
+  }
+
+  app.decorate('verifyAccessToken', async (request, token) => await rejectAsProblem(async () => {
+    const { claims, kid } = verifiedTokens.get(token) ?? await verify(request, token)
+    if (!app.keyring.isKnownKey(kid)) throw new TokenRejection('key no longer published')
+    if (tokenRules.isExpired(claims.exp, rules, nowSeconds())) throw new TokenRejection('token expired')
+    if (app.revocations.isRevoked(claims)) throw new TokenRejection('token revoked')
+    return claims
+  }))
+
+  app.decorate('verifyBearer', async request => {
     const { authorization = '' } = request.headers
     if (!/^Bearer /i.test(authorization)) throw invalidToken(false)
-    const claims = await app.verifyAccessToken(request, authorization.slice(7))
-    if (claims.aud !== audience && !(Array.isArray(claims.aud) && claims.aud.includes(audience))) throw invalidToken(true, 'for another audience')
-    return claims
+    const claims = await app.verifyAccessToken(request, authorization.slice('Bearer '.length))
+    return await rejectAsProblem(async () => {
+      tokenRules.assertAudience(claims, audience)
+      return claims
+    })
   })
 
   app.decorateRequest('bearer')
-  app.decorate('requireUser', (demand: AccessRequirement = {}) => async (request: FastifyRequest) => {
+  app.decorate('requireUser', (requirement: AccessRequirement = {}) => async request => {
     const claims = await app.verifyBearer(request)
-    if (claims.sid === undefined || !meetsRequirement(claims, demand)) throw forbidden()
+    if (claims.sid === undefined || !meetsRequirement(claims, requirement)) throw forbidden()
     request.bearer = claims
   })
 }, { name: 'access-token', dependencies: ['keyring', 'revocations'] })
+
+const nowSeconds = () => Date.now() / 1_000
+
+// The errors of fast-jwt and @fastify/jwt about a token. A fault of the service has another code.
+const isTokenError = (error: unknown) =>
+  error instanceof Error && 'code' in error && /^FA?ST_JWT_/.test(String(error.code))
+
+/** Turns a TokenRejection into the problem `invalid_token`, with the reason for the log. */
+async function rejectAsProblem<T> (work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw error instanceof TokenRejection ? invalidToken(true, error.reason) : error
+  }
+}

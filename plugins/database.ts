@@ -1,9 +1,11 @@
 import fp from 'fastify-plugin'
 import { connect, type Database } from '../src/database/database.ts'
-import { checkPrivileges, migrate, MigrationError, pending, type PrivilegeReport } from '../src/database/migrate.ts'
+import { MigrationError } from '../src/database/migration-files.ts'
+import { checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
 import { Outage, recordOutages } from '../src/database/outage.ts'
-import { describe } from '../src/database/privileges.ts'
-import { untilItSucceeds } from '../src/jobs/retry.ts'
+import { describeFinding } from '../src/database/privileges/finding.ts'
+import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
+import { retry } from '../src/jobs/retry.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -39,18 +41,18 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
   const db = recordOutages(connect({ url, onError: error => outage.recordFailure(error) }), outage)
   const onPrivileges = reportPrivileges(app.log, options)
 
-  const migrated = untilItSucceeds(async () => {
+  const migrated = retry(async () => {
     if (migrateOnStart) {
       const names = await migrate(url, undefined, { ownerUrl, onPrivileges })
       if (names.length > 0) app.log.info({ count: names.length, migrations: names }, 'database schema migrated')
     } else {
-      const missing = await pending(url, undefined, onPrivileges)
+      const missing = await listPending(url, undefined, onPrivileges)
       if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)
       onPrivileges(await checkPrivileges(url))
     }
     outage.recordSuccess()
   }, {
-    every: retryIntervalMs,
+    intervalMs: retryIntervalMs,
     signal: closing.signal,
     isFinal: error => error instanceof MigrationError,
     onFailure: error => outage.recordFailure(error)
@@ -76,9 +78,9 @@ function reportPrivileges (log: Log, { production }: DatabasePluginOptions) {
     logged.add(message)
   }
   return ({ separation, runtime, repaired, remaining }: PrivilegeReport): void => {
-    for (const finding of repaired) log.info(describe(finding), 'database privileges repaired')
+    for (const finding of repaired) log.info(describeFinding(finding), 'database privileges repaired')
     for (const finding of remaining) {
-      const { object, problem, sql } = describe(finding)
+      const { object, problem, sql } = describeFinding(finding)
       const advice = `run as its owner or as a superuser: ${sql}`
       warnOnce({ object, problem, sql }, `database privileges: ${object}: ${problem}; ${advice}`)
     }

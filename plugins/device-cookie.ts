@@ -8,13 +8,13 @@ import type { KeyEncryptionKeys } from '../src/crypto/sealing.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The device that the request comes from, as far as it was here before. */
+    /** The device that sent the request. Undefined if no one has signed in on it before. */
     readonly device: Device | undefined
   }
   interface FastifyReply {
-    /** Remembers that the user signed in on this device, at that time of the database's. */
+    /** Records that the user signed in on this device. `now` is the database's time. */
     setDeviceCookie: (userId: string, now: Date) => FastifyReply
-    /** Has the device forget the user. */
+    /** Removes the user from the device cookie. */
     forgetOnDevice: (userId: string) => FastifyReply
   }
 }
@@ -24,11 +24,19 @@ export interface DeviceCookieOptions { issuer: string, keys: KeyEncryptionKeys }
 /** The name of the device cookie of a service published at this origin. */
 export const deviceCookieName = (issuer: string) => issuer.startsWith('https:') ? '__Host-device' : 'device'
 
-/** The cookie by which a device is known: whoever has it is no stranger to the accounts in it, and nothing more. */
+/**
+ * The cookie by which a device is known to accounts. It proves an earlier sign-in and grants nothing else.
+ */
 export default fp(async function deviceCookie (app, { issuer, keys }: DeviceCookieOptions) {
   const name = deviceCookieName(issuer)
   const secrets = deviceSecrets(keys)
-  const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure: issuer.startsWith('https:'), maxAge: deviceLifetimeSeconds }
+  const attributes: CookieSerializeOptions = {
+    path: '/',
+    httpOnly: true,
+    sameSite: 'strict',
+    secure: issuer.startsWith('https:'),
+    maxAge: deviceLifetimeSeconds
+  }
 
   app.decorateRequest('device', {
     getter () {
@@ -40,12 +48,14 @@ export default fp(async function deviceCookie (app, { issuer, keys }: DeviceCook
     }
   })
   app.decorateReply('setDeviceCookie', function (userId, now) {
-    return this.setCookie(name, encodeDevice(secrets[0], recordSignIn(this.request.device, userId, now)), attributes)
+    const device = recordSignIn(this.request.device, userId, now)
+    return this.setCookie(name, encodeDevice(secrets[0], device), attributes)
   })
   app.decorateReply('forgetOnDevice', function (userId) {
     const { device } = this.request
-    const left = device && forgetAccount(device, userId)
-    if (!left) return device ? this.clearCookie(name, attributes) : this
-    return this.setCookie(name, encodeDevice(secrets[0], left), attributes)
+    if (!device) return this
+    const remaining = forgetAccount(device, userId)
+    if (!remaining) return this.clearCookie(name, attributes)
+    return this.setCookie(name, encodeDevice(secrets[0], remaining), attributes)
   })
 }, { name: 'device-cookie', dependencies: ['refresh-cookie'] })

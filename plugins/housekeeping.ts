@@ -1,87 +1,36 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
-import * as audit from '../src/audit/events.ts'
-import * as leases from '../src/jobs/leases.ts'
-import * as links from '../src/one-time-tokens/one-time-tokens.ts'
-import { purgeBuckets } from '../src/mail/limits.ts'
-import * as revocations from '../src/tokens/revocations.ts'
-import { clearExpired } from '../src/sessions/expiry.ts'
-import { endSurplus, findCrowdedUsers } from '../src/sessions/surplus.ts'
-import * as throttle from '../src/throttle/sign-in-throttle.ts'
-import { erase } from '../src/accounts/erasure.ts'
-import * as deliveries from '../src/webhooks/deliveries.ts'
+import { housekeepingTasks } from '../src/capabilities.ts'
+import type { HousekeepingSettings } from '../src/capability.ts'
 
-export interface UpkeepOptions {
-  /** Seconds. */
-  refreshToken: number
-  auditRetention: number
-  /** How many sessions a user may have. */
-  sessionLimit: number
-}
+const batchDelayMs = 50
+const roundIntervalMs = 60_000
 
-const batch = 500
-const counters = 5_000
-const events = 2_000
-// To find and end the sessions of users who have too many: sessions read, and ended, at a time.
-const listedSessions = 20_000
-const surplusSessions = 500
-// Milliseconds: between two batches, and between two rounds.
-const breath = 50
-const rest = 60_000
-
-/** Clears away what has expired, in small batches, so that nothing else waits. */
-export default fp(async function upkeep (app, { refreshToken, auditRetention, sessionLimit }: UpkeepOptions) {
+/** Purges what has expired, in small batches, so that requests do not wait. */
+export default fp(async function housekeeping (app, settings: HousekeepingSettings) {
   const closing = new AbortController()
   const { signal } = closing
 
-  const breathe = async () => await pause(breath, undefined, { signal, ref: false })
-  const all = (forget: () => Promise<number>) => async () => { while (await forget() === batch) await breathe() }
-  const tasks: Array<() => Promise<void>> = [
-    // This task comes first. Until a user is within the limit, ending all their sessions may take too long.
-    async () => {
-      for (let after: string | undefined, hasMore = true; hasMore; await breathe()) {
-        const { userIds, last } = await findCrowdedUsers(app.db, after, listedSessions, sessionLimit)
-        for (const userId of userIds) {
-          while (await endSurplus(app.db, userId, sessionLimit, surplusSessions)) await breathe()
-        }
-        after = last
-        hasMore = last !== undefined
+  async function runTasks () {
+    // A task that fails does not keep the others from running. One of the errors is logged.
+    const errors: unknown[] = []
+    for (const task of housekeepingTasks) {
+      if (signal.aborted) return
+      try {
+        const batches = task(app.db, settings)[Symbol.asyncIterator]()
+        while (!(await batches.next()).done) await pause(batchDelayMs, undefined, { signal, ref: false })
+      } catch (error) {
+        errors.push(error)
       }
-    },
-    async () => {
-      for (let after: string | undefined, more = true; more; await breathe()) {
-        const { last } = await clearExpired(app.db, after, batch, refreshToken)
-        after = last
-        more = last !== undefined
-      }
-    },
-    async () => {
-      for (let after: Buffer | undefined, more = true; more; await breathe()) {
-        after = await throttle.purgeExpired(app.db, after, counters)
-        more = after !== undefined
-      }
-    },
-    async () => {
-      for (let after: Buffer | undefined, more = true; more; await breathe()) {
-        after = await purgeBuckets(app.db, after, counters)
-        more = after !== undefined
-      }
-    },
-    all(() => revocations.forget(app.db, batch)),
-    all(() => audit.forget(app.db, auditRetention, batch)),
-    all(() => links.forget(app.db, batch)),
-    all(() => deliveries.forget(app.db, batch)),
-    all(() => leases.purge(app.db, batch)),
-    async () => { while (await erase(app.db, events)) await breathe() }
-  ]
+    }
+    if (errors.length === 0 || signal.aborted) return
+    app.log[app.databaseOutage.consequenceLevel]({ err: errors[0] }, 'housekeeping failed; retrying later')
+  }
 
   async function run () {
     while (!signal.aborted) {
-      // What fails keeps nothing else from being cleared away; one of the faults is told.
-      const faults: unknown[] = []
-      for (const task of tasks) if (!signal.aborted) await task().catch((error: unknown) => { faults.push(error) })
-      if (faults.length > 0 && !signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: faults[0] }, 'housekeeping failed; retrying later')
-      await pause(rest, undefined, { signal, ref: false }).catch(() => {})
+      await runTasks()
+      await pause(roundIntervalMs, undefined, { signal, ref: false }).catch(() => {})
     }
   }
   let running: Promise<void> | undefined
@@ -91,4 +40,4 @@ export default fp(async function upkeep (app, { refreshToken, auditRetention, se
     closing.abort()
     await running
   })
-}, { name: 'upkeep', dependencies: ['keyring'] })
+}, { name: 'housekeeping', dependencies: ['database', 'keyring'] })

@@ -1,146 +1,180 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
+import { exponentialDelaySeconds } from '../src/jobs/backoff.ts'
+import { readBacklog, type Backlog } from '../src/jobs/backlog.ts'
 import * as jobs from '../src/jobs/queue.ts'
 
-/** How the jobs of a kind are done. */
+/** How the jobs of a kind are run. */
 export interface Worker {
-  /** Does a job; throws where it is to be tried again later. A job that comes here after it expired is given up by it. Gives `kept` where it has put the job off, or ended it, by itself. */
-  run: (job: jobs.Job) => Promise<undefined | 'kept'> | Promise<void>
-  /** How many are done at a time. */
-  atOnce: number
-  /** Seconds after which one that was begun is taken for lost, and begun once more: more than `run` ever takes. */
-  lease: number
-  /** Seconds until the next attempt after so many; grows from 5 s to an hour where it is left out. */
-  wait?: (attempts: number) => number
-  /** Whether one failed because what all of them need is away: then one is tried every 5 s, until that is back. */
-  isAway?: (error: unknown) => boolean
-  /** Begins up to `most` that are due, where it is not simply the oldest. */
-  claim?: (most: number) => Promise<jobs.Job[]>
+  /**
+   * Runs a job, and throws if it must run again later. It also receives expired jobs, and gives them up.
+   * Returns `rescheduled` if it has rescheduled or deleted the job itself.
+   */
+  run: (job: jobs.Job) => Promise<undefined | 'rescheduled'> | Promise<void>
+  /** How many jobs run at the same time. */
+  concurrency: number
+  /** After so many seconds a started job counts as lost, and is run again. Longer than `run` ever takes. */
+  leaseSeconds: number
+  /**
+   * Whether a job failed because a server that all of them need is down. Until it is back, one job at a time
+   * probes it.
+   */
+  isOutage?: (error: unknown) => boolean
+  /** Leases up to `limit` jobs that are due. Without it the oldest are leased. */
+  lease?: (limit: number) => Promise<jobs.Job[]>
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
     jobs: {
-      /** Has this instance do the jobs of a kind, from when the database is ready. */
+      /** Makes this instance run the jobs of a kind, as soon as the database is ready. */
       work: (kind: jobs.JobKind, worker: Worker) => void
-      /** Has it look for jobs of a kind now, for some were added. */
+      /** Makes it look for jobs of a kind now, because some were enqueued. */
       wake: (kind: jobs.JobKind) => void
-      /** What there was to do, of all instances, when it was last looked at. */
-      backlog: () => Awaited<ReturnType<typeof jobs.backlog>>
+      /** The backlog of all instances together, when it was last read. */
+      backlog: () => Backlog[]
     }
   }
 }
 
-// Milliseconds between two looks where nobody wakes: for jobs of other instances that died, and those that were put off.
-const rest = 1_000
-// And after each one, for those that are added together to be begun together. What requests do goes before: the less is
-// left of the time, the longer it takes, up to the latter.
-const [breath, longestBreath] = [20, 250]
-// Where what they need is away.
-const absence = 5_000
-// And between two counts of what there is to do.
-const glance = 15_000
+/** Between two looks without a wake-up. They find jobs of instances that died, and rescheduled jobs. */
+const pollIntervalMs = 1_000
+/**
+ * After each look, so that jobs enqueued together start together. Grows with the load, because requests go
+ * first.
+ */
+const batchDelayMs = 20
+const maxBatchDelayMs = 250
+/** Between two probes of a server that is down. */
+const outageRetryMs = 5_000
+/** Between two reads of the backlog. */
+const statsIntervalMs = 15_000
 
-/** Does what was left to be done after the fact, beside the requests: each kind for itself, so that none waits for another. */
+const backoff = { firstSeconds: 5, lastSeconds: 3_600 }
+
+/**
+ * Runs the jobs of the queue (the outbox) beside the requests. Each kind has a loop of its own, so none waits
+ * for another.
+ */
 export default fp(async function jobsPlugin (app) {
   const closing = new AbortController()
   const { signal } = closing
-  // While the database is away each job that is done waits to be removed.
+  // While the database is unavailable, every finished job waits to be deleted.
   setMaxListeners(0, signal)
   const loops: Array<Promise<void>> = []
-  const wakes = new Map<jobs.JobKind, () => void>()
+  const wakeUps = new Map<jobs.JobKind, () => void>()
+  let backlog: Backlog[] = []
 
   app.decorate('jobs', {
     work (kind: jobs.JobKind, worker: Worker) {
       app.migrated.then(() => { loops.push(loop(kind, worker)) }, () => {})
     },
-    wake: (kind: jobs.JobKind) => wakes.get(kind)?.(),
+    wake: (kind: jobs.JobKind) => wakeUps.get(kind)?.(),
     backlog: () => backlog
   })
 
-  let backlog: Awaited<ReturnType<typeof jobs.backlog>> = []
-  app.migrated.then(() => { loops.push(watch()) }, () => {})
-  async function watch () {
+  app.migrated.then(() => { loops.push(refreshBacklog()) }, () => {})
+  async function refreshBacklog () {
     while (!signal.aborted) {
-      backlog = await jobs.backlog(app.db).catch(() => backlog)
-      await pause(glance, undefined, { signal, ref: false }).catch(() => {})
+      backlog = await readBacklog(app.db).catch(() => backlog)
+      await pause(statsIntervalMs, undefined, { signal, ref: false }).catch(() => {})
     }
   }
 
   async function loop (kind: jobs.JobKind, worker: Worker) {
-    const { claim = (most: number) => jobs.claim(app.db, kind, most, worker.lease) } = worker
+    const { lease = (limit: number) => jobs.lease(app.db, kind, limit, worker.leaseSeconds) } = worker
     const running = new Set<Promise<void>>()
-    let failing = false
-    // When one is tried where what they need is away.
-    let back: number | undefined
-    // Whoever wakes while it looks has it look again.
-    let again = false
-    let rested = () => {}
-    const wake = () => { again = true; if (back === undefined || signal.aborted) rested() }
-    wakes.set(kind, wake)
-    let since = performance.eventLoopUtilization()
+    let isFailing = false
+    // When a server that is down is probed next.
+    let probeAt: number | undefined
+    // A wake-up during a look leads to another look.
+    let isWoken = false
+    let endWait = () => {}
+    const wake = () => { isWoken = true; if (probeAt === undefined || signal.aborted) endWait() }
+    const capacity = () => {
+      if (probeAt === undefined) return worker.concurrency - running.size
+      return running.size === 0 && performance.now() >= probeAt ? 1 : 0
+    }
+    wakeUps.set(kind, wake)
+    let utilizationBefore = performance.eventLoopUtilization()
     while (!signal.aborted) {
-      again = false
+      isWoken = false
       try {
-        const room = back === undefined ? worker.atOnce - running.size : running.size === 0 && performance.now() >= back ? 1 : 0
-        const begun = room > 0 ? await claim(room) : []
-        failing = false
-        for (const job of begun) {
-          const work = run(job, worker).then(isAway => {
-            back = isAway ? performance.now() + absence : undefined
-          }).finally(() => { running.delete(work); if (begun.length === room || worker.claim) wake() })
+        const limit = capacity()
+        const leased = limit > 0 ? await lease(limit) : []
+        isFailing = false
+        for (const job of leased) {
+          const work = run(job, worker).then(isOutage => {
+            probeAt = isOutage ? performance.now() + outageRetryMs : undefined
+          }).finally(() => {
+            running.delete(work)
+            if (leased.length === limit || worker.lease) wake()
+          })
           running.add(work)
         }
       } catch (error) {
-        if (!failing && !signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: error, kind }, 'jobs could not be read; retrying')
-        failing = true
+        if (!isFailing && !signal.aborted) {
+          const level = app.databaseOutage.consequenceLevel
+          app.log[level]({ err: error, kind }, 'jobs could not be read; retrying')
+        }
+        isFailing = true
       }
-      const now = performance.eventLoopUtilization()
-      const { utilization } = performance.eventLoopUtilization(now, since)
-      since = now
-      await pause(Math.min(breath / (1 - utilization), longestBreath), undefined, { signal, ref: false }).catch(() => {})
-      if ((again && back === undefined) || signal.aborted) continue
+      const utilizationNow = performance.eventLoopUtilization()
+      const { utilization } = performance.eventLoopUtilization(utilizationNow, utilizationBefore)
+      utilizationBefore = utilizationNow
+      const delayMs = Math.min(batchDelayMs / (1 - utilization), maxBatchDelayMs)
+      await pause(delayMs, undefined, { signal, ref: false }).catch(() => {})
+      if ((isWoken && probeAt === undefined) || signal.aborted) continue
       await new Promise<void>(resolve => {
-        const timer = setTimeout(resolve, back === undefined ? rest : Math.max(back - performance.now(), breath))
+        const untilProbeMs = (probeAt ?? 0) - performance.now()
+        const waitMs = probeAt === undefined ? pollIntervalMs : Math.max(untilProbeMs, batchDelayMs)
+        const timer = setTimeout(resolve, waitMs)
         timer.unref()
-        rested = () => { clearTimeout(timer); resolve() }
+        endWait = () => { clearTimeout(timer); resolve() }
       })
     }
     await Promise.allSettled(running)
   }
 
-  /** Gives whether what it needs is away. */
-  async function run (job: jobs.Job, { run, wait = jobs.wait, lease, isAway = () => false }: Worker) {
+  /** Runs a job; returns whether it failed because of an outage. */
+  async function run (job: jobs.Job, { run, leaseSeconds, isOutage = () => false }: Worker) {
+    const { id, kind, attempts } = job
     try {
-      if (await run(job) === 'kept') return false
+      if (await run(job) === 'rescheduled') return false
     } catch (error) {
-      const seconds = wait(job.attempts)
-      if (!signal.aborted) app.log.warn({ err: error, job: job.id, kind: job.kind, attempts: job.attempts, seconds: Math.round(seconds) }, 'job failed; retrying')
-      // Where not even this is possible it is begun again when its time is over.
-      await jobs.putOff(app.db, job, seconds).catch(() => {})
-      return isAway(error)
+      const delaySeconds = exponentialDelaySeconds(attempts, backoff)
+      const details = { err: error, job: id, kind, attempts, seconds: Math.round(delaySeconds) }
+      if (!signal.aborted) app.log.warn(details, 'job failed; retrying')
+      // If not even this is possible, the job runs again when its lease ends.
+      await jobs.reschedule(app.db, job, delaySeconds).catch(() => {})
+      return isOutage(error)
     }
-    await removed(job, performance.now() + lease * 1_000)
+    await deleteFinished(job, performance.now() + leaseSeconds * 1_000)
     return false
   }
 
-  /** Removes what was done, also where the database is away for a while: whatever is left would be done twice. */
-  async function removed (job: jobs.Job, until: number) {
+  /**
+   * Deletes a finished job, if necessary once the database is available again: a job that stays runs twice.
+   */
+  async function deleteFinished (job: jobs.Job, untilMs: number) {
     try {
       await jobs.remove(app.db, job)
     } catch (error) {
-      if (signal.aborted || performance.now() > until) return app.log.warn({ err: error, job: job.id, kind: job.kind }, 'job finished but could not be marked as done; it will run again')
-      await pause(rest, undefined, { signal, ref: false }).catch(() => {})
-      await removed(job, until)
+      if (signal.aborted || performance.now() > untilMs) {
+        const details = { err: error, job: job.id, kind: job.kind }
+        return app.log.warn(details, 'job finished but could not be marked as done; it will run again')
+      }
+      await pause(pollIntervalMs, undefined, { signal, ref: false }).catch(() => {})
+      await deleteFinished(job, untilMs)
     }
   }
 
   const end = () => {
     closing.abort()
-    for (const wake of wakes.values()) wake()
+    for (const wake of wakeUps.values()) wake()
   }
-  // None is begun any more when those who do them end.
+  // No job starts while the workers shut down.
   app.addHook('preClose', async () => end())
   app.addHook('onClose', async () => {
     end()

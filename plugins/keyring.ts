@@ -1,32 +1,39 @@
 import fp from 'fastify-plugin'
-import { active, load, type Keyring, type SigningKey } from '../src/tokens/keyring.ts'
-import type { PublicJwk } from '../src/tokens/key-pair.ts'
-import { createKeyLookup } from '../src/tokens/key-lookup.ts'
-import { ensure, type KeyringOptions } from '../src/tokens/key-rotation.ts'
-import type { Pepper } from '../src/passwords/pepper.ts'
-import { databaseUnavailable } from '../src/http/problem.ts'
-import { parse, type MacKey, type RefreshToken } from '../src/sessions/refresh-token.ts'
-import { untilItSucceeds } from '../src/jobs/retry.ts'
+import type { MacKey, Pepper } from '../src/crypto/secret-keys.ts'
 import { UnsealError } from '../src/crypto/sealing.ts'
+import { databaseUnavailable } from '../src/http/problem.ts'
+import { retry } from '../src/jobs/retry.ts'
+import { parse, type RefreshToken } from '../src/sessions/refresh-token.ts'
+import { createKeyLookup } from '../src/tokens/key-lookup.ts'
+import type { PublicJwk } from '../src/tokens/key-pair.ts'
+import type { KeyringOptions } from '../src/tokens/key-records.ts'
+import { ensureKeys } from '../src/tokens/key-rotation.ts'
+import { findActiveKey, loadKeyring, type Keyring, type SigningKey } from '../src/tokens/keyring.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The keys in memory. Until they are loaded, each of these throws `database_unavailable`. */
+    /** The keys in memory. Until they are loaded, each function throws `database_unavailable`. */
     keyring: {
-      /** The key to sign with; also throws where the keys could not be read for too long to know. */
-      signer: () => SigningKey
-      /** The published key of this id. For an unknown id the keys are read again; throws `overloaded` if too many wait for it. */
-      verifier: (kid: string) => Promise<SigningKey | undefined>
-      isKnown: (kid: string) => boolean
-      published: () => PublicJwk[]
-      mac: () => MacKey
-      /** What an authentic refresh token says of itself; undefined for any other. */
+      /**
+       * The key that signs now. Also throws `database_unavailable` if the keys were not read for too long.
+       */
+      getSigningKey: () => SigningKey
+      /**
+       * Finds a published key. If its id is unknown, the keys are read again. Throws `overloaded` if too many
+       * calls wait for that.
+       */
+      findSigningKey: (kid: string) => Promise<SigningKey | undefined>
+      isKnownKey: (kid: string) => boolean
+      getPublishedKeys: () => PublicJwk[]
+      /** The key that authenticates new refresh tokens. */
+      getMacKey: () => MacKey
+      /** Reads an authentic refresh token. Returns undefined for any other text. */
       readRefreshToken: (token: string) => Promise<RefreshToken | undefined>
       /** The pepper of new password hashes. */
-      pepper: () => Pepper
-      /** The pepper of this id, found like a published key. */
+      getPepper: () => Pepper
+      /** Finds a pepper as `findSigningKey` finds a key. */
       findPepper: (kid: string) => Promise<Pepper | undefined>
-      /** Fulfilled when the keys are loaded, rejected where they cannot be opened. */
+      /** Fulfilled when the keys are loaded. Rejected if no key-encryption key opens them. */
       loaded: Promise<void>
       isLoaded: () => boolean
       options: KeyringOptions
@@ -36,105 +43,124 @@ declare module 'fastify' {
   }
 }
 
-// Milliseconds between readings, in case a notification was lost.
-const pollEvery = 1_000
+// Notifications can be lost.
+const pollIntervalMs = 1_000
+const startRetryMs = 1_000
+const maxRotationCheckIntervalMs = 30_000
 
-/** The signing keys, token secrets and the pepper: made, rotated, and read again on a timer and when another instance has changed them. */
+/**
+ * The signing keys, refresh token keys and peppers: created, rotated, and read again when an instance changed
+ * them.
+ */
 export default fp(async function keyring (app, options: KeyringOptions) {
-  const { keys: keyEncryptionKeys, jwksMaxAge, rotation } = options
+  const { keyEncryptionKeys, jwksMaxAge: jwksMaxAgeSeconds, rotation: rotationSeconds } = options
   const closing = new AbortController()
-  let ring: Keyring | undefined
+  let keys: Keyring | undefined
   let readAt = 0
-  let loading: Promise<void> | undefined
-  let turning: Promise<void> | undefined
+  let reading: Promise<void> | undefined
+  let rotating: Promise<void> | undefined
 
-  const read = async () => {
-    const began = performance.now()
-    ring = await load(app.db, keyEncryptionKeys, ring)
-    readAt = began
+  async function load () {
+    const startedAt = performance.now()
+    keys = await loadKeyring(app.db, keyEncryptionKeys, keys)
+    readAt = startedAt
   }
-  const reload = () => {
-    loading ??= read().finally(() => { loading = undefined })
-    return loading
+  function read () {
+    reading ??= load().finally(() => { reading = undefined })
+    return reading
   }
-  // What changed while a reading was under way may not be in it.
-  const reloadAfter = async () => {
-    await loading?.catch(() => {})
-    await reload()
+  // A change that was made during a read may be missing from it.
+  async function reload () {
+    await reading?.catch(() => {})
+    await read()
   }
-  const lookup = createKeyLookup(reloadAfter)
-  // The first of a row of failures is told.
-  let failing = false
-  const warn = (error: unknown) => {
-    // What cannot be looked up is not unknown.
+  const lookup = createKeyLookup(reload)
+  // Only the first of several failures in a row is logged.
+  let hasFailed = false
+  function warn (error: unknown) {
+    // A key that cannot be looked up is not an unknown key.
     lookup.forget()
-    if (!failing && !closing.signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'keys could not be read; retrying')
-    failing = true
+    if (!hasFailed && !closing.signal.aborted) app.log.warn({ err: error }, 'keys not read; trying again')
+    hasFailed = true
   }
-  const refresh = (read: Promise<void>) => read.then(() => { failing = false }, warn)
+  const logFailure = async (work: Promise<void>) => await work.then(() => { hasFailed = false }, warn)
 
-  const loaded = app.migrated.then(() => untilItSucceeds(async () => {
-    await ensure(app.db, options, 'start')
-    await reloadAfter()
-  }, { every: 1_000, signal: closing.signal, isFinal: error => error instanceof UnsealError, onFailure: warn }))
+  const loaded = app.migrated.then(() => retry(async () => {
+    await ensureKeys(app.db, options, 'start')
+    await reload()
+  }, {
+    intervalMs: startRetryMs,
+    signal: closing.signal,
+    isFinal: error => error instanceof UnsealError,
+    onFailure: warn
+  }))
   loaded.catch(() => {})
 
-  const keys = () => {
-    if (!ring) throw databaseUnavailable('the keys are not loaded yet')
-    return ring
+  function getKeys (): Keyring {
+    if (!keys) throw databaseUnavailable('keys not loaded yet')
+    return keys
   }
-  function newest<Key extends { signsFrom: Date, retiresAt: Date | null }> (keys: Map<string, Key>, { clockOffset }: Keyring) {
-    // A successor that is not known here was made after the last reading, and the key is published for so much longer than it signs.
-    if (performance.now() - readAt > (jwksMaxAge + 60) * 1_000) throw databaseUnavailable('the keys could not be read for too long')
-    // One that signs at once may not have come into its time by a clock that is read from afar.
-    const key = active(keys, new Date(Date.now() + clockOffset)) ?? [...keys.values()].find(({ retiresAt }) => retiresAt === null)
-    if (!key) throw databaseUnavailable('there is no key that signs')
+  type SigningPeriod = Pick<SigningKey, 'signsFrom' | 'retiresAt'>
+  function getActiveKey<Key extends SigningPeriod> (candidates: Map<string, Key>, clockOffsetMs: number) {
+    // A successor that is unknown here was created after the last read. It is published for at least two
+    // cache times before it signs, so until then the known key is the right one.
+    const maxAgeMs = (jwksMaxAgeSeconds + 60) * 1_000
+    if (performance.now() - readAt > maxAgeMs) throw databaseUnavailable('keys not read for too long')
+    // By a clock that is only estimated, a key that signs at once may not have begun to sign.
+    const key = findActiveKey(candidates, new Date(Date.now() + clockOffsetMs)) ??
+      [...candidates.values()].find(({ retiresAt }) => retiresAt === null)
+    if (!key) throw databaseUnavailable('no key signs')
     return key
+  }
+
+  async function readRefreshToken (token: string): Promise<RefreshToken | undefined> {
+    let unknownKid: string | undefined
+    const findSecret = (kid: string) => {
+      const key = getKeys().refreshTokenKeys.get(kid)
+      if (!key) unknownKid = kid
+      return key?.secret
+    }
+    const authentic = parse(token, findSecret)
+    if (authentic || unknownKid === undefined) return authentic
+    const kid = unknownKid
+    const key = await lookup.find('refresh_token', kid, () => getKeys().refreshTokenKeys.get(kid))
+    return key && parse(token, findSecret)
   }
 
   app.decorate('keyring', {
     loaded,
-    isLoaded: () => ring !== undefined,
+    isLoaded: () => keys !== undefined,
     options,
-    reload: reloadAfter,
-    signer: () => newest(keys().signing, keys()),
-    mac: () => newest(keys().mac, keys()),
-    published: () => [...keys().signing.values()].map(({ publicJwk }) => publicJwk),
-    isKnown: kid => keys().signing.has(kid),
-    verifier: async kid => await lookup.find('access_token', kid, () => keys().signing.get(kid)),
-    pepper () {
-      const [pepper] = keys().peppers.values()
-      if (!pepper) throw databaseUnavailable('there is no pepper')
+    reload,
+    getSigningKey: () => getActiveKey(getKeys().signingKeys, getKeys().clockOffsetMs),
+    findSigningKey: async kid => await lookup.find('access_token', kid, () => getKeys().signingKeys.get(kid)),
+    isKnownKey: kid => getKeys().signingKeys.has(kid),
+    getPublishedKeys: () => [...getKeys().signingKeys.values()].map(({ publicJwk }) => publicJwk),
+    getMacKey: () => getActiveKey(getKeys().refreshTokenKeys, getKeys().clockOffsetMs),
+    readRefreshToken,
+    getPepper () {
+      const [pepper] = getKeys().peppers.values()
+      if (!pepper) throw databaseUnavailable('no pepper exists')
       return pepper
     },
-    findPepper: async kid => await lookup.find('password', kid, () => keys().peppers.get(kid)),
-    async readRefreshToken (token) {
-      let unknown: string | undefined
-      const secret = (kid: string) => {
-        const key = keys().mac.get(kid)
-        if (!key) unknown = kid
-        return key?.secret
-      }
-      const authentic = parse(token, secret)
-      if (authentic || unknown === undefined) return authentic
-      const kid = unknown
-      return await lookup.find('refresh_token', kid, () => keys().mac.get(kid)) ? parse(token, secret) : undefined
-    }
+    findPepper: async kid => await lookup.find('password', kid, () => getKeys().peppers.get(kid))
   })
 
-  // The other instances are told of what this one makes; the poll is for word that got lost.
   app.notifications.on('latchkey_keys', () => {
     lookup.forget()
-    if (ring) refresh(reloadAfter())
+    if (keys) logFailure(reload())
   })
-  const poll = setInterval(() => { if (ring) refresh(reload()) }, pollEvery)
-  const timer = setInterval(() => {
-    if (ring) turning ??= refresh(ensure(app.db, options, 'later')).finally(() => { turning = undefined })
-  }, Math.min(jwksMaxAge / 4, rotation / 4, 30) * 1_000)
-  for (const each of [poll, timer]) each.unref()
+  const pollTimer = setInterval(() => { if (keys) logFailure(read()) }, pollIntervalMs).unref()
+  function rotate () {
+    if (!keys) return
+    rotating ??= logFailure(ensureKeys(app.db, options, 'later')).finally(() => { rotating = undefined })
+  }
+  const checkIntervalMs = Math.min(jwksMaxAgeSeconds, rotationSeconds) / 4 * 1_000
+  const rotationTimer = setInterval(rotate, Math.min(checkIntervalMs, maxRotationCheckIntervalMs)).unref()
   app.addHook('onClose', async () => {
     closing.abort()
-    for (const each of [poll, timer]) clearInterval(each)
-    await Promise.allSettled([loading, turning])
+    clearInterval(pollTimer)
+    clearInterval(rotationTimer)
+    await Promise.allSettled([reading, rotating])
   })
-}, { name: 'keyring', dependencies: ['notifications'] })
+}, { name: 'keyring', dependencies: ['database', 'notifications'] })

@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 import type { Job } from '../src/jobs/queue.ts'
 import { abandonMail, type MailFailureReason } from '../src/mail/failure.ts'
 import { renderMail, type MailSender } from '../src/mail/rendering.ts'
-import { admitLazily, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
+import { admitMailWithAsyncCommit, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
 import { MailDeliveryError } from '../src/mail/delivery-error.ts'
 import { findRecipient } from '../src/mail/recipient.ts'
 import { readTemplates } from '../src/mail/templates.ts'
@@ -22,7 +22,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     mailer: {
       /** Seals a mail for the outbox; returns undefined if no mail can be sent. */
-      sealMail: mails.SealMail
+      sealMail: mails.MailSealer
       /** The buckets that limit the mails to an address. */
       limits: MailLimits
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
@@ -102,7 +102,7 @@ export default fp(async function mailer (app, options: MailerOptions) {
     if (isDisabled) throw new Error('SMTP_URL is not set')
     // A notification counts once: its further attempts follow one that was admitted.
     const isCounted = isCountedWhenSent(mail) && job.attempts === 1
-    if (isCounted && !await admitLazily(app.db, limits.notificationBuckets(kind, recipient.address))) {
+    if (isCounted && !await admitMailWithAsyncCommit(app.db, limits.notificationBuckets(kind, recipient.address))) {
       countMail(kind, 'limited')
       app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many mails of this kind to the address')
       return
@@ -130,9 +130,9 @@ export default fp(async function mailer (app, options: MailerOptions) {
 
   const running = new Set<Promise<void>>()
   app.jobs.work('mail', {
-    atOnce: maxConnections,
-    lease: leaseSeconds,
-    isAway: error => error instanceof MailDeliveryError && error.isServerUnreachable,
+    concurrency: maxConnections,
+    leaseSeconds,
+    isOutage: error => error instanceof MailDeliveryError && error.isServerUnreachable,
     run: async job => {
       const work = send(job).finally(() => running.delete(work))
       running.add(work)

@@ -129,7 +129,7 @@ function observeResources (app: FastifyInstance, registry: Registry): void {
 }
 
 function observeQueues (app: FastifyInstance, registry: Registry): void {
-  const addBacklog = (name: string, help: string, value: 'jobs' | 'late') => registry.registerMetric(new Gauge({
+  const addBacklog = (name: string, help: string, value: 'jobs' | 'lateSeconds') => registry.registerMetric(new Gauge({
     name,
     help,
     labelNames: ['kind'],
@@ -142,7 +142,7 @@ function observeQueues (app: FastifyInstance, registry: Registry): void {
   }))
   addBacklog('latchkey_jobs', 'Mails ("mail") and deliveries ("webhook") that all instances together have yet to send, ' +
     'as of at most 15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of each webhook.', 'jobs')
-  addBacklog('latchkey_jobs_oldest_seconds', 'Age of the oldest job, except those of paused webhooks.', 'late')
+  addBacklog('latchkey_jobs_oldest_seconds', 'Age of the oldest job, except those of paused webhooks.', 'lateSeconds')
 }
 
 function observeHashing (app: FastifyInstance, registry: Registry): void {

@@ -1,4 +1,3 @@
-import formbody from '@fastify/formbody'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import * as clients from '../src/clients/service-clients.ts'
@@ -23,11 +22,8 @@ declare module 'fastify' {
   }
 }
 
-/** Forms, and the authentication of clients, for the routes of the scope it is registered in. */
+/** Authenticates the callers of OAuth endpoints. */
 export default fp(async function oauthClient (app) {
-  app.removeAllContentTypeParsers()
-  await app.register(formbody)
-
   app.decorate('authenticateClient', async (request: FastifyRequest) => {
     const { id, secret } = credentials(request)
     const client = await clients.authenticate(app.db, id, secret)
@@ -47,7 +43,7 @@ export default fp(async function oauthClient (app) {
     // What was taken from the client since is not the token's any more.
     return { kind: 'client', clientId: client.client_id, scopes: claims.scope.split(' ').filter(scope => client.scopes.includes(scope)) }
   })
-}, { name: 'oauth-client', dependencies: ['access-token'] })
+}, { name: 'oauth-client', dependencies: ['access-token', 'database'] })
 
 function credentials ({ headers: { authorization }, body }: FastifyRequest): { id: string, secret: string } {
   const form = (body ?? {}) as { client_id?: unknown, client_secret?: unknown }

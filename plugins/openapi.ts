@@ -60,7 +60,7 @@ export default fp(async function openapiDocument (app, options: OpenapiOptions) 
       return api
     }
   })
-}, { name: 'openapi', dependencies: ['not-found'] })
+}, { name: 'openapi' })
 
 const describeApi = (
   { issuer, version, refreshCookie, registrationCookie }: OpenapiOptions

@@ -26,7 +26,7 @@ export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, .
     await createPasswords(
       options,
       {
-        peppers: { current: () => (pepper ? keyring.pepper() : undefined), find: keyring.findPepper },
+        peppers: { current: () => (pepper ? keyring.getPepper() : undefined), find: keyring.findPepper },
         isBreached: breachedPasswordLookup({
           url: breachedPasswordsUrl,
           onFailure: error =>

@@ -10,8 +10,8 @@ import { tooManyRequests, type Problem } from '../src/http/problem.ts'
 import { createRequestCounters } from '../src/throttle/request-counters.ts'
 
 /**
- * The routes that share a rate limit. Routes that take a password have a fifth of the limit, routes that request a
- * mail a tenth, the OAuth endpoints ten times the limit, and all others the limit itself.
+ * The routes that share a rate limit. Routes that take a password have a fifth of the limit, routes that
+ * request a mail a tenth, the OAuth endpoints ten times the limit, and all others the limit itself.
  */
 export type LimitClass = 'password' | 'mail' | 'client' | 'general'
 
@@ -21,15 +21,19 @@ export interface RateLimiting {
   /** How many requests this process has refused. */
   readonly refused: Readonly<Record<LimitClass, number>>
   /**
-   * Counts a request that no hook sees: one with an invalid path, one for a tunnel, or bytes that are not HTTP, of
-   * which only the socket is known. Returns the problem to refuse it with if the network is over the limit.
+   * Counts a request that no hook sees: one with an invalid path, one for a tunnel, or bytes that are not
+   * HTTP, of which only the socket is known. Returns the problem to refuse it with if the network is over the
+   * limit.
    */
   countUnrouted: (from: IncomingMessage | Socket) => Problem | undefined
 }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The class of the rate limit, `general` unless given. Routes that operators and verifiers poll have none. */
+    /**
+     * The class of the rate limit, `general` unless given. Routes that operators and verifiers poll have
+     * none.
+     */
     limit?: Exclude<LimitClass, 'general'> | 'none'
   }
   interface FastifyInstance {
@@ -58,7 +62,8 @@ const networkOf = (address: string, { remoteAddress }: Pick<Socket, 'remoteAddre
   networkOfAddress(address) ?? networkOfAddress(remoteAddress) ?? ''
 
 /** The rate limit: bounds the requests of a network (an IPv4 address or an IPv6 /64) per class of routes. */
-export default fp(async function limits (app, { limit, redisUrl, trustProxy = () => false }: RateLimitOptions) {
+export default fp(async function rateLimitPlugin (app, options: RateLimitOptions) {
+  const { limit, redisUrl, trustProxy = () => false } = options
   const refused = { password: 0, mail: 0, client: 0, general: 0 }
   if (limit === 'off') {
     app.decorate('rateLimiting', { shared: false, refused, countUnrouted: () => undefined })
@@ -68,10 +73,14 @@ export default fp(async function limits (app, { limit, redisUrl, trustProxy = ()
   const counters = await createRequestCounters({
     redisUrl,
     windowSeconds: limit.window,
-    onUnavailable: error => app.log.warn(
-      { err: error }, 'Redis is unavailable: this process counts requests by itself until Redis is available again'),
-    onAvailable: seconds => app.log.warn(
-      { seconds: Math.round(seconds * 10) / 10 }, 'Redis is available again: instances count requests together')
+    onUnavailable: error => {
+      const message = 'Redis is unavailable: this process counts requests by itself until it is back'
+      app.log.warn({ err: error }, message)
+    },
+    onAvailable: outageSeconds => {
+      const seconds = Math.round(outageSeconds * 10) / 10
+      app.log.warn({ seconds }, 'Redis is available again: instances count requests together')
+    }
   })
   app.addHook('onClose', async () => { counters.close() })
   await counters.ready
@@ -84,7 +93,8 @@ export default fp(async function limits (app, { limit, redisUrl, trustProxy = ()
     keyGenerator: request => `${classOf(request)}:${networkOf(request.ip, request.socket)}`,
     store: class implements FastifyRateLimitStore {
       incr (key: string, callback: (error: Error | null, count?: { current: number, ttl: number }) => void) {
-        counters.increment(key).then(({ current, ttlMs }) => callback(null, { current, ttl: ttlMs }), callback)
+        counters.increment(key)
+          .then(({ current, ttlMs }) => callback(null, { current, ttl: ttlMs }), callback)
       }
 
       child () { return this }
@@ -105,7 +115,9 @@ export default fp(async function limits (app, { limit, redisUrl, trustProxy = ()
     countUnrouted (from) {
       // Bytes that are not HTTP do not tell for which client a trusted proxy sent them.
       if (!('headers' in from) && trustProxy(from.remoteAddress)) return undefined
-      const network = 'headers' in from ? networkOf(proxyAddress(from, trustProxy), from.socket) : networkOf('', from)
+      const network = 'headers' in from
+        ? networkOf(proxyAddress(from, trustProxy), from.socket)
+        : networkOf('', from)
       const { current, ttlMs } = counters.incrementNow(`general:${network}`)
       if (current <= allowed.general) return undefined
       refused.general++

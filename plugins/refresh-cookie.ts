@@ -7,18 +7,18 @@ import { crossSiteRequest } from '../src/http/problem.ts'
 declare module 'fastify' {
   interface FastifyRequest {
     /**
-     * The values of every refresh cookie the request carries; more than one means that somebody planted one.
-     * Throws `cross_site_request` where there is one and a foreign page sent it.
+     * The values of all refresh cookies of the request. If there are several, a neighbouring origin planted
+     * one of them. Throws `cross_site_request` if a page of another site sent a refresh cookie.
      */
     refreshCookies: () => string[]
-    /** Whether the request comes from a page of the service or of an allowed origin, or from no browser. */
-    isOwnPage: () => boolean
-    /** Throws `cross_site_request` where a foreign page sent the request. */
-    assertOwnPage: () => void
+    /** Whether a page of the service or of an allowed origin sent the request, or no browser did. */
+    isSameOrigin: () => boolean
+    /** Throws `cross_site_request` if a page of another site sent the request. */
+    assertSameOrigin: () => void
   }
   interface FastifyReply {
-    /** Sets the refresh cookie; without `maxAge` (seconds) it ends with the browser's session. */
-    setRefreshCookie: (token: string, maxAge?: number) => FastifyReply
+    /** Sets the refresh cookie. Without a maximum age it ends with the browser's session. */
+    setRefreshCookie: (token: string, maxAgeSeconds?: number) => FastifyReply
     clearRefreshCookie: () => FastifyReply
   }
 }
@@ -30,36 +30,42 @@ export interface RefreshCookieOptions {
   allowLocalOrigins: boolean
 }
 
-/** The name of the refresh cookie of a service published at this origin. */
-export const refreshCookieName = (issuer: string) => issuer.startsWith('https:') ? '__Host-refresh_token' : 'refresh_token'
+/** The name of the refresh cookie of a service at this origin. */
+export const refreshCookieName = (issuer: string) =>
+  issuer.startsWith('https:') ? '__Host-refresh_token' : 'refresh_token'
 
-/** The refresh token as a cookie that no script can read and no other site can send. */
+/** Keeps the refresh token in a cookie that scripts cannot read and other sites cannot send. */
 export default fp(async function refreshCookie (app, options: RefreshCookieOptions) {
   const { issuer, corsOrigins, allowLocalOrigins } = options
   await app.register(cookie)
 
   const name = refreshCookieName(issuer)
-  const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure: issuer.startsWith('https:') }
-  const own = new Set([issuer, ...corsOrigins])
-  const isOwn = (origin: string) => own.has(origin) || (allowLocalOrigins && isLocalOrigin(origin))
+  const secure = issuer.startsWith('https:')
+  const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure }
+  const trustedOrigins = new Set([issuer, ...corsOrigins])
+  const isTrusted = (origin: string) =>
+    trustedOrigins.has(origin) || (allowLocalOrigins && isLocalOrigin(origin))
 
-  // OWASP's check of the origin: SameSite does not keep out the other origins of our own site.
-  app.decorateRequest('isOwnPage', function () {
+  // Defence against cross-site request forgery (OWASP: verifying origin with standard headers). SameSite does
+  // not keep out the other origins of the same site.
+  app.decorateRequest('isSameOrigin', function () {
     const { origin, 'sec-fetch-site': site } = this.headers
-    // The origin of a form is `null` where its page sends no referrer, but so is that of a foreign page in a sandbox.
-    const foreign = origin !== undefined && !(origin === 'null' && site === 'same-origin') ? !isOwn(origin) : site !== undefined && site !== 'same-origin' && site !== 'none'
-    return !foreign
+    // The origin of a form is `null` if its page sends no referrer. But a page of another site in a sandbox
+    // has the origin `null`, too.
+    const isOpaque = origin === 'null' && site === 'same-origin'
+    if (origin !== undefined && !isOpaque) return isTrusted(origin)
+    return site === undefined || site === 'same-origin' || site === 'none'
   })
-  app.decorateRequest('assertOwnPage', function () {
-    if (!this.isOwnPage()) throw crossSiteRequest()
+  app.decorateRequest('assertSameOrigin', function () {
+    if (!this.isSameOrigin()) throw crossSiteRequest()
   })
   app.decorateRequest('refreshCookies', function () {
     const values = cookieValues(this.headers.cookie, name)
-    if (values.length > 0) this.assertOwnPage()
+    if (values.length > 0) this.assertSameOrigin()
     return values
   })
   app.decorateReply('setRefreshCookie', function (token, maxAge) {
-    return this.setCookie(name, token, maxAge === undefined ? attributes : { ...attributes, maxAge })
+    return this.setCookie(name, token, { ...attributes, ...maxAge !== undefined && { maxAge } })
   })
   app.decorateReply('clearRefreshCookie', function () {
     return this.clearCookie(name, attributes)

@@ -8,12 +8,12 @@ declare module 'fastify' {
   interface FastifyRequest {
     /**
      * The registration that this browser made, if its cookie is authentic and there is only one. Throws
-     * `cross_site_request` if a foreign page sent the cookie.
+     * `cross_site_request` if a page of another site sent the cookie.
      */
     registrationId: () => string | undefined
   }
   interface FastifyReply {
-    /** Remembers for so many seconds that this browser made the registration. */
+    /** Records that this browser made the registration. */
     setRegistrationCookie: (registrationId: string, maxAgeSeconds: number) => FastifyReply
     /** Clears the cookie if the request carried one. */
     clearRegistrationCookie: () => FastifyReply
@@ -31,7 +31,7 @@ export function registrationCookieName (issuer: string): string {
   return protocol === 'https:' ? '__Host-registration' : `registration_${port === '' ? '80' : port}`
 }
 
-/** The cookie that proves who made a registration, and so who set its password. */
+/** Keeps a cookie that proves who made a registration, and so who set its password. */
 export default fp(async function registrationCookie (app, { issuer, keys }: RegistrationCookieOptions) {
   const name = registrationCookieName(issuer)
   const secrets = registrationSecrets(keys)
@@ -40,7 +40,7 @@ export default fp(async function registrationCookie (app, { issuer, keys }: Regi
 
   app.decorateRequest('registrationId', function () {
     const values = cookieValues(this.headers.cookie, name)
-    if (values.length > 0) this.assertOwnPage()
+    if (values.length > 0) this.assertSameOrigin()
     const ids = values.flatMap(value => parse(value, secrets) ?? [])
     // If there are two, a neighbouring origin planted one of them.
     return ids.length === 1 ? ids[0] : undefined

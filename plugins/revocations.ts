@@ -1,111 +1,128 @@
 import { EventEmitter } from 'node:events'
 import fp from 'fastify-plugin'
 import { databaseUnavailable } from '../src/http/problem.ts'
-import { untilItSucceeds } from '../src/jobs/retry.ts'
-import { RevocationLog, type Claims, type Entry } from '../src/tokens/revocation-log.ts'
-import { look, type Revocation } from '../src/tokens/revocations.ts'
+import { retry } from '../src/jobs/retry.ts'
+import type { SubscribeToRevocations } from '../src/tokens/revocation-feed.ts'
+import { RevocationLog, type RevocationEntry } from '../src/tokens/revocation-log.ts'
+import { readSince } from '../src/tokens/revocation-reader.ts'
+import type { Revocation } from '../src/tokens/revocations.ts'
+import type { RevocableClaims } from './verifier/claims.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     revocations: {
-      /** Whether the token of these claims has ended: by itself, with its session, or with all of its user's. Throws as `assertKnown` does. */
-      has: (token: Claims) => boolean
-      /** Throws `database_unavailable` until it is known what has ended, and when that was not heard for too long. */
+      /**
+       * Whether the token of these claims was revoked: by itself, with its session, or with all tokens of its
+       * user. Throws as `assertKnown` does.
+       */
+      isRevoked: (token: RevocableClaims) => boolean
+      /** Throws `database_unavailable` until the log was read, and if it was not read for too long. */
       assertKnown: () => void
-      /** Takes in what this process has ended, before it hears of it from the database. */
+      /** Adds what this process revoked, before it arrives from the database. */
       add: (revocations: Revocation[]) => void
       isLoaded: () => boolean
       /** Fulfilled when the log was read for the first time. */
       loaded: Promise<void>
-      /** What a reader at this position lacks, then whatever is new, until `stop`; the position of a reader that has all of it is given. */
-      follow: (position: string | undefined, reader: (entries: Entry[]) => void) => { position: () => string, stop: () => void }
+      /** Gives a reader what it lacks at a position, then every new entry until `stop`. */
+      follow: SubscribeToRevocations
     }
   }
 }
 
-// Milliseconds that a look may take: so long where it is the connection that does not answer, and so long where the database is slow.
-const [hasty, patient] = [1_000, 5_000]
+// The first limit notices a connection that does not answer. After a failure the database may only be slow.
+const readTimeoutMs = 1_000
+const readTimeoutAfterFailureMs = 5_000
+const maxPollIntervalMs = 1_000
 
 export interface RevocationsPluginOptions {
-  /** Seconds for which what is known may be trusted while the database is away; for ever, where undefined. */
+  /**
+   * Seconds for which the log is trusted while the database is unavailable. Undefined means without limit.
+   */
   staleLimit: number | undefined
 }
 
-/** The ended sessions whose access tokens could still be alive, in memory: no check of a token asks the database. */
-export default fp(async function revocations (app, { staleLimit }: RevocationsPluginOptions) {
+/** The revocation log in memory, so that no check of a token asks the database. */
+export default fp(async function revocations (app, options: RevocationsPluginOptions) {
+  const { staleLimit: staleLimitSeconds } = options
   const closing = new AbortController()
-  // Milliseconds. A notification comes at once; this is for those that are lost.
-  const pollEvery = Math.min(1_000, (staleLimit ?? Infinity) * 250)
+  // A notification arrives at once. The poll is for lost ones.
+  const pollIntervalMs = Math.min(maxPollIntervalMs, (staleLimitSeconds ?? Infinity) * 250)
   const log = new RevocationLog()
-  const news = new EventEmitter<{ entries: [Entry[]] }>().setMaxListeners(0)
-  let heard: number | undefined
-  let looking: Promise<void> | undefined
-  let again = false
-  let failing = false
+  const emitter = new EventEmitter<{ entries: [RevocationEntry[]] }>().setMaxListeners(0)
+  let readAt: number | undefined
+  let reading: Promise<void> | undefined
+  let isReadNeeded = false
+  let hasFailed = false
 
-  const tell = (entries: Entry[]) => { if (entries.length > 0) news.emit('entries', entries) }
+  const emit = (entries: RevocationEntry[]) => { if (entries.length > 0) emitter.emit('entries', entries) }
 
-  async function readOn () {
-    const asked = performance.now()
-    const patience = failing ? patient : hasty
-    const entries = log.merge(await look(app.db, log.moment, patience)) ?? log.merge(await look(app.db, undefined, patience))
-    heard = asked
-    failing = false
-    tell(entries ?? [])
+  async function readNew () {
+    const startedAt = performance.now()
+    const timeoutMs = hasFailed ? readTimeoutAfterFailureMs : readTimeoutMs
+    const entries = log.merge(await readSince(app.db, log.snapshot, timeoutMs)) ??
+      log.merge(await readSince(app.db, undefined, timeoutMs))
+    readAt = startedAt
+    hasFailed = false
+    emit(entries ?? [])
   }
-  // One at a time; what is told of while one is under way may not be in it.
-  function lookSoon () {
-    again = looking !== undefined
-    looking ??= readOn().catch((error: unknown) => { failing = true; throw error }).finally(() => {
-      looking = undefined
-      if (again && !closing.signal.aborted) lookSoon().catch(() => {})
+  // One read at a time. A revocation that is announced during a read may be missing from it.
+  function read () {
+    isReadNeeded = reading !== undefined
+    reading ??= readNew().catch((error: unknown) => {
+      hasFailed = true
+      throw error
+    }).finally(() => {
+      reading = undefined
+      if (isReadNeeded && !closing.signal.aborted) read().catch(() => {})
     })
-    return looking
+    return reading
   }
 
-  // An outage is told once, and not every second.
-  let told = false
-  const listen = () => lookSoon().then(() => { told = false }, (error: unknown) => {
-    if (!told && !closing.signal.aborted) app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'revocations could not be read; retrying')
-    told = true
+  const warn = (error: unknown) => app.log.warn({ err: error }, 'revocation log not read; trying again')
+  // An outage is logged once, not every second.
+  let isOutageLogged = false
+  const readAndLog = () => read().then(() => { isOutageLogged = false }, (error: unknown) => {
+    if (!isOutageLogged && !closing.signal.aborted) warn(error)
+    isOutageLogged = true
   })
 
-  const loaded = app.migrated.then(() => untilItSucceeds(lookSoon, {
-    every: pollEvery,
+  const loaded = app.migrated.then(() => retry(read, {
+    intervalMs: pollIntervalMs,
     signal: closing.signal,
     isFinal: () => false,
-    onFailure: error => app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'revocations could not be read; retrying')
+    onFailure: warn
   }))
   loaded.catch(() => {})
-  app.notifications.on('latchkey_revocations', listen)
-  const timer = setInterval(() => { if (heard !== undefined) listen() }, pollEvery)
-  timer.unref()
+  app.notifications.on('latchkey_revocations', readAndLog)
+  const timer = setInterval(() => { if (readAt !== undefined) readAndLog() }, pollIntervalMs).unref()
 
   function assertKnown () {
-    if (heard === undefined) throw databaseUnavailable('the revocation log was not read yet')
-    if (staleLimit !== undefined && performance.now() - heard > staleLimit * 1_000) throw databaseUnavailable('the revocation log could not be read for too long')
+    if (readAt === undefined) throw databaseUnavailable('revocation log not read yet')
+    if (staleLimitSeconds !== undefined && performance.now() - readAt > staleLimitSeconds * 1_000) {
+      throw databaseUnavailable('revocation log not read for too long')
+    }
   }
 
   app.decorate('revocations', {
     loaded,
-    isLoaded: () => heard !== undefined,
+    isLoaded: () => readAt !== undefined,
     assertKnown,
-    has (token) {
+    isRevoked (token) {
       assertKnown()
-      return log.has(token)
+      return log.isRevoked(token)
     },
-    add: revocations => tell(log.add(revocations)),
-    follow (position, reader) {
-      const lacking = log.after(position)
-      if (lacking.length > 0) reader(lacking)
-      news.on('entries', reader)
-      return { position: () => log.position, stop: () => { news.off('entries', reader) } }
+    add: revocations => emit(log.add(revocations)),
+    follow (position, onEntries) {
+      const missing = log.after(position)
+      if (missing.length > 0) onEntries(missing)
+      emitter.on('entries', onEntries)
+      return { position: () => log.position, stop: () => { emitter.off('entries', onEntries) } }
     }
   })
 
   app.addHook('onClose', async () => {
     closing.abort()
     clearInterval(timer)
-    await looking?.catch(() => {})
+    await reading?.catch(() => {})
   })
-}, { name: 'revocations', dependencies: ['notifications'] })
+}, { name: 'revocations', dependencies: ['database', 'notifications'] })

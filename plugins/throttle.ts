@@ -1,6 +1,8 @@
 import fp from 'fastify-plugin'
 import { derive, type KeyEncryptionKeys } from '../src/crypto/sealing.ts'
-import { createSignInThrottle, type SignInThrottle, type ThrottleLimits } from '../src/throttle/sign-in-throttle.ts'
+import {
+  createSignInThrottle, type SignInThrottle, type ThrottleLimits
+} from '../src/throttle/sign-in-throttle.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { throttle: SignInThrottle }

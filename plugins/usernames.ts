@@ -3,13 +3,13 @@ import { assertOpen, reservedUsernames } from '../src/users/reserved-usernames.t
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Throws `username_taken` for what nobody may choose to be called. */
-    assertOpenUsername: (username: string) => Promise<void>
+    /** Throws `username_taken` if the name is taken or reserved. */
+    assertUsernameAvailable: (username: string) => Promise<void>
   }
 }
 
-/** Keeps users from names that speak for the service. */
+/** Keeps users from names that seem to speak for the service. */
 export default fp(async function usernames (app, { serviceName }: { serviceName: string }) {
   const reserved = reservedUsernames(serviceName)
-  app.decorate('assertOpenUsername', async (username: string) => { await assertOpen(app.db, username, reserved) })
+  app.decorate('assertUsernameAvailable', async username => await assertOpen(app.db, username, reserved))
 }, { name: 'usernames', dependencies: ['database'] })

@@ -1,12 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { judge, type Auth } from './verifier/access-token.ts'
-import * as keyring from './verifier/keys.ts'
-import { discover } from './verifier/metadata.ts'
-import { check, type Algorithm, type VerifierOptions } from './verifier/options.ts'
-import { insufficientScope, Refusal, tokenRequired, unavailable } from './verifier/refusal.ts'
-import * as revocationFeed from './verifier/revocation-feed.ts'
+import { createTokenJudge, type Auth } from './verifier/access-token.ts'
+import { AuthError, insufficientScope, tokenRequired, unavailable } from './verifier/auth-error.ts'
+import { createIssuerKeys, type KeysHealth } from './verifier/keys.ts'
+import { createDiscovery } from './verifier/metadata.ts'
+import { checkOptions, type Algorithm, type VerifierOptions } from './verifier/options.ts'
+import { createFeedClient, type FeedHealth } from './verifier/revocation-feed.ts'
 
 export type { Algorithm, Auth, VerifierOptions }
 
@@ -25,21 +25,12 @@ export interface Authenticated {
  */
 interface Verified { auth: Auth, by: object }
 
-/**
- * A hook for `onRequest`, `preValidation` or `preHandler`, of a route or of a whole scope.
- *
- * It sets `request.auth`, or passes an error to Fastify with one of these codes (RFC 6750 section 3.1):
- *
- * | status | code | when |
- * | --- | --- | --- |
- * | 401 | `token_required` | the request has no bearer token |
- * | 401 | `invalid_token` | the token is malformed, expired or revoked, or is not for this audience |
- * | 403 | `insufficient_scope` | the token lacks the role or scope |
- * | 503 | `verification_unavailable` | the token cannot be verified now; `Retry-After` says for how long |
- *
- * 401 and 403 have the header `WWW-Authenticate`. An error handler of your own keeps these headers.
- */
-export type AuthHook = (request: Authenticated, reply: { headers: (values: Record<string, string>) => unknown }, done: (error?: Error) => void) => void
+/** A hook for `onRequest`, `preValidation` or `preHandler`, of a route or a scope. */
+export type AuthHook = (
+  request: Authenticated,
+  reply: { headers: (values: Record<string, string>) => unknown },
+  done: (error?: Error) => void
+) => void
 
 /**
  * How the verifier is doing, for a health check.
@@ -53,10 +44,9 @@ export type AuthHook = (request: Authenticated, reply: { headers: (values: Recor
 export interface VerifierHealth {
   /** Whether valid tokens are accepted now: the keys are known, and `failClosedAfter` has not passed. */
   ready: boolean
-  /** The issuer's public keys. */
-  keys: keyring.KeysHealth
-  /** The revocation feed; null without client credentials, because no feed is followed then. */
-  feed: revocationFeed.FeedHealth | null
+  keys: KeysHealth
+  /** Null without client credentials: then no feed is followed. */
+  feed: FeedHealth | null
 }
 
 declare module 'fastify' {
@@ -96,13 +86,15 @@ declare module 'fastify' {
   }
 }
 
-const patience = 2_000
-const scopeToken = /^[\x21\x23-\x5b\x5d-\x7e]+$/
+const maxStartDelayMs = 2_000
+// RFC 6749 section 3.3.
+const scopeSyntax = /^[\x21\x23-\x5b\x5d-\x7e]+$/
 
 /**
- * A Fastify plugin that verifies Latchkey's access tokens (RFC 9068) in another service. No request to the
- * service waits for Latchkey: keys are found by discovery (RFC 8414) and read in the background, and with
- * client credentials the revocation feed is followed. If Latchkey is down, known keys continue to work.
+ * A Fastify plugin that verifies Latchkey's access tokens (RFC 9068) in another service. Requests do not wait
+ * for Latchkey, except the first ones whose token names a new key: keys are found by discovery (RFC 8414) and
+ * read in the background, and with client credentials the revocation feed is followed. If Latchkey is down,
+ * known keys continue to work.
  *
  * It decorates the instance with `requireAuth`, `requireRole`, `requireScope` and `verifier`, and the request
  * with `auth`. Registering it throws an Error that names every problem of the options. The server becomes
@@ -123,28 +115,37 @@ const scopeToken = /^[\x21\x23-\x5b\x5d-\x7e]+$/
  * app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) => ordersOf(auth.sub))
  */
 export default fp(async function verifier (app: FastifyInstance, options: VerifierOptions) {
-  const settings = check(options)
+  const settings = checkOptions(options)
   const { issuer, algorithms, credentials, failClosedAfter = Infinity } = settings
-  const closing = new AbortController()
-  const metadata = discover(issuer, app.log, closing.signal)
-  const keys = keyring.prepare(metadata, algorithms, app.log, closing.signal)
-  const feed = credentials && revocationFeed.prepare(metadata, { ...settings, credentials }, app.log, closing.signal)
-  const judgeToken = judge(settings, keys, token => feed?.isEnded(token) ?? false)
-  const isClosed = () => feed !== undefined && feed.lostFor() > failClosedAfter
+  const { log } = app
+  const closeController = new AbortController()
+  const { signal: closing } = closeController
+  const discover = createDiscovery(issuer, log, closing)
+  const keys = createIssuerKeys({ discover, algorithms, log, closing })
+  const feed = credentials && createFeedClient({
+    discover,
+    credentials,
+    feedTimeoutSeconds: settings.feedTimeout,
+    clockToleranceSeconds: settings.clockTolerance,
+    log,
+    closing
+  })
+  const judgeToken = createTokenJudge(settings, keys, token => feed?.isRevoked(token) ?? false)
+  const isFailedClosed = () => feed !== undefined && feed.lostSeconds() > failClosedAfter
 
-  function authenticate ({ raw, [verified]: before }: Authenticated): Auth | Promise<Auth> {
-    if (before?.by === settings) return before.auth
+  function authenticate ({ raw, [verified]: earlier }: Authenticated): Auth | Promise<Auth> {
+    if (earlier?.by === settings) return earlier.auth
     const { authorization = '' } = raw.headers
     if (!/^bearer /i.test(authorization)) throw tokenRequired()
-    if (isClosed()) throw unavailable('the revocation feed is lost')
+    if (isFailedClosed()) throw unavailable('revocation feed lost')
     return judgeToken(authorization.slice('Bearer '.length))
   }
 
-  const hook = (refuse: (auth: Auth) => Refusal | undefined): AuthHook => (request, reply, done) => {
+  const createHook = (refuse: (auth: Auth) => AuthError | undefined): AuthHook => (request, reply, done) => {
     const fail = (error: unknown) => {
-      // A service's own error handler keeps them.
-      if (error instanceof Refusal) reply.headers(error.headers)
-      done(error instanceof Error ? error : new Error('the access token could not be verified', { cause: error }))
+      // These headers stay if the service has an error handler of its own.
+      if (error instanceof AuthError) reply.headers(error.headers)
+      done(error instanceof Error ? error : new Error('the access token was not verified', { cause: error }))
     }
     const pass = (auth: Auth) => {
       request[verified] = { auth, by: settings }
@@ -158,7 +159,7 @@ export default fp(async function verifier (app: FastifyInstance, options: Verifi
     } catch (error) {
       return fail(error)
     }
-    // If the answer is known, the request does not wait for another turn of the event loop.
+    // A cached token passes in the same tick.
     if (auth instanceof Promise) auth.then(pass, fail)
     else pass(auth)
   }
@@ -167,33 +168,39 @@ export default fp(async function verifier (app: FastifyInstance, options: Verifi
   app.decorateRequest<Auth, 'auth'>('auth', {
     getter () {
       const auth = this[verified]?.auth
-      if (!auth) throw new Error('request.auth is there only after app.requireAuth, app.requireRole or app.requireScope')
+      if (!auth) {
+        throw new Error('request.auth is set only after app.requireAuth, app.requireRole or app.requireScope')
+      }
       return auth
     }
   })
-  app.decorate('requireAuth', hook(() => undefined))
+  app.decorate('requireAuth', createHook(() => undefined))
   app.decorate('requireRole', (...roles) => {
     if (roles.length === 0) throw new Error('app.requireRole needs a role')
-    return hook(auth => roles.some(role => auth.roles.includes(role)) ? undefined : insufficientScope())
+    return createHook(auth => roles.some(role => auth.roles.includes(role)) ? undefined : insufficientScope())
   })
   app.decorate('requireScope', (...scopes) => {
-    if (scopes.length === 0 || !scopes.every(scope => scopeToken.test(scope))) throw new Error('app.requireScope needs scopes, each a text of its own')
-    return hook(auth => scopes.every(scope => auth.scope.includes(scope)) ? undefined : insufficientScope(scopes))
+    if (scopes.length === 0 || !scopes.every(scope => scopeSyntax.test(scope))) {
+      throw new Error('app.requireScope needs scopes, each as an argument of its own')
+    }
+    const hasAll = (auth: Auth) => scopes.every(scope => auth.scope.includes(scope))
+    return createHook(auth => hasAll(auth) ? undefined : insufficientScope(scopes))
   })
   app.decorate('verifier', {
     health: () => {
       const [keysHealth, feedHealth] = [keys.health(), feed?.health() ?? null]
-      return { ready: keysHealth.age !== null && !isClosed(), keys: keysHealth, feed: feedHealth }
+      return { ready: keysHealth.age !== null && !isFailedClosed(), keys: keysHealth, feed: feedHealth }
     }
   })
 
   app.addHook('onReady', async () => {
     keys.start()
     feed?.start()
-    if (!feed) app.log.info('no client credentials: tokens of ended sessions are accepted until they expire')
-    const enough = new AbortController()
-    await Promise.race([Promise.all([keys.loaded, feed?.synced]), pause(patience, undefined, { signal: enough.signal })])
-    enough.abort()
+    if (!feed) log.info('no client credentials: tokens of ended sessions are accepted until they expire')
+    const started = new AbortController()
+    const maxDelay = pause(maxStartDelayMs, undefined, { signal: started.signal })
+    await Promise.race([Promise.all([keys.loaded, feed?.synced]), maxDelay])
+    started.abort()
   })
-  app.addHook('onClose', async () => { closing.abort() })
+  app.addHook('onClose', async () => { closeController.abort() })
 }, { name: 'latchkey-verifier', fastify: '5.x' })

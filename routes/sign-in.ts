@@ -68,14 +68,14 @@ export function tokenResponse (
   const { server: app } = reply
   const { id, user, remembered } = session
   const { accessToken, expiresIn } = app.signAccessToken(session)
-  const { token, lives } = issue(app.keyring.mac(), session, lifetimes.refreshToken)
-  if (delivery === 'cookie') reply.setRefreshCookie(token, remembered ? lives : undefined)
+  const { token, expiresInSeconds } = issue(app.keyring.getMacKey(), session, lifetimes.refreshToken)
+  if (delivery === 'cookie') reply.setRefreshCookie(token, remembered ? expiresInSeconds : undefined)
   return {
     access_token: accessToken,
     token_type: 'Bearer' as const,
     expires_in: expiresIn,
     ...delivery === 'body' && { refresh_token: token },
-    refresh_token_expires_in: lives,
+    refresh_token_expires_in: expiresInSeconds,
     session_id: id,
     user
   }

@@ -1,3 +1,4 @@
+import assert from 'node:assert'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyPluginOptions, FastifyRequest } from 'fastify'
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
@@ -33,6 +34,12 @@ export const strict = <Properties extends Record<string, TSchema>>(properties: P
 
 /** For routes whose body may be left out: none is as good as an empty one. */
 export const noBody = async (request: FastifyRequest) => { if (request.body === undefined) request.body = {} }
+
+/** The claims of the user who sent the request, on a route that `requireUser` protects. */
+export function userOf ({ bearer }: FastifyRequest): NonNullable<FastifyRequest['bearer']> {
+  assert(bearer, 'the route has no requireUser')
+  return bearer
+}
 
 /** Where a request comes from, and who made it, for the audit log. */
 export const originOf = ({ id, ip, headers, bearer }: FastifyRequest): Origin => ({
@@ -74,7 +81,7 @@ export async function replacedSessions (
 ): Promise<ReplacedSessions> {
   const { keyring } = request.server
   const ids: string[] = []
-  for (const token of request.isOwnPage() ? request.refreshCookies() : []) {
+  for (const token of request.isSameOrigin() ? request.refreshCookies() : []) {
     const authentic = await keyring.readRefreshToken(token)
     if (authentic) ids.push(authentic.sessionId)
   }

@@ -29,7 +29,7 @@ const groups: Array<[title: string, names: Name[]]> = [
   ]],
   ['Webhooks', ['WEBHOOK_PRIVATE_NETWORKS']],
   ['Timeouts and shutdown', ['REQUEST_TIMEOUT', 'KEEP_ALIVE_TIMEOUT', 'DRAIN_DELAY', 'SHUTDOWN_TIMEOUT']],
-  ['Logs and metrics', ['LOG_LEVEL', 'METRICS', 'METRICS_PORT']]
+  ['Logs and metrics', ['LOG_LEVEL', 'LOG_FORMAT', 'METRICS', 'METRICS_PORT']]
 ]
 
 /** The variables that no group has. They must be none. */

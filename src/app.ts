@@ -4,6 +4,8 @@ import accessToken from '../plugins/access-token.ts'
 import database from '../plugins/database.ts'
 import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
+import formBody from '../plugins/form-body.ts'
+import housekeeping from '../plugins/housekeeping.ts'
 import jobs from '../plugins/jobs.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
@@ -24,8 +26,8 @@ import revocations from '../plugins/revocations.ts'
 import security from '../plugins/security.ts'
 import sessionProof from '../plugins/session-proof.ts'
 import throttle from '../plugins/throttle.ts'
+import tokenSigning from '../plugins/token-signing.ts'
 import transport from '../plugins/transport.ts'
-import upkeep from '../plugins/housekeeping.ts'
 import usernames from '../plugins/usernames.ts'
 import webhooks from '../plugins/webhooks.ts'
 import admin from '../routes/admin/index.ts'
@@ -40,6 +42,7 @@ import * as schemas from '../routes/schemas.ts'
 import type { SignInOptions } from '../routes/sign-in.ts'
 import { strict } from '../routes/typed.ts'
 import wellKnown from '../routes/well-known/index.ts'
+import { sealedColumns } from './capabilities.ts'
 import type { Config } from './config/config.ts'
 import { productionWarnings } from './config/warnings.ts'
 import { verifiedEmail } from './authentication/verified-email.ts'
@@ -81,9 +84,17 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     production: config.production
   })
   await app.register(notifications, { url: databaseUrl })
-  await app.register(keyring, { keys: keyEncryptionKeys, ...signing, lives: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken }, pepper: config.passwords.pepper })
+  await app.register(keyring, {
+    keyEncryptionKeys,
+    sealedColumns,
+    ...signing,
+    tokenLifetimes: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken },
+    pepper: config.passwords.pepper
+  })
   await app.register(revocations, { staleLimit: config.revocationStaleLimit })
-  await app.register(accessToken, { issuer, audience, roles: config.roles, ttl: lifetimes.accessToken })
+  await app.register(tokenSigning, { issuer, audience, roles: config.roles, ttl: lifetimes.accessToken })
+  await app.register(accessToken, { issuer, audience })
+  await app.register(oauthClient)
   await app.register(refreshCookie, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(registrationCookie, { issuer, keys: keyEncryptionKeys })
@@ -97,7 +108,11 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
   if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
-  await app.register(upkeep, { refreshToken: lifetimes.refreshToken, auditRetention: config.auditRetention, sessionLimit: config.sessionLimit })
+  await app.register(housekeeping, {
+    refreshTokenSeconds: lifetimes.refreshToken,
+    auditRetentionSeconds: config.auditRetention,
+    sessionLimit: config.sessionLimit
+  })
 
   for (const schema of schemas.shared) app.addSchema(schema)
   const signIn: SignInOptions = {
@@ -125,6 +140,6 @@ async function v1 (app: FastifyInstance, { signIn, roles }: { signIn: SignInOpti
 }
 
 async function forServices (app: FastifyInstance, { issuer, audience, roles, lifetimes: { refreshToken, retryWindow } }: Pick<Config, 'issuer' | 'audience' | 'lifetimes' | 'roles'>) {
-  await app.register(oauthClient)
+  await app.register(formBody)
   await app.register(oauth, { issuer, audience, roles, refreshToken, retryWindow })
 }

@@ -4,13 +4,13 @@ import { existsSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { read } from '../src/database/migrate.ts'
+import { readMigrations } from '../src/database/migration-files.ts'
 import { version } from '../src/version.ts'
 import { closedPort, folder, run } from './support/command-line.ts'
 import { build } from './support/app.ts'
 import { createDatabase, named, sql } from './support/postgres.ts'
 
-const migrations = read().map(({ name }) => name)
+const migrations = readMigrations().map(({ name }) => name)
 
 const names = ['serve', 'migrate', 'keys list', 'keys rotate', 'clients create', 'clients list', 'sessions end', 'calibrate', 'config check']
 const usage = /Usage: latchkey <command> \[options\]\n\n {2}latchkey serve .*\n {2}latchkey migrate .*\n/
@@ -121,7 +121,7 @@ t.test('migrate', async t => {
   t.test('refuses a database with another history', async t => {
     const DATABASE_URL = await createDatabase(t)
     await sql(DATABASE_URL, "update schema_migrations set checksum = 'other' where version = 1")
-    const message = `${migrations[0]} was edited after it was applied: put it back, and write a new migration`
+    const message = `${migrations[0]} is not the file that was applied: restore the file, or use a database that this version of Latchkey has migrated`
     t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 1, stdout: '', stderr: `${message}\n` })
     const { code, stdout, stderr } = await run(t, ['migrate', '--json'], { DATABASE_URL })
     t.strictSame({ code, stdout, result: JSON.parse(stderr) }, { code: 1, stdout: '', result: { error: message } })

@@ -5,7 +5,9 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import * as embeddedPostgres from '../src/database/embedded/embedded-postgres.ts'
 import { connect } from '../src/database/database.ts'
-import { checkPrivileges, migrate, MigrationError, pending, read, type PrivilegeReport } from '../src/database/migrate.ts'
+import { checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
+import { MigrationError, readMigrations } from '../src/database/migration-files.ts'
+import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
 import { importLines } from '../src/transfer/import.ts'
 import { build, newUser, type Service } from './support/app.ts'
 import { named, sql } from './support/postgres.ts'
@@ -93,7 +95,7 @@ t.test('roles of the database', async t => {
     t.match(await migrated(url, ownerUrl), { separation: 'separate', runtime: 'latchkey', repaired: [], remaining: [] }, 'nothing is left to repair after the first migration')
     t.match(await migrated(url, ownerUrl), { separation: 'separate', repaired: [], remaining: [] })
     t.strictSame(await migrate(url), [], 'the service may look without the owner\'s address')
-    t.strictSame(await pending(url), [])
+    t.strictSame(await listPending(url), [])
     t.strictSame(await sql(url, `
       select distinct pg_get_userbyid(relowner)::text as owner from pg_class join pg_namespace on pg_namespace.oid = relnamespace
       where nspname = 'public' union select pg_get_userbyid(proowner) from pg_proc where pronamespace = 'public'::regnamespace`), [{ owner: 'latchkey_owner' }])
@@ -105,7 +107,7 @@ t.test('roles of the database', async t => {
         ...changes,
         'select from audit_events for update',
         'alter table audit_events disable trigger all',
-        'alter table audit_events disable trigger audit_events_to_webhooks',
+        'alter table audit_events disable trigger audit_events_enqueue_webhook_deliveries',
         'alter table audit_events add column extra text',
         'alter table audit_events owner to latchkey',
         'drop table audit_events',
@@ -115,7 +117,7 @@ t.test('roles of the database', async t => {
         'create index on audit_events (type)',
         'create policy mine on audit_events for select using (false)',
         'do $$ begin lock table audit_events in access exclusive mode; end $$',
-        'create or replace function public.purge_audit_events (before timestamptz, most integer) returns integer language sql as $$ select 1 $$',
+        'create or replace function public.purge_audit_events (before timestamptz, batch_size integer) returns integer language sql as $$ select 1 $$',
         'create function public.mine () returns integer language sql as $$ select 1 $$',
         'alter function purge_audit_events (timestamptz, integer) set search_path = pg_temp',
         'drop function erase_audit_events (integer, uuid)',
@@ -142,7 +144,8 @@ t.test('roles of the database', async t => {
       await sql(other, "create role stranger login password 'stranger'")
       const stranger = as(url, 'stranger', 'stranger')
       await refuses(t, stranger, [
-        'select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)', 'select uuid_v7()', 'select transaction_history()',
+        'select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)', 'select uuid_v7()', 'select transaction_history()', "select record_event('user.deleted', '{}')",
+        "select enqueue_job('mail', now())", "select enqueue_mail(null, '', 1)", "select refund_login_attempt(null, '{}')",
         "select count_login_attempt('{}', '{}', '{}')", "select username_skeleton('a')",
         'select from users', 'select from audit_events', "insert into audit_events (type) values ('user.deleted')", 'select from schema_migrations', 'select from refresh_tokens'
       ])
@@ -307,7 +310,7 @@ t.test('roles of the database', async t => {
         await withoutPrivileges(database.superuser, 'alone')
         const service = await build(t, { MIGRATE_ON_START }, { url: restored })
         const told = privilegeLines(service)
-        for (const name of ['function public.purge_audit_events(before timestamp with time zone, most integer)', 'table "public"."audit_events"']) {
+        for (const name of ['function public.purge_audit_events(before timestamp with time zone, batch_size integer)', 'table "public"."audit_events"']) {
           t.match(told.find(({ object }) => object === name), { level: 30, msg: 'database privileges repaired', sql: /revoke/ }, name)
         }
         t.strictSame(told.filter(({ level }) => level !== 30), [])
@@ -342,7 +345,7 @@ t.test('roles of the database', async t => {
     for (const [statement, object, expected] of [
       ['revoke insert on audit_events from latchkey', 'table "public"."audit_events"', 'grant insert on "public"."audit_events" to "latchkey"'],
       ['revoke all on users from latchkey', 'table "public"."users"', 'grant select, insert, update, delete on "public"."users" to "latchkey"'],
-      ['revoke execute on function count_login_attempt from latchkey', 'function public.count_login_attempt(keys bytea[], limits integer[], windows integer[], OUT wait integer, OUT first boolean)', undefined]
+      ['revoke execute on function count_login_attempt from latchkey', 'function public.count_login_attempt(keys bytea[], limits integer[], windows integer[], OUT wait_seconds integer, OUT is_first_refusal boolean)', undefined]
     ] as const) {
       await sql(database.superuser, statement)
       const service = await build(t, { MIGRATE_ON_START: 'false' }, { url: database.url, ready: false })
@@ -370,9 +373,9 @@ t.test('roles of the database', async t => {
       ['alter function erase_audit_events (integer, uuid) reset search_path', /search_path/],
       ['grant execute on function erase_audit_events to public', /every role may call it/],
       ['revoke delete on audit_events from latchkey_owner', /its owner latchkey_owner lacks delete/],
-      ['alter table audit_events disable trigger audit_events_to_webhooks', /it is disabled/],
-      ['drop trigger audit_events_to_webhooks on audit_events', /it is missing/],
-      ["drop trigger users_relisted on users; update users set roles = '{user}'", /it is missing/]
+      ['alter table audit_events disable trigger audit_events_enqueue_webhook_deliveries', /it is disabled/],
+      ['drop trigger audit_events_enqueue_webhook_deliveries on audit_events', /it is missing/],
+      ["drop trigger users_replace_roles on users; update users set roles = '{user}'", /it is missing/]
     ]
     for (const [statement, problem] of damages) {
       await sql(database.superuser, statement)
@@ -388,7 +391,7 @@ t.test('roles of the database', async t => {
 
   await t.test('a new migration gives the service\'s role what it creates, with the migration itself', async t => {
     const database = await createDatabase('newer', 'latchkey_owner')
-    const known = read()
+    const known = readMigrations()
     const version = known.length + 1
     const later = `${String(version).padStart(3, '0')}-notes.sql`
     await migrate(database.url, known, { ownerUrl: database.ownerUrl })

@@ -1,10 +1,12 @@
 import { hash } from 'node:crypto'
-import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload, type ProtectedHeaderParameters } from 'jose'
-import type { Token } from './revoked-sessions.ts'
+import { compactVerify, errors } from 'jose'
+import type { AccessTokenClaims, RevocableClaims } from './claims.ts'
 import type { VerificationKey } from './jwk.ts'
-import type { Keys } from './keys.ts'
-import type { Settings } from './options.ts'
-import { invalidToken } from './refusal.ts'
+import type { IssuerKeys } from './keys.ts'
+import type { VerifierSettings } from './options.ts'
+import { invalidToken } from './auth-error.ts'
+import * as tokenRules from './token-rules.ts'
+import { TokenRejection, type TokenRules, type UnverifiedToken } from './token-rules.ts'
 
 /**
  * The claims of a verified access token (RFC 9068 section 2.2), under their own names. Frozen, because all
@@ -40,128 +42,98 @@ export interface Auth {
   readonly amr: readonly string[]
 }
 
-interface Seen { auth: Auth, key: VerificationKey, until: number }
+interface VerifiedToken { auth: Auth, key: VerificationKey }
 
-const longest = 8_192
-// RFC 7515 section 7.1: three parts in base64url, without padding.
-const compact = /^[\w-]+\.[\w-]+\.[\w-]+$/
+/** Returns at once what a cached token says, and otherwise a promise of it. */
+export type TokenJudge = (token: string) => Auth | Promise<Auth>
 
 /**
- * Makes a function that verifies access tokens (RFC 9068 section 4). It returns the claims of a cached token
- * at once, and a promise of the claims of any other token. It throws, or rejects with, a Refusal: 401 if the
- * token is not valid, 503 if it cannot be verified now.
+ * Creates a judge of access tokens. The judge throws, or rejects with, an AuthError: 401 if the token is not
+ * valid, 503 if that cannot be known now.
  */
-export function judge ({ issuer, audience, clockTolerance, cacheSize }: Settings, keys: Keys, isEnded: (token: Token) => boolean): (token: string) => Auth | Promise<Auth> {
-  // By the SHA-256 of the whole token. Only valid tokens are cached; the least recently used one is dropped
-  // first.
-  const seen = new Map<string, Seen>()
+export function createTokenJudge (
+  settings: VerifierSettings, keys: IssuerKeys, isRevoked: (token: RevocableClaims) => boolean
+): TokenJudge {
+  const { issuer, audience, algorithms, clockTolerance, cacheSize } = settings
+  const rules: TokenRules = { issuer, audience, algorithms, clockToleranceSeconds: clockTolerance }
+  // Valid tokens by the SHA-256 of the whole token. The least recently used one is dropped first.
+  const cache = new Map<string, VerifiedToken>()
 
-  function alive (auth: Auth): Auth {
-    if (isEnded(auth)) throw invalidToken('ended')
+  function assertNotRevoked (auth: Auth): Auth {
+    if (isRevoked(auth)) throw new TokenRejection('token revoked')
     return auth
   }
 
-  async function verify (token: string, digest: string): Promise<Auth> {
-    const { kid } = header(token)
-    if (typeof kid !== 'string') throw invalidToken('a header without kid')
-    const key = keys.find(kid) ?? await ask(kid, token)
-    if (!key) throw invalidToken('an unknown key')
-    const auth = describe(await claims(token, key), clockTolerance)
-    // The key or the session may have ended meanwhile.
-    if (!keys.holds(key)) throw invalidToken('a key that is not published any more')
-    alive(auth)
-    if (cacheSize > 0) {
-      const oldest = seen.keys().next()
-      if (seen.size >= cacheSize && !oldest.done) seen.delete(oldest.value)
-      seen.set(digest, { auth, key, until: (auth.exp + clockTolerance) * 1_000 })
-    }
-    return auth
+  async function verify (token: string): Promise<VerifiedToken> {
+    const unverified = tokenRules.readToken(token, rules, nowSeconds())
+    const key = keys.find(unverified.kid) ?? await keys.ask(unverified.kid)
+    if (!key || key.alg !== unverified.alg) throw new TokenRejection('unknown key')
+    await verifySignature(token, key, unverified)
+    const auth = toAuth(tokenRules.judgeClaims(unverified, rules, nowSeconds()))
+    // Both may have changed while the signature was verified.
+    if (!keys.holds(key)) throw new TokenRejection('key no longer published')
+    return { auth: assertNotRevoked(auth), key }
   }
 
-  // The issuer is not asked for keys of other issuers' tokens and of expired ones, which come by mistake.
-  async function ask (kid: string, token: string) {
-    const { iss, exp = 0 } = unverified(token)
-    if (iss !== issuer) throw invalidToken('the claim iss')
-    if (!(exp + clockTolerance > Date.now() / 1_000)) throw invalidToken('expired')
-    return await keys.ask(kid)
-  }
-
-  async function claims (token: string, { alg, publicKey }: VerificationKey): Promise<JWTPayload> {
+  async function verifyAndCache (token: string, digest: string): Promise<Auth> {
     try {
-      return (await jwtVerify(token, publicKey, { algorithms: [alg], typ: 'at+jwt', issuer, audience, clockTolerance })).payload
+      const verified = await verify(token)
+      if (cacheSize > 0) {
+        const oldest = cache.keys().next()
+        if (cache.size >= cacheSize && !oldest.done) cache.delete(oldest.value)
+        cache.set(digest, verified)
+      }
+      return verified.auth
     } catch (error) {
-      if (error instanceof errors.JWTExpired) throw invalidToken('expired')
-      if (error instanceof errors.JWTClaimValidationFailed) throw invalidToken(`the claim ${error.claim}`)
-      if (error instanceof errors.JOSEError) throw invalidToken(error.code)
-      throw error
+      throw toAuthError(error)
     }
   }
 
   return token => {
-    if (token.length > longest) throw invalidToken('too long')
+    if (token.length > tokenRules.maxTokenLength) throw invalidToken('token too long')
     const digest = hash('sha256', token, 'base64')
-    const known = seen.get(digest)
-    if (!known) return verify(token, digest)
-    seen.delete(digest)
-    if (Date.now() >= known.until || !keys.holds(known.key)) return verify(token, digest)
-    alive(known.auth)
-    seen.set(digest, known)
-    return known.auth
+    const cached = cache.get(digest)
+    if (!cached) return verifyAndCache(token, digest)
+    cache.delete(digest)
+    const isStale = tokenRules.isExpired(cached.auth.exp, rules, nowSeconds()) || !keys.holds(cached.key)
+    if (isStale) return verifyAndCache(token, digest)
+    try {
+      assertNotRevoked(cached.auth)
+    } catch (error) {
+      throw toAuthError(error)
+    }
+    cache.set(digest, cached)
+    return cached.auth
   }
 }
 
-function header (token: string): ProtectedHeaderParameters {
-  if (!compact.test(token)) throw invalidToken('malformed')
-  // The last character of a signature has unused bits. Only one of the possible spellings is accepted, so
-  // that a token has one digest.
-  const signature = token.slice(token.lastIndexOf('.') + 1)
-  if (Buffer.from(signature, 'base64url').toString('base64url') !== signature) throw invalidToken('a signature that is not canonical')
+const nowSeconds = () => Date.now() / 1_000
+
+const toAuthError = (error: unknown) => error instanceof TokenRejection ? invalidToken(error.reason) : error
+
+async function verifySignature (token: string, { publicKey }: VerificationKey, { alg }: UnverifiedToken) {
   try {
-    return decodeProtectedHeader(token)
-  } catch {
-    throw invalidToken('malformed')
+    await compactVerify(token, publicKey, { algorithms: [alg] })
+  } catch (error) {
+    if (error instanceof errors.JOSEError) throw new TokenRejection('invalid signature')
+    throw error
   }
 }
 
-function unverified (token: string): JWTPayload {
-  try {
-    return decodeJwt(token)
-  } catch {
-    throw invalidToken('malformed')
-  }
-}
-
-function describe ({ sub, sid, roles, scope, client_id: clientId, jti, iat, exp, auth_time: authTime, amr, token_version: version }: JWTPayload, clockTolerance: number): Auth {
-  if (!isText(sub)) throw invalidToken('the claim sub')
-  if (!isText(clientId)) throw invalidToken('the claim client_id')
-  if (!isText(jti)) throw invalidToken('the claim jti')
-  if (iat === undefined || iat > Date.now() / 1_000 + clockTolerance) throw invalidToken('the claim iat')
-  if (exp === undefined) throw invalidToken('the claim exp')
-  // Only a client's own token has no session (RFC 9068 section 5: its `sub` is the client).
-  if (!isOptional(sid, isText) || (sid === undefined && sub !== clientId)) throw invalidToken('the claim sid')
-  if (!isOptional(roles, isTexts)) throw invalidToken('the claim roles')
-  if (!isOptional(scope, isString)) throw invalidToken('the claim scope')
-  if (!isOptional(amr, isTexts)) throw invalidToken('the claim amr')
-  if (!isOptional(authTime, isNumber)) throw invalidToken('the claim auth_time')
-  if (!isOptional(version, isNumber)) throw invalidToken('the claim token_version')
-  // All requests with this token share the object.
+/** The value is frozen because all requests with this token share it. */
+function toAuth (claims: AccessTokenClaims): Auth {
+  const { sub, sid, roles = [], scope, client_id: clientId, jti, iat, exp, amr = [] } = claims
   return Object.freeze({
     sub,
     sid,
-    roles: Object.freeze(sid === undefined ? [] : [...roles ?? []]),
-    scope: Object.freeze((scope ?? '').split(' ').filter(isText)),
+    roles: Object.freeze([...roles]),
+    scope: Object.freeze(scope.split(' ').filter(value => value !== '')),
     client_id: clientId,
     jti,
-    token_version: version,
+    token_version: claims.token_version,
     iat,
     exp,
-    auth_time: authTime,
-    amr: Object.freeze([...amr ?? []])
+    auth_time: claims.auth_time,
+    amr: Object.freeze([...amr])
   })
 }
-
-const isString = (value: unknown): value is string => typeof value === 'string'
-const isText = (value: unknown): value is string => isString(value) && value !== ''
-const isNumber = (value: unknown): value is number => typeof value === 'number'
-const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isString)
-const isOptional = <T>(value: unknown, is: (value: unknown) => value is T): value is T | undefined => value === undefined || is(value)

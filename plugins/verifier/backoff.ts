@@ -1,18 +1,22 @@
-/** Milliseconds to wait after so many failures in a row: exponential, from 250 to 5,000, with jitter. */
-export const backoff = (failures: number): number => Math.min(250 * 2 ** (failures - 1), 5_000) * (0.5 + Math.random() / 2)
+const minDelayMs = 250
+const maxDelayMs = 5_000
 
-/** A signal that aborts after some time without `renew`, or together with its parent. */
+/** How long to wait after so many failures in a row. Jitter keeps verifiers from trying again all at once. */
+export const backoffMs = (failures: number): number =>
+  Math.min(minDelayMs * 2 ** (failures - 1), maxDelayMs) * (0.5 + Math.random() / 2)
+
+/** A signal that aborts if `renew` is not called in time, or when its parent signal aborts. */
 export interface Deadline {
   signal: AbortSignal
   renew: () => void
   clear: () => void
 }
 
-/** Makes a deadline of so many milliseconds. Call `clear` when it is no longer needed. */
-export function deadline (milliseconds: number, parent: AbortSignal): Deadline {
+export function startDeadline (timeoutMs: number, parent: AbortSignal): Deadline {
   const controller = new AbortController()
   const abort = () => controller.abort(parent.reason)
-  const timer = setTimeout(() => controller.abort(new Error(`nothing came for ${milliseconds / 1_000} s`)), milliseconds).unref()
+  const timeout = () => controller.abort(new Error(`the issuer sent nothing for ${timeoutMs / 1_000} s`))
+  const timer = setTimeout(timeout, timeoutMs).unref()
   if (parent.aborted) abort()
   else parent.addEventListener('abort', abort, { once: true })
   return {

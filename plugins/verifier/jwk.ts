@@ -12,16 +12,19 @@ export interface VerificationKey {
 
 interface PublishedJwk extends JWK { kid: string, alg: string }
 
-/** Whether a value is a JWK (RFC 7517 section 4) with an id, a type and an algorithm. */
-export function isPublished (value: unknown): value is PublishedJwk {
+/** Whether this is a key of a key set (RFC 7517) that names itself and its algorithm. */
+export function isPublishedJwk (value: unknown): value is PublishedJwk {
   const { kid, alg, kty }: { kid?: unknown, alg?: unknown, kty?: unknown } = Object(value)
   return typeof kid === 'string' && typeof alg === 'string' && typeof kty === 'string'
 }
 
 /**
- * Imports a key. Returns undefined if its use or algorithm is another, or if it is private, weak or broken.
+ * Imports a key to verify with. Returns undefined if it is for another use or algorithm, or if it is private,
+ * weak or broken.
  */
-export async function verificationKey (jwk: PublishedJwk, algorithms: readonly Algorithm[]): Promise<VerificationKey | undefined> {
+export async function importKey (
+  jwk: PublishedJwk, algorithms: readonly Algorithm[]
+): Promise<VerificationKey | undefined> {
   const { kid, use = 'sig' } = jwk
   const alg = algorithms.find(algorithm => algorithm === jwk.alg)
   if (!alg || use !== 'sig' || jwk.kty === 'oct') return undefined
@@ -34,5 +37,7 @@ export async function verificationKey (jwk: PublishedJwk, algorithms: readonly A
   }
 }
 
-// RFC 7518 section 3.3: RSA keys have 2,048 bits or more.
-const isWeak = ({ algorithm }: CryptoKey) => 'modulusLength' in algorithm && Number(algorithm.modulusLength) < 2_048
+// RFC 7518 section 3.3.
+const minRsaBits = 2_048
+const isWeak = ({ algorithm }: CryptoKey) =>
+  'modulusLength' in algorithm && Number(algorithm.modulusLength) < minRsaBits

@@ -1,12 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
-import { getJson, UnexpectedAnswer } from './exchange.ts'
-import { isPublished, verificationKey, type VerificationKey } from './jwk.ts'
-import type { Metadata } from './metadata.ts'
+import { unavailable } from './auth-error.ts'
+import { backoffMs } from './backoff.ts'
+import { getJson, UnexpectedResponse } from './issuer-requests.ts'
+import { importKey, isPublishedJwk, type VerificationKey } from './jwk.ts'
+import type { IssuerMetadata } from './metadata.ts'
 import type { Algorithm } from './options.ts'
-import { unavailable } from './refusal.ts'
 import { createUnknownKeys } from './unknown-keys.ts'
-import { backoff } from './backoff.ts'
 
 /** The state of the issuer's public keys. */
 export interface KeysHealth {
@@ -18,89 +18,94 @@ export interface KeysHealth {
   failing: boolean
 }
 
-/** The issuer's public keys (a JWK set, RFC 7517 section 5), refreshed in the background. */
-export interface Keys {
-  /** Begins to read the keys. */
+/** The issuer's public keys, read again in the background. */
+export interface IssuerKeys {
   start: () => void
   /** Returns a known key. It does no I/O. */
   find: (kid: string) => VerificationKey | undefined
   /**
-   * Asks the issuer for an unknown key. Calls share one request, and requests are 2 seconds apart. A key that
-   * the issuer does not have is not asked for again within a second. Rejects with a Refusal (503) if the
-   * issuer cannot be asked, or if too many callers wait.
+   * Asks the issuer for a key that is unknown. For a second, the issuer is not asked for it again. Throws an
+   * AuthError (503) if the issuer could not be asked, or if too many requests wait for its response.
    */
   ask: (kid: string) => Promise<VerificationKey | undefined>
   /** Whether the issuer still publishes this key. */
   holds: (key: VerificationKey) => boolean
   /** Returns the state of the keys. */
   health: () => KeysHealth
-  /** Fulfilled once the keys were read for the first time. */
+  /** Fulfilled when the keys were read for the first time. */
   loaded: Promise<void>
 }
 
-const [betweenAsks, mostAsking] = [2_000, 1_000]
+export interface IssuerKeysOptions {
+  discover: () => Promise<IssuerMetadata>
+  algorithms: readonly Algorithm[]
+  log: FastifyBaseLogger
+  closing: AbortSignal
+}
+
+const minAskIntervalMs = 2_000
+const maxWaiting = 1_000
 
 /**
- * Prepares the keys of an issuer. After `start` they are read again as often as `cache-control` allows, and
- * after a failure with backoff, until `closing` aborts. Never throws: a failure is logged once, and the last
- * keys stay.
+ * Keys that are read from `start` until `closing`: after each cache time, and after failures with backoff.
  */
-export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly Algorithm[], log: FastifyBaseLogger, closing: AbortSignal): Keys {
+export function createIssuerKeys ({ discover, algorithms, log, closing }: IssuerKeysOptions): IssuerKeys {
   let keys: ReadonlyMap<string, VerificationKey> | undefined
   let readAt = 0
   let failures = 0
   let reading: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
-  let isLoaded = () => {}
-  const loaded = new Promise<void>(resolve => { isLoaded = resolve })
+  let resolveLoaded = () => {}
+  const loaded = new Promise<void>(resolve => { resolveLoaded = resolve })
 
-  // Returns the milliseconds until the next read.
+  /** Returns for how many milliseconds the keys may be cached. */
   async function load (): Promise<number> {
-    const { jwks } = await metadata()
-    const { body, maxAge } = await getJson(jwks, closing)
+    const { jwks } = await discover()
+    const { body, maxAgeSeconds } = await getJson(jwks, closing)
     const { keys: published }: { keys?: unknown } = Object(body)
-    if (!Array.isArray(published)) throw new UnexpectedAnswer(jwks, 'no key set')
+    if (!Array.isArray(published)) throw new UnexpectedResponse(jwks, 'no key set')
     const found = new Map<string, VerificationKey>()
-    for (const jwk of published.filter(isPublished)) {
-      const key = await verificationKey(jwk, algorithms)
+    for (const jwk of published.filter(isPublishedJwk)) {
+      const key = await importKey(jwk, algorithms)
       const known = keys?.get(jwk.kid)
-      // A key that has not changed stays the same object, so that cached tokens that it signed stay valid.
-      if (key && !found.has(key.kid)) found.set(key.kid, known?.alg === key.alg && known.thumbprint === key.thumbprint ? known : key)
+      // A key that stays keeps its object, because cached tokens refer to it.
+      const isSame = known?.alg === key?.alg && known?.thumbprint === key?.thumbprint
+      if (key && !found.has(key.kid)) found.set(key.kid, known && isSame ? known : key)
     }
     keys = found
     readAt = performance.now()
-    return maxAge * 1_000
+    return maxAgeSeconds * 1_000
   }
 
-  // Never rejects: `failures` counts the failed reads.
+  // Never rejects: `failures` tells how it went.
   function read (): Promise<void> {
     clearTimeout(timer)
-    reading ??= load().then(lifetime => {
+    reading ??= load().then(cacheMs => {
       if (failures > 0) log.info('issuer keys read again')
       failures = 0
-      isLoaded()
-      return lifetime
+      resolveLoaded()
+      return cacheMs
     }, (error: unknown) => {
       failures++
-      if (failures === 1 && !closing.aborted) log.warn({ err: error }, 'issuer keys could not be read; retrying')
-      return backoff(failures)
-    }).then(wait => {
+      if (failures === 1 && !closing.aborted) log.warn({ err: error }, 'issuer keys not read; trying again')
+      return backoffMs(failures)
+    }).then(delayMs => {
       reading = undefined
-      if (!closing.aborted) timer = setTimeout(read, wait).unref()
+      if (!closing.aborted) timer = setTimeout(read, delayMs).unref()
     })
     return reading
   }
 
-  let askedAt = -betweenAsks
+  let askedAt = -minAskIntervalMs
   let asking: Promise<void> | undefined
-  let askers = 0
-  const unknown = createUnknownKeys()
+  let waiting = 0
+  const unknownKeys = createUnknownKeys()
 
-  // Anyone can invent key ids. All requests with unknown ones share the next read, and these reads are
-  // spaced.
-  async function readForAskers () {
-    const wait = askedAt + betweenAsks - performance.now()
-    if (wait > 0) await pause(wait, undefined, { signal: closing, ref: false }).catch(() => {})
+  // Anyone can invent key ids. All requests with unknown ids share the next read, and these reads keep a
+  // distance.
+  async function readForUnknownKeys () {
+    const delayMs = askedAt + minAskIntervalMs - performance.now()
+    if (delayMs > 0) await pause(delayMs, undefined, { signal: closing, ref: false }).catch(() => {})
     askedAt = performance.now()
     await read()
   }
@@ -113,23 +118,27 @@ export function prepare (metadata: () => Promise<Metadata>, algorithms: readonly
     find: kid => keys?.get(kid),
     holds: key => keys?.get(key.kid) === key,
     async ask (kid) {
-      if (!keys) throw unavailable('the keys of the issuer are not known yet')
-      if (failures > 0) throw unavailable('the issuer cannot be asked for a key')
-      if (unknown.has(kid)) return undefined
-      if (askers >= mostAsking) throw unavailable('too many requests wait for a key')
-      askers++
+      if (!keys) throw unavailable('issuer keys not read yet')
+      if (failures > 0) throw unavailable('issuer cannot be asked for a key')
+      if (unknownKeys.has(kid)) return undefined
+      if (waiting >= maxWaiting) throw unavailable('too many requests wait for a key')
+      waiting++
       try {
-        asking ??= readForAskers().finally(() => { asking = undefined })
+        asking ??= readForUnknownKeys().finally(() => { asking = undefined })
         await asking
       } finally {
-        askers--
+        waiting--
       }
       const key = keys.get(kid)
-      if (!key && failures > 0) throw unavailable('the issuer cannot be asked for a key')
-      // This cannot hide a key that a later read finds: only unknown keys are asked for.
-      if (!key) unknown.add(kid)
+      if (!key && failures > 0) throw unavailable('issuer cannot be asked for a key')
+      // This cannot hide a key that a later read brings: only unknown keys are asked for.
+      if (!key) unknownKeys.add(kid)
       return key
     },
-    health: () => ({ count: keys?.size ?? 0, age: keys ? Math.floor((performance.now() - readAt) / 1_000) : null, failing: failures > 0 })
+    health: () => ({
+      count: keys?.size ?? 0,
+      age: keys ? Math.floor((performance.now() - readAt) / 1_000) : null,
+      failing: failures > 0
+    })
   }
 }

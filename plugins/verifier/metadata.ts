@@ -1,42 +1,43 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { getJson, UnexpectedAnswer } from './exchange.ts'
+import { getJson, UnexpectedResponse } from './issuer-requests.ts'
 
-/** The addresses of the issuer that the verifier uses. */
-export interface Metadata {
-  /** `jwks_uri` (RFC 8414 section 2). */
+/** The URLs of the issuer that a verifier needs. */
+export interface IssuerMetadata {
   jwks: URL
-  /**
-   * `revocation_feed_endpoint`, an extension of Latchkey; undefined if it is missing or of another origin.
-   */
-  revocations: URL | undefined
+  revocationFeed: URL | undefined
 }
 
-/**
- * Makes a function that returns the metadata of an issuer (RFC 8414 section 3). It is cached as
- * `cache-control` says, for 300 seconds at most. If it cannot be read again, the last one is returned; the
- * promise rejects only if it was never read.
- */
-export function discover (issuer: string, log: FastifyBaseLogger, closing: AbortSignal): () => Promise<Metadata> {
-  const url = new URL(`${issuer}/.well-known/oauth-authorization-server`)
-  let metadata: Metadata | undefined
-  let freshUntil = 0
-  let reading: Promise<Metadata> | undefined
+// RFC 8414 section 2; the feed's endpoint is Latchkey's own.
+interface MetadataDocument { issuer?: unknown, jwks_uri?: unknown, revocation_feed_endpoint?: unknown }
 
-  async function read (): Promise<Metadata> {
-    const { body, maxAge } = await getJson(url, closing)
-    const found: { issuer?: unknown, jwks_uri?: unknown, revocation_feed_endpoint?: unknown } = Object(body)
-    // RFC 8414 section 3.3: the metadata of another issuer would bring that issuer's keys (mix-up attack).
-    if (found.issuer !== issuer) throw new UnexpectedAnswer(url, 'the metadata of another issuer')
-    const jwks = endpoint(found.jwks_uri)
-    if (!jwks) throw new UnexpectedAnswer(url, 'no jwks_uri of its own origin')
-    freshUntil = performance.now() + maxAge * 1_000
-    return { jwks, revocations: endpoint(found.revocation_feed_endpoint) }
+/**
+ * Returns a function that gives the issuer's metadata (RFC 8414). It reads the metadata again after their
+ * cache time. While they cannot be read, the last ones serve.
+ */
+export function createDiscovery (
+  issuer: string, log: FastifyBaseLogger, closing: AbortSignal
+): () => Promise<IssuerMetadata> {
+  const url = new URL(`${issuer}/.well-known/oauth-authorization-server`)
+  let metadata: IssuerMetadata | undefined
+  let freshUntil = 0
+  let reading: Promise<IssuerMetadata> | undefined
+
+  async function read (): Promise<IssuerMetadata> {
+    const { body, maxAgeSeconds } = await getJson(url, closing)
+    const document: MetadataDocument = Object(body)
+    // RFC 8414 section 3.3: another issuer's metadata would bring another issuer's keys.
+    if (document.issuer !== issuer) throw new UnexpectedResponse(url, 'the metadata of another issuer')
+    const jwks = parseEndpoint(document.jwks_uri)
+    if (!jwks) throw new UnexpectedResponse(url, 'no jwks_uri of its own origin')
+    freshUntil = performance.now() + maxAgeSeconds * 1_000
+    return { jwks, revocationFeed: parseEndpoint(document.revocation_feed_endpoint) }
   }
 
-  function endpoint (value: unknown): URL | undefined {
+  // Credentials are sent to an endpoint, and keys are taken from one, only if it is the issuer's own.
+  function parseEndpoint (value: unknown): URL | undefined {
     if (typeof value !== 'string' || !URL.canParse(value)) return undefined
-    const found = new URL(value)
-    return found.origin === url.origin ? found : undefined
+    const endpoint = new URL(value)
+    return endpoint.origin === url.origin ? endpoint : undefined
   }
 
   return async () => {
@@ -46,7 +47,7 @@ export function discover (issuer: string, log: FastifyBaseLogger, closing: Abort
       metadata = await reading
     } catch (error) {
       if (!metadata) throw error
-      log.debug({ err: error }, 'issuer metadata could not be read again')
+      log.debug({ err: error }, 'issuer metadata not read; using the last ones')
     }
     return metadata
   }

@@ -1,7 +1,9 @@
-/** The signature algorithms that Latchkey uses (RFC 7518 section 3.1, RFC 8037 section 3.1). */
+import { defaultClockToleranceSeconds } from './token-rules.ts'
+
+/** The signature algorithms that Latchkey has. */
 export type Algorithm = 'ES256' | 'EdDSA' | 'RS256'
 
-const known: readonly Algorithm[] = ['ES256', 'EdDSA', 'RS256']
+const allAlgorithms: readonly Algorithm[] = ['ES256', 'EdDSA', 'RS256']
 
 /**
  * The options of the verifier. All durations are in seconds.
@@ -48,11 +50,11 @@ export interface VerifierOptions {
   failClosedAfter?: number | undefined
 }
 
-/** The options after they were checked, with their defaults. */
-export interface Settings {
+/** Checked options, with defaults. All durations are seconds. */
+export interface VerifierSettings {
   issuer: string
   audience: string
-  credentials: { id: string, secret: string } | undefined
+  credentials: ClientCredentials | undefined
   algorithms: readonly Algorithm[]
   clockTolerance: number
   cacheSize: number
@@ -60,38 +62,68 @@ export interface Settings {
   failClosedAfter: number | undefined
 }
 
-const names: ReadonlySet<string> = new Set<keyof VerifierOptions>(['issuer', 'audience', 'clientId', 'clientSecret', 'algorithms', 'clockTolerance', 'cacheSize', 'feedTimeout', 'failClosedAfter'])
-// Fastify itself reads these from the options of every plugin.
-const fastifys: ReadonlySet<string> = new Set(['prefix', 'logLevel', 'logSerializers'])
+export interface ClientCredentials { id: string, secret: string }
 
-/** Checks options and fills in the defaults. Throws an Error that names every problem. */
-export function check (options: VerifierOptions): Settings {
-  const { issuer, audience, clientId, clientSecret, algorithms = known, clockTolerance = 5, cacheSize = 10_000, feedTimeout = 15, failClosedAfter } = options
-  const problems: string[] = []
-  const demand = (holds: boolean, problem: string) => { if (!holds) problems.push(problem) }
-  const isNumber = (value: unknown, least: number, most: number) => typeof value === 'number' && value >= least && value <= most
-  const isText = (value: unknown) => typeof value === 'string' && value !== ''
+const optionNames: ReadonlySet<string> = new Set<keyof VerifierOptions>([
+  'issuer', 'audience', 'clientId', 'clientSecret', 'algorithms', 'clockTolerance', 'cacheSize',
+  'feedTimeout', 'failClosedAfter'
+])
+// Fastify takes these from the options of every plugin.
+const fastifyOptionNames: ReadonlySet<string> = new Set(['prefix', 'logLevel', 'logSerializers'])
 
-  for (const name of Object.keys(options)) demand(names.has(name) || fastifys.has(name), `"${name}" is not an option`)
-  demand(isIssuer(issuer), 'issuer must be an http or https URL without a trailing slash, query or fragment, as the tokens have it in "iss"')
-  demand(isText(audience), 'audience must be a text, as the tokens have it in "aud"')
-  demand((clientId === undefined) === (clientSecret === undefined), 'clientId and clientSecret go together')
-  demand(clientId === undefined || isText(clientId), 'clientId must be a text')
-  demand(clientSecret === undefined || isText(clientSecret), 'clientSecret must be a text')
-  demand(Array.isArray(algorithms) && algorithms.length > 0 && algorithms.every(algorithm => known.includes(algorithm)), `algorithms must be some of ${known.join(', ')}`)
-  demand(isNumber(clockTolerance, 0, 60), 'clockTolerance must be 0 to 60 seconds')
-  demand(isNumber(cacheSize, 0, 10_000_000) && Number.isInteger(cacheSize), 'cacheSize must be a count of tokens')
-  demand(isNumber(feedTimeout, 1, 3_600), 'feedTimeout must be 1 to 3600 seconds')
-  demand(failClosedAfter === undefined || isNumber(failClosedAfter, feedTimeout, 86_400), 'failClosedAfter must be at least feedTimeout, and at most 86400 seconds')
-  demand(failClosedAfter === undefined || clientId !== undefined, 'failClosedAfter needs clientId and clientSecret: without them no feed is followed')
+/** Checks the options and fills in the defaults. Throws an error that names every problem. */
+export function checkOptions (options: VerifierOptions): VerifierSettings {
+  const { issuer, audience, clientId, clientSecret, failClosedAfter } = options
+  const { algorithms = allAlgorithms, cacheSize = 10_000, feedTimeout = 15 } = options
+  const { clockTolerance = defaultClockToleranceSeconds } = options
+  const failsClosed = failClosedAfter !== undefined
+  const isAlgorithms = Array.isArray(algorithms) && algorithms.length > 0 &&
+    algorithms.every(algorithm => allAlgorithms.includes(algorithm))
+  const isKnown = (name: string) => optionNames.has(name) || fastifyOptionNames.has(name)
+  const unknownNames = Object.keys(options).filter(name => !isKnown(name))
+  const requirements: Array<[isMet: boolean, problem: string]> = [
+    [isIssuer(issuer), 'issuer must be an http or https URL without a trailing slash, query or fragment,' +
+      ' exactly as the tokens name it in "iss"'],
+    [isText(audience), 'audience must be a text, as the tokens name it in "aud"'],
+    [(clientId === undefined) === (clientSecret === undefined), 'clientId and clientSecret go together'],
+    [clientId === undefined || isText(clientId), 'clientId must be a text'],
+    [clientSecret === undefined || isText(clientSecret), 'clientSecret must be a text'],
+    [isAlgorithms, `algorithms must be some of ${allAlgorithms.join(', ')}`],
+    [isBetween(clockTolerance, 0, 60), 'clockTolerance must be 0 to 60 seconds'],
+    [Number.isInteger(cacheSize) && isBetween(cacheSize, 0, 10_000_000), 'cacheSize must be a count of tokens'],
+    [isBetween(feedTimeout, 1, 3_600), 'feedTimeout must be 1 to 3600 seconds'],
+    [!failsClosed || isBetween(failClosedAfter, feedTimeout, 86_400),
+      'failClosedAfter must be at least feedTimeout, and at most 86400 seconds'],
+    [!failsClosed || clientId !== undefined,
+      'failClosedAfter needs clientId and clientSecret, because without them no feed is followed']
+  ]
+  const problems = [
+    ...unknownNames.map(name => `"${name}" is not an option`),
+    ...requirements.flatMap(([isMet, problem]) => isMet ? [] : [problem])
+  ]
   if (problems.length > 0) throw new Error(`latchkey/verifier: ${problems.join('; ')}`)
 
-  const credentials = clientId === undefined || clientSecret === undefined ? undefined : { id: clientId, secret: clientSecret }
-  return { issuer, audience, credentials, algorithms: [...algorithms], clockTolerance, cacheSize, feedTimeout, failClosedAfter }
+  const hasCredentials = clientId !== undefined && clientSecret !== undefined
+  const credentials = hasCredentials ? { id: clientId, secret: clientSecret } : undefined
+  return {
+    issuer,
+    audience,
+    credentials,
+    algorithms: [...algorithms],
+    clockTolerance,
+    cacheSize,
+    feedTimeout,
+    failClosedAfter
+  }
 }
+
+const isText = (value: unknown) => typeof value === 'string' && value !== ''
+const isBetween = (value: unknown, min: number, max: number) =>
+  typeof value === 'number' && value >= min && value <= max
 
 function isIssuer (issuer: unknown): boolean {
   if (typeof issuer !== 'string' || issuer.endsWith('/') || !URL.canParse(issuer)) return false
   const { protocol, username, password } = new URL(issuer)
-  return ['https:', 'http:'].includes(protocol) && username === '' && password === '' && !/[?#\s]/.test(issuer)
+  const hasCredentials = username !== '' || password !== ''
+  return ['https:', 'http:'].includes(protocol) && !hasCredentials && !/[?#\s]/.test(issuer)
 }

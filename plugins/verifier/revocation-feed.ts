@@ -1,65 +1,70 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
 import type { FastifyBaseLogger } from 'fastify'
-import { remember, type Token } from './revoked-sessions.ts'
-import { get, UnexpectedAnswer } from './exchange.ts'
-import type { Metadata } from './metadata.ts'
-import type { Settings } from './options.ts'
-import { backoff, deadline } from './backoff.ts'
+import { backoffMs, startDeadline } from './backoff.ts'
+import type { RevocableClaims } from './claims.ts'
+import { get, UnexpectedResponse } from './issuer-requests.ts'
+import type { IssuerMetadata } from './metadata.ts'
+import type { ClientCredentials } from './options.ts'
+import { createRevokedTokenCache } from './revoked-tokens.ts'
 
 /** The state of the revocation feed. */
 export interface FeedHealth {
-  /** Whether the feed is connected and has caught up. */
+  /** Whether the feed is followed now, so that every revocation arrives at once. */
   followed: boolean
   /** Since when the feed is not followed (RFC 3339); null while it is. */
   downSince: string | null
 }
 
-/** The sessions and tokens that the issuer has revoked, as its feed reports them. */
-export interface RevocationFeed {
-  /** Begins to follow the feed. */
+/** The issuer's revocation feed, followed in the background. */
+export interface FeedClient {
   start: () => void
   /**
-   * Whether the token is known to be revoked: by itself, with its session, or with all tokens of its user.
+   * Whether the token was revoked, as far as is known: by itself, with its session, or with all of its user.
    */
-  isEnded: (token: Token) => boolean
-  /** Seconds without the feed: 0 while it is followed, Infinity if it never was. */
-  lostFor: () => number
-  /** Returns the state of the feed. */
+  isRevoked: (token: RevocableClaims) => boolean
+  /** Seconds without the feed: 0 while it is followed, and Infinity until it first was. */
+  lostSeconds: () => number
   health: () => FeedHealth
-  /** Fulfilled once the feed has caught up for the first time. */
+  /** Fulfilled when all earlier revocations have arrived for the first time. */
   synced: Promise<void>
 }
 
-/** The options of the feed; durations are in seconds. */
-export interface FeedOptions extends Pick<Settings, 'feedTimeout' | 'clockTolerance'> {
-  credentials: { id: string, secret: string }
+export interface FeedClientOptions {
+  discover: () => Promise<IssuerMetadata>
+  credentials: ClientCredentials
+  feedTimeoutSeconds: number
+  clockToleranceSeconds: number
+  log: FastifyBaseLogger
+  closing: AbortSignal
 }
 
-// `slowly` is for refused credentials, which a person has to fix.
-const [slowly, settled, sweepEvery, mostCharacters] = [30_000, 5_000, 60_000, 65_536]
+// An operator has to change something before the issuer accepts the credentials.
+const rejectedRetryMs = 30_000
+// A connection that lasted longer has not failed at once, so backoff starts again.
+const stableAfterMs = 5_000
+const purgeIntervalMs = 60_000
+const maxEventCharacters = 65_536
 
-/**
- * Prepares to follow the revocation feed: server-sent events (WHATWG HTML section 9.2), with the client's
- * credentials (RFC 6749 section 2.3.1). After `start` it reconnects with backoff until `closing` aborts, and
- * continues after the last event (`Last-Event-ID`). Never throws: a failure is logged once.
- */
-export function prepare (metadata: () => Promise<Metadata>, { credentials, feedTimeout, clockTolerance }: FeedOptions, log: FastifyBaseLogger, closing: AbortSignal): RevocationFeed {
-  const ended = remember(clockTolerance)
+/** Follows the feed from `start` until `closing`. A new connection receives what the last one missed. */
+export function createFeedClient (options: FeedClientOptions): FeedClient {
+  const { discover, credentials, feedTimeoutSeconds, clockToleranceSeconds, log, closing } = options
+  const revokedTokens = createRevokedTokenCache(clockToleranceSeconds)
   const startedAt = performance.now()
   let heardAt: number | undefined
-  let followed = false
+  let isFollowed = false
   let lastEventId = ''
-  let sweptAt = startedAt
-  let complaint: string | undefined
-  let isSynced = () => {}
-  const synced = new Promise<void>(resolve => { isSynced = resolve })
+  let purgedAt = startedAt
+  let reportedFailure: string | undefined
+  let resolveSynced = () => {}
+  const synced = new Promise<void>(resolve => { resolveSynced = resolve })
 
-  const parserOfOneConnection = () => createParser({
-    maxBufferSize: mostCharacters,
+  const createEventParser = () => createParser({
+    maxBufferSize: maxEventCharacters,
     onEvent ({ id, event, data }) {
-      if (!ended.take(event, data)) log.warn({ event }, 'revocation feed event not readable')
-      // What is no header value cannot be sent back: without an id the issuer tells everything again.
+      if (!revokedTokens.add(event, data)) log.warn({ event }, 'revocation feed event cannot be read')
+      // An id that is not valid in a header cannot be sent back. Without an id the issuer sends everything
+      // again.
       if (id !== undefined) lastEventId = /^[\x21-\x7e]{0,1024}$/.test(id) ? id : ''
     },
     onError (error) {
@@ -67,78 +72,89 @@ export function prepare (metadata: () => Promise<Metadata>, { credentials, feedT
     },
     onComment (comment) {
       if (comment !== 'synced') return
-      followed = true
-      if (complaint !== undefined) log.info('revocation feed connected again')
-      complaint = undefined
-      isSynced()
+      isFollowed = true
+      if (reportedFailure !== undefined) log.info('revocation feed followed again')
+      reportedFailure = undefined
+      resolveSynced()
     }
   })
 
   async function connect (): Promise<void> {
-    const { revocations } = await metadata()
-    if (!revocations) throw new Error('the issuer names no revocation feed of its own origin')
-    const { signal, renew, clear } = deadline(feedTimeout * 1_000, closing)
+    const { revocationFeed } = await discover()
+    if (!revocationFeed) throw new Error('the issuer names no revocation feed of its own origin')
+    const { signal, renew, clear } = startDeadline(feedTimeoutSeconds * 1_000, closing)
     try {
-      const response = await get(revocations, headers(credentials, lastEventId), signal)
+      const response = await get(revocationFeed, feedHeaders(credentials, lastEventId), signal)
       if (!/^text\/event-stream\b/i.test(response.headers['content-type'] ?? '')) {
         response.destroy()
-        throw new UnexpectedAnswer(revocations, 'no event stream')
+        throw new UnexpectedResponse(revocationFeed, 'no event stream')
       }
-      const parser = parserOfOneConnection()
+      const parser = createEventParser()
       for await (const text of response) {
         renew()
         parser.feed(text)
-        if (followed) heardAt = performance.now()
-        if (performance.now() - sweptAt > sweepEvery) {
-          sweptAt = performance.now()
-          ended.sweep()
+        if (isFollowed) heardAt = performance.now()
+        if (performance.now() - purgedAt > purgeIntervalMs) {
+          purgedAt = performance.now()
+          revokedTokens.purge()
         }
       }
-      if (!followed) throw new UnexpectedAnswer(revocations, 'no more than a part of what has ended')
+      if (!isFollowed) throw new UnexpectedResponse(revocationFeed, 'a stream that ended too early')
     } catch (error) {
       throw signal.aborted ? signal.reason : error
     } finally {
-      followed = false
+      isFollowed = false
       clear()
     }
   }
 
-  // A failure is logged once, not at every attempt.
-  function complain (error: unknown): boolean {
-    const refused = error instanceof UnexpectedAnswer && (error.status === 401 || error.status === 403)
-    const text = refused ? 'the issuer refuses the client credentials: ended sessions are not heard of' : 'the revocation feed is lost; trying again'
-    if (complaint !== text) log[refused ? 'error' : 'warn']({ err: error }, text)
-    complaint = text
-    return refused
+  // A failure is logged once, not at each attempt. Returns whether the issuer rejected the credentials.
+  function reportFailure (error: unknown): boolean {
+    const isRejected = error instanceof UnexpectedResponse && (error.status === 401 || error.status === 403)
+    const message = isRejected
+      ? 'issuer rejects the client credentials; revocations do not arrive'
+      : 'revocation feed lost; trying again'
+    if (reportedFailure !== message) log[isRejected ? 'error' : 'warn']({ err: error }, message)
+    reportedFailure = message
+    return isRejected
   }
 
-  async function run (): Promise<void> {
+  async function follow (): Promise<void> {
     for (let failures = 0; !closing.aborted;) {
-      const began = performance.now()
-      let wait: number | undefined
+      const connectedAt = performance.now()
+      let delayMs: number | undefined
       try {
         await connect()
       } catch (error) {
         if (closing.aborted) return
-        if (complain(error)) wait = slowly
+        if (reportFailure(error)) delayMs = rejectedRetryMs
       }
-      failures = performance.now() - began > settled ? 1 : failures + 1
-      await pause(wait ?? backoff(failures), undefined, { signal: closing, ref: false }).catch(() => {})
+      failures = performance.now() - connectedAt > stableAfterMs ? 1 : failures + 1
+      await pause(delayMs ?? backoffMs(failures), undefined, { signal: closing, ref: false }).catch(() => {})
     }
   }
 
-  const lostFor = () => followed ? 0 : heardAt === undefined ? Infinity : (performance.now() - heardAt) / 1_000
+  function downSince (): string | null {
+    if (isFollowed) return null
+    return new Date(Date.now() - (performance.now() - (heardAt ?? startedAt))).toISOString()
+  }
+
+  function lostSeconds (): number {
+    if (isFollowed) return 0
+    return heardAt === undefined ? Infinity : (performance.now() - heardAt) / 1_000
+  }
+
   return {
-    start: run,
+    start: follow,
     synced,
-    isEnded: ended.has,
-    lostFor,
-    health: () => ({ followed, downSince: followed ? null : new Date(Date.now() - (performance.now() - (heardAt ?? startedAt))).toISOString() })
+    isRevoked: revokedTokens.isRevoked,
+    lostSeconds,
+    health: () => ({ followed: isFollowed, downSince: downSince() })
   }
 }
 
-function headers ({ id, secret }: FeedOptions['credentials'], lastEventId: string): Record<string, string> {
-  // RFC 6749 section 2.3.1: id and secret are form-encoded first.
+function feedHeaders ({ id, secret }: ClientCredentials, lastEventId: string): Record<string, string> {
+  // RFC 6749 section 2.3.1: both are form-encoded before they are joined.
   const encode = (text: string) => new URLSearchParams({ '': text }).toString().slice(1)
   return {
     accept: 'text/event-stream',

@@ -1,21 +1,24 @@
 import { Type } from '@sinclair/typebox'
 import * as clients from '../../src/clients/service-clients.ts'
 import { notFound } from '../../src/http/problem.ts'
-import { Client, clientName, ClientWithSecret, id, page, pageOf, paging, redirectUris, scopes } from '../schemas.ts'
+import {
+  Client, clientName, ClientWithSecret, id, page, pageOf, paging, redirectUris, scopes
+} from '../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { secretRotation } from './secret-rotation.ts'
 
-/** The service clients. */
+/** Service clients. */
 const clientRoutes: Typed = async (app) => {
   const shared = { tags: ['Administration'], security: [{ bearer: [] }] }
   const problems = ['invalid_token', 'forbidden', 'database_unavailable'] as const
-  const one = { params: strict({ id }) }
+  const byId = { params: strict({ id }) }
 
   app.get('', {
     schema: {
       ...shared,
       operationId: 'listClients',
       summary: 'List the clients',
-      description: 'The services that act for themselves, the newest first.',
+      description: 'Clients are services that act on their own behalf. The newest come first.',
       querystring: strict(paging),
       response: { 200: page(Client) }
     },
@@ -30,21 +33,25 @@ const clientRoutes: Typed = async (app) => {
     schema: {
       ...shared,
       operationId: 'createClient',
-      summary: 'Make a client',
-      description: 'Gives the client with its first secret, which is shown this once.',
-      body: strict({ name: clientName, scopes, redirect_uris: Type.Optional(redirectUris) }, { examples: [{ name: 'Orders', scopes: ['orders:read', 'introspect'] }] }),
+      summary: 'Create a client',
+      description: 'Returns the client with its first secret. The secret is shown only this once.',
+      body: strict(
+        { name: clientName, scopes, redirect_uris: Type.Optional(redirectUris) },
+        { examples: [{ name: 'Orders', scopes: ['orders:read', 'introspect'] }] }
+      ),
       response: { 201: ref(ClientWithSecret) }
     },
     config: { problems }
   }, async (request, reply) => {
     const { name, scopes, redirect_uris: redirectUris } = request.body
-    return reply.code(201).send(await clients.create(app.db, { name, scopes, ...redirectUris && { redirectUris } }, originOf(request)))
+    const created = { name, scopes, ...redirectUris && { redirectUris } }
+    return reply.code(201).send(await clients.create(app.db, created, originOf(request)))
   })
 
   app.get('/:id', {
     schema: {
       ...shared,
-      ...one,
+      ...byId,
       operationId: 'getClient',
       summary: 'Read a client',
       response: { 200: ref(Client) }
@@ -59,19 +66,27 @@ const clientRoutes: Typed = async (app) => {
   app.patch('/:id', {
     schema: {
       ...shared,
-      ...one,
+      ...byId,
       operationId: 'updateClient',
       summary: 'Change a client',
-      description: 'Changes what is named and nothing else. Tokens that were issued keep their scope until they expire.',
-      body: strict({ name: Type.Optional(clientName), scopes: Type.Optional(scopes), redirect_uris: Type.Optional(redirectUris) }, { examples: [{ scopes: ['orders:read'] }] }),
+      description: 'Changes the given properties only. Issued tokens keep their scope until they expire.',
+      body: strict({
+        name: Type.Optional(clientName),
+        scopes: Type.Optional(scopes),
+        redirect_uris: Type.Optional(redirectUris)
+      }, { examples: [{ scopes: ['orders:read'] }] }),
       response: { 200: ref(Client) }
     },
     config: { problems: [...problems, 'not_found'] }
   }, async request => {
     const { params: { id }, body } = request
     const { name, scopes, redirect_uris: redirectUris } = body
-    const change = { ...name !== undefined && { name }, ...scopes && { scopes }, ...redirectUris && { redirectUris } }
-    const client = Object.keys(change).length === 0 ? await clients.find(app.db, id) : await clients.update(app.db, id, change, originOf(request))
+    const change = {
+      ...name !== undefined && { name }, ...scopes && { scopes }, ...redirectUris && { redirectUris }
+    }
+    const client = Object.keys(change).length === 0
+      ? await clients.find(app.db, id)
+      : await clients.update(app.db, id, change, originOf(request))
     if (!client) throw notFound()
     return client
   })
@@ -79,33 +94,35 @@ const clientRoutes: Typed = async (app) => {
   app.delete('/:id', {
     schema: {
       ...shared,
-      ...one,
+      ...byId,
       operationId: 'deleteClient',
       summary: 'Delete a client',
-      description: 'The client and its secrets are gone; its access tokens expire.',
-      response: { 204: { type: 'null', description: 'The client is gone.' } }
+      description: 'Deletes the client and its secrets. Its access tokens remain valid until they expire.',
+      response: { 204: { type: 'null', description: 'The client was deleted.' } }
     },
     config: { problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
-    if (!await clients.remove(app.db, request.params.id, originOf(request))) throw notFound()
+    if (!await clients.deleteClient(app.db, request.params.id, originOf(request))) throw notFound()
     return reply.code(204).send()
   })
 
   app.post('/:id/secret', {
     schema: {
       ...shared,
-      ...one,
+      ...byId,
       operationId: 'createClientSecret',
-      summary: 'Give a client a new secret',
-      description: 'Gives the client with the secret, which is shown this once. The one before stays good until the next is made, so that it can be replaced without a gap; with `immediately` all older ones end now.',
-      body: strict({ immediately: Type.Optional(Type.Boolean({ description: 'Whether the older secrets end now.', default: false })) }, { examples: [{}, { immediately: true }] }),
+      summary: 'Rotate the secret of a client',
+      description: 'Returns the client with a new secret, which is shown only this once. The previous' +
+        ' secret stays valid until the next rotation, so that it can be replaced without downtime. With' +
+        ' `immediately`, all older secrets become invalid now.',
+      body: secretRotation,
       response: { 201: ref(ClientWithSecret) }
     },
     preValidation: noBody,
     config: { optionalBody: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { params: { id }, body: { immediately = false } } = request
-    const client = await clients.addSecret(app.db, id, { replace: immediately }, originOf(request))
+    const client = await clients.rotateSecret(app.db, id, { replace: immediately }, originOf(request))
     if (!client) throw notFound()
     return reply.code(201).send(client)
   })

@@ -1,6 +1,6 @@
 import { forbidden, invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
-import type { Typed } from '../typed.ts'
+import * as sessions from '../../src/sessions/owner.ts'
+import { userOf, type Typed } from '../typed.ts'
 import auditEvents from './audit-events.ts'
 import clients from './clients.ts'
 import keys from './keys.ts'
@@ -21,7 +21,7 @@ const admin: Typed<AdminOptions> = async (app, { links, rules, refreshToken }) =
 
   // The claims may be older than the session's end on another instance, and than the loss of the role.
   app.addHook('preHandler', async request => {
-    const user = await sessions.findUser(app.db, request.bearer.sid)
+    const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     if (!user.roles.includes(role)) throw forbidden()
   })

@@ -1,11 +1,16 @@
 import { Type } from '@sinclair/typebox'
-import { list, rotate } from '../../src/tokens/key-rotation.ts'
+import { listKeys } from '../../src/tokens/key-records.ts'
+import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import { Key, page } from '../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
 
-const kid = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$', description: 'The id of a key that nobody shall trust any more: what it signed is refused from now on.', examples: ['mB5hG0xWd6wqCqXvYp1oYqkq9o5v7sE8Qm2c4h0nUeA'] })
+const kid = Type.String({
+  pattern: '^[A-Za-z0-9_-]{1,64}$',
+  description: 'The id of a compromised key. Tokens that it signed are refused from now on.',
+  examples: ['mB5hG0xWd6wqCqXvYp1oYqkq9o5v7sE8Qm2c4h0nUeA']
+})
 
-/** The keys of access tokens and refresh tokens. */
+/** The signing keys of access tokens and refresh tokens. */
 const keys: Typed = async (app) => {
   const shared = { tags: ['Administration'], security: [{ bearer: [] }] }
   const problems = ['invalid_token', 'forbidden', 'database_unavailable'] as const
@@ -15,20 +20,26 @@ const keys: Typed = async (app) => {
       ...shared,
       operationId: 'listKeys',
       summary: 'List the keys',
-      description: 'All keys with their times, the newest first; those that are gone for a day more. They are never so many that there is a second page.',
+      description: 'All keys with their times, the newest first. A retired key is listed for one more day.' +
+        ' The list always fits on one page.',
       response: { 200: page(Key) }
     },
     config: { problems }
-  }, async () => ({ items: await list(app.db), next_cursor: null }))
+  }, async () => ({ items: await listKeys(app.db), next_cursor: null }))
 
   app.post('/rotate', {
     schema: {
       ...shared,
       operationId: 'rotateKey',
-      summary: 'Make a new signing key',
-      description: 'Publishes a new key of access tokens, which signs after two times the cache time of the JWKS; with `immediately` it signs at once, and verifiers must read the JWKS again for it. `drop` is for a key that leaked: nothing that it signed is accepted any more, and a new key of its kind signs at once. To drop the key of refresh tokens ends what they keep alive: everybody must sign in again.',
+      summary: 'Rotate the signing key',
+      description: 'Publishes a new key for access tokens, which signs after twice the cache time of the' +
+        ' JWKS. With `immediately` it signs at once, and verifiers must read the JWKS again to accept it.' +
+        ' `drop` names a compromised key: nothing that it signed is accepted any more, and a new key of its' +
+        ' kind signs at once. If you drop the key of refresh tokens, all users must sign in again.',
       body: strict({
-        immediately: Type.Optional(Type.Boolean({ description: 'Whether the new key signs at once.', default: false })),
+        immediately: Type.Optional(Type.Boolean({
+          description: 'Whether the new key signs at once.', default: false
+        })),
         drop: Type.Optional(kid)
       }, { examples: [{}, { immediately: true }, { drop: kid['examples'][0] }] }),
       response: { 201: ref(Key) }
@@ -37,7 +48,7 @@ const keys: Typed = async (app) => {
     config: { optionalBody: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { immediately = false, drop } = request.body
-    const key = await rotate(app.db, app.keyring.options, { immediately, drop }, originOf(request))
+    const key = await rotateKey(app.db, app.keyring.options, { immediately, drop }, originOf(request))
     await app.keyring.reload()
     return reply.code(201).send(key)
   })

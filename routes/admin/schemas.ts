@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import { eventTypes, type EventType } from '../../src/audit/events.ts'
+import type { AuditEventType } from '../../src/audit/events.ts'
+import { auditEventTypes } from '../../src/capabilities.ts'
 import type { UserStatus } from '../../src/users/listing.ts'
 import { orNull, session, Session, time, User } from '../schemas.ts'
 import { strict, text } from '../typed.ts'
@@ -7,7 +8,7 @@ import { strict, text } from '../typed.ts'
 export const status = Type.Unsafe<UserStatus>({ type: 'string', enum: ['active', 'disabled'], description: 'A disabled user has no sessions, and cannot sign in.' })
 export const role = text(1, 100, { description: '`user`, `admin`, or one that the operator has named.', examples: ['admin'] })
 export const roles = Type.Array(role, { maxItems: 50, description: 'All roles that the user shall have.' })
-export const eventType = Type.Unsafe<EventType>({ type: 'string', enum: [...eventTypes], description: 'What happened.' })
+export const eventType = Type.Unsafe<AuditEventType>({ type: 'string', enum: [...auditEventTypes], description: 'What happened.' })
 
 export const AdminUser = strict({ ...User.properties, status }, {
   $id: 'AdminUser',

@@ -3,20 +3,20 @@ import { notFound, validationFailed } from '../../src/http/problem.ts'
 import * as webhooks from '../../src/webhooks/endpoints.ts'
 import { id, page, pageOf, paging } from '../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { secretRotation } from './secret-rotation.ts'
 import deliveries from './webhooks/deliveries.ts'
 import { description, events, shared, status, url, Webhook, WebhookWithSecret } from './webhooks/schemas.ts'
 
-/** The webhooks. */
+/** Webhooks. */
 const webhookRoutes: Typed = async (app) => {
   const common = { tags: ['Administration'], security: [{ bearer: [] }] }
   const problems = ['invalid_token', 'forbidden', 'database_unavailable'] as const
-  const one = { params: strict({ id }) }
+  const byId = { params: strict({ id }) }
   for (const schema of shared) app.addSchema(schema)
 
-  const checked = (url: string) => {
+  const assertAllowed = (url: string) => {
     const detail = app.webhooks.refusal(url)
     if (detail !== undefined) throw validationFailed(`The URL ${detail}.`, [{ pointer: '/url', detail }])
-    return url
   }
 
   app.get('', {
@@ -24,7 +24,8 @@ const webhookRoutes: Typed = async (app) => {
       ...common,
       operationId: 'listWebhooks',
       summary: 'List the webhooks',
-      description: 'Where news of accounts and sessions is sent to, the newest first.',
+      description: 'Webhooks are URLs to which events of accounts and sessions are sent. The newest come' +
+        ' first.',
       querystring: strict(paging),
       response: { 200: page(Webhook) }
     },
@@ -39,21 +40,26 @@ const webhookRoutes: Typed = async (app) => {
     schema: {
       ...common,
       operationId: 'createWebhook',
-      summary: 'Make a webhook',
-      description: 'From now on each event of these types is posted to the URL at least once, in no certain order, signed by Standard Webhooks. The secret is shown this once.',
-      body: strict({ url, events, description: Type.Optional(description) }, { examples: [{ url: 'https://orders.example.com/hooks/latchkey', events: ['user.*', 'session.ended'] }] }),
+      summary: 'Create a webhook',
+      description: 'From now on, each event of these types is posted to the URL at least once, in no' +
+        ' particular order, and signed according to Standard Webhooks. The secret is shown only this once.',
+      body: strict(
+        { url, events, description: Type.Optional(description) },
+        { examples: [{ url: url.examples[0], events: ['user.*', 'session.ended'] }] }
+      ),
       response: { 201: ref(WebhookWithSecret) }
     },
     config: { problems }
   }, async (request, reply) => {
-    const { url, ...rest } = request.body
-    return reply.code(201).send(await webhooks.create(app.db, { url: checked(url), ...rest }, app.webhooks.newSecret(), originOf(request)))
+    assertAllowed(request.body.url)
+    const created = await webhooks.create(app.db, request.body, app.webhooks.newSecret(), originOf(request))
+    return reply.code(201).send(created)
   })
 
   app.get('/:id', {
     schema: {
       ...common,
-      ...one,
+      ...byId,
       operationId: 'getWebhook',
       summary: 'Read a webhook',
       response: { 200: ref(Webhook) }
@@ -68,18 +74,27 @@ const webhookRoutes: Typed = async (app) => {
   app.patch('/:id', {
     schema: {
       ...common,
-      ...one,
+      ...byId,
       operationId: 'updateWebhook',
       summary: 'Change, pause or resume a webhook',
-      description: 'Changes what is named and nothing else. What waits goes to the new URL. While it is paused deliveries are kept, for 30 days and up to 100,000; when it is active again they are sent.',
-      body: strict({ url: Type.Optional(url), events: Type.Optional(events), description: Type.Optional(description), status: Type.Optional(status) }, { examples: [{ status: 'active' }] }),
+      description: 'Changes the given properties only. Waiting deliveries go to the new URL. While a' +
+        ' webhook is paused, up to 100,000 deliveries are kept for 30 days. They are sent when it is active' +
+        ' again.',
+      body: strict({
+        url: Type.Optional(url),
+        events: Type.Optional(events),
+        description: Type.Optional(description),
+        status: Type.Optional(status)
+      }, { examples: [{ status: 'active' }] }),
       response: { 200: ref(Webhook) }
     },
     config: { problems: [...problems, 'not_found'] }
   }, async request => {
-    const { params: { id }, body: { url, ...rest } } = request
-    const change = { ...rest, ...url !== undefined && { url: checked(url) } }
-    const webhook = Object.keys(change).length === 0 ? await webhooks.find(app.db, id) : await webhooks.update(app.db, id, change, originOf(request))
+    const { params: { id }, body: change } = request
+    if (change.url !== undefined) assertAllowed(change.url)
+    const webhook = Object.keys(change).length === 0
+      ? await webhooks.find(app.db, id)
+      : await webhooks.update(app.db, id, change, originOf(request))
     if (!webhook) throw notFound()
     app.jobs.wake('webhook')
     return webhook
@@ -88,33 +103,37 @@ const webhookRoutes: Typed = async (app) => {
   app.delete('/:id', {
     schema: {
       ...common,
-      ...one,
+      ...byId,
       operationId: 'deleteWebhook',
       summary: 'Delete a webhook',
-      description: 'The webhook, its secrets and its deliveries are gone; what is under way may still arrive.',
-      response: { 204: { type: 'null', description: 'The webhook is gone.' } }
+      description: 'Deletes the webhook, its secrets and its deliveries. A delivery that is being sent may' +
+        ' still arrive.',
+      response: { 204: { type: 'null', description: 'The webhook was deleted.' } }
     },
     config: { problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
-    if (!await webhooks.remove(app.db, request.params.id, originOf(request))) throw notFound()
+    if (!await webhooks.deleteWebhook(app.db, request.params.id, originOf(request))) throw notFound()
     return reply.code(204).send()
   })
 
   app.post('/:id/secret', {
     schema: {
       ...common,
-      ...one,
+      ...byId,
       operationId: 'createWebhookSecret',
-      summary: 'Give a webhook a new secret',
-      description: 'Gives the webhook with the secret, which is shown this once. From now on deliveries have two signatures, also that of the secret before, until the next is made; with `immediately` the new one alone signs.',
-      body: strict({ immediately: Type.Optional(Type.Boolean({ description: 'Whether the older secrets end now.', default: false })) }, { examples: [{}, { immediately: true }] }),
+      summary: 'Rotate the secret of a webhook',
+      description: 'Returns the webhook with a new secret, which is shown only this once. From now on' +
+        ' deliveries carry two signatures, by the new and by the previous secret, until the next rotation.' +
+        ' With `immediately`, only the new secret signs.',
+      body: secretRotation,
       response: { 201: ref(WebhookWithSecret) }
     },
     preValidation: noBody,
     config: { optionalBody: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { params: { id }, body: { immediately = false } } = request
-    const webhook = await webhooks.addSecret(app.db, id, app.webhooks.newSecret(), { replace: immediately }, originOf(request))
+    const rotation = { newSecret: app.webhooks.newSecret(), replace: immediately }
+    const webhook = await webhooks.rotateSecret(app.db, id, rotation, originOf(request))
     if (!webhook) throw notFound()
     app.jobs.wake('webhook')
     return reply.code(201).send(webhook)

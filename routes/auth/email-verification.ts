@@ -58,7 +58,7 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
   }, async (request, reply) => {
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
-    const evidence = { registrationId, sessions: await app.shownSessions(request), password, newPassword }
+    const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
     const context = contextOf(request, links)
     const confirmation = { token, evidence, device: request.device, ticket: context.ticket }
     app.revocations.add(await confirm(app, confirmation, context))

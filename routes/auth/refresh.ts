@@ -27,7 +27,14 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
     const token = await app.keyring.readRefreshToken(sent ?? cookies[0] ?? '')
     if (!token) throw invalidRefreshToken()
     const origin = originOf(request)
-    const session = await rotate(app.db, token, lifetimes, origin, () => request.deadline.throwIfAborted(), () => notification(mailContextOf(request, links), 'session_replayed', origin))
+    const session = await rotate(app.db, token, lifetimes, {
+      origin,
+      assertAwaited: () => { request.deadline.throwIfAborted() },
+      sealNotification: () => notification(mailContextOf(request, links), 'session_replayed', origin),
+      onLostState: details => {
+        request.log.warn(details, 'refresh token is newer than the database: recent writes were lost')
+      }
+    })
     return tokenResponse(reply, session, { lifetimes, delivery: sent === undefined ? 'cookie' : 'body' })
   })
 }

@@ -41,7 +41,7 @@ const registration: Typed<SignInOptions> = async (app, options) => {
     }
   }, async (request, reply) => {
     const { remember, refresh_token_delivery: delivery, ...registered } = request.body
-    if (registered.username != null) await app.assertOpenUsername(registered.username)
+    if (registered.username != null) await app.assertUsernameAvailable(registered.username)
     const context = contextOf(request, links)
     if (requireVerification) {
       const id = await requestRegistration(app, registered, context)

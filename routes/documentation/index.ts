@@ -1,5 +1,5 @@
+import { stringify } from 'yaml'
 import { createContent, matchesEtag, type Content } from '../../src/http/representation.ts'
-import { stringifyYaml } from '../../src/http/yaml.ts'
 import type { Typed } from '../typed.ts'
 import { createPageDocument } from './page-document.ts'
 import { loadPage, policy } from './page.ts'
@@ -13,7 +13,9 @@ const json = 'application/json; charset=utf-8'
 // The URLs have no version, so clients revalidate after this time. The entity tag makes that cheap.
 const maxAgeSeconds = 300
 
-/** The API document, and a page to read and try it. Both are rendered once, so a request costs only sending. */
+/**
+ * The API document, and a page to read and try it. Both are rendered once, so a request costs only sending.
+ */
 const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
   const contents = new Map<string, () => Content>()
   const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {
@@ -38,7 +40,9 @@ const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
     for (const [name, content] of files) serve(`/docs/static/${name}`, () => content, headers)
     const document = once(() => createPageDocument(app.swagger()))
     serve('/docs/json', once(() => createContent(JSON.stringify(document()), json)), headers)
-    serve('/docs/yaml', once(() => createContent(stringifyYaml(document()), 'application/yaml')), headers)
+    // Written so that parsers of YAML 1.1 read the same: they take a bare `no` for a boolean.
+    const yaml = () => stringify(document(), { version: '1.1', aliasDuplicateObjects: false })
+    serve('/docs/yaml', once(() => createContent(yaml(), 'application/yaml')), headers)
   }
 
   // All routes are registered by then.

@@ -1,9 +1,9 @@
 import { Type } from '@sinclair/typebox'
 import { deleteOwnAccount } from '../../src/accounts/deletion.ts'
 import { invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import { currentPassword } from '../schemas.ts'
-import { noBody, originOf, queueTicket, strict, type Typed } from '../typed.ts'
+import { noBody, originOf, queueTicket, strict, userOf, type Typed } from '../typed.ts'
 
 const description = [
   'The request needs the password. For an account without one, a sign-in within the last five minutes takes its place.',
@@ -32,7 +32,7 @@ const deletion: Typed = async (app) => {
       ]
     }
   }, async (request, reply) => {
-    const { sid, sub } = request.bearer
+    const { sid, sub } = userOf(request)
     const of = await sessions.findAccount(app.db, sid)
     if (!of) throw invalidToken(true, 'the session has ended')
     const { password } = request.body

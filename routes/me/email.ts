@@ -2,11 +2,11 @@ import { Type } from '@sinclair/typebox'
 import { requestEmailChange } from '../../src/accounts/email-change.ts'
 import { reauthenticate } from '../../src/authentication/reauthentication.ts'
 import { invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import { recordSuccess } from '../../src/throttle/sign-in-throttle.ts'
 import * as users from '../../src/users/users.ts'
 import { accepted, currentPassword, email } from '../schemas.ts'
-import { contextOf, strict, type Typed } from '../typed.ts'
+import { contextOf, strict, userOf, type Typed } from '../typed.ts'
 import type { AccountOptions } from './password.ts'
 
 const description = [
@@ -40,7 +40,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
   }, async (request, reply) => {
     const { password, email } = request.body
     const to = users.requireEmail(email)
-    const of = await sessions.findAccount(app.db, request.bearer.sid)
+    const of = await sessions.findAccount(app.db, userOf(request).sid)
     if (!of) throw invalidToken(true, 'the session has ended')
     const { mail, origin, ticket } = contextOf(request, links)
     const presented = { of, password, device: request.device, ticket, pointer: '/password' }

@@ -1,9 +1,10 @@
 import { Readable } from 'node:stream'
 import { Type, type Static } from '@sinclair/typebox'
 import { exportPersonalData } from '../../src/accounts/data-export.ts'
+import { personalData } from '../../src/capabilities.ts'
 import { invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
-import { originOf, type Typed } from '../typed.ts'
+import * as sessions from '../../src/sessions/owner.ts'
+import { originOf, userOf, type Typed } from '../typed.ts'
 import { PersonalData } from './personal-data.ts'
 
 // How long a client may take to read a piece, which is one page of rows at most.
@@ -48,14 +49,14 @@ const dataExport: Typed = async (app) => {
       problems: ['invalid_token', 'forbidden', 'too_many_requests', 'database_unavailable']
     }
   }, async (request, reply) => {
-    const user = await sessions.findUser(app.db, request.bearer.sid)
+    const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     const headers = {
       'content-type': 'application/json; charset=utf-8',
       'content-disposition': 'attachment; filename="account.json"'
     }
     if (request.method === 'HEAD') return reply.headers(headers).send('')
-    const found = await exportPersonalData(app.db, user.id, originOf(request))
+    const found = await exportPersonalData(app.db, user.id, personalData, originOf(request))
     if (!found) throw invalidToken(true, 'the account is gone')
     const { pieces, release } = found
     const limited = limitReadTime(pieces, () => { body.destroy() })

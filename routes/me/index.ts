@@ -1,9 +1,9 @@
 import { Type } from '@sinclair/typebox'
 import { invalidToken } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import * as users from '../../src/users/users.ts'
 import { name, orNone, User, username } from '../schemas.ts'
-import { originOf, ref, strict, type Typed } from '../typed.ts'
+import { originOf, ref, strict, userOf, type Typed } from '../typed.ts'
 import deletion from './deletion.ts'
 import email from './email.ts'
 import dataExport from './export.ts'
@@ -25,7 +25,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     },
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async request => {
-    const user = await sessions.findUser(app.db, request.bearer.sid)
+    const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     return user
   })
@@ -46,11 +46,11 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     config: { problems: ['invalid_token', 'forbidden', 'username_taken', 'database_unavailable'] }
   }, async request => {
     const { name, username } = request.body
-    const user = await sessions.findUser(app.db, request.bearer.sid)
+    const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     if (name === undefined && username === undefined) return user
     // A user who already has a reserved username keeps it.
-    if (username != null && username.toLowerCase() !== user.username) await app.assertOpenUsername(username)
+    if (username != null && username.toLowerCase() !== user.username) await app.assertUsernameAvailable(username)
     const updated = await users.update(app.db, user.id, {
       ...name !== undefined && { name },
       ...username !== undefined && { username: username && users.requireUsername(username) }

@@ -2,9 +2,9 @@ import { Type } from '@sinclair/typebox'
 import { changePassword } from '../../src/accounts/password-change.ts'
 import { invalidToken } from '../../src/http/problem.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
-import * as sessions from '../../src/sessions/creation.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import { currentPassword, newPassword } from '../schemas.ts'
-import { contextOf, strict, type Typed } from '../typed.ts'
+import { contextOf, strict, userOf, type Typed } from '../typed.ts'
 
 export interface AccountOptions {
   /** For how many seconds mailed links are valid. */
@@ -40,7 +40,7 @@ const password: Typed<AccountOptions> = async (app, { links }) => {
     }
   }, async (request, reply) => {
     const { current_password: current, new_password: chosen } = request.body
-    const { sid: sessionId, sub } = request.bearer
+    const { sid: sessionId, sub } = userOf(request)
     const of = await sessions.findAccount(app.db, sessionId)
     if (!of) throw invalidToken(true, 'the session has ended')
     const context = contextOf(request, links)

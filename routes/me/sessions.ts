@@ -3,12 +3,13 @@ import type { FastifyRequest } from 'fastify'
 import { signOut } from '../../src/accounts/sign-out.ts'
 import { isKnownDevice } from '../../src/authentication/known-device.ts'
 import { invalidToken, notFound } from '../../src/http/problem.ts'
-import * as sessions from '../../src/sessions/creation.ts'
-import { endOwn, list } from '../../src/sessions/listing.ts'
+import * as sessions from '../../src/sessions/owner.ts'
+import { endOwn } from '../../src/sessions/ending.ts'
+import { list } from '../../src/sessions/listing.ts'
 import { describe } from '../../src/http/user-agent.ts'
 import { forgetDevices } from '../../src/users/credential.ts'
 import { id, page, pageOf, paging, Session } from '../schemas.ts'
-import { originOf, strict, type Typed } from '../typed.ts'
+import { originOf, strict, userOf, type Typed } from '../typed.ts'
 
 export interface OwnSessionsOptions {
   /** The lifetime of a refresh token, in seconds. */
@@ -27,7 +28,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
 
   // The claims may be older than a change of the account, or than the session's end on another instance.
   async function userId (request: FastifyRequest): Promise<string> {
-    const user = await sessions.findUser(app.db, request.bearer.sid)
+    const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     return user.id
   }
@@ -45,7 +46,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async request => {
     const { limit = 20, cursor } = request.query
-    const { sid } = request.bearer
+    const { sid } = userOf(request)
     const found = await list(app.db, await userId(request), { refreshToken, before: cursor, limit: limit + 1 })
     const items = found.map(session => ({
       ...session, ...describe(session.user_agent), current: session.id === sid
@@ -66,10 +67,11 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'not_found', 'database_unavailable'] }
   }, async (request, reply) => {
     const { id } = request.params
-    const ended = await endOwn(app.db, await userId(request), id, 'ended_by_user', originOf(request))
+    const session = { userId: await userId(request), sessionId: id }
+    const ended = await endOwn(app.db, session, 'ended_by_user', originOf(request))
     if (!ended) throw notFound()
     app.revocations.add(ended)
-    if (id === request.bearer.sid) reply.clearRefreshCookie()
+    if (id === userOf(request).sid) reply.clearRefreshCookie()
     return reply.code(204).send()
   })
 
@@ -90,14 +92,14 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async (request, reply) => {
     const { include_current: includesCurrent = false } = request.query
-    const { account } = await sessions.findAccount(app.db, request.bearer.sid) ?? {}
+    const { account } = await sessions.findAccount(app.db, userOf(request).sid) ?? {}
     if (!account) throw invalidToken(true, 'the session has ended')
     // Only a known device forgets the others. A thief who has only the access token could otherwise make the owner's
     // devices unknown, and then lock out sign-ins from unknown devices.
     const subject = { userId: account.id, now: account.now, knownFrom: account.devices_known_from }
     const isKnown = request.device && isKnownDevice(request.device, subject)
     const devicesKnownFrom = isKnown ? await forgetDevices(app.db, account.id) : undefined
-    const except = includesCurrent ? undefined : request.bearer.sid
+    const except = includesCurrent ? undefined : userOf(request).sid
     const ended = await signOut(app.db, { userId: account.id, except, reason: 'ended_by_user' }, originOf(request))
     app.revocations.add(ended)
     if (includesCurrent) reply.clearRefreshCookie()

@@ -4,8 +4,9 @@ import revocations from './revocations.ts'
 import revoke from './revoke.ts'
 import token, { type TokenOptions } from './token.ts'
 
-/** For services: tokens of their own, and what has become of others'. */
-const oauth: Typed<TokenOptions & IntrospectionOptions> = async (app, { issuer, audience, roles, refreshToken, retryWindow }) => {
+/** The OAuth endpoints for services: their own tokens, introspection, revocation, and the revocation feed. */
+const oauth: Typed<TokenOptions & IntrospectionOptions> = async (app, options) => {
+  const { issuer, audience, roles, refreshToken, retryWindow } = options
   await app.register(token, { audience })
   await app.register(introspect, { issuer, roles, refreshToken, retryWindow })
   await app.register(revoke)

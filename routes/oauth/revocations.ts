@@ -3,70 +3,113 @@ import { Type } from '@sinclair/typebox'
 import * as clients from '../../src/clients/service-clients.ts'
 import { insufficientScope } from '../../src/http/oauth-error.ts'
 import { overloaded, shuttingDown } from '../../src/http/problem.ts'
-import { follow } from '../../src/tokens/revocation-feed.ts'
+import { createRevocationStream } from '../../src/tokens/revocation-feed.ts'
 import type { Typed } from '../typed.ts'
-import { inOAuth } from './parameters.ts'
+import { oauthConfig } from './parameters.ts'
 
-// Connections at a time, of all clients and of one.
-const [most, mostOfOne] = [1_000, 100]
-// Milliseconds: so often a client is asked for again, and so long a reader has to take its end.
-const [checkEvery, patience] = [60_000, 1_000]
+const maxReaders = 1_000
+const maxReadersPerClient = 100
+const retryAfterSeconds = 5
+// So often the scopes of every connected client are checked again.
+const scopeCheckIntervalMs = 60_000
+// For so long a reader can receive the end of its stream before its connection is closed.
+const endTimeoutMs = 1_000
+const highWaterMarkBytes = 65_536
 
-const scope = 'revocations'
+const requiredScope = 'revocations'
 
-interface Reader { clientId: string, stop: () => void }
+const description = 'Server-sent events. `session.ended` has the data `{ "sid", "sub", "reason",' +
+  ' "ended_at", "expires_at" }`: the session ended, and access tokens of it can be alive until' +
+  ' `expires_at`. `token.revoked` has `jti` in place of `sid`: a client\'s own access token was revoked.' +
+  ' `user.tokens_revoked` has `token_version` in place of `sid`: all earlier access tokens of the user' +
+  ' `sub` were revoked while the sessions live on, for example when a role is removed. They are the tokens' +
+  ' whose claim `token_version` is lower or absent. The stream begins with the events after' +
+  ' `Last-Event-ID`, or with all that still matter. The comment `synced` follows, then new events, and a' +
+  ' heartbeat every 5 seconds. An event may arrive twice. The client needs the scope `revocations`.'
 
-/** The feed by which verifiers elsewhere hear of what has ended. */
+const exampleData = JSON.stringify({
+  sid: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f',
+  sub: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f',
+  reason: 'logout',
+  ended_at: '2026-11-22T09:00:00.000Z',
+  expires_at: '2026-11-22T09:15:00.000Z'
+})
+const exampleEvent = `id: 2kf.mdr3x1\nevent: session.ended\ndata: ${exampleData}\n\n`
+const eventStream = Type.Unsafe<string | Readable>({ type: 'string', examples: [exampleEvent] })
+
+interface FeedReader { clientId: string, stop: () => void }
+
+/** The feed by which verifiers in other services learn of revocations. */
 const revocations: Typed = async (app) => {
-  const readers = new Set<Reader>()
+  const readers = new Set<FeedReader>()
   let isClosing = false
   // An endless response would keep the server from closing. A client reconnects with `Last-Event-ID`.
   app.addHook('preClose', async () => {
     isClosing = true
     for (const reader of readers) reader.stop()
   })
-  const check = setInterval(async () => {
+  async function disconnectUnauthorized () {
     for (const clientId of new Set([...readers].map(reader => reader.clientId))) {
-      const mayRead = await clients.find(app.db, clientId).then(client => client?.scopes.includes(scope), () => true)
-      if (!mayRead) for (const reader of readers) if (reader.clientId === clientId) reader.stop()
+      // While the database is unavailable, a reader stays connected.
+      const mayRead = await clients.find(app.db, clientId)
+        .then(client => client?.scopes.includes(requiredScope), () => true)
+      if (mayRead) continue
+      for (const reader of readers) if (reader.clientId === clientId) reader.stop()
     }
-  }, checkEvery)
-  check.unref()
-  app.addHook('onClose', async () => { clearInterval(check) })
+  }
+  const scopeCheck = setInterval(disconnectUnauthorized, scopeCheckIntervalMs).unref()
+  app.addHook('onClose', async () => { clearInterval(scopeCheck) })
+
+  function assertCapacity (clientId: string) {
+    const readersOfClient = [...readers].filter(reader => reader.clientId === clientId)
+    if (readers.size >= maxReaders || readersOfClient.length >= maxReadersPerClient) {
+      throw overloaded(retryAfterSeconds, 'too many readers of the revocation feed')
+    }
+  }
 
   app.get('/revocations', {
     schema: {
       operationId: 'followRevocations',
       tags: ['Services'],
-      summary: 'Follow what ends',
-      description: 'Server-sent events: `session.ended`, with `{ "sid", "sub", "reason", "ended_at", "expires_at" }`, for each session that ends while access tokens of it can be alive (until `expires_at`), `token.revoked`, with `jti` in place of `sid`, for a client\'s own token, and `user.tokens_revoked`, with `token_version` in place of `sid`, where all access tokens of a user are revoked while the sessions live on, as when a role is taken from the user: those of this `sub` are, whose claim `token_version` is lower, or which have none. First comes what happened after `Last-Event-ID`, or else all that still matters, then the comment `synced`, then what is new, and a heartbeat every 5 seconds. An event may come twice. The client needs the scope `revocations`.',
+      summary: 'Follow revocations',
+      description,
       security: [{ clientBasic: [] }, { bearer: [] }],
-      headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ description: 'The id of the last event that arrived.' })) }),
+      headers: Type.Object({
+        'last-event-id': Type.Optional(Type.String({ description: 'The id of the last event that arrived.' }))
+      }),
       response: {
-        200: { description: 'Events, until the connection ends.', content: { 'text/event-stream': { schema: Type.Unsafe<string | Readable>({ type: 'string', examples: ['id: 2kf.mdr3x1\nevent: session.ended\ndata: {"sid":"0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f","sub":"0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f","reason":"logout","ended_at":"2026-11-22T09:00:00.000Z","expires_at":"2026-11-22T09:15:00.000Z"}\n\n'] }) } } }
+        200: {
+          description: 'Events, until the connection ends.',
+          content: { 'text/event-stream': { schema: eventStream } }
+        }
       }
     },
-    config: { ...inOAuth, endless: true, oauthErrors: ['invalid_client', 'invalid_token', 'insufficient_scope'] }
+    config: {
+      ...oauthConfig,
+      endless: true,
+      oauthErrors: ['invalid_client', 'invalid_token', 'insufficient_scope']
+    }
   }, async (request, reply) => {
     const caller = await app.authenticateCaller(request)
-    if (caller.kind !== 'client' || !caller.scopes.includes(scope)) throw insufficientScope(scope)
+    const isAllowed = caller.kind === 'client' && caller.scopes.includes(requiredScope)
+    if (!isAllowed) throw insufficientScope(requiredScope)
     const { clientId } = caller
-    if (readers.size >= most || [...readers].filter(reader => reader.clientId === clientId).length >= mostOfOne) throw overloaded(5, 'too many readers of the feed')
+    assertCapacity(clientId)
     app.revocations.assertKnown()
     if (isClosing) throw shuttingDown()
     reply.type('text/event-stream; charset=utf-8').header('x-accel-buffering', 'no')
     if (request.method === 'HEAD') return reply.send('')
 
-    const stream = follow(app.revocations.follow, request.headers['last-event-id'], () => {
-      if (!body.destroyed) request.log.warn('feed client stalled; disconnecting it')
+    const stream = createRevocationStream(app.revocations.follow, request.headers['last-event-id'], () => {
+      if (!body.destroyed) request.log.warn({ client: clientId }, 'feed client stalled; disconnecting it')
       body.destroy()
     })
-    const body = Readable.from(stream.events, { objectMode: false, highWaterMark: 64 * 1024 })
+    const body = Readable.from(stream.events, { objectMode: false, highWaterMark: highWaterMarkBytes })
     const reader = {
       clientId,
       stop: () => {
         stream.stop()
-        setTimeout(() => body.destroy(), patience).unref()
+        setTimeout(() => body.destroy(), endTimeoutMs).unref()
       }
     }
     readers.add(reader)

@@ -2,13 +2,12 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Problem } from '../../src/http/problem.ts'
 import { revokeToken } from '../../src/tokens/revocations.ts'
-import { end } from '../../src/sessions/ending.ts'
-import { endOwn } from '../../src/sessions/listing.ts'
+import { end, endOwn } from '../../src/sessions/ending.ts'
 import { originOf, type Typed } from '../typed.ts'
-import { clientSecurity, inOAuth, tokenParameters } from './parameters.ts'
+import { clientSecurity, oauthConfig, tokenParameters } from './parameters.ts'
 
-/** What a token stands for: a user's session, or nothing but itself. */
-type Revocable = { sessionId: string } | { jti: string, clientId: string, expiresAt: Date }
+/** What the revocation of a token ends: the session of a user's token, or a client's own access token. */
+type RevocationTarget = { sessionId: string } | { jti: string, clientId: string, expiresAt: Date }
 
 const revoke: Typed = async (app) => {
   app.post('/revoke', {
@@ -16,28 +15,41 @@ const revoke: Typed = async (app) => {
       operationId: 'revoke',
       tags: ['Services'],
       summary: 'Revoke a token',
-      description: 'Token revocation (RFC 7009). A token of a user, of either kind, ends its session: by a bearer token of the same user, or by a client with the scope `sessions:end`. A client\'s own access token is revoked by that client. Of a token that is not valid, or not the caller\'s, nothing is said and nothing happens.',
+      description: 'Token revocation (RFC 7009). Revoking an access token or refresh token of a user ends' +
+        ' its session. The caller needs a bearer token of the same user, or must be a client with the scope' +
+        ' `sessions:end`. A client can revoke its own access tokens. If the token is not valid, or not the' +
+        ' caller\'s to revoke, nothing happens and the response is the same.',
       security: [...clientSecurity, { bearer: [] }],
       consumes: ['application/x-www-form-urlencoded'],
       body: Type.Object(tokenParameters, { examples: [{ token: 'lkr_AQIDBAUG…' }] }),
-      response: { 200: { type: 'null', description: 'The token is not active, or not the caller\'s to revoke.' } }
+      response: {
+        200: { type: 'null', description: 'The token is not active, or not the caller\'s to revoke.' }
+      }
     },
-    config: { ...inOAuth, oauthErrors: ['invalid_client', 'invalid_token'] }
+    config: { ...oauthConfig, oauthErrors: ['invalid_client', 'invalid_token'] }
   }, async (request, reply) => {
     const caller = await app.authenticateCaller(request)
-    const found = await revocable(app, request, request.body.token)
-    const origin = { ...originOf(request), ...caller.kind === 'client' ? { clientId: caller.clientId } : { actorId: caller.userId } }
-    if (found && 'sessionId' in found) {
-      if (caller.kind === 'user') app.revocations.add(await endOwn(app.db, caller.userId, found.sessionId, 'revoked', origin) ?? [])
-      else if (caller.scopes.includes('sessions:end')) app.revocations.add(await end(app.db, [found.sessionId], 'revoked', origin))
-    } else if (found && caller.kind === 'client' && caller.clientId === found.clientId) {
-      app.revocations.add(await revokeToken(app.db, found, origin))
+    const target = await findTarget(app, request, request.body.token)
+    const actor = caller.kind === 'client' ? { clientId: caller.clientId } : { actorId: caller.userId }
+    const origin = { ...originOf(request), ...actor }
+    if (target && 'sessionId' in target) {
+      const { sessionId } = target
+      if (caller.kind === 'user') {
+        app.revocations.add(await endOwn(app.db, { userId: caller.userId, sessionId }, 'revoked', origin) ?? [])
+      } else if (caller.scopes.includes('sessions:end')) {
+        app.revocations.add(await end(app.db, [sessionId], 'revoked', origin))
+      }
+    } else if (target && caller.kind === 'client' && caller.clientId === target.clientId) {
+      app.revocations.add(await revokeToken(app.db, target, origin))
     }
+    // RFC 7009 section 2.2: an invalid token is not an error.
     return reply.code(200).send()
   })
 }
 
-async function revocable (app: FastifyInstance, request: FastifyRequest, token: string): Promise<Revocable | undefined> {
+async function findTarget (
+  app: FastifyInstance, request: FastifyRequest, token: string
+): Promise<RevocationTarget | undefined> {
   if (token.startsWith('lkr_')) {
     const authentic = await app.keyring.readRefreshToken(token)
     return authentic && { sessionId: authentic.sessionId }

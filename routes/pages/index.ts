@@ -49,7 +49,7 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
     return reply.headers(headers(language)).send(renderPage(purpose, language, outcome))
   }
   // Login CSRF: a link that another site posts would sign this browser in as the attacker.
-  const assertOwnPage = async (request: FastifyRequest) => { request.assertOwnPage() }
+  const assertSameOrigin = async (request: FastifyRequest) => { request.assertSameOrigin() }
 
   for (const purpose of Object.keys(paths) as PagePurpose[]) {
     const rendered = renderAll(purpose, context)
@@ -70,12 +70,12 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
         methods: Type.Optional(Type.String({ maxLength: 100 }))
       })
     },
-    onRequest: assertOwnPage,
+    onRequest: assertSameOrigin,
     config: formConfig('email_verification')
   }, async (request, reply) => {
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
-    const evidence = { registrationId, sessions: await app.shownSessions(request), password, newPassword }
+    const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
     const requestContext = contextOf(request, signIn.links)
     const confirmation = { token, evidence, device: request.device, ticket: requestContext.ticket }
     app.revocations.add(await confirm(app, confirmation, requestContext))
@@ -86,7 +86,7 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
 
   app.post(paths.password_reset, {
     schema: { hide: true, body: strict({ token: linkToken, new_password: newPassword }) },
-    onRequest: [assertOwnPage, app.admitPassword],
+    onRequest: [assertSameOrigin, app.admitPassword],
     config: formConfig('password_reset')
   }, async (request, reply) => {
     const { token, new_password: chosen } = request.body
@@ -99,7 +99,7 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
 
   app.post(paths.magic_link, {
     schema: { hide: true, body: strict({ token: linkToken, remember: Type.Optional(Type.Literal('true')) }) },
-    onRequest: assertOwnPage,
+    onRequest: assertSameOrigin,
     config: { ...formConfig('magic_link'), counted: 'logins' }
   }, async (request, reply) => {
     const { token, remember } = request.body

@@ -1,8 +1,9 @@
+import { escapeHtml } from '../../src/http/html.ts'
 import type { Language } from '../../src/http/language.ts'
 import type { ConfirmationMethod } from '../../src/http/problem.ts'
 import { assets } from './assets.ts'
 import en from './english.ts'
-import { escape, formsOf } from './forms.ts'
+import { formsOf } from './forms.ts'
 import de from './german.ts'
 import type { PagePurpose, PageTexts } from './page-texts.ts'
 
@@ -82,14 +83,14 @@ export function render (view: PageView): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
-<title>${escape(`${heading} · ${serviceName}`)}</title>
+<title>${escapeHtml(`${heading} · ${serviceName}`)}</title>
 <link rel="stylesheet" href="${assets.style.url}">
 <script src="${assets.script.url}"></script>
 </head>
 <body>
 <main>
-<p class="service">${escape(serviceName)}</p>
-<h1>${escape(heading)}</h1>
+<p class="service">${escapeHtml(serviceName)}</p>
+<h1>${escapeHtml(heading)}</h1>
 <div id="outcome" role="status" tabindex="-1">${outcomeHtml(outcome)}</div>
 <div id="step">${step}</div>
 </main>
@@ -99,14 +100,14 @@ export function render (view: PageView): string {
 }
 
 function outcomeHtml ({ kind, text, reasons = [] }: PageOutcome): string {
-  const items = reasons.map(reason => `<li>${escape(reason)}</li>`).join('')
-  return `<div class="${kind}"><p>${escape(text)}</p>${items === '' ? '' : `<ul>${items}</ul>`}</div>`
+  const items = reasons.map(reason => `<li>${escapeHtml(reason)}</li>`).join('')
+  return `<div class="${kind}"><p>${escapeHtml(text)}</p>${items === '' ? '' : `<ul>${items}</ul>`}</div>`
 }
 
 /** A link to the home URL. The script follows it at once after a sign-in. */
 function continueLink ({ purpose, language, outcome, homeUrl }: PageView): string {
   if (homeUrl === undefined) return ''
   const isFollowed = outcome.kind === 'done' && purpose === 'magic_link'
-  const attributes = `class="button" href="${escape(homeUrl)}"${isFollowed ? ' data-onward' : ''}`
-  return `<a ${attributes}>${escape(texts[language].continueLink)}</a>`
+  const attributes = `class="button" href="${escapeHtml(homeUrl)}"${isFollowed ? ' data-onward' : ''}`
+  return `<a ${attributes}>${escapeHtml(texts[language].continueLink)}</a>`
 }

@@ -1,4 +1,5 @@
 import { Type } from '@sinclair/typebox'
+import { escapeHtml } from '../../src/http/html.ts'
 import { catalogue, type ProblemCode } from '../../src/http/problem-catalogue.ts'
 import { notFound } from '../../src/http/problem.ts'
 import { strict, type Typed } from '../typed.ts'
@@ -40,18 +41,16 @@ const policy =
 const style = 'body { font: 1.05rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; ' +
   'color-scheme: light dark } code { font-size: .95em }'
 
-const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
-
 function render (code: string, { title, status, meaning }: (typeof catalogue)[ProblemCode]): string {
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escape(title)}</title>
+<title>${escapeHtml(title)}</title>
 <style>${style}</style>
-<h1>${escape(title)}</h1>
+<h1>${escapeHtml(title)}</h1>
 <p>Status ${status.join(' or ')}, code <code>${code}</code></p>
-<p>${escape(meaning).replaceAll(/`([^`]+)`/g, '<code>$1</code>')}</p>
+<p>${escapeHtml(meaning).replaceAll(/`([^`]+)`/g, '<code>$1</code>')}</p>
 </html>
 `
 }

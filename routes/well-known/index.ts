@@ -52,7 +52,7 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
     },
     config: { limit: 'none', problems: ['database_unavailable'] }
   }, async (_request, reply) => {
-    const keys = app.keyring.published()
+    const keys = app.keyring.getPublishedKeys()
     reply.headers(cacheable)
     return { keys }
   })

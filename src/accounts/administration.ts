@@ -4,10 +4,10 @@ import type { RequestContext } from '../authentication/request-context.ts'
 import { newId } from '../crypto/random.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import type { LinkLives, MailContext } from '../mail/mail-context.ts'
-import { enqueueMail, type SealMail } from '../mail/outbox.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
+import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { forgetDevices } from '../users/credential.ts'
 import { find, type AdminUser, type UserStatus } from '../users/listing.ts'
@@ -16,6 +16,7 @@ import { deleteUser } from './deletion.ts'
 import { forgetPending } from './pending-registrations.ts'
 import { setRoles, type RoleRules } from './user-roles.ts'
 import { setStatus } from './user-status.ts'
+import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 
 export interface NewAccount {
   email: string
@@ -57,7 +58,9 @@ export async function createAccount (
     }
     if (roles) await setRoles(tx, id, { roles, rules }, origin)
     if (password === undefined) {
-      await links.make(tx, id, 'password_reset', invitation.token, invitation.lives)
+      await oneTimeTokens.issue(tx, {
+        userId: id, purpose: 'password_reset', token: invitation.token, lifetimeSeconds: invitation.lives
+      })
       await enqueueMail(tx, invitation.mail, id, invitation.lives)
     }
     const user = await find(tx, id)
@@ -68,7 +71,7 @@ export async function createAccount (
 
 /** An invitation that is valid as long as a link to verify an address. */
 export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation =>
-  ({ token: links.mintToken(), lives })
+  ({ token: oneTimeTokens.generateToken(), lives })
 
 /** An invitation with its mail. The mail is not in the language of the administrator who sends it. */
 export function mailedInvitation ({ sealMail, lives: linkLives }: Pick<MailContext, 'sealMail' | 'lives'>): Invitation {
@@ -115,22 +118,21 @@ export async function changeAccount (
 
 /** Marks the address as verified on an administrator's word. Pending registrations of it end. */
 async function markVerified (tx: Queryable, id: string, origin: audit.Origin): Promise<void> {
-  const [user] = await tx.query<{ canonical_email: string, changed: boolean }>(`
+  const [user] = await tx.query<{ canonical_email: string }>(`
     with changed as (
-      update users set email_verified_at = now(), updated_at = now() where id = $1 and email_verified_at is null returning id
-    ), audited as (${audit.insertion('user.verified', { user: 'id' }, '$2', 'changed')}
+      update users set email_verified_at = now(), updated_at = now() where id = $1 and email_verified_at is null
+      returning record_event('user.verified', $2, user_id => id)
     )
-    select canonical_email from users where id = $1`, [id, audit.parameter(origin)])
+    select canonical_email from users where id = $1`, [id, origin])
   if (user) await forgetPending(tx, user.canonical_email)
 }
 
 async function markUnverified (tx: Queryable, id: string, origin: audit.Origin): Promise<void> {
   await tx.query(`
-    with changed as (
-      update users set email_verified_at = null, updated_at = now() where id = $1 and email_verified_at is not null returning id
-    ), audited as (${audit.insertion('user.updated', { user: 'id', detail: "'{\"changed\": [\"email_verified\"]}'::jsonb" }, '$2', 'changed')}
-    )
-    select id from changed`, [id, audit.parameter(origin)])
+    update users set email_verified_at = null, updated_at = now()
+    where id = $1 and email_verified_at is not null
+    returning record_event('user.updated', $2, user_id => id, detail => '{"changed": ["email_verified"]}')`,
+  [id, origin])
 }
 
 /**
@@ -138,7 +140,7 @@ async function markUnverified (tx: Queryable, id: string, origin: audit.Origin):
  * user. Throws `last_admin`.
  */
 export async function deleteAccount (
-  db: Database, id: string, sealMail: SealMail, origin: audit.Origin
+  db: Database, id: string, sealMail: MailSealer, origin: audit.Origin
 ): Promise<Revocation[] | undefined> {
   await purgeEnded(db, id)
   return await db.transaction(async tx => await deleteUser(tx, id, { sealMail, isByAdmin: true }, origin))
@@ -151,8 +153,8 @@ export async function deleteAccount (
 export async function endSessions (db: Database, id: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
   return await db.transaction(async tx => {
     if (!await forgetDevices(tx, id)) return undefined
-    await links.voidChanges(tx, id)
-    return await endAll(tx, id, undefined, 'ended_by_admin', origin)
+    await revokeEmailChanges(tx, id)
+    return await endAll(tx, { userId: id }, 'ended_by_admin', origin)
   })
 }
 
@@ -161,10 +163,13 @@ export async function requestReset (
   db: Database, id: string, mail: Pick<MailContext, 'sealMail' | 'lives'>, origin: audit.Origin
 ): Promise<boolean> {
   const { sealMail, lives: { passwordReset: lives } } = mail
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const sealed = sealMail({ kind: 'password_reset', token, lives })
   return await db.transaction(async tx => {
-    if (!await links.make(tx, id, 'password_reset', token, lives)) return false
+    const isIssued = await oneTimeTokens.issue(tx, {
+      userId: id, purpose: 'password_reset', token, lifetimeSeconds: lives
+    })
+    if (!isIssued) return false
     await enqueueMail(tx, sealed, id, lives)
     await audit.record(tx, 'user.reset_requested', { userId: id }, origin)
     return true

@@ -5,9 +5,9 @@ import type { Queryable } from '../database/database.ts'
 import { forbiddenCredentials, linkExpired, passwordRequired } from '../http/problem.ts'
 import { notification, type MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { findUser } from '../sessions/creation.ts'
-import { endAll } from '../sessions/listing.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { findUser } from '../sessions/owner.ts'
+import { endAll } from '../sessions/ending.ts'
 import type { SignInThrottle } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { replacePassword } from '../users/credential.ts'
@@ -18,6 +18,7 @@ import type { ConfirmationProof } from './confirmation-proof.ts'
 import { changeAddress, undoChange } from './email-change.ts'
 import { markEmailVerified } from './email-ownership.ts'
 import * as pendingRegistrations from './pending-registrations.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 
 /** What the transaction of a confirmation needs. */
 export interface ConfirmationStep {
@@ -47,7 +48,7 @@ async function confirmAccount (
   tx: Queryable, effect: ConfirmationEffect, step: ConfirmationStep
 ): Promise<Revocation[]> {
   const { token, link: { kind }, proof, mail } = step
-  const account = await links.redeem(tx, token, [kind])
+  const account = await oneTimeTokens.consume(tx, token, [kind])
   const origin = { ...step.origin, actorId: account.id }
   const { passwordVersion = account.password_version } = proof
   if (passwordVersion !== account.password_version) throw forbiddenCredentials()
@@ -79,11 +80,11 @@ async function confirmRegistration (
     await completeRegistration(tx, registration, hash, step)
     // The link comes after the account. A concurrent transaction that makes an account with this address deletes
     // this link, and must not wait for it.
-    await links.spend(tx, token)
+    await oneTimeTokens.consumeUnchecked(tx, token)
     await pendingRegistrations.forgetPending(tx, canonical)
     return []
   }
-  await links.spend(tx, token)
+  await oneTimeTokens.consumeUnchecked(tx, token)
   const origin = { ...step.origin, actorId: holder }
   if (effect !== 'verify') return await takeOver(tx, holder, hash, { ...step, origin })
   if (holder !== link.accountId) throw linkExpired()
@@ -127,8 +128,8 @@ async function takeOver (
   await markEmailVerified(tx, { id: userId, canonical_email: canonical, email_verified: false }, origin)
   await replacePassword(tx, userId, hash)
   await audit.record(tx, 'user.password_reset', { userId }, origin)
-  const ended = await endAll(tx, userId, undefined, 'email_verified', origin)
-  await links.endAll(tx, userId)
+  const ended = await endAll(tx, { userId }, 'email_verified', origin)
+  await revokeAll(tx, userId)
   await enqueueMail(tx, notification(mail, 'password_changed', origin, owner.email), userId)
   await throttle.reset(tx, { identifier, userId, network })
   return ended

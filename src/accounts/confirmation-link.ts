@@ -1,6 +1,6 @@
 import type { Queryable } from '../database/database.ts'
 import { linkExpired } from '../http/problem.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import type { PasswordOwner } from '../passwords/policy.ts'
 import { identifiedByEmail, identify, type IdentifiedAccount } from '../users/credential.ts'
 import { confirmationKinds, type ConfirmationSubject } from './address-proofs.ts'
@@ -23,11 +23,11 @@ export interface ConfirmationLink extends ConfirmationSubject {
  * was made. Throws `link_expired`.
  */
 export async function findLink (db: Queryable, token: string, cookieSeconds: number): Promise<ConfirmationLink> {
-  const { purpose, userId } = await links.purposeOf(db, token)
+  const { purpose, userId } = await oneTimeTokens.findSubject(db, token)
   const kind = confirmationKinds.find(known => known === purpose)
   if (kind === undefined) throw linkExpired()
   if (kind === 'registration') return await findRegistration(db, userId)
-  const account = await links.look(db, token, [kind])
+  const account = await oneTimeTokens.find(db, token, [kind])
   const isCookieValid = account.password_version === 1 &&
     account.user_created_at.getTime() + cookieSeconds * 1_000 > account.now.getTime()
   return {

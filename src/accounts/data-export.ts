@@ -1,13 +1,8 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import * as leases from '../jobs/leases.ts'
+import type { PersonalDataPart } from '../capability.ts'
 import { exportRunning } from '../http/problem.ts'
-
-/**
- * A part of the personal data of a user. The statement selects the user's (`$1`) rows after a cursor (`$2`), up to
- * `$3` of them, ordered by `cursor`.
- */
-export interface PersonalDataPart { name: string, tables: readonly string[], text: string }
 
 /** The columns of a user that belong to the user: all except the password hash. */
 export const account = {
@@ -18,69 +13,6 @@ export const account = {
       email_verified_at, disabled_at, devices_known_from, language, created_at, updated_at
     from users where id = $1`
 }
-
-// The origin of an event belongs to the user only if no other user caused it.
-const ownOrigin = (value: string) => `case when coalesce(actor_id, $1) = $1 then ${value} end`
-
-// With this condition a plan for any page starts at the right place in the index.
-const afterCursor = "id > coalesce($2::text, '00000000-0000-0000-0000-000000000000')::uuid"
-
-// The same for a table that other users fill, too. With an equality the planner might read the rows of all users in
-// the order of their ids. A range of pairs makes it use the index over both columns.
-const pageOfOwner = (owner: string) => `
-  (${owner}, id) > ($1::uuid, coalesce($2::text, '00000000-0000-0000-0000-000000000000')::uuid)
-  and (${owner}, id) <= ($1::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)`
-
-/** Every table with a column that names a user is in one of these parts. */
-export const parts: readonly PersonalDataPart[] = [
-  {
-    name: 'sessions',
-    tables: ['sessions', 'refresh_tokens'],
-    text: `
-      select id::text as cursor, id, methods, authenticated_at, remembered, user_agent, host(ip) as ip, created_at,
-        last_used_at, expires_at, ended_at, end_reason
-      from sessions left join refresh_tokens on session_id = id
-      where ${pageOfOwner('user_id')} order by user_id, id limit $3`
-  },
-  {
-    name: 'links',
-    tables: ['links'],
-    text: `
-      select encode(token_hash, 'hex') as cursor, purpose, email, created_at, expires_at
-      from links where user_id = $1 and token_hash > decode(coalesce($2::text, ''), 'hex') order by token_hash limit $3`
-  },
-  {
-    name: 'jobs',
-    tables: ['jobs'],
-    text: `
-      select id::text as cursor, id, kind, attempts, created_at, run_at, expires_at
-      from jobs where user_id = $1 and ${afterCursor} order by id limit $3`
-  },
-  {
-    name: 'audit_events',
-    tables: ['audit_events'],
-    text: `
-      select id::text as cursor, id, type, created_at, user_id, actor_id, client_id, session_id,
-        ${ownOrigin('host(ip)')} as ip, ${ownOrigin('user_agent')} as user_agent,
-        ${ownOrigin('request_id')} as request_id, detail
-      from audit_events where ${pageOfOwner('user_id')} order by user_id, id limit $3`
-  },
-  {
-    // Actions of the user on other accounts, or on none. Who was affected, and how, is not their data. Each page is
-    // read from all their actions, even if few of them are shown, because most may be on their own account.
-    name: 'actions',
-    tables: ['audit_events'],
-    text: `
-      with page as (
-        select * from audit_events where actor_id is not null and ${pageOfOwner('actor_id')}
-        order by actor_id, id limit $3
-      ), last as (
-        select id::text as cursor, count(*) over ()::int as seen from page order by id desc limit 1
-      )
-      select last.cursor, last.seen, page.id, type, created_at, session_id, host(ip) as ip, user_agent, request_id
-      from last left join page on actor_id is distinct from user_id order by page.id`
-  }
-]
 
 // Few enough to hold up the event loop for a few milliseconds at most.
 const pageRows = 200
@@ -111,12 +43,12 @@ const leaseSeconds = 60
 const renewalIntervalMs = 10_000
 
 /**
- * Exports everything that is held about a user. Returns undefined if there is no such user. At most one page of rows
+ * Exports everything that is held about a user: the account and the parts that the capabilities declare. Returns undefined if there is no such user. At most one page of rows
  * is in memory, and no connection is held while the client reads. The export is recorded in the audit log first.
  * Throws `too_many_requests` while another export of the user is running on any instance.
  */
 export async function exportPersonalData (
-  db: Database, userId: string, origin: audit.Origin
+  db: Database, userId: string, parts: readonly PersonalDataPart[], origin: audit.Origin
 ): Promise<DataExport | undefined> {
   const lease = await leases.acquire(db, `export ${userId}`, leaseSeconds)
   if ('secondsLeft' in lease) throw exportRunning(lease.secondsLeft)
@@ -125,7 +57,7 @@ export async function exportPersonalData (
     const [user] = await db.query<object>(account, [userId])
     if (user) {
       await audit.record(db, 'user.exported', { userId }, origin)
-      return { pieces: pages(db, userId, user, lease), release }
+      return { pieces: pages(db, { userId, user, parts, lease }), release }
     }
   } catch (error) {
     await release().catch(() => {})
@@ -135,9 +67,10 @@ export async function exportPersonalData (
   return undefined
 }
 
-async function * pages (
-  db: Database, userId: string, user: object, lease: leases.Lease
-): AsyncGenerator<string> {
+/** A running export: the user, with their columns, and what else is exported. */
+interface ExportRun { userId: string, user: object, parts: readonly PersonalDataPart[], lease: leases.Lease }
+
+async function * pages (db: Database, { userId, user, parts, lease }: ExportRun): AsyncGenerator<string> {
   let renewedAt = performance.now()
   yield `{"user":${JSON.stringify(user)}`
   for (const part of parts) {

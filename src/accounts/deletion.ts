@@ -4,9 +4,9 @@ import { reauthenticate, type Reauthentication } from '../authentication/reauthe
 import type { Queryable } from '../database/database.ts'
 import { languages } from '../http/language.ts'
 import { forbiddenCredentials, invalidToken } from '../http/problem.ts'
-import { enqueueMail, type SealMail } from '../mail/outbox.ts'
+import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import { recordSuccess } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
@@ -16,7 +16,7 @@ import { forgetPending } from './pending-registrations.ts'
 /** How a user is deleted. */
 export interface DeletionOptions {
   /** Makes the mail that tells the former address. Without it no mail is sent. */
-  sealMail?: SealMail
+  sealMail?: MailSealer
   /** Whether an administrator does it. The mail is then never dropped. */
   isByAdmin?: boolean
   /** The version of the password that was verified. If it is another one by now, that is `invalid_credentials`. */
@@ -33,9 +33,9 @@ const clearing = {
   name: 'users.clear',
   text: `
     with own_links as (
-      delete from links where user_id = $1
+      delete from one_time_tokens where user_id = $1
     ), links_to_the_address as (
-      delete from links where canonical_email = $2 and user_id <> $1
+      delete from one_time_tokens where canonical_email = $2 and user_id <> $1
     ), outstanding as (
       delete from jobs where user_id = $1
     )
@@ -59,7 +59,7 @@ export async function deleteUser (
 
   // The network and browser of the request are personal data too, so the events do not get them.
   const origin = { actorId }
-  const ended = await endAll(tx, id, undefined, 'account_deleted', origin)
+  const ended = await endAll(tx, { userId: id }, 'account_deleted', origin)
   await forgetPending(tx, deleted.canonical_email)
   // The links come before the user, as in a change to this address. In one statement the user would come first, and
   // the two transactions would deadlock.
@@ -80,7 +80,7 @@ export async function deleteUser (
  * Throws `last_admin`, and as `reauthenticate` does.
  */
 export async function deleteOwnAccount (
-  services: AuthenticationServices, proof: Reauthentication, sealMail: SealMail, origin: audit.Origin
+  services: AuthenticationServices, proof: Reauthentication, sealMail: MailSealer, origin: audit.Origin
 ): Promise<Revocation[]> {
   const { db } = services
   const { attempt, userId, passwordVersion } = await reauthenticate(services, proof, origin)

@@ -1,8 +1,8 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import type { EmailAddress } from '../syntax/email-address.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { admit } from '../mail/limits.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { admitMail } from '../mail/limits.ts'
 import { languages } from '../http/language.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import { emailTaken, forbiddenCredentials } from '../http/problem.ts'
@@ -12,6 +12,8 @@ import { lockCredential, type Credential } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
 import type { MailContext } from '../mail/mail-context.ts'
 import { resetOwnership } from './email-ownership.ts'
+import { assertUndoCapacity, revokeLaterUndoTokens } from '../one-time-tokens/undo.ts'
+import { revokeAll, revokeEmailChanges, revokeOtherEmailChanges } from '../one-time-tokens/revocation.ts'
 
 /** A user's wish for a new address. */
 export interface EmailChange {
@@ -36,7 +38,7 @@ export async function requestEmailChange (db: Database, change: EmailChange, con
   const owner = await users.ownerOf(db, canonical)
   const other = owner?.id === userId ? undefined : owner
   if (other && !hidesTaken) throw emailTaken()
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const known = languages.find(each => each === other?.language)
   const mail = other
     ? sealMail({ kind: 'registration_taken', as: 'email_change', language: language ?? known, to: other.email })
@@ -46,16 +48,18 @@ export async function requestEmailChange (db: Database, change: EmailChange, con
     // Of two concurrent requests, the second one waits here, and then voids the first one's link.
     const current = await users.lock(tx, userId)
     if (!current || !await lockCredential(tx, credential)) throw forbiddenCredentials()
-    await links.assertUndoCapacity(tx, userId)
-    if (!await admit(tx, buckets)) {
+    await assertUndoCapacity(tx, userId)
+    if (!await admitMail(tx, buckets)) {
       // The user gets no other link to this address, so the one that they have stays valid.
-      await links.voidOtherChanges(tx, userId, canonical)
+      await revokeOtherEmailChanges(tx, userId, canonical)
       return false
     }
-    await links.voidChanges(tx, userId)
+    await revokeEmailChanges(tx, userId)
     const target = { email: address, canonical_email: canonical }
-    const isMade = await links.make(tx, userId, 'email_change', token, lives, target, passwordVersion)
-    if (!isMade) throw forbiddenCredentials()
+    const isIssued = await oneTimeTokens.issue(tx, {
+      userId, purpose: 'email_change', token, lifetimeSeconds: lives, target, passwordVersion
+    })
+    if (!isIssued) throw forbiddenCredentials()
     // The data export shows the user which mails are still to be sent for them, whether or not the address is
     // taken.
     await enqueueMail(tx, mail, userId, lives)
@@ -76,18 +80,24 @@ interface MoveContext { mail: MailContext, origin: audit.Origin }
  */
 export async function changeAddress (
   tx: Queryable,
-  account: links.Found,
+  account: oneTimeTokens.ValidToken,
   to: EmailAddress,
   { mail, origin }: MoveContext
 ): Promise<Revocation[]> {
   const { sealMail, lives: { emailUndo: lives } } = mail
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   // A mailbox that was never verified as the user's must not get the account.
   const undo = account.email_verified ? { token, lives } : {}
   await move(tx, account, to, { origin })
   if (account.email_verified) {
     const { email, canonical_email: canonical } = account
-    await links.make(tx, account.id, 'email_undo', token, lives, { email, canonical_email: canonical })
+    await oneTimeTokens.issue(tx, {
+      userId: account.id,
+      purpose: 'email_undo',
+      token,
+      lifetimeSeconds: lives,
+      target: { email, canonical_email: canonical }
+    })
   }
   // The link to undo must not be dropped. It cannot be sent often, because each takes a newly verified
   // address.
@@ -103,28 +113,24 @@ export async function changeAddress (
  */
 export async function undoChange (
   tx: Queryable,
-  account: links.Found,
+  account: oneTimeTokens.ValidToken,
   to: EmailAddress,
   { mail, origin }: MoveContext
 ): Promise<Revocation[]> {
   await move(tx, account, to, { origin, detail: { undone: true } })
-  // The links that would undo later changes.
-  await tx.query(
-    "delete from links where user_id = $1 and purpose = 'email_undo' and created_at > $2",
-    [account.id, account.created_at]
-  )
+  await revokeLaterUndoTokens(tx, account.id, account.created_at)
   return await resetOwnership(tx, { userId: account.id, reason: 'email_change_undone' }, mail, origin)
 }
 
 async function move (
   tx: Queryable,
-  { id: userId }: links.Found,
+  { id: userId }: oneTimeTokens.ValidToken,
   to: EmailAddress,
   { origin, detail = {} }: { origin: audit.Origin, detail?: Record<string, unknown> }
 ) {
   await users.changeEmail(tx, userId, to)
   await audit.record(tx, 'user.email_changed', { userId, detail }, origin)
-  await links.endAll(tx, userId)
+  await revokeAll(tx, userId)
   // The address is verified, so pending registrations of it end.
   await forgetPending(tx, to.canonical)
 }

@@ -2,12 +2,12 @@ import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import type { MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import type { EndReason } from '../sessions/ending.ts'
-import { endAll } from '../sessions/listing.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { endAll, type EndReason } from '../sessions/ending.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { replacePassword } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
+import { revokeAll, revokeVerifications } from '../one-time-tokens/revocation.ts'
 
 /** An account whose address was just proved. */
 export interface AddressHolder { id: string, canonical_email: string, email_verified: boolean }
@@ -20,7 +20,7 @@ export async function markEmailVerified (tx: Queryable, holder: AddressHolder, o
   if (holder.email_verified) return
   await tx.query(verifyEmail, [holder.id])
   await audit.record(tx, 'user.verified', { userId: holder.id }, origin)
-  await links.endVerifications(tx, holder.id)
+  await revokeVerifications(tx, holder.id)
   await forgetPending(tx, holder.canonical_email)
 }
 
@@ -36,10 +36,12 @@ export async function resetOwnership (
 ): Promise<Revocation[]> {
   const { sealMail, lives: { passwordReset: lives } } = mail
   await replacePassword(tx, userId, null)
-  const ended = await endAll(tx, userId, undefined, reason, origin)
-  await links.endAll(tx, userId)
-  const token = links.mintToken()
-  await links.make(tx, userId, 'password_reset', token, lives)
+  const ended = await endAll(tx, { userId }, reason, origin)
+  await revokeAll(tx, userId)
+  const token = oneTimeTokens.generateToken()
+  await oneTimeTokens.issue(tx, {
+    userId, purpose: 'password_reset', token, lifetimeSeconds: lives
+  })
   await enqueueMail(tx, sealMail({ kind: 'password_reset', token, lives }), userId, lives)
   return ended
 }

@@ -1,7 +1,8 @@
 import type { Database } from '../database/database.ts'
 import type { MailContext } from '../mail/mail-context.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import * as users from '../users/users.ts'
+import { issueByAddress } from '../one-time-tokens/request.ts'
 
 const lifeOf = { email_verification: 'emailVerification', password_reset: 'passwordReset', magic_link: 'magicLink' } as const
 /** The links that anyone can request who names an address. */
@@ -17,10 +18,11 @@ export interface EmailLinkRequest { kind: LinkKind, email: string }
 export async function requestLink (db: Database, { kind, email }: EmailLinkRequest, mail: MailContext): Promise<void> {
   const { sealMail, language, limit } = mail
   const { canonical } = users.requireEmail(email)
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const lives = mail.lives[lifeOf[kind]]
   const sealed = sealMail({ kind, language, token, lives })
   const buckets = limit.bucketsOf(kind, canonical, lives)
-  const isAdmitted = await links.requestFor(db, { canonical, purpose: kind, token, mail: sealed, lives, buckets })
+  const tokenRequest = { canonical, purpose: kind, token, mail: sealed, lifetimeSeconds: lives, buckets }
+  const isAdmitted = await issueByAddress(db, tokenRequest)
   if (!isAdmitted) limit.onDrop(kind)
 }

@@ -1,11 +1,11 @@
 import type * as audit from '../audit/events.ts'
 import { complete, type Completion, type SignInRequest } from '../authentication/completion.ts'
 import type { Database } from '../database/database.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { lockSessions } from '../sessions/ending.ts'
-import { endAll } from '../sessions/listing.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { endAll, lockSessions } from '../sessions/ending.ts'
 import { replacePassword } from '../users/credential.ts'
 import { markEmailVerified } from './email-ownership.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 
 /**
  * Signs in the holder of a mailed link, once. The link proves the address. If nobody had proved it before, the
@@ -15,15 +15,15 @@ export async function signInWithLink (
   db: Database, token: string, request: SignInRequest, origin: audit.Origin
 ): Promise<Completion> {
   return await db.transaction(async tx => {
-    const account = await links.redeem(tx, token, ['magic_link'])
+    const account = await oneTimeTokens.consume(tx, token, ['magic_link'])
     const { id: userId } = account
     const by = { ...origin, actorId: userId }
     await markEmailVerified(tx, account, by)
     const isUnproved = !account.email_verified
     const passwordVersion = isUnproved ? await replacePassword(tx, userId, null) : account.password_version
     if (isUnproved) await lockSessions(tx, userId, request.replaced?.ids ?? [])
-    const endedBefore = isUnproved ? await endAll(tx, userId, undefined, 'email_verified', by) : []
-    await links.endAll(tx, userId)
+    const endedBefore = isUnproved ? await endAll(tx, { userId }, 'email_verified', by) : []
+    await revokeAll(tx, userId)
     const proof = { userId, passwordVersion, methods: ['otp'], isEmailVerified: true }
     const completion = await complete(tx, proof, request, by)
     return 'pending' in completion ? completion : { ...completion, ended: [...endedBefore, ...completion.ended] }

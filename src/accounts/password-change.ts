@@ -4,11 +4,11 @@ import type { RequestContext } from '../authentication/request-context.ts'
 import { forbiddenCredentials } from '../http/problem.ts'
 import { notification } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import { recordSuccess } from '../throttle/sign-in-throttle.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { setPassword } from '../users/credential.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 
 /** A signed-in user's wish for a new password. */
 export interface PasswordChange {
@@ -37,8 +37,8 @@ export async function changePassword (
   return await db.transaction(async tx => {
     const devicesKnownFrom = await setPassword(tx, verified, hash, origin)
     if (!devicesKnownFrom) throw forbiddenCredentials()
-    const ended = await endAll(tx, userId, sessionId, 'password_changed', origin)
-    await links.endAll(tx, userId)
+    const ended = await endAll(tx, { userId, except: sessionId }, 'password_changed', origin)
+    await revokeAll(tx, userId)
     await enqueueMail(tx, notification(mail, 'password_changed', origin, account.email), userId)
     await recordSuccess(tx, attempt)
     return { ended, devicesKnownFrom }

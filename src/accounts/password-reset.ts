@@ -3,11 +3,12 @@ import type { AuthenticationServices } from '../authentication/password-verifica
 import type { RequestContext } from '../authentication/request-context.ts'
 import { notification } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
-import { endAll } from '../sessions/listing.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { endAll } from '../sessions/ending.ts'
 import type { Revocation } from '../tokens/revocations.ts'
 import { identifiedByEmail, replacePassword } from '../users/credential.ts'
 import { markEmailVerified } from './email-ownership.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 
 /** A mailed link, and the password that its holder chose. */
 export interface PasswordReset { token: string, newPassword: string }
@@ -21,18 +22,18 @@ export async function resetPassword (
   services: AuthenticationServices, { token, newPassword }: PasswordReset, { mail, origin, ticket }: RequestContext
 ): Promise<Revocation[]> {
   const { db, passwords, throttle } = services
-  const found = await links.look(db, token, ['password_reset'])
+  const found = await oneTimeTokens.find(db, token, ['password_reset'])
   await passwords.check(newPassword, found)
   const hash = await passwords.hash(newPassword, ticket)
   return await db.transaction(async tx => {
-    const account = await links.redeem(tx, token, ['password_reset'])
+    const account = await oneTimeTokens.consume(tx, token, ['password_reset'])
     const { id: userId, email } = account
     const by = { ...origin, actorId: userId }
     await markEmailVerified(tx, account, by)
     await replacePassword(tx, userId, hash)
     await audit.record(tx, 'user.password_reset', { userId }, by)
-    const ended = await endAll(tx, userId, undefined, 'password_reset', by)
-    await links.endAll(tx, userId)
+    const ended = await endAll(tx, { userId }, 'password_reset', by)
+    await revokeAll(tx, userId)
     await enqueueMail(tx, notification(mail, 'password_changed', origin, email), userId)
     await throttle.reset(tx, { ...identifiedByEmail(account), userId, network: ticket.network ?? '' })
     return ended

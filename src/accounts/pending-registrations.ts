@@ -1,8 +1,7 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import type { EmailAddress } from '../syntax/email-address.ts'
-import { insertion } from '../jobs/queue.ts'
-import { hashOf } from '../one-time-tokens/one-time-tokens.ts'
-import { bucketParameters, type Buckets } from '../mail/limits.ts'
+import { hashToken } from '../one-time-tokens/one-time-tokens.ts'
+import type { MailBuckets } from '../mail/limits.ts'
 import { usernameTaken } from '../http/problem.ts'
 
 /** A registration that waits until its mailed link is used. */
@@ -29,7 +28,7 @@ export interface RegistrationRequest {
   taken: Buffer | undefined
   /** Seconds. */
   lives: number
-  buckets: Buckets
+  buckets: MailBuckets
 }
 
 // An account with the address changes only which mail is sent. If too many mails were requested, nothing is kept,
@@ -48,19 +47,20 @@ const insert: Statement = {
     ), owner as (
       select found.id from (select) as always left join users as found on canonical_email = $3 and email_verified_at is not null
     ), applied as (
-      insert into registrations (id, email, canonical_email, username, name, password_hash, language, expires_at)
+      insert into pending_registrations (
+        id, email, canonical_email, username, name, password_hash, language, expires_at
+      )
       select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11) from counted where is_admitted
       returning id
     ), linked as (
-      insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
+      insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
       select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
-    ), posted as (${insertion('mail', {
-      user: 'coalesce(owner.id, applied.id)',
-      sealed: 'case when owner.id is null then $9::bytea else $10::bytea end',
-      lives: '$11'
-    }, 'applied, owner where $9::bytea is not null')}
     )
-    select is_admitted as "isAdmitted" from counted`
+    select is_admitted as "isAdmitted", (
+      select enqueue_mail(coalesce(owner.id, applied.id), case when owner.id is null then $9::bytea else $10 end, $11)
+      from applied, owner
+    )
+    from counted`
 }
 
 /**
@@ -72,7 +72,8 @@ export async function add (db: Queryable, request: RegistrationRequest): Promise
   const { link, taken, buckets } = request
   const values = [
     id, email.address, email.canonical, username, name, passwordHash, language ?? null,
-    hashOf(token), link ?? null, taken ?? null, lives, ...bucketParameters(buckets)
+    hashToken(token), link ?? null, taken ?? null, lives,
+    buckets.keys, buckets.capacities, buckets.intervalSeconds
   ]
   const [row] = await db.query<{ isAdmitted: boolean }>(insert, values)
   if (!row) throw usernameTaken()
@@ -82,7 +83,7 @@ export async function add (db: Queryable, request: RegistrationRequest): Promise
 const select: Statement = {
   name: 'registrations.find',
   text: `
-    select id, email, canonical_email, username, name, password_hash, language from registrations
+    select id, email, canonical_email, username, name, password_hash, language from pending_registrations
     where id = $1 and expires_at > now()`
 }
 
@@ -104,7 +105,7 @@ export async function lockAddress (tx: Queryable, canonical: string): Promise<vo
 export async function forgetPending (tx: Queryable, canonical: string): Promise<void> {
   await tx.query(`
     with gone as (
-      delete from registrations where canonical_email = $1 returning id
+      delete from pending_registrations where canonical_email = $1 returning id
     )
-    delete from links using gone where user_id = gone.id and purpose = 'registration'`, [canonical])
+    delete from one_time_tokens using gone where user_id = gone.id and purpose = 'registration'`, [canonical])
 }

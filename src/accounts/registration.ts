@@ -3,9 +3,9 @@ import { complete, type Completion, type SignInRequest } from '../authentication
 import type { AuthenticationServices } from '../authentication/password-verification.ts'
 import type { RequestContext } from '../authentication/request-context.ts'
 import { newId } from '../crypto/random.ts'
-import { admit } from '../mail/limits.ts'
+import { admitMail } from '../mail/limits.ts'
 import { enqueueMail } from '../mail/outbox.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import * as users from '../users/users.ts'
 import * as pendingRegistrations from './pending-registrations.ts'
 
@@ -39,7 +39,7 @@ export async function register (
 ): Promise<{ userId: string, completion: Completion }> {
   const user = await validateRegistration(services, registration, context)
   const { sealMail, lives: { emailVerification: lives }, language, limit } = context.mail
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const mail = sealMail({ kind: 'email_verification', language, token, lives })
   const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
   const proof = { userId: user.id, passwordVersion: 1, methods: ['pwd'], isEmailVerified: false }
@@ -49,8 +49,10 @@ export async function register (
     await audit.record(tx, 'user.registered', { userId: user.id }, by)
     const completion = await complete(tx, proof, request, by)
     if (!mail) return { completion, isDropped: false }
-    if (!await admit(tx, buckets)) return { completion, isDropped: true }
-    await links.make(tx, user.id, 'email_verification', token, lives)
+    if (!await admitMail(tx, buckets)) return { completion, isDropped: true }
+    await oneTimeTokens.issue(tx, {
+      userId: user.id, purpose: 'email_verification', token, lifetimeSeconds: lives
+    })
     await enqueueMail(tx, mail, user.id, lives)
     return { completion, isDropped: false }
   })
@@ -68,7 +70,7 @@ export async function requestRegistration (
 ): Promise<string> {
   const user = await validateRegistration(services, registration, context)
   const { sealMail, lives: { emailVerification: lives }, language, limit } = context.mail
-  const token = links.mintToken()
+  const token = oneTimeTokens.generateToken()
   const isKept = await pendingRegistrations.add(services.db, {
     ...user,
     language,

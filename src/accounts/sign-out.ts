@@ -1,10 +1,9 @@
 import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
-import { voidChanges } from '../one-time-tokens/one-time-tokens.ts'
 import type { Revocation } from '../tokens/revocations.ts'
-import type { EndReason } from '../sessions/ending.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll, type EndReason } from '../sessions/ending.ts'
 import * as users from '../users/users.ts'
+import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 
 /** The sessions that end: all of the user's except `except`. */
 export interface SignOut { userId: string, except: string | undefined, reason: EndReason }
@@ -20,7 +19,7 @@ export async function signOut (
 ): Promise<Revocation[]> {
   return await db.transaction(async tx => {
     await users.lock(tx, userId)
-    await voidChanges(tx, userId)
-    return await endAll(tx, userId, except, reason, origin)
+    await revokeEmailChanges(tx, userId)
+    return await endAll(tx, { userId, except }, reason, origin)
   })
 }

@@ -1,7 +1,7 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { validationFailed } from '../http/problem.ts'
-import { cutOff, type Revocation } from '../tokens/revocations.ts'
+import { revokeUserTokens, type Revocation } from '../tokens/revocations.ts'
 import { areDefined, type Roles } from '../syntax/roles.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 
@@ -34,5 +34,9 @@ export async function setRoles (
   if (isNothingRemoved && before.roles.length === to.length) return []
   await tx.query('update users set roles = $2, updated_at = now() where id = $1', [id, to])
   await audit.record(tx, 'user.roles_changed', { userId: id, detail: { from: before.roles, to } }, origin)
-  return isNothingRemoved ? [] : await cutOff(tx, id, { accessToken: rules.accessToken }, 'roles_changed')
+  return isNothingRemoved
+    ? []
+    : await revokeUserTokens(tx, id, {
+      reason: 'roles_changed', accessTokenSeconds: rules.accessToken
+    })
 }

@@ -1,19 +1,17 @@
-import * as audit from '../audit/events.ts'
+import type * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
-import * as links from '../one-time-tokens/one-time-tokens.ts'
 import type { Revocation } from '../tokens/revocations.ts'
-import { endAll } from '../sessions/listing.ts'
+import { endAll } from '../sessions/ending.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import type { UserStatus } from '../users/listing.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 
-const setting = (disabledAt: string, before: string, type: 'user.disabled' | 'user.enabled') => `
-  with changed as (
-    update users set disabled_at = ${disabledAt}, updated_at = now() where id = $1 and disabled_at ${before} returning id
-  ), audited as (${audit.insertion(type, { user: 'id' }, '$2', 'changed')}
-  )
-  select id from changed`
-const disabling = setting('now()', 'is null', 'user.disabled')
-const enabling = setting('null', 'is not null', 'user.enabled')
+const disable = `
+  update users set disabled_at = now(), updated_at = now() where id = $1 and disabled_at is null
+  returning record_event('user.disabled', $2, user_id => id)`
+const enable = `
+  update users set disabled_at = null, updated_at = now() where id = $1 and disabled_at is not null
+  returning record_event('user.enabled', $2, user_id => id)`
 
 /**
  * Disables a user, which ends their sessions and links, or enables them again. Does nothing if the user has the status
@@ -23,8 +21,8 @@ export async function setStatus (
   tx: Queryable, id: string, status: UserStatus, origin: audit.Origin
 ): Promise<Revocation[]> {
   if (status === 'disabled') await assertAnotherAdmin(tx, id)
-  const [changed] = await tx.query(status === 'disabled' ? disabling : enabling, [id, audit.parameter(origin)])
+  const [changed] = await tx.query(status === 'disabled' ? disable : enable, [id, origin])
   if (!changed || status === 'active') return []
-  await links.endAll(tx, id)
-  return await endAll(tx, id, undefined, 'account_disabled', origin)
+  await revokeAll(tx, id)
+  return await endAll(tx, { userId: id }, 'account_disabled', origin)
 }

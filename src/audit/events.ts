@@ -1,61 +1,77 @@
 import type { Queryable } from '../database/database.ts'
 
-/** Every kind of event that the audit log has. */
-export const eventTypes = [
-  'user.registered', 'user.verified', 'user.updated', 'user.password_changed', 'user.password_reset', 'user.email_changed', 'user.imported', 'users.exported',
-  'user.disabled', 'user.enabled', 'user.roles_changed', 'user.reset_requested', 'user.deleted', 'user.exported',
-  'login.succeeded', 'login.failed', 'login.throttled',
-  'session.ended', 'session.replayed',
-  'client.created', 'client.updated', 'client.deleted', 'client.secret_rotated',
-  'key.created', 'key.rotated', 'key.dropped',
-  'token.revoked',
-  'mail.failed',
-  'webhook.created', 'webhook.updated', 'webhook.deleted', 'webhook.secret_rotated', 'webhook.paused', 'webhook.tested', 'webhook.redelivered'
-] as const
-export type EventType = typeof eventTypes[number]
+/** The types of events. Each room adds its own to this interface, beside its `capability`. */
+export interface AuditEventTypes {}
+export type AuditEventType = keyof AuditEventTypes
 
-/** Where a request came from, and who made it, as far as it is known: at the command line, nothing of it. */
+/**
+ * The request that caused an event, as far as it is known. A command of the command line has no origin. It is
+ * a parameter of the SQL function `record_event`, to which the driver passes it as JSON.
+ */
 export interface Origin {
   requestId?: string | undefined
   ip?: string | undefined
   userAgent?: string | undefined
-  /** The signed-in user who did it, or the client that did. */
+  /** The signed-in user who caused the event. */
   actorId?: string | undefined
+  /** The client that caused the event. */
   clientId?: string | undefined
 }
 
-/** What an event is about; each is an SQL expression over the rows it is made from. */
-export interface Subject { user?: string, session?: string, client?: string, detail?: string }
+/** What an event is about. */
+export interface EventSubject {
+  userId?: string | undefined
+  sessionId?: string
+  clientId?: string
+  detail?: Record<string, unknown>
+}
+
+const insert = {
+  name: 'audit.record',
+  text: 'select record_event($1, $2, user_id => $3, session_id => $4, client_id => $5, detail => $6)'
+}
+
+/** Records an event. In a transaction, the event is committed only with the rest. */
+export async function record (
+  db: Queryable, type: AuditEventType, subject: EventSubject, origin: Origin
+): Promise<void> {
+  const { userId = null, sessionId = null, clientId = null, detail = {} } = subject
+  await db.query(insert, [type, origin, userId, sessionId, clientId, detail])
+}
+
+const purgeOld = {
+  name: 'audit.purge',
+  text: 'select purge_audit_events(now() - make_interval(secs => $1), $2) as purged'
+}
+
+/** Purges up to `batchSize` events that are older than `retentionSeconds`. Returns how many it purged. */
+export async function purge (db: Queryable, retentionSeconds: number, batchSize: number): Promise<number> {
+  const [row] = await db.query<{ purged: number }>(purgeOld, [retentionSeconds, batchSize])
+  return row?.purged ?? 0
+}
+
+// merge: the rest of this file serves src/sessions alone, until its statements call record_event.
+
+/** What an event is about. Each part is an SQL expression over the rows of the statement. */
+export interface InsertionSubject { user?: string, session?: string, client?: string, detail?: string }
 
 /**
- * The part of a statement that adds an event for each row of `from` (what follows the word), so that it is written
- * with the fact or not at all. `origin` names the parameter that `parameter` fills.
+ * The part of a statement that inserts an event for each row of `from`. `origin` names the parameter that
+ * `parameter` fills.
  */
-export const insertion = (type: EventType, { user = 'null', session = 'null', client = 'null', detail = "'{}'::jsonb" }: Subject, origin: string, from: string) => `
-  insert into audit_events (type, user_id, session_id, client_id, detail, actor_id, ip, user_agent, request_id)
-  select '${type}', ${user}, ${session}, coalesce(${client}, (${origin}::jsonb ->> 'clientId')::uuid), ${detail},
-    (${origin}::jsonb ->> 'actorId')::uuid, (${origin}::jsonb ->> 'ip')::inet, ${origin}::jsonb ->> 'userAgent', ${origin}::jsonb ->> 'requestId'
-  from ${from}`
+export function insertion (
+  type: AuditEventType, subject: InsertionSubject, origin: string, from: string
+): string {
+  const { user = 'null', session = 'null', client = 'null', detail = "'{}'::jsonb" } = subject
+  return `
+    insert into audit_events (
+      type, user_id, session_id, client_id, detail, actor_id, ip, user_agent, request_id
+    ) select
+      '${type}', ${user}, ${session}, coalesce(${client}, (${origin}::jsonb ->> 'clientId')::uuid), ${detail},
+      (${origin}::jsonb ->> 'actorId')::uuid, (${origin}::jsonb ->> 'ip')::inet,
+      ${origin}::jsonb ->> 'userAgent', ${origin}::jsonb ->> 'requestId'
+    from ${from}`
+}
 
 /** An origin as the parameter of a statement. */
 export const parameter = (origin: Origin) => JSON.stringify(origin)
-
-export interface Event { userId?: string | undefined, sessionId?: string, clientId?: string, detail?: Record<string, unknown> }
-
-const statements = new Map(eventTypes.map(type => [type, {
-  name: `audit.${type}`,
-  text: insertion(type, { user: '$2::uuid', session: '$3::uuid', client: '$4::uuid', detail: '$5::jsonb' }, '$1', '(select) as always')
-}]))
-
-/** Adds an event; in a transaction it is written with what else that does. */
-export async function record (db: Queryable, type: EventType, { userId, sessionId, clientId, detail = {} }: Event, origin: Origin): Promise<void> {
-  await db.query(statements.get(type) ?? '', [parameter(origin), userId ?? null, sessionId ?? null, clientId ?? null, JSON.stringify(detail)])
-}
-
-const purge = { name: 'audit.purge', text: 'select purge_audit_events(now() - make_interval(secs => $1), $2) as purged' }
-
-/** Removes up to `most` events that are older than `retention` seconds; gives how many. */
-export async function forget (db: Queryable, retention: number, most: number): Promise<number> {
-  const [row] = await db.query<{ purged: number }>(purge, [retention, most])
-  return row?.purged ?? 0
-}

@@ -26,7 +26,7 @@ export interface SignInRequirement {
 }
 
 /** What the caller asks of the session. */
-export interface SignInRequest extends Omit<sessions.SessionRequest, 'methods' | 'attempt' | 'notice'> {
+export interface SignInRequest extends Omit<sessions.SessionRequest, 'methods' | 'attempt' | 'notification'> {
   requirements: readonly SignInRequirement[]
 }
 
@@ -49,6 +49,6 @@ export async function complete (
     if (attempt) await refund(tx, attempt)
     return { pending }
   }
-  const asked = { ...session, methods, ...attempt && { attempt }, notice: notification }
+  const asked = { ...session, methods, ...attempt && { attempt }, notification }
   return await sessions.createSession(tx, { userId, passwordVersion }, asked, { ...origin, actorId: userId })
 }

@@ -1,13 +1,13 @@
 import type { Origin } from '../audit/events.ts'
 import { forbiddenCredentials, signInAgain, validationFailed } from '../http/problem.ts'
 import type { QueueTicket } from '../passwords/passwords.ts'
-import type { Holder } from '../sessions/creation.ts'
+import type { SessionOwner } from '../sessions/owner.ts'
 import type { Device } from './known-device.ts'
 import { verifyPassword, type AuthenticationServices, type VerifiedPassword } from './password-verification.ts'
 
 /** What a signed-in user presents to prove again who they are. */
 export interface Reauthentication {
-  of: Holder
+  of: SessionOwner
   password: string | undefined
   device: Device | undefined
   ticket: QueueTicket

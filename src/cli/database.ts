@@ -18,12 +18,11 @@ export async function withUrl<Result> (
 // No request waits for a command, so it can wait longer for a lock.
 const lockTimeoutMs = 3_000
 
-/** Calls `work` with the database. Throws if its schema is not that of this program, or if it is away. */
-export async function withDatabase<Result> (config: Config, work: (db: Database) => Promise<Result>): Promise<Result> {
-  const [{ connect }, { pending }] = await Promise.all([
-    import('../database/database.ts'), import('../database/migrate.ts')])
+/** The same on a connection, where the schema is that of this program; throws where it is not, or the database is away. */
+export async function withDatabase<T> (config: Config, work: (db: Database) => Promise<T>): Promise<T> {
+  const [{ connect }, { listPending }] = await Promise.all([import('../database/database.ts'), import('../database/migrate.ts')])
   return await withUrl(config, async url => {
-    const missing = await pending(url)
+    const missing = await listPending(url)
     if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)
     const db = connect({ url, connections: 1, lockTimeoutMs })
     try {

@@ -12,8 +12,8 @@ export const list = defineCommand({
   description: 'List the signing keys and peppers, with the times of their states.',
   options: {},
   plan: () => async config => {
-    const keyring = await import('../tokens/key-rotation.ts')
-    const items = await withDatabase(config, async db => await keyring.list(db))
+    const { listKeys } = await import('../tokens/key-records.ts')
+    const items = await withDatabase(config, async db => await listKeys(db))
     const rows = items.map(({ kid, purpose, alg, state, ...times }) => [
       kid, purpose, alg, state,
       ...[times.published_at, times.signs_from, times.retires_at, times.gone_at].map(formatTime)
@@ -23,9 +23,9 @@ export const list = defineCommand({
 })
 
 const rotationOptions = (config: Config) => ({
-  keys: keyEncryptionKeys(config),
+  keyEncryptionKeys: keyEncryptionKeys(config),
   ...config.signing,
-  lives: { access_token: config.lifetimes.accessToken, refresh_token: config.lifetimes.refreshToken },
+  tokenLifetimes: { access_token: config.lifetimes.accessToken, refresh_token: config.lifetimes.refreshToken },
   pepper: config.passwords.pepper
 })
 
@@ -41,9 +41,11 @@ export const rotate = defineCommand({
     }
   },
   plan: ({ now = false, drop }) => async config => {
-    const keyring = await import('../tokens/key-rotation.ts')
-    const options = rotationOptions(config)
-    const rotation = withDatabase(config, async db => await keyring.rotate(db, options, { immediately: now, drop }, {}))
+    const [{ rotateKey }, { sealedColumns }] = await Promise.all([
+      import('../tokens/key-rotation.ts'), import('../capabilities.ts')
+    ])
+    const options = { ...rotationOptions(config), sealedColumns }
+    const rotation = withDatabase(config, async db => await rotateKey(db, options, { immediately: now, drop }, {}))
     const key = await rotation.catch((error: unknown) => { throw explain(error, drop) })
     const dropped = drop === undefined ? '' : `Dropped ${drop}. `
     const text = `${dropped}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ${formatTime(key.signs_from)}.`

@@ -1,4 +1,4 @@
-import type { PrivilegeReport } from '../database/migrate.ts'
+import type { PrivilegeReport } from '../database/privileges/repair.ts'
 import { defineCommand } from './command.ts'
 import { withUrl } from './database.ts'
 
@@ -7,15 +7,16 @@ export const migrate = defineCommand({
   description: 'Update the database schema. If DATABASE_OWNER_URL is set, with its role.',
   options: {},
   plan: () => async config => {
-    const [{ migrate }, { describe }] = await Promise.all([
-      import('../database/migrate.ts'), import('../database/privileges.ts')])
+    const [{ migrate }, { describeFinding }] = await Promise.all([
+      import('../database/migrate.ts'), import('../database/privileges/finding.ts')
+    ])
     let report: PrivilegeReport | undefined
     const applied = await withUrl(config, async url => await migrate(url, undefined, {
       ownerUrl: config.databaseOwnerUrl,
       onPrivileges: found => { report = found }
     }))
     const { repaired = [], remaining = [] } = report ?? {}
-    const data = { applied, repaired: repaired.map(describe), remaining: remaining.map(describe) }
+    const data = { applied, repaired: repaired.map(describeFinding), remaining: remaining.map(describeFinding) }
     const lines = [
       applied.length > 0 ? `Applied ${applied.join(', ')}.` : 'The database schema is up to date.',
       ...data.repaired.map(({ object, problem }) => `Repaired: ${object}: ${problem}.`),

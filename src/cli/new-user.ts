@@ -83,13 +83,13 @@ const explain = (error: unknown): unknown =>
 /** What validates and hashes a password as for a registration, with the pepper if there is one. */
 async function loadPasswords (config: Config, db: Database) {
   const { passwords: { pepper, breachedPasswordsUrl, ...options }, serviceName, issuer } = config
-  const [{ createPasswords }, { breachedPasswordLookup }, { load }, { keyEncryptionKeys }] = await Promise.all([
+  const [{ createPasswords }, { breachedPasswordLookup }, { loadKeyring }, { keyEncryptionKeys }] = await Promise.all([
     import('../passwords/passwords.ts'),
     import('../passwords/breached-passwords.ts'),
     import('../tokens/keyring.ts'),
     import('../config/key-encryption.ts')
   ])
-  const peppers = pepper ? (await load(db, keyEncryptionKeys(config))).peppers : new Map<string, Pepper>()
+  const peppers = pepper ? (await loadKeyring(db, keyEncryptionKeys(config))).peppers : new Map<string, Pepper>()
   const warn = (message: string) => { process.stderr.write(`${message}\n`) }
   return await createPasswords({ ...options, serviceName, issuer }, {
     peppers: { current: () => [...peppers.values()][0], find: async kid => peppers.get(kid) },

@@ -13,15 +13,15 @@ export const end = defineCommand({
     if (all === (user !== undefined)) throw new UsageError('Give either --all or --user.')
     if (user !== undefined && !isUuid(user)) throw new UsageError('--user must be the id of a user.')
     return async config => {
-      const [{ endEvery }, { forgetDevices }, { voidChanges }] = await Promise.all([
-        import('../sessions/end-every.ts'),
+      const [{ endInBatches }, { forgetDevices }, { revokeEmailChanges }] = await Promise.all([
+        import('../sessions/ending.ts'),
         import('../users/credential.ts'),
-        import('../one-time-tokens/one-time-tokens.ts')
+        import('../one-time-tokens/revocation.ts')
       ])
       const ended = await withDatabase(config, async db => {
         if (user !== undefined && !await forgetDevices(db, user)) throw new Error(`there is no user ${user}`)
-        await voidChanges(db, user)
-        return await endEvery(db, user, 'ended_by_operator', {})
+        await revokeEmailChanges(db, user)
+        return await endInBatches(db, user, 'ended_by_operator', {})
       })
       return { text: `Ended ${ended} ${ended === 1 ? 'session' : 'sessions'}.`, data: { ended } }
     }

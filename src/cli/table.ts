@@ -1,3 +1,5 @@
+// Two short functions need no package for tables, which all draw borders that make output hard to cut and grep.
+
 /** A time in UTC for a person; a dash if there is none. */
 export const formatTime = (date: Date | null): string =>
   date === null ? '-' : date.toISOString().replace(/\.\d+Z$/, 'Z')

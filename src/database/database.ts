@@ -2,41 +2,46 @@ import pg from 'pg'
 import { databaseUnavailable, overloaded } from '../http/problem.ts'
 import { createEffectHub, holdEffects, type EffectHub, type Publisher } from './effects.ts'
 
-/** A statement with a name is prepared once per connection; given up, with its connection, after `query_timeout` milliseconds instead of the usual time. */
-export interface Statement { name: string, text: string, query_timeout?: number }
+/** A statement with a name, which is prepared once per connection. */
+export interface Statement {
+  name: string
+  text: string
+  /** Milliseconds after which the statement is given up, with its connection, instead of the usual time. */
+  query_timeout?: number
+}
 
-/** Whatever takes a statement: the database, or a transaction of it. */
+/** The database, or a transaction: what can execute a statement. */
 export interface Queryable extends Publisher {
   /**
-   * The rows of a statement. Throws `database_unavailable` if the fault is the database's (then whether the
-   * statement took effect is unknown), `overloaded` if too many wait for a connection, and the driver's error if
-   * the fault is the statement's.
+   * Executes a statement and returns its rows. Throws `database_unavailable` if the database failed (it is
+   * then unknown whether the statement took effect), `overloaded` if too many requests wait for a connection,
+   * and the driver's error if the statement is at fault.
    */
   query: <Row extends object>(statement: Statement | string, values?: readonly unknown[]) => Promise<Row[]>
 }
 
 export interface Database extends Queryable, EffectHub {
-  /** Commits what `work` did, then publishes its effects. Commits and publishes nothing if `work` throws. */
+  /** Runs `work` in a transaction. Commits it and then publishes its effects, or rolls back if `work` throws. */
   transaction: <T>(work: (tx: Queryable) => Promise<T>) => Promise<T>
-  /** Of the pool, and how many requests wait for one. */
+  /** How many connections the pool has, and how many requests wait for one. */
   readonly connections: { total: number, idle: number, waiting: number }
   end: () => Promise<void>
 }
 
 export interface DatabaseOptions {
   url: string
-  /** Connections at most. */
+  /** The maximum number of connections. */
   connections?: number
-  /** Milliseconds that a statement may wait for a lock; a quarter of a second unless given. */
+  /** How long a statement may wait for a lock. A quarter of a second by default. */
   lockTimeoutMs?: number
-  /** Told of the errors of idle connections, which the pool replaces by itself, and of effect listeners. */
+  /** Called with errors of idle connections, which the pool replaces by itself, and of effect listeners. */
   onError?: (error: unknown) => void
 }
 
-// In milliseconds. A request waits 2 s for a connection; a statement ends within 5 s on the server, and is
-// given up shortly after on a connection that is frozen. It waits for a lock only briefly: requests that wait for one
-// account must not hold all connections, which the other accounts need.
-export const limits = {
+// In milliseconds; the names are those of the driver. A request waits 2 s for a connection. The server ends a
+// statement within 5 s, and on a frozen connection it is given up shortly after. A statement waits for a lock
+// only briefly: requests that wait for one account must not hold all connections, which other accounts need.
+export const connectionTimeouts = {
   connectionTimeoutMillis: 2_000,
   statement_timeout: 5_000,
   lock_timeout: 250,
@@ -44,19 +49,19 @@ export const limits = {
   query_timeout: 6_000
 }
 
-// Beyond this number a request would not get a connection in time anyway.
-const maxWaiting = 1_000
+// A further request would not get a connection in time anyway.
+const maxWaitingRequests = 1_000
 
-/** Connections to Postgres, made when they are first needed. */
+/** Creates a pool of connections to Postgres. Each connection is made when it is first needed. */
 export function connect (options: DatabaseOptions): Database {
-  const { url, connections = 10, lockTimeoutMs = limits.lock_timeout, onError = () => {} } = options
+  const { url, connections = 10, lockTimeoutMs = connectionTimeouts.lock_timeout, onError = () => {} } = options
   const pool = new pg.Pool({
     connectionString: url,
     max: connections,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
     application_name: 'latchkey',
-    ...limits,
+    ...connectionTimeouts,
     lock_timeout: lockTimeoutMs
   })
   pool.on('error', onError)
@@ -64,8 +69,10 @@ export function connect (options: DatabaseOptions): Database {
   // Without a listener, the error of a connection that is checked out would end the process.
   pool.on('connect', client => client.on('error', () => {}))
 
-  async function checkedOut<T> (work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-    if (pool.waitingCount >= maxWaiting) throw overloaded(1, 'too many requests wait for a database connection')
+  async function withConnection<T> (work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    if (pool.waitingCount >= maxWaitingRequests) {
+      throw overloaded(1, 'too many requests wait for a database connection')
+    }
     let client: pg.PoolClient
     try {
       client = await pool.connect()
@@ -85,8 +92,8 @@ export function connect (options: DatabaseOptions): Database {
 
   return {
     ...hub,
-    query: (statement, values = []) => checkedOut(client => run(client, statement, values)),
-    transaction: work => checkedOut(async client => {
+    query: (statement, values = []) => withConnection(client => run(client, statement, values)),
+    transaction: work => withConnection(async client => {
       const { publish, release } = holdEffects(hub)
       await client.query('begin')
       try {
@@ -99,36 +106,49 @@ export function connect (options: DatabaseOptions): Database {
         throw error
       }
     }),
-    get connections () { return { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } },
+    get connections () {
+      return { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }
+    },
     end: () => pool.end()
   }
 }
 
-/** Throws `database_unavailable` unless the database answers. */
+/** Throws `database_unavailable` if the database does not respond. */
 export const ping = async (db: Queryable) => { await db.query('select 1') }
 
-async function run<Row extends object> (client: pg.PoolClient, statement: Statement | string, values: readonly unknown[]): Promise<Row[]> {
-  const { rows } = await client.query<Row>(typeof statement === 'string' ? { text: statement, values: [...values] } : { ...statement, values: [...values] })
+async function run<Row extends object> (
+  client: pg.PoolClient, statement: Statement | string, values: readonly unknown[]
+): Promise<Row[]> {
+  const query = typeof statement === 'string' ? { text: statement } : statement
+  const { rows } = await client.query<Row>({ ...query, values: [...values] })
   return rows
 }
 
-// SQLSTATE classes and codes that say nothing about the statement: connection (08), authorisation (28), no such
-// database (3D), read-only after a failover (25006), conflict (40), resources (53), limits reached (54),
-// a lock not had in time (55P03), intervention by the operator (57), system (58), a schema not yet migrated
-// (3F000, 42P01, 42703, 42883), a privilege that the role lacks (42501), a prepared statement that the schema
-// or a pooler left behind (0A000, 26000; 42804 if a function returns the row of a table that was altered since),
-// internal (XX).
-const faults = /^(08|28|3D|3F000|25006|40|53|54|55P03|57|58|42501|42P01|42703|42804|42883|0A000|26000|XX)/
+// SQLSTATE classes and codes that do not blame the statement:
+//
+// | code                       | meaning                                                                  |
+// | -------------------------- | ------------------------------------------------------------------------ |
+// | 08, 28, 3D                 | connection, authorization, no such database                              |
+// | 25006                      | read-only after a failover                                               |
+// | 40, 55P03                  | conflict with another transaction, lock not available in time            |
+// | 53, 54, 57, 58, XX         | resources, limits, intervention by the operator, system, internal error  |
+// | 3F000, 42P01, 42703, 42883 | a schema that is not migrated yet                                        |
+// | 42501                      | a privilege that the role lacks                                          |
+// | 0A000, 26000, 42804        | a prepared statement that no longer fits the schema, or that a pooler    |
+// |                            | lost; 42804 if a function returns the row of a table that was altered    |
+const faultCodes = /^(08|28|3D|3F000|25006|40|53|54|55P03|57|58|42501|42P01|42703|42804|42883|0A000|26000|XX)/
+const socketFaultCodes = /^(E[A-Z]+|ERR_SSL|CERT|DEPTH|SELF|UNABLE)/
+const driverFaults = /terminat|timeout|not queryable|ended|SSL|SASL/i
 
-/** Whether an error is the database's fault and not the statement's. */
+/** Whether an error is a fault of the database, and not of the statement. */
 export function isFault (error: unknown): boolean {
   if (!(error instanceof Error)) return false
-  if (error instanceof pg.DatabaseError) return faults.test(error.code ?? '')
-  // Whatever else the driver throws comes from the connection (or, as a TypeError, from our own code).
-  return 'code' in error ? /^(E[A-Z]+|ERR_SSL|CERT|DEPTH|SELF|UNABLE)/.test(String(error.code)) : /terminat|timeout|not queryable|ended|SSL|SASL/i.test(error.message)
+  if (error instanceof pg.DatabaseError) return faultCodes.test(error.code ?? '')
+  // Other errors of the driver come from the connection (or, as a TypeError, from our own code).
+  return 'code' in error ? socketFaultCodes.test(String(error.code)) : driverFaults.test(error.message)
 }
 
-/** Whether a statement gave up because it did not get a lock in time. */
+/** Whether a statement failed because it did not get a lock in time. */
 export const isLockTimeout = (error: unknown) => error instanceof pg.DatabaseError && error.code === '55P03'
 
 // Whether a fault ended only the statement. A new connection after each lock timeout, deadlock or
@@ -136,7 +156,7 @@ export const isLockTimeout = (error: unknown) => error instanceof pg.DatabaseErr
 const leavesConnectionIntact = (error: unknown) =>
   error instanceof pg.DatabaseError && /^(55P03|40P01|40001)$/.test(error.code ?? '')
 
-/** Lets the statements of this transaction wait this long for locks. */
+/** Lets the statements of this transaction wait this many milliseconds for locks. */
 export async function allowLockWait (tx: Queryable, milliseconds: number): Promise<void> {
   await tx.query("select set_config('lock_timeout', $1, true)", [`${milliseconds}ms`])
 }

@@ -1,10 +1,10 @@
-/** A trigger that migrations create, and the statement that creates it. */
+/** A trigger, and the statement of a migration that creates it. */
 export interface DeclaredTrigger { name: string, table: string, sql: string }
 
-/** What migrations create, by name. A name that a later migration drops may still be here. */
+/** The names of what migrations create. A later migration may have dropped some of it. */
 export interface DeclaredObjects { tables: string[], functions: string[], triggers: DeclaredTrigger[] }
 
-const statement = {
+const patterns = {
   table: /\bcreate table (?:if not exists )?(\w+)/gi,
   renamedTable: /\balter table (\w+) rename to (\w+)/gi,
   function: /\bcreate (?:or replace )?function (\w+)/gi,
@@ -19,13 +19,13 @@ export function declaredObjects (migrations: ReadonlyArray<{ sql: string }>): De
   const triggers = new Map<string, DeclaredTrigger>()
   for (const migration of migrations) {
     const sql = migration.sql.replace(/--.*$/gm, '')
-    for (const [, name = ''] of sql.matchAll(statement.table)) tables.add(name)
-    for (const [, name = ''] of sql.matchAll(statement.function)) functions.add(name)
-    for (const [, name = ''] of sql.matchAll(statement.droppedTrigger)) triggers.delete(name)
-    for (const [text, name = '', table = ''] of sql.matchAll(statement.trigger)) {
+    for (const [, name = ''] of sql.matchAll(patterns.table)) tables.add(name)
+    for (const [, name = ''] of sql.matchAll(patterns.function)) functions.add(name)
+    for (const [, name = ''] of sql.matchAll(patterns.droppedTrigger)) triggers.delete(name)
+    for (const [text, name = '', table = ''] of sql.matchAll(patterns.trigger)) {
       triggers.set(name, { name, table, sql: text.replace(/\s+/g, ' ').trim() })
     }
-    for (const [, from = '', to = ''] of sql.matchAll(statement.renamedTable)) {
+    for (const [, from = '', to = ''] of sql.matchAll(patterns.renamedTable)) {
       tables.add(to)
       for (const trigger of triggers.values()) {
         if (trigger.table !== from) continue

@@ -1,53 +1,60 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
-import { limits } from './database.ts'
+import { connectionTimeouts } from './database.ts'
 
 export interface ListenOptions {
   url: string
   channels: readonly string[]
-  /** Told of a channel that something came on; and of each of them when a connection is made, for something may have been missed. */
+  /**
+   * Called with a channel when a notification arrives on it. Called with each channel when a connection is
+   * made, because notifications may have been lost before.
+   */
   onNotification: (channel: string) => void
   onError: (error: unknown) => void
   signal: AbortSignal
 }
 
-// Milliseconds.
-const again = 500
-const checkEvery = 5_000
+const reconnectDelayMs = 500
+const checkIntervalMs = 5_000
 
-/** Hears what Postgres notifies of, on a connection of its own that is made again whenever it is lost, until `signal`. */
+/**
+ * Listens for notifications of Postgres on a connection of its own, until `signal` is aborted. Reconnects
+ * whenever the connection is lost.
+ */
 export async function listen (options: ListenOptions): Promise<void> {
   const { onError, signal } = options
   while (!signal.aborted) {
-    await connection(options).catch(error => { if (!signal.aborted) onError(error) })
-    await pause(again, undefined, { signal, ref: false }).catch(() => {})
+    await listenOnce(options).catch(error => { if (!signal.aborted) onError(error) })
+    await pause(reconnectDelayMs, undefined, { signal, ref: false }).catch(() => {})
   }
 }
 
-/** One connection, until it is lost: then this throws. */
-async function connection ({ url, channels, onNotification, signal }: ListenOptions): Promise<void> {
-  const client = new pg.Client({ connectionString: url, keepAlive: true, application_name: 'latchkey listen', ...limits })
-  const over = new AbortController()
-  let check: NodeJS.Timeout | undefined
+/** Listens on one connection. Throws when it is lost. */
+async function listenOnce ({ url, channels, onNotification, signal }: ListenOptions): Promise<void> {
+  const client = new pg.Client({
+    connectionString: url, keepAlive: true, application_name: 'latchkey listen', ...connectionTimeouts
+  })
+  const closed = new AbortController()
+  let checkTimer: NodeJS.Timeout | undefined
   try {
     await new Promise<never>((_resolve, reject) => {
-      signal.addEventListener('abort', () => reject(signal.reason), { signal: over.signal })
+      signal.addEventListener('abort', () => reject(signal.reason), { signal: closed.signal })
       client.on('error', reject)
       client.on('end', () => reject(new Error('the connection has ended')))
       client.on('notification', ({ channel }) => onNotification(channel))
-      const begin = async () => {
+      const start = async () => {
         await client.connect()
         for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`)
         for (const channel of channels) onNotification(channel)
       }
-      begin().catch(reject)
-      // A connection can be dead without a word.
-      check = setInterval(() => { client.query('select 1').catch(reject) }, checkEvery)
-      check.unref()
+      start().catch(reject)
+      // A dead connection may report no error until it is used.
+      checkTimer = setInterval(() => { client.query('select 1').catch(reject) }, checkIntervalMs)
+      checkTimer.unref()
     })
   } finally {
-    over.abort()
-    clearInterval(check)
+    closed.abort()
+    clearInterval(checkTimer)
     client.end().catch(() => {})
   }
 }

@@ -1,14 +1,15 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
-import { inspect, repair, type Finding, type InspectionTarget } from './privileges.ts'
+import { quote, type Finding } from './privileges/finding.ts'
+import { inspect, type InspectionTarget } from './privileges/inspection.ts'
+import { repair } from './privileges/repair.ts'
 
 /** The role without a login that owns the tables, if DATABASE_OWNER_URL is set. */
 export const ownerRole = 'latchkey_owner'
 
-/** The role of DATABASE_OWNER_URL lacks a right. The message has the SQL that gives it. */
+/** The role of DATABASE_OWNER_URL lacks a right. The message has the SQL that grants it. */
 export class OwnershipError extends Error {}
 
-const quote = pg.escapeIdentifier
 const lockTimeoutMs = 1_000
 const takeoverTimeoutMs = 30_000
 const lockNotAvailable = '55P03'
@@ -19,8 +20,8 @@ const codeOf = (error: unknown) => error instanceof pg.DatabaseError ? error.cod
 
 /**
  * Makes `latchkey_owner` the owner of the schema's tables and functions, creates that role if it is missing,
- * and continues as that role with the schema alone in the search path. What others own is taken over table by
- * table, each together with the grants of the service's role, so that a running service keeps working.
+ * and continues as that role with the schema alone in the search path. Takes objects of other owners over one
+ * by one, each together with the grants of the service's role, so that a running service keeps working.
  * Throws an OwnershipError with the SQL to run if the role of the connection may not do that.
  */
 export async function becomeOwner (client: pg.Client, target: InspectionTarget): Promise<void> {
@@ -33,10 +34,10 @@ export async function becomeOwner (client: pg.Client, target: InspectionTarget):
 
   const owned = { ...target, owner: ownerRole }
   const { findings } = await inspect(client, owned)
-  const ofContainers = findings.filter(({ kind }) => kind === 'database' || kind === 'schema')
-  await inTransaction(client, async () => await repair(client, ofContainers))
+  const containerFindings = findings.filter(({ kind }) => kind === 'database' || kind === 'schema')
+  await inTransaction(client, async () => await repair(client, containerFindings))
   await grantCreate(client, runtime.schema)
-  for (const group of together(findings)) await takeOver(client, login, owned, group)
+  for (const group of groupByTransaction(findings)) await takeOver(client, login, owned, group)
 
   await client.query(`set role ${quote(ownerRole)}`)
   await client.query(`set search_path = ${quote(runtime.schema)}`)
@@ -86,19 +87,21 @@ async function grantCreate (client: pg.Client, schema: string): Promise<void> {
 }
 
 /**
- * The objects of other owners, in groups that are moved together, because functions that run with their
- * owner's rights work only on that owner's tables.
+ * Groups the objects of other owners by the transaction that takes them over. Functions that run with their
+ * owner's rights work only on that owner's tables, so they are in one group with the audit log.
  */
-function together (findings: readonly Finding[]): Finding[][] {
+function groupByTransaction (findings: readonly Finding[]): Finding[][] {
   const foreign = findings.filter(({ foreignOwner }) => foreignOwner !== undefined)
   const isLinked = ({ kind, object }: Finding) =>
     kind === 'function' || /\.\W?(audit_events|erasures)\W?$/.test(object)
-  const groups = [foreign.filter(isLinked), ...foreign.filter(each => !isLinked(each)).map(each => [each])]
+  const unlinked = foreign.filter(finding => !isLinked(finding))
+  const groups = [foreign.filter(isLinked), ...unlinked.map(finding => [finding])]
   return groups.filter(group => group.length > 0)
 }
 
 async function takeOver (
-  client: pg.Client, login: string, target: InspectionTarget, group: Finding[]): Promise<void> {
+  client: pg.Client, login: string, target: InspectionTarget, group: Finding[]
+): Promise<void> {
   const objects = new Set(group.map(({ object }) => object))
   try {
     await retryLocks(async () => await inTransaction(client, async () => {
@@ -119,7 +122,7 @@ async function takeOver (
   }
 }
 
-/** Repeats work that failed because of another transaction's lock, or a deadlock with it. */
+/** Retries work that failed because another transaction had a lock, or because of a deadlock with it. */
 async function retryLocks (work: () => Promise<void>): Promise<void> {
   for (const end = Date.now() + takeoverTimeoutMs; ; await pause(lockTimeoutMs)) {
     try {

@@ -1,3 +1,6 @@
+// Ajv's own coercion of types is not used: it takes "" for 0, "1e3" for 1000 and 1 for true, and each
+// parameter would have several spellings.
+
 /** Converts the parameters of a query, which are text, to the types of their schema, in place. */
 export type QueryParser = (query: unknown) => void
 
@@ -7,8 +10,8 @@ const decimal = new RegExp(`^[0-9]{1,${maxDigits}}$`)
 const booleans = new Map([['true', true], ['false', false]])
 
 /**
- * The parser for queries of this JSON schema. An integer is decimal digits, a boolean is `true` or `false`. Any
- * other text stays text, which the validation by the schema refuses.
+ * The parser for queries of this JSON schema. An integer is decimal digits, a boolean is `true` or `false`.
+ * Any other text stays text, which the validation by the schema refuses.
  */
 export function queryParser (schema: unknown): QueryParser {
   const properties: Record<string, unknown> = Object(Object(schema).properties)

@@ -1,16 +1,20 @@
 import { setTimeout as pause } from 'node:timers/promises'
 
-export interface Retry {
+export interface RetryOptions {
   /** Milliseconds between attempts. */
-  every: number
+  intervalMs: number
   signal: AbortSignal
-  /** Failures that time does not mend. */
+  /** Whether a failure is one that a retry cannot mend. */
   isFinal: (error: unknown) => boolean
   onFailure: (error: unknown) => void
 }
 
-/** What the first successful attempt gives; throws what is final, and the signal's reason. */
-export async function untilItSucceeds<T> (attempt: () => Promise<T>, { every, signal, isFinal, onFailure }: Retry): Promise<T> {
+/**
+ * Repeats an attempt until it succeeds, and returns its result. Throws an error that is final, and the reason
+ * of the signal once that is aborted.
+ */
+export async function retry<T> (attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
+  const { intervalMs, signal, isFinal, onFailure } = options
   for (;;) {
     signal.throwIfAborted()
     try {
@@ -19,6 +23,6 @@ export async function untilItSucceeds<T> (attempt: () => Promise<T>, { every, si
       if (isFinal(error)) throw error
       onFailure(error)
     }
-    await pause(every, undefined, { signal, ref: false })
+    await pause(intervalMs, undefined, { signal, ref: false })
   }
 }

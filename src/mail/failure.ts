@@ -1,4 +1,3 @@
-import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import type { Job } from '../jobs/queue.ts'
 import type { MailKind } from './outbox.ts'
@@ -12,15 +11,13 @@ export type MailFailureReason = 'refused' | 'expired' | 'unreadable'
 const abandonment: Statement = {
   name: 'mails.give-up',
   text: `
-    with deleted as (
-      delete from jobs where id = $2 returning user_id
-    )
-    ${audit.insertion('mail.failed', { user: 'deleted.user_id', detail: '$3::jsonb' }, '$1', 'deleted')}`
+    delete from jobs where id = $1
+    returning record_event('mail.failed', '{}', user_id => user_id, detail => $2)`
 }
 
 /** Deletes the job of a mail and records `mail.failed` in the audit log, without the recipient's address. */
 export async function abandonMail (
   db: Queryable, { id }: Pick<Job, 'id'>, kind: MailKind | undefined, reason: MailFailureReason
 ): Promise<void> {
-  await db.query(abandonment, [audit.parameter({}), id, JSON.stringify({ kind, reason })])
+  await db.query(abandonment, [id, { kind, reason }])
 }

@@ -1,11 +1,11 @@
 import { createHmac } from 'node:crypto'
 import type { Queryable, Statement } from '../database/database.ts'
 import { parse } from '../syntax/email-address.ts'
-import { hastily } from '../jobs/queue.ts'
+import { withAsyncCommit } from '../jobs/queue.ts'
 import type { Mail, MailKind } from './outbox.ts'
 
-/** The leaky buckets that a mail is counted in, as the SQL function `count_mail` takes them. */
-export interface Buckets {
+/** The leaky buckets that count a mail, with the parameters of the SQL function `count_mail`. */
+export interface MailBuckets {
   kind: MailKind
   keys: Buffer[]
   /** How many mails each of the buckets takes at once. */
@@ -14,12 +14,12 @@ export interface Buckets {
   intervalSeconds: number
 }
 
-/** Which buckets mails are counted in. */
+/** Which buckets count a mail. */
 export interface MailLimits {
-  /** The buckets of a mail that was requested from this network; its link is valid for `linkSeconds`. */
-  requestBuckets: (kind: MailKind, canonical: string, network: string, linkSeconds: number) => Buckets
+  /** The buckets of a mail that was requested from this network. Its link is valid for `linkSeconds`. */
+  requestBuckets: (kind: MailKind, canonical: string, network: string, linkSeconds: number) => MailBuckets
   /** The buckets of a notification. */
-  notificationBuckets: (kind: MailKind, address: string) => Buckets
+  notificationBuckets: (kind: MailKind, address: string) => MailBuckets
 }
 
 // A stranger on one network leaves at least ten mails to the owner on another network.
@@ -27,7 +27,7 @@ const networkCapacity = 5
 const addressCapacity = 15
 const maxIntervalSeconds = 300
 
-/** Mails are counted by keyed digests: `secret` keeps the table from naming an address. */
+/** Counts mails under keyed digests: `secret` keeps the table from revealing an address. */
 export function mailLimits (secret: Buffer): MailLimits {
   const keyOf = (...words: string[]) =>
     createHmac('sha256', secret).update(JSON.stringify(words)).digest().subarray(0, 16)
@@ -54,58 +54,58 @@ const notifications = new Set<MailKind>([
 ])
 
 /**
- * Whether a mail is counted when it is sent. That is so for notifications, whose address is known only then.
- * Requested mails are counted at the request. Mails that an administrator causes, or that follow the proof of
- * a mailbox, are not counted.
+ * Whether a mail is counted when it is sent. That is so for notifications, because their address is known
+ * only then. Requested mails are counted at the request. Mails that an administrator or a verified mailbox
+ * caused are not counted.
  */
 export const isCountedWhenSent = ({ kind, isUncounted = false }: Mail) =>
   notifications.has(kind) && !isUncounted
 
-/** The parameters of `count_mail`. */
-export const bucketParameters = ({ keys, capacities, intervalSeconds }: Buckets) =>
-  [keys, capacities, intervalSeconds] as const
-
 const count: Statement = { name: 'mails.count', text: 'select count_mail($1, $2, $3) as "isAdmitted"' }
-const countLazily: Statement = { name: 'mails.count-lazily', text: `${count.text} where ${hastily}` }
+const countWithAsyncCommit: Statement = {
+  name: 'mails.count-with-async-commit',
+  text: `select count_mail($1, $2, $3) as "isAdmitted" where ${withAsyncCommit}`
+}
+
+async function runCount (db: Queryable, statement: Statement, buckets: MailBuckets): Promise<boolean> {
+  const { keys, capacities, intervalSeconds } = buckets
+  const [row] = await db.query<{ isAdmitted: boolean }>(statement, [keys, capacities, intervalSeconds])
+  return row?.isAdmitted ?? false
+}
 
 /**
- * Counts a mail; returns false, and counts nothing, if there were too many. In a transaction this comes after
- * the locks on users and sessions, and is undone with the rest.
+ * Counts a mail. Returns false, and counts nothing, if a bucket is full. Call it in a transaction after the
+ * locks on users and sessions; a rollback undoes it.
  */
-export async function admit (tx: Queryable, buckets: Buckets): Promise<boolean> {
-  const [row] = await tx.query<{ isAdmitted: boolean }>(count, bucketParameters(buckets))
-  return row?.isAdmitted ?? false
-}
+export const admitMail = async (tx: Queryable, buckets: MailBuckets) => await runCount(tx, count, buckets)
 
-/** As `admit`, outside a transaction, without waiting for the disk. */
-export async function admitLazily (db: Queryable, buckets: Buckets): Promise<boolean> {
-  const [row] = await db.query<{ isAdmitted: boolean }>(countLazily, bucketParameters(buckets))
-  return row?.isAdmitted ?? false
-}
+/** Does the same outside a transaction, without waiting for the disk. */
+export const admitMailWithAsyncCommit = async (db: Queryable, buckets: MailBuckets) =>
+  await runCount(db, countWithAsyncCommit, buckets)
 
-const clear: Statement = {
-  name: 'mails.clear-buckets',
+const purgeEmpty: Statement = {
+  name: 'mails.purge-buckets',
   text: `
     with page as (
       select key, empty_at from mail_buckets where key > $1 order by key limit $2
-    ), emptied as (
+    ), locked as (
       select key from mail_buckets
       where key = any(array(select key from page where empty_at < now())) and empty_at < now()
       for update skip locked
-    ), deleted as (
-      delete from mail_buckets where key = any(array(select key from emptied))
+    ), purged as (
+      delete from mail_buckets where key = any(array(select key from locked))
     )
     select count(*)::int as seen, (select key from page order by key desc limit 1) as last from page`
 }
 
 /**
  * Reads up to `pageSize` buckets after the key `after`, and purges the empty ones. Returns the key to
- * continue after; undefined at the end.
+ * continue after, or undefined at the end.
  */
 export async function purgeBuckets (
   db: Queryable, after: Buffer | undefined, pageSize: number
 ): Promise<Buffer | undefined> {
   const values = [after ?? Buffer.alloc(0), pageSize]
-  const [row] = await db.query<{ seen: number, last: Buffer | null }>(clear, values)
+  const [row] = await db.query<{ seen: number, last: Buffer | null }>(purgeEmpty, values)
   return row?.seen === pageSize ? row.last ?? undefined : undefined
 }

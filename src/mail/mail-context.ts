@@ -1,8 +1,8 @@
 import type { Origin } from '../audit/events.ts'
 import type { Language } from '../http/language.ts'
 import { describe } from '../http/user-agent.ts'
-import type { Buckets } from './limits.ts'
-import type { Mail, MailKind, SealMail } from './outbox.ts'
+import type { MailBuckets } from './limits.ts'
+import type { Mail, MailKind, MailSealer } from './outbox.ts'
 
 /** For how many seconds each kind of mailed link is valid. */
 export interface LinkLives { emailVerification: number, passwordReset: number, magicLink: number, emailUndo: number }
@@ -10,14 +10,14 @@ export interface LinkLives { emailVerification: number, passwordReset: number, m
 /** The limit on mails that are requested from the network of one request. */
 export interface RequestLimit {
   /** The buckets that count a mail to an address. Its link is valid for `linkSeconds`. */
-  bucketsOf: (kind: MailKind, canonical: string, linkSeconds: number) => Buckets
+  bucketsOf: (kind: MailKind, canonical: string, linkSeconds: number) => MailBuckets
   /** Called with the kind of each mail that is dropped because a bucket is full. */
   onDrop: (kind: MailKind) => void
 }
 
 /** What the mails of one request are made with. */
 export interface MailContext {
-  sealMail: SealMail
+  sealMail: MailSealer
   lives: LinkLives
   limit: RequestLimit
   /** The language that the request asks for. */

@@ -1,61 +1,99 @@
-import type { Queryable } from '../database/database.ts'
-import type { Language } from '../http/language.ts'
-import { insertion } from '../jobs/queue.ts'
+import type { Queryable, Statement } from '../database/database.ts'
+import { mailInsertion } from '../jobs/queue.ts'
+import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
-/** What is mailed: each is a template, in each of the languages. */
+/** The kinds of mails. Each is a template, in each of the languages. */
 export const mailKinds = [
-  // With a link to use once.
+  // Mails with a link to use once.
   'email_verification', 'password_reset', 'magic_link', 'invitation', 'email_change',
-  // Notifications. The old address is told when a change is requested, and when it is done, with a link to
-  // undo it. The others go to the address of the account.
-  'email_change_requested', 'email_changed', 'registration_taken', 'password_changed', 'new_sign_in', 'session_replayed', 'account_deleted'
+  // Notifications. A change of address notifies the former address twice: when it is requested, and when it
+  // is done, then with a link to undo it. The other notifications go to the address of the account.
+  'email_change_requested', 'email_changed', 'registration_taken', 'password_changed', 'new_sign_in',
+  'session_replayed', 'account_deleted'
 ] as const
 export type MailKind = typeof mailKinds[number]
 
-/** A mail to be written when it is sent. */
+export const languages = ['en', 'de'] as const
+export type Language = typeof languages[number]
+
+/** A mail that will be rendered when it is sent. */
 export interface Mail {
   kind: MailKind
-  /** What it is told as, where that of `kind` would tell somebody else whose the address is. */
-  as?: MailKind
   /**
-   * Whether a notification is never dropped, because an administrator or the proof of a mailbox caused it.
+   * The kind to use in logs, metrics and limits, if `kind` would reveal whether an address belongs to another
+   * account.
    */
+  as?: MailKind
+  /** Whether a notification is never dropped, because an administrator or a verified mailbox caused it. */
   isUncounted?: boolean
-  /** Of the request that it is sent for; the user's where undefined. */
+  /** The language of the request. If undefined, the language of the user. */
   language?: Language | undefined
-  /** Where it goes; the address that the user has when it is sent where undefined. */
+  /** The recipient's address. If undefined, the address that the user has when the mail is sent. */
   to?: string
-  /** What the link in it carries. */
+  /** The one-time token of the link in the mail. */
   token?: string
-  /** Seconds that the link is good for. */
+  /** For how many seconds the link is valid. */
   lives?: number
-  /** What it tells of the request: an address of the network, a browser, a system; of the account: an address. */
-  facts?: { ip?: string | undefined, browser?: string | undefined, system?: string | undefined, email?: string }
+  /** The request's network address, browser and system, and an address of the account. */
+  facts?: {
+    ip?: string | undefined
+    browser?: string | undefined
+    system?: string | undefined
+    email?: string
+  }
 }
 
-/** What a sealed mail is bound to. */
-export const mailPurpose = 'mail'
+const mailPurpose = 'mail'
 
-/** A mail as a job keeps it. */
-export const sealMail = (keys: KeyEncryptionKeys, mail: Mail) => seal(keys, mailPurpose, Buffer.from(JSON.stringify(mail)))
+/** A mail that no key opens is given up when it expires. */
+export const sealedMails: SealedColumn = {
+  table: 'jobs',
+  idColumn: 'id',
+  column: 'sealed',
+  purpose: () => mailPurpose,
+  isLossAccepted: true
+}
 
-/** Reads what `sealed` made; throws an UnsealError where no key fits. */
-export const unsealMail = (keys: KeyEncryptionKeys, text: Buffer): Mail => JSON.parse(unseal(keys, mailPurpose, text).toString()) as Mail
+/** Seals a mail for the job that will send it. */
+export const sealMail = (keys: KeyEncryptionKeys, mail: Mail) =>
+  seal(keys, mailPurpose, Buffer.from(JSON.stringify(mail)))
 
-/** Makes mails into jobs; undefined where no mail is set up. */
-export type SealMail = (mail: Mail) => Buffer | undefined
+/** Unseals what `sealMail` sealed. Throws an UnsealError if no key fits. */
+export const unsealMail = (keys: KeyEncryptionKeys, sealed: Buffer): Mail =>
+  JSON.parse(unseal(keys, mailPurpose, sealed).toString()) as Mail
 
-/** Seconds for which the news of something that happened is worth sending. */
-export const newsLives = 3 * 86_400
+/** Seals mails with the keys of the service. Returns undefined if the service sends no mail. */
+export type MailSealer = (mail: Mail) => Buffer | undefined
 
-/** The part of a statement that adds a mail to the user of each row of `from`, unless the parameter `sealed` is null. `lives` is in seconds. */
+/** For how many seconds a notification is worth sending. */
+export const notificationLifetimeSeconds = 3 * 86_400
+
+const enqueue: Statement = { name: 'mails.enqueue', text: 'select enqueue_mail($1, $2, $3)' }
+
+/**
+ * Enqueues a sealed mail to a user. In a transaction, it is sent only if that commits. Does nothing if the
+ * mail is undefined because the service sends none.
+ */
+export async function enqueueMail (
+  db: Queryable,
+  mail: Buffer | undefined,
+  userId: string | undefined,
+  lifetimeSeconds = notificationLifetimeSeconds
+): Promise<void> {
+  if (mail) await db.query(enqueue, [userId ?? null, mail, lifetimeSeconds])
+}
+
+// merge: the rest of this file serves src/sessions alone, until its statements call enqueue_mail.
+
+export const newsLives = notificationLifetimeSeconds
+
+/**
+
+ * The part of a statement that enqueues a mail for each row of `from`, unless the parameter `sealed` is
+
+ * null.
+
+ */
 export const posting = (sealed: string, user: string, lives: string, from: string) =>
-  insertion('mail', { user, sealed: `${sealed}::bytea`, lives }, `${from} where ${sealed}::bytea is not null`)
-
-const statement = { name: 'mails.send', text: posting('$1', '$2::uuid', '$3', '(select) as always') }
-
-/** Adds a mail to a user; in a transaction it is sent only if that is committed. Nothing where no mail is set up. */
-export async function enqueueMail (db: Queryable, mail: Buffer | undefined, userId: string | undefined, lives = newsLives): Promise<void> {
-  if (mail) await db.query(statement, [mail, userId ?? null, lives])
-}
+  mailInsertion(user, `${sealed}::bytea`, lives, `${from} where ${sealed}::bytea is not null`)

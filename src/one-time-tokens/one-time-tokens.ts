@@ -1,223 +1,144 @@
 import type { Queryable, Statement } from '../database/database.ts'
-import { bucketParameters, type Buckets } from '../mail/limits.ts'
-import { posting } from '../mail/outbox.ts'
-import { linkExpired, tooManyAddressChanges } from '../http/problem.ts'
 import { random16 } from '../crypto/random.ts'
 import { digest } from '../crypto/sealing.ts'
+import { linkExpired } from '../http/problem.ts'
 import { accountColumns, type Account } from '../users/credential.ts'
 
-export type Purpose = 'registration' | 'email_verification' | 'password_reset' | 'magic_link' | 'email_change' | 'email_undo'
+/** What a one-time token is for. */
+export type OneTimeTokenPurpose =
+  | 'registration' | 'email_verification' | 'password_reset' | 'magic_link' | 'email_change' | 'email_undo'
 
-/** A token of 256 random bits that can be used once, with the prefix that secret scanners know. */
-export const mintToken = () => `lkl_${Buffer.concat([random16(), random16()]).toString('base64url')}`
+/** Generates a token of 256 random bits, with the prefix that secret scanners know. */
+export const generateToken = () => `lkl_${Buffer.concat([random16(), random16()]).toString('base64url')}`
 
-/** The SHA-256 by which a token is found. */
-export const hashOf = (token: string) => digest(token)
+/** The SHA-256 that is stored in place of a token. */
+export const hashToken = (token: string) => digest(token)
 
-// The mail is counted first: if there were too many, nothing is written, whether or not there is an account.
-const requesting = (owner: string) => `
-  with counted as materialized (
-    select count_mail($6, $7, $8) as is_admitted
-  ), owner as (
-    ${owner}
-  ), somebody as (
-    select coalesce(id, gen_random_uuid()) as id, coalesce(purpose, $3) as purpose, coalesce(email_version, 1) as email_version, coalesce(password_version, 1) as password_version
-    from counted left join owner on true where is_admitted
-  ), linked as (
-    insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at)
-    select $2, purpose, id, email_version, password_version, now() + make_interval(secs => $4) from somebody
-  ), posted as (${posting('$5', 'id', '$4', 'somebody')}
-  )
-  select is_admitted as "isAdmitted" from counted`
-const requestLink: Statement = {
-  name: 'links.request',
-  text: requesting('select id, $3::text as purpose, email_version, password_version from users where canonical_email = $1 and disabled_at is null')
-}
-// Of the account, or of the latest that is to be one.
-const requestVerification: Statement = {
-  name: 'links.request-verification',
-  text: requesting(`
-    select id, $3::text as purpose, email_version, password_version from users
-    where canonical_email = $1 and disabled_at is null and email_verified_at is null
-    union all
-    (select id, 'registration', 1, 1 from registrations
-    where canonical_email = $1 and expires_at > now() and not exists (select from users where canonical_email = $1 and email_verified_at is not null)
-    order by created_at desc limit 1)
-    limit 1`)
-}
+/** The address that a token changes an account to, or back to. */
+export interface TargetAddress { email: string, canonical_email: string }
 
-/** A link that is requested for an address. */
-export interface LinkRequest {
-  canonical: string
-  purpose: 'email_verification' | 'password_reset' | 'magic_link'
+/** A token to issue to a user. */
+export interface NewToken {
+  userId: string
+  purpose: OneTimeTokenPurpose
   token: string
-  mail: Buffer | undefined
-  /** How many seconds the link is valid. */
-  lives: number
-  buckets: Buckets
+  /** For how many seconds the token is valid. */
+  lifetimeSeconds: number
+  target?: TargetAddress
+  /** The token is issued only if this is still the version of the user's password. */
+  passwordVersion?: number
 }
 
-/**
- * Creates a link, and the mail that carries it, for the account of a canonical address. If there is no such
- * account, it creates them for a user who does not exist, so both cases cost the same. Returns false, and
- * creates nothing, if too many were requested.
- */
-export async function requestFor (db: Queryable, request: LinkRequest): Promise<boolean> {
-  const { canonical, purpose, token, mail, lives, buckets } = request
-  const statement = purpose === 'email_verification' ? requestVerification : requestLink
-  const values = [canonical, hashOf(token), purpose, lives, mail ?? null, ...bucketParameters(buckets)]
-  const [row] = await db.query<{ isAdmitted: boolean }>(statement, values)
-  return row?.isAdmitted ?? false
-}
-
-/** What an address is changed to, or back to. */
-export interface Target { email: string, canonical_email: string }
-
-// The lock makes a deletion wait for this, which it then finds, or this for the deletion.
-const making: Statement = {
-  name: 'links.make',
+// The lock makes a concurrent deletion of the user wait, and then delete this token too.
+const insert: Statement = {
+  name: 'one-time-tokens.issue',
   text: `
-    insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at)
-    select $2, $3, id, email_version, password_version, $4, $5, now() + make_interval(secs => $6) from users
-    where id = $1 and password_version = coalesce($7, password_version) for key share
-    returning 1 as made`
+    insert into one_time_tokens (
+      token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at
+    ) select $2, $3, id, email_version, password_version, $4, $5, now() + make_interval(secs => $6)
+    from users where id = $1 and password_version = coalesce($7, password_version) for key share
+    returning 1 as issued`
 }
 
 /**
- * Makes a link for a user, which dies with the address and the password that the account has now. `lives` is in seconds.
- * Gives whether it was made: not where the password is another one than that of `passwordVersion`, or the user is gone.
+ * Issues a token to a user. It becomes invalid when the address or the password of the account changes.
+ * Returns false if the user does not exist, or has another password version than the given one.
  */
-export async function make (db: Queryable, userId: string, purpose: Purpose, token: string, lives: number, target?: Target, passwordVersion?: number): Promise<boolean> {
-  return (await db.query(making, [userId, hashOf(token), purpose, target?.email ?? null, target?.canonical_email ?? null, lives, passwordVersion ?? null])).length > 0
+export async function issue (db: Queryable, token: NewToken): Promise<boolean> {
+  const { userId, purpose, target, lifetimeSeconds, passwordVersion } = token
+  const issued = await db.query(insert, [
+    userId, hashToken(token.token), purpose, target?.email ?? null, target?.canonical_email ?? null,
+    lifetimeSeconds, passwordVersion ?? null
+  ])
+  return issued.length > 0
 }
 
-const purposeOfOne: Statement = { name: 'links.purpose', text: 'select purpose, user_id as "userId" from links where token_hash = $1 and expires_at > now()' }
+/** What a token is for, and to whom it was issued. */
+export interface TokenSubject { purpose: OneTimeTokenPurpose, userId: string }
 
-/** What a link is for, and whose; throws `link_expired` where there is none. */
-export async function purposeOf (db: Queryable, token: string): Promise<{ purpose: Purpose, userId: string }> {
-  const [found] = await db.query<{ purpose: Purpose, userId: string }>(purposeOfOne, [hashOf(token)])
-  if (!found) throw linkExpired()
-  return found
+const selectSubject: Statement = {
+  name: 'one-time-tokens.subject',
+  text: `
+    select purpose, user_id as "userId" from one_time_tokens where token_hash = $1 and expires_at > now()`
 }
 
-/** A link that is good, and the account it is for. */
-export interface Found extends Account {
-  purpose: Purpose
-  email_verified: boolean
+/** Finds what an unexpired token is for. Throws `link_expired` if there is none. */
+export async function findSubject (db: Queryable, token: string): Promise<TokenSubject> {
+  const [subject] = await db.query<TokenSubject>(selectSubject, [hashToken(token)])
+  if (!subject) throw linkExpired()
+  return subject
+}
+
+/** A valid token, and the account that it was issued to. */
+export interface ValidToken extends Account {
+  purpose: OneTimeTokenPurpose
   language: string | null
   created_at: Date
-  /** When the account was made. */
   user_created_at: Date
-  /** Of the links that change an address. */
+  /** The address that the token changes the account to, or back to. */
   target_email: string | null
   target_canonical_email: string | null
 }
 
-// What it was for is still so: the address that it was mailed to, and where it stands in for the password, that. The
-// way back to an address stays open whatever becomes of the account, unless that is disabled.
-// A link that verifies an address is void once the address is verified. Otherwise it would outlive the used
-// one.
-const good = `expires_at > now() and users.disabled_at is null
-  and (purpose = 'email_undo' or links.email_version = users.email_version)
-  and (purpose <> 'email_verification' or users.email_verified_at is null)
-  and (purpose in ('email_undo', 'email_verification') or links.password_version = users.password_version)`
-const finding = (lock: string) => `
-  select links.purpose, links.created_at, users.created_at as user_created_at,
-    links.email as target_email, links.canonical_email as target_canonical_email,
-    users.email_verified_at is not null as email_verified, users.language, ${accountColumns}
-  from links join users on users.id = links.user_id
-  where token_hash = $1 and purpose = any($2::text[]) and ${good} ${lock}`
-const find: Statement = { name: 'links.find', text: finding('') }
-const lock: Statement = { name: 'links.lock', text: finding('for no key update of users') }
-const use: Statement = { name: 'links.use', text: 'delete from links where token_hash = $1 returning 1 as used' }
+// A token is valid while what it was issued for still holds:
+//
+// | purpose            | same address | same password | address not verified | account not disabled |
+// | ------------------ | ------------ | ------------- | -------------------- | -------------------- |
+// | email_verification | yes          |               | yes                  | yes                  |
+// | password_reset     | yes          | yes           |                      | yes                  |
+// | magic_link         | yes          | yes           |                      | yes                  |
+// | email_change       | yes          | yes           |                      | yes                  |
+// | email_undo         |              |               |                      | yes                  |
+//
+// A token that verifies an address becomes invalid when another one has verified it.
+const selectValid = `
+  select one_time_tokens.purpose, one_time_tokens.created_at, users.created_at as user_created_at,
+    one_time_tokens.email as target_email, one_time_tokens.canonical_email as target_canonical_email,
+    users.language, ${accountColumns}
+  from one_time_tokens join users on users.id = one_time_tokens.user_id
+  where token_hash = $1 and purpose = any($2::text[]) and expires_at > now() and users.disabled_at is null
+    and (purpose = 'email_undo' or one_time_tokens.email_version = users.email_version)
+    and (purpose in ('email_undo', 'email_verification')
+      or one_time_tokens.password_version = users.password_version)
+    and (purpose <> 'email_verification' or users.email_verified_at is null)`
 
-/** A link that is good now, without using it; throws `link_expired`. */
-export async function look (db: Queryable, token: string, purposes: readonly Purpose[]): Promise<Found> {
-  const [found] = await db.query<Found>(find, [hashOf(token), purposes])
-  if (!found) throw linkExpired()
-  return found
+const findValid: Statement = { name: 'one-time-tokens.find', text: selectValid }
+const lockValid: Statement = {
+  name: 'one-time-tokens.lock',
+  text: `${selectValid} for no key update of users`
+}
+const deleteToken: Statement = {
+  name: 'one-time-tokens.consume',
+  text: 'delete from one_time_tokens where token_hash = $1 returning 1 as consumed'
 }
 
-/** Uses a link, once; the user is locked until the end of the transaction. Throws `link_expired`. */
-export async function redeem (tx: Queryable, token: string, purposes: readonly Purpose[]): Promise<Found> {
-  const [found] = await tx.query<Found>(lock, [hashOf(token), purposes])
-  if (!found) throw linkExpired()
-  await spend(tx, token)
-  return found
+/** Finds a valid token without consuming it. Throws `link_expired`. */
+export async function find (
+  db: Queryable, token: string, purposes: readonly OneTimeTokenPurpose[]
+): Promise<ValidToken> {
+  const [valid] = await db.query<ValidToken>(findValid, [hashToken(token), purposes])
+  if (!valid) throw linkExpired()
+  return valid
 }
-
-/** Uses a link up, whatever it is for. Throws `link_expired` where it is gone. */
-export async function spend (tx: Queryable, token: string): Promise<void> {
-  if ((await tx.query(use, [hashOf(token)])).length === 0) throw linkExpired()
-}
-
-/** Ends the links of a user, but for the ways back to earlier addresses. */
-export async function endAll (tx: Queryable, userId: string): Promise<void> {
-  await tx.query({ name: 'links.end-all', text: "delete from links where user_id = $1 and purpose <> 'email_undo'" }, [userId])
-}
-
-const countUndo: Statement = {
-  name: 'links.count-undo',
-  text: `
-    select count(*)::int as links, extract(epoch from min(expires_at) - now())::float8 as seconds
-    from links where user_id = $1 and purpose = 'email_undo' and expires_at > now()`
-}
-
-// Each change of a verified address leaves a link that undoes it.
-const maxUndoLinks = 20
 
 /**
- * Throws `too_many_requests` if too many changes of the user's address can still be undone. The oldest link
- * is never dropped for a new one, because a thief would change the address until the owner's link to undo is
- * gone.
+ * Consumes a valid token, once. The user stays locked until the end of the transaction. Throws
+ * `link_expired`.
  */
-export async function assertUndoCapacity (tx: Queryable, userId: string): Promise<void> {
-  const [row] = await tx.query<{ links: number, seconds: number | null }>(countUndo, [userId])
-  if (row && row.links >= maxUndoLinks) throw tooManyAddressChanges(row.seconds ?? 0)
+export async function consume (
+  tx: Queryable, token: string, purposes: readonly OneTimeTokenPurpose[]
+): Promise<ValidToken> {
+  const [valid] = await tx.query<ValidToken>(lockValid, [hashToken(token), purposes])
+  if (!valid) throw linkExpired()
+  await consumeUnchecked(tx, token)
+  return valid
 }
 
-const voiding: Statement = {
-  name: 'links.void-changes',
-  text: "delete from links where purpose = 'email_change' and ($1::uuid is null or user_id = $1)"
-}
-
-/** Voids the requested changes of address that are not confirmed, of one user or of all users. */
-export async function voidChanges (db: Queryable, userId: string | undefined): Promise<void> {
-  await db.query(voiding, [userId ?? null])
-}
-
-const voidingOthers: Statement = {
-  name: 'links.void-other-changes',
-  text: "delete from links where purpose = 'email_change' and user_id = $1 and canonical_email <> $2"
-}
-
-/** Voids the requested changes of address of a user, except those to this address. */
-export async function voidOtherChanges (tx: Queryable, userId: string, canonical: string): Promise<void> {
-  await tx.query(voidingOthers, [userId, canonical])
-}
-
-const siblings = "delete from links where user_id = $1 and purpose = 'email_verification'"
-
-/** Ends the other links that would verify the address of a user. */
-export async function endVerifications (tx: Queryable, userId: string): Promise<void> {
-  await tx.query({ name: 'links.end-verifications', text: siblings }, [userId])
-}
-
-const clear: Statement = {
-  name: 'links.clear',
-  text: `
-    with old_links as (
-      delete from links where token_hash = any(array(select token_hash from links where expires_at < now() limit $1 for update skip locked)) returning 1
-    ), old_registrations as (
-      delete from registrations where id = any(array(select id from registrations where expires_at < now() limit $1 for update skip locked)) returning 1
-    ), old_counts as (
-      delete from mail_counts where key = any(array(select key from mail_counts where expires_at < now() limit $1 for update skip locked)) returning 1
-    )
-    select greatest((select count(*) from old_links), (select count(*) from old_registrations), (select count(*) from old_counts))::int as removed`
-}
-
-/** Removes what has expired of links, of accounts to be, and of counts of mails: up to `most` of each; gives how many of the most. */
-export async function forget (db: Queryable, most: number): Promise<number> {
-  const [row] = await db.query<{ removed: number }>(clear, [most])
-  return row?.removed ?? 0
+/**
+ * Consumes a token that is not bound to an account: that of a pending registration, which the caller has
+ * checked. Throws `link_expired` if the token was consumed or revoked since.
+ */
+export async function consumeUnchecked (tx: Queryable, token: string): Promise<void> {
+  const consumed = await tx.query(deleteToken, [hashToken(token)])
+  if (consumed.length === 0) throw linkExpired()
 }

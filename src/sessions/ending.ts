@@ -1,55 +1,148 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
-import { stored, type Revocation, type StoredRevocation } from '../tokens/revocations.ts'
-import { ownedBy } from './session.ts'
+import { retry } from '../jobs/retry.ts'
+import { toRevocation, type Revocation, type RevocationRow } from '../tokens/revocations.ts'
 
 /** Why a session ended. */
-export type EndReason = 'logout' | 'replayed' | 'ended_by_user' | 'session_limit' | 'signed_in_again' | 'revoked' | 'ended_by_operator' | 'password_changed' | 'password_reset' | 'email_verified' | 'email_change_undone' | 'ended_by_admin' | 'account_disabled' | 'account_deleted'
-
-/**
- * The parts of a statement that end, for good, the sessions whose refresh state `dead` deletes: the end, its events,
- * and a revocation where an access token can be alive, by whatever clock. `ended` is what ended, for `told`. In this order everywhere,
- * for two orders could lock each other out: the refresh state, then the session.
- */
-export const ending = (dead: string, reason: string, origin: string) => `
-  dead as (
-    ${dead} returning *
-  ), ended as (
-    update sessions set ended_at = now(), end_reason = ${reason}
-    from dead where id = dead.session_id and ended_at is null
-    returning sessions.*, dead.access_expires_at, dead.generation, dead.last_used_at
-  ), audited as (${audit.insertion('session.ended', { user: 'user_id', session: 'id', detail: "jsonb_build_object('reason', end_reason)" }, origin, 'ended')}
-  ), revoked as (
-    insert into revocations (id, kind, subject, reason, ended_at, expires_at)
-    select id, 'session', user_id, end_reason, ended_at, access_expires_at from ended where access_expires_at > now() - interval '1 minute'
-    returning *
-  )`
-
-/** What the statement selects of them: the revocations, and word of them for the other instances. */
-export const told = "select revoked.*, transaction_id::text, pg_notify('latchkey_revocations', '') from revoked"
+export type EndReason =
+  'logout' | 'replayed' | 'ended_by_user' | 'session_limit' | 'signed_in_again' | 'revoked' |
+  'ended_by_operator' | 'password_changed' | 'password_reset' | 'email_verified' | 'email_change_undone' |
+  'ended_by_admin' | 'account_disabled' | 'account_deleted'
 
 const byId: Statement = {
   name: 'sessions.end',
-  text: 'select each.*, transaction_id::text from end_sessions($1::uuid[], $2, $3::jsonb) as each'
+  text: `
+    select revoked.*, transaction_id::text
+    from end_sessions($1::uuid[], $2, $3::jsonb) as revoked`
 }
 
-/** Ends sessions for good; those that have ended stay as they are. Gives what verifiers must know. */
-export async function end (db: Queryable, sessionIds: string[], reason: EndReason, origin: audit.Origin): Promise<Revocation[]> {
-  return (await db.query<StoredRevocation>(byId, [sessionIds, reason, audit.parameter(origin)])).map(stored)
+/** Ends sessions for good, and leaves ended ones as they are. Returns the new revocations. */
+export async function end (
+  db: Queryable, sessionIds: string[], reason: EndReason, origin: audit.Origin
+): Promise<Revocation[]> {
+  const rows = await db.query<RevocationRow>(byId, [sessionIds, reason, origin])
+  return rows.map(toRevocation)
 }
 
-const lock: Statement = {
+// The lock makes sure that only one of two concurrent requests finds the session.
+const oneOfUser: Statement = {
+  name: 'sessions.end-own',
+  text: `
+    with owned as materialized (
+      select session_id from refresh_tokens join unended_sessions($1) as session on session.id = session_id
+      where session_id = $2 for update of refresh_tokens
+    )
+    select revoked.*, transaction_id::text
+    from owned left join lateral end_sessions(array[session_id], $3, $4::jsonb) as revoked on true`
+}
+
+/**
+ * Ends one session of a user. Returns the new revocations; undefined if the session has ended, or belongs to
+ * somebody else.
+ */
+export async function endOwn (
+  db: Queryable, { userId, sessionId }: { userId: string, sessionId: string },
+  reason: EndReason, origin: audit.Origin
+): Promise<Revocation[] | undefined> {
+  const rows = await db.query<RevocationRow | { id: null }>(oneOfUser, [
+    userId, sessionId, reason, origin
+  ])
+  return rows.length === 0 ? undefined : rows.flatMap(row => row.id === null ? [] : toRevocation(row))
+}
+
+const allOfUser: Statement = {
+  name: 'sessions.end-all',
+  text: `
+    select revoked.*, transaction_id::text
+    from end_sessions(
+      array(select id from unended_sessions($1) where id is distinct from $2), $3, $4::jsonb
+    ) as revoked`
+}
+
+/** Ends all sessions of a user, except one if so asked. Returns the new revocations. */
+export async function endAll (
+  db: Queryable, { userId, except }: { userId: string, except?: string | undefined },
+  reason: EndReason, origin: audit.Origin
+): Promise<Revocation[]> {
+  const rows = await db.query<RevocationRow>(allOfUser, [
+    userId, except ?? null, reason, origin
+  ])
+  return rows.map(toRevocation)
+}
+
+const locking: Statement = {
   name: 'sessions.lock',
   text: `
     select from refresh_tokens
-    where session_id = any($2::uuid[]) or session_id in (select id from sessions where ${ownedBy('$1')})
+    where session_id = any ($2::uuid[]) or session_id in (select id from unended_sessions($1))
     order by session_id for update`
 }
 
 /**
- * Locks the sessions of a user and these others until the end of the transaction. A transaction that ends
+ * Locks the sessions of a user, and these others, until the end of the transaction. A transaction that ends
  * sessions more than once calls it first, because locks that are taken in two orders lead to a deadlock.
  */
 export async function lockSessions (tx: Queryable, userId: string, others: string[]): Promise<void> {
-  await tx.query(lock, [userId, others])
+  await tx.query(locking, [userId, others])
+}
+
+const batchOfAll: Statement = {
+  name: 'sessions.end-batch',
+  text: `
+    with page as materialized (
+      select session_id from refresh_tokens join sessions on sessions.id = session_id
+      where created_at <= $1 and ($2::uuid is null or session_id > $2)
+      order by session_id limit $3 for update of refresh_tokens
+    )
+    select
+      (select count(*)::int from page) as ended,
+      (select session_id from page order by 1 desc limit 1) as last,
+      (select count(*)::int from end_sessions(array(select session_id from page), $4, $5::jsonb)) as revoked`
+}
+
+// It is sorted by the second expression of the index behind `unended_sessions`.
+const batchOfUser: Statement = {
+  name: 'sessions.end-batch-of-user',
+  text: `
+    with page as materialized (
+      select session_id from refresh_tokens join unended_sessions($6) as session on session.id = session_id
+      where created_at <= $1 and ($2::uuid is null or (case when ended_at is null then id end) > $2)
+      order by (case when ended_at is null then id end) limit $3 for update of refresh_tokens
+    )
+    select
+      (select count(*)::int from page) as ended,
+      (select session_id from page order by 1 desc limit 1) as last,
+      (select count(*)::int from end_sessions(array(select session_id from page), $4, $5::jsonb)) as revoked`
+}
+
+const batchSize = 1_000
+// A batch that waited too long for a lock, or lost its connection, can safely be repeated.
+const maxAttempts = 5
+const retryIntervalMs = 200
+
+/**
+ * Ends all sessions that exist when it is called: those of one user, or those of all users if `userId` is
+ * undefined. Each batch is a transaction of its own, so that no request waits for long. If one fails, the
+ * sessions of earlier batches stay ended. Returns the number of ended sessions.
+ */
+export async function endInBatches (
+  db: Queryable, userId: string | undefined, reason: EndReason, origin: audit.Origin
+): Promise<number> {
+  const { signal } = new AbortController()
+  const [start] = await db.query<{ now: Date }>(
+    "select date_trunc('milliseconds', now()) + interval '1 ms' as now")
+  let total = 0
+  for (let after: string | null = null; ;) {
+    let failures = 0
+    const values: unknown[] = [start?.now, after, batchSize, reason, origin]
+    const [statement, parameters] = userId === undefined
+      ? [batchOfAll, values]
+      : [batchOfUser, [...values, userId]]
+    const [row] = await retry(
+      async () => await db.query<{ ended: number, last: string | null }>(statement, parameters),
+      { intervalMs: retryIntervalMs, signal, isFinal: () => ++failures >= maxAttempts, onFailure: () => {} })
+    if (!row || row.last === null) return total
+    total += row.ended
+    after = row.last
+  }
 }

@@ -1,38 +1,51 @@
-import type { UserClaims } from '../tokens/claims.ts'
 import type { Queryable, Statement } from '../database/database.ts'
+import type { UserClaims } from '../../plugins/verifier/claims.ts'
 import type { RefreshToken } from './refresh-token.ts'
-import { isLive } from './session.ts'
+import type { Lifetimes } from './session.ts'
 
 export interface RefreshTokenState { userId: string, roles: string[], expiresAt: Date }
 
-// What a refresh would take, and no judgement of anything else.
-const select: Statement = {
+// The conditions are those of a refresh. It changes nothing, and detects no reuse.
+const refreshTokenQuery: Statement = {
   name: 'sessions.introspect',
   text: `
-    select users.id as "userId", users.roles, least(sessions.expires_at, $5::timestamptz + make_interval(secs => $6)) as "expiresAt"
-    from refresh_tokens as held join sessions on sessions.id = held.session_id join users on users.id = sessions.user_id
-    where held.session_id = $1
-      and (held.generation = $2 - 1
-        or held.generation = $2 and held.token_hash = $3
-          and ($4::float8 is null or held.rotated_at is null or held.rotated_at + make_interval(secs => $4) > now()))
-      and ${isLive}
-      and $5::timestamptz + make_interval(secs => $6) > now()`
+    select users.id as "userId", users.roles,
+      least(sessions.expires_at, $5::timestamptz + make_interval(secs => $6)) as "expiresAt"
+    from refresh_tokens as family
+    join sessions on sessions.id = family.session_id join users on users.id = sessions.user_id
+    where family.session_id = $1
+      and (family.generation < $2
+        or family.generation = $2 and family.token_hash = $3
+          and ($4::float8 is null or family.rotated_at > now() - make_interval(secs => $4)))
+      and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null
+      and $5::timestamptz > now() - make_interval(secs => $6)`
 }
 
-/** Whose refresh token it is and until when, if it could be exchanged now; changes nothing. Spans in seconds. */
-export async function introspect (db: Queryable, { sessionId, generation, hash, issuedAt }: RefreshToken, { refreshToken, retryWindow }: { refreshToken: number, retryWindow: number | undefined }): Promise<RefreshTokenState | undefined> {
-  const [state] = await db.query<RefreshTokenState>(select, [sessionId, generation, hash, retryWindow ?? null, issuedAt, refreshToken])
+/** The owner and the expiry of a refresh token that could be exchanged now; undefined if it could not. */
+export async function introspectRefreshToken (
+  db: Queryable, { sessionId, generation, hash, issuedAt }: RefreshToken,
+  { refreshToken, retryWindow }: Pick<Lifetimes, 'refreshToken' | 'retryWindow'>
+): Promise<RefreshTokenState | undefined> {
+  const [state] = await db.query<RefreshTokenState>(refreshTokenQuery, [
+    sessionId, generation, hash, retryWindow ?? null, issuedAt, refreshToken
+  ])
   return state
 }
 
-const selectHolder: Statement = {
+const accessTokenQuery: Statement = {
   name: 'sessions.introspect-access-token',
   text: `
     select from sessions join users on users.id = sessions.user_id
-    where sessions.id = $1 and ${isLive} and users.token_version <= $2`
+    where sessions.id = $1 and users.token_version <= $2
+      and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null`
 }
 
-/** Whether an access token that was verified is good by what the database knows now: its session lives, and it was not revoked with all of its user's. */
-export async function isGood (db: Queryable, { sid, token_version: version = 0 }: Pick<UserClaims, 'sid' | 'token_version'>): Promise<boolean> {
-  return (await db.query(selectHolder, [sid, version])).length > 0
+/**
+ * Whether a verified access token is active (RFC 7662 section 2.2): its session has not ended, and it was not
+ * revoked with all access tokens of its user.
+ */
+export async function isAccessTokenActive (
+  db: Queryable, { sid, token_version: version = 0 }: Pick<UserClaims, 'sid' | 'token_version'>
+): Promise<boolean> {
+  return (await db.query(accessTokenQuery, [sid, version])).length > 0
 }

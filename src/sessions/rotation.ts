@@ -1,88 +1,181 @@
+import assert from 'node:assert/strict'
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
-import { newsLives, posting } from '../mail/outbox.ts'
 import { invalidRefreshToken } from '../http/problem.ts'
+import { newsLives } from '../mail/outbox.ts'
 import type { RefreshToken } from './refresh-token.ts'
-import { ending } from './ending.ts'
-import { isLive, live, sessionColumns, type Lifetimes, type LiveSession, type Row } from './session.ts'
+import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } from './session.ts'
 
-// Judged again on the row as it is when the lock is had: one that was confirmed meanwhile, or is gone with its session.
-const confirm: Statement = {
+// Refresh token rotation with reuse detection (RFC 9700 section 4.14.2).
+//
+// A token family is one row of `refresh_tokens`. Let c be the generation of the row, and g that of the token.
+//
+// | case                  | what it means                            | outcome                              |
+// | --------------------- | ---------------------------------------- | ------------------------------------ |
+// | g = c, same hash      | the current token: its first exchange,   | issue a successor of generation      |
+// |                       | a retry after a lost response, or        | c + 1; the family stays as it is     |
+// |                       | another tab                              |                                      |
+// | g = c + 1             | a successor, used for the first time     | confirm it, and issue a successor of |
+// |                       |                                          | generation g + 1                     |
+// | g > c + 1             | the database has lost its newest state,  | the same; the caller logs it         |
+// |                       | in a failover or with a restored backup  |                                      |
+// | g = c, another hash   | two successors of one token were used    | superseded at `confirmations[1]`     |
+// | g < c                 | an older token                           | superseded at `confirmations[c - g]` |
+// | g = c, same hash,     | the current token, but too late for a    | superseded at `confirmations[1]`     |
+// | retry window is over  | retry                                    |                                      |
+// | no row; the session,  | the session cannot be refreshed          | refuse                               |
+// | or token has expired; |                                          |                                      |
+// | user is disabled      |                                          |                                      |
+//
+// A token that is presented less than REFRESH_REPLAY_GRACE after it was superseded is only refused. It may be
+// a duplicate that a network or a proxy delivers late, and a refusal gives a thief nothing. Later it is
+// reused, and its reuse ends the session. A token whose entry is beyond the end of `confirmations` was
+// superseded longer ago than the grace period.
+//
+// For a token that was used, the entry is exact. For a successor that was never used, `confirmations[c - g]`
+// is the time at which the next generation was confirmed. So its reuse may be detected as late as one grace
+// period after the next confirmation.
+//
+// Generation 0 is the sign-in, which stores no token. Its entry, the time of the sign-in, answers for no
+// token. It is there so that a list always has at least one entry.
+
+// One UPDATE serves the cases that issue a successor. If it waits for the row's lock, it evaluates its
+// conditions again on the row that it gets. It matches nothing if the session has ended meanwhile.
+const rotation: Statement = {
   name: 'sessions.rotate',
   text: `
-    with confirmed as (
-      update refresh_tokens as held set
+    with exchanged as (
+      update refresh_tokens as family set
         generation = $2,
         token_hash = $3,
-        confirmed_at = case when held.generation = $2 then held.confirmed_at else now() end,
-        rotated_at = case when held.generation = $2 then coalesce(held.rotated_at, now()) else now() end,
+        -- Confirmations that the database has lost count as made now. Entries older than the grace period go.
+        confirmations = case when family.generation = $2 then family.confirmations else (
+          array_fill(now(), array[least($2 - family.generation, 32)]) || array(
+            select confirmed_at from unnest(family.confirmations) as confirmed_at
+            where confirmed_at > now() - make_interval(secs => $5) order by confirmed_at desc
+          ))[:32] end,
+        rotated_at = case when family.generation = $2 then family.rotated_at else now() end,
         last_used_at = now(),
-        access_expires_at = greatest(held.access_expires_at, least(now() + make_interval(secs => $8), sessions.expires_at)),
-        settled = case when held.generation = $2 or held.milestone_at + make_interval(secs => $7) > now() then held.settled
-          when held.confirmed_at + make_interval(secs => $7) > now() then held.milestone else held.generation end,
-        settled_hash = case when held.generation = $2 or held.milestone_at + make_interval(secs => $7) > now() then held.settled_hash
-          when held.confirmed_at + make_interval(secs => $7) > now() then null else held.token_hash end,
-        milestone = case when held.generation < $2 and held.milestone_at + make_interval(secs => $7) <= now() then $2 else held.milestone end,
-        milestone_at = case when held.generation < $2 and held.milestone_at + make_interval(secs => $7) <= now() then now() else held.milestone_at end
+        access_expires_at = greatest(
+          family.access_expires_at, least(now() + make_interval(secs => $8), sessions.expires_at))
       from sessions join users on users.id = sessions.user_id
-      where held.session_id = $1 and sessions.id = held.session_id
-        and (held.generation = $2 - 1
-          or held.generation = $2 and held.token_hash = $3
-            and ($4::float8 is null or held.rotated_at is null or held.rotated_at + make_interval(secs => $4) > now()))
-        and ${isLive}
-        and $5::timestamptz + make_interval(secs => $6) > now()
-      returning ${sessionColumns}
+      where family.session_id = $1 and sessions.id = family.session_id
+        and (family.generation < $2
+          or family.generation = $2 and family.token_hash = $3
+            and ($4::float8 is null or family.rotated_at > now() - make_interval(secs => $4)))
+        and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null
+        and $6::timestamptz > now() - make_interval(secs => $7)
+      returning
+        sessions.id as session_id, sessions.methods, sessions.remembered, sessions.authenticated_at,
+        sessions.expires_at, users.id, users.email, users.username, users.name, users.roles,
+        users.email_verified_at is not null as email_verified, users.created_at, users.updated_at,
+        users.token_version,
+        -- Only a statement that skips a generation writes its own time twice.
+        coalesce(family.confirmations[2] = now(), false) as has_lost_state
     )
-    select confirmed.*, now() as now from (select) as always left join confirmed on true`
+    select exchanged.*, clock.now from (select now()) as clock left join exchanged on true`
 }
 
-// What is known of both holders: of the one who came with it this is the origin, of the other how the session began.
-const replay = audit.insertion('session.replayed', {
-  user: 'user_id',
-  session: 'id',
-  detail: "jsonb_build_object('presented', $2::int, 'confirmed', generation, 'last_used_at', last_used_at, 'opened_ip', host(ended.ip), 'opened_user_agent', ended.user_agent)"
-}, '$7', 'ended')
-
-const judge: Statement = {
-  name: 'sessions.judge',
+// The row is evaluated under its lock. The session ends with its revocation and the notification of the other
+// instances (`end_sessions`), with what is known of both holders in the audit log, and with a mail to the
+// owner.
+const reuseDetection: Statement = {
+  name: 'sessions.detect-reuse',
   text: `
-    with ${ending(`delete from refresh_tokens as held
-      where session_id = $1
-        and (generation > $2
-          or generation = $2 and token_hash <> $3
-          or generation = $2 and rotated_at + make_interval(secs => $4) <= $6)
-        and (confirmed_at + make_interval(secs => $5) <= $6
-          or $2 < settled
-          or $2 = settled and settled_hash <> $3
-          or $2 < milestone and milestone_at + make_interval(secs => $5) <= $6)`, "'replayed'", '$7')}, found_out as (${replay}
-    ), told as (${posting('$8', 'user_id', String(newsLives), 'ended')}
+    with reused as materialized (
+      select family.session_id, family.generation, family.last_used_at,
+        sessions.user_id, sessions.ip, sessions.user_agent
+      from refresh_tokens as family join sessions on sessions.id = family.session_id
+      where family.session_id = $1
+        and (family.generation > $2
+          or family.generation = $2 and family.token_hash <> $3
+          or family.generation = $2 and family.rotated_at <= $6::timestamptz - make_interval(secs => $4))
+        and (family.confirmations[greatest(family.generation - $2, 1)]
+          > $6::timestamptz - make_interval(secs => $5)) is not true
+      for update of family
+    ), ended as materialized (
+      select from reused left join lateral end_sessions(array[session_id], 'replayed', $7::jsonb) on true
+    ), recorded as (
+      insert into audit_events (
+        type, user_id, session_id, client_id, detail, actor_id, ip, user_agent, request_id
+      ) select
+        'session.replayed', user_id, session_id, ($7::jsonb ->> 'clientId')::uuid,
+        jsonb_build_object(
+          'presented', $2::int, 'confirmed', generation, 'last_used_at', last_used_at,
+          'opened_ip', host(ip), 'opened_user_agent', user_agent),
+        ($7::jsonb ->> 'actorId')::uuid, ($7::jsonb ->> 'ip')::inet,
+        $7::jsonb ->> 'userAgent', $7::jsonb ->> 'requestId'
+      from reused
+    ), mailed as (
+      insert into jobs (kind, user_id, sealed, expires_at)
+      select 'mail', user_id, $8::bytea, now() + make_interval(secs => $9)
+      from reused where $8::bytea is not null
     )
-    select (select user_id from ended) as replayed, (select generation from refresh_tokens where session_id = $1) as generation,
-      (select pg_notify('latchkey_revocations', '') from revoked)`
+    select (select generation from refresh_tokens where session_id = $1) as confirmed,
+      (select count(*) from ended) > 0 as replayed`
 }
 
-/** What a refused refresh token was found to be; for the log. */
-export interface Refusal { sessionId: string, presented: number, confirmed: number | null, replayed: boolean, impossible: boolean }
+/** A refresh as its caller knows it. */
+export interface RefreshRequest {
+  origin: audit.Origin
+  /** Throws once the client has gone, or was answered because the request took too long. */
+  assertAwaited: () => void
+  /** Makes the sealed mail that tells the owner of a reuse; undefined if no mail is set up. */
+  sealNotification: () => Buffer | undefined
+  /** Called if the token is newer than its row, because the database has lost what it had committed. */
+  onLostState: (details: { sessionId: string, presented: number }) => void
+}
+
+/** Why a refresh token was refused, for the log. The names are public. */
+export interface RefusedRefresh {
+  sessionId: string
+  /** The generation of the refused token. */
+  presented: number
+  /** The generation of the current token; null if the session had ended. */
+  confirmed: number | null
+  /** Whether it was a reuse, which has ended the session. */
+  replayed: boolean
+}
 
 /**
- * Exchanges an authentic refresh token: the session lives on, and the next generation is to be handed out.
- *
- * The confirmed token, or an unused child of it, is taken in one statement; a child confirms itself by its
- * use, and its parent and siblings are dead from then on. Anything else throws `invalid_refresh_token` (its
- * cause is a Refusal). A token that has been dead for `replayGrace` (for at most three times as long, where
- * others were confirmed meanwhile) is a replay, and ends the session first.
- *
- * A token is judged by the time at which it was presented, and not at all once `assertAwaited` throws because
- * its caller has gone: a statement that a frozen connection delivers late must not make a replay of a duplicate.
- * `notice` makes the mail that tells the owner of a replay.
+ * Exchanges an authentic refresh token, in one statement and one round trip. The session lives on, and the
+ * caller issues a token of the generation that is returned. Throws `invalid_refresh_token` if the token is
+ * refused; its cause is a RefusedRefresh. If the token was reused, its session is ended first, in a commit of
+ * its own.
  */
-export async function rotate (db: Queryable, token: RefreshToken, { accessToken, refreshToken, replayGrace, retryWindow }: Lifetimes, origin: audit.Origin, assertAwaited: () => void, notice: () => Buffer | undefined): Promise<LiveSession> {
+export async function rotate (
+  db: Queryable, token: RefreshToken, lifetimes: Lifetimes, request: RefreshRequest
+): Promise<LiveSession> {
   const { sessionId, generation, hash, issuedAt } = token
-  const [row] = await db.query<Row | { session_id: null, now: Date }>(confirm, [sessionId, generation, hash, retryWindow ?? null, issuedAt, refreshToken, replayGrace, accessToken])
-  if (row && row.session_id !== null) return live(row, generation + 1)
-  assertAwaited()
-  const [found] = await db.query<{ replayed: string | null, generation: number | null }>(judge, [sessionId, generation, hash, retryWindow ?? null, replayGrace, row?.now, audit.parameter(origin), notice() ?? null])
-  const confirmed = found?.generation ?? null
-  const refusal: Refusal = { sessionId, presented: generation, confirmed, replayed: found?.replayed != null, impossible: confirmed !== null && generation > confirmed + 1 }
-  throw invalidRefreshToken(refusal)
+  const { retryWindow, replayGrace, refreshToken, accessToken } = lifetimes
+  const [row] = await db.query<
+    LiveSessionRow & { has_lost_state: boolean } | { session_id: null, now: Date }
+  >(rotation, [
+    sessionId, generation, hash, retryWindow ?? null, replayGrace, issuedAt, refreshToken, accessToken
+  ])
+  assert(row)
+  if (row.session_id !== null) {
+    const { has_lost_state: hasLostState, ...exchanged } = row
+    if (hasLostState) request.onLostState({ sessionId, presented: generation })
+    return toLiveSession(exchanged, generation + 1)
+  }
+  // A frozen connection may deliver the next statement late, after the client was told to retry and has used
+  // a successor. It must not take the duplicate for a reuse.
+  request.assertAwaited()
+  throw invalidRefreshToken(await detectReuse(db, token, { lifetimes, request, presentedAt: row.now }))
+}
+
+interface Presentation { lifetimes: Lifetimes, request: RefreshRequest, presentedAt: Date }
+
+/** Ends the session of a refused token if the token was reused at the time when it was presented. */
+async function detectReuse (
+  db: Queryable, { sessionId, generation, hash }: RefreshToken, presentation: Presentation
+): Promise<RefusedRefresh> {
+  const { lifetimes: { retryWindow, replayGrace }, request, presentedAt } = presentation
+  const [found] = await db.query<Pick<RefusedRefresh, 'confirmed' | 'replayed'>>(reuseDetection, [
+    sessionId, generation, hash, retryWindow ?? null, replayGrace, presentedAt,
+    audit.parameter(request.origin), request.sealNotification() ?? null, newsLives
+  ])
+  assert(found)
+  return { sessionId, presented: generation, ...found }
 }

@@ -1,31 +1,34 @@
-import { columns, type User } from '../users/users.ts'
+import type { User } from '../users/users.ts'
 
-/** Spans in seconds. */
+/** How long tokens and sessions live, in seconds. */
 export interface Lifetimes {
   accessToken: number
   refreshToken: number
   session: number
   rememberedSession: number
+  /** For how long a superseded refresh token is only refused. Later its reuse ends the session. */
   replayGrace: number
+  /** For how long after its first exchange the current refresh token is accepted; undefined for its life. */
   retryWindow: number | undefined
 }
 
-/** A session that has just proved itself, with the generation of the refresh token to hand out for it. */
+/** A session that was just created or refreshed, and the generation of the refresh token to issue for it. */
 export interface LiveSession {
   id: string
   user: User
-  /** How often all of the user's access tokens were revoked before. */
+  /** How often all access tokens of the user were revoked before. */
   tokenVersion: number
   methods: string[]
   remembered: boolean
   authenticatedAt: Date
   expiresAt: Date
-  /** The database's time: of tokens issued now. */
+  /** The database's time, at which the new tokens are issued. */
   now: Date
   generation: number
 }
 
-export interface Row extends User {
+/** A live session and its user as the statements select them. */
+export interface LiveSessionRow extends User {
   session_id: string
   token_version: number
   methods: string[]
@@ -35,22 +38,11 @@ export interface Row extends User {
   now: Date
 }
 
-export const live = ({ session_id: id, token_version: tokenVersion, methods, remembered, authenticated_at: authenticatedAt, expires_at: expiresAt, now, ...user }: Row, generation: number): LiveSession =>
-  ({ id, user, tokenVersion, methods, remembered, authenticatedAt, expiresAt, now, generation })
-
-/** The columns of a Row but `now`, of the tables or aliases `sessions` and `users`. */
-export const sessionColumns = `sessions.id as session_id, sessions.methods, sessions.remembered,
-  sessions.authenticated_at, sessions.expires_at, users.token_version, ${columns}`
-
-/** Whether the session and its user are as they must be, of the tables or aliases `sessions` and `users`. */
-export const isLive = 'sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null'
-
-// The expressions of the index over live sessions. By it a user's sessions are found fast, however many ended
-// ones and other users there are.
-const liveOwner = '(case when sessions.ended_at is null then sessions.user_id end)'
-
-/** The id of a session that has not ended; order by it together with `ownedBy`. */
-export const liveId = '(case when sessions.ended_at is null then sessions.id end)'
-
-/** A condition: the session has not ended, and belongs to the user whom the parameter names. */
-export const ownedBy = (parameter: string) => `${liveOwner} = ${parameter} and sessions.ended_at is null`
+/** Converts a row; `generation` is that of the refresh token to issue. */
+export function toLiveSession (row: LiveSessionRow, generation: number): LiveSession {
+  const {
+    session_id: id, token_version: tokenVersion, methods, remembered,
+    authenticated_at: authenticatedAt, expires_at: expiresAt, now, ...user
+  } = row
+  return { id, user, tokenVersion, methods, remembered, authenticatedAt, expiresAt, now, generation }
+}

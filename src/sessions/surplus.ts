@@ -6,9 +6,8 @@ const page: Statement = {
   text: `
     with page as (
       select user_id from (
-        select (case when sessions.ended_at is null then sessions.user_id end) as user_id from sessions
-        where sessions.ended_at is null
-          and (case when sessions.ended_at is null then sessions.user_id end) > $1
+        select (case when ended_at is null then user_id end) as user_id from sessions
+        where ended_at is null and (case when ended_at is null then user_id end) > $1
         order by 1 limit $2
       ) as listed
     ), counted as (
@@ -24,24 +23,24 @@ const page: Statement = {
 export interface CrowdedUsers {
   /** Users who may have more sessions than the limit. */
   userIds: string[]
-  /** The user to go on after; undefined if this was the last page. */
+  /** The user after whom the next page begins; undefined if this was the last page. */
   last: string | undefined
 }
 
-/** Finds the users with more than `sessionLimit` sessions among the next `most` sessions, ordered by user. */
+/** Finds users with more than `sessionLimit` sessions among the next `pageSize` sessions, ordered by user. */
 export async function findCrowdedUsers (
-  db: Queryable, after: string | undefined, most: number, sessionLimit: number
+  db: Queryable, after: string | undefined, pageSize: number, sessionLimit: number
 ): Promise<CrowdedUsers> {
   const rows = await db.query<{ userId: string, listed: number, isLast: boolean }>(
-    page, [after ?? '00000000-0000-0000-0000-000000000000', most, sessionLimit])
-  const isFull = rows.some(({ listed }) => listed === most)
+    page, [after ?? '00000000-0000-0000-0000-000000000000', pageSize, sessionLimit])
+  const isFull = rows.some(({ listed }) => listed === pageSize)
   return {
     userIds: rows.map(({ userId }) => userId),
     last: isFull ? rows.find(({ isLast }) => isLast)?.userId : undefined
   }
 }
 
-const end: Statement = {
+const ending: Statement = {
   name: 'sessions.end-surplus',
   text: 'select surplus, ended from end_surplus_sessions($1, $2, $3)'
 }
@@ -53,6 +52,6 @@ const end: Statement = {
 export async function endSurplus (
   db: Queryable, userId: string, sessionLimit: number, batch: number
 ): Promise<boolean> {
-  const [row] = await db.query<{ surplus: number, ended: number }>(end, [userId, sessionLimit, batch])
+  const [row] = await db.query<{ surplus: number, ended: number }>(ending, [userId, sessionLimit, batch])
   return row !== undefined && row.surplus === batch && row.ended > 0
 }

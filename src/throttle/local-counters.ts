@@ -1,5 +1,5 @@
-// RateLimiterMemory of rate-limiter-flexible is not used here. It keeps an entry and a timer for every key until
-// the window ends, so an attacker with many IPv6 networks could fill the memory.
+// RateLimiterMemory of rate-limiter-flexible is not used here. It keeps an entry and a timer for every key
+// until the window ends, so an attacker with many IPv6 networks could fill the memory.
 import { LRUCache } from 'lru-cache'
 
 /** How many requests were counted in the current window, and the milliseconds until it ends. */
@@ -13,15 +13,17 @@ export interface LocalCounters {
 }
 
 /**
- * How many counters a process keeps; the least recently used are dropped first. To drop a counter, an attacker
- * needs a request from each of as many networks, and each of them has a limit of its own anyway.
+ * How many counters a process keeps; the least recently used are dropped first. To drop a counter, an
+ * attacker needs a request from each of as many networks, and each of them has a limit of its own anyway.
  */
 export const maxCounters = 50_000
 
 /** The request counters of this process, in windows of this many milliseconds. */
 export function createLocalCounters (windowMs: number): LocalCounters {
-  // The cache measures by a monotonic clock; without a resolution it reads the clock each time, which is exact.
-  const counters = new LRUCache<string, number>({ max: maxCounters, ttl: windowMs, ttlResolution: 0, noUpdateTTL: true })
+  // The cache measures by a monotonic clock; without a resolution it reads the clock each time, which is
+  // exact.
+  const options = { max: maxCounters, ttl: windowMs, ttlResolution: 0, noUpdateTTL: true }
+  const counters = new LRUCache<string, number>(options)
 
   return {
     increment (key) {

@@ -1,6 +1,7 @@
-// rate-limiter-flexible counts in Redis, and ioredis reconnects. This file adds what neither does. The limiter's
-// insurance waits for Redis again at every request and hides why it failed. Here the first failure stops all use
-// of Redis until a new connection has counted, and the outage is reported once, with its reason.
+// rate-limiter-flexible counts in Redis, and ioredis reconnects. This file adds what neither does. The
+// limiter's insurance waits for Redis again at every request and hides why it failed. Here the first failure
+// stops all use of Redis until a new connection has counted, and the outage is reported once, with its
+// reason.
 import { Redis } from 'ioredis'
 import { RateLimiterRedis } from 'rate-limiter-flexible'
 import type { RequestCount } from './local-counters.ts'
@@ -36,7 +37,8 @@ const connectionClosed = () => new Error('the connection was closed')
 const noAnswer = (timeoutMs: number) => new Error(`no answer in ${timeoutMs} ms`)
 
 /** The request counters that all instances on one Redis share. */
-export function createRedisCounters ({ url, windowSeconds, ...listeners }: RedisCountersOptions): RedisCounters {
+export function createRedisCounters (options: RedisCountersOptions): RedisCounters {
+  const { url, windowSeconds, ...listeners } = options
   const redis = new Redis(url, {
     connectionName: 'latchkey',
     disableClientInfo: true,
@@ -86,7 +88,8 @@ export function createRedisCounters ({ url, windowSeconds, ...listeners }: Redis
   redis.on('connect', () => {
     connectTimer = setTimeout(() => reconnect(noAnswer(connectTimeoutMs)), connectTimeoutMs)
   })
-  // A connection alone does not show that Redis can count: it may be a replica, be full, or deny the commands.
+  // A connection alone does not show that Redis can count: it may be a replica, be full, or deny the
+  // commands.
   redis.on('ready', () => { increment('probe').then(onSuccess, reconnect) })
   redis.on('error', onFailure)
   redis.on('close', () => {
@@ -116,8 +119,9 @@ export function createRedisCounters ({ url, windowSeconds, ...listeners }: Redis
   }
 }
 
-const withTimeout = async <T>(timeoutMs: number, promise: Promise<T>) => await new Promise<T>((resolve, reject) => {
-  // If the whole process was paused, its timers fire before it reads the answers that have come. Those go first.
+const withTimeout = <T>(timeoutMs: number, promise: Promise<T>) => new Promise<T>((resolve, reject) => {
+  // If the whole process was paused, its timers fire before it reads the answers that have come. Those go
+  // first.
   const timer = setTimeout(() => setImmediate(() => reject(noAnswer(timeoutMs))), timeoutMs)
   promise.then(resolve, reject).finally(() => clearTimeout(timer))
 })

@@ -5,7 +5,9 @@ import type { OutageListeners } from './redis-counters.ts'
 export interface RequestCounters {
   /** Counts one request, together with the other instances if possible. Never throws. */
   increment: (key: string) => Promise<RequestCount>
-  /** Counts one request and returns at once with what this process knows. The other instances are told later. */
+  /**
+   * Counts one request and returns at once with what this process knows. The other instances are told later.
+   */
   incrementNow: (key: string) => RequestCount
   /** Whether all instances count together now. */
   readonly isShared: boolean

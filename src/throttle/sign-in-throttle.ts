@@ -17,7 +17,9 @@ export interface ThrottleLimits {
 
 /** A sign-in whose password is still to be verified. */
 export interface SignInAttempt {
-  /** The address or username in its canonical form. Attempts count alike whether or not the account exists. */
+  /**
+   * The address or username in its canonical form. Attempts count alike whether or not the account exists.
+   */
   identifier: string
   /** The account, if it exists. */
   userId: string | undefined
@@ -40,8 +42,8 @@ export interface ResetTarget { identifier: string, network: string, userId: stri
 /** Bounds password guessing without locking out the account's owner. */
 export interface SignInThrottle {
   /**
-   * Counts an attempt before its password is verified, so that concurrent guesses cannot exceed the limit. After too
-   * many failures it throws `too_many_requests` with the seconds to wait, and counts nothing.
+   * Counts an attempt before its password is verified, so that concurrent guesses cannot exceed the limit.
+   * After too many failures it throws `too_many_requests` with the seconds to wait, and counts nothing.
    */
   countAttempt: (db: Queryable, attempt: SignInAttempt, origin: audit.Origin) => Promise<CountedAttempt>
   /** Resets the failures of an account: those from this network, and those from all networks. */
@@ -50,7 +52,9 @@ export interface SignInThrottle {
 
 const counting: Statement = {
   name: 'throttle.count',
-  text: 'select wait as "waitSeconds", first as "isFirstRefusal" from count_login_attempt($1, $2, $3)'
+  text: `
+    select wait_seconds as "waitSeconds", is_first_refusal as "isFirstRefusal"
+    from count_login_attempt($1, $2, $3)`
 }
 
 // All statements lock counters in the order of their keys. Otherwise two of them could deadlock.
@@ -61,7 +65,9 @@ const resetting: Statement = {
     where key in (select key from login_throttles where key = any($1) order by key for update)`
 }
 
-/** The throttle with these limits. Keys are made with `secret`, so the table does not reveal who was tried. */
+/**
+ * The throttle with these limits. Keys are made with `secret`, so the table does not reveal who was tried.
+ */
 export function createSignInThrottle (limits: ThrottleLimits, secret: Buffer): SignInThrottle {
   const keyOf = (...words: string[]) =>
     createHmac('sha256', secret).update(JSON.stringify(words)).digest().subarray(0, 16)
@@ -77,7 +83,8 @@ export function createSignInThrottle (limits: ThrottleLimits, secret: Buffer): S
 
   return {
     async countAttempt (db, attempt, origin) {
-      const counters = countersOf(attempt).flatMap(({ key, limit }) => limit === 'off' ? [] : [{ key, ...limit }])
+      const counters = countersOf(attempt)
+        .flatMap(({ key, limit }) => limit === 'off' ? [] : [{ key, ...limit }])
       const keys = counters.map(({ key }) => key)
       if (keys.length === 0) return { resetKey: undefined, refundKeys: [] }
 
@@ -105,7 +112,8 @@ export function createSignInThrottle (limits: ThrottleLimits, secret: Buffer): S
  */
 export const successParts = (resetKey: string, refundKeys: string) => `
   locked_counters as (
-    select key from login_throttles where key = any(${refundKeys}::bytea[] || ${resetKey}) order by key for update
+    select key from login_throttles
+    where key = any(${refundKeys}::bytea[] || ${resetKey}) order by key for update
   ), reset_counter as (
     delete from login_throttles where key in (select key from locked_counters) and key = ${resetKey}
   ), refunded_counters as (
@@ -115,7 +123,7 @@ export const successParts = (resetKey: string, refundKeys: string) => `
 
 const recording: Statement = {
   name: 'throttle.record-success',
-  text: `with ${successParts('$1::bytea', '$2')} select`
+  text: 'select refund_login_attempt($1, $2)'
 }
 
 /** Refunds an attempt whose password was not verified, or was right without a sign-in. */
@@ -145,12 +153,13 @@ const purging: Statement = {
 }
 
 /**
- * Purges the expired ones among the next `limit` counters after the key `after`. Returns the key to continue after,
- * undefined at the end.
+ * Purges the expired ones among the next `limit` counters after the key `after`. Returns the key to continue
+ * after, undefined at the end.
  */
 export async function purgeExpired (
   db: Queryable, after: Buffer | undefined, limit: number
 ): Promise<Buffer | undefined> {
-  const [row] = await db.query<{ seen: number, last: Buffer | null }>(purging, [after ?? Buffer.alloc(0), limit])
+  const values = [after ?? Buffer.alloc(0), limit]
+  const [row] = await db.query<{ seen: number, last: Buffer | null }>(purging, values)
   return row?.seen === limit ? row.last ?? undefined : undefined
 }

@@ -1,59 +1,98 @@
-import type { Queryable } from '../database/database.ts'
-import { halves, type Algorithm, type PublicJwk } from './key-pair.ts'
-import { pepperPurpose } from './resealing.ts'
-import type { Pepper } from '../passwords/pepper.ts'
-import type { MacKey } from '../sessions/refresh-token.ts'
 import { unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import type { SealedColumn } from '../crypto/sealed-column.ts'
+import type { MacKey, Pepper } from '../crypto/secret-keys.ts'
+import type { Queryable } from '../database/database.ts'
+import { exportKeyPair, type PublicJwk, type SigningAlgorithm } from './key-pair.ts'
+import { pepperPurpose } from './peppers.ts'
 
-interface Timeline { signsFrom: Date, retiresAt: Date | null }
+/** When a key signs. */
+interface SigningPeriod { signsFrom: Date, retiresAt: Date | null }
 
-/** A key that signs access tokens; the keys are PEM. */
-export interface SigningKey extends Timeline {
+/** A key that signs access tokens. The halves are in PEM. */
+export interface SigningKey extends SigningPeriod {
   kid: string
-  algorithm: Algorithm
+  algorithm: SigningAlgorithm
   publicJwk: PublicJwk
   publicKey: string
   privateKey: string
 }
 
 /** A key that authenticates refresh tokens. */
-export interface RingMacKey extends MacKey, Timeline {}
+export interface RefreshTokenKey extends MacKey, SigningPeriod {}
 
-/** The keys as they are in the database by their ids, those of access tokens, those of refresh tokens and the peppers, the newest first. */
+/** The keys of the database by their ids, each map with the newest first. */
 export interface Keyring {
-  signing: Map<string, SigningKey>
-  mac: Map<string, RingMacKey>
+  signingKeys: Map<string, SigningKey>
+  refreshTokenKeys: Map<string, RefreshTokenKey>
   peppers: Map<string, Pepper>
-  /** The database's clock minus this process's, in milliseconds. */
-  clockOffset: number
+  /** The database's clock minus this process's. */
+  clockOffsetMs: number
 }
 
-interface Row { kid: string, purpose: string, algorithm: Algorithm, sealed_secret: Buffer, signs_from: Date, retires_at: Date | null, now: Date }
+export const sealedKeys: SealedColumn = {
+  table: 'keys',
+  idColumn: 'kid',
+  column: 'sealed_secret',
+  neededIf: 'gone_at is null or gone_at > now()',
+  purpose: kid => kid,
+  isLossAccepted: false
+}
+
+interface KeyRow {
+  kid: string
+  purpose: string
+  algorithm: SigningAlgorithm
+  sealed_secret: Buffer
+  signs_from: Date
+  retires_at: Date | null
+  now: Date
+}
 
 /**
- * Reads the keyring; what is `known` is not opened again. Throws an UnsealError where the key-encryption key is not
- * the one it was sealed with.
+ * Reads the keyring. Keys that are in `known` are not unsealed again. Throws an UnsealError if no
+ * key-encryption key opens a key.
  */
-export async function load (db: Queryable, keys: KeyEncryptionKeys, known?: Keyring): Promise<Keyring> {
-  const asked = Date.now()
-  const rows = await db.query<Row>(`
+export async function loadKeyring (
+  db: Queryable, keys: KeyEncryptionKeys, known?: Keyring
+): Promise<Keyring> {
+  const requestedAtMs = Date.now()
+  const rows = await db.query<KeyRow>(`
     select kid, purpose, algorithm, sealed_secret, signs_from, retires_at, clock_timestamp() as now from keys
     where gone_at is null or gone_at > now()
     union all select kid, 'password', null, sealed_secret, created_at, null, clock_timestamp() from peppers
     order by signs_from desc, kid`)
-  const keyring: Keyring = { signing: new Map(), mac: new Map(), peppers: new Map(), clockOffset: (rows[0]?.now.getTime() ?? 0) - (asked + Date.now()) / 2 }
-  for (const { kid, purpose, algorithm, sealed_secret: sealed, signs_from: signsFrom, retires_at: retiresAt } of rows) {
-    const timeline = { signsFrom, retiresAt }
-    if (purpose === 'password') keyring.peppers.set(kid, known?.peppers.get(kid) ?? { kid, secret: unseal(keys, pepperPurpose(kid), sealed) })
-    else if (purpose === 'refresh_token') keyring.mac.set(kid, { ...known?.mac.get(kid) ?? { kid, secret: unseal(keys, kid, sealed) }, ...timeline })
-    // The public half too is that of the sealed one: who can write to the table puts no key of their own into the JWKS.
-    else keyring.signing.set(kid, { ...known?.signing.get(kid) ?? { kid, algorithm, ...halves(unseal(keys, kid, sealed), algorithm) }, ...timeline })
+  const keyring: Keyring = {
+    signingKeys: new Map(),
+    refreshTokenKeys: new Map(),
+    peppers: new Map(),
+    clockOffsetMs: (rows[0]?.now.getTime() ?? 0) - (requestedAtMs + Date.now()) / 2
+  }
+  for (const row of rows) {
+    const { kid, purpose, algorithm, sealed_secret: sealed } = row
+    const period = { signsFrom: row.signs_from, retiresAt: row.retires_at }
+    const unsealKey = () => unseal(keys, sealedKeys.purpose(kid), sealed)
+    if (purpose === 'password') {
+      const pepper = known?.peppers.get(kid) ?? { kid, secret: unseal(keys, pepperPurpose(kid), sealed) }
+      keyring.peppers.set(kid, pepper)
+    } else if (purpose === 'refresh_token') {
+      const key = known?.refreshTokenKeys.get(kid) ?? { kid, secret: unsealKey() }
+      keyring.refreshTokenKeys.set(kid, { ...key, ...period })
+    } else {
+      // The public half comes from the sealed private key. Otherwise someone who can write to the table could
+      // put a public key of their own into the JWKS.
+      const key = known?.signingKeys.get(kid) ?? { kid, algorithm, ...exportKeyPair(unsealKey(), algorithm) }
+      keyring.signingKeys.set(kid, { ...key, ...period })
+    }
   }
   return keyring
 }
 
-/** The newest of `keys` whose time to sign has come, and is not over. */
-export function active<Key extends Timeline> (keys: Map<string, Key>, now: Date): Key | undefined {
-  for (const key of keys.values()) if (key.signsFrom <= now && (key.retiresAt === null || key.retiresAt > now)) return key
+/** Finds the newest key that signs at this time. */
+export function findActiveKey<Key extends SigningPeriod> (
+  keys: Map<string, Key>, now: Date
+): Key | undefined {
+  for (const key of keys.values()) {
+    if (key.signsFrom <= now && (key.retiresAt === null || key.retiresAt > now)) return key
+  }
   return undefined
 }

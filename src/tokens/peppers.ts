@@ -1,27 +1,46 @@
 import { randomBytes } from 'node:crypto'
 import * as audit from '../audit/events.ts'
+import type { SealedColumn } from '../crypto/sealed-column.ts'
+import { seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { Queryable } from '../database/database.ts'
 import { validationFailed } from '../http/problem.ts'
-import { seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
-import { pepperPurpose } from './resealing.ts'
 
-/** Makes the pepper where there is none; one at a time may try. It stays as it is: every password is bound to it. */
-export async function provide (tx: Queryable, keys: KeyEncryptionKeys): Promise<void> {
+/** The purpose for which the secret of a pepper is sealed. */
+export const pepperPurpose = (kid: string) => `pepper ${kid}`
+
+export const sealedPeppers: SealedColumn = {
+  table: 'peppers',
+  idColumn: 'kid',
+  column: 'sealed_secret',
+  purpose: pepperPurpose,
+  isLossAccepted: false
+}
+
+/**
+ * Creates the pepper if there is none. Only one transaction may try at a time. The pepper is never replaced,
+ * because every password hash depends on it.
+ */
+export async function ensurePepper (tx: Queryable, keys: KeyEncryptionKeys): Promise<void> {
   const [pepper] = await tx.query('select 1 from peppers limit 1')
   if (pepper) return
-  // In a PHC string an id has up to eleven characters, in an alphabet that shares digits and letters with that of URLs.
+  // A PHC string has room for an id of 11 characters. Its alphabet is not that of base64url, but has hex
+  // digits.
   const kid = randomBytes(4).toString('hex')
-  await tx.query('insert into peppers (kid, sealed_secret) values ($1, $2)', [kid, seal(keys, pepperPurpose(kid), randomBytes(32))])
+  const sealedSecret = seal(keys, pepperPurpose(kid), randomBytes(32))
+  await tx.query('insert into peppers (kid, sealed_secret) values ($1, $2)', [kid, sealedSecret])
   await audit.record(tx, 'key.created', { detail: { kid, purpose: 'password' } }, {})
   await tx.query("select pg_notify('latchkey_keys', '')")
 }
 
-/** Throws `validation_failed` where the key to be dropped is a pepper. */
-export async function refuseToDrop (db: Queryable, kid: string): Promise<void> {
+/** Throws `validation_failed` if the key to be dropped is a pepper. */
+export async function assertNotPepper (db: Queryable, kid: string): Promise<void> {
   const [pepper] = await db.query('select 1 from peppers where kid = $1', [kid])
-  const detail = 'is the pepper of passwords, none of which could be verified without it'
+  const detail = 'is the pepper of the password hashes; without it no password could be verified'
   if (pepper) throw validationFailed(`${kid} ${detail}.`, [{ pointer: '/drop', detail }])
 }
 
-/** The ids of the peppers that are there. */
-export const kids = async (db: Queryable): Promise<Set<string>> => new Set((await db.query<{ kid: string }>('select kid from peppers')).map(({ kid }) => kid))
+/** Lists the ids of all peppers. */
+export async function listPepperIds (db: Queryable): Promise<Set<string>> {
+  const peppers = await db.query<{ kid: string }>('select kid from peppers')
+  return new Set(peppers.map(({ kid }) => kid))
+}

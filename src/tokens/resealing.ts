@@ -1,43 +1,47 @@
+import type { SealedColumn } from '../crypto/sealed-column.ts'
+import { isSealedWith, keyId, unseal, seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { Queryable } from '../database/database.ts'
-import { mailPurpose } from '../mail/outbox.ts'
-import { isSealedWith, keyId, seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
-import { secretPurpose } from '../webhooks/signature.ts'
 
-/** What the sealed secret of a pepper is bound to. */
-export const pepperPurpose = (kid: string) => `pepper ${kid}`
+interface SealedValue { id: string, sealed: Buffer }
 
-interface Sealed { is: 'key' | 'pepper' | 'webhook' | 'mail', kid: string, sealed_secret: Buffer }
-
-// What is sealed with the key-encryption key, without the mails. These are few.
-const lasting = `
-  select 'key' as is, kid, sealed_secret from keys where gone_at is null or gone_at > now()
-  union all select 'pepper', kid, sealed_secret from peppers
-  union all select 'webhook', id::text, sealed_secret from webhook_secrets`
-// Also the mails that another key sealed. There may be many, so they are read only while a key is replaced.
-const all = `${lasting}
-  union all select 'mail', id::text, sealed from jobs where substring(sealed from 2 for 4) = any($1)`
-const updates = {
-  key: 'update keys set sealed_secret = $2 where kid = $1',
-  pepper: 'update peppers set sealed_secret = $2 where kid = $1',
-  webhook: 'update webhook_secrets set sealed_secret = $2 where id = $1::uuid',
-  mail: 'update jobs set sealed = $2 where id = $1::uuid'
+/** Finds the values of a column that another key than the current key-encryption key sealed. */
+async function findOutdated (
+  db: Queryable, keys: KeyEncryptionKeys, sealedColumn: SealedColumn
+): Promise<SealedValue[]> {
+  const [currentKey, ...oldKeys] = keys
+  const { table, idColumn, column, neededIf = 'true', isLossAccepted } = sealedColumn
+  const select = `select ${idColumn}::text as id, ${column} as sealed from ${table} where (${neededIf})`
+  if (!isLossAccepted) {
+    const values = await db.query<SealedValue>(select)
+    return values.filter(({ sealed }) => !isSealedWith(currentKey, sealed))
+  }
+  if (oldKeys.length === 0) return []
+  // Bytes 2 to 5 of a sealed value are the id of the key.
+  const selectOld = `${select} and substring(${column} from 2 for 4) = any($1)`
+  return await db.query<SealedValue>(selectOld, [oldKeys.map(keyId)])
 }
 
-const purposes = { key: (kid: string) => kid, pepper: pepperPurpose, webhook: secretPurpose, mail: () => mailPurpose }
-
-async function foreign (db: Queryable, [key, ...others]: KeyEncryptionKeys): Promise<Sealed[]> {
-  // A mail that no key opens is nobody's fault any more: it is given up when its time is over.
-  const found = others.length > 0 ? await db.query<Sealed>(all, [others.map(keyId)]) : await db.query<Sealed>(lasting)
-  return found.filter(({ sealed_secret: sealed }) => !isSealedWith(key, sealed))
+/** Whether a value has to be sealed again. */
+export async function isResealingDue (
+  db: Queryable, keys: KeyEncryptionKeys, columns: readonly SealedColumn[]
+): Promise<boolean> {
+  for (const column of columns) if ((await findOutdated(db, keys, column)).length > 0) return true
+  return false
 }
 
-/** Whether the first key-encryption key did not seal everything. */
-export const isMixed = async (db: Queryable, keys: KeyEncryptionKeys) => (await foreign(db, keys)).length > 0
-
-/** Seals with the first key-encryption key what another sealed. Throws an UnsealError where none of them opens it. */
-export async function reseal (tx: Queryable, keys: KeyEncryptionKeys): Promise<void> {
-  for (const { is, kid, sealed_secret: sealed } of await foreign(tx, keys)) {
-    const purpose = purposes[is](kid)
-    await tx.query(updates[is], [kid, seal(keys, purpose, unseal(keys, purpose, sealed))])
+/**
+ * Seals with the current key-encryption key what another one sealed. Throws an UnsealError if no key opens a
+ * value that must not be lost.
+ */
+export async function reseal (
+  tx: Queryable, keys: KeyEncryptionKeys, columns: readonly SealedColumn[]
+): Promise<void> {
+  for (const sealedColumn of columns) {
+    const { table, idColumn, column, purpose } = sealedColumn
+    for (const { id, sealed } of await findOutdated(tx, keys, sealedColumn)) {
+      const secret = unseal(keys, purpose(id), sealed)
+      const update = `update ${table} set ${column} = $2 where ${idColumn} = $1`
+      await tx.query(update, [id, seal(keys, purpose(id), secret)])
+    }
   }
 }

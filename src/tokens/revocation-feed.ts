@@ -1,54 +1,65 @@
-import type { Entry } from './revocation-log.ts'
+import type { RevocationEntry } from './revocation-log.ts'
 
-/** As the plugin has it: what a reader at a position lacks, then whatever is new. */
-export type Follow = (position: string | undefined, reader: (entries: Entry[]) => void) => { position: () => string, stop: () => void }
+/** Gives a reader what it lacks at a position, then every new entry until `stop`. */
+export type SubscribeToRevocations =
+  (position: string | undefined, onEntries: (entries: RevocationEntry[]) => void) => RevocationSubscription
 
-export interface Stream {
-  /** The text of the events (WHATWG HTML, server-sent events), as fast as it is taken. */
-  events: AsyncIterable<string>
-  /** Ends it: what is waiting is not sent any more. */
+export interface RevocationSubscription {
+  /** The position of a reader that has every entry so far. */
+  position: () => string
   stop: () => void
 }
 
-// Milliseconds.
-const heartbeat = 5_000
-const patience = 10_000
-// Between half an hour and an hour, so that readers authenticate again, and not all at a time.
-const longest = () => (1 + Math.random()) * 1_800_000
-// How many events are written at a time, and how many may wait for one reader.
-const chunk = 200
-const mostWaiting = 200_000
+export interface RevocationStream {
+  /** The text of the events (WHATWG HTML, server-sent events), produced as fast as the reader takes it. */
+  events: AsyncIterable<string>
+  /** Ends the stream. Waiting entries are not sent. */
+  stop: () => void
+}
 
-/** The events for one reader of the feed that has those up to `position`; `onStalled` is called when it takes nothing for too long. */
-export function follow (subscribe: Follow, position: string | undefined, onStalled: () => void): Stream {
-  const waiting: Entry[] = []
+const heartbeatMs = 5_000
+const stallTimeoutMs = 10_000
+const minLifetimeMs = 1_800_000
+// Readers must authenticate again from time to time, but not all at once.
+const lifetimeMs = () => (1 + Math.random()) * minLifetimeMs
+const maxEventsPerWrite = 200
+const maxWaitingEntries = 200_000
+
+/**
+ * Creates the event stream of one reader of the feed, which has the entries up to `position`. Calls
+ * `onStalled` if the reader takes nothing for 10 seconds, or too many entries wait for it.
+ */
+export function createRevocationStream (
+  subscribe: SubscribeToRevocations, position: string | undefined, onStalled: () => void
+): RevocationStream {
+  const waiting: RevocationEntry[] = []
   const closing = new AbortController()
   let wake = () => {}
   let takenAt = performance.now()
 
   const subscription = subscribe(position, entries => {
-    // All that a new reader lacks may be more than that.
-    if (waiting.length > 0 && waiting.length + entries.length > mostWaiting) return onStalled()
+    // The first entries are all that the reader lacks, which may be more.
+    if (waiting.length > 0 && waiting.length + entries.length > maxWaitingEntries) return onStalled()
     for (const entry of entries) waiting.push(entry)
     wake()
   })
-  const watch = setInterval(() => { if (performance.now() - takenAt > patience) onStalled() }, patience / 4)
-  watch.unref()
-  const end = setTimeout(stop, longest())
-  end.unref()
+  const checkStalled = () => { if (performance.now() - takenAt > stallTimeoutMs) onStalled() }
+  const stallTimer = setInterval(checkStalled, stallTimeoutMs / 4).unref()
+  const lifetimeTimer = setTimeout(stop, lifetimeMs()).unref()
 
   function stop () {
     closing.abort()
     subscription.stop()
-    clearInterval(watch)
-    clearTimeout(end)
+    clearInterval(stallTimer)
+    clearTimeout(lifetimeTimer)
     wake()
   }
 
-  async function news (): Promise<void> {
+  /** Waits for an entry, at most until the next heartbeat. */
+  async function waitForEntries (): Promise<void> {
     if (waiting.length > 0 || closing.signal.aborted) return
     await new Promise<void>(resolve => {
-      const timer = setTimeout(resolve, heartbeat)
+      const timer = setTimeout(resolve, heartbeatMs)
       wake = () => {
         clearTimeout(timer)
         resolve()
@@ -56,31 +67,39 @@ export function follow (subscribe: Follow, position: string | undefined, onStall
     })
   }
 
-  async function * events () {
-    let synced = false
+  async function * generateEvents () {
+    let isSynced = false
     yield 'retry: 1000\n\n'
     while (!closing.signal.aborted) {
       takenAt = performance.now()
       if (waiting.length > 0) {
-        yield waiting.splice(0, chunk).map(written).join('')
-      } else if (!synced) {
-        synced = true
+        yield waiting.splice(0, maxEventsPerWrite).map(formatEvent).join('')
+      } else if (!isSynced) {
+        isSynced = true
         yield `id: ${subscription.position()}\n: synced\n\n`
       } else {
-        await news()
+        await waitForEntries()
         takenAt = performance.now()
-        if (!closing.signal.aborted && waiting.length === 0) yield `id: ${subscription.position()}\n: heartbeat\n\n`
+        const isIdle = !closing.signal.aborted && waiting.length === 0
+        if (isIdle) yield `id: ${subscription.position()}\n: heartbeat\n\n`
       }
     }
   }
 
-  return { events: events(), stop }
+  return { events: generateEvents(), stop }
 }
 
-// What each is called, and what it names the tokens by.
-const names = { session: ['session.ended', 'sid'], token: ['token.revoked', 'jti'], user: ['user.tokens_revoked', 'token_version'] } as const
+// The event of each kind, and the member by which it names the revoked tokens.
+const eventsByKind = {
+  session: { event: 'session.ended', member: 'sid' },
+  token: { event: 'token.revoked', member: 'jti' },
+  user: { event: 'user.tokens_revoked', member: 'token_version' }
+} as const
 
-function written ({ revocation: { kind, id, subject, reason, tokenVersion, endedAt, expiresAt }, position }: Entry): string {
-  const [event, name] = names[kind]
-  return `id: ${position}\nevent: ${event}\ndata: ${JSON.stringify({ [name]: tokenVersion ?? id, sub: subject, reason, ended_at: endedAt, expires_at: expiresAt })}\n\n`
+function formatEvent ({ revocation, position }: RevocationEntry): string {
+  const { kind, id, subject, reason, tokenVersion, endedAt, expiresAt } = revocation
+  const { event, member } = eventsByKind[kind]
+  const times = { ended_at: endedAt, expires_at: expiresAt }
+  const data = { [member]: tokenVersion ?? id, sub: subject, reason, ...times }
+  return `id: ${position}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`
 }

@@ -1,26 +1,27 @@
-import * as audit from '../audit/events.ts'
+import type { Origin } from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
-import { newId } from '../crypto/random.ts'
-import { ownedBy } from '../sessions/session.ts'
 
-/** What ended while access tokens of it could be alive: a session, a single token of a client, or all tokens that a user has, while the sessions live on. */
+/**
+ * Access tokens that are revoked before they expire: those of a session, a single token of a client, or all
+ * tokens of a user whose sessions live on.
+ */
 export interface Revocation {
   kind: 'session' | 'token' | 'user'
-  /** The `sid` or `jti` of those tokens; of a user's nothing but the name of the row. */
+  /** The `sid` or `jti` of the tokens. If `kind` is 'user', only the id of the row. */
   id: string
-  /** Their `sub`. */
+  /** The `sub` of the tokens. */
   subject: string
   reason: string
-  /** Of a user's, those tokens have a lower one. */
+  /** If `kind` is 'user', the tokens are those with a lower version. */
   tokenVersion: number | undefined
   endedAt: Date
-  /** When the last of them expires. */
+  /** When the last of the tokens expires. */
   expiresAt: Date
   transactionId: bigint
 }
 
-/** A Revocation as the database gives it. */
-export interface StoredRevocation {
+/** A row of the table `revocations`. */
+export interface RevocationRow {
   kind: 'session' | 'token' | 'user'
   id: string
   subject: string
@@ -31,121 +32,93 @@ export interface StoredRevocation {
   transaction_id: string
 }
 
-export const stored = ({ kind, id, subject, reason, token_version: tokenVersion, ended_at: endedAt, expires_at: expiresAt, transaction_id: transactionId }: StoredRevocation): Revocation =>
-  ({ kind, id, subject, reason, tokenVersion: tokenVersion ?? undefined, endedAt, expiresAt, transactionId: BigInt(transactionId) })
-
-// The tolerance with which `exp` is judged, and more.
-const margin = 60
-
-// What was visible at the look before is left out, so that a transaction that takes long costs the readers nothing.
-const select: Statement = {
-  name: 'revocations.since',
-  text: `
-    with news as (
-      select revocations.*, transaction_id::text as number from revocations
-      where transaction_id >= $1::xid8 and ($2::pg_snapshot is null or not pg_visible_in_snapshot(transaction_id, $2::pg_snapshot))
-        and ($3::uuid is null or id > $3) and expires_at > now() - make_interval(secs => ${margin})
-      order by id limit $4
-    )
-    select news.*, news.number as transaction_id, now() as now, pg_current_snapshot()::text as snapshot,
-      pg_snapshot_xmin(pg_current_snapshot())::text as settled, pg_snapshot_xmax(pg_current_snapshot())::text as next,
-      transaction_history() as history
-    from (select) as always left join news on true`
-}
-
-// A mass of ends comes in parts, between which others have their turn.
-const most = 10_000
-
-/** A moment in the history of the database, as a look found it. */
-export interface Moment {
-  /** What transactions were visible. */
-  snapshot: string
-  /** Whatever was written by a transaction before this one was there to be seen. */
-  settled: bigint
-  /** The number that no transaction had yet. */
-  next: bigint
-  /** Which line of transactions the numbers are of. */
-  history: string
-  now: Date
-}
-
-/** What a look at the log gave. */
-export interface Look extends Moment { revocations: Revocation[] }
-
-interface Found { snapshot: string, settled: string, next: string, history: string, now: Date }
-
-/**
- * All of the log that still matters, or what has become visible after a moment. Each part of it is given up after
- * `patience` milliseconds, with the connection: one that is frozen must not keep the next look waiting.
- */
-export async function look (db: Queryable, after: Moment | undefined, patience: number): Promise<Look> {
-  const revocations: Revocation[] = []
-  let moment: Moment | undefined
-  for (let last: string | null = null; ;) {
-    const rows: Array<(StoredRevocation | { id: null }) & Found> = await db.query({ ...select, query_timeout: patience }, [String(after?.settled ?? 0n), after?.snapshot ?? null, last, most])
-    const [first] = rows
-    if (!first) throw new Error('a look at the revocation log gave nothing')
-    // What becomes visible from the second part on may be missed, and is not visible in the first one.
-    const { snapshot, settled, next, history, now } = first
-    moment ??= { snapshot, settled: BigInt(settled), next: BigInt(next), history, now }
-    for (const row of rows) if (row.id !== null) revocations.push(stored(row))
-    if (rows.length < most) return { ...moment, revocations }
-    last = revocations.at(-1)?.id ?? null
-  }
-}
+export const toRevocation = (row: RevocationRow): Revocation => ({
+  kind: row.kind,
+  id: row.id,
+  subject: row.subject,
+  reason: row.reason,
+  tokenVersion: row.token_version ?? undefined,
+  endedAt: row.ended_at,
+  expiresAt: row.expires_at,
+  transactionId: BigInt(row.transaction_id)
+})
 
 const insert: Statement = {
   name: 'revocations.token',
   text: `
-    with revoked as (
-      insert into revocations (id, kind, subject, reason, expires_at) values ($1, 'token', $2, 'revoked', $3)
-      on conflict (id) do nothing returning *
-    ), audited as (${audit.insertion('token.revoked', { client: '$2::uuid', detail: "jsonb_build_object('jti', id)" }, '$4', 'revoked')}
-    )
-    select revoked.*, transaction_id::text, pg_notify('latchkey_revocations', '') from revoked`
+    insert into revocations (id, kind, subject, reason, expires_at) values ($1, 'token', $2, 'revoked', $3)
+    on conflict (id) do nothing
+    returning id, kind, subject, reason, token_version, ended_at, expires_at, transaction_id::text,
+      record_event('token.revoked', $4, client_id => subject, detail => jsonb_build_object('jti', id)),
+      pg_notify('latchkey_revocations', '')`
 }
 
-/** Ends a client's own access token. Gives what verifiers must know; nothing where it had ended. */
-export async function revokeToken (db: Queryable, { jti, clientId, expiresAt }: { jti: string, clientId: string, expiresAt: Date }, origin: audit.Origin): Promise<Revocation[]> {
-  return (await db.query<StoredRevocation>(insert, [jti, clientId, expiresAt, audit.parameter(origin)])).map(stored)
+/** An access token of a client. */
+export interface ClientToken { jti: string, clientId: string, expiresAt: Date }
+
+/** Revokes a client's own access token. Returns the revocation; none if the token was revoked before. */
+export async function revokeToken (
+  db: Queryable, { jti, clientId, expiresAt }: ClientToken, origin: Origin
+): Promise<Revocation[]> {
+  return (await db.query<RevocationRow>(insert, [jti, clientId, expiresAt, origin])).map(toRevocation)
 }
 
-// A refresh that has begun before may still issue one, of before this commit.
-const cut: Statement = {
+// A refresh that began before this transaction commits may still issue an access token with the old version:
+// hence the lifetime of one from now on, and the margin. The expressions over sessions are those of the index
+// sessions_live_idx.
+const incrementVersion: Statement = {
   name: 'revocations.user',
   text: `
-    with cut as (
+    with updated as (
       update users set token_version = token_version + 1 where id = $1 returning id, token_version
-    ), revoked as (
-      insert into revocations (id, kind, subject, reason, token_version, expires_at)
-      select $2, 'user', id, $3, token_version, interval '1 minute' + greatest(clock_timestamp() + make_interval(secs => $4),
-        (select max(access_expires_at) from refresh_tokens join sessions on sessions.id = session_id where ${ownedBy('$1')}))
-      from cut returning *
     )
-    select revoked.*, transaction_id::text, pg_notify('latchkey_revocations', '') from revoked`
+    insert into revocations (id, kind, subject, reason, token_version, expires_at)
+    select uuid_v7(), 'user', id, $2, token_version, interval '1 minute' + greatest(
+      clock_timestamp() + make_interval(secs => $3),
+      (
+        select max(access_expires_at) from refresh_tokens join sessions on sessions.id = session_id
+        where (case when sessions.ended_at is null then sessions.user_id end) = $1
+          and sessions.ended_at is null
+      )
+    )
+    from updated
+    returning id, kind, subject, reason, token_version, ended_at, expires_at, transaction_id::text,
+      pg_notify('latchkey_revocations', '')`
 }
+
+/** Why all access tokens of a user are revoked, and for how many seconds such tokens are valid. */
+export interface UserRevocation { reason: string, accessTokenSeconds: number }
 
 /**
- * Revokes every access token that the user has, of all sessions, which live on: the next refresh gives one that is
- * good. To be called in the transaction of the reason, and of its event. `accessToken` is the life of such tokens, in
- * seconds. Gives what verifiers must know; nothing where there is no such user.
+ * Revokes all access tokens of a user, of all sessions. The sessions live on: their next refresh issues a
+ * valid token. Call it in the transaction of the reason and of its event. Returns the revocation; none if
+ * there is no such user.
  */
-export async function cutOff (tx: Queryable, userId: string, { accessToken }: { accessToken: number }, reason: string): Promise<Revocation[]> {
-  return (await tx.query<StoredRevocation>(cut, [userId, newId(), reason, accessToken])).map(stored)
+export async function revokeUserTokens (
+  tx: Queryable, userId: string, { reason, accessTokenSeconds }: UserRevocation
+): Promise<Revocation[]> {
+  const rows = await tx.query<RevocationRow>(incrementVersion, [userId, reason, accessTokenSeconds])
+  return rows.map(toRevocation)
 }
 
-const remove: Statement = {
-  name: 'revocations.forget',
+const purgeExpired: Statement = {
+  name: 'revocations.purge',
   text: `
-    with old as (
-      delete from revocations where id in (select id from revocations where expires_at < now() - interval '1 hour' limit $1 for update skip locked)
-      returning 1
+    with purged as (
+      delete from revocations where id in (
+        select id from revocations where expires_at < now() - interval '1 hour' limit $1
+        for update skip locked
+      ) returning 1
     )
-    select count(*)::int as removed from old`
+    select count(*)::int as purged from purged`
 }
 
-/** Removes up to `most` of what nobody needs any more; gives how many. */
-export async function forget (db: Queryable, most: number): Promise<number> {
-  const [row] = await db.query<{ removed: number }>(remove, [most])
-  return row?.removed ?? 0
+/** Purges up to `batchSize` revocations whose tokens have expired. Returns how many it purged. */
+export async function purge (db: Queryable, batchSize: number): Promise<number> {
+  const [row] = await db.query<{ purged: number }>(purgeExpired, [batchSize])
+  return row?.purged ?? 0
 }
+
+// merge: the old names, for src/sessions alone.
+export type StoredRevocation = RevocationRow
+export const stored = toRevocation

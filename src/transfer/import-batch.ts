@@ -1,4 +1,4 @@
-import * as audit from '../audit/events.ts'
+import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
 import { newId } from '../crypto/random.ts'
 import type { ImportRecord, ImportRejectionReason } from './import-record.ts'
@@ -21,8 +21,9 @@ const insertion = {
         case when email_verified then now() end, case when disabled then now() end, coalesce(created_at, now())
       from ${lines} order by place
       on conflict do nothing
-      returning id, password_hash
-    ), audited as (${audit.insertion('user.imported', { user: 'id', detail: `jsonb_strip_nulls(jsonb_build_object('password_hash_sha256', ${digest('password_hash')}))` }, '$2', 'made')}
+      returning id, record_event('user.imported', $2, user_id => id, detail => jsonb_strip_nulls(jsonb_build_object(
+        'password_hash_sha256', ${digest('password_hash')}
+      )))
     )
     select id from made`
 }
@@ -68,7 +69,7 @@ export async function importBatch (db: Database, accounts: ImportRecord[], origi
       const left = () => JSON.stringify(rows.filter(({ id }) => !outcomes.has(id)))
       // An account that is in the way at first may be gone when it is looked at.
       while (outcomes.size < rows.length) {
-        for (const { id } of await tx.query<{ id: string }>(insertion, [left(), audit.parameter(origin)])) outcomes.set(id, 'imported')
+        for (const { id } of await tx.query<{ id: string }>(insertion, [left(), origin])) outcomes.set(id, 'imported')
         if (outcomes.size === rows.length) break
         for (const { id, outcome } of await tx.query<{ id: string, outcome: ImportOutcome }>(explanation, [left()])) outcomes.set(id, outcome)
       }

@@ -1,6 +1,6 @@
 import type { Origin } from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
-import { kids } from '../tokens/peppers.ts'
+import { listPepperIds } from '../tokens/peppers.ts'
 import { readLines, type TextLine } from './lines.ts'
 import type { Argon2Options } from '../passwords/argon2id.ts'
 import { parse, RecordError, type ImportRecord, type ImportRejectionReason } from './import-record.ts'
@@ -58,7 +58,7 @@ export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, 
     options.onProgress(counts)
   }
 
-  const peppers = await kids(db)
+  const peppers = await listPepperIds(db)
   for await (const line of readLines(chunks, longestLine)) {
     const held = hold(line, options.argon2, peppers)
     const id = 'account' in held ? held.account.id : undefined

@@ -1,3 +1,5 @@
+// node:readline is not used: it holds a line of any length in memory, and replaces invalid UTF-8 without a word.
+
 /** A line of a text, counted from 1. `fault` says why it has no text. */
 export type TextLine = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
 

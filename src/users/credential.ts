@@ -1,4 +1,4 @@
-import * as audit from '../audit/events.ts'
+import type * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { parse as parseEmail } from '../syntax/email-address.ts'
 import { parseUsername } from './users.ts'
@@ -37,13 +37,13 @@ const selectByUsername: Statement = {
 const selectPendingByEmail: Statement = {
   name: 'registrations.by-email',
   text: `
-    select password_hash as hash from registrations
+    select password_hash as hash from pending_registrations
     where canonical_email = $1 and expires_at > now() order by created_at desc limit 1`
 }
 const selectPendingByUsername: Statement = {
   name: 'registrations.by-username',
   text: `
-    select password_hash as hash from registrations
+    select password_hash as hash from pending_registrations
     where username = $1 and expires_at > now() order by created_at desc limit 1`
 }
 
@@ -107,13 +107,11 @@ export async function setPassword (
   db: Queryable, { userId, passwordVersion }: Credential, hash: string, origin: audit.Origin
 ): Promise<Date | undefined> {
   const [row] = await db.query<{ devices_known_from: Date }>(`
-    with changed as (
-      update users set password_hash = $3, password_version = password_version + 1, devices_known_from = ${nowInMs}, updated_at = now()
-      where id = $1 and password_version = $2 and disabled_at is null
-      returning *
-    ), audited as (${audit.insertion('user.password_changed', { user: 'id' }, '$4', 'changed')}
-    )
-    select devices_known_from from changed`, [userId, passwordVersion, hash, audit.parameter(origin)])
+    update users set password_hash = $3, password_version = password_version + 1,
+      devices_known_from = ${nowInMs}, updated_at = now()
+    where id = $1 and password_version = $2 and disabled_at is null
+    returning devices_known_from, record_event('user.password_changed', $4, user_id => id)`,
+  [userId, passwordVersion, hash, origin])
   return row?.devices_known_from
 }
 

@@ -1,4 +1,4 @@
-import * as audit from '../audit/events.ts'
+import type * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { violates } from '../database/database.ts'
 import { parse as parseEmail, type EmailAddress } from '../syntax/email-address.ts'
@@ -37,7 +37,7 @@ export async function create (tx: Queryable, user: NewUser, { isVerified = false
   await taken(tx.query('insert into users (id, email, canonical_email, username, name, password_hash, language, email_verified_at) values ($1, $2, $3, $4, $5, $6, $7, case when $8 then now() end)',
     [id, email.address, email.canonical, username, name, passwordHash, language ?? null, isVerified]))
   // The insertion waits for an account that is just leaving the address. Only then its link to undo is visible.
-  if (!isVerified && (await tx.query("select from links where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
+  if (!isVerified && (await tx.query("select from one_time_tokens where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
 }
 
 const selectUnverified = `
@@ -77,7 +77,6 @@ export async function changeEmail (tx: Queryable, id: string, { address, canonic
 
 export interface UserChange { name?: string | null, username?: string | null }
 
-const changeDetail = "jsonb_build_object('changed', to_jsonb(changes))"
 // The lock makes the comparison see what a concurrent change has committed.
 const updating = `
   with before as (
@@ -92,9 +91,11 @@ const updating = `
       username_lookalike = users.username_lookalike and not has_new_username,
       updated_at = now()
     from before where users.id = before.id and (is_renamed or has_new_username)
-    returning users.*, array_remove(array[
-      case when is_renamed then 'name' end, case when has_new_username then 'username' end], null) as changes
-  ), audited as (${audit.insertion('user.updated', { user: 'id', detail: changeDetail }, '$6', 'changed')}
+    returning users.*, record_event('user.updated', $6, user_id => users.id, detail => jsonb_build_object(
+      'changed', array_remove(array[
+        case when is_renamed then 'name' end, case when has_new_username then 'username' end
+      ], null)
+    ))
   )
   select ${columns} from changed as users
   union all
@@ -106,7 +107,7 @@ const updating = `
  */
 export async function update (db: Queryable, id: string, { name, username }: UserChange, origin: audit.Origin): Promise<User | undefined> {
   const change = [name !== undefined, name ?? null, username !== undefined, username ?? null]
-  const values = [id, ...change, audit.parameter(origin)]
+  const values = [id, ...change, origin]
   const [user] = await taken(db.query<User>(updating, values))
   return user
 }

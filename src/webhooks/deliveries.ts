@@ -9,85 +9,142 @@ export interface Delivery {
   status: 'pending' | 'delivered' | 'failed'
   created_at: Date
   attempts: number
-  /** When it is tried next, where it is pending and the webhook is not paused. */
+  /** The time of the next attempt; null unless the delivery is pending and its webhook active. */
   next_attempt_at: Date | null
   finished_at: Date | null
   response_status: number | null
   error: string | null
 }
 
-/** An attempt to send one. */
-export interface Attempt { created_at: Date, milliseconds: number, response_status: number | null, error: string | null }
+/** One attempt to send a delivery. */
+export interface DeliveryAttempt {
+  created_at: Date
+  milliseconds: number
+  response_status: number | null
+  error: string | null
+}
 
-/** With what is sent, and the attempts so far, the newest first. */
-export interface DeliveryWithLog extends Delivery { data: Record<string, unknown>, log: Attempt[] }
+/** A delivery with the data that is sent and its latest attempts, the newest first. */
+export interface DeliveryWithLog extends Delivery { data: Record<string, unknown>, log: DeliveryAttempt[] }
 
-const columns = `webhook_deliveries.id, type, webhook_deliveries.status, webhook_deliveries.created_at, webhook_deliveries.attempts, finished_at, response_status, error,
-  case when webhook_deliveries.status = 'pending' and webhooks.paused_at is null then jobs.run_at end as next_attempt_at`
-const from = `webhook_deliveries join webhooks on webhooks.id = webhook_id and deleted_at is null
+const columns = `webhook_deliveries.id, type, webhook_deliveries.status, webhook_deliveries.created_at,
+  webhook_deliveries.attempts, finished_at, response_status, error,
+  case when webhook_deliveries.status = 'pending' and webhooks.paused_at is null then jobs.run_at end
+    as next_attempt_at`
+const deliveries = `webhook_deliveries join webhooks on webhooks.id = webhook_id and deleted_at is null
   left join jobs on jobs.kind = 'webhook' and jobs.id = webhook_deliveries.id`
 
-export interface Filter { status?: Delivery['status'] | undefined, type?: string | undefined, before?: string | undefined, limit: number }
+export interface DeliveryFilter {
+  status?: Delivery['status'] | undefined
+  type?: string | undefined
+  /** The id after which the page starts. */
+  before?: string | undefined
+  limit: number
+}
 
-/** The deliveries of a webhook, the newest first, from the one after `before` on. */
-export async function list (db: Queryable, webhookId: string, { status, type, before, limit }: Filter): Promise<Delivery[]> {
+/** A page of the deliveries of a webhook, the newest first. */
+export async function list (db: Queryable, webhookId: string, filter: DeliveryFilter): Promise<Delivery[]> {
+  const { status = null, type = null, before = null, limit } = filter
   return await db.query<Delivery>(`
-    select ${columns} from ${from}
-    where webhook_id = $1 and ($2::text is null or webhook_deliveries.status = $2) and ($3::text is null or type = $3) and ($4::uuid is null or webhook_deliveries.id < $4)
-    order by webhook_deliveries.id desc limit $5`, [webhookId, status ?? null, type ?? null, before ?? null, limit])
+    select ${columns} from ${deliveries}
+    where webhook_id = $1
+      and ($2::text is null or webhook_deliveries.status = $2)
+      and ($3::text is null or type = $3)
+      and ($4::uuid is null or webhook_deliveries.id < $4)
+    order by webhook_deliveries.id desc limit $5`, [webhookId, status, type, before, limit])
 }
 
-/** A delivery of a webhook with its last attempts, up to a hundred; undefined where there is none. */
-export async function find (db: Queryable, webhookId: string, id: string): Promise<DeliveryWithLog | undefined> {
-  const [delivery] = await db.query<Delivery & { data: Record<string, unknown> }>(`select ${columns}, data from ${from} where webhook_id = $1 and webhook_deliveries.id = $2`, [webhookId, id])
-  if (!delivery) return undefined
-  const log = await db.query<Attempt>('select created_at, milliseconds, response_status, error from webhook_attempts where delivery_id = $1 order by id desc limit 100', [id])
-  return { ...delivery, log }
+type DeliveryRow = Omit<DeliveryWithLog, 'log'> & {
+  attempted_at: Date | null, milliseconds: number, attempt_status: number | null, attempt_error: string | null
 }
 
-// For how long something is tried: from when it happened, was asked for again, or the webhook was resumed.
-const lives = "interval '3 days'"
+/**
+ * A delivery of a webhook with its latest attempts, up to a hundred. It is read in one statement, so that the
+ * status and the attempts agree although an attempt ends at the same moment.
+ */
+export async function find (
+  db: Queryable, webhookId: string, id: string
+): Promise<DeliveryWithLog | undefined> {
+  const rows = await db.query<DeliveryRow>(`
+    select ${columns}, data, attempted_at, milliseconds, attempt_status, attempt_error
+    from ${deliveries} left join lateral (
+      select id as attempt_id, created_at as attempted_at, milliseconds, response_status as attempt_status,
+        error as attempt_error
+      from webhook_attempts where delivery_id = webhook_deliveries.id order by id desc limit 100
+    ) as latest on true
+    where webhook_id = $1 and webhook_deliveries.id = $2
+    order by attempt_id desc`, [webhookId, id])
+  const [row] = rows
+  if (!row) return undefined
+  const {
+    attempted_at: _at, milliseconds: _duration, attempt_status: _status, attempt_error: _error, ...delivery
+  } = row
+  return { ...delivery, log: rows.flatMap(attemptOf) }
+}
 
-/** Sends a delivery once more from the start, whatever became of it; gives it, or undefined where there is none. */
-export async function repeat (db: Database, webhookId: string, id: string, origin: audit.Origin): Promise<Delivery | undefined> {
+/** The attempt in a row, if there is one. */
+function attemptOf (row: DeliveryRow): DeliveryAttempt[] {
+  const { attempted_at: at, milliseconds, attempt_status: status, attempt_error: error } = row
+  return at === null ? [] : [{ created_at: at, milliseconds, response_status: status, error }]
+}
+
+/** How long a delivery is tried after its event, after a redelivery, and after its webhook was resumed. */
+const lifetime = "interval '3 days'"
+
+/** Sends a delivery again from the start, whatever its status. Undefined if it does not exist. */
+export async function redeliver (
+  db: Database, webhookId: string, id: string, origin: audit.Origin
+): Promise<Delivery | undefined> {
   return await db.transaction(async tx => {
-    const [again] = await tx.query<{ id: string }>(`
+    const [reset] = await tx.query<{ id: string }>(`
       update webhook_deliveries set status = 'pending', finished_at = null
-      from webhooks where webhooks.id = webhook_id and deleted_at is null and webhook_id = $1 and webhook_deliveries.id = $2 returning webhook_deliveries.id`, [webhookId, id])
-    if (!again) return undefined
+      from webhooks
+      where webhooks.id = webhook_id and deleted_at is null and webhook_id = $1 and webhook_deliveries.id = $2
+      returning webhook_deliveries.id`, [webhookId, id])
+    if (!reset) return undefined
     await tx.query(`
-      insert into jobs (id, kind, subject, expires_at) values ($2, 'webhook', $1, now() + ${lives})
-      on conflict (id) do update set created_at = now(), attempts = 0, run_at = now(), expires_at = excluded.expires_at`, [webhookId, id])
-    await audit.record(tx, 'webhook.redelivered', { detail: { webhook_id: webhookId, delivery_id: id } }, origin)
-    return await one(tx, webhookId, id)
+      insert into jobs (id, kind, subject, expires_at) values ($2, 'webhook', $1, now() + ${lifetime})
+      on conflict (id) do update set
+        created_at = now(), attempts = 0, run_at = now(), expires_at = excluded.expires_at`, [webhookId, id])
+    const detail = { webhook_id: webhookId, delivery_id: id }
+    await audit.record(tx, 'webhook.redelivered', { detail }, origin)
+    return await findOne(tx, webhookId, id)
   })
 }
 
-/** Sends an event that tells nothing, to try a webhook out; gives the delivery, or undefined where there is no such webhook. */
-export async function test (db: Database, webhookId: string, origin: audit.Origin): Promise<Delivery | undefined> {
+/** Enqueues an event without content, to try a webhook out. Undefined if the webhook does not exist. */
+export async function enqueueTest (
+  db: Database, webhookId: string, origin: audit.Origin
+): Promise<Delivery | undefined> {
   return await db.transaction(async tx => {
-    const [made] = await tx.query<{ id: string }>(`
-      with made as (
-        insert into webhook_deliveries (webhook_id, type, data) select id, $2, jsonb_build_object('webhook_id', id) from webhooks where id = $1 and deleted_at is null returning id, webhook_id
+    const [enqueued] = await tx.query<{ id: string }>(`
+      with created as (
+        insert into webhook_deliveries (webhook_id, type, data)
+        select id, $2, jsonb_build_object('webhook_id', id) from webhooks where id = $1 and deleted_at is null
+        returning id, webhook_id
       )
-      insert into jobs (id, kind, subject, expires_at) select id, 'webhook', webhook_id, now() + ${lives} from made returning id`, [webhookId, testType])
-    if (!made) return undefined
-    await audit.record(tx, 'webhook.tested', { detail: { webhook_id: webhookId, delivery_id: made.id } }, origin)
-    return await one(tx, webhookId, made.id)
+      insert into jobs (id, kind, subject, expires_at)
+      select id, 'webhook', webhook_id, now() + ${lifetime} from created
+      returning id`, [webhookId, testType])
+    if (!enqueued) return undefined
+    const detail = { webhook_id: webhookId, delivery_id: enqueued.id }
+    await audit.record(tx, 'webhook.tested', { detail }, origin)
+    return await findOne(tx, webhookId, enqueued.id)
   })
 }
 
-async function one (tx: Queryable, webhookId: string, id: string): Promise<Delivery | undefined> {
-  const [delivery] = await tx.query<Delivery>(`select ${columns} from ${from} where webhook_id = $1 and webhook_deliveries.id = $2`, [webhookId, id])
+async function findOne (tx: Queryable, webhookId: string, id: string): Promise<Delivery | undefined> {
+  const [delivery] = await tx.query<Delivery>(`
+    select ${columns} from ${deliveries}
+    where webhook_id = $1 and webhook_deliveries.id = $2`, [webhookId, id])
   return delivery
 }
 
-// Jobs that are changed at a time. There may be any number, because sign-ins add them while a webhook is
-// paused.
+/** Jobs that one statement changes. A paused webhook may have any number, because sign-ins add them. */
 const jobBatch = 1_000
 
-const renew: Statement = {
-  name: 'webhooks.renew-jobs',
+const resuming: Statement = {
+  name: 'webhooks.resume-deliveries',
   text: `
     with waiting as (
       (select id from jobs where kind = 'webhook' and subject = $1 and run_at < $2 order by run_at limit $3)
@@ -95,7 +152,7 @@ const renew: Statement = {
       (select id from jobs where kind = 'webhook' and subject = $1 and run_at > now()
       order by run_at desc limit $3)
     ), renewed as (
-      update jobs set created_at = now(), run_at = now(), attempts = 0, expires_at = now() + ${lives}
+      update jobs set created_at = now(), run_at = now(), attempts = 0, expires_at = now() + ${lifetime}
       where id = any(array(select id from waiting)) returning 1
     )
     select count(*)::int as renewed from renewed`
@@ -104,16 +161,16 @@ const renew: Statement = {
 /**
  * Makes the deliveries kept for a webhook due, with a full lifetime again; in batches, each of which commits.
  */
-export async function keepUntil (db: Queryable, webhookId: string): Promise<void> {
+export async function resumeDeliveries (db: Queryable, webhookId: string): Promise<void> {
   const [start] = await db.query<{ now: Date }>('select now()')
   for (let renewed = jobBatch; renewed >= jobBatch;) {
-    const [row] = await db.query<{ renewed: number }>(renew, [webhookId, start?.now, jobBatch])
+    const [row] = await db.query<{ renewed: number }>(resuming, [webhookId, start?.now, jobBatch])
     renewed = row?.renewed ?? 0
   }
 }
 
-const sign: Statement = {
-  name: 'webhooks.sign-jobs',
+const retryingUnsigned: Statement = {
+  name: 'webhooks.retry-unsigned',
   text: `
     with page as (
       select id, run_at from jobs
@@ -129,46 +186,56 @@ const sign: Statement = {
     select max(run_at)::text as last, count(*)::int as seen from page`
 }
 
-/**
- * Makes due what could not be sent to a webhook because it had no secret; in batches, each of which commits.
- */
-export async function signAgain (db: Queryable, webhookId: string): Promise<void> {
+/** Makes the deliveries due that no secret of their webhook could sign; in batches, each of which commits. */
+export async function retryUnsigned (db: Queryable, webhookId: string): Promise<void> {
   for (let after: string | null = null; ;) {
-    const [row]: Array<{ last: string | null, seen: number }> = await db.query(sign, [webhookId, after, jobBatch])
+    const [row]: Array<{ last: string | null, seen: number }> =
+      await db.query(retryingUnsigned, [webhookId, after, jobBatch])
     if (!row || row.seen < jobBatch) return
     after = row.last
   }
 }
 
-// For an hour transactions that saw a webhook before it was deleted may still add to it.
-const clear = {
-  name: 'webhooks.clear',
+/** How many deliveries may wait for one webhook. */
+const maxPending = 100_000
+
+// For up to an hour, a transaction that saw a webhook before its deletion may still add a delivery.
+const purging: Statement = {
+  name: 'webhooks.purge',
   text: `
     with old as (
       select id from webhook_deliveries where created_at < now() - interval '30 days' limit $1
     ), orphaned as (
-      select webhook_deliveries.id from webhook_deliveries join webhooks on webhooks.id = webhook_id where deleted_at is not null limit $1
-    ), removed as (
-      delete from webhook_deliveries where id in (select id from old union select id from orphaned) returning id
-    ), superfluous as (
-      select kept.id from webhooks cross join lateral (
-        select id from webhook_deliveries where webhook_id = webhooks.id and status = 'pending' order by id desc offset $2 limit $1
-      ) as kept where deleted_at is null limit $1
+      select webhook_deliveries.id from webhook_deliveries join webhooks on webhooks.id = webhook_id
+      where deleted_at is not null limit $1
+    ), purged as (
+      delete from webhook_deliveries
+      where id in (select id from old union select id from orphaned) returning id
+    ), surplus as (
+      select waiting.id from webhooks cross join lateral (
+        select id from webhook_deliveries where webhook_id = webhooks.id and status = 'pending'
+        order by id desc offset $2 limit $1
+      ) as waiting where deleted_at is null limit $1
     ), dropped as (
-      update webhook_deliveries set status = 'failed', finished_at = now(), error = 'dropped' where id in (select id from superfluous) returning id
-    ), idle as (
-      delete from jobs where kind = 'webhook' and id in (select id from removed union all select id from dropped)
-    ), gone as (
-      delete from webhooks where deleted_at < now() - interval '1 hour' and not exists (select from webhook_deliveries where webhook_id = webhooks.id)
+      update webhook_deliveries set status = 'failed', finished_at = now(), error = 'dropped'
+      where id in (select id from surplus) returning id
+    ), deleted_jobs as (
+      delete from jobs
+      where kind = 'webhook' and id in (select id from purged union all select id from dropped)
+    ), purged_webhooks as (
+      delete from webhooks
+      where deleted_at < now() - interval '1 hour'
+        and not exists (select from webhook_deliveries where webhook_id = webhooks.id)
     )
-    select least($1, greatest((select count(*) from removed), (select count(*) from dropped)))::int as removed`
+    select least($1, greatest((select count(*) from purged), (select count(*) from dropped)))::int as purged`
 }
 
 /**
- * Removes deliveries of more than 30 days ago and of webhooks that are gone, and gives up the oldest that wait for a
- * webhook where more than `kept` do: `most` of each; gives how many of the most.
+ * Purges deliveries that are older than 30 days or whose webhook was deleted, and drops the oldest of those
+ * that wait for one webhook beyond `pendingLimit`. Up to `limit` of each; returns the larger number of the
+ * two.
  */
-export async function forget (db: Queryable, most: number, kept = 100_000): Promise<number> {
-  const [row] = await db.query<{ removed: number }>(clear, [most, kept])
-  return row?.removed ?? 0
+export async function purge (db: Queryable, limit: number, pendingLimit = maxPending): Promise<number> {
+  const [row] = await db.query<{ purged: number }>(purging, [limit, pendingLimit])
+  return row?.purged ?? 0
 }

@@ -1,14 +1,25 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { newId } from '../crypto/random.ts'
-import { seal, unseal, UnsealError, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import type { SealedColumn } from '../crypto/sealed-column.ts'
+import { unseal, seal, UnsealError, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 const prefix = 'whsec_'
 
-/** What the sealed secret of a webhook is bound to. */
-export const secretPurpose = (id: string) => `webhook secret ${id}`
+const secretPurpose = (id: string) => `webhook secret ${id}`
 
-/** A secret as the receiver keeps it, and as the database does. */
-export interface NewSecret { id: string, secret: string, sealed: Buffer }
+export const sealedWebhookSecrets: SealedColumn = {
+  table: 'webhook_secrets',
+  idColumn: 'id',
+  column: 'sealed_secret',
+  purpose: secretPurpose,
+  isLossAccepted: false
+}
+
+/** A webhook's secret as the database stores it. */
+export interface SealedSecret { id: string, sealed: Buffer }
+
+/** A new secret, also in the form that the receiver stores. */
+export interface NewSecret extends SealedSecret { secret: string }
 
 /** A secret of 256 random bits, in the form of Standard Webhooks. */
 export function newSecret (keys: KeyEncryptionKeys): NewSecret {
@@ -17,18 +28,34 @@ export function newSecret (keys: KeyEncryptionKeys): NewSecret {
   return { id, secret: prefix + secret.toString('base64'), sealed: seal(keys, secretPurpose(id), secret) }
 }
 
-/** Those of the secrets that `newSecret` sealed which a key still opens. */
-export const openSecrets = (keys: KeyEncryptionKeys, secrets: ReadonlyArray<{ id: string, sealed: Buffer }>): Buffer[] => secrets.flatMap(({ id, sealed }) => {
-  try {
-    return [unseal(keys, secretPurpose(id), sealed)]
-  } catch (error) {
-    if (error instanceof UnsealError) return []
-    throw error
-  }
-})
+/** Unseals the secrets. Those that no key opens any more are left out. */
+export const unsealSecrets = (keys: KeyEncryptionKeys, secrets: readonly SealedSecret[]): Buffer[] =>
+  secrets.flatMap(({ id, sealed }) => {
+    try {
+      return [unseal(keys, secretPurpose(id), sealed)]
+    } catch (error) {
+      if (error instanceof UnsealError) return []
+      throw error
+    }
+  })
 
-/** The headers by which a receiver knows a message and who sent it (Standard Webhooks 1.0): a signature for each secret. `timestamp` is in seconds. */
-export function signed (secrets: readonly Buffer[], id: string, timestamp: number, body: string) {
-  const signatures = secrets.map(secret => `v1,${createHmac('sha256', secret).update(`${id}.${timestamp}.${body}`).digest('base64')}`)
-  return { 'webhook-id': id, 'webhook-timestamp': String(timestamp), 'webhook-signature': signatures.join(' ') }
+export interface UnsignedMessage {
+  id: string
+  /** Seconds since 1970. A receiver refuses old ones, which stops replays. */
+  timestamp: number
+  body: string
+}
+
+/**
+ * The headers by which a receiver authenticates a message (Standard Webhooks 1.0), with a signature by each
+ * secret.
+ */
+export function signatureHeaders (secrets: readonly Buffer[], { id, timestamp, body }: UnsignedMessage) {
+  const signed = `${id}.${timestamp}.${body}`
+  const sign = (secret: Buffer) => createHmac('sha256', secret).update(signed).digest('base64')
+  return {
+    'webhook-id': id,
+    'webhook-timestamp': String(timestamp),
+    'webhook-signature': secrets.map(secret => `v1,${sign(secret)}`).join(' ')
+  }
 }

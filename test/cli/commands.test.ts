@@ -4,14 +4,14 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { authenticate } from '../../src/clients/service-clients.ts'
 import type { Environment } from '../../src/config/environment.ts'
-import { read } from '../../src/database/migrate.ts'
+import { readMigrations } from '../../src/database/migration-files.ts'
 import { calibrate, recommend } from '../../src/calibration/calibration.ts'
 import type { Browser } from '../support/client.ts'
 import { closedPort, folder, run, start } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
-const migrations = read().map(({ name }) => name)
+const migrations = readMigrations().map(({ name }) => name)
 
 // Most of the time is the start of a process.
 t.jobs = 2
@@ -95,7 +95,7 @@ t.test('keys', async t => {
     const { code, stdout } = await run(t, ['keys', 'rotate', '--now'], of(service))
     t.equal(code, 0)
     const [, kid = ''] = /^Key ([\w-]{43}) \(access_token, ES256\) signs from \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\.\n$/.exec(stdout) ?? []
-    await until(() => service.app.keyring.signer().kid === kid)
+    await until(() => service.app.keyring.getSigningKey().kid === kid)
     const { body: { access_token: fresh } } = await browser.post('/v1/auth/refresh')
     t.equal(kidOf(fresh), kid)
     t.not(kidOf(old), kid)
@@ -103,8 +103,8 @@ t.test('keys', async t => {
 
     const later = await runJson(t, ['keys', 'rotate'], of(service))
     t.ok(Date.parse(later.signs_from) - Date.parse(later.published_at) >= 599_000)
-    await until(() => service.app.keyring.published().some(key => key.kid === later.kid))
-    t.equal(service.app.keyring.signer().kid, kid)
+    await until(() => service.app.keyring.getPublishedKeys().some(key => key.kid === later.kid))
+    t.equal(service.app.keyring.getSigningKey().kid, kid)
   })
 
   await t.test('that leaked are dropped under a running service, which then rejects what they signed', async t => {
@@ -124,7 +124,7 @@ t.test('keys', async t => {
   await t.test('are not created with a key-encryption key that cannot decrypt the existing ones', async t => {
     const service = await build(t)
     const before = await service.sql('select * from keys order by kid')
-    for (const args of [['keys', 'rotate', '--now'], ['keys', 'rotate', `--drop=${service.app.keyring.signer().kid}`]]) {
+    for (const args of [['keys', 'rotate', '--now'], ['keys', 'rotate', `--drop=${service.app.keyring.getSigningKey().kid}`]]) {
       const { code, stdout, stderr } = await run(t, args, of(service, { KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64') }))
       t.strictSame({ code, stdout }, { code: 78, stdout: '' })
       t.equal(stderr, 'The configuration is not valid:\n  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n')

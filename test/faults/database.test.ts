@@ -19,7 +19,7 @@ async function eventually (service: Service, within: number) {
 
 const unavailable = { status: 503, body: { code: 'database_unavailable' }, headers: { 'retry-after': '1', 'cache-control': 'no-store' }, cookies: [] }
 
-t.test('with the database away no answer is wrong', async t => {
+t.test('with the database away nobody is told anything wrong', async t => {
   const { url, block, unblock } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, {}, { url })
   const ada = newUser()
@@ -93,7 +93,7 @@ t.test('a thousand requests wait for a connection, and further ones are refused 
   t.equal((await browser.get('/v1/me')).status, 200)
 })
 
-t.test('requests do not wait for a database that hangs', async t => {
+t.test('a database that hangs is given up in time', async t => {
   const { url, freeze, thaw } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, {}, { url })
   const browser = service.browser()
@@ -110,7 +110,7 @@ t.test('requests do not wait for a database that hangs', async t => {
   t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
 })
 
-t.test('a lost response of the database', async t => {
+t.test('a lost answer of the database', async t => {
   const { url, loseAnswers } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, {}, { url })
 
@@ -141,7 +141,7 @@ t.test('a lost response of the database', async t => {
     }
   })
 
-  t.test('to a sign-out is repaired by a second sign-out', async t => {
+  t.test('to a sign-out is made good by doing it again', async t => {
     const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
     loseAnswers(/sessions\.end/)
     t.match(await service.browser().post('/v1/auth/logout', { refresh_token: body.refresh_token }), unavailable)
@@ -151,7 +151,7 @@ t.test('a lost response of the database', async t => {
   })
 })
 
-t.test('a token is not treated as reused if its client has gone', async t => {
+t.test('no judgement is passed on a token whose caller has gone', async t => {
   const { url, freeze, thaw } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, { REQUEST_TIMEOUT: '1s', REFRESH_REPLAY_GRACE: '0s' }, { url })
   const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
@@ -166,7 +166,7 @@ t.test('a token is not treated as reused if its client has gone', async t => {
   t.match(await service.sql('select end_reason from sessions where id = $1', [body.session_id]), [{ end_reason: null }])
 })
 
-t.test('a service that is started before its database waits for it', async t => {
+t.test('started without its database, the service waits for it', async t => {
   const { url, block, unblock } = await flakyProxy(t, await createDatabase(t, { empty: true }))
   block()
   const service = await build(t, {}, { url, ready: false })
@@ -183,7 +183,7 @@ t.test('a service that is started before its database waits for it', async t => 
   t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
 })
 
-t.test('a key that cannot be looked up does not count as unknown', async t => {
+t.test('a key that cannot be looked up is not an unknown one', async t => {
   const { url, block } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, { JWKS_MAX_AGE: '1s' }, { url })
   const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', newUser())

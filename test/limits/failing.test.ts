@@ -1,18 +1,17 @@
 import t from 'tap'
 import { variables } from '../../src/config/variables.ts'
 import { build, newUser } from '../support/app.ts'
-import { hold } from '../support/limits-page.ts'
+import { verifiedBy } from '../support/limits-page.ts'
 import { secondInstance, fillHashingQueue, defaultLimits, forwardedFor, guessPassword, inSequence, withoutLimits, passTime, registerUser, newAddress, statuses } from '../support/other-networks.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
-const { holds, isHeldBy, end } = hold(t, 'Failed sign-ins')
 const service = await build(t, defaultLimits)
 
-isHeldBy('An attempt is counted before it is judged: of guesses made at the same moment, on whichever instances, no more are judged than are allowed.', { [throttle]: ['of guesses made at the same moment on two instances exactly those allowed are judged', 'parallel guesses from everywhere are no way round'] })
-isHeldBy('With the one that reaches the limit a wait of 30 seconds begins, in which nothing is judged, not even the right password.', { [throttle]: ['after the last one allowed, even the right password has to wait, and it is told exactly how long'] })
-isHeldBy('After a wait one attempt is judged; each that is wrong doubles the wait, up to an hour.', { [throttle]: ['each wait is twice the one before, up to an hour'] })
-isHeldBy('What is refused is not counted, and makes no wait longer.', { [throttle]: ['what is refused does not count, and makes no wait longer'] })
-holds('Failures below the limit seep away, as many as the limit in its window: of `5/15m` one every three minutes.', async t => {
+verifiedBy(t, 'limits-037: attempts are counted before they are verified', { [throttle]: ['concurrent guesses on two instances cannot exceed the limit', 'concurrent guesses from many networks cannot exceed the limit'] })
+verifiedBy(t, 'limits-038: the first wait is 30 seconds', { [throttle]: ['at the limit even the right password must wait, for the time in Retry-After'] })
+verifiedBy(t, 'limits-039: each failure doubles the wait', { [throttle]: ['each wait is twice as long as the previous one, up to an hour'] })
+verifiedBy(t, 'limits-040: refused attempts do not count', { [throttle]: ['refused attempts do not count, and do not extend the wait'] })
+t.test('limits-041: failures decay at the rate of the limit', async t => {
   t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
   const { email } = await registerUser(service)
   const here = newAddress()
@@ -23,7 +22,7 @@ holds('Failures below the limit seep away, as many as the limit in its window: o
   })
   t.strictSame(statuses(await inSequence(2, () => guessPassword(service, { email }, here))), [401, 429])
 })
-holds('Once a wait is over, the failures before it are forgotten after a window without another.', async t => {
+t.test('limits-042: failures are forgotten after a window', async t => {
   const { email } = await registerUser(service)
   const here = newAddress()
   await inSequence(5, () => guessPassword(service, { email }, here))
@@ -33,8 +32,8 @@ holds('Once a wait is over, the failures before it are forgotten after a window 
   t.strictSame(statuses(await inSequence(6, () => guessPassword(service, { email }, here))), [401, 401, 401, 401, 401, 429])
 })
 
-isHeldBy('A password that is set by a mailed link forgets those from this network, and those from everywhere.', { 'test/routes/links.test.ts': ['pardons the failures before it'] })
-holds('A success forgets the failures for this account from this network, or on this device.', async t => {
+verifiedBy(t, 'limits-044: a mailed link resets the failures of the account', { 'test/routes/one-time-tokens.test.ts': ['pardons the failures before it'] })
+t.test('limits-043: a success resets the failures of the account', async t => {
   const { email, password, browser } = await registerUser(service)
   const here = newAddress()
   for (const send of [async (login: { email: string, password: string }) => await guessPassword(service, login, here), async (login: object) => await browser.post('/v1/auth/login', login, forwardedFor(newAddress()))]) {
@@ -42,7 +41,7 @@ holds('A success forgets the failures for this account from this network, or on 
     t.strictSame(statuses(answers), Array.from({ length: 15 }, (_, i) => i % 5 === 4 ? 200 : 401))
   }
 })
-holds('It takes nothing from what its network or the whole account have on their accounts.', async t => {
+t.test('limits-045: a success does not reset the network or the whole account', async t => {
   const strict = await secondInstance(t, service, { ...withoutLimits, TRUST_PROXY: '127.0.0.1', LOGIN_NETWORK_LIMIT: '3/15m', LOGIN_ACCOUNT_LIMIT: '4/24h' })
   const { email, password } = await registerUser(strict)
   const here = newAddress()
@@ -51,9 +50,9 @@ holds('It takes nothing from what its network or the whole account have on their
   t.match(await guessPassword(strict, { email, password }, here), { status: 429 }, 'the third of the network')
   t.strictSame(statuses(await inSequence(6, i => guessPassword(strict, i === 3 ? { email, password } : { email }))), [401, 401, 401, 200, 401, 429], 'the fourth of the account')
 })
-isHeldBy('A wrong `current_password` at `/v1/me/password` counts like a failed sign-in.', { [throttle]: ['changes nothing for a wrong one, and that counts like a failed sign-in'] })
-isHeldBy('So does a wrong `password` that should confirm an address.', { 'test/routes/links.test.ts': ['takes the password, and a wrong one counts like a failed sign-in'] })
-holds('Neither a full queue nor the right password of a disabled account counts as a failure.', async t => {
+verifiedBy(t, 'limits-046: a wrong current password counts', { [throttle]: ['a wrong current password counts as a failed sign-in'] })
+verifiedBy(t, 'limits-047: a wrong password for an address counts', { 'test/routes/one-time-tokens.test.ts': ['takes the password, and a wrong one counts like a failed sign-in'] })
+t.test('limits-048: a full queue and a disabled account do not count', async t => {
   const { email, password, id } = await registerUser(service)
   await service.sql('update users set disabled_at = now() where id = $1', [id])
   const here = newAddress()
@@ -67,4 +66,3 @@ holds('Neither a full queue nor the right password of a disabled account counts 
   t.strictSame(statuses(refused), Array(7).fill(503))
   t.match(await guessPassword(service, { email: another }, there), { status: 401 })
 })
-end()

@@ -15,14 +15,13 @@ import { fitsInMemory, hashingMemoryBytes } from '../../src/calibration/calibrat
 import { build, type Service } from '../support/app.ts'
 import { launch, skip } from '../support/nginx.ts'
 import { folder } from '../support/process.ts'
-import { hold } from '../support/limits-page.ts'
+import { blocks, verifiedBy } from '../support/limits-page.ts'
 import { secondInstance, forwardedFor, guessPassword, inSequence, withoutLimits, registerUser, statuses } from '../support/other-networks.ts'
 import { isCompiled, moduleFile } from '../support/program.ts'
 
 const rateLimit = 'test/plugins/rate-limit.test.ts'
 const commands = 'test/cli/commands.test.ts'
 const argon2 = 'test/src/argon2.test.ts'
-const { blocks, holds, holdsWith, isHeldBy, end } = hold(t, 'Behind a proxy', 'On a bigger machine')
 const service = await build(t)
 
 const [headers = ''] = blocks('Behind a proxy', 'nginx')
@@ -45,13 +44,13 @@ async function behindNginx (t: Test, { app }: Service) {
     return answer.statusCode
   }
 }
-holdsWith(skip, 'Without `TRUST_PROXY` all clients of a proxy are one network: together they have one `RATE_LIMIT`, and a few wrong passwords of one stop all of them.', async t => {
+t.test('limits-070: without TRUST_PROXY all clients are one network', { skip }, async t => {
   const ask = await behindNginx(t, await secondInstance(t, service, { RATE_LIMIT: '1/1m' }))
   t.strictSame([await ask('127.0.0.2'), await ask('127.0.0.3')], [401, 429])
   const guessing = await behindNginx(t, await secondInstance(t, service, { ...withoutLimits, LOGIN_NETWORK_LIMIT: '3/15m' }))
   t.strictSame(await inSequence(4, i => guessing(`127.0.0.${i + 2}`, { method: 'POST', path: '/v1/auth/login', body: JSON.stringify({ email: `${i}@example.com`, password: 'x' }) })), [401, 401, 401, 429])
 })
-holdsWith(skip, 'With it the client is the last address in `X-Forwarded-For` that is no trusted proxy\'s.', async t => {
+t.test('limits-071: with TRUST_PROXY the last untrusted address counts', { skip }, async t => {
   const ask = await behindNginx(t, await secondInstance(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: trusted[0] }))
   t.strictSame([await ask('127.0.0.2'), await ask('127.0.0.3'), await ask('127.0.0.2'), await ask('127.0.0.3')], [401, 401, 429, 429])
   t.strictSame(await inSequence(3, i => ask('127.0.0.4', { headers: { 'x-forwarded-for': `203.0.113.${i}` } })), [401, 429, 429])
@@ -69,13 +68,13 @@ holdsWith(skip, 'With it the client is the last address in `X-Forwarded-For` tha
     t.strictSame(left, ['9', '8', '7'].slice(0, left.length), TRUST_PROXY)
   }
 })
-isHeldBy('What a client writes there itself stands before that one and changes nothing, and no other header is read: not `Forwarded`, `X-Real-IP` or `CF-Connecting-IP`.', { [rateLimit]: ['its connection, where no proxy is trusted', 'what the trusted proxy wrote behind all that the client did', 'the first that is not trusted, through a chain of proxies'] })
-holds('Behind a CDN name all its ranges: where one is missing, the machines in it are taken for the clients.', async t => {
+verifiedBy(t, 'limits-072: no other header counts', { [rateLimit]: ['without a trusted proxy the connection counts', 'the last address, which the trusted proxy added, counts', 'the first untrusted address of a chain of proxies counts'] })
+t.test('limits-073: missing ranges of a CDN are taken for clients', async t => {
   const { browser } = await secondInstance(t, service, { RATE_LIMIT: '10/1m', TRUST_PROXY: '127.0.0.1,173.245.48.0/20' })
   const left = await inSequence(2, async i => (await browser().get('/v1/me', forwardedFor(`198.51.100.${i}, 104.16.0.1`))).headers['ratelimit-remaining'])
   t.strictSame(left, ['9', '8'])
 })
-holds('Names and ranges wider than a /8 are refused at the start (IPv6: than a /7).', async t => {
+t.test('limits-074: names and wide ranges are rejected', async t => {
   for (const TRUST_PROXY of ['proxy.example.com', 'localhost', '10.0.0.0/7', 'fc00::/6']) {
     try {
       load({ TRUST_PROXY })
@@ -86,11 +85,11 @@ holds('Names and ranges wider than a /8 are refused at the start (IPv6: than a /
   }
   for (const TRUST_PROXY of ['10.0.0.0/8', 'fc00::/7']) t.ok(load({ TRUST_PROXY }).trustProxy)
 })
-holds('Whoever connects from a trusted address is believed, so let nothing but proxies have one.', async t => {
+t.test('limits-075: a trusted address is believed', async t => {
   const { browser } = await secondInstance(t, service, { RATE_LIMIT: '1/1m', TRUST_PROXY: '127.0.0.1' })
   t.strictSame(statuses(await inSequence(5, i => browser().get('/v1/me', forwardedFor(`192.0.2.${i}`)))), Array(5).fill(401))
 })
-holds('The audit log has the address that was believed:', async t => {
+t.test('limits-076: the audit log shows the address', async t => {
   const trusting = await secondInstance(t, service, { TRUST_PROXY: '127.0.0.1' })
   const { email, password } = await registerUser(trusting)
   await guessPassword(trusting, { email, password }, '203.0.113.9, 192.0.2.77')
@@ -98,18 +97,19 @@ holds('The audit log has the address that was believed:', async t => {
   t.match(await service.sql(query), [{ address: '192.0.2.77', user_agent: 'lightMyRequest' }, {}])
 })
 
-holds('| `ARGON2_MEMORY_KIB`, `ARGON2_TIME_COST`, `ARGON2_PARALLELISM` | 19456, 2, 1 | up, as far as `npx latchkey calibrate --target 100ms` proposes |', async t => {
+t.test('limits-084: the cost of argon2', async t => {
   t.strictSame([variables.ARGON2_MEMORY_KIB.preset, variables.ARGON2_TIME_COST.preset, variables.ARGON2_PARALLELISM.preset], ['19456', '2', '1'])
 })
-holds('| `ARGON2_CONCURRENCY` | the number of cores | down, where something else needs the cores |', async t => {
+t.test('limits-085: the concurrency of argon2', async t => {
   t.equal(load({}).passwords.concurrency, availableParallelism())
   t.equal(load({ ARGON2_CONCURRENCY: '1' }).passwords.concurrency, 1)
 })
-holds('| `ARGON2_BUILD` | `auto` | to `prebuilt`, should a faster build be suspected of a fault |', async t => {
+t.test('limits-086: the build of argon2', async t => {
   t.equal(variables.ARGON2_BUILD.preset, 'auto')
   t.equal((await secondInstance(t, service, { ARGON2_BUILD: 'prebuilt' })).app.passwords.build, 'prebuilt')
 })
-holdsWith(!isCompiled && 'tsx uses the thread pool before the service can size it', '| `UV_THREADPOOL_SIZE` | `ARGON2_CONCURRENCY` + 4 | not at all: `latchkey` sets it |', async t => {
+const tsxSkip = !isCompiled && 'tsx uses the thread pool before the service can size it'
+t.test('limits-087: the thread pool is sized by the program', { skip: tsxSkip }, async t => {
   // The test runner would have a module preloaded.
   const tell = join(folder(t), 'tell.cjs')
   writeFileSync(tell, "process.on('exit', () => console.error(process.env.UV_THREADPOOL_SIZE))")
@@ -119,16 +119,16 @@ holdsWith(!isCompiled && 'tsx uses the thread pool before the service can size i
   }
   t.strictSame([await size({ ARGON2_CONCURRENCY: '6' }), await size({}), await size({ UV_THREADPOOL_SIZE: '3' })], [10, availableParallelism() + 4, 3])
 })
-isHeldBy('`calibrate` measures each cost that OWASP accepts, and stronger ones within the target, leaves out what there is no memory for, and prints the strongest as variables.', {
-  [commands]: ['measures what OWASP accepts with the build in use, and proposes nothing below', 'prints a table and the variables to set, which the configuration accepts', 'proposes the strongest within the target, else the fastest', 'leaves out what there is no memory for']
+verifiedBy(t, 'limits-088: what calibrate measures', {
+  [commands]: ['measures the costs that OWASP accepts with the build in use, and recommends none below', 'prints a table and the variables to set, which make a valid configuration', 'recommends the strongest cost within the target, or else the fastest', 'leaves out costs for which there is not enough memory']
 })
-holds('Memory is what the service takes at rest, about 128 MiB, and `ARGON2_CONCURRENCY` times `ARGON2_MEMORY_KIB`: with 16 cores 304 MiB more.', async t => {
+t.test('limits-089: the memory for hashing', async t => {
   const cost = { memoryKib: Number(variables.ARGON2_MEMORY_KIB.preset), timeCost: 2 }
   const mib = 1_024 ** 2
   t.equal(hashingMemoryBytes(cost, 16), 304 * mib)
   t.strictSame([fitsInMemory(cost, 16, (304 + 128) * mib), fitsInMemory(cost, 16, (304 + 128) * mib - 1)], [true, false])
 })
-holds('Hashes of other systems that take more memory are evaluated one at a time.', async t => {
+t.test('limits-090: large imported hashes are verified one at a time', async t => {
   const service = await build(t)
   const [usual, large] = await Promise.all(['1024', '8192'].map(async ARGON2_MEMORY_KIB => await registerUser(await secondInstance(t, service, { ARGON2_MEMORY_KIB }))))
   const { app, browser } = await secondInstance(t, service, {})
@@ -141,8 +141,7 @@ holds('Hashes of other systems that take more memory are evaluated one at a time
   }
   t.strictSame([await atATime(usual?.email), await atATime(large?.email)], [2, 1])
 })
-isHeldBy('In production costs below OWASP\'s end the start.', { 'test/src/config.test.ts': ['refuses a weaker argon2 than OWASP accepts'] })
-isHeldBy('Old hashes stay good: each is renewed when its owner signs in.', { 'test/routes/sign-in.test.ts': ['hashes again when the parameters have grown, and only then'] })
-isHeldBy('Where libuv has fewer threads than that, fewer passwords are hashed at a time, and a warning says so.', { [argon2]: ['of which there are enough', 'also where there are fewer than ARGON2_CONCURRENCY wants, which it tells'] })
-isHeldBy('A named build that does not work ends the start; with `auto` the next best is taken, and a warning says so.', { [argon2]: ['is passed over for the next', 'is told of by the service, which hashes with another, or ends where that one is named'] })
-end()
+verifiedBy(t, 'limits-091: weak costs do not start in production', { 'test/src/config.test.ts': ['a weaker argon2 than OWASP accepts is refused'] })
+verifiedBy(t, 'limits-092: older hashes are replaced at sign-in', { 'test/routes/sign-in.test.ts': ['hashes again when the parameters have grown, and only then'] })
+verifiedBy(t, 'limits-093: too few threads are logged', { [argon2]: ['of which there are enough', 'also where there are fewer than ARGON2_CONCURRENCY wants, which it tells'] })
+verifiedBy(t, 'limits-094: a build that does not work', { [argon2]: ['is passed over for the next', 'is told of by the service, which hashes with another, or ends where that one is named'] })

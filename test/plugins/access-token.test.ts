@@ -1,8 +1,8 @@
 import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import t from 'tap'
-import { load } from '../../src/tokens/keyring.ts'
-import { ensure } from '../../src/tokens/key-rotation.ts'
+import { loadKeyring } from '../../src/tokens/keyring.ts'
+import { ensureKeys } from '../../src/tokens/key-rotation.ts'
 import { seal } from '../../src/crypto/sealing.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 
@@ -16,7 +16,7 @@ const compact = (header: unknown, payload: unknown, signer: (input: string) => s
 /** A signed-in user, the service's own private key, and what the service says to a token. */
 async function signedIn (service: Service) {
   const { body } = await service.browser().post('/v1/auth/register', newUser())
-  const [key] = (await load(service.app.db, [keyEncryptionKey])).signing.values()
+  const [key] = (await loadKeyring(service.app.db, [keyEncryptionKey])).signingKeys.values()
   if (!key) throw new Error('no key')
   const [header = '', payload = '', signature = ''] = (body.access_token as string).split('.')
   return {
@@ -211,14 +211,14 @@ t.test('keys', async t => {
 
   t.test('are sealed at rest, each for its own place', async t => {
     const service = await build(t)
-    const ring = await load(service.app.db, [keyEncryptionKey])
-    const [[key], [mac]] = [[...ring.signing.values()], [...ring.mac.values()]]
+    const ring = await loadKeyring(service.app.db, [keyEncryptionKey])
+    const [[key], [mac]] = [[...ring.signingKeys.values()], [...ring.refreshTokenKeys.values()]]
     const [row] = await service.sql<{ dump: string }>("select string_agg(encode(sealed_secret, 'hex') || public_key::text, ' ') as dump from keys")
     const secret = createPrivateKey(key?.privateKey ?? '').export({ format: 'der', type: 'pkcs8' })
     t.notOk(row?.dump.includes(secret.toString('hex')) || row?.dump.includes(secret.subarray(-70).toString('hex')) || row?.dump.includes(mac?.secret.toString('hex') ?? 'x'))
-    await t.rejects(load(service.app.db, [Buffer.alloc(32)]), /another KEY_ENCRYPTION_KEY/)
+    await t.rejects(loadKeyring(service.app.db, [Buffer.alloc(32)]), /another KEY_ENCRYPTION_KEY/)
     await service.sql("update keys set sealed_secret = (select sealed_secret from keys where purpose = 'refresh_token') where purpose = 'access_token'")
-    await t.rejects(load(service.app.db, [keyEncryptionKey]), /changed after it was sealed/)
+    await t.rejects(loadKeyring(service.app.db, [keyEncryptionKey]), /changed after it was sealed/)
   })
 
   t.test('are not made by an instance that cannot open those that are there', async t => {
@@ -234,10 +234,10 @@ t.test('keys', async t => {
     const service = await build(t)
     const { token } = await signedIn(service)
     const fresh = Buffer.alloc(32, 8)
-    await ensure(service.app.db, { ...service.app.keyring.options, keys: [fresh, keyEncryptionKey] }, 'start')
+    await ensureKeys(service.app.db, { ...service.app.keyring.options, keyEncryptionKeys: [fresh, keyEncryptionKey] }, 'start')
     const alone = await build(t, { KEY_ENCRYPTION_KEY: fresh.toString('base64') }, { url: service.url })
     t.match(await alone.browser().get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 })
-    await t.rejects(load(service.app.db, [keyEncryptionKey]), /another KEY_ENCRYPTION_KEY/)
+    await t.rejects(loadKeyring(service.app.db, [keyEncryptionKey]), /another KEY_ENCRYPTION_KEY/)
   })
 
   t.test('sign for no longer than their time', async t => {
@@ -252,7 +252,7 @@ t.test('keys', async t => {
   t.test('open with any of several key-encryption keys', async t => {
     const service = await build(t)
     const fresh = Buffer.alloc(32, 7)
-    t.match([...(await load(service.app.db, [fresh, keyEncryptionKey])).signing.values()], [{ algorithm: 'ES256' }])
+    t.match([...(await loadKeyring(service.app.db, [fresh, keyEncryptionKey])).signingKeys.values()], [{ algorithm: 'ES256' }])
     t.not(seal([fresh], 'x', Buffer.from('y')).subarray(1, 5).toString('hex'), seal([keyEncryptionKey], 'x', Buffer.from('y')).subarray(1, 5).toString('hex'))
   })
 

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, SignJWT, generateKeyPair, exportJWK } from 'jose'
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
-import { ensure, rotate } from '../../src/tokens/key-rotation.ts'
+import { ensureKeys, rotateKey } from '../../src/tokens/key-rotation.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import type { Answer, Browser } from '../support/client.ts'
@@ -41,7 +41,7 @@ async function done<T> (work: () => Promise<T>): Promise<T> {
     }
   }
 }
-const jwks = (service: Service) => service.app.keyring.published().map(({ kid }) => kid)
+const jwks = (service: Service) => service.app.keyring.getPublishedKeys().map(({ kid }) => kid)
 
 interface Timeline { kid: string, purpose: string, sealed_secret: Buffer, longest_life: number, published: number, from: number, to: number | null, gone: number | null }
 /** The keys as they are in the database, the oldest first; times in seconds. */
@@ -118,7 +118,7 @@ t.test('while two instances rotate every second, and users refresh on both', asy
   const watched = (async () => {
     while (!over.signal.aborted) {
       const earliest = await done(now)
-      const sample = { signers: both.map(({ app }) => app.keyring.signer().kid), macs: both.map(({ app }) => app.keyring.mac().kid), published: both.map(jwks) }
+      const sample = { signers: both.map(({ app }) => app.keyring.getSigningKey().kid), macs: both.map(({ app }) => app.keyring.getMacKey().kid), published: both.map(jwks) }
       samples.push({ earliest, ...sample, latest: await done(now) })
       if (new Set(samples.map(({ signers }) => signers[0])).size > 9) over.abort()
       await pause(30)
@@ -205,22 +205,22 @@ t.test('instances that race make one successor', async t => {
   await service.sql("update keys set published_at = published_at - interval '40 days', signs_from = signs_from - interval '40 days'")
   const { app: { db, keyring: { options } } } = service
   const instances = await Promise.all(Array.from({ length: 3 }, async () => await build(t, {}, { url: service.url })))
-  await Promise.all([...instances, service].map(async ({ app }) => await done(async () => await ensure(app.db, options, 'later'))))
+  await Promise.all([...instances, service].map(async ({ app }) => await done(async () => await ensureKeys(app.db, options, 'later'))))
   for (const purpose of ['access_token', 'refresh_token']) {
     const [old, successor, ...more] = await timelines(service.url, purpose)
     t.strictSame(more, [])
     t.equal(old?.to, successor?.from)
     t.ok((successor?.from ?? 0) > Date.now() / 1_000 + 500, 'which signs when every cache has it, though it is overdue')
   }
-  await done(async () => await ensure(db, options, 'start'))
+  await done(async () => await ensureKeys(db, options, 'start'))
   t.equal((await timelines(service.url)).length, 2)
 
   await t.test('and what is gone for a day is forgotten', async t => {
     await service.sql("update keys set gone_at = now() - interval '23 hours' where retires_at is not null")
-    await done(async () => await ensure(db, options, 'later'))
+    await done(async () => await ensureKeys(db, options, 'later'))
     t.equal((await timelines(service.url)).length, 2)
     await service.sql("update keys set gone_at = now() - interval '25 hours' where retires_at is not null")
-    await done(async () => await ensure(db, options, 'later'))
+    await done(async () => await ensureKeys(db, options, 'later'))
     t.equal((await timelines(service.url)).length, 1)
   })
 })
@@ -240,9 +240,9 @@ t.test('a change of the algorithm, one instance after the other, fails no verifi
   instances.push(third)
   const newest = async () => (await timelines(first.url)).at(-1)?.kid
   const edDsa = await newest()
-  await until(() => instances.every(({ app }) => app.keyring.signer().kid === edDsa))
+  await until(() => instances.every(({ app }) => app.keyring.getSigningKey().kid === edDsa))
   // Those that are still configured for the old one leave it at that.
-  await Promise.all([first, second].map(async ({ app }) => await done(async () => await ensure(app.db, app.keyring.options, 'later'))))
+  await Promise.all([first, second].map(async ({ app }) => await done(async () => await ensureKeys(app.db, app.keyring.options, 'later'))))
   t.equal(await newest(), edDsa)
   await pause(200)
   over.abort()
@@ -261,7 +261,7 @@ t.test('a leaked key that is dropped', async t => {
 
   await t.test('is believed no more: here at once, elsewhere as soon as word of it is there', async t => {
     const { options, reload } = here.app.keyring
-    const key = await done(async () => await rotate(here.app.db, options, { immediately: false, drop: kidOf(leaked) }, {}))
+    const key = await done(async () => await rotateKey(here.app.db, options, { immediately: false, drop: kidOf(leaked) }, {}))
     await reload()
     t.equal(await says(here, leaked), 401)
     await until(async () => await says(there, leaked) === 401)
@@ -274,7 +274,7 @@ t.test('a leaked key that is dropped', async t => {
     there.app.notifications.removeAllListeners('latchkey_keys')
     const token = user.accessToken()
     t.equal(await says(there, token), 204)
-    await done(async () => await rotate(here.app.db, here.app.keyring.options, { immediately: false, drop: kidOf(token) }, {}))
+    await done(async () => await rotateKey(here.app.db, here.app.keyring.options, { immediately: false, drop: kidOf(token) }, {}))
     const dropped = performance.now()
     await until(async () => await says(there, token) === 401)
     t.ok(performance.now() - dropped < 5_000)
@@ -313,7 +313,7 @@ t.test('a stranger with invented key ids', async t => {
     })()
     const user = await traveller(here)
     for (let round = 0; round < 6; round++) {
-      await done(async () => await rotate(here.app.db, here.app.keyring.options, { immediately: true }, {}))
+      await done(async () => await rotateKey(here.app.db, here.app.keyring.options, { immediately: true }, {}))
       await here.app.keyring.reload()
       t.equal(await answered(async () => await user.refresh(here)), 200)
       t.equal(await says(there, user.accessToken()), 204)
@@ -423,12 +423,12 @@ t.test('unknown key ids', async t => {
 
 t.test('a public key that somebody writes into the database is not published', async t => {
   const service = await build(t)
-  const { app: { keyring: { signer } } } = service
+  const { app: { keyring: { getSigningKey } } } = service
   const { publicKey } = await generateKeyPair('ES256', { extractable: true })
   await service.sql("update keys set public_key = public_key || $1::jsonb where purpose = 'access_token'", [JSON.stringify(await exportJWK(publicKey))])
   const after = await build(t, {}, { url: service.url })
-  t.strictSame(after.app.keyring.published(), service.app.keyring.published())
-  t.equal(after.app.keyring.signer().publicKey, signer().publicKey)
+  t.strictSame(after.app.keyring.getPublishedKeys(), service.app.keyring.getPublishedKeys())
+  t.equal(after.app.keyring.getSigningKey().publicKey, getSigningKey().publicKey)
 })
 
 t.test('the key-encryption key is replaced, one instance after the other, and nothing fails', async t => {
@@ -462,7 +462,7 @@ t.test('what comes under an old key-encryption key again is sealed anew in the b
   const service = await build(t, { JWKS_MAX_AGE: '1s', KEY_ENCRYPTION_KEY: [fresh, keyEncryptionKey].map(key => key.toString('base64')).join() })
   const sealedWith = async (key: Buffer) => (await service.sql<{ sealed_secret: Buffer }>('select sealed_secret from keys')).every(({ sealed_secret: sealed }) => isSealedWith(key, sealed))
   t.ok(await sealedWith(fresh))
-  await done(async () => await ensure(service.app.db, { ...service.app.keyring.options, keys: [keyEncryptionKey, fresh] }, 'later'))
+  await done(async () => await ensureKeys(service.app.db, { ...service.app.keyring.options, keyEncryptionKeys: [keyEncryptionKey, fresh] }, 'later'))
   await until(async () => await sealedWith(fresh))
   t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
 })
@@ -474,7 +474,7 @@ t.test('a shorter life of tokens ends none that lives longer', async t => {
   await before.app.close()
   const after = await build(t, { ...everySecond, ACCESS_TOKEN_TTL: '1s' }, { url: before.url })
   const known = jwks(after)
-  await until(() => !known.includes(after.app.keyring.signer().kid))
+  await until(() => !known.includes(after.app.keyring.getSigningKey().kid))
   t.equal(await says(after, token), 204)
   await verifier(after)(token)
   const key = (await timelines(before.url)).find(({ kid }) => kid === kidOf(token))
@@ -500,7 +500,7 @@ t.test('when the database was away for longer than a rotation', async t => {
   await t.test('its last key goes on', async t => {
     const overdue = async () => (await sql<{ overdue: boolean }>(real, "select bool_and(signs_from < now() - interval '3 s') as overdue from keys"))[0]?.overdue === true
     await until(overdue)
-    t.ok(known.includes(service.app.keyring.signer().kid))
+    t.ok(known.includes(service.app.keyring.getSigningKey().kid))
     t.equal(await user.refresh(service), 503)
     t.equal((await service.browser().get('/.well-known/jwks.json')).status, 200)
   })
@@ -510,7 +510,7 @@ t.test('when the database was away for longer than a rotation', async t => {
     await until(async () => await user.refresh(service) === 200)
     t.equal(await says(service, before), 204)
     await verifier(service)(user.accessToken())
-    await until(() => !known.includes(service.app.keyring.signer().kid))
+    await until(() => !known.includes(service.app.keyring.getSigningKey().kid))
     t.equal(await answered(async () => await user.refresh(service)), 200)
     for (const token of [before, user.accessToken()]) t.equal(await says(service, token), 204)
     const keys = await timelines(real)
@@ -523,10 +523,10 @@ t.test('when the database was away for longer than a rotation', async t => {
     await sql(real, "update keys set published_at = published_at - interval '1 day', signs_from = signs_from - interval '1 day', retires_at = retires_at - interval '1 day', gone_at = gone_at - interval '1 day'")
     const last = (await timelines(real)).at(-1)?.kid
     const again: Service = await build(t, everySecond, { url: real })
-    t.equal(again.app.keyring.signer().kid, last, 'signs with the last one at first')
+    t.equal(again.app.keyring.getSigningKey().kid, last, 'signs with the last one at first')
     const browser: Browser = again.browser()
     t.match(await browser.post('/v1/auth/register', newUser()), { status: 201 })
-    await until(() => again.app.keyring.signer().kid !== last)
+    await until(() => again.app.keyring.getSigningKey().kid !== last)
     t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
   })
 })
@@ -537,7 +537,7 @@ t.test('an instance waits for another one that makes a key, which may take longe
   t.teardown(async () => await db.end())
   const rotated = await db.transaction(async tx => {
     await tx.query('select pg_advisory_xact_lock(7308332182714019)')
-    const waiting = rotate(service.app.db, service.app.keyring.options, { immediately: false }, {})
+    const waiting = rotateKey(service.app.db, service.app.keyring.options, { immediately: false }, {})
     const waits = async () => (await service.sql("select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and clock_timestamp() - query_start > interval '400 ms'")).length === 1
     while (!await waits()) await new Promise(resolve => setImmediate(resolve))
     return { waiting }

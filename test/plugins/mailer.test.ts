@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { insertion } from '../../src/jobs/queue.ts'
-import { enqueueMail, newsLives, posting, sealMail, type Mail } from '../../src/mail/outbox.ts'
+import { notificationLifetimeSeconds, sealMail, enqueueMail, type Mail } from '../../src/mail/outbox.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
@@ -460,7 +459,7 @@ t.test('a mail server', async t => {
     await ready(first)
     const people = Array.from({ length: 150 }, (_, index) => `crash-${index}@example.com`)
     const before = smtp.all().length
-    await sql(url, insertion('mail', { sealed: 'sealed', lives: '3600' }, 'unnest($1::bytea[]) as sealed'), [
+    await sql(url, 'select enqueue_mail(null, sealed, 3600) from unnest($1::bytea[]) as sealed', [
       people.map(to => sealMail([keyEncryptionKey], resetMail(to)))
     ])
     await smtp.total(before + 40)
@@ -563,9 +562,8 @@ t.test('without a mail server', async t => {
         .join('\n'),
       /^mails not sent: SMTP_URL is not set/m
     )
-    await sql(url, posting('$1', 'null::uuid', '$2', '(select) as always'), [
-      sealMail([keyEncryptionKey], resetMail('ada@example.com')),
-      newsLives
+    await sql(url, 'select enqueue_mail(null, $1, $2)', [
+      sealMail([keyEncryptionKey], resetMail('ada@example.com')), notificationLifetimeSeconds
     ])
     await untilAttempted(service)
     t.notMatch(JSON.stringify(service.logs), secrets)

@@ -91,7 +91,7 @@ t.test('the metrics', async t => {
     await refresh('replayed', first.refresh_token)
   })
 
-  t.test('count hashes that run, wait and were refused, with their times', async t => {
+  t.test('tell of hashes: how many run and wait, how long, and which were refused', async t => {
     const { queue } = service.app.passwords
     t.equal(await grown(service, 'latchkey_hashing_duration_seconds_count{}', () => browser.post('/v1/auth/login', ada)), 1)
     t.ok(((await read(service)).get('latchkey_hashing_duration_seconds_sum{}') ?? 0) > 0.000_1)

@@ -32,10 +32,10 @@ t.test('with a pepper', async t => {
     t.match(hash, peppered)
     const bare = hash.replace(/,keyid=\w+/, '')
     t.notOk(await argon2.verify(bare, ada.password))
-    t.ok(await argon2.verify(bare, ada.password, { secret: service.app.keyring.pepper().secret }), 'but the secret of 32 bytes')
-    t.equal(service.app.keyring.pepper().secret.length, 32)
+    t.ok(await argon2.verify(bare, ada.password, { secret: service.app.keyring.getPepper().secret }), 'but the secret of 32 bytes')
+    t.equal(service.app.keyring.getPepper().secret.length, 32)
     const dump = await service.sql<{ sealed_secret: Buffer }>('select sealed_secret from peppers')
-    t.ok(dump.every(({ sealed_secret: sealed }) => isSealedWith(keyEncryptionKey, sealed) && !sealed.includes(service.app.keyring.pepper().secret)), 'which is sealed')
+    t.ok(dump.every(({ sealed_secret: sealed }) => isSealedWith(keyEncryptionKey, sealed) && !sealed.includes(service.app.keyring.getPepper().secret)), 'which is sealed')
   })
 
   t.test('the right password signs in, and no other', async t => {
@@ -53,7 +53,7 @@ t.test('with a pepper', async t => {
     const environment = { DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }
     const { stdout } = await run(t, ['keys', 'list', '--json'], environment)
     t.match(JSON.parse(stdout).items.find((key: { kid: string }) => key.kid === kid), { purpose: 'password', alg: 'argon2id', state: 'active', retires_at: null, gone_at: null })
-    t.strictSame(await run(t, ['keys', 'rotate', '--drop', kid], environment), { code: 1, stdout: '', stderr: `${kid} is the pepper of passwords, none of which could be verified without it.\n` })
+    t.strictSame(await run(t, ['keys', 'rotate', '--drop', kid], environment), { code: 1, stdout: '', stderr: `${kid} is the pepper of the password hashes; without it no password could be verified.\n` })
 
     const admin = service.browser()
     const { body } = await admin.post('/v1/auth/register', newUser())
@@ -126,7 +126,7 @@ t.test('instances that start together make one pepper', async t => {
   const [first] = instances
   if (!first) return
   t.equal((await first.sql('select kid from peppers')).length, 1)
-  t.match(await first.sql("select detail ->> 'kid' as kid from audit_events where type = 'key.created' and detail ->> 'purpose' = 'password'"), [{ kid: first.app.keyring.pepper().kid }])
+  t.match(await first.sql("select detail ->> 'kid' as kid from audit_events where type = 'key.created' and detail ->> 'purpose' = 'password'"), [{ kid: first.app.keyring.getPepper().kid }])
   const ada = await signUp(first)
   for (const service of instances) t.match(await signIn(service, ada), right)
 })

@@ -32,11 +32,11 @@ async function ask (instances: Service[], address: string, count: number): Promi
 
 const passed = (answers: Answer[]) => answers.filter(({ status }) => status !== 429).length
 
-t.test('a limit is that of all routes of a class', async t => {
+t.test('the routes of a class share one rate limit', async t => {
   const service = await build(t, { RATE_LIMIT: '10/1m', ...behindProxy })
   const remaining = ({ headers }: Answer) => Number(headers['ratelimit-remaining'])
 
-  t.test('so that many routes allow no more than one', async t => {
+  t.test('each request to any of them counts', async t => {
     const network = from(anybody())
     const browser = service.browser()
     const general = [await browser.get('/v1/me', network), await browser.send('HEAD', '/v1/me', undefined, network), await browser.post('/v1/auth/refresh', undefined, network), await browser.get('/docs', network), await browser.get('/nothing', network), await browser.delete('/v1/auth/login', network), await browser.send('OPTIONS', '/v1/me', undefined, network)]
@@ -48,7 +48,7 @@ t.test('a limit is that of all routes of a class', async t => {
     t.strictSame(ofClients.map(remaining), [99, 2], 'ten times as many, but not of what is not there')
   })
 
-  t.test('of whatever is wrong with a request', async t => {
+  t.test('malformed requests count', async t => {
     const json = { 'content-type': 'application/json' }
     const wrong: Record<string, (network: Record<string, string>) => Promise<Answer>> = {
       'an unknown path': network => service.browser().get('/nothing', network),
@@ -73,7 +73,7 @@ t.test('a limit is that of all routes of a class', async t => {
     }
   })
 
-  t.test('and whoever is over it is told in the words of what was asked', async t => {
+  t.test('a refusal has the error format of its route', async t => {
     const network = anybody()
     await ask([service], network, 10)
     const told = { 'retry-after': /^[1-9]\d?$/, 'ratelimit-limit': '10', 'ratelimit-remaining': '0', 'ratelimit-reset': /^[1-9]\d?$/, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
@@ -95,7 +95,7 @@ t.test('a limit is that of all routes of a class', async t => {
     t.strictSame(strict.app.rateLimiting.refused, { password: 0, mail: 0, client: 1, general: 0 })
   })
 
-  t.test('that does not hold up what browsers ask before they ask', async t => {
+  t.test('preflights of allowed origins do not count', async t => {
     const open = await build(t, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' }, { url: service.url })
     const origin = { origin: 'https://app.example.com' }
     for (let i = 0; i < 3; i++) t.match(await open.browser().send('OPTIONS', '/v1/me', undefined, { ...origin, 'access-control-request-method': 'GET' }), { status: 204 })
@@ -103,7 +103,7 @@ t.test('a limit is that of all routes of a class', async t => {
     t.match(await open.browser().get('/v1/me', origin), { status: 429, headers: { 'access-control-allow-origin': origin.origin, 'access-control-expose-headers': /retry-after/ } }, 'a page can read why it was refused')
   })
 
-  t.test('whose window ends when it was said to', async t => {
+  t.test('the window ends when the headers say', async t => {
     const short = await build(t, { RATE_LIMIT: '1/2s' }, { url: service.url })
     const begun = performance.now()
     await short.browser().get('/v1/me')
@@ -131,7 +131,7 @@ async function raw (service: Service, bytes: string, localAddress = '127.0.0.1',
   return { status: Number(text.split(' ')[1]), text }
 }
 
-t.test('a proxy that is not trusted is warned about, once', async t => {
+t.test('an untrusted proxy leads to one warning', async t => {
   const warned = ({ logs }: Service) => logs.filter(({ msg }) => /TRUST_PROXY/.test(String(msg)))
   for (const header of ['x-forwarded-for', 'forwarded', 'x-forwarded-proto']) {
     const service = await build(t, { TRUST_PROXY: '203.0.113.7' })
@@ -145,7 +145,7 @@ t.test('a proxy that is not trusted is warned about, once', async t => {
   }
 })
 
-t.test('production says at its start, once, what it accepts but should not', async t => {
+t.test('production warns once about unsafe settings at startup', async t => {
   const production = { NODE_ENV: 'production', ISSUER_URL: 'https://auth.example.com', DATABASE_URL: 'postgres://latchkey@db.internal/latchkey', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' }
   const service = await build(t, production)
   const told = service.logs.filter(({ level, msg }) => level === 40 && /^(RATE_LIMIT|DATABASE_URL)/.test(String(msg)))
@@ -162,7 +162,7 @@ t.test('over real connections', async t => {
   }
   const get = 'GET /v1/me HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'
 
-  t.test('what is no HTTP counts, and gets no answer over the limit', async t => {
+  t.test('bytes that are not HTTP count, and get no response over the limit', async t => {
     const service = await listening({})
     const wrong = ['nonsense\r\n\r\n', `GET /livez HTTP/1.1\r\nhost: x\r\nx-long: ${'x'.repeat(20_000)}\r\n\r\n`, 'CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n', 'GET /v1/me HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n', 'GET /v1/me HTTP/1.1\r\nconnection: close\r\n\r\n']
     for (const [index, bytes] of wrong.entries()) {
@@ -179,13 +179,13 @@ t.test('over real connections', async t => {
     t.match(await raw(service, 'GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', '127.0.1.1'), { status: 200 })
   })
 
-  t.test('but nobody pays for it behind a proxy, which nobody has told whose it was', async t => {
+  t.test('bytes that are not HTTP do not count if a trusted proxy sends them', async t => {
     const service = await listening(behindProxy)
     for (let i = 0; i < 5; i++) t.match(await raw(service, 'nonsense\r\n\r\n'), { status: 400 })
     t.match(await raw(service, get), { status: 401 })
   })
 
-  t.test('whoever is over the limit is refused before the body comes', async t => {
+  t.test('a request over the limit is refused before its body arrives', async t => {
     const service = await listening({ REQUEST_TIMEOUT: '60s' })
     const post = 'POST /v1/auth/refresh HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n{'
     for (let i = 0; i < 3; i++) await raw(service, get)
@@ -211,7 +211,7 @@ async function counters (redis: RedisServer, service: Service, lines: Array<[nam
   return keys
 }
 
-t.test('a network is known by what no client can write', { skip }, async t => {
+t.test('clients cannot spoof their network', { skip }, async t => {
   const redis = await redisServer(t)
   const { url } = await build(t)
   const listening = async (overrides: Record<string, string>) => {
@@ -228,7 +228,7 @@ t.test('a network is known by what no client can write', { skip }, async t => {
     [['forwarded', 'for=203.0.113.1'], ['x-real-ip', '203.0.113.1'], ['x-client-ip', '203.0.113.1'], ['cf-connecting-ip', '203.0.113.1'], ['true-client-ip', '203.0.113.1'], ['x-forwarded', '203.0.113.1'], ['x-forwarded-host', '203.0.113.1'], ['via', '1.1 203.0.113.1']] satisfies Array<[string, string]>
   ]
 
-  t.test('its connection, where no proxy is trusted', async t => {
+  t.test('without a trusted proxy the connection counts', async t => {
     const service = await listening({})
     for (const lines of spoofs) {
       const written = JSON.stringify(lines).slice(0, 60)
@@ -238,7 +238,7 @@ t.test('a network is known by what no client can write', { skip }, async t => {
     t.strictSame(await counters(redis, service, list('127.0.0.1'), { localAddress: '127.0.0.2' }), key('127.0.0.2'))
   })
 
-  t.test('what the trusted proxy wrote behind all that the client did', async t => {
+  t.test('the last address, which the trusted proxy added, counts', async t => {
     const service = await listening(behindProxy)
     for (const lines of spoofs) {
       const written = JSON.stringify(lines).slice(0, 60)
@@ -252,7 +252,7 @@ t.test('a network is known by what no client can write', { skip }, async t => {
     }), { numRuns: 100 })
   })
 
-  t.test('the first that is not trusted, through a chain of proxies', async t => {
+  t.test('the first untrusted address of a chain of proxies counts', async t => {
     const service = await listening({ TRUST_PROXY: '127.0.0.1, 10.0.0.0/8, fd00::/8' })
     const chains: Array<[value: string, network: string]> = [
       ['192.0.2.1, 10.1.1.1', '192.0.2.1'],
@@ -268,7 +268,7 @@ t.test('a network is known by what no client can write', { skip }, async t => {
     for (const [value, network] of chains) t.strictSame(await counters(redis, service, list(value)), key(network), value)
   })
 
-  t.test('in one spelling: an IPv4 address, or an IPv6 /64', async t => {
+  t.test('a network has one spelling: an IPv4 address, or an IPv6 /64', async t => {
     const service = await listening(behindProxy)
     const spellings: Array<[written: string, network: string]> = [
       ['192.0.2.5', '192.0.2.5'], ['192.0.2.5:4711', '192.0.2.5'], ['::ffff:192.0.2.5', '192.0.2.5'], ['::FFFF:C000:205', '192.0.2.5'], ['0:0:0:0:0:ffff:192.0.2.5', '192.0.2.5'], ['[::ffff:192.0.2.5]:443', '192.0.2.5'],
@@ -283,13 +283,13 @@ t.test('a network is known by what no client can write', { skip }, async t => {
   })
 })
 
-t.test('instances that share a Redis count together', { skip }, async t => {
+t.test('instances with the same Redis count together', { skip }, async t => {
   const redis = await redisServer(t)
   const environment = { RATE_LIMIT: '50/1m', REDIS_URL: redis.url, ...behindProxy }
   const one = await build(t, environment)
   const both = [one, await build(t, environment, { url: one.url })]
 
-  t.test('exactly', async t => {
+  t.test('their counts and headers are exact', async t => {
     // A machine so busy that Redis had no turn within 100 ms has counted apart for a while: that is what the log is for.
     for (let tries = 0; ; tries++) {
       const network = anybody()
@@ -311,7 +311,7 @@ t.test('instances that share a Redis count together', { skip }, async t => {
     }
   })
 
-  t.test('whatever happens to the script, and to the end of a counter', async t => {
+  t.test('counters survive a flushed script and get a lost expiry back', async t => {
     const network = anybody()
     await ask(both, network, 10)
     await redis.command('script', 'flush')
@@ -320,7 +320,7 @@ t.test('instances that share a Redis count together', { skip }, async t => {
     t.ok(Number(await redis.command('pttl', `latchkey:rate:general:${network}`)) > 0)
   })
 
-  t.test('as a user who may do nothing else', async t => {
+  t.test('the Redis user needs few rights', async t => {
     await redis.command('acl', 'setuser', 'latchkey', 'on', '>p@ss/w%rd', '~latchkey:rate:*', '+eval', '+evalsha', '+set', '+incrby', '+pttl', '+expire')
     const service = await build(t, { ...environment, REDIS_URL: `redis://latchkey:p%40ss%2Fw%25rd@127.0.0.1:${redis.port}/0` }, { url: one.url })
     t.ok(service.app.rateLimiting.shared)
@@ -359,28 +359,28 @@ async function survives (t: Test, service: Service, { fault, mend, reason }: { f
   t.ok(Number(back(service)[0]?.['seconds']) >= 0)
 }
 
-t.test('without its Redis an instance counts by itself', { skip }, async t => {
+t.test('without Redis an instance counts by itself', { skip }, async t => {
   const redis = await redisServer(t)
   const environment = { RATE_LIMIT: '50/1m', REDIS_URL: redis.url, ...behindProxy }
   const one = await build(t, environment)
 
-  await t.test('when it is killed, and started again', async t => {
+  await t.test('Redis is killed and restarted', async t => {
     await survives(t, one, { fault: redis.kill, mend: redis.start, reason: /the connection was closed|ECONNRESET|EPIPE/ })
   })
-  await t.test('when it is frozen', async t => {
+  await t.test('Redis is frozen', async t => {
     await survives(t, one, { fault: redis.freeze, mend: redis.thaw, reason: /no answer in 100 ms/ })
   })
-  await t.test('when it has no memory left', async t => {
+  await t.test('Redis has no memory left', async t => {
     await survives(t, one, { fault: async () => await redis.command('config', 'set', 'maxmemory', '1'), mend: async () => await redis.command('config', 'set', 'maxmemory', '0'), reason: /OOM/ })
   })
-  await t.test('when it may only be read', async t => {
+  await t.test('Redis is a read-only replica', async t => {
     await survives(t, one, { fault: async () => await redis.command('replicaof', '127.0.0.1', '1'), mend: async () => await redis.command('replicaof', 'no', 'one'), reason: /READONLY/ })
   })
-  await t.test('when it closes the connection', async t => {
+  await t.test('Redis closes the connection', async t => {
     await survives(t, one, { fault: async () => await redis.command('client', 'kill', 'type', 'normal'), mend: () => {}, reason: /the connection was closed/ })
   })
 
-  await t.test('from where all of them were, and no further than its limit', async t => {
+  await t.test('counting continues from the shared counts, up to the limit', async t => {
     const two = await build(t, environment, { url: one.url })
     await until('both share', () => [one, two].every(({ app }) => app.rateLimiting.shared))
     const network = anybody()
@@ -396,7 +396,7 @@ t.test('without its Redis an instance counts by itself', { skip }, async t => {
     t.equal(passed(await ask([one, two], known, 120)), 50)
   })
 
-  await t.test('and starts without it', async t => {
+  await t.test('the service starts without Redis', async t => {
     await redis.kill()
     const begun = performance.now()
     const service = await build(t, environment, { url: one.url })
@@ -407,7 +407,7 @@ t.test('without its Redis an instance counts by itself', { skip }, async t => {
     await until('it shares', () => service.app.rateLimiting.shared)
   })
 
-  await t.test('and with the wrong password, which is told to nobody', async t => {
+  await t.test('a wrong password of Redis is never logged', async t => {
     await redis.command('config', 'set', 'requirepass', 'hunter2hunter2')
     for (const [url, reason] of [[`redis://:wrong-password@127.0.0.1:${redis.port}`, /WRONGPASS/], [redis.url, /NOAUTH/]] as const) {
       const service = await build(t, { ...environment, REDIS_URL: url, LOG_LEVEL: 'trace' }, { url: one.url })
@@ -419,7 +419,7 @@ t.test('without its Redis an instance counts by itself', { skip }, async t => {
     t.ok(right.app.rateLimiting.shared)
   })
 
-  await t.test('and ends in time, where it is connected to one that says nothing', async t => {
+  await t.test('shutdown does not wait for a Redis that never answers', async t => {
     const mute = createServer(() => {}).listen(0, '127.0.0.1')
     t.teardown(() => mute.close())
     await once(mute, 'listening')

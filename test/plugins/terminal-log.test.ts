@@ -117,9 +117,10 @@ t.test('the log for a person', async t => {
 
   t.test('shows control characters of a client instead of obeying them', async t => {
     const hostile = '/\x1b[2J\x9b2J\u202e\r\n'
+    const controls = new RegExp('[\\u001b\\u009b\\u202e\\r]')
     t.equal(text({ msg: 'request', method: 'GET', path: hostile, status: 404, ms: 1.4 }), 'TIME GET    404     1 ms /\\u001b[2J\\u009b2J\\u202e\\u000d\\u000a\n')
-    t.notMatch(text({ msg: hostile, field: hostile, err: { message: hostile } }), /[\x1b\x9b\u202e\r]/)
-    t.notMatch(text({ msg: 'x', mail: { to: hostile, subject: hostile, link: 'http://localhost' } }), /[\x1b\x9b\u202e\r]/)
+    t.notMatch(text({ msg: hostile, field: hostile, err: { message: hostile } }), controls)
+    t.notMatch(text({ msg: 'x', mail: { to: hostile, subject: hostile, link: 'http://localhost' } }), controls)
   })
 
   t.test('has the cause of a refusal in the line of its request', async t => {

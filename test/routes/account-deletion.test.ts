@@ -51,9 +51,9 @@ t.test('whoever leaves', async t => {
     t.equal((await elsewhere.post('/v1/auth/refresh', undefined, headers)).status, 401, 'a replay, which tells of both holders')
     t.equal((await service.sql("select from audit_events where type = 'session.replayed' and detail ->> 'opened_ip' = $1", [address])).length, 1)
     await service.sql("insert into audit_events (type, user_id, actor_id, ip, user_agent, detail) values ('user.updated', $1, $2, $3, $4, $5)", [ada.id, boss.id, '192.0.2.9', 'Boss/1', { from: secrets.email }])
-    await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at) values ('\\x01', 'email_undo', $1, 1, 1, 'former-countess@example.com', 'former-countess@example.com', now() + interval '1 hour')", [ada.id])
-    await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at) values ('\\x02', 'email_change', $1, 1, 1, $2, lower($2), now() + interval '1 hour')", [boss.id, secrets.email])
-    await service.sql("insert into registrations (id, email, canonical_email, name, password_hash, expires_at) values (gen_random_uuid(), $1, lower($1), $2, '$x', now() + interval '1 hour')", [secrets.email, secrets.name])
+    await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at) values ('\\x01', 'email_undo', $1, 1, 1, 'former-countess@example.com', 'former-countess@example.com', now() + interval '1 hour')", [ada.id])
+    await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, expires_at) values ('\\x02', 'email_change', $1, 1, 1, $2, lower($2), now() + interval '1 hour')", [boss.id, secrets.email])
+    await service.sql("insert into pending_registrations (id, email, canonical_email, name, password_hash, expires_at) values (gen_random_uuid(), $1, lower($1), $2, '$x', now() + interval '1 hour')", [secrets.email, secrets.name])
     await service.sql("insert into jobs (kind, user_id, sealed, run_at, expires_at) values ('mail', $1, convert_to($2, 'UTF8'), now() + interval '1 hour', now() + interval '1 day')", [ada.id, secrets.email])
 
     const traces = [secrets.email, secrets.email.toLowerCase(), secrets.name, 'Countess Again', secrets.username, 'the_countess', 'adacountess', 'former-countess@example.com', ada.sessionId]
@@ -115,7 +115,7 @@ t.test('whoever leaves', async t => {
     t.equal(left?.status, 204)
     // It waits for the deletion no longer than a quarter of a second.
     t.ok([401, 403, 503].includes(asked?.status ?? 0), String(asked?.status))
-    t.equal(await count(service, 'links', ada.id), 0)
+    t.equal(await count(service, 'one_time_tokens', ada.id), 0)
     t.equal(await count(service, 'jobs', ada.id), 0)
   })
 
@@ -286,7 +286,7 @@ t.test('a user with twenty thousand events', async t => {
     const id = restless?.id ?? ''
     await service.sql("insert into audit_events (type, user_id, actor_id) select 'login.succeeded', $1::uuid, $1::uuid from generate_series(1, 20000)", [id])
     await service.sql('analyze audit_events')
-    const { parts } = await import('../../src/accounts/data-export.ts')
+    const { personalData: parts } = await import('../../src/capabilities.ts')
     for (const { name, text } of parts) {
       const plan = (await service.sql<{ 'QUERY PLAN': string }>(`explain (analyze, costs off) ${text.replaceAll('$1', `'${id}'`).replaceAll('$2', 'null').replaceAll('$3', '500')}`)).map(row => row['QUERY PLAN']).join('\n')
       const walked = [...plan.matchAll(/(?:rows=|Rows Removed by \w+ ?\w*: )(\d+)/g)].map(([, rows]) => Number(rows))
@@ -301,7 +301,7 @@ t.test('a user with twenty thousand events', async t => {
     // As after a crash: nobody knows of it but the database.
     await service.app.close()
     const next = await build(t, {}, { url: service.url })
-    await until('all events were seen', async () => (await next.sql('select from erasures where user_id = $1 and after is null and run_at > now()', [ada.id])).length === 1)
+    await until('all events were seen', async () => (await next.sql('select from erasures where user_id = $1 and last_event_id is null and run_at > now()', [ada.id])).length === 1)
     t.equal(await personal(next, ada.id), 0)
     t.ok((await count(next, 'audit_events', ada.id) ?? 0) > many / 2, 'the events themselves stay')
     t.equal((await next.sql('select from audit_events where actor_id = $1 and user_id <> $1 and detail <> $2', [ada.id, { methods: ['pwd'] }])).length, 0, 'what is about others stays as it was')
@@ -313,7 +313,7 @@ t.test('the export', async t => {
   const [ada, boss] = [await arrived(service, { name: 'Ada', username: 'ada' }), await arrived(service, {}, ['admin'])]
 
   await t.test('has everything that any table has of the user', async t => {
-    await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at) values ('\\x0a', 'magic_link', $1, 1, 1, now() + interval '1 hour')", [ada.id])
+    await service.sql("insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at) values ('\\x0a', 'magic_link', $1, 1, 1, now() + interval '1 hour')", [ada.id])
     await service.sql("insert into jobs (kind, user_id, sealed, run_at, expires_at) values ('mail', $1, '\\x0b', now() + interval '1 hour', now() + interval '1 day')", [ada.id])
     await service.sql("insert into audit_events (type, user_id, actor_id, ip, user_agent, request_id) values ('user.updated', $1, $2, '192.0.2.9', 'Boss/1', 'boss'), ('user.updated', $2, $1, $3, $4, 'ada')", [ada.id, boss.id, address, agent])
     const { status, body, text } = await ada.client.get('/v1/me/export', headers)
@@ -325,7 +325,7 @@ t.test('the export', async t => {
     t.match(body.actions, [{ type: 'user.updated', ip: address }])
     t.notOk(body.actions[0].user_id ?? body.actions[0].detail)
 
-    const rows: Record<string, number> = { sessions: body.sessions.length, links: body.links.length, jobs: body.jobs.length, 'audit_events.user_id': body.audit_events.length }
+    const rows: Record<string, number> = { sessions: body.sessions.length, one_time_tokens: body.links.length, jobs: body.jobs.length, 'audit_events.user_id': body.audit_events.length }
     // Of these a user has nothing while there is one, or nothing but what another table has.
     const empty = ['erasures.user_id', 'jobs.subject', 'revocations.subject']
     for (const { table, column } of await owned(service)) {
@@ -443,9 +443,9 @@ t.test('what cannot be cleared away keeps nothing else from it', async t => {
   await busy(first, ada.id)
   t.equal((await leave(ada.client, ada.password)).status, 204)
   await first.app.close()
-  await first.sql("insert into mail_counts (key, sent_at, expires_at) values ('\\x01', '{}', now() - interval '1 minute')")
+  await first.sql("insert into leases (key, holder, expires_at) values ('\\x01', gen_random_uuid(), now() - interval '1 minute')")
   await first.sql('alter table login_throttles rename to login_throttles_elsewhere')
   const next = await build(t, {}, { url: first.url })
-  await until('the rest is gone', async () => await personal(next, ada.id) === 0 && (await next.sql('select from mail_counts where expires_at < now()')).length === 0)
+  await until('the rest is gone', async () => await personal(next, ada.id) === 0 && (await next.sql('select from leases where expires_at < now()')).length === 0)
   await until('the log tells of it', () => next.logs.some(({ msg }) => String(msg).startsWith('clearing away')))
 })

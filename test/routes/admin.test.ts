@@ -312,14 +312,14 @@ t.test('keys', async t => {
     t.strictSame((await list())[0], key)
     t.match((await list()).find(({ kid }) => kid === before?.kid), { retires_at: key.signs_from })
     t.ok(seconds(key.signs_from, (await list()).find(({ kid }) => kid === before?.kid)?.gone_at ?? null) >= 900 + 300, 'the old one is known for a token\'s life and the caches\'')
-    t.equal(service.app.keyring.signer().kid, before?.kid)
-    t.ok(service.app.keyring.published().some(({ kid }) => kid === key.kid))
+    t.equal(service.app.keyring.getSigningKey().kid, before?.kid)
+    t.ok(service.app.keyring.getPublishedKeys().some(({ kid }) => kid === key.kid))
   })
 
   await t.test('sign at once where that is asked', async t => {
     const { body: key } = await rotate({ immediately: true })
     t.equal(key.signs_from, key.published_at)
-    t.equal(service.app.keyring.signer().kid, key.kid)
+    t.equal(service.app.keyring.getSigningKey().kid, key.kid)
     t.match(await admin.get('/v1/me'), { status: 200 }, 'tokens of the one before are still good')
   })
 
@@ -333,7 +333,7 @@ t.test('keys', async t => {
   })
 
   await t.test('that are dropped make room for another at once', async t => {
-    const { kid } = service.app.keyring.signer()
+    const { kid } = service.app.keyring.getSigningKey()
     const token = admin.accessToken ?? ''
     admin.accessToken = (await admin.post('/v1/auth/refresh')).body.access_token
     const leaked = admin.accessToken ?? ''
@@ -341,8 +341,8 @@ t.test('keys', async t => {
     const { status, body: key } = await rotate({ drop: kid })
     t.equal(status, 201)
     t.equal(key.signs_from, key.published_at)
-    t.equal(service.app.keyring.signer().kid, key.kid)
-    t.notOk(service.app.keyring.published().some(key => key.kid === kid))
+    t.equal(service.app.keyring.getSigningKey().kid, key.kid)
+    t.notOk(service.app.keyring.getPublishedKeys().some(key => key.kid === kid))
     t.match(await service.browser().get('/v1/me', bearer(leaked)), { status: 401, body: { code: 'invalid_token' } }, 'what it signed is refused, though it was known to be good')
     t.match(await service.browser().get('/v1/me', bearer(token)), { status: 200 }, 'what others signed is not')
     admin.accessToken = (await admin.post('/v1/auth/refresh')).body.access_token
@@ -378,7 +378,7 @@ t.test('keys', async t => {
     const keys = await list()
     t.ok(keys.length >= before + 4)
     t.equal(keys.filter(({ purpose, retires_at: retires }) => purpose === 'access_token' && retires === null).length, 1)
-    while (service.app.keyring.signer().kid !== other.app.keyring.signer().kid) await new Promise(resolve => setTimeout(resolve, 5))
-    t.ok(answers.some(({ body }) => body.kid === service.app.keyring.signer().kid), 'and both sign with the same')
+    while (service.app.keyring.getSigningKey().kid !== other.app.keyring.getSigningKey().kid) await new Promise(resolve => setTimeout(resolve, 5))
+    t.ok(answers.some(({ body }) => body.kid === service.app.keyring.getSigningKey().kid), 'and both sign with the same')
   })
 })

@@ -227,7 +227,7 @@ t.test('an account that an administrator makes', async t => {
     t.match(body, { email_verified: false, roles: ['support'] })
     t.equal((await service.browser().post('/v1/auth/login', { email, password })).status, 401)
     const { token } = await mailTo(service, email, 'invitation')
-    const [link] = await service.sql<{ hours: number }>('select round(extract(epoch from expires_at - created_at) / 3600)::int as hours from links where user_id = $1', [body.id])
+    const [link] = await service.sql<{ hours: number }>('select round(extract(epoch from expires_at - created_at) / 3600)::int as hours from one_time_tokens where user_id = $1', [body.id])
     t.strictSame(link, { hours: 24 })
     const visitor = service.browser()
     t.match(await visitor.post('/v1/auth/password-reset/confirm', { token, new_password: 'short' }), { status: 422 })

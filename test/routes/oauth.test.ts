@@ -153,7 +153,7 @@ t.test('introspection', async t => {
     const { id, header } = await client(service, 'x')
     const { body } = await form(service, '/oauth/token', { grant_type: 'client_credentials', resource: 'https://elsewhere.example' }, header)
     t.match(await introspect(body.access_token), { body: { active: true, sub: id, aud: 'https://elsewhere.example' } })
-    await clients.remove(service.app.db, id, {})
+    await clients.deleteClient(service.app.db, id, {})
     await inactive(body.access_token, 'that of a client that is gone')
     for (const garbage of ['x', 'lkr_x', 'a.b.c', `${out.access}x`, '\0', 'é', out.access.replace('.', '..')]) await inactive(garbage, garbage)
   })

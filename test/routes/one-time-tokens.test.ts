@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
-import { mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
+import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { newId, random16 } from '../../src/crypto/random.ts'
 import { mint, registrationSecrets } from '../../src/accounts/registration-token.ts'
 import { setStatus } from '../../src/accounts/user-status.ts'
@@ -82,9 +82,9 @@ t.test('asking for a link', async t => {
   })
   await t.test('leaves nothing in the database that is good as a link', async t => {
     const token = await linkFor(service, 'password_reset', ada.email)
-    const dump = JSON.stringify(await service.sql('select links.*, jobs.* from links full join jobs on false'))
+    const dump = JSON.stringify(await service.sql('select one_time_tokens.*, jobs.* from one_time_tokens full join jobs on false'))
     t.notMatch(dump, token)
-    t.match((await service.sql<{ hash: string }>("select encode(token_hash, 'hex') as hash from links"))[0]?.hash, /^[0-9a-f]{64}$/)
+    t.match((await service.sql<{ hash: string }>("select encode(token_hash, 'hex') as hash from one_time_tokens"))[0]?.hash, /^[0-9a-f]{64}$/)
   })
   await t.test('does not write of a verified address that it could be verified', async t => {
     const { email } = await somebody(service)
@@ -118,7 +118,7 @@ t.test('a link', async t => {
     const { email, id } = await somebody(service)
     const reset = async (token: string) => (await service.browser().post(confirm.password_reset, { token, new_password: another })).status
     const old = await linkFor(service, 'password_reset', email)
-    await service.sql('update links set expires_at = now() where user_id = $1', [id])
+    await service.sql('update one_time_tokens set expires_at = now() where user_id = $1', [id])
     t.equal(await reset(old), 410)
     const disabled = await linkFor(service, 'password_reset', email)
     await service.sql('update users set disabled_at = now() where id = $1', [id])
@@ -130,10 +130,10 @@ t.test('a link', async t => {
   await t.test('is cleared away when it is old', async t => {
     const { email } = await somebody(service)
     await linkFor(service, 'magic_link', email)
-    const { forget } = await import('../../src/one-time-tokens/one-time-tokens.ts')
-    await service.sql("update links set expires_at = now() - interval '1 second'")
-    while (await forget(service.app.db, 10) > 0);
-    t.strictSame(await service.sql('select from links'), [])
+    const { purgeExpired } = await import('../../src/one-time-tokens/purge.ts')
+    await service.sql("update one_time_tokens set expires_at = now() - interval '1 second'")
+    while (await purgeExpired(service.app.db, 10) > 0);
+    t.strictSame(await service.sql('select from one_time_tokens'), [])
   })
 })
 
@@ -450,7 +450,7 @@ t.test('confirming an address', async t => {
       t.strictSame(await atOnce(at, confirm.email_verification, { token, new_password: another }), once(204))
       t.strictSame([await signIn(at, email, password), await signIn(at, email, another)], [401, 200])
       for (const each of others) t.equal((await at.browser().post(confirm.magic_link, { token: each })).status, 410)
-      t.strictSame(await at.sql('select from links join users on users.id = user_id where users.email = $1', [email]), [])
+      t.strictSame(await at.sql('select from one_time_tokens join users on users.id = user_id where users.email = $1', [email]), [])
     }
   })
   await t.test('takes a new password beside no other proof', async t => {
@@ -621,16 +621,16 @@ t.test('a change of address', async t => {
     const ada = await somebody(service)
     t.equal(await use((await change(ada, newUser().email)).token, ada.password), 204)
     const first = (await mailTo(service, ada.email, 'email_changed')).token
-    await service.sql(`insert into links (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, created_at, expires_at)
+    await service.sql(`insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, created_at, expires_at)
       select sha256(i::text::bytea), purpose, user_id, email_version, password_version, i || '@catch-all.example', i || '@catch-all.example', now(), expires_at + interval '1 hour'
-      from links, generate_series(1, 18) as i where user_id = $1 and purpose = 'email_undo'`, [ada.id])
+      from one_time_tokens, generate_series(1, 18) as i where user_id = $1 and purpose = 'email_undo'`, [ada.id])
     const second = await change(ada, newUser().email)
     t.equal(await use(second.token, ada.password), 204)
-    const before = await service.sql('select from links where user_id = $1', [ada.id])
+    const before = await service.sql('select from one_time_tokens where user_id = $1', [ada.id])
     const refused = await ada.browser.post('/v1/me/email', { password: ada.password, email: newUser().email })
     t.match(refused, { status: 429, body: { code: 'too_many_requests' } })
     t.ok(Number(refused.headers['retry-after']) > 6 * 86_400, 'until the oldest of them is gone')
-    t.strictSame(await service.sql('select from links where user_id = $1', [ada.id]), before, 'and leaves nothing behind')
+    t.strictSame(await service.sql('select from one_time_tokens where user_id = $1', [ada.id]), before, 'and leaves nothing behind')
     t.equal(await use(first), 204)
     t.equal((await service.browser().post(confirm.magic_link, { token: await linkFor(service, 'magic_link', ada.email) })).status, 200)
   })
@@ -651,7 +651,7 @@ t.test('a change of address', async t => {
     // Or it has waited for the counters for too long.
     const { status, body } = await asking
     t.ok(body.code === 'invalid_credentials' ? status === 403 : status === 503, `${status} ${body.code}`)
-    t.strictSame(await service.sql("select from links where user_id = $1 and purpose = 'email_change'", [thief.id]), [])
+    t.strictSame(await service.sql("select from one_time_tokens where user_id = $1 and purpose = 'email_change'", [thief.id]), [])
   })
   await t.test('hands the account to nobody whose address was only typed', async t => {
     const ada = await somebody(service, { proved: false })
@@ -736,7 +736,7 @@ t.test('a change of address', async t => {
     t.strictSame([await use(first, ada.password), await use(token, ada.password)], [410, 204])
     const targets = Array.from({ length: 5 }, () => newUser().email)
     await Promise.all(targets.map(async email => await ada.browser.post('/v1/me/email', { password: ada.password, email })))
-    t.equal((await service.sql("select from links where user_id = $1 and purpose = 'email_change'", [ada.id])).length, 1)
+    t.equal((await service.sql("select from one_time_tokens where user_id = $1 and purpose = 'email_change'", [ada.id])).length, 1)
     const tokens = await Promise.all(targets.map(async email => (await mailTo(service, email, 'email_change')).token))
     t.strictSame((await Promise.all(tokens.map(async each => await use(each, ada.password)))).sort(), [204, 410, 410, 410, 410])
   })
@@ -746,7 +746,7 @@ t.test('a change of address', async t => {
     for (let i = 0; i < 5; i++) tokens.push((await change(ada, to)).token)
     for (let i = 0; i < 5; i++) await change(bob, crowded)
     t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: to })).status, 202)
-    t.equal((await service.sql('select from links where user_id = $1', [ada.id])).length, 1, 'no new link')
+    t.equal((await service.sql('select from one_time_tokens where user_id = $1', [ada.id])).length, 1, 'no new link')
     t.equal(await use(tokens[4] ?? '', ada.password), 204)
     const { token } = await change(ada, newUser().email)
     t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: crowded })).status, 202)
@@ -883,7 +883,7 @@ t.test('random bytes belong to one token or id alone', async t => {
       }
     }
     for (let owner = 0; owner < 12_000; owner += 2) {
-      take(Buffer.from(mintToken().slice('lkl_'.length), 'base64url'), owner)
+      take(Buffer.from(generateToken().slice('lkl_'.length), 'base64url'), owner)
       take(random16(), owner + 1)
       // An odd one now and then, so that a refill also comes between the two halves of a token.
       if (owner % 14 === 0) newId()

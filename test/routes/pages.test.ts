@@ -490,7 +490,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   t.test('an expired link says so, and the page has no button', async t => {
     const { email } = await registerUser(service)
     const token = await requestLink(service, 'magic-link', email)
-    await service.sql('update links set expires_at = now()')
+    await service.sql('update one_time_tokens set expires_at = now()')
     const visit = await tab(phone)
     await open(visit, 'magic-link', token)
     t.equal(await press(visit), 410)

@@ -1,39 +1,25 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { connect, type Queryable } from '../../src/database/database.ts'
-import { hashOf, mintToken } from '../../src/one-time-tokens/one-time-tokens.ts'
-import { cutOff } from '../../src/tokens/revocations.ts'
+import { generateToken, hashToken } from '../../src/one-time-tokens/one-time-tokens.ts'
+import { revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { createSession } from '../../src/sessions/creation.ts'
 import { purgeEnded } from '../../src/sessions/expiry.ts'
-import { endAll, endOwn, list } from '../../src/sessions/listing.ts'
+import { endAll, endOwn } from '../../src/sessions/ending.ts'
+import { list } from '../../src/sessions/listing.ts'
 import { endSurplus } from '../../src/sessions/surplus.ts'
 import { Browser, type Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
+import { firefox, safari, signInDevices } from '../support/devices.ts'
 
-const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
-const safari = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1'
+/** Whether the access token of a browser is valid. */
+const isSignedIn = async (browser: Browser | undefined) =>
+  (await browser?.get('/v1/auth/verify'))?.status === 204
 
-/** A new person, signed in with a browser for each user agent. */
-async function signedIn (service: Service, ...userAgents: string[]): Promise<{ somebody: { email: string, password: string }, browsers: Browser[], ids: string[] }> {
-  const somebody = newUser()
-  await service.browser().post('/v1/auth/register', somebody)
-  await service.sql('delete from sessions where user_id = (select id from users where email = $1)', [somebody.email])
-  const browsers: Browser[] = []
-  const ids: string[] = []
-  for (const userAgent of userAgents) {
-    const browser = service.browser()
-    const { body } = await browser.post('/v1/auth/login', somebody, { 'user-agent': userAgent })
-    browser.accessToken = body.access_token
-    browsers.push(browser)
-    ids.push(body.session_id)
-  }
-  return { somebody, browsers, ids }
-}
+interface Flood { count: number, ended?: boolean }
 
-const lives = async (browser: Browser | undefined) => (await browser?.get('/v1/auth/verify'))?.status === 204
-
-/** Gives a user this many sessions at once, or as many that have ended. */
-async function flood (service: Service, userId: string, { count, ended = false }: { count: number, ended?: boolean }) {
+/** Gives a user many sessions at once, or many that have ended. */
+async function flood (service: Service, userId: string, { count, ended = false }: Flood) {
   await service.sql(`
     with added as (
       insert into sessions (id, user_id, methods, remembered, created_at, expires_at, ended_at, end_reason)
@@ -45,113 +31,152 @@ async function flood (service: Service, userId: string, { count, ended = false }
     select id, now() - interval '30 minutes' from added where not $3`, [userId, count, ended])
 }
 
-const countOf = async (service: Service, userId: string, condition = 'true') => (await service.sql<{ n: number }>(`
-  select count(*)::int as n from sessions left join refresh_tokens on session_id = id where user_id = $1 and ${condition}`, [userId]))[0]?.n ?? 0
-const liveOf = async (service: Service, userId: string) => await countOf(service, userId, 'ended_at is null and session_id is not null')
+async function countSessions (service: Service, userId: string, condition = 'true'): Promise<number> {
+  const [row] = await service.sql<{ count: number }>(`
+    select count(*)::int as count from sessions left join refresh_tokens on session_id = id
+    where user_id = $1 and ${condition}`, [userId])
+  return row?.count ?? 0
+}
+const countLive = async (service: Service, userId: string) =>
+  await countSessions(service, userId, 'ended_at is null and session_id is not null')
 
 t.test('a user who has 120,000 sessions', async t => {
   const service = await build(t)
-  const { somebody, browsers: [first], ids: [firstId] } = await signedIn(service, firefox)
+  const { user, browsers: [first], ids: [firstId] } = await signInDevices(service, firefox)
   const id: string = (await first?.get('/v1/me'))?.body.id
-  const admin = await signedIn(service, firefox)
+  const admin = await signInDevices(service, firefox)
   const adminId: string = (await admin.browsers[0]?.get('/v1/me'))?.body.id
   await service.sql("update users set roles = '{user,admin}' where id = $1", [adminId])
   const administrator = admin.browsers[0]
-  if (administrator) administrator.accessToken = (await administrator.post('/v1/auth/refresh')).body.access_token
+  if (administrator) {
+    administrator.accessToken = (await administrator.post('/v1/auth/refresh')).body.access_token
+  }
   await flood(service, id, { count: 120_000 })
-  const login = async (password = somebody.password) => {
+  const login = async (password = user.password) => {
     const browser = service.browser()
-    const { status, body } = await browser.post('/v1/auth/login', { email: somebody.email, password })
+    const { status, body } = await browser.post('/v1/auth/login', { email: user.email, password })
     t.equal(status, 200, 'signs in')
     browser.accessToken = body.access_token
     return browser
   }
 
-  await t.test('signs in at once, for little is done at a time', async t => {
-    const before = await liveOf(service, id)
+  await t.test('signs in at once, because a sign-in ends a few of them', async t => {
+    const before = await countLive(service, id)
     const browser = await login()
-    t.equal(await liveOf(service, id), before + 1 - 51, 'no more than this end with a sign-in')
+    t.equal(await countLive(service, id), before + 1 - 51, 'a sign-in ends no more than these')
     t.equal((await browser.get('/v1/me')).status, 200)
     t.ok((await browser.get('/v1/me/sessions')).body.items.length > 0)
     const db = connect({ url: service.url, connections: 1 })
     t.teardown(async () => await db.end())
     await db.transaction(async tx => {
-      await tx.query('select from refresh_tokens join sessions on id = session_id where user_id = $1 order by id desc limit 600 for update of refresh_tokens', [id])
+      await tx.query(`
+        select from refresh_tokens join sessions on id = session_id where user_id = $1
+        order by id desc limit 600 for update of refresh_tokens`, [id])
       await login()
     })
   })
 
-  await t.test('is brought down to the limit from the start of an instance on', async t => {
+  await t.test('is brought down to the limit once an instance starts', async t => {
     await build(t, {}, { url: service.url })
-    while (await liveOf(service, id) > 100) await pause(200)
-    t.equal(await liveOf(service, id), 100)
+    while (await countLive(service, id) > 100) await pause(200)
+    t.equal(await countLive(service, id), 100)
     t.equal((await first?.get('/v1/me'))?.status, 401, 'the oldest ended')
-    t.match(await service.sql("select detail from audit_events where type = 'session.ended' and session_id = $1", [firstId]), [{ detail: { reason: 'session_limit' } }])
+    t.match(
+      await service.sql(
+        "select detail from audit_events where type = 'session.ended' and session_id = $1", [firstId]
+      ),
+      [{ detail: { reason: 'session_limit' } }]
+    )
   })
 
-  await t.test('is signed out everywhere, by themselves, an administrator, a reset and a disabled account, and deleted', async t => {
+  await t.test('is signed out everywhere by every cause, and can be deleted', async t => {
     t.equal((await (await login()).delete('/v1/me/sessions?include_current=true')).status, 204)
-    t.equal(await liveOf(service, id), 0)
+    t.equal(await countLive(service, id), 0)
     const endsAll = async (act: () => Promise<Answer | undefined>, status: number, password?: string) => {
       const browser = await login(password)
       t.equal((await act())?.status, status)
-      t.equal(await liveOf(service, id), 0)
+      t.equal(await countLive(service, id), 0)
       t.equal((await browser.get('/v1/me')).status, 401)
       t.equal((await browser.post('/v1/auth/refresh')).status, 401)
     }
     await endsAll(async () => await administrator?.delete(`/v1/admin/users/${id}/sessions`), 204)
-    const token = mintToken()
-    await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where id = $2", [hashOf(token), id])
+    const token = generateToken()
+    await service.sql(`
+      insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
+      select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour'
+      from users where id = $2`, [hashToken(token), id])
     const password = 'another phrase of my own'
-    await endsAll(async () => await service.browser().post('/v1/auth/password-reset/confirm', { token, new_password: password }), 204)
-    await endsAll(async () => await administrator?.patch(`/v1/admin/users/${id}`, { status: 'disabled' }), 200, password)
+    await endsAll(
+      async () => await service.browser().post(
+        '/v1/auth/password-reset/confirm', { token, new_password: password }
+      ),
+      204
+    )
+    await endsAll(
+      async () => await administrator?.patch(`/v1/admin/users/${id}`, { status: 'disabled' }), 200, password
+    )
     t.equal((await administrator?.patch(`/v1/admin/users/${id}`, { status: 'active' }))?.status, 200)
     t.equal((await (await login(password)).send('DELETE', '/v1/me', { password })).status, 204)
-    t.equal(await countOf(service, id), 0)
+    t.equal(await countSessions(service, id), 0)
   })
 
   await t.test('is deleted by an administrator', async t => {
-    const { browsers: [another] } = await signedIn(service, firefox)
+    const { browsers: [another] } = await signInDevices(service, firefox)
     const anotherId: string = (await another?.get('/v1/me'))?.body.id
     await flood(service, anotherId, { count: 20_000, ended: true })
     t.equal((await administrator?.delete(`/v1/admin/users/${anotherId}`))?.status, 204)
-    t.equal(await countOf(service, anotherId), 0)
+    t.equal(await countSessions(service, anotherId), 0)
   })
 })
 
-/** How many rows of sessions this connection has read, since the last time that it was idle for long. */
+/** How many rows of sessions this transaction has read. */
 const rowsRead = async (tx: Queryable) => (await tx.query<{ read: number }>(`
   select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int as read
   from pg_stat_xact_user_tables where relname in ('sessions', 'refresh_tokens')`))[0]?.read ?? 0
 
-t.test('what a statement reads of sessions does not grow with those that ended', async t => {
+t.test('the number of rows that a statement reads does not grow with ended sessions', async t => {
   const service = await build(t)
-  const somebody = newUser()
-  const { body } = await service.browser().post('/v1/auth/register', somebody)
+  const user = newUser()
+  const { body } = await service.browser().post('/v1/auth/register', user)
   const [id, sessionId]: [string, string] = [body.user.id, body.session_id]
   await flood(service, id, { count: 50_000, ended: true })
   await flood(service, id, { count: 20 })
-  // Those of others, without which the planner knows of no other kind of user.
+  // Without the sessions of others, the planner's statistics would know only one user.
   await service.sql(`
-    with added as (insert into users (id, email, canonical_email) select gen_random_uuid(), i || '@many.example', i || '@many.example' from generate_series(1, 2000) as i returning id),
-    opened as (insert into sessions (id, user_id, methods, remembered, expires_at) select uuid_v7(), id, '{pwd}', false, now() + interval '30 days' from added returning id)
+    with added as (
+      insert into users (id, email, canonical_email)
+      select gen_random_uuid(), i || '@many.example', i || '@many.example' from generate_series(1, 2000) as i
+      returning id
+    ), opened as (
+      insert into sessions (id, user_id, methods, remembered, expires_at)
+      select uuid_v7(), id, '{pwd}', false, now() + interval '30 days' from added returning id
+    )
     insert into refresh_tokens (session_id) select id from opened`)
   await service.sql('analyze sessions, refresh_tokens, users')
   const db = connect({ url: service.url, connections: 1 })
   t.teardown(async () => await db.end())
-  const lifetimes = { accessToken: 900, refreshToken: 604_800, session: 2_592_000, rememberedSession: 7_776_000, replayGrace: 10, retryWindow: undefined }
+  const lifetimes = {
+    accessToken: 900,
+    refreshToken: 604_800,
+    session: 2_592_000,
+    rememberedSession: 7_776_000,
+    replayGrace: 10,
+    retryWindow: undefined
+  }
   const credential = { userId: id, passwordVersion: 1 }
   const request = { methods: ['pwd'], remember: false, lifetimes, sessionLimit: 10 }
   const acts: Record<string, (tx: Queryable) => Promise<unknown>> = {
     'a list': async tx => await list(tx, id, { refreshToken: 604_800, before: undefined, limit: 21 }),
-    'the end of one': async tx => await endOwn(tx, id, sessionId, 'ended_by_user', {}),
-    'the end of all': async tx => await endAll(tx, id, undefined, 'ended_by_user', {}),
+    'the end of one': async tx => await endOwn(tx, { userId: id, sessionId }, 'ended_by_user', {}),
+    'the end of all': async tx => await endAll(tx, { userId: id }, 'ended_by_user', {}),
     'a new session': async tx => await createSession(tx, credential, request, {}),
-    'the end of what is too many': async tx => await endSurplus(tx, id, 10, 1_000),
-    'the revocation of all access tokens': async tx => await cutOff(tx, id, { accessToken: 900 }, 'roles_changed')
+    'the end of the surplus': async tx => await endSurplus(tx, id, 10, 1_000),
+    'the revocation of all access tokens': async tx => await revokeUserTokens(
+      tx, id, { reason: 'roles_changed', accessTokenSeconds: 900 }
+    )
   }
   for (const [what, act] of Object.entries(acts)) {
-    // More often than a statement is planned anew.
+    // PostgreSQL may choose a generic plan from the sixth execution on.
     for (let round = 0; round < 7; round++) {
       const undo = new Error('undo')
       let read = 0
@@ -165,75 +190,99 @@ t.test('what a statement reads of sessions does not grow with those that ended',
     }
   }
 
-  await t.test('and those are few, for each sign-in purges the oldest', async t => {
-    const restless = await signedIn(service, firefox)
-    const restlessId = (await service.sql<{ id: string }>('select id from users where email = $1', [restless.somebody.email]))[0]?.id ?? ''
+  await t.test('and few of them are kept, because each sign-in purges the oldest', async t => {
+    const restless = await signInDevices(service, firefox)
+    const restlessId = (await service.sql<{ id: string }>(
+      'select id from users where email = $1', [restless.user.email]
+    ))[0]?.id ?? ''
     await flood(service, restlessId, { count: 130, ended: true })
-    for (let round = 0; round < 3; round++) await restless.browsers[0]?.post('/v1/auth/login', restless.somebody)
-    t.equal(await countOf(service, restlessId, 'ended_at is not null'), 100)
-    t.equal(await liveOf(service, restlessId), 1)
+    for (let round = 0; round < 3; round++) await restless.browsers[0]?.post('/v1/auth/login', restless.user)
+    t.equal(await countSessions(service, restlessId, 'ended_at is not null'), 100)
+    t.equal(await countLive(service, restlessId), 1)
   })
 
-  await t.test('and the rest is purged before their user is deleted', async t => {
+  await t.test('and the others are purged before their user is deleted', async t => {
     await purgeEnded(service.app.db, id)
-    t.equal(await countOf(service, id), 21)
+    t.equal(await countSessions(service, id), 21)
   })
 })
 
-t.test('who waits for a lock holds no connection for long', async t => {
+t.test('a request that waits for a lock does not hold a connection for long', async t => {
   const service = await build(t)
-  const [ada, grace] = [await signedIn(service, firefox), await signedIn(service, firefox)]
+  const [ada, grace] = [await signInDevices(service, firefox), await signInDevices(service, firefox)]
   const { default: pg } = await import('pg')
   const client = new pg.Client({ connectionString: service.url })
   await client.connect()
   await client.query('begin')
-  await client.query('select from users where email = $1 for update', [ada.somebody.email])
+  await client.query('select from users where email = $1 for update', [ada.user.email])
   await client.query('select from refresh_tokens where session_id = any($1::uuid[]) for update', [ada.ids])
   const waiting = Array.from({ length: 30 }, async (_, index) => index % 2
-    ? await service.browser().post('/v1/auth/login', ada.somebody)
+    ? await service.browser().post('/v1/auth/login', ada.user)
     : await ada.browsers[0]?.delete('/v1/me/sessions?include_current=true'))
-  const others = Array.from({ length: 10 }, async () => await service.browser().post('/v1/auth/login', grace.somebody))
-  for (const { status } of await Promise.all(others)) t.equal(status, 200, 'nobody else is refused')
+  const others = Array.from(
+    { length: 10 }, async () => await service.browser().post('/v1/auth/login', grace.user)
+  )
+  for (const { status } of await Promise.all(others)) t.equal(status, 200, 'other users are served')
   t.equal((await service.browser().get('/readyz')).status, 200)
   const before = service.app.db.connections.total
   for (const answer of await Promise.all(waiting)) {
     t.match(answer, { status: 503, headers: { 'retry-after': '1' }, body: { code: 'database_unavailable' } })
   }
-  t.equal(service.app.db.connections.total, before, 'and the connections are kept')
+  t.equal(service.app.db.connections.total, before, 'the connections are kept')
   await client.query('rollback')
   await client.end()
-  t.equal(await lives(ada.browsers[0]), true, 'nothing was changed')
+  t.equal(await isSignedIn(ada.browsers[0]), true, 'nothing was changed')
   t.equal((await ada.browsers[0]?.delete('/v1/me/sessions?include_current=true'))?.status, 204)
 })
 
-t.test('sessions that are opened, refreshed and ended by many at once lock nobody out', async t => {
+t.test('concurrent sign-ins, refreshes and endings do not deadlock', async t => {
   const overrides = { MAX_SESSIONS_PER_USER: '3', LOG_LEVEL: 'info' }
   const instances = [await build(t, overrides)]
   const [service] = instances as [Service]
   instances.push(await build(t, overrides, { url: service.url }))
-  const admin = await signedIn(service, firefox)
+  const admin = await signInDevices(service, firefox)
   const administrator = admin.browsers[0] ?? service.browser()
-  await service.sql("update users set roles = '{user,admin}' where email = $1", [admin.somebody.email])
+  await service.sql("update users set roles = '{user,admin}' where email = $1", [admin.user.email])
   administrator.accessToken = (await administrator.post('/v1/auth/refresh')).body.access_token
-  const people = await Promise.all(Array.from({ length: 3 }, async () => await signedIn(service, firefox, safari, firefox)))
-  const ids = await Promise.all(people.map(async ({ somebody }) => (await service.sql<{ id: string }>('select id from users where email = $1', [somebody.email]))[0]?.id ?? ''))
+  const people = await Promise.all(
+    Array.from({ length: 3 }, async () => await signInDevices(service, firefox, safari, firefox))
+  )
+  const ids = await Promise.all(
+    people.map(
+      async ({ user }) => (await service.sql<{ id: string }>(
+        'select id from users where email = $1', [user.email]
+      ))[0]?.id ?? ''
+    )
+  )
   const statuses: string[] = []
   let turns = 0
   const pick = <Item>(items: readonly Item[]): Item => items[turns++ * 7 % items.length] as Item
-  const someCookies = () => `${['a', 'b'].map(() => pick(pick(people).browsers).jar.get('refresh_token')).map(cookie => `refresh_token=${cookie}`).join('; ')}`
+  const someCookies = () => `${['a', 'b'].map(
+    () => pick(pick(people).browsers).jar.get('refresh_token')
+  ).map(cookie => `refresh_token=${cookie}`).join('; ')}`
 
   const acts: Array<(browser: Browser, headers: Record<string, string>) => Promise<Answer>> = [
-    async (browser, headers) => await browser.post('/v1/auth/login', pick(people).somebody, headers),
-    async (browser, headers) => await browser.post('/v1/auth/login', { ...pick(people).somebody, refresh_token_delivery: 'body' }, headers),
+    async (browser, headers) => await browser.post('/v1/auth/login', pick(people).user, headers),
+    async (browser, headers) => await browser.post(
+      '/v1/auth/login', { ...pick(people).user, refresh_token_delivery: 'body' }, headers
+    ),
     async (browser, headers) => await browser.post('/v1/auth/logout', undefined, headers),
-    async browser => await browser.post('/v1/auth/refresh', undefined, { cookie: `refresh_token=${pick(pick(people).browsers).jar.get('refresh_token')}` }),
+    async browser => await browser.post(
+      '/v1/auth/refresh', undefined,
+      { cookie: `refresh_token=${pick(pick(people).browsers).jar.get('refresh_token')}` }
+    ),
     async () => await pick(pick(people).browsers).delete('/v1/me/sessions'),
     async () => await administrator.delete(`/v1/admin/users/${pick(ids)}/sessions`),
-    async () => await administrator.patch(`/v1/admin/users/${pick(ids)}`, { status: turns % 3 ? 'active' : 'disabled' }),
+    async () => await administrator.patch(
+      `/v1/admin/users/${pick(ids)}`, { status: turns % 3 ? 'active' : 'disabled' }
+    ),
     async browser => {
-      const token = mintToken()
-      const { somebody: { email, password } } = pick(people)
-      await service.sql("insert into links (token_hash, purpose, user_id, email_version, password_version, expires_at) select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour' from users where email = $2", [hashOf(token), email])
+      const token = generateToken()
+      const { user: { email, password } } = pick(people)
+      await service.sql(`
+        insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
+        select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour'
+        from users where email = $2`, [hashToken(token), email])
       return await browser.post('/v1/auth/password-reset/confirm', { token, new_password: password })
     }
   ]
@@ -247,5 +296,5 @@ t.test('sessions that are opened, refreshed and ended by many at once lock nobod
   t.notOk(statuses.includes('500'), statuses.join(' '))
   t.ok(statuses.includes('200') && statuses.includes('204'), statuses.join(' '))
   t.notMatch(JSON.stringify(service.together()), /40P01|deadlock/)
-  for (const id of ids) t.ok(await liveOf(service, id) <= 3)
+  for (const id of ids) t.ok(await countLive(service, id) <= 3)
 })

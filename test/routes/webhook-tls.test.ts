@@ -33,11 +33,11 @@ async function surroundings (t: Test) {
   }
 }
 
-t.test('deliveries over TLS, to addresses that were looked up before', async t => {
+t.test('deliveries over TLS to addresses that were resolved before', async t => {
   const sent = await surroundings(t)
   const names = 'DNS:hooks.localhost,IP:127.0.0.1'
 
-  await t.test('go to whom the certificate names, who is asked for by name', async t => {
+  await t.test('verify the certificate for the name of the host', async t => {
     const inbox = await receiver(t, issue(names))
     t.match(await sent(inbox.url.replace('127.0.0.1', 'hooks.localhost')), { status: 'delivered', response_status: 204, error: null })
     t.match(await sent(inbox.url), { status: 'delivered', response_status: 204, error: null })

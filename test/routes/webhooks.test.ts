@@ -9,7 +9,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import type { Browser } from '../support/client.ts'
 import { connect } from '../../src/database/database.ts'
 import { seal } from '../../src/crypto/sealing.ts'
-import { forget } from '../../src/webhooks/deliveries.ts'
+import { purge } from '../../src/webhooks/deliveries.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { folder, ready, start } from '../support/process.ts'
 import { receiver, until, type Received, type Receiver } from '../support/webhook-receiver.ts'
@@ -43,7 +43,7 @@ async function surroundings (t: Test, events = ['user.*', 'session.*', 'login.su
 const verify = ({ text, headers }: Received, secret: string) => new Webhook(secret).verify(text, headers as Record<string, string>)
 const status = (code: number): Parameters<Receiver['answer']>[0] => (_request, response) => { response.writeHead(code).end() }
 
-t.test('news of accounts and sessions', async t => {
+t.test('events of accounts and sessions', async t => {
   const { service, inbox, webhook, deliveries } = await surroundings(t)
   const ada = { ...newUser(), name: 'Ada Lovelace' }
   const browser = service.browser()
@@ -54,7 +54,7 @@ t.test('news of accounts and sessions', async t => {
   await browser.post('/v1/auth/logout')
   const requests = await inbox.received(4)
 
-  await t.test('are each posted once', async t => {
+  await t.test('are posted once each', async t => {
     await until('all are delivered', async () => (await deliveries('?status=delivered')).length === 4)
     t.strictSame(requests.map(({ type }) => type).sort(), ['login.succeeded', 'session.ended', 'user.registered', 'user.updated'])
     t.equal(new Set(requests.map(({ id }) => id)).size, 4)
@@ -62,7 +62,7 @@ t.test('news of accounts and sessions', async t => {
     t.strictSame(await service.sql("select 1 from jobs where kind = 'webhook'"), [])
   })
 
-  await t.test('say what happened to whom, as the audit log does, in ids', async t => {
+  await t.test('contain the ids of the audit event', async t => {
     const events = await service.sql<Record<string, unknown>>('select id, type, created_at, user_id, session_id, actor_id, client_id, detail from audit_events where user_id = $1 and type not like $2', [user.id, 'login.f%'])
     for (const { type, timestamp, data } of requests) {
       const { type: _, created_at: createdAt, ...event } = events.find(event => event['type'] === type) ?? {}
@@ -74,7 +74,7 @@ t.test('news of accounts and sessions', async t => {
     for (const secret of [ada.email, ada.name, 'Augusta']) t.notOk(kept.includes(secret), secret)
   })
 
-  await t.test('are signed, as another implementation of Standard Webhooks finds', async t => {
+  await t.test('have signatures that the standardwebhooks package accepts', async t => {
     for (const request of requests) {
       t.match(verify(request, webhook.secret), { type: request.type })
       const other = `whsec_${Buffer.alloc(32).toString('base64')}`
@@ -95,7 +95,7 @@ t.test('news of accounts and sessions', async t => {
     }
   })
 
-  await t.test('leave with what they tell, or not at all', async t => {
+  await t.test('are enqueued in the transaction of their event', async t => {
     await service.sql("begin; insert into audit_events (type, user_id) values ('user.updated', gen_random_uuid()); rollback")
     t.equal((await deliveries()).length, 4)
     await service.sql("insert into audit_events (type, user_id, detail) values ('session.replayed', gen_random_uuid(), $1)", [{ opened_ip: '203.0.113.9', opened_user_agent: 'Firefox', reason: 'replayed' }])
@@ -107,14 +107,14 @@ t.test('news of accounts and sessions', async t => {
   })
 })
 
-t.test('a receiver that fails', async t => {
+t.test('a failing receiver', async t => {
   const { admin, inbox, path, deliveries, later, webhook, service } = await surroundings(t, ['user.registered'])
   inbox.answer(status(500))
   const { body: { user } } = await service.browser().post('/v1/auth/register', newUser())
   const [first] = await inbox.received(1)
   const failed = async (attempts: number) => await until(`${attempts} attempts`, async () => (await deliveries()).find((each: { attempts: number }) => each.attempts === attempts))
 
-  await t.test('is asked again later', async t => {
+  await t.test('is tried again later', async t => {
     const delivery = await failed(1)
     t.match(delivery, { id: first?.id, type: 'user.registered', status: 'pending', response_status: 500, error: 'status', finished_at: null })
     const [attempt] = (await admin.get(`${path}/deliveries/${delivery.id}`)).body.log
@@ -123,7 +123,7 @@ t.test('a receiver that fails', async t => {
     t.match((await admin.get(path)).body, { status: 'active', failing_since: /./ })
   })
 
-  await t.test('is not led elsewhere by a redirect', async t => {
+  await t.test('cannot redirect a delivery', async t => {
     const elsewhere = await receiver(t)
     inbox.answer((_request, response) => { response.writeHead(307, { location: elsewhere.url }).end() })
     await later()
@@ -131,7 +131,7 @@ t.test('a receiver that fails', async t => {
     t.equal(elsewhere.connections(), 0)
   })
 
-  await t.test('need not finish its answer', async t => {
+  await t.test('need not finish its response', async t => {
     inbox.answer((_request, response) => {
       response.writeHead(200)
       const more = setInterval(() => response.write('x'.repeat(4_096)), 1)
@@ -142,7 +142,7 @@ t.test('a receiver that fails', async t => {
     t.match((await admin.get(path)).body, { failing_since: null })
   })
 
-  await t.test('gets the same each time, signed anew', async t => {
+  await t.test('gets the same message each time, with a new signature', async t => {
     const all = inbox.requests
     t.equal(all.length, 3)
     t.strictSame(new Set(all.map(({ id, text }) => id + text)).size, 1)
@@ -153,7 +153,7 @@ t.test('a receiver that fails', async t => {
     t.strictSame(body.log.map((attempt: { response_status: number, error: string | null }) => [attempt.response_status, attempt.error]), [[200, null], [307, 'status'], [500, 'status']])
   })
 
-  await t.test('gets it once more on request', async t => {
+  await t.test('gets a redelivery on request', async t => {
     inbox.answer(status(204))
     t.match(await admin.post(`${path}/deliveries/${first?.id}/redeliver`), { status: 202, body: { id: first?.id, status: 'pending' } })
     await inbox.received(4)
@@ -163,7 +163,7 @@ t.test('a receiver that fails', async t => {
     t.match(await admin.post(`${routes}/${randomUUID()}/deliveries/${first?.id}/redeliver`), { status: 404 })
   })
 
-  await t.test('is given up when the time is over', async t => {
+  await t.test('gets no more attempts after the lifetime of the delivery', async t => {
     inbox.answer(status(503))
     const { status: accepted, body } = await admin.post(`${path}/test`)
     t.match({ accepted, body }, { accepted: 202, body: { type: 'webhook.test', status: 'pending' } })
@@ -177,7 +177,7 @@ t.test('a receiver that fails', async t => {
   })
 })
 
-t.test('what is asked for again just when it was delivered is not left behind', async t => {
+t.test('a redelivery requested during an attempt is sent', async t => {
   const { service, admin, inbox, path, deliveries } = await surroundings(t, ['user.deleted'])
   // Whatever ends a job takes its time, in which others may have begun it anew.
   await service.sql("create function late () returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'")
@@ -204,7 +204,7 @@ t.test('a pause', async t => {
     return body.status === 'paused' && body.paused_reason === reason && body
   })
 
-  await t.test('begins when it is asked for, and what happens meanwhile is sent after it', async t => {
+  await t.test('starts on request, and keeps the events for later', async t => {
     t.match(await admin.patch(path, { status: 'paused' }), { status: 200, body: { status: 'paused', paused_reason: 'asked', paused_at: /./ } })
     await register()
     await register()
@@ -221,7 +221,7 @@ t.test('a pause', async t => {
     await inbox.received(2)
   })
 
-  await t.test('begins when the receiver says that it is gone', async t => {
+  await t.test('starts when the receiver answers 410', async t => {
     inbox.answer(status(410))
     await register()
     await paused('gone')
@@ -233,7 +233,7 @@ t.test('a pause', async t => {
     await until('delivered', async () => (await deliveries('?status=pending')).length === 0)
   })
 
-  await t.test('begins when nothing was delivered for a day', async t => {
+  await t.test('starts when nothing was delivered for a day', async t => {
     inbox.answer(status(500))
     await register()
     await until('an attempt', async () => (await deliveries('?status=pending'))[0]?.attempts === 1)
@@ -248,7 +248,7 @@ t.test('a pause', async t => {
     await until('delivered', async () => (await deliveries('?status=pending')).length === 0)
   })
 
-  await t.test('is far again for one that is moved, but not for one whose URL is only named', async t => {
+  await t.test('is postponed by a new URL, but not by the same URL', async t => {
     await service.sql("update webhooks set failures = 19, failing_since = now() - interval '25 hours'")
     t.match((await admin.patch(path, { url: inbox.url })).body, { failing_since: /./ })
     t.match((await admin.patch(path, { url: `${inbox.url}/moved` })).body, { status: 'active', failing_since: null })
@@ -257,7 +257,7 @@ t.test('a pause', async t => {
   })
 })
 
-t.test('a receiver that never answers holds up no other', async t => {
+t.test('a receiver that never answers does not delay others', async t => {
   const { admin, inbox, service } = await surroundings(t, ['user.updated'])
   const slow = await receiver(t)
   slow.answer(() => {})
@@ -270,7 +270,7 @@ t.test('a receiver that never answers holds up no other', async t => {
   t.equal(inbox.requests.length, 200)
 })
 
-t.test('whatever is answered counts as no success, and ends', async t => {
+t.test('an oversized or broken response is a failure, and ends', async t => {
   const { admin, service, path, deliveries } = await surroundings(t, ['session.*'])
   const answers = ['', 'nonsense\r\n\r\n', 'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n', 'HTTP/1.1 100 Continue\r\n\r\n', `HTTP/1.1 200 OK\r\n${'a: b\r\n'.repeat(20_000)}\r\n`, 'HTTP/1.1 304 Not Modified\r\n\r\n', 'HTTP/1.1 999 Odd\r\n\r\n']
   let asked = 0
@@ -292,7 +292,7 @@ t.test('whatever is answered counts as no success, and ends', async t => {
   t.match(await until('no TLS', async () => (await deliveries()).find(({ error }: { error: string }) => error === 'tls')), { response_status: null })
 })
 
-t.test('what is old, or of a webhook that is gone, is cleared away', async t => {
+t.test('housekeeping purges old deliveries and those of deleted webhooks', async t => {
   const { admin, service, path, webhook, inbox } = await surroundings(t, ['user.updated'])
   await admin.patch(path, { status: 'paused' })
   const { body: other } = await admin.post(routes, { url: inbox.url, events: ['session.*'] })
@@ -302,7 +302,7 @@ t.test('what is old, or of a webhook that is gone, is cleared away', async t => 
   t.teardown(() => db.end())
   const left = async () => (await service.sql<{ n: string }>(`
     select concat_ws(' ', status, count(*), count(jobs.id)) as n from webhook_deliveries left join jobs using (id) where webhook_id = $1 group by status order by status`, [webhook.id])).map(({ n }) => n)
-  const clear = async (kept?: number) => { while (await forget(db, 3, kept) === 3); }
+  const clear = async (kept?: number) => { while (await purge(db, 3, kept) === 3); }
 
   await clear()
   t.strictSame(await left(), ['pending 10 10'], 'and nothing else')
@@ -322,7 +322,7 @@ t.test('what is old, or of a webhook that is gone, is cleared away', async t => 
   t.equal((await service.sql("select 1 from jobs where kind = 'webhook'")).length, 6, 'the other has its own')
 })
 
-t.test('sign-ups do not mind that webhooks come and go', async t => {
+t.test('registrations succeed while webhooks are created and deleted', async t => {
   const { admin, service, inbox } = await surroundings(t, ['user.*'])
   const changing = (async () => {
     for (let round = 0; round < 10; round++) {
@@ -336,7 +336,7 @@ t.test('sign-ups do not mind that webhooks come and go', async t => {
   t.strictSame([...new Set(statuses)], [201])
 })
 
-t.test('many receivers that are slow hold up no other for longer than one answer', async t => {
+t.test('many slow receivers do not delay others for longer than one response', async t => {
   const { admin, inbox, service } = await surroundings(t, ['user.enabled'])
   const slow = await receiver(t)
   const asked: ServerResponse[] = []
@@ -362,7 +362,7 @@ t.test('two instances send each delivery once', async t => {
   t.equal(inbox.requests.length, 300)
 })
 
-t.test('a kill -9 in the middle loses nothing', async t => {
+t.test('a kill -9 during deliveries loses nothing', async t => {
   const service = await build(t, loopback)
   const admin = await administrator(service)
   const inbox = await receiver(t)
@@ -384,7 +384,7 @@ t.test('a kill -9 in the middle loses nothing', async t => {
   t.ok(inbox.requests.length <= 54, 'only those that were under way came twice')
 })
 
-t.test('a secret is replaced without a gap', async t => {
+t.test('a secret is rotated without downtime', async t => {
   const { admin, inbox, path, webhook, service } = await surroundings(t, ['user.registered'])
   const next = async () => {
     await admin.post(`${path}/test`)
@@ -409,7 +409,7 @@ t.test('a secret is replaced without a gap', async t => {
   for (const secret of [webhook.secret, second, third, fourth]) t.notOk(stored.includes(secret.slice(6)), 'it is kept nowhere in clear')
   for (const { body } of [await admin.get(path), await admin.get(routes)]) t.notOk(JSON.stringify(body).includes('whsec_'))
 
-  await t.test('and survives the replacement of the key that seals it', async t => {
+  await t.test('and survives the rotation of the key that seals it', async t => {
     const newKey = Buffer.alloc(32, 7)
     await build(t, { ...loopback, KEY_ENCRYPTION_KEY: `${newKey.toString('base64')},${keyEncryptionKey.toString('base64')}` }, { url: service.url })
     await service.app.close()
@@ -422,21 +422,21 @@ t.test('a secret is replaced without a gap', async t => {
   })
 })
 
-t.test('a webhook whose secret no key opens any more', async t => {
+t.test('a webhook whose secret cannot be unsealed', async t => {
   const { admin, inbox, path, service, deliveries, later, webhook } = await surroundings(t, ['user.registered'])
   const lost = Buffer.alloc(32, 9)
   const lose = async () => await service.sql('update webhook_secrets set sealed_secret = $1', [seal([lost], 'webhook secret', lost)])
   await lose()
   await service.browser().post('/v1/auth/register', newUser())
 
-  await t.test('gets nothing that is not signed, which the logs tell', async t => {
+  await t.test('gets no unsigned delivery, and the logs say why', async t => {
     const { id } = await until('an attempt', async () => (await deliveries()).find(({ attempts }: { attempts: number }) => attempts === 1))
     t.match((await admin.get(`${path}/deliveries/${id}`)).body, { status: 'pending', error: 'secret', next_attempt_at: /./, log: [{ response_status: null, error: 'secret' }] })
     t.match(service.logs.find(({ error }) => error === 'secret'), { level: 40, webhook: webhook.id, delivery: id })
     t.equal(inbox.connections(), 0)
   })
 
-  await t.test('is paused after a while like any that nothing reaches', async t => {
+  await t.test('is paused like an unreachable webhook', async t => {
     await service.sql("update webhooks set failures = 19, failing_since = now() - interval '25 hours'")
     await later()
     t.match(await until('paused', async () => { const { body } = await admin.get(path); return body.status === 'paused' && body }), { paused_reason: 'failing' })
@@ -444,7 +444,7 @@ t.test('a webhook whose secret no key opens any more', async t => {
     await until('an attempt', async () => (await deliveries()).find(({ attempts }: { attempts: number }) => attempts === 3))
   })
 
-  await t.test('gets what waited as soon as it has a new secret', async t => {
+  await t.test('gets the waiting deliveries once its secret is rotated', async t => {
     const { body: { secret } } = await admin.post(`${path}/secret`)
     const [request] = await inbox.received(1)
     t.ok(request && verify(request, secret))
@@ -452,7 +452,7 @@ t.test('a webhook whose secret no key opens any more', async t => {
     t.match((await admin.get(path)).body, { failing_since: null })
   })
 
-  await t.test('is given up on when the time is over', async t => {
+  await t.test('gets no more attempts after the lifetime of the delivery', async t => {
     await lose()
     await admin.post(`${path}/test`)
     await until('an attempt', async () => (await deliveries('?status=pending')).find(({ attempts }: { attempts: number }) => attempts === 1))
@@ -465,7 +465,7 @@ t.test('a webhook whose secret no key opens any more', async t => {
 t.test('the routes', async t => {
   const { admin, path, webhook, service, inbox } = await surroundings(t, ['user.registered', 'user.registered'])
 
-  await t.test('are for administrators', async t => {
+  await t.test('are restricted to administrators', async t => {
     const user = service.browser()
     user.accessToken = (await user.post('/v1/auth/register', newUser())).body.access_token
     const [delivery] = await until('a delivery', async () => { const { items } = (await admin.get(`${path}/deliveries`)).body; return items.length > 0 && items })
@@ -497,7 +497,7 @@ t.test('the routes', async t => {
     t.strictSame((await service.sql<{ type: string }>("select type from audit_events where type like 'webhook.%' order by id")).map(({ type }) => type), ['webhook.created', 'webhook.created', 'webhook.updated', 'webhook.deleted'])
   })
 
-  await t.test('refuse what is no event or setting', async t => {
+  await t.test('reject unknown events and settings', async t => {
     for (const [pointer, body] of [
       ['/events/0', { url: inbox.url, events: ['webhook.created'] }],
       ['/events/0', { url: inbox.url, events: ['login.failed'] }],

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import t from 'tap'
 import { parseNetworks } from '../../src/config/addresses.ts'
-import { destination, isPublic } from '../../src/webhooks/destination.ts'
+import { createDestination, isPublic } from '../../src/webhooks/destination.ts'
 import { post } from '../../src/webhooks/request.ts'
 import { build } from '../support/app.ts'
 import { receiver } from '../support/webhook-receiver.ts'
@@ -20,23 +20,23 @@ const forbidden = [
   'localhost', 'LOCALHOST', 'localhost.', 'a.localhost'
 ]
 
-t.test('a webhook is refused', async t => {
-  const { refusal } = destination({ privateNetworks: undefined, httpsOnly: true })
+t.test('URLs in private networks, and URLs of other schemes, are refused', async t => {
+  const { refusal } = createDestination({ privateNetworks: undefined, httpsOnly: true })
   for (const host of forbidden) t.match(refusal(`https://${host}/`), /private network/, host)
   for (const url of ['http://example.com/', 'http://93.184.215.14/', 'ftp://example.com/', 'file:///etc/passwd', 'gopher://example.com/', 'unix:/run/postgresql', 'https://user:password@example.com/', 'https://user@example.com/', '//example.com', 'x', '']) t.type(refusal(url), 'string', url)
   for (const url of ['https://example.com/', 'https://example.com:8443/a?b', 'https://93.184.215.14/', 'https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/', 'https://172.32.0.1/', 'https://localhost.example.com/']) t.equal(refusal(url), undefined, url)
-  t.equal(destination({ privateNetworks: undefined, httpsOnly: false }).refusal('http://example.com/'), undefined, 'over http in development')
+  t.equal(createDestination({ privateNetworks: undefined, httpsOnly: false }).refusal('http://example.com/'), undefined, 'over http in development')
 })
 
-t.test('what the operator allows is allowed, over http too', async t => {
-  const { refusal, addresses } = destination({ privateNetworks: parseNetworks('10.1.0.0/16, fd00::/8'), httpsOnly: true, resolve: async host => host === 'orders.internal' ? ['10.1.2.3', '10.2.2.3'] : ['93.184.215.14'] })
+t.test('networks that the operator allows are accepted, also over http', async t => {
+  const { refusal, addresses } = createDestination({ privateNetworks: parseNetworks('10.1.0.0/16, fd00::/8'), httpsOnly: true, resolve: async host => host === 'orders.internal' ? ['10.1.2.3', '10.2.2.3'] : ['93.184.215.14'] })
   for (const url of ['http://10.1.2.3/', 'https://10.1.2.3:8080/', 'http://[fd00::1]/', 'http://[::ffff:10.1.2.3]/', 'http://orders.internal/']) t.equal(refusal(url), undefined, url)
   for (const url of ['http://10.2.0.1/', 'http://127.0.0.1/', 'http://[fe80::1]/', 'http://93.184.215.14/']) t.type(refusal(url), 'string', url)
   t.strictSame(await addresses('http://orders.internal/'), [{ address: '10.1.2.3', family: 4 }], 'and of the addresses of a host those alone')
   await t.rejects(addresses('http://example.com/'), { message: 'private_address' }, 'but the internet not over http')
 })
 
-t.test('nothing is sent to a name that leads to a private address', async t => {
+t.test('nothing is sent to a name with a private address (DNS rebinding)', async t => {
   const listener = createServer().listen(0, '127.0.0.1')
   await once(listener, 'listening')
   let connections = 0
@@ -44,56 +44,56 @@ t.test('nothing is sent to a name that leads to a private address', async t => {
   t.teardown(() => listener.close())
   const { port } = listener.address() as AddressInfo
 
-  await t.test('from the start', async t => {
+  await t.test('which it has from the start', async t => {
     for (const address of ['127.0.0.1', '::1', '::ffff:127.0.0.1', '::ffff:7f00:1', '10.0.0.1', '169.254.169.254', '0.0.0.0', 'fe80::1%lo', 'nonsense', '']) {
-      const leading = destination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [address] })
-      t.match(await post(`http://rebound.example:${port}/`, {}, '{}', leading, never), { error: 'private_address' }, address)
+      const leading = createDestination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [address] })
+      t.match(await post({ url: `http://rebound.example:${port}/`, headers: {}, body: '{}' }, leading, never), { error: 'private_address' }, address)
     }
-    t.match(await post(`http://rebound.example:${port}/`, {}, '{}', destination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [] }), never), { error: 'unresolved' })
-    for (const host of forbidden) t.match(await post(`http://${host}:${port}/`, {}, '{}', destination({ privateNetworks: undefined, httpsOnly: false }), never), { error: 'private_address' }, host)
+    t.match(await post({ url: `http://rebound.example:${port}/`, headers: {}, body: '{}' }, createDestination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [] }), never), { error: 'unresolved' })
+    for (const host of forbidden) t.match(await post({ url: `http://${host}:${port}/`, headers: {}, body: '{}' }, createDestination({ privateNetworks: undefined, httpsOnly: false }), never), { error: 'private_address' }, host)
     t.equal(connections, 0)
   })
 
-  await t.test('nor after it was checked', async t => {
+  await t.test('which it gets after the check', async t => {
     let asked = 0
-    const rebinding = destination({ privateNetworks: parseNetworks('127.0.0.2'), httpsOnly: false, resolve: async () => [asked++ === 0 ? '127.0.0.2' : '127.0.0.1'] })
-    t.match(await post(`http://rebound.example:${port}/`, {}, '{}', rebinding, never), { error: 'connection' }, 'it connects to what was checked, where nobody listens')
+    const rebinding = createDestination({ privateNetworks: parseNetworks('127.0.0.2'), httpsOnly: false, resolve: async () => [asked++ === 0 ? '127.0.0.2' : '127.0.0.1'] })
+    t.match(await post({ url: `http://rebound.example:${port}/`, headers: {}, body: '{}' }, rebinding, never), { error: 'connection' }, 'it connects to what was checked, where nobody listens')
     t.equal(asked, 1, 'and asks once')
-    t.match(await post(`http://rebound.example:${port}/`, {}, '{}', rebinding, never), { error: 'private_address' })
+    t.match(await post({ url: `http://rebound.example:${port}/`, headers: {}, body: '{}' }, rebinding, never), { error: 'private_address' })
     t.equal(connections, 0)
   })
 })
 
-t.test('the connection is made to the address that was checked, in the name of the host', async t => {
+t.test('the connection goes to the checked address, and names the host', async t => {
   const inbox = await receiver(t)
-  const leading = destination({ privateNetworks: parseNetworks('127.0.0.1'), httpsOnly: false, resolve: async () => ['127.0.0.1'] })
+  const leading = createDestination({ privateNetworks: parseNetworks('127.0.0.1'), httpsOnly: false, resolve: async () => ['127.0.0.1'] })
   const { port } = new URL(inbox.url)
   // A name that no other resolver knows (RFC 6761 section 6.4).
-  t.match(await post(`http://orders.invalid:${port}/`, {}, '{}', leading, never), { status: 204, error: undefined })
+  t.match(await post({ url: `http://orders.invalid:${port}/`, headers: {}, body: '{}' }, leading, never), { status: 204, error: undefined })
   t.equal(inbox.requests[0]?.headers.host, `orders.invalid:${port}`)
 })
 
-t.test('the scheme of a URL may be in upper case', async t => {
+t.test('the scheme of a URL can be in upper case', async t => {
   const inbox = await receiver(t)
-  const { refusal, addresses } = destination({ privateNetworks: parseNetworks('127.0.0.1'), httpsOnly: true })
+  const { refusal, addresses } = createDestination({ privateNetworks: parseNetworks('127.0.0.1'), httpsOnly: true })
   const [plain, secure] = [inbox.url.replace('http', 'HTTP'), inbox.url.replace('http', 'HTTPS')]
   for (const url of [plain, secure]) t.equal(refusal(url), undefined, url)
-  t.match(await post(plain, {}, '{}', { refusal, addresses }, never), { status: 204, error: undefined })
-  t.match(await post(secure, {}, '{}', { refusal, addresses }, never), { error: 'tls' }, 'and TLS is spoken')
+  t.match(await post({ url: plain, headers: {}, body: '{}' }, { refusal, addresses }, never), { status: 204, error: undefined })
+  t.match(await post({ url: secure, headers: {}, body: '{}' }, { refusal, addresses }, never), { error: 'tls' }, 'and TLS is spoken')
 })
 
-t.test('a name that nobody answers for takes as long as an attempt, and is given up with the service', async t => {
+t.test('a name lookup ends with the attempt, and with the service', async t => {
   const closing = new AbortController()
-  const silent = destination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => await new Promise(() => {}) })
-  const waiting = post('https://silent.example/', {}, '{}', silent, closing.signal)
+  const silent = createDestination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => await new Promise(() => {}) })
+  const waiting = post({ url: 'https://silent.example/', headers: {}, body: '{}' }, silent, closing.signal)
   closing.abort()
   await t.rejects(waiting, { name: 'AbortError' })
 })
 
-t.test('of attempts that are over nothing is left while the service goes on', async t => {
+t.test('finished attempts leave no listeners behind', async t => {
   const { signal } = new AbortController()
-  const nowhere = destination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [] })
-  for (let attempt = 0; attempt < 20; attempt++) await post('http://orders.invalid/', {}, '{}', nowhere, signal)
+  const nowhere = createDestination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [] })
+  for (let attempt = 0; attempt < 20; attempt++) await post({ url: 'http://orders.invalid/', headers: {}, body: '{}' }, nowhere, signal)
   t.equal(getEventListeners(signal, 'abort').length, 0)
   // What Node keeps at a signal of those that were made of it.
   const made = Object.getOwnPropertySymbols(signal).find(({ description }) => description === 'kDependantSignals')
@@ -109,7 +109,7 @@ const specialRanges = [
   '2620:4f:8000::/48', '3fff::/20', '5f00::/16', 'fc00::/7', 'fe80::/10', 'fec0::/10', 'ff00::/8'
 ]
 
-t.test('no address of a special-purpose range is public, and its neighbours are judged apart', async t => {
+t.test('special-purpose ranges are not public, and their neighbours are', async t => {
   const ends = (range: string) => range.includes(':')
     ? [ipaddr.IPv6.networkAddressFromCIDR(range), ipaddr.IPv6.broadcastAddressFromCIDR(range)]
     : [ipaddr.IPv4.networkAddressFromCIDR(range), ipaddr.IPv4.broadcastAddressFromCIDR(range)]
@@ -127,11 +127,11 @@ t.test('no address of a special-purpose range is public, and its neighbours are 
   for (const address of neighbours) t.ok(isPublic(address), address)
 })
 
-t.test('addresses of the internet', async t => {
+t.test('addresses on the internet are public', async t => {
   for (const address of ['1.1.1.1', '::ffff:1.1.1.1', '2606:4700::1111', '2a00:1450::1']) t.ok(isPublic(address), address)
 })
 
-t.test('without a word of the operator no webhook is of this host', async t => {
+t.test('by default no webhook can be on this host', async t => {
   const { browser, sql } = await build(t)
   const admin = browser()
   const { body } = await admin.post('/v1/auth/register', { email: 'ada@example.com', password: 'correct horse of mine' })

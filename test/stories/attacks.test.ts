@@ -501,7 +501,7 @@ const linkPurposes = Object.keys(mailRoutes) as LinkPurpose[]
 
 /** How many links of each purpose there are, for whomever. */
 async function countLinks ({ sql }: Service) {
-  const rows = await sql<{ purpose: string, count: number }>('select purpose, count(*)::int from links group by purpose')
+  const rows = await sql<{ purpose: string, count: number }>('select purpose, count(*)::int from one_time_tokens group by purpose')
   return Object.fromEntries(rows.map(({ purpose, count }) => [purpose, count]))
 }
 
@@ -522,7 +522,7 @@ t.test('a flood of link requests from one network', async t => {
   const [origin = ''] = origins
   const owner = await register(origin)
   await mailTo(service, owner.email, 'email_verification')
-  await service.sql('delete from links')
+  await service.sql('delete from one_time_tokens')
   const from = newLoopbackAddress()
   const flood = async (email: string, count: number, network = (_n: number): string => from) => {
     for (const purpose of linkPurposes) {
@@ -549,13 +549,13 @@ t.test('a flood of link requests from one network', async t => {
   })
 
   await t.test('is as large, and as small, for an address that nobody has', async t => {
-    await service.sql('delete from links')
+    await service.sql('delete from one_time_tokens')
     await flood(newUser().email, 30)
     t.strictSame(await countLinks(service), { email_verification: 5, magic_link: 5, password_reset: 5 })
   })
 
   await t.test('gets one more link in each interval, however long it went on', async t => {
-    await service.sql('delete from links')
+    await service.sql('delete from one_time_tokens')
     for (const count of [1, 2]) {
       await leakOne(service)
       await flood(owner.email, 30)
@@ -595,7 +595,7 @@ t.test('a botnet that asks for links to one address', async t => {
   const changeToken = (await mailTo(service, newEmail, 'email_change')).token
   const networks = times(50).map(() => newLoopbackAddress())
   const flood = async () => await mapConcurrently(times(1_000), 24, async n => await post(origins[n % 2] ?? '', mailRoutes.password_reset, { email: owner.email }, { from: networks[n % 50] ?? '' }))
-  await service.sql('delete from links')
+  await service.sql('delete from one_time_tokens')
 
   await t.test('gets exactly fifteen, on two instances at once', async t => {
     t.strictSame(new Set(statuses(await flood())), new Set([202]))
@@ -608,7 +608,7 @@ t.test('a botnet that asks for links to one address', async t => {
   })
 
   await t.test('delays a good link by one interval at most', async t => {
-    await service.sql('delete from links')
+    await service.sql('delete from one_time_tokens')
     t.equal((await post(origin, mailRoutes.password_reset, { email: owner.email })).status, 202)
     t.strictSame(await countLinks(service), {}, 'the owner is answered like everybody')
     await leakOne(service)
@@ -644,7 +644,7 @@ t.test('a flood of registrations with one address', async t => {
   const ada = newUser()
   const from = newLoopbackAddress()
   const apply = async (body: object, sender: Sender = {}) => (await post(origin, '/v1/auth/register', body, sender)).status
-  const pending = async () => (await service.sql('select from registrations')).length
+  const pending = async () => (await service.sql('select from pending_registrations')).length
 
   await t.test('keeps five from one network, and leaves the owner theirs', async t => {
     t.strictSame(new Set(await mapConcurrently(times(30), 8, async () => await apply({ ...newUser(), email: ada.email }, { from }))), new Set([202]))
@@ -659,12 +659,12 @@ t.test('a flood of registrations with one address', async t => {
   await t.test('counts the notifications of a taken address, and the links that are asked for, with them', async t => {
     for (let i = 0; i < 6; i++) t.equal(await apply({ ...newUser(), email: ada.email }), 202)
     for (let i = 0; i < 6; i++) await post(origin, mailRoutes.email_verification, { email: ada.email })
-    t.equal(await pending() + (await service.sql("select from links where purpose = 'email_verification'")).length, 9, 'beside the six before')
+    t.equal(await pending() + (await service.sql("select from one_time_tokens where purpose = 'email_verification'")).length, 9, 'beside the six before')
   })
 
   await t.test('keeps fifteen from many networks; the owner registers again after some minutes', async t => {
     const bob = newUser()
-    await service.sql('delete from registrations')
+    await service.sql('delete from pending_registrations')
     await mapConcurrently(times(30), 8, async () => await apply({ ...newUser(), email: bob.email }))
     t.equal(await pending(), 15)
     t.equal(await apply(bob), 202)
@@ -683,7 +683,7 @@ t.test('a flood of registrations with one address', async t => {
     const carol = newUser()
     for (let i = 0; i < 15; i++) await post(there, mailRoutes.email_verification, { email: carol.email })
     t.equal((await post(there, '/v1/auth/register', carol)).status, 201)
-    t.strictSame(await service.sql('select from links join users on users.id = user_id where users.email = $1', [carol.email]), [])
+    t.strictSame(await service.sql('select from one_time_tokens join users on users.id = user_id where users.email = $1', [carol.email]), [])
     await leakOne(service)
     t.equal((await post(there, `${mailRoutes.email_verification}/confirm`, { token: await requestLink(open, there, 'email_verification', carol.email), password: carol.password })).status, 204)
   })
@@ -697,6 +697,6 @@ t.test('a user who asks to change to the address of a stranger, again and again'
   const from = newLoopbackAddress()
   const answers = await mapConcurrently(times(20), 4, async () => await post(origin, '/v1/me/email', { password: eve.password, email }, { token: eve.token, from }))
   t.strictSame(new Set(statuses(answers)), new Set([202]))
-  t.strictSame(await service.sql("select count(*)::int as links from links where purpose = 'email_change'"), [{ links: 1 }])
+  t.strictSame(await service.sql("select count(*)::int as links from one_time_tokens where purpose = 'email_change'"), [{ links: 1 }])
   for (let i = 0; i < 5; i++) await mailTo(service, email, 'email_change')
 })

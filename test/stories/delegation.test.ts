@@ -2,8 +2,8 @@ import t, { type Test } from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { connect } from '../../src/database/database.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { rotate } from '../../src/tokens/key-rotation.ts'
-import { cutOff } from '../../src/tokens/revocations.ts'
+import { rotateKey } from '../../src/tokens/key-rotation.ts'
+import { revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as nginx from '../support/nginx.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
@@ -122,7 +122,15 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
   await t.test('nobody notices that the keys rotate', async t => {
     let { refreshToken, token } = await signIn()
     const tokens = new Map([[kidOf(token), token]])
-    const options = { keys: [keyEncryptionKey] as [Buffer], algorithm: 'ES256' as const, jwksMaxAge: 1, rotation: 3, lives: { access_token: 120, refresh_token: 604_800 }, pepper: false }
+    const options = {
+      keyEncryptionKeys: [keyEncryptionKey] as [Buffer],
+      sealedColumns: [],
+      algorithm: 'ES256' as const,
+      jwksMaxAge: 1,
+      rotation: 3,
+      tokenLifetimes: { access_token: 120, refresh_token: 604_800 },
+      pepper: false
+    }
     const seen = new Set<string>()
     let requests = 0
     await until(async () => {
@@ -135,7 +143,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
       return tokens.size >= 4
     }, 40)
     // Also one that nobody was told of before.
-    await rotate(db, options, { immediately: true }, {})
+    await rotateKey(db, options, { immediately: true }, {})
     const { token: surprise } = await signIn()
     t.notOk(tokens.has(kidOf(surprise)))
     tokens.set(kidOf(surprise), surprise)
@@ -161,7 +169,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
       await hearsOfTheEnd(t, token, async () => {
         await db.transaction(async tx => {
           await tx.query("update users set roles = '{user}' where id = $1", [sub])
-          await cutOff(tx, sub, { accessToken: 120 }, 'roles_changed')
+          await revokeUserTokens(tx, sub, { reason: 'roles_changed', accessTokenSeconds: 120 })
         })
         return { status: 204, headers: new Headers(), body: '' }
       }, 1_000, `round ${n}`)
@@ -217,6 +225,6 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
     }
     const lines = orders.output().trim().split('\n').map(line => JSON.parse(line))
     t.notMatch(orders.output(), client.client_secret)
-    t.ok(lines.some(({ msg }) => msg === 'revocation feed connected again'))
+    t.ok(lines.some(({ msg }) => msg === 'revocation feed followed again'))
   })
 })

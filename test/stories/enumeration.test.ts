@@ -128,7 +128,7 @@ async function secretFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
   await post(origin, register, taken)
   const pending = newUser()
   await post(origin, register, pending)
-  const [{ email, password_hash: hash } = {}] = await sql<{ email: string, password_hash: string }>('select email, password_hash from registrations where email = $1', [taken.email])
+  const [{ email, password_hash: hash } = {}] = await sql<{ email: string, password_hash: string }>('select email, password_hash from pending_registrations where email = $1', [taken.email])
   await sql('insert into users (id, email, canonical_email, password_hash, email_verified_at) values (gen_random_uuid(), $1, $1, $2, now())', [email, hash])
   const unproved = newUser()
   await sql('insert into users (id, email, canonical_email, password_hash) values (gen_random_uuid(), $1, $1, $2)', [unproved.email, hash])

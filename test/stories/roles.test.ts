@@ -1,7 +1,7 @@
 import { createPrivateKey } from 'node:crypto'
 import t from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
-import { cutOff, forget } from '../../src/tokens/revocations.ts'
+import { purge, revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { until } from '../support/consumer.ts'
 import type { Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
@@ -20,7 +20,7 @@ const says = async (service: Service, token: string, query = '') => (await servi
 async function leave ({ app }: Service, id: string, roles: string[]) {
   app.revocations.add(await app.db.transaction(async tx => {
     await tx.query('update users set roles = $2, updated_at = now() where id = $1', [id, roles])
-    return await cutOff(tx, id, { accessToken: 900 }, 'roles_changed')
+    return await revokeUserTokens(tx, id, { reason: 'roles_changed', accessTokenSeconds: 900 })
   }))
 }
 /** What introspection says at a service. */
@@ -87,7 +87,7 @@ t.test('roles are those of the configuration', async t => {
     for (const [query, status] of [['?roles=editor', 204], ['?roles=admin,editor', 204], ['?roles=admin', 403], ['?scope=articles:write%20account', 204], ['?scope=articles:write%20everything', 403], ['?roles=editor&scope=everything', 403], ['?roles=admin&scope=account', 403], ['?roles=edit', 403], ['?scope=articles', 403]] as const) t.equal(await says(service, token, query), status, query)
     t.match(await service.browser().get('/v1/admin/keys', { authorization: `Bearer ${token}` }), { status: 403, body: { code: 'forbidden' }, headers: { 'www-authenticate': /insufficient_scope/ } })
 
-    const { kid, privateKey } = service.app.keyring.signer()
+    const { kid, privateKey } = service.app.keyring.getSigningKey()
     const forge = (changes: object) => compact({ alg: 'ES256', typ: 'at+jwt', kid }, { ...claimsOf(token), ...changes }, signers['ES256']?.(createPrivateKey(privateKey)) ?? String)
     const me = async (changes: object) => (await service.browser().get('/v1/me', { authorization: `Bearer ${forge(changes)}` })).status
     t.strictSame([await me({}), await me({ scope: 'articles:read' }), await me({ scope: 'accounts' }), await me({ scope: '' })], [200, 403, 403, 403], 'the own account needs its scope')
@@ -178,15 +178,15 @@ t.test('a role that is taken is gone at once', async t => {
     await one.sql("update refresh_tokens set access_expires_at = now() + interval '2 hours' where session_id = $1", [ada.sid])
     await leave(one, ada.id, [])
     t.ok((await rows()).some(({ lives }) => lives > 7_200), 'or of one that was issued for longer')
-    t.equal(await forget(one.app.db, 100), 0)
+    t.equal(await purge(one.app.db, 100), 0)
     await one.sql("update revocations set expires_at = now() - interval '61 minutes' where kind = 'user'")
-    t.ok(await forget(one.app.db, 100) >= 5)
+    t.ok(await purge(one.app.db, 100) >= 5)
     t.strictSame(await rows(), [])
     for (const service of all) for (const token of old) t.equal(await says(service, token), 401, 'not while it is in memory')
   })
 
   await t.test('of nobody is nothing', async t => {
-    t.strictSame(await one.app.db.transaction(async tx => await cutOff(tx, '00000000-0000-7000-8000-000000000000', { accessToken: 900 }, 'roles_changed')), [])
+    t.strictSame(await one.app.db.transaction(async tx => await revokeUserTokens(tx, '00000000-0000-7000-8000-000000000000', { reason: 'roles_changed', accessTokenSeconds: 900 })), [])
   })
 })
 

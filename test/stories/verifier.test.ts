@@ -1,10 +1,10 @@
 import t from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { rotate } from '../../src/tokens/key-rotation.ts'
+import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import * as consumer from '../support/consumer.ts'
 import { until } from '../support/consumer.ts'
-import { build, keyEncryptionKey, newUser } from '../support/app.ts'
+import { build, newUser } from '../support/app.ts'
 
 t.test('a service that trusts a Latchkey by the verifier', async t => {
   const port = await freePort()
@@ -46,8 +46,8 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
   await t.test('knows a key that signs at once, and one that is dropped no more', async t => {
     const old = await signedIn()
     t.equal(await orders.status(old.token), 200)
-    const options = { keys: [keyEncryptionKey], algorithm: 'ES256', jwksMaxAge: 1, rotation: 86_400, lives: { access_token: 900, refresh_token: 900 }, pepper: false } as const
-    const { kid } = await rotate(latchkey.app.db, options, { immediately: true }, {})
+    const { options } = latchkey.app.keyring
+    const { kid } = await rotateKey(latchkey.app.db, options, { immediately: true }, {})
     let fresh = old
     await until(async () => {
       fresh = await signedIn()
@@ -55,7 +55,7 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
       return fresh.kid === kid
     })
     t.equal(await orders.status(old.token), 200)
-    await rotate(latchkey.app.db, options, { immediately: true, drop: old.kid }, {})
+    await rotateKey(latchkey.app.db, options, { immediately: true, drop: old.kid }, {})
     await until(async () => await orders.status(old.token) === 401)
     t.equal(await orders.status(fresh.token), 200)
   })

@@ -2,13 +2,20 @@ import { setMaxListeners } from 'node:events'
 import type { Answer } from './client.ts'
 import { build, newUser, type Service } from './app.ts'
 
-/** The defaults of the limits, for a service behind a proxy, so that a test can come from everywhere. */
-export const defaultLimits = { TRUST_PROXY: '127.0.0.1', LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
-/** No limit of failed sign-ins. */
-export const withoutLimits = { LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' }
+/** The default limits, behind a trusted proxy: a test can send requests from any address. */
+export const defaultLimits = {
+  TRUST_PROXY: '127.0.0.1',
+  LOGIN_RATE_LIMIT: '5/15m',
+  LOGIN_NETWORK_LIMIT: '50/15m',
+  LOGIN_ACCOUNT_LIMIT: '100/24h'
+}
+/** Without limits of failed sign-ins. */
+export const withoutLimits = {
+  LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off'
+}
 
 let networks = 0
-/** An address that nobody else in this process has. */
+/** An address that nothing else in this process uses. */
 export const newAddress = () => {
   networks++
   return `203.0.${networks >> 8 & 255}.${networks & 255}`
@@ -23,7 +30,7 @@ export async function inSequence<T> (count: number, work: (index: number) => Pro
   return results
 }
 
-/** Somebody who signed up, with the browser they did it in. */
+/** A registered user, with the browser that registered. */
 export async function registerUser ({ browser: open }: Service, more: object = {}) {
   const browser = open()
   const login = newUser()
@@ -32,25 +39,38 @@ export async function registerUser ({ browser: open }: Service, more: object = {
   return { ...login, browser, id: body.user.id as string }
 }
 
-/** A sign-in by a stranger, with the wrong password unless one is given. */
-export const guessPassword = async ({ browser }: Service, login: { email: string, password?: string } | { username: string }, address = newAddress()) =>
+type Guess = { email: string, password?: string } | { username: string }
+
+/** A sign-in from an unknown device, with a wrong password unless one is given. */
+export const guessPassword = async ({ browser }: Service, login: Guess, address = newAddress()) =>
   await browser().post('/v1/auth/login', { password: 'not the password', ...login }, forwardedFor(address))
 
-/** Lets time go by for all failures that were counted. */
+/** Ages all counted failures. */
 export const passTime = async ({ sql }: Service, seconds: number) =>
-  await sql('update login_throttles set counted_at = counted_at - make_interval(secs => $1), waits_until = waits_until - make_interval(secs => $1), expires_at = expires_at - make_interval(secs => $1)', [seconds])
+  await sql(`
+    update login_throttles set
+      counted_at = counted_at - make_interval(secs => $1),
+      waits_until = waits_until - make_interval(secs => $1),
+      expires_at = expires_at - make_interval(secs => $1)`, [seconds])
 
-/** Another instance beside the service. */
-export const secondInstance = async (t: Parameters<typeof build>[0], { url }: Service, environment: Parameters<typeof build>[1]) => await build(t, environment, { url })
+/** Another instance on the database of a service. */
+export const secondInstance = async (
+  t: Parameters<typeof build>[0], { url }: Service, environment: Parameters<typeof build>[1]
+) => await build(t, environment, { url })
 
-/** Fills the queue for hashing of a service that hashes two at a time, each place from a network of its own; what is given empties it. */
+/**
+ * Fills the hashing queue of a service with a concurrency of two, from as many networks. Returns what empties
+ * it.
+ */
 export function fillHashingQueue ({ queue }: Service['app']['passwords']) {
   const leaving = new AbortController()
   setMaxListeners(0, leaving.signal)
   const ends: Array<() => void> = []
   const turns: Array<Promise<unknown>> = []
   while (ends.length < 2) turns.push(queue.run(() => new Promise<void>(resolve => { ends.push(resolve) })))
-  for (let i = 0; i < 600; i++) turns.push(queue.run(async () => {}, { network: `${i}`, signal: leaving.signal }).catch(() => {}))
+  for (let i = 0; i < 600; i++) {
+    turns.push(queue.run(async () => {}, { network: `${i}`, signal: leaving.signal }).catch(() => {}))
+  }
   return async () => {
     leaving.abort('the queue is emptied')
     for (const end of ends) end()

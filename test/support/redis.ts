@@ -5,24 +5,25 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import type { Teardown } from './app.ts'
 import { folder } from './process.ts'
 
-/** Where it cannot be run, why tests with Redis are skipped; in CI they are not. */
-export const skip = process.env['CI'] !== 'true' && spawnSync('redis-server', ['--version']).error !== undefined ? 'redis-server is not installed' : false
+const isMissing = process.env['CI'] !== 'true' && spawnSync('redis-server', ['--version']).error !== undefined
+/** Why tests with Redis are skipped, if it is not installed. In CI they never are. */
+export const skip = isMissing ? 'redis-server is not installed' : false
 
 export interface RedisServer {
   url: string
   port: number
-  /** Runs one command, on a connection of its own. */
+  /** Runs a command on a connection of its own. */
   command: (...words: string[]) => Promise<unknown>
-  /** Kills it, and waits until it is gone. */
+  /** Kills the server and waits until it has ended. */
   kill: () => Promise<void>
-  /** Freezes it, or lets it go on. */
+  /** Stops the process without ending it. */
   freeze: () => void
   thaw: () => void
-  /** Starts it again, with nothing in it. */
+  /** Starts the server again, without data. */
   start: () => Promise<void>
 }
 
-/** A Redis of its own, that ends with the test. */
+/** Starts a Redis that ends with the test. */
 export async function redisServer (t: Teardown): Promise<RedisServer> {
   const port = await freePort()
   const url = `redis://127.0.0.1:${port}`
@@ -41,7 +42,9 @@ export async function redisServer (t: Teardown): Promise<RedisServer> {
     }
   }
   async function start () {
-    child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir], { stdio: 'ignore' })
+    const withoutFiles = ['--save', '', '--appendonly', 'no', '--dir', dir]
+    const options = ['--port', String(port), '--bind', '127.0.0.1', ...withoutFiles]
+    child = spawn('redis-server', options, { stdio: 'ignore' })
     ended = once(child, 'close').catch(() => {})
     while (await command('ping').catch(() => undefined) !== 'PONG') {
       if (child.exitCode !== null || child.pid === undefined) throw new Error('redis-server does not run')
@@ -54,5 +57,7 @@ export async function redisServer (t: Teardown): Promise<RedisServer> {
   }
   await start()
   t.teardown(kill)
-  return { url, port, command, kill, freeze: () => { child.kill('SIGSTOP') }, thaw: () => { child.kill('SIGCONT') }, start }
+  const freeze = () => { child.kill('SIGSTOP') }
+  const thaw = () => { child.kill('SIGCONT') }
+  return { url, port, command, kill, freeze, thaw, start }
 }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
-import { migrate, read } from '../../src/database/migrate.ts'
+import { migrate } from '../../src/database/migrate.ts'
+import { readMigrations } from '../../src/database/migration-files.ts'
 import { addressFile, folder, named, sql, template } from './postgres.ts'
 
 /** Settings of a server whose data may be lost at any time. */
@@ -53,7 +54,7 @@ async function dropAbandonedDatabases (url: string): Promise<void> {
 
 /** Creates the template, unless it is there and comes from the same migrations. */
 async function createTemplate (url: string): Promise<void> {
-  const checksum = createHash('sha256').update(read().map(migration => migration.checksum).join()).digest('hex')
+  const checksum = createHash('sha256').update(readMigrations().map(migration => migration.checksum).join()).digest('hex')
   const [found] = await sql<{ checksum: string | null }>(url, `
     select shobj_description(oid, 'pg_database') as checksum from pg_database where datname = $1`, [template])
   if (found?.checksum === checksum) return

@@ -14,32 +14,36 @@ export interface Received {
   type: string
   timestamp: string
   data: Record<string, unknown>
-  /** The name that the server was asked for by TLS, where it was. */
+  /** The name that the client asked for (SNI), over TLS. */
   servername: string | undefined
 }
 
 export interface Receiver {
   url: string
-  /** Every request so far. */
+  /** All requests so far. */
   requests: Received[]
-  /** How many connections were made. */
+  /** The number of connections so far. */
   connections: () => number
-  /** How requests are answered, from now on; 204 unless it is told otherwise. */
+  /** Sets how requests are answered from now on, instead of with 204. */
   answer: (how: (request: Received, response: ServerResponse) => void) => void
-  /** Waits until there are so many requests, and gives them. */
+  /** Waits for this number of requests and returns them. */
   received: (count: number) => Promise<Received[]>
 }
 
-/** Waits until something is so. */
-export async function until<T> (what: string | (() => string), look: () => T | undefined | false | Promise<T | undefined | false>, seconds = 20): Promise<T> {
+type Found<T> = T | undefined | false
+
+/** Polls until `look` returns something, and returns that. */
+export async function until<T> (
+  what: string | (() => string), look: () => Found<T> | Promise<Found<T>>, seconds = 20
+): Promise<T> {
   for (const end = Date.now() + seconds * 1_000; ; await pause(10)) {
     const found = await look()
     if (found !== undefined && found !== false) return found
-    if (Date.now() > end) throw new Error(`in vain: ${typeof what === 'string' ? what : what()}`)
+    if (Date.now() > end) throw new Error(`timed out: ${typeof what === 'string' ? what : what()}`)
   }
 }
 
-/** A server that takes webhooks, on the loopback address; with a certificate over TLS alone. */
+/** A server that receives webhooks on the loopback address; over TLS if a certificate is given. */
 export async function receiver (t: Teardown, certificate?: Certificate): Promise<Receiver> {
   const requests: Received[] = []
   let connections = 0
@@ -48,12 +52,15 @@ export async function receiver (t: Teardown, certificate?: Certificate): Promise
     const chunks: Buffer[] = []
     request.on('data', chunk => { chunks.push(chunk) }).on('end', () => {
       const text = Buffer.concat(chunks).toString()
-      const received = { id: String(request.headers['webhook-id']), headers: request.headers, text, servername: request.socket instanceof TLSSocket ? String(request.socket.servername) : undefined, ...JSON.parse(text) }
+      const { headers, socket } = request
+      const servername = socket instanceof TLSSocket ? String(socket.servername) : undefined
+      const received = { id: String(headers['webhook-id']), headers, text, servername, ...JSON.parse(text) }
       requests.push(received)
       how(received, response)
     })
   }
-  const server = (certificate ? createTlsServer(certificate, listener) : createServer(listener)).on('connection', () => { connections++ }).listen(0, '127.0.0.1')
+  const server = certificate ? createTlsServer(certificate, listener) : createServer(listener)
+  server.on('connection', () => { connections++ }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => { server.close(); server.closeAllConnections() })
   return {
@@ -61,6 +68,7 @@ export async function receiver (t: Teardown, certificate?: Certificate): Promise
     requests,
     connections: () => connections,
     answer: change => { how = change },
-    received: async count => await until(() => `${count} requests; there are ${requests.length}`, () => requests.length >= count && requests)
+    received: async count => await until(
+      () => `${count} requests; there are ${requests.length}`, () => requests.length >= count && requests)
   }
 }

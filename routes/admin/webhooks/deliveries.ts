@@ -6,26 +6,27 @@ import { id, page, pageOf, paging } from '../../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../../typed.ts'
 import { Delivery, deliveryStatus, deliveryType, DeliveryWithLog } from './schemas.ts'
 
-/** What is sent to a webhook, and what has become of it. */
+/** The deliveries of a webhook. */
 const deliveryRoutes: Typed = async (app) => {
   const common = { tags: ['Administration'], security: [{ bearer: [] }] }
   const config = { problems: ['invalid_token', 'forbidden', 'database_unavailable', 'not_found'] } as const
-  const one = { params: strict({ id, delivery_id: id }) }
+  const byId = { params: strict({ id, delivery_id: id }) }
 
   app.post('/test', {
     schema: {
       ...common,
       params: strict({ id }),
       operationId: 'testWebhook',
-      summary: 'Try a webhook out',
-      description: 'Sends an event of the type `webhook.test`, and gives its delivery: read that to see what became of it.',
+      summary: 'Test a webhook',
+      description: 'Sends an event of the type `webhook.test` and returns its delivery. Read the delivery' +
+        ' to see the result.',
       body: strict({}, { examples: [{}] }),
       response: { 202: ref(Delivery) }
     },
     preValidation: noBody,
     config: { ...config, optionalBody: true }
   }, async (request, reply) => {
-    const delivery = await deliveries.test(app.db, request.params.id, originOf(request))
+    const delivery = await deliveries.enqueueTest(app.db, request.params.id, originOf(request))
     if (!delivery) throw notFound()
     app.jobs.wake('webhook')
     return reply.code(202).send(delivery)
@@ -37,8 +38,10 @@ const deliveryRoutes: Typed = async (app) => {
       params: strict({ id }),
       operationId: 'listWebhookDeliveries',
       summary: 'List the deliveries of a webhook',
-      description: 'Those of the last 30 days, the newest first.',
-      querystring: strict({ status: Type.Optional(deliveryStatus), type: Type.Optional(deliveryType), ...paging }),
+      description: 'The deliveries of the last 30 days, the newest first.',
+      querystring: strict({
+        status: Type.Optional(deliveryStatus), type: Type.Optional(deliveryType), ...paging
+      }),
       response: { 200: page(Delivery) }
     },
     config
@@ -52,10 +55,10 @@ const deliveryRoutes: Typed = async (app) => {
   app.get('/deliveries/:delivery_id', {
     schema: {
       ...common,
-      ...one,
+      ...byId,
       operationId: 'getWebhookDelivery',
       summary: 'Read a delivery',
-      description: 'With what is sent, and its last hundred attempts.',
+      description: 'Includes the data that is sent and the last hundred attempts.',
       response: { 200: ref(DeliveryWithLog) }
     },
     config
@@ -69,10 +72,11 @@ const deliveryRoutes: Typed = async (app) => {
   app.post('/deliveries/:delivery_id/redeliver', {
     schema: {
       ...common,
-      ...one,
+      ...byId,
       operationId: 'redeliverWebhook',
-      summary: 'Send a delivery once more',
-      description: 'Whatever became of it, it is tried again from the start, with the same `webhook-id`; once the webhook is active, where it is paused.',
+      summary: 'Send a delivery again',
+      description: 'Sends the delivery again from the start, whatever its status, with the same' +
+        ' `webhook-id`. If the webhook is paused, the delivery is sent once it is active.',
       body: strict({}, { examples: [{}] }),
       response: { 202: ref(Delivery) }
     },
@@ -80,7 +84,7 @@ const deliveryRoutes: Typed = async (app) => {
     config: { ...config, optionalBody: true }
   }, async (request, reply) => {
     const { id, delivery_id: deliveryId } = request.params
-    const delivery = await deliveries.repeat(app.db, id, deliveryId, originOf(request))
+    const delivery = await deliveries.redeliver(app.db, id, deliveryId, originOf(request))
     if (!delivery) throw notFound()
     app.jobs.wake('webhook')
     return reply.code(202).send(delivery)

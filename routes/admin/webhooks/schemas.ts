@@ -1,79 +1,135 @@
 import { Type } from '@sinclair/typebox'
-import { choices, offered, testType } from '../../../src/webhooks/events.ts'
-import { faults } from '../../../src/webhooks/request.ts'
+import { auditEventTypes } from '../../../src/capabilities.ts'
+import { offeredTypes, subscriptions, testType } from '../../../src/webhooks/events.ts'
+import { deliveryErrors } from '../../../src/webhooks/request.ts'
 import { orNull, time } from '../../schemas.ts'
 import { strict, text } from '../../typed.ts'
 
-const word = <const Words extends readonly string[]>(words: Words, description: string) => Type.Unsafe<Words[number]>({ type: 'string', enum: [...words], description })
+const oneOf = <const Words extends readonly string[]>(words: Words, description: string) =>
+  Type.Unsafe<Words[number]>({ type: 'string', enum: [...words], description })
+const timeOrNull = (description: string) => orNull<Date>({ type: 'string', format: 'date-time' }, description)
 
-/** What is set of a webhook. */
-export const url = text(1, 2048, { pattern: '^[^\\s\\p{Cc}\\p{Cs}]+$', description: 'Where it is posted to: https, and on the internet, unless the operator allows others.', examples: ['https://orders.example.com/hooks/latchkey'] })
-export const events = Type.Array(Type.Unsafe<string>({ type: 'string', enum: [...choices] }), { minItems: 1, maxItems: 50, description: 'The types of events that are sent, or `user.*` or `session.*` for all of a family, also those of later versions.', examples: [['user.*', 'session.ended']] })
-export const description = Type.Unsafe<string | null>({ ...text(1, 200), type: ['string', 'null'], description: 'What it is for.', examples: ['Orders'] })
-export const status = word(['active', 'paused'], 'Whether anything is sent. While it is paused, deliveries are kept.')
+export const url = text(1, 2048, {
+  pattern: '^[^\\s\\p{Cc}\\p{Cs}]+$',
+  description: 'The URL to post to. It must be https and on the internet, unless the operator allows others.',
+  examples: ['https://orders.example.com/hooks/latchkey']
+})
+export const events = Type.Array(Type.Unsafe<string>({ type: 'string', enum: subscriptions(auditEventTypes) }), {
+  minItems: 1,
+  maxItems: 50,
+  description: 'The types of events to send. `user.*` and `session.*` stand for all types of a family, also' +
+    ' those of later versions.',
+  examples: [['user.*', 'session.ended']]
+})
+export const description = Type.Unsafe<string | null>({
+  ...text(1, 200), type: ['string', 'null'], description: 'What the webhook is for.', examples: ['Orders']
+})
+export const status = oneOf(
+  ['active', 'paused'], 'Whether deliveries are sent. While the webhook is paused, they are kept.')
 
+const pausedReasons = ['asked', 'failing', 'gone'] as const
 const webhook = {
   id: Type.String({ format: 'uuid' }),
-  url: Type.String({ description: 'Where it is posted to.' }),
-  events: Type.Array(Type.String(), { description: 'What is sent.' }),
-  description: orNull<string>({ type: 'string' }, 'What it is for; null where that was not said.'),
+  url: Type.String({ description: 'The URL to post to.' }),
+  events: Type.Array(Type.String(), { description: 'The types of events to send.' }),
+  description: orNull<string>({ type: 'string' }, 'What the webhook is for; null if not given.'),
   status,
-  paused_at: orNull<Date>({ type: 'string', format: 'date-time' }, 'Since when nothing is sent.'),
-  paused_reason: orNull<'asked' | 'failing' | 'gone'>({ type: 'string', enum: ['asked', 'failing', 'gone'] }, 'Why: an administrator asked for it, nothing reached it for a day and 20 attempts, or it answered 410.'),
-  failing_since: orNull<Date>({ type: 'string', format: 'date-time' }, 'When the first of the attempts failed that have since the last success.'),
-  created_at: time('When it was made.'),
-  updated_at: time('When it was changed last.')
+  paused_at: timeOrNull('When the webhook was paused; null while it is active.'),
+  paused_reason: orNull<typeof pausedReasons[number]>({ type: 'string', enum: [...pausedReasons] },
+    'Why the webhook is paused: `asked` by an administrator; `failing`, because it was not reached for a' +
+    ' day and 20 attempts; `gone`, because it answered 410.'),
+  failing_since: timeOrNull('The time of the first failed attempt since the last success; null without one.'),
+  created_at: time('When the webhook was created.'),
+  updated_at: time('When the webhook was last changed.')
 }
 const webhookExample = {
-  id: '0199e8f2-6c1e-7d10-8000-0a1b2c3d4e5f', url: 'https://orders.example.com/hooks/latchkey', events: ['user.*', 'session.ended'], description: 'Orders', status: 'active', paused_at: null, paused_reason: null, failing_since: null, created_at: '2026-11-22T09:00:00.000Z', updated_at: '2026-11-22T09:00:00.000Z'
+  id: '0199e8f2-6c1e-7d10-8000-0a1b2c3d4e5f',
+  url: 'https://orders.example.com/hooks/latchkey',
+  events: ['user.*', 'session.ended'],
+  description: 'Orders',
+  status: 'active',
+  paused_at: null,
+  paused_reason: null,
+  failing_since: null,
+  created_at: '2026-11-22T09:00:00.000Z',
+  updated_at: '2026-11-22T09:00:00.000Z'
 }
 
 export const Webhook = strict(webhook, { $id: 'Webhook', examples: [webhookExample] })
 
 export const WebhookWithSecret = strict({
   ...webhook,
-  secret: Type.String({ description: 'What its deliveries are signed with (Standard Webhooks). Shown this once.' })
+  secret: Type.String({
+    description: 'The secret that signs the deliveries (Standard Webhooks). It is shown only this once.'
+  })
 }, { $id: 'WebhookWithSecret', examples: [{ ...webhookExample, secret: 'whsec_AQIDBAUG…' }] })
 
-export const deliveryType = word([...offered, testType], 'The type of the event.')
-export const deliveryStatus = word(['pending', 'delivered', 'failed'], 'Whether it is still tried, was answered 2xx, or was given up.')
-const response = orNull<number>({ type: 'integer' }, 'The status that was answered; null where nothing was.')
-const error = orNull<string>({ type: 'string', enum: [...faults, 'dropped'] }, 'What went wrong: the host has no public address, or none at all; there was no connection, no TLS; the certificate is too old, for another name, or from nobody who is trusted; there was no answer in 10 seconds; the answer was not 2xx; no KEY_ENCRYPTION_KEY opens the secret any more, so that it cannot be signed; or too many deliveries waited. Null where nothing did.')
+export const deliveryType = oneOf([...offeredTypes(auditEventTypes), testType], 'The type of the event.')
+export const deliveryStatus = oneOf(['pending', 'delivered', 'failed'],
+  '`pending` while it is tried, `delivered` after a 2xx response, `failed` after the last attempt.')
+const responseStatus = orNull<number>(
+  { type: 'integer' }, 'The status of the response; null without a response.')
+const error = orNull<string>({ type: 'string', enum: [...deliveryErrors, 'dropped'] },
+  'What went wrong; null if nothing did. `private_address`: the host has no public address. `unresolved`:' +
+  ' the host has no address. `connection`: the connection failed. `tls`: TLS failed. `certificate_expired`,' +
+  ' `certificate_name`, `certificate_untrusted`: the certificate is not valid now, not for this name, or' +
+  ' not from a trusted authority. `timeout`: no response within 10 seconds. `status`: the response was not' +
+  ' 2xx. `secret`: no `KEY_ENCRYPTION_KEY` opens the secret, so the delivery cannot be signed. `dropped`:' +
+  ' too many deliveries waited.')
 
 const delivery = {
-  id: Type.String({ format: 'uuid', description: '`webhook-id` of its requests, the same in every attempt.' }),
+  id: Type.String({
+    format: 'uuid', description: 'The `webhook-id` of its requests, the same in every attempt.'
+  }),
   type: Type.String({ description: 'The type of the event.' }),
   status: deliveryStatus,
   created_at: time('When the event happened.'),
-  attempts: Type.Integer({ description: 'How often it was tried.' }),
-  next_attempt_at: orNull<Date>({ type: 'string', format: 'date-time' }, 'When it is tried next; null where it is not.'),
-  finished_at: orNull<Date>({ type: 'string', format: 'date-time' }, 'When it was delivered or given up.'),
-  response_status: response,
+  attempts: Type.Integer({ description: 'How many attempts were made.' }),
+  next_attempt_at: timeOrNull('The time of the next attempt; null if there is none.'),
+  finished_at: timeOrNull('When it was delivered or failed; null while it is pending.'),
+  response_status: responseStatus,
   error
 }
 const deliveryExample = {
-  id: '0199e8f2-6c1f-7000-8000-0a1b2c3d4e5f', type: 'session.ended', status: 'pending', created_at: '2026-11-22T09:00:00.000Z', attempts: 1, next_attempt_at: '2026-11-22T09:00:05.000Z', finished_at: null, response_status: 503, error: 'status'
+  id: '0199e8f2-6c1f-7000-8000-0a1b2c3d4e5f',
+  type: 'session.ended',
+  status: 'pending',
+  created_at: '2026-11-22T09:00:00.000Z',
+  attempts: 1,
+  next_attempt_at: '2026-11-22T09:00:05.000Z',
+  finished_at: null,
+  response_status: 503,
+  error: 'status'
+}
+const dataExample = {
+  id: '0199e8f2-6c1f-7000-8000-000000000001',
+  user_id: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f',
+  session_id: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f',
+  actor_id: null,
+  client_id: null,
+  detail: { reason: 'logout' }
+}
+const attemptExample = {
+  created_at: '2026-11-22T09:00:00.250Z', milliseconds: 31, response_status: 503, error: 'status'
 }
 
 export const Delivery = strict(delivery, { $id: 'WebhookDelivery', examples: [deliveryExample] })
 
 export const DeliveryWithLog = strict({
   ...delivery,
-  data: Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true, description: '`data` of what is sent.' }),
+  data: Type.Unsafe<Record<string, unknown>>({
+    type: 'object', additionalProperties: true, description: 'The `data` of the event.'
+  }),
   log: Type.Array(strict({
-    created_at: time('When it ended.'),
-    milliseconds: Type.Integer({ description: 'How long it took.' }),
-    response_status: response,
+    created_at: time('When the attempt ended.'),
+    milliseconds: Type.Integer({ description: 'How long the attempt took.' }),
+    response_status: responseStatus,
     error
   }), { description: 'The attempts, the newest first.' })
 }, {
   $id: 'WebhookDeliveryWithLog',
-  examples: [{
-    ...deliveryExample,
-    data: { id: '0199e8f2-6c1f-7000-8000-000000000001', user_id: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f', session_id: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f', actor_id: null, client_id: null, detail: { reason: 'logout' } },
-    log: [{ created_at: '2026-11-22T09:00:00.250Z', milliseconds: 31, response_status: 503, error: 'status' }]
-  }]
+  examples: [{ ...deliveryExample, data: dataExample, log: [attemptExample] }]
 })
 
-/** To be known to the server by their `$id`. */
+/** The schemas to register with the server by their `$id`. */
 export const shared = [Webhook, WebhookWithSecret, Delivery, DeliveryWithLog]

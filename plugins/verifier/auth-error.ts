@@ -1,0 +1,53 @@
+import type { RejectionReason } from './token-rules.ts'
+
+/**
+ * Why a request may not pass. `message` is for the caller, `reason` for the log. Neither contains a part of
+ * the token.
+ */
+export class AuthError extends Error {
+  readonly statusCode: number
+  readonly code: string
+  readonly reason: string | undefined
+  readonly #headers: Record<string, string>
+
+  constructor (statusCode: number, code: string, message: string, extra: AuthErrorExtra) {
+    super(message)
+    this.name = 'AuthError'
+    this.statusCode = statusCode
+    this.code = code
+    this.reason = extra.reason
+    this.#headers = extra.headers
+  }
+
+  /** The headers of the response. */
+  get headers (): Record<string, string> {
+    return this.#headers
+  }
+}
+
+interface AuthErrorExtra { headers: Record<string, string>, reason?: string }
+
+const challenge = (parameters = '') => ({ 'www-authenticate': `Bearer realm="latchkey"${parameters}` })
+
+/** RFC 6750 section 3.1: a request without a token gets a challenge that names no error. */
+export const tokenRequired = () =>
+  new AuthError(401, 'token_required', 'An access token is required', { headers: challenge() })
+
+export function invalidToken (reason: RejectionReason): AuthError {
+  const message = 'The access token is not valid'
+  const headers = challenge(`, error="invalid_token", error_description="${message}"`)
+  return new AuthError(401, 'invalid_token', message, { headers, reason })
+}
+
+/** `scopes` are those that the request needs; none if it needs a role. */
+export function insufficientScope (scopes: readonly string[] = []): AuthError {
+  const scopeParameter = scopes.length > 0 ? `, scope="${scopes.join(' ')}"` : ''
+  const headers = challenge(`, error="insufficient_scope"${scopeParameter}`)
+  return new AuthError(403, 'insufficient_scope', 'The access token does not allow this', { headers })
+}
+
+/** Whether the token is valid cannot be known now. */
+export const unavailable = (reason: string) =>
+  new AuthError(503, 'verification_unavailable', 'The access token cannot be verified now', {
+    headers: { 'retry-after': '1' }, reason
+  })

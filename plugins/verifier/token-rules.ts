@@ -1,0 +1,175 @@
+import type { AccessTokenClaims, RevocableClaims } from './claims.ts'
+
+/**
+ * The rules by which an access token (RFC 9068) is judged. The service and the verifier share them, so that
+ * one accepts exactly what the other accepts. Each checks the signature with its own library and keys,
+ * between `readToken` and `judgeClaims`.
+ */
+export interface TokenRules {
+  /** The only `iss`. */
+  issuer: string
+  /** What `aud` must name. Without it, any audience passes. */
+  audience?: string | undefined
+  /** The signature algorithms (RFC 7518) that the header may name. */
+  algorithms: readonly string[]
+  /** By how much two clocks may differ when `exp`, `nbf` and `iat` are compared with the time. */
+  clockToleranceSeconds: number
+}
+
+export const defaultClockToleranceSeconds = 5
+export const maxTokenLength = 8_192
+
+/** Why a token is not valid. For the log: no reason contains a part of the token. */
+export type RejectionReason =
+  'token too long' | 'malformed token' | 'signature not canonical' | `invalid header: ${string}` |
+  'unknown key' | 'key no longer published' | 'invalid signature' | `invalid claim: ${string}` |
+  'token expired' | 'token not yet valid' | 'token issued in the future' | 'token revoked'
+
+export class TokenRejection extends Error {
+  readonly reason: RejectionReason
+
+  constructor (reason: RejectionReason) {
+    super(reason)
+    this.name = 'TokenRejection'
+    this.reason = reason
+  }
+}
+
+/** What a token says. It proves nothing until its signature is verified. */
+export interface UnverifiedToken {
+  readonly alg: string
+  readonly kid: string
+  readonly claims: Readonly<Record<string, unknown>>
+}
+
+/** What is known of revoked tokens. */
+export interface RevokedTokens {
+  /** Whether this `sid` or `jti` was revoked. */
+  hasId: (id: string) => boolean
+  /** Tokens of this user with a lower `token_version` were revoked; 0 if none were. */
+  minTokenVersion: (sub: string) => number
+}
+
+/**
+ * Reads a token before its signature is verified: its form, its header, and whether it can be of this issuer
+ * and alive, so that no key is looked up for other tokens. Throws a TokenRejection. `nowSeconds` is the time.
+ */
+export function readToken (token: string, rules: TokenRules, nowSeconds: number): UnverifiedToken {
+  if (token.length > maxTokenLength) throw new TokenRejection('token too long')
+  const [headerPart = '', payloadPart = '', signature = '', ...others] = token.split('.')
+  const parts = [headerPart, payloadPart, signature]
+  const isCompact = others.length === 0 && parts.every(part => base64urlSyntax.test(part))
+  if (!isCompact) throw new TokenRejection('malformed token')
+  // The last character of a signature may have unused bits. RFC 4648 section 3.5: only one spelling leaves
+  // them zero. Otherwise one token would have several spellings.
+  if (Buffer.from(signature, 'base64url').toString('base64url') !== signature) {
+    throw new TokenRejection('signature not canonical')
+  }
+  const { typ, alg, kid, ...header } = readObject(headerPart)
+  // RFC 9068 section 4 and RFC 8725 section 3.11: no other kind of token may pass for an access token.
+  if (!isText(typ) || !accessTokenTypeSyntax.test(typ)) throw invalidHeader('typ')
+  // RFC 8725 section 3.1. The keys that `jku`, `jwk` and `x5u` bring along are never used (section 3.10).
+  if (!isText(alg) || !rules.algorithms.includes(alg)) throw invalidHeader('alg')
+  if (!isText(kid)) throw invalidHeader('kid')
+  // RFC 7515 section 4.1.11: an extension that is not understood must be rejected. None is.
+  if ('crit' in header) throw invalidHeader('crit')
+  const claims = readObject(payloadPart)
+  if (claims['iss'] !== rules.issuer) throw invalidClaim('iss')
+  readExpiry(claims, rules, nowSeconds)
+  return { alg, kid, claims }
+}
+
+/**
+ * Judges the claims of a token whose signature is valid (RFC 7519 section 4.1, RFC 9068 section 2.2), and
+ * returns those that Latchkey issues. Throws a TokenRejection. An absent `scope`, `roles` or `amr` means
+ * none.
+ */
+export function judgeClaims (
+  { claims }: UnverifiedToken, rules: TokenRules, nowSeconds: number
+): AccessTokenClaims {
+  const { iss, aud, sub, client_id: clientId, iat, nbf, jti, sid, scope = '' } = claims
+  const { roles = [], amr = [], auth_time: authTime, token_version: tokenVersion } = claims
+  if (iss !== rules.issuer) throw invalidClaim('iss')
+  if (!isAudience(aud)) throw invalidClaim('aud')
+  assertAudience({ aud }, rules.audience)
+  const exp = readExpiry(claims, rules, nowSeconds)
+  const latestSeconds = nowSeconds + rules.clockToleranceSeconds
+  if (nbf !== undefined && !isNumber(nbf)) throw invalidClaim('nbf')
+  if (nbf !== undefined && nbf > latestSeconds) throw new TokenRejection('token not yet valid')
+  if (!isNumber(iat)) throw invalidClaim('iat')
+  if (iat > latestSeconds) throw new TokenRejection('token issued in the future')
+  if (!isText(sub)) throw invalidClaim('sub')
+  if (!isText(clientId)) throw invalidClaim('client_id')
+  if (!isText(jti)) throw invalidClaim('jti')
+  if (!isString(scope)) throw invalidClaim('scope')
+  if (!isStrings(roles)) throw invalidClaim('roles')
+  if (!isStrings(amr)) throw invalidClaim('amr')
+  if (authTime !== undefined && !isNumber(authTime)) throw invalidClaim('auth_time')
+  if (tokenVersion !== undefined && !isNumber(tokenVersion)) throw invalidClaim('token_version')
+  const base = { iss: rules.issuer, aud, sub, client_id: clientId, scope, iat, exp, jti }
+  // RFC 9068 section 2.2: only in a client's own token is the subject the client. It has no session.
+  if (sid === undefined && sub === clientId) return base
+  if (!isString(sid) || !uuidSyntax.test(sid)) throw invalidClaim('sid')
+  return {
+    ...base,
+    sid,
+    roles,
+    amr,
+    ...authTime !== undefined && { auth_time: authTime },
+    ...tokenVersion !== undefined && { token_version: tokenVersion }
+  }
+}
+
+/**
+ * Throws a TokenRejection unless `aud` names this audience (RFC 7519 section 4.1.3). Without one, any passes.
+ */
+export function assertAudience ({ aud }: Pick<AccessTokenClaims, 'aud'>, audience: string | undefined): void {
+  if (audience !== undefined && !(isString(aud) ? [aud] : aud).includes(audience)) throw invalidClaim('aud')
+}
+
+/** RFC 7519 section 4.1.4: a token ends at the second that `exp` names, by the clock tolerance later. */
+export const isExpired = (exp: number, { clockToleranceSeconds }: TokenRules, nowSeconds: number): boolean =>
+  nowSeconds >= exp + clockToleranceSeconds
+
+/** Whether a token was revoked: by itself, with its session, or with all tokens of its user. */
+export function isRevoked (token: RevocableClaims, revoked: RevokedTokens): boolean {
+  const { sub, sid, jti, token_version: version = 0 } = token
+  if (revoked.hasId(jti)) return true
+  return sid !== undefined && (revoked.hasId(sid) || version < revoked.minTokenVersion(sub))
+}
+
+const invalidHeader = (name: string) => new TokenRejection(`invalid header: ${name}`)
+const invalidClaim = (name: string) => new TokenRejection(`invalid claim: ${name}`)
+
+function readExpiry ({ exp }: UnverifiedToken['claims'], rules: TokenRules, nowSeconds: number): number {
+  if (!isNumber(exp)) throw invalidClaim('exp')
+  if (isExpired(exp, rules, nowSeconds)) throw new TokenRejection('token expired')
+  return exp
+}
+
+const base64urlSyntax = /^[\w-]+$/
+const accessTokenTypeSyntax = /^(application\/)?at\+jwt$/i
+// Sessions have ids in the lower case of RFC 9562 section 4. Another spelling would escape the revocation
+// log.
+const uuidSyntax = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+// RFC 7519 section 7.2 step 10 demands UTF-8.
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+function readObject (part: string): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(utf8.decode(Buffer.from(part, 'base64url')))
+  } catch {
+    throw new TokenRejection('malformed token')
+  }
+  if (!isObject(value)) throw new TokenRejection('malformed token')
+  return value
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+const isString = (value: unknown): value is string => typeof value === 'string'
+const isText = (value: unknown): value is string => isString(value) && value !== ''
+const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value)
+const isStrings = (value: unknown): value is string[] => Array.isArray(value) && value.every(isString)
+const isAudience = (value: unknown): value is string | string[] => isString(value) || isStrings(value)

@@ -1,0 +1,17 @@
+import type { Capability } from '../capability.ts'
+import { inBatches } from '../jobs/housekeeping.ts'
+import { purgeExpired } from './purge.ts'
+
+export const capability = {
+  personalData: [{
+    // The export's member keeps the name that it had before the table was renamed.
+    name: 'links',
+    tables: ['one_time_tokens'],
+    text: `
+      select encode(token_hash, 'hex') as cursor, purpose, email, created_at, expires_at
+      from one_time_tokens
+      where user_id = $1 and token_hash > decode(coalesce($2::text, ''), 'hex')
+      order by token_hash limit $3`
+  }],
+  housekeeping: [inBatches(purgeExpired)]
+} satisfies Capability

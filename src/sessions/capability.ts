@@ -1,0 +1,51 @@
+import type { Capability, HousekeepingTask } from '../capability.ts'
+import { purgeExpired } from './expiry.ts'
+import { endSurplus, findCrowdedUsers } from './surplus.ts'
+
+const auditEvents = ['session.ended', 'session.replayed'] as const
+
+declare module '../audit/events.ts' {
+  interface AuditEventTypes extends Record<typeof auditEvents[number], true> {}
+}
+
+const listedSessions = 20_000
+const surplusBatch = 500
+const expiredBatch = 500
+
+// Until a user is within the limit, ending all their sessions may take too long.
+const endSurplusSessions: HousekeepingTask = async function * (db, { sessionLimit }) {
+  for (let after: string | undefined, hasMore = true; hasMore;) {
+    const { userIds, last } = await findCrowdedUsers(db, after, listedSessions, sessionLimit)
+    for (const userId of userIds) {
+      while (await endSurplus(db, userId, sessionLimit, surplusBatch)) yield
+    }
+    after = last
+    hasMore = last !== undefined
+    yield
+  }
+}
+
+const purgeExpiredSessions: HousekeepingTask = async function * (db, { refreshTokenSeconds }) {
+  for (let after: string | undefined, hasMore = true; hasMore;) {
+    const { last } = await purgeExpired(db, { after, limit: expiredBatch, refreshToken: refreshTokenSeconds })
+    after = last
+    hasMore = last !== undefined
+    yield
+  }
+}
+
+// With an equality the planner might read the sessions of all users in the order of their ids. A range of pairs makes it
+// use the index over both columns.
+const ofUser = `
+  select id::text as cursor, id, methods, authenticated_at, remembered, user_agent, host(ip) as ip, created_at,
+    last_used_at, expires_at, ended_at, end_reason
+  from sessions left join refresh_tokens on session_id = id
+  where (user_id, id) > ($1::uuid, coalesce($2::text, '00000000-0000-0000-0000-000000000000')::uuid)
+    and (user_id, id) <= ($1::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+  order by user_id, id limit $3`
+
+export const capability = {
+  auditEvents,
+  personalData: [{ name: 'sessions', tables: ['sessions', 'refresh_tokens'], text: ofUser }],
+  housekeeping: [endSurplusSessions, purgeExpiredSessions]
+} satisfies Capability

@@ -1,0 +1,111 @@
+import { randomBytes } from 'node:crypto'
+import * as audit from '../audit/events.ts'
+import type { SealedColumn } from '../crypto/sealed-column.ts'
+import { seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
+import type { Queryable } from '../database/database.ts'
+import { generateSigningKey, type SigningAlgorithm } from './key-pair.ts'
+
+export type KeyPurpose = 'access_token' | 'refresh_token'
+export const keyPurposes = ['access_token', 'refresh_token'] as const
+
+/** All durations are seconds. */
+export interface KeyringOptions {
+  keyEncryptionKeys: KeyEncryptionKeys
+  /** All columns that are sealed with the key-encryption key. */
+  sealedColumns: readonly SealedColumn[]
+  /** The algorithm of new signing keys. */
+  algorithm: SigningAlgorithm
+  jwksMaxAge: number
+  /** How long a key signs. */
+  rotation: number
+  /** How long the tokens live that a key of each purpose signs. */
+  tokenLifetimes: Record<KeyPurpose, number>
+  /** Whether new password hashes have a pepper. */
+  pepper: boolean
+}
+
+/** A key as an operator sees it. */
+export interface KeyRecord {
+  kid: string
+  purpose: KeyPurpose | 'password'
+  alg: string
+  published_at: Date
+  signs_from: Date
+  retires_at: Date | null
+  gone_at: Date | null
+}
+
+const keyColumns = 'kid, purpose, algorithm as alg, published_at, signs_from, retires_at, gone_at'
+
+// A retired key stays known for this long after its last token expired.
+const goneAfterSeconds = ({ jwksMaxAge }: Pick<KeyringOptions, 'jwksMaxAge'>) => jwksMaxAge + 60
+
+/** A key is in the JWKS and will sign, signs, verifies what it signed, or is not used any more. */
+export type KeyState = 'published' | 'active' | 'retired' | 'gone'
+
+/** Lists all known keys and the pepper, the newest first. A key that is gone stays known for a day. */
+export async function listKeys (db: Queryable): Promise<Array<KeyRecord & { state: KeyState }>> {
+  return await db.query(`
+    select ${keyColumns},
+      case
+        when gone_at <= now() then 'gone'
+        when retires_at <= now() then 'retired'
+        when signs_from <= now() then 'active'
+        else 'published'
+      end as state
+    from keys
+    union all select kid, 'password', 'argon2id', created_at, created_at, null, null, 'active' from peppers
+    order by signs_from desc, kid`)
+}
+
+export interface NewKey { purpose: KeyPurpose, delaySeconds: number, event: 'key.created' | 'key.rotated' }
+
+/**
+ * Creates a key that signs after a delay. Its predecessors stop signing then. They stay known until every
+ * token that they signed has expired.
+ */
+export async function createKey (
+  tx: Queryable, options: KeyringOptions, { purpose, delaySeconds, event }: NewKey, origin: audit.Origin
+): Promise<KeyRecord> {
+  const { algorithm, keyEncryptionKeys, tokenLifetimes } = options
+  const isSigningKey = purpose === 'access_token'
+  const { kid, publicJwk, privateKey } = isSigningKey
+    ? await generateSigningKey(algorithm)
+    : { kid: randomBytes(6).toString('base64url'), publicJwk: null, privateKey: randomBytes(32) }
+  const sealedSecret = seal(keyEncryptionKeys, kid, privateKey)
+  // The transaction may have waited for a lock and for the new key. The publication begins now, not before
+  // that.
+  const [key] = await tx.query<KeyRecord>(`
+    with start as materialized (
+      select case when $6 = 0 then now() else clock_timestamp() end as at
+    ), predecessors as (
+      update keys set
+        retires_at = at + make_interval(secs => $6),
+        gone_at = at + make_interval(secs => $6 + longest_life + $8)
+      from start where purpose = $2 and (retires_at is null or retires_at > at + make_interval(secs => $6))
+    )
+    insert into keys
+      (kid, purpose, algorithm, public_key, sealed_secret, published_at, signs_from, longest_life)
+    select $1, $2, $3, $4::jsonb, $5, at, at + make_interval(secs => $6), $7::int from start
+    returning ${keyColumns}`,
+  [kid, purpose, isSigningKey ? algorithm : 'HS256', publicJwk, sealedSecret, delaySeconds,
+    tokenLifetimes[purpose], goneAfterSeconds(options)])
+  if (!key) throw new Error('a key was not inserted')
+  await audit.record(tx, event, { detail: { kid, purpose, signs_from: key.signs_from } }, origin)
+  await tx.query("select pg_notify('latchkey_keys', '')")
+  return key
+}
+
+/**
+ * Keeps the keys that sign, or will, known for longer if the configured lifetime of their tokens has grown.
+ */
+export async function extendTokenLifetime (
+  tx: Queryable, purpose: KeyPurpose, options: KeyringOptions
+): Promise<void> {
+  await tx.query(`
+    update keys set
+      longest_life = $2,
+      gone_at = greatest(gone_at, retires_at + make_interval(secs => $2 + $3))
+    where purpose = $1 and longest_life < $2 and (retires_at is null or retires_at > now())`,
+  [purpose, options.tokenLifetimes[purpose], goneAfterSeconds(options)])
+}
