@@ -5,11 +5,11 @@ import type { PageTexts } from './page-texts.ts'
 /** Returns the form of a page; to confirm an address there is one form for each way. */
 export function formsOf ({ purpose, minLength, outcome }: PageView, said: PageTexts, action: string): string {
   const { token, reasons, methods, isPasswordWrong = false } = outcome
-  const form = (
-    parts: string[]
-  ) => `<form method="post" action="${action}" data-unreachable="${escapeHtml(said.unreachable)}">
-  ${parts.join('\n')}
-  </form>`
+  const form = (parts: string[]) => [
+    `<form method="post" action="${action}" data-unreachable="${escapeHtml(said.unreachable)}">`,
+    ...parts,
+    '</form>'
+  ].join('\n')
   const newPassword = () => newPasswordField(said, minLength, reasons !== undefined)
   const submitToken = token === undefined ? tokenField(said) : hiddenField('token', token)
   if (purpose === 'email_verification' && methods) {

@@ -13,8 +13,9 @@ const page: Statement = {
 const lowestId = '00000000-0000-0000-0000-000000000000'
 
 /**
- * Writes all accounts as JSON Lines, with their password hashes, in the order of their ids. All lines show the
- * same moment. Records `users.exported` in the audit log before the first line. Returns the number of accounts.
+ * Writes all accounts as JSON Lines, with their password hashes, in the order of their ids. All lines show
+ * the same moment. Records `users.exported` in the audit log before the first line. Returns the number of
+ * accounts.
  */
 export async function exportLines (
   db: Database, write: (text: string) => Promise<void>, origin: audit.Origin

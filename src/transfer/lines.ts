@@ -1,16 +1,20 @@
-// node:readline is not used: it holds a line of any length in memory, and replaces invalid UTF-8 without a word.
+// node:readline is not used: it holds a line of any length in memory, and replaces invalid UTF-8 without a
+// word.
 
 /** A line of a text, counted from 1. `fault` says why it has no text. */
-export type TextLine = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
+export type TextLine =
+  { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
 
 const newline = 0x0a
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
- * Yields the lines of a byte stream that are not empty, and holds at most `maxBytes` of one line in memory. Lines
- * end with LF or CRLF. A byte order mark is ignored.
+ * Yields the lines of a byte stream that are not empty, and holds at most `maxBytes` of one line in memory.
+ * Lines end with LF or CRLF. A byte order mark is ignored.
  */
-export async function * readLines (chunks: AsyncIterable<Buffer>, maxBytes: number): AsyncGenerator<TextLine> {
+export async function * readLines (
+  chunks: AsyncIterable<Buffer>, maxBytes: number
+): AsyncGenerator<TextLine> {
   let number = 1
   let pieces: Buffer[] = []
   let length = 0
@@ -21,7 +25,9 @@ export async function * readLines (chunks: AsyncIterable<Buffer>, maxBytes: numb
   }
   const finishLine = (): TextLine | undefined => {
     const isTooLong = length > maxBytes
-    const line = isTooLong ? { number, fault: 'line_too_long' } as const : decode(Buffer.concat(pieces), number)
+    const line = isTooLong
+      ? ({ number, fault: 'line_too_long' } as const)
+      : decode(Buffer.concat(pieces), number)
     number++
     pieces = []
     length = 0
