@@ -16,7 +16,9 @@ const comparison = 'own account, for comparison'
 const insertUsers = `
   insert into users (id, email, canonical_email, roles, disabled_at, email_verified_at, password_hash)
   select uuid_v7(), address, address,
-    case when i % 100000 = 7 then '{user,rare}' when i % 2 = 0 then '{user,even}' else '{user,odd}' end::text[],
+    case
+      when i % 100000 = 7 then '{user,rare}' when i % 2 = 0 then '{user,even}' else '{user,odd}'
+    end::text[],
     case when i % 10 = 0 and address > 'v' then now() end, now(), repeat('x', 97)
   from generate_series($1::int, $2::int) as i
   cross join lateral (

@@ -555,7 +555,7 @@ t.test('users export', async t => {
     )
   })
 
-  await t.test('--output creates a new file, completely or not at all, that only its owner can read', async t => {
+  await t.test('--output creates a new file that only its owner can read, or no file at all', async t => {
     const DATABASE_URL = await createDatabase(t)
     await runImport(t, DATABASE_URL, json({ email: 'ada@example.com', password_hash: hash }))
     const dir = folder(t)
