@@ -75,7 +75,8 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
   }, async (request, reply) => {
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
-    const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
+    const sessions = await app.findProvenSessions(request)
+    const evidence = { registrationId, sessions, password, newPassword }
     const requestContext = contextOf(request, signIn.links)
     const confirmation = { token, evidence, device: request.device, ticket: requestContext.ticket }
     app.revocations.add(await confirm(app, confirmation, requestContext))
