@@ -16,7 +16,7 @@ FROM packages AS build
 COPY . .
 # The modes are set because a strict umask where the image is built would keep the service from reading its files.
 RUN npm run build \
-  && find dist \( -name '*.map' -o -name '*.d.ts' \) -delete \
+  && find dist -name '*.d.ts' -delete \
   && chmod -R u=rwX,go=rX dist migrations routes src package.json
 
 FROM ${NODE_IMAGE} AS dependencies

@@ -51,7 +51,7 @@ async function runHandlers () {
 // The handlers run one at a time and in order, even if a signal arrives while a benchmark ends.
 const tearDown = () => (teardown ??= runHandlers().finally(() => { teardown = undefined }))
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
-  process.once(signal, () => tearDown().finally(() => process.exit(code)))
+  process.once(signal, () => { void tearDown().finally(() => process.exit(code)) })
 }
 
 async function run (name: string): Promise<Report> {

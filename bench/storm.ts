@@ -172,7 +172,7 @@ async function populate (url: string): Promise<void> {
 function watchMemory (pid: number) {
   let peakMb = 0
   const sample = async () => { peakMb = Math.max(peakMb, await residentMb(pid)) }
-  const timer = setInterval(sample, 100)
+  const timer = setInterval(() => { void sample() }, 100)
   return {
     async stop () {
       clearInterval(timer)

@@ -59,7 +59,8 @@ $$;
 
 -- Ends sessions for good, and returns the revocations of those whose access tokens may still be valid. Every
 -- statement that ends sessions takes the locks in this order, so that no two deadlock: the token families
--- before the sessions, both in the order of their ids.
+-- before the sessions, both in the order of their ids. A user may have a thousand sessions, so it inserts
+-- their events in one statement instead of calling record_event for each.
 create function end_sessions (session_ids uuid[], reason text, origin jsonb) returns setof revocations
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
@@ -73,9 +74,14 @@ begin
   ), ended as (
     update sessions set ended_at = now(), end_reason = end_sessions.reason
     from deleted where id = deleted.session_id and ended_at is null
-    returning id, user_id, ended_at, end_reason, access_expires_at, record_event(
-      'session.ended', origin, user_id, id, detail => jsonb_build_object('reason', end_reason)
-    )
+    returning id, user_id, ended_at, end_reason, deleted.access_expires_at
+  ), recorded as (
+    insert into audit_events (
+      type, user_id, session_id, client_id, detail, actor_id, ip, user_agent, request_id
+    ) select
+      'session.ended', user_id, id, (origin ->> 'clientId')::uuid, jsonb_build_object('reason', end_reason),
+      (origin ->> 'actorId')::uuid, (origin ->> 'ip')::inet, origin ->> 'userAgent', origin ->> 'requestId'
+    from ended
   )
   insert into revocations (id, kind, subject, reason, ended_at, expires_at)
   select id, 'session', user_id, end_reason, ended_at, access_expires_at

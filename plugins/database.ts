@@ -12,7 +12,9 @@ declare module 'fastify' {
     db: Database
     /** Whether the database is away. */
     databaseOutage: Outage
-    /** Fulfilled when the schema is up to date, however long the database is away; rejected if it cannot be. */
+    /**
+     * Fulfilled when the schema is up to date, however long the database is away; rejected if it cannot be.
+     */
     migrated: Promise<void>
   }
 }
@@ -33,7 +35,9 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
   const closing = new AbortController()
   const outage = new Outage({
     onFailure: error => {
-      if (!closing.signal.aborted) app.log.warn({ err: error }, 'database not available; retrying until it is')
+      if (!closing.signal.aborted) {
+        app.log.warn({ err: error }, 'database not available; retrying until it is')
+      }
     },
     onRecovery: ({ seconds, failedAttempts }) =>
       app.log.info({ seconds, failed_attempts: failedAttempts }, 'database is back')
@@ -44,7 +48,9 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
   const migrated = retry(async () => {
     if (migrateOnStart) {
       const names = await migrate(url, undefined, { ownerUrl, onPrivileges })
-      if (names.length > 0) app.log.info({ count: names.length, migrations: names }, 'database schema migrated')
+      if (names.length > 0) {
+        app.log.info({ count: names.length, migrations: names }, 'database schema migrated')
+      }
     } else {
       const missing = await listPending(url, undefined, onPrivileges)
       if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)
@@ -70,7 +76,9 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
 
 type Log = Record<'info' | 'warn', (detail: object, message: string) => void>
 
-/** Logs what is wrong with the privileges in the database. A start is retried, so each finding is logged once. */
+/**
+ * Logs what is wrong with the privileges in the database. A start is retried, so each finding is logged once.
+ */
 function reportPrivileges (log: Log, { production }: DatabasePluginOptions) {
   const logged = new Set<string>()
   const warnOnce = (detail: object, message: string) => {

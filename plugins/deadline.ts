@@ -16,8 +16,8 @@ declare module 'fastify' {
 interface Deadline { reason?: unknown, controller?: AbortController }
 
 /**
- * Limits the time of a request. Fastify's own `handlerTimeout` and `request.signal` do not serve: they listen to
- * the request's `close`, which Node.js emits as soon as the body is read.
+ * Limits the time of a request. Fastify's own `handlerTimeout` and `request.signal` do not serve: they listen
+ * to the request's `close`, which Node.js emits as soon as the body is read.
  */
 export default fp(async function deadline (app, { seconds }: { seconds: number }) {
   const deadlines = new WeakMap<FastifyRequest, Deadline>()
@@ -42,12 +42,15 @@ export default fp(async function deadline (app, { seconds }: { seconds: number }
     const { endless = false } = request.routeOptions.config
     const timer = setTimeout(() => {
       if (endless) return
-      const problem = request.raw.complete === false ? requestTimeout() : overloaded(1, `no answer in ${seconds} s`)
+      const problem = request.raw.complete === false
+        ? requestTimeout()
+        : overloaded(1, `no answer in ${seconds} s`)
       abort(problem)
       if (!reply.sent) reply.send(problem)
     }, seconds * 1_000)
     const { raw: { socket } } = request
-    // Only one of several pipelined requests is being answered. Node.js reports the end of the client only to it.
+    // Only one of several pipelined requests is being answered. Node.js reports the end of the client only to
+    // it.
     if (!reply.raw.socket) {
       const onClose = () => { if (!reply.raw.socket) reply.raw.emit('close') }
       socket.setMaxListeners(0).once('close', onClose)

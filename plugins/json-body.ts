@@ -12,7 +12,9 @@ export default fp(async function jsonBody (app) {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     const { 'content-encoding': encoding = '', 'content-type': type = '' } = request.headers
     const charset = charsetParameter.exec(type)?.[1]?.toLowerCase() ?? 'utf-8'
-    if (!/^(identity)?$/i.test(encoding) || charset !== 'utf-8') return done(new Problem('unsupported_media_type'))
+    if (!/^(identity)?$/i.test(encoding) || charset !== 'utf-8') {
+      return done(new Problem('unsupported_media_type'))
+    }
     if (body.length === 0) return done(null, undefined)
     let text: string
     try {

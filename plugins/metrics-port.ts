@@ -37,7 +37,8 @@ export default fp(async function metricsPort (app, { host, port }: MetricsPortOp
       await server.listen({ host, port })
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error
-      const message = `Port ${port} of ${host} is in use: choose another port for the metrics with METRICS_PORT.`
+      const message = `Port ${port} of ${host} is in use: choose another port for the metrics with ` +
+        'METRICS_PORT.'
       throw new Error(message, { cause: error })
     }
   })

@@ -28,7 +28,9 @@ export default fp(async function metrics (app) {
   observeHashing(app, registry)
   // They describe the whole process for as long as it lives, so only a server that listens collects them.
   app.addHook('onListen', async () => collectDefaultMetrics({ register: registry }))
-  app.decorate('metrics', { text: shareRendering(() => registry.metrics()), contentType: registry.contentType })
+  app.decorate(
+    'metrics', { text: shareRendering(() => registry.metrics()), contentType: registry.contentType }
+  )
 }, { name: 'metrics' })
 
 function observeRequests (app: FastifyInstance, registry: Registry): void {
@@ -75,7 +77,9 @@ function observeRequests (app: FastifyInstance, registry: Registry): void {
 
 const statusOf = ({ raw }: FastifyReply): string => raw.headersSent ? String(raw.statusCode) : 'gone'
 
-/** The result of a request without a Problem: a success, a body that does not match, or an unexpected error. */
+/**
+ * The result of a request without a Problem: a success, a body that does not match, or an unexpected error.
+ */
 function resultOf (status: string): string {
   if (/^[123]/.test(status)) return 'ok'
   if (status.startsWith('4')) return 'validation_failed'
@@ -92,7 +96,12 @@ function addGauge (registry: Registry, name: string, help: string, read: () => n
 
 /** A counter that counts elsewhere, and is copied when the metrics are read. */
 function addCopiedCounter (registry: Registry, options: {
-  name: string, help: string, labelNames: string[], read: () => Array<{ labels: Record<string, string>, count: number }>
+  name: string,
+  help: string,
+  labelNames: string[],
+  read: () => Array<{
+    labels: Record<string, string>, count: number
+  }>
 }): void {
   const { read, ...rest } = options
   registry.registerMetric(new Counter({
@@ -106,23 +115,29 @@ function addCopiedCounter (registry: Registry, options: {
 }
 
 function observeResources (app: FastifyInstance, registry: Registry): void {
-  addGauge(registry, 'latchkey_database_connections', 'Connections to the database.', () => app.db.connections.total)
+  addGauge(
+    registry, 'latchkey_database_connections', 'Connections to the database.', () => app.db.connections.total
+  )
   addGauge(registry, 'latchkey_database_connections_idle', 'Connections to the database that are not in use.',
     () => app.db.connections.idle)
   addGauge(registry, 'latchkey_database_queue_depth', 'Requests that wait for a connection to the database.',
     () => app.db.connections.waiting)
-  addGauge(registry, 'latchkey_rate_limits_shared', '1 while the instances count requests together in Redis, 0 otherwise.',
-    () => Number(app.rateLimiting.shared))
+  addGauge(registry, 'latchkey_rate_limits_shared', '1 while the instances count requests together in ' +
+    'Redis, 0 otherwise.',
+  () => Number(app.rateLimiting.shared))
   addCopiedCounter(registry, {
     name: 'latchkey_rate_limited_total',
     help: 'Requests that were refused because their network was over the limit of the class.',
     labelNames: ['class'],
-    read: () => Object.entries(app.rateLimiting.refused).map(([limit, count]) => ({ labels: { class: limit }, count }))
+    read: () => Object.entries(app.rateLimiting.refused).map(
+      ([limit, count]) => ({ labels: { class: limit }, count })
+    )
   })
   addCopiedCounter(registry, {
     name: 'latchkey_mails_total',
-    help: 'Mails by kind and result: "sent", "shown" in the log of development, "failed" if it will be retried, ' +
-      '"limited" if too many were requested, or given up: "refused" by the recipient\'s server, "expired", "unreadable".',
+    help: 'Mails by kind and result: "sent", "shown" in the log of development, "failed" if it will be ' +
+      'retried, "limited" if too many were requested, or given up: "refused" by the recipient\'s server, ' +
+      '"expired", "unreadable".',
     labelNames: ['kind', 'result'],
     read: () => app.mailer.counts.map(({ count, ...labels }) => ({ labels, count }))
   })
@@ -158,8 +173,8 @@ function observeHashing (app: FastifyInstance, registry: Registry): void {
   })
   const refused = new Counter({
     name: 'latchkey_hashing_refused_total',
-    help: 'Requests that were not hashed: the queue was "full", or their network\'s "share" of it was, the "wait" ' +
-      'would have been too long, it was too "late", or the client had "gone".',
+    help: 'Requests that were not hashed: the queue was "full", or their network\'s "share" of it was, the ' +
+      '"wait" would have been too long, it was too "late", or the client had "gone".',
     labelNames: ['reason'],
     registers
   })
@@ -170,7 +185,10 @@ function observeHashing (app: FastifyInstance, registry: Registry): void {
       refused: reason => refused.inc({ reason })
     })
     const build = new Gauge({
-      name: 'latchkey_argon2_build_info', help: 'The build of argon2 in use.', labelNames: ['build'], registers
+      name: 'latchkey_argon2_build_info',
+      help: 'The build of argon2 in use.',
+      labelNames: ['build'],
+      registers
     })
     build.set({ build: app.passwords.build }, 1)
   })

@@ -15,9 +15,15 @@ declare module 'fastify' {
     errors?: 'oauth'
   }
   interface FastifyInstance {
-    /** The client that authenticates by `client_secret_basic` or `client_secret_post` (RFC 6749 section 2.3.1); throws `invalid_client`. */
+    /**
+     * The client that authenticates by `client_secret_basic` or `client_secret_post` (RFC 6749 section
+     * 2.3.1); throws `invalid_client`.
+     */
     authenticateClient: (request: FastifyRequest) => Promise<clients.Client>
-    /** The client, by its secret or its own access token, or the user of a bearer token; throws `invalid_client` or `invalid_token`. */
+    /**
+     * The client, by its secret or its own access token, or the user of a bearer token; throws
+     * `invalid_client` or `invalid_token`.
+     */
     authenticateCaller: (request: FastifyRequest) => Promise<Caller>
   }
 }

@@ -51,9 +51,15 @@ export default fp(async function openapiDocument (app, options: OpenapiOptions) 
       const { openapiObject: api } = given
       const components = api.components ??= {}
       Object.assign(components.schemas ??= {}, failureSchemas)
-      api.paths = Object.fromEntries(Object.entries(api.paths ?? {}).sort(([one], [other]) => rank(one) - rank(other)))
-      const operations = Object.values(api.paths).flatMap(path => Object.values(path as Record<string, Operation>))
-      const failures = operations.flatMap(operation => complete(operation, configs.get(operation.operationId) ?? {}))
+      api.paths = Object.fromEntries(
+        Object.entries(api.paths ?? {}).sort(([one], [other]) => rank(one) - rank(other))
+      )
+      const operations = Object.values(api.paths).flatMap(
+        path => Object.values(path as Record<string, Operation>)
+      )
+      const failures = operations.flatMap(
+        operation => complete(operation, configs.get(operation.operationId) ?? {})
+      )
       components.examples = Object.fromEntries(failures.map(failure =>
         [exampleName(failure), problemExample(failure, options.issuer)]))
       components.responses = shareResponses(operations)
@@ -70,9 +76,9 @@ const describeApi = (
     title: 'Latchkey',
     version,
     summary: 'Sign users up and in, and keep them signed in.',
-    description: 'A self-hosted login service. Browsers keep the refresh token in an HttpOnly cookie; other clients ' +
-      'get it in the body. Access tokens are JWTs (RFC 9068), which any service can verify with the published keys. ' +
-      'Every failure is a problem document (RFC 9457) with a stable `code`.',
+    description: 'A self-hosted login service. Browsers keep the refresh token in an HttpOnly cookie; ' +
+      'other clients get it in the body. Access tokens are JWTs (RFC 9068), which any service can verify ' +
+      'with the published keys. Every failure is a problem document (RFC 9457) with a stable `code`.',
     license: { name: 'MIT', identifier: 'MIT' }
   },
   servers: [{ url: issuer }],
@@ -80,7 +86,11 @@ const describeApi = (
     { name: 'Sign-in', description: 'Sign up, sign in, stay signed in, and sign out.' },
     { name: 'Links', description: 'Request and use mailed links. Each link works once.' },
     { name: 'Account', description: 'The account of the signed-in user.' },
-    { name: 'Administration', description: 'For users who have the role `admin` at the time of the request.' },
+    {
+      name: 'Administration',
+      description: 'For users who have the role `admin` at the time of the ' +
+      'request.'
+    },
     { name: 'Verification', description: 'For services that verify access tokens.' },
     {
       name: 'Services',
@@ -94,7 +104,10 @@ const describeApi = (
     securitySchemes: {
       bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token.' },
       clientBasic: {
-        type: 'http', scheme: 'basic', description: 'The id and the secret of a client (`client_secret_basic`).'
+        type: 'http',
+        scheme: 'basic',
+        description: 'The id and the secret of a client ' +
+          '(`client_secret_basic`).'
       },
       clientPost: {
         type: 'oauth2',
@@ -102,7 +115,11 @@ const describeApi = (
         flows: { clientCredentials: { tokenUrl: `${issuer}/oauth/token`, scopes: {} } }
       },
       refreshCookie: {
-        type: 'apiKey', in: 'cookie', name: refreshCookie, description: 'A refresh token. The service sets the cookie.'
+        type: 'apiKey',
+        in: 'cookie',
+        name: refreshCookie,
+        description: 'A refresh token. The service ' +
+          'sets the cookie.'
       },
       registrationCookie: {
         type: 'apiKey',
@@ -117,7 +134,8 @@ const describeApi = (
 // The order in which users, administrators and services need them. Of several that match, the longest counts.
 const pathOrder = [
   '/v1/auth/register', '/v1/auth/login', '/v1/auth/refresh', '/v1/auth/logout', '/v1/auth', '/v1/me',
-  '/v1/admin/users', '/v1/admin/audit-events', '/v1/admin/clients', '/v1/admin/webhooks', '/v1/admin/keys', '/v1/admin',
+  '/v1/admin/users', '/v1/admin/audit-events', '/v1/admin/clients', '/v1/admin/webhooks', '/v1/admin/keys',
+  '/v1/admin',
   '/.well-known/', '/v1/auth/verify', '/oauth', '/livez', '/readyz', '/metrics', '/problems'
 ]
 
@@ -127,7 +145,10 @@ function rank (path: string): number {
   return longest === '' ? pathOrder.length : pathOrder.indexOf(longest)
 }
 
-/** Adds what the schemas of a route do not say: its failures, and what a success returns. Returns its problems. */
+/**
+ * Adds what the schemas of a route do not say: its failures, and what a success returns. Returns its
+ * problems.
+ */
 function complete (operation: Operation, config: FastifyContextConfig): Failure[] {
   const { responses, requestBody } = operation
   for (const [status, response] of Object.entries(responses)) {
@@ -139,7 +160,9 @@ function complete (operation: Operation, config: FastifyContextConfig): Failure[
   if (requestBody) requestBody.required = !optionalBody
   const hasBody = requestBody !== undefined
   if (errors === 'oauth') {
-    for (const [status, codes] of oauthFailuresOf(named, hasBody)) responses[status] = oauthResponse(status, codes)
+    for (
+      const [status, codes] of oauthFailuresOf(named, hasBody)
+    ) responses[status] = oauthResponse(status, codes)
     return []
   }
   const failures = failuresOf({ hasBody, isRateLimited: limit !== 'none', problems })

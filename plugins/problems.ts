@@ -1,7 +1,9 @@
 import type { FastifyError, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
 import * as oauth from '../src/http/oauth-error.ts'
-import { document, mediaType, overloaded, Problem, validationFailed, type Violation } from '../src/http/problem.ts'
+import {
+  document, mediaType, overloaded, Problem, validationFailed, type Violation
+} from '../src/http/problem.ts'
 import type { ProblemCode } from '../src/http/problem-catalogue.ts'
 
 declare module 'fastify' {
@@ -18,8 +20,8 @@ declare module 'fastify' {
 export interface ProblemsOptions { issuer: string }
 
 /**
- * Turns every failure of every route into a problem document (RFC 9457), an OAuth error or a page. An unexpected
- * error shows the client nothing of its text.
+ * Turns every failure of every route into a problem document (RFC 9457), an OAuth error or a page. An
+ * unexpected error shows the client nothing of its text.
  */
 export default fp(async function problems (app, { issuer }: ProblemsOptions) {
   app.decorateRequest('problemCode', undefined)
@@ -42,7 +44,9 @@ export default fp(async function problems (app, { issuer }: ProblemsOptions) {
       .send(body)
   })
 
-  function render (failure: Problem | oauth.OAuthError, request: FastifyRequest): { type: string, body: object } {
+  function render (
+    failure: Problem | oauth.OAuthError, request: FastifyRequest
+  ): { type: string, body: object } {
     if (failure instanceof oauth.OAuthError || request.routeOptions.config.errors === 'oauth') {
       return { type: 'application/json; charset=utf-8', body: oauth.document(oauth.translate(failure)) }
     }
@@ -80,7 +84,9 @@ function translate (error: FastifyError): Problem {
   if (status >= 500) return new Problem('internal_error')
   const code = codeByStatus[status]
   if (code) return new Problem(code)
-  return validationFailed(error.code === 'FST_ERR_BAD_URL' ? 'The path is not valid.' : 'The body is not JSON in UTF-8.')
+  return validationFailed(
+    error.code === 'FST_ERR_BAD_URL' ? 'The path is not valid.' : 'The body is not JSON in UTF-8.'
+  )
 }
 
 // A hostile body may violate the schema in thousands of places. Only the first ones are reported.
@@ -89,7 +95,9 @@ const maxNameLength = 64
 
 function invalid (violations: FastifySchemaValidationError[], context: string | undefined): Problem {
   const part = context === 'querystring' ? 'query' : context ?? 'request'
-  return validationFailed(`The ${part} does not match the schema.`, violations.slice(0, maxViolations).map(describe))
+  return validationFailed(
+    `The ${part} does not match the schema.`, violations.slice(0, maxViolations).map(describe)
+  )
 }
 
 /** The place of a violation as a JSON pointer (RFC 6901), and what is wrong there. */
@@ -98,7 +106,9 @@ function describe ({ keyword, instancePath, params, message }: FastifySchemaVali
     return { pointer: pointerTo(instancePath, params['missingProperty']), detail: 'is required' }
   }
   if (keyword === 'additionalProperties') {
-    return { pointer: pointerTo(instancePath, params['additionalProperty']), detail: 'is not a known property' }
+    return {
+      pointer: pointerTo(instancePath, params['additionalProperty']), detail: 'is not a known property'
+    }
   }
   if (keyword === 'pattern') return { pointer: instancePath, detail: 'has characters that are not allowed' }
   return { pointer: instancePath, detail: message ?? 'is not valid' }

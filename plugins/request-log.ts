@@ -8,7 +8,8 @@ export interface RequestLogOptions {
 
 /**
  * Logs one line per request: its method, route, status and problem code, and how long it took. The status is
- * null if the client had gone before it was sent. No line has headers, bodies or queries, which carry secrets.
+ * null if the client had gone before it was sent. No line has headers, bodies or queries, which carry
+ * secrets.
  */
 export default fp(async function requestLog (app, { logPaths }: RequestLogOptions) {
   // The fields are chosen here, so the logger need not search them for secrets.

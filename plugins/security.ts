@@ -49,14 +49,16 @@ export default fp(async function security (app, { issuer, corsOrigins, allowLoca
     done()
   })
 
-  const isAllowed = (origin: string) => corsOrigins.includes(origin) || (allowLocalOrigins && isLocalOrigin(origin))
+  const isAllowed = (origin: string) =>
+    corsOrigins.includes(origin) || (allowLocalOrigins && isLocalOrigin(origin))
   await app.register(cors, {
     origin: (origin, answer) => { answer(null, origin !== undefined && isAllowed(origin) ? origin : false) },
     credentials: true,
     methods: ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE'],
     allowedHeaders: ['authorization', 'content-type', 'x-request-id'],
     exposedHeaders: [
-      'x-request-id', 'retry-after', 'www-authenticate', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset'
+      'x-request-id', 'retry-after', 'www-authenticate', 'ratelimit-limit', 'ratelimit-remaining',
+      'ratelimit-reset'
     ],
     maxAge: preflightMaxAgeSeconds,
     strictPreflight: false

@@ -10,8 +10,8 @@ export interface TransportOptions {
 const forwardingHeaders = ['x-forwarded-for', 'forwarded', 'x-forwarded-proto'] as const
 
 /**
- * Refuses requests that do not name one host, or that came over plain HTTP, after counting them. Warns about a
- * proxy that is not trusted.
+ * Refuses requests that do not name one host, or that came over plain HTTP, after counting them. Warns about
+ * a proxy that is not trusted.
  */
 export default fp(async function transport (app, { issuer, trustProxy }: TransportOptions) {
   // RFC 9112 section 3.2: one Host header. Only HTTP/1.0 can omit it.
@@ -30,13 +30,16 @@ export default fp(async function transport (app, { issuer, trustProxy }: Transpo
     const header = forwardingHeaders.find(name => request.headers[name] !== undefined)
     if (header === undefined) return
     isWarned = true
-    app.log.warn({ peer, header }, `forwarding header ignored: ${header} came from ${peer}, which is not in ` +
+    app.log.warn({ peer, header }, `forwarding header ignored: ${header} came from ${peer}, which is not ` +
+      'in ' +
       'TRUST_PROXY; if this is your proxy, add it, because until then its clients share one rate limit')
   })
 
   if (!issuer.startsWith('https:') || !trustProxy) return
   app.addHook('onRequest', async request => {
     const isForwarded = request.headers['x-forwarded-proto'] !== undefined
-    if (isForwarded && request.protocol === 'http' && trustProxy(request.socket.remoteAddress)) throw httpsRequired()
+    if (isForwarded && request.protocol === 'http' && trustProxy(request.socket.remoteAddress)) {
+      throw httpsRequired()
+    }
   })
 }, { name: 'transport', dependencies: ['rate-limit'] })

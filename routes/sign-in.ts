@@ -49,8 +49,8 @@ export async function signInRequestOf (
 }
 
 /**
- * Answers a sign-in: the token response, with the cookies of the refresh token and of the known device. Throws the
- * problem of a sign-in that needs something more. Every way in answers with this function.
+ * Answers a sign-in: the token response, with the cookies of the refresh token and of the known device.
+ * Throws the problem of a sign-in that needs something more. Every way in answers with this function.
  */
 export function answerSignIn (reply: FastifyReply, completion: Completion, options: TokenResponseOptions) {
   if ('pending' in completion) throw completion.pending
@@ -61,7 +61,10 @@ export function answerSignIn (reply: FastifyReply, completion: Completion, optio
   return response
 }
 
-/** The token response of a live session. In cookie delivery the cookie is set, and the body has no refresh token. */
+/**
+ * The token response of a live session. In cookie delivery the cookie is set, and the body has no refresh
+ * token.
+ */
 export function tokenResponse (
   reply: FastifyReply, session: LiveSession, { lifetimes, delivery = 'cookie' }: TokenResponseOptions
 ) {

@@ -64,7 +64,7 @@ fi
 mkdir "$work/project"
 cp -r "$repository/docker-compose.yml" "$repository/docker" "$repository/examples" "$work/project"
 cd "$work/project"
-unset SMTP_URL SMTP_TLS MAIL_FROM MAIL_TEMPLATES LINKS_URL REQUIRE_EMAIL_VERIFICATION PUBLISH_MAILPIT ISSUER_URL TRUST_PROXY CORS_ORIGINS METRICS METRICS_PORT DOCS REDIS_URL SERVICE_NAME BREACHED_PASSWORDS_URL PASSWORD_PEPPER ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
+unset SMTP_URL SMTP_TLS MAIL_FROM MAIL_TEMPLATES LINKS_URL REQUIRE_EMAIL_VERIFICATION PUBLISH_MAILPIT ISSUER_URL TRUST_PROXY CORS_ORIGINS METRICS METRICS_PORT DOCS REDIS_URL SERVICE_NAME BREACHED_PASSWORDS_URL PASSWORD_PEPPER ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL LOG_FORMAT PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
 mkdir -m 700 secrets
 openssl rand -base64 32 > secrets/database_password
 openssl rand -base64 32 > secrets/database_owner_password
@@ -272,7 +272,7 @@ assert.deepEqual(readdirSync(join(app, 'dist')).sort(), ['examples', 'plugins', 
 const own = readdirSync(app, { recursive: true, withFileTypes: true })
 for (const entry of own) {
   const path = join(entry.parentPath ?? entry.path, entry.name)
-  if (!path.includes('/node_modules/')) assert.doesNotMatch(path, /\btest\b|bench|\.ts$|\.map$|\.env|\.pem$/)
+  if (!path.includes('/node_modules/')) assert.doesNotMatch(path, /\btest\b|bench|\.ts$|\.env|\.pem$/)
   const { uid, mode } = statSync(path)
   assert.ok(uid === 0 && (mode & 0o022) === 0 && (mode & 0o004) !== 0, `${path} is ${uid}'s with mode ${mode.toString(8)}`)
 }

@@ -1,18 +1,25 @@
-// Runs test files from source, without a build: npm run test:file -- test/routes/refresh.test.ts …
+// Runs test files without tap's runner and its coverage: from source, or the compiled ones if it is compiled itself.
+//   node --import tsx scripts/run-tests.ts test/routes/refresh.test.ts …
+//   node --import tsx scripts/run-tests.ts --set fast
 // It starts the tests' PostgreSQL server, or shares the one that another run has started, and stops it at the end.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { text } from 'node:stream/consumers'
+import { parseArgs } from 'node:util'
 import { mapConcurrently } from '../test/support/concurrency.ts'
-import { nodeOptions } from '../test/support/program.ts'
+import { commandOf } from '../test/support/program.ts'
 import * as testDatabase from '../test/support/test-database.ts'
+import { failuresOf } from './test-failures.ts'
+import { filesOf } from './test-sets.ts'
 
 interface Result { passed: number, failed: number }
 
-const fileTimeoutSeconds = 300
+// TAP_TIMEOUT=1200 gives a slow machine more time.
+const fileTimeoutSeconds = process.env['TAP_TIMEOUT'] ?? '300'
 
-const files = process.argv.slice(2)
+const { values: { set }, positionals } = parseArgs({ options: { set: { type: 'string' } }, allowPositionals: true })
+const files = set === undefined ? positionals : filesOf(set)
 if (files.length === 0) {
   console.error('Usage: npm run test:file -- test/routes/refresh.test.ts …')
   process.exit(2)
@@ -20,8 +27,8 @@ if (files.length === 0) {
 
 async function runFile (file: string): Promise<Result> {
   const startedAt = performance.now()
-  const child = spawn(process.execPath, [...nodeOptions, file], {
-    env: { ...process.env, TAP_TIMEOUT: String(fileTimeoutSeconds) },
+  const child = spawn(process.execPath, commandOf(file), {
+    env: { ...process.env, TAP_TIMEOUT: fileTimeoutSeconds, ...set === 'soak' && { SOAK: '1' } },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
@@ -33,25 +40,6 @@ async function runFile (file: string): Promise<Result> {
   console.log(`${failed === 0 ? 'ok    ' : 'FAILED'} ${file}: ${passed} passed, ${failed} failed (${seconds} s)`)
   if (failed > 0) console.log(failuresOf(output))
   return { passed, failed }
-}
-
-/** The failed assertions of a test's output, each with the subtests that it is in and its details. */
-function failuresOf (output: string): string {
-  const shown: string[] = []
-  let subtests: string[] = []
-  let isInDetails = false
-  for (const line of output.split('\n')) {
-    const depth = line.search(/\S/) / 4
-    const [, subtest] = /^ *# Subtest: (.*)$/.exec(line) ?? []
-    if (subtest !== undefined) subtests = [...subtests.slice(0, depth), subtest]
-    const isFailure = /^ *not ok \d+ - /.test(line)
-    // A subtest that failed repeats the failures inside it.
-    if (isFailure && !line.includes(' # time=')) shown.push(`\n  ${subtests.slice(0, depth).join(' > ')}`)
-    if (isFailure) isInDetails = !line.includes(' # time=')
-    else if (/^ *(ok \d+|# Subtest|\d+\.\.\d+)/.test(line)) isInDetails = false
-    if (isInDetails || /^Bail out!|^ *# test unfinished/.test(line)) shown.push(`  ${line}`)
-  }
-  return shown.length > 0 ? shown.join('\n') : output
 }
 
 const stopServer = await testDatabase.start()

@@ -11,8 +11,8 @@ export interface ProblemDefinition {
 }
 
 /**
- * A part of the personal data of a user. The statement selects the rows of the user `$1` after the cursor `$2`, up to
- * `$3` of them, ordered by their column `cursor`.
+ * A part of the personal data of a user. The statement selects the rows of the user `$1` after the cursor
+ * `$2`, up to `$3` of them, ordered by their column `cursor`.
  */
 export interface PersonalDataPart {
   /** The member of the export that has the rows. */
@@ -35,15 +35,18 @@ export interface HousekeepingSettings {
 export type HousekeepingTask = (db: Queryable, settings: HousekeepingSettings) => AsyncIterable<void>
 
 /**
- * What a folder brings to the whole. `capabilities.ts` lists the capabilities once; the catalogue of problems, the types
- * of audit events, the data export and housekeeping follow from the list. No folder knows another's declarations.
+ * What a folder brings to the whole. `capabilities.ts` lists the capabilities once; the catalogue of
+ * problems, the types of audit events, the data export and housekeeping follow from the list. No folder knows
+ * another's declarations.
  */
 export interface Capability {
   /** The types of the events that it records. They are also added to the interface `AuditEventTypes`. */
   auditEvents?: readonly string[]
   /** The problems that it can answer. They are also added to the interface `ProblemCodes`. */
   problems?: Readonly<Record<string, ProblemDefinition>>
-  /** The columns that it seals with the key-encryption key. They are sealed again when the key is replaced. */
+  /**
+   * The columns that it seals with the key-encryption key. They are sealed again when the key is replaced.
+   */
   sealedColumns?: readonly SealedColumn[]
   /** What it holds about a user, for the data export. */
   personalData?: readonly PersonalDataPart[]

@@ -16,8 +16,9 @@ import { closest } from './config/misspellings.ts'
 import { Problem } from './http/problem.ts'
 import { version } from './version.ts'
 
-// Handlers are set from the first moment, because process 1 of a container ignores a signal without a handler.
-// They are never replaced, because a signal that waits to be delivered is lost when its handler is exchanged.
+// Handlers are set from the first moment, because process 1 of a container ignores a signal without a
+// handler. They are never replaced, because a signal that waits to be delivered is lost when its handler is
+// exchanged.
 const signals = new EventEmitter()
 for (const [signal, code] of [['SIGTERM', 143], ['SIGINT', 130]] as const) {
   process.on(signal, () => { if (!signals.emit(signal)) process.exit(code) })
@@ -102,7 +103,9 @@ function explainUnknown (words: string[]): string {
   return `There is no command "${given}".${hint}\n\n${formatHelp()}`
 }
 
-/** The text for a person who runs the service. What a client may see of a database error would not help them. */
+/**
+ * The text for a person who runs the service. What a client may see of a database error would not help them.
+ */
 function messageOf (thrown: unknown): string {
   const error = thrown instanceof Problem && thrown.cause instanceof Error ? thrown.cause : thrown
   return error instanceof Error ? error.message || String(error) : String(error)

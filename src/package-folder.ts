@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /**
- * The folder with Latchkey's package.json, migrations and other files that are not compiled. Modules run from `src/`
- * during development and from `dist/src/` otherwise, so their own path does not say how far up it is.
+ * The folder with Latchkey's package.json, migrations and other files that are not compiled. Modules run from
+ * `src/` during development and from `dist/src/` otherwise, so their own path does not say how far up it is.
  */
 export const packageFolder = findPackage(dirname(fileURLToPath(import.meta.url)))
 

@@ -20,9 +20,9 @@ const databasePatienceMs = 3_000
 const maxIdleMs = 1_000
 
 /**
- * Runs the service, with the embedded database if none is configured, until a signal or a permanent error ends
- * the process: exit code 0 after a signal, 1 after an error, 78 if the configuration does not fit the database.
- * Throws if the service cannot start.
+ * Runs the service, with the embedded database if none is configured, until a signal or a permanent error
+ * ends the process: exit code 0 after a signal, 1 after an error, 78 if the configuration does not fit the
+ * database. Throws if the service cannot start.
  */
 export async function serve (config: Config, signals: EventEmitter): Promise<void> {
   const output = createLogOutput(config)
@@ -47,7 +47,9 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
   async function start (): Promise<void> {
     if (config.databaseUrl === undefined) {
       output.terminal?.print(`Starting the embedded PostgreSQL in ${dataFolder}/ ...\n`)
-      database = await embeddedPostgres.start(dataFolder, { log: (message, detail) => log('info', message, detail) })
+      database = await embeddedPostgres.start(
+        dataFolder, { log: (message, detail) => log('info', message, detail) }
+      )
     }
     if (shutdown.hasBegun) return
     server = build({

@@ -6,9 +6,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { readMigrations } from '../src/database/migration-files.ts'
 import { version } from '../src/version.ts'
-import { closedPort, folder, run } from './support/command-line.ts'
+import { closedPort, run } from './support/command-line.ts'
 import { build } from './support/app.ts'
 import { createDatabase, named, sql } from './support/postgres.ts'
+import { temporaryFolder } from './support/temporary-folder.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
 
@@ -33,12 +34,12 @@ t.test('--help after a command shows its usage, and runs nothing', async t => {
   for (const [command, meaning] of [['serve', 'Run the service.'], ['migrate', 'Update the database schema. If DATABASE_OWNER_URL is set, with its role.'], ['config check', 'Check the configuration without starting anything.']] as const) {
     const { code, stdout, stderr } = await run(t, [...command.split(' '), '--help'], { NODE_ENV: 'production' })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
-    t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n${meaning}\n$`))
+    t.match(stdout, new RegExp(`^Usage: latchkey ${command}.*\n\n${meaning}\n$`))
   }
   for (const [command, options] of [['keys list', []], ['keys rotate', ['--now', '--drop KID']], ['clients create', ['--name NAME', '--scope SCOPE']], ['clients list', []], ['sessions end', ['--all', '--user ID']], ['calibrate', ['--target TIME']]] as const) {
     const { code, stdout, stderr } = await run(t, [...command.split(' '), '--nonsense', '-h'], { NODE_ENV: 'production' })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
-    t.match(stdout, new RegExp(`^latchkey ${command}.*\n\n[A-Z].*\\.\n`))
+    t.match(stdout, new RegExp(`^Usage: latchkey ${command}.*\n\n[A-Z].*\\.\n`))
     for (const option of options) t.match(stdout, new RegExp(`^  ${option} +[a-z]`, 'm'))
   }
 })
@@ -155,7 +156,7 @@ t.test('migrate', async t => {
   })
 
   t.test('without DATABASE_URL uses the embedded database, and stops it afterwards', async t => {
-    const cwd = folder(t)
+    const cwd = temporaryFolder(t)
     t.strictSame(await run(t, ['migrate'], {}, cwd), { code: 0, stdout: `Applied ${migrations.join(', ')}.\n`, stderr: '' })
     t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')))
     t.strictSame(await run(t, ['migrate'], {}, cwd), { code: 0, stdout: 'The database schema is up to date.\n', stderr: '' })

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import * as embeddedPostgres from '../src/database/embedded/embedded-postgres.ts'
@@ -11,28 +12,34 @@ import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
 import { importLines } from '../src/transfer/import.ts'
 import { build, newUser, type Service } from './support/app.ts'
 import { named, sql } from './support/postgres.ts'
-import { folder } from './support/process.ts'
+import { temporaryFolder } from './support/temporary-folder.ts'
 
-const as = (url: string, user: string, password: string) => Object.assign(new URL(url), { username: user, password: encodeURIComponent(password) }).href
+/** The address of the same database, for another role. */
+const asRole = (url: string, username: string, password: string) =>
+  Object.assign(new URL(url), { username, password: encodeURIComponent(password) }).href
 const insufficientPrivilege = '42501'
 
-/** Migrates, and returns what was found about privileges. */
-async function migrated (url: string, ownerUrl?: string): Promise<PrivilegeReport> {
+/** Migrates, and returns the report on privileges. */
+async function migrateAndReport (url: string, ownerUrl?: string): Promise<PrivilegeReport> {
   let report: PrivilegeReport | undefined
-  await migrate(url, undefined, { ownerUrl, onPrivileges: found => { report = found } })
-  if (!report) throw new Error('privileges were not checked')
+  await migrate(url, undefined, { ownerUrl, onPrivileges: given => { report = given } })
+  if (!report) throw new Error('there is no report on privileges')
   return report
 }
 
-/** Expects that the role of an address may do none of these. */
-async function refuses (t: Test, url: string, statements: string[]) {
-  await session(url, async run => {
-    for (const statement of statements) await t.rejects(run(statement), { code: insufficientPrivilege }, statement)
+/** Asserts that the role of an address may execute none of these statements. */
+async function assertRefused (t: Test, url: string, statements: string[]) {
+  await withConnection(url, async run => {
+    for (const statement of statements) {
+      await t.rejects(run(statement), { code: insufficientPrivilege }, statement)
+    }
   })
 }
 
-/** Runs statements on one connection. */
-async function session (url: string, work: (run: (text: string) => Promise<pg.QueryResult>) => Promise<void>) {
+type Run = (text: string) => Promise<pg.QueryResult>
+
+/** Executes statements on one connection. */
+async function withConnection (url: string, work: (run: Run) => Promise<void>) {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {
@@ -45,65 +52,82 @@ async function session (url: string, work: (run: (text: string) => Promise<pg.Qu
 const changes = [
   "update audit_events set type = 'user.verified'", 'delete from audit_events', 'truncate audit_events'
 ]
-const addEvents = `insert into audit_events (type, created_at) values
-  ('user.registered', now() - interval '2 years'), ('login.failed', now() - interval '23 hours'), ('user.deleted', now())`
-const eventsLeft = 'select type from audit_events order by created_at'
-const privilegeLines = ({ logs }: Service) => logs.filter(({ msg }) => /^database privileges|^the database role/.test(String(msg)))
+const insertEvents = `insert into audit_events (type, created_at) values
+  ('user.registered', now() - interval '2 years'), ('login.failed', now() - interval '23 hours'),
+  ('user.deleted', now())`
+const selectTypes = 'select type from audit_events order by created_at'
+const privilegeLines = ({ logs }: Service) =>
+  logs.filter(({ msg }) => /^database privileges|^the database role/.test(String(msg)))
 
 t.test('roles of the database', async t => {
-  const dir = folder(t)
+  const dir = temporaryFolder(t)
   const { url: first, stop } = await embeddedPostgres.start(dir, { settings: ['fsync=off'] })
   t.teardown(stop)
 
-  // As the image of PostgreSQL leaves it: a superuser "postgres" with that password, and nothing of Latchkey's.
+  // The state that the PostgreSQL image leaves: a superuser "postgres" with a password, and nothing else.
   const password = `a password's \\ ${randomBytes(6).toString('base64')}`
   const ownerPassword = `another's ${randomBytes(6).toString('base64')}`
   const files = { database_password: password, database_owner_password: ownerPassword }
   for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), `${text}\n`)
   await sql(named(first, 'postgres'), "create role other superuser login password 'other'")
-  const other = as(named(first, 'postgres'), 'other', 'other')
+  const other = asRole(named(first, 'postgres'), 'other', 'other')
   await sql(other, 'drop database latchkey')
   await sql(other, 'alter role latchkey rename to postgres')
-  const superuser = as(named(first, 'postgres'), 'postgres', decodeURIComponent(new URL(first).password))
+  const superuser = asRole(named(first, 'postgres'), 'postgres', decodeURIComponent(new URL(first).password))
 
-  const script = readFileSync('docker/postgres.sql', 'utf8').replace(/\/run\/secrets\/(\w+)/g, (_text, name: string) => join(dir, name))
-  for (const statement of script.replace(/^--.*$/gm, '').split(/;\n/).filter(each => each.trim() !== '')) await sql(superuser, statement)
-  const url = as(named(first, 'latchkey'), 'latchkey', password)
-  const ownerUrl = as(named(first, 'latchkey'), 'latchkey_migrator', ownerPassword)
+  const script = readFileSync('docker/postgres.sql', 'utf8')
+    .replace(/\/run\/secrets\/(\w+)/g, (_text, name: string) => join(dir, name))
+    .replace(/^--.*$/gm, '')
+  const statements = script.split(/;\n/).filter(text => text.trim() !== '')
+  for (const statement of statements) await sql(superuser, statement)
+  const url = asRole(named(first, 'latchkey'), 'latchkey', password)
+  const ownerUrl = asRole(named(first, 'latchkey'), 'latchkey_migrator', ownerPassword)
 
-  /** A database of its own, with the addresses of the service's role, the migrating role and the superuser. */
+  /** Creates a database. Returns its addresses for the service's role, the migrating role and a superuser. */
   async function createDatabase (name: string, owner: string) {
     await sql(other, `create database ${name} owner ${owner}`)
     return { url: named(url, name), ownerUrl: named(ownerUrl, name), superuser: named(other, name) }
   }
 
-  await t.test('that Compose makes are no superusers, and the service\'s role owns nothing', async t => {
+  await t.test('that Compose creates are no superusers, and the service\'s role owns nothing', async t => {
     t.strictSame(await sql(url, `
-      select rolname::text as name, rolcanlogin as "canLogin", pg_has_role(oid, 'latchkey_owner', 'member') as "isOwner",
+      select rolname::text as name, rolcanlogin as "canLogin",
+        pg_has_role(oid, 'latchkey_owner', 'member') as "isOwner",
         rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls as "isPrivileged"
       from pg_roles where rolname like 'latchkey%' order by 1`), [
       { name: 'latchkey', canLogin: true, isOwner: false, isPrivileged: false },
       { name: 'latchkey_migrator', canLogin: true, isOwner: true, isPrivileged: false },
       { name: 'latchkey_owner', canLogin: false, isOwner: true, isPrivileged: false }
     ])
-    t.strictSame(await sql(url, 'select pg_get_userbyid(datdba)::text as owner from pg_database where datname = current_database()'), [{ owner: 'latchkey_owner' }])
-    await t.rejects(sql(superuser, 'select 1'), { code: '28P01' }, 'nobody comes as the superuser from elsewhere')
-    for (const known of [password, ownerPassword]) await t.rejects(sql(as(superuser, 'postgres', known), 'select 1'), { code: '28P01' }, 'with neither password')
+    t.strictSame(await sql(url, `
+      select pg_get_userbyid(datdba)::text as owner from pg_database where datname = current_database()`),
+    [{ owner: 'latchkey_owner' }])
+    const refused = { code: '28P01' }
+    await t.rejects(sql(superuser, 'select 1'), refused, 'the superuser cannot log in over the network')
+    for (const known of [password, ownerPassword]) {
+      await t.rejects(sql(asRole(superuser, 'postgres', known), 'select 1'), refused, 'with neither password')
+    }
   })
 
   await t.test('that are separate', async t => {
-    t.match(await migrated(url, ownerUrl), { separation: 'separate', runtime: 'latchkey', repaired: [], remaining: [] }, 'nothing is left to repair after the first migration')
-    t.match(await migrated(url, ownerUrl), { separation: 'separate', repaired: [], remaining: [] })
-    t.strictSame(await migrate(url), [], 'the service may look without the owner\'s address')
+    const complete = { separation: 'separate', repaired: [], remaining: [] }
+    const first = await migrateAndReport(url, ownerUrl)
+    t.match(first, { ...complete, runtime: 'latchkey' }, 'the first migration leaves nothing to repair')
+    t.match(await migrateAndReport(url, ownerUrl), complete)
+    t.strictSame(await migrate(url), [], 'the service may check without the owner\'s address')
     t.strictSame(await listPending(url), [])
     t.strictSame(await sql(url, `
-      select distinct pg_get_userbyid(relowner)::text as owner from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-      where nspname = 'public' union select pg_get_userbyid(proowner) from pg_proc where pronamespace = 'public'::regnamespace`), [{ owner: 'latchkey_owner' }])
-    await sql(url, addEvents)
-    await sql(url, "insert into users (id, email, canonical_email) values (gen_random_uuid(), 'a@b.example', 'a@b.example')")
+      select pg_get_userbyid(relowner)::text as owner from pg_class
+      where relnamespace = 'public'::regnamespace
+      union select pg_get_userbyid(proowner) from pg_proc where pronamespace = 'public'::regnamespace`),
+    [{ owner: 'latchkey_owner' }])
+    await sql(url, insertEvents)
+    await sql(url, `
+      insert into users (id, email, canonical_email)
+      values (gen_random_uuid(), 'a@b.example', 'a@b.example')`)
 
-    await t.test('keep the service\'s role from changing the audit log, in every way that it has', async t => {
-      await refuses(t, url, [
+    await t.test('keep the service\'s role from changing the audit log in any way', async t => {
+      await assertRefused(t, url, [
         ...changes,
         'select from audit_events for update',
         'alter table audit_events disable trigger all',
@@ -112,12 +136,14 @@ t.test('roles of the database', async t => {
         'alter table audit_events owner to latchkey',
         'drop table audit_events',
         'drop table audit_events cascade',
-        'create trigger mine before insert on audit_events for each row execute function suppress_redundant_updates_trigger()',
+        `create trigger mine before insert on audit_events
+          for each row execute function suppress_redundant_updates_trigger()`,
         'create rule mine as on insert to audit_events do instead nothing',
         'create index on audit_events (type)',
         'create policy mine on audit_events for select using (false)',
         'do $$ begin lock table audit_events in access exclusive mode; end $$',
-        'create or replace function public.purge_audit_events (before timestamptz, batch_size integer) returns integer language sql as $$ select 1 $$',
+        `create or replace function public.purge_audit_events (before timestamptz, batch_size integer)
+          returns integer language sql as $$ select 1 $$`,
         'create function public.mine () returns integer language sql as $$ select 1 $$',
         'alter function purge_audit_events (timestamptz, integer) set search_path = pg_temp',
         'drop function erase_audit_events (integer, uuid)',
@@ -134,54 +160,77 @@ t.test('roles of the database', async t => {
         'delete from schema_migrations',
         'alter role latchkey superuser'
       ])
-      // PostgreSQL answers a grant without the right to it with a warning, and changes nothing.
-      for (const grant of ['grant delete on audit_events to latchkey', 'grant all on audit_events to public', 'grant execute on function purge_audit_events to public']) await sql(url, grant).catch(() => {})
-      await refuses(t, url, changes)
-      t.strictSame(await sql(url, eventsLeft), [{ type: 'user.registered' }, { type: 'login.failed' }, { type: 'user.deleted' }])
+      // To a grant that the role may not make, PostgreSQL responds with a warning, and changes nothing.
+      const grants = [
+        'grant delete on audit_events to latchkey', 'grant all on audit_events to public',
+        'grant execute on function purge_audit_events to public'
+      ]
+      for (const grant of grants) await sql(url, grant).catch(() => {})
+      await assertRefused(t, url, changes)
+      t.strictSame(await sql(url, selectTypes),
+        [{ type: 'user.registered' }, { type: 'login.failed' }, { type: 'user.deleted' }])
     })
 
     await t.test('keep a role without grants from everything', async t => {
       await sql(other, "create role stranger login password 'stranger'")
-      const stranger = as(url, 'stranger', 'stranger')
-      await refuses(t, stranger, [
-        'select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)', 'select uuid_v7()', 'select transaction_history()', "select record_event('user.deleted', '{}')",
-        "select enqueue_job('mail', now())", "select enqueue_mail(null, '', 1)", "select refund_login_attempt(null, '{}')",
-        "select count_login_attempt('{}', '{}', '{}')", "select username_skeleton('a')",
-        'select from users', 'select from audit_events', "insert into audit_events (type) values ('user.deleted')", 'select from schema_migrations', 'select from refresh_tokens'
+      const stranger = asRole(url, 'stranger', 'stranger')
+      await assertRefused(t, stranger, [
+        'select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)',
+        'select uuid_v7()', 'select transaction_history()', "select username_skeleton('a')",
+        "select record_event('user.deleted', '{}')", "select enqueue_job('mail', now())",
+        "select enqueue_mail(null, '', 1)", "select count_login_attempt('{}', '{}', '{}')",
+        "select refund_login_attempt(null, '{}')", "select count_mail('{}', '{}', 1)",
+        "select end_sessions('{}', 'logout', '{}')",
+        "insert into audit_events (type) values ('user.deleted')",
+        'select from users', 'select from audit_events', 'select from schema_migrations',
+        'select from refresh_tokens'
       ])
     })
 
-    await t.test('purge no event of the last day, whoever asks for what', async t => {
-      for (const before of ["now() + interval '1 year'", 'now()', "'infinity'"]) await sql(url, `select purge_audit_events(${before}, 1000)`)
-      t.strictSame(await sql(url, eventsLeft), [{ type: 'login.failed' }, { type: 'user.deleted' }])
+    await t.test('purge no event of the last day, whatever the parameters', async t => {
+      for (const before of ["now() + interval '1 year'", 'now()', "'infinity'"]) {
+        await sql(url, `select purge_audit_events(${before}, 1000)`)
+      }
+      t.strictSame(await sql(url, selectTypes), [{ type: 'login.failed' }, { type: 'user.deleted' }])
       t.strictSame(await sql(ownerUrl, 'select purge_audit_events(now(), 1000) as purged'), [{ purged: 0 }])
     })
 
     await t.test('are not deceived by temporary tables of the same names', async t => {
-      await sql(url, "insert into audit_events (type, created_at, ip) values ('login.failed', now() - interval '3 days', '192.0.2.1')")
-      await session(url, async run => {
+      await sql(url, `
+        insert into audit_events (type, created_at, ip)
+        values ('login.failed', now() - interval '3 days', '192.0.2.1')`)
+      await withConnection(url, async run => {
         await run('create temporary table audit_events (like public.audit_events including defaults)')
-        await run("insert into pg_temp.audit_events (id, type, created_at) values (gen_random_uuid(), 'user.verified', now() - interval '3 days')")
+        await run(`
+          insert into pg_temp.audit_events (id, type, created_at)
+          values (gen_random_uuid(), 'user.verified', now() - interval '3 days')`)
         await run('create temporary table users (id uuid)')
         await run('create temporary table erasures (like public.erasures)')
-        await run("insert into pg_temp.erasures values ((select id from public.users limit 1), now(), now() - interval '1 minute')")
+        await run(`
+          insert into pg_temp.erasures
+          values ((select id from public.users limit 1), now(), now() - interval '1 minute')`)
         t.match((await run('select purge_audit_events(now(), 1000) as purged')).rows, [{ purged: 1 }])
         t.equal((await run('select from pg_temp.audit_events')).rowCount, 1, 'the temporary one stays')
         t.match((await run('select erase_audit_events(1000) as done')).rows, [{ done: false }])
       })
-      t.strictSame(await sql(url, eventsLeft), [{ type: 'login.failed' }, { type: 'user.deleted' }])
+      t.strictSame(await sql(url, selectTypes), [{ type: 'login.failed' }, { type: 'user.deleted' }])
     })
 
-    await t.test('erase nothing about a user who is still there', async t => {
+    await t.test('erase nothing about a user who still exists', async t => {
       const [user] = await sql<{ id: string }>(url, 'select id from users')
-      await sql(url, "insert into audit_events (type, user_id, ip) values ('login.failed', $1, '192.0.2.1')", [user?.id])
+      await sql(url, `
+        insert into audit_events (type, user_id, ip) values ('login.failed', $1, '192.0.2.1')`, [user?.id])
       await sql(url, 'insert into erasures (user_id) values ($1)', [user?.id])
-      t.strictSame(await sql(url, 'select erase_audit_events(1000, $1) as done', [user?.id]), [{ done: false }])
-      t.strictSame(await sql(url, 'select host(ip) as ip from audit_events where user_id = $1', [user?.id]), [{ ip: '192.0.2.1' }])
+      const erased = await sql(url, 'select erase_audit_events(1000, $1) as done', [user?.id])
+      t.strictSame(erased, [{ done: false }])
+      t.strictSame(
+        await sql(url, 'select host(ip) as ip from audit_events where user_id = $1', [user?.id]),
+        [{ ip: '192.0.2.1' }]
+      )
     })
 
-    await t.test('are all that the service needs, from sign-up to deletion', async t => {
-      await wholeLife(t, url)
+    await t.test('suffice for the service, from sign-up to deletion', async t => {
+      await runLifecycle(t, url)
       t.match(await checkPrivileges(url), { separation: 'separate', repaired: [], remaining: [] })
     })
 
@@ -190,57 +239,74 @@ t.test('roles of the database', async t => {
       t.teardown(() => db.end())
       async function * lines () {
         for (let from = 0; from < 10_000; from += 500) {
-          yield Buffer.from(Array.from({ length: 500 }, (_, index) => `{"email":"imported-${from + index}@example.com"}\n`).join(''))
+          const records = Array.from({ length: 500 }, (_, index) =>
+            `{"email":"imported-${from + index}@example.com"}\n`)
+          yield Buffer.from(records.join(''))
         }
       }
       const counts = await importLines(db, lines(), {
-        argon2: { memoryKib: 1_024, timeCost: 1, parallelism: 1 }, dryRun: false, onRefusal: async () => {}, onProgress: () => {}
+        argon2: { memoryKib: 1_024, timeCost: 1, parallelism: 1 },
+        dryRun: false,
+        onRefusal: async () => {},
+        onProgress: () => {}
       }, {})
       t.match(counts, { imported: 10_000, refused: 0 })
     })
   })
 
-  await t.test('a service in production says nothing of roles that are separate', async t => {
+  await t.test('a service in production does not warn about separate roles', async t => {
     const service = await build(t, production, { url })
     t.strictSame(privilegeLines(service), [])
   })
 
-  await t.test('one role for both', async t => {
+  await t.test('one role that owns the tables and runs the service', async t => {
     await sql(other, "create role alone login password 'alone'")
     const database = await createDatabase('single', 'alone')
-    const single = as(database.url, 'alone', 'alone')
-    t.match(await migrated(single), { separation: 'single', runtime: 'alone', repaired: [], remaining: [] })
+    const single = asRole(database.url, 'alone', 'alone')
+    t.match(await migrateAndReport(single),
+      { separation: 'single', runtime: 'alone', repaired: [], remaining: [] })
 
     await t.test('may add to the audit log, but not change it by a plain statement', async t => {
-      await sql(single, addEvents)
-      await refuses(t, single, changes)
-      t.strictSame(await sql(single, "select purge_audit_events(now() - interval '1 year', 100) as purged"), [{ purged: 1 }])
-      t.strictSame(await sql(single, 'select purge_audit_events(now(), 100) as purged'), [{ purged: 0 }], 'nor of the last day by the function')
-      t.strictSame(await sql(single, eventsLeft), [{ type: 'login.failed' }, { type: 'user.deleted' }])
-      await refuses(t, single, changes)
+      await sql(single, insertEvents)
+      await assertRefused(t, single, changes)
+      const purge = async (before: string) =>
+        await sql(single, `select purge_audit_events(${before}, 100) as purged`)
+      t.strictSame(await purge("now() - interval '1 year'"), [{ purged: 1 }])
+      t.strictSame(await purge('now()'), [{ purged: 0 }], 'nor events of the last day by the function')
+      t.strictSame(await sql(single, selectTypes), [{ type: 'login.failed' }, { type: 'user.deleted' }])
+      await assertRefused(t, single, changes)
     })
 
-    await t.test('is all that the service needs, and production says what it does not protect, once', async t => {
-      const service = await wholeLife(t, single)
-      t.match(privilegeLines(service), [{ level: 40, role: 'alone', msg: /^the database role alone owns the audit log and .*DATABASE_OWNER_URL/ }])
+    await t.test('suffices for the service, and production warns once what it does not protect', async t => {
+      const service = await runLifecycle(t, single)
+      const msg = /^the database role alone owns the audit log and .*DATABASE_OWNER_URL/
+      t.match(privilegeLines(service), [{ level: 40, role: 'alone', msg }])
       t.equal(privilegeLines(service).length, 1)
     })
 
-    await t.test('is moved over to two, with its data, while the service runs', async t => {
+    await t.test('is replaced by two, with its data, while the service runs', async t => {
       const service = await build(t, {}, { url: single })
       const ada = service.browser()
       const who = newUser()
       t.equal((await ada.post('/v1/auth/register', who)).status, 201)
       const before = await sql(single, 'select * from audit_events order by id')
 
-      const refused = await migrate(single, undefined, { ownerUrl: database.ownerUrl }).catch((error: unknown) => error)
+      const migrateAsOwner = async () =>
+        await migrate(single, undefined, { ownerUrl: database.ownerUrl }).catch((error: unknown) => error)
+      const refused = await migrateAsOwner()
       t.ok(refused instanceof MigrationError)
-      t.match(refused, { message: /run as a superuser "grant usage, create on schema "public" to "latchkey_owner""$/ })
-      await sql(database.superuser, 'grant usage, create on schema "public" to "latchkey_owner"')
-      const again = await migrate(single, undefined, { ownerUrl: database.ownerUrl }).catch((error: unknown) => error)
-      t.ok(again instanceof MigrationError)
-      t.match(again, { message: /may not take over what role "alone" owns .*run as a superuser "grant "alone" to "latchkey_migrator"", migrate again/ })
-      t.strictSame(await sql(single, "select pg_get_userbyid(relowner)::text as owner from pg_class where oid = 'users'::regclass"), [{ owner: 'alone' }], 'nothing was changed')
+      const grantSchema = 'grant usage, create on schema "public" to "latchkey_owner"'
+      t.match(refused, { message: new RegExp(`run as a superuser "${grantSchema}"$`) })
+      await sql(database.superuser, grantSchema)
+      const refusedAgain = await migrateAsOwner()
+      t.ok(refusedAgain instanceof MigrationError)
+      t.match(refusedAgain, {
+        message: new RegExp('may not take over what role "alone" owns .*' +
+        'run as a superuser "grant "alone" to "latchkey_migrator"", migrate again')
+      })
+      t.strictSame(await sql(single, `
+        select pg_get_userbyid(relowner)::text as owner from pg_class where oid = 'users'::regclass`),
+      [{ owner: 'alone' }], 'nothing was changed')
 
       await sql(database.superuser, 'grant alone to latchkey_migrator')
       const moving = new AbortController()
@@ -252,20 +318,25 @@ t.test('roles of the database', async t => {
         }
         return statuses
       })()
-      const { separation, remaining } = await migrated(single, database.ownerUrl)
+      const { separation, remaining } = await migrateAndReport(single, database.ownerUrl)
       moving.abort()
-      t.strictSame([...await traffic].sort(), [200, 201], 'requests succeed meanwhile')
+      t.strictSame([...await traffic].sort(), [200, 201], 'requests succeed during the migration')
       t.equal(separation, 'separate')
-      t.match(remaining, [{ kind: 'database', sql: ['alter database "single" owner to "latchkey_owner"'] }], 'a superuser has to move the database itself')
+      const alterDatabase = 'alter database "single" owner to "latchkey_owner"'
+      const finding = { kind: 'database', sql: [alterDatabase] }
+      t.match(remaining, [finding], 'a superuser must move the database itself')
       t.equal(remaining.length, 1)
-      for (const { sql: statements } of remaining) for (const statement of statements) await sql(database.superuser, statement)
+      await sql(database.superuser, alterDatabase)
       await sql(database.superuser, 'revoke alone from latchkey_migrator')
-      t.match(await migrated(single, database.ownerUrl), { separation: 'separate', remaining: [] })
+      t.match(await migrateAndReport(single, database.ownerUrl),
+        { separation: 'separate', remaining: [] })
 
-      t.strictSame((await sql(single, 'select * from audit_events order by id')).slice(0, before.length), before)
-      await refuses(t, single, [...changes, 'drop table audit_events', 'set role latchkey_owner', 'create table mine ()'])
-      t.equal((await ada.post('/v1/auth/refresh')).status, 200, 'the service that ran before still runs')
-      await wholeLife(t, single)
+      const after = await sql(single, 'select * from audit_events order by id')
+      t.strictSame(after.slice(0, before.length), before)
+      const others = ['drop table audit_events', 'set role latchkey_owner', 'create table mine ()']
+      await assertRefused(t, single, [...changes, ...others])
+      t.equal((await ada.post('/v1/auth/refresh')).status, 200, 'the service still runs')
+      await runLifecycle(t, single)
     })
   })
 
@@ -274,23 +345,27 @@ t.test('roles of the database', async t => {
     const service = await build(t, production, { url: database.superuser })
     t.match(privilegeLines(service), [{ level: 40, msg: /^the database role other is a superuser/ }])
     t.equal(privilegeLines(service).length, 1)
-    t.strictSame(privilegeLines(await build(t, {}, { url: database.superuser })), [], 'which development does not mention')
+    const inDevelopment = await build(t, {}, { url: database.superuser })
+    t.strictSame(privilegeLines(inDevelopment), [], 'development does not warn')
 
-    await t.test('as the role of DATABASE_OWNER_URL moves everything over at once', async t => {
-      await sql(database.superuser, addEvents)
-      t.match(await migrated(database.url, database.superuser), { separation: 'separate', remaining: [] })
-      await refuses(t, database.url, [...changes, 'drop table audit_events', 'set role latchkey_owner'])
-      t.match(await migrated(database.url, database.ownerUrl), { separation: 'separate', repaired: [], remaining: [] })
+    await t.test('as the role of DATABASE_OWNER_URL takes everything over at once', async t => {
+      await sql(database.superuser, insertEvents)
+      t.match(await migrateAndReport(database.url, database.superuser),
+        { separation: 'separate', remaining: [] })
+      await assertRefused(t, database.url, [...changes, 'drop table audit_events', 'set role latchkey_owner'])
+      t.match(await migrateAndReport(database.url, database.ownerUrl),
+        { separation: 'separate', repaired: [], remaining: [] })
     })
   })
 
-  await t.test('addresses that do not fit each other are refused', async t => {
+  await t.test('two addresses that do not fit together are refused', async t => {
     const database = await createDatabase('elsewhere', 'latchkey_owner')
-    for (const [service, owner, message] of [
+    for (const [serviceUrl, ownerAddress, message] of [
       [url, database.ownerUrl, /^DATABASE_OWNER_URL and DATABASE_URL lead to different databases$/],
       [ownerUrl, ownerUrl, /^DATABASE_OWNER_URL and DATABASE_URL name the same role, latchkey_migrator/]
     ] as const) {
-      const error = await migrate(service, undefined, { ownerUrl: owner }).catch((error: unknown) => error)
+      const error = await migrate(serviceUrl, undefined, { ownerUrl: ownerAddress })
+        .catch((error: unknown) => error)
       t.ok(error instanceof MigrationError)
       t.match(error, { message })
     }
@@ -298,78 +373,107 @@ t.test('roles of the database', async t => {
   })
 
   await t.test('a backup that was restored without owners and privileges', async t => {
-    await t.test('by the service\'s role is repaired at the start, and the log says so', async t => {
+    await t.test('by the service\'s role is repaired on start, and the log says so', async t => {
       const database = await createDatabase('restored', 'alone')
-      const restored = as(database.url, 'alone', 'alone')
+      const restored = asRole(database.url, 'alone', 'alone')
       await migrate(restored)
-      await sql(restored, addEvents)
-      await withoutPrivileges(database.superuser, 'alone')
-      const stranger = as(restored, 'stranger', 'stranger')
-      t.strictSame(await sql(stranger, 'select purge_audit_events(now(), 1000) as purged'), [{ purged: 1 }], 'anybody could call it')
+      await sql(restored, insertEvents)
+      await resetPrivileges(database.superuser, 'alone')
+      const stranger = asRole(restored, 'stranger', 'stranger')
+      const purged = await sql(stranger, 'select purge_audit_events(now(), 1000) as purged')
+      t.strictSame(purged, [{ purged: 1 }], 'every role could call it')
       for (const MIGRATE_ON_START of ['false', 'true']) {
-        await withoutPrivileges(database.superuser, 'alone')
+        await resetPrivileges(database.superuser, 'alone')
         const service = await build(t, { MIGRATE_ON_START }, { url: restored })
-        const told = privilegeLines(service)
-        for (const name of ['function public.purge_audit_events(before timestamp with time zone, batch_size integer)', 'table "public"."audit_events"']) {
-          t.match(told.find(({ object }) => object === name), { level: 30, msg: 'database privileges repaired', sql: /revoke/ }, name)
+        const lines = privilegeLines(service)
+        const objects = [
+          'function public.purge_audit_events(before timestamp with time zone, batch_size integer)',
+          'table "public"."audit_events"'
+        ]
+        for (const name of objects) {
+          const line = lines.find(({ object }) => object === name)
+          t.match(line, { level: 30, msg: 'database privileges repaired', sql: /revoke/ }, name)
         }
-        t.strictSame(told.filter(({ level }) => level !== 30), [])
-        await refuses(t, stranger, ['select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)'])
-        await refuses(t, restored, changes)
+        t.strictSame(lines.filter(({ level }) => level !== 30), [])
+        await assertRefused(t, stranger,
+          ['select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)'])
+        await assertRefused(t, restored, changes)
       }
     })
 
-    await t.test('by a superuser is told with the SQL to run, and requests are answered 503 until then', async t => {
+    await t.test('by a superuser is logged with the SQL to run, and requests get 503 until then', async t => {
       const database = await createDatabase('restored_by_another', 'postgres')
       await migrate(database.superuser)
-      await withoutPrivileges(database.superuser, 'other')
+      await resetPrivileges(database.superuser, 'other')
       for (const MIGRATE_ON_START of ['false', 'true']) {
         const service = await build(t, { MIGRATE_ON_START }, { url: database.url, ready: false })
-        const told = await eventually(() => privilegeLines(service).filter(({ level }) => level === 40))
-        t.match(told.find(({ object }) => object === 'table "public"."audit_events"'), { msg: /role latchkey lacks select, insert; run as its owner or as a superuser: grant select, insert on "public"\."audit_events" to "latchkey"$/ })
-        t.match(await eventually(() => service.logs.filter(({ err }) => /may not read schema_migrations/.test(String((err as Error | undefined)?.message)))), [{ level: 40 }])
+        const lines = await waitFor(() => privilegeLines(service).filter(({ level }) => level === 40))
+        const grant = 'grant select, insert on "public"\\."audit_events" to "latchkey"'
+        t.match(lines.find(({ object }) => object === 'table "public"."audit_events"'), {
+          msg: new RegExp(
+          `role latchkey lacks select, insert; run as its owner or as a superuser: ${grant}$`)
+        })
+        const isUnreadable = ({ err }: Record<string, unknown>) =>
+          /may not read schema_migrations/.test(String((err as Error | undefined)?.message))
+        t.match(await waitFor(() => service.logs.filter(isUnreadable)), [{ level: 40 }])
         const { status, body } = await service.browser().post('/v1/auth/register', newUser())
         t.match({ status, body }, { status: 503, body: { code: 'database_unavailable' } })
         if (MIGRATE_ON_START === 'true') {
-          for (const { sql: statement } of told) await sql(database.superuser, String(statement))
+          for (const { sql: statement } of lines) await sql(database.superuser, String(statement))
           await service.app.keyring.loaded
-          t.equal((await service.browser().post('/v1/auth/register', newUser())).status, 201, 'afterwards it serves without a restart')
+          const registered = await service.browser().post('/v1/auth/register', newUser())
+          t.equal(registered.status, 201, 'afterwards it serves without a restart')
         }
       }
     })
   })
 
-  await t.test('what the service lacks is said at the start, and is 503 and never 500', async t => {
+  await t.test('a missing privilege is logged on start, and requests get 503 and never 500', async t => {
     const database = await createDatabase('lacking', 'latchkey_owner')
-    await migrated(database.url, database.ownerUrl)
+    await migrateAndReport(database.url, database.ownerUrl)
+    const countLoginAttempt = 'function public.count_login_attempt(keys bytea[], limits integer[], ' +
+      'windows integer[], OUT wait_seconds integer, OUT is_first_refusal boolean)'
     for (const [statement, object, expected] of [
-      ['revoke insert on audit_events from latchkey', 'table "public"."audit_events"', 'grant insert on "public"."audit_events" to "latchkey"'],
-      ['revoke all on users from latchkey', 'table "public"."users"', 'grant select, insert, update, delete on "public"."users" to "latchkey"'],
-      ['revoke execute on function count_login_attempt from latchkey', 'function public.count_login_attempt(keys bytea[], limits integer[], windows integer[], OUT wait_seconds integer, OUT is_first_refusal boolean)', undefined]
+      [
+        'revoke insert on audit_events from latchkey', 'table "public"."audit_events"',
+        'grant insert on "public"."audit_events" to "latchkey"'
+      ],
+      [
+        'revoke all on users from latchkey', 'table "public"."users"',
+        'grant select, insert, update, delete on "public"."users" to "latchkey"'
+      ],
+      ['revoke execute on function count_login_attempt from latchkey', countLoginAttempt, undefined]
     ] as const) {
       await sql(database.superuser, statement)
       const service = await build(t, { MIGRATE_ON_START: 'false' }, { url: database.url, ready: false })
-      const [told] = await eventually(() => privilegeLines(service))
-      t.match(told, { level: 40, object, msg: /role latchkey (lacks|may not call it)/ })
-      if (expected !== undefined) t.equal(told?.['sql'], expected)
-      const login = await service.browser().post('/v1/auth/login', { email: 'nobody@example.com', password: 'not the password' })
-      t.match({ status: login.status, body: login.body }, { status: 503, body: { code: 'database_unavailable' } }, statement)
-      await sql(database.superuser, String(told?.['sql']))
+      const [line] = await waitFor(() => privilegeLines(service))
+      t.match(line, { level: 40, object, msg: /role latchkey (lacks|may not call it)/ })
+      if (expected !== undefined) t.equal(line?.['sql'], expected)
+      const { status, body } = await service.browser()
+        .post('/v1/auth/login', { email: 'nobody@example.com', password: 'not the password' })
+      t.match({ status, body }, { status: 503, body: { code: 'database_unavailable' } }, statement)
+      await sql(database.superuser, String(line?.['sql']))
     }
-    t.match(await checkPrivileges(database.url), { repaired: [], remaining: [] }, 'the SQL that was told puts it right')
+    const report = await checkPrivileges(database.url)
+    t.match(report, { repaired: [], remaining: [] }, 'the logged SQL repairs it')
   })
 
-  await t.test('too many rights, foreign owners and triggers that are gone are found and repaired', async t => {
+  await t.test('excess privileges, foreign owners and missing triggers are found and repaired', async t => {
     const database = await createDatabase('damaged', 'latchkey_owner')
-    await migrated(database.url, database.ownerUrl)
-    await sql(database.superuser, "insert into users (id, email, canonical_email, roles) values (gen_random_uuid(), 'a@b.example', 'a@b.example', '{admin}')")
+    await migrateAndReport(database.url, database.ownerUrl)
+    await sql(database.superuser, `
+      insert into users (id, email, canonical_email, roles)
+      values (gen_random_uuid(), 'a@b.example', 'a@b.example', '{admin}')`)
     const damages: Array<[statement: string, problem: RegExp]> = [
       ['grant delete, truncate on audit_events to latchkey', /role latchkey has delete, truncate/],
       ['grant select on refresh_tokens to public', /every role has select/],
       ['grant create on schema public to public', /role latchkey may create objects in it/],
       ['alter database damaged owner to latchkey', /role latchkey owns it/],
       ['alter table audit_events owner to latchkey', /belongs to role latchkey instead of latchkey_owner/],
-      ['alter function purge_audit_events (timestamptz, integer) owner to latchkey', /belongs to role latchkey instead of latchkey_owner/],
+      [
+        'alter function purge_audit_events (timestamptz, integer) owner to latchkey',
+        /belongs to role latchkey instead of latchkey_owner/
+      ],
       ['alter function erase_audit_events (integer, uuid) reset search_path', /search_path/],
       ['grant execute on function erase_audit_events to public', /every role may call it/],
       ['revoke delete on audit_events from latchkey_owner', /its owner latchkey_owner lacks delete/],
@@ -379,55 +483,77 @@ t.test('roles of the database', async t => {
     ]
     for (const [statement, problem] of damages) {
       await sql(database.superuser, statement)
-      const seen = await checkPrivileges(database.url)
-      t.match(seen.remaining.find(finding => problem.test(finding.problem)), { sql: [String] }, `${statement} is seen by the service's role`)
-      const { remaining } = await migrated(database.url, database.superuser)
+      const found = (await checkPrivileges(database.url)).remaining.find(each => problem.test(each.problem))
+      t.match(found, { sql: [String] }, `${statement} is found by the service's role`)
+      const { remaining } = await migrateAndReport(database.url, database.superuser)
       t.strictSame(remaining, [], `${statement} is repaired`)
       t.strictSame((await checkPrivileges(database.url)).remaining, [])
     }
-    t.strictSame(await sql(database.superuser, 'select role from user_roles'), [{ role: 'user' }], 'with what the trigger would have written')
-    await refuses(t, database.url, changes)
+    const roles = await sql(database.superuser, 'select role from user_roles')
+    t.strictSame(roles, [{ role: 'user' }], 'with what the trigger would have written')
+    await assertRefused(t, database.url, changes)
   })
 
-  await t.test('a new migration gives the service\'s role what it creates, with the migration itself', async t => {
+  await t.test('a new migration grants the service\'s role what it creates, in one transaction', async t => {
     const database = await createDatabase('newer', 'latchkey_owner')
-    const known = readMigrations()
-    const version = known.length + 1
+    const present = readMigrations()
+    const version = present.length + 1
     const later = `${String(version).padStart(3, '0')}-notes.sql`
-    await migrate(database.url, known, { ownerUrl: database.ownerUrl })
-    const migrations = [...known, {
+    await migrate(database.url, present, { ownerUrl: database.ownerUrl })
+    const migrations = [...present, {
       version,
       name: later,
       checksum: 'x',
-      sql: 'create table notes (text text); create function note (text text) returns void language sql begin atomic insert into notes values (text); end;'
+      sql: `
+        create table notes (text text);
+        create function note (text text) returns void language sql
+        begin atomic insert into notes values (text); end;`
     }]
-    await t.rejects(migrate(database.url, migrations), { message: new RegExp(`lacks ${later}, and its tables belong to the role latchkey_owner: run latchkey migrate with DATABASE_OWNER_URL`) })
+    await t.rejects(migrate(database.url, migrations), {
+      message: new RegExp(
+      `lacks ${later}, and its tables belong to the role latchkey_owner: ` +
+      'run latchkey migrate with DATABASE_OWNER_URL')
+    })
     t.strictSame(await migrate(database.url, migrations, { ownerUrl: database.ownerUrl }), [later])
     await sql(database.url, "select note('one')")
     t.strictSame(await sql(database.url, 'select text from notes'), [{ text: 'one' }])
-    await refuses(t, as(database.url, 'stranger', 'stranger'), ["select note('two')", 'select from notes'])
+    const stranger = asRole(database.url, 'stranger', 'stranger')
+    await assertRefused(t, stranger, ["select note('two')", 'select from notes'])
   })
 })
 
-const production = { NODE_ENV: 'production', ISSUER_URL: 'https://auth.example.com', DATABASE_URL: 'postgres://localhost/x', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' }
+const production = {
+  NODE_ENV: 'production',
+  ISSUER_URL: 'https://auth.example.com',
+  DATABASE_URL: 'postgres://localhost/x',
+  ARGON2_MEMORY_KIB: '7168',
+  ARGON2_TIME_COST: '5'
+}
 
-/** Waits until there is something. */
-async function eventually<T> (look: () => T[]): Promise<T[]> {
-  for (const end = Date.now() + 20_000; ; await new Promise(resolve => setTimeout(resolve, 20))) {
-    const found = look()
+/** Waits until `read` returns something, for 20 s at most. Returns what it returned last. */
+async function waitFor<T> (read: () => T[]): Promise<T[]> {
+  for (const end = Date.now() + 20_000; ; await pause(20)) {
+    const found = read()
     if (found.length > 0 || Date.now() > end) return found
   }
 }
 
-/** What `pg_restore --no-owner --no-privileges` as a role leaves: everything is that role's, with PostgreSQL's defaults. */
-async function withoutPrivileges (superuser: string, owner: string) {
+/**
+ * Leaves what `pg_restore --no-owner --no-privileges` leaves: one role owns everything, with the default
+ * privileges of PostgreSQL.
+ */
+async function resetPrivileges (superuser: string, owner: string) {
   await sql(superuser, `
     do $$
     declare
       object text;
     begin
-      for object in select format('table %I', relname) from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
-        union all select 'function ' || oid::regprocedure from pg_proc where pronamespace = 'public'::regnamespace loop
+      for object in
+        select format('table %I', relname) from pg_class
+        where relnamespace = 'public'::regnamespace and relkind = 'r'
+        union all
+        select 'function ' || oid::regprocedure from pg_proc where pronamespace = 'public'::regnamespace
+      loop
         execute format('alter %s owner to ${owner}', object);
         execute format('revoke all on %s from public, latchkey, ${owner}', object);
         execute format('grant all on %s to ${owner}', object);
@@ -438,9 +564,13 @@ async function withoutPrivileges (superuser: string, owner: string) {
     end $$`)
 }
 
-/** Signs up, refreshes, signs out and in, deletes the account, and clears away: everything on one database as its role. */
-async function wholeLife (t: Test, url: string): Promise<Service> {
-  await sql(url, "insert into audit_events (type, created_at) values ('client.created', now() - interval '2 years')")
+/**
+ * Runs a service through the life of an account: sign-up, refresh, sign-out, sign-in, export, deletion and
+ * housekeeping.
+ */
+async function runLifecycle (t: Test, url: string): Promise<Service> {
+  await sql(url, `
+    insert into audit_events (type, created_at) values ('client.created', now() - interval '2 years')`)
   const service = await build(t, production, { url })
   const ada = service.browser()
   const who = newUser()
@@ -448,18 +578,23 @@ async function wholeLife (t: Test, url: string): Promise<Service> {
   t.equal(registered.status, 201)
   t.equal((await ada.post('/v1/auth/refresh')).status, 200)
   t.equal((await ada.post('/v1/auth/logout')).status, 204)
-  t.equal((await service.browser().post('/v1/auth/login', { ...who, password: 'not the password' })).status, 401)
+  const refused = await service.browser().post('/v1/auth/login', { ...who, password: 'not the password' })
+  t.equal(refused.status, 401)
   const signedIn = await ada.post('/v1/auth/login', who)
   t.equal(signedIn.status, 200)
   ada.accessToken = signedIn.body.access_token
   t.equal((await ada.get('/v1/me/export')).status, 200)
   t.equal((await ada.send('DELETE', '/v1/me', { password: who.password })).status, 204)
   const { id } = registered.body.user
-  t.match(await sql(url, "select count(*)::int as n from audit_events where user_id = $1 and (ip is not null or user_agent is not null or detail <> '{}')", [id]), [{ n: 0 }], 'its events are erased')
-  const isPurged = async () => (await sql(url, "select from audit_events where type = 'client.created'")).length === 0
+  const personal = await sql(url, `
+    select from audit_events
+    where user_id = $1 and (ip is not null or user_agent is not null or detail <> '{}')`, [id])
+  t.strictSame(personal, [], 'its events are erased')
+  const isPurged = async () =>
+    (await sql(url, "select from audit_events where type = 'client.created'")).length === 0
   for (const end = Date.now() + 20_000; !await isPurged();) {
     if (Date.now() > end) throw new Error('an old event is not purged')
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await pause(20)
   }
   return service
 }

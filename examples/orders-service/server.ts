@@ -49,5 +49,5 @@ app.get('/health', async (_request, reply) => {
   return await reply.code(health.ready ? 200 : 503).send(health)
 })
 
-for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => { app.close() })
+for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => { void app.close() })
 await app.listen({ host, port: Number(PORT) })

@@ -4,7 +4,10 @@ import { forbidden } from '../../src/http/problem.ts'
 import { meetsRequirement, type AccessRequirement } from '../../src/syntax/roles.ts'
 import { strict, type Typed } from '../typed.ts'
 
-/** A role as an item of a list in a header: what would end the item, or is no part of a header, is percent-encoded. */
+/**
+ * A role as an item of a list in a header: what would end the item, or is no part of a header, is
+ * percent-encoded.
+ */
 const listed = (role: string) => role.toWellFormed().replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
 
 /** For gateways: whether a request may pass, and whose it is. */

@@ -4,9 +4,9 @@ import { catalogue } from '../../src/http/problem-catalogue.ts'
 type Json = Record<string, unknown>
 
 /**
- * The API document as the page shows it. It is easier to read than the exact one: failures that every operation
- * can have are listed once, and cookies, which the browser sends by itself, are no credentials to enter. Requests
- * go to the host that the page came from.
+ * The API document as the page shows it. It is easier to read than the exact one: failures that every
+ * operation can have are listed once, and cookies, which the browser sends by itself, are no credentials to
+ * enter. Requests go to the host that the page came from.
  */
 export function createPageDocument (exact: object): object {
   const api: Json = structuredClone({ ...exact })
@@ -16,7 +16,9 @@ export function createPageDocument (exact: object): object {
   const cookies = Object.keys(schemes).filter(name => objectOf(schemes[name])['in'] === 'cookie')
   for (const name of cookies) delete schemes[name]
   for (const path of Object.values(objectOf(api['paths']))) {
-    for (const operation of Object.values(objectOf(path))) simplify(objectOf(operation), { responses, cookies })
+    for (
+      const operation of Object.values(objectOf(path))
+    ) simplify(objectOf(operation), { responses, cookies })
   }
   const info = objectOf(api['info'])
   info['description'] = `${String(info['description'])}\n\n${commonFailures()}`
@@ -30,11 +32,15 @@ function simplify (operation: Json, { responses, cookies }: { responses: Json, c
   const own = objectOf(operation['responses'])
   for (const [status, response] of Object.entries(own)) {
     const { $ref } = objectOf(response)
-    const target = typeof $ref === 'string' ? objectOf(responses[$ref.split('/').at(-1) ?? '']) : objectOf(response)
+    const target = typeof $ref === 'string'
+      ? objectOf(responses[$ref.split('/').at(-1) ?? ''])
+      : objectOf(response)
     if (isCommon(Number(status), target)) delete own[status]
   }
   if (Array.isArray(operation['security'])) {
-    operation['security'] = operation['security'].filter(each => !cookies.some(name => name in objectOf(each)))
+    operation['security'] = operation['security'].filter(
+      each => !cookies.some(name => name in objectOf(each))
+    )
   }
 }
 
@@ -48,15 +54,11 @@ function isCommon (status: number, { content }: Json): boolean {
 }
 
 function commonFailures (): string {
-  const rows = [...commonCodes].map(code => {
-    const { status: [status], title } = catalogue[code]
-    return { status, row: `| ${status} | [\`${code}\`](/problems/${code}) | ${title} |` }
+  const failures = [...commonCodes].map(code => {
+    const { status: [status] } = catalogue[code]
+    return { status, link: `[\`${code}\`](/problems/${code}) (${status})` }
   })
-  return [
-    '### Failures of every operation',
-    'Each operation lists only its own failures. It can also fail as follows (those of the group *Services* are OAuth ' +
-      'errors with the same statuses):',
-    ['| Status | Code | Meaning |', '| --- | --- | --- |', ...rows.sort((one, other) => one.status - other.status)
-      .map(({ row }) => row)].join('\n')
-  ].join('\n\n')
+  const links = failures.sort((one, other) => one.status - other.status).map(({ link }) => link)
+  return 'Each operation below lists only its own failures. **Every operation** can also fail with ' +
+    `${links.join(', ')}. In the group *Services* these are OAuth errors with the same statuses.`
 }

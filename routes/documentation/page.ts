@@ -1,12 +1,14 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { createContent, type Content } from '../../src/http/representation.ts'
 
 /** The page of Swagger UI, and the files that it loads, by name. */
 export interface Page { html: Content, files: ReadonlyMap<string, Content> }
 
-/** The policy that Swagger UI needs. With `upgrade-insecure-requests` the page could not load over plain HTTP. */
+/**
+ * The policy that Swagger UI needs. With `upgrade-insecure-requests` the page could not load over plain HTTP.
+ */
 export const policy = [
   "default-src 'self'",
   "base-uri 'self'",
@@ -62,12 +64,31 @@ let loading: Promise<Page> | undefined
 /** The page and its files. A process reads them once. */
 export const loadPage = (): Promise<Page> => (loading ??= load())
 
+// Responses have no links, and a phone needs the width.
+const ownStyle = `
+.swagger-ui .responses-table .response-col_links { display: none }
+@media (max-width: 640px) {
+  .swagger-ui .wrapper, .swagger-ui .info { padding: 0 10px; margin: 10px 0 }
+  .swagger-ui .opblock-tag small { display: block; padding: 5px 0 0 }
+  .swagger-ui .responses-inner { padding: 10px }
+  .swagger-ui .responses-table .response-col_status { width: 48px; min-width: 48px; padding-right: 5px }
+  .swagger-ui .response-controls { flex-wrap: wrap }
+  .swagger-ui .response-controls select { max-width: 100% }
+}
+`
+
 async function load (): Promise<Page> {
   const folder = join(dirname(createRequire(import.meta.url).resolve('@fastify/swagger-ui')), 'static')
   const files = await Promise.all(Object.entries(packaged).map(async ([name, type]) =>
-    [name, createContent(await readFile(join(folder, name)), type)] as const))
+    [name, createContent(await readContent(join(folder, name)), type)] as const))
   return {
     html: createContent(html, 'text/html; charset=utf-8'),
     files: new Map([...files, ['swagger-initializer.js', createContent(initializer, javascript)]])
   }
+}
+
+/** A file of the package. The rules of this page are added to its style sheet. */
+async function readContent (file: string): Promise<Buffer> {
+  const content = await readFile(file)
+  return basename(file) === 'index.css' ? Buffer.concat([content, Buffer.from(ownStyle)]) : content
 }

@@ -94,8 +94,8 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     const { include_current: includesCurrent = false } = request.query
     const { account } = await sessions.findAccount(app.db, userOf(request).sid) ?? {}
     if (!account) throw invalidToken(true, 'the session has ended')
-    // Only a known device forgets the others. A thief who has only the access token could otherwise make the owner's
-    // devices unknown, and then lock out sign-ins from unknown devices.
+    // Only a known device forgets the others. A thief who has only the access token could otherwise make the
+    // owner's devices unknown, and then lock out sign-ins from unknown devices.
     const subject = { userId: account.id, now: account.now, knownFrom: account.devices_known_from }
     const isKnown = request.device && isKnownDevice(request.device, subject)
     const devicesKnownFrom = isKnown ? await forgetDevices(app.db, account.id) : undefined

@@ -35,8 +35,8 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
       operationId: 'getReadiness',
       tags: ['Operation'],
       summary: 'Check that the service can serve requests',
-      description: 'The service is ready if the database answers, its schema is up to date, the keys are loaded, and ' +
-        'no shutdown has begun.',
+      description: 'The service is ready if the database answers, its schema is up to date, the keys are ' +
+        'loaded, and no shutdown has begun.',
       security: [],
       response: {
         200: strict({ status: Type.Literal('ready') }, {
@@ -60,13 +60,15 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
       operationId: 'getMetrics',
       tags: ['Operation'],
       summary: 'Read the metrics',
-      description: 'For Prometheus. In production the route exists only with `METRICS=public`. With `METRICS_PORT` it ' +
-        'is on that port instead.',
+      description: 'For Prometheus. In production the route exists only with `METRICS=public`. With ' +
+        '`METRICS_PORT` it is on that port instead.',
       security: [],
       response: {
         200: {
           description: 'The metrics, in the text format of Prometheus.',
-          content: { 'text/plain': { schema: Type.String({ examples: ['latchkey_hashing_queue_depth 0\n'] }) } }
+          content: {
+            'text/plain': { schema: Type.String({ examples: ['latchkey_hashing_queue_depth 0\n'] }) }
+          }
         }
       }
     },

@@ -38,8 +38,8 @@ const problems: Typed = async (app) => {
 // The page contains its style, and loads nothing.
 const policy =
   "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-const style = 'body { font: 1.05rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; ' +
-  'color-scheme: light dark } code { font-size: .95em }'
+const style = 'body { font: 1.05rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; ' +
+  'padding: 0 1rem; color-scheme: light dark } code { font-size: .95em }'
 
 function render (code: string, { title, status, meaning }: (typeof catalogue)[ProblemCode]): string {
   return `<!doctype html>

@@ -9,7 +9,8 @@ export interface WellKnownOptions {
   docs: boolean
 }
 
-const url = (description?: string) => Type.String({ format: 'uri', ...description !== undefined && { description } })
+const url = (description?: string) =>
+  Type.String({ format: 'uri', ...description !== undefined && { description } })
 
 const Jwk = strict({
   kty: Type.String(),
@@ -41,8 +42,8 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
       operationId: 'getJwks',
       tags: ['Verification'],
       summary: 'Read the public keys',
-      description: 'The JSON Web Key Set (RFC 7517) to verify access tokens with: the keys that sign now, that will ' +
-        'sign, and that signed tokens which are still valid.',
+      description: 'The JSON Web Key Set (RFC 7517) to verify access tokens with: the keys that sign now, ' +
+        'that will sign, and that signed tokens which are still valid.',
       security: [],
       response: {
         200: strict({ keys: Type.Array(Jwk) }, {
@@ -74,7 +75,9 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
           introspection_endpoint_auth_methods_supported: Type.Array(Type.String()),
           revocation_endpoint: url(),
           revocation_endpoint_auth_methods_supported: Type.Array(Type.String()),
-          revocation_feed_endpoint: url('Server-sent events about revocations. This member is specific to Latchkey.'),
+          revocation_feed_endpoint: url(
+            'Server-sent events about revocations. This member is specific to Latchkey.'
+          ),
           response_types_supported: Type.Array(Type.String()),
           grant_types_supported: Type.Array(Type.String()),
           service_documentation: Type.Optional(url())

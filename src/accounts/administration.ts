@@ -28,7 +28,10 @@ export interface NewAccount {
   email_verified?: boolean
 }
 
-/** An invitation to set the first password: the token and lifetime in seconds of its link, and the sealed mail. */
+/**
+ * An invitation to set the first password: the token and lifetime in seconds of its link, and the sealed
+ * mail.
+ */
 export interface Invitation { token: string, lives: number, mail?: Buffer | undefined }
 
 /** An account to create, the invitation that is sent if it has no password, and the rules of roles. */
@@ -93,16 +96,16 @@ export interface ChangedAccount { user: AdminUser, ended: Revocation[] }
 export interface AccountUpdate { id: string, change: AccountChange, rules: RoleRules }
 
 /**
- * Changes a user, wholly or not at all. Returns undefined if there is no such user. Throws `validation_failed`,
- * `last_admin` or `username_taken`.
+ * Changes a user, wholly or not at all. Returns undefined if there is no such user. Throws
+ * `validation_failed`, `last_admin` or `username_taken`.
  */
 export async function changeAccount (
   db: Database, { id, change, rules }: AccountUpdate, origin: audit.Origin
 ): Promise<ChangedAccount | undefined> {
   const { name, username, roles, status, email_verified: isVerified } = change
   return await db.transaction(async tx => {
-    // Statements that may lock all administrators come before those that lock only this user. In the other order,
-    // two administrators who change each other would deadlock.
+    // Statements that may lock all administrators come before those that lock only this user. In the other
+    // order, two administrators who change each other would deadlock.
     const ended = status === 'disabled' ? await setStatus(tx, id, status, origin) : []
     const revoked = roles ? await setRoles(tx, id, { roles, rules }, origin) : []
     if (status === 'active') await setStatus(tx, id, status, origin)
@@ -136,8 +139,8 @@ async function markUnverified (tx: Queryable, id: string, origin: audit.Origin):
 }
 
 /**
- * Deletes an account, and mails its owner. Returns the revocations of the sessions, or undefined if there is no such
- * user. Throws `last_admin`.
+ * Deletes an account, and mails its owner. Returns the revocations of the sessions, or undefined if there is
+ * no such user. Throws `last_admin`.
  */
 export async function deleteAccount (
   db: Database, id: string, sealMail: MailSealer, origin: audit.Origin
@@ -147,8 +150,8 @@ export async function deleteAccount (
 }
 
 /**
- * Signs a user out everywhere, and forgets all their devices. Returns the revocations of the sessions, or undefined if
- * there is no such user.
+ * Signs a user out everywhere, and forgets all their devices. Returns the revocations of the sessions, or
+ * undefined if there is no such user.
  */
 export async function endSessions (db: Database, id: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
   return await db.transaction(async tx => {

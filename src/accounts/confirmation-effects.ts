@@ -33,7 +33,9 @@ export interface ConfirmationStep {
   origin: audit.Origin
 }
 
-/** Carries out an effect of the table in `address-proofs.ts`. Returns the revocations of sessions that ended. */
+/**
+ * Carries out an effect of the table in `address-proofs.ts`. Returns the revocations of sessions that ended.
+ */
 export async function applyEffect (
   tx: Queryable, effect: ConfirmationEffect, step: ConfirmationStep
 ): Promise<Revocation[]> {
@@ -78,8 +80,8 @@ async function confirmRegistration (
   if (holder === undefined) {
     if (effect === 'verify') throw linkExpired()
     await completeRegistration(tx, registration, hash, step)
-    // The link comes after the account. A concurrent transaction that makes an account with this address deletes
-    // this link, and must not wait for it.
+    // The link comes after the account. A concurrent transaction that makes an account with this address
+    // deletes this link, and must not wait for it.
     await oneTimeTokens.consumeUnchecked(tx, token)
     await pendingRegistrations.forgetPending(tx, canonical)
     return []
@@ -117,8 +119,9 @@ async function completeRegistration (
 }
 
 /**
- * Gives an account whose address was never verified to the person who proved the address, with their password. The
- * earlier password and links are void, and the sessions end. Returns the revocations of the sessions.
+ * Gives an account whose address was never verified to the person who proved the address, with their
+ * password. The earlier password and links are void, and the sessions end. Returns the revocations of the
+ * sessions.
  */
 async function takeOver (
   tx: Queryable, userId: string, hash: string | undefined, step: ConfirmationStep

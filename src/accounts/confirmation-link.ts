@@ -19,8 +19,8 @@ export interface ConfirmationLink extends ConfirmationSubject {
 }
 
 /**
- * Finds the link of a token. The registration cookie proves the first password for `cookieSeconds` after the account
- * was made. Throws `link_expired`.
+ * Finds the link of a token. The registration cookie proves the first password for `cookieSeconds` after the
+ * account was made. Throws `link_expired`.
  */
 export async function findLink (db: Queryable, token: string, cookieSeconds: number): Promise<ConfirmationLink> {
   const { purpose, userId } = await oneTimeTokens.findSubject(db, token)

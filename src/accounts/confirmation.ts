@@ -11,10 +11,11 @@ import { examineProof, type Confirmation } from './confirmation-proof.ts'
 import * as pendingRegistrations from './pending-registrations.ts'
 
 /**
- * Does what a mailed link is for, once: verifies the address of an account, completes a pending registration, changes
- * an address, or changes it back. The table in `address-proofs.ts` says which proof it takes. Returns the revocations
- * of sessions that ended. Throws `link_expired`, `email_taken`, and with the link still valid `password_required`,
- * `invalid_credentials`, `too_many_requests`, `password_rejected` or `validation_failed`.
+ * Does what a mailed link is for, once: verifies the address of an account, completes a pending registration,
+ * changes an address, or changes it back. The table in `address-proofs.ts` says which proof it takes. Returns
+ * the revocations of sessions that ended. Throws `link_expired`, `email_taken`, and with the link still valid
+ * `password_required`, `invalid_credentials`, `too_many_requests`, `password_rejected` or
+ * `validation_failed`.
  */
 export async function confirm (
   services: AuthenticationServices, confirmation: Confirmation, { mail, origin }: Omit<RequestContext, 'ticket'>

@@ -43,9 +43,10 @@ const leaseSeconds = 60
 const renewalIntervalMs = 10_000
 
 /**
- * Exports everything that is held about a user: the account and the parts that the capabilities declare. Returns undefined if there is no such user. At most one page of rows
- * is in memory, and no connection is held while the client reads. The export is recorded in the audit log first.
- * Throws `too_many_requests` while another export of the user is running on any instance.
+ * Exports everything that is held about a user: the account and the parts that the capabilities declare.
+ * Returns undefined if there is no such user. At most one page of rows is in memory, and no connection is
+ * held while the client reads. The export is recorded in the audit log first. Throws `too_many_requests`
+ * while another export of the user is running on any instance.
  */
 export async function exportPersonalData (
   db: Database, userId: string, parts: readonly PersonalDataPart[], origin: audit.Origin

@@ -19,7 +19,10 @@ export interface DeletionOptions {
   sealMail?: MailSealer
   /** Whether an administrator does it. The mail is then never dropped. */
   isByAdmin?: boolean
-  /** The version of the password that was verified. If it is another one by now, that is `invalid_credentials`. */
+  /**
+   * The version of the password that was verified. If it is another one by now, that is
+   * `invalid_credentials`.
+   */
   passwordVersion?: number
 }
 
@@ -44,8 +47,8 @@ const clearing = {
 const removal = { name: 'users.delete', text: 'delete from users where id = $1' }
 
 /**
- * Deletes a user and every trace but the events of the audit log, which keep only the ids. Returns the revocations of
- * the sessions, or undefined if there is no such user. Throws `last_admin`.
+ * Deletes a user and every trace but the events of the audit log, which keep only the ids. Returns the
+ * revocations of the sessions, or undefined if there is no such user. Throws `last_admin`.
  */
 export async function deleteUser (
   tx: Queryable, id: string, options: DeletionOptions, { actorId }: audit.Origin
@@ -61,8 +64,8 @@ export async function deleteUser (
   const origin = { actorId }
   const ended = await endAll(tx, { userId: id }, 'account_deleted', origin)
   await forgetPending(tx, deleted.canonical_email)
-  // The links come before the user, as in a change to this address. In one statement the user would come first, and
-  // the two transactions would deadlock.
+  // The links come before the user, as in a change to this address. In one statement the user would come
+  // first, and the two transactions would deadlock.
   await tx.query(clearing, [id, deleted.canonical_email])
   await tx.query(removal, [id])
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
@@ -76,8 +79,8 @@ export async function deleteUser (
 }
 
 /**
- * Deletes the account of a signed-in user who proves again who they are. Returns the revocations of the sessions.
- * Throws `last_admin`, and as `reauthenticate` does.
+ * Deletes the account of a signed-in user who proves again who they are. Returns the revocations of the
+ * sessions. Throws `last_admin`, and as `reauthenticate` does.
  */
 export async function deleteOwnAccount (
   services: AuthenticationServices, proof: Reauthentication, sealMail: MailSealer, origin: audit.Origin

@@ -20,16 +20,18 @@ export interface EmailChange {
   /** The password that was verified. */
   credential: Credential
   to: EmailAddress
-  /** Whether only the owner of a taken address is told that it is taken, because addresses must be verified. */
+  /**
+   * Whether only the owner of a taken address is told that it is taken, because addresses must be verified.
+   */
   hidesTaken: boolean
 }
 
 /**
- * Mails a link to a new address, which becomes that of the account when the link is used. The request voids earlier
- * ones, so that a mistyped address gets nothing, and the present address is told. Throws `email_taken`, unless that
- * is hidden. Throws `invalid_credentials` if the password has changed since it was verified, because a thief's
- * request that is under way must not outlive it. No mail is sent if too many of this kind to the new address were
- * requested: the password proves the account, not the address.
+ * Mails a link to a new address, which becomes that of the account when the link is used. The request voids
+ * earlier ones, so that a mistyped address gets nothing, and the present address is told. Throws
+ * `email_taken`, unless that is hidden. Throws `invalid_credentials` if the password has changed since it was
+ * verified, because a thief's request that is under way must not outlive it. No mail is sent if too many of
+ * this kind to the new address were requested: the password proves the account, not the address.
  */
 export async function requestEmailChange (db: Database, change: EmailChange, context: MailContext): Promise<void> {
   const { credential, to: { address, canonical }, hidesTaken } = change

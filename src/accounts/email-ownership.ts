@@ -15,7 +15,10 @@ export interface AddressHolder { id: string, canonical_email: string, email_veri
 const verifyEmail = `
   update users set email_verified_at = coalesce(email_verified_at, now()), updated_at = now() where id = $1`
 
-/** Marks the address of an account as verified. Pending registrations of the address end, because it is taken now. */
+/**
+ * Marks the address of an account as verified. Pending registrations of the address end, because it is taken
+ * now.
+ */
 export async function markEmailVerified (tx: Queryable, holder: AddressHolder, origin: audit.Origin): Promise<void> {
   if (holder.email_verified) return
   await tx.query(verifyEmail, [holder.id])
@@ -28,8 +31,8 @@ export async function markEmailVerified (tx: Queryable, holder: AddressHolder, o
 export interface OwnershipReset { userId: string, reason: EndReason }
 
 /**
- * Leaves an account to the person who reads the mail of its address: the password is void, all sessions and links
- * end, and a link to set a new password is mailed. Returns the revocations of the sessions.
+ * Leaves an account to the person who reads the mail of its address: the password is void, all sessions and
+ * links end, and a link to set a new password is mailed. Returns the revocations of the sessions.
  */
 export async function resetOwnership (
   tx: Queryable, { userId, reason }: OwnershipReset, mail: MailContext, origin: audit.Origin

@@ -12,8 +12,9 @@ export type LinkKind = keyof typeof lifeOf
 export interface EmailLinkRequest { kind: LinkKind, email: string }
 
 /**
- * Mails a link to an address if there is an account for it and not too many were requested. The response and its
- * time do not depend on the account (OWASP ASVS 6.3.8). Throws `validation_failed` if the text is no address.
+ * Mails a link to an address if there is an account for it and not too many were requested. The response and
+ * its time do not depend on the account (OWASP ASVS 6.3.8). Throws `validation_failed` if the text is no
+ * address.
  */
 export async function requestLink (db: Database, { kind, email }: EmailLinkRequest, mail: MailContext): Promise<void> {
   const { sealMail, language, limit } = mail

@@ -8,8 +8,9 @@ import { markEmailVerified } from './email-ownership.ts'
 import { revokeAll } from '../one-time-tokens/revocation.ts'
 
 /**
- * Signs in the holder of a mailed link, once. The link proves the address. If nobody had proved it before, the
- * password that was set until then is void, and its sessions end (account pre-hijacking). Throws `link_expired`.
+ * Signs in the holder of a mailed link, once. The link proves the address. If nobody had proved it before,
+ * the password that was set until then is void, and its sessions end (account pre-hijacking). Throws
+ * `link_expired`.
  */
 export async function signInWithLink (
   db: Database, token: string, request: SignInRequest, origin: audit.Origin

@@ -22,8 +22,8 @@ export interface PasswordChange {
 export interface ChangedPassword { ended: Revocation[], devicesKnownFrom: Date }
 
 /**
- * Sets a new password, or the first one, for a signed-in user who proves again who they are. All other sessions end,
- * and all devices are forgotten. Throws `password_rejected`, and as `reauthenticate` does.
+ * Sets a new password, or the first one, for a signed-in user who proves again who they are. All other
+ * sessions end, and all devices are forgotten. Throws `password_rejected`, and as `reauthenticate` does.
  */
 export async function changePassword (
   services: AuthenticationServices, change: PasswordChange, { mail, origin }: RequestContext

@@ -14,9 +14,9 @@ import { revokeAll } from '../one-time-tokens/revocation.ts'
 export interface PasswordReset { token: string, newPassword: string }
 
 /**
- * Sets a new password for the holder of a link. All sessions end, all devices are forgotten, and all other links
- * become invalid. Returns the revocations of the sessions. Throws `link_expired` or `password_rejected`; the link
- * then stays as it was.
+ * Sets a new password for the holder of a link. All sessions end, all devices are forgotten, and all other
+ * links become invalid. Returns the revocations of the sessions. Throws `link_expired` or
+ * `password_rejected`; the link then stays as it was.
  */
 export async function resetPassword (
   services: AuthenticationServices, { token, newPassword }: PasswordReset, { mail, origin, ticket }: RequestContext

@@ -15,7 +15,10 @@ export interface PendingRegistration {
   language: string | null
 }
 
-/** The new user, and the two mails of which one is sent: the link, or a notification to the owner of the account. */
+/**
+ * The new user, and the two mails of which one is sent: the link, or a notification to the owner of the
+ * account.
+ */
 export interface RegistrationRequest {
   id: string
   email: EmailAddress
@@ -31,8 +34,8 @@ export interface RegistrationRequest {
   buckets: MailBuckets
 }
 
-// An account with the address changes only which mail is sent. If too many mails were requested, nothing is kept,
-// because no link could confirm it.
+// An account with the address changes only which mail is sent. If too many mails were requested, nothing is
+// kept, because no link could confirm it.
 const insert: Statement = {
   name: 'registrations.insert',
   text: `

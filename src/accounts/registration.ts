@@ -30,9 +30,9 @@ async function validateRegistration (
 }
 
 /**
- * Creates an account and signs its user in, both or neither. Mails a link that verifies the address, unless too
- * many were requested; the user can request another one later. Throws `validation_failed`, `password_rejected`,
- * `email_taken` or `username_taken`.
+ * Creates an account and signs its user in, both or neither. Mails a link that verifies the address, unless
+ * too many were requested; the user can request another one later. Throws `validation_failed`,
+ * `password_rejected`, `email_taken` or `username_taken`.
  */
 export async function register (
   services: AuthenticationServices, registration: Registration, request: SignInRequest, context: RequestContext
@@ -61,9 +61,9 @@ export async function register (
 }
 
 /**
- * Mails a link that creates the account, or a notification to the owner of the account that has the address. The
- * caller cannot see which. If too many mails to the address were requested, the registration is dropped. Returns
- * the id of the registration. Throws `validation_failed`, `password_rejected` or `username_taken`.
+ * Mails a link that creates the account, or a notification to the owner of the account that has the address.
+ * The caller cannot see which. If too many mails to the address were requested, the registration is dropped.
+ * Returns the id of the registration. Throws `validation_failed`, `password_rejected` or `username_taken`.
  */
 export async function requestRegistration (
   services: AuthenticationServices, registration: Registration, context: RequestContext

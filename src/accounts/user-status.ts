@@ -14,8 +14,8 @@ const enable = `
   returning record_event('user.enabled', $2, user_id => id)`
 
 /**
- * Disables a user, which ends their sessions and links, or enables them again. Does nothing if the user has the status
- * already. Returns the revocations of the sessions. Throws `last_admin`.
+ * Disables a user, which ends their sessions and links, or enables them again. Does nothing if the user has
+ * the status already. Returns the revocations of the sessions. Throws `last_admin`.
  */
 export async function setStatus (
   tx: Queryable, id: string, status: UserStatus, origin: audit.Origin

@@ -1,8 +1,9 @@
 import type { Capability } from '../capability.ts'
 import * as events from './events.ts'
 
-// With an equality the planner might read the events of all users in the order of their ids. A range of pairs makes it
-// use the index over both columns. The origin of an event belongs to the user only if no other user caused it.
+// With an equality the planner might read the events of all users in the order of their ids. A range of pairs
+// makes it use the index over both columns. The origin of an event belongs to the user only if no other user
+// caused it.
 const aboutUser = `
   select id::text as cursor, id, type, created_at, user_id, actor_id, client_id, session_id,
     case when coalesce(actor_id, $1) = $1 then host(ip) end as ip,
@@ -13,8 +14,8 @@ const aboutUser = `
     and (user_id, id) <= ($1::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
   order by user_id, id limit $3`
 
-// Actions of the user on other accounts, or on none. Who was affected, and how, is not their data. Each page is read
-// from all their actions, even if few of them are shown, because most may be on their own account.
+// Actions of the user on other accounts, or on none. Who was affected, and how, is not their data. Each page
+// is read from all their actions, even if few of them are shown, because most may be on their own account.
 const actionsOfUser = `
   with page as (
     select * from audit_events

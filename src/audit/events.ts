@@ -49,29 +49,3 @@ export async function purge (db: Queryable, retentionSeconds: number, batchSize:
   const [row] = await db.query<{ purged: number }>(purgeOld, [retentionSeconds, batchSize])
   return row?.purged ?? 0
 }
-
-// merge: the rest of this file serves src/sessions alone, until its statements call record_event.
-
-/** What an event is about. Each part is an SQL expression over the rows of the statement. */
-export interface InsertionSubject { user?: string, session?: string, client?: string, detail?: string }
-
-/**
- * The part of a statement that inserts an event for each row of `from`. `origin` names the parameter that
- * `parameter` fills.
- */
-export function insertion (
-  type: AuditEventType, subject: InsertionSubject, origin: string, from: string
-): string {
-  const { user = 'null', session = 'null', client = 'null', detail = "'{}'::jsonb" } = subject
-  return `
-    insert into audit_events (
-      type, user_id, session_id, client_id, detail, actor_id, ip, user_agent, request_id
-    ) select
-      '${type}', ${user}, ${session}, coalesce(${client}, (${origin}::jsonb ->> 'clientId')::uuid), ${detail},
-      (${origin}::jsonb ->> 'actorId')::uuid, (${origin}::jsonb ->> 'ip')::inet,
-      ${origin}::jsonb ->> 'userAgent', ${origin}::jsonb ->> 'requestId'
-    from ${from}`
-}
-
-/** An origin as the parameter of a statement. */
-export const parameter = (origin: Origin) => JSON.stringify(origin)

@@ -17,8 +17,8 @@ export interface AuthenticationProof extends Credential {
 }
 
 /**
- * Something that must hold before a session may exist, beside the proof. A requirement is added to the list of
- * the application, and then holds for every way in.
+ * Something that must hold before a session may exist, beside the proof. A requirement is added to the list
+ * of the application, and then holds for every way in.
  */
 export interface SignInRequirement {
   /** Resolves to the problem that tells the caller what is still needed. Undefined if nothing is. */
@@ -34,8 +34,8 @@ export interface SignInRequest extends Omit<sessions.SessionRequest, 'methods' |
 export type Completion = sessions.CreatedSession | { pending: Problem }
 
 /**
- * Completes a sign-in: every way in ends here, and only here is a session made. Throws `invalid_credentials` if
- * the credential has changed since it was verified, or the account is disabled.
+ * Completes a sign-in: every way in ends here, and only here is a session made. Throws `invalid_credentials`
+ * if the credential has changed since it was verified, or the account is disabled.
  */
 export async function complete (
   tx: Queryable, proof: AuthenticationProof, request: SignInRequest, origin: audit.Origin

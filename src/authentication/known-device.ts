@@ -2,10 +2,15 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { newId } from '../crypto/random.ts'
 import { derive, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
-/** A device on which someone signed in before, with the latest accounts first and the times of the sign-ins. */
+/**
+ * A device on which someone signed in before, with the latest accounts first and the times of the sign-ins.
+ */
 export interface Device { id: string, accounts: Array<{ userId: string, since: Date }> }
 
-/** The secrets that authenticate devices, derived from the key-encryption keys. The first one is for new devices. */
+/**
+ * The secrets that authenticate devices, derived from the key-encryption keys. The first one is for new
+ * devices.
+ */
 export const deviceSecrets = (keys: KeyEncryptionKeys): [Buffer, ...Buffer[]] => {
   const [first, ...others] = keys
   return [derive(first, 'device'), ...others.map(key => derive(key, 'device'))]

@@ -31,10 +31,10 @@ export interface VerifiedPassword extends credentials.Credential {
 }
 
 /**
- * Verifies a password. Every way to present one ends here. The attempt is counted before it is judged, so that
- * parallel guesses cannot pass the limit. Throws `too_many_requests` after too many failures, the attempt's
- * `mismatch` for a wrong password or an unknown account, after equal work for both, and for the right password
- * `account_disabled`, or `email_not_verified` if only a pending registration has it.
+ * Verifies a password. Every way to present one ends here. The attempt is counted before it is judged, so
+ * that parallel guesses cannot pass the limit. Throws `too_many_requests` after too many failures, the
+ * attempt's `mismatch` for a wrong password or an unknown account, after equal work for both, and for the
+ * right password `account_disabled`, or `email_not_verified` if only a pending registration has it.
  */
 export async function verifyPassword (
   services: AuthenticationServices, presented: PasswordAttempt, origin: audit.Origin
@@ -48,9 +48,9 @@ export async function verifyPassword (
   const matches = async (hash: string | null | undefined) =>
     await refundOnFailure(db, attempt, passwords.verify(hash, password, ticket))
   const isRight = await matches(account?.password_hash)
-  // A person who registers an address and then signs in must not learn whether it had an account before. So the
-  // pending registration is compared even beside an account. It counts as a failure, because it may be a guess
-  // at the account's password.
+  // A person who registers an address and then signs in must not learn whether it had an account before. So
+  // the pending registration is compared even beside an account. It counts as a failure, because it may be a
+  // guess at the account's password.
   const isPending = !isRight && pending !== undefined && await matches(pending.hash)
   // The audit log does not keep what was typed as the name: it may be the password, in the wrong field.
   const recordFailure = async (reason: string) =>
@@ -103,7 +103,10 @@ export async function verifyPendingPassword (
   throw mismatch()
 }
 
-/** Awaits work that does not judge the password. If it fails, for example in a full queue, the attempt does not count. */
+/**
+ * Awaits work that does not judge the password. If it fails, for example in a full queue, the attempt does
+ * not count.
+ */
 export async function refundOnFailure<Result> (db: Queryable, attempt: CountedAttempt, work: Promise<Result>): Promise<Result> {
   try {
     return await work

@@ -19,9 +19,9 @@ export interface Reauthentication {
 const recentSignInMs = 5 * 60_000
 
 /**
- * Proves again who is signed in (OWASP ASVS 7.5.1): by the password or, for an account that has none, by a sign-in
- * within the last five minutes. Throws `invalid_credentials` with status 403, `validation_failed` at the pointer if
- * the password is missing, and as `verifyPassword` does.
+ * Proves again who is signed in (OWASP ASVS 7.5.1): by the password or, for an account that has none, by a
+ * sign-in within the last five minutes. Throws `invalid_credentials` with status 403, `validation_failed` at
+ * the pointer if the password is missing, and as `verifyPassword` does.
  */
 export async function reauthenticate (
   services: AuthenticationServices, { pointer, ...presented }: Reauthentication, origin: Origin

@@ -29,7 +29,9 @@ export const create = defineCommand({
       throw new UsageError(`--scope must name 1 to ${maxScopes} scopes.`)
     }
     const malformed = scopes.find(each => !scopeSyntax.test(each))
-    if (malformed !== undefined) throw new UsageError(`"${malformed}" is not a scope (RFC 6749 appendix A.4).`)
+    if (malformed !== undefined) {
+      throw new UsageError(`"${malformed}" is not a scope (RFC 6749 appendix A.4).`)
+    }
     return async config => {
       const clients = await import('../clients/service-clients.ts')
       const client = await withDatabase(config, async db => await clients.create(db, { name, scopes }, {}))

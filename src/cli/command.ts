@@ -85,10 +85,14 @@ export function defineCommand<const Own extends Options> (definition: Definition
 
 const operandWidth = 12
 
-function formatHelp<Own extends Options> ({ usage, description, example, operands = [], options }: Definition<Own>): string {
-  const operandLines = operands.map(({ value, description }) => `  ${value.padEnd(operandWidth)}${description}`)
+function formatHelp<Own extends Options> (
+  { usage, description, example, operands = [], options }: Definition<Own>
+): string {
+  const operandLines = operands.map(
+    ({ value, description }) => `  ${value.padEnd(operandWidth)}${description}`
+  )
   return [
-    usage,
+    `Usage: ${usage}`,
     description,
     ...operandLines.length > 0 ? [operandLines.join('\n')] : [],
     ...Object.keys(options).length > 0 ? [`Options:\n${formatOptions(options)}`] : [],
@@ -100,8 +104,12 @@ const minNameWidth = 9
 
 /** Options as lines of a help text. */
 export function formatOptions (options: Options): string {
-  const names = Object.entries(options).map(([name, { value }]) => `--${name}${value === undefined ? '' : ` ${value}`}`)
+  const names = Object.entries(options).map(
+    ([name, { value }]) => `--${name}${value === undefined ? '' : ` ${value}`}`
+  )
   const width = Math.max(minNameWidth, ...names.map(name => name.length)) + 3
   const descriptions = Object.values(options).map(({ description }) => description)
-  return descriptions.map((description, index) => `  ${(names[index] ?? '').padEnd(width)}${description}`).join('\n')
+  return descriptions.map(
+    (description, index) => `  ${(names[index] ?? '').padEnd(width)}${description}`
+  ).join('\n')
 }

@@ -18,7 +18,10 @@ export async function withUrl<Result> (
 // No request waits for a command, so it can wait longer for a lock.
 const lockTimeoutMs = 3_000
 
-/** The same on a connection, where the schema is that of this program; throws where it is not, or the database is away. */
+/**
+ * The same on a connection, where the schema is that of this program; throws where it is not, or the database
+ * is away.
+ */
 export async function withDatabase<T> (config: Config, work: (db: Database) => Promise<T>): Promise<T> {
   const [{ connect }, { listPending }] = await Promise.all([import('../database/database.ts'), import('../database/migrate.ts')])
   return await withUrl(config, async url => {

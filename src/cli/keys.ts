@@ -48,7 +48,8 @@ export const rotate = defineCommand({
     const rotation = withDatabase(config, async db => await rotateKey(db, options, { immediately: now, drop }, {}))
     const key = await rotation.catch((error: unknown) => { throw explain(error, drop) })
     const dropped = drop === undefined ? '' : `Dropped ${drop}. `
-    const text = `${dropped}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ${formatTime(key.signs_from)}.`
+    const text = `${dropped}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ` +
+      `${formatTime(key.signs_from)}.`
     return { text, data: key }
   }
 })

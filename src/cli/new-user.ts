@@ -2,7 +2,7 @@ import { text } from 'node:stream/consumers'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/database.ts'
 import { Problem } from '../http/problem.ts'
-import type { Pepper } from '../passwords/pepper.ts'
+import type { Pepper } from '../crypto/secret-keys.ts'
 import { parse as parseEmail } from '../syntax/email-address.ts'
 import { defineCommand, UsageError } from './command.ts'
 import { withDatabase } from './database.ts'
@@ -11,13 +11,18 @@ const hourSeconds = 3_600
 
 export const create = defineCommand({
   usage: 'latchkey users create --email EMAIL [--role ROLE...] [--password-stdin] [--json]',
-  description: 'Create an account, such as the first administrator. Without a password, print a link to set one.',
+  description: 'Create an account, such as the first administrator. Without a password, print a link to ' +
+    'set one.',
   example: 'latchkey users create --email ada@example.com --role user,admin',
   options: {
     email: { type: 'string', value: 'EMAIL', description: 'the e-mail address' },
-    'email-verified': { type: 'boolean', description: 'the address belongs to the user; implied by a password' },
+    'email-verified': {
+      type: 'boolean', description: 'the address belongs to the user; implied by a password'
+    },
     name: { type: 'string', value: 'NAME', description: 'the name of the user' },
-    username: { type: 'string', value: 'NAME', description: '3 to 32 of the characters a-z, 0-9, _, . and -' },
+    username: {
+      type: 'string', value: 'NAME', description: '3 to 32 of the characters a-z, 0-9, _, . and -'
+    },
     role: {
       type: 'string',
       multiple: true,
@@ -68,7 +73,9 @@ export const create = defineCommand({
       const hours = Math.round(lives / (hourSeconds / 10)) / 10
       const lines = [
         `User id:  ${user.id}`,
-        ...link === undefined ? [] : [`Open this link within ${hours} hours to set the password. It works once:`, link]
+        ...link === undefined
+          ? []
+          : [`Open this link within ${hours} hours to set the password. It works once:`, link]
       ]
       return { text: lines.join('\n'), data: { ...user, ...link !== undefined && { link } } }
     }
@@ -95,7 +102,9 @@ async function loadPasswords (config: Config, db: Database) {
     peppers: { current: () => [...peppers.values()][0], find: async kid => peppers.get(kid) },
     isBreached: breachedPasswordLookup({
       url: breachedPasswordsUrl,
-      onFailure: () => warn('Breached passwords cannot be looked up: the password is accepted without a check.'),
+      onFailure: () => warn(
+        'Breached passwords cannot be looked up: the password is accepted without a check.'
+      ),
       onRecovery: () => {}
     })
   }, warn)

@@ -10,12 +10,14 @@ const chunkBytes = 262_144
 
 export const importAll = defineCommand({
   usage: 'latchkey users import FILE.jsonl [--dry-run] [--report FILE] [--json]',
-  description: 'Import accounts from JSON Lines. Existing accounts are left unchanged, so an interrupted import can ' +
-    'be rerun.',
+  description: 'Import accounts from JSON Lines. Existing accounts are left unchanged, so an interrupted ' +
+    'import can be rerun.',
   operands: [{ value: 'FILE.jsonl', description: 'a file, or - for standard input' }],
   options: {
     'dry-run': { type: 'boolean', description: 'validate the lines without changing anything' },
-    report: { type: 'string', value: 'FILE', description: 'write the refused lines to this file, as JSON Lines' }
+    report: {
+      type: 'string', value: 'FILE', description: 'write the refused lines to this file, as JSON Lines'
+    }
   },
   plan: ({ 'dry-run': dryRun = false, report }, [path = '-']) => async config => {
     const { importLines } = await import('../transfer/import.ts')
@@ -41,7 +43,9 @@ export const importAll = defineCommand({
     })
     const reasons = Object.entries(counts.reasons).map(([reason, count]) => `\n  ${reason}: ${count}`)
     const summary = `${counts.imported}, already there ${counts.already_there}, refused ${counts.refused}`
-    const result = dryRun ? `Nothing was changed. An import would give: imported ${summary}` : `Imported ${summary}`
+    const result = dryRun
+      ? `Nothing was changed. An import would give: imported ${summary}`
+      : `Imported ${summary}`
     return {
       text: `${result}${reasons.length > 0 ? ':' : '.'}${reasons.join('')}`,
       data: { ...counts, dry_run: dryRun },
@@ -57,13 +61,14 @@ export const exportAll = defineCommand({
     output: {
       type: 'string',
       value: 'FILE',
-      description: 'a new file that only its owner can read; - for standard output, even if that is a terminal'
+      description: 'a new file that only its owner can read; - for standard output, even if that is a ' +
+        'terminal'
     }
   },
   plan: ({ output }) => {
     if (output === undefined && process.stdout.isTTY) {
-      throw new UsageError('The lines contain password hashes, and standard output is a terminal: give --output FILE, ' +
-        'or --output - to print them all the same.')
+      throw new UsageError('The lines contain password hashes, and standard output is a terminal: give ' +
+        '--output FILE, or --output - to print them all the same.')
     }
     if (output !== undefined && output !== '-' && existsSync(output)) {
       throw new UsageError(`${output} exists already: give the name of a new file.`)

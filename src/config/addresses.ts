@@ -8,7 +8,9 @@ import { splitList } from './values.ts'
 export function parseUrl (text: string, protocols: string[]): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (!url || !protocols.includes(url.protocol)) {
-    throw new Error(`must be a URL that begins with ${protocols.map(protocol => protocol + '//').join(' or ')}`)
+    throw new Error(
+      `must be a URL that begins with ${protocols.map(protocol => protocol + '//').join(' or ')}`
+    )
   }
   return url
 }
@@ -54,7 +56,8 @@ export const isLoopback = (host: string): boolean =>
 /** Whether nobody between here and a URL can read or change the traffic. */
 export function isPrivate (text: string): boolean {
   const { protocol, hostname } = new URL(text)
-  return protocol === 'https:' || hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
+  return protocol === 'https:' || hostname === 'localhost' || hostname === '[::1]' ||
+    /^127(\.\d+){3}$/.test(hostname)
 }
 
 /** Whether the user and the password of a URL are percent-encoded correctly. */

@@ -11,7 +11,9 @@ export function combinationProblems (values: Values, isReported: (name: string) 
   const problems = values.NODE_ENV === 'production' ? productionProblems(values, isMissing) : []
   const { METRICS_PORT: metricsPort, PORT: port } = values
   if (values.SMTP_URL && isMissing('MAIL_FROM')) problems.push('MAIL_FROM is required with SMTP_URL')
-  if (metricsPort !== undefined && metricsPort === port) problems.push('METRICS_PORT must be another port than PORT')
+  if (metricsPort !== undefined && metricsPort === port) {
+    problems.push('METRICS_PORT must be another port than PORT')
+  }
   if (values.DATABASE_PASSWORD && isMissing('DATABASE_URL')) {
     problems.push('DATABASE_PASSWORD has no effect without DATABASE_URL')
   }
@@ -50,7 +52,9 @@ function productionProblems (values: Values, isMissing: (name: keyof Values) => 
     if (url && !isPrivate(url)) problems.push(`${name} must be https in production`)
   }
   if (values.KEY_ENCRYPTION_KEY?.some(isPatterned)) {
-    problems.push('KEY_ENCRYPTION_KEY has a pattern and can be guessed (make one with: openssl rand -base64 32)')
+    problems.push(
+      'KEY_ENCRYPTION_KEY has a pattern and can be guessed (make one with: openssl rand -base64 32)'
+    )
   }
   if (isWeak(values)) {
     problems.push('ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts ' +
@@ -62,7 +66,9 @@ function productionProblems (values: Values, isMissing: (name: keyof Values) => 
 // The weakest combination that OWASP's Password Storage Cheat Sheet accepts is 7 MiB in 5 passes.
 const minMemoryKib = 7_168
 const minWorkKib = 5 * minMemoryKib
-const isWeak = ({ ARGON2_MEMORY_KIB: memoryKib, ARGON2_TIME_COST: passes }: Pick<Values, 'ARGON2_MEMORY_KIB' | 'ARGON2_TIME_COST'>) =>
+const isWeak = ({
+  ARGON2_MEMORY_KIB: memoryKib, ARGON2_TIME_COST: passes
+}: Pick<Values, 'ARGON2_MEMORY_KIB' | 'ARGON2_TIME_COST'>) =>
   memoryKib < minMemoryKib || memoryKib * passes < minWorkKib
 
 /** Pages of a packaged application have a loopback origin. Any other http page can be changed in transit. */

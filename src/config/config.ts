@@ -17,8 +17,8 @@ const preferredPort = 3_000
 const defaultDrainSeconds = 5
 
 /**
- * The configuration of an environment, frozen. Durations are in seconds. Throws a ConfigError that names every
- * problem.
+ * The configuration of an environment, frozen. Durations are in seconds. Throws a ConfigError that names
+ * every problem.
  */
 export function load (environment: Environment) {
   const values = parseVariables(environment)
@@ -128,14 +128,16 @@ function parseVariables (environment: Environment): Values {
 function withPassword (address: string | undefined, password: string | undefined): string | undefined {
   if (address === undefined || !password) return address
   const url = new URL(address)
-  // The URL of a socket has no place for a password, but the query suits it too, and wins over another password.
+  // The URL of a socket has no place for a password, but the query suits it too, and wins over another
+  // password.
   url.searchParams.set('password', password)
   return url.href
 }
 
 function freeze<Settings extends object> (settings: Settings): Readonly<Settings> {
   for (const part of Object.values(settings)) {
-    const isPlain = typeof part === 'object' && part !== null && Object.getPrototypeOf(part) === Object.prototype
+    const isPlain = typeof part === 'object' && part !== null &&
+      Object.getPrototypeOf(part) === Object.prototype
     if (Array.isArray(part) || isPlain) Object.freeze(part)
   }
   return Object.freeze(settings)

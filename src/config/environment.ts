@@ -15,7 +15,10 @@ export function environment (): Environment {
   }
 }
 
-/** The size of the thread pool for hashing, files and host names. libuv reads it itself, so `.env` has no effect. */
+/**
+ * The size of the thread pool for hashing, files and host names. libuv reads it itself, so `.env` has no
+ * effect.
+ */
 export function threads (): number {
   const text = process.env['UV_THREADPOOL_SIZE']
   return text === undefined ? 4 : Math.min(Math.max(Number.parseInt(text) || 1, 1), 1_024)

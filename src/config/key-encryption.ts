@@ -3,7 +3,9 @@ import { ConfigError } from './config-error.ts'
 import { dataFolder, type Config } from './config.ts'
 
 /** The key-encryption keys of the configuration. In development one is made, and kept in the data folder. */
-export function keyEncryptionKeys ({ keyEncryptionKeys }: Pick<Config, 'keyEncryptionKeys'>): KeyEncryptionKeys {
+export function keyEncryptionKeys (
+  { keyEncryptionKeys }: Pick<Config, 'keyEncryptionKeys'>
+): KeyEncryptionKeys {
   const [first, ...others] = keyEncryptionKeys ?? []
   return first ? [first, ...others] : developmentKey(`${dataFolder}/key-encryption-key`)
 }

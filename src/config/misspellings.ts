@@ -11,15 +11,21 @@ export function misspellingWarnings (environment: Environment): string[] {
   return Object.keys(environment).flatMap(given => {
     const plain = given.replace(/_FILE$/, '')
     if (plain.length < minNameLength || names.includes(plain)) return []
-    const meant = closest(plain, names.filter(name => environment[name] === undefined && name.length >= minNameLength))
-    return meant === undefined ? [] : [`${given} is not a variable of Latchkey and has no effect: did you mean ${meant}?`]
+    const meant = closest(
+      plain, names.filter(name => environment[name] === undefined && name.length >= minNameLength)
+    )
+    return meant === undefined
+      ? []
+      : [`${given} is not a variable of Latchkey and has no effect: did you mean ${meant}?`]
   })
 }
 
 /** The candidate that the fewest edits turn a word into, if there is one within two edits. */
 export function closest (word: string, candidates: readonly string[]): string | undefined {
   const ranked = candidates.map(candidate => ({ candidate, edits: countEdits(word, candidate) }))
-  return ranked.filter(({ edits }) => edits <= maxEdits).sort((one, other) => one.edits - other.edits)[0]?.candidate
+  return ranked.filter(({ edits }) => edits <= maxEdits).sort(
+    (one, other) => one.edits - other.edits
+  )[0]?.candidate
 }
 
 /** The Damerau-Levenshtein distance: inserted, deleted, replaced and swapped characters. */
@@ -32,7 +38,8 @@ function countEdits (from: string, to: string): number {
       const isSame = from[row - 1] === to[column - 1]
       let edits = Math.min(
         (last[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1, (last[column - 1] ?? 0) + (isSame ? 0 : 1))
-      const isSwap = row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1]
+      const isSwap = row > 1 && column > 1 && from[row - 1] === to[column - 2] &&
+        from[row - 2] === to[column - 1]
       if (isSwap) edits = Math.min(edits, (beforeLast[column - 2] ?? 0) + 1)
       current.push(edits)
     }

@@ -80,7 +80,9 @@ export function parseKeys (text: string): Buffer[] {
 
 /** Whether a key has a pattern that no random key has: few different bytes, repetition or a constant step. */
 export function isPatterned (key: Buffer): boolean {
-  const hasPeriod = [1, 2, 3, 4, 5, 6, 7, 8].some(period => key.subarray(period).equals(key.subarray(0, -period)))
+  const hasPeriod = [1, 2, 3, 4, 5, 6, 7, 8].some(
+    period => key.subarray(period).equals(key.subarray(0, -period))
+  )
   const steps = new Set(key.subarray(1).map((byte, index) => byte - (key[index] ?? 0)))
   return hasPeriod || steps.size === 1 || new Set(key).size <= 4
 }

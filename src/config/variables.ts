@@ -1,10 +1,12 @@
 import { parse as parseRoles } from '../syntax/roles.ts'
 import {
-  parseBaseUrl, parseDatabaseUrl, parseNetworks, parseOrigin, parseRangeUrl, parseRedisUrl, parseSender, parseSmtpUrl,
+  parseBaseUrl, parseDatabaseUrl, parseNetworks, parseOrigin, parseRangeUrl, parseRedisUrl, parseSender,
+  parseSmtpUrl,
   parseWebUrl
 } from './addresses.ts'
 import {
-  maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseRate, parseText, parseWord,
+  maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseRate, parseText,
+  parseWord,
   splitList
 } from './values.ts'
 
@@ -31,7 +33,8 @@ const secret = <Value>(unset: string, parse: (text: string) => Value, meaning: s
 /** Every variable that the service reads, in the order of `.env.example`. */
 export const variables = {
   NODE_ENV: variable('development', parseWord('development', 'production', 'test'),
-    'the kind of environment; `production` requires DATABASE_URL, KEY_ENCRYPTION_KEY and an https ISSUER_URL'),
+    'the kind of environment; `production` requires DATABASE_URL, KEY_ENCRYPTION_KEY and an https ' +
+    'ISSUER_URL'),
   DATABASE_URL: secret('an embedded PostgreSQL under .data/', parseDatabaseUrl,
     'the database, PostgreSQL 15 to 18, as postgres://user@host:5432/name'),
   DATABASE_PASSWORD: secret('the password in DATABASE_URL', parseText,
@@ -59,23 +62,28 @@ export const variables = {
     'the proxies in front of the service, as comma-separated addresses and CIDR ranges; ' +
     'X-Forwarded-* headers from other peers are ignored'),
   CORS_ORIGINS: optional(
-    'none; in development, while ISSUER_URL is http on localhost: http://localhost and http://127.0.0.1 on any port',
+    'none; in development, while ISSUER_URL is http on localhost: http://localhost and http://127.0.0.1 ' +
+    'on any port',
     text => splitList(text).map(parseOrigin),
     'further origins whose pages may send requests with credentials, comma separated'),
   KEY_ENCRYPTION_KEY: secret('a key is made and kept under .data/; required in production', parseKeys,
-    '32 bytes in base64 that encrypt the private keys in the database; to replace the key, give the new one, ' +
-    'a comma and the old one: the first encrypts'),
+    '32 bytes in base64 that encrypt the private keys in the database; to replace the key, give the new ' +
+    'one, a comma and the old one: the first encrypts'),
   ROLES: variable('', parseRoles,
-    'further roles beside user and admin, comma separated, each with the scopes that its users\' tokens get: ' +
-    'support,editor=articles:read+articles:write; user and admin can be given scopes, too'),
+    'further roles beside user and admin, comma separated, each with the scopes that its users\' tokens ' +
+    'get: support,editor=articles:read+articles:write; user and admin can be given scopes, too'),
   ACCESS_TOKEN_TTL: variable('15m', parseDuration(), 'lifetime of an access token'),
-  REFRESH_TOKEN_TTL: variable('7d', parseDuration(), 'time after which a session ends if it is not refreshed'),
+  REFRESH_TOKEN_TTL: variable(
+    '7d', parseDuration(), 'time after which a session ends if it is not refreshed'
+  ),
   SESSION_TTL: variable('30d', parseDuration(), 'time after which a session ends in any case'),
   REMEMBERED_SESSION_TTL: variable('90d', parseDuration(), 'SESSION_TTL for a sign-in with `remember`'),
   REFRESH_REPLAY_GRACE: variable('10s', parseDuration({ minSeconds: 0 }),
-    'grace period in which a superseded refresh token is merely rejected; afterwards its reuse ends the session'),
+    'grace period in which a superseded refresh token is merely rejected; afterwards its reuse ends the ' +
+    'session'),
   REFRESH_RETRY_WINDOW: optional('no limit', parseDuration(),
-    'time after its first use in which a refresh token can be used again, as long as its successor was not used'),
+    'time after its first use in which a refresh token can be used again, as long as its successor was ' +
+    'not used'),
   MAX_SESSIONS_PER_USER: variable('100', parseInteger(1, 1_000),
     'number of sessions that a user can have; a further sign-in ends the oldest one'),
   REVOCATION_STALE_LIMIT: optional('no limit', parseDuration(),
@@ -97,7 +105,8 @@ export const variables = {
   MAIL_TEMPLATES: optional('the included templates', parseText,
     'a folder with your own mail templates; each replaces the included one of the same name'),
   LINKS_URL: optional('pages of this service', parseBaseUrl,
-    'the URL of your own pages for mailed links: /email-verification, /password-reset and /magic-link under it'),
+    'the URL of your own pages for mailed links: /email-verification, /password-reset and /magic-link ' +
+    'under it'),
   HOME_URL: optional('those pages show no link', parseWebUrl,
     'the URL of your application; the pages behind mailed links lead there when they are done'),
   REQUIRE_EMAIL_VERIFICATION: variable('false', parseBoolean,
@@ -114,16 +123,19 @@ export const variables = {
   ARGON2_CONCURRENCY: optional('the number of cores', parseInteger(1, 1_024),
     'number of passwords that are hashed at the same time'),
   ARGON2_BUILD: variable('auto', parseWord('auto', 'avx512', 'avx2', 'prebuilt'),
-    'the build of argon2; `auto` selects the fastest that was built (npm run build:argon2) and runs on this CPU'),
+    'the build of argon2; `auto` selects the fastest that was built (npm run build:argon2) and runs on ' +
+    'this CPU'),
   RATE_LIMIT: variable('300/1m', parseRate,
     'number of requests that a network (an IPv4 address or IPv6 /64) can make in a time, or off; counted ' +
-    'separately, a fifth of it for routes that take a password, and ten times as many for routes that services call'),
+    'separately, a fifth of it for routes that take a password, and ten times as many for routes that ' +
+    'services call'),
   REDIS_URL: secret('each instance counts by itself', parseRedisUrl,
-    'the Redis that several instances share for RATE_LIMIT, as redis://user:password@host:6379/0, or rediss:// for TLS'),
+    'the Redis that several instances share for RATE_LIMIT, as redis://user:password@host:6379/0, or ' +
+    'rediss:// for TLS'),
   LOGIN_RATE_LIMIT: variable('5/15m', parseRate,
-    'number of wrong passwords for one account in a time, from one network or one known device, or off; then each ' +
-    'further one makes them wait: half a minute at first, twice as long each time, an hour at most ' +
-    '(the account\'s e-mail address and its username are counted separately)'),
+    'number of wrong passwords for one account in a time, from one network or one known device, or off; ' +
+    'then each further one makes them wait: half a minute at first, twice as long each time, an hour at ' +
+    'most (the account\'s e-mail address and its username are counted separately)'),
   LOGIN_NETWORK_LIMIT: variable('50/15m', parseRate, 'LOGIN_RATE_LIMIT for one network over all accounts'),
   LOGIN_ACCOUNT_LIMIT: variable('100/24h', parseRate,
     'LOGIN_RATE_LIMIT for one account over all networks, without its known devices'),
@@ -131,8 +143,8 @@ export const variables = {
     'private addresses and CIDR ranges that webhooks may be sent to, over http too, comma separated'),
   PASSWORD_MIN_LENGTH: variable('8', parseInteger(8, 64), 'minimum length of a password, in code points'),
   BREACHED_PASSWORDS_URL: optional('new passwords are not looked up', parseRangeUrl,
-    'where new passwords are looked up among breached ones; the first five digits of their SHA-1 are appended, ' +
-    'as for https://api.pwnedpasswords.com/range/'),
+    'where new passwords are looked up among breached ones; the first five digits of their SHA-1 are ' +
+    'appended, as for https://api.pwnedpasswords.com/range/'),
   PASSWORD_PEPPER: variable('false', parseBoolean,
     'whether password hashes also depend on a secret that KEY_ENCRYPTION_KEY encrypts; ' +
     'existing hashes are replaced when their users sign in'),
@@ -163,7 +175,9 @@ export const example = (): string =>
 
 export type VariableName = keyof typeof variables
 type Parsed<Name extends VariableName> = ReturnType<(typeof variables)[Name]['parse']>
-type Absence<Name extends VariableName> = undefined extends (typeof variables)[Name]['preset'] ? undefined : never
+type Absence<Name extends VariableName> = undefined extends (typeof variables)[Name]['preset']
+  ? undefined
+  : never
 
 /** The value of each variable; undefined if it is unset and has no default. */
 export type Values = { [Name in VariableName]: Parsed<Name> | Absence<Name> }

@@ -21,7 +21,9 @@ export interface Queryable extends Publisher {
 }
 
 export interface Database extends Queryable, EffectHub {
-  /** Runs `work` in a transaction. Commits it and then publishes its effects, or rolls back if `work` throws. */
+  /**
+   * Runs `work` in a transaction. Commits it and then publishes its effects, or rolls back if `work` throws.
+   */
   transaction: <T>(work: (tx: Queryable) => Promise<T>) => Promise<T>
   /** How many connections the pool has, and how many requests wait for one. */
   readonly connections: { total: number, idle: number, waiting: number }

@@ -1,7 +1,7 @@
 /**
  * Effects follow the commit. A domain function publishes what this process must learn of its change, such as
- * ended sessions or new jobs. A transaction holds the values back until it has committed, and drops them if it
- * rolls back, so no caller can forget them and none acts on a change that did not happen.
+ * ended sessions or new jobs. A transaction holds the values back until it has committed, and drops them if
+ * it rolls back, so no caller can forget them and none acts on a change that did not happen.
  */
 export interface Topic<Value> {
   readonly name: string

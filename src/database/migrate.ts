@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import { declaredObjects, type DeclaredObjects } from './declared-objects.ts'
 import {
-  identify, identifyLogin, lockMigrations, shortQuery, withClient, type Identity
+  identify, identifyLogin, lockMigrations, shortQuery, withClient, type ConnectionIdentity
 } from './migration-connection.ts'
 import { MigrationError, readMigrations, type Migration } from './migration-files.ts'
 import {
@@ -75,7 +75,7 @@ export async function checkPrivileges (url: string, migrations = readMigrations(
   })
 }
 
-async function prepareOwner (client: pg.Client, runtime: Identity, declared: DeclaredObjects): Promise<void> {
+async function prepareOwner (client: pg.Client, runtime: ConnectionIdentity, declared: DeclaredObjects): Promise<void> {
   const login = await identifyLogin(client)
   if (login.database !== runtime.database) {
     throw new MigrationError('DATABASE_OWNER_URL and DATABASE_URL lead to different databases')

@@ -55,7 +55,7 @@ export async function lockMigrations (client: pg.Client): Promise<void> {
 }
 
 /** The role of a connection, its schema, and the database that it leads to. */
-export interface Identity extends RuntimeRole { database: string }
+export interface ConnectionIdentity extends RuntimeRole { database: string }
 
 // Equal for two connections if they lead to the same database of the same server.
 const databaseIdentity = `(
@@ -67,7 +67,7 @@ const databaseIdentity = `(
  * Identifies the role of a connection and its schema: that of the service's tables, or else the first of its
  * search_path. Throws if the role may use no schema.
  */
-export async function identify (client: pg.Client): Promise<Identity> {
+export async function identify (client: pg.Client): Promise<ConnectionIdentity> {
   const { rows: [row] } = await client.query<{ name: string, schema: string | null, database: string }>({
     text: `
       select current_user::text as name, coalesce(

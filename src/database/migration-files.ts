@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { digest } from '../crypto/sealing.ts'
+import { packageFolder } from '../package-folder.ts'
 
 /** A migration of this version of Latchkey. */
 export interface Migration { version: number, name: string, sql: string, checksum: string }
@@ -8,7 +9,7 @@ export interface Migration { version: number, name: string, sql: string, checksu
 /** The database and the migrations do not fit together. Waiting does not help. */
 export class MigrationError extends Error {}
 
-const migrationsFolder = fileURLToPath(new URL('../../../migrations/', import.meta.url))
+const migrationsFolder = join(packageFolder, 'migrations')
 
 /**
  * Reads the migrations of a folder: the files `NNN-name.sql`, whose numbers have no gap. Throws a

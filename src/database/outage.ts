@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { Problem } from '../http/problem.ts'
-import type { Database, Queryable } from './database.ts'
+import { isFault, type Database, type Queryable } from './database.ts'
 
 /** What was counted in an outage. */
 export interface OutageReport {
@@ -54,7 +54,9 @@ export class Outage {
   recordSuccess (): void {
     const now = performance.now()
     if (this.#beganAt === undefined || now - this.#failedAt < calmMs) return
-    const report = { seconds: Math.round((now - this.#beganAt) / 100) / 10, failedAttempts: this.#failedAttempts }
+    const report = {
+      seconds: Math.round((now - this.#beganAt) / 100) / 10, failedAttempts: this.#failedAttempts
+    }
     this.#beganAt = undefined
     this.#failedAttempts = 0
     this.#reasons.clear()
@@ -62,14 +64,18 @@ export class Outage {
   }
 }
 
+/**
+ * The kind of failure: an answer of the database, by its SQLSTATE, or no connection, whatever the error says.
+ */
 function reasonOf (error: unknown): string {
-  if (error instanceof AggregateError) return reasonOf(error.errors[0])
   if (!(error instanceof Error)) return String(error)
-  return 'code' in error ? String(error.code) : error.message
+  if (error instanceof pg.DatabaseError) return error.code ?? ''
+  if (error.cause !== undefined) return reasonOf(error.cause)
+  return error instanceof AggregateError || isFault(error) ? 'no connection' : error.message
 }
 
-// Contention between statements is no outage: deadlocks and the like (40), a lock not obtained in time (55P03),
-// and a statement that was too slow (57014).
+// Contention between statements is no outage: deadlocks and the like (40), a lock not obtained in time
+// (55P03), and a statement that was too slow (57014).
 const contention = /^(40|55P03|57014)/
 
 /** The reason why the database is away, if that is why a statement failed. */

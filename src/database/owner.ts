@@ -88,12 +88,13 @@ async function grantCreate (client: pg.Client, schema: string): Promise<void> {
 
 /**
  * Groups the objects of other owners by the transaction that takes them over. Functions that run with their
- * owner's rights work only on that owner's tables, so they are in one group with the audit log.
+ * owner's rights work only on that owner's tables, so they are in one group with the audit log. The group is
+ * small, because requests wait for it.
  */
 function groupByTransaction (findings: readonly Finding[]): Finding[][] {
   const foreign = findings.filter(({ foreignOwner }) => foreignOwner !== undefined)
-  const isLinked = ({ kind, object }: Finding) =>
-    kind === 'function' || /\.\W?(audit_events|erasures)\W?$/.test(object)
+  const isLinked = ({ object, isDefiner = false }: Finding) =>
+    isDefiner || /\.\W?(audit_events|erasures)\W?$/.test(object)
   const unlinked = foreign.filter(finding => !isLinked(finding))
   const groups = [foreign.filter(isLinked), ...unlinked.map(finding => [finding])]
   return groups.filter(group => group.length > 0)

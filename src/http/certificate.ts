@@ -1,4 +1,7 @@
-/** Why a certificate is refused: it is not valid at this time, it is for another name, or its issuer is not trusted. */
+/**
+ * Why a certificate is refused: it is not valid at this time, it is for another name, or its issuer is not
+ * trusted.
+ */
 export type CertificateFault = 'expired' | 'name' | 'untrusted'
 
 /** The fault of the peer's certificate that a TLS error of Node.js reports, given the error's code. */

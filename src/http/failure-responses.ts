@@ -16,7 +16,8 @@ export interface FailureResponse {
 
 /** The problems that every request can have. */
 const universalCodes: ProblemCode[] =
-  ['validation_failed', 'https_required', 'request_timeout', 'headers_too_large', 'internal_error', 'overloaded']
+  ['validation_failed', 'https_required', 'request_timeout', 'headers_too_large', 'internal_error',
+    'overloaded']
 const bodyCodes: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']
 
 /** The problems that most operations have. `/docs` lists them once. */
@@ -33,7 +34,8 @@ export interface OperationTraits {
 /** Every problem that an operation can have, each once. */
 export function failuresOf ({ hasBody, isRateLimited, problems }: OperationTraits): Failure[] {
   const limitCodes: ProblemCode[] = isRateLimited ? ['too_many_requests'] : []
-  const all = [...universalCodes, ...problems, ...hasBody ? bodyCodes : [], ...limitCodes]
+  // The problems of the route come first, because they matter most to a reader.
+  const all = [...problems, ...universalCodes, ...hasBody ? bodyCodes : [], ...limitCodes]
   const failures = all.map(each => typeof each === 'string' ? withStatus(each) : each)
   return [...new Map(failures.map(failure => [exampleName(failure), failure])).values()]
 }
@@ -53,7 +55,9 @@ export const problemExample = ({ code, status }: Failure, issuer: string) => ({
 })
 
 const retryAfter = {
-  'retry-after': { schema: { type: 'integer' }, description: 'The number of seconds after which to try again.' }
+  'retry-after': {
+    schema: { type: 'integer' }, description: 'The number of seconds after which to try again.'
+  }
 }
 const retryStatuses = new Set([429, 503])
 
@@ -61,7 +65,7 @@ const retryStatuses = new Set([429, 503])
 export function problemResponse (failures: Failure[]): FailureResponse {
   const codes = failures.map(({ code }) => code)
   return {
-    description: codes.map(code => `\`${code}\`: ${catalogue[code].title.toLowerCase()}`).join('; '),
+    description: codes.map(code => `\`${code}\`: ${uncapitalize(catalogue[code].title)}`).join('; '),
     ...failures.some(({ status }) => retryStatuses.has(status)) && { headers: retryAfter },
     content: {
       [mediaType]: {
@@ -73,13 +77,21 @@ export function problemResponse (failures: Failure[]): FailureResponse {
   }
 }
 
+/** A title within a sentence. Acronyms stay. */
+const uncapitalize = (title: string): string =>
+  title.replace(/^[A-Z](?![A-Z])/, letter => letter.toLowerCase())
+
 /** A schema with only these values of a property. */
 const restrict = (schema: string, property: string, values: readonly string[]) => ({
-  allOf: [{ $ref: `#/components/schemas/${schema}` }, { type: 'object', properties: { [property]: { enum: values } } }]
+  allOf: [{ $ref: `#/components/schemas/${schema}` }, {
+    type: 'object', properties: { [property]: { enum: values } }
+  }]
 })
 
 /** The codes that an OAuth operation can have, by status. `named` are those of the route. */
-export function oauthFailuresOf (named: readonly OAuthErrorCode[], hasBody: boolean): Map<number, OAuthErrorCode[]> {
+export function oauthFailuresOf (
+  named: readonly OAuthErrorCode[], hasBody: boolean
+): Map<number, OAuthErrorCode[]> {
   const codes = new Map<number, OAuthErrorCode[]>([
     [400, ['invalid_request']], [403, ['access_denied']], [408, ['invalid_request']],
     [429, ['temporarily_unavailable']], [431, ['invalid_request']], [500, ['server_error']],

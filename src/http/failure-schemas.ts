@@ -32,7 +32,12 @@ export const failureSchemas = {
       status: { type: 'integer', description: 'The HTTP status.' },
       detail: { type: 'string', description: 'What happened, and what to do.' },
       instance: { type: 'string', description: 'The id of the request, also in `x-request-id`.' },
-      code: { type: 'string', enum: Object.keys(catalogue), description: 'The kind of problem, for programs. Stable.' },
+      code: {
+        type: 'string',
+        enum: Object.keys(catalogue),
+        description: 'The kind of problem, for ' +
+        'programs. Stable.'
+      },
       errors: {
         type: 'array',
         items: { $ref: '#/components/schemas/Violation' },

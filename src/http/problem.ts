@@ -47,7 +47,9 @@ export class Problem extends Error {
 export const mediaType = 'application/problem+json'
 
 /** The problem document of a failure. `instance` is the request's id. */
-export const document = (issuer: string, { code, status, title, message, members }: Problem, instance: string) =>
+export const document = (
+  issuer: string, { code, status, title, message, members }: Problem, instance: string
+) =>
   ({ type: `${issuer}/problems/${code}`, title, status, detail: message, instance, code, ...members })
 
 /** An offending place in the request: a JSON pointer (RFC 6901), and what is wrong there. */
@@ -104,7 +106,8 @@ export const emailTaken = () => new Problem('email_taken')
 export const usernameTaken = () => new Problem('username_taken')
 export const lastAdmin = () => new Problem('last_admin')
 export const linkExpired = () => new Problem('link_expired')
-export const passwordRejected = (reasons: PasswordReason[]) => new Problem('password_rejected', { members: { reasons } })
+export const passwordRejected = (reasons: PasswordReason[]) =>
+  new Problem('password_rejected', { members: { reasons } })
 
 /** `seconds` until the limit's window ends. */
 export const tooManyRequests = (seconds: number) => new Problem('too_many_requests', {
@@ -119,7 +122,9 @@ export const exportRunning = (seconds: number) => new Problem('too_many_requests
 })
 /** `seconds` until the next password is verified. */
 export const tooManyFailures = (seconds: number) => new Problem('too_many_requests', {
-  detail: 'Too many wrong passwords were given for this account, or from this network.', headers: retryAfter(seconds)
+  detail: 'Too many wrong passwords were given for this account, or from this ' +
+    'network.',
+  headers: retryAfter(seconds)
 })
 /** `seconds` until the address can be changed again. */
 export const tooManyAddressChanges = (seconds: number) => new Problem('too_many_requests', {

@@ -4,8 +4,8 @@ type Responses = Record<string, SharedResponse | { $ref: string }>
 interface Use { responses: Responses, status: string, response: SharedResponse, text: string }
 
 /**
- * Replaces every failure that several operations have by a reference to a component of the API document. Returns
- * the components by name.
+ * Replaces every failure that several operations have by a reference to a component of the API document.
+ * Returns the components by name.
  */
 export function shareResponses (operations: Array<{ responses: Responses }>): Record<string, SharedResponse> {
   const uses = operations.flatMap(({ responses }) => failuresIn(responses))
@@ -24,7 +24,9 @@ export function shareResponses (operations: Array<{ responses: Responses }>): Re
 }
 
 const failuresIn = (responses: Responses): Use[] => Object.entries(responses).flatMap(([status, response]) =>
-  Number(status) < 400 || '$ref' in response ? [] : [{ responses, status, response, text: JSON.stringify(response) }])
+  Number(status) < 400 || '$ref' in response
+    ? []
+    : [{ responses, status, response, text: JSON.stringify(response) }])
 
 /** A name made of the codes of a response; with its status if another response has that name. */
 function uniqueName ({ content = {} }: SharedResponse, status: string, taken: object): string {

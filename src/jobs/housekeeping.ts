@@ -11,7 +11,10 @@ export const inBatches = (purge: (db: Queryable, batchSize: number) => Promise<n
 
 const pageRows = 5_000
 
-/** A housekeeping task that walks a table by key. `purgePage` returns the key to continue after, undefined at the end. */
+/**
+ * A housekeeping task that walks a table by key. `purgePage` returns the key to continue after, undefined at
+ * the end.
+ */
 export const inPages = (
   purgePage: (db: Queryable, after: Buffer | undefined, pageSize: number) => Promise<Buffer | undefined>
 ): HousekeepingTask => async function * (db) {

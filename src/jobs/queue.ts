@@ -67,9 +67,3 @@ const deleteDone: Statement = {
 export async function remove (db: Queryable, { id, attempts }: Job): Promise<void> {
   await db.query(deleteDone, [id, attempts])
 }
-
-// merge: serves src/sessions alone, by way of mail/outbox.ts, until its statements call enqueue_mail.
-/** The part of a statement that enqueues a mail for each row of `from`. */
-export const mailInsertion = (user: string, sealed: string, lifetimeSeconds: string, from: string) => `
-  insert into jobs (kind, user_id, sealed, expires_at)
-  select 'mail', ${user}, ${sealed}, now() + make_interval(secs => ${lifetimeSeconds}) from ${from}`

@@ -25,8 +25,8 @@ export interface MailContext {
 }
 
 /**
- * Seals a mail that tells the user what happened, and from where. `to` is the address that the account has now: a
- * thief who changes it before the mail is sent must not get the mail in the owner's place.
+ * Seals a mail that tells the user what happened, and from where. `to` is the address that the account has
+ * now: a thief who changes it before the mail is sent must not get the mail in the owner's place.
  */
 export function notification (
   { sealMail, language }: Pick<MailContext, 'sealMail' | 'language'>,

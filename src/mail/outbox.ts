@@ -1,5 +1,5 @@
 import type { Queryable, Statement } from '../database/database.ts'
-import { mailInsertion } from '../jobs/queue.ts'
+import type { Language } from '../http/language.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
@@ -13,9 +13,6 @@ export const mailKinds = [
   'session_replayed', 'account_deleted'
 ] as const
 export type MailKind = typeof mailKinds[number]
-
-export const languages = ['en', 'de'] as const
-export type Language = typeof languages[number]
 
 /** A mail that will be rendered when it is sent. */
 export interface Mail {
@@ -83,17 +80,3 @@ export async function enqueueMail (
 ): Promise<void> {
   if (mail) await db.query(enqueue, [userId ?? null, mail, lifetimeSeconds])
 }
-
-// merge: the rest of this file serves src/sessions alone, until its statements call enqueue_mail.
-
-export const newsLives = notificationLifetimeSeconds
-
-/**
-
- * The part of a statement that enqueues a mail for each row of `from`, unless the parameter `sealed` is
-
- * null.
-
- */
-export const posting = (sealed: string, user: string, lives: string, from: string) =>
-  mailInsertion(user, `${sealed}::bytea`, lives, `${from} where ${sealed}::bytea is not null`)

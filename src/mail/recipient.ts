@@ -10,7 +10,7 @@ const selection: Statement = {
   text: `
     select email, language from users where id = $1
     union all
-    select email, language from registrations where id = $1
+    select email, language from pending_registrations where id = $1
     limit 1`
 }
 

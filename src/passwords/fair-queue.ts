@@ -1,5 +1,5 @@
-// Queues such as p-queue order work by priority or arrival. This one takes turns between networks, so that a flood
-// from one does not delay the others.
+// Queues such as p-queue order work by priority or arrival. This one takes turns between networks, so that a
+// flood from one does not delay the others.
 
 /** A queue that serves networks round-robin, and the items of one network first in, first out. */
 export interface FairQueue<T extends object> {

@@ -1,7 +1,5 @@
+import type { Pepper } from '../crypto/secret-keys.ts'
 import { databaseUnavailable } from '../http/problem.ts'
-
-/** A secret that is an input of password hashes and is stored apart from them. */
-export interface Pepper { kid: string, secret: Buffer }
 
 export interface Peppers {
   /**

@@ -39,7 +39,8 @@ export function banner (options: BannerOptions): string {
 
 function databaseText ({ config, embedded, isDatabaseReachable }: BannerOptions): string {
   if (embedded) {
-    return `embedded PostgreSQL ${embedded.version} in ${shorten(embedded.dataDir)}; set DATABASE_URL to use your own`
+    return `embedded PostgreSQL ${embedded.version} in ${shorten(embedded.dataDir)}; set DATABASE_URL to ` +
+      'use your own'
   }
   const address = databaseAddress(config.databaseUrl ?? '')
   return isDatabaseReachable ? address : `${address} (not reachable yet)`

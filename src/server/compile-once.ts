@@ -1,7 +1,7 @@
 /**
- * Compiles each distinct schema once in the life of the process. Many routes have the same schemas, and compiling them
- * is most of what the start of a server costs. `build` makes the compiler for a set of shared schemas; its options are
- * the same for all servers of a process.
+ * Compiles each distinct schema once in the life of the process. Many routes have the same schemas, and
+ * compiling them is most of what the start of a server costs. `build` makes the compiler for a set of shared
+ * schemas; its options are the same for all servers of a process.
  */
 export function compileOnce<Shared, Options, Route, Compiled> (
   build: (sharedSchemas: Shared, options: Options) => (route: Route) => Compiled

@@ -119,7 +119,9 @@ export class Connections {
     for (const connection of this.#connections.values()) connection.activeAt = now
   }
 
-  /** Closes the connections that were idle for `idleMs`. One that receives a header has `headersMs` for it. */
+  /**
+   * Closes the connections that were idle for `idleMs`. One that receives a header has `headersMs` for it.
+   */
   closeIdle (idleMs: number, headersMs: number): void {
     const now = performance.now()
     for (const [socket, connection] of this.#connections) {

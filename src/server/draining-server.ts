@@ -19,9 +19,9 @@ const quietTurnMs = 0.1
 
 /**
  * An HTTP server whose `close` resets no request. `http.Server.close` destroys every connection that looks
- * idle: one whose bytes wait in the kernel, and those in the backlog, which are not yet accepted. `close` here
- * first accepts what has connected, then closes a connection when it has been idle for `idleMs`, and keeps the
- * timeouts of Node.js running.
+ * idle: one whose bytes wait in the kernel, and those in the backlog, which are not yet accepted. `close`
+ * here first accepts what has connected, then closes a connection when it has been idle for `idleMs`, and
+ * keeps the timeouts of Node.js running.
  */
 export class DrainingServer extends Server {
   readonly #idleMs: number
@@ -79,7 +79,7 @@ export class DrainingServer extends Server {
   override close (callback?: (error?: Error) => void): this {
     if (!this.listening) return super.close(callback)
     this.#isDraining = true
-    this.#drain().then(() => super.close(() => callback?.()), callback)
+    void this.#drain().then(() => super.close(() => callback?.()), callback)
     return this
   }
 
@@ -114,7 +114,8 @@ export class DrainingServer extends Server {
       await nextTurn()
       isQuiet = this.#connections.accepted === accepted && performance.now() - turnedAt < quietTurnMs
     } while (!isQuiet && performance.now() - begunAt < maxAcceptMs)
-    // Not `super.close`: it destroys idle connections, and stops the checks of the header and request timeouts.
+    // Not `super.close`: it destroys idle connections, and stops the checks of the header and request
+    // timeouts.
     for (const listener of [this, ...this.#listeners]) Listener.prototype.close.call(listener)
   }
 }

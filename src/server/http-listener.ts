@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.ts'
 import { DrainingServer } from './draining-server.ts'
 
-// Real clients send far fewer on a connection. More would let a stranger keep the event loop busy for seconds.
+// Real clients send far fewer on a connection. More would let a stranger keep the event loop busy for
+// seconds.
 const maxRequestsPerSocket = 1_000
 const maxConnections = 10_000
 const maxHeadersMs = 5_000
@@ -10,7 +11,9 @@ const checkIntervalMs = 1_000
 const idleGraceMs = 5_000
 
 /** The HTTP server of Node.js with the timeouts of the configuration. `idleMs` is for its `close`. */
-export function createListener ({ requestTimeout, keepAliveTimeout }: Config, idleMs: number): DrainingServer {
+export function createListener (
+  { requestTimeout, keepAliveTimeout }: Config, idleMs: number
+): DrainingServer {
   const timeoutMs = requestTimeout * 1_000
   const listener = new DrainingServer({
     idleMs,

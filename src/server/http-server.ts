@@ -23,7 +23,9 @@ const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
 const allowedMethods = ['GET', 'HEAD', 'POST', 'PATCH']
 
 /** The server, not yet listening. It logs to standard output unless another output is given. */
-export function build (options: ServerOptions, output: LogOutput = createLogOutput(options.config)): FastifyInstance {
+export function build (
+  options: ServerOptions, output: LogOutput = createLogOutput(options.config)
+): FastifyInstance {
   const { config, idleMs = 0 } = options
   const { issuer, trustProxy } = config
   const listener = createListener(config, idleMs)
@@ -50,19 +52,21 @@ export function build (options: ServerOptions, output: LogOutput = createLogOutp
       if (!isPostponed) refuseUnreadable(server, socket, problem, issuer)
     },
     frameworkErrors: (_error, request: FastifyRequest, reply: FastifyReply) => {
-      const problem = server.rateLimiting.countUnrouted(request.raw) ?? validationFailed('The path is not valid.')
+      const problem = server.rateLimiting.countUnrouted(request.raw) ??
+        validationFailed('The path is not valid.')
       const { code, status } = problem
       request.log.info({ method: request.method, route: null, status, code }, 'request')
       const headers = { ...defaultHeaders(issuer), ...problem.headers, 'x-request-id': request.id }
       const body = JSON.stringify(document(issuer, problem, request.id))
-      return reply.code(status).headers({ ...headers, 'content-type': mediaType }).send(body)
+      void reply.code(status).headers({ ...headers, 'content-type': mediaType }).send(body)
     }
   })
   closeConnectionsInTurn(server, listener, options.isDraining)
   // Node.js would refuse an unknown expectation, which a server may ignore (RFC 9110 section 10.1.1).
   listener.on('checkExpectation', (request, response) => { listener.emit('request', request, response) })
   listener.on('connect', (request, socket: Socket) => {
-    // Node.js has removed its listeners from the socket. Without one for errors, a reset would end the process.
+    // Node.js has removed its listeners from the socket. Without one for errors, a reset would end the
+    // process.
     socket.on('error', () => {})
     refuse(server.rateLimiting.countUnrouted(request) ?? methodNotAllowed(allowedMethods), socket, issuer)
     // A peer that does not close its side would keep the connection for ever.

@@ -8,13 +8,13 @@ const lingerMs = 2_000
  * answers in transit are lost.
  */
 export function lingerOnClose (socket: Socket): void {
-  // Node calls it when the last answer is written.
+  // Node.js calls it when the last answer is written.
   socket.destroySoon = () => {
     socket.end()
     // The parser gets no more bytes, so no further request is answered.
     socket.removeAllListeners('data')
     socket.on('data', () => {})
-    // Node pauses a socket with many unsent answers, and would do so again.
+    // Node.js pauses a socket with many unsent answers, and would do so again.
     Object.assign(socket, { _paused: false })
     socket.resume()
     const timer = setTimeout(() => socket.destroy(), lingerMs).unref()

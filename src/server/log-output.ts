@@ -30,7 +30,10 @@ export function createLogOutput ({ logFormat }: Pick<Config, 'logFormat'>): LogO
 
 interface LoggedError { [key: string]: unknown, type: string, message: string, stack: string }
 
-/** The options of the logger. Of an error only safe fields are logged: drivers put rows and parameters into others. */
+/**
+ * The options of the logger. Of an error only safe fields are logged: drivers put rows and parameters into
+ * others.
+ */
 export const loggerOptions = (level: string) => ({
   level,
   serializers: { err: describeError },

@@ -6,7 +6,7 @@ interface Exchange { request: IncomingMessage, response: ServerResponse, isSafe:
 /** The unanswered requests of a connection: those that have begun, and those that wait. */
 interface Pipeline { begun: Exchange[], waiting: Exchange[] }
 
-// While reading is paused the service does not notice a client that has gone, so the first few do not pause
+// While reading is paused the service does not notice that a client has gone, so the first few do not pause
 // it.
 const readAhead = 16
 const begunPerConnection = 16
@@ -18,12 +18,14 @@ const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 /** RFC 9112 section 9.3.2: only a sequence of safe requests may be processed in parallel. */
 const mayBeginNext = ({ begun, waiting: [next] }: Pipeline) => next !== undefined && (
-  begun.length === 0 || (begun.length < begunPerConnection && next.isSafe && begun.every(({ isSafe }) => isSafe)))
+  begun.length === 0 || (
+    begun.length < begunPerConnection && next.isSafe && begun.every(({ isSafe }) => isSafe)
+  ))
 
 /**
  * A request handler that gives all connections a turn between the pipelined requests of one of them.
  *
- * Node begins all requests that arrive in one piece at once. A few connections that pipeline thousands of
+ * Node.js begins all requests that arrive in one piece at once. A few connections that pipeline thousands of
  * requests would stall all others for seconds.
  */
 export function takeTurns (serve: RequestListener): RequestListener {
@@ -40,10 +42,10 @@ export function takeTurns (serve: RequestListener): RequestListener {
     // Node.js resumes a socket after each message that it has parsed, and to read a body.
     socket.on('resume', () => {
       const waiting = pipelines.get(socket)?.waiting.length ?? 0
-      // What arrives after the last answer is read, and thrown away.
+      // Bytes that arrive after the last answer are read and discarded.
       if (waiting < readAhead || !socket.writable) return
       socket.pause()
-      // A stream that is paused already tells nobody, although Node.js has begun to read.
+      // A stream that is already paused emits no event, although Node.js has begun to read.
       socket.emit('pause')
     })
   }
@@ -86,7 +88,7 @@ export function takeTurns (serve: RequestListener): RequestListener {
     const exchange = { request, response, isSafe: safeMethods.has(method) }
     if (pipeline.begun.length + pipeline.waiting.length === 0) return begin(socket, pipeline, exchange)
     pipeline.waiting.push(exchange)
-    // What has arrived in one piece is parsed. Nothing more is read until most of it is answered.
+    // Node.js has parsed everything that arrived in one piece. More is read when most of it is answered.
     if (pipeline.waiting.length >= readAhead) stopReading(socket)
     schedule(socket, pipeline)
   }

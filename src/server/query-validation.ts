@@ -4,7 +4,9 @@ import { queryParser } from '../http/query.ts'
 const compilers = AjvCompiler()
 const customOptions = { removeAdditional: false, allErrors: true, coerceTypes: false } as const
 
-/** Compiles validators that convert no types. A query is text, so its integers and booleans are parsed before. */
+/**
+ * Compiles validators that convert no types. A query is text, so its integers and booleans are parsed before.
+ */
 export const buildValidator: ReturnType<typeof AjvCompiler> = schemas => {
   const compile = compilers(schemas, { customOptions })
   return route => {

@@ -27,7 +27,9 @@ export function unreadableRequest ({ code }: NodeJS.ErrnoException): Problem {
   return validationFailed('The request is not valid HTTP.')
 }
 
-/** Answers on the bare socket and closes it. Returns the request's id; undefined if no answer could be sent. */
+/**
+ * Answers on the bare socket and closes it. Returns the request's id; undefined if no answer could be sent.
+ */
 export function refuse (problem: Problem, socket: Socket, issuer: string): string | undefined {
   // Node.js keeps the answer that a socket is about to send in this property.
   const { _httpMessage: answer }: { _httpMessage?: { headersSent: boolean } | null } = Object(socket)

@@ -1,7 +1,8 @@
 import type { EventEmitter } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 
-// npm passes a terminal's Ctrl-C on, so the process gets it twice. A later one comes from a person who cannot wait.
+// npm passes a terminal's Ctrl-C on, so the process gets it twice. A later one comes from a person who cannot
+// wait.
 const repeatMs = 1_000
 
 type Log = (level: 'info' | 'error' | 'fatal', message: string, detail?: object) => void
@@ -35,7 +36,11 @@ export class Shutdown {
 
   /** Begins the shutdown on SIGTERM, SIGINT or an exception that nothing caught. */
   listen (signals: EventEmitter): void {
-    for (const signal of ['SIGTERM', 'SIGINT']) signals.on(signal, () => this.begin(0, `stopping on ${signal}`))
+    for (const signal of ['SIGTERM', 'SIGINT']) {
+      signals.on(
+        signal, () => this.begin(0, `stopping on ${signal}`)
+      )
+    }
     process.on('uncaughtException', error => this.begin(1, 'unexpected error; stopping the service', error))
   }
 

@@ -11,7 +11,8 @@ export function explainStartError (thrown: unknown, { host, port }: Config): Err
       'stop that program, or choose another port with PORT.', { cause: error })
   }
   if (code === 'EACCES' && 'syscall' in error && error.syscall === 'listen') {
-    return new Error(`Port ${port} of ${host} needs privileges that this user lacks: choose a port above 1023 ` +
+    return new Error(`Port ${port} of ${host} needs privileges that this user lacks: choose a port above ` +
+      '1023 ' +
       'with PORT.', { cause: error })
   }
   if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {

@@ -100,7 +100,8 @@ function formatRequest (entry: LogEntry, cause: string, palette: Palette): strin
 }
 
 function formatMail (time: number, { to, subject, link }: LoggedMail, palette: Palette): string {
-  const head = `${palette.dim(clock(time))} ${palette.cyan('mail')} to ${escapeControls(to)}: ${escapeControls(subject)}`
+  const head = `${palette.dim(clock(time))} ${palette.cyan('mail')} to ${escapeControls(to)}: ` +
+    `${escapeControls(subject)}`
   return link ? `${head}\n${link}` : head
 }
 
@@ -111,10 +112,14 @@ function formatMessage (entry: LogEntry, palette: Palette, width: number): strin
   const { level, time, msg = '', err } = entry
   const [label, paint] = labelOf(level, palette)
   const fields = Object.entries(entry)
-    .filter(([name, value]) => !hiddenFields.has(name) && !Array.isArray(value) && !msg.includes(String(value)))
+    .filter(
+      ([name, value]) => !hiddenFields.has(name) && !Array.isArray(value) && !msg.includes(String(value))
+    )
     .map(([name, value]) => `${name}=${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
   const lines = wrapText(`${label}${escapeControls([msg, ...fields].join(' '))}`, width)
-  const details = formatError(err, level >= errorLevel).flatMap(line => wrapText(line, width)).map(palette.dim)
+  const details = formatError(err, level >= errorLevel).flatMap(
+    line => wrapText(line, width)
+  ).map(palette.dim)
   const text = [...lines, ...details].join(`\n${margin}`).replace(label, paint(label))
   return `${palette.dim(clock(time))} ${text}`
 }

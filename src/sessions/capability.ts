@@ -34,8 +34,8 @@ const purgeExpiredSessions: HousekeepingTask = async function * (db, { refreshTo
   }
 }
 
-// With an equality the planner might read the sessions of all users in the order of their ids. A range of pairs makes it
-// use the index over both columns.
+// With an equality the planner might read the sessions of all users in the order of their ids. A range of
+// pairs makes it use the index over both columns.
 const ofUser = `
   select id::text as cursor, id, methods, authenticated_at, remembered, user_agent, host(ip) as ip, created_at,
     last_used_at, expires_at, ended_at, end_reason

@@ -1,7 +1,7 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { invalidCredentials } from '../http/problem.ts'
-import { newsLives } from '../mail/outbox.ts'
+import { notificationLifetimeSeconds } from '../mail/outbox.ts'
 import type { CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import { toRevocation, type Revocation, type RevocationRow } from '../tokens/revocations.ts'
 import type { Credential } from '../users/credential.ts'
@@ -87,7 +87,7 @@ export async function createSession (
   }
   const [row] = await db.query<LiveSessionRow & { ended: RevocationJson[] }>(creation, [
     userId, passwordVersion, JSON.stringify(parameters), origin,
-    notification ?? null, attempt?.resetKey ?? null, attempt?.refundKeys ?? [], newsLives
+    notification ?? null, attempt?.resetKey ?? null, attempt?.refundKeys ?? [], notificationLifetimeSeconds
   ])
   if (!row) throw invalidCredentials()
   const { ended, ...session } = row

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { invalidRefreshToken } from '../http/problem.ts'
-import { newsLives } from '../mail/outbox.ts'
+import { notificationLifetimeSeconds } from '../mail/outbox.ts'
 import type { RefreshToken } from './refresh-token.ts'
 import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } from './session.ts'
 
@@ -174,7 +174,7 @@ async function detectReuse (
   const { lifetimes: { retryWindow, replayGrace }, request, presentedAt } = presentation
   const [found] = await db.query<Pick<RefusedRefresh, 'confirmed' | 'replayed'>>(reuseDetection, [
     sessionId, generation, hash, retryWindow ?? null, replayGrace, presentedAt,
-    audit.parameter(request.origin), request.sealNotification() ?? null, newsLives
+    request.origin, request.sealNotification() ?? null, notificationLifetimeSeconds
   ])
   assert(found)
   return { sessionId, presented: generation, ...found }

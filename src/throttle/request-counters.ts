@@ -46,7 +46,7 @@ export async function createRequestCounters (options: RequestCountersOptions): P
       return await incrementShared(key) ?? own
     },
     incrementNow (key) {
-      incrementShared(key)
+      void incrementShared(key)
       return local.increment(key)
     },
     get isShared () { return redis?.isAvailable ?? false },

@@ -106,21 +106,6 @@ export function createSignInThrottle (limits: ThrottleLimits, secret: Buffer): S
   }
 }
 
-/**
- * The parts of a statement that record the success of an attempt. They reset the counter in the parameter
- * `resetKey`, and subtract one failure from each counter in the parameter `refundKeys`.
- */
-export const successParts = (resetKey: string, refundKeys: string) => `
-  locked_counters as (
-    select key from login_throttles
-    where key = any(${refundKeys}::bytea[] || ${resetKey}) order by key for update
-  ), reset_counter as (
-    delete from login_throttles where key in (select key from locked_counters) and key = ${resetKey}
-  ), refunded_counters as (
-    update login_throttles set failures = greatest(0, failures - 1), waits_until = null
-    where key in (select key from locked_counters) and key = any(${refundKeys}::bytea[])
-  )`
-
 const recording: Statement = {
   name: 'throttle.record-success',
   text: 'select refund_login_attempt($1, $2)'

@@ -118,7 +118,3 @@ export async function purge (db: Queryable, batchSize: number): Promise<number> 
   const [row] = await db.query<{ purged: number }>(purgeExpired, [batchSize])
   return row?.purged ?? 0
 }
-
-// merge: the old names, for src/sessions alone.
-export type StoredRevocation = RevocationRow
-export const stored = toRevocation

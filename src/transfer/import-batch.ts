@@ -29,9 +29,14 @@ const insertion: Statement = {
         coalesce(created_at, now())
       from ${records} order by line_order
       on conflict do nothing
-      returning id, record_event('user.imported', $2, user_id => id, detail => jsonb_strip_nulls(
-        jsonb_build_object('password_hash_sha256', ${sha256('password_hash')})
-      ))
+      returning id, password_hash
+    ), recorded as (
+      insert into audit_events (type, user_id, client_id, detail, actor_id, ip, user_agent, request_id)
+      select 'user.imported', id, ($2::jsonb ->> 'clientId')::uuid,
+        jsonb_strip_nulls(jsonb_build_object('password_hash_sha256', ${sha256('password_hash')})),
+        ($2::jsonb ->> 'actorId')::uuid, ($2::jsonb ->> 'ip')::inet, $2::jsonb ->> 'userAgent',
+        $2::jsonb ->> 'requestId'
+      from inserted
     )
     select id from inserted`
 }

@@ -53,7 +53,10 @@ export interface IdentifiedAccount {
   identifier: string
   /** The account, if there is one. */
   account: Account | undefined
-  /** The latest pending registration of that name, if it was asked for: the hash of its password, if it exists. */
+  /**
+   * The latest pending registration of that name, if it was asked for: the hash of its password, if it
+   * exists.
+   */
   pending?: { hash: string | undefined } | undefined
 }
 
@@ -65,8 +68,8 @@ export const identifiedByEmail = (account: Account): IdentifiedAccount =>
 export type LoginName = { email: string } | { username: string }
 
 /**
- * Finds the account of an e-mail address or username and, if asked, the latest pending registration. Text that is
- * neither takes the same path and finds nothing, so that its response takes the same time.
+ * Finds the account of an e-mail address or username and, if asked, the latest pending registration. Text
+ * that is neither takes the same path and finds nothing, so that its response takes the same time.
  */
 export async function identify (
   db: Queryable, login: LoginName, { includesPending }: { includesPending: boolean }
@@ -86,7 +89,10 @@ const lock: Statement = {
   text: 'select 1 as found from users where id = $1 and password_version = $2 for key share'
 }
 
-/** Keeps a user from being deleted until the transaction ends. Returns false if the password was changed since. */
+/**
+ * Keeps a user from being deleted until the transaction ends. Returns false if the password was changed
+ * since.
+ */
 export async function lockCredential (tx: Queryable, { userId, passwordVersion }: Credential): Promise<boolean> {
   return (await tx.query(lock, [userId, passwordVersion])).length > 0
 }
@@ -100,8 +106,8 @@ export async function rehash (db: Queryable, id: string, old: string, hash: stri
 }
 
 /**
- * Replaces the password that was verified, and forgets all devices. Returns the time from which on devices are known
- * again. Returns undefined if the password was changed meanwhile, or the account disabled.
+ * Replaces the password that was verified, and forgets all devices. Returns the time from which on devices
+ * are known again. Returns undefined if the password was changed meanwhile, or the account disabled.
  */
 export async function setPassword (
   db: Queryable, { userId, passwordVersion }: Credential, hash: string, origin: audit.Origin
@@ -116,8 +122,8 @@ export async function setPassword (
 }
 
 /**
- * Sets a password, or none if `hash` is null, for a person who proved to own the address. The address is verified
- * with it. Returns the new version of the password.
+ * Sets a password, or none if `hash` is null, for a person who proved to own the address. The address is
+ * verified with it. Returns the new version of the password.
  */
 export async function replacePassword (tx: Queryable, userId: string, hash: string | null): Promise<number> {
   const [row] = await tx.query<{ password_version: number }>(`
@@ -131,8 +137,8 @@ const updateDevices = `
   update users set devices_known_from = ${nowInMs} where id = $1 returning devices_known_from`
 
 /**
- * Forgets all devices of a user: their sign-ins are counted with those of unknown devices. Returns the time from which
- * on devices are known again, or undefined if there is no such user.
+ * Forgets all devices of a user: their sign-ins are counted with those of unknown devices. Returns the time
+ * from which on devices are known again, or undefined if there is no such user.
  */
 export async function forgetDevices (db: Queryable, id: string): Promise<Date | undefined> {
   const [row] = await db.query<{ devices_known_from: Date }>(updateDevices, [id])

@@ -1,8 +1,8 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import { lastAdmin } from '../http/problem.ts'
 
-// In one order everywhere: of two who demote each other, one waits for the other, and then finds out. Whom the user is
-// when the lock is had is told by the rows, not by the subquery.
+// In one order everywhere: of two who demote each other, one waits for the other, and then finds out. Whom
+// the user is when the lock is had is told by the rows, not by the subquery.
 const lock: Statement = {
   name: 'users.lock-admins',
   text: `

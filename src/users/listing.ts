@@ -19,8 +19,8 @@ export async function find (db: Queryable, id: string): Promise<AdminUser | unde
 
 export interface UserFilter { email?: string | undefined, role?: string | undefined, status?: UserStatus | undefined }
 
-// Each list is a range of one index, so that rows that do not match are never read. Each status has an index of its
-// own, because the users of the other status may all come first.
+// Each list is a range of one index, so that rows that do not match are never read. Each status has an index
+// of its own, because the users of the other status may all come first.
 const selectRange = (source: string) => `
   (select canonical_email from ${source}
     and canonical_email collate "C" >= $1 and canonical_email collate "C" < $2 and canonical_email collate "C" > $3

@@ -29,14 +29,16 @@ export interface NewUser {
 }
 
 /**
- * Creates an account, in a transaction that a throw rolls back. Throws `email_taken` or `username_taken`. An address
- * to which another account can still be changed back counts as taken, unless it is verified as the new user's.
+ * Creates an account, in a transaction that a throw rolls back. Throws `email_taken` or `username_taken`. An
+ * address to which another account can still be changed back counts as taken, unless it is verified as the
+ * new user's.
  */
 export async function create (tx: Queryable, user: NewUser, { isVerified = false } = {}): Promise<void> {
   const { id, email, username, name, passwordHash, language } = user
   await taken(tx.query('insert into users (id, email, canonical_email, username, name, password_hash, language, email_verified_at) values ($1, $2, $3, $4, $5, $6, $7, case when $8 then now() end)',
     [id, email.address, email.canonical, username, name, passwordHash, language ?? null, isVerified]))
-  // The insertion waits for an account that is just leaving the address. Only then its link to undo is visible.
+  // The insertion waits for an account that is just leaving the address. Only then its link to undo is
+  // visible.
   if (!isVerified && (await tx.query("select from one_time_tokens where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
 }
 

@@ -1,8 +1,8 @@
 /** The type of the event that is sent on request, to try a webhook. */
 export const testType = 'webhook.test'
 
-// The trigger `enqueue_webhook_deliveries` has the same rule. Events that an import or an attack records by the thousand
-// are not offered.
+// The trigger `enqueue_webhook_deliveries` has the same rule. Events that an import or an attack records by
+// the thousand are not offered.
 const isOffered = (type: string) =>
   (/^(user|session)\./.test(type) && type !== 'user.imported') || type === 'login.succeeded'
 

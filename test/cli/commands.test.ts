@@ -7,9 +7,10 @@ import type { Environment } from '../../src/config/environment.ts'
 import { readMigrations } from '../../src/database/migration-files.ts'
 import { calibrate, recommend } from '../../src/calibration/calibration.ts'
 import type { Browser } from '../support/client.ts'
-import { closedPort, folder, run, start } from '../support/command-line.ts'
+import { closedPort, run, start } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
 
@@ -70,7 +71,7 @@ t.test('keys', async t => {
     const { kid: dropped } = await runJson(t, ['keys', 'rotate', '--now'], of(service))
     await runJson(t, ['keys', 'rotate', `--drop=${dropped}`], of(service))
     const { kid: next } = await runJson(t, ['keys', 'rotate'], of(service))
-    const cwd = folder(t)
+    const cwd = temporaryFolder(t)
     const { code, stdout, stderr } = await run(t, ['keys', 'list'], { DATABASE_URL: service.url }, cwd)
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.notOk(existsSync(join(cwd, '.data')), 'and none is made')
@@ -116,7 +117,7 @@ t.test('keys', async t => {
     t.equal(code, 0)
     t.ok(stdout.startsWith(`Dropped ${kidOf(token)}. Key `))
     await until(async () => (await answer()).status === 401)
-    t.strictSame(await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service)), { code: 1, stdout: '', stderr: `there is no key ${kidOf(token)}, or it is gone already: see latchkey keys list\n` })
+    t.strictSame(await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service)), { code: 1, stdout: '', stderr: `there is no key ${kidOf(token)}, or it is already gone: see latchkey keys list\n` })
     t.match(await run(t, ['keys', 'rotate', '--drop=nonsense', '--json'], of(service)), { code: 1, stdout: '', stderr: /^\{"error":"there is no key nonsense, .*"\}\n$/ })
     t.match(await service.sql("select type, actor_id, request_id from audit_events where type = 'key.dropped'"), [{ actor_id: null, request_id: null }])
   })
@@ -235,7 +236,7 @@ t.test('sessions end', async t => {
 })
 
 t.test('with the embedded database, commands work while the service runs', async t => {
-  const cwd = folder(t)
+  const cwd = temporaryFolder(t)
   const PORT = String(await closedPort())
   const base = `http://127.0.0.1:${PORT}`
   const environment = { PORT, ISSUER_URL: base }

@@ -6,10 +6,12 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { folder, run, start } from '../support/command-line.ts'
+import { run, start } from '../support/command-line.ts'
 import { excessiveHashes, importedHashes, unknownHashes } from '../support/imported-hashes.ts'
 import { build } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
+import { scale } from '../support/soak.ts'
 import { commandOf } from '../support/program.ts'
 
 // Most of the time is the start of a process.
@@ -28,7 +30,7 @@ async function runImport (t: Test, DATABASE_URL: string, content: string | Buffe
 
 /** As `runImport`, with the report of the rejected lines. */
 async function runImportWithReport (t: Test, DATABASE_URL: string, content: string | Buffer) {
-  const report = join(folder(t), 'refused.jsonl')
+  const report = join(temporaryFolder(t), 'refused.jsonl')
   const { code, result, stderr } = await runImport(t, DATABASE_URL, content, '--report', report)
   t.equal(stderr, '')
   const lines = readFileSync(report, 'utf8')
@@ -50,7 +52,7 @@ async function runExport (t: Test, DATABASE_URL: string): Promise<string> {
 t.test('users import', async t => {
   await t.test('creates accounts from lines, with their audit events, and prints how many', async t => {
     const DATABASE_URL = await createDatabase(t)
-    const path = join(folder(t), 'users.jsonl')
+    const path = join(temporaryFolder(t), 'users.jsonl')
     const id = 'B5D5E0F0-3B1C-4F1E-9C2A-0123456789AB'
     writeFileSync(
       path,
@@ -406,7 +408,7 @@ t.test('users import', async t => {
 
   await t.test('prints the first refused lines and a summary', async t => {
     const DATABASE_URL = await createDatabase(t)
-    const path = join(folder(t), 'users.jsonl')
+    const path = join(temporaryFolder(t), 'users.jsonl')
     writeFileSync(path, json(...Array(150).fill({}), { email: 'ada@example.com' }))
     const { code, stdout, stderr } = await run(t, ['users', 'import', path], { DATABASE_URL })
     t.strictSame(
@@ -443,7 +445,7 @@ t.test('users import', async t => {
 const script = '/usr/bin/script'
 t.test('on a terminal', { skip: !existsSync(script) && 'script(1) is not installed' }, async t => {
   const DATABASE_URL = await createDatabase(t)
-  const path = join(folder(t), 'users.jsonl')
+  const path = join(temporaryFolder(t), 'users.jsonl')
   writeFileSync(
     path,
     json(
@@ -453,7 +455,7 @@ t.test('on a terminal', { skip: !existsSync(script) && 'script(1) is not install
   const cli = commandOf('src/cli.ts').join(' ')
   const typed = (args: string) =>
     spawnSync(script, ['-qec', `${process.execPath} ${cli} ${args}`, '/dev/null'], {
-      cwd: folder(t),
+      cwd: temporaryFolder(t),
       env: { DATABASE_URL },
       encoding: 'utf8'
     })
@@ -530,7 +532,7 @@ t.test('users export', async t => {
       await runImport(t, to, first)
       t.equal(await runExport(t, to), first)
       t.match((await runImport(t, to, first)).result, { imported: 0, already_there: all.length, refused: 0 })
-    }), { numRuns: 3 })
+    }), { numRuns: scale(3, 1) })
   })
 
   await t.test('exports all accounts as of one moment, and is in the audit log', async t => {
@@ -558,7 +560,7 @@ t.test('users export', async t => {
   await t.test('--output creates a new file that only its owner can read, or no file at all', async t => {
     const DATABASE_URL = await createDatabase(t)
     await runImport(t, DATABASE_URL, json({ email: 'ada@example.com', password_hash: hash }))
-    const dir = folder(t)
+    const dir = temporaryFolder(t)
     const path = join(dir, 'users.jsonl')
     t.strictSame(await run(t, ['users', 'export', '--output', path], { DATABASE_URL }), {
       code: 0,

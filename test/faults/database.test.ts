@@ -55,13 +55,15 @@ t.test('an outage is logged once, and its end with the number of failed attempts
   const service = await build(t, {}, { url })
   const ada = newUser()
   await service.browser().post('/v1/auth/register', ada)
+  // A busy machine may have been slow to connect before.
+  service.logs.length = 0
   const linesOf = (message: RegExp) => service.logs.filter(({ msg, level }) => message.test(String(msg)) && Number(level) >= 30)
   block()
   for (let i = 0; i < 20; i++) t.match(await service.browser().post('/v1/auth/login', ada), unavailable)
   while (linesOf(/^database not available/).length === 0) await new Promise(resolve => setTimeout(resolve, 10))
   // The reconnection is tried twice a second.
   await new Promise(resolve => setTimeout(resolve, 2_000))
-  t.ok(linesOf(/^database not available/).length <= 2, 'once for each reason')
+  t.equal(linesOf(/^database not available/).length, 1)
   const others = service.logs.filter(({ level, msg }) => Number(level) >= 40 && !/^database not available/.test(String(msg)))
   t.strictSame(others, [], 'and nothing else warns of it')
   t.strictSame(linesOf(/^database is back/), [])
@@ -191,7 +193,7 @@ t.test('a key that cannot be looked up is not an unknown one', async t => {
   const other = `${Buffer.from(JSON.stringify({ alg: 'ES256', typ: 'at+jwt', kid: 'made-elsewhere' })).toString('base64url')}.${payload}.${signature}`
   t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), { status: 401 })
   block()
-  while (!service.app.databaseOutage.isOngoing) await new Promise(resolve => setTimeout(resolve, 20))
+  while (!service.logs.some(({ msg }) => msg === 'keys could not be read; retrying')) await new Promise(resolve => setTimeout(resolve, 20))
   for (let i = 0; i < 3; i++) {
     t.match(await service.browser().get('/v1/me', { authorization: `Bearer ${other}` }), unavailable)
     t.match(await service.browser().post('/v1/auth/logout', undefined, { authorization: `Bearer ${other}` }), unavailable)

@@ -9,8 +9,9 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import * as nginx from '../support/nginx.ts'
-import { folder, ready, start, type Running } from '../support/process.ts'
+import { ready, start, type Running } from '../support/process.ts'
 import { ask, dial, requestText, type RawConnection } from '../support/wire.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 async function post (url: string, body: object) {
   const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
@@ -22,7 +23,7 @@ async function post (url: string, body: object) {
 t.test('SIGTERM: accepted requests are answered, and the exit code is 0', async t => {
   const port = await freePort()
   // Slow enough to be under way.
-  const service = start(t, folder(t), { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1s', ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3', ARGON2_CONCURRENCY: '1' }, port)
+  const service = start(t, temporaryFolder(t), { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1s', ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3', ARGON2_CONCURRENCY: '1' }, port)
   await ready(service)
   const ada = { ...newUser(), refresh_token_delivery: 'body' }
   await post(`${service.base}/v1/auth/register`, ada)
@@ -49,7 +50,7 @@ t.test('SIGTERM: accepted requests are answered, and the exit code is 0', async 
 /** A running service with one account, and the text of a sign-in to it. */
 async function withAccount (t: Test, env: Record<string, string> & { DATABASE_URL: string }) {
   const port = await freePort()
-  const service = start(t, folder(t), env, port)
+  const service = start(t, temporaryFolder(t), env, port)
   await ready(service)
   const ada = { ...newUser(), refresh_token_delivery: 'body' }
   const { status } = await post(`${service.base}/v1/auth/register`, ada)
@@ -183,9 +184,9 @@ t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, 
   const ports = [await freePort(), await freePort()]
   const port = await freePort()
   const issuer = { ...env, ISSUER_URL: `http://localhost:${port}` }
-  const instances = ports.map(at => start(t, folder(t), issuer, at))
+  const instances = ports.map(at => start(t, temporaryFolder(t), issuer, at))
   for (const instance of instances) await ready(instance)
-  const prefix = folder(t)
+  const prefix = temporaryFolder(t)
   chmodSync(prefix, 0o711)
   mkdirSync(join(prefix, 'conf'))
   // The connections are kept, and a POST that may have reached an instance is not sent to the other.
@@ -213,7 +214,7 @@ t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, 
     const instance = instances[index]
     instance?.child.kill('SIGTERM')
     t.strictSame(await instance?.ended, { code: 0, signal: null })
-    await ready(start(t, folder(t), issuer, at))
+    await ready(start(t, temporaryFolder(t), issuer, at))
   }
   over.abort()
   await Promise.all(users)
@@ -223,7 +224,7 @@ t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, 
 })
 
 t.test('a second signal ends the process at once', async t => {
-  const service = start(t, folder(t), { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1m', SHUTDOWN_TIMEOUT: '2m' }, await freePort())
+  const service = start(t, temporaryFolder(t), { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1m', SHUTDOWN_TIMEOUT: '2m' }, await freePort())
   await ready(service)
   service.child.kill('SIGINT')
   service.child.kill('SIGINT')
@@ -235,7 +236,7 @@ t.test('a second signal ends the process at once', async t => {
 })
 
 t.test('a request that hangs is aborted after the shutdown timeout', async t => {
-  const service = start(t, folder(t), { DATABASE_URL: await createDatabase(t), SHUTDOWN_TIMEOUT: '1s', REQUEST_TIMEOUT: '1m' }, await freePort())
+  const service = start(t, temporaryFolder(t), { DATABASE_URL: await createDatabase(t), SHUTDOWN_TIMEOUT: '1s', REQUEST_TIMEOUT: '1m' }, await freePort())
   await ready(service)
   const socket = connect(Number(new URL(service.base).port), '127.0.0.1')
   socket.on('error', () => {})
@@ -250,7 +251,7 @@ t.test('a process that is started before its database waits for it', async t => 
   const { port } = url
   const [there, here] = [Number(port), await freePort()]
   url.port = String(here)
-  const service = start(t, folder(t), { DATABASE_URL: url.href }, await freePort())
+  const service = start(t, temporaryFolder(t), { DATABASE_URL: url.href }, await freePort())
   while ((await fetch(`${service.base}/livez`).catch(() => undefined))?.status !== 200) {
     if (service.child.exitCode !== null) throw new Error(service.output())
     await new Promise(resolve => setTimeout(resolve, 20))
@@ -263,7 +264,7 @@ t.test('a process that is started before its database waits for it', async t => 
 })
 
 t.test('a signal ends a process that waits for its database', async t => {
-  const service = start(t, folder(t), { DATABASE_URL: `postgres://127.0.0.1:${await freePort()}/none` }, await freePort())
+  const service = start(t, temporaryFolder(t), { DATABASE_URL: `postgres://127.0.0.1:${await freePort()}/none` }, await freePort())
   while ((await fetch(`${service.base}/livez`).catch(() => undefined))?.status !== 200) {
     if (service.child.exitCode !== null) throw new Error(service.output())
     await new Promise(resolve => setTimeout(resolve, 20))
@@ -275,7 +276,7 @@ t.test('a signal ends a process that waits for its database', async t => {
 t.test('a signal at any moment of the start ends the process', async t => {
   const DATABASE_URL = await createDatabase(t)
   for (const after of [0, 100, 150, 200, 250, 300, 350, 400, 500, 600, 900]) {
-    const service = start(t, folder(t), { DATABASE_URL }, await freePort())
+    const service = start(t, temporaryFolder(t), { DATABASE_URL }, await freePort())
     await new Promise(resolve => setTimeout(resolve, after))
     service.child.kill('SIGTERM')
     const { code, signal } = await service.ended
@@ -284,7 +285,7 @@ t.test('a signal at any moment of the start ends the process', async t => {
 })
 
 t.test('without any configuration', async t => {
-  const cwd = folder(t)
+  const cwd = temporaryFolder(t)
   const port = await freePort()
   const ada = { ...newUser(), refresh_token_delivery: 'body' }
   let token = ''
@@ -319,7 +320,7 @@ t.test('without any configuration', async t => {
     })
 
     await t.test('a second service on the same port is refused, and leaves nothing behind', async t => {
-      const elsewhere = folder(t)
+      const elsewhere = temporaryFolder(t)
       const second = start(t, elsewhere, {}, port)
       t.match(await second.ended, { code: 1 })
       t.match(second.output(), new RegExp(`Port ${port} of 127.0.0.1 is in use`))
@@ -342,7 +343,7 @@ t.test('without any configuration', async t => {
   })
 
   t.test('with another key-encryption key the service does not start, and says why', async t => {
-    const other = folder(t)
+    const other = temporaryFolder(t)
     cpSync(join(cwd, '.data'), join(other, '.data'), { recursive: true })
     const service = start(t, other, { KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64') }, await freePort())
     t.match(await service.ended, { code: 78 })

@@ -72,7 +72,7 @@ t.test('limits-057: where request counters are kept', async t => {
   const answers = await inSequence(2, async () => (await secondInstance(t, service, { RATE_LIMIT: '1/1m' })).browser().get('/v1/me'))
   t.strictSame(statuses(answers), [401, 401], 'forgotten by the next process')
 })
-verifiedBy(t, 'limits-062: housekeeping purges expired data', { 'test/limits/keeping.test.ts': ['clears away what has expired'], 'test/routes/sessions.test.ts': ['is cut to its retention in batches'] })
+verifiedBy(t, 'limits-062: housekeeping purges expired data', { 'test/limits/keeping.test.ts': ['clears away what has expired'], 'test/routes/sessions.test.ts': ['is purged in batches after its retention'] })
 t.test('clears away what has expired', async t => {
   const { sql } = service
   await guessPassword(service, newUser())

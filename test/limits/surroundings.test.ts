@@ -14,10 +14,10 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { fitsInMemory, hashingMemoryBytes } from '../../src/calibration/calibration.ts'
 import { build, type Service } from '../support/app.ts'
 import { launch, skip } from '../support/nginx.ts'
-import { folder } from '../support/process.ts'
 import { blocks, verifiedBy } from '../support/limits-page.ts'
 import { secondInstance, forwardedFor, guessPassword, inSequence, withoutLimits, registerUser, statuses } from '../support/other-networks.ts'
 import { isCompiled, moduleFile } from '../support/program.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const rateLimit = 'test/plugins/rate-limit.test.ts'
 const commands = 'test/cli/commands.test.ts'
@@ -30,7 +30,7 @@ const trusted = [...blocks('Behind a proxy', 'sh').join('').matchAll(/^TRUST_PRO
 /** An nginx with the page's lines before the service; what it gives asks as a client with an address of its own. */
 async function behindNginx (t: Test, { app }: Service) {
   await app.listen({ host: '127.0.0.1', port: 0 })
-  const [port, prefix] = [await freePort(), folder(t)]
+  const [port, prefix] = [await freePort(), temporaryFolder(t)]
   chmodSync(prefix, 0o711)
   mkdirSync(join(prefix, 'conf'))
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(name => `${name}_temp_path ${name};`).join(' ')
@@ -111,7 +111,7 @@ t.test('limits-086: the build of argon2', async t => {
 const tsxSkip = !isCompiled && 'tsx uses the thread pool before the service can size it'
 t.test('limits-087: the thread pool is sized by the program', { skip: tsxSkip }, async t => {
   // The test runner would have a module preloaded.
-  const tell = join(folder(t), 'tell.cjs')
+  const tell = join(temporaryFolder(t), 'tell.cjs')
   writeFileSync(tell, "process.on('exit', () => console.error(process.env.UV_THREADPOOL_SIZE))")
   const size = async (environment: Record<string, string>) => {
     const { stderr } = await promisify(execFile)('env', ['-u', 'NODE_OPTIONS', process.execPath, '--require', tell, moduleFile('src/latchkey.cts'), '--version'], { env: { PATH: process.env['PATH'], ...environment } })

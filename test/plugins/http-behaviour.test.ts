@@ -561,7 +561,7 @@ t.test('the log has one line per request, and no secret', async t => {
   t.equal(lines.length, 8)
   t.match(lines[1], { request_id: 'the-login', method: 'POST', route: '/v1/auth/login', status: 200, ms: Number, ip: '127.0.0.1' })
   t.notOk(lines.some(line => 'path' in line), 'JSON lines have the route, and not the path')
-  t.strictSame(lines.map(({ code }) => code), [undefined, undefined, 'invalid_credentials', 'email_taken', undefined, 'invalid_refresh_token', undefined, 'invalid_token'])
+  t.strictSame(lines.map(({ code }) => code), [undefined, undefined, 'invalid_credentials', 'email_taken', 'validation_failed', undefined, 'validation_failed', 'invalid_token'])
 })
 
 t.test('a connection', async t => {

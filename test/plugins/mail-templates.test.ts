@@ -1,10 +1,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { enqueueMail, languages, mailKinds, type Mail } from '../../src/mail/outbox.ts'
-import { folder, run } from '../support/command-line.ts'
+import { languages } from '../../src/http/language.ts'
+import { enqueueMail, mailKinds, type Mail } from '../../src/mail/outbox.ts'
+import { run } from '../support/command-line.ts'
 import { build, type Service } from '../support/app.ts'
 import { smtpServer } from '../support/smtp.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const kindsWithLink = [
   'email_verification', 'email_change', 'email_changed', 'password_reset', 'invitation', 'magic_link'
@@ -125,7 +127,7 @@ t.test('the templates', async t => {
   })
 
   t.test('are replaced by those that the configured folder has', async t => {
-    const custom = folder(t)
+    const custom = temporaryFolder(t)
     mkdirSync(join(custom, 'de'))
     mkdirSync(join(custom, '..data'))
     writeFileSync(join(custom, '..data/x.html'), '{{no}}')
@@ -147,7 +149,7 @@ t.test('the templates', async t => {
   })
 
   t.test('that are not valid stop the start, with the name of each', async t => {
-    const custom = folder(t)
+    const custom = temporaryFolder(t)
     mkdirSync(join(custom, 'en'))
     const invalid: Record<string, [text: string, message: RegExp]> = {
       'layout.html': ['<main></main>', /layout\.html lacks \{\{> content\}\}/],

@@ -4,9 +4,10 @@ import { sealMail, type Mail } from '../../src/mail/outbox.ts'
 import { authority } from '../support/certificates.ts'
 import { build, keyEncryptionKey, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
-import { folder, ready, start } from '../support/process.ts'
-import { until } from '../support/webhook-receiver.ts'
+import { ready, start } from '../support/process.ts'
 import { smtpServer, type SmtpServer } from '../support/smtp.ts'
+import { waitUntil } from '../support/polling.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const from = { MAIL_FROM: 'login@example.com' }
 const { file: authorityFile, issue } = authority(t)
@@ -24,7 +25,7 @@ const enqueue = async (url: string, to: string) => {
 /** Waits until an attempt to send a mail has failed, and returns its log line. */
 async function failedAttempt (service: Service, mailServer: SmtpServer): Promise<Record<string, unknown>> {
   await enqueue(service.url, 'ada@example.com')
-  const line = await until('a failure', () =>
+  const line = await waitUntil('a failure', () =>
     service.logs.find(({ msg }) => msg === 'job failed; retrying')
   )
   t.match(
@@ -41,7 +42,7 @@ async function startTrusting (t: Test, env: Record<string, string>) {
   const url = await createDatabase(t)
   const service = start(
     t,
-    folder(t),
+    temporaryFolder(t),
     {
       DATABASE_URL: url,
       KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'),
@@ -91,7 +92,7 @@ t.test('mail over TLS', async t => {
         const mailServer = await smtpServer(t, { tls, certificate })
         const { url, service } = await startTrusting(t, { SMTP_URL: mailServer.url })
         await enqueue(url, 'ada@example.com')
-        await until('a failure', () => reason.test(service.output()))
+        await waitUntil('a failure', () => reason.test(service.output()))
         t.strictSame(mailServer.all(), [])
       }
     })

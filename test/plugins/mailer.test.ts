@@ -6,8 +6,9 @@ import { notificationLifetimeSeconds, sealMail, enqueueMail, type Mail } from '.
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
-import { folder, ready, start } from '../support/process.ts'
+import { ready, start } from '../support/process.ts'
 import { smtpServer } from '../support/smtp.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const from = 'Orders & Co <login@example.com>'
 const resetMail = (to: string): Mail => ({ kind: 'password_reset', token: `lkl_${to}`, lives: 1_800, to })
@@ -449,13 +450,8 @@ t.test('a mail server', async t => {
   t.test('gets every mail of an instance that dies, and those being sent at most twice', async t => {
     const url = await createDatabase(t)
     const port = await freePort()
-    const env = {
-      DATABASE_URL: url,
-      KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'),
-      SMTP_URL: smtp.url,
-      MAIL_FROM: from
-    }
-    const first = start(t, folder(t), env, port)
+    const env = { DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), SMTP_URL: smtp.url, MAIL_FROM: from }
+    const first = start(t, temporaryFolder(t), env, port)
     await ready(first)
     const people = Array.from({ length: 150 }, (_, index) => `crash-${index}@example.com`)
     const before = smtp.all().length

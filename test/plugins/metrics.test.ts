@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
 import { build, environment, newUser, type Service } from '../support/app.ts'
+import { ageTokenFamily } from '../support/token-family.ts'
 
 /** The samples of Prometheus' text format 0.0.4, by name and labels as they are written; throws where it is none. */
 function parse (text: string): Map<string, number> {
@@ -87,7 +88,7 @@ t.test('the metrics', async t => {
     const second = await refresh('ok', first.refresh_token)
     await refresh('ok', await refresh('ok', second))
     await refresh('invalid_refresh_token', 'lkr_AQ')
-    await service.sql("update refresh_tokens set confirmed_at = now() - interval '1 hour', rotated_at = now() - interval '1 hour' where session_id = $1", [first.session_id])
+    await ageTokenFamily(service, first.session_id, 3_600)
     await refresh('replayed', first.refresh_token)
   })
 

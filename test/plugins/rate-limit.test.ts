@@ -6,6 +6,8 @@ import t, { type Test } from 'tap'
 import { build, newUser, type Service } from '../support/app.ts'
 import type { Answer } from '../support/client.ts'
 import { redisServer, skip, type RedisServer } from '../support/redis.ts'
+import { waitUntil } from '../support/polling.ts'
+import { scale } from '../support/soak.ts'
 
 const from = (address: string) => ({ 'x-forwarded-for': address })
 const behindProxy = { TRUST_PROXY: '127.0.0.1' }
@@ -13,13 +15,6 @@ const behindProxy = { TRUST_PROXY: '127.0.0.1' }
 let networks = 0
 /** The address of a network that nobody has asked from. */
 const anybody = () => `198.51.${Math.floor(++networks / 250)}.${networks % 250 + 1}`
-
-/** Waits for what will be, half a minute at most. */
-async function until (what: string, holds: () => boolean) {
-  for (const end = performance.now() + 30_000; !holds(); await new Promise(resolve => setTimeout(resolve, 5))) {
-    if (performance.now() > end) throw new Error(`not within half a minute: ${what}`)
-  }
-}
 
 const away = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is unavailable:/.test(String(msg)))
 const back = ({ logs }: Service) => logs.filter(({ msg }) => /^Redis is available again:/.test(String(msg)))
@@ -249,7 +244,7 @@ t.test('clients cannot spoof their network', { skip }, async t => {
     await fc.assert(fc.asyncProperty(fc.array(whatever, { maxLength: 3 }), async values => {
       const found = await counters(redis, service, [...list(...values), ...list('192.0.2.78')])
       return JSON.stringify(found) === JSON.stringify(key('192.0.2.78'))
-    }), { numRuns: 100 })
+    }), { numRuns: scale(100, 30) })
   })
 
   t.test('the first untrusted address of a chain of proxies counts', async t => {
@@ -279,7 +274,7 @@ t.test('clients cannot spoof their network', { skip }, async t => {
     await fc.assert(fc.asyncProperty(fc.ipV6(), async address => {
       const [found] = await counters(redis, service, list(address)) as string[]
       return /^latchkey:rate:general:(?:[\d.]+|(?:[\da-f]+:){4}:\/64)$/.test(found ?? '')
-    }), { numRuns: 200 })
+    }), { numRuns: scale(200, 60) })
   })
 })
 
@@ -295,7 +290,7 @@ t.test('instances with the same Redis count together', { skip }, async t => {
       const network = anybody()
       const answers = await ask(both, network, 200)
       if (tries < 5 && both.some(service => away(service).length > 0)) {
-        await until('both share', () => both.every(({ app }) => app.rateLimiting.shared))
+        await waitUntil('both share', () => both.every(({ app }) => app.rateLimiting.shared))
         for (const { logs } of both) logs.length = 0
         continue
       }
@@ -332,7 +327,7 @@ t.test('instances with the same Redis count together', { skip }, async t => {
 
 /** The service, and what Redis does to it: it must notice, answer all the same, and come back. */
 async function survives (t: Test, service: Service, { fault, mend, reason }: { fault: () => unknown, mend: () => unknown, reason: RegExp }) {
-  await until('it shares', () => service.app.rateLimiting.shared)
+  await waitUntil('it shares', () => service.app.rateLimiting.shared)
   service.logs.length = 0
   const network = anybody()
   await ask([service], network, 10)
@@ -348,12 +343,12 @@ async function survives (t: Test, service: Service, { fault, mend, reason }: { f
   // More than the limit, of which Redis and this process have counted ten before.
   for (let i = 0; i < 12; i++) await round()
   t.strictSame(statuses, new Set([401, 429]), 'nobody is refused for it, but whoever is over the limit')
-  await until('it says so', () => away(service).length > 0)
+  await waitUntil('it says so', () => away(service).length > 0)
   t.match(away(service)[0], { level: 40, err: { message: reason } })
   t.ok(Math.max(...waits) < 1_000, `nobody waits for it: ${Math.round(Math.max(...waits))} ms at most`)
   t.match(await service.browser().get('/readyz'), { status: 200 })
   await mend()
-  await until('it shares again', () => service.app.rateLimiting.shared)
+  await waitUntil('it shares again', () => service.app.rateLimiting.shared)
   t.equal(away(service).length, 1, 'it is said once when it begins')
   t.equal(back(service).length, 1, 'and once when it ends')
   t.ok(Number(back(service)[0]?.['seconds']) >= 0)
@@ -382,7 +377,7 @@ t.test('without Redis an instance counts by itself', { skip }, async t => {
 
   await t.test('counting continues from the shared counts, up to the limit', async t => {
     const two = await build(t, environment, { url: one.url })
-    await until('both share', () => [one, two].every(({ app }) => app.rateLimiting.shared))
+    await waitUntil('both share', () => [one, two].every(({ app }) => app.rateLimiting.shared))
     const network = anybody()
     // By turns, and the last of them here.
     for (let i = 0; i < 20; i++) await ask([two, one], network, 2)
@@ -391,7 +386,7 @@ t.test('without Redis an instance counts by itself', { skip }, async t => {
     t.ok(passed(await ask([two], network, 60)) <= 12)
     t.equal(passed(await ask([one], anybody(), 60)), 50, 'a new one begins anew')
     await redis.start()
-    await until('both share', () => [one, two].every(({ app }) => app.rateLimiting.shared))
+    await waitUntil('both share', () => [one, two].every(({ app }) => app.rateLimiting.shared))
     const known = anybody()
     t.equal(passed(await ask([one, two], known, 120)), 50)
   })
@@ -404,7 +399,7 @@ t.test('without Redis an instance counts by itself', { skip }, async t => {
     t.equal(passed(await ask([service], anybody(), 60)), 50)
     t.match(away(service), [{ err: { message: /ECONNREFUSED/ } }])
     await redis.start()
-    await until('it shares', () => service.app.rateLimiting.shared)
+    await waitUntil('it shares', () => service.app.rateLimiting.shared)
   })
 
   await t.test('a wrong password of Redis is never logged', async t => {

@@ -1,15 +1,16 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { createTerminalLog } from '../../src/server/terminal-log.ts'
 import { environment } from '../support/app.ts'
-import { closedPort, folder } from '../support/command-line.ts'
+import { closedPort } from '../support/command-line.ts'
 import { createDatabase } from '../support/postgres.ts'
+import { commandOf } from '../support/program.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const script = '/usr/bin/script'
-const cli = fileURLToPath(new URL('../../src/latchkey.cjs', import.meta.url))
+const cli = commandOf('src/latchkey.cts')
 const skip = !existsSync(script) && 'there is no script(1) to make a terminal with'
 const escape = '\x1b'
 
@@ -21,7 +22,7 @@ async function startOnTerminal (t: Test, more: Record<string, string> = {}) {
   const env = {
     PATH: process.env['PATH'], TERM: 'xterm', ...cheap, NODE_ENV: 'development', PORT: port, DATABASE_URL: await createDatabase(t), ...more
   }
-  const child = spawn(script, ['-qec', `exec ${process.execPath} ${cli} serve`, '/dev/null'], { cwd: folder(t), env })
+  const child = spawn(script, ['-qec', `exec ${process.execPath} ${cli.join(' ')} serve`, '/dev/null'], { cwd: temporaryFolder(t), env })
   let screen = ''
   child.stdout.on('data', chunk => { screen += chunk })
   const ended = once(child, 'close')
@@ -98,7 +99,7 @@ t.test('on a terminal in development', { skip }, async t => {
 t.test('without a terminal the log is JSON, unless LOG_FORMAT is pretty', async t => {
   const run = async (more: Record<string, string>) => await new Promise<string>(resolve => {
     const env = { ...environment, PATH: process.env['PATH'], PORT: '0', DATABASE_URL: 'postgres://127.0.0.1:1/none', ...more }
-    const child = execFile(process.execPath, [cli, 'serve'], { cwd: folder(t), env }, (_error, stdout) => resolve(stdout))
+    const child = execFile(process.execPath, [...cli, 'serve'], { cwd: temporaryFolder(t), env }, (_error, stdout) => resolve(stdout))
     child.stdout?.on('data', chunk => { if (/service started|Ctrl-C/.test(chunk)) child.kill('SIGTERM') })
   })
   for (const line of (await run({})).trim().split('\n')) t.ok(JSON.parse(line).time, line)

@@ -6,6 +6,7 @@ import { loadKeyring } from '../../src/tokens/keyring.ts'
 import { revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as consumer from '../support/consumer.ts'
+import { waitFor } from '../support/polling.ts'
 import { compact, signers } from '../support/issuer.ts'
 
 type Claims = Record<string, unknown>
@@ -25,7 +26,7 @@ t.test('the service and the verifier judge every token alike', async t => {
     return { clientId: client.client_id, clientSecret: client.client_secret }
   }
   const verifier = await consumer.start(t, { url: issuer }, await credentials('revocations'))
-  await consumer.until(() => verifier.app.verifier.health().feed?.followed === true)
+  await waitFor(() => verifier.app.verifier.health().feed?.followed === true)
 
   const register = async () => {
     const request = { ...newUser(), refresh_token_delivery: 'body' }
@@ -191,7 +192,7 @@ t.test('the service and the verifier judge every token alike', async t => {
 
   await t.test('revocation', async t => {
     const untilRevoked = async (token: string) => {
-      await consumer.until(async () => (await judgements(token)).statuses.every(status => status === 401))
+      await waitFor(async () => (await judgements(token)).statuses.every(status => status === 401))
       await expectJudgement(t, 'revoked', token, 'token revoked')
     }
     const [signedOut, revokedUser] = [await register(), await register()]

@@ -8,11 +8,11 @@ import Fastify from 'fastify'
 import t from 'tap'
 import verifier, { type VerifierOptions } from '../../plugins/verifier.ts'
 import * as consumer from '../support/consumer.ts'
-import { until } from '../support/consumer.ts'
 import type { Teardown } from '../support/app.ts'
 import * as issuers from '../support/issuer.ts'
 import { compact, makeKey, signers } from '../support/issuer.ts'
 import { moduleFile, nodeOptions } from '../support/program.ts'
+import { waitFor } from '../support/polling.ts'
 
 const { credentials } = consumer
 const challenge = 'Bearer realm="latchkey"'
@@ -293,15 +293,14 @@ t.test('keys', async t => {
     let release = () => {}
     const released = new Promise<void>(resolve => { release = resolve })
     const reads: number[] = []
-    issuer.answers['/jwks'] = async (_request, response) => {
+    issuer.answers['/jwks'] = (_request, response) => {
       reads.push(performance.now())
-      await released
-      issuer.json(response, { keys: issuer.published })
+      void released.then(() => { issuer.json(response, { keys: issuer.published }) })
     }
     const strangers = Array.from({ length: 200 }, () => issuer.token({}, makeKey()))
     const begun = performance.now()
     const first = statuses(strangers)
-    await until(() => reads.length === 1)
+    await waitFor(() => reads.length === 1)
     t.equal(await status(known), 200, 'a token that was seen')
     t.equal(await status(issuer.token()), 200, 'one that was not, of a known key')
     release()
@@ -325,7 +324,7 @@ t.test('keys', async t => {
     const known = issuer.token()
     const stranger = issuer.token({}, makeKey())
     const many = statuses(Array<string>(1_100).fill(stranger))
-    await until(() => issuer.asked['/jwks'] === 2)
+    await waitFor(() => issuer.asked['/jwks'] === 2)
     t.strictSame(await statuses([known]), [200])
     release()
     const all = await many
@@ -369,13 +368,13 @@ t.test('keys', async t => {
     const [leaked, safe] = [issuer.token(), issuer.token({}, stays)]
     t.strictSame([await status(leaked), await status(safe)], [200, 200])
     issuer.published = [stays.jwk]
-    await until(async () => await status(leaked) === 401)
+    await waitFor(async () => await status(leaked) === 401)
     t.equal(await status(safe), 200)
     t.match(app.verifier.health(), { keys: { count: 1, failing: false } })
 
     const changed = makeKey('ES256', stays.header.kid)
     issuer.published = [changed.jwk]
-    await until(async () => await status(safe) === 401)
+    await waitFor(async () => await status(safe) === 401)
     t.equal(await status(issuer.token({}, changed)), 200, 'nor does another key live on under its id')
   })
 
@@ -420,8 +419,8 @@ t.test('an issuer that is away', async t => {
     t.equal(answer.headers.get('retry-after'), '1')
     t.equal(answer.headers.get('www-authenticate'), null)
     await issuer.start()
-    await until(async () => (await get('/me', token)).status === 200)
-    await until(() => app.verifier.health().feed?.followed === true)
+    await waitFor(async () => (await get('/me', token)).status === 200)
+    await waitFor(() => app.verifier.health().feed?.followed === true)
     t.match(app.verifier.health(), { ready: true, keys: { count: 1, age: Number, failing: false }, feed: { followed: true, downSince: null } })
     t.equal(logs.filter(({ msg }) => /read again|followed again/.test(String(msg))).length, 2)
     t.equal(logs.filter(({ msg }) => /keys not read/.test(String(msg))).length, 1, 'which is told once, and not at each attempt')
@@ -433,7 +432,7 @@ t.test('an issuer that is away', async t => {
     const seen = issuer.token()
     t.equal(await status(seen), 200)
     await issuer.stop()
-    await until(() => app.verifier.health().keys.failing)
+    await waitFor(() => app.verifier.health().keys.failing)
     t.equal(await status(seen), 200)
     t.equal(await status(issuer.token()), 200)
     const rotated = makeKey()
@@ -444,7 +443,7 @@ t.test('an issuer that is away', async t => {
     t.match(app.verifier.health(), { ready: true, keys: { count: 1, failing: true } })
     issuer.published.push(rotated.jwk)
     await issuer.start()
-    await until(async () => await status(issuer.token({}, rotated)) === 200)
+    await waitFor(async () => await status(issuer.token({}, rotated)) === 200)
     t.match(app.verifier.health(), { keys: { count: 2, failing: false } })
   })
 
@@ -457,7 +456,7 @@ t.test('an issuer that is away', async t => {
     t.equal(await status(issuer.token()), 200)
     issuer.published.push(rotated.jwk)
     issuer.answers['/jwks'] = undefined
-    await until(async () => await status(issuer.token({}, rotated)) === 200)
+    await waitFor(async () => await status(issuer.token({}, rotated)) === 200)
   })
 })
 
@@ -489,7 +488,7 @@ t.test('an issuer whose answers are of no use is like one that is away', async t
     t.match(app.verifier.health(), { ready: false, keys: { count: 0 } }, what)
     for (const path of Object.keys(issuer.answers)) issuer.answers[path] = undefined
     for (const name of Object.keys(issuer.metadata)) delete issuer.metadata[name]
-    await until(async () => (await get('/me', issuer.token())).status === 200, 12)
+    await waitFor(async () => (await get('/me', issuer.token())).status === 200, 12)
   }))
   t.strictSame(target.asked, {}, 'no one else was asked')
 })
@@ -499,7 +498,7 @@ t.test('the revocation feed', async t => {
   const follow = async (t: Teardown, options: Partial<VerifierOptions> = {}, prepare?: (issuer: issuers.Issuer) => void) => {
     const issuer = await issuers.start(t, prepare)
     const service = await consumer.start(t, issuer, { ...credentials, ...options })
-    if (!prepare) await until(() => service.app.verifier.health().feed?.followed === true)
+    if (!prepare) await waitFor(() => service.app.verifier.health().feed?.followed === true)
     return { issuer, ...service }
   }
   const signedIn = (issuer: issuers.Issuer) => {
@@ -517,7 +516,7 @@ t.test('the revocation feed', async t => {
     issuer.end(ended.sid)
     issuer.end(unseen.sid)
     issuer.write(issuer.record('token.revoked', { jti, sub: 'billing', ended_at: new Date(), expires_at: new Date(Date.now() + 900_000) }))
-    await until(async () => await status(machine) === 401, 3)
+    await waitFor(async () => await status(machine) === 401, 3)
     t.match(await get('/me', ended.token), { status: 401, body: { code: 'invalid_token' } })
     t.equal(await status(issuer.token({ sid: ended.sid })), 401, 'another token of the session')
     t.equal(await status(unseen.token), 401)
@@ -534,16 +533,16 @@ t.test('the revocation feed', async t => {
     const first = ada[0] ?? ''
     for (const wrong of [{ token_version: '9' }, { token_version: undefined }, { sub: undefined, token_version: 9 }, { token_version: 9, expires_at: 'never' }]) revoke(wrong)
     revoke({ token_version: 1 })
-    await until(async () => await status(first) === 401, 3)
+    await waitFor(async () => await status(first) === 401, 3)
     t.strictSame(await statuses(ada), [401, 401, 200, 200, 200])
     revoke({ token_version: 2, expires_at: new Date(Date.now() + 1_000) })
-    await until(async () => await status(ada[2] ?? '') === 401, 3)
+    await waitFor(async () => await status(ada[2] ?? '') === 401, 3)
     revoke({ token_version: 1 })
     t.strictSame(await statuses([...ada, ...tokens('ada')]), [401, 401, 401, 200, 200, 401, 401, 401, 200, 200], 'whether they were seen before or not')
     t.strictSame(await statuses([...bob, machine]), [200, 200, 200, 200, 200, 200], 'nobody else, and no client of that name')
     t.equal(logs.filter(({ msg }) => /cannot be read/.test(String(msg))).length, 4)
     issuer.hangUp()
-    await until(() => issuer.followers.length === 2 && issuer.readers === 1)
+    await waitFor(() => issuer.followers.length === 2 && issuer.readers === 1)
     const again = await consumer.start(t, issuer, credentials)
     for (const each of [statuses, again.statuses]) t.strictSame(await each(ada), [401, 401, 401, 200, 200], 'also after a new connection, and for who comes later')
   })
@@ -565,23 +564,23 @@ t.test('the revocation feed', async t => {
     const { issuer, status, app } = await follow(t)
     const [before, between, middle, after] = [signedIn(issuer), signedIn(issuer), signedIn(issuer), signedIn(issuer)]
     issuer.end(before.sid)
-    await until(async () => await status(before.token) === 401)
+    await waitFor(async () => await status(before.token) === 401)
     const text = issuer.recordEnd(middle.sid)
     issuer.write(text.slice(0, text.length - 20))
     await pause(50)
     t.equal(await status(middle.token), 200, 'half an event is none')
     issuer.hangUp()
     issuer.recordEnd(between.sid)
-    await until(async () => await status(between.token) === 401)
+    await waitFor(async () => await status(between.token) === 401)
     t.equal(issuer.followers.at(-1)?.headers['last-event-id'], '1')
     t.equal(await status(middle.token), 401)
-    await until(() => app.verifier.health().feed?.followed === true)
+    await waitFor(() => app.verifier.health().feed?.followed === true)
     issuer.end(after.sid)
-    await until(async () => await status(after.token) === 401)
+    await waitFor(async () => await status(after.token) === 401)
     t.equal(await status(before.token), 401, 'what ended stays ended')
 
     issuer.hangUp('end')
-    await until(() => issuer.followers.length === 3 && issuer.readers === 1)
+    await waitFor(() => issuer.followers.length === 3 && issuer.readers === 1)
     t.equal(issuer.followers.at(-1)?.headers['last-event-id'], '4')
   })
 
@@ -598,7 +597,7 @@ t.test('the revocation feed', async t => {
       issuer.write(Buffer.from([byte]))
       await new Promise(resolve => setImmediate(resolve))
     }
-    await until(async () => await status(three.token) === 401)
+    await waitFor(async () => await status(three.token) === 401)
     t.strictSame([await status(one.token), await status(two.token)], [401, 401])
     t.match(app.verifier.health(), { feed: { followed: true } })
     t.equal(issuer.followers.length, 1, 'on one connection')
@@ -609,19 +608,19 @@ t.test('the revocation feed', async t => {
     const { issuer, status, app } = await follow(t)
     const ended = signedIn(issuer)
     issuer.write(`data: ${'x'.repeat(70_000)}`)
-    await until(() => issuer.followers.length === 2)
-    await until(() => app.verifier.health().feed?.followed === true)
+    await waitFor(() => issuer.followers.length === 2)
+    await waitFor(() => app.verifier.health().feed?.followed === true)
     issuer.end(ended.sid)
-    await until(async () => await status(ended.token) === 401)
+    await waitFor(async () => await status(ended.token) === 401)
   })
 
   t.test('whose ids cannot be sent back is asked for from the beginning', async t => {
     const { issuer, status } = await follow(t)
     const ended = signedIn(issuer)
     issuer.write(issuer.recordEnd(ended.sid).replace('id: 1', 'id: ü\t'))
-    await until(async () => await status(ended.token) === 401)
+    await waitFor(async () => await status(ended.token) === 401)
     issuer.hangUp()
-    await until(() => issuer.followers.length === 2)
+    await waitFor(() => issuer.followers.length === 2)
     t.equal(issuer.followers.at(-1)?.headers['last-event-id'], undefined)
   })
 
@@ -635,7 +634,7 @@ t.test('the revocation feed', async t => {
     t.equal(issuer.followers.length, 1, 'a heartbeat is enough')
     clearInterval(heartbeats)
     issuer.recordEnd(ended.sid)
-    await until(async () => await status(ended.token) === 401)
+    await waitFor(async () => await status(ended.token) === 401)
     t.equal(issuer.followers.at(-1)?.headers['last-event-id'], '1')
     t.match(app.verifier.health(), { feed: { followed: true } })
   })
@@ -681,19 +680,19 @@ t.test('the revocation feed', async t => {
     issuer.answers['/oauth/revocations'] = undefined
     const heartbeats = setInterval(() => issuer.write(': heartbeat\n\n'), 100)
     t.teardown(() => clearInterval(heartbeats))
-    await until(async () => await status(token) === 200)
+    await waitFor(async () => await status(token) === 200)
     t.match(app.verifier.health(), { ready: true })
 
     await issuer.stop()
     const lost = performance.now()
-    await until(() => app.verifier.health().feed?.followed === false)
+    await waitFor(() => app.verifier.health().feed?.followed === false)
     t.equal(await status(token), 200, 'not at once')
-    await until(async () => await status(token) === 503)
+    await waitFor(async () => await status(token) === 503)
     t.ok(performance.now() - lost > 1_500)
     t.equal((await get('/me', token)).headers.get('retry-after'), '1')
     t.match(app.verifier.health(), { ready: false, keys: { count: 1 } })
     await issuer.start()
-    await until(async () => await status(token) === 200, 8)
+    await waitFor(async () => await status(token) === 200, 8)
   })
 
   t.test('is not followed without credentials, which the log says', async t => {
@@ -711,7 +710,7 @@ t.test('a token that was seen is not accepted for longer than it lives', async t
     const { status } = await consumer.start(t, issuer, { clockTolerance: 0, cacheSize })
     const [short, long] = [issuer.token({ exp: Math.floor(Date.now() / 1_000) + 4 }), issuer.token()]
     t.strictSame([await status(short), await status(long), await status(short)], [200, 200, 200])
-    await until(async () => await status(short) === 401)
+    await waitFor(async () => await status(short) === 401)
     t.equal(await status(long), 200)
   }))
 })
@@ -722,7 +721,7 @@ t.test('an app that closes', async t => {
     const { app } = await consumer.start(t, issuer, credentials)
     t.equal(issuer.readers, 1)
     await app.close()
-    await until(() => issuer.readers === 0, 3)
+    await waitFor(() => issuer.readers === 0, 3)
   })
 
   for (const [what, prepare] of Object.entries<(issuer: issuers.Issuer) => void>({
@@ -747,7 +746,7 @@ t.test('an app that closes', async t => {
       const closed = performance.now()
       t.strictSame(await exit, [0, null])
       t.ok(performance.now() - closed < 2_000)
-      await until(() => issuer.readers === 0, 3)
+      await waitFor(() => issuer.readers === 0, 3)
     })
   }
 })

@@ -1,9 +1,9 @@
 import t, { type Test } from 'tap'
 import { connect } from '../../src/database/database.ts'
 import type { Browser } from '../support/client.ts'
-import { until } from '../support/concurrency.ts'
 import { dump, encodingsOf } from '../support/dump.ts'
 import { build, newUser, type Service } from '../support/app.ts'
+import { waitUntil } from '../support/polling.ts'
 
 const address = '203.0.113.77'
 const agent = 'Distinctive/7.31 (Analytical Engine)'
@@ -47,7 +47,7 @@ t.test('whoever leaves', async t => {
     const password = 'another phrase of her own'
     t.equal((await ada.client.post('/v1/me/password', { current_password: ada.password, new_password: password }, headers)).status, 204)
     t.equal((await elsewhere.post('/v1/auth/login', { email: secrets.email, password }, headers)).status, 200)
-    await service.sql("update refresh_tokens set generation = 7, milestone_at = now() - interval '1 day', confirmed_at = now() - interval '1 day', settled = 6 where session_id in (select id from sessions where user_id = $1 and ended_at is null and id <> $2)", [ada.id, ada.sessionId])
+    await service.sql("update refresh_tokens set generation = 7, confirmations = array[now() - interval '1 day'] where session_id in (select id from sessions where user_id = $1 and ended_at is null and id <> $2)", [ada.id, ada.sessionId])
     t.equal((await elsewhere.post('/v1/auth/refresh', undefined, headers)).status, 401, 'a replay, which tells of both holders')
     t.equal((await service.sql("select from audit_events where type = 'session.replayed' and detail ->> 'opened_ip' = $1", [address])).length, 1)
     await service.sql("insert into audit_events (type, user_id, actor_id, ip, user_agent, detail) values ('user.updated', $1, $2, $3, $4, $5)", [ada.id, boss.id, '192.0.2.9', 'Boss/1', { from: secrets.email }])
@@ -105,10 +105,10 @@ t.test('whoever leaves', async t => {
       // The end of a deletion, which erases personal data from the user's events, waits for this.
       await tx.query('select from audit_events where user_id = $1 for update', [ada.id])
       const left = leave(ada.client, ada.password)
-      await until('the deletion is all but done', async () => await locked(service) === 1)
+      await waitUntil('the deletion is all but done', async () => await locked(service) === 1)
       const state = { answered: false }
       const asked = ada.client.post('/v1/me/email', { password: ada.password, email: to }, headers).finally(() => { state.answered = true })
-      await until('the change waits, or does not', async () => state.answered || await locked(service) === 2)
+      await waitUntil('the change waits, or does not', async () => state.answered || await locked(service) === 2)
       return [left, asked]
     })
     const [left, asked] = await Promise.all(answers)
@@ -156,7 +156,7 @@ t.test('whoever leaves', async t => {
   await t.test('is told so at the address that was theirs', async t => {
     const ada = await arrived(service)
     t.equal((await leave(ada.client, ada.password)).status, 204)
-    await until('the mail is sent', () => service.logs.some(({ mail }) => JSON.stringify(mail)?.includes(`"account_deleted","to":"${ada.email}"`)))
+    await waitUntil('the mail is sent', () => service.logs.some(({ mail }) => JSON.stringify(mail)?.includes(`"account_deleted","to":"${ada.email}"`)))
   })
 
   await t.test('and set no password before can set one', async t => {
@@ -243,7 +243,7 @@ t.test('a deletion while others are at it', async t => {
     t.equal(await count(service, 'erasures', ada.id), 1, 'which is left to the housekeeping')
     t.ok((await personal(service, ada.id) ?? 0) > 0)
     await build(t, behindProxy, { url: service.url })
-    await until('it is done', async () => await personal(service, ada.id) === 0)
+    await waitUntil('it is done', async () => await personal(service, ada.id) === 0)
   })
 
   await t.test('takes what is personal from an event that is written late', async t => {
@@ -301,7 +301,7 @@ t.test('a user with twenty thousand events', async t => {
     // As after a crash: nobody knows of it but the database.
     await service.app.close()
     const next = await build(t, {}, { url: service.url })
-    await until('all events were seen', async () => (await next.sql('select from erasures where user_id = $1 and last_event_id is null and run_at > now()', [ada.id])).length === 1)
+    await waitUntil('all events were seen', async () => (await next.sql('select from erasures where user_id = $1 and last_event_id is null and run_at > now()', [ada.id])).length === 1)
     t.equal(await personal(next, ada.id), 0)
     t.ok((await count(next, 'audit_events', ada.id) ?? 0) > many / 2, 'the events themselves stay')
     t.equal((await next.sql('select from audit_events where actor_id = $1 and user_id <> $1 and detail <> $2', [ada.id, { methods: ['pwd'] }])).length, 0, 'what is about others stays as it was')
@@ -355,11 +355,11 @@ t.test('the export', async t => {
     await listening(service)
     const slow = await Promise.all(people.map(async ({ client }) => await start(service, client)))
     t.equal((await ada.client.get('/v1/me', headers)).status, 200)
-    await until('no connection is in use', () => service.app.db.connections.waiting === 0 && service.app.db.connections.idle === service.app.db.connections.total)
+    await waitUntil('no connection is in use', () => service.app.db.connections.waiting === 0 && service.app.db.connections.idle === service.app.db.connections.total)
     const [first, ...others] = slow
     t.ok(JSON.parse(await first?.text() ?? '').audit_events.length > 3_000)
     for (const other of others) await other.body?.cancel()
-    await until('all have ended', async () => (await service.sql('select from leases')).length === 0)
+    await waitUntil('all have ended', async () => (await service.sql('select from leases')).length === 0)
     await forgotten(t, service, ada)
   })
 
@@ -395,7 +395,7 @@ t.test('the export', async t => {
     const broken = await start(service, eve.client)
     t.equal((await there.get('/v1/me/export', headers)).status, 429)
     await broken.body?.cancel()
-    await until('it has ended', async () => (await service.sql('select from leases')).length === 0)
+    await waitUntil('it has ended', async () => (await service.sql('select from leases')).length === 0)
     t.equal((await there.get('/v1/me/export', headers)).status, 200, 'or was broken off')
 
     const lost = await start(service, eve.client)
@@ -410,7 +410,7 @@ t.test('the export', async t => {
   await t.test('leaves no lease behind of an instance that died', async t => {
     await service.sql("insert into leases (key, holder, expires_at) values ('\\x01', gen_random_uuid(), now() - interval '1 second')")
     await build(t, {}, { url: service.url })
-    await until('it is purged', async () => (await service.sql("select from leases where key = '\\x01'")).length === 0)
+    await waitUntil('it is purged', async () => (await service.sql("select from leases where key = '\\x01'")).length === 0)
   })
 })
 
@@ -426,7 +426,7 @@ async function start ({ app }: Service, { accessToken }: Browser) {
 
 /** Asks for an export while another one of the same user runs. */
 async function pastFirst ({ sql }: Service, browser: Browser) {
-  await until('another runs', async () => (await sql('select from leases')).length > 0)
+  await waitUntil('another runs', async () => (await sql('select from leases')).length > 0)
   return await browser.get('/v1/me/export', headers)
 }
 
@@ -446,6 +446,6 @@ t.test('what cannot be cleared away keeps nothing else from it', async t => {
   await first.sql("insert into leases (key, holder, expires_at) values ('\\x01', gen_random_uuid(), now() - interval '1 minute')")
   await first.sql('alter table login_throttles rename to login_throttles_elsewhere')
   const next = await build(t, {}, { url: first.url })
-  await until('the rest is gone', async () => await personal(next, ada.id) === 0 && (await next.sql('select from leases where expires_at < now()')).length === 0)
-  await until('the log tells of it', () => next.logs.some(({ msg }) => String(msg).startsWith('clearing away')))
+  await waitUntil('the rest is gone', async () => await personal(next, ada.id) === 0 && (await next.sql('select from leases where expires_at < now()')).length === 0)
+  await waitUntil('the log tells of it', () => next.logs.some(({ msg }) => String(msg).startsWith('clearing away')))
 })

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { authenticate } from '../../src/clients/service-clients.ts'
-import type { Answer, Browser } from '../support/client.ts'
+import type { Browser } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
+import { repeatUnavailable } from '../support/repetition.ts'
 
 /** A signed-in user with these roles. */
 async function signedIn (service: Service, ...roles: string[]): Promise<{ browser: Browser, userId: string, sessionId: string }> {
@@ -11,15 +12,6 @@ async function signedIn (service: Service, ...roles: string[]): Promise<{ browse
   await service.sql('update users set roles = $2 where id = $1', [body.user.id, ['user', ...roles]])
   browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
   return { browser, userId: body.user.id, sessionId: body.session_id }
-}
-
-/** The answer to a request that is repeated while the machine is too busy for it. */
-async function insistently (send: () => Promise<Answer>): Promise<Answer> {
-  for (;;) {
-    const answer = await send()
-    if (answer.status !== 503) return answer
-    await new Promise(resolve => setTimeout(resolve, 50))
-  }
 }
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
@@ -229,12 +221,12 @@ t.test('clients', async t => {
 
   await t.test('have never more than two, however many are made at once', async t => {
     const { client_id: id } = await create()
-    const answers = await Promise.all(Array.from({ length: 12 }, async () => await insistently(async () => await admin.post(`/v1/admin/clients/${id}/secret`))))
+    const answers = await Promise.all(Array.from({ length: 12 }, async () => await repeatUnavailable(async () => await admin.post(`/v1/admin/clients/${id}/secret`))))
     t.strictSame(answers.map(({ status }) => status), Array(12).fill(201))
     const alive = await Promise.all(answers.map(({ body }) => good(id, body.client_secret)))
     t.equal(alive.filter(Boolean).length, 2)
     t.match(await service.sql('select count(*)::int as secrets from client_secrets where client_id = $1', [id]), [{ secrets: 2 }])
-    const raced = await Promise.all(Array.from({ length: 12 }, async (_, index) => await insistently(async () => await admin.post(`/v1/admin/clients/${id}/secret`, { immediately: index % 2 === 0 }))))
+    const raced = await Promise.all(Array.from({ length: 12 }, async (_, index) => await repeatUnavailable(async () => await admin.post(`/v1/admin/clients/${id}/secret`, { immediately: index % 2 === 0 }))))
     t.strictSame(raced.map(({ status }) => status), Array(12).fill(201))
     t.ok((await service.sql('select 1 from client_secrets where client_id = $1', [id])).length <= 2)
   })
@@ -253,7 +245,7 @@ t.test('clients', async t => {
   await t.test('that are deleted while a secret is made leave none behind', async t => {
     for (let round = 0; round < 5; round++) {
       const { client_id: id } = await create()
-      const [made, gone] = await Promise.all([insistently(async () => await admin.post(`/v1/admin/clients/${id}/secret`)), insistently(async () => await admin.delete(`/v1/admin/clients/${id}`))])
+      const [made, gone] = await Promise.all([repeatUnavailable(async () => await admin.post(`/v1/admin/clients/${id}/secret`)), repeatUnavailable(async () => await admin.delete(`/v1/admin/clients/${id}`))])
       t.ok([201, 404].includes(made.status) && gone.status === 204)
       t.strictSame(await service.sql('select 1 from client_secrets where client_id = $1', [id]), [])
     }
@@ -373,7 +365,7 @@ t.test('keys', async t => {
     const there = other.browser()
     there.accessToken = admin.accessToken
     const before = (await list()).length
-    const answers = await Promise.all([admin, there, admin, there].map(async browser => await insistently(async () => await browser.post('/v1/admin/keys/rotate', { immediately: true }))))
+    const answers = await Promise.all([admin, there, admin, there].map(async browser => await repeatUnavailable(async () => await browser.post('/v1/admin/keys/rotate', { immediately: true }))))
     t.strictSame(answers.map(({ status }) => status), Array(4).fill(201))
     const keys = await list()
     t.ok(keys.length >= before + 4)

@@ -3,9 +3,10 @@ import fc from 'fast-check'
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import type { Answer, Browser } from '../support/client.ts'
-import { until } from '../support/concurrency.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
+import { waitUntil } from '../support/polling.ts'
+import { scale } from '../support/soak.ts'
 
 interface Somebody { browser: Browser, id: string, email: string, password: string }
 
@@ -127,7 +128,7 @@ t.test('the list of users', async t => {
           .sort((one, other) => one.email < other.email ? -1 : 1)
         t.strictSame(found, expected)
       }
-    ), { numRuns: 40 })
+    ), { numRuns: scale(40, 12) })
   })
 
   await t.test('goes on after an address that is longer in lower case than one may be', async t => {
@@ -292,7 +293,7 @@ t.test('a change by an administrator', async t => {
     t.equal((await browser.get('/v1/auth/verify')).status, 401)
     t.equal((await browser.post('/v1/auth/refresh')).status, 401)
     t.match(await service.browser().post('/v1/auth/login', { email, password }), { status: 403, body: { code: 'account_disabled' } })
-    await until('another instance has heard of it', async () => (await elsewhere.get('/v1/auth/verify')).status === 401)
+    await waitUntil('another instance has heard of it', async () => (await elsewhere.get('/v1/auth/verify')).status === 401)
     t.match(await service.sql('select reason from revocations where subject = $1', [id]), [{ reason: 'account_disabled' }, { reason: 'account_disabled' }])
     await admin.patch(url(id), { status: 'active' })
     t.equal((await browser.post('/v1/auth/refresh')).status, 401, 'what ended stays ended')
@@ -372,7 +373,7 @@ t.test('the last administrator', async t => {
   })
 
   await t.test('of two who do away with each other at the same time is one of them', async t => {
-    for (let round = 0; round < 30; round++) {
+    for (let round = 0; round < scale(30, 9); round++) {
       await nobody()
       const [one, other] = [await signedIn(here, 'admin'), await signedIn(there, 'admin')]
       const [first, second] = [names[round % 3] ?? 'demoted', names[Math.floor(round / 3) % 3] ?? 'demoted']
@@ -384,7 +385,7 @@ t.test('the last administrator', async t => {
   })
 
   await t.test('of those who change more than one thing of each other is one, and none waits in vain', async t => {
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < scale(10, 3); round++) {
       await nobody()
       const people = [await signedIn(here, 'admin'), await signedIn(there, 'admin'), await signedIn(here, 'admin')]
       const changes = [{ roles: ['user', 'admin', 'editor'], status: 'disabled' }, { roles: ['editor'], status: 'active' }, { roles: ['editor'], status: 'disabled', name: 'Gone' }]
@@ -402,7 +403,7 @@ t.test('the last administrator', async t => {
     const db = connect({ url: here.url })
     t.teardown(() => db.end())
     let answered = 0
-    const waiting = async (count: number) => await until(`${count} wait`, async () =>
+    const waiting = async (count: number) => await waitUntil(`${count} wait`, async () =>
       (await here.sql("select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")).length + answered >= count)
     const changes = await db.transaction(async tx => {
       await tx.query('select from users where id = $1 for update', [lower.id])
@@ -431,7 +432,7 @@ t.test('the last administrator', async t => {
         t.ok(await admins() >= 1)
         t.ok(answers.every(({ status, headers }) => [200, 204, 401, 403, 404, 409].includes(status) || headers['retry-after'] === '1'), answers.map(({ status }) => status).join())
       }
-    ), { numRuns: 10 })
+    ), { numRuns: scale(10, 4) })
   })
 })
 

@@ -5,12 +5,12 @@ import * as audit from '../../src/audit/events.ts'
 import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { purgeExpired, type PurgedPage } from '../../src/sessions/expiry.ts'
 import { Browser, type Answer } from '../support/client.ts'
-import { until } from '../support/concurrency.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { firefox, safari, signInDevices } from '../support/devices.ts'
 import { mailTo } from '../support/inbox.ts'
 import { named, sql } from '../support/postgres.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
+import { waitUntil } from '../support/polling.ts'
 
 /** Whether the access token of a browser is valid. */
 const isSignedIn = async (browser: Browser | undefined) =>
@@ -295,7 +295,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
       await service.sql('select kind, subject, reason from revocations where id = $1', [old.id]),
       [{ kind: 'session', subject: body.user.id, reason: 'signed_in_again' }]
     )
-    await until(
+    await waitUntil(
       'another instance knows',
       async () => (await other.browser().get(
         '/v1/auth/verify', { authorization: `Bearer ${old.token}` }

@@ -206,7 +206,7 @@ t.test('failed sign-ins', async t => {
   t.test('cached plans find counters by their key', async t => {
     const { db } = (await build(t, limits)).app
     const scans = await db.transaction(async tx => {
-      for (let i = 0; i < 20; i++) await tx.query({ name: 'a count', text: 'select wait from count_login_attempt($1, $2, $3)' }, [[Buffer.from(`one ${i}`), Buffer.from('all')], [5, 50], [900, 900]])
+      for (let i = 0; i < 20; i++) await tx.query({ name: 'a count', text: 'select wait_seconds from count_login_attempt($1, $2, $3)' }, [[Buffer.from(`one ${i}`), Buffer.from('all')], [5, 50], [900, 900]])
       for (let i = 0; i < 20; i++) await purgeExpired(tx, i % 2 ? Buffer.from([i]) : undefined, 2)
       return await tx.query("select pg_stat_get_xact_numscans('login_throttles'::regclass)::int as count")
     })

@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
-import { folder, run } from '../support/command-line.ts'
+import { run } from '../support/command-line.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const register = async ({ browser }: Service, username: string) =>
   await browser().post('/v1/auth/register', { ...newUser(), username })
@@ -82,7 +83,7 @@ t.test('usernames that look alike', async t => {
       'insert into users (id, email, canonical_email, username) values (gen_random_uuid(), ' +
         "'x@example.com', 'x@example.com', 'grace')"
     )
-    const path = `${folder(t)}/users.jsonl`
+    const path = `${temporaryFolder(t)}/users.jsonl`
     writeFileSync(
       path,
       [

@@ -3,15 +3,17 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { authority } from '../support/certificates.ts'
 import { keyEncryptionKey, newUser } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
-import { folder, ready, start } from '../support/process.ts'
-import { receiver, until } from '../support/webhook-receiver.ts'
+import { ready, start } from '../support/process.ts'
+import { receiver } from '../support/webhook-receiver.ts'
+import { waitUntil } from '../support/polling.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const { file: trusted, issue } = authority(t)
 
 /** The service as a process that trusts the authority, and what an administrator does there. */
 async function surroundings (t: Test) {
   const url = await createDatabase(t)
-  const service = start(t, folder(t), { DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), NODE_EXTRA_CA_CERTS: trusted, WEBHOOK_PRIVATE_NETWORKS: '127.0.0.0/8' }, await freePort())
+  const service = start(t, temporaryFolder(t), { DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), NODE_EXTRA_CA_CERTS: trusted, WEBHOOK_PRIVATE_NETWORKS: '127.0.0.0/8' }, await freePort())
   await ready(service)
   let token = ''
   const ask = async (method: string, path: string, body?: object) => {
@@ -26,7 +28,7 @@ async function surroundings (t: Test) {
   return async (url: string) => {
     const { id } = await ask('POST', '/v1/admin/webhooks', { url, events: ['user.deleted'] })
     const { id: delivery } = await ask('POST', `/v1/admin/webhooks/${id}/test`)
-    return await until(`an attempt for ${url}`, async () => {
+    return await waitUntil(`an attempt for ${url}`, async () => {
       const { status, log } = await ask('GET', `/v1/admin/webhooks/${id}/deliveries/${delivery}`)
       return log.length > 0 && { status, ...log[0] }
     })

@@ -11,8 +11,10 @@ import { connect } from '../../src/database/database.ts'
 import { seal } from '../../src/crypto/sealing.ts'
 import { purge } from '../../src/webhooks/deliveries.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
-import { folder, ready, start } from '../support/process.ts'
-import { receiver, until, type Received, type Receiver } from '../support/webhook-receiver.ts'
+import { ready, start } from '../support/process.ts'
+import { receiver, type Received, type Receiver } from '../support/webhook-receiver.ts'
+import { waitUntil } from '../support/polling.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const loopback = { WEBHOOK_PRIVATE_NETWORKS: '127.0.0.0/8' }
 const routes = '/v1/admin/webhooks'
@@ -54,8 +56,8 @@ t.test('events of accounts and sessions', async t => {
   await browser.post('/v1/auth/logout')
   const requests = await inbox.received(4)
 
-  await t.test('are posted once each', async t => {
-    await until('all are delivered', async () => (await deliveries('?status=delivered')).length === 4)
+  await t.test('are each posted once', async t => {
+    await waitUntil('all are delivered', async () => (await deliveries('?status=delivered')).length === 4)
     t.strictSame(requests.map(({ type }) => type).sort(), ['login.succeeded', 'session.ended', 'user.registered', 'user.updated'])
     t.equal(new Set(requests.map(({ id }) => id)).size, 4)
     t.equal(inbox.requests.length, 4, 'what was not asked for is not sent')
@@ -112,7 +114,7 @@ t.test('a failing receiver', async t => {
   inbox.answer(status(500))
   const { body: { user } } = await service.browser().post('/v1/auth/register', newUser())
   const [first] = await inbox.received(1)
-  const failed = async (attempts: number) => await until(`${attempts} attempts`, async () => (await deliveries()).find((each: { attempts: number }) => each.attempts === attempts))
+  const failed = async (attempts: number) => await waitUntil(`${attempts} attempts`, async () => (await deliveries()).find((each: { attempts: number }) => each.attempts === attempts))
 
   await t.test('is tried again later', async t => {
     const delivery = await failed(1)
@@ -138,7 +140,7 @@ t.test('a failing receiver', async t => {
       response.on('close', () => clearInterval(more))
     })
     await later()
-    t.match(await until('delivered', async () => (await deliveries('?status=delivered'))[0]), { attempts: 3, response_status: 200, error: null, next_attempt_at: null })
+    t.match(await waitUntil('delivered', async () => (await deliveries('?status=delivered'))[0]), { attempts: 3, response_status: 200, error: null, next_attempt_at: null })
     t.match((await admin.get(path)).body, { failing_since: null })
   })
 
@@ -157,7 +159,7 @@ t.test('a failing receiver', async t => {
     inbox.answer(status(204))
     t.match(await admin.post(`${path}/deliveries/${first?.id}/redeliver`), { status: 202, body: { id: first?.id, status: 'pending' } })
     await inbox.received(4)
-    t.match(await until('delivered', async () => (await deliveries('?status=delivered'))[0]), { attempts: 4 })
+    t.match(await waitUntil('delivered', async () => (await deliveries('?status=delivered'))[0]), { attempts: 4 })
     t.match(await service.sql("select detail from audit_events where type = 'webhook.redelivered'"), [{ detail: { delivery_id: first?.id } }])
     t.match(await admin.post(`${path}/deliveries/${randomUUID()}/redeliver`), { status: 404 })
     t.match(await admin.post(`${routes}/${randomUUID()}/deliveries/${first?.id}/redeliver`), { status: 404 })
@@ -171,7 +173,7 @@ t.test('a failing receiver', async t => {
     await inbox.received(5)
     await failed(1)
     await service.sql("update jobs set run_at = now(), expires_at = now() where kind = 'webhook'")
-    t.match(await until('failed', async () => (await deliveries('?status=failed'))[0]), { type: 'webhook.test', attempts: 2, response_status: 503, next_attempt_at: null, finished_at: /./ })
+    t.match(await waitUntil('failed', async () => (await deliveries('?status=failed'))[0]), { type: 'webhook.test', attempts: 2, response_status: 503, next_attempt_at: null, finished_at: /./ })
     t.strictSame(await service.sql("select 1 from jobs where kind = 'webhook'"), [])
     t.equal((await deliveries('?type=webhook.test')).length, 1)
   })
@@ -183,23 +185,23 @@ t.test('a redelivery requested during an attempt is sent', async t => {
   await service.sql("create function late () returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'")
   await service.sql('create trigger late before delete on jobs for each statement execute function late()')
   const { body: { id } } = await admin.post(`${path}/test`)
-  await until('delivered', async () => (await deliveries('?status=delivered')).length === 1)
+  await waitUntil('delivered', async () => (await deliveries('?status=delivered')).length === 1)
   inbox.answer(status(500))
   t.equal((await admin.post(`${path}/deliveries/${id}/redeliver`)).status, 202)
   await inbox.received(2)
-  await until('it failed, and nothing is ended any more', async () => (await deliveries())[0].response_status === 500 && (await service.sql("select 1 from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'")).length === 0)
+  await waitUntil('it failed, and nothing is ended any more', async () => (await deliveries())[0].response_status === 500 && (await service.sql("select 1 from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'")).length === 0)
   t.match((await deliveries())[0], { status: 'pending', attempts: 2, next_attempt_at: /./ }, 'it is tried again')
   await service.sql('drop trigger late on jobs')
   inbox.answer(status(204))
   await service.sql("update jobs set run_at = now() where kind = 'webhook'")
-  await until('delivered', async () => (await deliveries('?status=delivered')).length === 1)
+  await waitUntil('delivered', async () => (await deliveries('?status=delivered')).length === 1)
   t.strictSame(await service.sql("select 1 from jobs where kind = 'webhook'"), [])
 })
 
 t.test('a pause', async t => {
   const { admin, inbox, path, later, service, deliveries } = await surroundings(t, ['user.registered'])
   const register = async () => await service.browser().post('/v1/auth/register', newUser())
-  const paused = async (reason: string) => await until(`paused: ${reason}`, async () => {
+  const paused = async (reason: string) => await waitUntil(`paused: ${reason}`, async () => {
     const { body } = await admin.get(path)
     return body.status === 'paused' && body.paused_reason === reason && body
   })
@@ -230,22 +232,22 @@ t.test('a pause', async t => {
     t.ok(service.logs.some(({ msg }) => String(msg).startsWith('webhook paused')))
     inbox.answer(status(200))
     await admin.patch(path, { status: 'active' })
-    await until('delivered', async () => (await deliveries('?status=pending')).length === 0)
+    await waitUntil('delivered', async () => (await deliveries('?status=pending')).length === 0)
   })
 
   await t.test('starts when nothing was delivered for a day', async t => {
     inbox.answer(status(500))
     await register()
-    await until('an attempt', async () => (await deliveries('?status=pending'))[0]?.attempts === 1)
+    await waitUntil('an attempt', async () => (await deliveries('?status=pending'))[0]?.attempts === 1)
     await service.sql("update webhooks set failures = 18, failing_since = now() - interval '25 hours'")
     await later()
-    await until('an attempt', async () => (await deliveries('?status=pending'))[0]?.attempts === 2)
+    await waitUntil('an attempt', async () => (await deliveries('?status=pending'))[0]?.attempts === 2)
     t.match((await admin.get(path)).body, { status: 'active' }, 'and not before twenty attempts')
     await later()
     await paused('failing')
     inbox.answer(status(200))
     t.match((await admin.patch(path, { status: 'active' })).body, { failing_since: null })
-    await until('delivered', async () => (await deliveries('?status=pending')).length === 0)
+    await waitUntil('delivered', async () => (await deliveries('?status=pending')).length === 0)
   })
 
   await t.test('is postponed by a new URL, but not by the same URL', async t => {
@@ -266,7 +268,7 @@ t.test('a receiver that never answers does not delay others', async t => {
   await news(200)
   await inbox.received(200)
   t.ok(slow.requests.length < 40, `${slow.requests.length} of 600 went to the slow ones meanwhile`)
-  await until('given up', async () => (await service.sql("select 1 from webhook_attempts where error = 'timeout'")).length > 0)
+  await waitUntil('given up', async () => (await service.sql("select 1 from webhook_attempts where error = 'timeout'")).length > 0)
   t.equal(inbox.requests.length, 200)
 })
 
@@ -278,18 +280,18 @@ t.test('an oversized or broken response is a failure, and ends', async t => {
     socket.on('error', () => {}).once('data', () => { socket.end(answers[asked++] ?? 'nonsense') })
   }).listen(0, '127.0.0.1')
   t.teardown(() => odd.close())
-  await until('listening', () => odd.listening)
+  await waitUntil('listening', () => odd.listening)
   await admin.patch(path, { url: `http://127.0.0.1:${(odd.address() as AddressInfo).port}/` })
   const { body: { id } } = await admin.post(`${path}/test`)
   for (const answer of answers) {
     const before = asked
     await service.sql("update jobs set run_at = now() where kind = 'webhook'")
-    const { attempts } = await until(answer.slice(0, 20), async () => { const [delivery] = await deliveries(); return delivery.attempts > before && delivery })
+    const { attempts } = await waitUntil(answer.slice(0, 20), async () => { const [delivery] = await deliveries(); return delivery.attempts > before && delivery })
     t.match((await admin.get(`${path}/deliveries/${id}`)).body, { status: 'pending', attempts, error: /^(connection|status)$/ })
   }
   await admin.patch(path, { url: `https://127.0.0.1:${(odd.address() as AddressInfo).port}/` })
   await service.sql("update jobs set run_at = now() where kind = 'webhook'")
-  t.match(await until('no TLS', async () => (await deliveries()).find(({ error }: { error: string }) => error === 'tls')), { response_status: null })
+  t.match(await waitUntil('no TLS', async () => (await deliveries()).find(({ error }: { error: string }) => error === 'tls')), { response_status: null })
 })
 
 t.test('housekeeping purges old deliveries and those of deleted webhooks', async t => {
@@ -357,7 +359,7 @@ t.test('two instances send each delivery once', async t => {
   await build(t, loopback, { url: service.url })
   await service.sql("insert into audit_events (type, user_id) select 'user.updated', gen_random_uuid() from generate_series(1, 300)")
   await inbox.received(300)
-  await until('all are done', async () => (await service.sql("select 1 from jobs where kind = 'webhook'")).length === 0)
+  await waitUntil('all are done', async () => (await service.sql("select 1 from jobs where kind = 'webhook'")).length === 0)
   t.equal(new Set(inbox.requests.map(({ id }) => id)).size, 300)
   t.equal(inbox.requests.length, 300)
 })
@@ -372,14 +374,14 @@ t.test('a kill -9 during deliveries loses nothing', async t => {
   // Slow enough to be in the middle of.
   inbox.answer((_request, response) => { setTimeout(() => response.writeHead(204).end(), 50) })
   const env = { ...loopback, DATABASE_URL: service.url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }
-  const first = start(t, folder(t), env, await freePort())
+  const first = start(t, temporaryFolder(t), env, await freePort())
   await inbox.received(10)
   first.child.kill('SIGKILL')
   await first.ended
   t.ok(inbox.requests.length < 50)
   await service.sql("update jobs set run_at = now() where kind = 'webhook'")
-  await ready(start(t, folder(t), env, await freePort()))
-  await until('all are done', async () => (await service.sql("select 1 from webhook_deliveries where status = 'delivered'")).length === 50)
+  await ready(start(t, temporaryFolder(t), env, await freePort()))
+  await waitUntil('all are done', async () => (await service.sql("select 1 from webhook_deliveries where status = 'delivered'")).length === 50)
   t.equal(new Set(inbox.requests.map(({ id }) => id)).size, 50)
   t.ok(inbox.requests.length <= 54, 'only those that were under way came twice')
 })
@@ -429,8 +431,8 @@ t.test('a webhook whose secret cannot be unsealed', async t => {
   await lose()
   await service.browser().post('/v1/auth/register', newUser())
 
-  await t.test('gets no unsigned delivery, and the logs say why', async t => {
-    const { id } = await until('an attempt', async () => (await deliveries()).find(({ attempts }: { attempts: number }) => attempts === 1))
+  await t.test('gets nothing that is not signed, which the logs tell', async t => {
+    const { id } = await waitUntil('an attempt', async () => (await deliveries()).find(({ attempts }: { attempts: number }) => attempts === 1))
     t.match((await admin.get(`${path}/deliveries/${id}`)).body, { status: 'pending', error: 'secret', next_attempt_at: /./, log: [{ response_status: null, error: 'secret' }] })
     t.match(service.logs.find(({ error }) => error === 'secret'), { level: 40, webhook: webhook.id, delivery: id })
     t.equal(inbox.connections(), 0)
@@ -439,25 +441,25 @@ t.test('a webhook whose secret cannot be unsealed', async t => {
   await t.test('is paused like an unreachable webhook', async t => {
     await service.sql("update webhooks set failures = 19, failing_since = now() - interval '25 hours'")
     await later()
-    t.match(await until('paused', async () => { const { body } = await admin.get(path); return body.status === 'paused' && body }), { paused_reason: 'failing' })
+    t.match(await waitUntil('paused', async () => { const { body } = await admin.get(path); return body.status === 'paused' && body }), { paused_reason: 'failing' })
     t.match(await admin.patch(path, { status: 'active' }), { status: 200 })
-    await until('an attempt', async () => (await deliveries()).find(({ attempts }: { attempts: number }) => attempts === 3))
+    await waitUntil('an attempt', async () => (await deliveries()).find(({ attempts }: { attempts: number }) => attempts === 3))
   })
 
   await t.test('gets the waiting deliveries once its secret is rotated', async t => {
     const { body: { secret } } = await admin.post(`${path}/secret`)
     const [request] = await inbox.received(1)
     t.ok(request && verify(request, secret))
-    await until('delivered', async () => (await deliveries('?status=delivered')).length === 1)
+    await waitUntil('delivered', async () => (await deliveries('?status=delivered')).length === 1)
     t.match((await admin.get(path)).body, { failing_since: null })
   })
 
   await t.test('gets no more attempts after the lifetime of the delivery', async t => {
     await lose()
     await admin.post(`${path}/test`)
-    await until('an attempt', async () => (await deliveries('?status=pending')).find(({ attempts }: { attempts: number }) => attempts === 1))
+    await waitUntil('an attempt', async () => (await deliveries('?status=pending')).find(({ attempts }: { attempts: number }) => attempts === 1))
     await service.sql("update jobs set run_at = now(), expires_at = now() where kind = 'webhook'")
-    t.match(await until('failed', async () => (await deliveries('?status=failed'))[0]), { error: 'secret', finished_at: /./ })
+    t.match(await waitUntil('failed', async () => (await deliveries('?status=failed'))[0]), { error: 'secret', finished_at: /./ })
     t.equal(inbox.connections(), 1)
   })
 })
@@ -468,7 +470,7 @@ t.test('the routes', async t => {
   await t.test('are restricted to administrators', async t => {
     const user = service.browser()
     user.accessToken = (await user.post('/v1/auth/register', newUser())).body.access_token
-    const [delivery] = await until('a delivery', async () => { const { items } = (await admin.get(`${path}/deliveries`)).body; return items.length > 0 && items })
+    const [delivery] = await waitUntil('a delivery', async () => { const { items } = (await admin.get(`${path}/deliveries`)).body; return items.length > 0 && items })
     for (const [method, url, body] of [
       ['GET', routes], ['POST', routes, { url: inbox.url, events: ['user.*'] }], ['GET', path], ['PATCH', path, { events: ['user.*'] }], ['DELETE', path],
       ['POST', `${path}/secret`], ['POST', `${path}/test`], ['GET', `${path}/deliveries`], ['GET', `${path}/deliveries/${delivery.id}`], ['POST', `${path}/deliveries/${delivery.id}/redeliver`]

@@ -12,8 +12,9 @@ import { environment } from '../support/app.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Question } from '../support/hasher.ts'
 import { createDatabase } from '../support/postgres.ts'
-import { folder, ready, run } from '../support/process.ts'
+import { ready, run } from '../support/process.ts'
 import { isCompiled, moduleFile, nodeOptions } from '../support/program.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const { version } = createRequire(import.meta.url)('argon2/package.json')
 const compiledBuilds = resolve(`native/argon2-${version}`)
@@ -180,7 +181,7 @@ t.test('a build that does not work', { skip: !hasAvx2 && 'this processor has no 
       ]
     ]
     for (const [name, content, warning] of cases) {
-      const home = folder(t)
+      const home = temporaryFolder(t)
       writeBinary(join(home, binary), content)
       const { argon2, buildWarnings, ...loaded } = await loadArgon2('auto', home)
       t.equal(loaded.name, 'prebuilt', name)
@@ -192,7 +193,7 @@ t.test('a build that does not work', { skip: !hasAvx2 && 'this processor has no 
         problems: [/^ARGON2_BUILD is avx2, but it does not work: /]
       })
     }
-    const empty = folder(t)
+    const empty = temporaryFolder(t)
     mkdirSync(join(empty, 'avx2'))
     t.match(
       await loadArgon2('auto', empty),
@@ -205,7 +206,7 @@ t.test('a build that does not work', { skip: !hasAvx2 && 'this processor has no 
   const skip = !isCompiled && 'it copies compiled code'
   await t.test('makes the service use another one and warn, or exit if it is configured', { skip }, async t => {
     // A copy of the service, whose folder of compiled builds the test controls.
-    const home = folder(t)
+    const home = temporaryFolder(t)
     const [copied, linked] = [
       ['dist/src', 'dist/plugins', 'dist/routes', 'package.json'],
       ['node_modules', 'migrations', 'routes', 'src']
@@ -276,7 +277,7 @@ t.test('hashing leaves threads for files and host names', { skip: noProcfs || fr
     }
     // NODE_OPTIONS would preload a module of the test runner.
     const service = run(t, [...args, 'serve'], {
-      cwd: folder(t),
+      cwd: temporaryFolder(t),
       env,
       port,
       launcher: ['env', '-u', 'NODE_OPTIONS']
@@ -368,7 +369,7 @@ t.test('hashing leaves threads for files and host names', { skip: noProcfs || fr
       UV_THREADPOOL_SIZE: '5'
     }
     const service = run(t, [entry, 'serve'], {
-      cwd: folder(t),
+      cwd: temporaryFolder(t),
       env,
       port,
       launcher: ['env', '-u', 'NODE_OPTIONS']

@@ -113,7 +113,10 @@ t.test('a first start creates a database in a folder that only its user can ente
   await Promise.all([first.stop(), first.stop()])
   await t.rejects(query(first.url, 'select 1'), { code: 'ECONNREFUSED' }, 'the server is gone')
 
+  // A copy of the folder can lose its mode.
+  await fs.chmod(join(dir, 'pg'), 0o755)
   const second = await start(dir, { settings: ['max_connections=7'] })
+  t.equal((await fs.stat(join(dir, 'pg'))).mode & 0o777, 0o700)
   t.equal(second.adopted, false)
   t.same(await query(second.url, kept), [42])
   t.same(await query(second.url, 'show max_connections'), ['7'])
@@ -221,7 +224,7 @@ t.test('links and executable bits that an installation without scripts lacks are
   await fs.rm(join(copy, 'native', 'pg-symlinks.json'))
   await complete(copy)
   await fs.rm(join(copy, 'native', 'bin'), { recursive: true })
-  await t.rejects(complete(copy), { name: 'EmbeddedPostgresError', message: /cannot be completed: install it again/ })
+  await t.rejects(complete(copy), { name: 'EmbeddedPostgresError', message: /is incomplete: install it again/ })
 })
 
 t.test('a server that is killed is restarted on the same port, until it is stopped', async t => {
@@ -306,7 +309,7 @@ t.test('every error says what to do', async t => {
   const dir = await folder(t)
   await t.rejects(start(dir, { settings: [...settings, 'nonsense=1'] }), { name: 'EmbeddedPostgresError', message: /^PostgreSQL did not start: unrecognized configuration parameter "nonsense" \(see .*pg\.log\)$/ })
   await fs.writeFile(join(dir, 'pg-password'), 'another')
-  await t.rejects(start(dir, { settings }), { name: 'EmbeddedPostgresError', message: /^the password in .*pg-password is not the one of/ })
+  await t.rejects(start(dir, { settings }), { name: 'EmbeddedPostgresError', message: /^the password in .*pg-password does not fit/ })
   t.notOk(await exists(join(dir, 'pg', 'postmaster.pid')), 'and nothing is left running')
   await t.rejects(start(join(dir, 'pg-password')), { name: 'EmbeddedPostgresError', message: /^the folder .*pg-password cannot be used: EEXIST/ })
   t.match(await service(t, dir, { arch: 'abacus' }).answer, { refusal: 'EmbeddedPostgresError: no embedded PostgreSQL for this platform: set DATABASE_URL' })

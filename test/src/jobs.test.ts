@@ -7,9 +7,7 @@ import * as sending from '../../src/webhooks/sending.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
 /**
-
  * A migrated database, and one connection to it: its prepared statements keep the plans of a small table.
-
  */
 async function connectToNew (t: Test): Promise<{ url: string, db: Database }> {
   const url = await createDatabase(t)

@@ -2,11 +2,13 @@ import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import { listPending, migrate } from '../../src/database/migrate.ts'
 import { MigrationError, readMigrations, type Migration } from '../../src/database/migration-files.ts'
 import { build } from '../support/app.ts'
+import { packageFolder } from '../../src/package-folder.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
 
 const digits = (version: number) => String(version).padStart(3, '0')
@@ -49,7 +51,7 @@ async function readUntil<T> (read: () => Promise<T>, fits: (result: T) => boolea
 }
 
 t.test('the migrations of this version', async t => {
-  const folder = new URL('../../../migrations/', import.meta.url)
+  const folder = join(packageFolder, 'migrations')
   const files = readdirSync(folder).filter(file => file.endsWith('.sql')).sort()
 
   t.test('bring an empty database up to date, once', async t => {

@@ -5,6 +5,7 @@ import { unsealMail } from '../../src/mail/outbox.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
+import { scale } from '../support/soak.ts'
 
 const register = '/v1/auth/register'
 const login = '/v1/auth/login'
@@ -237,7 +238,7 @@ for (const required of ['false', 'true']) {
       }
       await judge(service, parties)
       stories++
-    }), { numRuns: 60, interruptAfterTimeLimit: 8_000 })
+    }), { numRuns: scale(60, 15), interruptAfterTimeLimit: 8_000 })
     t.comment(`${stories} stories`)
     t.ok(stories > 0)
   })

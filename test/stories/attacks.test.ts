@@ -5,12 +5,14 @@ import t, { type Test } from 'tap'
 import { connect } from '../../src/database/database.ts'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { bytesOf, cookiesOf, mapConcurrently, listen, open, post, newLoopbackAddress, until, type Sender } from '../support/concurrency.ts'
+import { bytesOf, cookiesOf, mapConcurrently, listen, open, post, newLoopbackAddress, type Sender } from '../support/concurrency.ts'
 import { build, environment, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
-import { folder, ready, start } from '../support/process.ts'
+import { ready, start } from '../support/process.ts'
 import { ask, type Exchange } from '../support/wire.ts'
+import { waitUntil } from '../support/polling.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const login = '/v1/auth/login'
 const wrong = 'not the password'
@@ -177,7 +179,7 @@ t.test('a flood of clients that are slow, or go', async t => {
     const pipelined = times(3).map(() => open(origin, times(5).map(guess).join('')))
     const deaf = times(25).map(() => open(origin, guess()))
     // Of a connection's requests only the first is begun.
-    await until('all wait', () => queue.waiting === 53)
+    await waitUntil('all wait', () => queue.waiting === 53)
     // Whoever ends their half of the connection gets no answer either: they have gone.
     times(25).forEach(() => open(origin, guess()).end())
 
@@ -194,14 +196,14 @@ t.test('a flood of clients that are slow, or go', async t => {
     t.ok(Math.max(...waits) < 1_000, `a refresh and a verification took ${Math.round(Math.max(...waits))} ms at most`)
 
     for (const socket of gone) socket.destroy()
-    await until('the places of those that went are free', () => queue.waiting === 28)
+    await waitUntil('the places of those that went are free', () => queue.waiting === 28)
     for (const socket of pipelined) socket.destroy()
-    await until('also of those that had sent several requests at once', () => queue.waiting === 25)
+    await waitUntil('also of those that had sent several requests at once', () => queue.waiting === 25)
     const honest = post(origin, login, { email: ada.email, password: ada.password })
-    await until('the honest one waits', () => queue.waiting === 26)
+    await waitUntil('the honest one waits', () => queue.waiting === 26)
     await release()
     t.equal((await honest).status, 200)
-    await until('it is empty', () => queue.waiting === 0 && queue.running === 0)
+    await waitUntil('it is empty', () => queue.waiting === 0 && queue.running === 0)
     for (const socket of deaf) {
       const [answer] = await once(socket, 'data')
       t.match(String(answer), /^HTTP\/1\.1 401 /)
@@ -249,9 +251,9 @@ t.test('many logins of one network hold up nobody of another', async t => {
     answered++
     return status
   })
-  await until('they wait', () => queue.waiting === 40)
+  await waitUntil('they wait', () => queue.waiting === 40)
   const honest = post(origin, login, { email: ada.email, password: ada.password })
-  await until('the honest one too', () => queue.waiting === 41)
+  await waitUntil('the honest one too', () => queue.waiting === 41)
   await release()
   t.equal((await honest).status, 200)
   t.ok(answered < 20, `after ${answered} of the others`)
@@ -272,9 +274,9 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
     const from = newLoopbackAddress()
     for (const n of times(3)) {
       const socket = open(origin, bytesOf(login, { email, password: wrong }), from)
-      await until('it is judged', () => queue.running === 1)
+      await waitUntil('it is judged', () => queue.running === 1)
       socket.destroy()
-      await until('it was', async () => await judged(service.url) === n + 1)
+      await waitUntil('it was', async () => await judged(service.url) === n + 1)
     }
     t.match(await post(origin, login, { email, password }, { from }), { status: 429 })
   })
@@ -284,12 +286,12 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
     const { release } = hold(service)
     for (let round = 0; round < 8; round++) {
       const socket = open(origin, bytesOf(login, { email, password: wrong }), from)
-      await until('it waits', () => queue.waiting === 1)
+      await waitUntil('it waits', () => queue.waiting === 1)
       socket.destroy()
-      await until('it has gone', () => queue.waiting === 0)
+      await waitUntil('it has gone', () => queue.waiting === 0)
     }
     await release()
-    await until('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 3')).length === 0)
+    await waitUntil('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 3')).length === 0)
     t.match(await post(origin, login, { email, password }, { from }), { status: 200 })
     t.equal(await judged(service.url), 3)
   })
@@ -298,14 +300,14 @@ t.test('whoever goes before the answer has guessed all the same', async t => {
     const ada = await register(origin)
     await service.sql('delete from login_throttles')
     const socket = open(origin, bytesOf('/v1/me/password', { current_password: ada.password, new_password: 'another word of mine' }, { token: ada.token }))
-    await until('the old one is judged', () => queue.running === 1)
+    await waitUntil('the old one is judged', () => queue.running === 1)
     const { started, release } = hold(service)
     await started
-    await until('the new one waits', () => queue.waiting === 1)
+    await waitUntil('the new one waits', () => queue.waiting === 1)
     socket.destroy()
-    await until('it has gone', () => queue.waiting === 0)
+    await waitUntil('it has gone', () => queue.waiting === 0)
     await release()
-    await until('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 0')).length === 0)
+    await waitUntil('it is taken back', async () => (await service.sql('select 1 from login_throttles where failures > 0')).length === 0)
     t.match(await post(origin, login, { email: ada.email, password: ada.password }), { status: 200 })
   })
 })
@@ -454,7 +456,7 @@ t.test('a fault in the middle of guessing gives no guess back', async t => {
 
   await t.test('where the service is killed while it judges', async t => {
     const url = await createDatabase(t)
-    const cwd = folder(t)
+    const cwd = temporaryFolder(t)
     const env = { ...limits, DATABASE_URL: url, KEY_ENCRYPTION_KEY: environment['KEY_ENCRYPTION_KEY'], ARGON2_CONCURRENCY: '1' }
     // Minutes to judge one.
     const first = start(t, cwd, { ...env, ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '1000' }, await freePort())
@@ -462,7 +464,7 @@ t.test('a fault in the middle of guessing gives no guess back', async t => {
     const { email } = newUser()
     const from = newLoopbackAddress()
     const guesses = times(5).map(async () => await post(first.base, login, { email, password: wrong }, { from }).catch(() => undefined))
-    await until('all are counted', async () => (await sql(url, 'select 1 from login_throttles where failures > 4.5')).length > 0)
+    await waitUntil('all are counted', async () => (await sql(url, 'select 1 from login_throttles where failures > 4.5')).length > 0)
     first.child.kill('SIGKILL')
     t.strictSame(await Promise.all(guesses), times(5).map(() => undefined))
     const second = start(t, cwd, env, await freePort())
@@ -471,7 +473,7 @@ t.test('a fault in the middle of guessing gives no guess back', async t => {
   })
 
   await t.test('where the database is', async t => {
-    const postgres = await embeddedPostgres.start(folder(t))
+    const postgres = await embeddedPostgres.start(temporaryFolder(t))
     t.teardown(async () => { await postgres.stop() })
     const service = await build(t, limits, { url: postgres.url })
     const origin = await listen(service)
@@ -480,7 +482,7 @@ t.test('a fault in the middle of guessing gives no guess back', async t => {
     const guess = async () => await post(origin, login, { email, password: wrong }, { from })
     const answers = [await guess(), await guess()]
     process.kill(Number(readFileSync(join(postgres.dataDir, 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGKILL')
-    await until('it is back', async () => {
+    await waitUntil('it is back', async () => {
       const answer = await guess()
       answers.push(answer)
       return answer.status === 429

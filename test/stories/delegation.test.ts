@@ -8,6 +8,7 @@ import { environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as nginx from '../support/nginx.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import * as programs from '../support/process.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 import { commandOf } from '../support/program.ts'
 
 interface Answer {
@@ -48,7 +49,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
   const secrets = { DATABASE_URL: url, KEY_ENCRYPTION_KEY: environment['KEY_ENCRYPTION_KEY'], ISSUER_URL: issuer }
   const settings = { ...secrets, ACCESS_TOKEN_TTL: '2m', SIGNING_KEY_ROTATION: '3s', JWKS_MAX_AGE: '1s' }
   const instance = async (port: number) => {
-    const running = programs.start(t, programs.folder(t), settings, port)
+    const running = programs.start(t, temporaryFolder(t), settings, port)
     await programs.ready(running)
     return running
   }
@@ -57,7 +58,7 @@ t.test('a service delegates signing in: two instances, a gateway, and a verifier
   const client = await clients.create(db, { name: 'orders', scopes: ['revocations'] }, {})
   const basic = `Basic ${Buffer.from(`${client.client_id}:${client.client_secret}`).toString('base64')}`
   const startOrders = () => programs.run(t, commandOf('examples/orders-service/server.ts'), {
-    cwd: programs.folder(t),
+    cwd: temporaryFolder(t),
     port: ordersPort,
     env: { ISSUER_URL: issuer, CLIENT_ID: client.client_id, CLIENT_SECRET: client.client_secret, PORT: String(ordersPort) }
   })

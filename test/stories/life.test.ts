@@ -1,8 +1,9 @@
 import t from 'tap'
 import { build, environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import { start } from '../support/command-line.ts'
-import { receiver, until } from '../support/webhook-receiver.ts'
+import { receiver } from '../support/webhook-receiver.ts'
 import { smtpServer } from '../support/smtp.ts'
+import { waitUntil } from '../support/polling.ts'
 
 const code = (status: number, body: object) => ({ status, body })
 
@@ -45,7 +46,7 @@ t.test('the life of an account', async t => {
   await t.test('goes on by a link, which comes when the mail server is back', async t => {
     await smtp.kill()
     t.equal((await ada.post('/v1/auth/magic-link', { email: first })).status, 202)
-    await until('it was tried', async () => service.logs.some(({ msg }) => msg === 'job failed; retrying'))
+    await waitUntil('it was tried', async () => service.logs.some(({ msg }) => msg === 'job failed; retrying'))
     await smtp.start()
     const { token } = await smtp.mailTo(first)
     const { status, body } = await ada.post('/v1/auth/magic-link/confirm', { token })
@@ -85,7 +86,7 @@ t.test('the life of an account', async t => {
     t.match((await browser.get('/v1/me/export')).body, { user: { id: user.id, email: first } })
     t.equal((await browser.send('DELETE', '/v1/me', { password: 'another phrase of my own' })).status, 204)
     t.equal((await signIn(first, 'another phrase of my own')).status, 401)
-    await until('the last mail came', async () => smtp.all().some(({ to, subject }) => to === first && /gelöscht|deleted/i.test(subject)))
+    await waitUntil('the last mail came', async () => smtp.all().some(({ to, subject }) => to === first && /gelöscht|deleted/i.test(subject)))
 
     const { items } = (await admin.get(`/v1/admin/audit-events?user_id=${user.id}&limit=100`)).body
     const told = items.map(({ type }: { type: string }) => type).reverse()
@@ -94,7 +95,7 @@ t.test('the life of an account', async t => {
     t.notMatch(JSON.stringify(items), new RegExp(`${first}|${second}|127\\.0\\.0\\.1`), 'nothing but ids is left')
 
     const offered = told.filter((type: string) => type !== 'login.failed')
-    await until('the webhook knows all of it', async () => inbox.requests.filter(({ text }) => text.includes(user.id)).length >= offered.length)
+    await waitUntil('the webhook knows all of it', async () => inbox.requests.filter(({ text }) => text.includes(user.id)).length >= offered.length)
     t.strictSame(inbox.requests.filter(({ text }) => text.includes(user.id)).map(({ type }) => type).sort(), offered.sort())
     t.strictSame((await admin.get(`/v1/admin/webhooks/${webhook.id}/deliveries?status=failed`)).body.items, [])
     t.strictSame(await service.sql("select from audit_events where type = 'mail.failed'"), [])

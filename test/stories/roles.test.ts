@@ -2,10 +2,12 @@ import { createPrivateKey } from 'node:crypto'
 import t from 'tap'
 import * as clients from '../../src/clients/service-clients.ts'
 import { purge, revokeUserTokens } from '../../src/tokens/revocations.ts'
-import { until } from '../support/consumer.ts'
 import type { Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { compact, signers } from '../support/issuer.ts'
+import { waitFor } from '../support/polling.ts'
+import { repeatUnavailable } from '../support/repetition.ts'
+import { scale } from '../support/soak.ts'
 
 const claimsOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
 const signIn = async (service: Service, path = 'login', somebody = newUser()) => {
@@ -118,7 +120,7 @@ t.test('a role that is taken is gone at once', async t => {
     const begun = performance.now()
     for (const token of before) t.equal(await says(one, token), 401, 'here at once')
     for (const token of before) t.strictSame(await introspect(two, token), { active: false }, 'and wherever the database is asked')
-    for (const token of before) await until(async () => await says(two, token) === 401, 20)
+    for (const token of before) await waitFor(async () => await says(two, token) === 401, 20)
     t.ok(performance.now() - begun < 1_000, `elsewhere after ${Math.round(performance.now() - begun)} ms`)
     t.equal(await says(two, bob.token), 204, 'nobody else is touched')
     t.match(await one.sql('select count(*)::int as n from sessions where user_id = $1 and ended_at is null', [ada.id]), [{ n: 2 }])
@@ -142,7 +144,7 @@ t.test('a role that is taken is gone at once', async t => {
     await leave(two, ada.id, ['user'])
     await leave(one, ada.id, [])
     old.push(first, second)
-    for (const service of all) for (const token of old) await until(async () => await says(service, token) === 401, 20)
+    for (const service of all) for (const token of old) await waitFor(async () => await says(service, token) === 401, 20)
     const { body } = await refresh(one, ada.refreshToken)
     t.match(claimsOf(body.access_token), { roles: [], token_version: 4 })
     for (const service of all) t.equal(await says(service, body.access_token), 204)
@@ -164,7 +166,7 @@ t.test('a role that is taken is gone at once', async t => {
     t.match(await one.browser().post('/v1/auth/logout', { refresh_token: body.refresh_token }), { status: 204 })
     for (const token of [before, body.access_token]) {
       t.equal(await says(one, token), 401)
-      await until(async () => await says(two, token) === 401, 20)
+      await waitFor(async () => await says(two, token) === 401, 20)
     }
     const again = await signIn(one, 'login', cy.somebody)
     for (const service of all) t.equal(await says(service, again.token), 204)
@@ -190,30 +192,22 @@ t.test('a role that is taken is gone at once', async t => {
   })
 })
 
-/** The answer to a request that is repeated as long as it waits for a lock for too long. */
-async function answered<Answer extends { status: number }> (ask: () => Promise<Answer>): Promise<Answer> {
-  for (;;) {
-    const answer = await ask()
-    if (answer.status !== 503) return answer
-  }
-}
-
 t.test('no token with a role that was taken is ever good, whatever races the removal', async t => {
   const service = await build(t, { ROLES: 'support=tickets:read', MAX_SESSIONS_PER_USER: '1000' })
   const other = await build(t, { ROLES: 'support=tickets:read', MAX_SESSIONS_PER_USER: '1000' }, { url: service.url })
   const ada = await register(service)
   const counts = { before: 0, after: 0 }
   const dead: string[] = []
-  for (let round = 0; round < 100; round++) {
+  for (let round = 0; round < scale(100, 20); round++) {
     await grant(service, ada.id, ['user', 'support'])
     const { body } = await refresh(service, ada.refreshToken)
     const at = [service, other]
     const racing = [
-      ...Array.from({ length: 4 }, async (_, i) => (await answered(() => refresh(at[i % 2] ?? service, body.refresh_token))).body),
-      (async () => (await answered(() => service.browser().post('/v1/auth/login', ada.somebody))).body)()
+      ...Array.from({ length: 4 }, async (_, i) => (await repeatUnavailable(() => refresh(at[i % 2] ?? service, body.refresh_token))).body),
+      (async () => (await repeatUnavailable(() => service.browser().post('/v1/auth/login', ada.somebody))).body)()
     ]
     const removal = leave(service, ada.id, ['user'])
-    const late = Array.from({ length: 2 }, async (_, i) => (await answered(() => refresh(at[i % 2] ?? service, body.refresh_token))).body)
+    const late = Array.from({ length: 2 }, async (_, i) => (await repeatUnavailable(() => refresh(at[i % 2] ?? service, body.refresh_token))).body)
     const raced = await Promise.all([...racing, ...late])
     await removal
     const next = await refresh(service, body.refresh_token)
@@ -231,7 +225,7 @@ t.test('no token with a role that was taken is ever good, whatever races the rem
     Object.assign(ada, { refreshToken: next.body.refresh_token })
     if (claimsOf(next.body.access_token).roles.includes('support')) t.fail('a refresh after the removal gives the role')
   }
-  t.ok(counts.before > 100 && counts.after > 100, `${counts.before} tokens were issued before, ${counts.after} after`)
-  for (const token of dead) await until(async () => await says(other, token) === 401, 20)
+  t.ok(counts.before > scale(100, 20) && counts.after > scale(100, 20), `${counts.before} tokens were issued before, ${counts.after} after`)
+  for (const token of dead) await waitFor(async () => await says(other, token) === 401, 20)
   t.pass('and all of the former are refused elsewhere')
 })

@@ -3,8 +3,8 @@ import * as clients from '../../src/clients/service-clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import * as consumer from '../support/consumer.ts'
-import { until } from '../support/consumer.ts'
 import { build, newUser } from '../support/app.ts'
+import { waitFor } from '../support/polling.ts'
 
 t.test('a service that trusts a Latchkey by the verifier', async t => {
   const port = await freePort()
@@ -18,7 +18,7 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
   }
   const orders = await consumer.start(t, { url: issuer }, await credentials('revocations'))
   const isFollowed = () => orders.app.verifier.health().feed?.followed === true
-  await until(isFollowed)
+  await waitFor(isFollowed)
   const signedIn = async (service = latchkey) => {
     const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
     return { body, token: String(body.access_token), kid: JSON.parse(Buffer.from(String(body.access_token).split('.')[0] ?? '', 'base64url').toString()).kid }
@@ -30,7 +30,7 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
     t.match(await orders.get('/me', one.token), { status: 200, body: { sub: one.body.user.id, sid: one.body.session_id, roles: ['user'], scope: ['account'], client_id: 'latchkey', amr: ['pwd'] } })
     t.equal(await orders.status(other.token), 200)
     await signOut(one)
-    await until(async () => await orders.status(one.token) === 401, 3)
+    await waitFor(async () => await orders.status(one.token) === 401, 3)
     t.equal(await orders.status(other.token), 200)
   })
 
@@ -40,7 +40,7 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
     const { body } = await latchkey.browser().post('/oauth/token', 'grant_type=client_credentials', headers)
     t.match(await orders.get('/orders', body.access_token), { status: 200, body: { sub: clientId, client_id: clientId, roles: [], scope: ['orders:read', 'orders:write'] } })
     t.match(await latchkey.browser().post('/oauth/revoke', `token=${body.access_token}`, headers), { status: 200 })
-    await until(async () => (await orders.get('/orders', body.access_token)).status === 401, 3)
+    await waitFor(async () => (await orders.get('/orders', body.access_token)).status === 401, 3)
   })
 
   await t.test('knows a key that signs at once, and one that is dropped no more', async t => {
@@ -49,14 +49,14 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
     const { options } = latchkey.app.keyring
     const { kid } = await rotateKey(latchkey.app.db, options, { immediately: true }, {})
     let fresh = old
-    await until(async () => {
+    await waitFor(async () => {
       fresh = await signedIn()
       t.equal(await orders.status(fresh.token), 200)
       return fresh.kid === kid
     })
     t.equal(await orders.status(old.token), 200)
     await rotateKey(latchkey.app.db, options, { immediately: true, drop: old.kid }, {})
-    await until(async () => await orders.status(old.token) === 401)
+    await waitFor(async () => await orders.status(old.token) === 401)
     t.equal(await orders.status(fresh.token), 200)
   })
 
@@ -64,13 +64,13 @@ t.test('a service that trusts a Latchkey by the verifier', async t => {
     const [stays, ends] = [await signedIn(), await signedIn()]
     t.strictSame([await orders.status(stays.token), await orders.status(ends.token)], [200, 200])
     await latchkey.app.close()
-    await until(() => !isFollowed())
+    await waitFor(() => !isFollowed())
     t.strictSame([await orders.status(stays.token), await orders.status(ends.token)], [200, 200])
     const again = await build(t, environment, { url: latchkey.url })
     await signOut(ends, again)
     await again.app.listen({ host: '127.0.0.1', port })
-    await until(async () => await orders.status(ends.token) === 401)
+    await waitFor(async () => await orders.status(ends.token) === 401)
     t.equal(await orders.status(stays.token), 200)
-    await until(isFollowed)
+    await waitFor(isFollowed)
   })
 })

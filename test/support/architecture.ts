@@ -29,10 +29,12 @@ const topFloor = floors.length
 const entryPoints = ['src/app.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.cts']
 // Files outside the rooms that every room may import.
 const ground = ['src/version.ts', 'src/package-folder.ts']
-// The shape of what a room declares stands just above the database.
-const capabilityFloor = { file: 'src/capability.ts', floor: 2.5 }
+// Single files between the floors: the base of the ground, the shape of a declaration, and the list of declarations.
+const fileFloors = new Map([
+  ['src/package-folder.ts', -2], ['src/capability.ts', 2.5], ['src/capabilities.ts', floors.length - 1.5]
+])
 // These may read the environment. latchkey.cts sizes libuv's thread pool before anything else is loaded.
-const environmentReaders = ['src/config/config.ts', 'src/latchkey.cts']
+const environmentReaders = ['src/config/environment.ts', 'src/latchkey.cts']
 // Other services install the verifier. It imports nothing of the server.
 const verifier = 'plugins/verifier'
 // The server and the verifier judge tokens by the same rules, which the verifier owns.
@@ -70,7 +72,8 @@ const isInServer = (file: string) => file === 'src/server.ts' || isUnder('src/se
 
 /** The floor of a file in src/. A file outside the rooms stands on the ground or on top. */
 function floorOfFile (file: string): number {
-  if (file === capabilityFloor.file) return capabilityFloor.floor
+  const fileFloor = fileFloors.get(file)
+  if (fileFloor !== undefined) return fileFloor
   const [, room = '', inside] = file.split('/')
   if (inside === undefined) return ground.includes(file) ? -1 : topFloor
   return floorOf.get(room) ?? topFloor
@@ -185,7 +188,9 @@ function tooManyParameters (node: ts.Node): string | undefined {
 
 const vagueName = /(^|[/-])(utils?|helpers?|common|managers?|services?)(?=[./])/
 
-/** Every way in which a file breaks the rules of the architecture, given its path from the root and its text. */
+/**
+ * Every way in which a file breaks the rules of the architecture, given its path from the root and its text.
+ */
 export function check (file: string, text: string): string[] {
   const violations: string[] = []
   const source = parse(file, text)

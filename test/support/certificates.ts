@@ -2,14 +2,17 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Teardown } from './app.ts'
-import { folder } from './process.ts'
+import { temporaryFolder } from './temporary-folder.ts'
 
 export interface Certificate { key: string, cert: string }
 
 export interface Authority {
   /** The file with its own certificate, for NODE_EXTRA_CA_CERTS. */
   file: string
-  /** A certificate for names as OpenSSL writes them (`DNS:localhost`, `IP:127.0.0.1`), for a day or until one before now. */
+  /**
+   * A certificate for names as OpenSSL writes them (`DNS:localhost`, `IP:127.0.0.1`), for a day or until one
+   * before now.
+   */
   issue: (names: string, days?: number) => Certificate
 }
 
@@ -17,7 +20,7 @@ const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-n
 
 /** Somebody who makes certificates, and whom nobody trusts who is not told to. */
 export function authority (t: Teardown): Authority {
-  const cwd = folder(t)
+  const cwd = temporaryFolder(t)
   const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd, stdio: 'pipe' })
   openssl('req', '-x509', ...newKey, '-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=Authority', '-days', '1')
   let issued = 0

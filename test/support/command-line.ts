@@ -1,27 +1,18 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { Environment } from '../../src/config/environment.ts'
 import { variables } from '../../src/config/variables.ts'
 import type { Teardown } from './app.ts'
 import { commandOf } from './program.ts'
+import { temporaryFolder } from './temporary-folder.ts'
 
 // What configures this checkout is not to configure the command.
 const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
 
-/** An empty folder for the time of a test. */
-export function folder (t: Teardown): string {
-  const path = mkdtempSync(join(tmpdir(), 'latchkey-cli-'))
-  t.teardown(() => { rmSync(path, { recursive: true, force: true }) })
-  return path
-}
-
 /** Starts a command line, in a folder of its own unless one is given. */
-export function start (t: Teardown, args: string[], environment: Environment = {}, cwd = folder(t)) {
+export function start (t: Teardown, args: string[], environment: Environment = {}, cwd = temporaryFolder(t)) {
   const child = spawn(process.execPath, [...commandOf('src/latchkey.cts'), ...args], { cwd, env: { ...inherited, ...environment } })
   const exit = once(child, 'exit')
   const output = Promise.all([text(child.stdout), text(child.stderr), exit])

@@ -18,7 +18,10 @@ const portOf = (address: AddressInfo | string | null) => typeof address === 'obj
 
 export interface Sender { from?: string, token?: string, cookie?: string, lines?: string[] }
 
-/** Sends JSON, or this text in its place, on a connection of its own, from a network of its own unless it is told which. */
+/**
+ * Sends JSON, or this text in its place, on a connection of its own, from a network of its own unless it is
+ * told which.
+ */
 export async function post (origin: string, path: string, body: object | string, { from = newLoopbackAddress(), token, cookie, lines = [] }: Sender = {}): Promise<Exchange> {
   const text = typeof body === 'string' ? body : JSON.stringify(body)
   return await ask('POST', `${origin}${path}`, [
@@ -54,11 +57,4 @@ export async function mapConcurrently<Item, Result> (items: readonly Item[], atA
     for (let next = waiting.shift(); next; next = waiting.shift()) results[next[0]] = await work(next[1], next[0])
   }))
   return results
-}
-
-/** Waits for what will be, half a minute at most. */
-export async function until (what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 30_000; !await holds(); await new Promise(resolve => setTimeout(resolve, 5))) {
-    if (performance.now() > end) throw new Error(`not within half a minute: ${what}`)
-  }
 }

@@ -1,7 +1,7 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import verifier, { type VerifierOptions } from '../../plugins/verifier.ts'
 import type { Teardown } from './app.ts'
+import { waitFor } from './polling.ts'
 
 export interface Answer { status: number, headers: Headers, body: Record<string, unknown> }
 
@@ -18,7 +18,10 @@ export interface Consumer {
 
 export const credentials = { clientId: 'orders: the client', clientSecret: 'a secret%&+ö' }
 
-/** A consuming service with a few routes, closed with the test; it has its keys, unless it is not to wait for them. */
+/**
+ * A consuming service with a few routes, closed with the test; it has its keys, unless it is not to wait for
+ * them.
+ */
 export async function start (t: Teardown, issuer: { url: string }, options: Partial<VerifierOptions> = {}, ready = true): Promise<Consumer> {
   const logs: Consumer['logs'] = []
   const app = Fastify({ logger: { level: 'debug', stream: { write: (line: string) => { logs.push(JSON.parse(line)) } } } })
@@ -36,20 +39,11 @@ export async function start (t: Teardown, issuer: { url: string }, options: Part
     scope.get('/own-errors', async request => request.auth)
   })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  if (ready) await until(() => app.verifier.health().keys.age !== null)
+  if (ready) await waitFor(() => app.verifier.health().keys.age !== null)
   const get: Consumer['get'] = async (path, token, scheme = 'Bearer') => {
     const response = await fetch(url + path, token === undefined ? {} : { headers: { authorization: `${scheme} ${token}` } })
     return { status: response.status, headers: response.headers, body: Object(await response.json()) }
   }
   const inject = async (token: string) => (await app.inject({ url: '/me', headers: { authorization: `Bearer ${token}` } })).statusCode
   return { app, logs, get, status: async token => (await get('/me', token)).status, statuses: async tokens => await Promise.all(tokens.map(inject)) }
-}
-
-/** Waits until something holds, at most for `seconds`; throws if it never does. */
-export async function until (holds: () => boolean | Promise<boolean>, seconds = 10): Promise<void> {
-  const deadline = performance.now() + seconds * 1_000
-  while (!await holds()) {
-    if (performance.now() > deadline) throw new Error(`not within ${seconds} s: ${holds}`)
-    await pause(10)
-  }
 }

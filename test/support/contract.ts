@@ -43,7 +43,10 @@ function contract (app: FastifyInstance): Operation[] {
   return operations
 }
 
-/** In what an answer differs from the API document; undefined where it does not, or the document does not speak of it. */
+/**
+ * In what an answer differs from the API document; undefined where it does not, or the document does not
+ * speak of it.
+ */
 export function contradiction (app: FastifyInstance, method: string, url: string, { status, headers, text, body }: Answer): string | undefined {
   const [path = ''] = url.split('?')
   const operation = contract(app).find(operation => operation.path.test(path) && operation.method === (method === 'HEAD' ? 'GET' : method))

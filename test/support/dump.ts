@@ -1,6 +1,9 @@
 import type { Service } from './app.ts'
 
-/** Everything in every table of the service's database, as text: binary columns in each way that text could hide in them. */
+/**
+ * Everything in every table of the service's database, as text: binary columns in each way that text could
+ * hide in them.
+ */
 export async function dump ({ sql }: Service): Promise<string> {
   const columns = await sql<{ table: string, column: string, type: string }>(`
     select table_name as table, column_name as column, data_type as type from information_schema.columns join information_schema.tables using (table_schema, table_name)

@@ -1,4 +1,5 @@
-// A process that hashes with the build of argon2 that its configuration names: the first message is that build's name.
+// A process that hashes with the build of argon2 that its configuration names: the first message is that
+// build's name.
 import { load } from '../../src/config/config.ts'
 import { environment } from '../../src/config/environment.ts'
 import * as argon2Build from '../../src/passwords/argon2-build.ts'

@@ -6,7 +6,10 @@ export interface Shown { kind: string, to: string, language: string, link: strin
 
 const read = new WeakSet()
 
-/** The next mail of a kind to an address that was not read before, of those that the service shows in its log; waits for it. */
+/**
+ * The next mail of a kind to an address that was not read before, of those that the service shows in its log;
+ * waits for it.
+ */
 export async function mailTo ({ together }: Pick<Service, 'together'>, to: string, kind: string): Promise<Shown> {
   for (const end = Date.now() + 30_000; ; await pause(10)) {
     for (const line of together()) {

@@ -49,7 +49,9 @@ export function claim (id: string): string {
   return text
 }
 
-/** The test `name` of this folder holds a claim: it passes if the tests that verify it exist, in these files. */
+/**
+ * The test `name` of this folder holds a claim: it passes if the tests that verify it exist, in these files.
+ */
 export function verifiedBy (t: Test, name: string, tests: Record<string, string[]>) {
   t.test(name, async t => {
     for (const [file, names] of Object.entries(tests)) {

@@ -4,7 +4,7 @@ import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, w
 import { join, resolve } from 'node:path'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Teardown } from './app.ts'
-import { folder } from './process.ts'
+import { temporaryFolder } from './temporary-folder.ts'
 
 const env = { PATH: `${process.env['PATH']}:/usr/local/sbin:/usr/sbin` }
 
@@ -24,10 +24,13 @@ export interface Nginx {
   log: () => string
 }
 
-/** An nginx with the configuration of the example, but for the ports: those of Latchkey's instances, and the service's. */
+/**
+ * An nginx with the configuration of the example, but for the ports: those of Latchkey's instances, and the
+ * service's.
+ */
 export async function start (t: Teardown, { latchkey, orders }: { latchkey: number[], orders: number }): Promise<Nginx> {
   const port = await freePort()
-  const prefix = folder(t)
+  const prefix = temporaryFolder(t)
   const places = new Map([
     ['server latchkey:3000 fail_timeout=1s;', latchkey.map(at => `server 127.0.0.1:${at} fail_timeout=1s;`).join(' ')],
     ['server orders:8080;', `server 127.0.0.1:${orders};`],

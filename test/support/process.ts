@@ -1,17 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { environment, type Teardown } from './app.ts'
 import { commandOf } from './program.ts'
-
-/** An empty folder that goes with the test. */
-export function folder (t: Teardown): string {
-  const path = mkdtempSync(join(tmpdir(), 'latchkey-process-'))
-  t.teardown(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
-  return path
-}
 
 export interface Running { child: ChildProcess, base: string, output: () => string, ended: Promise<{ code: number | null, signal: string | null }> }
 

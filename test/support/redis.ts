@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Teardown } from './app.ts'
-import { folder } from './process.ts'
+import { temporaryFolder } from './temporary-folder.ts'
 
 const isMissing = process.env['CI'] !== 'true' && spawnSync('redis-server', ['--version']).error !== undefined
 /** Why tests with Redis are skipped, if it is not installed. In CI they never are. */
@@ -27,7 +27,7 @@ export interface RedisServer {
 export async function redisServer (t: Teardown): Promise<RedisServer> {
   const port = await freePort()
   const url = `redis://127.0.0.1:${port}`
-  const dir = folder(t)
+  const dir = temporaryFolder(t)
   let child: ChildProcess
   let ended: Promise<unknown>
 

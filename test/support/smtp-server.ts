@@ -1,13 +1,18 @@
 import { buffer } from 'node:stream/consumers'
 import { SMTPServer } from 'smtp-server'
 
-// A mail server as a process of its own, that test/smtp.ts starts: what it gets it hands to its parent, which also
-// tells it what to answer.
+// A mail server as a process of its own, that test/smtp.ts starts: what it gets it hands to its parent, which
+// also tells it what to answer.
 
-/** What is answered instead, when a mail for this address comes; `cut` hangs up where the mail has arrived. */
+/**
+ * What is answered instead, when a mail for this address comes; `cut` hangs up where the mail has arrived.
+ */
 export interface Rule { to: string, answer: string | 'cut', times: number }
 
-/** What it is like: with a login it wants that, with a certificate it speaks TLS, from the start or when it is asked to. */
+/**
+ * What it is like: with a login it wants that, with a certificate it speaks TLS, from the start or when it is
+ * asked to.
+ */
 export interface Settings { port: number, login?: { user: string, password: string }, tls?: 'from the start' | 'when asked', key?: string, cert?: string }
 
 export type Told = { ready: true } | { known: Rule } | { mail: { from: string, to: string[], raw: string, user: string | null, isSecure: boolean } }

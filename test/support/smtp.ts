@@ -35,7 +35,10 @@ export interface SmtpServer {
   all: () => Received[]
   /** Waits until there are so many. */
   total: (count: number) => Promise<Received[]>
-  /** What is answered to mails for an address (`*`: any; `AUTH`: to a sign-in), so many times; `cut` hangs up where the mail is there. */
+  /**
+   * What is answered to mails for an address (`*`: any; `AUTH`: to a sign-in), so many times; `cut` hangs up
+   * where the mail is there.
+   */
   answer: (to: string, answer: string, times?: number) => Promise<void>
   /** Kills it, and waits until it is gone. */
   kill: () => Promise<void>
@@ -48,7 +51,10 @@ export interface SmtpServer {
 
 const patience = 15_000
 
-/** A mail server of its own, that ends with the test; where it speaks TLS without a certificate of its own, with one that nobody trusts. */
+/**
+ * A mail server of its own, that ends with the test; where it speaks TLS without a certificate of its own,
+ * with one that nobody trusts.
+ */
 export async function smtpServer (t: Teardown, { login, tls, certificate }: Pick<Settings, 'login' | 'tls'> & { certificate?: Certificate } = {}): Promise<SmtpServer> {
   const port = await freePort()
   const mails: Received[] = []

@@ -9,8 +9,8 @@ import { addressFile, folder, named, sql, template } from './postgres.ts'
 const settings = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=300']
 
 /**
- * Starts the PostgreSQL server of this checkout's tests, or shares the one that runs, and makes the migrated database
- * that each test copies. The function it returns stops the server unless another test run uses it.
+ * Starts the PostgreSQL server of this checkout's tests, or shares the one that runs, and makes the migrated
+ * database that each test copies. The function it returns stops the server unless another test run uses it.
  */
 export async function start (): Promise<() => Promise<void>> {
   const given = process.env['TEST_DATABASE_URL']

@@ -2,10 +2,10 @@ import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as pause } from 'node:timers/promises'
 import { TLSSocket } from 'node:tls'
 import type { Certificate } from './certificates.ts'
 import type { Teardown } from './app.ts'
+import { waitUntil } from './polling.ts'
 
 export interface Received {
   id: string
@@ -30,20 +30,7 @@ export interface Receiver {
   received: (count: number) => Promise<Received[]>
 }
 
-type Found<T> = T | undefined | false
-
-/** Polls until `look` returns something, and returns that. */
-export async function until<T> (
-  what: string | (() => string), look: () => Found<T> | Promise<Found<T>>, seconds = 20
-): Promise<T> {
-  for (const end = Date.now() + seconds * 1_000; ; await pause(10)) {
-    const found = await look()
-    if (found !== undefined && found !== false) return found
-    if (Date.now() > end) throw new Error(`timed out: ${typeof what === 'string' ? what : what()}`)
-  }
-}
-
-/** A server that receives webhooks on the loopback address; over TLS if a certificate is given. */
+/** A server that takes webhooks, on the loopback address; with a certificate over TLS alone. */
 export async function receiver (t: Teardown, certificate?: Certificate): Promise<Receiver> {
   const requests: Received[] = []
   let connections = 0
@@ -68,7 +55,6 @@ export async function receiver (t: Teardown, certificate?: Certificate): Promise
     requests,
     connections: () => connections,
     answer: change => { how = change },
-    received: async count => await until(
-      () => `${count} requests; there are ${requests.length}`, () => requests.length >= count && requests)
+    received: async count => await waitUntil(() => `${count} requests; there are ${requests.length}`, () => requests.length >= count && requests)
   }
 }

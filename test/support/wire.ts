@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, request, type IncomingMessage, type Server } from 'node:http'
+import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { connect, createServer as createListener, type Socket } from 'node:net'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Teardown } from './app.ts'
 
 export interface Exchange { status: number, headers: IncomingMessage['headers'], rawHeaders: string[], text: string }
 
-/** A request on a connection of its own, with the path as it is written, and these header lines, `name: value` each; from this address of the machine's. */
+/**
+ * A request on a connection of its own, with the path as it is written, and these header lines, `name: value`
+ * each; from this address of the machine's.
+ */
 export async function ask (method: string, url: string, lines: string[] = [], body?: Buffer, localAddress?: string): Promise<Exchange> {
   const [, origin = '', path = ''] = /^(http:\/\/[^/]+)(.*)$/.exec(url) ?? []
   const { host, hostname, port } = new URL(origin)
@@ -27,7 +30,7 @@ export interface Call { method: string, path: string, lines: string[], bytes: nu
 export async function upstream (t: Teardown): Promise<{ port: number, calls: Call[], server: Server }> {
   const calls: Call[] = []
   const connections: Socket[] = []
-  const server = createServer(async (asked, answer) => {
+  const handle = async (asked: IncomingMessage, answer: ServerResponse) => {
     const hash = createHash('sha256')
     let bytes = 0
     for await (const chunk of asked) {
@@ -39,7 +42,8 @@ export async function upstream (t: Teardown): Promise<{ port: number, calls: Cal
     calls.push({ method, path: url, lines, bytes, digest: hash.digest('hex'), connection: connections.indexOf(socket) })
     const status = Number(/^\/orders\/status\/(\d+)$/.exec(url)?.[1] ?? 200)
     answer.writeHead(status, { 'content-type': 'application/json', 'x-request-id': 'its own' }).end(JSON.stringify({ call: calls.length }))
-  })
+  }
+  const server = createServer((asked, answer) => { void handle(asked, answer) })
   server.on('connection', socket => { connections.push(socket) })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -48,14 +52,19 @@ export async function upstream (t: Teardown): Promise<{ port: number, calls: Cal
   return { port: typeof address === 'object' && address ? address.port : 0, calls, server }
 }
 
-/** What stands between a gateway and the service: it can be listened to, cut, and made to speak for itself. */
+/**
+ * What stands between a gateway and the service: it can be listened to, cut, and made to speak for itself.
+ */
 export interface Wire {
   port: number
   /** Everything that was sent to the service. */
   sent: () => string
   forget: () => void
   connections: () => number
-  /** From now on each request gets this, or nothing at all where it is empty; or the service's own answer again. */
+  /**
+   * From now on each request gets this, or nothing at all where it is empty; or the service's own answer
+   * again.
+   */
   answer: (text: string | undefined) => void
   cut: () => Promise<void>
   mend: () => Promise<void>

@@ -18,8 +18,8 @@ export interface Cluster {
   log: Log
 }
 
-// The names of drafts have the process id, so that leftovers are recognized, and a random part, because the system
-// reuses process ids.
+// The names of drafts have the process id, so that leftovers are recognized, and a random part, because the
+// system reuses process ids.
 const randomName = () => randomBytes(4).toString('hex')
 const draftPrefix = `pg.new-${process.pid}-${randomName()}-`
 const passwordBytes = 24
@@ -31,10 +31,22 @@ export async function prepare (path: string, settings: readonly string[], log: L
       'give this user the right to write it, or set DATABASE_URL', { cause })
   })
   const programs = await findPrograms()
-  const cluster = { ...programs, dir, dataDir: join(dir, 'pg'), password: await readPassword(dir), settings, log }
+  const cluster = {
+    ...programs, dir, dataDir: join(dir, 'pg'), password: await readPassword(dir), settings, log
+  }
   const version = await fs.stat(join(cluster.dataDir, 'PG_VERSION')).catch(ignoreCodes('ENOENT'))
   if (version === undefined) await initialize(cluster)
+  else if (!isWindows) await restrictAccess(cluster.dataDir)
   return cluster
+}
+
+/**
+ * Keeps others out of the data folder again, because PostgreSQL refuses one that they may enter. A copy can
+ * lose its mode: by `cp -r`, or by `fs.cpSync` of Node.js 24.
+ */
+async function restrictAccess (dataDir: string): Promise<void> {
+  const { mode } = await fs.stat(dataDir)
+  if ((mode & 0o077) !== 0) await fs.chmod(dataDir, 0o700)
 }
 
 /** Creates the folder, and removes the drafts of processes that died. Returns its real path. */
@@ -61,10 +73,15 @@ async function findPrograms (): Promise<Pick<Cluster, 'postgres' | 'initdb'>> {
   return found
 }
 
-/** Adds the links and the executable bits that the package's folder lacks after an installation without scripts. */
+/**
+ * Adds the links and the executable bits that the package's folder lacks after an installation without
+ * scripts.
+ */
 export async function complete (folder: string): Promise<void> {
   try {
-    const list = await fs.readFile(join(folder, 'native', 'pg-symlinks.json'), 'utf8').catch(ignoreCodes('ENOENT'))
+    const list = await fs.readFile(
+      join(folder, 'native', 'pg-symlinks.json'), 'utf8'
+    ).catch(ignoreCodes('ENOENT'))
     const links: Array<{ source: string, target: string }> = JSON.parse(list ?? '[]')
     for (const { source, target } of links) {
       const link = join(folder, target)
@@ -76,7 +93,8 @@ export async function complete (folder: string): Promise<void> {
       if (((await fs.stat(file)).mode & 0o111) !== 0o111) await fs.chmod(file, 0o755)
     }
   } catch (cause) {
-    throw new EmbeddedPostgresError(`the embedded PostgreSQL in ${folder} is incomplete: install it again with ` +
+    throw new EmbeddedPostgresError(`the embedded PostgreSQL in ${folder} is incomplete: install it again ` +
+      'with ' +
       'scripts, or set DATABASE_URL', { cause })
   }
 }
@@ -93,7 +111,9 @@ async function readPassword (dir: string): Promise<string> {
   return readPassword(dir)
 }
 
-/** Renamed into place when it is complete: neither a kill nor two simultaneous starts leave half a cluster. */
+/**
+ * Renamed into place when it is complete: neither a kill nor two simultaneous starts leave half a cluster.
+ */
 async function initialize (cluster: Cluster): Promise<void> {
   const { unshare, ...user } = await identify(cluster)
   const draft = await fs.mkdtemp(join(cluster.dir, draftPrefix))
@@ -107,7 +127,9 @@ async function initialize (cluster: Cluster): Promise<void> {
     if (cluster.settings.includes('fsync=off')) args.push('--no-sync')
     const options = { ...user, env: serverEnvironment, cwd: cluster.dir }
     await run(...commandLine(unshare, cluster.initdb, args), options).catch(cause => {
-      throw new EmbeddedPostgresError(`initdb failed (set DATABASE_URL to use another PostgreSQL): ${messageOf(cause)}`, { cause })
+      throw new EmbeddedPostgresError(
+        `initdb failed (set DATABASE_URL to use another PostgreSQL): ${messageOf(cause)}`, { cause }
+      )
     })
     await fs.rename(data, cluster.dataDir).catch(ignoreCodes('EEXIST', 'ENOTEMPTY'))
     const folder = await fs.open(cluster.dir)

@@ -4,7 +4,7 @@ import { prepare, type Cluster, type Log } from './cluster.ts'
 import { codeOf, EmbeddedPostgresError } from './failure.ts'
 import { claimFolder, folderInUse } from './folder-claim.ts'
 import { isServer, terminate } from './server-process.ts'
-import { reach, type Server } from './server.ts'
+import { reach, type EmbeddedServer } from './server.ts'
 
 export { EmbeddedPostgresError }
 
@@ -20,7 +20,10 @@ export interface EmbeddedPostgres {
 }
 
 export interface EmbeddedPostgresOptions {
-  /** Refuse if another live process owns the folder (the default). Otherwise share its server, and leave it running. */
+  /**
+   * Refuse if another live process owns the folder (the default). Otherwise share its server, and leave it
+   * running.
+   */
   exclusive?: boolean
   /** Further settings of the server, as `name=value`. A server that already runs does not get them. */
   settings?: readonly string[]
@@ -70,11 +73,15 @@ export async function start (dir: string, options: EmbeddedPostgresOptions = {})
         await pause(delayMs, undefined, { signal: ending.signal, ref: false })
         server = await acquire(cluster, exclusive, ending.signal, port)
         const seconds = Math.round((Date.now() - lostAt) / 100) / 10
-        log('embedded PostgreSQL is back', { pid: server.pid, port, seconds, failed_attempts: failedAttempts })
+        log('embedded PostgreSQL is back', {
+          pid: server.pid, port, seconds, failed_attempts: failedAttempts
+        })
         return watch()
       } catch (error) {
         if (ending.signal.aborted) return
-        if (failedAttempts++ === 0) log('embedded PostgreSQL could not be restarted; retrying', { err: error })
+        if (failedAttempts++ === 0) {
+          log('embedded PostgreSQL could not be restarted; retrying', { err: error })
+        }
       }
     }
   }
@@ -104,7 +111,7 @@ const maxAttempts = 5
 /** Connects to the server, locks it, and creates the database of the service. */
 async function acquire (
   cluster: Cluster, exclusive: boolean, signal: AbortSignal, port?: number
-): Promise<Server & { version: string }> {
+): Promise<EmbeddedServer & { version: string }> {
   for (let attempt = 1; ; attempt++) {
     const server = await reach(cluster, signal, port)
     try {
@@ -129,15 +136,17 @@ const lockTimeoutMs = 2_000
 const lockPollMs = 50
 
 /**
- * Takes an advisory lock in the database "postgres", apart from the locks of the service: 1 belongs to the owner,
- * and 2 to all processes that share the server.
+ * Takes an advisory lock in the database "postgres", apart from the locks of the service: 1 belongs to the
+ * owner, and 2 to all processes that share the server.
  */
 async function lock (client: pg.Client, exclusive: boolean, dir: string): Promise<void> {
   if (!exclusive) {
     await client.query('select pg_advisory_lock_shared(2)')
     return
   }
-  for (const end = Date.now() + lockTimeoutMs; !await isTrue(client, 'pg_try_advisory_lock(1)'); await pause(lockPollMs)) {
+  for (const end = Date.now() + lockTimeoutMs; !await isTrue(
+    client, 'pg_try_advisory_lock(1)'
+  ); await pause(lockPollMs)) {
     if (Date.now() > end) throw folderInUse(dir)
   }
 }

@@ -15,13 +15,14 @@ const retryIntervalMs = 30
 const patienceMs = 3_000
 
 /** The error for a folder that another service uses. */
-export const folderInUse = (dir: string) => new EmbeddedPostgresError(`another Latchkey is already using ${dir}: ` +
+export const folderInUse = (dir: string) =>
+  new EmbeddedPostgresError(`another Latchkey is already using ${dir}: ` +
   'stop it, or give this one its own database with DATABASE_URL')
 
 /**
- * Claims a folder for this process, and returns the function that releases it. Throws if another process keeps
- * the folder for longer than a shutdown takes. The operating system forgets the name of a process that ends. On a
- * platform without such names, the lock in the database must suffice.
+ * Claims a folder for this process, and returns the function that releases it. Throws if another process
+ * keeps the folder for longer than a shutdown takes. The operating system forgets the name of a process that
+ * ends. On a platform without such names, the lock in the database must suffice.
  */
 export async function claimFolder (dir: string): Promise<() => void> {
   const folder = createHash('sha256').update(dir).digest('hex').slice(0, nameLength)

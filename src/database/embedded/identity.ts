@@ -17,9 +17,9 @@ interface Folders { dir: string, dataDir: string, postgres: string }
 const nobodyId = 65_534
 
 /**
- * Chooses the user for the programs. PostgreSQL refuses to run as root, and initdb as a user without a name. In a
- * user namespace root has no name but keeps its access to the files. Most containers allow no namespace, so there
- * root can only become another user.
+ * Chooses the user for the programs. PostgreSQL refuses to run as root, and initdb as a user without a name.
+ * In a user namespace root has no name but keeps its access to the files. Most containers allow no namespace,
+ * so there root can only become another user.
  */
 export async function identify (folders: Folders): Promise<Identity> {
   const { dir, dataDir, postgres } = folders
@@ -37,7 +37,8 @@ export async function identify (folders: Folders): Promise<Identity> {
   }
   const user = { uid: nobodyId, gid: nobodyId }
   if (!isRoot || !await canReach(user, dirname(dir), postgres)) {
-    throw new EmbeddedPostgresError(`PostgreSQL cannot run as this user (uid ${uid}) here: set DATABASE_URL, or start ` +
+    throw new EmbeddedPostgresError(`PostgreSQL cannot run as this user (uid ${uid}) here: set ` +
+      'DATABASE_URL, or start ' +
       `the service as an ordinary user who can read ${postgres} and write ${dir}`)
   }
   await fs.chmod(dir, (await fs.stat(dir)).mode | 0o111)
@@ -52,7 +53,9 @@ async function findUnshare ({ dir, postgres }: Folders): Promise<string> {
 }
 
 /** The command line of a program, in a user namespace if there is an `unshare`. */
-export function commandLine (unshare: string | undefined, program: string, args: string[]): [string, string[]] {
+export function commandLine (
+  unshare: string | undefined, program: string, args: string[]
+): [string, string[]] {
   return unshare ? [unshare, ['-U', program, ...args]] : [program, args]
 }
 
@@ -64,14 +67,23 @@ function hasName (): boolean {
   }
 }
 
-function canReach ({ uid, gid }: { uid: number, gid: number }, folder: string, program: string): Promise<boolean> {
-  return run('sh', ['-c', 'test -x "$0" && test -x "$1"', folder, program], { uid, gid }).then(() => true, () => false)
+function canReach (
+  { uid, gid }: { uid: number, gid: number }, folder: string, program: string
+): Promise<boolean> {
+  return run(
+    'sh', ['-c', 'test -x "$0" && test -x "$1"', folder, program], { uid, gid }
+  ).then(() => true, () => false)
 }
 
-/** Changes the owner of a folder and its content. The folder itself comes last, so an interrupted call is repeated. */
+/**
+ * Changes the owner of a folder and its content. The folder itself comes last, so an interrupted call is
+ * repeated.
+ */
 export async function changeOwner (folder: string, { uid = 0, gid = 0 }: Identity): Promise<void> {
   const owner = await fs.stat(folder).catch(ignoreCodes('ENOENT'))
   if (owner === undefined || owner.uid === uid) return
-  for (const name of await fs.readdir(folder, { recursive: true })) await fs.lchown(join(folder, name), uid, gid)
+  for (
+    const name of await fs.readdir(folder, { recursive: true })
+  ) await fs.lchown(join(folder, name), uid, gid)
   await fs.chown(folder, uid, gid)
 }

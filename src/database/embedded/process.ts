@@ -7,7 +7,8 @@ export const run = promisify(execFile)
 
 export const isWindows = process.platform === 'win32'
 
-// The server may outlive the service, or run as another user, so its environment must not contain our secrets.
+// The server may outlive the service, or run as another user, so its environment must not contain our
+// secrets.
 export const serverEnvironment = { LC_ALL: 'C' }
 
 /** Whether a process with this id exists. */

@@ -19,7 +19,9 @@ export async function findServer (dataDir: string): Promise<FoundServer | undefi
   if (text === undefined) return undefined
   const lines = text.split('\n')
   const pid = Number(lines[pidLine])
-  if (await isServer(pid, dataDir)) return { pid, port: Number(lines[portLine]), status: lines[statusLine]?.trim() }
+  if (await isServer(pid, dataDir)) {
+    return { pid, port: Number(lines[portLine]), status: lines[statusLine]?.trim() }
+  }
   // PostgreSQL notices a process that has ended, but takes another program with the same id for a server.
   if (!pid || isAlive(pid)) {
     await pause(rereadMs)
@@ -64,6 +66,8 @@ export async function terminate (pid: number | undefined, dataDir: string): Prom
     } catch (error) {
       if (codeOf(error) !== 'ESRCH') throw error
     }
-    for (const end = Date.now() + waitMs; Date.now() < end && await isServer(pid, dataDir);) await pause(pollIntervalMs)
+    for (
+      const end = Date.now() + waitMs; Date.now() < end && await isServer(pid, dataDir);
+    ) await pause(pollIntervalMs)
   }
 }

@@ -20,7 +20,7 @@ interface Launched {
 }
 
 /** A server that answers. `started` says whether this call has started it. */
-export interface Server extends ServerConnection { pid: number, port: number, started: boolean }
+export interface EmbeddedServer extends ServerConnection { pid: number, port: number, started: boolean }
 
 const pollIntervalMs = 15
 const relaunchDelayMs = 200
@@ -29,7 +29,7 @@ const startTimeoutMs = 20_000
 const connectTimeoutMs = 3_000
 
 /** Connects to the server of the cluster. Starts one if none runs, and replaces one that does not answer. */
-export async function reach (cluster: Cluster, signal: AbortSignal, port?: number): Promise<Server> {
+export async function reach (cluster: Cluster, signal: AbortSignal, port?: number): Promise<EmbeddedServer> {
   const giveUpAt = Date.now() + startTimeoutMs
   let launched: Launched | undefined
   let heardAt = Date.now()
@@ -76,15 +76,18 @@ const operatorIntervention = '57'
 function refusalOf (error: unknown, { dir, dataDir }: Cluster): string {
   const refusal = error instanceof pg.DatabaseError ? codeOf(error) : ''
   if (!refusal.startsWith(invalidAuthorization)) return refusal
-  throw new EmbeddedPostgresError(`the password in ${dir}/pg-password does not fit ${dataDir}: put the right one back, ` +
+  throw new EmbeddedPostgresError(`the password in ${dir}/pg-password does not fit ${dataDir}: put the ` +
+    'right one back, ' +
     'or set DATABASE_URL', { cause: error })
 }
 
 /**
- * Whether another start may succeed: another process was faster, children of a killed server still run, or another
- * program took the port. Throws if the start failed for another reason.
+ * Whether another start may succeed: another process was faster, children of a killed server still run, or
+ * another program took the port. Throws if the start failed for another reason.
  */
-async function mayRelaunch ({ readComplaint }: Launched, { dir }: Cluster, giveUpAt: number): Promise<boolean> {
+async function mayRelaunch (
+  { readComplaint }: Launched, { dir }: Cluster, giveUpAt: number
+): Promise<boolean> {
   const complaint = await readComplaint()
   if (/already exists|in use|could not create any/.test(complaint) && Date.now() <= giveUpAt) return true
   throw new EmbeddedPostgresError(`PostgreSQL did not start: ${complaint} (see ${dir}/pg.log)`)

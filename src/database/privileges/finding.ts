@@ -9,6 +9,8 @@ export interface Finding {
   sql: string[]
   /** The role that owns the object, if another role should. */
   foreignOwner?: string
+  /** Whether the object is a function that runs with the rights of its owner. */
+  isDefiner?: boolean
 }
 
 /** Formats a finding for logs and commands. */

@@ -35,7 +35,10 @@ export function findFunctionProblems (row: FunctionRow, { schema, runtime, owner
     findings.push({ kind: 'function', object, problem, sql })
   }
   const grant = `grant execute on function ${object} to ${quote(runtime)}`
-  if (row.owner !== owner) findings.push(foreignOwnerFinding('function', object, row.owner, owner))
+  if (row.owner !== owner) {
+    const finding = foreignOwnerFinding('function', object, row.owner, owner)
+    findings.push({ ...finding, isDefiner: row.isDefiner })
+  }
   if (row.isPublic) {
     // The grant comes first, so that the service may call the function at any time.
     add('every role may call it', grant, `revoke execute on function ${object} from public`)

@@ -3,11 +3,8 @@ import type { Finding } from './finding.ts'
 import { inspect, type InspectionTarget, type RoleSeparation } from './inspection.ts'
 
 /**
-
  * How far the service's role is separated from the owner, what was repaired, and what remains to be
-
  * repaired.
-
  */
 export interface PrivilegeReport {
   separation: RoleSeparation

@@ -15,9 +15,7 @@ export interface RoleRow {
 }
 
 /**
-
  * Parameters: the schema, the runtime role, and the owner; if that is null, the owner of schema_migrations.
-
  */
 export const selectRoles = `
   select owner.rolname as owner, runtime.rolsuper as "isSuperuser", datname as database,

@@ -1,0 +1,35 @@
+import { readdirSync, readFileSync } from 'node:fs'
+
+/** The files of `npm run test:fast`: they touch every room of src/, and need neither bulk, a browser nor much time. */
+const fast = [
+  'test/architecture.test.ts',
+  'test/limits/failing.test.ts',
+  'test/limits/surroundings.test.ts',
+  'test/plugins/access-token.test.ts',
+  'test/plugins/mail-templates.test.ts',
+  'test/plugins/pepper.test.ts',
+  'test/routes/imported-users.test.ts',
+  'test/routes/refresh.test.ts',
+  'test/routes/sign-in.test.ts',
+  'test/routes/usernames.test.ts',
+  'test/src/config.test.ts',
+  'test/src/destination.test.ts',
+  'test/src/hashing-queue.test.ts',
+  'test/src/jobs.test.ts',
+  'test/src/network.test.ts',
+  'test/src/revocation-log.test.ts',
+  'test/stories/life.test.ts'
+]
+
+/** The files of `npm run test:soak`: those with a case that test/support/soak.ts makes larger. */
+const soak = () => readdirSync('test', { recursive: true, encoding: 'utf8' })
+  .map(name => `test/${name.replaceAll('\\', '/')}`)
+  .filter(file => file.endsWith('.test.ts') && readFileSync(file, 'utf8').includes('/support/soak.ts'))
+  .sort()
+
+/** Finds the files of a set, given its name. */
+export function filesOf (set: string): string[] {
+  if (set === 'fast') return fast
+  if (set === 'soak') return soak()
+  throw new Error(`there is no test set "${set}": there are fast and soak`)
+}
