@@ -29,6 +29,8 @@ export function start (t: Teardown, script: string, ...args: string[]): Baseline
 
 /** Called by the script: answers each message of the benchmark, until the benchmark ends. */
 export function answer<Question> (work: (question: Question) => Promise<unknown>): void {
-  process.on('message', (question: Question) => { void work(question).then(result => process.send?.(result)) })
+  process.on('message', (question: Question) => {
+    void work(question).then(result => process.send?.(result))
+  })
   process.on('disconnect', () => process.exit())
 }
