@@ -1,20 +1,21 @@
-/** Takes down, in reverse order, what a benchmark has set up. */
+/** Registers a handler that cleans up after the benchmark. Handlers run in reverse order. */
 export interface Teardown { teardown: (handler: () => unknown) => void }
 
-/** A promise of the README, and what was measured of it; `undefined` where it cannot be measured here. */
+/** A promised figure, and its measured value; `undefined` if it cannot be measured on this machine. */
 export interface Finding {
+  /** What is measured, and what it is compared with. */
   name: string
   measured: number | undefined
   bound: number
-  /** Whether the bound is the least or the most that is allowed. */
-  is: 'least' | 'most'
+  /** Whether the bound is the smallest or the largest value allowed. */
+  limit: 'minimum' | 'maximum'
   unit: string
   digits: number
 }
 
 export interface Report {
   findings: Finding[]
-  /** The raw figures, a line each. */
+  /** The absolute figures, one line each. */
   notes: string[]
 }
 

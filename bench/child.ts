@@ -1,8 +1,8 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 
-/** Has a child process end, as an operator would, and waits until it is gone. */
-export async function end (child: ChildProcess): Promise<void> {
+/** Stops a child process with SIGTERM, and waits until it has ended. */
+export async function terminate (child: ChildProcess): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
   const exit = once(child, 'exit')
   child.kill('SIGTERM')

@@ -14,18 +14,32 @@ import throttle from './throttle.ts'
 import verifier from './verifier.ts'
 import verify from './verify.ts'
 
-const benchmarks: Record<string, Benchmark> = { logins, throttle, reset, refresh, sessions, revocations, verify, verifier, admin, storm, floods, start, memory }
+const benchmarks: Record<string, Benchmark> = {
+  logins,
+  throttle,
+  reset,
+  refresh,
+  sessions,
+  revocations,
+  verify,
+  verifier,
+  admin,
+  storm,
+  floods,
+  start,
+  memory
+}
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(benchmarks)
 const unknown = names.find(name => !Object.hasOwn(benchmarks, name))
 if (unknown !== undefined) {
-  console.error(`There is no benchmark "${unknown}": ${Object.keys(benchmarks).join(', ')}.`)
+  console.error(`Unknown benchmark "${unknown}". Choose from: ${Object.keys(benchmarks).join(', ')}.`)
   process.exit(2)
 }
 
 const handlers: Array<() => unknown> = []
-let tearing: Promise<void> | undefined
-async function takeDown () {
+let teardown: Promise<void> | undefined
+async function runHandlers () {
   for (let handler = handlers.pop(); handler; handler = handlers.pop()) {
     try {
       await handler()
@@ -34,40 +48,60 @@ async function takeDown () {
     }
   }
 }
-// One at a time and in order, also when a signal arrives while a benchmark ends.
-const tearDown = () => (tearing ??= takeDown().finally(() => { tearing = undefined }))
+// The handlers run one at a time and in order, even if a signal arrives while a benchmark ends.
+const tearDown = () => (teardown ??= runHandlers().finally(() => { teardown = undefined }))
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
   process.once(signal, () => { void tearDown().finally(() => process.exit(code)) })
 }
 
 async function run (name: string): Promise<Report> {
-  console.error(`${name} …`)
+  console.error(`running ${name} …`)
   try {
-    return await benchmarks[name]?.({ teardown: handler => { handlers.push(handler) } }) ?? { findings: [], notes: [] }
+    return (
+      (await benchmarks[name]?.({
+        teardown: handler => {
+          handlers.push(handler)
+        }
+      })) ?? { findings: [], notes: [] }
+    )
   } finally {
     await tearDown()
   }
 }
 
-const kept = ({ measured, bound, is }: Finding) => measured === undefined || (is === 'least' ? measured >= bound : measured <= bound)
-
-function table (findings: Finding[]): string {
-  const rows = findings.map(finding => {
-    const { name, measured, bound, is, unit, digits } = finding
-    return [name, measured === undefined ? '-' : measured.toFixed(digits) + unit, `${is === 'least' ? '>=' : '<='} ${bound}${unit}`, measured === undefined ? 'skipped' : kept(finding) ? 'ok' : 'MISSED']
-  })
-  const lines = [['promise', 'measured', 'bound', ''], ...rows]
-  const width = (column: number) => Math.max(...lines.map(line => line[column]?.length ?? 0))
-  return lines.map(line => line.map((cell, column) => cell.padEnd(width(column))).join('   ').trimEnd()).join('\n')
+function isWithinBound ({ measured, bound, limit }: Finding): boolean {
+  if (measured === undefined) return true
+  return limit === 'minimum' ? measured >= bound : measured <= bound
 }
 
-const load = loadavg()[0]?.toFixed(1)
+function formatTable (findings: Finding[]): string {
+  const rows = findings.map(finding => {
+    const { name, measured, bound, limit, unit, digits } = finding
+    const value = measured === undefined ? '-' : measured.toFixed(digits) + unit
+    const result = measured === undefined ? 'skipped' : isWithinBound(finding) ? 'ok' : 'MISSED'
+    return [name, value, `${limit === 'minimum' ? '>=' : '<='} ${bound}${unit}`, result]
+  })
+  const lines = [['what is measured, and compared with what', 'measured', 'promised', 'result'], ...rows]
+  const width = (column: number) => Math.max(...lines.map(line => line[column]?.length ?? 0))
+  return lines
+    .map(line =>
+      line
+        .map((cell, column) => cell.padEnd(width(column)))
+        .join('   ')
+        .trimEnd()
+    )
+    .join('\n')
+}
+
+const platform = `Node ${process.version}, ${process.platform} ${process.arch}`
+const machine = `${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${platform}`
+const startLoad = loadavg()[0]?.toFixed(1)
 const reports: Report[] = []
 for (const name of names) reports.push(await run(name))
 const findings = reports.flatMap(({ findings }) => findings)
 console.log(`
-${table(findings)}
+${formatTable(findings)}
 
 ${reports.flatMap(({ notes }) => notes).join('\n')}
-machine: ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), Node ${process.version}, ${process.platform} ${process.arch}, load average at the start ${load}`)
-process.exit(findings.every(kept) ? 0 : 1)
+machine: ${machine}, load average at the start ${startLoad}`)
+process.exit(findings.every(isWithinBound) ? 0 : 1)

@@ -4,18 +4,18 @@ import { join } from 'node:path'
 import * as embeddedPostgres from '../src/database/embedded/embedded-postgres.ts'
 import type { Teardown } from './benchmark.ts'
 
-/** An empty folder; others may read it, for PostgreSQL may have to run as another user than this. */
-export function folder (t: Teardown): string {
+/** Creates an empty folder. Every user may read it, because PostgreSQL may have to run as another user. */
+export function temporaryFolder (t: Teardown): string {
   const path = mkdtempSync(join(tmpdir(), 'latchkey-bench-'))
   t.teardown(() => rmSync(path, { recursive: true, force: true, maxRetries: 3 }))
   chmodSync(path, 0o755)
   return path
 }
 
-/** The address of an empty database on a PostgreSQL of its own, as durable as PostgreSQL is by default. */
-export async function postgres (t: Teardown): Promise<string> {
-  const starting = embeddedPostgres.start(folder(t))
-  // Also one that is still starting when a signal ends the benchmark.
+/** Starts a PostgreSQL with its default durability, and returns the URL of an empty database. */
+export async function startPostgres (t: Teardown): Promise<string> {
+  const starting = embeddedPostgres.start(temporaryFolder(t))
+  // A signal may end the benchmark while PostgreSQL is still starting.
   t.teardown(() => starting.then(server => server.stop(), () => {}))
   return (await starting).url
 }

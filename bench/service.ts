@@ -3,39 +3,59 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { freePort } from '../src/database/embedded/server.ts'
 import type { Teardown } from './benchmark.ts'
-import { end } from './child.ts'
+import { terminate } from './child.ts'
 import { withConnections } from './connection.ts'
 
-export interface Service {
+export interface MeasuredService {
   pid: number
   port: number
-  /** Seconds from the start of the process until it was ready. */
-  startedIn: number
+  /** Seconds from the start of the process until `/readyz` answered. */
+  startupSeconds: number
   stop: () => Promise<void>
 }
 
 const program = fileURLToPath(new URL('../src/latchkey.cjs', import.meta.url))
 
-/** Runs the service in a folder as a process of its own, until it is ready. It logs as by default, to nowhere. */
-export async function start (t: Teardown, cwd: string, environment: Record<string, string>): Promise<Service> {
+/**
+ * Starts the service as a process in a folder, and waits until it is ready. Its log has the default level.
+ */
+export async function start (
+  t: Teardown, cwd: string, environment: Record<string, string>
+): Promise<MeasuredService> {
   const port = Number(environment['PORT'] ?? await freePort())
-  const begun = performance.now()
-  // None of this process's own variables: they may be for another Latchkey.
-  // Few people sign in often: what counts their failures counts them, but stops nobody.
-  const limits = { LOGIN_RATE_LIMIT: '1000000/1h', LOGIN_NETWORK_LIMIT: '1000000/1h', LOGIN_ACCOUNT_LIMIT: '1000000/1h' }
+  const startedAt = performance.now()
+  // A few users sign in very often, so sign-ins are counted but never throttled.
+  const limits = {
+    LOGIN_RATE_LIMIT: '1000000/1h',
+    LOGIN_NETWORK_LIMIT: '1000000/1h',
+    LOGIN_ACCOUNT_LIMIT: '1000000/1h'
+  }
+  // This process's own variables may configure another Latchkey, so the service gets none of them.
   const env = { PATH: process.env['PATH'], NODE_ENV: 'test', PORT: String(port), ...limits, ...environment }
-  const child = spawn(process.execPath, ['--max-semi-space-size=32', program, 'serve'], { cwd, env, stdio: ['ignore', 'ignore', 'pipe'] })
-  const stop = () => end(child)
+  const child = spawn(process.execPath, ['--max-semi-space-size=32', program, 'serve'], {
+    cwd,
+    env,
+    stdio: ['ignore', 'ignore', 'pipe']
+  })
+  const stop = async () => await terminate(child)
   t.teardown(stop)
-  let complaint = ''
-  child.stderr.setEncoding('utf8').on('data', (text: string) => { complaint += text })
+  let errorOutput = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => { errorOutput += text })
 
   while (!await isReady(port)) {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the service ended (${child.exitCode ?? child.signalCode}): ${complaint}`)
-    if (performance.now() - begun > 30_000) throw new Error(`the service is not ready after 30 s: ${complaint}`)
+    if (child.exitCode !== null || child.signalCode !== null) {
+      throw new Error(`the service ended early (${child.exitCode ?? child.signalCode}): ${errorOutput}`)
+    }
+    if (performance.now() - startedAt > 30_000) {
+      throw new Error(`the service is not ready after 30 s: ${errorOutput}`)
+    }
     await pause(5)
   }
-  return { pid: child.pid ?? 0, port, startedIn: (performance.now() - begun) / 1_000, stop }
+  return { pid: child.pid ?? 0, port, startupSeconds: (performance.now() - startedAt) / 1_000, stop }
 }
 
-const isReady = (port: number) => withConnections(port, 1, async ([connection]) => await connection?.get('/readyz')).then(() => true, () => false)
+const isReady = (port: number) =>
+  withConnections(port, 1, async ([connection]) => await connection?.get('/readyz')).then(
+    () => true,
+    () => false
+  )

@@ -1,113 +1,189 @@
 import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import pg from 'pg'
-import { arrivals, connections, percentile } from './arrivals.ts'
-import * as bare from './bare.ts'
+import { runOpenLoop, connectionPool, percentile } from './open-loop.ts'
+import * as baseline from './baseline.ts'
 import type { Benchmark, Finding } from './benchmark.ts'
 import { withConnections } from './connection.ts'
-import * as people from './users.ts'
-import { folder, postgres } from './postgres.ts'
+import * as testUsers from './users.ts'
+import { temporaryFolder, startPostgres } from './postgres.ts'
 import * as service from './service.ts'
-import type { Logins } from './storm-logins.ts'
-import { throughput } from './throughput.ts'
+import type { StormResult } from './storm-generator.ts'
+import { measureRate } from './throughput.ts'
 
 const inFlight = 8 * availableParallelism()
-const [refreshesASecond, verificationsASecond] = [50, 100]
-const [calm, storming] = [15, 30]
+const [refreshesPerSecond, verificationsPerSecond] = [50, 100]
+const [idleSeconds, stormSeconds] = [15, 30]
 const accounts = 20_000
-// The service's own: a turn is waited for for so long, in milliseconds; a hash takes so much memory, in units of a million bytes.
-const [longestWait, hashMemory] = [5_000, 19_456 * 1_024 / 1e6]
+// The service's defaults: how long a login may wait in the hashing queue, and the memory of one hash.
+const [maxWaitMs, hashMb] = [5_000, 19_456 * 1_024 / 1e6]
 
-/** What ten times the logins that are possible do to refreshes, verifications, the memory, and themselves. */
+/**
+ * Sends ten times the logins per second that are possible, and measures refreshes, token checks, memory and
+ * the logins themselves meanwhile.
+ */
 const storm: Benchmark = async t => {
-  const url = await postgres(t)
-  const { pid, port } = await service.start(t, folder(t), { DATABASE_URL: url, RATE_LIMIT: 'off', TRUST_PROXY: '127.0.0.1/32' })
-  const everybody = await people.register(port, inFlight)
+  const url = await startPostgres(t)
+  const { pid, port } = await service.start(t, temporaryFolder(t), {
+    DATABASE_URL: url,
+    RATE_LIMIT: 'off',
+    TRUST_PROXY: '127.0.0.1/32'
+  })
+  const users = await testUsers.registerUsers(port, inFlight)
   await populate(url)
-  const pool = connections(port)
+  const pool = connectionPool(port)
   t.teardown(() => pool.close())
-  const sessions = await Promise.all(everybody.map(async login => people.held(await pool.use(connection => connection.post('/v1/auth/login', login)))))
+  const sessions = await Promise.all(
+    users.map(async login =>
+      testUsers.parseTokens(await pool.use(connection => connection.post('/v1/auth/login', login)))
+    )
+  )
 
   const measure = async (seconds: number) => {
-    // Nobody refreshes a session twice at a time.
-    const turns = sessions.map(() => Promise.resolve())
-    const refreshing = arrivals(refreshesASecond, seconds, index => {
+    // A session is never refreshed twice at the same time.
+    const previous = sessions.map(() => Promise.resolve())
+    const refreshing = runOpenLoop(refreshesPerSecond, seconds, index => {
       const [session, i] = [sessions[index % sessions.length], index % sessions.length]
-      const turn = (turns[i] ?? Promise.resolve()).then(async () => {
-        if (session) session.token = people.held(await pool.use(connection => connection.post('/v1/auth/refresh', { refresh_token: session.token }))).token
+      const refresh = (previous[i] ?? Promise.resolve()).then(async () => {
+        if (session) {
+          session.token = testUsers.parseTokens(
+            await pool.use(connection =>
+              connection.post('/v1/auth/refresh', { refresh_token: session.token })
+            )
+          ).token
+        }
       })
-      turns[i] = turn
-      return turn
+      previous[i] = refresh
+      return refresh
     })
-    const verifying = arrivals(verificationsASecond, seconds, async index => {
-      await pool.use(connection => connection.get('/v1/auth/verify', { authorization: `Bearer ${sessions[index % sessions.length]?.accessToken}` }))
+    const verifying = runOpenLoop(verificationsPerSecond, seconds, async index => {
+      await pool.use(connection =>
+        connection.get('/v1/auth/verify', {
+          authorization: `Bearer ${sessions[index % sessions.length]?.accessToken}`
+        })
+      )
     })
     const [refreshes, verifications] = await Promise.all([refreshing, verifying])
     return { refreshes: refreshes.map(({ ms }) => ms), verifications: verifications.map(({ ms }) => ms) }
   }
 
-  const rate = await withConnections(port, inFlight, connections => throughput(inFlight, 4, async i => await connections[i]?.post('/v1/auth/login', everybody[i] ?? {})))
-  // For the warmth.
+  const rate = await withConnections(port, inFlight, connections =>
+    measureRate(inFlight, 4, async i => await connections[i]?.post('/v1/auth/login', users[i] ?? {}))
+  )
+  // A process is slower in its first seconds, so they do not count.
   await measure(5)
-  const idle = await measure(calm)
-  const base = await resident(pid)
+  const idle = await measure(idleSeconds)
+  const idleMb = await residentMb(pid)
 
-  const generator = bare.start(t, 'storm-logins')
-  const memory = watch(pid)
-  const sending = generator.ask<Logins>({ port, rate: rate * 10, seconds: storming, accounts, password: everybody[0]?.password })
-  const [stormy, { accepted, refused, other }] = await Promise.all([measure(storming), sending])
-  const most = await memory.stop()
+  const generator = baseline.start(t, 'storm-generator')
+  const memory = watchMemory(pid)
+  const sending = generator.ask<StormResult>({
+    port,
+    rate: rate * 10,
+    seconds: stormSeconds,
+    accounts,
+    password: users[0]?.password
+  })
+  const [during, { accepted, refused, other }] = await Promise.all([measure(stormSeconds), sending])
+  const peakMb = await memory.stop()
 
-  const hash = 1_000 * availableParallelism() / rate
-  const slower = (name: string, before: number[], during: number[]): Finding => {
-    const bound = percentile(before, 0.99)
-    return { name: `storm: ${name}, p99`, measured: percentile(during, 0.99), bound: Math.round(Math.max(2 * bound, bound + 20) * 10) / 10, is: 'most', unit: ' ms', digits: 1 }
+  const hashMs = 1_000 * availableParallelism() / rate
+  const compareWithIdle = (name: string, before: number[], during: number[]): Finding => {
+    const idleP99 = percentile(before, 0.99)
+    return {
+      name: `storm: p99 of ${name} during the storm, compared with idle`,
+      measured: percentile(during, 0.99),
+      bound: Math.round(Math.max(2 * idleP99, idleP99 + 20) * 10) / 10,
+      limit: 'maximum',
+      unit: ' ms',
+      digits: 1
+    }
   }
-  const linux = process.platform === 'linux'
-  const list = (values: number[]) => [0.5, 0.95, 0.99, 1].map(share => percentile(values, share).toFixed(1)).join(' ')
+  const isLinux = process.platform === 'linux'
+  const listPercentiles = (values: number[]) =>
+    [0.5, 0.95, 0.99, 1].map(share => percentile(values, share).toFixed(1)).join(' ')
   return {
     findings: [
-      slower('refreshes', idle.refreshes, stormy.refreshes),
-      slower('verifications', idle.verifications, stormy.verifications),
-      { name: 'storm: refused logins, p99', measured: percentile(refused, 0.99), bound: 100, is: 'most', unit: ' ms', digits: 1 },
-      { name: 'storm: accepted logins, the slowest', measured: percentile(accepted, 1), bound: Math.round(longestWait + hash), is: 'most', unit: ' ms', digits: 0 },
-      { name: 'storm: memory', measured: linux ? most : undefined, bound: Math.round(base + availableParallelism() * hashMemory + 50), is: 'most', unit: ' MB', digits: 0 },
-      { name: 'storm: logins that had another answer, or none', measured: other.length, bound: 0, is: 'most', unit: '', digits: 0 }
+      compareWithIdle('refreshes', idle.refreshes, during.refreshes),
+      compareWithIdle('verifications', idle.verifications, during.verifications),
+      {
+        name: 'storm: p99 of rejected logins',
+        measured: percentile(refused, 0.99),
+        bound: 100,
+        limit: 'maximum',
+        unit: ' ms',
+        digits: 1
+      },
+      {
+        name: 'storm: slowest accepted login',
+        measured: percentile(accepted, 1),
+        bound: Math.round(maxWaitMs + hashMs),
+        limit: 'maximum',
+        unit: ' ms',
+        digits: 0
+      },
+      {
+        name: 'storm: peak memory',
+        measured: isLinux ? peakMb : undefined,
+        bound: Math.round(idleMb + availableParallelism() * hashMb + 50),
+        limit: 'maximum',
+        unit: ' MB',
+        digits: 0
+      },
+      {
+        name: 'storm: logins that had another response, or none',
+        measured: other.length,
+        bound: 0,
+        limit: 'maximum',
+        unit: '',
+        digits: 0
+      }
     ],
     notes: [
-      `storm: ${rate.toFixed(1)} logins a second are possible; of ${(rate * 10).toFixed(0)} for ${storming} s, ${(accepted.length / storming).toFixed(1)} a second were accepted (${(accepted.length / storming / rate).toFixed(2)} of what is possible)`,
-      `storm: milliseconds of 50, 95, 99 and 100 %: refreshes ${list(idle.refreshes)} before, ${list(stormy.refreshes)} meanwhile; verifications ${list(idle.verifications)}, ${list(stormy.verifications)}; accepted ${list(accepted)}; refused ${list(refused)}; memory ${base.toFixed(0)} MB before`,
-      ...other.slice(0, 3).map(what => `storm: a login was answered ${what}`)
+      `storm: ${rate.toFixed(1)} logins/s are possible; of ${(rate * 10).toFixed(0)}/s for ` +
+        `${stormSeconds} s, ${(accepted.length / stormSeconds).toFixed(1)}/s were accepted ` +
+        `(${(accepted.length / stormSeconds / rate).toFixed(2)} of the possible rate)`,
+      `storm: p50, p95, p99 and maximum in ms: refreshes ${listPercentiles(idle.refreshes)} idle, ` +
+        `${listPercentiles(during.refreshes)} in the storm; verifications ` +
+        `${listPercentiles(idle.verifications)}, ${listPercentiles(during.verifications)}; accepted ` +
+        `${listPercentiles(accepted)}; rejected ${listPercentiles(refused)}; memory ` +
+        `${idleMb.toFixed(0)} MB idle`,
+      ...other.slice(0, 3).map(response => `storm: unexpected response to a login: ${response}`)
     ]
   }
 }
 
-// All have the password of the first, and its hash.
+/** Adds users with the password of the first user, and the same hash. */
 async function populate (url: string): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
-  await client.query(`insert into users (id, email, canonical_email, password_hash)
-    select uuid_v7(), address, address, password_hash from users, generate_series(0, $1 - 1) as i, concat('person-', i, '@storm.example') as address where email = 'person-0@example.com'`, [accounts])
+  await client.query(
+    `insert into users (id, email, canonical_email, password_hash)
+    select uuid_v7(), address, address, password_hash
+    from users, generate_series(0, $1 - 1) as i, concat('person-', i, '@storm.example') as address
+    where email = 'person-0@example.com'`,
+    [accounts]
+  )
   await client.query('vacuum analyze')
   await client.end()
 }
 
-/** The most memory that a process had until it was asked. */
-function watch (pid: number) {
-  let most = 0
-  const look = async () => { most = Math.max(most, await resident(pid)) }
-  const timer = setInterval(() => { void look() }, 100)
+/** Watches the resident memory of a process. `stop` returns the peak in megabytes. */
+function watchMemory (pid: number) {
+  let peakMb = 0
+  const sample = async () => { peakMb = Math.max(peakMb, await residentMb(pid)) }
+  const timer = setInterval(() => { void sample() }, 100)
   return {
     async stop () {
       clearInterval(timer)
-      await look()
-      return most
+      await sample()
+      return peakMb
     }
   }
 }
 
-// In units of a million bytes.
-async function resident (pid: number): Promise<number> {
+/** Returns the resident memory of a process in megabytes; NaN if the system does not report it. */
+async function residentMb (pid: number): Promise<number> {
   if (process.platform !== 'linux') return NaN
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1_024 / 1e6

@@ -1,21 +1,28 @@
 import { withConnections } from './connection.ts'
 
-/** The body with which somebody signs in. */
+/** The request body of a login. */
 export interface Login { email: string, password: string, refresh_token_delivery: 'body' }
 
-/** Registers so many people. */
-export async function register (port: number, count: number): Promise<Login[]> {
-  const logins = Array.from({ length: count }, (_, index): Login => ({ email: `person-${index}@example.com`, password: `correct horse ${index}`, refresh_token_delivery: 'body' }))
+/** Registers users, and returns the request bodies of their logins. */
+export async function registerUsers (port: number, count: number): Promise<Login[]> {
+  const logins = Array.from({ length: count }, (_, index): Login => ({
+    email: `person-${index}@example.com`,
+    password: `correct horse ${index}`,
+    refresh_token_delivery: 'body'
+  }))
   await withConnections(port, 4, connections => Promise.all(connections.map(async (connection, index) => {
-    for (let i = index; i < count; i += connections.length) await connection.post('/v1/auth/register', logins[i] ?? {})
+    for (let i = index; i < count; i += connections.length) {
+      await connection.post('/v1/auth/register', logins[i] ?? {})
+    }
   })))
   return logins
 }
 
-/** What a session's next refresh sends. */
-export interface Held { id: string, token: string, accessToken: string }
+/** The tokens that a client holds for its session. */
+export interface SessionTokens { id: string, token: string, accessToken: string }
 
-export function held (answer: string): Held {
-  const { session_id: id, refresh_token: token, access_token: accessToken } = JSON.parse(answer)
+/** Parses the tokens from the response to a registration, a login or a refresh. */
+export function parseTokens (response: string): SessionTokens {
+  const { session_id: id, refresh_token: token, access_token: accessToken } = JSON.parse(response)
   return { id, token, accessToken }
 }

@@ -2,7 +2,9 @@ import fp from 'fastify-plugin'
 import type { Job } from '../src/jobs/queue.ts'
 import { abandonMail, type MailFailureReason } from '../src/mail/failure.ts'
 import { renderMail, type MailSender } from '../src/mail/rendering.ts'
-import { admitMailWithAsyncCommit, isCountedWhenSent, mailLimits, type MailLimits } from '../src/mail/limits.ts'
+import {
+  admitMailWithAsyncCommit, isCountedWhenSent, mailLimits, type MailLimits
+} from '../src/mail/limits.ts'
 import { MailDeliveryError } from '../src/mail/delivery-error.ts'
 import { findRecipient } from '../src/mail/recipient.ts'
 import { readTemplates } from '../src/mail/templates.ts'
@@ -62,8 +64,8 @@ export default fp(async function mailer (app, options: MailerOptions) {
   const isDisabled = production && transport === undefined
   if (isDisabled) {
     app.log.warn(
-      'mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords, use magic links ' +
-        'or be notified of changes to their accounts'
+      'mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords, use magic ' +
+        'links or be notified of changes to their accounts'
     )
   }
 
@@ -102,7 +104,8 @@ export default fp(async function mailer (app, options: MailerOptions) {
     if (isDisabled) throw new Error('SMTP_URL is not set')
     // A notification counts once: its further attempts follow one that was admitted.
     const isCounted = isCountedWhenSent(mail) && job.attempts === 1
-    if (isCounted && !await admitMailWithAsyncCommit(app.db, limits.notificationBuckets(kind, recipient.address))) {
+    const buckets = limits.notificationBuckets(kind, recipient.address)
+    if (isCounted && !await admitMailWithAsyncCommit(app.db, buckets)) {
       countMail(kind, 'limited')
       app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many mails of this kind to the address')
       return

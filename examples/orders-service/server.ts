@@ -1,4 +1,5 @@
-// A service that leaves signing in to Latchkey: it verifies access tokens by itself, and hears of ended sessions.
+// A service whose users sign in with Latchkey. It verifies access tokens locally and follows the revocation
+// feed.
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import Fastify from 'fastify'
@@ -6,21 +7,40 @@ import verifier from 'latchkey/verifier'
 
 interface Order { id: string, owner: string, item: string }
 
-const { ISSUER_URL: issuer = 'http://localhost:3000', AUDIENCE: audience = issuer, CLIENT_ID: clientId, CLIENT_SECRET, CLIENT_SECRET_FILE: file, HOST: host = '127.0.0.1', PORT = '8080' } = process.env
-const clientSecret = file ? readFileSync(file, 'utf8').trim() : CLIENT_SECRET
+const {
+  ISSUER_URL: issuer = 'http://localhost:3000',
+  AUDIENCE: audience = issuer,
+  CLIENT_ID: clientId,
+  CLIENT_SECRET,
+  CLIENT_SECRET_FILE: secretFile,
+  HOST: host = '127.0.0.1',
+  PORT = '8080'
+} = process.env
+const clientSecret = secretFile ? readFileSync(secretFile, 'utf8').trim() : CLIENT_SECRET
 
 const app = Fastify({ logger: true })
 const orders: Order[] = []
 await app.register(verifier, { issuer, audience, clientId, clientSecret })
 
-app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) => orders.filter(order => order.owner === auth.sub))
+app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) =>
+  orders.filter(order => order.owner === auth.sub)
+)
 
-const body = { type: 'object', required: ['item'], additionalProperties: false, properties: { item: { type: 'string', maxLength: 200 } } }
-app.post<{ Body: { item: string } }>('/orders', { onRequest: app.requireAuth, schema: { body } }, async ({ auth, body: { item } }, reply) => {
-  const order = { id: randomUUID(), owner: auth.sub, item }
-  orders.push(order)
-  return await reply.code(201).send(order)
-})
+const body = {
+  type: 'object',
+  required: ['item'],
+  additionalProperties: false,
+  properties: { item: { type: 'string', maxLength: 200 } }
+}
+app.post<{ Body: { item: string } }>(
+  '/orders',
+  { onRequest: app.requireAuth, schema: { body } },
+  async ({ auth, body: { item } }, reply) => {
+    const order = { id: randomUUID(), owner: auth.sub, item }
+    orders.push(order)
+    return await reply.code(201).send(order)
+  }
+)
 
 app.get('/orders/all', { onRequest: app.requireRole('admin') }, async () => orders)
 

@@ -1,67 +1,74 @@
-import type { PageTexts } from './words.ts'
+import type { PageTexts } from './page-texts.ts'
 
 const english: PageTexts = {
   pages: {
     email_verification: {
       title: 'Confirm',
-      lead: 'You have opened a link from an e-mail. Confirm here what it says.',
+      introduction: 'You opened a link from an e-mail. To carry out what the e-mail describes, confirm here.',
       button: 'Confirm',
-      done: 'Confirmed',
-      told: 'What the e-mail says is done.'
+      doneTitle: 'Confirmed',
+      doneText: 'Thank you. What the e-mail describes is done.'
     },
     password_reset: {
       title: 'Choose a password',
-      lead: 'It will be the one of your account. Wherever you are signed in, you will be signed out.',
-      button: 'Set the password',
-      done: 'Your password is set',
-      told: 'From now on you sign in with it.'
+      introduction: 'Choose a new password for your account. You will be signed out on all devices.',
+      button: 'Set password',
+      doneTitle: 'Your password is set',
+      doneText: 'Use it the next time you sign in.'
     },
     magic_link: {
       title: 'Sign in',
-      lead: 'You have opened a link that signs you in on this device, once.',
+      introduction: 'This link signs you in on this device. It works once.',
       button: 'Sign in',
-      done: 'You are signed in',
-      told: 'You can go on in the application that you came from.'
+      doneTitle: 'You are signed in',
+      doneText: 'You can return to the application.'
     }
   },
-  token: 'Code of the link',
-  tokenHint: 'It stands behind “#token=” in the address of this page, or in the link of the e-mail.',
-  password: 'New password',
-  passwordHint: least => `At least ${least} characters. A phrase of several words is best.`,
+  token: 'Link code',
+  tokenHint: 'Copy it from the link in the e-mail: it is the part after “#token=”.',
+  newPassword: 'New password',
+  newPasswordHint: minLength => `At least ${minLength} characters. A phrase of several words is a good ` +
+    'choice.',
   currentPassword: 'Password',
   confirmWithPassword: 'Confirm with this password',
-  confirmWithNewPassword: 'Set this password and confirm',
+  confirmWithNewPassword: 'Set password and confirm',
   proof: {
-    either: 'One more step: someone signed up with this address and set a password. If it was you, enter that password. If not, or if you do not know it, choose a new one: it replaces the old one and signs out everybody else.',
-    newPassword: 'One more step: choose a password for your account. Everybody else will be signed out.',
-    password: 'One more step: enter the password of the account whose address is to change. Or sign in to that account in this browser, and open the link again.',
-    session: 'One more step: in this browser, sign in to the account whose address is to change. Then open the link again. If you know of no such account, close this page: nothing changes.'
+    anyPassword: 'One more step: someone signed up with this address and set a password. If it was you, ' +
+      'enter that password. If it was not you, or if you do not know the password, choose a new one. The ' +
+      'new password replaces the old one and signs out everyone else.',
+    newPassword: 'One more step: choose a password for your account. Everyone else will be signed out.',
+    password: 'One more step: enter the password of the account whose address will change. Or sign in to ' +
+      'that account in this browser, and open the link again.',
+    session: 'One more step: in this browser, sign in to the account whose address will change. Then open ' +
+      'the link again. If you do not know that account, close this page. Nothing will change.'
   },
   wrongPassword: {
-    orNew: 'This password is wrong. If you do not know it, choose a new one below.',
-    only: 'This password is wrong. Check it and try again.'
+    orNewPassword: 'This password is wrong. If you do not know it, choose a new one below.',
+    passwordOnly: 'This password is wrong. Check it and try again.'
   },
-  reveal: 'Show the password',
-  remember: 'Stay signed in on this device',
-  onward: 'Continue',
-  expired: 'This link is not good any more: it was used before, is too old, or what it was for has changed. Ask for another one.',
-  taken: 'Meanwhile another account has this e-mail address.',
-  rejected: 'This password is not accepted:',
-  reasons: {
-    too_short: least => `it has fewer than ${least} characters`,
-    too_long: () => 'it has more than 256 characters',
-    too_common: () => 'it is one of those that are tried first',
-    breached: () => 'it is known from a data breach elsewhere',
-    contains_email: () => 'it contains your e-mail address, or a part of it',
-    contains_name: () => 'it contains your name',
-    contains_service: () => 'it contains the name of this service'
+  showPassword: 'Show password',
+  staySignedIn: 'Stay signed in on this device',
+  continueLink: 'Continue',
+  linkExpired: 'This link is invalid or has expired. Each link works once. Please request a new one.',
+  addressTaken: 'Another account now uses this e-mail address.',
+  passwordRejected: 'This password cannot be used:',
+  passwordReasons: {
+    too_short: minLength => `It has fewer than ${minLength} characters.`,
+    too_long: () => 'It has more than 256 characters.',
+    too_common: () => 'It is one of the most common passwords.',
+    breached: () => 'It was found in a data breach of another service.',
+    contains_email: () => 'It contains your e-mail address or a part of it.',
+    contains_name: () => 'It contains your name.',
+    contains_service: () => 'It contains the name of this service.'
   },
-  tooMany: when => `Too many requests came from your network. Try again ${when}.`,
-  busy: 'There is too much to do just now. Nothing has happened; try again in a moment.',
-  foreign: 'This came from a foreign page, and was not carried out. Open the link from the e-mail once more.',
-  malformed: 'Something is missing here, or too long. The code of the link begins with “lkl_”.',
-  fault: id => `Something went wrong here. If it happens again, tell the operator this number: ${id}`,
-  unreachable: 'The service could not be reached. Nothing is lost; try again in a moment.'
+  tooManyRequests: when => `Too many requests came from your network. Please try again ${when}.`,
+  unavailable: 'The service is not available right now. Nothing has changed. Please try again in a moment.',
+  crossSite: 'This request came from another site and was rejected. Please open the link from the e-mail ' +
+    'again.',
+  malformed: 'Some input is missing or too long. The link code begins with “lkl_”. Please check it and try ' +
+    'again.',
+  unexpectedError: id => `Something went wrong. If it happens again, give the operator this number: ${id}`,
+  unreachable: 'The service could not be reached. Nothing is lost. Please try again in a moment.'
 }
 
 export default english

@@ -1,55 +1,78 @@
 import type { FastifyRequest } from 'fastify'
 import type { Language } from '../../src/http/language.ts'
-import { confirmationMethods, passwordReasons, type ConfirmationMethod, type Problem } from '../../src/http/problem.ts'
-import type { PageOutcome } from './page.ts'
-import type { PageTexts } from './words.ts'
+import {
+  confirmationMethods, passwordReasons,
+  type ConfirmationMethod,
+  type Problem
+} from '../../src/http/problem.ts'
+import { texts, type PageOutcome } from './page.ts'
+import type { PageTexts } from './page-texts.ts'
 
-/** How a page tells of a failure. What was typed is kept, as far as it can be of use. */
-export function failed (problem: Problem, said: PageTexts, language: Language, request: FastifyRequest, minLength: number): PageOutcome {
+/** Where a page shows a failure. */
+export interface FailureContext { request: FastifyRequest, language: Language, minLength: number }
+
+/** Returns what a page shows for a failure. It keeps the input that can be used again. */
+export function failureOutcome (
+  problem: Problem, { request, language, minLength }: FailureContext
+): PageOutcome {
+  const said = texts[language]
   const methods = methodsOf(problem, request.body)
-  const again = { kind: 'failed' as const, token: tokenOf(request.body), methods }
+  const retry = { kind: 'failed' as const, token: tokenOf(request.body), methods }
   switch (problem.code) {
-    case 'password_required': return { ...again, kind: 'asked', text: proofText(methods ?? [], said) }
+    case 'password_required': return { ...retry, kind: 'asked', text: proofText(methods ?? [], said) }
     case 'invalid_credentials': {
-      const { orNew, only } = said.wrongPassword
-      return { ...again, text: methods?.includes('new_password') ? orNew : only, isPasswordWrong: true }
+      const { orNewPassword, passwordOnly } = said.wrongPassword
+      const text = methods?.includes('new_password') ? orNewPassword : passwordOnly
+      return { ...retry, text, isPasswordWrong: true }
     }
-    case 'link_expired': return { kind: 'failed', text: said.expired, final: true }
-    case 'email_taken': return { kind: 'failed', text: said.taken, final: true }
-    case 'password_rejected': return { ...again, text: said.rejected, reasons: reasonsOf(problem).map(reason => said.reasons[reason](minLength)) }
-    case 'validation_failed': return { ...again, text: said.malformed }
-    case 'cross_site_request': return { kind: 'failed', text: said.foreign }
-    case 'too_many_requests': return { ...again, text: said.tooMany(inTime(Number(problem.headers['retry-after']), language)) }
+    case 'link_expired': return { kind: 'failed', text: said.linkExpired, isFinal: true }
+    case 'email_taken': return { kind: 'failed', text: said.addressTaken, isFinal: true }
+    case 'password_rejected': {
+      const reasons = reasonsOf(problem).map(reason => said.passwordReasons[reason](minLength))
+      return { ...retry, text: said.passwordRejected, reasons }
+    }
+    case 'validation_failed': return { ...retry, text: said.malformed }
+    case 'cross_site_request': return { kind: 'failed', text: said.crossSite }
+    case 'too_many_requests': {
+      const when = formatDelay(Number(problem.headers['retry-after']), language)
+      return { ...retry, text: said.tooManyRequests(when) }
+    }
     case 'overloaded':
     case 'database_unavailable':
     case 'shutting_down':
-    case 'request_timeout': return { ...again, text: said.busy }
-    default: return { ...again, text: said.fault(request.id) }
+    case 'request_timeout': return { ...retry, text: said.unavailable }
+    default: return { ...retry, text: said.unexpectedError(request.id) }
   }
 }
 
-const reasonsOf = ({ members: { reasons } }: Problem) => passwordReasons.filter(reason => Array.isArray(reasons) && reasons.includes(reason))
+const reasonsOf = ({ members: { reasons } }: Problem) =>
+  passwordReasons.filter(reason => Array.isArray(reasons) && reasons.includes(reason))
 
-/** Says what would confirm the address. */
+/** Returns the text that says what confirms the address. */
 function proofText (methods: ConfirmationMethod[], { proof }: PageTexts): string {
-  if (!methods.includes('password')) return methods.includes('new_password') ? proof.newPassword : proof.session
-  return methods.includes('new_password') ? proof.either : proof.password
+  if (!methods.includes('password')) {
+    return methods.includes('new_password') ? proof.newPassword : proof.session
+  }
+  return methods.includes('new_password') ? proof.anyPassword : proof.password
 }
 
-/** What would confirm the address, as the failure says, or else as the submitted form said. */
+/**
+ * Returns the ways to confirm the address: those that the failure names, or else those of the submitted form.
+ */
 function methodsOf ({ members: { methods } }: Problem, body: unknown): ConfirmationMethod[] | undefined {
-  const sent: unknown = Object(body).methods
-  const named: unknown = methods ?? (typeof sent === 'string' ? sent.split(' ') : undefined)
+  const submitted: unknown = Object(body).methods
+  const named: unknown = methods ?? (typeof submitted === 'string' ? submitted.split(' ') : undefined)
   return Array.isArray(named) ? confirmationMethods.filter(method => named.includes(method)) : undefined
 }
 
-/** What a form that may be anything has as the token of a link, if that may be one. */
+/** Returns the link's token from an unvalidated form, if it can be one. */
 function tokenOf (body: unknown): string | undefined {
   const token: unknown = Object(body).token
   return typeof token === 'string' && /^lkl_[\w-]{1,196}$/.test(token) ? token : undefined
 }
 
-function inTime (seconds: number, language: Language): string {
+/** Returns a delay in words, such as "in 30 seconds". */
+function formatDelay (seconds: number, language: Language): string {
   const format = new Intl.RelativeTimeFormat(language)
   return seconds < 120 ? format.format(seconds, 'second') : format.format(Math.ceil(seconds / 60), 'minute')
 }

@@ -1,67 +1,85 @@
-import type { PageTexts } from './words.ts'
+import type { PageTexts } from './page-texts.ts'
 
 const german: PageTexts = {
   pages: {
     email_verification: {
       title: 'Bestätigen',
-      lead: 'Sie haben einen Link aus einer E-Mail geöffnet. Bestätigen Sie hier, was in ihr steht.',
+      introduction: 'Sie haben einen Link aus einer E-Mail geöffnet. Bitte bestätigen Sie hier, was in der ' +
+        'E-Mail beschrieben ist.',
       button: 'Bestätigen',
-      done: 'Bestätigt',
-      told: 'Was in der E-Mail steht, ist erledigt.'
+      doneTitle: 'Bestätigt',
+      doneText: 'Vielen Dank. Ihre Bestätigung wurde übernommen.'
     },
     password_reset: {
       title: 'Passwort wählen',
-      lead: 'Es wird das Ihres Kontos. Wo immer Sie angemeldet sind, werden Sie abgemeldet.',
-      button: 'Passwort setzen',
-      done: 'Ihr Passwort ist gesetzt',
-      told: 'Von jetzt an melden Sie sich damit an.'
+      introduction: 'Wählen Sie ein neues Passwort für Ihr Konto. Sie werden dabei auf allen Geräten ' +
+        'abgemeldet.',
+      button: 'Passwort speichern',
+      doneTitle: 'Ihr Passwort ist gespeichert',
+      doneText: 'Melden Sie sich ab jetzt mit diesem Passwort an.'
     },
     magic_link: {
       title: 'Anmelden',
-      lead: 'Sie haben einen Link geöffnet, der Sie auf diesem Gerät anmeldet, ein Mal.',
+      introduction: 'Mit diesem Link melden Sie sich auf diesem Gerät an. Er funktioniert nur einmal.',
       button: 'Anmelden',
-      done: 'Sie sind angemeldet',
-      told: 'Sie können in der Anwendung fortfahren, aus der Sie kommen.'
+      doneTitle: 'Sie sind angemeldet',
+      doneText: 'Sie können zur Anwendung zurückkehren.'
     }
   },
-  token: 'Code des Links',
-  tokenHint: 'Er steht hinter „#token=“ in der Adresse dieser Seite oder im Link der E-Mail.',
-  password: 'Neues Passwort',
-  passwordHint: least => `Mindestens ${least} Zeichen. Am besten ist ein Satz aus mehreren Wörtern.`,
+  token: 'Code aus dem Link',
+  tokenHint: 'Kopieren Sie ihn aus dem Link in der E-Mail: Er steht hinter „#token=“.',
+  newPassword: 'Neues Passwort',
+  newPasswordHint: minLength => `Mindestens ${minLength} Zeichen. Gut geeignet ist ein Satz aus mehreren ` +
+    'Wörtern.',
   currentPassword: 'Passwort',
   confirmWithPassword: 'Mit diesem Passwort bestätigen',
-  confirmWithNewPassword: 'Dieses Passwort setzen und bestätigen',
+  confirmWithNewPassword: 'Passwort speichern und bestätigen',
   proof: {
-    either: 'Noch ein Schritt: Jemand hat sich mit dieser Adresse registriert und ein Passwort gesetzt. Wenn Sie das waren, geben Sie dieses Passwort ein. Wenn nicht, oder wenn Sie es nicht kennen, wählen Sie ein neues: Es ersetzt das alte, und alle anderen werden abgemeldet.',
-    newPassword: 'Noch ein Schritt: Wählen Sie ein Passwort für Ihr Konto. Alle anderen werden damit abgemeldet.',
-    password: 'Noch ein Schritt: Geben Sie das Passwort des Kontos ein, dessen Adresse sich ändern soll. Oder melden Sie sich in diesem Browser bei diesem Konto an und öffnen Sie den Link noch einmal.',
-    session: 'Noch ein Schritt: Melden Sie sich in diesem Browser bei dem Konto an, dessen Adresse sich ändern soll. Öffnen Sie dann den Link noch einmal. Wenn Sie kein solches Konto kennen, schließen Sie diese Seite: Es ändert sich dann nichts.'
+    anyPassword: 'Noch ein Schritt: Jemand hat sich mit dieser Adresse registriert und ein Passwort ' +
+      'gewählt. Wenn Sie das waren, geben Sie dieses Passwort ein. Wenn Sie das nicht waren oder das ' +
+      'Passwort nicht kennen, wählen Sie ein neues. Es ersetzt das alte, und alle anderen werden ' +
+      'abgemeldet.',
+    newPassword: 'Noch ein Schritt: Wählen Sie ein Passwort für Ihr Konto. Alle anderen werden dann ' +
+      'abgemeldet.',
+    password: 'Noch ein Schritt: Geben Sie das Passwort des Kontos ein, dessen Adresse geändert werden ' +
+      'soll. Oder melden Sie sich in diesem Browser mit diesem Konto an und öffnen Sie den Link noch ' +
+      'einmal.',
+    session: 'Noch ein Schritt: Melden Sie sich in diesem Browser mit dem Konto an, dessen Adresse ' +
+      'geändert werden soll. Öffnen Sie dann den Link noch einmal. Wenn Sie dieses Konto nicht kennen, ' +
+      'schließen Sie die Seite. Es ändert sich dann nichts.'
   },
   wrongPassword: {
-    orNew: 'Dieses Passwort ist falsch. Wenn Sie es nicht kennen, wählen Sie unten ein neues.',
-    only: 'Dieses Passwort ist falsch. Prüfen Sie es und versuchen Sie es noch einmal.'
+    orNewPassword: 'Dieses Passwort ist falsch. Wenn Sie es nicht kennen, wählen Sie unten ein neues.',
+    passwordOnly: 'Dieses Passwort ist falsch. Bitte prüfen Sie es und versuchen Sie es noch einmal.'
   },
-  reveal: 'Passwort anzeigen',
-  remember: 'Auf diesem Gerät angemeldet bleiben',
-  onward: 'Weiter',
-  expired: 'Dieser Link gilt nicht mehr: Er wurde schon benutzt, ist zu alt, oder wofür er war, hat sich geändert. Fordern Sie einen neuen an.',
-  taken: 'Diese E-Mail-Adresse gehört inzwischen zu einem anderen Konto.',
-  rejected: 'Dieses Passwort wird nicht angenommen:',
-  reasons: {
-    too_short: least => `Es hat weniger als ${least} Zeichen.`,
+  showPassword: 'Passwort anzeigen',
+  staySignedIn: 'Auf diesem Gerät angemeldet bleiben',
+  continueLink: 'Weiter',
+  linkExpired: 'Dieser Link ist ungültig oder abgelaufen. Jeder Link funktioniert nur einmal. Bitte ' +
+    'fordern Sie einen neuen an.',
+  addressTaken: 'Diese E-Mail-Adresse gehört inzwischen zu einem anderen Konto.',
+  passwordRejected: 'Dieses Passwort können Sie nicht verwenden:',
+  passwordReasons: {
+    too_short: minLength => `Es hat weniger als ${minLength} Zeichen.`,
     too_long: () => 'Es hat mehr als 256 Zeichen.',
-    too_common: () => 'Es gehört zu denen, die zuerst probiert werden.',
-    breached: () => 'Es ist aus einem Datenleck anderswo bekannt.',
+    too_common: () => 'Es gehört zu den häufigsten Passwörtern.',
+    breached: () => 'Es ist aus einem Datenleck eines anderen Dienstes bekannt.',
     contains_email: () => 'Es enthält Ihre E-Mail-Adresse oder einen Teil davon.',
     contains_name: () => 'Es enthält Ihren Namen.',
     contains_service: () => 'Es enthält den Namen dieses Dienstes.'
   },
-  tooMany: when => `Aus Ihrem Netz kamen zu viele Anfragen. Versuchen Sie es ${when} noch einmal.`,
-  busy: 'Gerade ist zu viel zu tun. Es ist nichts geschehen; versuchen Sie es gleich noch einmal.',
-  foreign: 'Das kam von einer fremden Seite und wurde nicht ausgeführt. Öffnen Sie den Link aus der E-Mail noch einmal.',
-  malformed: 'Hier fehlt etwas, oder etwas ist zu lang. Der Code des Links beginnt mit „lkl_“.',
-  fault: id => `Hier ist etwas schiefgegangen. Falls es wieder geschieht, nennen Sie dem Betreiber diese Nummer: ${id}`,
-  unreachable: 'Der Dienst war nicht zu erreichen. Es ist nichts verloren; versuchen Sie es gleich noch einmal.'
+  tooManyRequests: when => `Aus Ihrem Netz kamen zu viele Anfragen. Bitte versuchen Sie es ${when} noch ` +
+    'einmal.',
+  unavailable: 'Der Dienst ist gerade nicht verfügbar. Es wurde nichts geändert. Bitte versuchen Sie es ' +
+    'gleich noch einmal.',
+  crossSite: 'Diese Anfrage kam von einer anderen Website und wurde abgelehnt. Bitte öffnen Sie den Link ' +
+    'aus der E-Mail noch einmal.',
+  malformed: 'Eine Eingabe fehlt oder ist zu lang. Der Code aus dem Link beginnt mit „lkl_“. Bitte prüfen ' +
+    'Sie ihn und versuchen Sie es noch einmal.',
+  unexpectedError: id =>
+    `Etwas ist schiefgegangen. Falls es noch einmal geschieht, nennen Sie dem Betreiber diese Nummer: ${id}`,
+  unreachable: 'Der Dienst war nicht erreichbar. Es ist nichts verloren. Bitte versuchen Sie es gleich ' +
+    'noch einmal.'
 }
 
 export default german

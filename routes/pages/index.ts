@@ -1,50 +1,60 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { confirm } from '../../src/accounts/confirmation.ts'
 import { signInWithLink } from '../../src/accounts/magic-link.ts'
 import { resetPassword } from '../../src/accounts/password-reset.ts'
-import { languageOf } from '../../src/http/language.ts'
-import type { Language } from '../../src/http/language.ts'
+import { languageOf, type Language } from '../../src/http/language.ts'
+import type { Problem } from '../../src/http/problem.ts'
 import { currentPassword, linkToken, newPassword } from '../schemas.ts'
 import { answerSignIn, signInRequestOf, type SignInOptions } from '../sign-in.ts'
 import { contextOf, originOf, strict, type Typed } from '../typed.ts'
 import assets from './assets.ts'
-import { failed } from './failure.ts'
-import { headers, paths, render, words, type PageOutcome, type PageContext } from './page.ts'
-import type { PagePurpose } from './words.ts'
+import { failureOutcome } from './failure.ts'
+import { headers, paths, render, texts, type PageContext, type PageOutcome } from './page.ts'
+import type { PagePurpose } from './page-texts.ts'
 
 export interface PagesOptions extends PageContext { signIn: SignInOptions }
 
-const spoken = (request: FastifyRequest) => languageOf(request.headers['accept-language']) ?? 'en'
+const languageFor = (request: FastifyRequest) => languageOf(request.headers['accept-language']) ?? 'en'
 
 /**
- * The pages that mailed links lead to. Looking at one changes nothing: what the link is for is done by its
- * form alone.
+ * The pages that mailed links open. Opening a page changes nothing, because mail scanners open links too:
+ * only its form carries out what the link is for.
  */
-const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
+const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => {
-    done(null, Object.fromEntries(new URLSearchParams(body.toString())))
-  })
+  app.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string' },
+    (_request, body, done) => {
+      done(null, Object.fromEntries(new URLSearchParams(body.toString())))
+    }
+  )
   await app.register(assets)
 
-  const page = (purpose: PagePurpose, request: FastifyRequest, outcome: PageOutcome) => render(purpose, spoken(request), surroundings, outcome)
-  /** What the form of a page has in common with those of the others. */
-  const form = (purpose: PagePurpose) => ({
+  const renderPage = (purpose: PagePurpose, language: Language, outcome: PageOutcome) =>
+    render({ ...context, purpose, language, outcome })
+  /** The configuration that the routes of all forms share. */
+  const formConfig = (purpose: PagePurpose) => ({
     limit: 'password' as const,
-    tell: (problem: Parameters<typeof failed>[0], request: FastifyRequest) => {
-      const language = spoken(request)
-      return { headers: headers(language), page: page(purpose, request, failed(problem, words[language], language, request, surroundings.minLength)) }
+    tell: (problem: Problem, request: FastifyRequest) => {
+      const language = languageFor(request)
+      const outcome = failureOutcome(problem, { request, language, minLength: context.minLength })
+      return { headers: headers(language), page: renderPage(purpose, language, outcome) }
     }
   })
-  const done = (purpose: PagePurpose, request: FastifyRequest) => page(purpose, request, { kind: 'done', text: words[spoken(request)].pages[purpose].told })
-  // A link that somebody else posts would sign this browser in as them.
-  const own = async (request: FastifyRequest) => { request.assertSameOrigin() }
+  const sendDone = (purpose: PagePurpose, request: FastifyRequest, reply: FastifyReply) => {
+    const language = languageFor(request)
+    const outcome = { kind: 'done' as const, text: texts[language].pages[purpose].doneText }
+    return reply.headers(headers(language)).send(renderPage(purpose, language, outcome))
+  }
+  // Login CSRF: a link that another site posts would sign this browser in as the attacker.
+  const assertSameOrigin = async (request: FastifyRequest) => { request.assertSameOrigin() }
 
   for (const purpose of Object.keys(paths) as PagePurpose[]) {
-    const rendered = renderAll(purpose, surroundings)
+    const rendered = renderAll(purpose, context)
     app.get(paths[purpose], { schema: { hide: true } }, async (request, reply) => {
-      const language = spoken(request)
+      const language = languageFor(request)
       return reply.headers(headers(language)).send(rendered[language])
     })
   }
@@ -56,54 +66,59 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...surroundings }) => {
         token: linkToken,
         password: Type.Optional(currentPassword),
         new_password: Type.Optional(newPassword),
-        // What the page offered. If the confirmation fails, the page offers the same again.
+        // The methods that the page offered. If the confirmation fails, the page offers the same again.
         methods: Type.Optional(Type.String({ maxLength: 100 }))
       })
     },
-    onRequest: own,
-    config: form('email_verification')
+    onRequest: assertSameOrigin,
+    config: formConfig('email_verification')
   }, async (request, reply) => {
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
-    const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
-    const context = contextOf(request, signIn.links)
-    const confirmation = { token, evidence, device: request.device, ticket: context.ticket }
-    app.revocations.add(await confirm(app, confirmation, context))
+    const sessions = await app.findProvenSessions(request)
+    const evidence = { registrationId, sessions, password, newPassword }
+    const requestContext = contextOf(request, signIn.links)
+    const confirmation = { token, evidence, device: request.device, ticket: requestContext.ticket }
+    app.revocations.add(await confirm(app, confirmation, requestContext))
     app.jobs.wake('mail')
     reply.clearRegistrationCookie()
-    return reply.headers(headers(spoken(request))).send(done('email_verification', request))
+    return sendDone('email_verification', request, reply)
   })
 
   app.post(paths.password_reset, {
     schema: { hide: true, body: strict({ token: linkToken, new_password: newPassword }) },
-    onRequest: [own, app.admitPassword],
-    config: form('password_reset')
+    onRequest: [assertSameOrigin, app.admitPassword],
+    config: formConfig('password_reset')
   }, async (request, reply) => {
     const { token, new_password: chosen } = request.body
-    app.revocations.add(await resetPassword(app, { token, newPassword: chosen }, contextOf(request, signIn.links)))
+    app.revocations.add(
+      await resetPassword(app, { token, newPassword: chosen }, contextOf(request, signIn.links))
+    )
     app.jobs.wake('mail')
-    return reply.headers(headers(spoken(request))).send(done('password_reset', request))
+    return sendDone('password_reset', request, reply)
   })
 
   app.post(paths.magic_link, {
     schema: { hide: true, body: strict({ token: linkToken, remember: Type.Optional(Type.Literal('true')) }) },
-    onRequest: own,
-    config: { ...form('magic_link'), counted: 'logins' }
+    onRequest: assertSameOrigin,
+    config: { ...formConfig('magic_link'), counted: 'logins' }
   }, async (request, reply) => {
     const { token, remember } = request.body
     const asked = await signInRequestOf(request, signIn, { remember: remember === 'true' })
     const completion = await signInWithLink(app.db, token, asked, originOf(request))
     answerSignIn(reply, completion, { lifetimes: signIn.lifetimes, delivery: 'cookie' })
-    return reply.headers(headers(spoken(request))).send(done('magic_link', request))
+    return sendDone('magic_link', request, reply)
   })
 }
 
 /**
- * The page of a purpose before its form was sent, in every language. Nothing else in it depends on the
- * request.
+ * Returns a page before its form is submitted, in every language. It depends on nothing else of the request.
  */
-function renderAll (purpose: PagePurpose, surroundings: PageContext): Record<Language, string> {
-  const renderIn = (language: Language) => render(purpose, language, surroundings, { kind: 'asked', text: words[language].pages[purpose].lead })
+function renderAll (purpose: PagePurpose, context: PageContext): Record<Language, string> {
+  const renderIn = (language: Language) => {
+    const text = texts[language].pages[purpose].introduction
+    return render({ ...context, purpose, language, outcome: { kind: 'asked', text } })
+  }
   return { en: renderIn('en'), de: renderIn('de') }
 }
 

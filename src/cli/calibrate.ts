@@ -60,7 +60,8 @@ async function measure ({ passwords }: Config, { target, targetMs }: { target: s
     ...tooLarge.map(
       cost =>
         `${cost.memoryKib} KiB and ${cost.timeCost} passes were not measured: ${hashesAtATime} hashes at ` +
-        `a time need more than ${formatMib(hashingMemoryBytes(cost, hashesAtATime))}, and ${formatMib(memory)} are available`
+        `a time need more than ${formatMib(hashingMemoryBytes(cost, hashesAtATime))}, and ${formatMib(memory)} ` +
+        'are available'
     ),
     ...(isWithin ? [] : [`even the fastest cost that OWASP accepts takes longer than ${target} here`])
   ]

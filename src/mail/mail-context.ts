@@ -5,7 +5,12 @@ import type { MailBuckets } from './limits.ts'
 import type { Mail, MailKind, MailSealer } from './outbox.ts'
 
 /** For how many seconds each kind of mailed link is valid. */
-export interface LinkLives { emailVerification: number, passwordReset: number, magicLink: number, emailUndo: number }
+export interface LinkLives {
+  emailVerification: number
+  passwordReset: number
+  magicLink: number
+  emailUndo: number
+}
 
 /** The limit on mails that are requested from the network of one request. */
 export interface RequestLimit {

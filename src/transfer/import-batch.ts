@@ -1,90 +1,124 @@
 import type * as audit from '../audit/events.ts'
-import type { Database } from '../database/database.ts'
+import type { Database, Statement } from '../database/database.ts'
 import { newId } from '../crypto/random.ts'
 import type { ImportRecord, ImportRejectionReason } from './import-record.ts'
 
 /**
- * What became of a line; `there` is an account that is as the line says, or that an earlier import made of
- * it.
+ * The outcome of a record. `already_exists`: the account equals the record, or an earlier import created it.
  */
-export type ImportOutcome = 'imported' | 'there' | Extract<ImportRejectionReason, `${string}_taken`>
+export type ImportOutcome = 'imported' | 'already_exists' | Extract<ImportRejectionReason, `${string}_taken`>
 
-// For each id one row at the most: by that the answers are told apart.
-const lines = `jsonb_to_recordset($1::jsonb) as line (
-  id uuid, identified boolean, place integer, email text, canonical_email text, username text, name text, roles text[], email_verified boolean, disabled boolean, password_hash text, created_at timestamptz)`
+// Each id has one row at most, so that outcomes can be assigned by id.
+const records = `jsonb_to_recordset($1::jsonb) as record (
+  id uuid, has_id boolean, line_order integer, email text, canonical_email text, username text, name text,
+  roles text[], email_verified boolean, disabled boolean, password_hash text, created_at timestamptz
+)`
 
-const digest = (hash: string) => `encode(sha256(convert_to(${hash}, 'UTF8')), 'hex')`
+const sha256 = (hash: string) => `encode(sha256(convert_to(${hash}, 'UTF8')), 'hex')`
 
-const insertion = {
+const insertion: Statement = {
   name: 'users.import',
   text: `
-    with made as (
-      insert into users (id, email, canonical_email, username, name, roles, password_hash, email_verified_at, disabled_at, created_at)
+    with inserted as (
+      insert into users (
+        id, email, canonical_email, username, name, roles, password_hash,
+        email_verified_at, disabled_at, created_at
+      )
       select id, email, canonical_email, username, name, roles, password_hash,
-        case when email_verified then now() end, case when disabled then now() end, coalesce(created_at, now())
-      from ${lines} order by place
+        case when email_verified then now() end, case when disabled then now() end,
+        coalesce(created_at, now())
+      from ${records} order by line_order
       on conflict do nothing
       returning id, password_hash
     ), recorded as (
       insert into audit_events (type, user_id, client_id, detail, actor_id, ip, user_agent, request_id)
       select 'user.imported', id, ($2::jsonb ->> 'clientId')::uuid,
-        jsonb_strip_nulls(jsonb_build_object('password_hash_sha256', ${digest('password_hash')})),
+        jsonb_strip_nulls(jsonb_build_object('password_hash_sha256', ${sha256('password_hash')})),
         ($2::jsonb ->> 'actorId')::uuid, ($2::jsonb ->> 'ip')::inet, $2::jsonb ->> 'userAgent',
         $2::jsonb ->> 'requestId'
-      from made
+      from inserted
     )
-    select id from made`
+    select id from inserted`
 }
 
-// An account that an import made is known by the hash that the import brought, whatever has changed since:
-// most of all the hash, at the first sign-in.
-const explanation = {
+// The audit log keeps a digest of the imported password hash. It identifies the account as imported, even if
+// the account has changed since: at the first sign-in, for example, the hash is replaced.
+const explanation: Statement = {
   name: 'users.import-explained',
   text: `
-    select line.id, case
-      when found.is_id or found.is_email then case
-        when not (found.is_id or not line.identified) then 'email_taken'
-        when found.same or exists (
-          select from audit_events where user_id = found.id and type = 'user.imported' and detail ->> 'password_hash_sha256' = ${digest('line.password_hash')}
-        ) then 'there'
-        when found.is_id then 'id_taken' else 'email_taken' end
-      else 'username_taken' end as outcome
-    from ${lines} cross join lateral (
-      select users.id, users.id = line.id as is_id, users.canonical_email = line.canonical_email as is_email,
-        (users.email, users.roles, users.email_verified_at is not null, users.disabled_at is not null, users.created_at)
-          = (line.email, line.roles, line.email_verified, line.disabled, coalesce(line.created_at, users.created_at))
-        and users.username is not distinct from line.username and users.name is not distinct from line.name
-        and users.password_hash is not distinct from line.password_hash as same
-      from users where users.id = line.id or users.canonical_email = line.canonical_email or users.username = line.username
-        or (username_skeleton(users.username) = username_skeleton(line.username) and not users.username_lookalike)
-      order by 2 desc, 3 desc limit 1
-    ) as found`
+    select record.id, case
+      when existing.is_id or existing.is_email then case
+        when record.has_id and not existing.is_id then 'email_taken'
+        when existing.is_equal or exists (
+          select from audit_events
+          where user_id = existing.id and type = 'user.imported'
+            and detail ->> 'password_hash_sha256' = ${sha256('record.password_hash')}
+        ) then 'already_exists'
+        when existing.is_id then 'id_taken'
+        else 'email_taken'
+      end
+      else 'username_taken'
+    end as outcome
+    from ${records} cross join lateral (
+      select users.id, users.id = record.id as is_id,
+        users.canonical_email = record.canonical_email as is_email,
+        (
+          users.email, users.roles, users.email_verified_at is not null, users.disabled_at is not null,
+          users.created_at
+        ) = (
+          record.email, record.roles, record.email_verified, record.disabled,
+          coalesce(record.created_at, users.created_at)
+        )
+        and users.username is not distinct from record.username
+        and users.name is not distinct from record.name
+        and users.password_hash is not distinct from record.password_hash as is_equal
+      from users
+      where users.id = record.id
+        or users.canonical_email = record.canonical_email
+        or users.username = record.username
+        or (
+          username_skeleton(users.username) = username_skeleton(record.username)
+          and not users.username_lookalike
+        )
+      order by is_id desc, is_email desc limit 1
+    ) as existing`
 }
 
 class DryRun extends Error {}
 
 /**
- * Makes accounts of lines, no two of which have the same id, each wholly and with its event of the audit log;
- * all at once, or nothing where it throws. An account that is there is never changed. Gives what became of
- * each line. A dry run gives the same, and undoes it.
+ * Creates accounts from records, no two of which have the same id, in one transaction, each with its audit
+ * event. An existing account is never changed. Returns the outcome of each record. A dry run returns the same
+ * outcomes, and rolls back.
  */
-export async function importBatch (db: Database, accounts: ImportRecord[], origin: audit.Origin, { dryRun }: { dryRun: boolean }): Promise<ImportOutcome[]> {
-  const rows = accounts.map(({ id, email, status, ...account }, place) =>
-    ({ ...account, id: id ?? newId(), identified: id !== undefined, place, email: email.address, canonical_email: email.canonical, disabled: status === 'disabled' }))
+export async function importBatch (
+  db: Database, batch: ImportRecord[], origin: audit.Origin, { dryRun }: { dryRun: boolean }
+): Promise<ImportOutcome[]> {
+  const rows = batch.map(({ id, email, status, ...record }, index) => ({
+    ...record,
+    id: id ?? newId(),
+    has_id: id !== undefined,
+    line_order: index,
+    email: email.address,
+    canonical_email: email.canonical,
+    disabled: status === 'disabled'
+  }))
   const outcomes = new Map<string, ImportOutcome>()
   try {
     await db.transaction(async tx => {
-      const left = () => JSON.stringify(rows.filter(({ id }) => !outcomes.has(id)))
-      // An account that is in the way at first may be gone when it is looked at.
+      const undecided = () => JSON.stringify(rows.filter(({ id }) => !outcomes.has(id)))
+      // A conflicting account may be deleted before the second statement looks at it, so both are repeated.
       while (outcomes.size < rows.length) {
-        for (const { id } of await tx.query<{ id: string }>(insertion, [left(), origin])) outcomes.set(id, 'imported')
+        const inserted = await tx.query<{ id: string }>(insertion, [undecided(), origin])
+        for (const { id } of inserted) outcomes.set(id, 'imported')
         if (outcomes.size === rows.length) break
-        for (const { id, outcome } of await tx.query<{ id: string, outcome: ImportOutcome }>(explanation, [left()])) outcomes.set(id, outcome)
+        const explained = await tx.query<{ id: string, outcome: ImportOutcome }>(explanation, [undecided()])
+        for (const { id, outcome } of explained) outcomes.set(id, outcome)
       }
       if (dryRun) throw new DryRun()
     })
   } catch (error) {
     if (!(error instanceof DryRun)) throw error
   }
-  return rows.map(({ id }) => outcomes.get(id) ?? 'there')
+  return rows.map(({ id }) => outcomes.get(id) ?? 'already_exists')
 }

@@ -6,51 +6,66 @@ import type { Argon2Options } from '../passwords/argon2id.ts'
 import { parse, RecordError, type ImportRecord, type ImportRejectionReason } from './import-record.ts'
 import { importBatch, type ImportOutcome } from './import-batch.ts'
 
-/** A line that made no account, and why: where in the line, by JSON pointer, and what is wrong there. */
-export interface RejectedLine { line: number, reason: ImportRejectionReason, pointer: string, detail: string, email?: string }
+/** A line that created no account. `pointer` is a JSON pointer (RFC 6901) to what is wrong in the line. */
+export interface RejectedLine {
+  line: number
+  reason: ImportRejectionReason
+  pointer: string
+  detail: string
+  email?: string
+}
 
-export interface ImportCounts { imported: number, already_there: number, refused: number, reasons: Partial<Record<ImportRejectionReason, number>> }
+/** How many lines had which outcome. The names are public: the command prints them as JSON. */
+export interface ImportCounts {
+  imported: number
+  already_there: number
+  refused: number
+  reasons: Partial<Record<ImportRejectionReason, number>>
+}
 
 export interface ImportOptions {
-  /** Bounds what a hash may cost, beside what it may at the least. */
+  /** The parameters of new hashes, which an imported hash may always cost. */
   argon2: Argon2Options
   dryRun: boolean
-  /** Told of each refused line, in their order. */
-  onRefusal: (refusal: RejectedLine) => Promise<void>
-  /** Told after each part. */
+  /** Called for each rejected line, in order. */
+  onRefusal: (rejected: RejectedLine) => Promise<void>
+  /** Called after each batch. */
   onProgress: (counts: ImportCounts) => void
 }
 
-const longestLine = 65_536
+const maxLineBytes = 65_536
 const batchSize = 500
-// Fewer do not change which plans are good.
-const many = 10_000
+// A smaller import does not change the planner's choices.
+const minImportedForAnalyze = 10_000
+const analyzeTimeoutMs = 65_000
 
-/** What a line holds. */
-type Held = { number: number, account: ImportRecord } | { number: number, refused: RecordError }
+/** A line, as a record or as the reason why it is none. */
+type ParsedLine = { number: number, record: ImportRecord } | { number: number, error: RecordError }
 
 /**
- * Makes accounts of lines of JSON, each wholly or not at all, several hundred in a transaction. What is there
- * is not changed: after a fault it may be done again from the first line.
+ * Creates accounts from JSON Lines, several hundred in each transaction. Existing accounts are left
+ * unchanged, so an interrupted import can be rerun from the first line.
  */
-export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, options: ImportOptions, origin: Origin): Promise<ImportCounts> {
+export async function importLines (
+  db: Database, chunks: AsyncIterable<Buffer>, options: ImportOptions, origin: Origin
+): Promise<ImportCounts> {
   const counts: ImportCounts = { imported: 0, already_there: 0, refused: 0, reasons: {} }
-  let batch: Held[] = []
+  let batch: ParsedLine[] = []
   const ids = new Set<string>()
 
   async function flush () {
-    const accounts = batch.flatMap(held => 'account' in held ? [held.account] : [])
-    const outcomes = await importBatch(db, accounts, origin, options)
-    const became = new Map(accounts.map((account, index) => [account, outcomes[index]]))
-    for (const held of batch) {
-      const outcome = 'account' in held ? became.get(held.account) : undefined
+    const records = batch.flatMap(line => 'record' in line ? [line.record] : [])
+    const outcomes = await importBatch(db, records, origin, options)
+    const outcomeOf = new Map(records.map((record, index) => [record, outcomes[index]]))
+    for (const line of batch) {
+      const outcome = 'record' in line ? outcomeOf.get(line.record) : undefined
       if (outcome === 'imported') counts.imported++
-      else if (outcome === 'there') counts.already_there++
+      else if (outcome === 'already_exists') counts.already_there++
       else {
-        const refusal = refusalOf(held, outcome)
+        const rejected = rejectedLine(line, outcome)
         counts.refused++
-        counts.reasons[refusal.reason] = (counts.reasons[refusal.reason] ?? 0) + 1
-        await options.onRefusal(refusal)
+        counts.reasons[rejected.reason] = (counts.reasons[rejected.reason] ?? 0) + 1
+        await options.onRefusal(rejected)
       }
     }
     batch = []
@@ -59,43 +74,55 @@ export async function importLines (db: Database, chunks: AsyncIterable<Buffer>, 
   }
 
   const peppers = await listPepperIds(db)
-  for await (const line of readLines(chunks, longestLine)) {
-    const held = hold(line, options.argon2, peppers)
-    const id = 'account' in held ? held.account.id : undefined
+  for await (const textLine of readLines(chunks, maxLineBytes)) {
+    const line = parseLine(textLine, options.argon2, peppers)
+    const id = 'record' in line ? line.record.id : undefined
     if (batch.length === batchSize || (id !== undefined && ids.has(id))) await flush()
     if (id !== undefined) ids.add(id)
-    batch.push(held)
+    batch.push(line)
   }
   await flush()
-  if (counts.imported >= many && !options.dryRun) await counted(db)
+  if (counts.imported >= minImportedForAnalyze && !options.dryRun) await analyzeUsers(db)
   return counts
 }
 
 /**
- * Has the database know how many users there are, which else it learns a minute later; not where the role may
- * not, or somebody else is at it.
+ * Updates the planner's statistics, which autovacuum would do a minute later. Failing is harmless: the
+ * database role may lack the privilege, or another session may hold the lock.
  */
-async function counted (db: Database): Promise<void> {
+async function analyzeUsers (db: Database): Promise<void> {
+  const text = 'analyze (skip_locked) users, user_roles'
   await db.transaction(async tx => {
     await tx.query("set local statement_timeout = '60s'")
-    await tx.query({ name: 'users.analyze', text: 'analyze (skip_locked) users, user_roles', query_timeout: 65_000 })
+    await tx.query({ name: 'users.analyze', text, query_timeout: analyzeTimeoutMs })
   }).catch(() => {})
 }
 
-function hold (line: TextLine, argon2: Argon2Options, peppers: ReadonlySet<string>): Held {
+const faultDetails = {
+  line_too_long: `must have at most ${maxLineBytes} bytes`,
+  invalid_utf8: 'must be UTF-8'
+}
+
+function parseLine (line: TextLine, argon2: Argon2Options, peppers: ReadonlySet<string>): ParsedLine {
   const { number } = line
   try {
-    if ('fault' in line) throw new RecordError(line.fault, '', line.fault === 'invalid_utf8' ? 'must be UTF-8' : `must have at most ${longestLine} bytes`)
-    return { number, account: parse(line.text, argon2, peppers) }
+    if ('fault' in line) throw new RecordError(line.fault, '', faultDetails[line.fault])
+    return { number, record: parse(line.text, argon2, peppers) }
   } catch (error) {
-    if (error instanceof RecordError) return { number, refused: error }
+    if (error instanceof RecordError) return { number, error }
     throw error
   }
 }
 
-function refusalOf (held: Held, outcome: ImportOutcome | undefined): RejectedLine {
-  const { number: line } = held
-  if ('refused' in held) return { line, reason: held.refused.reason, pointer: held.refused.pointer, detail: held.refused.message }
+function rejectedLine (line: ParsedLine, outcome: ImportOutcome | undefined): RejectedLine {
+  if ('error' in line) {
+    const { reason, pointer, message } = line.error
+    return { line: line.number, reason, pointer, detail: message }
+  }
   const reason = outcome === 'id_taken' || outcome === 'username_taken' ? outcome : 'email_taken'
-  return { line, reason, pointer: `/${reason.replace('_taken', '')}`, detail: reason === 'username_taken' ? 'belongs to an account that is different, or looks like one that does' : 'belongs to an account that is different', email: held.account.email.address }
+  const detail = reason === 'username_taken'
+    ? 'belongs to another account, or looks like the username of one'
+    : 'belongs to another account'
+  const { address: email } = line.record.email
+  return { line: line.number, reason, pointer: `/${reason.replace('_taken', '')}`, detail, email }
 }

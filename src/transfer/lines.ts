@@ -2,7 +2,8 @@
 // word.
 
 /** A line of a text, counted from 1. `fault` says why it has no text. */
-export type TextLine = { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
+export type TextLine =
+  { number: number, text: string } | { number: number, fault: 'line_too_long' | 'invalid_utf8' }
 
 const newline = 0x0a
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -11,7 +12,9 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
  * Yields the lines of a byte stream that are not empty, and holds at most `maxBytes` of one line in memory.
  * Lines end with LF or CRLF. A byte order mark is ignored.
  */
-export async function * readLines (chunks: AsyncIterable<Buffer>, maxBytes: number): AsyncGenerator<TextLine> {
+export async function * readLines (
+  chunks: AsyncIterable<Buffer>, maxBytes: number
+): AsyncGenerator<TextLine> {
   let number = 1
   let pieces: Buffer[] = []
   let length = 0
@@ -22,7 +25,9 @@ export async function * readLines (chunks: AsyncIterable<Buffer>, maxBytes: numb
   }
   const finishLine = (): TextLine | undefined => {
     const isTooLong = length > maxBytes
-    const line = isTooLong ? { number, fault: 'line_too_long' } as const : decode(Buffer.concat(pieces), number)
+    const line = isTooLong
+      ? ({ number, fault: 'line_too_long' } as const)
+      : decode(Buffer.concat(pieces), number)
     number++
     pieces = []
     length = 0

@@ -277,7 +277,7 @@ t.test('calibrate', async t => {
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.match(stdout, /^argon2id, the (avx512|avx2|prebuilt) build, 1 at a time:\n\nMEMORY KIB {2}PASSES {2}ONE HASH/)
     t.match(stdout, /^19456 +2 +[\d.]+ ms +[\d.]+ +19 MiB +OWASP$/m)
-    t.match(stdout, /^Warning: ARGON2_CONCURRENCY is 2, but only 1 passwords are hashed at a time.*\.$/m)
+    t.match(stdout, /^Warning: ARGON2_CONCURRENCY is 2, but the thread pool has 2 threads, so only 1 password is hashed.*\.$/m)
     const environment = Object.fromEntries([...stdout.matchAll(/^(ARGON2_\w+)=(\d+)$/gm)].map(([, name, value]) => [name, value]))
     t.strictSame(Object.keys(environment), ['ARGON2_MEMORY_KIB', 'ARGON2_TIME_COST', 'ARGON2_PARALLELISM', 'ARGON2_CONCURRENCY'])
     t.strictSame([environment['ARGON2_PARALLELISM'], environment['ARGON2_CONCURRENCY']], ['2', '2'])

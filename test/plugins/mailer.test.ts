@@ -450,7 +450,12 @@ t.test('a mail server', async t => {
   t.test('gets every mail of an instance that dies, and those being sent at most twice', async t => {
     const url = await createDatabase(t)
     const port = await freePort()
-    const env = { DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), SMTP_URL: smtp.url, MAIL_FROM: from }
+    const env = {
+      DATABASE_URL: url,
+      KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'),
+      SMTP_URL: smtp.url,
+      MAIL_FROM: from
+    }
     const first = start(t, temporaryFolder(t), env, port)
     await ready(first)
     const people = Array.from({ length: 150 }, (_, index) => `crash-${index}@example.com`)

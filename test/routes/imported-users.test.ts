@@ -3,8 +3,8 @@ import { start } from '../support/command-line.ts'
 import { excessiveHashes, importedHashes, unknownHashes } from '../support/imported-hashes.ts'
 import { build, type Service } from '../support/app.ts'
 
-/** Imports accounts that have these hashes; gives their addresses. */
-async function imported (t: Test, { url }: Service, hashes: string[]): Promise<string[]> {
+/** Imports accounts with these hashes, and returns their addresses. */
+async function importAccounts (t: Test, { url }: Service, hashes: string[]): Promise<string[]> {
   const lines = hashes.map((hash, index) => ({ email: `imported-${index}@example.com`, password_hash: hash }))
   const { child, end } = start(t, ['users', 'import', '-', '--json'], { DATABASE_URL: url })
   child.stdin.end(lines.map(line => `${JSON.stringify(line)}\n`).join(''))
@@ -13,104 +13,146 @@ async function imported (t: Test, { url }: Service, hashes: string[]): Promise<s
   return lines.map(({ email }) => email)
 }
 
-const signIn = async (service: Service, email: string, password: string) => await service.browser().post('/v1/auth/login', { email, password })
-const hashOf = async (service: Service, email: string) => (await service.sql<{ password_hash: string }>('select password_hash from users where email = $1', [email]))[0]?.password_hash ?? ''
+const signIn = async (service: Service, email: string, password: string) =>
+  await service.browser().post('/v1/auth/login', { email, password })
+const hashOf = async (service: Service, email: string) =>
+  (
+    await service.sql<{ password_hash: string }>('select password_hash from users where email = $1', [email])
+  )[0]?.password_hash ?? ''
 
 t.test('an imported user', async t => {
   const service = await build(t)
 
-  await t.test('signs in with the old password, whatever made its hash, and has an argon2id hash from then on', async t => {
-    const emails = await imported(t, service, Object.values(importedHashes).map(([hash]) => hash))
+  await t.test('signs in with the old password, whatever its format, and gets an argon2id hash', async t => {
+    const emails = await importAccounts(t, service, Object.values(importedHashes).map(([hash]) => hash))
     for (const [index, [name, [hash, password]]] of Object.entries(importedHashes).entries()) {
       const email = emails[index] ?? ''
-      for (const wrong of [password.slice(0, 7), `y${password}`, password.toUpperCase()]) t.equal((await signIn(service, email, wrong)).status, 401, `${name}: ${wrong}`)
+      for (const wrong of [password.slice(0, 7), `y${password}`, password.toUpperCase()]) {
+        t.equal((await signIn(service, email, wrong)).status, 401, `${name}: ${wrong}`)
+      }
       t.equal(await hashOf(service, email), hash, `${name}: a wrong password changes nothing`)
       t.equal((await signIn(service, email, password)).status, 200, name)
       t.match(await hashOf(service, email), /^\$argon2id\$v=19\$m=1024,t=1,p=1\$/, name)
       t.equal((await signIn(service, email, password)).status, 200, `${name}, again`)
-      t.equal((await signIn(service, email, `y${password}`)).status, 401, `${name}: a wrong one still is wrong`)
+      t.equal(
+        (await signIn(service, email, `y${password}`)).status,
+        401,
+        `${name}: a wrong password is still rejected`
+      )
     }
   })
 
-  await t.test('is known by the password in the form in which the old system had it', async t => {
+  await t.test('signs in with the password in the Unicode form of the old system', async t => {
     const [nfc, nfd] = ['Hello wörld!'.normalize('NFC'), 'Hello wörld!'.normalize('NFD')]
-    const hashes = ['$5$nfc$KKdRZqNkSZzqa5Sy7Mqv3RRR013VLSLNfjuFK.sxj21', '$5$nfd$4Gupiu.zF6sRcTjEA0Ix5E/yUX8BSR.PejYnZcv1V4B']
+    const hashes = [
+      '$5$nfc$KKdRZqNkSZzqa5Sy7Mqv3RRR013VLSLNfjuFK.sxj21',
+      '$5$nfd$4Gupiu.zF6sRcTjEA0Ix5E/yUX8BSR.PejYnZcv1V4B'
+    ]
     await service.sql('delete from users')
-    const [ofNfc = '', ofNfd = ''] = await imported(t, service, hashes)
+    const [ofNfc = '', ofNfd = ''] = await importAccounts(t, service, hashes)
     t.equal((await signIn(service, ofNfd, nfd)).status, 200)
     t.equal((await signIn(service, ofNfc, nfd)).status, 200)
-    for (const email of [ofNfc, ofNfd]) for (const form of [nfc, nfd, nfc.normalize('NFKC')]) t.equal((await signIn(service, email, form)).status, 200, 'and in any, once it was used')
+    for (const email of [ofNfc, ofNfd]) {
+      for (const form of [nfc, nfd, nfc.normalize('NFKC')]) {
+        t.equal((await signIn(service, email, form)).status, 200, 'every form works after the first sign-in')
+      }
+    }
   })
 
-  await t.test('has all bytes of a bcrypt password but those after 72 count, NUL too', async t => {
+  await t.test('with a bcrypt hash signs in with the first 72 bytes, of which a NUL is one', async t => {
     await service.sql('delete from users')
-    const [email = ''] = await imported(t, service, [importedHashes['bcrypt, of 80 bytes']?.[0] ?? ''])
+    const [email = ''] = await importAccounts(t, service, [importedHashes['bcrypt, of 80 bytes']?.[0] ?? ''])
     t.equal((await signIn(service, email, `${'x'.repeat(71)}\0`)).status, 401)
     t.equal((await signIn(service, email, 'x'.repeat(72))).status, 200)
-    t.equal((await signIn(service, email, 'x'.repeat(80))).status, 401, 'and the one that was used counts from then on')
+    t.equal(
+      (await signIn(service, email, 'x'.repeat(80))).status,
+      401, 'after the sign-in, the whole typed password counts'
+    )
   })
 
-  await t.test('with a hash that costs too much, or that is none, is refused without evaluating it, and the log says so', async t => {
+  await t.test('with an expensive or unknown hash is rejected without evaluating the hash', async t => {
     await service.sql('delete from users')
     const hashes = [...excessiveHashes, ...unknownHashes.slice(1)]
     await service.sql(`insert into users (id, email, canonical_email, password_hash)
-      select gen_random_uuid(), n || '@example.com', n || '@example.com', hash from unnest($1::text[]) with ordinality as t (hash, n)`, [hashes])
-    const began = performance.now()
-    for (const index of hashes.keys()) t.equal((await signIn(service, `${index + 1}@example.com`, 'Hello wörld!')).status, 401, hashes[index] ?? '')
-    t.ok(performance.now() - began < 10_000, 'at once')
-    const warnings = service.logs.filter(({ msg }) => /hash was not evaluated/.test(String(msg)))
+      select gen_random_uuid(), n || '@example.com', n || '@example.com', hash
+      from unnest($1::text[]) with ordinality as t (hash, n)`, [hashes])
+    const startedAt = performance.now()
+    for (const [index, hash] of hashes.entries()) {
+      t.equal((await signIn(service, `${index + 1}@example.com`, 'Hello wörld!')).status, 401, hash)
+    }
+    t.ok(performance.now() - startedAt < 10_000, 'no hash is evaluated')
+    const warnings = service.logs.filter(({ msg }) => /password hash not evaluated/.test(String(msg)))
     t.equal(warnings.length, hashes.length)
-    t.notOk(hashes.some(hash => hash.length > 20 && JSON.stringify(service.logs).includes(hash.slice(-20))), 'without the hash')
+    t.notOk(
+      hashes.some(hash => hash.length > 20 && JSON.stringify(service.logs).includes(hash.slice(-20))),
+      'the log contains no hash'
+    )
   })
 
-  await t.test('holds nobody up while a hash of many rounds is evaluated', async t => {
+  await t.test('does not delay other requests while a hash of many rounds is evaluated', async t => {
     await service.sql('delete from users')
-    const [email = ''] = await imported(t, service, ['$6$rounds=300000$salt$8GjA4h6bLq3unnPDn38epw36h5BcS5NgYSvbTcRxaW/wlZXxhKQoYKlmGOLZWSrLypvAXV6/rETeHnrArKb7W1'])
-    const over = new AbortController()
-    const answer = signIn(service, email, 'wrong').finally(() => { over.abort() })
-    let answered = 0
-    for (; !over.signal.aborted; answered++) {
+    const [email = ''] = await importAccounts(t, service, [
+      '$6$rounds=300000$salt$8GjA4h6bLq3unnPDn38epw36h5BcS5NgYSvbTcRxaW/wlZXxhKQoYKlmGOLZWSrLypvAXV6' +
+        '/rETeHnrArKb7W1'
+    ])
+    const finished = new AbortController()
+    const response = signIn(service, email, 'wrong').finally(() => { finished.abort() })
+    let otherResponses = 0
+    for (; !finished.signal.aborted; otherResponses++) {
       t.equal((await service.browser().get('/livez')).status, 200)
       await new Promise(resolve => setImmediate(resolve))
     }
-    t.match(await answer, { status: 401 })
-    t.ok(answered > 20, `${answered} answers meanwhile`)
+    t.match(await response, { status: 401 })
+    t.ok(otherResponses > 20, `${otherResponses} responses meanwhile`)
   })
 })
 
-t.test('a wrong password takes as long for an imported or an old hash as for nobody', async t => {
-  // As it is by default: what is measured is the hashing.
+t.test('a wrong password takes as long for an imported or an old hash as without an account', async t => {
+  // The default cost, because hashing is measured.
   const service = await build(t, { ARGON2_MEMORY_KIB: '19456', ARGON2_TIME_COST: '2' })
-  const names = ['nobody', 'current', 'argon2id of less memory', 'argon2i', 'bcrypt', 'SHA-512 crypt', 'PBKDF2', 'scrypt', 'salted digest']
-  await service.browser().post('/v1/auth/register', { email: 'current@example.com', password: 'a phrase of my own' })
-  const emails = ['nobody@example.com', 'current@example.com', ...await imported(t, service, [
-    '$argon2id$v=19$m=8192,t=1,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4',
-    '$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8',
-    ...['bcrypt, $2y$', 'SHA-512 crypt', 'PBKDF2, of passlib with SHA-256', 'scrypt', 'salted SHA-512, of LDAP'].map(name => importedHashes[name]?.[0] ?? '')
-  ])]
+  const names = [
+    'no account', 'current', 'argon2id of less memory', 'argon2i', 'bcrypt', 'SHA-512 crypt', 'PBKDF2',
+    'scrypt', 'salted digest'
+  ]
+  await service
+    .browser()
+    .post('/v1/auth/register', { email: 'current@example.com', password: 'a phrase of my own' })
+  const emails = [
+    'nobody@example.com', 'current@example.com',
+    ...(await importAccounts(t, service, [
+      '$argon2id$v=19$m=8192,t=1,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4',
+      '$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8',
+      ...[
+        'bcrypt, $2y$', 'SHA-512 crypt', 'PBKDF2, of passlib with SHA-256', 'scrypt',
+        'salted SHA-512, of LDAP'
+      ].map(name => importedHashes[name]?.[0] ?? '')
+    ]))
+  ]
   const median = (samples: number[]) => samples.toSorted((a, b) => a - b)[Math.floor(samples.length / 2)] ?? 0
 
-  async function ratios (rounds: number): Promise<number[]> {
+  async function measureRatios (rounds: number): Promise<number[]> {
     const samples = emails.map((): number[] => [])
     for (let round = 0; round < rounds; round++) {
       for (const [index, email] of emails.entries()) {
-        const began = performance.now()
+        const startedAt = performance.now()
         const { status } = await signIn(service, email, `wrong ${round}`)
-        samples[index]?.push(performance.now() - began)
+        samples[index]?.push(performance.now() - startedAt)
         if (status !== 401) throw new Error(`${status} for ${email}`)
       }
     }
-    const [nobody = 1, ...others] = samples.map(median)
-    return others.map(each => each / nobody)
+    const [withoutAccount = 1, ...others] = samples.map(median)
+    return others.map(each => each / withoutAccount)
   }
 
-  // The first of each kind loads code.
-  await ratios(2)
+  // The first sign-in of each kind loads code.
+  await measureRatios(2)
   let found: number[] = []
-  // The machine may be too busy for a run to say anything.
+  // If the machine is busy, a run may say nothing.
   for (let run = 0; run < 3; run++) {
-    found = await ratios(31)
+    found = await measureRatios(31)
     if (found.every(ratio => ratio >= 0.8 && ratio <= 1.25)) break
   }
-  for (const [index, ratio] of found.entries()) t.ok(ratio >= 0.8 && ratio <= 1.25, `${names[index + 1]}: ${ratio.toFixed(2)}`)
+  for (const [index, ratio] of found.entries()) {
+    t.ok(ratio >= 0.8 && ratio <= 1.25, `${names[index + 1]}: ${ratio.toFixed(2)}`)
+  }
 })

@@ -204,7 +204,8 @@ t.test('a build that does not work', { skip: !hasAvx2 && 'this processor has no 
     t.notOk('ARGON2_PREBUILD' in process.env)
   })
 
-  await t.test('makes the service hash with another one and warn, or exit if it is configured', { skip: !isCompiled && 'it copies compiled code' }, async t => {
+  const skip = !isCompiled && 'it copies compiled code'
+  await t.test('makes the service use another one, or exit if it is configured', { skip }, async t => {
     // A copy of the service, whose folder of compiled builds the test controls.
     const home = temporaryFolder(t)
     const [copied, linked] = [
@@ -258,7 +259,7 @@ t.test('the service takes the fastest build', { skip: obstacle('avx2') }, async 
 
 const noProcfs = process.platform !== 'linux' && 'threads are counted in /proc'
 const fromSource = !isCompiled && 'tsx uses the thread pool before the service can size it'
-t.test('hashing leaves threads of the pool for files and host names', { skip: noProcfs || fromSource }, async t => {
+t.test('hashing leaves threads for files and host names', { skip: noProcfs || fromSource }, async t => {
   const DATABASE_URL = await createDatabase(t)
   const entry = moduleFile('src/latchkey.cts')
   // Signs in eight times at once, and fetches a file meanwhile.

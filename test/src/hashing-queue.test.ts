@@ -224,7 +224,7 @@ t.test('the waiting places', async t => {
     return { ...manualTasks(t, queue), reasons }
   }
 
-  t.test('are a quarter at most for one network among others; the last quarter is for new networks', async t => {
+  t.test('are a quarter for one network among others, and the last quarter is for new networks', async t => {
     const queue = hashingQueue(1, { maxWaitMs: 60_000, maxWaiting: 8 })
     const { add, reasons } = observed(t, queue)
     add('running')

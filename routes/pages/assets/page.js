@@ -1,23 +1,28 @@
-// The token stands in the fragment, which no request carries: it leaves the address bar, and is posted only by a click.
+// The token is in the URL's fragment, which browsers send to no server. The script removes it from the
+// address bar, and submits it only when the user presses a button.
 const token = new URLSearchParams(window.location.hash.slice(1)).get('token')
 if (token) {
   window.history.replaceState(null, '', window.location.pathname + window.location.search)
   document.documentElement.classList.add('linked')
 }
-// Another link to the page where it is open already.
+// The user opened another link in this tab.
 window.addEventListener('hashchange', () => window.location.reload())
-document.addEventListener('DOMContentLoaded', () => prepare())
+document.addEventListener('DOMContentLoaded', () => prepareForms())
 
 const find = selector => document.querySelector(selector)
+const passwordNames = ['password', 'new_password']
 
-/** Makes the forms of the page work without leaving it; `typed` are the passwords that were there before, by field. */
-function prepare (typed = {}) {
+/**
+ * Makes the page's forms submit without leaving the page. `typedPasswords` are filled in again, by field
+ * name.
+ */
+function prepareForms (typedPasswords = {}) {
   for (const form of document.querySelectorAll('form')) {
-    const { token: field } = form.elements
-    if (token) field.value = token
+    const { token: tokenField } = form.elements
+    if (token) tokenField.value = token
     for (const name of passwordNames) {
-      const password = form.elements[name]
-      if (password) password.value = typed[name] ?? ''
+      const field = form.elements[name]
+      if (field) field.value = typedPasswords[name] ?? ''
     }
     const reveal = form.querySelector('.reveal')
     if (reveal) {
@@ -28,45 +33,46 @@ function prepare (typed = {}) {
     }
     form.addEventListener('submit', event => {
       event.preventDefault()
-      send(form)
+      submit(form)
     })
   }
 }
 
-const passwordNames = ['password', 'new_password']
-
-async function send (form) {
+async function submit (form) {
   const buttons = [...document.querySelectorAll('form button')]
   if (buttons.some(button => button.disabled)) return
   for (const button of buttons) button.disabled = true
-  const page = await post(form)
+  const page = await requestPage(form)
   for (const button of buttons) button.disabled = false
-  if (page) show(page, Object.fromEntries(passwordNames.map(name => [name, form.elements[name]?.value])))
-  else find('#outcome').replaceChildren(note(form.dataset.unreachable))
-  const target = find('[aria-invalid]') ?? find('#outcome')
-  target.focus()
-  const onward = find('a[data-onward]')
-  if (onward) window.location.replace(onward.href)
+  if (page) showPage(page, Object.fromEntries(passwordNames.map(name => [name, form.elements[name]?.value])))
+  else find('#outcome').replaceChildren(failureNote(form.dataset.unreachable))
+  const focusTarget = find('[aria-invalid]') ?? find('#outcome')
+  focusTarget.focus()
+  const continueLink = find('a[data-onward]')
+  if (continueLink) window.location.replace(continueLink.href)
 }
 
-/** The page that answers the form; undefined where nobody answers, or somebody else. */
-async function post (form) {
+/** Returns the page that answers the form; undefined if the service did not answer. */
+async function requestPage (form) {
   try {
-    const response = await window.fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) })
+    const body = new URLSearchParams(new FormData(form))
+    const response = await window.fetch(form.action, { method: 'POST', body })
     const page = new window.DOMParser().parseFromString(await response.text(), 'text/html')
     return page.querySelector('#outcome') ? page : undefined
   } catch {}
 }
 
-function note (text) {
+function failureNote (text) {
   const note = document.createElement('p')
   note.className = 'failed'
   note.textContent = text
   return note
 }
 
-function show (page, typed) {
+function showPage (page, typedPasswords) {
   document.title = page.title
-  for (const part of ['h1', '#outcome', '#step']) find(part).replaceChildren(...page.querySelector(part).childNodes)
-  prepare(typed)
+  for (const part of ['h1', '#outcome', '#step']) {
+    find(part).replaceChildren(...page.querySelector(part).childNodes)
+  }
+  prepareForms(typedPasswords)
 }

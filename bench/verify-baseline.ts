@@ -1,11 +1,16 @@
 import jwt from '@fastify/jwt'
 import Fastify from 'fastify'
-import { answer } from './bare.ts'
+import { answer } from './baseline.ts'
 
-/** Listens with the least that a check of a token can be: @fastify/jwt with one key that it has, and what it verified in its cache. */
+/**
+ * Serves the least work of a token check: @fastify/jwt with one known key and its cache. Returns the port.
+ */
 answer<{ publicKey: string }>(async ({ publicKey }) => {
   const app = Fastify()
-  await app.register(jwt, { secret: { private: '', public: publicKey }, verify: { algorithms: ['ES256'], cache: true } })
+  await app.register(jwt, {
+    secret: { private: '', public: publicKey },
+    verify: { algorithms: ['ES256'], cache: true }
+  })
   app.get('/verify', async (request, reply) => {
     await request.jwtVerify()
     return await reply.code(204).send()

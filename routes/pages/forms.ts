@@ -1,0 +1,66 @@
+import { escapeHtml } from '../../src/http/html.ts'
+import type { PageView } from './page.ts'
+import type { PageTexts } from './page-texts.ts'
+
+/** Returns the form of a page; to confirm an address there is one form for each way. */
+export function formsOf ({ purpose, minLength, outcome }: PageView, said: PageTexts, action: string): string {
+  const { token, reasons, methods, isPasswordWrong = false } = outcome
+  const form = (parts: string[]) => [
+    `<form method="post" action="${action}" data-unreachable="${escapeHtml(said.unreachable)}">`,
+    ...parts,
+    '</form>'
+  ].join('\n')
+  const newPassword = () => newPasswordField(said, minLength, reasons !== undefined)
+  const submitToken = token === undefined ? tokenField(said) : hiddenField('token', token)
+  if (purpose === 'email_verification' && methods) {
+    const isSecondary = methods.includes('password')
+    const fields = {
+      session: undefined,
+      password: [currentPasswordField(said, isPasswordWrong), button(said.confirmWithPassword)],
+      new_password: [newPassword(), button(said.confirmWithNewPassword, isSecondary)]
+    }
+    const submitMethods = hiddenField('methods', methods.join(' '))
+    return methods
+      .flatMap(method => fields[method] ? [form([submitToken, submitMethods, ...fields[method]])] : [])
+      .join('\n')
+  }
+  const fields = {
+    email_verification: [],
+    password_reset: [newPassword()],
+    magic_link: [staySignedInBox(said)]
+  }
+  return form([submitToken, ...fields[purpose], button(said.pages[purpose].button)])
+}
+
+const hiddenField = (name: string, value: string) =>
+  `<input type="hidden" name="${name}" value="${escapeHtml(value)}">`
+
+const button = (label: string, isSecondary = false) =>
+  `<button${isSecondary ? ' class="second"' : ''}>${escapeHtml(label)}</button>`
+
+const staySignedInBox = ({ staySignedIn }: PageTexts) =>
+  `<label><input type="checkbox" name="remember" value="true"> ${escapeHtml(staySignedIn)}</label>`
+
+const currentPasswordField = ({ currentPassword }: PageTexts, isInvalid: boolean) => {
+  const invalid = isInvalid ? ' aria-describedby="outcome" aria-invalid="true"' : ''
+  return `<label>${escapeHtml(currentPassword)}
+<input type="password" name="password" required autocomplete="current-password"${invalid}></label>`
+}
+
+/** The script hides this field if it finds the token in the page's address. */
+const tokenField = ({ token, tokenHint }: PageTexts) => `<label class="token">${escapeHtml(token)}
+<input name="token" required maxlength="200" autocomplete="off" autocapitalize="off" spellcheck="false"
+ aria-describedby="token-hint">
+<span class="quiet" id="token-hint">${escapeHtml(tokenHint)}</span></label>`
+
+// No maxlength: the browser would cut a long password off without a word, and save another one than was
+// typed.
+const newPasswordField = (said: PageTexts, minLength: number, isInvalid: boolean) => {
+  const description = `aria-describedby="${isInvalid ? 'outcome ' : ''}password-hint"`
+  return `<label>${escapeHtml(said.newPassword)}
+<input type="password" name="new_password" required autocomplete="new-password" ${description}${
+  isInvalid ? ' aria-invalid="true"' : ''
+}>
+<span class="quiet" id="password-hint">${escapeHtml(said.newPasswordHint(minLength))}</span></label>
+<label hidden><input type="checkbox" class="reveal"> ${escapeHtml(said.showPassword)}</label>`
+}
