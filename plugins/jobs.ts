@@ -30,8 +30,6 @@ declare module 'fastify' {
     jobs: {
       /** Makes this instance run the jobs of a kind, as soon as the database is ready. */
       work: (kind: jobs.JobKind, worker: Worker) => void
-      /** Makes it look for jobs of a kind now, because some were enqueued. */
-      wake: (kind: jobs.JobKind) => void
       /** The backlog of all instances together, when it was last read. */
       backlog: () => Backlog[]
     }
@@ -70,9 +68,11 @@ export default fp(async function jobsPlugin (app) {
     work (kind: jobs.JobKind, worker: Worker) {
       app.migrated.then(() => { loops.push(loop(kind, worker)) }, () => {})
     },
-    wake: (kind: jobs.JobKind) => wakeUps.get(kind)?.(),
     backlog: () => backlog
   })
+
+  // Jobs that this process enqueues start at once, not at the next poll.
+  app.db.subscribe(jobs.enqueued, kind => wakeUps.get(kind)?.())
 
   app.migrated.then(() => { loops.push(refreshBacklog()) }, () => {})
   async function refreshBacklog () {

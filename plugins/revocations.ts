@@ -5,7 +5,7 @@ import { retry } from '../src/jobs/retry.ts'
 import type { SubscribeToRevocations } from '../src/tokens/revocation-feed.ts'
 import { RevocationLog, type RevocationEntry } from '../src/tokens/revocation-log.ts'
 import { readSince } from '../src/tokens/revocation-reader.ts'
-import type { Revocation } from '../src/tokens/revocations.ts'
+import { revoked } from '../src/tokens/revocations.ts'
 import type { RevocableClaims } from './verifier/claims.ts'
 
 declare module 'fastify' {
@@ -18,8 +18,6 @@ declare module 'fastify' {
       isRevoked: (token: RevocableClaims) => boolean
       /** Throws `database_unavailable` until the log was read, and if it was not read for too long. */
       assertKnown: () => void
-      /** Adds what this process revoked, before it arrives from the database. */
-      add: (revocations: Revocation[]) => void
       isLoaded: () => boolean
       /** Fulfilled when the log was read for the first time. */
       loaded: Promise<void>
@@ -111,7 +109,6 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
       assertKnown()
       return log.isRevoked(token)
     },
-    add: revocations => emit(log.add(revocations)),
     follow (position, onEntries) {
       const missing = log.after(position)
       if (missing.length > 0) onEntries(missing)
@@ -119,6 +116,9 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
       return { position: () => log.position, stop: () => { emitter.off('entries', onEntries) } }
     }
   })
+
+  // What this process revokes counts at once, before it arrives from the database.
+  app.db.subscribe(revoked, revocations => emit(log.add(revocations)))
 
   app.addHook('onClose', async () => {
     closing.abort()

@@ -54,8 +54,7 @@ export async function signInRequestOf (
  */
 export function answerSignIn (reply: FastifyReply, completion: Completion, options: TokenResponseOptions) {
   if ('pending' in completion) throw completion.pending
-  const { session, ended } = completion
-  reply.server.revocations.add(ended)
+  const { session } = completion
   const response = tokenResponse(reply, session, options)
   reply.setDeviceCookie(session.user.id, session.now)
   return response

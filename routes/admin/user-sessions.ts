@@ -44,9 +44,7 @@ const userSessions: Typed<UserSessionsOptions> = async (app, { refreshToken }) =
     },
     config
   }, async (request, reply) => {
-    const ended = await endSessions(app.db, request.params.id, originOf(request))
-    if (!ended) throw notFound()
-    app.revocations.add(ended)
+    if (!await endSessions(app.db, request.params.id, originOf(request))) throw notFound()
     return reply.code(204).send()
   })
 }

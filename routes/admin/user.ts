@@ -56,8 +56,7 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     const update = { id: request.params.id, change: { ...others, ...names }, rules }
     const changed = await changeAccount(app.db, update, originOf(request))
     if (!changed) throw notFound()
-    app.revocations.add(changed.ended)
-    return changed.user
+    return changed
   })
 
   app.delete('', {
@@ -70,10 +69,8 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     },
     config: { problems: [...problems, 'last_admin'] }
   }, async (request, reply) => {
-    const ended = await deleteAccount(app.db, request.params.id, app.mailer.sealMail, originOf(request))
-    if (!ended) throw notFound()
-    app.jobs.wake('mail')
-    app.revocations.add(ended)
+    const isDeleted = await deleteAccount(app.db, request.params.id, app.mailer.sealMail, originOf(request))
+    if (!isDeleted) throw notFound()
     return reply.code(204).send()
   })
 
@@ -90,7 +87,6 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     config: { limit: 'mail', optionalBody: true, problems }
   }, async (request, reply) => {
     if (!await requestReset(app.db, request.params.id, mailContextOf(request, links), originOf(request))) throw notFound()
-    app.jobs.wake('mail')
     return reply.code(202).send({ status: 'accepted' })
   })
 }

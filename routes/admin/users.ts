@@ -60,7 +60,6 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
     const { mail, ...context } = contextOf(request, links)
     const creation = { account: request.body, invitation: mailedInvitation(mail), rules }
     const user = await createAccount(app, creation, context)
-    app.jobs.wake('mail')
     return reply.code(201).send(user)
   })
 }

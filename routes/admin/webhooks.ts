@@ -96,7 +96,6 @@ const webhookRoutes: Typed = async (app) => {
       ? await webhooks.find(app.db, id)
       : await webhooks.update(app.db, id, change, originOf(request))
     if (!webhook) throw notFound()
-    app.jobs.wake('webhook')
     return webhook
   })
 
@@ -135,7 +134,6 @@ const webhookRoutes: Typed = async (app) => {
     const rotation = { newSecret: app.webhooks.newSecret(), replace: immediately }
     const webhook = await webhooks.rotateSecret(app.db, id, rotation, originOf(request))
     if (!webhook) throw notFound()
-    app.jobs.wake('webhook')
     return reply.code(201).send(webhook)
   })
 

@@ -61,8 +61,7 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
     const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
     const context = contextOf(request, links)
     const confirmation = { token, evidence, device: request.device, ticket: context.ticket }
-    app.revocations.add(await confirm(app, confirmation, context))
-    app.jobs.wake('mail')
+    await confirm(app, confirmation, context)
     return reply.code(204).clearRegistrationCookie().send()
   })
 }

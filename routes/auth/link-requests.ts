@@ -33,7 +33,6 @@ export async function linkRequestRoute (server: FastifyInstance, options: LinkRe
       config: { limit: 'mail', problems: ['database_unavailable'] }
     }, async (request, reply) => {
       await requestLink(app.db, { kind, email: request.body.email }, mailContextOf(request, links))
-      app.jobs.wake('mail')
       return reply.code(202).send({ status: 'accepted' })
     })
   }

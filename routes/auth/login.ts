@@ -44,7 +44,6 @@ const login: Typed<SignInOptions> = async (app, options) => {
     const presented = { of, password, device: request.device, ticket: context.ticket }
     const asked = await signInRequestOf(request, options, { remember, delivery })
     const completion = await signInWithPassword(app, presented, asked, context)
-    app.jobs.wake('mail')
     return answerSignIn(reply, completion, { lifetimes, delivery })
   })
 }

@@ -29,7 +29,7 @@ const logout: Typed = async (app) => {
     }
     const borne = await bearerSession(app, request)
     if (borne !== undefined) ids.add(borne)
-    if (ids.size > 0) app.revocations.add(await end(app.db, [...ids], 'logout', originOf(request)))
+    if (ids.size > 0) await end(app.db, [...ids], 'logout', originOf(request))
     if (sent === undefined) reply.clearRefreshCookie()
     return reply.code(204).send()
   })

@@ -38,8 +38,7 @@ const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
     }
   }, async (request, reply) => {
     const { token, new_password: chosen } = request.body
-    app.revocations.add(await resetPassword(app, { token, newPassword: chosen }, contextOf(request, links)))
-    app.jobs.wake('mail')
+    await resetPassword(app, { token, newPassword: chosen }, contextOf(request, links))
     return reply.code(204).send()
   })
 }

@@ -45,13 +45,11 @@ const registration: Typed<SignInOptions> = async (app, options) => {
     const context = contextOf(request, links)
     if (requireVerification) {
       const id = await requestRegistration(app, registered, context)
-      app.jobs.wake('mail')
       reply.setRegistrationCookie(id, links.emailVerification)
       return reply.code(202).send({ status: 'verification_required' })
     }
     const asked = await signInRequestOf(request, options, { remember, delivery })
     const { userId, completion } = await register(app, registered, asked, context)
-    app.jobs.wake('mail')
     reply.code(201).setRegistrationCookie(userId, links.emailVerification)
     return answerSignIn(reply, completion, { lifetimes, delivery })
   })

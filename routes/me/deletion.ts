@@ -37,8 +37,7 @@ const deletion: Typed = async (app) => {
     if (!of) throw invalidToken(true, 'the session has ended')
     const { password } = request.body
     const proof = { of, password, device: request.device, ticket: queueTicket(request), pointer: '/password' }
-    app.revocations.add(await deleteOwnAccount(app, proof, app.mailer.sealMail, originOf(request)))
-    app.jobs.wake('mail')
+    await deleteOwnAccount(app, proof, app.mailer.sealMail, originOf(request))
     return await reply.clearRefreshCookie().clearRegistrationCookie().forgetOnDevice(sub).code(204).send()
   })
 }

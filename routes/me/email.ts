@@ -47,7 +47,6 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
     const credential = await reauthenticate(app, presented, origin)
     await recordSuccess(app.db, credential.attempt)
     await requestEmailChange(app.db, { credential, to, hidesTaken: requireVerification }, mail)
-    app.jobs.wake('mail')
     return reply.code(202).send({ status: 'accepted' })
   })
 }

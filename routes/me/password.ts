@@ -46,9 +46,7 @@ const password: Typed<AccountOptions> = async (app, { links }) => {
     const context = contextOf(request, links)
     const { ticket } = context
     const proof = { of, password: current, device: request.device, ticket, pointer: '/current_password' }
-    const { ended, devicesKnownFrom } = await changePassword(app, { proof, newPassword: chosen, sessionId }, context)
-    app.jobs.wake('mail')
-    app.revocations.add(ended)
+    const devicesKnownFrom = await changePassword(app, { proof, newPassword: chosen, sessionId }, context)
     reply.setDeviceCookie(sub, devicesKnownFrom)
     return await reply.code(204).send()
   })

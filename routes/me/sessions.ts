@@ -68,9 +68,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
   }, async (request, reply) => {
     const { id } = request.params
     const session = { userId: await userId(request), sessionId: id }
-    const ended = await endOwn(app.db, session, 'ended_by_user', originOf(request))
-    if (!ended) throw notFound()
-    app.revocations.add(ended)
+    if (!await endOwn(app.db, session, 'ended_by_user', originOf(request))) throw notFound()
     if (id === userOf(request).sid) reply.clearRefreshCookie()
     return reply.code(204).send()
   })
@@ -100,8 +98,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     const isKnown = request.device && isKnownDevice(request.device, subject)
     const devicesKnownFrom = isKnown ? await forgetDevices(app.db, account.id) : undefined
     const except = includesCurrent ? undefined : userOf(request).sid
-    const ended = await signOut(app.db, { userId: account.id, except, reason: 'ended_by_user' }, originOf(request))
-    app.revocations.add(ended)
+    await signOut(app.db, { userId: account.id, except, reason: 'ended_by_user' }, originOf(request))
     if (includesCurrent) reply.clearRefreshCookie()
     else if (devicesKnownFrom) reply.setDeviceCookie(account.id, devicesKnownFrom)
     return reply.code(204).send()

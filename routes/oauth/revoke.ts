@@ -35,12 +35,12 @@ const revoke: Typed = async (app) => {
     if (target && 'sessionId' in target) {
       const { sessionId } = target
       if (caller.kind === 'user') {
-        app.revocations.add(await endOwn(app.db, { userId: caller.userId, sessionId }, 'revoked', origin) ?? [])
+        await endOwn(app.db, { userId: caller.userId, sessionId }, 'revoked', origin)
       } else if (caller.scopes.includes('sessions:end')) {
-        app.revocations.add(await end(app.db, [sessionId], 'revoked', origin))
+        await end(app.db, [sessionId], 'revoked', origin)
       }
     } else if (target && caller.kind === 'client' && caller.clientId === target.clientId) {
-      app.revocations.add(await revokeToken(app.db, target, origin))
+      await revokeToken(app.db, target, origin)
     }
     // RFC 7009 section 2.2: an invalid token is not an error.
     return reply.code(200).send()

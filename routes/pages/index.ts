@@ -79,8 +79,7 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
     const evidence = { registrationId, sessions, password, newPassword }
     const requestContext = contextOf(request, signIn.links)
     const confirmation = { token, evidence, device: request.device, ticket: requestContext.ticket }
-    app.revocations.add(await confirm(app, confirmation, requestContext))
-    app.jobs.wake('mail')
+    await confirm(app, confirmation, requestContext)
     reply.clearRegistrationCookie()
     return sendDone('email_verification', request, reply)
   })
@@ -91,10 +90,7 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
     config: formConfig('password_reset')
   }, async (request, reply) => {
     const { token, new_password: chosen } = request.body
-    app.revocations.add(
-      await resetPassword(app, { token, newPassword: chosen }, contextOf(request, signIn.links))
-    )
-    app.jobs.wake('mail')
+    await resetPassword(app, { token, newPassword: chosen }, contextOf(request, signIn.links))
     return sendDone('password_reset', request, reply)
   })
 

@@ -8,7 +8,6 @@ import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/ending.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import { forgetDevices } from '../users/credential.ts'
 import { find, type AdminUser, type UserStatus } from '../users/listing.ts'
 import * as users from '../users/users.ts'
@@ -89,9 +88,6 @@ export interface AccountChange extends users.UserChange {
   email_verified?: boolean
 }
 
-/** A user after a change, and the revocations of it. */
-export interface ChangedAccount { user: AdminUser, ended: Revocation[] }
-
 /** The user to change, how, and the rules of roles. */
 export interface AccountUpdate { id: string, change: AccountChange, rules: RoleRules }
 
@@ -101,21 +97,20 @@ export interface AccountUpdate { id: string, change: AccountChange, rules: RoleR
  */
 export async function changeAccount (
   db: Database, { id, change, rules }: AccountUpdate, origin: audit.Origin
-): Promise<ChangedAccount | undefined> {
+): Promise<AdminUser | undefined> {
   const { name, username, roles, status, email_verified: isVerified } = change
   return await db.transaction(async tx => {
     // Statements that may lock all administrators come before those that lock only this user. In the other
     // order, two administrators who change each other would deadlock.
-    const ended = status === 'disabled' ? await setStatus(tx, id, status, origin) : []
-    const revoked = roles ? await setRoles(tx, id, { roles, rules }, origin) : []
+    if (status === 'disabled') await setStatus(tx, id, status, origin)
+    if (roles) await setRoles(tx, id, { roles, rules }, origin)
     if (status === 'active') await setStatus(tx, id, status, origin)
     if (name !== undefined || username !== undefined) {
       const names = { ...name !== undefined && { name }, ...username !== undefined && { username } }
       await users.update(tx, id, names, origin)
     }
     if (isVerified !== undefined) await (isVerified ? markVerified : markUnverified)(tx, id, origin)
-    const user = await find(tx, id)
-    return user && { user, ended: [...ended, ...revoked] }
+    return await find(tx, id)
   })
 }
 
@@ -139,25 +134,25 @@ async function markUnverified (tx: Queryable, id: string, origin: audit.Origin):
 }
 
 /**
- * Deletes an account, and mails its owner. Returns the revocations of the sessions, or undefined if there is
- * no such user. Throws `last_admin`.
+ * Deletes an account, and mails its owner. Returns false if there is no such user. Throws `last_admin`.
  */
 export async function deleteAccount (
   db: Database, id: string, sealMail: MailSealer, origin: audit.Origin
-): Promise<Revocation[] | undefined> {
+): Promise<boolean> {
   await purgeEnded(db, id)
   return await db.transaction(async tx => await deleteUser(tx, id, { sealMail, isByAdmin: true }, origin))
 }
 
 /**
- * Signs a user out everywhere, and forgets all their devices. Returns the revocations of the sessions, or
- * undefined if there is no such user.
+ * Signs a user out everywhere, and forgets all their devices. Returns false if there is
+ * no such user.
  */
-export async function endSessions (db: Database, id: string, origin: audit.Origin): Promise<Revocation[] | undefined> {
+export async function endSessions (db: Database, id: string, origin: audit.Origin): Promise<boolean> {
   return await db.transaction(async tx => {
-    if (!await forgetDevices(tx, id)) return undefined
+    if (!await forgetDevices(tx, id)) return false
     await revokeEmailChanges(tx, id)
-    return await endAll(tx, { userId: id }, 'ended_by_admin', origin)
+    await endAll(tx, { userId: id }, 'ended_by_admin', origin)
+    return true
   })
 }
 

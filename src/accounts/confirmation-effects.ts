@@ -9,7 +9,6 @@ import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { findUser } from '../sessions/owner.ts'
 import { endAll } from '../sessions/ending.ts'
 import type { SignInThrottle } from '../throttle/sign-in-throttle.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import { replacePassword } from '../users/credential.ts'
 import * as users from '../users/users.ts'
 import { methodsFor, type ConfirmationEffect } from './address-proofs.ts'
@@ -34,11 +33,11 @@ export interface ConfirmationStep {
 }
 
 /**
- * Carries out an effect of the table in `address-proofs.ts`. Returns the revocations of sessions that ended.
+ * Carries out an effect of the table in `address-proofs.ts`.
  */
 export async function applyEffect (
   tx: Queryable, effect: ConfirmationEffect, step: ConfirmationStep
-): Promise<Revocation[]> {
+): Promise<void> {
   const { registration } = step.link
   return registration
     ? await confirmRegistration(tx, effect, registration.id, step)
@@ -48,7 +47,7 @@ export async function applyEffect (
 /** Confirms with a link of an account. */
 async function confirmAccount (
   tx: Queryable, effect: ConfirmationEffect, step: ConfirmationStep
-): Promise<Revocation[]> {
+): Promise<void> {
   const { token, link: { kind }, proof, mail } = step
   const account = await oneTimeTokens.consume(tx, token, [kind])
   const origin = { ...step.origin, actorId: account.id }
@@ -57,19 +56,19 @@ async function confirmAccount (
   await assertSessionLives(tx, step, account.id)
   if (effect === 'verify') {
     await markEmailVerified(tx, account, origin)
-    return []
+    return
   }
   if (effect === 'replace') return await takeOver(tx, account.id, proof.hash, { ...step, origin })
   const { target_email: address, target_canonical_email: canonical } = account
   if (address === null || canonical === null) throw linkExpired()
   const move = effect === 'undo' ? undoChange : changeAddress
-  return await move(tx, account, { address, canonical }, { mail, origin })
+  await move(tx, account, { address, canonical }, { mail, origin })
 }
 
 /** Confirms with the link of a pending registration. */
 async function confirmRegistration (
   tx: Queryable, effect: ConfirmationEffect, id: string, step: ConfirmationStep
-): Promise<Revocation[]> {
+): Promise<void> {
   const { token, link, proof } = step
   // Read again under the lock on the address, because another confirmation may have come first.
   const registration = await pendingRegistrations.find(tx, id)
@@ -84,7 +83,7 @@ async function confirmRegistration (
     // deletes this link, and must not wait for it.
     await oneTimeTokens.consumeUnchecked(tx, token)
     await pendingRegistrations.forgetPending(tx, canonical)
-    return []
+    return
   }
   await oneTimeTokens.consumeUnchecked(tx, token)
   const origin = { ...step.origin, actorId: holder }
@@ -92,7 +91,6 @@ async function confirmRegistration (
   if (holder !== link.accountId) throw linkExpired()
   await assertSessionLives(tx, step, holder)
   await markEmailVerified(tx, { id: holder, canonical_email: canonical, email_verified: false }, origin)
-  return []
 }
 
 /** Makes the account of a registration. Throws `email_taken` or `username_taken`. */
@@ -120,22 +118,20 @@ async function completeRegistration (
 
 /**
  * Gives an account whose address was never verified to the person who proved the address, with their
- * password. The earlier password and links are void, and the sessions end. Returns the revocations of the
- * sessions.
+ * password. The earlier password and links are void, and the sessions end.
  */
 async function takeOver (
   tx: Queryable, userId: string, hash: string | undefined, step: ConfirmationStep
-): Promise<Revocation[]> {
+): Promise<void> {
   const { link: { canonical, owner, identified: { identifier } }, mail, throttle, network, origin } = step
   assert(hash !== undefined, 'an account is taken over with a password')
   await markEmailVerified(tx, { id: userId, canonical_email: canonical, email_verified: false }, origin)
   await replacePassword(tx, userId, hash)
   await audit.record(tx, 'user.password_reset', { userId }, origin)
-  const ended = await endAll(tx, { userId }, 'email_verified', origin)
+  await endAll(tx, { userId }, 'email_verified', origin)
   await revokeAll(tx, userId)
   await enqueueMail(tx, notification(mail, 'password_changed', origin, owner.email), userId)
   await throttle.reset(tx, { identifier, userId, network })
-  return ended
 }
 
 /** Throws `password_required` if the session that was the proof has ended since. */

@@ -3,7 +3,6 @@ import type { RequestContext } from '../authentication/request-context.ts'
 import type { ProblemCode } from '../http/problem-catalogue.ts'
 import { linkExpired, passwordRequired, Problem } from '../http/problem.ts'
 import { refund, recordSuccess } from '../throttle/sign-in-throttle.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import { chooseProof, effects, methodsFor } from './address-proofs.ts'
 import { applyEffect } from './confirmation-effects.ts'
 import { findLink } from './confirmation-link.ts'
@@ -12,14 +11,13 @@ import * as pendingRegistrations from './pending-registrations.ts'
 
 /**
  * Does what a mailed link is for, once: verifies the address of an account, completes a pending registration,
- * changes an address, or changes it back. The table in `address-proofs.ts` says which proof it takes. Returns
- * the revocations of sessions that ended. Throws `link_expired`, `email_taken`, and with the link still valid
+ * changes an address, or changes it back. The table in `address-proofs.ts` says which proof it takes. Throws `link_expired`, `email_taken`, and with the link still valid
  * `password_required`, `invalid_credentials`, `too_many_requests`, `password_rejected` or
  * `validation_failed`.
  */
 export async function confirm (
   services: AuthenticationServices, confirmation: Confirmation, { mail, origin }: Omit<RequestContext, 'ticket'>
-): Promise<Revocation[]> {
+): Promise<void> {
   const { db, throttle } = services
   const { token, evidence, ticket } = confirmation
   const link = await findLink(db, token, mail.lives.emailVerification)
@@ -31,9 +29,8 @@ export async function confirm (
   const perform = async (isNamed: boolean) => await db.transaction(async tx => {
     // Everyone who gives this address to an account takes this lock first, before any lock on a user.
     await pendingRegistrations.lockAddress(tx, link.canonical)
-    const ended = await applyEffect(tx, effect, { ...step, isNamed })
+    await applyEffect(tx, effect, { ...step, isNamed })
     if (proof.attempt) await recordSuccess(tx, proof.attempt)
-    return ended
   })
   try {
     // A username was never promised. If another account took it meanwhile, this account is made without it.

@@ -8,7 +8,6 @@ import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/ending.ts'
 import { recordSuccess } from '../throttle/sign-in-throttle.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import { eraseIfUnlocked } from './erasure.ts'
 import { forgetPending } from './pending-registrations.ts'
@@ -47,22 +46,22 @@ const clearing = {
 const removal = { name: 'users.delete', text: 'delete from users where id = $1' }
 
 /**
- * Deletes a user and every trace but the events of the audit log, which keep only the ids. Returns the
- * revocations of the sessions, or undefined if there is no such user. Throws `last_admin`.
+ * Deletes a user and every trace but the events of the audit log, which keep only the ids. Returns
+ * false if there is no such user. Throws `last_admin`.
  */
 export async function deleteUser (
   tx: Queryable, id: string, options: DeletionOptions, { actorId }: audit.Origin
-): Promise<Revocation[] | undefined> {
+): Promise<boolean> {
   const { sealMail, isByAdmin = false, passwordVersion } = options
   // The administrators are locked first, and in one order. Otherwise two who leave would deadlock.
   await assertAnotherAdmin(tx, id)
   const [deleted] = await tx.query<DeletedUser>(lock, [id])
-  if (!deleted) return undefined
+  if (!deleted) return false
   if (passwordVersion !== undefined && deleted.password_version !== passwordVersion) throw forbiddenCredentials()
 
   // The network and browser of the request are personal data too, so the events do not get them.
   const origin = { actorId }
-  const ended = await endAll(tx, { userId: id }, 'account_deleted', origin)
+  await endAll(tx, { userId: id }, 'account_deleted', origin)
   await forgetPending(tx, deleted.canonical_email)
   // The links come before the user, as in a change to this address. In one statement the user would come
   // first, and the two transactions would deadlock.
@@ -75,27 +74,25 @@ export async function deleteUser (
   })
   await enqueueMail(tx, mail, undefined)
   await eraseIfUnlocked(tx, erasedEvents, id)
-  return ended
+  return true
 }
 
 /**
- * Deletes the account of a signed-in user who proves again who they are. Returns the revocations of the
- * sessions. Throws `last_admin`, and as `reauthenticate` does.
+ * Deletes the account of a signed-in user who proves again who they are. Throws `last_admin`, and as `reauthenticate` does.
  */
 export async function deleteOwnAccount (
   services: AuthenticationServices, proof: Reauthentication, sealMail: MailSealer, origin: audit.Origin
-): Promise<Revocation[]> {
+): Promise<void> {
   const { db } = services
   const { attempt, userId, passwordVersion } = await reauthenticate(services, proof, origin)
   const perform = async () => {
     await purgeEnded(db, userId)
-    return await db.transaction(async tx => {
-      const ended = await deleteUser(tx, userId, { sealMail, passwordVersion }, origin)
-      if (!ended) throw invalidToken(true, 'the account is gone')
+    await db.transaction(async tx => {
+      const isDeleted = await deleteUser(tx, userId, { sealMail, passwordVersion }, origin)
+      if (!isDeleted) throw invalidToken(true, 'the account is gone')
       await recordSuccess(tx, attempt)
-      return ended
     })
   }
   // The password was right, so a deletion that is refused does not count as a failure.
-  return await refundOnFailure(db, attempt, perform())
+  await refundOnFailure(db, attempt, perform())
 }

@@ -6,7 +6,6 @@ import { admitMail } from '../mail/limits.ts'
 import { languages } from '../http/language.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import { emailTaken, forbiddenCredentials } from '../http/problem.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import * as users from '../users/users.ts'
 import { lockCredential, type Credential } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
@@ -85,7 +84,7 @@ export async function changeAddress (
   account: oneTimeTokens.ValidToken,
   to: EmailAddress,
   { mail, origin }: MoveContext
-): Promise<Revocation[]> {
+): Promise<void> {
   const { sealMail, lives: { emailUndo: lives } } = mail
   const token = oneTimeTokens.generateToken()
   // A mailbox that was never verified as the user's must not get the account.
@@ -106,22 +105,21 @@ export async function changeAddress (
   const isUncounted = account.email_verified
   const facts = { email: to.address }
   await enqueueMail(tx, sealMail({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts }), account.id)
-  return []
 }
 
 /**
  * Gives an account an earlier, verified address back. The person who changed it knew the password, so the
- * password is voided and all sessions end. Returns the revocations of the sessions. Throws `email_taken`.
+ * password is voided and all sessions end. Throws `email_taken`.
  */
 export async function undoChange (
   tx: Queryable,
   account: oneTimeTokens.ValidToken,
   to: EmailAddress,
   { mail, origin }: MoveContext
-): Promise<Revocation[]> {
+): Promise<void> {
   await move(tx, account, to, { origin, detail: { undone: true } })
   await revokeLaterUndoTokens(tx, account.id, account.created_at)
-  return await resetOwnership(tx, { userId: account.id, reason: 'email_change_undone' }, mail, origin)
+  await resetOwnership(tx, { userId: account.id, reason: 'email_change_undone' }, mail, origin)
 }
 
 async function move (

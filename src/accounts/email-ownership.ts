@@ -4,7 +4,6 @@ import type { MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { endAll, type EndReason } from '../sessions/ending.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import { replacePassword } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
 import { revokeAll, revokeVerifications } from '../one-time-tokens/revocation.ts'
@@ -32,19 +31,18 @@ export interface OwnershipReset { userId: string, reason: EndReason }
 
 /**
  * Leaves an account to the person who reads the mail of its address: the password is void, all sessions and
- * links end, and a link to set a new password is mailed. Returns the revocations of the sessions.
+ * links end, and a link to set a new password is mailed.
  */
 export async function resetOwnership (
   tx: Queryable, { userId, reason }: OwnershipReset, mail: MailContext, origin: audit.Origin
-): Promise<Revocation[]> {
+): Promise<void> {
   const { sealMail, lives: { passwordReset: lives } } = mail
   await replacePassword(tx, userId, null)
-  const ended = await endAll(tx, { userId }, reason, origin)
+  await endAll(tx, { userId }, reason, origin)
   await revokeAll(tx, userId)
   const token = oneTimeTokens.generateToken()
   await oneTimeTokens.issue(tx, {
     userId, purpose: 'password_reset', token, lifetimeSeconds: lives
   })
   await enqueueMail(tx, sealMail({ kind: 'password_reset', token, lives }), userId, lives)
-  return ended
 }

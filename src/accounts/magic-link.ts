@@ -23,10 +23,9 @@ export async function signInWithLink (
     const isUnproved = !account.email_verified
     const passwordVersion = isUnproved ? await replacePassword(tx, userId, null) : account.password_version
     if (isUnproved) await lockSessions(tx, userId, request.replaced?.ids ?? [])
-    const endedBefore = isUnproved ? await endAll(tx, { userId }, 'email_verified', by) : []
+    if (isUnproved) await endAll(tx, { userId }, 'email_verified', by)
     await revokeAll(tx, userId)
     const proof = { userId, passwordVersion, methods: ['otp'], isEmailVerified: true }
-    const completion = await complete(tx, proof, request, by)
-    return 'pending' in completion ? completion : { ...completion, ended: [...endedBefore, ...completion.ended] }
+    return await complete(tx, proof, request, by)
   })
 }

@@ -6,7 +6,6 @@ import { notification } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import { endAll } from '../sessions/ending.ts'
 import { recordSuccess } from '../throttle/sign-in-throttle.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import { setPassword } from '../users/credential.ts'
 import { revokeAll } from '../one-time-tokens/revocation.ts'
 
@@ -18,16 +17,14 @@ export interface PasswordChange {
   sessionId: string
 }
 
-/** The revocations of the other sessions, and from when on devices are known anew. */
-export interface ChangedPassword { ended: Revocation[], devicesKnownFrom: Date }
-
 /**
  * Sets a new password, or the first one, for a signed-in user who proves again who they are. All other
- * sessions end, and all devices are forgotten. Throws `password_rejected`, and as `reauthenticate` does.
+ * sessions end, and all devices are forgotten. Resolves to the
+ * time from which on devices are known again. Throws `password_rejected`, and as `reauthenticate` does.
  */
 export async function changePassword (
   services: AuthenticationServices, change: PasswordChange, { mail, origin }: RequestContext
-): Promise<ChangedPassword> {
+): Promise<Date> {
   const { db, passwords } = services
   const { proof: { of: { account } }, newPassword, sessionId } = change
   await passwords.check(newPassword, account)
@@ -37,10 +34,10 @@ export async function changePassword (
   return await db.transaction(async tx => {
     const devicesKnownFrom = await setPassword(tx, verified, hash, origin)
     if (!devicesKnownFrom) throw forbiddenCredentials()
-    const ended = await endAll(tx, { userId, except: sessionId }, 'password_changed', origin)
+    await endAll(tx, { userId, except: sessionId }, 'password_changed', origin)
     await revokeAll(tx, userId)
     await enqueueMail(tx, notification(mail, 'password_changed', origin, account.email), userId)
     await recordSuccess(tx, attempt)
-    return { ended, devicesKnownFrom }
+    return devicesKnownFrom
   })
 }

@@ -5,7 +5,6 @@ import { notification } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { endAll } from '../sessions/ending.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import { identifiedByEmail, replacePassword } from '../users/credential.ts'
 import { markEmailVerified } from './email-ownership.ts'
 import { revokeAll } from '../one-time-tokens/revocation.ts'
@@ -15,27 +14,26 @@ export interface PasswordReset { token: string, newPassword: string }
 
 /**
  * Sets a new password for the holder of a link. All sessions end, all devices are forgotten, and all other
- * links become invalid. Returns the revocations of the sessions. Throws `link_expired` or
+ * links become invalid. Throws `link_expired` or
  * `password_rejected`; the link then stays as it was.
  */
 export async function resetPassword (
   services: AuthenticationServices, { token, newPassword }: PasswordReset, { mail, origin, ticket }: RequestContext
-): Promise<Revocation[]> {
+): Promise<void> {
   const { db, passwords, throttle } = services
   const found = await oneTimeTokens.find(db, token, ['password_reset'])
   await passwords.check(newPassword, found)
   const hash = await passwords.hash(newPassword, ticket)
-  return await db.transaction(async tx => {
+  await db.transaction(async tx => {
     const account = await oneTimeTokens.consume(tx, token, ['password_reset'])
     const { id: userId, email } = account
     const by = { ...origin, actorId: userId }
     await markEmailVerified(tx, account, by)
     await replacePassword(tx, userId, hash)
     await audit.record(tx, 'user.password_reset', { userId }, by)
-    const ended = await endAll(tx, { userId }, 'password_reset', by)
+    await endAll(tx, { userId }, 'password_reset', by)
     await revokeAll(tx, userId)
     await enqueueMail(tx, notification(mail, 'password_changed', origin, email), userId)
     await throttle.reset(tx, { ...identifiedByEmail(account), userId, network: ticket.network ?? '' })
-    return ended
   })
 }

@@ -2,6 +2,7 @@ import type { Queryable, Statement } from '../database/database.ts'
 import type { EmailAddress } from '../syntax/email-address.ts'
 import { hashToken } from '../one-time-tokens/one-time-tokens.ts'
 import type { MailBuckets } from '../mail/limits.ts'
+import { publishEnqueuedMail } from '../mail/outbox.ts'
 import { usernameTaken } from '../http/problem.ts'
 
 /** A registration that waits until its mailed link is used. */
@@ -80,6 +81,7 @@ export async function add (db: Queryable, request: RegistrationRequest): Promise
   ]
   const [row] = await db.query<{ isAdmitted: boolean }>(insert, values)
   if (!row) throw usernameTaken()
+  if (row.isAdmitted) publishEnqueuedMail(db, link ?? taken)
   return row.isAdmitted
 }
 

@@ -1,6 +1,5 @@
 import type * as audit from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import { endAll, type EndReason } from '../sessions/ending.ts'
 import * as users from '../users/users.ts'
 import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
@@ -10,16 +9,16 @@ export interface SignOut { userId: string, except: string | undefined, reason: E
 
 /**
  * Signs a user out everywhere, or everywhere else, and voids a requested change of address, because an
- * intruder may have requested it. Returns the revocations of the sessions.
+ * intruder may have requested it.
  */
 export async function signOut (
   db: Database,
   { userId, except, reason }: SignOut,
   origin: audit.Origin
-): Promise<Revocation[]> {
-  return await db.transaction(async tx => {
+): Promise<void> {
+  await db.transaction(async tx => {
     await users.lock(tx, userId)
     await revokeEmailChanges(tx, userId)
-    return await endAll(tx, { userId, except }, reason, origin)
+    await endAll(tx, { userId, except }, reason, origin)
   })
 }

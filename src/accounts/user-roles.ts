@@ -1,7 +1,7 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { validationFailed } from '../http/problem.ts'
-import { revokeUserTokens, type Revocation } from '../tokens/revocations.ts'
+import { revokeUserTokens } from '../tokens/revocations.ts'
 import { areDefined, type Roles } from '../syntax/roles.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 
@@ -16,12 +16,12 @@ export interface RoleAssignment { roles: readonly string[], rules: RoleRules }
 
 /**
  * Gives a user these roles and no others. Does nothing if there is no such user, or nothing changes. If a
- * role is removed, all access tokens of the user are revoked. Returns the revocations. Throws
+ * role is removed, all access tokens of the user are revoked. Throws
  * `validation_failed` for a role that does not exist, and `last_admin`.
  */
 export async function setRoles (
   tx: Queryable, id: string, { roles, rules }: RoleAssignment, origin: audit.Origin
-): Promise<Revocation[]> {
+): Promise<void> {
   if (!areDefined(rules.roles, roles)) {
     const detail = 'must be roles that exist'
     throw validationFailed(`The roles are ${Object.keys(rules.roles).join(', ')}.`, [{ pointer: '/roles', detail }])
@@ -29,14 +29,11 @@ export async function setRoles (
   const to = [...new Set(roles)]
   if (!to.includes(admin)) await assertAnotherAdmin(tx, id)
   const [before] = await tx.query<{ roles: string[] }>('select roles from users where id = $1 for no key update', [id])
-  if (!before) return []
+  if (!before) return
   const isNothingRemoved = before.roles.every(role => to.includes(role))
-  if (isNothingRemoved && before.roles.length === to.length) return []
+  if (isNothingRemoved && before.roles.length === to.length) return
   await tx.query('update users set roles = $2, updated_at = now() where id = $1', [id, to])
   await audit.record(tx, 'user.roles_changed', { userId: id, detail: { from: before.roles, to } }, origin)
-  return isNothingRemoved
-    ? []
-    : await revokeUserTokens(tx, id, {
-      reason: 'roles_changed', accessTokenSeconds: rules.accessToken
-    })
+  if (isNothingRemoved) return
+  await revokeUserTokens(tx, id, { reason: 'roles_changed', accessTokenSeconds: rules.accessToken })
 }

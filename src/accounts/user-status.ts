@@ -1,6 +1,5 @@
 import type * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
-import type { Revocation } from '../tokens/revocations.ts'
 import { endAll } from '../sessions/ending.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import type { UserStatus } from '../users/listing.ts'
@@ -15,14 +14,14 @@ const enable = `
 
 /**
  * Disables a user, which ends their sessions and links, or enables them again. Does nothing if the user has
- * the status already. Returns the revocations of the sessions. Throws `last_admin`.
+ * the status already. Throws `last_admin`.
  */
 export async function setStatus (
   tx: Queryable, id: string, status: UserStatus, origin: audit.Origin
-): Promise<Revocation[]> {
+): Promise<void> {
   if (status === 'disabled') await assertAnotherAdmin(tx, id)
   const [changed] = await tx.query(status === 'disabled' ? disable : enable, [id, origin])
-  if (!changed || status === 'active') return []
+  if (!changed || status === 'active') return
   await revokeAll(tx, id)
-  return await endAll(tx, { userId: id }, 'account_disabled', origin)
+  await endAll(tx, { userId: id }, 'account_disabled', origin)
 }

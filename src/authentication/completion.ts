@@ -2,6 +2,7 @@ import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import type { Problem } from '../http/problem.ts'
 import * as sessions from '../sessions/creation.ts'
+import type { LiveSession } from '../sessions/session.ts'
 import { refund, type CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import type { Credential } from '../users/credential.ts'
 
@@ -31,7 +32,7 @@ export interface SignInRequest extends Omit<sessions.SessionRequest, 'methods' |
 }
 
 /** A new session, or the problem that names what is still needed before there is one. */
-export type Completion = sessions.CreatedSession | { pending: Problem }
+export type Completion = { session: LiveSession } | { pending: Problem }
 
 /**
  * Completes a sign-in: every way in ends here, and only here is a session made. Throws `invalid_credentials`
@@ -50,5 +51,6 @@ export async function complete (
     return { pending }
   }
   const asked = { ...session, methods, ...attempt && { attempt }, notification }
-  return await sessions.createSession(tx, { userId, passwordVersion }, asked, { ...origin, actorId: userId })
+  const by = { ...origin, actorId: userId }
+  return { session: await sessions.createSession(tx, { userId, passwordVersion }, asked, by) }
 }

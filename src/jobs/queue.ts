@@ -1,7 +1,11 @@
 import type { Queryable, Statement } from '../database/database.ts'
+import { createTopic } from '../database/effects.ts'
 
 export const jobKinds = ['mail', 'webhook'] as const
 export type JobKind = typeof jobKinds[number]
+
+/** The kinds of jobs that this process has enqueued. Its workers subscribe, and look for such jobs at once. */
+export const enqueued = createTopic<JobKind>('enqueued')
 
 /** A leased job: until its lease ends, no other worker leases it. */
 export interface Job {

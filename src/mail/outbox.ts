@@ -1,5 +1,7 @@
 import type { Queryable, Statement } from '../database/database.ts'
+import type { Publisher } from '../database/effects.ts'
 import type { Language } from '../http/language.ts'
+import { enqueued } from '../jobs/queue.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
@@ -66,6 +68,11 @@ export type MailSealer = (mail: Mail) => Buffer | undefined
 /** For how many seconds a notification is worth sending. */
 export const notificationLifetimeSeconds = 3 * 86_400
 
+/** Says that a statement has enqueued a mail, so that this process sends it at once. */
+export function publishEnqueuedMail (db: Publisher, mail: Buffer | undefined): void {
+  if (mail) db.publish(enqueued, 'mail')
+}
+
 const enqueue: Statement = { name: 'mails.enqueue', text: 'select enqueue_mail($1, $2, $3)' }
 
 /**
@@ -78,5 +85,7 @@ export async function enqueueMail (
   userId: string | undefined,
   lifetimeSeconds = notificationLifetimeSeconds
 ): Promise<void> {
-  if (mail) await db.query(enqueue, [userId ?? null, mail, lifetimeSeconds])
+  if (!mail) return
+  await db.query(enqueue, [userId ?? null, mail, lifetimeSeconds])
+  publishEnqueuedMail(db, mail)
 }

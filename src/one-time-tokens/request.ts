@@ -1,5 +1,6 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import type { MailBuckets } from '../mail/limits.ts'
+import { publishEnqueuedMail } from '../mail/outbox.ts'
 import { hashToken } from './one-time-tokens.ts'
 
 // Both statements count the mail first: if there were too many, they write nothing, whether or not there is
@@ -78,5 +79,7 @@ export async function issueByAddress (db: Queryable, request: TokenRequest): Pro
     canonical, hashToken(token), purpose, lifetimeSeconds, mail ?? null,
     buckets.keys, buckets.capacities, buckets.intervalSeconds
   ])
-  return row?.isAdmitted ?? false
+  if (!row?.isAdmitted) return false
+  publishEnqueuedMail(db, mail)
+  return true
 }

@@ -1,9 +1,9 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { invalidCredentials } from '../http/problem.ts'
-import { notificationLifetimeSeconds } from '../mail/outbox.ts'
+import { notificationLifetimeSeconds, publishEnqueuedMail } from '../mail/outbox.ts'
 import type { CountedAttempt } from '../throttle/sign-in-throttle.ts'
-import { toRevocation, type Revocation, type RevocationRow } from '../tokens/revocations.ts'
+import { publishRevokedJson, type RevocationJson } from '../tokens/revocations.ts'
 import type { Credential } from '../users/credential.ts'
 import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } from './session.ts'
 
@@ -29,42 +29,22 @@ export interface SessionRequest {
   notification?: Buffer | undefined
 }
 
-/** A new session, and the revocations of the sessions that ended for it. */
-export interface CreatedSession { session: LiveSession, ended: Revocation[] }
-
-// `create_session` takes the locks of users and sessions. Those of the throttle come last, in key order.
+// `create_session` takes the locks of users and sessions. Those of the throttle come last.
 const creation: Statement = {
   name: 'sessions.create',
   text: `
     with created as materialized (
       select session, owner, ended from create_session($1, $2, $3::jsonb, $4::jsonb)
-    ), mailed as (
-      insert into jobs (kind, user_id, sealed, expires_at)
-      select 'mail', (owner).id, $5::bytea, now() + make_interval(secs => $8)
-      from created where $5::bytea is not null
-    ), locked as (
-      select key from login_throttles where key = any ($7::bytea[] || $6::bytea) order by key for update
-    ), reset as (
-      delete from login_throttles where key in (select key from locked) and key = $6
-    ), refunded as (
-      update login_throttles set failures = greatest(0, failures - 1), waits_until = null
-      where key in (select key from locked) and key = any ($7)
     )
     select
       (session).id as session_id, (session).methods, (session).remembered,
       (session).authenticated_at, (session).expires_at, (owner).id, (owner).email, (owner).username,
       (owner).name, (owner).roles,
       (owner).email_verified_at is not null as email_verified, (owner).created_at, (owner).updated_at,
-      (owner).token_version, to_jsonb(ended) as ended, now() as now
+      (owner).token_version, to_jsonb(ended) as ended, now() as now,
+      enqueue_mail((owner).id, $5, $8), refund_login_attempt($6, $7)
     from created`
 }
-
-/** A revocation as JSON, in which a time is text. */
-type RevocationJson =
-  Omit<RevocationRow, 'ended_at' | 'expires_at'> & Record<'ended_at' | 'expires_at', string>
-
-const fromJson = ({ ended_at: endedAt, expires_at: expiresAt, ...revocation }: RevocationJson): Revocation =>
-  toRevocation({ ...revocation, ended_at: new Date(endedAt), expires_at: new Date(expiresAt) })
 
 /**
  * Creates a session for a verified credential, in one round trip. Every way to sign in ends here. The
@@ -73,7 +53,7 @@ const fromJson = ({ ended_at: endedAt, expires_at: expiresAt, ...revocation }: R
  */
 export async function createSession (
   db: Queryable, { userId, passwordVersion }: Credential, request: SessionRequest, origin: audit.Origin
-): Promise<CreatedSession> {
+): Promise<LiveSession> {
   const { methods, remember, lifetimes, sessionLimit, replaced, attempt, notification } = request
   const parameters = {
     methods,
@@ -91,5 +71,7 @@ export async function createSession (
   ])
   if (!row) throw invalidCredentials()
   const { ended, ...session } = row
-  return { session: toLiveSession(session, 1), ended: ended.map(fromJson) }
+  publishRevokedJson(db, ended)
+  publishEnqueuedMail(db, notification)
+  return toLiveSession(session, 1)
 }

@@ -1,7 +1,7 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { retry } from '../jobs/retry.ts'
-import { toRevocation, type Revocation, type RevocationRow } from '../tokens/revocations.ts'
+import { publishRevoked, type RevocationRow } from '../tokens/revocations.ts'
 
 /** Why a session ended. */
 export type EndReason =
@@ -16,12 +16,11 @@ const byId: Statement = {
     from end_sessions($1::uuid[], $2, $3::jsonb) as revoked`
 }
 
-/** Ends sessions for good, and leaves ended ones as they are. Returns the new revocations. */
+/** Ends sessions for good, and leaves ended ones as they are. Their access tokens are revoked. */
 export async function end (
   db: Queryable, sessionIds: string[], reason: EndReason, origin: audit.Origin
-): Promise<Revocation[]> {
-  const rows = await db.query<RevocationRow>(byId, [sessionIds, reason, origin])
-  return rows.map(toRevocation)
+): Promise<void> {
+  publishRevoked(db, await db.query<RevocationRow>(byId, [sessionIds, reason, origin]))
 }
 
 // The lock makes sure that only one of two concurrent requests finds the session.
@@ -37,17 +36,15 @@ const oneOfUser: Statement = {
 }
 
 /**
- * Ends one session of a user. Returns the new revocations; undefined if the session has ended, or belongs to
- * somebody else.
+ * Ends one session of a user. Returns false if the session has ended before, or belongs to another user.
  */
 export async function endOwn (
   db: Queryable, { userId, sessionId }: { userId: string, sessionId: string },
   reason: EndReason, origin: audit.Origin
-): Promise<Revocation[] | undefined> {
-  const rows = await db.query<RevocationRow | { id: null }>(oneOfUser, [
-    userId, sessionId, reason, origin
-  ])
-  return rows.length === 0 ? undefined : rows.flatMap(row => row.id === null ? [] : toRevocation(row))
+): Promise<boolean> {
+  const rows = await db.query<RevocationRow | { id: null }>(oneOfUser, [userId, sessionId, reason, origin])
+  publishRevoked(db, rows.filter(row => row.id !== null))
+  return rows.length > 0
 }
 
 const allOfUser: Statement = {
@@ -59,15 +56,12 @@ const allOfUser: Statement = {
     ) as revoked`
 }
 
-/** Ends all sessions of a user, except one if so asked. Returns the new revocations. */
+/** Ends all sessions of a user but `except`. */
 export async function endAll (
   db: Queryable, { userId, except }: { userId: string, except?: string | undefined },
   reason: EndReason, origin: audit.Origin
-): Promise<Revocation[]> {
-  const rows = await db.query<RevocationRow>(allOfUser, [
-    userId, except ?? null, reason, origin
-  ])
-  return rows.map(toRevocation)
+): Promise<void> {
+  publishRevoked(db, await db.query<RevocationRow>(allOfUser, [userId, except ?? null, reason, origin]))
 }
 
 const locking: Statement = {

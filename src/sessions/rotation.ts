@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { invalidRefreshToken } from '../http/problem.ts'
-import { notificationLifetimeSeconds } from '../mail/outbox.ts'
+import { notificationLifetimeSeconds, publishEnqueuedMail } from '../mail/outbox.ts'
+import { publishRevokedJson, type RevocationJson } from '../tokens/revocations.ts'
 import type { RefreshToken } from './refresh-token.ts'
 import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } from './session.ts'
 
@@ -94,25 +95,20 @@ const reuseDetection: Statement = {
           > $6::timestamptz - make_interval(secs => $5)) is not true
       for update of family
     ), ended as materialized (
-      select from reused left join lateral end_sessions(array[session_id], 'replayed', $7::jsonb) on true
-    ), recorded as (
-      insert into audit_events (
-        type, user_id, session_id, client_id, detail, actor_id, ip, user_agent, request_id
-      ) select
-        'session.replayed', user_id, session_id, ($7::jsonb ->> 'clientId')::uuid,
-        jsonb_build_object(
-          'presented', $2::int, 'confirmed', generation, 'last_used_at', last_used_at,
-          'opened_ip', host(ip), 'opened_user_agent', user_agent),
-        ($7::jsonb ->> 'actorId')::uuid, ($7::jsonb ->> 'ip')::inet,
-        $7::jsonb ->> 'userAgent', $7::jsonb ->> 'requestId'
+      select to_jsonb(revocation) as revocation
+      from reused left join lateral end_sessions(array[session_id], 'replayed', $7) as revocation on true
+    ), reported as materialized (
+      select
+        record_event('session.replayed', $7, user_id => user_id, session_id => session_id,
+          detail => jsonb_build_object(
+            'presented', $2::int, 'confirmed', generation, 'last_used_at', last_used_at,
+            'opened_ip', host(ip), 'opened_user_agent', user_agent)),
+        enqueue_mail(user_id, $8, $9)
       from reused
-    ), mailed as (
-      insert into jobs (kind, user_id, sealed, expires_at)
-      select 'mail', user_id, $8::bytea, now() + make_interval(secs => $9)
-      from reused where $8::bytea is not null
     )
     select (select generation from refresh_tokens where session_id = $1) as confirmed,
-      (select count(*) from ended) > 0 as replayed`
+      array(select revocation from ended where revocation is not null) as revocations,
+      (select count(*) from reported) > 0 as replayed`
 }
 
 /** A refresh as its caller knows it. */
@@ -165,6 +161,10 @@ export async function rotate (
   throw invalidRefreshToken(await detectReuse(db, token, { lifetimes, request, presentedAt: row.now }))
 }
 
+interface ReuseDetection extends Pick<RefusedRefresh, 'confirmed' | 'replayed'> {
+  revocations: RevocationJson[]
+}
+
 interface Presentation { lifetimes: Lifetimes, request: RefreshRequest, presentedAt: Date }
 
 /** Ends the session of a refused token if the token was reused at the time when it was presented. */
@@ -172,10 +172,14 @@ async function detectReuse (
   db: Queryable, { sessionId, generation, hash }: RefreshToken, presentation: Presentation
 ): Promise<RefusedRefresh> {
   const { lifetimes: { retryWindow, replayGrace }, request, presentedAt } = presentation
-  const [found] = await db.query<Pick<RefusedRefresh, 'confirmed' | 'replayed'>>(reuseDetection, [
+  const notification = request.sealNotification()
+  const [found] = await db.query<ReuseDetection>(reuseDetection, [
     sessionId, generation, hash, retryWindow ?? null, replayGrace, presentedAt,
-    request.origin, request.sealNotification() ?? null, notificationLifetimeSeconds
+    request.origin, notification ?? null, notificationLifetimeSeconds
   ])
   assert(found)
-  return { sessionId, presented: generation, ...found }
+  const { confirmed, replayed, revocations } = found
+  publishRevokedJson(db, revocations)
+  if (replayed) publishEnqueuedMail(db, notification)
+  return { sessionId, presented: generation, confirmed, replayed }
 }

@@ -48,7 +48,7 @@ export class RevocationLog {
   get size (): number { return this.#byId.size + this.#byUser.size }
 
   /** Adds what this process revoked itself, before a read shows it. Returns the new entries. */
-  add (revocations: Revocation[]): RevocationEntry[] {
+  add (revocations: readonly Revocation[]): RevocationEntry[] {
     return this.#toEntries(this.#store(revocations), this.#oldestRunning, this.#oldestRunning)
   }
 
@@ -89,7 +89,7 @@ export class RevocationLog {
 
   get #now (): number { return this.#snapshot?.now.getTime() ?? 0 }
 
-  #store (revocations: Revocation[]): Revocation[] {
+  #store (revocations: readonly Revocation[]): Revocation[] {
     const added = revocations.filter(({ id }) => !this.#byId.has(id))
     for (const revocation of added) {
       const { id, kind, subject, tokenVersion = 0, expiresAt } = revocation

@@ -1,5 +1,6 @@
 import type { Origin } from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
+import { createTopic, type Publisher } from '../database/effects.ts'
 
 /**
  * Access tokens that are revoked before they expire: those of a session, a single token of a client, or all
@@ -19,6 +20,12 @@ export interface Revocation {
   expiresAt: Date
   transactionId: bigint
 }
+
+/**
+ * What this process has revoked. The revocation log of the process subscribes to it, and so learns of a
+ * revocation before the database announces it to all instances.
+ */
+export const revoked = createTopic<readonly Revocation[]>('revoked')
 
 /** A row of the table `revocations`. */
 export interface RevocationRow {
@@ -43,6 +50,23 @@ export const toRevocation = (row: RevocationRow): Revocation => ({
   transactionId: BigInt(row.transaction_id)
 })
 
+/** A revocation that a statement returned as JSON, in which a time is text. */
+export type RevocationJson =
+  Omit<RevocationRow, 'ended_at' | 'expires_at'> & Record<'ended_at' | 'expires_at', string>
+
+const fromJson = ({ ended_at: endedAt, expires_at: expiresAt, ...row }: RevocationJson): Revocation =>
+  toRevocation({ ...row, ended_at: new Date(endedAt), expires_at: new Date(expiresAt) })
+
+/** Publishes the revocations that a statement has inserted. */
+export function publishRevoked (db: Publisher, rows: readonly RevocationRow[]): void {
+  if (rows.length > 0) db.publish(revoked, rows.map(toRevocation))
+}
+
+/** Publishes the revocations that a statement has inserted and returned as JSON. */
+export function publishRevokedJson (db: Publisher, rows: readonly RevocationJson[]): void {
+  if (rows.length > 0) db.publish(revoked, rows.map(fromJson))
+}
+
 const insert: Statement = {
   name: 'revocations.token',
   text: `
@@ -56,11 +80,11 @@ const insert: Statement = {
 /** An access token of a client. */
 export interface ClientToken { jti: string, clientId: string, expiresAt: Date }
 
-/** Revokes a client's own access token. Returns the revocation; none if the token was revoked before. */
+/** Revokes a client's own access token, unless it was revoked before. */
 export async function revokeToken (
   db: Queryable, { jti, clientId, expiresAt }: ClientToken, origin: Origin
-): Promise<Revocation[]> {
-  return (await db.query<RevocationRow>(insert, [jti, clientId, expiresAt, origin])).map(toRevocation)
+): Promise<void> {
+  publishRevoked(db, await db.query<RevocationRow>(insert, [jti, clientId, expiresAt, origin]))
 }
 
 // A refresh that began before this transaction commits may still issue an access token with the old version:
@@ -91,14 +115,13 @@ export interface UserRevocation { reason: string, accessTokenSeconds: number }
 
 /**
  * Revokes all access tokens of a user, of all sessions. The sessions live on: their next refresh issues a
- * valid token. Call it in the transaction of the reason and of its event. Returns the revocation; none if
- * there is no such user.
+ * valid token. Call it in the transaction of the reason and of its event. Does nothing if there is no such
+ * user.
  */
 export async function revokeUserTokens (
   tx: Queryable, userId: string, { reason, accessTokenSeconds }: UserRevocation
-): Promise<Revocation[]> {
-  const rows = await tx.query<RevocationRow>(incrementVersion, [userId, reason, accessTokenSeconds])
-  return rows.map(toRevocation)
+): Promise<void> {
+  publishRevoked(tx, await tx.query<RevocationRow>(incrementVersion, [userId, reason, accessTokenSeconds]))
 }
 
 const purgeExpired: Statement = {

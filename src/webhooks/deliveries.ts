@@ -1,5 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable, Statement } from '../database/database.ts'
+import { enqueued } from '../jobs/queue.ts'
 import { testType } from './events.ts'
 
 /** An event on its way to a webhook. */
@@ -108,6 +109,7 @@ export async function redeliver (
         created_at = now(), attempts = 0, run_at = now(), expires_at = excluded.expires_at`, [webhookId, id])
     const detail = { webhook_id: webhookId, delivery_id: id }
     await audit.record(tx, 'webhook.redelivered', { detail }, origin)
+    tx.publish(enqueued, 'webhook')
     return await findOne(tx, webhookId, id)
   })
 }
@@ -117,7 +119,7 @@ export async function enqueueTest (
   db: Database, webhookId: string, origin: audit.Origin
 ): Promise<Delivery | undefined> {
   return await db.transaction(async tx => {
-    const [enqueued] = await tx.query<{ id: string }>(`
+    const [delivery] = await tx.query<{ id: string }>(`
       with created as (
         insert into webhook_deliveries (webhook_id, type, data)
         select id, $2, jsonb_build_object('webhook_id', id) from webhooks where id = $1 and deleted_at is null
@@ -126,10 +128,11 @@ export async function enqueueTest (
       insert into jobs (id, kind, subject, expires_at)
       select id, 'webhook', webhook_id, now() + ${lifetime} from created
       returning id`, [webhookId, testType])
-    if (!enqueued) return undefined
-    const detail = { webhook_id: webhookId, delivery_id: enqueued.id }
+    if (!delivery) return undefined
+    const detail = { webhook_id: webhookId, delivery_id: delivery.id }
     await audit.record(tx, 'webhook.tested', { detail }, origin)
-    return await findOne(tx, webhookId, enqueued.id)
+    tx.publish(enqueued, 'webhook')
+    return await findOne(tx, webhookId, delivery.id)
   })
 }
 
@@ -166,6 +169,7 @@ export async function resumeDeliveries (db: Queryable, webhookId: string): Promi
   for (let renewed = jobBatch; renewed >= jobBatch;) {
     const [row] = await db.query<{ renewed: number }>(resuming, [webhookId, start?.now, jobBatch])
     renewed = row?.renewed ?? 0
+    if (renewed > 0) db.publish(enqueued, 'webhook')
   }
 }
 
@@ -191,6 +195,7 @@ export async function retryUnsigned (db: Queryable, webhookId: string): Promise<
   for (let after: string | null = null; ;) {
     const [row]: Array<{ last: string | null, seen: number }> =
       await db.query(retryingUnsigned, [webhookId, after, jobBatch])
+    if (row && row.seen > 0) db.publish(enqueued, 'webhook')
     if (!row || row.seen < jobBatch) return
     after = row.last
   }

@@ -14,7 +14,6 @@ const kindsWithLink = [
 const token = `lkl_${'a'.repeat(43)}`
 const enqueue = async ({ app }: Service, mail: Mail) => {
   await enqueueMail(app.db, app.mailer.sealMail(mail), undefined)
-  app.jobs.wake('mail')
 }
 const entities: Record<string, string> = {
   '&amp;': '&',

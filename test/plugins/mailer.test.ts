@@ -4,6 +4,7 @@ import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { notificationLifetimeSeconds, sealMail, enqueueMail, type Mail } from '../../src/mail/outbox.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
+import { enqueued } from '../../src/jobs/queue.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
 import { ready, start } from '../support/process.ts'
@@ -13,10 +14,9 @@ import { temporaryFolder } from '../support/temporary-folder.ts'
 const from = 'Orders & Co <login@example.com>'
 const resetMail = (to: string): Mail => ({ kind: 'password_reset', token: `lkl_${to}`, lives: 1_800, to })
 
-/** Enqueues mails and wakes the job loop. */
+/** Enqueues mails. */
 const enqueue = async ({ app }: Service, ...mails: Mail[]) => {
   for (const mail of mails) await enqueueMail(app.db, app.mailer.sealMail(mail), undefined)
-  app.jobs.wake('mail')
 }
 
 /** Repeats a query until its first row meets the condition, and returns that row. */
@@ -40,7 +40,7 @@ const untilAttempted = async ({ url }: Service, attempts = 1) =>
 /** Makes every job due at once. */
 const retryNow = async (service: Service) => {
   await service.sql('update jobs set run_at = now()')
-  service.app.jobs.wake('mail')
+  service.app.db.publish(enqueued, 'mail')
 }
 
 const failureEvents = async ({ sql }: Service) =>
@@ -389,7 +389,7 @@ t.test('a mail server', async t => {
     )
     const startedAt = performance.now()
     for (let round = 0; round < 20; round++) {
-      other.app.jobs.wake('mail')
+      other.app.db.publish(enqueued, 'mail')
       await pause(300)
     }
     const [attempts, seconds] = [await countAttempts(), (performance.now() - startedAt) / 1_000]

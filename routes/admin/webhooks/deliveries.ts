@@ -28,7 +28,6 @@ const deliveryRoutes: Typed = async (app) => {
   }, async (request, reply) => {
     const delivery = await deliveries.enqueueTest(app.db, request.params.id, originOf(request))
     if (!delivery) throw notFound()
-    app.jobs.wake('webhook')
     return reply.code(202).send(delivery)
   })
 
@@ -86,7 +85,6 @@ const deliveryRoutes: Typed = async (app) => {
     const { id, delivery_id: deliveryId } = request.params
     const delivery = await deliveries.redeliver(app.db, id, deliveryId, originOf(request))
     if (!delivery) throw notFound()
-    app.jobs.wake('webhook')
     return reply.code(202).send(delivery)
   })
 }
