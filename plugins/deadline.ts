@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { overloaded, requestTimeout } from '../src/http/problem.ts'
+import { overloaded, requestTimeout } from '../src/http/problems.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

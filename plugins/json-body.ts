@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
-import { Problem, validationFailed } from '../src/http/problem.ts'
+import { Problem } from '../src/http/problem.ts'
+import { problems, validationFailed } from '../src/http/problems.ts'
 
 const charsetParameter = /;\s*charset\s*=\s*"?([^";\s]*)/i
 
@@ -13,7 +14,7 @@ export default fp(async function jsonBody (app) {
     const { 'content-encoding': encoding = '', 'content-type': type = '' } = request.headers
     const charset = charsetParameter.exec(type)?.[1]?.toLowerCase() ?? 'utf-8'
     if (!/^(identity)?$/i.test(encoding) || charset !== 'utf-8') {
-      return done(new Problem('unsupported_media_type'))
+      return done(new Problem(problems.unsupported_media_type))
     }
     if (body.length === 0) return done(null, undefined)
     let text: string

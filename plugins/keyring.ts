@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import type { MacKey, Pepper } from '../src/crypto/secret-keys.ts'
 import { UnsealError } from '../src/crypto/sealing.ts'
-import { databaseUnavailable } from '../src/http/problem.ts'
+import { databaseUnavailable } from '../src/http/problems.ts'
 import { retry } from '../src/jobs/retry.ts'
 import { parse, type RefreshToken } from '../src/sessions/refresh-token.ts'
 import { createKeyLookup } from '../src/tokens/key-lookup.ts'

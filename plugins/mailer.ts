@@ -7,18 +7,13 @@ import {
 } from '../src/mail/limits.ts'
 import { MailDeliveryError } from '../src/mail/delivery-error.ts'
 import { findRecipient } from '../src/mail/recipient.ts'
+import { mailCounted, type MailResult } from '../src/mail/mail-result.ts'
+import type { MailKind } from '../src/mail/mail-kinds.ts'
+import { mailKinds } from '../src/capabilities.ts'
 import { readTemplates } from '../src/mail/templates.ts'
 import type { MailServer, SmtpOptions } from '../src/mail/transport.ts'
 import * as mails from '../src/mail/outbox.ts'
 import { derive, UnsealError, type KeyEncryptionKeys } from '../src/crypto/sealing.ts'
-
-/**
- * The result of a mail, or of one attempt to send it. After `failed` there is another attempt. `limited` was
- * dropped because too many were requested. `shown` was only logged, in development.
- */
-export type MailResult = 'sent' | 'shown' | 'failed' | 'limited' | MailFailureReason
-
-interface MailCount { kind: string, result: MailResult, count: number }
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -28,9 +23,7 @@ declare module 'fastify' {
       /** The buckets that limit the mails to an address. */
       limits: MailLimits
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
-      countDropped: (kind: mails.MailKind) => void
-      /** How many mails of each kind this process has sent, by result. */
-      counts: readonly MailCount[]
+      countDropped: (kind: MailKind) => void
     }
   }
 }
@@ -55,7 +48,7 @@ const shutdownGraceMs = 3_000
  */
 export default fp(async function mailer (app, options: MailerOptions) {
   const { keys, smtpUrl, smtpTls, from, templates: folder, production, ...sender } = options
-  const templates = readTemplates(folder)
+  const templates = readTemplates(folder, mailKinds)
   const limits = mailLimits(derive(keys[0], 'mail buckets'))
   const { hostname: domain } = new URL(sender.issuer)
   const transport = smtpUrl !== undefined && from !== undefined
@@ -69,22 +62,17 @@ export default fp(async function mailer (app, options: MailerOptions) {
     )
   }
 
-  const counts: MailCount[] = []
-  function countMail (kind: mails.MailKind | 'unknown', result: MailResult) {
-    const existing = counts.find(one => one.kind === kind && one.result === result)
-    if (existing) existing.count++
-    else counts.push({ kind, result, count: 1 })
-  }
+  const countMail = (kind: MailKind | 'unknown', result: MailResult) =>
+    app.db.publish(mailCounted, { kind, result })
   app.decorate('mailer', {
     sealMail: (mail: mails.Mail) => isDisabled ? undefined : mails.sealMail(keys, mail),
     limits,
-    countDropped: (kind: mails.MailKind) => countMail(kind, 'limited'),
-    counts
+    countDropped: (kind: MailKind) => countMail(kind, 'limited')
   })
 
   async function abandon (
     job: Job,
-    kind: mails.MailKind | undefined,
+    kind: MailKind | undefined,
     reason: MailFailureReason,
     status?: number
   ) {
@@ -103,7 +91,7 @@ export default fp(async function mailer (app, options: MailerOptions) {
     if (job.expired) return await abandon(job, kind, 'expired')
     if (isDisabled) throw new Error('SMTP_URL is not set')
     // A notification counts once: its further attempts follow one that was admitted.
-    const isCounted = isCountedWhenSent(mail) && job.attempts === 1
+    const isCounted = isCountedWhenSent(mail, mailKinds) && job.attempts === 1
     const buckets = limits.notificationBuckets(kind, recipient.address)
     if (isCounted && !await admitMailWithAsyncCommit(app.db, buckets)) {
       countMail(kind, 'limited')

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { counters } from '../src/capabilities.ts'
 import { Problem } from '../src/http/problem.ts'
 import { shareRendering } from '../src/http/shared-rendering.ts'
 import { jobKinds } from '../src/jobs/queue.ts'
@@ -26,6 +27,7 @@ export default fp(async function metrics (app) {
   observeResources(app, registry)
   observeQueues(app, registry)
   observeHashing(app, registry)
+  observeCapabilities(app, registry)
   // They describe the whole process for as long as it lives, so only a server that listens collects them.
   app.addHook('onListen', async () => collectDefaultMetrics({ register: registry }))
   app.decorate(
@@ -133,14 +135,6 @@ function observeResources (app: FastifyInstance, registry: Registry): void {
       ([limit, count]) => ({ labels: { class: limit }, count })
     )
   })
-  addCopiedCounter(registry, {
-    name: 'latchkey_mails_total',
-    help: 'Mails by kind and result: "sent", "shown" in the log of development, "failed" if it will be ' +
-      'retried, "limited" if too many were requested, or given up: "refused" by the recipient\'s server, ' +
-      '"expired", "unreadable".',
-    labelNames: ['kind', 'result'],
-    read: () => app.mailer.counts.map(({ count, ...labels }) => ({ labels, count }))
-  })
 }
 
 function observeQueues (app: FastifyInstance, registry: Registry): void {
@@ -158,6 +152,16 @@ function observeQueues (app: FastifyInstance, registry: Registry): void {
   addBacklog('latchkey_jobs', 'Mails ("mail") and deliveries ("webhook") that all instances together have yet to send, ' +
     'as of at most 15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of each webhook.', 'jobs')
   addBacklog('latchkey_jobs_oldest_seconds', 'Age of the oldest job, except those of paused webhooks.', 'lateSeconds')
+}
+
+/** The counters that the capabilities declare. */
+function observeCapabilities (app: FastifyInstance, registry: Registry): void {
+  for (const { name, help, labelNames, topic } of counters) {
+    const counter = new Counter({ name, help, labelNames, registers: [registry] })
+    app.addHook('onReady', async () => {
+      app.db.subscribe(topic, (labels: Record<string, string>) => counter.inc(labels))
+    })
+  }
 }
 
 function observeHashing (app: FastifyInstance, registry: Registry): void {

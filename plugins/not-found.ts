@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import findMyWay, { type HTTPMethod } from 'find-my-way'
-import { methodNotAllowed, notFound } from '../src/http/problem.ts'
+import { methodNotAllowed, notFound } from '../src/http/problems.ts'
 
 /** Answers 404 for an unknown path, and 405 for a method that a path does not have. */
 export default fp(async function notFoundOrNotAllowed (app) {

@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import * as clients from '../src/clients/service-clients.ts'
 import { invalidClient, invalidRequest } from '../src/http/oauth-error.ts'
-import { invalidToken } from '../src/http/problem.ts'
+import { invalidToken } from '../src/http/problems.ts'
 
 /** Who calls an OAuth endpoint. */
 export type Caller =

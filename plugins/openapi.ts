@@ -5,8 +5,8 @@ import type { OpenAPIV3_1 as openapi31 } from 'openapi-types'
 import {
   exampleName, failuresOf, oauthFailuresOf, oauthResponse, problemExample, problemResponse, type Failure,
   type FailureResponse
-} from '../src/http/failure-responses.ts'
-import { failureSchemas } from '../src/http/failure-schemas.ts'
+} from '../src/api-document/failure-responses.ts'
+import { failureSchemas } from '../src/api-document/failure-schemas.ts'
 import type { OAuthErrorCode } from '../src/http/oauth-error.ts'
 import { shareResponses } from '../src/http/shared-responses.ts'
 

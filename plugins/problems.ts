@@ -1,10 +1,8 @@
 import type { FastifyError, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
 import * as oauth from '../src/http/oauth-error.ts'
-import {
-  document, mediaType, overloaded, Problem, validationFailed, type Violation
-} from '../src/http/problem.ts'
-import type { ProblemCode } from '../src/http/problem-catalogue.ts'
+import { document, mediaType, Problem, type ProblemDefinition, type Violation } from '../src/http/problem.ts'
+import { overloaded, problems, validationFailed } from '../src/http/problems.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -67,13 +65,13 @@ export default fp(async function problems (app, { issuer }: ProblemsOptions) {
   }
 }, { name: 'problems' })
 
-const codeByStatus: Record<number, ProblemCode> = {
-  404: 'not_found',
-  405: 'method_not_allowed',
-  408: 'request_timeout',
-  413: 'payload_too_large',
-  415: 'unsupported_media_type',
-  431: 'headers_too_large'
+const definitionByStatus: Record<number, ProblemDefinition> = {
+  404: problems.not_found,
+  405: problems.method_not_allowed,
+  408: problems.request_timeout,
+  413: problems.payload_too_large,
+  415: problems.unsupported_media_type,
+  431: problems.headers_too_large
 }
 
 /** The problem of an error that is not a Problem, without anything that a client must not know. */
@@ -81,9 +79,9 @@ function translate (error: FastifyError): Problem {
   if (error.validation) return invalid(error.validation, error.validationContext)
   if (error.name === 'AbortError') return overloaded(1)
   const status = error.statusCode ?? 500
-  if (status >= 500) return new Problem('internal_error')
-  const code = codeByStatus[status]
-  if (code) return new Problem(code)
+  if (status >= 500) return new Problem(problems.internal_error)
+  const definition = definitionByStatus[status]
+  if (definition) return new Problem(definition)
   return validationFailed(
     error.code === 'FST_ERR_BAD_URL' ? 'The path is not valid.' : 'The body is not JSON in UTF-8.'
   )

@@ -6,7 +6,8 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Rate, Trust } from '../src/config/config.ts'
 import { networkOf as networkOfAddress } from '../src/http/client-network.ts'
-import { tooManyRequests, type Problem } from '../src/http/problem.ts'
+import type { Problem } from '../src/http/problem.ts'
+import { tooManyRequests } from '../src/http/problems.ts'
 import { createRequestCounters } from '../src/throttle/request-counters.ts'
 
 /**

@@ -2,7 +2,7 @@ import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
 import { cookieValues } from '../src/http/cookie-header.ts'
 import { isLocalOrigin } from '../src/http/origin.ts'
-import { crossSiteRequest } from '../src/http/problem.ts'
+import { crossSiteRequest } from '../src/http/problems.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import fp from 'fastify-plugin'
-import { databaseUnavailable } from '../src/http/problem.ts'
+import { databaseUnavailable } from '../src/http/problems.ts'
 import { retry } from '../src/jobs/retry.ts'
 import type { SubscribeToRevocations } from '../src/tokens/revocation-feed.ts'
 import { RevocationLog, type RevocationEntry } from '../src/tokens/revocation-log.ts'

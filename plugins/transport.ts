@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import type { Trust } from '../src/config/config.ts'
-import { httpsRequired, validationFailed } from '../src/http/problem.ts'
+import { httpsRequired, validationFailed } from '../src/http/problems.ts'
 
 export interface TransportOptions {
   issuer: string

@@ -8,7 +8,7 @@ import type { RequestContext } from '../src/authentication/request-context.ts'
 import { languageOf } from '../src/http/language.ts'
 import { addressOf, networkOf } from '../src/http/client-network.ts'
 import type { QueueTicket } from '../src/passwords/passwords.ts'
-import type { ProblemCode } from '../src/http/problem-catalogue.ts'
+import type { ProblemCode } from '../src/http/problem.ts'
 import type { ReplacedSessions } from '../src/sessions/creation.ts'
 
 declare module 'fastify' {

@@ -1,24 +1,54 @@
+import assert from 'node:assert/strict'
 import { capability as accounts } from './accounts/capability.ts'
 import { capability as audit } from './audit/capability.ts'
 import type { AuditEventType } from './audit/events.ts'
 import { capability as authentication } from './authentication/capability.ts'
-import type { Capability } from './capability.ts'
+import type { Capability, MailKindDeclaration } from './capability.ts'
 import { capability as clients } from './clients/capability.ts'
+import type { ProblemCode, ProblemDefinition } from './http/problem.ts'
+import { problems as httpProblems } from './http/problems.ts'
 import { capability as jobs } from './jobs/capability.ts'
 import { capability as mail } from './mail/capability.ts'
+import type { MailKind, MailKindList } from './mail/mail-kinds.ts'
 import { capability as oneTimeTokens } from './one-time-tokens/capability.ts'
+import { capability as passwords } from './passwords/capability.ts'
 import { capability as sessions } from './sessions/capability.ts'
 import { capability as throttle } from './throttle/capability.ts'
 import { capability as tokens } from './tokens/capability.ts'
 import { capability as transfer } from './transfer/capability.ts'
+import { capability as users } from './users/capability.ts'
 import { capability as webhooks } from './webhooks/capability.ts'
 
 // The only list of capabilities. A new one adds its line here.
 const all = [
-  accounts, authentication, sessions, oneTimeTokens, throttle, transfer, clients, tokens, mail, webhooks, jobs, audit
+  users, passwords, accounts, authentication, sessions, oneTimeTokens, throttle, transfer, clients, tokens, mail,
+  webhooks, jobs, audit
 ]
 
 const capabilities: readonly Capability[] = all
+
+/** All problems that a client can get, those of HTTP first. */
+export const problemDefinitions: readonly ProblemDefinition[] =
+  [httpProblems, ...capabilities.map(({ problems = {} }) => problems)].flatMap(problems => Object.values(problems))
+
+const problemsByCode = new Map(problemDefinitions.map(problem => [problem.code, problem]))
+
+/** The definition of a problem. */
+export function findProblem (code: ProblemCode): ProblemDefinition {
+  const found = problemsByCode.get(code)
+  assert(found, `the problem ${code} is in no capability`)
+  return found
+}
+
+const mailKindList = all.flatMap(capability => 'mailKinds' in capability ? [...capability.mailKinds] : [])
+
+/** The kinds of all mails. */
+export const mailKinds: MailKindList = new Map<MailKind, MailKindDeclaration>(
+  mailKindList.map(declaration => [declaration.kind, declaration])
+)
+
+/** The counters of the metrics. */
+export const counters = capabilities.flatMap(({ counters = [] }) => counters)
 
 /** The types of all audit events. */
 export const auditEventTypes: readonly AuditEventType[] =

@@ -1,14 +1,7 @@
 import type { SealedColumn } from './crypto/sealed-column.ts'
 import type { Queryable } from './database/database.ts'
-
-/** A problem of the catalogue (RFC 9457). */
-export interface ProblemDefinition {
-  /** The statuses that the problem can have. The first one is the default. */
-  status: readonly [number, ...number[]]
-  title: string
-  /** What happened and what to do, for the page of the problem. It is also the default detail. */
-  meaning: string
-}
+import type { Topic } from './database/effects.ts'
+import type { ProblemDefinition } from './http/problem.ts'
 
 /**
  * A part of the personal data of a user. The statement selects the rows of the user `$1` after the cursor
@@ -19,6 +12,26 @@ export interface PersonalDataPart {
   name: string
   tables: readonly string[]
   text: string
+}
+
+/** A kind of mails, as its room declares it. */
+export interface MailKindDeclaration {
+  kind: string
+  /** The page that the link of the mail opens. Undefined if the mail has no link. */
+  page?: string
+  /**
+   * Whether it tells a user what happened to their account. Its address is known only when it is sent, and it
+   * is counted then.
+   */
+  isNotification?: boolean
+}
+
+/** A counter of the metrics. It counts each value of the topic, whose members are the labels. */
+export interface CounterDefinition {
+  name: string
+  help: string
+  labelNames: readonly string[]
+  topic: Topic<never>
 }
 
 /** What housekeeping needs to know of the configuration. */
@@ -45,11 +58,18 @@ export interface Capability {
   /** The problems that it can answer. They are also added to the interface `ProblemCodes`. */
   problems?: Readonly<Record<string, ProblemDefinition>>
   /**
+   * The kinds of mails that it sends. They are also added to the interface `MailKinds`. Their templates are
+   * in `src/mail/templates`.
+   */
+  mailKinds?: readonly MailKindDeclaration[]
+  /**
    * The columns that it seals with the key-encryption key. They are sealed again when the key is replaced.
    */
   sealedColumns?: readonly SealedColumn[]
   /** What it holds about a user, for the data export. */
   personalData?: readonly PersonalDataPart[]
+  /** What it counts for the metrics. */
+  counters?: readonly CounterDefinition[]
   /** What it purges. */
   housekeeping?: readonly HousekeepingTask[]
 }

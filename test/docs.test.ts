@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path'
 import t from 'tap'
 import { configurationPage, ungrouped } from '../scripts/configuration-page.ts'
 import { directiveNames, directiveOf, listPages, parsePage } from '../scripts/documentation.ts'
+import { problemDefinitions } from '../src/capabilities.ts'
 import { variables } from '../src/config/variables.ts'
-import { catalogue } from '../src/http/problem-catalogue.ts'
 
 const pages = listPages('.').map(page => ({ page, ...parsePage('.', page) }))
 const topics = pages.filter(({ page }) => page.startsWith('docs/'))
@@ -85,7 +85,7 @@ t.test('names on the pages are those of the code', async t => {
     'KEEP_SCREENSHOTS'
   ]
   const names = new Set([...Object.keys(variables), ...others])
-  const codes = new Set(Object.keys(catalogue))
+  const codes = new Set<string>(problemDefinitions.map(({ code }) => code))
 
   for (const { page, prose } of pages) {
     const spans = codeSpans(prose)

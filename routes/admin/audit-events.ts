@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { list } from '../../src/audit/query.ts'
-import { validationFailed } from '../../src/http/problem.ts'
+import { validationFailed } from '../../src/http/problems.ts'
 import { id, page, pageOf, paging } from '../schemas.ts'
 import { strict, type Typed } from '../typed.ts'
 import { AuditEvent, eventType } from './schemas.ts'

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import * as clients from '../../src/clients/service-clients.ts'
-import { notFound } from '../../src/http/problem.ts'
+import { notFound } from '../../src/http/problems.ts'
 import {
   Client, clientName, ClientWithSecret, id, page, pageOf, paging, redirectUris, scopes
 } from '../schemas.ts'

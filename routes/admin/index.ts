@@ -1,4 +1,4 @@
-import { forbidden, invalidToken } from '../../src/http/problem.ts'
+import { forbidden, invalidToken } from '../../src/http/problems.ts'
 import * as sessions from '../../src/sessions/owner.ts'
 import { userOf, type Typed } from '../typed.ts'
 import auditEvents from './audit-events.ts'

@@ -1,5 +1,5 @@
 import { endSessions } from '../../src/accounts/administration.ts'
-import { notFound } from '../../src/http/problem.ts'
+import { notFound } from '../../src/http/problems.ts'
 import { list } from '../../src/sessions/listing.ts'
 import { describe } from '../../src/http/user-agent.ts'
 import { find } from '../../src/users/listing.ts'

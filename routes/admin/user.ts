@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import { changeAccount, deleteAccount, requestReset } from '../../src/accounts/administration.ts'
-import { notFound } from '../../src/http/problem.ts'
+import { notFound } from '../../src/http/problems.ts'
 import { requireUsername } from '../../src/users/users.ts'
 import { find } from '../../src/users/listing.ts'
 import type { RoleRules } from '../../src/accounts/user-roles.ts'

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { createAccount, mailedInvitation } from '../../src/accounts/administration.ts'
-import { validationFailed } from '../../src/http/problem.ts'
+import { validationFailed } from '../../src/http/problems.ts'
 import { cursorAfter, list, readCursor } from '../../src/users/listing.ts'
 import { email, name, newPassword, orNone, page, pageOf, paging, username } from '../schemas.ts'
 import { contextOf, ref, strict, text, type Typed } from '../typed.ts'

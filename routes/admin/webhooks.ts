@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { notFound, validationFailed } from '../../src/http/problem.ts'
+import { notFound, validationFailed } from '../../src/http/problems.ts'
 import * as webhooks from '../../src/webhooks/endpoints.ts'
 import { id, page, pageOf, paging } from '../schemas.ts'
 import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { signInWithPassword } from '../../src/authentication/password-sign-in.ts'
-import { validationFailed } from '../../src/http/problem.ts'
+import { validationFailed } from '../../src/http/problems.ts'
 import { identify, type LoginName } from '../../src/users/credential.ts'
 import { TokenResponse } from '../schemas.ts'
 import { contextOf, ref, strict, type Typed } from '../typed.ts'

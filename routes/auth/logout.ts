@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { Problem, validationFailed } from '../../src/http/problem.ts'
+import { Problem } from '../../src/http/problem.ts'
+import { validationFailed } from '../../src/http/problems.ts'
 import { end } from '../../src/sessions/ending.ts'
 import { refreshToken } from '../schemas.ts'
 import { noBody, originOf, strict, type Typed } from '../typed.ts'

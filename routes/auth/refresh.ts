@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { notification } from '../../src/mail/mail-context.ts'
-import { invalidRefreshToken, validationFailed } from '../../src/http/problem.ts'
+import { validationFailed } from '../../src/http/problems.ts'
+import { invalidRefreshToken } from '../../src/sessions/problems.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
 import { refreshToken, TokenResponse } from '../schemas.ts'
 import { mailContextOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'

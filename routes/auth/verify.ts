@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { forbidden } from '../../src/http/problem.ts'
+import { forbidden } from '../../src/http/problems.ts'
 import { meetsRequirement, type AccessRequirement } from '../../src/syntax/roles.ts'
 import { strict, type Typed } from '../typed.ts'
 

@@ -1,5 +1,6 @@
-import { commonCodes, isCommonOAuthFailure } from '../../src/http/failure-responses.ts'
-import { catalogue } from '../../src/http/problem-catalogue.ts'
+import { commonCodes, isCommonOAuthFailure } from '../../src/api-document/failure-responses.ts'
+import { findProblem } from '../../src/capabilities.ts'
+import type { ProblemCode } from '../../src/http/problem.ts'
 
 type Json = Record<string, unknown>
 
@@ -50,12 +51,12 @@ function isCommon (status: number, { content }: Json): boolean {
   if (status < 400) return false
   const codes = Object.keys(objectOf(objectOf(media)['examples']))
   if (type === 'application/json') return isCommonOAuthFailure(status, codes)
-  return codes.every(code => commonCodes.has(code as keyof typeof catalogue))
+  return codes.every(code => commonCodes.has(code as ProblemCode))
 }
 
 function commonFailures (): string {
   const failures = [...commonCodes].map(code => {
-    const { status: [status] } = catalogue[code]
+    const { status: [status] } = findProblem(code)
     return { status, link: `[\`${code}\`](/problems/${code}) (${status})` }
   })
   const links = failures.sort((one, other) => one.status - other.status).map(({ link }) => link)

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { deleteOwnAccount } from '../../src/accounts/deletion.ts'
-import { invalidToken } from '../../src/http/problem.ts'
+import { invalidToken } from '../../src/http/problems.ts'
 import * as sessions from '../../src/sessions/owner.ts'
 import { currentPassword } from '../schemas.ts'
 import { noBody, originOf, queueTicket, strict, userOf, type Typed } from '../typed.ts'

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { requestEmailChange } from '../../src/accounts/email-change.ts'
 import { reauthenticate } from '../../src/authentication/reauthentication.ts'
-import { invalidToken } from '../../src/http/problem.ts'
+import { invalidToken } from '../../src/http/problems.ts'
 import * as sessions from '../../src/sessions/owner.ts'
 import { recordSuccess } from '../../src/throttle/sign-in-throttle.ts'
 import * as users from '../../src/users/users.ts'

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { invalidToken } from '../../src/http/problem.ts'
+import { invalidToken } from '../../src/http/problems.ts'
 import * as sessions from '../../src/sessions/owner.ts'
 import * as users from '../../src/users/users.ts'
 import { name, orNone, User, username } from '../schemas.ts'

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { changePassword } from '../../src/accounts/password-change.ts'
-import { invalidToken } from '../../src/http/problem.ts'
+import { invalidToken } from '../../src/http/problems.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import * as sessions from '../../src/sessions/owner.ts'
 import { currentPassword, newPassword } from '../schemas.ts'

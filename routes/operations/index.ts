@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
 import { ping } from '../../src/database/database.ts'
-import { databaseUnavailable, shuttingDown } from '../../src/http/problem.ts'
+import { databaseUnavailable, shuttingDown } from '../../src/http/problems.ts'
 import { strict, type Typed } from '../typed.ts'
 
 export interface OperationsOptions {

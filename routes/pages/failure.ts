@@ -1,11 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import type { Language } from '../../src/http/language.ts'
-import {
-  confirmationMethods, passwordReasons,
-  type ConfirmationMethod,
-  type Problem
-} from '../../src/http/problem.ts'
-import { texts, type PageOutcome } from './page.ts'
+import { type ConfirmationMethod, confirmationMethods } from '../../src/accounts/problems.ts'
+import type { Problem } from '../../src/http/problem.ts'
+import { passwordReasons } from '../../src/passwords/problems.ts'
+import { texts } from './page.ts'
+import type { PageOutcome } from './page-view.ts'
 import type { PageTexts } from './page-texts.ts'
 
 /** Where a page shows a failure. */

@@ -1,5 +1,5 @@
 import { escapeHtml } from '../../src/http/html.ts'
-import type { PageView } from './page.ts'
+import type { PageView } from './page-view.ts'
 import type { PageTexts } from './page-texts.ts'
 
 /** Returns the form of a page; to confirm an address there is one form for each way. */

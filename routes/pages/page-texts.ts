@@ -1,4 +1,4 @@
-import type { PasswordReason } from '../../src/http/problem.ts'
+import type { PasswordReason } from '../../src/passwords/problems.ts'
 
 /** What a page is for. */
 export type PagePurpose = 'email_verification' | 'password_reset' | 'magic_link'

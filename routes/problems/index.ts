@@ -1,14 +1,15 @@
 import { Type } from '@sinclair/typebox'
+import { problemDefinitions } from '../../src/capabilities.ts'
 import { escapeHtml } from '../../src/http/html.ts'
-import { catalogue, type ProblemCode } from '../../src/http/problem-catalogue.ts'
-import { notFound } from '../../src/http/problem.ts'
+import type { ProblemDefinition } from '../../src/http/problem.ts'
+import { notFound } from '../../src/http/problems.ts'
 import { strict, type Typed } from '../typed.ts'
 
 const maxAgeSeconds = 3_600
 const maxCodeLength = 64
 
 /** A page for each problem: its URL is the `type` of the problem document. */
-const problems: Typed = async (app) => {
+const problemPages: Typed = async (app) => {
   app.get('/:code', {
     schema: {
       operationId: 'getProblem',
@@ -41,7 +42,7 @@ const policy =
 const style = 'body { font: 1.05rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; ' +
   'padding: 0 1rem; color-scheme: light dark } code { font-size: .95em }'
 
-function render (code: string, { title, status, meaning }: (typeof catalogue)[ProblemCode]): string {
+function render ({ code, title, status, meaning }: ProblemDefinition): string {
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -56,6 +57,6 @@ function render (code: string, { title, status, meaning }: (typeof catalogue)[Pr
 }
 
 // Rendered once, because nothing in a page depends on the request.
-const pages = new Map(Object.entries(catalogue).map(([code, entry]) => [code, render(code, entry)]))
+const pages = new Map<string, string>(problemDefinitions.map(problem => [problem.code, render(problem)]))
 
-export default problems
+export default problemPages

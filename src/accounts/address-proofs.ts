@@ -1,4 +1,5 @@
-import { validationFailed, type ConfirmationMethod } from '../http/problem.ts'
+import type { ConfirmationMethod } from './problems.ts'
+import { validationFailed } from '../http/problems.ts'
 
 /** The links that confirm something about an address. */
 export const confirmationKinds = ['registration', 'email_verification', 'email_change', 'email_undo'] as const

@@ -1,5 +1,6 @@
 import type { Capability } from '../capability.ts'
 import { erase } from './erasure.ts'
+import { problems } from './problems.ts'
 
 const auditEvents = [
   'user.registered', 'user.verified', 'user.updated', 'user.password_changed', 'user.password_reset',
@@ -7,14 +8,35 @@ const auditEvents = [
   'user.deleted', 'user.exported'
 ] as const
 
+const mailKinds = [
+  { kind: 'email_verification', page: 'email-verification' },
+  { kind: 'password_reset', page: 'password-reset' },
+  { kind: 'magic_link', page: 'magic-link' },
+  { kind: 'invitation', page: 'password-reset' },
+  { kind: 'email_change', page: 'email-verification' },
+  // The former address is notified twice: when the change is requested, and when it is done, then with a link
+  // to undo it.
+  { kind: 'email_change_requested', isNotification: true },
+  { kind: 'email_changed', page: 'email-verification', isNotification: true },
+  { kind: 'registration_taken' },
+  { kind: 'password_changed', isNotification: true },
+  { kind: 'account_deleted', isNotification: true }
+] as const
+
 declare module '../audit/events.ts' {
   interface AuditEventTypes extends Record<typeof auditEvents[number], true> {}
+}
+
+declare module '../mail/mail-kinds.ts' {
+  interface MailKinds extends Record<typeof mailKinds[number]['kind'], true> {}
 }
 
 const eventsPerErasure = 2_000
 
 export const capability = {
   auditEvents,
+  problems,
+  mailKinds,
   housekeeping: [async function * (db) {
     while (await erase(db, eventsPerErasure)) yield
   }]

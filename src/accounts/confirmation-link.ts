@@ -1,5 +1,5 @@
 import type { Queryable } from '../database/database.ts'
-import { linkExpired } from '../http/problem.ts'
+import { linkExpired } from '../one-time-tokens/problems.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import type { PasswordOwner } from '../passwords/policy.ts'
 import { identifiedByEmail, identify, type IdentifiedAccount } from '../users/credential.ts'

@@ -3,7 +3,7 @@ import type { Device } from '../authentication/known-device.ts'
 import {
   verifyPassword, verifyPendingPassword, type AuthenticationServices
 } from '../authentication/password-verification.ts'
-import { wrongConfirmingPassword } from '../http/problem.ts'
+import { wrongConfirmingPassword } from './problems.ts'
 import type { QueueTicket } from '../passwords/passwords.ts'
 import type { CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import { methodsFor, sessionFor, type Evidence, type ProofKind } from './address-proofs.ts'

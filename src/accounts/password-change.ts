@@ -1,7 +1,7 @@
 import { reauthenticate, type Reauthentication } from '../authentication/reauthentication.ts'
 import { refundOnFailure, type AuthenticationServices } from '../authentication/password-verification.ts'
 import type { RequestContext } from '../authentication/request-context.ts'
-import { forbiddenCredentials } from '../http/problem.ts'
+import { forbiddenCredentials } from '../users/problems.ts'
 import { notification } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import { endAll } from '../sessions/ending.ts'

@@ -3,7 +3,7 @@ import type { EmailAddress } from '../syntax/email-address.ts'
 import { hashToken } from '../one-time-tokens/one-time-tokens.ts'
 import type { MailBuckets } from '../mail/limits.ts'
 import { publishEnqueuedMail } from '../mail/outbox.ts'
-import { usernameTaken } from '../http/problem.ts'
+import { usernameTaken } from '../users/problems.ts'
 
 /** A registration that waits until its mailed link is used. */
 export interface PendingRegistration {

@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
-import { validationFailed } from '../http/problem.ts'
+import { validationFailed } from '../http/problems.ts'
 import { revokeUserTokens } from '../tokens/revocations.ts'
 import { areDefined, type Roles } from '../syntax/roles.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'

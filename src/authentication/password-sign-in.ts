@@ -1,4 +1,4 @@
-import { invalidCredentials } from '../http/problem.ts'
+import { invalidCredentials } from '../users/problems.ts'
 import { notification } from '../mail/mail-context.ts'
 import { complete, type Completion, type SignInRequest } from './completion.ts'
 import { verifyPassword, type AuthenticationServices, type PasswordAttempt } from './password-verification.ts'

@@ -1,5 +1,7 @@
 import type { Origin } from '../audit/events.ts'
-import { forbiddenCredentials, signInAgain, validationFailed } from '../http/problem.ts'
+import { signInAgain } from './problems.ts'
+import { validationFailed } from '../http/problems.ts'
+import { forbiddenCredentials } from '../users/problems.ts'
 import type { QueueTicket } from '../passwords/passwords.ts'
 import type { SessionOwner } from '../sessions/owner.ts'
 import type { Device } from './known-device.ts'

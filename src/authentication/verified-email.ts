@@ -1,4 +1,4 @@
-import { emailNotVerified } from '../http/problem.ts'
+import { emailNotVerified } from './problems.ts'
 import type { SignInRequirement } from './completion.ts'
 
 /** Requires a verified e-mail address (REQUIRE_EMAIL_VERIFICATION). The problem is `email_not_verified`. */

@@ -8,10 +8,10 @@ export const configCheck = defineCommand({
   description: 'Check the configuration without starting anything.',
   options: {},
   plan: () => async config => {
-    const [{ selectBuild }, templates] = await Promise.all([
-      import('../passwords/argon2id.ts'), import('../mail/templates.ts')])
+    const [{ selectBuild }, { readTemplates }, { mailKinds }] = await Promise.all([
+      import('../passwords/argon2id.ts'), import('../mail/templates.ts'), import('../capabilities.ts')])
     await selectBuild(config.passwords.build)
-    templates.readTemplates(config.mail.templates)
+    readTemplates(config.mail.templates, mailKinds)
     const warnings = [...misspellingWarnings(environment()), ...productionWarnings(config)]
     return {
       text: ['The configuration is valid.', ...warnings.map(warning => `Warning: ${warning}`)].join('\n'),

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { text } from 'node:stream/consumers'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/database.ts'
@@ -40,11 +41,14 @@ export const create = defineCommand({
     }
     const roles = role.flatMap(list => list.split(/[\s,]+/)).filter(each => each !== '')
     return async config => {
-      const [{ parseUsername }, { areDefined }, { createAccount, newInvitation }, { linkUrl }] = await Promise.all([
+      const [
+        { parseUsername }, { areDefined }, { createAccount, newInvitation }, { linkUrl }, { mailKinds }
+      ] = await Promise.all([
         import('../users/users.ts'),
         import('../syntax/roles.ts'),
         import('../accounts/administration.ts'),
-        import('../mail/link-url.ts')
+        import('../mail/link-url.ts'),
+        import('../capabilities.ts')
       ])
       if (username !== undefined && parseUsername(username) === undefined) {
         throw new UsageError('--username must be 3 to 32 of the characters a-z, 0-9, _, . and -.')
@@ -69,7 +73,9 @@ export const create = defineCommand({
         await createAccount({ db, passwords: await loadPasswords(config, db) }, { account, invitation, rules }, { origin: {} })
       ).catch((error: unknown) => { throw explain(error) })
       const { token, lives } = invitation
-      const link = password === undefined ? linkUrl(config.mail.linksUrl, { kind: 'invitation', token }) : undefined
+      const page = mailKinds.get('invitation')?.page
+      assert(page !== undefined)
+      const link = password === undefined ? linkUrl({ linksUrl: config.mail.linksUrl, page }, token) : undefined
       const hours = Math.round(lives / (hourSeconds / 10)) / 10
       const lines = [
         `User id:  ${user.id}`,

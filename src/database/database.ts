@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { databaseUnavailable, overloaded } from '../http/problem.ts'
+import { databaseUnavailable, overloaded } from '../http/problems.ts'
 import { createEffectHub, holdEffects, type EffectHub, type Publisher } from './effects.ts'
 
 /** A statement with a name, which is prepared once per connection. */

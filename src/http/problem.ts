@@ -1,19 +1,35 @@
-import { catalogue, type ProblemCode } from './problem-catalogue.ts'
+/** The codes of the problems. Each room adds its own. */
+export interface ProblemCodes {}
+export type ProblemCode = keyof ProblemCodes
 
-/** The reasons for which a password is rejected. */
-export const passwordReasons = [
-  'too_short', 'too_long', 'too_common', 'breached', 'contains_email', 'contains_name', 'contains_service'
-] as const
-export type PasswordReason = typeof passwordReasons[number]
+/** A kind of problem (RFC 9457). */
+export interface ProblemDefinition {
+  code: ProblemCode
+  /** The statuses that the problem can have. The first one is the default. */
+  status: readonly [number, ...number[]]
+  title: string
+  /** What happened and what to do, for the page of the problem. It is also the default detail. */
+  meaning: string
+  /** JSON Schemas of the further members that its document has (RFC 9457 section 3.2). */
+  members?: Readonly<Record<string, object>>
+}
 
-/** What can be presented, together with a mailed link, to confirm an address. */
-export const confirmationMethods = ['session', 'password', 'new_password'] as const
-export type ConfirmationMethod = typeof confirmationMethods[number]
+type UncodedDefinition = Omit<ProblemDefinition, 'code'>
+
+/** Gives each definition its code, which is its key. */
+export function defineProblems<const Definitions extends Readonly<Record<string, UncodedDefinition>>> (
+  definitions: Definitions
+) {
+  const entries = Object.entries(definitions).map(([code, definition]) => [code, { code, ...definition }])
+  return Object.fromEntries(entries) as {
+    [Code in keyof Definitions & string]: Definitions[Code] & { code: Code }
+  }
+}
 
 export interface ProblemOptions {
-  /** The default is the first status of the code. */
+  /** The default is the first status of the definition. */
   status?: number
-  /** What is specific to this occurrence. The default is the meaning of the code. */
+  /** What is specific to this occurrence. The default is the meaning of the definition. */
   detail?: string
   /** Response headers. */
   headers?: Record<string, string>
@@ -31,8 +47,8 @@ export class Problem extends Error {
   readonly headers: Record<string, string>
   readonly members: Record<string, unknown>
 
-  constructor (code: ProblemCode, options: ProblemOptions = {}) {
-    const { title, meaning, status: [defaultStatus] } = catalogue[code]
+  constructor (definition: ProblemDefinition, options: ProblemOptions = {}) {
+    const { code, title, meaning, status: [defaultStatus] } = definition
     super(options.detail ?? meaning, { cause: options.cause })
     this.name = 'Problem'
     this.code = code
@@ -55,88 +71,5 @@ export const document = (
 /** An offending place in the request: a JSON pointer (RFC 6901), and what is wrong there. */
 export interface Violation { pointer: string, detail: string }
 
-const retryAfter = (seconds: number) => ({ 'retry-after': String(Math.max(1, Math.ceil(seconds))) })
-
-export const validationFailed = (detail: string, errors: Violation[] = []) =>
-  new Problem('validation_failed', { detail, members: { errors } })
-
-export const invalidCredentials = () => new Problem('invalid_credentials', {
-  detail: 'No account has this e-mail address or username, or the password is wrong.'
-})
-/** For a signed-in caller who must confirm the password. */
-export const forbiddenCredentials = () => new Problem('invalid_credentials', {
-  status: 403, detail: 'The current password is wrong.'
-})
-/** For a caller whose account has no password, and whose last sign-in is not recent. */
-export const signInAgain = () => new Problem('invalid_credentials', {
-  status: 403,
-  detail: 'The account has no password, and the last sign-in is more than five minutes ago. Sign in again.'
-})
-/** For a password that was to confirm an address. `methods` names what would confirm it. */
-export const wrongConfirmingPassword = (methods: ConfirmationMethod[]) => new Problem('invalid_credentials', {
-  status: 403, detail: 'The password is wrong.', members: { methods }
-})
-
-/** RFC 6750 section 3.1 names an error only if a token was presented. */
-export const invalidToken = (isPresented: boolean, cause?: unknown) => new Problem('invalid_token', {
-  headers: { 'www-authenticate': isPresented ? invalidTokenChallenge : 'Bearer realm="latchkey"' },
-  cause
-})
-const invalidTokenChallenge =
-  'Bearer realm="latchkey", error="invalid_token", error_description="The access token is not valid"'
-export const invalidRefreshToken = (cause?: unknown) => new Problem('invalid_refresh_token', { cause })
-/** RFC 6750 section 3.1. */
-export const forbidden = () => new Problem('forbidden', {
-  headers: { 'www-authenticate': 'Bearer realm="latchkey", error="insufficient_scope"' }
-})
-
-export const accountDisabled = () => new Problem('account_disabled')
-export const emailNotVerified = () => new Problem('email_not_verified')
-export const httpsRequired = () => new Problem('https_required')
-export const crossSiteRequest = () => new Problem('cross_site_request')
-export const notFound = () => new Problem('not_found')
-export const methodNotAllowed = (allowed: string[]) =>
-  new Problem('method_not_allowed', { headers: { allow: allowed.join(', ') } })
-/** The connection is closed, because the rest of the request may still arrive on it. */
-export const requestTimeout = () => new Problem('request_timeout', { headers: { connection: 'close' } })
-/** `methods` names what would confirm the address. */
-export const passwordRequired = (methods: ConfirmationMethod[]) =>
-  new Problem('password_required', { members: { methods } })
-export const emailTaken = () => new Problem('email_taken')
-export const usernameTaken = () => new Problem('username_taken')
-export const lastAdmin = () => new Problem('last_admin')
-export const linkExpired = () => new Problem('link_expired')
-export const passwordRejected = (reasons: PasswordReason[]) =>
-  new Problem('password_rejected', { members: { reasons } })
-
-/** `seconds` until the limit's window ends. */
-export const tooManyRequests = (seconds: number) => new Problem('too_many_requests', {
-  detail: 'This network has sent more requests than the limit allows.', headers: retryAfter(seconds)
-})
-// An export usually ends long before its lease does.
-const maxExportWaitSeconds = 5
-/** `seconds` until the lease of the running export expires, which happens only if its instance died. */
-export const exportRunning = (seconds: number) => new Problem('too_many_requests', {
-  detail: 'An export of this account is still running. Wait until it has ended, then try again.',
-  headers: retryAfter(Math.min(seconds, maxExportWaitSeconds))
-})
-/** `seconds` until the next password is verified. */
-export const tooManyFailures = (seconds: number) => new Problem('too_many_requests', {
-  detail: 'Too many wrong passwords were given for this account, or from this ' +
-    'network.',
-  headers: retryAfter(seconds)
-})
-/** `seconds` until the address can be changed again. */
-export const tooManyAddressChanges = (seconds: number) => new Problem('too_many_requests', {
-  detail: 'The e-mail address of this account has been changed too often. Try again later.',
-  headers: retryAfter(seconds)
-})
-
-/** `seconds` until the service is likely to have capacity. */
-export const overloaded = (seconds: number, cause?: unknown) =>
-  new Problem('overloaded', { headers: retryAfter(seconds), cause })
-const databaseRetrySeconds = 1
-export const databaseUnavailable = (cause: unknown) =>
-  new Problem('database_unavailable', { headers: retryAfter(databaseRetrySeconds), cause })
-const restartSeconds = 5
-export const shuttingDown = () => new Problem('shutting_down', { headers: retryAfter(restartSeconds) })
+/** The header that says when to try again. */
+export const retryAfter = (seconds: number) => ({ 'retry-after': String(Math.max(1, Math.ceil(seconds))) })

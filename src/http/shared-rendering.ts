@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { overloaded } from './problem.ts'
+import { overloaded } from './problems.ts'
 
 // The pause after a rendering is this many times as long, so that renderings take a tenth of the event loop.
 const pauseFactor = 9

@@ -4,7 +4,7 @@ import { createTopic } from '../database/effects.ts'
 export const jobKinds = ['mail', 'webhook'] as const
 export type JobKind = typeof jobKinds[number]
 
-/** The kinds of jobs that this process has enqueued. Its workers subscribe, and look for such jobs at once. */
+/** The kinds of jobs that this process has enqueued. Its workers subscribe, and look for jobs at once. */
 export const enqueued = createTopic<JobKind>('enqueued')
 
 /** A leased job: until its lease ends, no other worker leases it. */

@@ -1,6 +1,6 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import type { Job } from '../jobs/queue.ts'
-import type { MailKind } from './outbox.ts'
+import type { MailKind } from './mail-kinds.ts'
 
 /**
  * Why a mail will not be sent. `refused`: the mail server rejected the recipient. `expired`: the mail is too

@@ -2,7 +2,8 @@ import { createHmac } from 'node:crypto'
 import type { Queryable, Statement } from '../database/database.ts'
 import { parse } from '../syntax/email-address.ts'
 import { withAsyncCommit } from '../jobs/queue.ts'
-import type { Mail, MailKind } from './outbox.ts'
+import type { MailKind, MailKindList } from './mail-kinds.ts'
+import type { Mail } from './outbox.ts'
 
 /** The leaky buckets that count a mail, with the parameters of the SQL function `count_mail`. */
 export interface MailBuckets {
@@ -48,18 +49,13 @@ export function mailLimits (secret: Buffer): MailLimits {
   }
 }
 
-const notifications = new Set<MailKind>([
-  'email_change_requested', 'email_changed', 'password_changed', 'new_sign_in', 'session_replayed',
-  'account_deleted'
-])
-
 /**
  * Whether a mail is counted when it is sent. That is so for notifications, because their address is known
  * only then. Requested mails are counted at the request. Mails that an administrator or a verified mailbox
  * caused are not counted.
  */
-export const isCountedWhenSent = ({ kind, isUncounted = false }: Mail) =>
-  notifications.has(kind) && !isUncounted
+export const isCountedWhenSent = ({ kind, isUncounted = false }: Mail, kinds: MailKindList): boolean =>
+  !isUncounted && kinds.get(kind)?.isNotification === true
 
 const count: Statement = { name: 'mails.count', text: 'select count_mail($1, $2, $3) as "isAdmitted"' }
 const countWithAsyncCommit: Statement = {

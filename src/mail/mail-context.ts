@@ -2,7 +2,8 @@ import type { Origin } from '../audit/events.ts'
 import type { Language } from '../http/language.ts'
 import { describe } from '../http/user-agent.ts'
 import type { MailBuckets } from './limits.ts'
-import type { Mail, MailKind, MailSealer } from './outbox.ts'
+import type { MailKind } from './mail-kinds.ts'
+import type { Mail, MailSealer } from './outbox.ts'
 
 /** For how many seconds each kind of mailed link is valid. */
 export interface LinkLives {

@@ -4,17 +4,7 @@ import type { Language } from '../http/language.ts'
 import { enqueued } from '../jobs/queue.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
-
-/** The kinds of mails. Each is a template, in each of the languages. */
-export const mailKinds = [
-  // Mails with a link to use once.
-  'email_verification', 'password_reset', 'magic_link', 'invitation', 'email_change',
-  // Notifications. A change of address notifies the former address twice: when it is requested, and when it
-  // is done, then with a link to undo it. The other notifications go to the address of the account.
-  'email_change_requested', 'email_changed', 'registration_taken', 'password_changed', 'new_sign_in',
-  'session_replayed', 'account_deleted'
-] as const
-export type MailKind = typeof mailKinds[number]
+import type { MailKind } from './mail-kinds.ts'
 
 /** A mail that will be rendered when it is sent. */
 export interface Mail {

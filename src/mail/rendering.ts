@@ -34,8 +34,10 @@ export function renderMail (
   { mail, createdAt, recipient }: MailContent
 ): RenderedMail {
   const { address, language } = recipient
-  const { kind, lives, facts: { ip, browser, system, email = address } = {} } = mail
-  const link = linkUrl(linksUrl, mail)
+  const { kind, token, lives, facts: { ip, browser, system, email = address } = {} } = mail
+  const template = templates.of(kind, language)
+  const { page } = template
+  const link = page === undefined || token === undefined ? undefined : linkUrl({ linksUrl, page }, token)
   const values = {
     service: serviceName,
     issuer,
@@ -48,7 +50,6 @@ export function renderMail (
     browser: plainName(browser),
     system: plainName(system)
   }
-  const template = templates.of(kind, language)
   const renderText = (text: string) => Mustache.render(text, values, {}, { escape: String })
   return {
     to: address,

@@ -4,10 +4,10 @@ import Mustache from 'mustache'
 import { ConfigError } from '../config/config-error.ts'
 import { languages, type Language } from '../http/language.ts'
 import { packageFolder } from '../package-folder.ts'
-import { mailKinds, type MailKind } from './outbox.ts'
-import { linkPages } from './link-url.ts'
+import type { MailKind, MailKindList } from './mail-kinds.ts'
 
-export interface MailTemplate { subject: string, text: string, html: string }
+/** The template of a mail, and the page that the link of the mail opens, if it has a link. */
+export interface MailTemplate { subject: string, text: string, html: string, page: string | undefined }
 
 export interface MailTemplates {
   of: (kind: MailKind, language: Language) => MailTemplate
@@ -19,23 +19,24 @@ const defaultFolder = join(packageFolder, 'src/mail/templates')
 const commonVariables = ['service', 'issuer', 'language', 'email', 'time', 'ip', 'browser', 'system']
 const linkVariables = ['link', 'lives']
 const layoutName = 'layout.html'
-const templateNames = [
+const namesOf = (kinds: MailKindList): string[] => [
   layoutName,
   ...languages.flatMap(language =>
-    mailKinds.flatMap(kind => [`${language}/${kind}.txt`, `${language}/${kind}.html`]))
+    [...kinds.keys()].flatMap(kind => [`${language}/${kind}.txt`, `${language}/${kind}.html`]))
 ]
 
 /**
- * Reads the templates of mails: those in `folder`, and the default ones for all that `folder` lacks. Throws a
- * ConfigError that names each file of the folder that is not a valid template.
+ * Reads the templates of the mails of these kinds: those in `folder`, and the default ones for all that
+ * `folder` lacks. Throws a ConfigError that names each file of the folder that is not a valid template.
  */
-export function readTemplates (folder: string | undefined): MailTemplates {
+export function readTemplates (folder: string | undefined, kinds: MailKindList): MailTemplates {
   const problems: string[] = []
-  const customNames = new Set(folder === undefined ? [] : listTemplates(folder, problems))
+  const templateNames = namesOf(kinds)
+  const customNames = new Set(folder === undefined ? [] : listTemplates(folder, { kinds, problems }))
   const texts = new Map(templateNames.map(name => {
     const file = customNames.has(name) ? `${folder}/${name}` : `${defaultFolder}/${name}`
     const text = readFileSync(file, 'utf8').replace(/^\uFEFF/, '').replaceAll('\r\n', '\n')
-    problems.push(...faultsOf(name, text).map(fault => `MAIL_TEMPLATES: ${name} ${fault}`))
+    problems.push(...faultsOf({ name, text, kinds }).map(fault => `MAIL_TEMPLATES: ${name} ${fault}`))
     return [name, text]
   }))
   if (problems.length > 0) throw new ConfigError(problems)
@@ -47,13 +48,17 @@ export function readTemplates (folder: string | undefined): MailTemplates {
       return {
         subject: firstLine.replace(subjectLine, ''),
         text: otherLines.join('\n').trim(),
-        html: text(`${language}/${kind}.html`)
+        html: text(`${language}/${kind}.html`),
+        page: kinds.get(kind)?.page
       }
     }
   }
 }
 
-function listTemplates (folder: string, problems: string[]): string[] {
+interface TemplateCheck { kinds: MailKindList, problems: string[] }
+
+function listTemplates (folder: string, { kinds, problems }: TemplateCheck): string[] {
+  const templateNames = namesOf(kinds)
   try {
     // Kubernetes mounts a ConfigMap with the help of files and folders whose names begin with a dot.
     const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
@@ -61,7 +66,7 @@ function listTemplates (folder: string, problems: string[]): string[] {
       .filter(name => !/(^|\/)\./.test(name) && /\.(txt|html)$/.test(name))
     const unknown = files.filter(name => !templateNames.includes(name))
     const expected = `${layoutName}, and ${languages.join(' or ')}/KIND.txt and .html, ` +
-      `where KIND is ${mailKinds.join(', ')}`
+      `where KIND is ${[...kinds.keys()].join(', ')}`
     problems.push(
       ...unknown.map(name => `MAIL_TEMPLATES: ${name} is not a template; expected are ${expected}`)
     )
@@ -75,9 +80,9 @@ function listTemplates (folder: string, problems: string[]): string[] {
 const subjectLine = /^Subject: */
 
 /** Returns what is wrong with a template, each as a phrase that continues its name. */
-function faultsOf (name: string, text: string): string[] {
+function faultsOf ({ name, text, kinds }: { name: string, text: string, kinds: MailKindList }): string[] {
   const [, kindName] = /^.*\/(.*)\./.exec(name) ?? []
-  const hasLink = mailKinds.some(kind => kind === kindName && linkPages[kind] !== undefined)
+  const hasLink = [...kinds].some(([kind, { page }]) => kind === kindName && page !== undefined)
   const variables = hasLink ? [...commonVariables, ...linkVariables] : commonVariables
   let tags: Tag[]
   try {

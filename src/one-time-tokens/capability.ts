@@ -1,8 +1,10 @@
 import type { Capability } from '../capability.ts'
 import { inBatches } from '../jobs/housekeeping.ts'
+import { problems } from './problems.ts'
 import { purgeExpired } from './purge.ts'
 
 export const capability = {
+  problems,
   personalData: [{
     // The export's member keeps the name that it had before the table was renamed.
     name: 'links',

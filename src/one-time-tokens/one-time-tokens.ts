@@ -1,7 +1,7 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import { random16 } from '../crypto/random.ts'
 import { digest } from '../crypto/sealing.ts'
-import { linkExpired } from '../http/problem.ts'
+import { linkExpired } from './problems.ts'
 import { accountColumns, type Account } from '../users/credential.ts'
 
 /** What a one-time token is for. */

@@ -1,5 +1,5 @@
 import type { Queryable, Statement } from '../database/database.ts'
-import { tooManyAddressChanges } from '../http/problem.ts'
+import { tooManyAddressChanges } from './problems.ts'
 
 const count: Statement = {
   name: 'one-time-tokens.count-undo',

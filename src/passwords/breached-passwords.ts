@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { overloaded } from '../http/problem.ts'
+import { overloaded } from '../http/problems.ts'
 
 export interface BreachLookupOptions {
   /** The first five digits of a digest are appended to this URL. Undefined turns the lookup off. */

@@ -1,4 +1,4 @@
-import { overloaded } from '../http/problem.ts'
+import { overloaded } from '../http/problems.ts'
 import { fairQueue, type FairQueue } from './fair-queue.ts'
 
 /**

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { passwordRejected, validationFailed } from '../http/problem.ts'
+import { validationFailed } from '../http/problems.ts'
+import { passwordRejected } from './problems.ts'
 import type { Argon2Build, Argon2BuildSetting } from './argon2-build.ts'
 import * as argon2id from './argon2id.ts'
 import { hashingQueue, type HashingQueue, type QueueTicket } from './hashing-queue.ts'

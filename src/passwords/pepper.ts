@@ -1,5 +1,5 @@
 import type { Pepper } from '../crypto/secret-keys.ts'
-import { databaseUnavailable } from '../http/problem.ts'
+import { databaseUnavailable } from '../http/problems.ts'
 
 export interface Peppers {
   /**

@@ -1,5 +1,5 @@
 import { domainToUnicode } from 'node:url'
-import type { PasswordReason } from '../http/problem.ts'
+import type { PasswordReason } from './problems.ts'
 import { isCommon } from './dictionary.ts'
 
 /** The user that a new password is for. The password must not contain what everybody knows of the user. */

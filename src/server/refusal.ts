@@ -1,7 +1,8 @@
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { newId } from '../crypto/random.ts'
-import { document, mediaType, Problem, requestTimeout, validationFailed } from '../http/problem.ts'
+import { document, mediaType, Problem } from '../http/problem.ts'
+import { problems, requestTimeout, validationFailed } from '../http/problems.ts'
 
 /** The headers of an answer to a request that no plugin sees. They equal those that the plugins add. */
 export const defaultHeaders = (issuer: string) => ({
@@ -23,7 +24,7 @@ export const defaultHeaders = (issuer: string) => ({
 /** The problem of bytes that are not HTTP, or that did not arrive in time. */
 export function unreadableRequest ({ code }: NodeJS.ErrnoException): Problem {
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return requestTimeout()
-  if (code === 'HPE_HEADER_OVERFLOW') return new Problem('headers_too_large')
+  if (code === 'HPE_HEADER_OVERFLOW') return new Problem(problems.headers_too_large)
   return validationFailed('The request is not valid HTTP.')
 }
 

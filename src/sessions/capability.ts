@@ -1,11 +1,20 @@
 import type { Capability, HousekeepingTask } from '../capability.ts'
 import { purgeExpired } from './expiry.ts'
+import { problems } from './problems.ts'
 import { endSurplus, findCrowdedUsers } from './surplus.ts'
 
 const auditEvents = ['session.ended', 'session.replayed'] as const
 
+const mailKinds = [
+  { kind: 'session_replayed', isNotification: true }
+] as const
+
 declare module '../audit/events.ts' {
   interface AuditEventTypes extends Record<typeof auditEvents[number], true> {}
+}
+
+declare module '../mail/mail-kinds.ts' {
+  interface MailKinds extends Record<typeof mailKinds[number]['kind'], true> {}
 }
 
 const listedSessions = 20_000
@@ -46,6 +55,8 @@ const ofUser = `
 
 export const capability = {
   auditEvents,
+  problems,
+  mailKinds,
   personalData: [{ name: 'sessions', tables: ['sessions', 'refresh_tokens'], text: ofUser }],
   housekeeping: [endSurplusSessions, purgeExpiredSessions]
 } satisfies Capability

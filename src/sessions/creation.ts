@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
-import { invalidCredentials } from '../http/problem.ts'
+import { invalidCredentials } from '../users/problems.ts'
 import { notificationLifetimeSeconds, publishEnqueuedMail } from '../mail/outbox.ts'
 import type { CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import { publishRevokedJson, type RevocationJson } from '../tokens/revocations.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
-import { invalidRefreshToken } from '../http/problem.ts'
+import { invalidRefreshToken } from './problems.ts'
 import { notificationLifetimeSeconds, publishEnqueuedMail } from '../mail/outbox.ts'
 import { publishRevokedJson, type RevocationJson } from '../tokens/revocations.ts'
 import type { RefreshToken } from './refresh-token.ts'

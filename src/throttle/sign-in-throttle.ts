@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
-import { tooManyFailures } from '../http/problem.ts'
+import { tooManyFailures } from './problems.ts'
 
 /** How many failures a window of so many seconds allows. */
 export type FailureLimit = { count: number, window: number } | 'off'

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
-import { databaseUnavailable, overloaded } from '../http/problem.ts'
+import { databaseUnavailable, overloaded } from '../http/problems.ts'
 
 /** Finds keys by ids that come from outside. Anyone can invent an id, so an unknown one must cost little. */
 export interface KeyLookup {

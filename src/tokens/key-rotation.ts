@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import { allowLockWait, type Database, type Queryable } from '../database/database.ts'
-import { notFound } from '../http/problem.ts'
+import { notFound } from '../http/problems.ts'
 import { createKey, extendTokenLifetime, keyPurposes } from './key-records.ts'
 import type { KeyPurpose, KeyRecord, KeyringOptions } from './key-records.ts'
 import { assertNotPepper, ensurePepper } from './peppers.ts'

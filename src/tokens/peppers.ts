@@ -3,7 +3,7 @@ import * as audit from '../audit/events.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { Queryable } from '../database/database.ts'
-import { validationFailed } from '../http/problem.ts'
+import { validationFailed } from '../http/problems.ts'
 
 /** The purpose for which the secret of a pepper is sealed. */
 export const pepperPurpose = (kid: string) => `pepper ${kid}`

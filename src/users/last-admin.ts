@@ -1,5 +1,5 @@
 import type { Queryable, Statement } from '../database/database.ts'
-import { lastAdmin } from '../http/problem.ts'
+import { lastAdmin } from './problems.ts'
 
 // In one order everywhere: of two who demote each other, one waits for the other, and then finds out. Whom
 // the user is when the lock is had is told by the rows, not by the subquery.

@@ -1,5 +1,5 @@
 import type { Queryable } from '../database/database.ts'
-import { usernameTaken } from '../http/problem.ts'
+import { usernameTaken } from './problems.ts'
 import { parseUsername } from './users.ts'
 
 // Names that speak for the service, and mailboxes of RFC 2142.

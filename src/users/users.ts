@@ -2,7 +2,8 @@ import type * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
 import { violates } from '../database/database.ts'
 import { parse as parseEmail, type EmailAddress } from '../syntax/email-address.ts'
-import { emailTaken, usernameTaken, validationFailed } from '../http/problem.ts'
+import { validationFailed } from '../http/problems.ts'
+import { emailTaken, usernameTaken } from './problems.ts'
 
 export interface User {
   id: string

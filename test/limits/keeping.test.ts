@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { variables } from '../../src/config/variables.ts'
-import { passwordReasons } from '../../src/http/problem.ts'
+import { passwordReasons } from '../../src/passwords/problems.ts'
 import { createLocalCounters } from '../../src/throttle/local-counters.ts'
 import { run } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser } from '../support/app.ts'

@@ -4,8 +4,10 @@ import { connect } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { once } from 'node:events'
 import t from 'tap'
+import { findProblem, problemDefinitions } from '../../src/capabilities.ts'
+import type { ProblemCode } from '../../src/http/problem.ts'
 import { DrainingServer } from '../../src/server/draining-server.ts'
-import { catalogue } from '../../src/http/problem-catalogue.ts'
+
 import { build, newUser, type Service } from '../support/app.ts'
 import { ask, dial, requestText } from '../support/wire.ts'
 
@@ -38,7 +40,7 @@ t.test('every failure is a problem document', async t => {
   const browser = service.browser()
   const code = async (expected: string, answer: Promise<Awaited<ReturnType<typeof browser.get>>>) => {
     const { status, headers, body } = await answer
-    const { [expected as keyof typeof catalogue]: { status: [known], title } } = catalogue
+    const { status: [known], title } = findProblem(expected as ProblemCode)
     t.match({ status, headers, body }, {
       status: known,
       headers: { 'content-type': /^application\/problem\+json/, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', 'x-request-id': body.instance },
@@ -105,7 +107,7 @@ t.test('every failure is a problem document', async t => {
   })
 
   t.test('whose type is the URL of a page', async t => {
-    for (const code of Object.keys(catalogue)) {
+    for (const { code } of problemDefinitions) {
       const page = await browser.get(`/problems/${code}`)
       t.match(page, { status: 200, headers: { 'content-type': /^text\/html/ } })
       t.ok(page.text.includes(`<code>${code}</code>`))

@@ -2,7 +2,8 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { languages } from '../../src/http/language.ts'
-import { enqueueMail, mailKinds, type Mail } from '../../src/mail/outbox.ts'
+import { mailKinds } from '../../src/capabilities.ts'
+import { enqueueMail, type Mail } from '../../src/mail/outbox.ts'
 import { run } from '../support/command-line.ts'
 import { build, type Service } from '../support/app.ts'
 import { smtpServer } from '../support/smtp.ts'
@@ -41,7 +42,7 @@ t.test('the templates', async t => {
     const service = await build(t, { ...options, SERVICE_NAME: 'Orders' })
     const subjects = new Set<string>()
     for (const language of languages) {
-      for (const kind of mailKinds) {
+      for (const kind of mailKinds.keys()) {
         const to = `${kind}.${language}@example.com`
         await enqueue(service, {
           kind,
@@ -76,7 +77,7 @@ t.test('the templates', async t => {
         )
       }
     }
-    t.equal(subjects.size, languages.length * mailKinds.length)
+    t.equal(subjects.size, languages.length * mailKinds.size)
   })
 
   t.test('state the time, the IP address and the device, as far as they are known', async t => {

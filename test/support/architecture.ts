@@ -20,6 +20,7 @@ export const floors = [
   ['one-time-tokens', 'sessions', 'clients', 'webhooks', 'calibration'],
   ['authentication'],
   ['accounts', 'transfer'],
+  ['api-document'],
   ['cli', 'server']
 ]
 const floorOf = new Map(floors.flatMap((rooms, floor) => rooms.map(room => [room, floor] as const)))
@@ -31,7 +32,7 @@ const entryPoints = ['src/app.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.
 const ground = ['src/version.ts', 'src/package-folder.ts']
 // Single files between the floors: the base of the ground, the shape of a declaration, and the list of declarations.
 const fileFloors = new Map([
-  ['src/package-folder.ts', -2], ['src/capability.ts', 2.5], ['src/capabilities.ts', floors.length - 1.5]
+  ['src/package-folder.ts', -2], ['src/capability.ts', 2.5], ['src/capabilities.ts', floors.length - 2.5]
 ])
 // These may read the environment. latchkey.cts sizes libuv's thread pool before anything else is loaded.
 const environmentReaders = ['src/config/environment.ts', 'src/latchkey.cts']

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { notFound } from '../../../src/http/problem.ts'
+import { notFound } from '../../../src/http/problems.ts'
 import * as webhooks from '../../../src/webhooks/endpoints.ts'
 import * as deliveries from '../../../src/webhooks/deliveries.ts'
 import { id, page, pageOf, paging } from '../../schemas.ts'

@@ -1,6 +1,5 @@
-import { oauthErrors } from './oauth-error.ts'
-import { catalogue } from './problem-catalogue.ts'
-import { confirmationMethods, passwordReasons } from './problem.ts'
+import { problemDefinitions } from '../capabilities.ts'
+import { oauthErrors } from '../http/oauth-error.ts'
 
 /** The schemas of the API document for failures. */
 export const failureSchemas = {
@@ -34,26 +33,10 @@ export const failureSchemas = {
       instance: { type: 'string', description: 'The id of the request, also in `x-request-id`.' },
       code: {
         type: 'string',
-        enum: Object.keys(catalogue),
-        description: 'The kind of problem, for ' +
-        'programs. Stable.'
+        enum: problemDefinitions.map(({ code }) => code),
+        description: 'The kind of problem, for programs. Stable.'
       },
-      errors: {
-        type: 'array',
-        items: { $ref: '#/components/schemas/Violation' },
-        description: 'With `validation_failed`: each offending place.'
-      },
-      reasons: {
-        type: 'array',
-        items: { type: 'string', enum: [...passwordReasons] },
-        description: 'With `password_rejected`: each violated rule.'
-      },
-      methods: {
-        type: 'array',
-        items: { type: 'string', enum: [...confirmationMethods] },
-        description: 'With `password_required`, and with `invalid_credentials` for a mailed link: ' +
-          'the proofs that are accepted.'
-      }
+      ...Object.assign({}, ...problemDefinitions.map(({ members }) => members))
     }
   }
 }

@@ -1,6 +1,6 @@
-import { oauthErrors, type OAuthErrorCode } from './oauth-error.ts'
-import { catalogue, type ProblemCode } from './problem-catalogue.ts'
-import { document, mediaType, Problem } from './problem.ts'
+import { findProblem } from '../capabilities.ts'
+import { oauthErrors, type OAuthErrorCode } from '../http/oauth-error.ts'
+import { document, mediaType, Problem, type ProblemCode } from '../http/problem.ts'
 
 // The responses of the API document that stand for failures.
 
@@ -40,18 +40,18 @@ export function failuresOf ({ hasBody, isRateLimited, problems }: OperationTrait
   return [...new Map(failures.map(failure => [exampleName(failure), failure])).values()]
 }
 
-const withStatus = (code: ProblemCode): Failure => ({ code, status: catalogue[code].status[0] })
+const withStatus = (code: ProblemCode): Failure => ({ code, status: findProblem(code).status[0] })
 
 /** The code. If the status is not the usual one of the code, the status follows. */
 export const exampleName = ({ code, status }: Failure): string =>
-  status === catalogue[code].status[0] ? code : `${code}_${status}`
+  status === findProblem(code).status[0] ? code : `${code}_${status}`
 
 const exampleId = '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f'
 
 /** A problem document as the service would send it. */
 export const problemExample = ({ code, status }: Failure, issuer: string) => ({
-  summary: catalogue[code].title,
-  value: document(issuer, new Problem(code, { status }), exampleId)
+  summary: findProblem(code).title,
+  value: document(issuer, new Problem(findProblem(code), { status }), exampleId)
 })
 
 const retryAfter = {
@@ -65,7 +65,7 @@ const retryStatuses = new Set([429, 503])
 export function problemResponse (failures: Failure[]): FailureResponse {
   const codes = failures.map(({ code }) => code)
   return {
-    description: codes.map(code => `\`${code}\`: ${uncapitalize(catalogue[code].title)}`).join('; '),
+    description: codes.map(code => `\`${code}\`: ${uncapitalize(findProblem(code).title)}`).join('; '),
     ...failures.some(({ status }) => retryStatuses.has(status)) && { headers: retryAfter },
     content: {
       [mediaType]: {

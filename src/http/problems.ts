@@ -1,26 +1,19 @@
-interface Entry {
-  /** The statuses that the problem can have. The first one is the default. */
-  status: readonly number[]
-  title: string
-  /** What happened and what to do, for the page of the problem. It is also the default detail. */
-  meaning: string
-}
+import { defineProblems, Problem, retryAfter, type Violation } from './problem.ts'
 
-/** The closed catalogue of problems that a client can get (RFC 9457). */
-export const catalogue = {
+/** The problems of HTTP and of the service as a whole. */
+export const problems = defineProblems({
   validation_failed: {
     status: [400],
     title: 'Request not valid',
     meaning: 'The body, query or path does not match the schema, or the body is not JSON. `errors` names ' +
-      'each offending place by a JSON pointer. Nothing was changed. Correct the request and send it again.'
-  },
-  invalid_credentials: {
-    status: [401, 403],
-    title: 'Invalid credentials',
-    meaning: 'No account has this e-mail address or username, or the password is wrong. The answer never ' +
-      'says which. Status 403 has one of two meanings. A signed-in caller must confirm their password: it ' +
-      'was wrong, or the account has no password and the last sign-in is not recent enough. Or the ' +
-      'password that confirms an address is wrong: correct it and send the request again.'
+      'each offending place by a JSON pointer. Nothing was changed. Correct the request and send it again.',
+    members: {
+      errors: {
+        type: 'array',
+        items: { $ref: '#/components/schemas/Violation' },
+        description: 'With `validation_failed`: each offending place.'
+      }
+    }
   },
   invalid_token: {
     status: [401],
@@ -28,27 +21,11 @@ export const catalogue = {
     meaning: 'The access token is missing, malformed, expired or revoked, was not signed by this service, ' +
       'or has another audience. Refresh the session to get a new one.'
   },
-  invalid_refresh_token: {
-    status: [401],
-    title: 'Invalid refresh token',
-    meaning: 'The refresh token is missing, unknown, expired, revoked or superseded. Sign in again.'
-  },
   forbidden: {
     status: [403],
     title: 'Not allowed',
     meaning: 'The access token is valid, but it lacks the required role or scope, or it belongs to a ' +
       'client and the route is for users.'
-  },
-  account_disabled: {
-    status: [403],
-    title: 'Account disabled',
-    meaning: 'The password was correct, but an administrator has disabled this account.'
-  },
-  email_not_verified: {
-    status: [403],
-    title: 'E-mail address not verified',
-    meaning: 'The password was correct, but the e-mail address of the account is not verified yet. Open ' +
-      'the link in the mail that was sent to it, or request another one.'
   },
   https_required: {
     status: [403],
@@ -78,39 +55,6 @@ export const catalogue = {
     title: 'Request timeout',
     meaning: 'The headers or the body of the request did not arrive in time. Send the request again.'
   },
-  email_taken: {
-    status: [409],
-    title: 'E-mail address taken',
-    meaning: 'An account with this e-mail address exists. Case does not distinguish addresses.'
-  },
-  password_required: {
-    status: [409],
-    title: 'Proof of account ownership required',
-    meaning: 'The link proves that you read the mail of this address, but not that you set the password of ' +
-      'the account. Repeat the request with one of the proofs that `methods` names. `session`: the refresh ' +
-      'cookie or the access token of a session of the account. `password`: the password of the account. ' +
-      '`new_password`: a new password, which replaces the previous one. Nothing was changed, and the link ' +
-      'stays valid.'
-  },
-  username_taken: {
-    status: [409],
-    title: 'Username taken',
-    meaning: 'An account has this username or a similar one, or the name is reserved. Case, `_`, `.` and ' +
-      '`-` do not distinguish names, nor do characters that look alike: 0 and o; 1, i and l; rn and m; vv ' +
-      'and w.'
-  },
-  last_admin: {
-    status: [409],
-    title: 'Last administrator',
-    meaning: 'Without this account, no one could administer the service. Give another account the role ' +
-      '`admin` first.'
-  },
-  link_expired: {
-    status: [410],
-    title: 'Link invalid or expired',
-    meaning: 'The link was used before, it has expired, or the account has changed since it was sent. ' +
-      'Request a new one.'
-  },
   payload_too_large: {
     status: [413],
     title: 'Body too large',
@@ -120,13 +64,6 @@ export const catalogue = {
     status: [415],
     title: 'Unsupported media type',
     meaning: 'The body must be `application/json` in UTF-8.'
-  },
-  password_rejected: {
-    status: [422],
-    title: 'Password rejected',
-    meaning: 'The password breaks the rules that `reasons` names: `too_short`, `too_long`, `too_common` ' +
-      '(attackers try it first), `breached` (it is known from a breach elsewhere), `contains_email`, ' +
-      '`contains_name` or `contains_service`. Choose a longer phrase of your own.'
   },
   too_many_requests: {
     status: [429],
@@ -164,6 +101,46 @@ export const catalogue = {
     meaning: 'This instance is shutting down. Repeat the request: another instance, or this one after its ' +
       'restart, will answer.'
   }
-} as const satisfies Record<string, Entry>
+})
 
-export type ProblemCode = keyof typeof catalogue
+declare module './problem.ts' {
+  interface ProblemCodes extends Record<keyof typeof problems, true> {}
+}
+
+export const validationFailed = (detail: string, errors: Violation[] = []) =>
+  new Problem(problems.validation_failed, { detail, members: { errors } })
+
+/** RFC 6750 section 3.1 names an error only if a token was presented. */
+export const invalidToken = (isPresented: boolean, cause?: unknown) => new Problem(problems.invalid_token, {
+  headers: { 'www-authenticate': isPresented ? invalidTokenChallenge : 'Bearer realm="latchkey"' },
+  cause
+})
+const invalidTokenChallenge =
+  'Bearer realm="latchkey", error="invalid_token", error_description="The access token is not valid"'
+/** RFC 6750 section 3.1. */
+export const forbidden = () => new Problem(problems.forbidden, {
+  headers: { 'www-authenticate': 'Bearer realm="latchkey", error="insufficient_scope"' }
+})
+
+export const httpsRequired = () => new Problem(problems.https_required)
+export const crossSiteRequest = () => new Problem(problems.cross_site_request)
+export const notFound = () => new Problem(problems.not_found)
+export const methodNotAllowed = (allowed: string[]) =>
+  new Problem(problems.method_not_allowed, { headers: { allow: allowed.join(', ') } })
+/** The connection is closed, because the rest of the request may still arrive on it. */
+export const requestTimeout = () =>
+  new Problem(problems.request_timeout, { headers: { connection: 'close' } })
+
+/** `seconds` until the limit's window ends. */
+export const tooManyRequests = (seconds: number) => new Problem(problems.too_many_requests, {
+  detail: 'This network has sent more requests than the limit allows.', headers: retryAfter(seconds)
+})
+
+/** `seconds` until the service is likely to have capacity. */
+export const overloaded = (seconds: number, cause?: unknown) =>
+  new Problem(problems.overloaded, { headers: retryAfter(seconds), cause })
+const databaseRetrySeconds = 1
+export const databaseUnavailable = (cause: unknown) =>
+  new Problem(problems.database_unavailable, { headers: retryAfter(databaseRetrySeconds), cause })
+const restartSeconds = 5
+export const shuttingDown = () => new Problem(problems.shutting_down, { headers: retryAfter(restartSeconds) })
