@@ -100,9 +100,9 @@ $$;
 -- request) and `replaces_others` (whether they end although they are another user's).
 --
 -- Each statement of a function sees what was committed before that statement. So the sessions are counted
--- after the lock on the user is held, and there is never one too many, however many sign-ins race. At most 50
--- sessions more than one end with the new one: the cost of a sign-in does not depend on how many there are.
--- Housekeeping ends the rest.
+-- after the lock on the user is held, and the limit is never exceeded, however many sign-ins race. A sign-in
+-- ends at most 51 surplus sessions, so its cost does not depend on how many there are. Housekeeping ends the
+-- rest.
 create function create_session (
   account_id uuid, verified_password_version integer, request jsonb, origin jsonb
 ) returns table (session sessions, owner users, ended revocations[])
@@ -146,7 +146,7 @@ begin
     order by is_live desc nulls last, id desc offset session_limit - 1
   );
   if cardinality(surplus_ids) > 50 then
-    -- Housekeeping is ending them: the sign-in does not wait for those that it holds.
+    -- Housekeeping is ending them: the sign-in does not wait for those that housekeeping has locked.
     perform from refresh_tokens where session_id = any (replaced_ids) order by session_id for update;
     surplus_ids := array(
       select session_id from refresh_tokens where session_id = any (surplus_ids)
@@ -155,7 +155,7 @@ begin
   end if;
   ended := '{}';
   if cardinality(replaced_ids || surplus_ids) > 0 then
-    -- Takes all locks in one order. Two calls of end_sessions alone would take them in two.
+    -- Takes all locks in one order. Two calls of end_sessions alone would take them in two orders.
     perform from refresh_tokens where session_id = any (replaced_ids || surplus_ids)
     order by session_id for update;
     if cardinality(replaced_ids) > 0 then

@@ -3,6 +3,8 @@ import { withAsyncCommit } from './queue.ts'
 import { newId } from '../crypto/random.ts'
 import { digest } from '../crypto/sealing.ts'
 
+// Named leases, such as that of a data export. They are not the leases of jobs: see queue.ts.
+
 /** A lease that was acquired. */
 export interface Lease {
   /** Extends the lease. Throws if another holder has it, because this one took too long. */

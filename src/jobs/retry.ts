@@ -3,7 +3,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 export interface RetryOptions {
   /** Milliseconds between attempts. */
   intervalMs: number
-  signal: AbortSignal
+  /** Ends the attempts when it is aborted. */
+  signal?: AbortSignal
   /** Whether a failure is one that a retry cannot mend. */
   isFinal: (error: unknown) => boolean
   onFailure: (error: unknown) => void
@@ -16,13 +17,13 @@ export interface RetryOptions {
 export async function retry<T> (attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
   const { intervalMs, signal, isFinal, onFailure } = options
   for (;;) {
-    signal.throwIfAborted()
+    signal?.throwIfAborted()
     try {
       return await attempt()
     } catch (error) {
       if (isFinal(error)) throw error
       onFailure(error)
     }
-    await pause(intervalMs, undefined, { signal, ref: false })
+    await pause(intervalMs, undefined, { ...signal && { signal }, ref: false })
   }
 }

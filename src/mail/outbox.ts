@@ -6,6 +6,9 @@ import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { MailKind } from './mail-kinds.ts'
 
+// The outbox of mails. A mail is a sealed row of the table `jobs`. It is written in the transaction that
+// causes the mail, and sent after the commit by the workers in plugins/mailer.ts.
+
 /** A mail that will be rendered when it is sent. */
 export interface Mail {
   kind: MailKind

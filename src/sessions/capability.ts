@@ -2,7 +2,7 @@ import type { Capability, HousekeepingTask } from '../capability.ts'
 import { arrayOf, boolean, describe, nullable, rowsOf, text, time, uuid } from '../syntax/json-schema.ts'
 import { purgeExpired } from './expiry.ts'
 import { problems } from './problems.ts'
-import { endSurplus, findCrowdedUsers } from './surplus.ts'
+import { endSurplus, findUsersOverLimit } from './surplus.ts'
 
 const auditEvents = ['session.ended', 'session.replayed'] as const
 
@@ -22,10 +22,10 @@ const listedSessions = 20_000
 const surplusBatch = 500
 const expiredBatch = 500
 
-// Until a user is within the limit, ending all their sessions may take too long.
+// Ends the surplus in small batches, so that no statement has to end all of it at once.
 const endSurplusSessions: HousekeepingTask = async function * (db, { sessionLimit }) {
   for (let after: string | undefined, hasMore = true; hasMore;) {
-    const { userIds, last } = await findCrowdedUsers(db, after, listedSessions, sessionLimit)
+    const { userIds, last } = await findUsersOverLimit(db, after, listedSessions, sessionLimit)
     for (const userId of userIds) {
       while (await endSurplus(db, userId, sessionLimit, surplusBatch)) yield
     }

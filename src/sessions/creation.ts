@@ -20,7 +20,7 @@ export interface SessionRequest {
   methods: string[]
   remember: boolean
   lifetimes: Lifetimes
-  /** How many sessions the user may have. One more ends the oldest. */
+  /** How many sessions the user may have. Creating another ends the oldest. */
   sessionLimit: number
   replaced?: ReplacedSessions
   /** The counted sign-in attempt, which the success resets. */
@@ -47,7 +47,7 @@ const creation: Statement = {
 }
 
 /**
- * Creates a session for a verified credential, in one round trip. Every way to sign in ends here. The
+ * Creates a session for a verified credential, in one round trip. Every sign-in calls this. The
  * replaced sessions end with it, and so do the oldest ones if the user would otherwise have too many. Throws
  * `invalid_credentials` if the credential was changed or the account disabled since it was verified.
  */

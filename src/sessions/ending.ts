@@ -3,7 +3,7 @@ import type { Queryable, Statement } from '../database/database.ts'
 import { retry } from '../jobs/retry.ts'
 import { publishRevoked, type RevocationRow } from '../tokens/revocations.ts'
 
-/** Why a session ended. */
+/** Why a session ended. Expiry is not among the reasons: see expiry.ts. */
 export type EndReason =
   'logout' | 'replayed' | 'ended_by_user' | 'session_limit' | 'signed_in_again' | 'revoked' |
   'ended_by_operator' | 'password_changed' | 'password_reset' | 'email_verified' | 'email_change_undone' |
@@ -23,7 +23,8 @@ export async function end (
   publishRevoked(db, await db.query<RevocationRow>(byId, [sessionIds, reason, origin]))
 }
 
-// The lock makes sure that only one of two concurrent requests finds the session.
+// The lock makes sure that only one of two concurrent requests finds the session. A session without a valid
+// access token returns no revocation: its row still shows that the session was found.
 const oneOfUser: Statement = {
   name: 'sessions.end-own',
   text: `
@@ -73,7 +74,7 @@ const locking: Statement = {
 }
 
 /**
- * Locks the sessions of a user, and these others, until the end of the transaction. A transaction that ends
+ * Locks all sessions of a user, and those in `others`, until the end of the transaction. A transaction that ends
  * sessions more than once calls it first, because locks that are taken in two orders lead to a deadlock.
  */
 export async function lockSessions (tx: Queryable, userId: string, others: string[]): Promise<void> {
@@ -122,19 +123,20 @@ const retryIntervalMs = 200
 export async function endInBatches (
   db: Queryable, userId: string | undefined, reason: EndReason, origin: audit.Origin
 ): Promise<number> {
-  const { signal } = new AbortController()
-  const [start] = await db.query<{ now: Date }>(
-    "select date_trunc('milliseconds', now()) + interval '1 ms' as now")
+  // Rounded up, because a Date has milliseconds.
+  const [start] = await db.query<{ cutoff: Date }>(
+    "select date_trunc('milliseconds', now()) + interval '1 ms' as cutoff")
+  const cutoff = start?.cutoff
   let total = 0
   for (let after: string | null = null; ;) {
     let failures = 0
-    const values: unknown[] = [start?.now, after, batchSize, reason, origin]
+    const values: unknown[] = [cutoff, after, batchSize, reason, origin]
     const [statement, parameters] = userId === undefined
       ? [batchOfAll, values]
       : [batchOfUser, [...values, userId]]
     const [row] = await retry(
       async () => await db.query<{ ended: number, last: string | null }>(statement, parameters),
-      { intervalMs: retryIntervalMs, signal, isFinal: () => ++failures >= maxAttempts, onFailure: () => {} })
+      { intervalMs: retryIntervalMs, isFinal: () => ++failures >= maxAttempts, onFailure: () => {} })
     if (!row || row.last === null) return total
     total += row.ended
     after = row.last

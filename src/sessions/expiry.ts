@@ -58,7 +58,7 @@ export async function purgeExpired (
   return { purged: row?.purged ?? 0, last: row && row.seen === limit ? row.last ?? undefined : undefined }
 }
 
-// It has no order. To sort, the planner might read the sessions of all users.
+// Without `order by`: to sort, the planner might read the sessions of all users.
 const purgeOfUser: Statement = {
   name: 'sessions.purge-ended',
   text: `

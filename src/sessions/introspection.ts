@@ -5,7 +5,7 @@ import type { Lifetimes } from './session.ts'
 
 export interface RefreshTokenState { userId: string, roles: string[], expiresAt: Date }
 
-// The conditions are those of a refresh. It changes nothing, and detects no reuse.
+// The conditions are those of `rotation`: keep them alike. This statement only reads, and detects no reuse.
 const refreshTokenQuery: Statement = {
   name: 'sessions.introspect',
   text: `
@@ -14,9 +14,11 @@ const refreshTokenQuery: Statement = {
     from refresh_tokens as family
     join sessions on sessions.id = family.session_id join users on users.id = sessions.user_id
     where family.session_id = $1
-      and (family.generation < $2
-        or family.generation = $2 and family.token_hash = $3
+      and (
+        family.generation < $2
+        or (family.generation = $2 and family.token_hash = $3
           and ($4::float8 is null or family.confirmations[1] > now() - make_interval(secs => $4)))
+      )
       and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null
       and $5::timestamptz > now() - make_interval(secs => $6)`
 }

@@ -9,8 +9,8 @@ import type { LiveSession } from './session.ts'
 export interface RefreshToken { sessionId: string, generation: number, issuedAt: Date, hash: Buffer }
 
 // The bytes are: version 1 | key id 6 | session id 16 | generation 4 | time of issue in milliseconds 6 |
-// nonce 16 | HMAC-SHA-256 of all before 32. These 81 bytes make 108 characters without a spare bit, so that
-// each token has one spelling.
+// nonce 16 | HMAC-SHA-256 of all preceding bytes 32. These 81 bytes make 108 characters without a spare bit,
+// so that each token has one spelling.
 const version = 1
 const shape = /^lkr_[A-Za-z0-9_-]{108}$/
 const signedBytes = 49

@@ -8,7 +8,10 @@ export interface Lifetimes {
   rememberedSession: number
   /** For how long a superseded refresh token is only refused. Later its reuse ends the session. */
   replayGrace: number
-  /** For how long after its first exchange the current refresh token is accepted; undefined for its life. */
+  /**
+   * For how long after its confirmation the current refresh token can be exchanged again. Undefined: until it
+   * expires.
+   */
   retryWindow: number | undefined
 }
 
@@ -16,7 +19,7 @@ export interface Lifetimes {
 export interface LiveSession {
   id: string
   user: User
-  /** How often all access tokens of the user were revoked before. */
+  /** How many times all access tokens of the user have been revoked. */
   tokenVersion: number
   methods: string[]
   remembered: boolean

@@ -2,7 +2,7 @@ import type { Queryable, Statement } from '../database/database.ts'
 
 // The last user of a page may have more sessions than the page shows.
 const page: Statement = {
-  name: 'sessions.crowded-users',
+  name: 'sessions.users-over-limit',
   text: `
     with page as (
       select user_id from (
@@ -11,16 +11,16 @@ const page: Statement = {
         order by 1 limit $2
       ) as listed
     ), counted as (
-      select user_id, count(*) as listed from page group by user_id
+      select user_id, count(*) as session_count from page group by user_id
     ), last as (
       select user_id from counted order by user_id desc limit 1
     )
-    select user_id as "userId", (select count(*)::int from page) as listed,
+    select user_id as "userId", (select count(*)::int from page) as "rowCount",
       user_id = (select user_id from last) as "isLast"
-    from counted where listed > $3 or user_id = (select user_id from last)`
+    from counted where session_count > $3 or user_id = (select user_id from last)`
 }
 
-export interface CrowdedUsers {
+export interface UsersOverLimit {
   /** Users who may have more sessions than the limit. */
   userIds: string[]
   /** The user after whom the next page begins; undefined if this was the last page. */
@@ -28,12 +28,12 @@ export interface CrowdedUsers {
 }
 
 /** Finds users with more than `sessionLimit` sessions among the next `pageSize` sessions, ordered by user. */
-export async function findCrowdedUsers (
+export async function findUsersOverLimit (
   db: Queryable, after: string | undefined, pageSize: number, sessionLimit: number
-): Promise<CrowdedUsers> {
-  const rows = await db.query<{ userId: string, listed: number, isLast: boolean }>(
+): Promise<UsersOverLimit> {
+  const rows = await db.query<{ userId: string, rowCount: number, isLast: boolean }>(
     page, [after ?? '00000000-0000-0000-0000-000000000000', pageSize, sessionLimit])
-  const isFull = rows.some(({ listed }) => listed === pageSize)
+  const isFull = rows.some(({ rowCount }) => rowCount === pageSize)
   return {
     userIds: rows.map(({ userId }) => userId),
     last: isFull ? rows.find(({ isLast }) => isLast)?.userId : undefined

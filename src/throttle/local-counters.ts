@@ -1,3 +1,5 @@
+// Counts the requests of the rate limit (plugins/rate-limit.ts), for this instance alone.
+//
 // RateLimiterMemory of rate-limiter-flexible is not used here. It keeps an entry and a timer for every key
 // until the window ends, so an attacker with many IPv6 networks could fill the memory.
 import { LRUCache } from 'lru-cache'

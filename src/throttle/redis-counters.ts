@@ -1,3 +1,5 @@
+// Counts the requests of the rate limit (plugins/rate-limit.ts), for all instances together.
+//
 // rate-limiter-flexible counts in Redis, and ioredis reconnects. This file adds what neither does. The
 // limiter's insurance waits for Redis again at every request and hides why it failed. Here the first failure
 // stops all use of Redis until a new connection has counted, and the outage is reported once, with its
