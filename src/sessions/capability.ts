@@ -47,8 +47,8 @@ const purgeExpiredSessions: HousekeepingTask = async function * (db, { refreshTo
 // With an equality the planner might read the sessions of all users in the order of their ids. A range of
 // pairs makes it use the index over both columns.
 const ofUser = `
-  select id::text as cursor, id, methods, authenticated_at, remembered, user_agent, host(ip) as ip, created_at,
-    last_used_at, expires_at, ended_at, end_reason
+  select id::text as cursor, id, methods, authenticated_at, remembered, user_agent, host(ip) as ip,
+    created_at, last_used_at, expires_at, ended_at, end_reason
   from sessions left join refresh_tokens on session_id = id
   where (user_id, id) > ($1::uuid, coalesce($2::text, '00000000-0000-0000-0000-000000000000')::uuid)
     and (user_id, id) <= ($1::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)

@@ -74,8 +74,8 @@ const locking: Statement = {
 }
 
 /**
- * Locks all sessions of a user, and those in `others`, until the end of the transaction. A transaction that ends
- * sessions more than once calls it first, because locks that are taken in two orders lead to a deadlock.
+ * Locks all sessions of a user, and those in `others`, until the end of the transaction. A transaction that
+ * ends sessions more than once calls it first, because locks that are taken in two orders lead to a deadlock.
  */
 export async function lockSessions (tx: Queryable, userId: string, others: string[]): Promise<void> {
   await tx.query(locking, [userId, others])

@@ -1,5 +1,7 @@
 import type { Queryable, Statement } from '../database/database.ts'
-import { accountColumns, identifiedByEmail, type Account, type IdentifiedAccount } from '../users/credential.ts'
+import {
+  accountColumns, identifiedByEmail, type Account, type IdentifiedAccount
+} from '../users/credential.ts'
 import { columns, type User } from '../users/users.ts'
 
 const userQuery: Statement = {
