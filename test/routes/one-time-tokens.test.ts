@@ -635,7 +635,7 @@ t.test('the verification of an address', async t => {
       t.equal((await verifyEmail(at, { token, password })).status, 204)
     }
   })
-  await t.test('refuses a registration cookie that is forged, cut, or of another user or service', async t => {
+  await t.test('refuses a registration cookie that is forged, or of another user or service', async t => {
     for (const at of [service, pendingService]) {
       const [ada, eve] = [await registerUnverified(at), await registerUnverified(at)]
       const cookie = cookieOf(ada)
@@ -856,7 +856,7 @@ t.test('a change of address', async t => {
     t.equal(await useChangeLink(undoToken), 204)
     t.strictSame(await endReasons(), ['email_change_undone'])
   })
-  await t.test('can be undone from the first address after later changes, which ends the later links', async t => {
+  await t.test('can be undone from the first address after later changes, and then from no other', async t => {
     const ada = await registerUser(service)
     const [second, third] = [newUser().email, newUser().email]
     const undoFirst = await changeAddress(ada, second)
@@ -949,7 +949,7 @@ t.test('a change of address', async t => {
     const statuses = await Promise.all(links.map(async link => await useChangeLink(...link)))
     t.strictSame(statuses.sort(), [204, 409])
   })
-  await t.test('is refused if the account of its address is being deleted, and the deletion succeeds', async t => {
+  await t.test('is refused if the account of its address is being deleted, which succeeds', async t => {
     const [ada, bob] = [await registerUser(service), newUser()]
     const token = await changeLink(ada, bob.email)
     const browser = service.browser()
