@@ -145,7 +145,9 @@ t.test('limits-022: the routes that request a mail', async t => {
   const answers = [...await inSequence(4, i => browser.post(posted[i] ?? '', {}, here)), await browser.get('/v1/me/export', here)]
   t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['4', '3', '2', '1', '0'])
 })
-verifiedBy(t, 'limits-023: one export at a time', { 'test/routes/account-deletion.test.ts': ['runs once at a time, on all instances together'] })
+verifiedBy(t, 'limits-023: one export at a time', {
+  'test/routes/account-deletion.test.ts': ['runs once at a time for a user, on all instances together']
+})
 t.test('limits-024: the routes without a rate limit', async t => {
   const { browser } = await secondInstance(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })
   const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' }

@@ -856,7 +856,7 @@ t.test('a change of address', async t => {
     t.equal(await useChangeLink(undoToken), 204)
     t.strictSame(await endReasons(), ['email_change_undone'])
   })
-  await t.test('can be undone from the first address after later changes, and then from no other', async t => {
+  await t.test('can be undone from the first address after later changes, then from no other', async t => {
     const ada = await registerUser(service)
     const [second, third] = [newUser().email, newUser().email]
     const undoFirst = await changeAddress(ada, second)
