@@ -39,7 +39,7 @@ verifiedBy(t, 'limits-003: a network is an IPv4 address or an IPv6 /64', {
 verifiedBy(t, 'limits-004: an account is the same in every spelling', { [throttle]: ['all spellings of an address are the same account', 'accounts that do not exist are counted and answered in the same way'] })
 verifiedBy(t, 'limits-005: a device is known by its cookie', {
   [throttle]: ['an attack on one account from many networks', 'belongs to an account, and cannot be forged'],
-  'test/routes/sign-in.test.ts': ['behind https the cookie is Secure, and bound to the host', 'delivers the refresh token in a cookie that no script reads, unless it is asked for in the body']
+  'test/routes/sign-in.test.ts': ['sets Secure cookies with the __Host- prefix if the issuer has https', 'delivers the refresh token in an HttpOnly cookie, or on request in the body']
 })
 verifiedBy(t, 'limits-006: accounts that do not exist are counted alike', { [throttle]: ['accounts that do not exist are counted and answered in the same way'] })
 t.test('limits-007: address and username have separate counters in a network', async t => {
