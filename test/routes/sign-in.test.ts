@@ -288,12 +288,12 @@ t.test('a sign-in', async t => {
     const linus = newUser()
     await register(service.browser(), linus)
     const { verify } = service.app.passwords
-    const release = Promise.withResolvers<undefined>()
-    const verified = Promise.withResolvers<undefined>()
+    const release = deferred()
+    const verified = deferred()
     const slow = await build(t, {}, { url: service.url })
     slow.app.passwords.verify = async (...args) => {
       const isCorrect = await verify(...args)
-      verified.resolve(undefined)
+      verified.resolve()
       await release.promise
       return isCorrect
     }
@@ -301,7 +301,7 @@ t.test('a sign-in', async t => {
     await verified.promise
     await service.sql(
       'update users set password_version = password_version + 1 where email = $1', [linus.email])
-    release.resolve(undefined)
+    release.resolve()
     t.match(await answer, invalidCredentials)
   })
 })
@@ -309,7 +309,7 @@ t.test('a sign-in', async t => {
 t.test('a sign-in is refused without a database connection if the hashing queue is full', async t => {
   const service = await build(t, { ARGON2_CONCURRENCY: '1' })
   const { queue } = service.app.passwords
-  const release = Promise.withResolvers<undefined>()
+  const release = deferred()
   const work = [queue.run(async () => { await release.promise })]
   for (let network = 0; queue.waiting === network; network++) {
     work.push(queue.run(async () => {}, { network: `${network}` }))
@@ -321,7 +321,7 @@ t.test('a sign-in is refused without a database connection if the hashing queue 
   const answer = await signIn(service.browser(), newUser())
   t.match(answer, { status: 503, body: { code: 'overloaded' } })
   t.ok(Number(answer.headers['retry-after']) >= 1)
-  release.resolve(undefined)
+  release.resolve()
   await finished
 })
 
@@ -341,8 +341,9 @@ t.test("the user's own account", async t => {
   t.test('is changed in the given properties, which null clears', async t => {
     const both = { name: 'Ada', username: 'ADA_1' }
     t.match(await change(both), { status: 200, body: { name: 'Ada', username: 'ada_1' } })
-    t.match(await change({ name: 'Ada King' }), { status: 200, body: { name: 'Ada King', username: 'ada_1' } })
-    t.match(await change({}), { status: 200, body: { name: 'Ada King', username: 'ada_1' } })
+    const renamed = { status: 200, body: { name: 'Ada King', username: 'ada_1' } }
+    t.match(await change({ name: 'Ada King' }), renamed)
+    t.match(await change({}), renamed)
     const cleared = await change({ name: null, username: null })
     t.match(cleared, { status: 200, body: { name: null, username: null } })
     t.ok(cleared.body.updated_at > body.user.updated_at)
@@ -366,7 +367,8 @@ t.test("the user's own account", async t => {
     t.strictSame(new Set(results).size, 1)
     const laterEvents = (await eventDetails()).slice(before.length + 1)
     t.strictSame(laterEvents, [{ changed: ['name'] }], 'concurrent changes to the same value count once')
-    t.match(await change({ name: null, username: null }), { status: 200, body: { name: null, username: null } })
+    const cleared = { name: null, username: null }
+    t.match(await change(cleared), { status: 200, body: cleared })
   })
 
   t.test('is not changed by invalid values', async t => {
@@ -386,3 +388,10 @@ t.test("the user's own account", async t => {
     t.match(await browser.get('/v1/me'), { body: { name: null, username: null, roles: ['user'] } })
   })
 })
+
+/** A promise and the function that resolves it. */
+function deferred () {
+  let resolve: (value?: unknown) => void = () => {}
+  const promise = new Promise(_resolve => { resolve = _resolve })
+  return { promise, resolve }
+}
