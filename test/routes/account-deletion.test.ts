@@ -528,9 +528,10 @@ t.test('the data export', async t => {
     await listen(service)
     const exports = await Promise.all(users.map(async ({ browser }) => await startExport(service, browser)))
     t.equal((await ada.browser.get('/v1/me', headers)).status, 200)
-    const { connections } = service.app.db
-    await waitUntil('no connection is in use', () =>
-      connections.waiting === 0 && connections.idle === connections.total)
+    await waitUntil('no connection is in use', () => {
+      const { waiting, idle, total } = service.app.db.connections
+      return waiting === 0 && idle === total
+    })
     const [first, ...others] = exports
     t.ok(JSON.parse(await first?.text() ?? '').audit_events.length > 3_000)
     for (const other of others) await other.body?.cancel()
