@@ -235,7 +235,7 @@ t.test('the pages of mailed links', async t => {
         t.notMatch(
           text,
           password.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;'),
-          'the password is not'
+          'the password is not kept'
         )
       }
     }
@@ -265,7 +265,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       rmSync(screenshots, { recursive: true, force: true })
     })
   } else t.comment(screenshots)
-  const open = async ({ page }: Tab, kind: Kind, token: string) => {
+  const openLink = async ({ page }: Tab, kind: Kind, token: string) => {
     await page.goto(`${service.origin}/${kind}#token=${token}`)
   }
   const takeScreenshot = async ({ page }: Tab, name: string) => {
@@ -299,7 +299,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     await t.test('to confirm an address, with the password of the account', async t => {
       const token = await requestLink(service, 'email-verification', email)
       const visit = await tab(phone)
-      await open(visit, 'email-verification', token)
+      await openLink(visit, 'email-verification', token)
       t.equal(visit.page.url(), `${service.origin}/email-verification`)
       t.notOk(await visit.page.locator('[name=token]').isVisible())
       await takeScreenshot(visit, 'verification')
@@ -323,7 +323,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     await t.test('to choose a password, after one that is too weak', async t => {
       const token = await requestLink(service, 'password-reset', email)
       const visit = await tab(phone)
-      await open(visit, 'password-reset', token)
+      await openLink(visit, 'password-reset', token)
       await takeScreenshot(visit, 'password')
       const field = visit.page.getByLabel('New password')
       t.equal(await field.getAttribute('autocomplete'), 'new-password')
@@ -348,7 +348,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     await t.test('to sign in, with the session only in the cookie', async t => {
       const token = await requestLink(service, 'magic-link', email)
       const visit = await tab(phone)
-      await open(visit, 'magic-link', token)
+      await openLink(visit, 'magic-link', token)
       await visit.page.getByLabel('Stay signed in').check()
       await takeScreenshot(visit, 'magic-link')
       t.equal(await press(visit), 200)
@@ -385,11 +385,11 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
         await fetch(`${service.origin}/${kind}`, { method: 'HEAD' })
       }
       const scanner = await tab()
-      await open(scanner, kind, token)
+      await openLink(scanner, kind, token)
       await scanner.page.waitForLoadState('networkidle')
       t.notOk(scanner.requests.some(request => request.method() !== 'GET'))
       const visit = await tab()
-      await open(visit, kind, token)
+      await openLink(visit, kind, token)
       if (kind === 'password-reset') {
         await visit.page.getByLabel('New password').fill('a phrase after all of that')
       }
@@ -406,7 +406,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const { email, password } = await registerUser(service)
     const token = await requestLink(service, 'email-verification', email)
     const visit = await tab(phone)
-    await open(visit, 'email-verification', token)
+    await openLink(visit, 'email-verification', token)
     t.equal(await press(visit), 409)
     t.match(await readOutcome(visit), /enter that password[^]*choose a new one/)
     t.equal(await currentPasswordField(visit).getAttribute('autocomplete'), 'current-password')
@@ -462,12 +462,12 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const { email, password, browser, id } = await registerUser(service)
     browser.accessToken = (await browser.post('/v1/auth/login', { email, password })).body.access_token
     for (const hasPassword of [true, false]) {
-      const to = newUser().email
+      const newEmail = newUser().email
       if (!hasPassword) await service.sql('update users set password_hash = null where id = $1', [id])
-      await browser.post('/v1/me/email', { ...hasPassword && { password }, email: to })
-      const { token } = await mailTo(service, to, 'email_change')
+      await browser.post('/v1/me/email', { ...hasPassword && { password }, email: newEmail })
+      const { token } = await mailTo(service, newEmail, 'email_change')
       const visit = await tab(phone)
-      await open(visit, 'email-verification', token)
+      await openLink(visit, 'email-verification', token)
       t.equal(await press(visit), 409)
       t.match(
         await readOutcome(visit),
@@ -488,7 +488,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const token = await requestLink(service, 'magic-link', email)
     await service.sql('update one_time_tokens set expires_at = now()')
     const visit = await tab(phone)
-    await open(visit, 'magic-link', token)
+    await openLink(visit, 'magic-link', token)
     t.equal(await press(visit), 410)
     t.match(await readOutcome(visit), /invalid or has expired/)
     t.equal(await visit.page.locator('button').count(), 0)
@@ -500,7 +500,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   t.test('another link that is pasted into the open page replaces the first', async t => {
     const { email } = await registerUser(service)
     const visit = await tab()
-    await open(visit, 'magic-link', 'lkl_none')
+    await openLink(visit, 'magic-link', 'lkl_none')
     t.equal(await press(visit), 410)
     const token = await requestLink(service, 'magic-link', email)
     await Promise.all([
@@ -544,7 +544,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const { email } = await registerUser(service)
     const token = await requestLink(service, 'password-reset', email)
     const visit = await tab()
-    await open(visit, 'password-reset', token)
+    await openLink(visit, 'password-reset', token)
     await visit.page.getByLabel('New password').fill('a phrase in a tunnel')
     await visit.page.context().setOffline(true)
     await visit.page.locator('button').click()
@@ -561,7 +561,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     for (const kind of kinds) {
       const token = await requestLink(service, kind, email)
       const visit = await tab({ ...phone, javaScriptEnabled: false, locale: 'de-DE' })
-      await open(visit, kind, token)
+      await openLink(visit, kind, token)
       const field = visit.page.getByLabel('Code aus dem Link')
       t.ok(await field.isVisible())
       if (kind === 'password-reset') {
@@ -597,9 +597,9 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     })
   })
 
-  t.test('in dark mode and in German', async t => {
+  t.test('a page can be shown in dark mode and in German', async t => {
     const visit = await tab({ ...phone, locale: 'de-DE', colorScheme: 'dark' })
-    await open(visit, 'password-reset', 'lkl_none')
+    await openLink(visit, 'password-reset', 'lkl_none')
     t.equal(await visit.page.evaluate('document.documentElement.lang'), 'de')
     t.equal(await readHeading(visit), 'Passwort wählen')
     await visit.page.getByLabel('Neues Passwort').fill('ein Satz von mir allein')
@@ -611,7 +611,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
 
   t.test('the content security policy blocks injected content, and these tests notice it', async t => {
     const visit = await tab()
-    await open(visit, 'magic-link', 'lkl_none')
+    await openLink(visit, 'magic-link', 'lkl_none')
     await visit.page.evaluate(
       "document.body.insertAdjacentHTML('beforeend', '<style>p { color: red }</style>" +
         '<img src="https://evil.example/x.png">\')'
