@@ -41,6 +41,17 @@ t.test('a page can be read in one sitting', async t => {
   t.ok(count('README.md') < maxReadmeLines, `README has fewer than ${maxReadmeLines} lines`)
 })
 
+t.test('the page about sessions cites tests that exist', async t => {
+  const cited = [...readFileSync('docs/sessions.md', 'utf8')
+    .matchAll(/`([\w-]+\.test\.ts)`: ((?:\*[^*]+\*(?:,(?: and)? )?)+)/g)]
+    .flatMap(([, file = '', titles = '']) =>
+      [...titles.matchAll(/\*([^*]+)\*/g)].map(([, title = '']) => ({ file, title })))
+  t.ok(cited.length > 20)
+  for (const { file, title } of cited) {
+    t.ok(readFileSync(`test/routes/${file}`, 'utf8').includes(`test('${title}'`), `${file}: ${title}`)
+  }
+})
+
 t.test('a page begins with its title and one paragraph that says for whom it is', async t => {
   for (const { page, prose: [title = '', blank, introduction = ''] } of topics) {
     t.match(title, /^# \S/, page)

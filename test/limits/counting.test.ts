@@ -39,7 +39,7 @@ verifiedBy(t, 'limits-003: a network is an IPv4 address or an IPv6 /64', {
 verifiedBy(t, 'limits-004: an account is the same in every spelling', { [throttle]: ['all spellings of an address are the same account', 'accounts that do not exist are counted and answered in the same way'] })
 verifiedBy(t, 'limits-005: a device is known by its cookie', {
   [throttle]: ['an attack on one account from many networks', 'belongs to an account, and cannot be forged'],
-  'test/routes/sign-in.test.ts': ['behind https the cookie is Secure, and bound to the host', 'delivers the refresh token in a cookie that no script reads, unless it is asked for in the body']
+  'test/routes/sign-in.test.ts': ['sets Secure cookies with the __Host- prefix if the issuer has https', 'delivers the refresh token in an HttpOnly cookie, or on request in the body']
 })
 verifiedBy(t, 'limits-006: accounts that do not exist are counted alike', { [throttle]: ['accounts that do not exist are counted and answered in the same way'] })
 t.test('limits-007: address and username have separate counters in a network', async t => {
@@ -145,7 +145,9 @@ t.test('limits-022: the routes that request a mail', async t => {
   const answers = [...await inSequence(4, i => browser.post(posted[i] ?? '', {}, here)), await browser.get('/v1/me/export', here)]
   t.strictSame(answers.map(({ headers }) => headers['ratelimit-remaining']), ['4', '3', '2', '1', '0'])
 })
-verifiedBy(t, 'limits-023: one export at a time', { 'test/routes/account-deletion.test.ts': ['runs once at a time, on all instances together'] })
+verifiedBy(t, 'limits-023: one export at a time', {
+  'test/routes/account-deletion.test.ts': ['runs once at a time for a user, on all instances together']
+})
 t.test('limits-024: the routes without a rate limit', async t => {
   const { browser } = await secondInstance(t, service, { RATE_LIMIT: '1/1m', CORS_ORIGINS: 'https://app.example.com' })
   const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' }

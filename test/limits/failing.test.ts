@@ -32,7 +32,9 @@ t.test('limits-042: failures are forgotten after a window', async t => {
   t.strictSame(statuses(await inSequence(6, () => guessPassword(service, { email }, here))), [401, 401, 401, 401, 401, 429])
 })
 
-verifiedBy(t, 'limits-044: a mailed link resets the failures of the account', { 'test/routes/one-time-tokens.test.ts': ['pardons the failures before it'] })
+verifiedBy(t, 'limits-044: a mailed link resets the failures of the account', {
+  'test/routes/one-time-tokens.test.ts': ['resets the failed sign-ins of the account']
+})
 t.test('limits-043: a success resets the failures of the account', async t => {
   const { email, password, browser } = await registerUser(service)
   const here = newAddress()
@@ -51,7 +53,9 @@ t.test('limits-045: a success does not reset the network or the whole account', 
   t.strictSame(statuses(await inSequence(6, i => guessPassword(strict, i === 3 ? { email, password } : { email }))), [401, 401, 401, 200, 401, 429], 'the fourth of the account')
 })
 verifiedBy(t, 'limits-046: a wrong current password counts', { [throttle]: ['a wrong current password counts as a failed sign-in'] })
-verifiedBy(t, 'limits-047: a wrong password for an address counts', { 'test/routes/one-time-tokens.test.ts': ['takes the password, and a wrong one counts like a failed sign-in'] })
+verifiedBy(t, 'limits-047: a wrong password for an address counts', {
+  'test/routes/one-time-tokens.test.ts': ['accepts the password, and counts a wrong one as a failed sign-in']
+})
 t.test('limits-048: a full queue and a disabled account do not count', async t => {
   const { email, password, id } = await registerUser(service)
   await service.sql('update users set disabled_at = now() where id = $1', [id])

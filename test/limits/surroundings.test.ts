@@ -142,6 +142,6 @@ t.test('limits-090: large imported hashes are verified one at a time', async t =
   t.strictSame([await atATime(usual?.email), await atATime(large?.email)], [2, 1])
 })
 verifiedBy(t, 'limits-091: weak costs do not start in production', { 'test/src/config.test.ts': ['a weaker argon2 than OWASP accepts is refused'] })
-verifiedBy(t, 'limits-092: older hashes are replaced at sign-in', { 'test/routes/sign-in.test.ts': ['hashes again when the parameters have grown, and only then'] })
+verifiedBy(t, 'limits-092: older hashes are replaced at sign-in', { 'test/routes/sign-in.test.ts': ['rehashes the password with stronger parameters, and never with weaker ones'] })
 verifiedBy(t, 'limits-093: too few threads are logged', { [argon2]: ['of which there are enough', 'also where there are fewer than ARGON2_CONCURRENCY wants, which it tells'] })
 verifiedBy(t, 'limits-094: a build that does not work', { [argon2]: ['is passed over for the next', 'is told of by the service, which hashes with another, or ends where that one is named'] })

@@ -12,85 +12,138 @@ import { mailsTo, mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
 import { scale } from '../support/soak.ts'
 
-const register = '/v1/auth/register'
-const login = '/v1/auth/login'
-const ask = { email_verification: '/v1/auth/email-verification', password_reset: '/v1/auth/password-reset', magic_link: '/v1/auth/magic-link' }
-const confirm = { email_verification: `${ask.email_verification}/confirm`, password_reset: `${ask.password_reset}/confirm`, magic_link: `${ask.magic_link}/confirm` }
+const registerPath = '/v1/auth/register'
+const loginPath = '/v1/auth/login'
+const refreshPath = '/v1/auth/refresh'
+const emailPath = '/v1/me/email'
+const requestPaths = {
+  email_verification: '/v1/auth/email-verification',
+  password_reset: '/v1/auth/password-reset',
+  magic_link: '/v1/auth/magic-link'
+}
+const confirmPaths = {
+  email_verification: `${requestPaths.email_verification}/confirm`,
+  password_reset: `${requestPaths.password_reset}/confirm`,
+  magic_link: `${requestPaths.magic_link}/confirm`
+}
 const kinds = ['email_verification', 'password_reset', 'magic_link'] as const
-const another = 'another phrase of my own'
+type Kind = typeof kinds[number]
+const newPassword = 'another phrase of my own'
 
-/** Somebody with an account, signed in; their address is proved unless not. */
-async function somebody (service: Service, { proved = true } = {}) {
+type User = Awaited<ReturnType<typeof registerUser>>
+
+/** Registers a user, who is then signed in. `token` is that of the link which verifies the address. */
+async function registerUser (service: Service, { isVerified = true } = {}) {
   const { email, password } = newUser()
   const browser = service.browser()
-  const { body, status } = await browser.post(register, { email, password })
-  if (status !== 201) throw new Error(`registration: ${status}`)
+  const { body, status } = await browser.post(registerPath, { email, password })
+  if (status !== 201) throw new Error(`the registration was answered ${status}`)
   browser.accessToken = body.access_token
-  const { token } = await mailTo(service, email, 'email_verification')
-  if (proved) await browser.post(confirm.email_verification, { token })
+  const token = await mailedToken(service, email, 'email_verification')
+  if (isVerified) await browser.post(confirmPaths.email_verification, { token })
   return { email, password, browser, id: String(body.user.id), token }
 }
-/** A link of a kind that was asked for. */
-async function linkFor (service: Service, kind: typeof kinds[number], email: string) {
-  const { status } = await service.browser().post(ask[kind], { email })
-  if (status !== 202) throw new Error(`asking: ${status}`)
-  return (await mailTo(service, email, kind)).token
-}
-/** The answer that asks for a proof. */
-const asks = (methods: string[]) => ({ status: 409, body: { code: 'password_required', methods } })
-const signIn = async (service: Service, email: string, password: string) => (await service.browser().post(login, { email, password })).status
-/** The status of a request; one that waits too long for others is told to come back, and does so. */
-async function answered (service: Service, url: string, body: object): Promise<number> {
-  const { status, headers } = await service.browser().post(url, body)
-  return status === 503 && headers['retry-after'] === '1' ? await answered(service, url, body) : status
-}
-/** The statuses of the same request, many times at once. */
-const atOnce = async (service: Service, url: string, body: object) => (await Promise.all(Array.from({ length: 10 }, async () => await answered(service, url, body)))).sort()
-const once = (status: number) => [status, ...Array(9).fill(410)]
 
-t.test('asking for a link', async t => {
+/** Waits for a mail and returns the token of its link. */
+const mailedToken = async (service: Service, email: string, kind: Kind | 'email_change' | 'email_changed') =>
+  (await mailTo(service, email, kind)).token
+
+/** Requests a link and returns its token. */
+async function requestLink (service: Service, kind: Kind, email: string) {
+  const { status } = await service.browser().post(requestPaths[kind], { email })
+  if (status !== 202) throw new Error(`the request for a link was answered ${status}`)
+  return await mailedToken(service, email, kind)
+}
+
+/** Uses a link in a browser without cookies. */
+const useLink = async (service: Service, kind: Kind, body: { token: string } & Record<string, unknown>) =>
+  await service.browser().post(confirmPaths[kind], body)
+const verifyEmail = async (service: Service, body: { token: string } & Record<string, unknown>) =>
+  await useLink(service, 'email_verification', body)
+const resetPassword = async (service: Service, token: string, password = newPassword) =>
+  await useLink(service, 'password_reset', { token, new_password: password })
+const useMagicLink = async (service: Service, token: string) =>
+  await useLink(service, 'magic_link', { token })
+
+const signIn = async (service: Service, credentials: { password: string } & Record<string, unknown>) =>
+  await service.browser().post(loginPath, credentials)
+const signInStatus = async (service: Service, email: string, password: string) =>
+  (await signIn(service, { email, password })).status
+
+/** The response that asks for a credential of the account. */
+const passwordRequired = (...methods: string[]) =>
+  ({ status: 409, body: { code: 'password_required', methods } })
+
+/** Posts again for as long as the service asks for a retry after one second, because others hold the lock. */
+async function statusAfterRetries (service: Service, url: string, body: object): Promise<number> {
+  const { status, headers } = await service.browser().post(url, body)
+  const isBusy = status === 503 && headers['retry-after'] === '1'
+  return isBusy ? await statusAfterRetries(service, url, body) : status
+}
+/** Uses a link ten times at once and returns the sorted statuses. */
+const raceLink = async (service: Service, kind: Kind, body: { token: string } & Record<string, unknown>) => {
+  const uses = Array.from({ length: 10 }, () => statusAfterRetries(service, confirmPaths[kind], body))
+  return (await Promise.all(uses)).sort()
+}
+/** The statuses of a race that one request wins. */
+const oneWinner = (status: number) => [status, ...Array(9).fill(410)]
+
+t.test('a request for a link', async t => {
   const service = await build(t)
-  const ada = await somebody(service, { proved: false })
-  const gone = await somebody(service, { proved: false })
-  await service.sql('update users set disabled_at = now() where id = $1', [gone.id])
+  const ada = await registerUser(service, { isVerified: false })
+  const disabled = await registerUser(service, { isVerified: false })
+  await service.sql('update users set disabled_at = now() where id = $1', [disabled.id])
   await service.sql('delete from jobs')
 
-  await t.test('is answered alike for everybody, and mails only who has an account', async t => {
+  await t.test('gets the same response for every address, and mails only active accounts', async t => {
     for (const kind of kinds) {
-      const nobody = newUser().email
-      for (const email of [ada.email, ada.email.toUpperCase(), nobody, gone.email]) {
-        const { status, body } = await service.browser().post(ask[kind], { email })
+      const unknown = newUser().email
+      for (const email of [ada.email, ada.email.toUpperCase(), unknown, disabled.email]) {
+        const { status, body } = await service.browser().post(requestPaths[kind], { email })
         t.strictSame([status, body], [202, { status: 'accepted' }], `${kind} ${email}`)
       }
-      t.match(await mailTo(service, ada.email, kind), { link: new RegExp(`^http://localhost:3000/${kind.replaceAll('_', '-')}#token=lkl_[\\w-]{43}$`), language: 'en' })
-      // It came in the order in which it was asked for: what was asked for before is done.
+      const page = kind.replaceAll('_', '-')
+      t.match(await mailTo(service, ada.email, kind), {
+        link: new RegExp(`^http://localhost:3000/${page}#token=lkl_[\\w-]{43}$`), language: 'en'
+      })
+      // Mails come in the order of their requests: once this one is here, the earlier requests are done.
       await mailTo(service, ada.email, kind)
-      t.strictSame([mailsTo(service, nobody), mailsTo(service, gone.email).filter(each => each !== 'email_verification')], [[], []])
+      t.strictSame(mailsTo(service, unknown), [])
+      t.strictSame(mailsTo(service, disabled.email).filter(each => each !== 'email_verification'), [])
     }
   })
-  await t.test('needs an address', async t => {
-    for (const kind of kinds) t.match(await service.browser().post(ask[kind], { email: 'nobody at all' }), { status: 400, body: { code: 'validation_failed', errors: [{ pointer: '/email' }] } })
+  await t.test('needs a valid address', async t => {
+    for (const kind of kinds) {
+      t.match(await service.browser().post(requestPaths[kind], { email: 'nobody at all' }), {
+        status: 400, body: { code: 'validation_failed', errors: [{ pointer: '/email' }] }
+      })
+    }
   })
-  await t.test('is heard in the language of the request, and else of the user', async t => {
+  await t.test('is answered in the language of the request, or else of the user', async t => {
     const email = newUser().email
-    await service.browser().post(register, { ...newUser(), email }, { 'accept-language': 'de-AT, en;q=0.5' })
-    t.equal((await mailTo(service, email, 'email_verification')).language, 'de')
-    await linkFor(service, 'password_reset', email)
-    await service.browser().post(ask.magic_link, { email }, { 'accept-language': 'fr, en;q=0.1' })
-    t.equal((await mailTo(service, email, 'magic_link')).language, 'en')
-    await service.browser().post(ask.magic_link, { email }, { 'accept-language': 'fr' })
-    t.equal((await mailTo(service, email, 'magic_link')).language, 'de')
+    const languageOf = async (kind: Kind) => (await mailTo(service, email, kind)).language
+    const german = { 'accept-language': 'de-AT, en;q=0.5' }
+    await service.browser().post(registerPath, { ...newUser(), email }, german)
+    t.equal(await languageOf('email_verification'), 'de')
+    await requestLink(service, 'password_reset', email)
+    await service.browser().post(requestPaths.magic_link, { email }, { 'accept-language': 'fr, en;q=0.1' })
+    t.equal(await languageOf('magic_link'), 'en')
+    await service.browser().post(requestPaths.magic_link, { email }, { 'accept-language': 'fr' })
+    t.equal(await languageOf('magic_link'), 'de')
   })
-  await t.test('leaves nothing in the database that is good as a link', async t => {
-    const token = await linkFor(service, 'password_reset', ada.email)
-    const dump = JSON.stringify(await service.sql('select one_time_tokens.*, jobs.* from one_time_tokens full join jobs on false'))
-    t.notMatch(dump, token)
-    t.match((await service.sql<{ hash: string }>("select encode(token_hash, 'hex') as hash from one_time_tokens"))[0]?.hash, /^[0-9a-f]{64}$/)
+  await t.test('stores only a digest of the token', async t => {
+    const token = await requestLink(service, 'password_reset', ada.email)
+    const rows = await service.sql(
+      'select one_time_tokens.*, jobs.* from one_time_tokens full join jobs on false')
+    t.notMatch(JSON.stringify(rows), token)
+    const [row] = await service.sql<{ hash: string }>(
+      "select encode(token_hash, 'hex') as hash from one_time_tokens")
+    t.match(row?.hash, /^[0-9a-f]{64}$/)
   })
-  await t.test('does not write of a verified address that it could be verified', async t => {
-    const { email } = await somebody(service)
-    await service.browser().post(ask.email_verification, { email })
-    await linkFor(service, 'magic_link', email)
+  await t.test('sends no verification mail for an address that is verified', async t => {
+    const { email } = await registerUser(service)
+    await service.browser().post(requestPaths.email_verification, { email })
+    await requestLink(service, 'magic_link', email)
     t.strictSame(mailsTo(service, email), ['email_verification', 'magic_link'])
   })
 })
@@ -98,39 +151,51 @@ t.test('asking for a link', async t => {
 t.test('a link', async t => {
   const service = await build(t)
 
-  await t.test('is used once, however many try', async t => {
-    const ada = await somebody(service, { proved: false })
-    t.strictSame(await atOnce(service, confirm.email_verification, { token: ada.token, password: ada.password }), once(204))
-    t.strictSame(await atOnce(service, confirm.magic_link, { token: await linkFor(service, 'magic_link', ada.email) }), once(200))
-    t.strictSame(await atOnce(service, confirm.password_reset, { token: await linkFor(service, 'password_reset', ada.email), new_password: another }), once(204))
-    t.equal((await service.sql('select from audit_events where user_id = $1 and type in ($2, $3)', [ada.id, 'user.verified', 'user.password_reset'])).length, 2)
+  await t.test('works once, also if it is used many times at once', async t => {
+    const { id, email, password, token } = await registerUser(service, { isVerified: false })
+    t.strictSame(await raceLink(service, 'email_verification', { token, password }), oneWinner(204))
+    const magicLink = await requestLink(service, 'magic_link', email)
+    t.strictSame(await raceLink(service, 'magic_link', { token: magicLink }), oneWinner(200))
+    const reset = { token: await requestLink(service, 'password_reset', email), new_password: newPassword }
+    t.strictSame(await raceLink(service, 'password_reset', reset), oneWinner(204))
+    const events = await service.sql(
+      'select from audit_events where user_id = $1 and type in ($2, $3)',
+      [id, 'user.verified', 'user.password_reset'])
+    t.equal(events.length, 2)
   })
-  await t.test('is good for what it was made for alone', async t => {
-    const { email, password, token: verification } = await somebody(service, { proved: false })
-    const tokens = { email_verification: verification, password_reset: await linkFor(service, 'password_reset', email), magic_link: await linkFor(service, 'magic_link', email) }
+  await t.test('works only for its own purpose', async t => {
+    const { email, password, token: verification } = await registerUser(service, { isVerified: false })
+    const tokens = {
+      email_verification: verification,
+      password_reset: await requestLink(service, 'password_reset', email),
+      magic_link: await requestLink(service, 'magic_link', email)
+    }
     for (const kind of kinds) {
       for (const other of kinds.filter(each => each !== kind)) {
-        t.match(await service.browser().post(confirm[other], { token: tokens[kind], ...other === 'password_reset' && { new_password: another } }), { status: 410, body: { code: 'link_expired' } }, `${kind} as ${other}`)
+        const body = { token: tokens[kind], ...other === 'password_reset' && { new_password: newPassword } }
+        const expired = { status: 410, body: { code: 'link_expired' } }
+        t.match(await useLink(service, other, body), expired, `${kind} as ${other}`)
       }
     }
-    t.equal((await service.browser().post(confirm.email_verification, { token: verification, password })).status, 204)
+    t.equal((await verifyEmail(service, { token: verification, password })).status, 204)
   })
-  await t.test('is not good when it is old, unknown, of a disabled account, or garbage', async t => {
-    const { email, id } = await somebody(service)
-    const reset = async (token: string) => (await service.browser().post(confirm.password_reset, { token, new_password: another })).status
-    const old = await linkFor(service, 'password_reset', email)
+  await t.test('is refused if it is expired, unknown, malformed, or of a disabled account', async t => {
+    const { email, id } = await registerUser(service)
+    const reset = async (token: string) => (await resetPassword(service, token)).status
+    const expired = await requestLink(service, 'password_reset', email)
     await service.sql('update one_time_tokens set expires_at = now() where user_id = $1', [id])
-    t.equal(await reset(old), 410)
-    const disabled = await linkFor(service, 'password_reset', email)
+    t.equal(await reset(expired), 410)
+    const token = await requestLink(service, 'password_reset', email)
     await service.sql('update users set disabled_at = now() where id = $1', [id])
-    t.equal(await reset(disabled), 410)
-    for (const token of ['lkl_', 'x', '\0', '💥'.repeat(50), `${disabled}=`, disabled.slice(4), disabled.toUpperCase()]) t.equal(await reset(token), 410, token)
+    t.equal(await reset(token), 410)
+    const malformed = ['lkl_', 'x', '\0', '💥'.repeat(50), `${token}=`, token.slice(4), token.toUpperCase()]
+    for (const each of malformed) t.equal(await reset(each), 410, each)
     t.equal(await reset(''), 400)
     t.equal(await reset('x'.repeat(201)), 400)
   })
-  await t.test('is cleared away when it is old', async t => {
-    const { email } = await somebody(service)
-    await linkFor(service, 'magic_link', email)
+  await t.test('is purged after it has expired', async t => {
+    const { email } = await registerUser(service)
+    await requestLink(service, 'magic_link', email)
     const { purgeExpired } = await import('../../src/one-time-tokens/purge.ts')
     await service.sql("update one_time_tokens set expires_at = now() - interval '1 second'")
     while (await purgeExpired(service.app.db, 10) > 0);
@@ -141,51 +206,58 @@ t.test('a link', async t => {
 t.test('a password reset', async t => {
   const service = await build(t)
 
-  await t.test('sets the password, ends every session and every other link, and signs nobody in', async t => {
-    const ada = await somebody(service)
-    const elsewhere = service.browser()
-    await elsewhere.post(login, ada)
-    const [token, second, magic] = [await linkFor(service, 'password_reset', ada.email), await linkFor(service, 'password_reset', ada.email), await linkFor(service, 'magic_link', ada.email)]
-    const answer = await service.browser().post(confirm.password_reset, { token, new_password: another })
-    t.strictSame([answer.status, answer.text, answer.cookies], [204, '', []])
-    t.equal((await ada.browser.get('/v1/me')).status, 401, 'the access token')
-    for (const browser of [ada.browser, elsewhere]) t.equal((await browser.post('/v1/auth/refresh')).status, 401, 'the refresh token')
-    t.strictSame([await signIn(service, ada.email, ada.password), await signIn(service, ada.email, another)], [401, 200])
-    t.equal((await service.browser().post(confirm.password_reset, { token: second, new_password: another })).status, 410)
-    t.equal((await service.browser().post(confirm.magic_link, { token: magic })).status, 410)
+  await t.test('ends every session, invalidates every other link, and signs no one in', async t => {
+    const ada = await registerUser(service)
+    const otherBrowser = service.browser()
+    await otherBrowser.post(loginPath, ada)
+    const token = await requestLink(service, 'password_reset', ada.email)
+    const secondReset = await requestLink(service, 'password_reset', ada.email)
+    const magicLink = await requestLink(service, 'magic_link', ada.email)
+    const { status, text, cookies } = await resetPassword(service, token)
+    t.strictSame([status, text, cookies], [204, '', []])
+    t.equal((await ada.browser.get('/v1/me')).status, 401, 'the access token is revoked')
+    for (const browser of [ada.browser, otherBrowser]) {
+      t.equal((await browser.post(refreshPath)).status, 401, 'the refresh token is revoked')
+    }
+    t.equal(await signInStatus(service, ada.email, ada.password), 401)
+    t.equal(await signInStatus(service, ada.email, newPassword), 200)
+    t.equal((await resetPassword(service, secondReset)).status, 410)
+    t.equal((await useMagicLink(service, magicLink)).status, 410)
     await mailTo(service, ada.email, 'password_changed')
-    const [event] = await service.sql<{ actor_id: string, ip: string }>("select actor_id, ip from audit_events where user_id = $1 and type = 'user.password_reset'", [ada.id])
+    const [event] = await service.sql<{ actor_id: string, ip: string }>(
+      "select actor_id, ip from audit_events where user_id = $1 and type = 'user.password_reset'", [ada.id])
     t.match(event, { actor_id: ada.id, ip: '127.0.0.1' })
   })
-  await t.test('with a password that is refused leaves the link as it was', async t => {
-    const ada = await somebody(service)
-    const token = await linkFor(service, 'password_reset', ada.email)
-    t.match(await service.browser().post(confirm.password_reset, { token, new_password: 'password1' }), { status: 422, body: { reasons: ['too_common'] } })
-    t.match(await service.browser().post(confirm.password_reset, { token, new_password: `my ${ada.email}` }), { status: 422, body: { reasons: ['contains_email'] } })
-    t.equal((await service.browser().post(confirm.password_reset, { token, new_password: another })).status, 204)
+  await t.test('leaves the link valid if the new password is rejected', async t => {
+    const ada = await registerUser(service)
+    const token = await requestLink(service, 'password_reset', ada.email)
+    const rejected = (reason: string) => ({ status: 422, body: { reasons: [reason] } })
+    t.match(await resetPassword(service, token, 'password1'), rejected('too_common'))
+    t.match(await resetPassword(service, token, `my ${ada.email}`), rejected('contains_email'))
+    t.equal((await resetPassword(service, token)).status, 204)
   })
-  await t.test('proves the address', async t => {
-    const ada = await somebody(service, { proved: false })
-    await service.browser().post(confirm.password_reset, { token: await linkFor(service, 'password_reset', ada.email), new_password: another })
-    const { body } = await service.browser().post(login, { email: ada.email, password: another })
+  await t.test('verifies the address', async t => {
+    const ada = await registerUser(service, { isVerified: false })
+    await resetPassword(service, await requestLink(service, 'password_reset', ada.email))
+    const { body } = await signIn(service, { email: ada.email, password: newPassword })
     t.equal(body.user.email_verified, true)
-    t.equal((await service.browser().post(confirm.email_verification, { token: ada.token })).status, 410)
+    t.equal((await verifyEmail(service, { token: ada.token })).status, 410)
   })
-  await t.test('pardons the failures before it', async t => {
+  await t.test('resets the failed sign-ins of the account', async t => {
     const strict = await build(t, { LOGIN_RATE_LIMIT: '2/15m' }, { url: service.url })
-    const ada = await somebody(strict)
-    for (let i = 0; i < 2; i++) await signIn(strict, ada.email, 'wrong')
-    t.equal(await signIn(strict, ada.email, ada.password), 429)
-    await strict.browser().post(confirm.password_reset, { token: await linkFor(strict, 'password_reset', ada.email), new_password: another })
-    t.equal(await signIn(strict, ada.email, another), 200)
+    const ada = await registerUser(strict)
+    for (let i = 0; i < 2; i++) await signInStatus(strict, ada.email, 'wrong')
+    t.equal(await signInStatus(strict, ada.email, ada.password), 429)
+    await resetPassword(strict, await requestLink(strict, 'password_reset', ada.email))
+    t.equal(await signInStatus(strict, ada.email, newPassword), 200)
   })
-  await t.test('beside a sign-in with the old password leaves no session of it', async t => {
+  await t.test('leaves no session of a concurrent sign-in with the old password', async t => {
     for (let round = 0; round < scale(10, 4); round++) {
-      const ada = await somebody(service)
-      const token = await linkFor(service, 'password_reset', ada.email)
+      const ada = await registerUser(service)
+      const token = await requestLink(service, 'password_reset', ada.email)
       const thief = service.browser()
-      await Promise.all([thief.post(login, ada), service.browser().post(confirm.password_reset, { token, new_password: another })])
-      t.equal((await thief.post('/v1/auth/refresh')).status, 401)
+      await Promise.all([thief.post(loginPath, ada), resetPassword(service, token)])
+      t.equal((await thief.post(refreshPath)).status, 401)
     }
   })
 })
@@ -193,702 +265,928 @@ t.test('a password reset', async t => {
 t.test('a magic link', async t => {
   const service = await build(t)
 
-  await t.test('signs in', async t => {
-    const ada = await somebody(service)
+  await t.test('signs the user in, and leaves their password and sessions as they are', async t => {
+    const ada = await registerUser(service)
     const browser = service.browser()
-    const { status, body, cookies } = await browser.post(confirm.magic_link, { token: await linkFor(service, 'magic_link', ada.email), remember: true })
-    t.match([status, body], [200, { token_type: 'Bearer', user: { id: ada.id, email: ada.email, email_verified: true } }])
+    const token = await requestLink(service, 'magic_link', ada.email)
+    const { status, body, cookies } = await browser.post(confirmPaths.magic_link, { token, remember: true })
+    t.equal(status, 200)
+    t.match(body, { token_type: 'Bearer', user: { id: ada.id, email: ada.email, email_verified: true } })
     t.match(cookies.join(), /refresh_token=lkr_[^;]+;.*Max-Age/)
-    t.equal((await browser.post('/v1/auth/refresh')).status, 200)
-    t.strictSame([await signIn(service, ada.email, ada.password), (await ada.browser.get('/v1/me')).status], [200, 200], 'what was the owner\'s stays')
-    const { methods } = (await ada.browser.get('/v1/me/sessions')).body.items.find(({ id }: { id: string }) => id === body.session_id)
+    t.equal((await browser.post(refreshPath)).status, 200)
+    t.equal(await signInStatus(service, ada.email, ada.password), 200)
+    t.equal((await ada.browser.get('/v1/me')).status, 200)
+    const { items } = (await ada.browser.get('/v1/me/sessions')).body
+    const { methods } = items.find(({ id }: { id: string }) => id === body.session_id)
     t.strictSame(methods, ['otp'])
   })
-  await t.test('makes a password void that was set before anybody had proved the address', async t => {
-    const thief = await somebody(service, { proved: false })
+  await t.test('invalidates a password that was set before the address was verified', async t => {
+    const thief = await registerUser(service, { isVerified: false })
     const owner = service.browser()
-    const { body } = await owner.post(confirm.magic_link, { token: await linkFor(service, 'magic_link', thief.email) })
+    const token = await requestLink(service, 'magic_link', thief.email)
+    const { body } = await owner.post(confirmPaths.magic_link, { token })
     t.match(body.user, { id: thief.id, email_verified: true })
-    t.equal(await signIn(service, thief.email, thief.password), 401)
+    t.equal(await signInStatus(service, thief.email, thief.password), 401)
     t.equal((await thief.browser.get('/v1/me')).status, 401)
-    t.equal((await thief.browser.post('/v1/auth/refresh')).status, 401)
-    t.equal((await owner.post('/v1/auth/refresh')).status, 200)
+    t.equal((await thief.browser.post(refreshPath)).status, 401)
+    t.equal((await owner.post(refreshPath)).status, 200)
   })
-  await t.test('opens no more sessions than a user may have', async t => {
-    const few = await build(t, { MAX_SESSIONS_PER_USER: '2' })
-    const ada = await somebody(few)
-    for (let i = 0; i < 3; i++) await few.browser().post(confirm.magic_link, { token: await linkFor(few, 'magic_link', ada.email) })
-    t.equal((await few.sql('select from sessions where user_id = $1 and ended_at is null', [ada.id])).length, 2)
+  await t.test('keeps to the session limit of a user', async t => {
+    const limited = await build(t, { MAX_SESSIONS_PER_USER: '2' })
+    const ada = await registerUser(limited)
+    for (let i = 0; i < 3; i++) {
+      await useMagicLink(limited, await requestLink(limited, 'magic_link', ada.email))
+    }
+    const sessions = await limited.sql(
+      'select from sessions where user_id = $1 and ended_at is null', [ada.id])
+    t.equal(sessions.length, 2)
   })
 })
 
-t.test('where addresses must be proved', async t => {
+t.test('a registration that needs a verified address', async t => {
   const service = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
-  const apply = async (body: object) => await service.browser().post(register, body)
+  const requestRegistration = async (body: object) => await service.browser().post(registerPath, body)
+  const completeRegistration = async ({ email, password }: { email: string, password: string }) =>
+    await verifyEmail(service, { token: await mailedToken(service, email, 'email_verification'), password })
 
-  await t.test('a link makes the account that it was mailed for', async t => {
+  await t.test('is completed by the mailed link', async t => {
     const ada = { ...newUser(), name: 'Ada', username: 'ada.l' }
-    const { status, body, cookies } = await apply(ada)
+    const { email, username, password } = ada
+    const { status, body, cookies } = await requestRegistration(ada)
     t.strictSame([status, body, cookies.length], [202, { status: 'verification_required' }, 1])
-    const { token } = await mailTo(service, ada.email, 'email_verification')
-    t.match(await service.browser().post(login, { username: ada.username, password: ada.password }), { status: 403, body: { code: 'email_not_verified' } })
-    t.match(await service.browser().post(login, { email: ada.email, password: ada.password }), { status: 403, body: { code: 'email_not_verified' } })
-    t.match(await service.browser().post(login, { email: ada.email, password: 'wrong' }), { status: 401, body: { code: 'invalid_credentials' } })
-    t.strictSame(await atOnce(service, confirm.email_verification, { token, password: ada.password }), once(204))
-    t.match(await service.browser().post(login, { email: ada.email, password: ada.password }), { status: 200, body: { user: { email: ada.email, name: 'Ada', username: 'ada.l', email_verified: true } } })
-    t.strictSame((await service.sql<{ type: string }>("select type from audit_events where type like 'user.%' order by id")).map(({ type }) => type), ['user.registered', 'user.verified'])
+    const token = await mailedToken(service, email, 'email_verification')
+    const notVerified = { status: 403, body: { code: 'email_not_verified' } }
+    t.match(await signIn(service, { username, password }), notVerified)
+    t.match(await signIn(service, { email, password }), notVerified)
+    t.match(await signIn(service, { email, password: 'wrong' }), {
+      status: 401, body: { code: 'invalid_credentials' }
+    })
+    t.strictSame(await raceLink(service, 'email_verification', { token, password }), oneWinner(204))
+    t.match(await signIn(service, { email, password }), {
+      status: 200, body: { user: { email, name: 'Ada', username: 'ada.l', email_verified: true } }
+    })
+    const events = await service.sql<{ type: string }>(
+      "select type from audit_events where type like 'user.%' order by id")
+    t.strictSame(events.map(({ type }) => type), ['user.registered', 'user.verified'])
   })
-  await t.test('of several that want an address, the one whose link is used has it, and the others never', async t => {
+  await t.test('wins its address by the first use of a link, and the other registrations fail', async t => {
     const { email } = newUser()
     const applicants = Array.from({ length: 4 }, () => ({ email, password: newUser().password }))
     const links: Array<{ token: string, password: string }> = []
-    for (const each of applicants) {
-      await apply(each)
-      links.push({ token: (await mailTo(service, email, 'email_verification')).token, password: each.password })
+    for (const applicant of applicants) {
+      await requestRegistration(applicant)
+      const token = await mailedToken(service, email, 'email_verification')
+      links.push({ token, password: applicant.password })
     }
-    const statuses = await Promise.all(links.map(async link => (await service.browser().post(confirm.email_verification, link)).status))
+    const statuses = await Promise.all(links.map(async link => (await verifyEmail(service, link)).status))
     t.strictSame([...statuses].sort(), [204, 410, 410, 410])
-    const signedIn = await Promise.all(applicants.map(async ({ password }) => await signIn(service, email, password)))
-    t.strictSame(signedIn, statuses.map(status => status === 204 ? 200 : 401))
+    const signIns = applicants.map(async ({ password }) => await signInStatus(service, email, password))
+    t.strictSame(await Promise.all(signIns), statuses.map(status => status === 204 ? 200 : 401))
   })
-  await t.test('a taken address is answered like a new one, and its owner is told', async t => {
+  await t.test('gets the same response for a taken address, whose owner is notified', async t => {
     const ada = newUser()
-    await apply(ada)
-    await service.browser().post(confirm.email_verification, { token: (await mailTo(service, ada.email, 'email_verification')).token, password: ada.password })
-    const { status, body } = await apply({ ...newUser(), email: ada.email })
+    await requestRegistration(ada)
+    await completeRegistration(ada)
+    const { status, body } = await requestRegistration({ ...newUser(), email: ada.email })
     t.strictSame([status, body], [202, { status: 'verification_required' }])
     await mailTo(service, ada.email, 'registration_taken')
-    t.equal(await signIn(service, ada.email, ada.password), 200)
+    t.equal(await signInStatus(service, ada.email, ada.password), 200)
   })
-  await t.test('nobody learns by signing in whether an address that they registered was taken', async t => {
+  await t.test('does not reveal at sign-in whether the address was taken', async t => {
     const ada = newUser()
-    await apply(ada)
-    await service.browser().post(confirm.email_verification, { token: (await mailTo(service, ada.email, 'email_verification')).token, password: ada.password })
-    const limited = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true', LOGIN_RATE_LIMIT: '3/15m' }, { url: service.url })
-    const told = await Promise.all([ada.email, newUser().email].map(async email => {
-      await limited.browser().post(register, { email, password: another })
+    await requestRegistration(ada)
+    await completeRegistration(ada)
+    const limited = await build(
+      t, { REQUIRE_EMAIL_VERIFICATION: 'true', LOGIN_RATE_LIMIT: '3/15m' }, { url: service.url })
+    const statuses = await Promise.all([ada.email, newUser().email].map(async email => {
+      await limited.browser().post(registerPath, { email, password: newPassword })
       const statuses: number[] = []
-      for (const password of ['wrong', another, another, another]) statuses.push(await signIn(limited, email, password))
+      for (const password of ['wrong', newPassword, newPassword, newPassword]) {
+        statuses.push(await signInStatus(limited, email, password))
+      }
       return statuses
     }))
-    t.strictSame(told, [[401, 403, 403, 429], [401, 403, 403, 429]])
+    t.strictSame(statuses, [[401, 403, 403, 429], [401, 403, 403, 429]])
   })
-  await t.test('of who registers an address and who changes to it, the one whose link is used first has it for good', async t => {
-    const [ada, wanted] = [newUser(), newUser()]
-    await apply(ada)
-    await service.browser().post(confirm.email_verification, { token: (await mailTo(service, ada.email, 'email_verification')).token, password: ada.password })
-    await apply(wanted)
-    const { token } = await mailTo(service, wanted.email, 'email_verification')
+  await t.test('stays invalid after another account has taken its address and left it again', async t => {
+    const [ada, applicant] = [newUser(), newUser()]
+    await requestRegistration(ada)
+    await completeRegistration(ada)
+    await requestRegistration(applicant)
+    const registration = await mailedToken(service, applicant.email, 'email_verification')
     const browser = service.browser()
-    browser.accessToken = (await browser.post(login, ada)).body.access_token
-    for (const to of [wanted.email, newUser().email]) {
-      t.equal((await browser.post('/v1/me/email', { password: ada.password, email: to })).status, 202)
-      t.equal((await browser.post(confirm.email_verification, { token: (await mailTo(service, to, 'email_change')).token })).status, 204)
-      t.equal((await service.browser().post(confirm.email_verification, { token, password: wanted.password })).status, 410)
+    browser.accessToken = (await browser.post(loginPath, ada)).body.access_token
+    for (const email of [applicant.email, newUser().email]) {
+      t.equal((await browser.post(emailPath, { password: ada.password, email })).status, 202)
+      const token = await mailedToken(service, email, 'email_change')
+      t.equal((await browser.post(confirmPaths.email_verification, { token })).status, 204)
+      const { status } = await verifyEmail(service, { token: registration, password: applicant.password })
+      t.equal(status, 410)
     }
   })
-  await t.test('another link can be asked for', async t => {
+  await t.test('can be completed with another link, which invalidates the first', async t => {
     const ada = newUser()
-    await apply(ada)
-    const first = (await mailTo(service, ada.email, 'email_verification')).token
-    const second = await linkFor(service, 'email_verification', ada.email)
-    t.equal((await service.browser().post(confirm.email_verification, { token: second, password: ada.password })).status, 204)
-    t.equal((await service.browser().post(confirm.email_verification, { token: first, password: ada.password })).status, 410)
-    t.equal(await signIn(service, ada.email, ada.password), 200)
+    await requestRegistration(ada)
+    const first = await mailedToken(service, ada.email, 'email_verification')
+    const second = await requestLink(service, 'email_verification', ada.email)
+    t.equal((await verifyEmail(service, { token: second, password: ada.password })).status, 204)
+    t.equal((await verifyEmail(service, { token: first, password: ada.password })).status, 410)
+    t.equal(await signInStatus(service, ada.email, ada.password), 200)
   })
-  await t.test('a username goes to who comes first, and an account is made without', async t => {
+  await t.test('is completed without its username if that was taken meanwhile', async t => {
     const [first, second] = [{ ...newUser(), username: 'both' }, { ...newUser(), username: 'both' }]
-    await apply(first)
-    await apply(second)
-    for (const { email, password } of [first, second]) t.equal((await service.browser().post(confirm.email_verification, { token: (await mailTo(service, email, 'email_verification')).token, password })).status, 204)
-    t.match((await service.browser().post(login, second)).status, 400)
-    t.match(await service.browser().post(login, { email: second.email, password: second.password }), { status: 200, body: { user: { username: null } } })
-    t.match(await apply({ ...newUser(), username: 'both' }), { status: 409, body: { code: 'username_taken' } })
+    await requestRegistration(first)
+    await requestRegistration(second)
+    for (const applicant of [first, second]) t.equal((await completeRegistration(applicant)).status, 204)
+    t.match((await signIn(service, second)).status, 400)
+    t.match(await signIn(service, { email: second.email, password: second.password }), {
+      status: 200, body: { user: { username: null } }
+    })
+    t.match(await requestRegistration({ ...newUser(), username: 'both' }), {
+      status: 409, body: { code: 'username_taken' }
+    })
   })
-  await t.test('an account from before is left to whoever proves its address, with the password of their own registration', async t => {
-    for (const proof of ['cookie', 'password', 'new_password'] as const) {
-      const squatter = await squat()
-      const owner = service.browser()
-      await owner.post(register, { email: squatter.email, password: another, name: 'Second' })
-      const { token } = await mailTo(service, squatter.email, 'email_verification')
-      const fresh = newUser().password
-      const proofs = { cookie: {}, password: { password: another }, new_password: { new_password: fresh } }
-      t.match(await service.browser().post(confirm.email_verification, { token }), asks(['session', 'password', 'new_password']))
-      const caller = proof === 'cookie' ? owner : service.browser()
-      t.equal((await caller.post(confirm.email_verification, { token, ...proofs[proof] })).status, 204, proof)
-      t.equal((await squatter.browser.post('/v1/auth/refresh')).status, 401)
-      const password = proof === 'new_password' ? fresh : another
-      for (const former of [squatter.password, another, fresh].filter(each => each !== password)) {
-        t.equal(await signIn(service, squatter.email, former), 401)
-      }
-      t.match(await service.browser().post(login, { email: squatter.email, password }), {
-        status: 200, body: { user: { id: squatter.id, name: 'First', email_verified: true, roles: ['user', 'admin'] } }
-      })
-    }
-  })
-  await t.test('an account from before stays as it is for whoever is signed in to it', async t => {
-    const owner = await squat()
-    const stranger = { email: owner.email, password: newUser().password }
-    await apply(stranger)
-    const { token } = await mailTo(service, owner.email, 'email_verification')
-    t.equal((await owner.browser.post(confirm.email_verification, { token })).status, 204)
-    t.strictSame([await signIn(service, owner.email, stranger.password), await signIn(service, owner.email, owner.password)], [401, 200])
-    t.equal((await owner.browser.post('/v1/auth/refresh')).status, 200)
-  })
-  await t.test('a link that is asked for, for an account from before, takes the password of that account or a new one', async t => {
-    const [first, second] = [await squat(), await squat()]
-    for (const { email } of [first, second]) {
-      await apply({ email, password: another })
-      await mailTo(service, email, 'email_verification')
-    }
-    const tokenOf = async (email: string) => await linkFor(service, 'email_verification', email)
-    const wrong = { token: await tokenOf(first.email), password: another }
-    t.match(await service.browser().post(confirm.email_verification, wrong), { status: 403, body: { code: 'invalid_credentials' } })
-    t.equal((await service.browser().post(confirm.email_verification, { ...wrong, password: first.password })).status, 204)
-    t.strictSame([await signIn(service, first.email, first.password), await signIn(service, first.email, another)], [200, 401])
-    const fresh = newUser().password
-    const link = { token: await tokenOf(second.email), new_password: fresh }
-    t.equal((await service.browser().post(confirm.email_verification, link)).status, 204)
-    t.strictSame(await Promise.all([second.password, another, fresh].map(async each => await signIn(service, second.email, each))), [401, 401, 200])
-    t.equal((await second.browser.post('/v1/auth/refresh')).status, 401)
-  })
-  await t.test('nor does a change to the address that an account has make it the one of who set its password', async t => {
-    const squatter = await squat()
-    squatter.browser.accessToken = (await squatter.browser.post('/v1/auth/refresh')).body.access_token
-    await apply({ email: squatter.email, password: another })
-    const upper = squatter.email.toUpperCase().replace('EXAMPLE.COM', 'example.com')
-    t.equal((await squatter.browser.post('/v1/me/email', { password: squatter.password, email: upper })).status, 202)
-    const { token } = await mailTo(service, upper, 'email_change')
-    t.match(await service.browser().post(confirm.email_verification, { token, new_password: another }), asks(['session', 'password']))
-    const [row] = await service.sql<{ verified: boolean }>('select email_verified_at is not null as verified from users where id = $1', [squatter.id])
-    t.strictSame(row, { verified: false })
-  })
-  /** An account from before addresses had to be verified, of which nobody can tell who made it; with roles, and signed in. */
-  async function squat () {
+
+  /**
+   * Makes an account whose address was never verified, as it dates from before verification was required. The
+   * service cannot know who made it. It has roles and a session.
+   */
+  async function makeUnverifiedAccount () {
     const { email, password } = newUser()
-    await apply({ email, password, name: 'First' })
-    const { token } = await mailTo(service, email, 'email_verification')
-    await service.browser().post(confirm.email_verification, { token, password })
+    await requestRegistration({ email, password, name: 'First' })
+    await completeRegistration({ email, password })
     const browser = service.browser()
-    const { body: { user } } = await browser.post(login, { email, password })
-    await service.sql("update users set email_verified_at = null, roles = '{user,admin}' where id = $1", [user.id])
+    const { body: { user } } = await browser.post(loginPath, { email, password })
+    await service.sql(
+      "update users set email_verified_at = null, roles = '{user,admin}' where id = $1", [user.id])
     return { email, password, browser, id: String(user.id) }
   }
+  await t.test('hands an unverified account to the owner of its address, with their password', async t => {
+    for (const method of ['cookie', 'password', 'new_password'] as const) {
+      const squatter = await makeUnverifiedAccount()
+      const { email } = squatter
+      const owner = service.browser()
+      await owner.post(registerPath, { email, password: newPassword, name: 'Second' })
+      const token = await mailedToken(service, email, 'email_verification')
+      const freshPassword = newUser().password
+      const credentials = {
+        cookie: {}, password: { password: newPassword }, new_password: { new_password: freshPassword }
+      }
+      t.match(await verifyEmail(service, { token }), passwordRequired('session', 'password', 'new_password'))
+      const browser = method === 'cookie' ? owner : service.browser()
+      const body = { token, ...credentials[method] }
+      const { status } = await browser.post(confirmPaths.email_verification, body)
+      t.equal(status, 204, method)
+      t.equal((await squatter.browser.post(refreshPath)).status, 401)
+      const password = method === 'new_password' ? freshPassword : newPassword
+      const passwords = [squatter.password, newPassword, freshPassword]
+      for (const invalid of passwords.filter(each => each !== password)) {
+        t.equal(await signInStatus(service, email, invalid), 401)
+      }
+      const user = { id: squatter.id, name: 'First', email_verified: true, roles: ['user', 'admin'] }
+      t.match(await signIn(service, { email, password }), { status: 200, body: { user } })
+    }
+  })
+  await t.test('leaves an unverified account unchanged if its link is used in a session of it', async t => {
+    const owner = await makeUnverifiedAccount()
+    const stranger = { email: owner.email, password: newUser().password }
+    await requestRegistration(stranger)
+    const token = await mailedToken(service, owner.email, 'email_verification')
+    t.equal((await owner.browser.post(confirmPaths.email_verification, { token })).status, 204)
+    t.equal(await signInStatus(service, owner.email, stranger.password), 401)
+    t.equal(await signInStatus(service, owner.email, owner.password), 200)
+    t.equal((await owner.browser.post(refreshPath)).status, 200)
+  })
+  await t.test('does not count for a requested link, which takes the current or a new password', async t => {
+    const [first, second] = [await makeUnverifiedAccount(), await makeUnverifiedAccount()]
+    for (const { email } of [first, second]) {
+      await requestRegistration({ email, password: newPassword })
+      await mailTo(service, email, 'email_verification')
+    }
+    const firstToken = await requestLink(service, 'email_verification', first.email)
+    t.match(await verifyEmail(service, { token: firstToken, password: newPassword }), {
+      status: 403, body: { code: 'invalid_credentials' }
+    })
+    t.equal((await verifyEmail(service, { token: firstToken, password: first.password })).status, 204)
+    t.equal(await signInStatus(service, first.email, first.password), 200)
+    t.equal(await signInStatus(service, first.email, newPassword), 401)
+
+    const freshPassword = newUser().password
+    const secondToken = await requestLink(service, 'email_verification', second.email)
+    t.equal((await verifyEmail(service, { token: secondToken, new_password: freshPassword })).status, 204)
+    const signIns = [second.password, newPassword, freshPassword]
+      .map(async password => await signInStatus(service, second.email, password))
+    t.strictSame(await Promise.all(signIns), [401, 401, 200])
+    t.equal((await second.browser.post(refreshPath)).status, 401)
+  })
+  await t.test('cannot be bypassed by an address change that only alters the case', async t => {
+    const squatter = await makeUnverifiedAccount()
+    squatter.browser.accessToken = (await squatter.browser.post(refreshPath)).body.access_token
+    await requestRegistration({ email: squatter.email, password: newPassword })
+    const email = upperCased(squatter.email)
+    const { status } = await squatter.browser.post(emailPath, { password: squatter.password, email })
+    t.equal(status, 202)
+    const token = await mailedToken(service, email, 'email_change')
+    const answer = await verifyEmail(service, { token, new_password: newPassword })
+    t.match(answer, passwordRequired('session', 'password'))
+    const [row] = await service.sql<{ verified: boolean }>(
+      'select email_verified_at is not null as verified from users where id = $1', [squatter.id])
+    t.strictSame(row, { verified: false })
+  })
 })
 
-t.test('confirming an address', async t => {
+/** The same mailbox in another spelling. */
+const upperCased = (email: string) => email.toUpperCase().replace('EXAMPLE.COM', 'example.com')
+
+t.test('the verification of an address', async t => {
   const service = await build(t)
-  const secretive = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
-  const newcomer = async (at: Service, more: object = {}) => {
+  // With pending registrations, a registration makes no account and no session before it is verified.
+  const pendingService = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
+  const registerUnverified = async (at: Service, extra: object = {}) => {
     const { email, password } = newUser()
     const browser = at.browser()
-    const { body, cookies } = await browser.post(register, { email, password, ...more })
-    const { token } = await mailTo(at, email, 'email_verification')
+    const { body, cookies } = await browser.post(registerPath, { email, password, ...extra })
+    const token = await mailedToken(at, email, 'email_verification')
     return { email, password, browser, body, cookies, token }
   }
-  const state = async (at: Service, email: string) => (await at.sql<{ verified: boolean }>('select email_verified_at is not null as verified from users where email = $1', [email]))[0]?.verified
+  const isVerified = async (at: Service, email: string) => (await at.sql<{ verified: boolean }>(
+    'select email_verified_at is not null as verified from users where email = $1', [email]))[0]?.verified
   const cookieName = 'registration_3000'
-  const withCookie = async (at: Service, token: string, cookie: string, headers: Record<string, string> = {}) =>
-    await at.browser().post(confirm.email_verification, { token }, { cookie, ...headers })
+  const cookieOf = ({ browser }: Awaited<ReturnType<typeof registerUnverified>>) =>
+    browser.jar.get(cookieName) ?? ''
+  const verifyWithCookie = async (
+    at: Service, token: string, cookie: string, headers: Record<string, string> = {}
+  ) => await at.browser().post(confirmPaths.email_verification, { token }, { cookie, ...headers })
 
-  await t.test('takes the cookie of the registration, which says nothing and lives as long as the link', async t => {
-    for (const [at, delivery] of [[service, 'cookie'], [service, 'body'], [secretive, 'cookie'], [secretive, 'body']] as const) {
-      const { browser, cookies, token, body, email } = await newcomer(at, { refresh_token_delivery: delivery })
-      const [line = ''] = cookies.filter(cookie => cookie.startsWith(cookieName))
-      t.match(line, /^registration_3000=[\w-]{66}; Max-Age=86400; Path=\/; HttpOnly; SameSite=Strict$/)
-      if (body.access_token !== undefined) await at.sql('delete from refresh_tokens')
-      const answer = await browser.post(confirm.email_verification, { token })
-      t.match([answer.status, answer.cookies.join()], [204, /^registration_3000=; Max-Age=0;/])
-      t.equal(await state(at, email), true)
+  await t.test('accepts the registration cookie, which is opaque and lives as long as the link', async t => {
+    for (const at of [service, pendingService]) {
+      for (const delivery of ['cookie', 'body']) {
+        const user = await registerUnverified(at, { refresh_token_delivery: delivery })
+        const [line = ''] = user.cookies.filter(cookie => cookie.startsWith(cookieName))
+        t.match(line, /^registration_3000=[\w-]{66}; Max-Age=86400; Path=\/; HttpOnly; SameSite=Strict$/)
+        if (user.body.access_token !== undefined) await at.sql('delete from refresh_tokens')
+        const answer = await user.browser.post(confirmPaths.email_verification, { token: user.token })
+        t.equal(answer.status, 204)
+        t.match(answer.cookies.join(), /^registration_3000=; Max-Age=0;/)
+        t.equal(await isVerified(at, user.email), true)
+      }
     }
     const secure = await build(t, { ISSUER_URL: 'https://auth.example.com' })
-    const { cookies, token } = await newcomer(secure)
+    const { cookies, token } = await registerUnverified(secure)
     const [line = ''] = cookies.filter(cookie => cookie.startsWith('__Host-registration'))
-    t.match(line, /^__Host-registration=[\w-]{66}; Max-Age=86400; Path=\/; HttpOnly; Secure; SameSite=Strict$/)
-    t.equal((await withCookie(secure, token, line.split(';')[0] ?? '')).status, 204)
+    const attributes = 'Max-Age=86400; Path=/; HttpOnly; Secure; SameSite=Strict'
+    t.match(line, new RegExp(`^__Host-registration=[\\w-]{66}; ${attributes}$`))
+    t.equal((await verifyWithCookie(secure, token, line.split(';')[0] ?? '')).status, 204)
   })
-  await t.test('takes a session of the account: its refresh cookie or its access token', async t => {
-    const ada = await newcomer(service)
+  await t.test('accepts the refresh cookie or the access token of a session of the account', async t => {
+    const ada = await registerUnverified(service)
     ada.browser.jar.delete(cookieName)
-    const { browser: stranger } = await newcomer(service)
+    const { browser: stranger } = await registerUnverified(service)
     stranger.jar.delete(cookieName)
-    t.match(await stranger.post(confirm.email_verification, { token: ada.token }), asks(['session', 'password', 'new_password']), 'of another account')
-    for (let i = 0; i < 2; i++) await stranger.post('/v1/auth/refresh')
-    t.equal((await ada.browser.post(confirm.email_verification, { token: ada.token })).status, 204, 'the cookie')
-    t.equal((await ada.browser.post('/v1/auth/refresh')).status, 200, 'which is as good as before')
-    const bob = await newcomer(service)
-    const other = service.browser()
-    other.accessToken = bob.body.access_token
-    await other.post('/v1/auth/logout')
-    t.equal((await other.post(confirm.email_verification, { token: bob.token })).status, 409, 'a session that has ended')
-    const again = service.browser()
-    again.accessToken = (await service.browser().post(login, { email: bob.email, password: bob.password })).body.access_token
-    t.equal((await again.post(confirm.email_verification, { token: bob.token })).status, 204, 'the access token')
+    const refused = await stranger.post(confirmPaths.email_verification, { token: ada.token })
+    t.match(refused, passwordRequired('session', 'password', 'new_password'), 'a session of another account')
+    for (let i = 0; i < 2; i++) await stranger.post(refreshPath)
+    t.equal((await ada.browser.post(confirmPaths.email_verification, { token: ada.token })).status, 204)
+    t.equal((await ada.browser.post(refreshPath)).status, 200, 'the refresh token still works')
+
+    const bob = await registerUnverified(service)
+    const withAccessToken = (accessToken: string) => {
+      const browser = service.browser()
+      browser.accessToken = accessToken
+      return browser
+    }
+    const signedOut = withAccessToken(bob.body.access_token)
+    await signedOut.post('/v1/auth/logout')
+    const { status } = await signedOut.post(confirmPaths.email_verification, { token: bob.token })
+    t.equal(status, 409, 'a session that has ended')
+    const { body } = await signIn(service, { email: bob.email, password: bob.password })
+    const signedIn = withAccessToken(body.access_token)
+    t.equal((await signedIn.post(confirmPaths.email_verification, { token: bob.token })).status, 204)
   })
-  await t.test('takes the password, and a wrong one counts like a failed sign-in', async t => {
-    for (const required of ['false', 'true']) {
-      const strict = await build(t, { LOGIN_RATE_LIMIT: '3/15m', REQUIRE_EMAIL_VERIFICATION: required }, { url: required === 'true' ? secretive.url : service.url })
-      const [ada, bob] = [await newcomer(strict), await newcomer(strict)]
-      const give = async (token: string, password: string) => await strict.browser().post(confirm.email_verification, { token, password })
-      t.equal((await give(bob.token, bob.password)).status, 204)
-      t.match(await give(ada.token, 'wrong'), { status: 403, body: { code: 'invalid_credentials', methods: /password,new_password/ } })
-      t.equal(await signIn(strict, ada.email, 'wrong'), 401)
-      t.equal((await give(ada.token, 'wrong')).status, 403)
-      t.match(await give(ada.token, ada.password), { status: 429, headers: { 'retry-after': /^\d+$/ } })
-      t.equal(await signIn(strict, ada.email, ada.password), 429, 'they are counted together')
-      t.equal((await ada.browser.post(confirm.email_verification, { token: ada.token })).status, 204, 'the link stays good, and the cookie too')
+  await t.test('accepts the password, and counts a wrong one as a failed sign-in', async t => {
+    for (const at of [service, pendingService]) {
+      const required = at === pendingService ? 'true' : 'false'
+      const strict = await build(
+        t, { LOGIN_RATE_LIMIT: '3/15m', REQUIRE_EMAIL_VERIFICATION: required }, { url: at.url })
+      const [ada, bob] = [await registerUnverified(strict), await registerUnverified(strict)]
+      const { token } = ada
+      t.equal((await verifyEmail(strict, { token: bob.token, password: bob.password })).status, 204)
+      t.match(await verifyEmail(strict, { token, password: 'wrong' }), {
+        status: 403, body: { code: 'invalid_credentials', methods: /password,new_password/ }
+      })
+      t.equal(await signInStatus(strict, ada.email, 'wrong'), 401)
+      t.equal((await verifyEmail(strict, { token, password: 'wrong' })).status, 403)
+      t.match(await verifyEmail(strict, { token, password: ada.password }), {
+        status: 429, headers: { 'retry-after': /^\d+$/ }
+      })
+      t.equal(await signInStatus(strict, ada.email, ada.password), 429, 'the failures are counted together')
+      const { status } = await ada.browser.post(confirmPaths.email_verification, { token })
+      t.equal(status, 204, 'the link and the cookie still work')
     }
   })
-  await t.test('without a proof says what would do, and changes nothing; a new password replaces what was before', async t => {
-    const methods = new Map([[service, ['session', 'password', 'new_password']], [secretive, ['password', 'new_password']]])
+  await t.test('without a credential names the accepted methods and changes nothing', async t => {
+    const methods = new Map([
+      [service, ['session', 'password', 'new_password']],
+      [pendingService, ['password', 'new_password']]
+    ])
     for (const [at, expected] of methods) {
-      const { email, password, token } = await newcomer(at)
-      const others = at === service ? [await linkFor(at, 'magic_link', email), await linkFor(at, 'email_verification', email)] : []
-      t.match(await at.browser().post(confirm.email_verification, { token }), asks(expected))
-      t.match(await at.browser().post(confirm.email_verification, { token, new_password: 'password1' }), { status: 422, body: { code: 'password_rejected', reasons: ['too_common'] } })
-      t.match(await at.browser().post(confirm.email_verification, { token, new_password: `my ${email}` }), { status: 422, body: { reasons: ['contains_email'] } })
-      t.not(await state(at, email), true)
-      t.strictSame(await atOnce(at, confirm.email_verification, { token, new_password: another }), once(204))
-      t.strictSame([await signIn(at, email, password), await signIn(at, email, another)], [401, 200])
-      for (const each of others) t.equal((await at.browser().post(confirm.magic_link, { token: each })).status, 410)
-      t.strictSame(await at.sql('select from one_time_tokens join users on users.id = user_id where users.email = $1', [email]), [])
+      const { email, token } = await registerUnverified(at)
+      t.match(await verifyEmail(at, { token }), passwordRequired(...expected))
+      t.not(await isVerified(at, email), true)
     }
   })
-  await t.test('takes a new password beside no other proof', async t => {
-    for (const at of [service, secretive]) {
-      const { browser, email, password, token } = await newcomer(at)
-      const beside = { status: 400, body: { code: 'validation_failed', errors: [{ pointer: '/new_password' }] } }
-      t.match(await browser.post(confirm.email_verification, { token, new_password: another }), beside, 'the cookie')
+  await t.test('accepts a new password, which replaces the old one and invalidates other links', async t => {
+    for (const at of [service, pendingService]) {
+      const { email, password, token } = await registerUnverified(at)
+      const otherLinks = at === service
+        ? [await requestLink(at, 'magic_link', email), await requestLink(at, 'email_verification', email)]
+        : []
+      t.match(await verifyEmail(at, { token, new_password: 'password1' }), {
+        status: 422, body: { code: 'password_rejected', reasons: ['too_common'] }
+      })
+      t.match(await verifyEmail(at, { token, new_password: `my ${email}` }), {
+        status: 422, body: { reasons: ['contains_email'] }
+      })
+      t.not(await isVerified(at, email), true)
+      const uses = await raceLink(at, 'email_verification', { token, new_password: newPassword })
+      t.strictSame(uses, oneWinner(204))
+      t.equal(await signInStatus(at, email, password), 401)
+      t.equal(await signInStatus(at, email, newPassword), 200)
+      for (const link of otherLinks) t.equal((await useMagicLink(at, link)).status, 410)
+      const links = await at.sql(
+        'select from one_time_tokens join users on users.id = user_id where users.email = $1', [email])
+      t.strictSame(links, [])
+    }
+  })
+  await t.test('rejects a new password together with another credential', async t => {
+    for (const at of [service, pendingService]) {
+      const { browser, email, password, token } = await registerUnverified(at)
+      const withNewPassword = { token, new_password: newPassword }
+      const rejected = {
+        status: 400, body: { code: 'validation_failed', errors: [{ pointer: '/new_password' }] }
+      }
+      t.match(await browser.post(confirmPaths.email_verification, withNewPassword), rejected, 'the cookie')
       browser.jar.delete(cookieName)
-      if (at === service) t.match(await browser.post(confirm.email_verification, { token, new_password: another }), beside, 'the session')
-      t.match(await at.browser().post(confirm.email_verification, { token, password, new_password: another }), beside, 'the password')
-      t.not(await state(at, email), true)
-      t.equal((await at.browser().post(confirm.email_verification, { token, password })).status, 204)
+      if (at === service) {
+        t.match(await browser.post(confirmPaths.email_verification, withNewPassword), rejected, 'the session')
+      }
+      t.match(await verifyEmail(at, { ...withNewPassword, password }), rejected, 'the password')
+      t.not(await isVerified(at, email), true)
+      t.equal((await verifyEmail(at, { token, password })).status, 204)
     }
   })
-  await t.test('takes no cookie that is forged, cut, old, of somebody else or of another service, and no two', async t => {
-    for (const at of [service, secretive]) {
-      const [ada, eve] = [await newcomer(at), await newcomer(at)]
-      const cookieOf = ({ browser }: typeof ada) => browser.jar.get(cookieName) ?? ''
+  await t.test('refuses a registration cookie that is forged, or of another user or service', async t => {
+    for (const at of [service, pendingService]) {
+      const [ada, eve] = [await registerUnverified(at), await registerUnverified(at)]
       const cookie = cookieOf(ada)
       const flipped = Buffer.from(cookie, 'base64url').map((byte, index) => index === 48 ? byte ^ 1 : byte)
-      const bad = [cookieOf(eve), cookie.slice(0, -1), cookie.slice(2), `${cookie}A`, '', 'x', Buffer.from(flipped).toString('base64url'), mint(randomBytes(32), randomUUID())]
-      for (const value of bad) t.equal((await withCookie(at, ada.token, `${cookieName}=${value}`)).status, 409, value)
-      t.equal((await withCookie(at, ada.token, `${cookieName}=${cookie}; ${cookieName}=${cookieOf(eve)}`)).status, 409, 'two')
-      t.equal((await withCookie(at, ada.token, `${cookieName}=${cookie}; ${cookieName}=forged`)).status, 204, 'of which one counts')
+      const invalid = [
+        cookieOf(eve), cookie.slice(0, -1), cookie.slice(2), `${cookie}A`, '', 'x',
+        Buffer.from(flipped).toString('base64url'), mint(randomBytes(32), randomUUID())
+      ]
+      for (const value of invalid) {
+        t.equal((await verifyWithCookie(at, ada.token, `${cookieName}=${value}`)).status, 409, value)
+      }
+      const withSecond = async (value: string) => (await verifyWithCookie(
+        at, ada.token, `${cookieName}=${cookie}; ${cookieName}=${value}`)).status
+      t.equal(await withSecond(cookieOf(eve)), 409, 'two valid cookies')
+      t.equal(await withSecond('forged'), 204, 'two cookies, of which one is valid')
     }
-    const { id } = (await service.browser().post(register, newUser())).body.user
-    const [row] = await service.sql<{ email: string }>("update users set created_at = now() - interval '25 hours' where id = $1 returning email", [id])
+  })
+  await t.test('refuses a registration cookie that expired, or whose password was changed', async t => {
+    const { id } = (await service.browser().post(registerPath, newUser())).body.user
+    const [row] = await service.sql<{ email: string }>(
+      "update users set created_at = now() - interval '25 hours' where id = $1 returning email", [id])
     const [secret] = registrationSecrets([keyEncryptionKey])
-    t.equal((await withCookie(service, await linkFor(service, 'email_verification', row?.email ?? ''), `${cookieName}=${mint(secret, id)}`)).status, 409, 'an old one')
-    const ada = await newcomer(service)
-    const cookie = `${cookieName}=${ada.browser.jar.get(cookieName)}`
+    const expired = `${cookieName}=${mint(secret, id)}`
+    const token = await requestLink(service, 'email_verification', row?.email ?? '')
+    t.equal((await verifyWithCookie(service, token, expired)).status, 409)
+
+    const ada = await registerUnverified(service)
+    const cookie = `${cookieName}=${cookieOf(ada)}`
     ada.browser.accessToken = ada.body.access_token
-    await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: another })
-    t.equal((await withCookie(service, await linkFor(service, 'email_verification', ada.email), cookie)).status, 409, 'of a password that was changed since')
+    const change = { current_password: ada.password, new_password: newPassword }
+    await ada.browser.post('/v1/me/password', change)
+    const secondToken = await requestLink(service, 'email_verification', ada.email)
+    t.equal((await verifyWithCookie(service, secondToken, cookie)).status, 409)
   })
-  await t.test('takes the cookie of any key-encryption key that is configured', async t => {
-    const ada = await newcomer(secretive)
+  await t.test('accepts a registration cookie made with any of the configured keys', async t => {
+    const ada = await registerUnverified(pendingService)
     const keys = [randomBytes(32), keyEncryptionKey].map(key => key.toString('base64')).join()
-    const later = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true', KEY_ENCRYPTION_KEY: keys }, { url: secretive.url })
-    t.equal((await withCookie(later, ada.token, `${cookieName}=${ada.browser.jar.get(cookieName)}`)).status, 204)
+    const rotated = await build(
+      t, { REQUIRE_EMAIL_VERIFICATION: 'true', KEY_ENCRYPTION_KEY: keys }, { url: pendingService.url })
+    t.equal((await verifyWithCookie(rotated, ada.token, `${cookieName}=${cookieOf(ada)}`)).status, 204)
   })
-  await t.test('takes no cookie from a foreign page', async t => {
-    const ada = await newcomer(service)
+  await t.test('refuses cookies that a page of another site or origin sends', async t => {
+    const ada = await registerUnverified(service)
     for (const name of [cookieName, 'refresh_token']) {
       const cookie = `${name}=${ada.browser.jar.get(name)}`
       for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'same-site' }]) {
-        t.match(await withCookie(service, ada.token, cookie, headers), { status: 403, body: { code: 'cross_site_request' } }, name)
+        t.match(await verifyWithCookie(service, ada.token, cookie, headers), {
+          status: 403, body: { code: 'cross_site_request' }
+        }, name)
       }
     }
-    t.equal((await withCookie(service, ada.token, `${cookieName}=${ada.browser.jar.get(cookieName)}`, { origin: 'http://localhost:3000' })).status, 204)
+    const sameOrigin = { origin: 'http://localhost:3000' }
+    const answer = await verifyWithCookie(service, ada.token, `${cookieName}=${cookieOf(ada)}`, sameOrigin)
+    t.equal(answer.status, 204)
   })
-  await t.test('happens once, whatever is shown at the same time, by whichever of the links of the address', async t => {
-    for (const at of [service, secretive]) {
-      const ada = await newcomer(at)
-      const tokens = [ada.token, await linkFor(at, 'email_verification', ada.email)]
-      const fresh = Array.from({ length: 4 }, () => newUser().password)
-      const bodies = tokens.flatMap(token => [{}, { password: ada.password }, ...fresh.slice(0, 2).map(each => ({ new_password: each }))].map(proof => ({ token, ...proof })))
+  await t.test('happens once, also if several links and credentials are used at once', async t => {
+    for (const at of [service, pendingService]) {
+      const ada = await registerUnverified(at)
+      const tokens = [ada.token, await requestLink(at, 'email_verification', ada.email)]
+      const freshPasswords = Array.from({ length: 4 }, () => newUser().password)
+      const credentials = [
+        {}, { password: ada.password }, ...freshPasswords.slice(0, 2).map(each => ({ new_password: each }))
+      ]
+      const bodies = tokens.flatMap(token => credentials.map(credential => ({ token, ...credential })))
       const statuses = await Promise.all(bodies.map(async body => {
-        const caller = 'password' in body || 'new_password' in body ? at.browser() : ada.browser
-        return (await caller.post(confirm.email_verification, body)).status
+        const browser = 'password' in body || 'new_password' in body ? at.browser() : ada.browser
+        return (await browser.post(confirmPaths.email_verification, body)).status
       }))
       t.strictSame(statuses.filter(status => status === 204).length, 1)
       t.strictSame(statuses.filter(status => ![204, 409, 410].includes(status)), [])
-      const good = await Promise.all([ada.password, ...fresh].map(async each => await signIn(at, ada.email, each)))
-      t.equal(good.filter(status => status === 200).length, 1, 'one password')
-      t.equal((await at.sql("select from audit_events join users on users.id = user_id where type = 'user.verified' and email = $1", [ada.email])).length, 1)
+      const signIns = await Promise.all(
+        [ada.password, ...freshPasswords].map(async password => await signInStatus(at, ada.email, password)))
+      t.equal(signIns.filter(status => status === 200).length, 1, 'one password works')
+      const events = await at.sql(
+        `select from audit_events join users on users.id = user_id
+        where type = 'user.verified' and email = $1`, [ada.email])
+      t.equal(events.length, 1)
     }
   })
-  await t.test('beside a change of password, a reset, a disabling, a deletion or another registration has one outcome', async t => {
-    for (const what of ['change', 'reset', 'disabling', 'deletion'] as const) {
-      const ada = await newcomer(service)
+  await t.test('has one outcome if another change of the account races it', async t => {
+    for (const change of ['password change', 'password reset', 'disabling', 'deletion'] as const) {
+      const ada = await registerUnverified(service)
       ada.browser.accessToken = ada.body.access_token
       const id = String(ada.body.user.id)
-      const reset = await linkFor(service, 'password_reset', ada.email)
-      const fresh = newUser().password
-      const others = {
-        change: async () => await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: another }),
-        reset: async () => await service.browser().post(confirm.password_reset, { token: reset, new_password: another }),
-        disabling: async () => { await service.app.db.transaction(async tx => await setStatus(tx, id, 'disabled', {})) },
+      const reset = await requestLink(service, 'password_reset', ada.email)
+      const freshPassword = newUser().password
+      const changes = {
+        'password change': async () => await ada.browser.post(
+          '/v1/me/password', { current_password: ada.password, new_password: newPassword }),
+        'password reset': async () => await resetPassword(service, reset),
+        disabling: async () => {
+          await service.app.db.transaction(async tx => await setStatus(tx, id, 'disabled', {}))
+        },
         deletion: async () => await ada.browser.send('DELETE', '/v1/me', { password: ada.password })
       }
-      const [confirmed, other] = await Promise.all([service.browser().post(confirm.email_verification, { token: ada.token, new_password: fresh }), others[what]()])
-      t.ok([204, 410].includes(confirmed.status), `${what}: ${confirmed.status}`)
-      const statuses = await Promise.all([ada.password, another, fresh].map(async each => await signIn(service, ada.email, each)))
-      t.ok(statuses.filter(status => status === 200).length <= 1, `${what}: ${statuses.join()}`)
-      if (confirmed.status === 204 && what === 'disabling') t.equal(statuses[2], 403)
-      if (confirmed.status === 410 && other && other.status === 204) t.equal(statuses[2], 401)
-      t.equal(statuses[0], what === 'disabling' && confirmed.status === 410 ? 403 : 401, 'the first password is good for nothing')
+      const [verified, changed] = await Promise.all([
+        verifyEmail(service, { token: ada.token, new_password: freshPassword }), changes[change]()
+      ])
+      t.ok([204, 410].includes(verified.status), `${change}: ${verified.status}`)
+      const [withFirst, withNew, withFresh] = await Promise.all([ada.password, newPassword, freshPassword]
+        .map(async password => await signInStatus(service, ada.email, password)))
+      const statuses = [withFirst, withNew, withFresh]
+      t.ok(statuses.filter(status => status === 200).length <= 1, `${change}: ${statuses.join()}`)
+      if (verified.status === 204 && change === 'disabling') t.equal(withFresh, 403)
+      if (verified.status === 410 && changed && changed.status === 204) t.equal(withFresh, 401)
+      const isOnlyDisabled = change === 'disabling' && verified.status === 410
+      t.equal(withFirst, isOnlyDisabled ? 403 : 401, 'the first password no longer works')
     }
-    const ada = await newcomer(secretive)
-    const [confirmed] = await Promise.all([ada.browser.post(confirm.email_verification, { token: ada.token }), secretive.browser().post(register, { email: ada.email, password: another })])
-    t.equal(confirmed.status, 204)
-    t.strictSame([await signIn(secretive, ada.email, ada.password), [401, 403].includes(await signIn(secretive, ada.email, another))], [200, true])
+  })
+  await t.test('wins against a second registration of the address that races it', async t => {
+    const ada = await registerUnverified(pendingService)
+    const [verified] = await Promise.all([
+      ada.browser.post(confirmPaths.email_verification, { token: ada.token }),
+      pendingService.browser().post(registerPath, { email: ada.email, password: newPassword })
+    ])
+    t.equal(verified.status, 204)
+    t.equal(await signInStatus(pendingService, ada.email, ada.password), 200)
+    t.ok([401, 403].includes(await signInStatus(pendingService, ada.email, newPassword)))
   })
 })
 
 t.test('a change of address', async t => {
   const service = await build(t)
-  const change = async ({ browser, password }: Awaited<ReturnType<typeof somebody>>, email: string) => {
-    const { status } = await browser.post('/v1/me/email', { password, email })
-    if (status !== 202) return { status, token: '' }
-    return { status, token: (await mailTo(service, email, 'email_change')).token }
+  const requestChange = async ({ browser, password }: Pick<User, 'browser' | 'password'>, email: string) =>
+    await browser.post(emailPath, { password, email })
+  /** Requests a change and returns the token of the link to the new address. */
+  const changeLink = async (user: User, email: string) => {
+    await requestChange(user, email)
+    return await mailedToken(service, email, 'email_change')
   }
-  const use = async (token: string, password?: string) => (await service.browser().post(confirm.email_verification, { token, ...password !== undefined && { password } })).status
+  const useChangeLink = async (token: string, password?: string) =>
+    (await verifyEmail(service, { token, ...password !== undefined && { password } })).status
+  /** Changes the address, which must succeed, and returns the token of the link that undoes it. */
+  const changeAddress = async (user: User, email: string, from = user.email) => {
+    const status = await useChangeLink(await changeLink(user, email), user.password)
+    if (status !== 204) throw new Error(`the change of address was answered ${status}`)
+    return await mailedToken(service, from, 'email_changed')
+  }
 
-  await t.test('needs the password, and an address that is nobody\'s', async t => {
-    const ada = await somebody(service)
-    const bob = await somebody(service)
-    t.match(await ada.browser.post('/v1/me/email', { password: 'wrong', email: newUser().email }), { status: 403, body: { code: 'invalid_credentials' } })
-    t.match(await ada.browser.post('/v1/me/email', { password: ada.password, email: bob.email }), { status: 409, body: { code: 'email_taken' } })
-    t.match(await ada.browser.post('/v1/me/email', { password: ada.password, email: 'nobody at all' }), { status: 400 })
-    t.match(await service.browser().post('/v1/me/email', { password: ada.password, email: newUser().email }), { status: 401 })
-    const secretive = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' }, { url: service.url })
-    const there = secretive.browser()
-    await there.post(login, { email: ada.email, password: ada.password })
-    there.accessToken = (await there.post('/v1/auth/refresh')).body.access_token
-    t.match(await there.post('/v1/me/email', { password: ada.password, email: bob.email }), { status: 202 })
-    t.equal((await mailTo(secretive, bob.email, 'registration_taken')).link, undefined)
+  await t.test('needs the password, and an address that no account has', async t => {
+    const ada = await registerUser(service)
+    const bob = await registerUser(service)
+    t.match(await requestChange({ ...ada, password: 'wrong' }, newUser().email), {
+      status: 403, body: { code: 'invalid_credentials' }
+    })
+    t.match(await requestChange(ada, bob.email), { status: 409, body: { code: 'email_taken' } })
+    t.match(await requestChange(ada, 'nobody at all'), { status: 400 })
+    t.match(await requestChange({ ...ada, browser: service.browser() }, newUser().email), { status: 401 })
+  })
+  await t.test('does not reveal a taken address if addresses must be verified', async t => {
+    const [ada, bob] = [await registerUser(service), await registerUser(service)]
+    const pendingService = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' }, { url: service.url })
+    const browser = pendingService.browser()
+    await browser.post(loginPath, { email: ada.email, password: ada.password })
+    browser.accessToken = (await browser.post(refreshPath)).body.access_token
+    const user = { browser, password: ada.password }
+    t.match(await requestChange(user, bob.email), { status: 202 })
+    t.equal((await mailTo(pendingService, bob.email, 'registration_taken')).link, undefined)
     await service.sql('delete from jobs')
-    const held = (await there.get('/v1/me/export')).body.jobs.length
-    const waiting = []
+    const countExportedJobs = async () => (await browser.get('/v1/me/export')).body.jobs.length
+    const before = await countExportedJobs()
+    const added: number[] = []
     for (const email of [bob.email, newUser().email]) {
-      // Of a mail server that takes its time.
-      await service.sql('create function hold () returns trigger language plpgsql as $$ begin new.run_at := now() + interval \'1 hour\'; return new; end $$')
+      // The jobs are put off, as if the mail server were slow.
+      await service.sql(`create function hold () returns trigger language plpgsql as $$ begin
+        new.run_at := now() + interval '1 hour';
+        return new;
+      end $$`)
       await service.sql('create trigger hold before insert on jobs for each row execute function hold()')
-      t.equal((await there.post('/v1/me/email', { password: ada.password, email })).status, 202)
-      waiting.push((await there.get('/v1/me/export')).body.jobs.length - held)
+      t.equal((await requestChange(user, email)).status, 202)
+      added.push(await countExportedJobs() - before)
       await service.sql('drop trigger hold on jobs')
       await service.sql('drop function hold')
       await service.sql('delete from jobs')
     }
-    t.strictSame(waiting, [2, 2], 'nor does the export tell')
+    t.strictSame(added, [2, 2], 'the export does not reveal it either')
   })
-  await t.test('happens when the link to the new one is used, and is undone by the one to the old', async t => {
-    const ada = await somebody(service)
-    const email = newUser().email
-    const reset = await linkFor(service, 'password_reset', ada.email)
-    const { token } = await change(ada, email)
-    t.equal((await ada.browser.get('/v1/me')).body.email, ada.email, 'nothing has changed yet')
-    t.strictSame(await atOnce(service, confirm.email_verification, { token, password: ada.password }), once(204))
+  await t.test('takes effect when the link to the new address is used', async t => {
+    const ada = await registerUser(service)
+    const { email } = newUser()
+    const reset = await requestLink(service, 'password_reset', ada.email)
+    const token = await changeLink(ada, email)
+    t.equal((await ada.browser.get('/v1/me')).body.email, ada.email, 'the request alone changes nothing')
+    const uses = await raceLink(service, 'email_verification', { token, password: ada.password })
+    t.strictSame(uses, oneWinner(204))
     t.match((await ada.browser.get('/v1/me')).body, { email, email_verified: true })
-    t.strictSame([await signIn(service, email, ada.password), await signIn(service, ada.email, ada.password)], [200, 401])
-    t.equal((await service.browser().post(confirm.password_reset, { token: reset, new_password: another })).status, 410, 'a link to the old address')
-
-    const undo = await mailTo(service, ada.email, 'email_changed')
-    t.strictSame(await atOnce(service, confirm.email_verification, { token: undo.token }), once(204))
+    t.equal(await signInStatus(service, email, ada.password), 200)
+    t.equal(await signInStatus(service, ada.email, ada.password), 401)
+    t.equal((await resetPassword(service, reset)).status, 410, 'a link to the old address')
+  })
+  await t.test('is undone by the link to the old address', async t => {
+    const ada = await registerUser(service)
+    const { email } = newUser()
+    const undoToken = await changeAddress(ada, email)
+    t.equal(await signInStatus(service, email, ada.password), 200)
+    t.strictSame(await raceLink(service, 'email_verification', { token: undoToken }), oneWinner(204))
     t.equal((await ada.browser.get('/v1/me')).status, 401)
-    t.strictSame([await signIn(service, ada.email, ada.password), await signIn(service, email, ada.password)], [401, 401], 'whoever changed the address knew the password')
-    const after = await mailTo(service, ada.email, 'password_reset')
-    t.equal((await service.browser().post(confirm.password_reset, { token: after.token, new_password: another })).status, 204)
-    t.match(await service.browser().post(login, { email: ada.email, password: another }), { status: 200, body: { user: { email: ada.email } } })
-    t.strictSame((await service.sql<{ detail: object }>("select detail from audit_events where type = 'user.email_changed' and user_id = $1 order by id", [ada.id])).map(({ detail }) => detail), [{}, { undone: true }])
+    // The person who changed the address knew the password, so that it no longer works.
+    t.equal(await signInStatus(service, ada.email, ada.password), 401)
+    t.equal(await signInStatus(service, email, ada.password), 401)
+    const reset = await mailedToken(service, ada.email, 'password_reset')
+    t.equal((await resetPassword(service, reset)).status, 204)
+    t.match(await signIn(service, { email: ada.email, password: newPassword }), {
+      status: 200, body: { user: { email: ada.email } }
+    })
+    const events = await service.sql<{ detail: object }>(
+      `select detail from audit_events
+      where type = 'user.email_changed' and user_id = $1 order by id`, [ada.id])
+    t.strictSame(events.map(({ detail }) => detail), [{}, { undone: true }])
   })
-  await t.test('can be undone from the first address, whatever was done since; not from a later one then', async t => {
-    const ada = await somebody(service)
+  await t.test('ends every session with the reason email_change_undone if it is undone', async t => {
+    const ada = await registerUser(service)
+    const undoToken = await changeAddress(ada, newUser().email)
+    const endReasons = async () => (await service.sql<{ reason: string | null }>(
+      'select end_reason as reason from sessions where user_id = $1', [ada.id])).map(({ reason }) => reason)
+    t.equal(await signInStatus(service, ada.email, ada.password), 401, 'the old address no longer signs in')
+    t.strictSame(await endReasons(), [null])
+    t.equal(await useChangeLink(undoToken), 204)
+    t.strictSame(await endReasons(), ['email_change_undone'])
+  })
+  await t.test('can be undone from the first address after later changes, then from no other', async t => {
+    const ada = await registerUser(service)
     const [second, third] = [newUser().email, newUser().email]
-    await use((await change(ada, second)).token, ada.password)
-    const back = (await mailTo(service, ada.email, 'email_changed')).token
-    await use((await change(ada, third)).token, ada.password)
-    const half = (await mailTo(service, second, 'email_changed')).token
-    await service.browser().post(confirm.password_reset, { token: await linkFor(service, 'password_reset', third), new_password: another })
-    t.equal(await use(back), 204)
-    t.equal(await use(half), 410)
-    t.equal(await signIn(service, ada.email, another), 401)
-    t.equal((await service.browser().post(confirm.magic_link, { token: await linkFor(service, 'magic_link', ada.email) })).status, 200)
+    const undoFirst = await changeAddress(ada, second)
+    const undoSecond = await changeAddress(ada, third, second)
+    await resetPassword(service, await requestLink(service, 'password_reset', third))
+    t.equal(await useChangeLink(undoFirst), 204)
+    t.equal(await useChangeLink(undoSecond), 410)
+    t.equal(await signInStatus(service, ada.email, newPassword), 401)
+    const magicLink = await requestLink(service, 'magic_link', ada.email)
+    t.equal((await useMagicLink(service, magicLink)).status, 200)
   })
-  await t.test('is refused after twenty that can be undone, and the first of them can be undone all the same', async t => {
-    const ada = await somebody(service)
-    t.equal(await use((await change(ada, newUser().email)).token, ada.password), 204)
-    const first = (await mailTo(service, ada.email, 'email_changed')).token
-    await service.sql(`insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, email, canonical_email, created_at, expires_at)
-      select sha256(i::text::bytea), purpose, user_id, email_version, password_version, i || '@catch-all.example', i || '@catch-all.example', now(), expires_at + interval '1 hour'
-      from one_time_tokens, generate_series(1, 18) as i where user_id = $1 and purpose = 'email_undo'`, [ada.id])
-    const second = await change(ada, newUser().email)
-    t.equal(await use(second.token, ada.password), 204)
-    const before = await service.sql('select from one_time_tokens where user_id = $1', [ada.id])
-    const refused = await ada.browser.post('/v1/me/email', { password: ada.password, email: newUser().email })
+  await t.test('is refused after twenty that can be undone, and the first of them still can be', async t => {
+    const ada = await registerUser(service)
+    const undoFirst = await changeAddress(ada, newUser().email)
+    await service.sql(`
+      insert into one_time_tokens (
+        token_hash, purpose, user_id, email_version, password_version,
+        email, canonical_email, created_at, expires_at
+      )
+      select
+        sha256(i::text::bytea), purpose, user_id, email_version, password_version,
+        i || '@catch-all.example', i || '@catch-all.example', now(), expires_at + interval '1 hour'
+      from one_time_tokens, generate_series(1, 18) as i
+      where user_id = $1 and purpose = 'email_undo'`, [ada.id])
+    t.equal(await useChangeLink(await changeLink(ada, newUser().email), ada.password), 204)
+    const linksOf = async () => await service.sql('select from one_time_tokens where user_id = $1', [ada.id])
+    const before = await linksOf()
+    const refused = await requestChange(ada, newUser().email)
     t.match(refused, { status: 429, body: { code: 'too_many_requests' } })
-    t.ok(Number(refused.headers['retry-after']) > 6 * 86_400, 'until the oldest of them is gone')
-    t.strictSame(await service.sql('select from one_time_tokens where user_id = $1', [ada.id]), before, 'and leaves nothing behind')
-    t.equal(await use(first), 204)
-    t.equal((await service.browser().post(confirm.magic_link, { token: await linkFor(service, 'magic_link', ada.email) })).status, 200)
+    t.ok(Number(refused.headers['retry-after']) > 6 * 86_400, 'until the oldest of them has expired')
+    t.strictSame(await linksOf(), before, 'a refused request stores nothing')
+    t.equal(await useChangeLink(undoFirst), 204)
+    const magicLink = await requestLink(service, 'magic_link', ada.email)
+    t.equal((await useMagicLink(service, magicLink)).status, 200)
   })
-  await t.test('that is asked for while the password dies comes to nothing', async t => {
+  await t.test('creates no link if the password is invalidated while it is verified', async t => {
     await service.sql('delete from login_throttles')
     const slow = await build(t, { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '6' }, { url: service.url })
-    const thief = await somebody(slow, { proved: false })
-    const token = await linkFor(slow, 'magic_link', thief.email)
-    const asking = thief.browser.post('/v1/me/email', { password: thief.password, email: newUser().email })
-    // The thief's password is being hashed, for what is counted before that is there; it is found right when that can be taken back.
-    await waitUntil('it is counted', async () => (await service.sql('select from login_throttles')).length > 0)
+    const thief = await registerUser(slow, { isVerified: false })
+    const token = await requestLink(slow, 'magic_link', thief.email)
+    const request = requestChange(thief, newUser().email)
+    // An attempt is counted before its password is hashed, and refunded if the password is correct. The lock
+    // delays that refund until the magic link has invalidated the password.
+    await waitUntil('the attempt is counted', async () =>
+      (await service.sql('select from login_throttles')).length > 0)
     const db = connect({ url: service.url })
     t.teardown(() => db.end())
     await db.transaction(async tx => {
       await tx.query('select from login_throttles for update')
-      t.equal((await slow.browser().post(confirm.magic_link, { token })).status, 200)
+      t.equal((await useMagicLink(slow, token)).status, 200)
     })
-    // Or it has waited for the counters for too long.
-    const { status, body } = await asking
+    const { status, body } = await request
+    // A slow machine holds the lock for longer than the request waits for it: 503.
     t.ok(body.code === 'invalid_credentials' ? status === 403 : status === 503, `${status} ${body.code}`)
-    t.strictSame(await service.sql("select from one_time_tokens where user_id = $1 and purpose = 'email_change'", [thief.id]), [])
+    const links = await service.sql(
+      "select from one_time_tokens where user_id = $1 and purpose = 'email_change'", [thief.id])
+    t.strictSame(links, [])
   })
-  await t.test('hands the account to nobody whose address was only typed', async t => {
-    const ada = await somebody(service, { proved: false })
-    await use((await change(ada, newUser().email)).token, ada.password)
+  await t.test('cannot be undone from an address that was never verified', async t => {
+    const ada = await registerUser(service, { isVerified: false })
+    await useChangeLink(await changeLink(ada, newUser().email), ada.password)
     t.equal((await mailTo(service, ada.email, 'email_changed')).link, undefined)
   })
-  await t.test('keeps the address for its undoing from those who have not proved it', async t => {
-    const ada = await somebody(service)
-    await use((await change(ada, newUser().email)).token, ada.password)
-    t.match(await service.browser().post(register, { ...newUser(), email: ada.email }), { status: 409, body: { code: 'email_taken' } })
-    t.equal(await use((await mailTo(service, ada.email, 'email_changed')).token), 204)
+  await t.test('keeps the old address reserved while it can be undone', async t => {
+    const ada = await registerUser(service)
+    const undoToken = await changeAddress(ada, newUser().email)
+    t.match(await service.browser().post(registerPath, { ...newUser(), email: ada.email }), {
+      status: 409, body: { code: 'email_taken' }
+    })
+    t.equal(await useChangeLink(undoToken), 204)
   })
-  await t.test('keeps it also from who registers in the same moment', async t => {
+  await t.test('keeps the old address reserved against registrations that race it', async t => {
     for (let round = 0; round < scale(10, 4); round++) {
-      const ada = await somebody(service)
-      const { token } = await change(ada, newUser().email)
-      const squatting = Array.from({ length: 6 }, async () => { await pause(Math.random() * 12); return (await service.browser().post(register, { ...newUser(), email: ada.email })).status })
+      const ada = await registerUser(service)
+      const token = await changeLink(ada, newUser().email)
+      const registrations = Array.from({ length: 6 }, async () => {
+        await pause(Math.random() * 12)
+        return (await service.browser().post(registerPath, { ...newUser(), email: ada.email })).status
+      })
       await pause(10)
-      t.equal(await use(token, ada.password), 204)
-      t.strictSame(await Promise.all(squatting), Array(6).fill(409), `round ${round}`)
+      t.equal(await useChangeLink(token, ada.password), 204)
+      t.strictSame(await Promise.all(registrations), Array(6).fill(409), `round ${round}`)
     }
   })
-  await t.test('of two to one address succeeds for one', async t => {
-    const email = newUser().email
-    const both = [await somebody(service), await somebody(service)]
+  await t.test('succeeds for one of two accounts that change to the same address', async t => {
+    const { email } = newUser()
+    const users = [await registerUser(service), await registerUser(service)]
     const links: Array<[token: string, password: string]> = []
-    for (const each of both) links.push([(await change(each, email)).token, each.password])
-    t.strictSame((await Promise.all(links.map(async link => await use(...link)))).sort(), [204, 409])
+    for (const user of users) links.push([await changeLink(user, email), user.password])
+    const statuses = await Promise.all(links.map(async link => await useChangeLink(...link)))
+    t.strictSame(statuses.sort(), [204, 409])
   })
-  await t.test('to the address of an account that is just leaving is refused, and keeps nobody from leaving', async t => {
-    const [ada, bob] = [await somebody(service), newUser()]
-    const { token } = await change(ada, bob.email)
-    const leaver = service.browser()
-    leaver.accessToken = (await leaver.post(register, bob)).body.access_token
+  await t.test('is refused if the account of its address is being deleted, which succeeds', async t => {
+    const [ada, bob] = [await registerUser(service), newUser()]
+    const token = await changeLink(ada, bob.email)
+    const browser = service.browser()
+    browser.accessToken = (await browser.post(registerPath, bob)).body.access_token
     await service.sql('create table held as select')
     await service.sql(`create function hold () returns trigger language plpgsql as $$ begin
       while exists (select from held) loop perform pg_sleep(0.001); end loop;
       return new;
     end $$`)
-    await service.sql('create trigger hold before update of canonical_email on users for each row execute function hold()')
-    const waiting = async (event: string) => (await service.sql(
-      'select from pg_stat_activity where datname = current_database() and wait_event_type = $1', [event])).length > 0
-    const changing = use(token, ada.password)
-    await waitUntil('the change holds the link', async () => await waiting('Timeout'))
-    const leaving = leaver.send('DELETE', '/v1/me', { password: bob.password })
-    await waitUntil('the deletion waits for the link', async () => await waiting('Lock'))
+    await service.sql(`
+      create trigger hold before update of canonical_email on users for each row execute function hold()`)
+    const isWaiting = async (event: string) => (await service.sql(
+      'select from pg_stat_activity where datname = current_database() and wait_event_type = $1', [event]
+    )).length > 0
+    const change = useChangeLink(token, ada.password)
+    await waitUntil('the change holds the link', async () => await isWaiting('Timeout'))
+    const deletion = browser.send('DELETE', '/v1/me', { password: bob.password })
+    await waitUntil('the deletion waits for the link', async () => await isWaiting('Lock'))
     await service.sql('delete from held')
-    t.strictSame([await changing, (await leaving).status], [409, 204])
+    t.strictSame([await change, (await deletion).status], [409, 204])
     await service.sql('drop trigger hold on users')
     await service.sql('drop table held')
   })
-  await t.test('is confirmed by the account that asked: by its password, its session or its registration, and by no new password', async t => {
-    const [ada, bob] = [await somebody(service), await somebody(service)]
-    for (const proof of ['password', 'session', 'bearer'] as const) {
-      const to = newUser().email
-      const { token } = await change(ada, to)
-      const needed = { status: 409, body: { code: 'password_required', methods: ['session', 'password'] } }
-      t.match(await service.browser().post(confirm.email_verification, { token }), needed)
-      t.match(await service.browser().post(confirm.email_verification, { token, new_password: another }), needed)
-      t.match(await bob.browser.post(confirm.email_verification, { token }), needed, 'another account')
-      t.match(await service.browser().post(confirm.email_verification, { token, password: bob.password }), { status: 403 })
-      t.match(await ada.browser.post(confirm.email_verification, { token, new_password: another }), { status: 400 })
+  await t.test('is confirmed by the password, a session or the registration of its account', async t => {
+    const [ada, bob] = [await registerUser(service), await registerUser(service)]
+    for (const method of ['password', 'session', 'bearer'] as const) {
+      const { email } = newUser()
+      const token = await changeLink(ada, email)
+      const required = passwordRequired('session', 'password')
+      t.match(await verifyEmail(service, { token }), required)
+      t.match(await verifyEmail(service, { token, new_password: newPassword }), required)
+      const otherAccount = await bob.browser.post(confirmPaths.email_verification, { token })
+      t.match(otherAccount, required, 'a session of another account')
+      t.match(await verifyEmail(service, { token, password: bob.password }), { status: 403 })
+      const withNewPassword = { token, new_password: newPassword }
+      t.match(await ada.browser.post(confirmPaths.email_verification, withNewPassword), { status: 400 })
       const bearer = service.browser()
       bearer.accessToken = ada.browser.accessToken
-      const caller = { password: service.browser(), session: ada.browser, bearer }[proof]
-      t.equal((await caller.post(confirm.email_verification, { token, ...proof === 'password' && { password: ada.password } })).status, 204, proof)
-      t.equal((await ada.browser.get('/v1/me')).body.email, to)
+      const browser = { password: service.browser(), session: ada.browser, bearer }[method]
+      const body = { token, ...method === 'password' && { password: ada.password } }
+      t.equal((await browser.post(confirmPaths.email_verification, body)).status, 204, method)
+      t.equal((await ada.browser.get('/v1/me')).body.email, email)
     }
     const { email, password } = newUser()
     const browser = service.browser()
-    const { body } = await browser.post(register, { email, password, refresh_token_delivery: 'body' })
-    browser.accessToken = body.access_token
-    const to = newUser().email
-    await browser.post('/v1/me/email', { password, email: to })
+    const registration = { email, password, refresh_token_delivery: 'body' }
+    browser.accessToken = (await browser.post(registerPath, registration)).body.access_token
+    const newEmail = newUser().email
+    await requestChange({ browser, password }, newEmail)
     browser.accessToken = undefined
-    t.equal((await browser.post(confirm.email_verification, { token: (await mailTo(service, to, 'email_change')).token })).status, 204, 'the registration')
+    const token = await mailedToken(service, newEmail, 'email_change')
+    const { status } = await browser.post(confirmPaths.email_verification, { token })
+    t.equal(status, 204, 'the registration')
   })
-  await t.test('that is asked for again voids the one before, also when both are asked for at once', async t => {
-    const ada = await somebody(service)
-    const first = (await change(ada, newUser().email)).token
-    const { token } = await change(ada, newUser().email)
-    t.strictSame([await use(first, ada.password), await use(token, ada.password)], [410, 204])
-    const targets = Array.from({ length: 5 }, () => newUser().email)
-    await Promise.all(targets.map(async email => await ada.browser.post('/v1/me/email', { password: ada.password, email })))
-    t.equal((await service.sql("select from one_time_tokens where user_id = $1 and purpose = 'email_change'", [ada.id])).length, 1)
-    const tokens = await Promise.all(targets.map(async email => (await mailTo(service, email, 'email_change')).token))
-    t.strictSame((await Promise.all(tokens.map(async each => await use(each, ada.password)))).sort(), [204, 410, 410, 410, 410])
+  await t.test('invalidates the link of an earlier request, also if both are made at once', async t => {
+    const ada = await registerUser(service)
+    const first = await changeLink(ada, newUser().email)
+    const second = await changeLink(ada, newUser().email)
+    t.equal(await useChangeLink(first, ada.password), 410)
+    t.equal(await useChangeLink(second, ada.password), 204)
+    const emails = Array.from({ length: 5 }, () => newUser().email)
+    await Promise.all(emails.map(async email => await requestChange(ada, email)))
+    const links = await service.sql(
+      "select from one_time_tokens where user_id = $1 and purpose = 'email_change'", [ada.id])
+    t.equal(links.length, 1)
+    const statuses = await Promise.all(emails.map(async email =>
+      await useChangeLink(await mailedToken(service, email, 'email_change'), ada.password)))
+    t.strictSame(statuses.sort(), [204, 410, 410, 410, 410])
   })
-  await t.test('for which no mail is sent, because there were too many, leaves a link to the same address good, and no other', async t => {
-    const [ada, bob, to, crowded] = [await somebody(service), await somebody(service), newUser().email, newUser().email]
+  await t.test('past the mail limit keeps a link to the same address valid, but no other', async t => {
+    const [ada, bob] = [await registerUser(service), await registerUser(service)]
+    const [email, limitedEmail] = [newUser().email, newUser().email]
     const tokens: string[] = []
-    for (let i = 0; i < 5; i++) tokens.push((await change(ada, to)).token)
-    for (let i = 0; i < 5; i++) await change(bob, crowded)
-    t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: to })).status, 202)
-    t.equal((await service.sql('select from one_time_tokens where user_id = $1', [ada.id])).length, 1, 'no new link')
-    t.equal(await use(tokens[4] ?? '', ada.password), 204)
-    const { token } = await change(ada, newUser().email)
-    t.equal((await ada.browser.post('/v1/me/email', { password: ada.password, email: crowded })).status, 202)
-    t.equal(await use(token, ada.password), 410, 'another address')
+    for (let i = 0; i < 5; i++) tokens.push(await changeLink(ada, email))
+    for (let i = 0; i < 5; i++) await changeLink(bob, limitedEmail)
+    t.equal((await requestChange(ada, email)).status, 202)
+    const links = await service.sql('select from one_time_tokens where user_id = $1', [ada.id])
+    t.equal(links.length, 1, 'no link was added')
+    t.equal(await useChangeLink(tokens[4] ?? '', ada.password), 204)
+    const token = await changeLink(ada, newUser().email)
+    t.equal((await requestChange(ada, limitedEmail)).status, 202)
+    t.equal(await useChangeLink(token, ada.password), 410, 'the link to another address')
   })
-  await t.test('is told to the old address when it is asked for, in the language of the request, without a link', async t => {
-    const ada = await somebody(service)
-    const to = newUser().email
-    await ada.browser.post('/v1/me/email', { password: ada.password, email: to }, { 'accept-language': 'de' })
-    await mailTo(service, to, 'email_change')
+  await t.test('notifies the old address of the request, without a link', async t => {
+    const ada = await registerUser(service)
+    const { email } = newUser()
+    await ada.browser.post(emailPath, { password: ada.password, email }, { 'accept-language': 'de' })
+    await mailTo(service, email, 'email_change')
     t.match(await mailTo(service, ada.email, 'email_change_requested'), { link: undefined })
-    await ada.browser.post('/v1/me/email', { password: ada.password, email: ada.email.toUpperCase().replace('EXAMPLE.COM', 'example.com') })
-    await mailTo(service, ada.email.toUpperCase().replace('EXAMPLE.COM', 'example.com'), 'email_change')
-    await linkFor(service, 'magic_link', ada.email)
-    t.equal(mailsTo(service, ada.email).filter(kind => kind === 'email_change_requested').length, 1, 'not to the one that stays')
+    await changeLink(ada, upperCased(ada.email))
+    await requestLink(service, 'magic_link', ada.email)
+    const notifications = mailsTo(service, ada.email).filter(kind => kind === 'email_change_requested')
+    t.equal(notifications.length, 1, 'another spelling of the same address is not notified')
   })
-  await t.test('dies with the password it was asked with', async t => {
-    const ada = await somebody(service)
-    const { token } = await change(ada, newUser().email)
-    await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: another })
-    t.equal(await use(token, another), 410)
+  await t.test('becomes invalid when the password changes', async t => {
+    const ada = await registerUser(service)
+    const token = await changeLink(ada, newUser().email)
+    const change = { current_password: ada.password, new_password: newPassword }
+    await ada.browser.post('/v1/me/password', change)
+    t.equal(await useChangeLink(token, newPassword), 410)
   })
 })
 
-t.test('the owner is asked whether it was them', async t => {
+t.test('the owner is notified', async t => {
   const service = await build(t, { REFRESH_REPLAY_GRACE: '0s' })
 
-  await t.test('where somebody signs in on a device that is new to the account', async t => {
-    const ada = await somebody(service)
-    t.equal((await ada.browser.post(login, { email: ada.email, password: ada.password })).status, 200)
-    const strange = service.browser()
-    const agent = { 'user-agent': 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0' }
-    for (let i = 0; i < 2; i++) await strange.post(login, { email: ada.email, password: ada.password }, agent)
+  await t.test('of a sign-in from a device that is new to the account', async t => {
+    const ada = await registerUser(service)
+    const credentials = { email: ada.email, password: ada.password }
+    t.equal((await ada.browser.post(loginPath, credentials)).status, 200)
+    const newDevice = service.browser()
+    const userAgent = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
+    for (let i = 0; i < 2; i++) await newDevice.post(loginPath, credentials, { 'user-agent': userAgent })
     await mailTo(service, ada.email, 'new_sign_in')
-    await linkFor(service, 'magic_link', ada.email)
+    await requestLink(service, 'magic_link', ada.email)
     t.strictSame(mailsTo(service, ada.email).filter(kind => kind === 'new_sign_in').length, 1)
   })
-  await t.test('where a refresh token came back that had been replaced', async t => {
-    const ada = await somebody(service)
+  await t.test('of the reuse of a superseded refresh token', async t => {
+    const ada = await registerUser(service)
     const stolen = new Map(ada.browser.jar)
-    for (let i = 0; i < 2; i++) await ada.browser.post('/v1/auth/refresh')
+    for (let i = 0; i < 2; i++) await ada.browser.post(refreshPath)
     const thief = service.browser()
     for (const [name, value] of stolen) thief.jar.set(name, value)
-    t.equal((await thief.post('/v1/auth/refresh')).status, 401)
+    t.equal((await thief.post(refreshPath)).status, 401)
     await mailTo(service, ada.email, 'session_replayed')
   })
-  await t.test('and told of a new password', async () => {
-    const ada = await somebody(service)
-    await ada.browser.post('/v1/me/password', { current_password: ada.password, new_password: another })
+  await t.test('of a new password', async () => {
+    const ada = await registerUser(service)
+    const change = { current_password: ada.password, new_password: newPassword }
+    await ada.browser.post('/v1/me/password', change)
     await mailTo(service, ada.email, 'password_changed')
   })
 })
 
-// What each link is good for depends on what came after it: a model knows which are good, whatever the order.
-t.test('links die with what they were for, in any order of events', async t => {
+// A model of an account knows which of its links are valid after any sequence of events.
+t.test('a link becomes invalid with what it was mailed for, in any order of events', async t => {
   const service = await build(t)
-  const step = fc.oneof(
-    ...kinds.map(kind => fc.constant({ does: 'ask' as const, kind })),
-    fc.record({ does: fc.constant('use' as const), which: fc.nat() }),
-    fc.constant({ does: 'change password' as const }),
-    fc.constant({ does: 'change address' as const })
+  const eventArbitrary = fc.oneof(
+    ...kinds.map(kind => fc.constant({ type: 'request' as const, kind })),
+    fc.record({ type: fc.constant('use' as const), index: fc.nat() }),
+    fc.constant({ type: 'change password' as const }),
+    fc.constant({ type: 'change address' as const })
   )
-  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 12 }), async steps => {
-    const ada = await somebody(service, { proved: false })
-    const links: Array<{ kind: typeof kinds[number], to: string, token: string, good: boolean }> = [{ kind: 'email_verification', to: ada.email, token: ada.token, good: true }]
-    let [email, password, proved] = [ada.email, ada.password, false]
+  interface Link { kind: Kind, to: string, token: string, isValid: boolean }
+  const eventsArbitrary = fc.array(eventArbitrary, { minLength: 3, maxLength: 12 })
+  await fc.assert(fc.asyncProperty(eventsArbitrary, async events => {
+    const ada = await registerUser(service, { isVerified: false })
+    let { email, password } = ada
+    let isVerified = false
     let hasPassword = true
-    const die = (which: (link: typeof links[number]) => boolean) => { for (const link of links) if (which(link)) link.good = false }
-    const anew = async () => {
+    const links: Link[] = [{ kind: 'email_verification', to: email, token: ada.token, isValid: true }]
+    const invalidate = (isConcerned: (link: Link) => boolean) => {
+      for (const link of links) if (isConcerned(link)) link.isValid = false
+    }
+    const signInAgain = async () => {
       const browser = service.browser()
-      const { body, status } = await browser.post(login, { email, password })
-      if (status !== 200) throw new Error(`the password should be good: ${status}`)
+      const { body, status } = await browser.post(loginPath, { email, password })
+      if (status !== 200) throw new Error(`a sign-in with the current password was answered ${status}`)
       browser.accessToken = body.access_token
       return browser
     }
-    for (const next of steps) {
-      if (next.does === 'ask') {
-        if (next.kind === 'email_verification' && proved) continue
-        const to = email
-        // No more are mailed at once.
-        if (links.filter(link => link.kind === next.kind && link.to === to).length === 5) continue
-        links.push({ kind: next.kind, to, token: await linkFor(service, next.kind, email), good: true })
-      } else if (next.does === 'use') {
-        const link = links[next.which % links.length]
+    for (const event of events) {
+      if (event.type === 'request') {
+        const { kind } = event
+        if (kind === 'email_verification' && isVerified) continue
+        // No more than five mails of a kind are sent to an address.
+        if (links.filter(link => link.kind === kind && link.to === email).length === 5) continue
+        const token = await requestLink(service, kind, email)
+        links.push({ kind, to: email, token, isValid: true })
+      } else if (event.type === 'use') {
+        const link = links[event.index % links.length]
         if (!link) continue
-        const fresh = newUser().password
-        const { status } = await service.browser().post(confirm[link.kind], { token: link.token, ...link.kind === 'password_reset' && { new_password: fresh }, ...link.kind === 'email_verification' && { password } })
-        if ((status === 410) === link.good) throw new Error(`a link of ${link.kind} that should be ${link.good ? 'good' : 'dead'} was answered ${status}`)
-        if (!link.good) continue
+        const freshPassword = newUser().password
+        const { status } = await useLink(service, link.kind, {
+          token: link.token,
+          ...link.kind === 'password_reset' && { new_password: freshPassword },
+          ...link.kind === 'email_verification' && { password }
+        })
+        if ((status === 410) === link.isValid) {
+          const expected = link.isValid ? 'valid' : 'invalid'
+          throw new Error(`a link of ${link.kind} that should be ${expected} was answered ${status}`)
+        }
+        if (!link.isValid) continue
         if (link.kind === 'email_verification') {
-          link.good = false
+          link.isValid = false
         } else {
-          if (link.kind === 'password_reset') [password, hasPassword] = [fresh, true]
-          else if (!proved) hasPassword = false
-          die(() => true)
+          if (link.kind === 'password_reset') [password, hasPassword] = [freshPassword, true]
+          else if (!isVerified) hasPassword = false
+          invalidate(() => true)
         }
-        proved = true
-        die(({ kind }) => kind === 'email_verification')
+        isVerified = true
+        invalidate(({ kind }) => kind === 'email_verification')
       } else if (hasPassword) {
-        const browser = await anew()
-        if (next.does === 'change password') {
-          const fresh = newUser().password
-          await browser.post('/v1/me/password', { current_password: password, new_password: fresh })
-          password = fresh
+        const browser = await signInAgain()
+        if (event.type === 'change password') {
+          const freshPassword = newUser().password
+          const change = { current_password: password, new_password: freshPassword }
+          await browser.post('/v1/me/password', change)
+          password = freshPassword
         } else {
-          const to = newUser().email
-          await browser.post('/v1/me/email', { password, email: to })
-          await browser.post(confirm.email_verification, { token: (await mailTo(service, to, 'email_change')).token, password })
-          ;[email, proved] = [to, true]
+          const newEmail = newUser().email
+          await browser.post(emailPath, { password, email: newEmail })
+          const token = await mailedToken(service, newEmail, 'email_change')
+          await browser.post(confirmPaths.email_verification, { token, password })
+          ;[email, isVerified] = [newEmail, true]
         }
-        die(() => true)
+        invalidate(() => true)
       }
     }
   }), { numRuns: scale(25, 6) })
   t.pass('in every order that was tried')
 })
 
-t.test('random bytes belong to one token or id alone', async t => {
-  t.test('and stay as they are while others are made', async t => {
-    const held = random16()
-    const before = Buffer.from(held)
+t.test('random bytes belong to one token or id only', async t => {
+  t.test('random bytes do not change while others are made', async t => {
+    const bytes = random16()
+    const before = Buffer.from(bytes)
     for (let count = 0; count < 2_500; count++) random16()
-    t.ok(before.equals(held))
+    t.ok(before.equals(bytes))
   })
 
-  t.test('so that thousands of tokens and ids share no half of them', async t => {
+  t.test('thousands of tokens and ids share no eight bytes', async t => {
     const owners = new Map<string, number>()
-    let shared = 0
-    const take = (bytes: Uint8Array, owner: number) => {
+    let sharedCount = 0
+    const claim = (bytes: Uint8Array, owner: number) => {
       for (let start = 0; start + 8 <= bytes.length; start++) {
         const window = Buffer.from(bytes.subarray(start, start + 8)).toString('latin1')
-        if ((owners.get(window) ?? owner) !== owner) shared++
+        if ((owners.get(window) ?? owner) !== owner) sharedCount++
         owners.set(window, owner)
       }
     }
     for (let owner = 0; owner < 12_000; owner += 2) {
-      take(Buffer.from(generateToken().slice('lkl_'.length), 'base64url'), owner)
-      take(random16(), owner + 1)
-      // An odd one now and then, so that a refill also comes between the two halves of a token.
+      claim(Buffer.from(generateToken().slice('lkl_'.length), 'base64url'), owner)
+      claim(random16(), owner + 1)
+      // An extra id now and then shifts the refills, so that one also divides a token.
       if (owner % 14 === 0) newId()
     }
-    t.equal(shared, 0)
+    t.equal(sharedCount, 0)
   })
 })

@@ -7,6 +7,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { missing, phone, start, type Tab } from '../support/chromium.ts'
 import { build, newUser, type Service, type Teardown } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
+import { waitUntil } from '../support/polling.ts'
 
 const kinds = ['email-verification', 'password-reset', 'magic-link'] as const
 type Kind = typeof kinds[number]
@@ -34,29 +35,24 @@ async function registerUser (service: Service) {
 
 /** Requests a link, and returns its token from the mail. */
 async function requestLink (service: Service, kind: Kind, email: string): Promise<string> {
-  const seen = service.logs.length
+  const loggedBefore = service.logs.length
   const { status } = await service.browser().post(`/v1/auth/${kind}`, { email })
   if (status !== 202) throw new Error(`the mail was not requested: ${status}`)
-  for (
-    const until = Date.now() + 10_000;
-    Date.now() < until;
-    await new Promise(resolve => setTimeout(resolve, 20))
-  ) {
-    for (const line of service.logs.slice(seen).map(line => JSON.stringify(line))) {
-      const [, token] = new RegExp(`/${kind}#token=(lkl_[\\w-]+)`).exec(line) ?? []
-      if (token !== undefined && line.includes(email)) return token
-    }
-  }
-  throw new Error('no mail was sent')
+  return await waitUntil(`a mail to ${email}`, () => service.logs
+    .slice(loggedBefore)
+    .map(line => JSON.stringify(line))
+    .filter(line => line.includes(email))
+    .map(line => new RegExp(`/${kind}#token=(lkl_[\\w-]+)`).exec(line)?.[1])
+    .find(token => token !== undefined))
 }
 
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
 /** The field for the account's current password. */
-const currentPassword = ({ page }: Tab) => page.locator('input[name=password]')
+const currentPasswordField = ({ page }: Tab) => page.locator('input[name=password]')
 const confirmWithPassword = 'Confirm with this password'
 const confirmWithNewPassword = 'Set password and confirm'
-const heading = async ({ page }: Tab) => await page.locator('h1').innerText()
-const outcome = async ({ page }: Tab) => await page.locator('#outcome').innerText()
+const readHeading = async ({ page }: Tab) => await page.locator('h1').innerText()
+const readOutcome = async ({ page }: Tab) => await page.locator('#outcome').innerText()
 /** Presses the page's button, or the one with this name, and returns the response's status. */
 async function press ({ page }: Tab, name?: string) {
   const responded = page.waitForResponse(response => response.request().method() === 'POST')
@@ -114,7 +110,7 @@ t.test('the pages of mailed links', async t => {
     }
   })
 
-  t.test('are in the language that the browser asks for', async t => {
+  t.test('are in the language that the browser requests', async t => {
     const languageFor = async (header?: string) =>
       /<html lang="(\w+)">/.exec(
         (await browser.get('/password-reset', header === undefined ? {} : { 'accept-language': header })).text
@@ -184,7 +180,7 @@ t.test('the pages of mailed links', async t => {
     t.equal(responses.flatMap(({ cookies }) => cookies).length, 2)
   })
 
-  t.test('say when a network may try again, and keep the form', async t => {
+  t.test('say when a throttled network can try again, and keep the form', async t => {
     const limited = await build(t, { RATE_LIMIT: '5/1h' }, { url: service.url })
     await limited.browser().post('/password-reset', 'token=lkl_x', form)
     t.match(await limited.browser().post('/password-reset', 'token=lkl_x&new_password=x', form), {
@@ -215,7 +211,7 @@ t.test('the pages of mailed links', async t => {
     )
   })
 
-  t.test('say for each rule what is wrong with a password', async t => {
+  t.test('name each rule that a new password breaks', async t => {
     const { email } = await registerUser(service)
     await service.sql("update users set name = 'Ada Lovelace' where email = $1", [email])
     const token = await requestLink(service, 'password-reset', email)
@@ -239,7 +235,7 @@ t.test('the pages of mailed links', async t => {
         t.notMatch(
           text,
           password.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;'),
-          'the password is not'
+          'the password is not kept'
         )
       }
     }
@@ -269,7 +265,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       rmSync(screenshots, { recursive: true, force: true })
     })
   } else t.comment(screenshots)
-  const open = async ({ page }: Tab, kind: Kind, token: string) => {
+  const openLink = async ({ page }: Tab, kind: Kind, token: string) => {
     await page.goto(`${service.origin}/${kind}#token=${token}`)
   }
   const takeScreenshot = async ({ page }: Tab, name: string) => {
@@ -303,14 +299,14 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     await t.test('to confirm an address, with the password of the account', async t => {
       const token = await requestLink(service, 'email-verification', email)
       const visit = await tab(phone)
-      await open(visit, 'email-verification', token)
+      await openLink(visit, 'email-verification', token)
       t.equal(visit.page.url(), `${service.origin}/email-verification`)
       t.notOk(await visit.page.locator('[name=token]').isVisible())
       await takeScreenshot(visit, 'verification')
       t.equal(await press(visit), 409)
-      await currentPassword(visit).fill(password)
+      await currentPasswordField(visit).fill(password)
       t.equal(await press(visit, confirmWithPassword), 200)
-      t.equal(await heading(visit), 'Confirmed')
+      t.equal(await readHeading(visit), 'Confirmed')
       t.equal(
         await visit.page.evaluate('document.activeElement.id'),
         'outcome', 'a screen reader announces the outcome'
@@ -327,13 +323,13 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     await t.test('to choose a password, after one that is too weak', async t => {
       const token = await requestLink(service, 'password-reset', email)
       const visit = await tab(phone)
-      await open(visit, 'password-reset', token)
+      await openLink(visit, 'password-reset', token)
       await takeScreenshot(visit, 'password')
       const field = visit.page.getByLabel('New password')
       t.equal(await field.getAttribute('autocomplete'), 'new-password')
       await field.fill('password')
       t.equal(await press(visit), 422)
-      t.match(await outcome(visit), /cannot be used[^]*most common/)
+      t.match(await readOutcome(visit), /cannot be used[^]*most common/)
       t.equal(await visit.page.evaluate('document.activeElement.name'), 'new_password')
       t.equal(await field.inputValue(), 'password')
       await visit.page.getByLabel('Show password').check()
@@ -341,7 +337,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       await takeScreenshot(visit, 'password-rejected')
       await field.fill('a fresh phrase of my own')
       t.equal(await press(visit), 200)
-      t.equal(await heading(visit), 'Your password is set')
+      t.equal(await readHeading(visit), 'Your password is set')
       t.equal(await visit.page.locator('form').count(), 0)
       await assertCleanVisit(t, visit, token)
       t.match(await browser.post('/v1/auth/login', { email, password: 'a fresh phrase of my own' }), {
@@ -352,11 +348,11 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     await t.test('to sign in, with the session only in the cookie', async t => {
       const token = await requestLink(service, 'magic-link', email)
       const visit = await tab(phone)
-      await open(visit, 'magic-link', token)
+      await openLink(visit, 'magic-link', token)
       await visit.page.getByLabel('Stay signed in').check()
       await takeScreenshot(visit, 'magic-link')
       t.equal(await press(visit), 200)
-      t.equal(await heading(visit), 'You are signed in')
+      t.equal(await readHeading(visit), 'You are signed in')
       const cookies = await visit.page.context().cookies()
       t.match(
         cookies.find(({ name }) => name === 'refresh_token'),
@@ -389,17 +385,17 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
         await fetch(`${service.origin}/${kind}`, { method: 'HEAD' })
       }
       const scanner = await tab()
-      await open(scanner, kind, token)
+      await openLink(scanner, kind, token)
       await scanner.page.waitForLoadState('networkidle')
       t.notOk(scanner.requests.some(request => request.method() !== 'GET'))
       const visit = await tab()
-      await open(visit, kind, token)
+      await openLink(visit, kind, token)
       if (kind === 'password-reset') {
         await visit.page.getByLabel('New password').fill('a phrase after all of that')
       }
       if (kind === 'email-verification') {
         t.equal(await press(visit), 409)
-        await currentPassword(visit).fill(password)
+        await currentPasswordField(visit).fill(password)
       }
       t.equal(await press(visit, kind === 'email-verification' ? confirmWithPassword : undefined), 200, kind)
       await assertCleanVisit(t, visit, token)
@@ -410,34 +406,34 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const { email, password } = await registerUser(service)
     const token = await requestLink(service, 'email-verification', email)
     const visit = await tab(phone)
-    await open(visit, 'email-verification', token)
+    await openLink(visit, 'email-verification', token)
     t.equal(await press(visit), 409)
-    t.match(await outcome(visit), /enter that password[^]*choose a new one/)
-    t.equal(await currentPassword(visit).getAttribute('autocomplete'), 'current-password')
+    t.match(await readOutcome(visit), /enter that password[^]*choose a new one/)
+    t.equal(await currentPasswordField(visit).getAttribute('autocomplete'), 'current-password')
     const newPasswordField = visit.page.getByLabel('New password')
     t.equal(await newPasswordField.getAttribute('autocomplete'), 'new-password')
     await takeScreenshot(visit, 'proof')
-    await currentPassword(visit).fill('not the password')
+    await currentPasswordField(visit).fill('not the password')
     t.equal(await press(visit, confirmWithPassword), 403)
-    t.match(await outcome(visit), /This password is wrong/)
+    t.match(await readOutcome(visit), /This password is wrong/)
     t.equal(await visit.page.evaluate('document.activeElement.name'), 'password')
     await takeScreenshot(visit, 'proof-wrong')
     await newPasswordField.fill('password')
     t.equal(await press(visit, confirmWithNewPassword), 422)
-    t.match(await outcome(visit), /cannot be used[^]*most common/)
+    t.match(await readOutcome(visit), /cannot be used[^]*most common/)
     t.equal(await visit.page.evaluate('document.activeElement.name'), 'new_password')
-    t.ok(await currentPassword(visit).isVisible(), 'the other form is still there')
+    t.ok(await currentPasswordField(visit).isVisible(), 'the other form stays visible')
     await takeScreenshot(visit, 'proof-rejected')
     await newPasswordField.fill('a phrase that I chose just now')
     t.equal(await press(visit, confirmWithNewPassword), 200)
-    t.equal(await heading(visit), 'Confirmed')
+    t.equal(await readHeading(visit), 'Confirmed')
     await assertCleanVisit(t, visit, token)
     for (const [each, status] of [[password, 401], ['a phrase that I chose just now', 200]] as const) {
       t.match(await service.browser().post('/v1/auth/login', { email, password: each }), { status })
     }
   })
 
-  t.test('the browser that registered presses once', async t => {
+  t.test('in the browser that registered, one press verifies the address', async t => {
     const visit = await tab(phone)
     const { email, password } = newUser()
     await visit.page.goto(`${service.origin}/email-verification`)
@@ -466,22 +462,22 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const { email, password, browser, id } = await registerUser(service)
     browser.accessToken = (await browser.post('/v1/auth/login', { email, password })).body.access_token
     for (const hasPassword of [true, false]) {
-      const to = newUser().email
+      const newEmail = newUser().email
       if (!hasPassword) await service.sql('update users set password_hash = null where id = $1', [id])
-      await browser.post('/v1/me/email', { ...hasPassword && { password }, email: to })
-      const { token } = await mailTo(service, to, 'email_change')
+      await browser.post('/v1/me/email', { ...hasPassword && { password }, email: newEmail })
+      const { token } = await mailTo(service, newEmail, 'email_change')
       const visit = await tab(phone)
-      await open(visit, 'email-verification', token)
+      await openLink(visit, 'email-verification', token)
       t.equal(await press(visit), 409)
       t.match(
-        await outcome(visit),
+        await readOutcome(visit),
         hasPassword ? /enter the password of the account[^]*sign in/ : /in this browser, sign in/
       )
       t.equal(await visit.page.locator('[name=new_password]').count(), 0)
       t.equal(await visit.page.locator('button').count(), hasPassword ? 1 : 0)
       await takeScreenshot(visit, hasPassword ? 'change' : 'change-sign-in')
       if (!hasPassword) continue
-      await currentPassword(visit).fill(password)
+      await currentPasswordField(visit).fill(password)
       t.equal(await press(visit), 200)
       await assertCleanVisit(t, visit, token)
     }
@@ -492,9 +488,9 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const token = await requestLink(service, 'magic-link', email)
     await service.sql('update one_time_tokens set expires_at = now()')
     const visit = await tab(phone)
-    await open(visit, 'magic-link', token)
+    await openLink(visit, 'magic-link', token)
     t.equal(await press(visit), 410)
-    t.match(await outcome(visit), /invalid or has expired/)
+    t.match(await readOutcome(visit), /invalid or has expired/)
     t.equal(await visit.page.locator('button').count(), 0)
     t.strictSame(await visit.page.context().cookies(), [])
     await takeScreenshot(visit, 'expired')
@@ -504,7 +500,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   t.test('another link that is pasted into the open page replaces the first', async t => {
     const { email } = await registerUser(service)
     const visit = await tab()
-    await open(visit, 'magic-link', 'lkl_none')
+    await openLink(visit, 'magic-link', 'lkl_none')
     t.equal(await press(visit), 410)
     const token = await requestLink(service, 'magic-link', email)
     await Promise.all([
@@ -548,7 +544,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const { email } = await registerUser(service)
     const token = await requestLink(service, 'password-reset', email)
     const visit = await tab()
-    await open(visit, 'password-reset', token)
+    await openLink(visit, 'password-reset', token)
     await visit.page.getByLabel('New password').fill('a phrase in a tunnel')
     await visit.page.context().setOffline(true)
     await visit.page.locator('button').click()
@@ -565,7 +561,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     for (const kind of kinds) {
       const token = await requestLink(service, kind, email)
       const visit = await tab({ ...phone, javaScriptEnabled: false, locale: 'de-DE' })
-      await open(visit, kind, token)
+      await openLink(visit, kind, token)
       const field = visit.page.getByLabel('Code aus dem Link')
       t.ok(await field.isVisible())
       if (kind === 'password-reset') {
@@ -583,15 +579,15 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       if (kind === 'magic-link') await takeScreenshot(visit, 'no-script')
       if (kind === 'email-verification') {
         await visit.page.locator('button').click()
-        await currentPassword(visit).fill('falsch')
+        await currentPasswordField(visit).fill('falsch')
         await visit.page.getByRole('button', { name: 'Mit diesem Passwort bestätigen' }).click()
         await visit.page.getByText('Dieses Passwort ist falsch').waitFor()
-        await currentPassword(visit).fill(password)
+        await currentPasswordField(visit).fill(password)
         await takeScreenshot(visit, 'no-script-proof')
       }
       await visit.page.locator('button').first().click()
       await visit.page.locator('form').waitFor({ state: 'detached' })
-      t.match(await heading(visit), /^(Bestätigt|Ihr Passwort ist gespeichert|Sie sind angemeldet)$/)
+      t.match(await readHeading(visit), /^(Bestätigt|Ihr Passwort ist gespeichert|Sie sind angemeldet)$/)
       t.strictSame(visit.complaints, [])
       t.notOk(visit.page.url().includes('?'))
       await visit.page.context().close()
@@ -601,21 +597,21 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     })
   })
 
-  t.test('in dark mode and in German', async t => {
+  t.test('a page can be shown in dark mode and in German', async t => {
     const visit = await tab({ ...phone, locale: 'de-DE', colorScheme: 'dark' })
-    await open(visit, 'password-reset', 'lkl_none')
+    await openLink(visit, 'password-reset', 'lkl_none')
     t.equal(await visit.page.evaluate('document.documentElement.lang'), 'de')
-    t.equal(await heading(visit), 'Passwort wählen')
+    t.equal(await readHeading(visit), 'Passwort wählen')
     await visit.page.getByLabel('Neues Passwort').fill('ein Satz von mir allein')
     await takeScreenshot(visit, 'dark')
     t.equal(await press(visit), 410)
-    t.match(await outcome(visit), /ungültig oder abgelaufen/)
+    t.match(await readOutcome(visit), /ungültig oder abgelaufen/)
     await assertCleanVisit(t, visit, 'lkl_none')
   })
 
   t.test('the content security policy blocks injected content, and these tests notice it', async t => {
     const visit = await tab()
-    await open(visit, 'magic-link', 'lkl_none')
+    await openLink(visit, 'magic-link', 'lkl_none')
     await visit.page.evaluate(
       "document.body.insertAdjacentHTML('beforeend', '<style>p { color: red }</style>" +
         '<img src="https://evil.example/x.png">\')'
@@ -637,7 +633,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   })
 })
 
-t.test('with a home URL, the pages link there when they are done', { skip: missing ?? false }, async t => {
+t.test('with a home URL, the pages link there after success', { skip: missing ?? false }, async t => {
   const port = await freePort()
   const service = await serve(t, { HOME_URL: `http://localhost:${port}/welcome?a=1&b=%22` })
   const { email, password } = await registerUser(service)
@@ -651,7 +647,7 @@ t.test('with a home URL, the pages link there when they are done', { skip: missi
     `${service.origin}/email-verification#token=${await requestLink(service, 'email-verification', email)}`
   )
   await press(visit)
-  await currentPassword(visit).fill(password)
+  await currentPasswordField(visit).fill(password)
   await press(visit, confirmWithPassword)
   await visit.page.getByRole('link', { name: 'Continue' }).click()
   await visit.page.waitForURL(`http://localhost:${port}/welcome?a=1&b=%22`)

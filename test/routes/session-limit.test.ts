@@ -17,10 +17,10 @@ import { scale } from '../support/soak.ts'
 const isSignedIn = async (browser: Browser | undefined) =>
   (await browser?.get('/v1/auth/verify'))?.status === 204
 
-interface Flood { count: number, ended?: boolean }
+interface InsertedSessions { count: number, ended?: boolean }
 
-/** Gives a user many sessions at once, or many that have ended. */
-async function flood (service: Service, userId: string, { count, ended = false }: Flood) {
+/** Inserts active or ended sessions of a user. */
+async function insertSessions (service: Service, userId: string, { count, ended = false }: InsertedSessions) {
   await service.sql(`
     with added as (
       insert into sessions (id, user_id, methods, remembered, created_at, expires_at, ended_at, end_reason)
@@ -38,21 +38,17 @@ async function countSessions (service: Service, userId: string, condition = 'tru
     where user_id = $1 and ${condition}`, [userId])
   return row?.count ?? 0
 }
-const countLive = async (service: Service, userId: string) =>
+const countActive = async (service: Service, userId: string) =>
   await countSessions(service, userId, 'ended_at is null and session_id is not null')
 
-t.test('a user who has very many sessions', async t => {
+t.test('a user with very many sessions', async t => {
   const service = await build(t)
   const { user, browsers: [first], ids: [firstId] } = await signInDevices(service, firefox)
   const id: string = (await first?.get('/v1/me'))?.body.id
-  const admin = await signInDevices(service, firefox)
-  const adminId: string = (await admin.browsers[0]?.get('/v1/me'))?.body.id
-  await service.sql("update users set roles = '{user,admin}' where id = $1", [adminId])
-  const administrator = admin.browsers[0]
-  if (administrator) {
-    administrator.accessToken = (await administrator.post('/v1/auth/refresh')).body.access_token
-  }
-  await flood(service, id, { count: scale(120_000, 12_000) })
+  const { user: adminUser, browsers: [admin] } = await signInDevices(service, firefox)
+  await service.sql("update users set roles = '{user,admin}' where email = $1", [adminUser.email])
+  if (admin) admin.accessToken = (await admin.post('/v1/auth/refresh')).body.access_token
+  await insertSessions(service, id, { count: scale(120_000, 12_000) })
   const login = async (password = user.password) => {
     const browser = service.browser()
     const { status, body } = await browser.post('/v1/auth/login', { email: user.email, password })
@@ -61,10 +57,10 @@ t.test('a user who has very many sessions', async t => {
     return browser
   }
 
-  await t.test('signs in at once, because a sign-in ends a few of them', async t => {
-    const before = await countLive(service, id)
+  await t.test('signs in without a long wait, because a sign-in ends only a few sessions', async t => {
+    const before = await countActive(service, id)
     const browser = await login()
-    t.equal(await countLive(service, id), before + 1 - 51, 'a sign-in ends no more than these')
+    t.equal(await countActive(service, id), before + 1 - 51, 'a sign-in ends at most 51 sessions')
     t.equal((await browser.get('/v1/me')).status, 200)
     t.ok((await browser.get('/v1/me/sessions')).body.items.length > 0)
     const db = connect({ url: service.url, connections: 1 })
@@ -77,11 +73,11 @@ t.test('a user who has very many sessions', async t => {
     })
   })
 
-  await t.test('is brought down to the limit once an instance starts', async t => {
+  await t.test('is brought down to the limit after an instance starts', async t => {
     await build(t, {}, { url: service.url })
-    while (await countLive(service, id) > 100) await pause(200)
-    t.equal(await countLive(service, id), 100)
-    t.equal((await first?.get('/v1/me'))?.status, 401, 'the oldest ended')
+    while (await countActive(service, id) > 100) await pause(200)
+    t.equal(await countActive(service, id), 100)
+    t.equal((await first?.get('/v1/me'))?.status, 401, 'the oldest session has ended')
     t.match(
       await service.sql(
         "select detail from audit_events where type = 'session.ended' and session_id = $1", [firstId]
@@ -90,48 +86,50 @@ t.test('a user who has very many sessions', async t => {
     )
   })
 
-  await t.test('is signed out everywhere by every cause, and can be deleted', async t => {
+  await t.test('is signed out everywhere by each act that ends all sessions, and can be deleted', async t => {
     t.equal((await (await login()).delete('/v1/me/sessions?include_current=true')).status, 204)
-    t.equal(await countLive(service, id), 0)
-    const endsAll = async (act: () => Promise<Answer | undefined>, status: number, password?: string) => {
+    t.equal(await countActive(service, id), 0)
+    const expectAllEnded = async (
+      act: () => Promise<Answer | undefined>, status: number, password?: string
+    ) => {
       const browser = await login(password)
       t.equal((await act())?.status, status)
-      t.equal(await countLive(service, id), 0)
+      t.equal(await countActive(service, id), 0)
       t.equal((await browser.get('/v1/me')).status, 401)
       t.equal((await browser.post('/v1/auth/refresh')).status, 401)
     }
-    await endsAll(async () => await administrator?.delete(`/v1/admin/users/${id}/sessions`), 204)
+    await expectAllEnded(async () => await admin?.delete(`/v1/admin/users/${id}/sessions`), 204)
     const token = generateToken()
     await service.sql(`
       insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
       select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour'
       from users where id = $2`, [hashToken(token), id])
     const password = 'another phrase of my own'
-    await endsAll(
+    await expectAllEnded(
       async () => await service.browser().post(
         '/v1/auth/password-reset/confirm', { token, new_password: password }
       ),
       204
     )
-    await endsAll(
-      async () => await administrator?.patch(`/v1/admin/users/${id}`, { status: 'disabled' }), 200, password
+    await expectAllEnded(
+      async () => await admin?.patch(`/v1/admin/users/${id}`, { status: 'disabled' }), 200, password
     )
-    t.equal((await administrator?.patch(`/v1/admin/users/${id}`, { status: 'active' }))?.status, 200)
+    t.equal((await admin?.patch(`/v1/admin/users/${id}`, { status: 'active' }))?.status, 200)
     t.equal((await (await login(password)).send('DELETE', '/v1/me', { password })).status, 204)
     t.equal(await countSessions(service, id), 0)
   })
 
   await t.test('is deleted by an administrator', async t => {
-    const { browsers: [another] } = await signInDevices(service, firefox)
-    const anotherId: string = (await another?.get('/v1/me'))?.body.id
-    await flood(service, anotherId, { count: scale(20_000, 2_000), ended: true })
-    t.equal((await administrator?.delete(`/v1/admin/users/${anotherId}`))?.status, 204)
-    t.equal(await countSessions(service, anotherId), 0)
+    const { browsers: [browser] } = await signInDevices(service, firefox)
+    const userId: string = (await browser?.get('/v1/me'))?.body.id
+    await insertSessions(service, userId, { count: scale(20_000, 2_000), ended: true })
+    t.equal((await admin?.delete(`/v1/admin/users/${userId}`))?.status, 204)
+    t.equal(await countSessions(service, userId), 0)
   })
 })
 
-/** How many rows of sessions this transaction has read. */
-const rowsRead = async (tx: Queryable) => (await tx.query<{ read: number }>(`
+/** The number of rows of sessions that this transaction has read. */
+const countRowsRead = async (tx: Queryable) => (await tx.query<{ read: number }>(`
   select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int as read
   from pg_stat_xact_user_tables where relname in ('sessions', 'refresh_tokens')`))[0]?.read ?? 0
 
@@ -140,8 +138,8 @@ t.test('the number of rows that a statement reads does not grow with ended sessi
   const user = newUser()
   const { body } = await service.browser().post('/v1/auth/register', user)
   const [id, sessionId]: [string, string] = [body.user.id, body.session_id]
-  await flood(service, id, { count: scale(50_000, 10_000), ended: true })
-  await flood(service, id, { count: 20 })
+  await insertSessions(service, id, { count: scale(50_000, 10_000), ended: true })
+  await insertSessions(service, id, { count: 20 })
   // Without the sessions of others, the planner's statistics would know only one user.
   await service.sql(`
     with added as (
@@ -166,7 +164,7 @@ t.test('the number of rows that a statement reads does not grow with ended sessi
   }
   const credential = { userId: id, passwordVersion: 1 }
   const request = { methods: ['pwd'], remember: false, lifetimes, sessionLimit: 10 }
-  const acts: Record<string, (tx: Queryable) => Promise<unknown>> = {
+  const operations: Record<string, (tx: Queryable) => Promise<unknown>> = {
     'a list': async tx => await list(tx, id, { refreshToken: 604_800, before: undefined, limit: 21 }),
     'the end of one': async tx => await endOwn(tx, { userId: id, sessionId }, 'ended_by_user', {}),
     'the end of all': async tx => await endAll(tx, { userId: id }, 'ended_by_user', {}),
@@ -176,33 +174,33 @@ t.test('the number of rows that a statement reads does not grow with ended sessi
       tx, id, { reason: 'roles_changed', accessTokenSeconds: 900 }
     )
   }
-  for (const [what, act] of Object.entries(acts)) {
+  for (const [name, operation] of Object.entries(operations)) {
     // PostgreSQL may choose a generic plan from the sixth execution on.
     for (let round = 0; round < 7; round++) {
-      const undo = new Error('undo')
-      let read = 0
+      const rollback = new Error('roll back')
+      let rowCount = 0
       await db.transaction(async tx => {
-        const before = await rowsRead(tx)
-        await act(tx)
-        read = await rowsRead(tx) - before
-        throw undo
-      }).catch((error: unknown) => { if (error !== undo) throw error })
-      t.ok(read > 0 && read <= 500, `${what} reads ${read} rows`)
+        const before = await countRowsRead(tx)
+        await operation(tx)
+        rowCount = await countRowsRead(tx) - before
+        throw rollback
+      }).catch((error: unknown) => { if (error !== rollback) throw error })
+      t.ok(rowCount > 0 && rowCount <= 500, `${name} reads ${rowCount} rows`)
     }
   }
 
-  await t.test('and few of them are kept, because each sign-in purges the oldest', async t => {
-    const restless = await signInDevices(service, firefox)
-    const restlessId = (await service.sql<{ id: string }>(
-      'select id from users where email = $1', [restless.user.email]
+  await t.test('few ended sessions are kept, because each sign-in purges the oldest', async t => {
+    const { user, browsers: [browser] } = await signInDevices(service, firefox)
+    const userId = (await service.sql<{ id: string }>(
+      'select id from users where email = $1', [user.email]
     ))[0]?.id ?? ''
-    await flood(service, restlessId, { count: 130, ended: true })
-    for (let round = 0; round < 3; round++) await restless.browsers[0]?.post('/v1/auth/login', restless.user)
-    t.equal(await countSessions(service, restlessId, 'ended_at is not null'), 100)
-    t.equal(await countLive(service, restlessId), 1)
+    await insertSessions(service, userId, { count: 130, ended: true })
+    for (let round = 0; round < 3; round++) await browser?.post('/v1/auth/login', user)
+    t.equal(await countSessions(service, userId, 'ended_at is not null'), 100)
+    t.equal(await countActive(service, userId), 1)
   })
 
-  await t.test('and the others are purged before their user is deleted', async t => {
+  await t.test('the remaining ones are purged before their user is deleted', async t => {
     await purgeEnded(service.app.db, id)
     t.equal(await countSessions(service, id), 21)
   })
@@ -217,7 +215,7 @@ t.test('a request that waits for a lock does not hold a connection for long', as
   await client.query('begin')
   await client.query('select from users where email = $1 for update', [ada.user.email])
   await client.query('select from refresh_tokens where session_id = any($1::uuid[]) for update', [ada.ids])
-  const waiting = Array.from({ length: 30 }, async (_, index) => index % 2
+  const blocked = Array.from({ length: 30 }, async (_, index) => index % 2
     ? await service.browser().post('/v1/auth/login', ada.user)
     : await ada.browsers[0]?.delete('/v1/me/sessions?include_current=true'))
   const others = Array.from(
@@ -226,13 +224,13 @@ t.test('a request that waits for a lock does not hold a connection for long', as
   for (const { status } of await Promise.all(others)) t.equal(status, 200, 'other users are served')
   t.equal((await service.browser().get('/readyz')).status, 200)
   const before = service.app.db.connections.total
-  for (const answer of await Promise.all(waiting)) {
+  for (const answer of await Promise.all(blocked)) {
     t.match(answer, { status: 503, headers: { 'retry-after': '1' }, body: { code: 'database_unavailable' } })
   }
-  t.equal(service.app.db.connections.total, before, 'the connections are kept')
+  t.equal(service.app.db.connections.total, before, 'the connections stay open')
   await client.query('rollback')
   await client.end()
-  t.equal(await isSignedIn(ada.browsers[0]), true, 'nothing was changed')
+  t.equal(await isSignedIn(ada.browsers[0]), true, 'the session has not changed')
   t.equal((await ada.browsers[0]?.delete('/v1/me/sessions?include_current=true'))?.status, 204)
 })
 
@@ -241,47 +239,45 @@ t.test('concurrent sign-ins, refreshes and endings do not deadlock', async t => 
   const instances = [await build(t, overrides)]
   const [service] = instances as [Service]
   instances.push(await build(t, overrides, { url: service.url }))
-  const admin = await signInDevices(service, firefox)
-  const administrator = admin.browsers[0] ?? service.browser()
-  await service.sql("update users set roles = '{user,admin}' where email = $1", [admin.user.email])
-  administrator.accessToken = (await administrator.post('/v1/auth/refresh')).body.access_token
-  const people = await Promise.all(
+  const { user: adminUser, browsers: [admin = service.browser()] } = await signInDevices(service, firefox)
+  await service.sql("update users set roles = '{user,admin}' where email = $1", [adminUser.email])
+  admin.accessToken = (await admin.post('/v1/auth/refresh')).body.access_token
+  const users = await Promise.all(
     Array.from({ length: 3 }, async () => await signInDevices(service, firefox, safari, firefox))
   )
   const ids = await Promise.all(
-    people.map(
+    users.map(
       async ({ user }) => (await service.sql<{ id: string }>(
         'select id from users where email = $1', [user.email]
       ))[0]?.id ?? ''
     )
   )
   const statuses: string[] = []
-  let turns = 0
-  const pick = <Item>(items: readonly Item[]): Item => items[turns++ * 7 % items.length] as Item
-  const someCookies = () => `${['a', 'b'].map(
-    () => pick(pick(people).browsers).jar.get('refresh_token')
-  ).map(cookie => `refresh_token=${cookie}`).join('; ')}`
+  let picks = 0
+  const pick = <Item>(items: readonly Item[]): Item => items[picks++ * 7 % items.length] as Item
+  const pickCookie = () => `refresh_token=${pick(pick(users).browsers).jar.get('refresh_token')}`
 
-  const acts: Array<(browser: Browser, headers: Record<string, string>) => Promise<Answer>> = [
-    async (browser, headers) => await browser.post('/v1/auth/login', pick(people).user, headers),
+  const requests: Array<(browser: Browser, headers: Record<string, string>) => Promise<Answer>> = [
+    async (browser, headers) => await browser.post('/v1/auth/login', pick(users).user, headers),
     async (browser, headers) => await browser.post(
-      '/v1/auth/login', { ...pick(people).user, refresh_token_delivery: 'body' }, headers
+      '/v1/auth/login', { ...pick(users).user, refresh_token_delivery: 'body' }, headers
     ),
     async (browser, headers) => await browser.post('/v1/auth/logout', undefined, headers),
     async browser => await browser.post(
       '/v1/auth/refresh', undefined,
-      { cookie: `refresh_token=${pick(pick(people).browsers).jar.get('refresh_token')}` }
+      { cookie: pickCookie() }
     ),
-    async () => await pick(pick(people).browsers).delete('/v1/me/sessions'),
-    async () => await administrator.delete(`/v1/admin/users/${pick(ids)}/sessions`),
-    async () => await administrator.patch(
-      `/v1/admin/users/${pick(ids)}`, { status: turns % 3 ? 'active' : 'disabled' }
+    async () => await pick(pick(users).browsers).delete('/v1/me/sessions'),
+    async () => await admin.delete(`/v1/admin/users/${pick(ids)}/sessions`),
+    async () => await admin.patch(
+      `/v1/admin/users/${pick(ids)}`, { status: picks % 3 ? 'active' : 'disabled' }
     ),
     async browser => {
       const token = generateToken()
-      const { user: { email, password } } = pick(people)
+      const { user: { email, password } } = pick(users)
       await service.sql(`
-        insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
+        insert into one_time_tokens
+          (token_hash, purpose, user_id, email_version, password_version, expires_at)
         select $1, 'password_reset', id, email_version, password_version, now() + interval '1 hour'
         from users where email = $2`, [hashToken(token), email])
       return await browser.post('/v1/auth/password-reset/confirm', { token, new_password: password })
@@ -290,12 +286,13 @@ t.test('concurrent sign-ins, refreshes and endings do not deadlock', async t => 
   await Promise.all(Array.from({ length: 16 }, async (_, worker) => {
     for (let round = 0; round < 12; round++) {
       const { app } = instances[(worker + round) % 2] as Service
-      const { status } = await pick(acts)(new Browser(app), { cookie: someCookies() })
+      const headers = { cookie: `${pickCookie()}; ${pickCookie()}` }
+      const { status } = await pick(requests)(new Browser(app), headers)
       statuses.push(String(status))
     }
   }))
   t.notOk(statuses.includes('500'), statuses.join(' '))
   t.ok(statuses.includes('200') && statuses.includes('204'), statuses.join(' '))
   t.notMatch(JSON.stringify(service.together()), /40P01|deadlock/)
-  for (const id of ids) t.ok(await countLive(service, id) <= 3)
+  for (const id of ids) t.ok(await countActive(service, id) <= 3)
 })

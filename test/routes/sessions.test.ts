@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs'
-import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import * as audit from '../../src/audit/events.ts'
 import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
@@ -24,10 +22,10 @@ t.test('the sessions of a user', async t => {
   const service = await build(t)
 
   await t.test('are listed, the newest first, with the current one marked', async t => {
-    const { browsers: [one], ids } = await signInDevices(
+    const { browsers: [browser], ids } = await signInDevices(
       service, firefox, safari, 'curl/8.5.0', 'x\u00e9 (<script>)'
     )
-    const { status, body, headers } = await one?.get('/v1/me/sessions') as Answer
+    const { status, body, headers } = await browser?.get('/v1/me/sessions') as Answer
     t.match({ status, headers }, { status: 200, headers: { 'cache-control': 'no-store' } })
     t.strictSame(body.items.map(({ id }: { id: string }) => id), [...ids].reverse())
     t.match(body, {
@@ -48,113 +46,115 @@ t.test('the sessions of a user', async t => {
     })
     t.ok(
       Date.parse(body.items[0].expires_at) - Date.parse(body.items[0].last_used_at) === 7 * 86_400_000,
-      'until the refresh token ends'
+      'a session expires with its refresh token'
     )
-    await one?.post('/v1/auth/refresh')
-    t.ok((await one?.get('/v1/me/sessions'))?.body.items[3].last_used_at > body.items[3].last_used_at)
+    await browser?.post('/v1/auth/refresh')
+    t.ok((await browser?.get('/v1/me/sessions'))?.body.items[3].last_used_at > body.items[3].last_used_at)
   })
 
-  await t.test('come in pages', async t => {
-    const { browsers: [one], ids } = await signInDevices(service, ...Array<string>(5).fill(firefox))
-    const seen: string[] = []
+  await t.test('are listed in pages', async t => {
+    const { browsers: [browser], ids } = await signInDevices(service, ...Array<string>(5).fill(firefox))
+    const listed: string[] = []
     let path = '/v1/me/sessions?limit=2'
     for (let page = 0; page < 3; page++) {
-      const { body } = await one?.get(path) as Answer
-      seen.push(...body.items.map(({ id }: { id: string }) => id))
+      const { body } = await browser?.get(path) as Answer
+      listed.push(...body.items.map(({ id }: { id: string }) => id))
       path = `/v1/me/sessions?limit=2&cursor=${body.next_cursor}`
       t.equal(body.next_cursor === null, page === 2)
     }
-    t.strictSame(seen, [...ids].reverse())
+    t.strictSame(listed, [...ids].reverse())
     for (const query of [
       'limit=0', 'limit=101', 'limit=x', 'limit=1.5', 'limit=', 'limit=1&limit=2', 'cursor=x', 'cursor=',
       `cursor=urn:uuid:${ids[0]}`, 'offset=1', 'include_current=true'
     ]) {
       t.match(
-        await one?.get(`/v1/me/sessions?${query}`), { status: 400, body: { code: 'validation_failed' } },
+        await browser?.get(`/v1/me/sessions?${query}`), { status: 400, body: { code: 'validation_failed' } },
         query
       )
     }
   })
 
   await t.test('are not listed if they ended, expired, or can no longer be refreshed', async t => {
-    const { browsers: [one], ids } = await signInDevices(service, firefox, firefox, firefox, firefox)
-    await one?.delete(`/v1/me/sessions/${ids[1]}`)
+    const { browsers: [browser], ids } = await signInDevices(service, firefox, firefox, firefox, firefox)
+    await browser?.delete(`/v1/me/sessions/${ids[1]}`)
     await service.sql('update sessions set expires_at = now() where id = $1', [ids[2]])
     await service.sql(
       "update refresh_tokens set last_used_at = now() - interval '7 days' where session_id = $1", [ids[3]]
     )
-    t.strictSame(await listedIds(one), [ids[0]])
+    t.strictSame(await listedIds(browser), [ids[0]])
   })
 
   await t.test('are ended one by one, for good', async t => {
-    const { browsers: [one, other], ids } = await signInDevices(service, firefox, safari)
-    t.match(await one?.delete(`/v1/me/sessions/${ids[1]}`), { status: 204, text: '', cookies: [] })
-    t.notOk(await isSignedIn(other))
-    t.match(await other?.post('/v1/auth/refresh'), { status: 401, body: { code: 'invalid_refresh_token' } })
+    const { browsers: [browser, otherBrowser], ids } = await signInDevices(service, firefox, safari)
+    t.match(await browser?.delete(`/v1/me/sessions/${ids[1]}`), { status: 204, text: '', cookies: [] })
+    t.notOk(await isSignedIn(otherBrowser))
+    t.match(await otherBrowser?.post('/v1/auth/refresh'), {
+      status: 401, body: { code: 'invalid_refresh_token' }
+    })
+    const repeated = await browser?.delete(`/v1/me/sessions/${ids[1]}`)
+    t.match(repeated, { status: 404, body: { code: 'not_found' } })
+    t.ok(await isSignedIn(browser))
     t.match(
-      await one?.delete(`/v1/me/sessions/${ids[1]}`), { status: 404, body: { code: 'not_found' } }, 'once'
+      await browser?.delete(`/v1/me/sessions/${ids[0]}`),
+      { status: 204, cookies: [/^refresh_token=; Max-Age=0/] }, 'the current session ends with its cookie'
     )
-    t.ok(await isSignedIn(one))
-    t.match(
-      await one?.delete(`/v1/me/sessions/${ids[0]}`),
-      { status: 204, cookies: [/^refresh_token=; Max-Age=0/] }, 'the current one, with its cookie'
-    )
-    t.match(await one?.get('/v1/me'), { status: 401 })
+    t.match(await browser?.get('/v1/me'), { status: 401 })
   })
 
-  await t.test('have roles that a gateway can read, whatever their names', async t => {
-    const { user, browsers: [one] } = await signInDevices(service, firefox)
+  await t.test('have roles that a gateway can read, with any characters', async t => {
+    const { user, browsers: [browser] } = await signInDevices(service, firefox)
     await service.sql(
       "update users set roles = '{user,\"a,b\",\u0440\u043e\u043b\u044c,100%}' where email = $1", [user.email]
     )
-    const { body } = await one?.post('/v1/auth/refresh') as Answer
+    const { body } = await browser?.post('/v1/auth/refresh') as Answer
     t.match(
-      await one?.get('/v1/auth/verify', { authorization: `Bearer ${body.access_token}` }),
+      await browser?.get('/v1/auth/verify', { authorization: `Bearer ${body.access_token}` }),
       { status: 204, headers: { 'x-auth-roles': 'user,a%2Cb,%D1%80%D0%BE%D0%BB%D1%8C,100%25' } }
     )
   })
 
   await t.test('cannot be ended by another user', async t => {
     const [mine, theirs] = [await signInDevices(service, firefox), await signInDevices(service, firefox)]
-    const { browsers: [one] } = mine
+    const { browsers: [browser] } = mine
     for (const id of [theirs.ids[0], '00000000-0000-7000-8000-000000000000']) {
       t.match(
-        await one?.delete(`/v1/me/sessions/${id}`), { status: 404, body: { code: 'not_found' } }
+        await browser?.delete(`/v1/me/sessions/${id}`), { status: 404, body: { code: 'not_found' } }
       )
     }
     for (const id of [
       'x', '1', "'", `urn:uuid:${mine.ids[0]}`, mine.ids[0]?.toUpperCase()
-    ]) t.match(await one?.delete(`/v1/me/sessions/${id}`), { status: 400 })
+    ]) t.match(await browser?.delete(`/v1/me/sessions/${id}`), { status: 400 })
     t.ok(await isSignedIn(theirs.browsers[0]))
     t.match(await service.browser().delete(`/v1/me/sessions/${theirs.ids[0]}`), { status: 401 })
     t.match(await service.browser().get('/v1/me/sessions'), { status: 401 })
   })
 
   await t.test('are ended all at once, with or without the current one', async t => {
-    const { browsers: [one, two, three] } = await signInDevices(service, firefox, safari, firefox)
-    const bystander = await signInDevices(service, firefox)
-    t.match(await one?.delete('/v1/me/sessions'), { status: 204, cookies: [] })
-    t.strictSame(await Promise.all([one, two, three].map(isSignedIn)), [true, false, false])
-    t.match(await one?.delete('/v1/me/sessions?include_current=no'), { status: 400 })
+    const { browsers } = await signInDevices(service, firefox, safari, firefox)
+    const [browser] = browsers
+    const otherUser = await signInDevices(service, firefox)
+    t.match(await browser?.delete('/v1/me/sessions'), { status: 204, cookies: [] })
+    t.strictSame(await Promise.all(browsers.map(isSignedIn)), [true, false, false])
+    t.match(await browser?.delete('/v1/me/sessions?include_current=no'), { status: 400 })
     t.match(
-      await one?.delete('/v1/me/sessions?include_current=true'),
+      await browser?.delete('/v1/me/sessions?include_current=true'),
       { status: 204, cookies: [/^refresh_token=; Max-Age=0/] }
     )
-    t.notOk(await isSignedIn(one))
-    t.ok(await isSignedIn(bystander.browsers[0]))
+    t.notOk(await isSignedIn(browser))
+    t.ok(await isSignedIn(otherUser.browsers[0]))
   })
 
   await t.test('cannot be managed with an ended session, or by a disabled user', async t => {
-    const { browsers: [one, two], ids } = await signInDevices(service, firefox, firefox)
+    const { browsers: [browser, secondBrowser], ids } = await signInDevices(service, firefox, firefox)
     await service.sql('delete from refresh_tokens where session_id = $1', [ids[0]])
     await service.sql("update sessions set ended_at = now(), end_reason = 'logout' where id = $1", [ids[0]])
-    t.match(await one?.delete('/v1/me/sessions'), { status: 401 })
-    t.match(await one?.get('/v1/me/sessions'), { status: 401 })
-    t.ok(await isSignedIn(two))
+    t.match(await browser?.delete('/v1/me/sessions'), { status: 401 })
+    t.match(await browser?.get('/v1/me/sessions'), { status: 401 })
+    t.ok(await isSignedIn(secondBrowser))
     await service.sql(
       'update users set disabled_at = now() where id = (select user_id from sessions where id = $1)', [ids[1]]
     )
-    t.match(await two?.get('/v1/me/sessions'), { status: 401 })
+    t.match(await secondBrowser?.get('/v1/me/sessions'), { status: 401 })
   })
 
   await t.test('end once if many requests end them at the same time', async t => {
@@ -172,74 +172,74 @@ t.test('the sessions of a user', async t => {
   })
 })
 
-t.test('a user has no more sessions than the configuration allows', async t => {
-  const one = await build(t, { MAX_SESSIONS_PER_USER: '3' })
-  const other = await build(t, { MAX_SESSIONS_PER_USER: '3' }, { url: one.url })
+t.test('the session limit', async t => {
+  const service = await build(t, { MAX_SESSIONS_PER_USER: '3' })
+  const secondInstance = await build(t, { MAX_SESSIONS_PER_USER: '3' }, { url: service.url })
 
-  await t.test('and one more ends the oldest', async t => {
-    const { browsers, ids } = await signInDevices(one, ...Array<string>(5).fill(firefox))
+  await t.test('ends the oldest session at a further sign-in', async t => {
+    const { browsers, ids } = await signInDevices(service, ...Array<string>(5).fill(firefox))
     t.strictSame(await listedIds(browsers[4]), [...ids].reverse().slice(0, 3))
     t.match(await browsers[0]?.get('/v1/me'), { status: 401 })
     t.match(await browsers[0]?.post('/v1/auth/refresh'), { status: 401 })
     t.match(
-      await one.sql(
+      await service.sql(
         "select detail from audit_events where session_id = $1 and type = 'session.ended'", [ids[0]]
       ),
       [{ detail: { reason: 'session_limit' } }]
     )
   })
 
-  await t.test('even if many sign in at once on several instances', async t => {
+  await t.test('holds if many sign in at once on several instances', async t => {
     const user = newUser()
-    await one.browser().post('/v1/auth/register', user)
-    // A client that waits too long for the others is told to retry, and does so.
-    const signIn = async (service: Service): Promise<Answer> => {
-      const answer = await service.browser().post('/v1/auth/login', user)
-      return answer.status === 503 && answer.headers['retry-after'] === '1' ? await signIn(service) : answer
+    await service.browser().post('/v1/auth/register', user)
+    const signIn = async (at: Service): Promise<Answer> => {
+      const answer = await at.browser().post('/v1/auth/login', user)
+      const isBusy = answer.status === 503 && answer.headers['retry-after'] === '1'
+      return isBusy ? await signIn(at) : answer
     }
     const answers = await Promise.all(
-      Array.from({ length: 50 }, async (_, index) => await signIn(index % 2 ? one : other))
+      Array.from({ length: 50 }, async (_, index) => await signIn(index % 2 ? service : secondInstance))
     )
     t.ok(answers.every(({ status }) => status === 200), answers.map(({ status }) => status).join(' '))
-    t.match(await one.sql(`
+    t.match(await service.sql(`
       select count(*)::int as count from refresh_tokens join sessions on id = session_id
       join users on users.id = user_id where email = $1`, [user.email]), [{ count: 3 }])
   })
 
-  await t.test('with every way to sign in', async t => {
-    const few = await build(t, { MAX_SESSIONS_PER_USER: '1', LOG_LEVEL: 'info' }, { url: one.url })
+  await t.test('holds for every way to sign in', async t => {
+    const limited = await build(t, { MAX_SESSIONS_PER_USER: '1', LOG_LEVEL: 'info' }, { url: service.url })
     const user = newUser()
-    const registered = await few.browser().post('/v1/auth/register', user)
-    const live = async () => (await few.sql<{ id: string }>(
+    const registered = await limited.browser().post('/v1/auth/register', user)
+    const activeIds = async () => (await limited.sql<{ id: string }>(
       'select id from sessions where ended_at is null and user_id = $1', [registered.body.user.id]
     )).map(({ id }) => id)
-    t.strictSame(await live(), [registered.body.session_id])
-    const signedIn = await few.browser().post('/v1/auth/login', user)
-    t.strictSame(await live(), [signedIn.body.session_id])
-    const link = async () => {
-      await few.browser().post('/v1/auth/magic-link', { email: user.email })
-      return (await mailTo(few, user.email, 'magic_link')).token
+    t.strictSame(await activeIds(), [registered.body.session_id])
+    const signedIn = await limited.browser().post('/v1/auth/login', user)
+    t.strictSame(await activeIds(), [signedIn.body.session_id])
+    const mailedToken = async () => {
+      await limited.browser().post('/v1/auth/magic-link', { email: user.email })
+      return (await mailTo(limited, user.email, 'magic_link')).token
     }
-    const linked = await few.browser().post('/v1/auth/magic-link/confirm', { token: await link() })
-    t.strictSame(await live(), [linked.body.session_id])
-    const page = await few.browser().send(
-      'POST', '/magic-link', new URLSearchParams({ token: await link() }).toString(),
+    const linked = await limited.browser().post('/v1/auth/magic-link/confirm', { token: await mailedToken() })
+    t.strictSame(await activeIds(), [linked.body.session_id])
+    const page = await limited.browser().send(
+      'POST', '/magic-link', new URLSearchParams({ token: await mailedToken() }).toString(),
       { 'content-type': 'application/x-www-form-urlencoded' }
     )
     t.equal(page.status, 200)
-    t.equal((await live()).length, 1)
-    t.not((await live())[0], linked.body.session_id)
+    t.equal((await activeIds()).length, 1)
+    t.not((await activeIds())[0], linked.body.session_id)
   })
 
-  await t.test('and an expired one ends before a live one', async t => {
-    const { browsers, ids } = await signInDevices(one, firefox, firefox, firefox)
-    await one.sql('update sessions set expires_at = now() where id = $1', [ids[2]])
-    const { user } = await signInDevices(one)
-    await one.sql(
+  await t.test('ends an expired session before an active one', async t => {
+    const { browsers, ids } = await signInDevices(service, firefox, firefox, firefox)
+    await service.sql('update sessions set expires_at = now() where id = $1', [ids[2]])
+    const { user } = await signInDevices(service)
+    await service.sql(
       'update sessions set user_id = (select id from users where email = $1) where id = any($2::uuid[])',
       [user.email, ids]
     )
-    t.equal((await one.browser().post('/v1/auth/login', user)).status, 200)
+    t.equal((await service.browser().post('/v1/auth/login', user)).status, 200)
     t.strictSame(
       await Promise.all(
         browsers.slice(0, 2).map(async browser => (await browser.post('/v1/auth/refresh')).status)
@@ -251,8 +251,8 @@ t.test('a user has no more sessions than the configuration allows', async t => {
 
 t.test('a new sign-in in a browser ends the session of its old cookie', async t => {
   const service = await build(t, { LOG_LEVEL: 'info' })
-  const other = await build(t, { LOG_LEVEL: 'info' }, { url: service.url })
-  const endOf = async (id: string) => (await service.sql<{ end_reason: string | null }>(
+  const secondInstance = await build(t, { LOG_LEVEL: 'info' }, { url: service.url })
+  const endReasonOf = async (id: string) => (await service.sql<{ end_reason: string | null }>(
     'select end_reason from sessions where id = $1', [id]
   ))[0]?.end_reason
   const login = async (browser: Browser, user: object, headers?: Record<string, string>): Promise<Answer> => {
@@ -267,38 +267,39 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
       user, browser, id, token: browser.accessToken ?? '', cookie: browser.jar.get('refresh_token') ?? ''
     }
   }
-  const isDead = async ({ id, token, cookie }: { id: string, token: string, cookie: string }) => {
+  /** Why a session ended, and the statuses with which its tokens are answered. */
+  const endState = async ({ id, token, cookie }: { id: string, token: string, cookie: string }) => {
     const [verified, refreshed] = [
       await service.browser().get('/v1/auth/verify', { authorization: `Bearer ${token}` }),
       await service.browser().post('/v1/auth/refresh', { refresh_token: cookie })
     ]
-    return [await endOf(id), verified.status, refreshed.status]
+    return { reason: await endReasonOf(id), access: verified.status, refresh: refreshed.status }
   }
-  const dead = ['signed_in_again', 401, 401]
+  const endedBySignIn = { reason: 'signed_in_again', access: 401, refresh: 401 }
 
-  await t.test('with its access tokens, the audit log and the revocation feed', async t => {
-    const old = await signInOnce()
-    const { status, body } = await login(old.browser, old.user)
+  await t.test('its access tokens are revoked, and its end is logged and published', async t => {
+    const previous = await signInOnce()
+    const { status, body } = await login(previous.browser, previous.user)
     t.equal(status, 200)
-    t.strictSame(await isDead(old), dead)
-    t.ok(await isSignedIn(old.browser))
-    t.equal((await old.browser.post('/v1/auth/refresh')).status, 200, 'the new one lives')
-    t.not(body.session_id, old.id)
+    t.strictSame(await endState(previous), endedBySignIn)
+    t.ok(await isSignedIn(previous.browser))
+    t.equal((await previous.browser.post('/v1/auth/refresh')).status, 200, 'the new session works')
+    t.not(body.session_id, previous.id)
     t.match(
       await service.sql(
         "select user_id, actor_id, detail from audit_events where type = 'session.ended' and session_id = $1",
-        [old.id]
+        [previous.id]
       ),
       [{ user_id: body.user.id, actor_id: body.user.id, detail: { reason: 'signed_in_again' } }]
     )
     t.match(
-      await service.sql('select kind, subject, reason from revocations where id = $1', [old.id]),
+      await service.sql('select kind, subject, reason from revocations where id = $1', [previous.id]),
       [{ kind: 'session', subject: body.user.id, reason: 'signed_in_again' }]
     )
     await waitUntil(
-      'another instance knows',
-      async () => (await other.browser().get(
-        '/v1/auth/verify', { authorization: `Bearer ${old.token}` }
+      'the second instance has read the revocation',
+      async () => (await secondInstance.browser().get(
+        '/v1/auth/verify', { authorization: `Bearer ${previous.token}` }
       )).status === 401
     )
   })
@@ -306,104 +307,106 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
   await t.test('with either delivery, every way to sign in, and a token of any generation', async t => {
     const inBody = await signInOnce()
     t.equal((await login(inBody.browser, { ...inBody.user, refresh_token_delivery: 'body' })).status, 200)
-    t.strictSame(await isDead(inBody), dead)
+    t.strictSame(await endState(inBody), endedBySignIn)
 
-    const older = await signInOnce()
-    await older.browser.post('/v1/auth/refresh')
-    await older.browser.post('/v1/auth/refresh')
-    older.browser.jar.set('refresh_token', older.cookie)
-    t.equal((await login(older.browser, older.user)).status, 200)
-    t.equal(await endOf(older.id), 'signed_in_again', 'an older token in the cookie is not a reuse')
+    const rotated = await signInOnce()
+    await rotated.browser.post('/v1/auth/refresh')
+    await rotated.browser.post('/v1/auth/refresh')
+    rotated.browser.jar.set('refresh_token', rotated.cookie)
+    t.equal((await login(rotated.browser, rotated.user)).status, 200)
+    t.equal(await endReasonOf(rotated.id), 'signed_in_again', 'an older token in the cookie is not a reuse')
 
     const linked = await signInOnce()
-    const link = async () => {
+    const mailedToken = async () => {
       await service.browser().post('/v1/auth/magic-link', { email: linked.user.email })
       return (await mailTo(service, linked.user.email, 'magic_link')).token
     }
-    const answer = await linked.browser.post('/v1/auth/magic-link/confirm', { token: await link() })
+    const answer = await linked.browser.post('/v1/auth/magic-link/confirm', { token: await mailedToken() })
     t.equal(answer.status, 200)
-    // The link proved the address, which ended the sessions from before.
-    t.equal(await endOf(linked.id), 'email_verified')
-    t.equal((await linked.browser.post('/v1/auth/magic-link/confirm', { token: await link() })).status, 200)
-    t.equal(await endOf(answer.body.session_id), 'signed_in_again')
+    // The first link verified the address, which ended all earlier sessions.
+    t.equal(await endReasonOf(linked.id), 'email_verified')
+    const second = await linked.browser.post('/v1/auth/magic-link/confirm', { token: await mailedToken() })
+    t.equal(second.status, 200)
+    t.equal(await endReasonOf(answer.body.session_id), 'signed_in_again')
     const [{ id: latest } = { id: '' }] = await service.sql<{ id: string }>(
       'select id from sessions where ended_at is null and user_id = $1', [answer.body.user.id]
     )
     const page = await linked.browser.send(
-      'POST', '/magic-link', new URLSearchParams({ token: await link() }).toString(),
+      'POST', '/magic-link', new URLSearchParams({ token: await mailedToken() }).toString(),
       { 'content-type': 'application/x-www-form-urlencoded' }
     )
     t.equal(page.status, 200)
-    t.equal(await endOf(latest), 'signed_in_again')
+    t.equal(await endReasonOf(latest), 'signed_in_again')
 
-    const former = await signInOnce()
-    t.equal((await former.browser.post('/v1/auth/register', newUser())).status, 201)
-    t.strictSame(await isDead(former), dead)
+    const registering = await signInOnce()
+    t.equal((await registering.browser.post('/v1/auth/register', newUser())).status, 201)
+    t.strictSame(await endState(registering), endedBySignIn)
   })
 
-  await t.test('of another user, but only if the new cookie replaces the old one', async t => {
+  await t.test('also of another user, if the new cookie replaces the old one', async t => {
     const [ada, grace] = [await signInOnce(), await signInOnce()]
     t.equal((await login(ada.browser, { ...grace.user, refresh_token_delivery: 'body' })).status, 200)
-    t.equal(await endOf(ada.id), null)
+    t.equal(await endReasonOf(ada.id), null)
     const { body } = await login(ada.browser, grace.user)
-    t.strictSame(await isDead(ada), dead)
+    t.strictSame(await endState(ada), endedBySignIn)
     t.match(
       await service.sql(
         "select actor_id from audit_events where type = 'session.ended' and session_id = $1", [ada.id]
       ),
       [{ actor_id: body.user.id }]
     )
-    t.equal(await endOf(grace.id), null, 'the session of the other browser goes on')
+    t.equal(await endReasonOf(grace.id), null, 'the session of the other browser goes on')
 
-    const proving = await signInOnce()
-    await service.browser().post('/v1/auth/magic-link', { email: proving.user.email })
+    const unverified = await signInOnce()
+    await service.browser().post('/v1/auth/magic-link', { email: unverified.user.email })
     t.equal(
       (await grace.browser.post(
         '/v1/auth/magic-link/confirm',
-        { token: (await mailTo(service, proving.user.email, 'magic_link')).token }
+        { token: (await mailTo(service, unverified.user.email, 'magic_link')).token }
       )).status,
       200
     )
-    t.strictSame([await endOf(proving.id), await endOf(grace.id)], ['email_verified', 'signed_in_again'])
+    t.equal(await endReasonOf(unverified.id), 'email_verified')
+    t.equal(await endReasonOf(grace.id), 'signed_in_again')
   })
 
-  await t.test('but not with a forged cookie, or from a page of another origin', async t => {
+  await t.test('not with a forged cookie, or from a page of another origin', async t => {
     const { user, browser, id, cookie } = await signInOnce()
     browser.jar.set('refresh_token', `${cookie.slice(0, -4)}AAAA`)
     t.equal((await login(browser, user)).status, 200)
-    t.equal(await endOf(id), null)
+    t.equal(await endReasonOf(id), null)
     browser.jar.set('refresh_token', cookie)
     t.equal((await login(browser, user, { origin: 'https://evil.example' })).status, 200)
-    t.equal(await endOf(id), null)
+    t.equal(await endReasonOf(id), null)
   })
 
-  await t.test('and a sign-in that fails ends nothing', async t => {
+  await t.test('not if the sign-in fails', async t => {
     const { user, browser, id } = await signInOnce()
     t.equal((await login(browser, { ...user, password: 'wrong' })).status, 401)
     t.equal((await browser.post('/v1/auth/magic-link/confirm', { token: generateToken() })).status, 410)
     t.equal((await browser.post('/v1/auth/register', user)).status, 409)
-    t.equal(await endOf(id), null)
+    t.equal(await endReasonOf(id), null)
     t.ok(await isSignedIn(browser))
   })
 
-  await t.test('once if two sign in at the same time, and for good if a refresh races with them', async t => {
+  await t.test('once if two sign-ins race, and for good if a refresh races them', async t => {
     for (let round = 0; round < 5; round++) {
       const { user, browser, id, cookie } = await signInOnce()
       const headers = { cookie: `refresh_token=${cookie}` }
-      const [one, two, refreshed] = await Promise.all([
+      const [first, second, refreshed] = await Promise.all([
         service.browser().post('/v1/auth/login', user, headers),
-        other.browser().post('/v1/auth/login', user, headers),
-        other.browser().post('/v1/auth/refresh', undefined, headers)
+        secondInstance.browser().post('/v1/auth/login', user, headers),
+        secondInstance.browser().post('/v1/auth/refresh', undefined, headers)
       ])
-      t.strictSame([one.status, two.status], [200, 200])
+      t.strictSame([first.status, second.status], [200, 200])
       t.ok([200, 401].includes(refreshed.status))
-      t.equal(await endOf(id), 'signed_in_again')
+      t.equal(await endReasonOf(id), 'signed_in_again')
       if (refreshed.status === 200) {
         t.equal(
           (await service.browser().post(
             '/v1/auth/refresh', undefined, { cookie: refreshed.cookies.join('; ') }
           )).status,
-          401, 'the new refresh token is refused, too'
+          401, 'the new refresh token is refused too'
         )
       }
       t.equal(
@@ -412,7 +415,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
         )).length,
         1
       )
-      t.strictSame([await endOf(one.body.session_id), await endOf(two.body.session_id)], [null, null])
+      for (const { body } of [first, second]) t.equal(await endReasonOf(body.session_id), null)
       t.notOk(await isSignedIn(browser))
     }
   })
@@ -439,7 +442,7 @@ t.test('expired sessions are purged', async t => {
       where session_id = any($1::uuid[])`, [[ids[1], ids[2]]])
     await browsers[3]?.post('/v1/auth/logout')
     await service.sql('update refresh_tokens set access_expires_at = now() where session_id <> $1', [ids[2]])
-    t.match(await purgeAll(2), { total: 2 }, 'not one with a valid access token, nor one that has just ended')
+    t.match(await purgeAll(2), { total: 2 }, 'one has a valid access token, and one has just ended')
     t.strictSame(
       (await service.sql<{ id: string }>('select id from sessions order by id')).map(({ id }) => id),
       ids.slice(2)
@@ -465,9 +468,9 @@ t.test('expired sessions are purged', async t => {
     await client.connect()
     await client.query('begin')
     await client.query('update refresh_tokens set generation = 5 where session_id = $1', [ids[0]])
-    const begun = performance.now()
-    t.match(await purgeAll(100), { total: 1 }, 'the one that is not locked')
-    t.ok(performance.now() - begun < 2_500, 'at once')
+    const startedAt = performance.now()
+    t.match(await purgeAll(100), { total: 1 }, 'the session that is not locked')
+    t.ok(performance.now() - startedAt < 2_500, 'without waiting')
     await client.query('rollback')
     await client.end()
     t.match(await purgeAll(100), { total: 1 })
@@ -481,11 +484,11 @@ t.test('expired sessions are purged', async t => {
       insert into revocations (id, kind, subject, reason, expires_at)
       values (gen_random_uuid(), 'session', gen_random_uuid(), 'logout', now() - interval '2 hours')`)
     await build(t, {}, { url: service.url })
-    const left = async () => (await service.sql<{ count: number }>(`
-      select (select count(*) from sessions where id = $1)::int + (select count(*) from revocations
-      where expires_at < now())::int as count`, [ids[0]]))[0]?.count
-    while (await left() !== 0) await turn()
-    t.pass('expired rows are gone')
+    const countExpired = async () => (await service.sql<{ count: number }>(`
+      select
+        (select count(*) from sessions where id = $1)::int +
+        (select count(*) from revocations where expires_at < now())::int as count`, [ids[0]]))[0]?.count
+    await waitUntil('the expired rows are purged', async () => await countExpired() === 0)
   })
 })
 
@@ -526,7 +529,7 @@ t.test('the audit log', async t => {
   await t.test('records failed sign-ins, with the account if there is one', async t => {
     const user = newUser()
     const { body } = await service.browser().post('/v1/auth/register', user)
-    const fails = async (login: object) => {
+    const failSignIn = async (login: object) => {
       const before = new Date()
       await service.browser().post('/v1/auth/login', login, { 'x-request-id': 'failing' })
       return (await events("request_id = 'failing' and created_at >= $1", [before])).map(
@@ -534,20 +537,20 @@ t.test('the audit log', async t => {
       )
     }
     t.strictSame(
-      await fails({ ...user, password: 'wrong' }),
+      await failSignIn({ ...user, password: 'wrong' }),
       [{ type: 'login.failed', userId: body.user.id, detail: { reason: 'wrong_password' } }]
     )
     t.strictSame(
-      await fails({ email: 'nobody@example.com', password: 'secret phrase' }),
+      await failSignIn({ email: 'nobody@example.com', password: 'secret phrase' }),
       [{ type: 'login.failed', userId: null, detail: { reason: 'unknown_account' } }]
     )
     t.strictSame(
-      await fails({ email: user.password, password: 'x' }),
+      await failSignIn({ email: user.password, password: 'x' }),
       [{ type: 'login.failed', userId: null, detail: { reason: 'unknown_account' } }]
     )
     await service.sql('update users set disabled_at = now() where id = $1', [body.user.id])
     t.strictSame(
-      await fails(user),
+      await failSignIn(user),
       [{ type: 'login.failed', userId: body.user.id, detail: { reason: 'account_disabled' } }]
     )
   })
@@ -604,43 +607,44 @@ t.test('the audit log', async t => {
     t.match(await service.browser().post('/v1/auth/register', user), { status: 500 })
     t.strictSame(await service.sql('select 1 from users where email = $1', [user.email]), [])
     await service.sql('alter table audit_events drop constraint refused')
-    const { browsers: [one] } = await signInDevices(service, firefox)
+    const { browsers: [browser] } = await signInDevices(service, firefox)
     await service.sql(
       "alter table audit_events add constraint refused check (type <> 'session.ended') not valid"
     )
-    t.match(await one?.post('/v1/auth/logout'), { status: 500 })
-    t.ok(await isSignedIn(one), 'a session that could not be ended goes on')
+    t.match(await browser?.post('/v1/auth/logout'), { status: 500 })
+    t.ok(await isSignedIn(browser), 'a session that could not be ended goes on')
     await service.sql('alter table audit_events drop constraint refused')
   })
 
   await t.test('can only be added to, even by its owner, and purges old events', async t => {
     const name = new URL(service.url).pathname.slice(1)
     const role = `owner_${name}`
-    const admin = async (text: string) => await sql(service.url, text)
-    await admin(`create role ${role} login nosuperuser password '${role}'`)
+    const queryAsAdmin = async (text: string) => await sql(service.url, text)
+    await queryAsAdmin(`create role ${role} login nosuperuser password '${role}'`)
     t.teardown(async () => {
-      await admin(`reassign owned by ${role} to current_user`)
-      await admin(`drop owned by ${role}`)
-      await admin(`drop role ${role}`)
+      await queryAsAdmin(`reassign owned by ${role} to current_user`)
+      await queryAsAdmin(`drop owned by ${role}`)
+      await queryAsAdmin(`drop role ${role}`)
     })
     // As in a deployment, the role that migrated owns the table.
-    await admin(`create schema apart authorization ${role}`)
+    await queryAsAdmin(`create schema apart authorization ${role}`)
     const url = new URL(named(service.url, name))
     url.username = role
     url.password = role
     url.searchParams.set('options', '-c search_path=apart')
     const { migrate } = await import('../../src/database/migrate.ts')
     await migrate(url.href)
-    const as = async <Row extends object>(text: string) => await sql<Row>(url.href, text)
-    await as(`
+    const queryAsOwner = async <Row extends object>(text: string) => await sql<Row>(url.href, text)
+    await queryAsOwner(`
       insert into audit_events (type, created_at)
       values ('login.failed', now() - interval '2 days'), ('login.failed', now())`)
     for (const text of [
       'update audit_events set type = null', 'delete from audit_events', 'truncate audit_events'
-    ]) await t.rejects(as(text), /permission denied for table audit_events/, text)
-    t.match(await as("select purge_audit_events(now() - interval '1 day', 100) as purged"), [{ purged: 1 }])
-    t.match(await as('select count(*)::int as count from audit_events'), [{ count: 1 }])
-    await t.rejects(as('delete from audit_events'), /permission denied/, 'and not after the purge')
+    ]) await t.rejects(queryAsOwner(text), /permission denied for table audit_events/, text)
+    const purge = "select purge_audit_events(now() - interval '1 day', 100) as purged"
+    t.match(await queryAsOwner(purge), [{ purged: 1 }])
+    t.match(await queryAsOwner('select count(*)::int as count from audit_events'), [{ count: 1 }])
+    await t.rejects(queryAsOwner('delete from audit_events'), /permission denied/, 'and not after the purge')
   })
 
   await t.test('is purged in batches after its retention', async t => {
@@ -651,17 +655,4 @@ t.test('the audit log', async t => {
     t.equal(await audit.purge(service.app.db, 365 * 86_400, 20), 10)
     t.equal(await audit.purge(service.app.db, 365 * 86_400, 20), 0)
   })
-})
-
-t.test('the page about sessions names tests that exist', async t => {
-  const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8')
-  const page = read('docs/sessions.md')
-  const cited = [...page.matchAll(/`([\w-]+\.test\.ts)`: ((?:\*[^*]+\*(?:,(?: and)? )?)+)/g)]
-    .flatMap(([, file = '', titles = '']) =>
-      [...titles.matchAll(/\*([^*]+)\*/g)].map(([, title = '']) => ({ file, title })))
-  t.ok(cited.length > 20)
-  for (const { file, title } of cited) {
-    t.ok(read(`test/routes/${file}`).includes(`test('${title}'`), `${file}: ${title}`)
-  }
-  t.ok(page.split('\n').length < 200)
 })
