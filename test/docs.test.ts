@@ -97,8 +97,8 @@ t.test('docs/codes-and-events.md has every problem and every event', async t => 
   const [, events = ''] = readFileSync(page, 'utf8').split('## Events\n')
   const sent = [...events.matchAll(/^\| `([^`]+)` \| yes \|/gm)].map(([, type = '']) => type)
   t.strictSame(sent.sort(), offeredTypes(auditEventTypes).sort())
-  for (const { code, status, title } of problemDefinitions) {
-    const row = `| \`${code}\` | ${status.join(', ')} | ${title} |`
+  for (const { code, status } of problemDefinitions) {
+    const row = `| \`${code}\` | ${status.join(', ')} |`
     t.ok(readFileSync(page, 'utf8').includes(row), row)
   }
 })
