@@ -1,4 +1,4 @@
--- Run once by the image of PostgreSQL, when the volume is new. It makes three roles, none of them a superuser.
+-- The image of PostgreSQL runs this once, if the volume is new. It creates three roles, none of them a superuser.
 -- latchkey_owner owns everything and cannot log in. latchkey_migrator logs in to migrate, and acts as the owner.
 -- latchkey is the role of the service. It owns nothing, so it can add to the audit log but not change it.
 create role latchkey_owner nologin;
@@ -8,6 +8,6 @@ do $$ begin execute format('create role latchkey login password %L',
   btrim(pg_read_file('/run/secrets/database_password'), E' \t\r\n')); end $$;
 create database latchkey owner latchkey_owner;
 
--- The image demands a password for the superuser, and was given that one. From now on the superuser has none, and
--- comes only by the socket in the container: docker compose exec postgres psql --username=postgres
+-- The image requires a password for the superuser, and got database_password. From now on the superuser has none, and
+-- can log in only through the socket in the container: docker compose exec postgres psql --username=postgres
 alter role postgres password null;

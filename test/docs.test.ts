@@ -1,10 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
+import { parse as parseYaml } from 'yaml'
 import { configurationPage, ungrouped } from '../scripts/configuration-page.ts'
 import { directiveNames, directiveOf, listPages, parsePage } from '../scripts/documentation.ts'
-import { problemDefinitions } from '../src/capabilities.ts'
+import { auditEventTypes, counters, problemDefinitions } from '../src/capabilities.ts'
 import { variables } from '../src/config/variables.ts'
+import { offeredTypes } from '../src/webhooks/events.ts'
+import { run } from './support/command-line.ts'
 
 const pages = listPages('.').map(page => ({ page, ...parsePage('.', page) }))
 const topics = pages.filter(({ page }) => page.startsWith('docs/'))
@@ -81,6 +84,52 @@ t.test('docs/configuration.md is what the code makes of its variables', async t 
   t.equal(page, configurationPage(page), 'npm run configuration')
 })
 
+t.test('docker-compose.yml passes every variable to the service', async t => {
+  const compose: { 'x-latchkey': { environment: Record<string, string | null> } } =
+    parseYaml(readFileSync('docker-compose.yml', 'utf8'), { merge: true })
+  const { environment } = compose['x-latchkey']
+  // The image sets the first three, and only migrations may have the others.
+  const absent = ['NODE_ENV', 'HOST', 'PORT', 'DATABASE_OWNER_URL', 'DATABASE_OWNER_PASSWORD']
+  const expected = Object.keys(variables).filter(name => !absent.includes(name))
+  t.strictSame(Object.keys(environment).map(name => name.replace(/_FILE$/, '')).sort(), expected.sort())
+})
+
+/** The cells of the first column of a page's tables that are code. */
+const listedCodes = (page: string, heading: string) => {
+  const [, section = ''] = readFileSync(page, 'utf8').split(`## ${heading}\n`)
+  const [text = ''] = section.split('\n## ')
+  return [...text.matchAll(/^\| `([^`]+)` \|/gm)].map(([, code = '']) => code)
+}
+
+t.test('docs/codes-and-events.md has every problem and every event', async t => {
+  const page = 'docs/codes-and-events.md'
+  t.strictSame(listedCodes(page, 'Problems').sort(), problemDefinitions.map(({ code }) => code).sort())
+  t.strictSame(listedCodes(page, 'Events').sort(), [...auditEventTypes].sort())
+  const [, events = ''] = readFileSync(page, 'utf8').split('## Events\n')
+  const sent = [...events.matchAll(/^\| `([^`]+)` \| yes \|/gm)].map(([, type = '']) => type)
+  t.strictSame(sent.sort(), offeredTypes(auditEventTypes).sort())
+  for (const { code, status } of problemDefinitions) {
+    const row = `| \`${code}\` | ${status.join(', ')} |`
+    t.ok(readFileSync(page, 'utf8').includes(row), row)
+  }
+})
+
+t.test('docs/command-line.md has every command', async t => {
+  const { stdout } = await run(t, ['--help'])
+  const commands = [...stdout.matchAll(/^ {2}latchkey ([a-z]+(?: [a-z]+)?) {2,}/gm)].map(([, name = '']) => name)
+  t.ok(commands.length > 10)
+  const named = listedCodes('docs/command-line.md', 'Commands')
+    .map(code => /^latchkey ([a-z]+(?: [a-z]+)?)/.exec(code)?.[1])
+  t.strictSame(named.sort(), commands.sort())
+})
+
+t.test('docs/README.md lists every page', async t => {
+  const index = readFileSync('docs/README.md', 'utf8')
+  for (const { page } of topics) {
+    if (page !== 'docs/README.md') t.ok(index.includes(`(${page.replace('docs/', '')})`), page)
+  }
+})
+
 t.test('names on the pages are those of the code', async t => {
   const { paths }: { paths: Record<string, object> } = JSON.parse(readFileSync('openapi.json', 'utf8'))
   const requests = new Set(Object.entries(paths).flatMap(([path, operations]) =>
@@ -90,6 +139,8 @@ t.test('names on the pages are those of the code', async t => {
     requests.add(`GET ${path}`)
   }
   const metrics = readFileSync('plugins/metrics.ts', 'utf8')
+  const isMetric = (name: string) =>
+    metrics.includes(`'${name}'`) || counters.some(counter => counter.name === name)
   // They are read by Node, by libuv, by the examples and by the tests.
   const others = [
     'NODE_EXTRA_CA_CERTS', 'UV_THREADPOOL_SIZE', 'CLIENT_ID', 'CLIENT_SECRET', 'TEST_DATABASE_URL',
@@ -106,8 +157,8 @@ t.test('names on the pages are those of the code', async t => {
       const [, request] = /^((?:GET|POST|PUT|PATCH|DELETE) \/[^\s?]*)/.exec(span) ?? []
       if (request !== undefined && !requests.has(request)) t.fail(`${page}: no request ${request}`)
       const [, metric] = /^(latchkey_\w+)/.exec(span) ?? []
-      if (metric !== undefined && metric !== 'latchkey_owner' && metric !== 'latchkey_migrator' &&
-        !metrics.includes(`'${metric}'`)) t.fail(`${page}: no metric ${metric}`)
+      const isRole = metric === 'latchkey_owner' || metric === 'latchkey_migrator'
+      if (metric !== undefined && !isRole && !isMetric(metric)) t.fail(`${page}: no metric ${metric}`)
     }
     for (const [, code = ''] of prose.join('\n').matchAll(/\b4(?:00|01|03|04|09|10|22|29) `(\w+)`/g)) {
       const isOfVerifier = page === 'docs/services.md'

@@ -1,13 +1,11 @@
 import { parse as parseRoles } from '../syntax/roles.ts'
 import {
   parseBaseUrl, parseDatabaseUrl, parseNetworks, parseOrigin, parseRangeUrl, parseRedisUrl, parseSender,
-  parseSmtpUrl,
-  parseWebUrl
+  parseSmtpUrl, parseWebUrl
 } from './addresses.ts'
 import {
   maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseRate, parseText,
-  parseWord,
-  splitList
+  parseWord, splitList
 } from './values.ts'
 
 /** One environment variable: how its text is parsed, and what `.env.example` says about it. */
@@ -36,7 +34,7 @@ export const variables = {
     'the kind of environment; `production` requires DATABASE_URL, KEY_ENCRYPTION_KEY and an https ' +
     'ISSUER_URL'),
   DATABASE_URL: secret('an embedded PostgreSQL under .data/', parseDatabaseUrl,
-    'the database, PostgreSQL 15 to 18, as postgres://user@host:5432/name'),
+    'the database, PostgreSQL 15 to 18, such as postgres://user@host:5432/name'),
   DATABASE_PASSWORD: secret('the password in DATABASE_URL', parseText,
     'the password for DATABASE_URL, if it is kept apart from the URL'),
   DATABASE_OWNER_URL: secret('migrations use DATABASE_URL', parseDatabaseUrl,
@@ -48,12 +46,12 @@ export const variables = {
     'the public origin of this service: browsers and services reach it there, and tokens have it as `iss`; ' +
     'https makes cookies Secure'),
   SERVICE_NAME: variable('Latchkey', parseDisplayName,
-    'the name of the service in mails and on pages; a password must not contain it'),
+    'the name of the service in e-mails and on pages; a password must not contain it'),
   AUDIENCE: optional('ISSUER_URL', parseText, 'the `aud` claim of access tokens'),
   HOST: variable('127.0.0.1', parseText, 'the address to listen on'),
   PORT: variable('3000', parseInteger(0, 65_535), 'the port to listen on'),
   METRICS: optional('public; off in production', parseWord('public', 'off'),
-    'who can read /metrics on PORT: `public` is everybody, `off` is nobody'),
+    'who can read /metrics on PORT: `public` is everyone, `off` is no one'),
   METRICS_PORT: optional('METRICS decides', parseInteger(1, 65_535),
     'a separate port for /metrics on HOST; METRICS then has no effect; do not publish this port'),
   DOCS: variable('on', parseWord('on', 'off'),
@@ -65,25 +63,29 @@ export const variables = {
     'none; in development, while ISSUER_URL is http on localhost: http://localhost and http://127.0.0.1 ' +
     'on any port',
     text => splitList(text).map(parseOrigin),
-    'further origins whose pages may send requests with credentials, comma separated'),
+    'further origins whose pages may send requests with credentials, separated by commas'),
   KEY_ENCRYPTION_KEY: secret('a key is made and kept under .data/; required in production', parseKeys,
-    '32 bytes in base64 that encrypt the private keys in the database; to replace the key, give the new ' +
-    'one, a comma and the old one: the first encrypts'),
+    '32 bytes in base64 that encrypt the private keys in the database. Several keys may be given, ' +
+    'separated by commas: the first encrypts, all decrypt. To replace a key, follow docs/deployment.md#keys'),
   ROLES: variable('', parseRoles,
-    'further roles beside user and admin, comma separated, each with the scopes that its users\' tokens ' +
-    'get: support,editor=articles:read+articles:write; user and admin can be given scopes, too'),
+    'roles besides user and admin, separated by commas, each with the scopes that its users\' tokens get, ' +
+    'such as support,editor=articles:read+articles:write; user and admin can be given scopes too'),
   ACCESS_TOKEN_TTL: variable('15m', parseDuration(), 'lifetime of an access token'),
   REFRESH_TOKEN_TTL: variable(
     '7d', parseDuration(), 'time after which a session ends if it is not refreshed'
   ),
-  SESSION_TTL: variable('30d', parseDuration(), 'time after which a session ends in any case'),
-  REMEMBERED_SESSION_TTL: variable('90d', parseDuration(), 'SESSION_TTL for a sign-in with `remember`'),
+  SESSION_TTL: variable(
+    '30d', parseDuration(), 'time after which a session ends, even if it is refreshed; without `remember`'
+  ),
+  REMEMBERED_SESSION_TTL: variable(
+    '90d', parseDuration(), 'the same time for a session whose sign-in had `"remember": true`'
+  ),
   REFRESH_REPLAY_GRACE: variable('10s', parseDuration({ minSeconds: 0 }),
-    'grace period in which a superseded refresh token is merely rejected; afterwards its reuse ends the ' +
+    'grace period in which a superseded refresh token is only rejected; afterwards its use ends the ' +
     'session'),
   REFRESH_RETRY_WINDOW: optional('no limit', parseDuration(),
     'time after its first use in which a refresh token can be used again, as long as its successor was ' +
-    'not used'),
+    'not used; later it counts as superseded, and its use ends the session'),
   MAX_SESSIONS_PER_USER: variable('100', parseInteger(1, 1_000),
     'number of sessions that a user can have; a further sign-in ends the oldest one'),
   REVOCATION_STALE_LIMIT: optional('no limit', parseDuration(),
@@ -95,15 +97,15 @@ export const variables = {
     'time for which a key signs access tokens or refresh tokens before its successor does'),
   JWKS_MAX_AGE: variable('5m', parseDuration(),
     'time for which others may cache the JWKS; a new signing key is published twice as long before it signs'),
-  SMTP_URL: secret('no mail is sent; in development mails are shown in the log', parseSmtpUrl,
-    'the mail server, as smtp://user:password@host:587, or smtps:// for TLS from the start'),
+  SMTP_URL: secret('no e-mail is sent; in development, subjects and links are shown in the log', parseSmtpUrl,
+    'the mail server, such as smtp://user:password@host:587, or smtps:// for TLS from the start'),
   SMTP_TLS: optional('required, except for a mail server on this host', parseWord('required', 'optional'),
-    'whether mails are sent only over TLS; `optional` sends without TLS if the server does not offer it, ' +
+    'whether e-mails are sent only over TLS; `optional` sends without TLS if the server does not offer it, ' +
     'but never a password to another host'),
   MAIL_FROM: optional('none; required with SMTP_URL', parseSender,
-    'the sender of mails, as login@example.com or Example <login@example.com>'),
+    'the sender of e-mails, such as login@example.com or Example <login@example.com>'),
   MAIL_TEMPLATES: optional('the included templates', parseText,
-    'a folder with your own mail templates; each replaces the included one of the same name'),
+    'a folder with your own templates of e-mails; each replaces the included one of the same name'),
   LINKS_URL: optional('pages of this service', parseBaseUrl,
     'the URL of your own pages for mailed links: /email-verification, /password-reset and /magic-link ' +
     'under it'),
@@ -126,30 +128,32 @@ export const variables = {
     'the build of argon2; `auto` selects the fastest that was built (npm run build:argon2) and runs on ' +
     'this CPU'),
   RATE_LIMIT: variable('300/1m', parseRate,
-    'number of requests that a network (an IPv4 address or IPv6 /64) can make in a time, or off; counted ' +
-    'separately, a fifth of it for routes that take a password, and ten times as many for routes that ' +
-    'services call'),
+    'requests that one network (an IPv4 address or IPv6 /64) may make in a period, or `off`. Routes that ' +
+    'take a password have a separate limit of a fifth of it; routes that request an e-mail, a tenth; ' +
+    'routes that services call, ten times as much'),
   REDIS_URL: secret('each instance counts by itself', parseRedisUrl,
-    'the Redis that several instances share for RATE_LIMIT, as redis://user:password@host:6379/0, or ' +
-    'rediss:// for TLS'),
+    'the Redis server in which several instances count together for RATE_LIMIT, such as ' +
+    'redis://user:password@host:6379/0, or rediss:// for TLS'),
   LOGIN_RATE_LIMIT: variable('5/15m', parseRate,
-    'number of wrong passwords for one account in a time, from one network or one known device, or off; ' +
-    'then each further one makes them wait: half a minute at first, twice as long each time, an hour at ' +
-    'most (the account\'s e-mail address and its username are counted separately)'),
-  LOGIN_NETWORK_LIMIT: variable('50/15m', parseRate, 'LOGIN_RATE_LIMIT for one network over all accounts'),
+    'wrong passwords for one account in a period, from one network or one known device, or `off`; then ' +
+    'each further failure starts a wait: half a minute at first, twice as long each time, an hour at most ' +
+    '(the account\'s e-mail address and its username are counted separately)'),
+  LOGIN_NETWORK_LIMIT: variable('50/15m', parseRate,
+    'wrong passwords from one network, over all accounts, in a period, or `off`; then waits start'),
   LOGIN_ACCOUNT_LIMIT: variable('100/24h', parseRate,
-    'LOGIN_RATE_LIMIT for one account over all networks, without its known devices'),
+    'wrong passwords for one account, over all networks but without its known devices, in a period, or ' +
+    '`off`; then waits start'),
   WEBHOOK_PRIVATE_NETWORKS: variable('off', parseNetworks,
-    'private addresses and CIDR ranges that webhooks may be sent to, over http too, comma separated'),
+    'private addresses and CIDR ranges that webhooks may be sent to, even over http, separated by commas'),
   PASSWORD_MIN_LENGTH: variable('8', parseInteger(8, 64), 'minimum length of a password, in code points'),
   BREACHED_PASSWORDS_URL: optional('new passwords are not looked up', parseRangeUrl,
-    'where new passwords are looked up among breached ones; the first five digits of their SHA-1 are ' +
-    'appended, as for https://api.pwnedpasswords.com/range/'),
+    'the URL where new passwords are looked up among breached ones, such as ' +
+    'https://api.pwnedpasswords.com/range/; the first five digits of their SHA-1 are appended'),
   PASSWORD_PEPPER: variable('false', parseBoolean,
     'whether password hashes also depend on a secret that KEY_ENCRYPTION_KEY encrypts; ' +
     'existing hashes are replaced when their users sign in'),
   MIGRATE_ON_START: variable('true', parseBoolean,
-    'whether the start updates the database schema; if false, run `latchkey migrate` before the start'),
+    'whether startup updates the database schema; if false, run `latchkey migrate` beforehand'),
   REQUEST_TIMEOUT: variable('10s', parseDuration({ maxDays: maxTimerDays }),
     'time in which a request must arrive and be answered'),
   KEEP_ALIVE_TIMEOUT: variable('75s', parseDuration({ maxDays: maxTimerDays }),
