@@ -8,7 +8,7 @@ const orNull = (schema: TSchema) => Type.Unsafe({ anyOf: [schema, { type: 'null'
 
 const origin = { ip: orNull(text), user_agent: orNull(text), request_id: orNull(text) }
 
-/** Everything that is held about a user. */
+/** All data about a user, except secrets. */
 export const PersonalData = strict({
   user: strict({
     id,
@@ -16,17 +16,19 @@ export const PersonalData = strict({
     canonical_email: Type.String({ description: 'The form in which addresses are compared.' }),
     username: orNull(text),
     username_lookalike: Type.Boolean({
-      description: 'Whether the username looks like another one and is older than the rule against that.'
+      description: 'Whether the username resembles another one. New usernames must not.'
     }),
     name: orNull(text),
     roles: Type.Array(text),
     has_password: Type.Boolean(),
-    password_version: Type.Integer({ description: 'Counts the passwords that the account had.' }),
-    token_version: Type.Integer({ description: 'Counts how often all access tokens were revoked.' }),
-    email_version: Type.Integer({ description: 'Counts the addresses that the account had.' }),
+    password_version: Type.Integer({ description: 'The number of passwords that the account has had.' }),
+    token_version: Type.Integer({ description: 'How often all access tokens of the user were revoked.' }),
+    email_version: Type.Integer({ description: 'The number of addresses that the account has had.' }),
     email_verified_at: orNull(time),
     disabled_at: orNull(time),
-    devices_known_from: Type.Unsafe({ ...orNull(time), description: 'When all known devices were last forgotten.' }),
+    devices_known_from: Type.Unsafe({
+      ...orNull(time), description: 'When all known devices were last forgotten.'
+    }),
     language: orNull(text),
     created_at: time,
     updated_at: time
@@ -58,13 +60,13 @@ export const PersonalData = strict({
     type: text,
     created_at: time,
     user_id: orNull(id),
-    actor_id: Type.Unsafe({ ...orNull(id), description: 'The user who did it, if known.' }),
+    actor_id: Type.Unsafe({ ...orNull(id), description: 'The user who caused the event, if known.' }),
     client_id: orNull(id),
     session_id: orNull(id),
     ...origin,
     detail: Type.Record(text, Type.Unknown())
   }), { description: 'Events about the account.' }),
   actions: Type.Array(strict({ id, type: text, created_at: time, session_id: orNull(id), ...origin }), {
-    description: 'Actions of the user that are not about themselves.'
+    description: 'Actions of the user that are not about their own account.'
   })
 })
