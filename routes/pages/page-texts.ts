@@ -12,9 +12,7 @@ export interface PurposeTexts {
   doneText: string
 }
 
-/**
- * All texts of the pages in one language. `minLength` is in characters; `when` is such as "in 30 seconds".
- */
+/** All texts of the pages in one language. `minLength` is in characters. An example of `when`: "in 30 seconds". */
 export interface PageTexts {
   pages: Record<PagePurpose, PurposeTexts>
   token: string
