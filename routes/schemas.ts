@@ -25,14 +25,16 @@ export const name = text(1, 200, { description: 'The name of the user.', example
 export const currentPassword = Type.String({
   minLength: 1, maxLength: 1024, description: 'The password of the account.'
 })
-/** A password to set. The schema rejects only what cannot be a password; the password policy does the rest. */
+/**
+ * A password to set. The schema rejects only what cannot be a password; the password policy does the rest.
+ */
 export const newPassword = Type.String({
   minLength: 1,
   maxLength: 1024,
   pattern: '^[^\\p{Cs}]*$',
-  description: 'At least 8 (or `PASSWORD_MIN_LENGTH`) and at most 256 code points of any kind. Common passwords' +
-    ' are rejected, and breached ones if the operator enables that check. The password must not contain the' +
-    ' e-mail address, the name, the username or the name of the service.',
+  description: 'At least 8 (or `PASSWORD_MIN_LENGTH`) and at most 256 code points of any kind. Common' +
+    ' passwords are rejected, and breached ones if the operator enables that check. The password must not' +
+    ' contain the e-mail address, the name, the username or the name of the service.',
   examples: ['a phrase of my own']
 })
 /** The same schema, or null for no value. */

@@ -16,8 +16,8 @@ export const signInMembers = {
   refresh_token_delivery: Type.Optional(Type.Unsafe<TokenDelivery>({
     type: 'string',
     enum: ['cookie', 'body'],
-    description: 'Where the refresh token is delivered: in an HttpOnly cookie (for browsers), or in the response' +
-      ' body (for other clients).',
+    description: 'Where the refresh token is delivered: in an HttpOnly cookie (for browsers), or in the' +
+      ' response body (for other clients).',
     default: 'cookie'
   }))
 }

@@ -20,8 +20,8 @@ const keys: Typed = async (app) => {
       ...shared,
       operationId: 'listKeys',
       summary: 'List the keys',
-      description: 'Lists all keys, newest first. A key that is no longer accepted is listed for one more day.' +
-        ' The list always fits on one page.',
+      description: 'Lists all keys, newest first. A key that is no longer accepted is listed for one more' +
+        ' day. The list always fits on one page.',
       response: { 200: page(Key) }
     },
     config: { problems }
@@ -32,10 +32,11 @@ const keys: Typed = async (app) => {
       ...shared,
       operationId: 'rotateKey',
       summary: 'Rotate the signing key',
-      description: 'Creates and publishes a new signing key for access tokens. It starts to sign after twice the' +
-        ' cache time of the JWKS. With `immediately`, it signs at once, and verifiers must read the JWKS' +
-        ' again to accept it. `drop` names a compromised key: its tokens are rejected from now on, and a new' +
-        ' key replaces it at once. If you drop the key of refresh tokens, all users must sign in again.',
+      description: 'Creates and publishes a new signing key for access tokens. It starts to sign after' +
+        ' twice the cache time of the JWKS. With `immediately`, it signs at once, and verifiers must read' +
+        ' the JWKS again to accept it. `drop` names a compromised key: its tokens are rejected from now on,' +
+        ' and a new key replaces it at once. If you drop the key of refresh tokens, all users must sign in' +
+        ' again.',
       body: strict({
         immediately: Type.Optional(Type.Boolean({
           description: 'Whether the new key signs at once.', default: false

@@ -51,8 +51,9 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
       ...shared,
       operationId: 'createUser',
       summary: 'Create an account',
-      description: 'If you give a password, the user should change it. If you give none, the user gets a mail' +
-        ' with a link to set the first password. The link is valid as long as a link to verify an address.',
+      description: 'If you give a password, the user should change it. If you give none, the user gets a' +
+        ' mail with a link to set the first password. The link is valid as long as a link to verify an' +
+        ' address.',
       body: strict({
         email,
         name: Type.Optional(orNone(name)),

@@ -41,8 +41,8 @@ const webhookRoutes: Typed = async (app) => {
       ...common,
       operationId: 'createWebhook',
       summary: 'Create a webhook',
-      description: 'From now on, each event of these types is sent to the URL at least once, in no particular' +
-        ' order, and signed as Standard Webhooks specifies. The secret is shown only this once.',
+      description: 'From now on, each event of these types is sent to the URL at least once, in no' +
+        ' particular order, and signed as Standard Webhooks specifies. The secret is shown only this once.',
       body: strict(
         { url, events, description: Type.Optional(description) },
         { examples: [{ url: url.examples[0], events: ['user.*', 'session.ended'] }] }
@@ -77,8 +77,8 @@ const webhookRoutes: Typed = async (app) => {
       ...byId,
       operationId: 'updateWebhook',
       summary: 'Change, pause or resume a webhook',
-      description: 'Changes only the given members. Pending deliveries go to the new URL. While a webhook is' +
-        ' paused, up to 100,000 deliveries are kept for 30 days. They are sent when it is active again.',
+      description: 'Changes only the given members. Pending deliveries go to the new URL. While a webhook' +
+        ' is paused, up to 100,000 deliveries are kept for 30 days. They are sent when it is active again.',
       body: strict({
         url: Type.Optional(url),
         events: Type.Optional(events),

@@ -12,9 +12,9 @@ const logout: Typed = async (app) => {
       operationId: 'logout',
       tags: ['Sign-in'],
       summary: 'Sign out',
-      description: 'Ends the session of the refresh token, in the cookie or the body, or of the bearer token, and' +
-        ' clears the cookie. Any refresh token of the session is accepted, even a superseded one. If there is' +
-        ' no session to end, the response is the same.',
+      description: 'Ends the session of the refresh token, in the cookie or the body, or of the bearer' +
+        ' token, and clears the cookie. Any refresh token of the session is accepted, even a superseded' +
+        ' one. If there is no session to end, the response is the same.',
       security: [{ refreshCookie: [] }, { bearer: [] }, {}],
       body: strict({ refresh_token: Type.Optional(refreshToken) }, {
         examples: [{}, { refresh_token: 'lkr_AQIDBAUG…' }]

@@ -9,9 +9,9 @@ import { mailContextOf, allowMissingBody, originOf, ref, strict, type Typed } fr
 
 const description = [
   'Exchanges a refresh token for a new access token and a new refresh token. Send the refresh token in the',
-  'cookie, without a body, or in the body; the new one is delivered in the same way. If the response is lost,',
-  'repeat the request with the same token. After its successor was used, a token is refused; after a grace',
-  'period, its use ends the session.'
+  'cookie, without a body, or in the body; the new one is delivered in the same way. If the response is',
+  'lost, repeat the request with the same token. After its successor was used, a token is refused; after a',
+  'grace period, its use ends the session.'
 ].join(' ')
 
 const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {

@@ -11,8 +11,8 @@ const description = [
 ].join(' ')
 
 /**
- * Encodes a role as an item of a list in a header. Characters that would end the item, or that a header cannot
- * contain, are percent-encoded.
+ * Encodes a role as an item of a list in a header. Characters that would end the item, or that a header
+ * cannot contain, are percent-encoded.
  */
 const encodeItem = (role: string) =>
   role.toWellFormed().replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
@@ -21,8 +21,8 @@ const headerSchema = (description: string) => ({ type: 'string' as const, descri
 const responseHeaders = {
   'x-auth-subject': headerSchema('The id of the user. For a client\'s own token, the id of the client.'),
   'x-auth-session': headerSchema('The id of the user\'s session. Absent for a client\'s own token.'),
-  'x-auth-roles': headerSchema('The roles of the user, separated by commas. Within a role, commas, spaces, `%`' +
-    ' and non-ASCII characters are percent-encoded.'),
+  'x-auth-roles': headerSchema('The roles of the user, separated by commas. Within a role, commas, spaces,' +
+    ' `%` and non-ASCII characters are percent-encoded.'),
   'x-auth-scope': headerSchema('The scopes, separated by spaces.'),
   'x-auth-client': headerSchema('The id of the client.')
 }

@@ -8,7 +8,8 @@ import { allowMissingBody, originOf, queueTicketOf, strict, userOf, type Typed }
 const description = [
   'Deletes the account with all its data, and ends all sessions. The events of the audit log stay, but keep',
   'only the ids. The address can be registered again. The last enabled administrator cannot be deleted. The',
-  'request needs the password. If the account has none, a sign-in within the last five minutes takes its place.'
+  'request needs the password. If the account has none, a sign-in within the last five minutes takes its',
+  'place.'
 ].join(' ')
 
 const deletion: Typed = async (app) => {

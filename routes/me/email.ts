@@ -10,8 +10,8 @@ import { contextOf, strict, userOf, type Typed } from '../typed.ts'
 import type { AccountOptions } from './password.ts'
 
 const description = [
-  'Mails a link to the new address. The address changes when the link is used together with the password or a',
-  'session of the account. A new request cancels the earlier one. The old address gets a mail about the',
+  'Mails a link to the new address. The address changes when the link is used together with the password or',
+  'a session of the account. A new request cancels the earlier one. The old address gets a mail about the',
   'request, and another about the change, with a link to undo it if that address was verified. While 20',
   'changes can still be undone, another one is refused (429). The request needs the password. If the account',
   'has none, a sign-in within the last five minutes takes its place.'

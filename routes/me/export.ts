@@ -23,10 +23,10 @@ async function * limitReadTime (pieces: AsyncIterable<string>, onStall: () => vo
 }
 
 const description = [
-  'Streams one JSON document. If the connection breaks, the document is incomplete and does not parse. Events',
-  'that another user caused do not include the network address and browser of that user. Actions on other',
-  'users do not name them. Only one export of an account runs at a time: until it has ended, another one is',
-  'refused with `too_many_requests`.'
+  'Streams one JSON document. If the connection breaks, the document is incomplete and does not parse.',
+  'Events that another user caused do not include the network address and browser of that user. Actions on',
+  'other users do not name them. Only one export of an account runs at a time: until it has ended, another',
+  'one is refused with `too_many_requests`.'
 ].join(' ')
 
 const schema = Type.Unsafe<Static<typeof PersonalData> | Readable | string>(PersonalData)

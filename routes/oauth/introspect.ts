@@ -46,9 +46,9 @@ const introspect: Typed<IntrospectionOptions> = async (app, options) => {
       operationId: 'introspect',
       tags: ['Services'],
       summary: 'Introspect a token',
-      description: 'Token introspection (RFC 7662) of access tokens and refresh tokens. The database is read, so' +
-        ' the end of a session, a disabled user or a deleted client takes effect at once. The client needs' +
-        ' the scope `introspect`.',
+      description: 'Token introspection (RFC 7662) of access tokens and refresh tokens. The database is' +
+        ' read, so the end of a session, a disabled user or a deleted client takes effect at once. The' +
+        ' client needs the scope `introspect`.',
       security: [...clientSecurity, { bearer: [] }],
       consumes: ['application/x-www-form-urlencoded'],
       body: Type.Object(tokenParameters, { examples: [{ token: exampleAccessToken }] }),

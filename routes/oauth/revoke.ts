@@ -15,8 +15,8 @@ const revoke: Typed = async (app) => {
       operationId: 'revoke',
       tags: ['Services'],
       summary: 'Revoke a token',
-      description: 'Token revocation (RFC 7009). Revoking an access token or refresh token of a user ends its' +
-        ' session. The caller needs a bearer token of the same user, or must be a client with the scope' +
+      description: 'Token revocation (RFC 7009). Revoking an access token or refresh token of a user ends' +
+        ' its session. The caller needs a bearer token of the same user, or must be a client with the scope' +
         ' `sessions:end`. A client can revoke its own access tokens. If the token is invalid, or the caller' +
         ' may not revoke it, nothing happens and the response is the same.',
       security: [...clientSecurity, { bearer: [] }],

@@ -60,8 +60,8 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
       operationId: 'getMetrics',
       tags: ['Operation'],
       summary: 'Read the metrics',
-      description: 'The metrics for Prometheus. In production, this route exists only with `METRICS=public`.' +
-        ' With `METRICS_PORT`, the metrics are on that port instead.',
+      description: 'The metrics for Prometheus. In production, this route exists only with' +
+        ' `METRICS=public`. With `METRICS_PORT`, the metrics are on that port instead.',
       security: [],
       response: {
         200: {

@@ -12,7 +12,10 @@ export interface PurposeTexts {
   doneText: string
 }
 
-/** All texts of the pages in one language. `minLength` is in characters. An example of `when`: "in 30 seconds". */
+/**
+ * All texts of the pages in one language. `minLength` is in characters. An example of `when`: "in 30
+ * seconds".
+ */
 export interface PageTexts {
   pages: Record<PagePurpose, PurposeTexts>
   token: string

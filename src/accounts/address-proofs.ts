@@ -58,8 +58,9 @@ export interface Evidence {
 }
 
 /**
- * Chooses the proof that counts. A password in the request is verified even if there is a cookie or a session.
- * Throws `validation_failed` if a new password comes with another proof, because the intent is not clear.
+ * Chooses the proof that counts. A password in the request is verified even if there is a cookie or a
+ * session. Throws `validation_failed` if a new password comes with another proof, because the intent is not
+ * clear.
  */
 export function chooseProof (
   subject: ConfirmationSubject,

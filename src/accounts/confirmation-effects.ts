@@ -101,7 +101,8 @@ async function completeRegistration (
   { isNamed, proof, origin }: ConfirmationStep
 ): Promise<void> {
   const { email: address, canonical_email: canonical, username, name, language } = registration
-  // The registration cookie proves who set the password of the registration. It must not prove a new password.
+  // The registration cookie proves who set the password of the registration. It must not prove a new
+  // password.
   const id = proof.hash === undefined ? registration.id : newId()
   const userOrigin = { ...origin, actorId: id }
   await users.create(tx, {
@@ -117,8 +118,8 @@ async function completeRegistration (
 }
 
 /**
- * Gives an account whose address was never verified to the person who proved the address, with their password.
- * Replaces the earlier password, revokes the links, and ends the sessions.
+ * Gives an account whose address was never verified to the person who proved the address, with their
+ * password. Replaces the earlier password, revokes the links, and ends the sessions.
  */
 async function takeOver (
   tx: Queryable, userId: string, hash: string | undefined, step: ConfirmationStep

@@ -19,8 +19,8 @@ export interface ConfirmationLink extends ConfirmationSubject {
 }
 
 /**
- * Finds the link of a token. For `cookieSeconds` after the account was created, the registration cookie proves
- * who set the first password. Throws `link_expired`.
+ * Finds the link of a token. For `cookieSeconds` after the account was created, the registration cookie
+ * proves who set the first password. Throws `link_expired`.
  */
 export async function findLink (
   db: Queryable, token: string, cookieSeconds: number

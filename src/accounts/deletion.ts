@@ -49,8 +49,8 @@ const deleteReferences = {
 const deleteRow = { name: 'users.delete', text: 'delete from users where id = $1' }
 
 /**
- * Deletes a user and all their data. The events of the audit log stay, but keep only the ids. Returns false if
- * there is no such user. Throws `last_admin`.
+ * Deletes a user and all their data. The events of the audit log stay, but keep only the ids. Returns false
+ * if there is no such user. Throws `last_admin`.
  */
 export async function deleteUser (
   tx: Queryable, id: string, options: DeletionOptions, { actorId }: audit.Origin
@@ -82,8 +82,8 @@ export async function deleteUser (
 }
 
 /**
- * Deletes the account of a signed-in user who authenticates again. Throws `last_admin`, and as `reauthenticate`
- * does.
+ * Deletes the account of a signed-in user who authenticates again. Throws `last_admin`, and as
+ * `reauthenticate` does.
  */
 export async function deleteOwnAccount (
   services: AuthenticationServices, proof: Reauthentication, sealMail: MailSealer, origin: audit.Origin

@@ -15,8 +15,8 @@ const verifyEmail = `
   update users set email_verified_at = coalesce(email_verified_at, now()), updated_at = now() where id = $1`
 
 /**
- * Marks the address of an account as verified. Deletes the pending registrations of the address, because it is
- * taken now.
+ * Marks the address of an account as verified. Deletes the pending registrations of the address, because it
+ * is taken now.
  */
 export async function markEmailVerified (
   tx: Queryable, holder: AddressHolder, origin: audit.Origin
@@ -32,8 +32,8 @@ export async function markEmailVerified (
 export interface OwnershipReset { userId: string, reason: EndReason }
 
 /**
- * Leaves an account to the person who reads the mail of its address. The password becomes invalid, all sessions
- * end, all links are revoked, and a link to set a new password is mailed.
+ * Leaves an account to the person who reads the mail of its address. The password becomes invalid, all
+ * sessions end, all links are revoked, and a link to set a new password is mailed.
  */
 export async function resetOwnership (
   tx: Queryable, { userId, reason }: OwnershipReset, mail: MailContext, origin: audit.Origin

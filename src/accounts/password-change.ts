@@ -18,9 +18,9 @@ export interface PasswordChange {
 }
 
 /**
- * Sets a new password, or the first one, for a signed-in user who authenticates again. Ends all other sessions,
- * and forgets all devices. Resolves to the time from which devices are known again. Throws `password_rejected`,
- * and as `reauthenticate` does.
+ * Sets a new password, or the first one, for a signed-in user who authenticates again. Ends all other
+ * sessions, and forgets all devices. Resolves to the time from which devices are known again. Throws
+ * `password_rejected`, and as `reauthenticate` does.
  */
 export async function changePassword (
   services: AuthenticationServices, change: PasswordChange, { mail, origin }: RequestContext

@@ -101,8 +101,8 @@ export async function find (db: Queryable, id: string): Promise<PendingRegistrat
 }
 
 /**
- * Locks an address until the end of the transaction: other transactions that would give it to an account wait.
- * The lock comes before any lock on a user.
+ * Locks an address until the end of the transaction: other transactions that would give it to an account
+ * wait. The lock comes before any lock on a user.
  */
 export async function lockAddress (tx: Queryable, canonical: string): Promise<void> {
   await tx.query("select pg_advisory_xact_lock(hashtextextended('registration of ' || $1, 0))", [canonical])

@@ -32,8 +32,8 @@ async function validateRegistration (
 }
 
 /**
- * Creates an account and signs its user in, in one transaction. Mails a link that verifies the address, unless
- * too many were requested; the user can request another one later. Throws `validation_failed`,
+ * Creates an account and signs its user in, in one transaction. Mails a link that verifies the address,
+ * unless too many were requested; the user can request another one later. Throws `validation_failed`,
  * `password_rejected`, `email_taken` or `username_taken`.
  */
 export async function register (
@@ -67,8 +67,9 @@ export async function register (
 
 /**
  * Mails a link that creates the account, or a notification to the owner of the account that has the address.
- * The result does not reveal which. If too many mails to the address were requested, the registration is dropped.
- * Returns the id of the registration. Throws `validation_failed`, `password_rejected` or `username_taken`.
+ * The result does not reveal which. If too many mails to the address were requested, the registration is
+ * dropped. Returns the id of the registration. Throws `validation_failed`, `password_rejected` or
+ * `username_taken`.
  */
 export async function requestRegistration (
   services: AuthenticationServices, registration: Registration, context: RequestContext

@@ -8,8 +8,8 @@ import * as users from '../users/users.ts'
 export interface SignOut { userId: string, except: string | undefined, reason: EndReason }
 
 /**
- * Signs a user out of all sessions, or of all other sessions. Cancels a requested change of address, because an
- * intruder may have requested it.
+ * Signs a user out of all sessions, or of all other sessions. Cancels a requested change of address, because
+ * an intruder may have requested it.
  */
 export async function signOut (
   db: Database,

@@ -15,9 +15,9 @@ export interface RoleRules { roles: Roles, accessToken: number }
 export interface RoleAssignment { roles: readonly string[], rules: RoleRules }
 
 /**
- * Gives a user these roles and no others. Does nothing if there is no such user, or nothing changes. If a role
- * is removed, revokes all access tokens of the user. Throws `validation_failed` for a role that does not exist,
- * and `last_admin`.
+ * Gives a user these roles and no others. Does nothing if there is no such user, or nothing changes. If a
+ * role is removed, revokes all access tokens of the user. Throws `validation_failed` for a role that does not
+ * exist, and `last_admin`.
  */
 export async function setRoles (
   tx: Queryable, id: string, { roles, rules }: RoleAssignment, origin: audit.Origin

@@ -3,7 +3,8 @@ import { newId } from '../crypto/random.ts'
 import { derive, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 /**
- * A device on which someone signed in before, with the times of the sign-ins. The latest account is the first.
+ * A device on which someone signed in before, with the times of the sign-ins. The latest account is the
+ * first.
  */
 export interface Device { id: string, accounts: Array<{ userId: string, since: Date }> }
 

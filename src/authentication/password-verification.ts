@@ -35,9 +35,9 @@ export interface VerifiedPassword extends credentials.Credential {
 /**
  * Verifies a password. Every way to present a password ends here. The attempt is counted before the password
  * is verified, so that parallel guesses cannot exceed the limit. Throws `too_many_requests` after too many
- * failures. Throws the attempt's `mismatch` for a wrong password and for an unknown account, after equal work.
- * For a correct password, throws `account_disabled`, or `email_not_verified` if only a pending registration
- * has it.
+ * failures. Throws the attempt's `mismatch` for a wrong password and for an unknown account, after equal
+ * work. For a correct password, throws `account_disabled`, or `email_not_verified` if only a pending
+ * registration has it.
  */
 export async function verifyPassword (
   services: AuthenticationServices, presented: PasswordAttempt, origin: audit.Origin

@@ -23,9 +23,9 @@ export interface Reauthentication {
 const recentSignInMs = 5 * 60_000
 
 /**
- * Authenticates a signed-in user again (OWASP ASVS 7.5.1): with the password or, if the account has none, with
- * a sign-in within the last five minutes. Throws `invalid_credentials` with status 403, `validation_failed` at
- * the pointer if the password is missing, and as `verifyPassword` does.
+ * Authenticates a signed-in user again (OWASP ASVS 7.5.1): with the password or, if the account has none,
+ * with a sign-in within the last five minutes. Throws `invalid_credentials` with status 403,
+ * `validation_failed` at the pointer if the password is missing, and as `verifyPassword` does.
  */
 export async function reauthenticate (
   services: AuthenticationServices, { pointer, ...presented }: Reauthentication, origin: Origin

@@ -41,8 +41,8 @@ export interface DatabaseOptions {
 }
 
 // In milliseconds; the names are those of the driver. A request waits 2 s for a connection. The server ends a
-// statement within 5 s. On a frozen connection, the statement is abandoned shortly after that. A statement waits
-// for a lock only briefly, so that requests that wait for one account do not hold all connections.
+// statement within 5 s. On a frozen connection, the statement is abandoned shortly after that. A statement
+// waits for a lock only briefly, so that requests that wait for one account do not hold all connections.
 export const connectionTimeouts = {
   connectionTimeoutMillis: 2_000,
   statement_timeout: 5_000,
@@ -155,8 +155,8 @@ export function isFault (error: unknown): boolean {
 /** Whether a statement failed because it did not get a lock in time. */
 export const isLockTimeout = (error: unknown) => error instanceof pg.DatabaseError && error.code === '55P03'
 
-// Whether a fault ended only the statement. A new connection after each lock timeout, deadlock or serialization
-// failure would make contention for one row much more expensive.
+// Whether a fault ended only the statement. A new connection after each lock timeout, deadlock or
+// serialization failure would make contention for one row much more expensive.
 const leavesConnectionIntact = (error: unknown) =>
   error instanceof pg.DatabaseError && /^(55P03|40P01|40001)$/.test(error.code ?? '')
 

@@ -37,7 +37,9 @@ export interface HeldEffects extends Publisher {
   release: () => void
 }
 
-/** Creates a hub of effects. Calls `onError` if a listener throws, because the change itself has succeeded. */
+/**
+ * Creates a hub of effects. Calls `onError` if a listener throws, because the change itself has succeeded.
+ */
 export function createEffectHub (onError: (error: unknown) => void): EffectHub {
   const hub: EffectHub = {
     publish (topic, value) {

@@ -20,8 +20,8 @@ const codeOf = (error: unknown) => error instanceof pg.DatabaseError ? error.cod
 
 /**
  * Makes `latchkey_owner` the owner of the schema's tables and functions, creates that role if it is missing,
- * and continues as that role, with only the schema in the search path. Takes over objects of other owners one by
- * one, each together with the grants of the service's role, so that a running service keeps working.
+ * and continues as that role, with only the schema in the search path. Takes over objects of other owners one
+ * by one, each together with the grants of the service's role, so that a running service keeps working.
  * Throws an OwnershipError with the SQL to run if the role of the connection may not do that.
  */
 export async function becomeOwner (client: pg.Client, target: InspectionTarget): Promise<void> {

@@ -5,8 +5,8 @@ import { databaseUnavailable, overloaded } from '../http/problems.ts'
 /** Finds keys by ids from requests. Anyone can invent an id, so an unknown one must cost little. */
 export interface KeyLookup {
   /**
-   * Returns what `findKnown` returns. If that is nothing, it first awaits a read of the keys that begins after
-   * the call. For a second, it does not read again for an id that is unknown even then. Throws
+   * Returns what `findKnown` returns. If that is nothing, it first awaits a read of the keys that begins
+   * after the call. For a second, it does not read again for an id that is unknown even then. Throws
    * `overloaded` if too many calls wait, and `database_unavailable` if the keys cannot be read.
    */
   find: <Key>(purpose: string, kid: string, findKnown: () => Key | undefined) => Promise<Key | undefined>

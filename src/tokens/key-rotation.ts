@@ -31,8 +31,8 @@ async function exclusively<T> (db: Database, work: (tx: Queryable) => Promise<T>
 export type EnsureOccasion = 'start' | 'later'
 
 /**
- * Creates the keys that are missing or due, and seals everything with the current key-encryption key. If several
- * instances try at the same time, one of them creates the keys.
+ * Creates the keys that are missing or due, and seals everything with the current key-encryption key. If
+ * several instances try at the same time, one of them creates the keys.
  *
  * - The first key of a purpose signs at once.
  * - The successor of a key is published for two JWKS cache times before it signs.

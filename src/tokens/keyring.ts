@@ -78,8 +78,8 @@ export async function loadKeyring (
       const key = known?.refreshTokenKeys.get(kid) ?? { kid, secret: unsealKey() }
       keyring.refreshTokenKeys.set(kid, { ...key, ...period })
     } else {
-      // The public half comes from the sealed private key. Otherwise an attacker who can write to the table could
-      // put their own public key into the JWKS.
+      // The public half comes from the sealed private key. Otherwise an attacker who can write to the table
+      // could put their own public key into the JWKS.
       const key = known?.signingKeys.get(kid) ?? { kid, algorithm, ...exportKeyPair(unsealKey(), algorithm) }
       keyring.signingKeys.set(kid, { ...key, ...period })
     }

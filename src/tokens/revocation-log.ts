@@ -20,9 +20,9 @@ const afterEveryPosition = 2n ** 64n
  * feed get them.
  *
  * Transactions become visible out of order, so a position is not the number of a row. It names the oldest
- * transaction that was still running at some snapshot: every older one was visible then. Each read returns what
- * was not visible in the snapshot of the previous read. So no revocation is missed, and none waits for a long
- * transaction.
+ * transaction that was still running at some snapshot: every older one was visible then. Each read returns
+ * what was not visible in the snapshot of the previous read. So no revocation is missed, and none waits for a
+ * long transaction.
  */
 export class RevocationLog {
   readonly #byId = new Map<string, Revocation>()
@@ -77,8 +77,8 @@ export class RevocationLog {
   get position (): string { return this.#formatPosition(this.#oldestRunning) }
 
   /**
-   * Returns the entries that a reader at this position may lack: all entries if the position is absent, unknown
-   * or too old.
+   * Returns the entries that a reader at this position may lack: all entries if the position is absent,
+   * unknown or too old.
    */
   after (position: string | undefined): RevocationEntry[] {
     const from = this.#parsePosition(position)
@@ -114,7 +114,8 @@ export class RevocationLog {
     for (const [user, { expiresAt }] of this.#byUser) if (expiresAt < keptFrom) this.#byUser.delete(user)
   }
 
-  // Only the last entry moves the position. A reader that loses its connection before that gets all of them again.
+  // Only the last entry moves the position. A reader that loses its connection before that gets all of them
+  // again.
   #toEntries (revocations: Revocation[], from: bigint, to: bigint): RevocationEntry[] {
     const [before, after] = [this.#formatPosition(from), this.#formatPosition(to)]
     return revocations.map((revocation, index) =>

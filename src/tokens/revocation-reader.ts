@@ -20,8 +20,9 @@ export interface RevocationUpdate extends Snapshot { revocations: Revocation[] }
 // More than the clock tolerance of verifiers for `exp`.
 const marginSeconds = 60
 
-// Revocations that were visible in the earlier snapshot are left out, so that a long transaction costs the readers
-// nothing. The left join always returns a row, so the snapshot is known even if there are no revocations.
+// Revocations that were visible in the earlier snapshot are left out, so that a long transaction costs the
+// readers nothing. The left join always returns a row, so the snapshot is known even if there are no
+// revocations.
 const select: Statement = {
   name: 'revocations.since',
   text: `
@@ -49,7 +50,8 @@ type PageRow = (RevocationRow | { id: null }) &
 
 /**
  * Reads the revocations that became visible after a snapshot, or all current ones if it is undefined. A page
- * that takes longer than `timeoutMs` fails with its connection, so that a frozen one does not delay the next read.
+ * that takes longer than `timeoutMs` fails with its connection, so that a frozen one does not delay the next
+ * read.
  */
 export async function readSince (
   db: Queryable, since: Snapshot | undefined, timeoutMs: number
@@ -62,8 +64,8 @@ export async function readSince (
     const rows: PageRow[] = await db.query<PageRow>(statement, values)
     const [first] = rows
     if (!first) throw new Error('a read of the revocation log returned no row')
-    // The snapshot of the first page counts. A revocation that becomes visible during later pages may be missed.
-    // It is not visible in that snapshot, so the next read returns it.
+    // The snapshot of the first page counts. A revocation that becomes visible during later pages may be
+    // missed. It is not visible in that snapshot, so the next read returns it.
     const { visible, oldestRunning, nextTransaction, history, now } = first
     snapshot ??= {
       visible, oldestRunning: BigInt(oldestRunning), nextTransaction: BigInt(nextTransaction), history, now

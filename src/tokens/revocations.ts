@@ -22,8 +22,8 @@ export interface Revocation {
 }
 
 /**
- * The revocations of this process. Its revocation log subscribes to them, and so learns of a revocation before
- * the database announces it to all instances.
+ * The revocations of this process. Its revocation log subscribes to them, and so learns of a revocation
+ * before the database announces it to all instances.
  */
 export const revoked = createTopic<readonly Revocation[]>('revoked')
 
@@ -88,8 +88,8 @@ export async function revokeToken (
 }
 
 // A refresh that began before this transaction commits may still issue an access token with the old version.
-// Therefore the revocation lasts for the lifetime of a new token, with a margin. The expressions over sessions are
-// those of the index sessions_live_idx.
+// Therefore the revocation lasts for the lifetime of a new token, with a margin. The expressions over
+// sessions are those of the index sessions_live_idx.
 const incrementVersion: Statement = {
   name: 'revocations.user',
   text: `
@@ -114,8 +114,8 @@ const incrementVersion: Statement = {
 export interface UserRevocation { reason: string, accessTokenSeconds: number }
 
 /**
- * Revokes all access tokens of a user. The sessions continue: their next refresh issues a valid token. Call it in
- * the transaction of the reason and of its event. Does nothing if there is no such user.
+ * Revokes all access tokens of a user. The sessions continue: their next refresh issues a valid token. Call
+ * it in the transaction of the reason and of its event. Does nothing if there is no such user.
  */
 export async function revokeUserTokens (
   tx: Queryable, userId: string, { reason, accessTokenSeconds }: UserRevocation

@@ -55,7 +55,10 @@ export interface IdentifiedAccount {
   identifier: string
   /** The account, if there is one. */
   account: Account | undefined
-  /** The latest pending registration with that identifier, if it was looked up. Its hash is undefined if none exists. */
+  /**
+   * The latest pending registration with that identifier, if it was looked up. Its hash is undefined if none
+   * exists.
+   */
   pending?: { hash: string | undefined } | undefined
 }
 

@@ -4,10 +4,10 @@ export const problems = defineProblems({
   invalid_credentials: {
     status: [401, 403],
     title: 'Invalid credentials',
-    meaning: 'No account has this e-mail address or username, or the password is wrong. The response does ' +
-      'not say which. With status 403, a signed-in caller had to confirm their password, but it is wrong, or ' +
-      'the account has no password and the last sign-in is not recent. Status 403 also means that the ' +
-      'password that confirms an address is wrong. Correct the password, or sign in again.'
+    meaning: 'No account has this e-mail address or username, or the password is wrong. The response does' +
+      ' not say which. With status 403, a signed-in caller had to confirm their password, but it is wrong,' +
+      ' or the account has no password and the last sign-in is not recent. Status 403 also means that the' +
+      ' password that confirms an address is wrong. Correct the password, or sign in again.'
   },
   account_disabled: {
     status: [403],
@@ -22,9 +22,9 @@ export const problems = defineProblems({
   username_taken: {
     status: [409],
     title: 'Username taken',
-    meaning: 'An account has this username or a similar one, or the name is reserved. Names are similar if ' +
-      'they differ only in case, in `_`, `.` and `-`, or in characters that look alike: 0 and o; 1, i and l; ' +
-      'rn and m; vv and w. Choose another username.'
+    meaning: 'An account has this username or a similar one, or the name is reserved. Names are similar if' +
+      ' they differ only in case, in `_`, `.` and `-`, or in characters that look alike: 0 and o; 1, i and' +
+      ' l; rn and m; vv and w. Choose another username.'
   },
   last_admin: {
     status: [409],

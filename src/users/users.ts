@@ -70,7 +70,8 @@ export async function findUnverified (tx: Queryable, canonical: string): Promise
 }
 
 /**
- * Locks a user until the transaction ends, and returns their address. Returns undefined if there is no such user.
+ * Locks a user until the transaction ends, and returns their address. Returns undefined if there is no such
+ * user.
  */
 export async function lock (tx: Queryable, id: string): Promise<EmailAddress | undefined> {
   const [user] = await tx.query<EmailAddress>(
@@ -125,8 +126,8 @@ const updateNames = `
   select ${columns} from before as users where not is_renamed and not has_new_username`
 
 /**
- * Changes the given names of a user, and returns the user. Writes nothing if nothing differs. Returns undefined
- * if there is no such user. Throws `username_taken`.
+ * Changes the given names of a user, and returns the user. Writes nothing if nothing differs. Returns
+ * undefined if there is no such user. Throws `username_taken`.
  */
 export async function update (
   db: Queryable, id: string, { name, username }: UserChange, origin: audit.Origin

@@ -72,11 +72,11 @@ const responseStatus = orNull<number>(
   { type: 'integer' }, 'The status of the response; null if there was none.')
 const error = orNull<string>({ type: 'string', enum: [...deliveryErrors, 'dropped'] },
   'What went wrong; null if nothing did. `private_address`: the host has no public address. `unresolved`:' +
-  ' the host name has no address. `connection`: the connection failed. `tls`: TLS failed. `certificate_expired`,' +
-  ' `certificate_name`, `certificate_untrusted`: the certificate is not valid now, is for another name, or' +
-  ' is not from a trusted authority. `timeout`: no response within 10 seconds. `status`: the response was not' +
-  ' 2xx. `secret`: no `KEY_ENCRYPTION_KEY` unseals the secret, so the delivery cannot be signed. `dropped`:' +
-  ' too many deliveries were pending.')
+  ' the host name has no address. `connection`: the connection failed. `tls`: TLS failed.' +
+  ' `certificate_expired`, `certificate_name`, `certificate_untrusted`: the certificate is not valid now,' +
+  ' is for another name, or is not from a trusted authority. `timeout`: no response within 10 seconds.' +
+  ' `status`: the response was not 2xx. `secret`: no `KEY_ENCRYPTION_KEY` unseals the secret, so the' +
+  ' delivery cannot be signed. `dropped`: too many deliveries were pending.')
 
 const delivery = {
   id: Type.String({

@@ -98,8 +98,8 @@ export async function complete (folder: string): Promise<void> {
 }
 
 /**
- * Reads the password, or creates it. The file gets its name only when it is complete, so that two simultaneous
- * first starts read the same password.
+ * Reads the password, or creates it. The file gets its name only when it is complete, so that two
+ * simultaneous first starts read the same password.
  */
 async function readPassword (dir: string): Promise<string> {
   const file = join(dir, 'pg-password')

@@ -20,9 +20,9 @@ export const folderInUse = (dir: string) =>
   'stop it, or give this one its own database with DATABASE_URL')
 
 /**
- * Claims a folder for this process, and returns the function that releases it. Throws if another process keeps
- * the folder for longer than a shutdown takes. The claim is a name that the operating system frees when the
- * process ends. On a platform without such names, the lock in the database must suffice.
+ * Claims a folder for this process, and returns the function that releases it. Throws if another process
+ * keeps the folder for longer than a shutdown takes. The claim is a name that the operating system frees when
+ * the process ends. On a platform without such names, the lock in the database must suffice.
  */
 export async function claimFolder (dir: string): Promise<() => void> {
   const folder = createHash('sha256').update(dir).digest('hex').slice(0, nameLength)

@@ -74,8 +74,8 @@ function canReach (
 }
 
 /**
- * Changes the owner of a folder and its content. The folder itself comes last, so that an interrupted change is
- * repeated.
+ * Changes the owner of a folder and its content. The folder itself comes last, so that an interrupted change
+ * is repeated.
  */
 export async function changeOwner (folder: string, { uid = 0, gid = 0 }: Identity): Promise<void> {
   const owner = await fs.stat(folder).catch(ignoreCodes('ENOENT'))

@@ -11,7 +11,9 @@ export interface FoundServer { pid: number, port: number, status: string | undef
 const [pidLine, portLine, statusLine] = [0, 3, 7]
 const rereadMs = 200
 
-/** Finds the server of a cluster. Removes a `postmaster.pid` that would prevent a new server from starting. */
+/**
+ * Finds the server of a cluster. Removes a `postmaster.pid` that would prevent a new server from starting.
+ */
 export async function findServer (dataDir: string): Promise<FoundServer | undefined> {
   const file = join(dataDir, 'postmaster.pid')
   const read = () => fs.readFile(file, 'utf8').catch(ignoreCodes('ENOENT'))
