@@ -8,7 +8,7 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Renders a failure of the route as a page for a person, instead of a problem document. */
     renderProblem?: (problem: Problem, request: FastifyRequest) =>
-      { headers: Record<string, string>, page: string }
+    { headers: Record<string, string>, page: string }
   }
   interface FastifyRequest {
     /** The code of the problem, or of the OAuth error, that the request was answered with. */

@@ -2,7 +2,8 @@ import { Type, type TSchema, type TString } from '@sinclair/typebox'
 import { scopeSyntax } from '../src/syntax/scope.ts'
 import { ref, strict, text } from './typed.ts'
 
-export const time = (description: string) => Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
+export const time = (description: string) =>
+  Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
 export const orNull = <T>(schema: object, description: string) =>
   Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }], description })
 
@@ -111,8 +112,8 @@ export const session = {
   last_used_at: time('When the session was last refreshed.'),
   expires_at: time('When the session ends if it is not refreshed.'),
   user_agent: orNull<string>({ type: 'string' }, 'The `User-Agent` header of the sign-in.'),
-  browser: orNull<string>({ type: 'string' }, 'The browser, according to the `User-Agent` header; null if unknown.'),
-  system: orNull<string>({ type: 'string' }, 'The operating system, according to the same header; null if unknown.'),
+  browser: orNull<string>({ type: 'string' }, 'The browser, from the `User-Agent` header; null if unknown.'),
+  system: orNull<string>({ type: 'string' }, 'The operating system, from the same header; null if unknown.'),
   ip: orNull<string>({ type: 'string' }, 'The network address of the sign-in.'),
   methods: Type.Array(Type.String(), { description: 'How the user authenticated (RFC 8176).' })
 }

@@ -4,7 +4,7 @@ import type { Completion, SignInRequest, SignInRequirement } from '../src/authen
 import type { LinkLives } from '../src/mail/mail-context.ts'
 import { issue } from '../src/sessions/refresh-token.ts'
 import type { Lifetimes, LiveSession } from '../src/sessions/session.ts'
-import { replacedSessions } from './typed.ts'
+import { findReplacedSessions } from './typed.ts'
 
 export type TokenDelivery = 'cookie' | 'body'
 
@@ -43,10 +43,11 @@ export interface SessionChoice { remember?: boolean | undefined, delivery?: Toke
 /** Returns the request for the new session, including the sessions that it replaces. */
 export async function signInRequestOf (
   request: FastifyRequest,
-  { lifetimes, sessionLimit, requirements }: Pick<SignInOptions, 'lifetimes' | 'sessionLimit' | 'requirements'>,
+  options: Pick<SignInOptions, 'lifetimes' | 'sessionLimit' | 'requirements'>,
   { remember = false, delivery = 'cookie' }: SessionChoice
 ): Promise<SignInRequest> {
-  const replaced = await replacedSessions(request, delivery)
+  const { lifetimes, sessionLimit, requirements } = options
+  const replaced = await findReplacedSessions(request, delivery)
   return { remember, lifetimes, sessionLimit, requirements, replaced }
 }
 

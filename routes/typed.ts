@@ -31,11 +31,14 @@ export const text = (minLength: number, maxLength: number, options: object = {})
   Type.String({ minLength, maxLength, pattern: '^[^\\p{Cc}\\p{Cs}]*$', ...options })
 
 /** An object that has these properties and no others. */
-export const strict = <Properties extends Record<string, TSchema>>(properties: Properties, options: object = {}) =>
-  Type.Object(properties, { additionalProperties: false, ...options })
+export const strict = <Properties extends Record<string, TSchema>>(
+  properties: Properties, options: object = {}
+) => Type.Object(properties, { additionalProperties: false, ...options })
 
 /** Treats a missing body as an empty object. */
-export const allowMissingBody = async (request: FastifyRequest) => { if (request.body === undefined) request.body = {} }
+export const allowMissingBody = async (request: FastifyRequest) => {
+  if (request.body === undefined) request.body = {}
+}
 
 /** Returns the claims of the user who sent the request, on a route that `requireUser` protects. */
 export function userOf ({ bearer }: FastifyRequest): NonNullable<FastifyRequest['bearer']> {
@@ -56,7 +59,8 @@ export const queueTicketOf = ({ deadline, ip, socket }: FastifyRequest): QueueTi
   ({ signal: deadline, network: networkOf(ip) ?? networkOf(socket.remoteAddress) })
 
 /** Returns what the mails of a request are rendered and limited with. */
-export function mailContextOf ({ server, headers, ip, socket }: FastifyRequest, lives: LinkLives): MailContext {
+export function mailContextOf (request: FastifyRequest, lives: LinkLives): MailContext {
+  const { server, headers, ip, socket } = request
   const { sealMail, limits, countDropped: onDrop } = server.mailer
   const network = networkOf(ip) ?? networkOf(socket.remoteAddress) ?? ''
   return {
@@ -64,7 +68,8 @@ export function mailContextOf ({ server, headers, ip, socket }: FastifyRequest, 
     lives,
     language: languageOf(headers['accept-language']),
     limit: {
-      bucketsOf: (kind, canonical, linkSeconds) => limits.requestBuckets(kind, canonical, network, linkSeconds),
+      bucketsOf: (kind, canonical, linkSeconds) =>
+        limits.requestBuckets(kind, canonical, network, linkSeconds),
       onDrop
     }
   }
@@ -75,12 +80,12 @@ export const contextOf = (request: FastifyRequest, lives: LinkLives): RequestCon
   ({ origin: originOf(request), mail: mailContextOf(request, lives), ticket: queueTicketOf(request) })
 
 /**
- * Returns the sessions that a sign-in replaces (ASVS 7.2.4): those of the authentic refresh cookies of its
+ * Finds the sessions that a sign-in replaces (ASVS 7.2.4): those of the authentic refresh cookies of its
  * request. With cookie delivery, the new cookie overwrites the old ones. Their sessions then end even if they
  * belong to another user, who could not sign out of them any more. Cookies from a page of another site are
  * ignored.
  */
-export async function replacedSessions (
+export async function findReplacedSessions (
   request: FastifyRequest, delivery: 'cookie' | 'body' = 'cookie'
 ): Promise<ReplacedSessions> {
   const { keyring } = request.server

@@ -51,9 +51,9 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
       ...shared,
       operationId: 'createUser',
       summary: 'Create an account',
-      description: 'If you give a password, the user should change it. If you give none, the user gets a' +
-        ' mail with a link to set the first password. The link is valid as long as a link to verify an' +
-        ' address.',
+      description: 'Without `password`, the user gets a mail with a link to set the first password. The' +
+        ' link is valid as long as a link that verifies an address. If you set a password, the user should' +
+        ' change it after the first sign-in.',
       body: strict({
         email,
         name: Type.Optional(orNone(name)),

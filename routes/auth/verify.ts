@@ -29,7 +29,9 @@ const responseHeaders = {
 
 /** The routes by which a gateway asks whether a request may pass, and whose it is. */
 const verify: Typed = async (app) => {
-  async function authorize (request: FastifyRequest, reply: FastifyReply, requirement: AccessRequirement = {}) {
+  async function authorize (
+    request: FastifyRequest, reply: FastifyReply, requirement: AccessRequirement = {}
+  ) {
     const claims = await app.verifyBearer(request)
     if (!meetsRequirement(claims, requirement)) throw forbidden()
     const { sub, sid, roles = [], scope, client_id: client } = claims

@@ -3,7 +3,9 @@ import type { PageTexts } from './page-texts.ts'
 import type { PageView } from './page-view.ts'
 
 /** Returns the form of a page. A page that confirms an address has one form for each method. */
-export function formsOf ({ purpose, minLength, outcome }: PageView, pageTexts: PageTexts, action: string): string {
+export function formsOf (
+  { purpose, minLength, outcome }: PageView, pageTexts: PageTexts, action: string
+): string {
   const { token, reasons, methods, isPasswordWrong = false } = outcome
   const form = (parts: string[]) => [
     `<form method="post" action="${action}" data-unreachable="${escapeHtml(pageTexts.unreachable)}">`,

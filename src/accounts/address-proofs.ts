@@ -71,7 +71,9 @@ export function chooseProof (
   const hasCookie = registrationId !== undefined && registrationId === subject.registrationId
   const hasSession = sessionFor(subject, sessions) !== undefined
   if (newPassword !== undefined) {
-    if (effects[kind].new_password === 'reject') throw combinationRejected('a link that changes an address back')
+    if (effects[kind].new_password === 'reject') {
+      throw combinationRejected('a link that changes an address back')
+    }
     if (hasCookie) throw combinationRejected('the cookie of the registration')
     if (hasSession) throw combinationRejected('a session of the account')
     return 'new_password'

@@ -144,7 +144,8 @@ export async function setPassword (
 export async function replacePassword (tx: Queryable, userId: string, hash: string | null): Promise<number> {
   const [row] = await tx.query<{ password_version: number }>(`
     update users set password_hash = $2, password_version = password_version + 1,
-      devices_known_from = ${nowInMs}, email_verified_at = coalesce(email_verified_at, now()), updated_at = now()
+      devices_known_from = ${nowInMs}, email_verified_at = coalesce(email_verified_at, now()),
+      updated_at = now()
     where id = $1 returning password_version`, [userId, hash])
   return row?.password_version ?? 0
 }

@@ -15,7 +15,8 @@ const words = [
  */
 export function reservedUsernames (serviceName: string): string[] {
   const name = serviceName.toLowerCase().replaceAll(/[^a-z0-9]/g, '')
-  return name === '' ? words : [...words, name, ...words.flatMap(word => [`${name}${word}`, `${word}${name}`])]
+  if (name === '') return words
+  return [...words, name, ...words.flatMap(word => [`${name}${word}`, `${word}${name}`])]
 }
 
 const selectReserved = {

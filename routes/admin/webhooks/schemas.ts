@@ -11,7 +11,8 @@ const timeOrNull = (description: string) => orNull<Date>({ type: 'string', forma
 
 export const url = text(1, 2048, {
   pattern: '^[^\\s\\p{Cc}\\p{Cs}]+$',
-  description: 'The URL to send to. It must use https and a public address, unless the operator allows others.',
+  description: 'The URL to send to. It must use https and a public address, unless the operator allows' +
+    ' others.',
   examples: ['https://orders.example.com/hooks/latchkey']
 })
 const eventType = Type.Unsafe<string>({ type: 'string', enum: subscriptions(auditEventTypes) })
