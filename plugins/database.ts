@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { connect, type Database } from '../src/database/database.ts'
-import { MigrationError } from '../src/database/migration-files.ts'
 import { checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
+import { MigrationError } from '../src/database/migration-files.ts'
 import { Outage, recordOutages } from '../src/database/outage.ts'
 import { describeFinding } from '../src/database/privileges/finding.ts'
 import type { PrivilegeReport } from '../src/database/privileges/repair.ts'

@@ -25,8 +25,8 @@ const clientRoutes: Typed = async (app) => {
     config: { problems }
   }, async request => {
     const { limit = 20, cursor } = request.query
-    const found = await clients.list(app.db, { before: cursor, limit: limit + 1 })
-    return pageOf(found, limit, ({ client_id: id }) => id)
+    const items = await clients.list(app.db, { before: cursor, limit: limit + 1 })
+    return pageOf(items, limit, ({ client_id: id }) => id)
   })
 
   app.post('', {

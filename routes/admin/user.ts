@@ -82,7 +82,7 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
       operationId: 'resetUserPassword',
       summary: 'Mail a user a link to set a new password',
       description: 'The current password stays valid until the link is used. Only the user gets the link. A' +
-        ' disabled user can use it only after they are enabled.',
+        ' disabled user can use it once they are enabled.',
       body: strict({}, { examples: [{}] }),
       response: { 202: accepted }
     },

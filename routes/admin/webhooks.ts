@@ -32,8 +32,8 @@ const webhookRoutes: Typed = async (app) => {
     config: { problems }
   }, async request => {
     const { limit = 20, cursor } = request.query
-    const found = await webhooks.list(app.db, { before: cursor, limit: limit + 1 })
-    return pageOf(found, limit, ({ id }) => id)
+    const items = await webhooks.list(app.db, { before: cursor, limit: limit + 1 })
+    return pageOf(items, limit, ({ id }) => id)
   })
 
   app.post('', {

@@ -16,7 +16,7 @@ export const PersonalData = strict({
     canonical_email: Type.String({ description: 'The form in which addresses are compared.' }),
     username: orNull(text),
     username_lookalike: Type.Boolean({
-      description: 'Whether the username resembles another one. New usernames must not.'
+      description: 'Whether the username resembles another one. New usernames must not resemble others.'
     }),
     name: orNull(text),
     roles: Type.Array(text),

@@ -10,9 +10,9 @@ import { answerSignIn, signInRequestOf, type SignInOptions } from '../sign-in.ts
 import { contextOf, originOf, strict, type Typed } from '../typed.ts'
 import assets from './assets.ts'
 import { failureOutcome } from './failure.ts'
-import { headers, paths, render, texts } from './page.ts'
 import type { PagePurpose } from './page-texts.ts'
 import type { PageContext, PageOutcome } from './page-view.ts'
+import { headers, paths, render, texts } from './page.ts'
 
 export interface PagesOptions extends PageContext { signIn: SignInOptions }
 

@@ -75,8 +75,8 @@ export function defineCommand<const Own extends Options> (definition: Definition
       }
       if (words.length !== operands.length) {
         const expected = operands.map(({ value }) => value).join(' and ')
-        const given = words.length === 0 ? 'none was given' : `${words.join(' ')} was given`
-        throw new UsageError(`The command needs ${expected}, but ${given}.`)
+        const actual = words.length === 0 ? 'none was given' : `${words.join(' ')} was given`
+        throw new UsageError(`The command needs ${expected}, but ${actual}.`)
       }
       return plan(values as Values<Own>, words)
     }

