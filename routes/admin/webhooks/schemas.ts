@@ -40,7 +40,7 @@ const webhook = {
   paused_reason: orNull<typeof pausedReasons[number]>({ type: 'string', enum: [...pausedReasons] },
     'Why the webhook is paused. `asked`: by an administrator. `failing`: all deliveries failed for a day,' +
     ' with at least 20 attempts. `gone`: it responded with status 410.'),
-  failing_since: timeOrNull('The time of the first failed attempt since the last success; null if there is none.'),
+  failing_since: timeOrNull('When the first attempt since the last success failed; null if none failed.'),
   created_at: time('When the webhook was created.'),
   updated_at: time('When the webhook was last changed.')
 }
