@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { connect, type Database } from '../src/database/database.ts'
-import { MigrationError } from '../src/database/migration-files.ts'
 import { checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
+import { MigrationError } from '../src/database/migration-files.ts'
 import { Outage, recordOutages } from '../src/database/outage.ts'
 import { describeFinding } from '../src/database/privileges/finding.ts'
 import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
@@ -10,10 +10,11 @@ import { retry } from '../src/jobs/retry.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     db: Database
-    /** Whether the database is away. */
+    /** Whether the database is unavailable, and since when. */
     databaseOutage: Outage
     /**
-     * Fulfilled when the schema is up to date, however long the database is away; rejected if it cannot be.
+     * Fulfilled when the schema is up to date, even after a long outage. Rejected if it cannot be brought up
+     * to date.
      */
     migrated: Promise<void>
   }
@@ -21,7 +22,7 @@ declare module 'fastify' {
 
 export interface DatabasePluginOptions {
   url: string
-  /** The URL to migrate with; that of `url` if undefined. */
+  /** The URL to migrate with; `url` if undefined. */
   ownerUrl: string | undefined
   migrateOnStart: boolean
   production: boolean
@@ -53,7 +54,8 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
       }
     } else {
       const missing = await listPending(url, undefined, onPrivileges)
-      if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)
+      const names = missing.join(', ')
+      if (missing.length > 0) throw new Error(`the database lacks ${names}: run latchkey migrate`)
       onPrivileges(await checkPrivileges(url))
     }
     outage.recordSuccess()
@@ -77,7 +79,7 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
 type Log = Record<'info' | 'warn', (detail: object, message: string) => void>
 
 /**
- * Logs what is wrong with the privileges in the database. A start is retried, so each finding is logged once.
+ * Logs the problems with the privileges in the database. A start is retried, so each finding is logged once.
  */
 function reportPrivileges (log: Log, { production }: DatabasePluginOptions) {
   const logged = new Set<string>()
@@ -92,13 +94,15 @@ function reportPrivileges (log: Log, { production }: DatabasePluginOptions) {
       const advice = `run as its owner or as a superuser: ${sql}`
       warnOnce({ object, problem, sql }, `database privileges: ${object}: ${problem}; ${advice}`)
     }
-    if (separation !== 'separate' && production) warnOnce({ role: runtime }, unprotected[separation](runtime))
+    if (separation !== 'separate' && production) {
+      warnOnce({ role: runtime }, separationWarnings[separation](runtime))
+    }
   }
 }
 
-const unprotected = {
-  single: (role: string) => `the database role ${role} owns the audit log and so can give itself the right` +
+const separationWarnings = {
+  single: (role: string) => `the database role ${role} owns the audit log, so it can grant itself the right` +
     ' to change it: set DATABASE_OWNER_URL for latchkey migrate (docs/database-roles.md)',
-  superuser: (role: string) => `the database role ${role} is a superuser and so can change the audit log: ` +
+  superuser: (role: string) => `the database role ${role} is a superuser, so it can change the audit log: ` +
     'run the service as another role (docs/database-roles.md)'
 }

@@ -8,20 +8,20 @@ import * as jobs from '../src/jobs/queue.ts'
 /** How the jobs of a kind are run. */
 export interface Worker {
   /**
-   * Runs a job, and throws if it must run again later. It also receives expired jobs, and gives them up.
+   * Runs a job. Throws if the job must run again later. It also gets expired jobs, which it must abandon.
    * Returns `rescheduled` if it has rescheduled or deleted the job itself.
    */
   run: (job: jobs.Job) => Promise<undefined | 'rescheduled'> | Promise<void>
   /** How many jobs run at the same time. */
   concurrency: number
-  /** After so many seconds a started job counts as lost, and is run again. Longer than `run` ever takes. */
+  /** Seconds after which a started job counts as lost and runs again. Longer than `run` can take. */
   leaseSeconds: number
   /**
-   * Whether a job failed because a server that all of them need is down. Until it is back, one job at a time
-   * probes it.
+   * Whether a job failed because a server that all jobs need is down. Until the server is back, only one job
+   * at a time runs, to probe it.
    */
   isOutage?: (error: unknown) => boolean
-  /** Leases up to `limit` jobs that are due. Without it the oldest are leased. */
+  /** Leases up to `limit` jobs that are due. Without it, the oldest jobs are leased. */
   lease?: (limit: number) => Promise<jobs.Job[]>
 }
 
@@ -30,35 +30,35 @@ declare module 'fastify' {
     jobs: {
       /** Makes this instance run the jobs of a kind, as soon as the database is ready. */
       work: (kind: jobs.JobKind, worker: Worker) => void
-      /** The backlog of all instances together, when it was last read. */
+      /** Returns the backlog of all instances together, as of the last read. */
       backlog: () => Backlog[]
     }
   }
 }
 
-/** Between two looks without a wake-up. They find jobs of instances that died, and rescheduled jobs. */
+/** The interval between polls. A poll finds rescheduled jobs, and jobs of instances that died. */
 const pollIntervalMs = 1_000
 /**
- * After each look, so that jobs enqueued together start together. Grows with the load, because requests go
- * first.
+ * The delay after each poll, so that jobs that are enqueued together start together. It grows with the load
+ * of the event loop, because requests come first.
  */
 const batchDelayMs = 20
 const maxBatchDelayMs = 250
-/** Between two probes of a server that is down. */
+/** The interval between probes of a server that is down. */
 const outageRetryMs = 5_000
-/** Between two reads of the backlog. */
+/** The interval between reads of the backlog. */
 const statsIntervalMs = 15_000
 
 const backoff = { firstSeconds: 5, lastSeconds: 3_600 }
 
 /**
- * Runs the jobs of the queue (the outbox) beside the requests. Each kind has a loop of its own, so none waits
- * for another.
+ * Runs the jobs of the queue (the outbox) in the process that serves requests. Each kind of job has its own
+ * loop, so no kind waits for another.
  */
 export default fp(async function jobsPlugin (app) {
   const closing = new AbortController()
   const { signal } = closing
-  // While the database is unavailable, every finished job waits to be deleted.
+  // While the database is unavailable, each finished job that waits to be deleted adds a listener.
   setMaxListeners(0, signal)
   const loops: Array<Promise<void>> = []
   const wakeUps = new Map<jobs.JobKind, () => void>()
@@ -86,12 +86,15 @@ export default fp(async function jobsPlugin (app) {
     const { lease = (limit: number) => jobs.lease(app.db, kind, limit, worker.leaseSeconds) } = worker
     const running = new Set<Promise<void>>()
     let isFailing = false
-    // When a server that is down is probed next.
+    // When to probe a server that is down.
     let probeAt: number | undefined
-    // A wake-up during a look leads to another look.
+    // A wake-up during a poll leads to another poll.
     let isWoken = false
     let endWait = () => {}
-    const wake = () => { isWoken = true; if (probeAt === undefined || signal.aborted) endWait() }
+    const wake = () => {
+      isWoken = true
+      if (probeAt === undefined || signal.aborted) endWait()
+    }
     const capacity = () => {
       if (probeAt === undefined) return worker.concurrency - running.size
       return running.size === 0 && performance.now() >= probeAt ? 1 : 0
@@ -105,7 +108,7 @@ export default fp(async function jobsPlugin (app) {
         const leased = limit > 0 ? await lease(limit) : []
         isFailing = false
         for (const job of leased) {
-          const work = run(job, worker).then(isOutage => {
+          const work = runJob(job, worker).then(isOutage => {
             probeAt = isOutage ? performance.now() + outageRetryMs : undefined
           }).finally(() => {
             running.delete(work)
@@ -131,31 +134,35 @@ export default fp(async function jobsPlugin (app) {
         const waitMs = probeAt === undefined ? pollIntervalMs : Math.max(untilProbeMs, batchDelayMs)
         const timer = setTimeout(resolve, waitMs)
         timer.unref()
-        endWait = () => { clearTimeout(timer); resolve() }
+        endWait = () => {
+          clearTimeout(timer)
+          resolve()
+        }
       })
     }
     await Promise.allSettled(running)
   }
 
-  /** Runs a job; returns whether it failed because of an outage. */
-  async function run (job: jobs.Job, { run, leaseSeconds, isOutage = () => false }: Worker) {
+  /** Runs a job. Returns whether it failed because of an outage. */
+  async function runJob (job: jobs.Job, worker: Worker): Promise<boolean> {
     const { id, kind, attempts } = job
     try {
-      if (await run(job) === 'rescheduled') return false
+      if (await worker.run(job) === 'rescheduled') return false
     } catch (error) {
       const delaySeconds = exponentialDelaySeconds(attempts, backoff)
       const details = { err: error, job: id, kind, attempts, seconds: Math.round(delaySeconds) }
       if (!signal.aborted) app.log.warn(details, 'job failed; retrying')
-      // If not even this is possible, the job runs again when its lease ends.
+      // If rescheduling fails too, the job runs again when its lease ends.
       await jobs.reschedule(app.db, job, delaySeconds).catch(() => {})
-      return isOutage(error)
+      return worker.isOutage?.(error) ?? false
     }
-    await deleteFinished(job, performance.now() + leaseSeconds * 1_000)
+    await deleteFinished(job, performance.now() + worker.leaseSeconds * 1_000)
     return false
   }
 
   /**
-   * Deletes a finished job, if necessary once the database is available again: a job that stays runs twice.
+   * Deletes a finished job, because it would otherwise run again. While the database is unavailable, it
+   * retries until `untilMs`.
    */
   async function deleteFinished (job: jobs.Job, untilMs: number) {
     try {

@@ -20,7 +20,7 @@ declare module 'fastify' {
   }
 }
 
-/** The metrics of the service. They name no users, and no label has more values than the code knows words. */
+/** The metrics of the service. They name no users, and each label has a fixed set of values. */
 export default fp(async function metrics (app) {
   const registry = new Registry()
   observeRequests(app, registry)
@@ -28,7 +28,7 @@ export default fp(async function metrics (app) {
   observeQueues(app, registry)
   observeHashing(app, registry)
   observeCapabilities(app, registry)
-  // They describe the whole process for as long as it lives, so only a server that listens collects them.
+  // The default metrics describe the process until it ends, so only a server that listens collects them.
   app.addHook('onListen', async () => collectDefaultMetrics({ register: registry }))
   app.decorate(
     'metrics', { text: shareRendering(() => registry.metrics()), contentType: registry.contentType }
@@ -40,7 +40,7 @@ function observeRequests (app: FastifyInstance, registry: Registry): void {
   const duration = new Histogram({
     name: 'latchkey_http_request_duration_seconds',
     help: 'Time from the headers of a request to the end of its response. ' +
-      'The status is "gone" if the client did not wait for one.',
+      'The status is "gone" if the client disconnected before it.',
     labelNames: ['method', 'route', 'status'],
     registers
   })
@@ -80,7 +80,7 @@ function observeRequests (app: FastifyInstance, registry: Registry): void {
 const statusOf = ({ raw }: FastifyReply): string => raw.headersSent ? String(raw.statusCode) : 'gone'
 
 /**
- * The result of a request without a Problem: a success, a body that does not match, or an unexpected error.
+ * Returns the result of a request without a Problem: success, an invalid request, or an unexpected error.
  */
 function resultOf (status: string): string {
   if (/^[123]/.test(status)) return 'ok'
@@ -91,23 +91,21 @@ function resultOf (status: string): string {
 const isReuse = (cause: unknown): boolean =>
   typeof cause === 'object' && cause !== null && 'replayed' in cause && cause.replayed === true
 
-/** A gauge that is read when the metrics are. */
+/** Adds a gauge that calls `read` when the metrics are read. */
 function addGauge (registry: Registry, name: string, help: string, read: () => number): void {
   registry.registerMetric(new Gauge({ name, help, registers: [], collect () { this.set(read()) } }))
 }
 
-/** A counter that counts elsewhere, and is copied when the metrics are read. */
+/** Adds a counter whose values are copied from `read` when the metrics are read. */
 function addCopiedCounter (registry: Registry, options: {
   name: string,
   help: string,
   labelNames: string[],
-  read: () => Array<{
-    labels: Record<string, string>, count: number
-  }>
+  read: () => Array<{ labels: Record<string, string>, count: number }>
 }): void {
-  const { read, ...rest } = options
+  const { read, ...counterOptions } = options
   registry.registerMetric(new Counter({
-    ...rest,
+    ...counterOptions,
     registers: [],
     collect () {
       this.reset()
@@ -124,9 +122,9 @@ function observeResources (app: FastifyInstance, registry: Registry): void {
     () => app.db.connections.idle)
   addGauge(registry, 'latchkey_database_queue_depth', 'Requests that wait for a connection to the database.',
     () => app.db.connections.waiting)
-  addGauge(registry, 'latchkey_rate_limits_shared', '1 while the instances count requests together in ' +
-    'Redis, 0 otherwise.',
-  () => Number(app.rateLimiting.shared))
+  addGauge(registry, 'latchkey_rate_limits_shared',
+    '1 while the instances count requests together in Redis, 0 otherwise.',
+    () => Number(app.rateLimiting.shared))
   addCopiedCounter(registry, {
     name: 'latchkey_rate_limited_total',
     help: 'Requests that were refused because their network was over the limit of the class.',
@@ -138,23 +136,27 @@ function observeResources (app: FastifyInstance, registry: Registry): void {
 }
 
 function observeQueues (app: FastifyInstance, registry: Registry): void {
-  const addBacklog = (name: string, help: string, value: 'jobs' | 'lateSeconds') => registry.registerMetric(new Gauge({
-    name,
-    help,
-    labelNames: ['kind'],
-    registers: [],
-    collect () {
-      for (const kind of jobKinds) {
-        this.set({ kind }, app.jobs.backlog().find(each => each.kind === kind)?.[value] ?? 0)
+  function addBacklog (name: string, help: string, value: 'jobs' | 'lateSeconds'): void {
+    registry.registerMetric(new Gauge({
+      name,
+      help,
+      labelNames: ['kind'],
+      registers: [],
+      collect () {
+        for (const kind of jobKinds) {
+          this.set({ kind }, app.jobs.backlog().find(each => each.kind === kind)?.[value] ?? 0)
+        }
       }
-    }
-  }))
-  addBacklog('latchkey_jobs', 'Mails ("mail") and deliveries ("webhook") that all instances together have yet to send, ' +
-    'as of at most 15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of each webhook.', 'jobs')
-  addBacklog('latchkey_jobs_oldest_seconds', 'Age of the oldest job, except those of paused webhooks.', 'lateSeconds')
+    }))
+  }
+  addBacklog('latchkey_jobs', 'Mails ("mail") and deliveries ("webhook") that all instances together have' +
+    ' yet to send, as of at most 15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of' +
+    ' each webhook.', 'jobs')
+  addBacklog('latchkey_jobs_oldest_seconds', 'Age of the oldest job, except those of paused webhooks.',
+    'lateSeconds')
 }
 
-/** The counters that the capabilities declare. */
+/** Adds the counters that the capabilities declare. */
 function observeCapabilities (app: FastifyInstance, registry: Registry): void {
   for (const { name, help, labelNames, topic } of counters) {
     const counter = new Counter({ name, help, labelNames, registers: [registry] })
@@ -168,7 +170,8 @@ function observeHashing (app: FastifyInstance, registry: Registry): void {
   const registers = [registry]
   addGauge(registry, 'latchkey_hashing_queue_depth', 'Requests that wait for password hashing.',
     () => app.passwords.queue.waiting)
-  addGauge(registry, 'latchkey_hashing_running', 'Passwords that are being hashed.', () => app.passwords.queue.running)
+  addGauge(registry, 'latchkey_hashing_running', 'Passwords that are being hashed.',
+    () => app.passwords.queue.running)
   const waits = new Histogram({
     name: 'latchkey_hashing_wait_seconds', help: 'Time that a request waited for password hashing.', registers
   })

@@ -4,24 +4,24 @@ import * as clients from '../src/clients/service-clients.ts'
 import { invalidClient, invalidRequest } from '../src/http/oauth-error.ts'
 import { invalidToken } from '../src/http/problems.ts'
 
-/** Who calls an OAuth endpoint. */
+/** The caller of an OAuth endpoint. */
 export type Caller =
   { kind: 'client', clientId: string, scopes: string[] } |
   { kind: 'user', userId: string, sessionId: string }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** In whose words the route's failures are told: those of RFC 9457, unless it says RFC 6749's. */
+    /** The format of the route's failures: OAuth errors (RFC 6749), or by default problems (RFC 9457). */
     errors?: 'oauth'
   }
   interface FastifyInstance {
     /**
-     * The client that authenticates by `client_secret_basic` or `client_secret_post` (RFC 6749 section
-     * 2.3.1); throws `invalid_client`.
+     * Authenticates a client by `client_secret_basic` or `client_secret_post` (RFC 6749 section 2.3.1).
+     * Throws `invalid_client`.
      */
     authenticateClient: (request: FastifyRequest) => Promise<clients.Client>
     /**
-     * The client, by its secret or its own access token, or the user of a bearer token; throws
+     * Authenticates a client by its secret or its own access token, or a user by a bearer token. Throws
      * `invalid_client` or `invalid_token`.
      */
     authenticateCaller: (request: FastifyRequest) => Promise<Caller>
@@ -31,7 +31,7 @@ declare module 'fastify' {
 /** Authenticates the callers of OAuth endpoints. */
 export default fp(async function oauthClient (app) {
   app.decorate('authenticateClient', async (request: FastifyRequest) => {
-    const { id, secret } = credentials(request)
+    const { id, secret } = readCredentials(request)
     const client = await clients.authenticate(app.db, id, secret)
     if (!client) throw invalidClient('no client has this id and secret')
     return client
@@ -45,31 +45,40 @@ export default fp(async function oauthClient (app) {
     const claims = await app.verifyBearer(request)
     if (claims.sid !== undefined) return { kind: 'user', userId: claims.sub, sessionId: claims.sid }
     const client = await clients.find(app.db, claims.client_id)
-    if (!client) throw invalidToken(true, 'the client is gone')
-    // What was taken from the client since is not the token's any more.
-    return { kind: 'client', clientId: client.client_id, scopes: claims.scope.split(' ').filter(scope => client.scopes.includes(scope)) }
+    if (!client) throw invalidToken(true, 'the client was deleted')
+    // A scope that the client has lost since the token was issued is no longer valid.
+    const scopes = claims.scope.split(' ').filter(scope => client.scopes.includes(scope))
+    return { kind: 'client', clientId: client.client_id, scopes }
   })
 }, { name: 'oauth-client', dependencies: ['access-token', 'database'] })
 
-function credentials ({ headers: { authorization }, body }: FastifyRequest): { id: string, secret: string } {
+interface ClientCredentials { id: string, secret: string }
+
+function readCredentials ({ headers: { authorization }, body }: FastifyRequest): ClientCredentials {
   const form = (body ?? {}) as { client_id?: unknown, client_secret?: unknown }
   const [, basic] = /^Basic +([A-Za-z0-9+/=_-]+) *$/i.exec(authorization ?? '') ?? []
   if (basic === undefined) {
-    if (authorization !== undefined) throw invalidClient('an authorization of another kind')
-    if (typeof form.client_id !== 'string' || typeof form.client_secret !== 'string') throw invalidClient('no authentication')
-    return { id: form.client_id, secret: form.client_secret }
+    if (authorization !== undefined) throw invalidClient('unsupported authorization scheme')
+    const { client_id: id, client_secret: secret } = form
+    if (typeof id !== 'string' || typeof secret !== 'string') throw invalidClient('no client credentials')
+    return { id, secret }
   }
   const pair = Buffer.from(basic, 'base64').toString()
   const colon = pair.indexOf(':')
-  const id = decoded(pair.slice(0, colon))
-  const secret = decoded(pair.slice(colon + 1))
-  if (colon < 0 || id === undefined || secret === undefined) throw invalidClient('an authorization that cannot be read')
-  if (form.client_secret !== undefined || (form.client_id !== undefined && form.client_id !== id)) throw invalidRequest('The client authenticated in two ways.')
+  const id = formDecode(pair.slice(0, colon))
+  const secret = formDecode(pair.slice(colon + 1))
+  if (colon < 0 || id === undefined || secret === undefined) {
+    throw invalidClient('malformed Basic credentials')
+  }
+  const hasOtherId = form.client_id !== undefined && form.client_id !== id
+  if (form.client_secret !== undefined || hasOtherId) {
+    throw invalidRequest('The client authenticated in two ways.')
+  }
   return { id, secret }
 }
 
-/** RFC 6749 section 2.3.1: both are form-encoded before they are joined. */
-function decoded (text: string): string | undefined {
+/** RFC 6749 section 2.3.1: the id and the secret are form-encoded before they are joined. */
+function formDecode (text: string): string | undefined {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '))
   } catch {

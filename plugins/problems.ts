@@ -8,7 +8,8 @@ import { describeViolations, summarize } from '../src/http/schema-violations.ts'
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Renders a failure of the route as a page for a person, instead of a problem document. */
-    tell?: (problem: Problem, request: FastifyRequest) => { headers: Record<string, string>, page: string }
+    renderProblem?: (problem: Problem, request: FastifyRequest) =>
+    { headers: Record<string, string>, page: string }
   }
   interface FastifyRequest {
     /** The code of the problem, or of the OAuth error, that the request was answered with. */
@@ -29,9 +30,9 @@ export default fp(async function problemResponses (app, { issuer }: ProblemsOpti
     const failure = error instanceof Problem || error instanceof oauth.OAuthError ? error : translate(error)
     request.problemCode = failure.code
     logFailure(request, failure, error)
-    const { tell } = request.routeOptions.config
-    if (tell && failure instanceof Problem) {
-      const { headers, page } = tell(failure, request)
+    const { renderProblem } = request.routeOptions.config
+    if (renderProblem && failure instanceof Problem) {
+      const { headers, page } = renderProblem(failure, request)
       return await reply.code(failure.status).headers({ ...failure.headers, ...headers }).send(page)
     }
     const { type, body } = render(failure, request)

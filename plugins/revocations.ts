@@ -12,38 +12,39 @@ declare module 'fastify' {
   interface FastifyInstance {
     revocations: {
       /**
-       * Whether the token of these claims was revoked: by itself, with its session, or with all tokens of its
+       * Whether the token of these claims was revoked: alone, with its session, or with all tokens of its
        * user. Throws as `assertKnown` does.
        */
       isRevoked: (token: RevocableClaims) => boolean
-      /** Throws `database_unavailable` until the log was read, and if it was not read for too long. */
+      /** Throws `database_unavailable` before the first read of the log, and if the last read is too old. */
       assertKnown: () => void
       isLoaded: () => boolean
-      /** Fulfilled when the log was read for the first time. */
+      /** Fulfilled when the log has been read for the first time. */
       loaded: Promise<void>
-      /** Gives a reader what it lacks at a position, then every new entry until `stop`. */
+      /** Gives a reader the entries after a position, then every new entry until `stop`. */
       follow: SubscribeToRevocations
     }
   }
 }
 
-// The first limit notices a connection that does not answer. After a failure the database may only be slow.
+// The short timeout detects a connection that does not answer. After a failure, the database may only be
+// slow.
 const readTimeoutMs = 1_000
 const readTimeoutAfterFailureMs = 5_000
 const maxPollIntervalMs = 1_000
 
 export interface RevocationsPluginOptions {
   /**
-   * Seconds for which the log is trusted while the database is unavailable. Undefined means without limit.
+   * Seconds for which the log is trusted while the database is unavailable. Undefined means no limit.
    */
   staleLimit: number | undefined
 }
 
-/** The revocation log in memory, so that no check of a token asks the database. */
+/** The revocation log in memory, so that the check of a token needs no database query. */
 export default fp(async function revocations (app, options: RevocationsPluginOptions) {
   const { staleLimit: staleLimitSeconds } = options
   const closing = new AbortController()
-  // A notification arrives at once. The poll is for lost ones.
+  // A notification arrives at once. The poll makes up for lost notifications.
   const pollIntervalMs = Math.min(maxPollIntervalMs, (staleLimitSeconds ?? Infinity) * 250)
   const log = new RevocationLog()
   const emitter = new EventEmitter<{ entries: [RevocationEntry[]] }>().setMaxListeners(0)
@@ -63,7 +64,8 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
     hasFailed = false
     emit(entries ?? [])
   }
-  // One read at a time. A revocation that is announced during a read may be missing from it.
+  // Only one read runs at a time. A revocation that is announced during a read may be missing from its
+  // result.
   function read () {
     isReadNeeded = reading !== undefined
     reading ??= readNew().catch((error: unknown) => {
@@ -118,7 +120,7 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
     }
   })
 
-  // What this process revokes counts at once, before it arrives from the database.
+  // A revocation by this process takes effect at once, before it arrives from the database.
   app.db.subscribe(revoked, revocations => emit(log.add(revocations)))
 
   app.addHook('onClose', async () => {

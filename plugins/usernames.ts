@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import { assertOpen, reservedUsernames } from '../src/users/reserved-usernames.ts'
+import { assertUsernameAvailable, reservedUsernames } from '../src/users/reserved-usernames.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -11,5 +11,8 @@ declare module 'fastify' {
 /** Keeps users from names that seem to speak for the service. */
 export default fp(async function usernames (app, { serviceName }: { serviceName: string }) {
   const reserved = reservedUsernames(serviceName)
-  app.decorate('assertUsernameAvailable', async username => await assertOpen(app.db, username, reserved))
+  app.decorate(
+    'assertUsernameAvailable',
+    async username => await assertUsernameAvailable(app.db, username, reserved)
+  )
 }, { name: 'usernames', dependencies: ['database'] })

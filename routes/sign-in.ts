@@ -4,53 +4,56 @@ import type { Completion, SignInRequest, SignInRequirement } from '../src/authen
 import type { LinkLives } from '../src/mail/mail-context.ts'
 import { issue } from '../src/sessions/refresh-token.ts'
 import type { Lifetimes, LiveSession } from '../src/sessions/session.ts'
-import { replacedSessions } from './typed.ts'
+import { findReplacedSessions } from './typed.ts'
 
 export type TokenDelivery = 'cookie' | 'body'
 
-/** The members that every sign-in accepts beside its proof. */
+/** The members that every sign-in accepts in addition to its proof. */
 export const signInMembers = {
   remember: Type.Optional(Type.Boolean({
-    description: 'Keep the session and its cookie after the browser is closed.', default: false
+    description: 'Whether the session and its cookie remain when the browser is closed.', default: false
   })),
   refresh_token_delivery: Type.Optional(Type.Unsafe<TokenDelivery>({
     type: 'string',
     enum: ['cookie', 'body'],
-    description: 'Where the refresh token is delivered: in an HttpOnly cookie, for browsers, or in the response body, ' +
-      'for other clients.',
+    description: 'Where the refresh token is delivered: in an HttpOnly cookie (for browsers), or in the' +
+      ' response body (for other clients).',
     default: 'cookie'
   }))
 }
 
-/** What the routes that sign in share. */
+/** The options that all routes that sign in share. */
 export interface SignInOptions {
   lifetimes: Lifetimes
   /** How many sessions a user may have. */
   sessionLimit: number
   /** For how many seconds mailed links are valid. */
   links: LinkLives
-  /** What must hold before a session may exist, beside the proof. */
+  /** What must hold, in addition to the proof, before a session is created. */
   requirements: readonly SignInRequirement[]
   /** Whether an address must be verified before its account can be used. */
   requireVerification: boolean
 }
 
-/** How a token response is made. */
 export interface TokenResponseOptions { lifetimes: Lifetimes, delivery: TokenDelivery | undefined }
 
-/** What a request asks of its session. */
+/** What the caller chooses about the new session. */
+export interface SessionChoice { remember?: boolean | undefined, delivery?: TokenDelivery | undefined }
+
+/** Returns the request for the new session, including the sessions that it replaces. */
 export async function signInRequestOf (
   request: FastifyRequest,
-  { lifetimes, sessionLimit, requirements }: Pick<SignInOptions, 'lifetimes' | 'sessionLimit' | 'requirements'>,
-  { remember = false, delivery = 'cookie' }: { remember?: boolean | undefined, delivery?: TokenDelivery | undefined }
+  options: Pick<SignInOptions, 'lifetimes' | 'sessionLimit' | 'requirements'>,
+  { remember = false, delivery = 'cookie' }: SessionChoice
 ): Promise<SignInRequest> {
-  const replaced = await replacedSessions(request, delivery)
+  const { lifetimes, sessionLimit, requirements } = options
+  const replaced = await findReplacedSessions(request, delivery)
   return { remember, lifetimes, sessionLimit, requirements, replaced }
 }
 
 /**
- * Answers a sign-in: the token response, with the cookies of the refresh token and of the known device.
- * Throws the problem of a sign-in that needs something more. Every way in answers with this function.
+ * Returns the token response of a sign-in, and sets the cookies of the refresh token and of the known device.
+ * Throws the problem of a sign-in that needs something more. Every way to sign in ends with this function.
  */
 export function answerSignIn (reply: FastifyReply, completion: Completion, options: TokenResponseOptions) {
   if ('pending' in completion) throw completion.pending
@@ -61,8 +64,8 @@ export function answerSignIn (reply: FastifyReply, completion: Completion, optio
 }
 
 /**
- * The token response of a live session. In cookie delivery the cookie is set, and the body has no refresh
- * token.
+ * Returns the token response of a live session. With cookie delivery, it sets the cookie, and the body has no
+ * refresh token.
  */
 export function tokenResponse (
   reply: FastifyReply, session: LiveSession, { lifetimes, delivery = 'cookie' }: TokenResponseOptions

@@ -42,10 +42,10 @@ import * as schemas from '../routes/schemas.ts'
 import type { SignInOptions } from '../routes/sign-in.ts'
 import { strict } from '../routes/typed.ts'
 import wellKnown from '../routes/well-known/index.ts'
+import { verifiedEmail } from './authentication/verified-email.ts'
 import { sealedColumns } from './capabilities.ts'
 import type { Config } from './config/config.ts'
 import { productionWarnings } from './config/warnings.ts'
-import { verifiedEmail } from './authentication/verified-email.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
 import { version } from './version.ts'
 
@@ -53,16 +53,17 @@ export interface AppOptions {
   config: Config
   databaseUrl: string
   keyEncryptionKeys: KeyEncryptionKeys
-  /** Whether the service is about to stop. */
+  /** Whether the service is shutting down. */
   isDraining?: () => boolean
-  /** Whether the log shows the paths of requests, and not only their routes. */
+  /** Whether the log has the paths of requests in addition to their routes. */
   logPaths?: boolean
 }
 
-/** The service: its resources and its HTTP behaviour in order, then its routes. */
+/** The service. Registers its resources and HTTP behaviour in this order, and then its routes. */
 export default fp(async function latchkey (app: FastifyInstance, options: AppOptions) {
   const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logPaths = false } = options
   const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
+  const { serviceName, metricsPort: port } = config
 
   for (const warning of productionWarnings(config)) app.log.warn(warning)
   await app.register(problems, { issuer })
@@ -75,7 +76,10 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(notFound)
   await app.register(jsonBody)
   await app.register(openapi, {
-    issuer, version, refreshCookie: refreshCookieName(issuer), registrationCookie: registrationCookieName(issuer)
+    issuer,
+    version,
+    refreshCookie: refreshCookieName(issuer),
+    registrationCookie: registrationCookieName(issuer)
   })
   await app.register(database, {
     url: databaseUrl,
@@ -98,16 +102,20 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(refreshCookie, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(registrationCookie, { issuer, keys: keyEncryptionKeys })
-  await app.register(sessionProof, { refreshToken: lifetimes.refreshToken, retryWindow: lifetimes.retryWindow })
-  await app.register(passwords, { ...config.passwords, serviceName: config.serviceName, issuer })
-  await app.register(usernames, { serviceName: config.serviceName })
+  await app.register(sessionProof, {
+    refreshToken: lifetimes.refreshToken, retryWindow: lifetimes.retryWindow
+  })
+  await app.register(passwords, { ...config.passwords, serviceName, issuer })
+  await app.register(usernames, { serviceName })
   await app.register(throttle, { limits: config.throttle, keys: keyEncryptionKeys })
 
   await app.register(jobs)
-  await app.register(mailer, { ...config.mail, keys: keyEncryptionKeys, serviceName: config.serviceName, issuer, production: config.production })
+  await app.register(mailer, {
+    ...config.mail, keys: keyEncryptionKeys, serviceName, issuer, production: config.production
+  })
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
-  if (config.metricsPort !== undefined) await app.register(metricsPort, { host: config.host, port: config.metricsPort })
+  if (port !== undefined) await app.register(metricsPort, { host: config.host, port })
   await app.register(housekeeping, {
     refreshTokenSeconds: lifetimes.refreshToken,
     auditRetentionSeconds: config.auditRetention,
@@ -123,23 +131,33 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     requireVerification: config.requireEmailVerification
   }
   await app.register(v1, { prefix: '/v1', signIn, roles: config.roles })
-  await app.register(forServices, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
-  await app.register(wellKnown, { prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs })
-  await app.register(operations, { isDraining, metrics: config.metrics && config.metricsPort === undefined })
+  await app.register(oauthRoutes, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
+  await app.register(wellKnown, {
+    prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs
+  })
+  await app.register(operations, { isDraining, metrics: config.metrics && port === undefined })
   await app.register(documentation, { page: config.docs })
   await app.register(problemPages, { prefix: '/problems' })
-  await app.register(pages, { serviceName: config.serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, signIn })
+  await app.register(pages, {
+    serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, signIn
+  })
 }, { name: 'latchkey' })
 
-async function v1 (app: FastifyInstance, { signIn, roles }: { signIn: SignInOptions, roles: Config['roles'] }) {
-  // A query parameter that no route knows is refused, like an unknown property.
+interface V1Options { signIn: SignInOptions, roles: Config['roles'] }
+
+async function v1 (app: FastifyInstance, { signIn, roles }: V1Options) {
+  const { links, requireVerification, lifetimes: { accessToken, refreshToken } } = signIn
+  // An unknown query parameter is refused, like an unknown property of a body.
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
   await app.register(auth, { prefix: '/auth', signIn })
-  await app.register(me, { prefix: '/me', refreshToken: signIn.lifetimes.refreshToken, links: signIn.links, requireVerification: signIn.requireVerification })
-  await app.register(admin, { prefix: '/admin', refreshToken: signIn.lifetimes.refreshToken, links: signIn.links, rules: { roles, accessToken: signIn.lifetimes.accessToken } })
+  await app.register(me, { prefix: '/me', refreshToken, links, requireVerification })
+  await app.register(admin, { prefix: '/admin', refreshToken, links, rules: { roles, accessToken } })
 }
 
-async function forServices (app: FastifyInstance, { issuer, audience, roles, lifetimes: { refreshToken, retryWindow } }: Pick<Config, 'issuer' | 'audience' | 'lifetimes' | 'roles'>) {
+type OAuthRoutesOptions = Pick<Config, 'issuer' | 'audience' | 'lifetimes' | 'roles'>
+
+async function oauthRoutes (app: FastifyInstance, options: OAuthRoutesOptions) {
+  const { issuer, audience, roles, lifetimes: { refreshToken, retryWindow } } = options
   await app.register(formBody)
   await app.register(oauth, { issuer, audience, roles, refreshToken, retryWindow })
 }

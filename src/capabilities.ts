@@ -19,28 +19,31 @@ import { capability as transfer } from './transfer/capability.ts'
 import { capability as users } from './users/capability.ts'
 import { capability as webhooks } from './webhooks/capability.ts'
 
-// The only list of capabilities. A new one adds its line here.
-const all = [
-  users, passwords, accounts, authentication, sessions, oneTimeTokens, throttle, transfer, clients, tokens, mail,
-  webhooks, jobs, audit
+// The only list of capabilities. Add a new one here.
+const declared = [
+  users, passwords, accounts, authentication, sessions, oneTimeTokens, throttle, transfer, clients, tokens,
+  mail, webhooks, jobs, audit
 ]
 
-const capabilities: readonly Capability[] = all
+const capabilities: readonly Capability[] = declared
 
-/** All problems that a client can get, those of HTTP first. */
-export const problemDefinitions: readonly ProblemDefinition[] =
-  [httpProblems, ...capabilities.map(({ problems = {} }) => problems)].flatMap(problems => Object.values(problems))
+/** All problems that a client can get. Those of HTTP come first. */
+export const problemDefinitions: readonly ProblemDefinition[] = [
+  ...Object.values(httpProblems),
+  ...capabilities.flatMap(({ problems = {} }) => Object.values(problems))
+]
 
 const problemsByCode = new Map(problemDefinitions.map(problem => [problem.code, problem]))
 
-/** The definition of a problem. */
+/** Finds the definition of a problem. */
 export function findProblem (code: ProblemCode): ProblemDefinition {
-  const found = problemsByCode.get(code)
-  assert(found, `the problem ${code} is in no capability`)
-  return found
+  const definition = problemsByCode.get(code)
+  assert(definition, `no capability declares the problem ${code}`)
+  return definition
 }
 
-const mailKindList = all.flatMap(capability => 'mailKinds' in capability ? [...capability.mailKinds] : [])
+const mailKindList =
+  declared.flatMap(capability => 'mailKinds' in capability ? [...capability.mailKinds] : [])
 
 /** The kinds of all mails. */
 export const mailKinds: MailKindList = new Map<MailKind, MailKindDeclaration>(
@@ -52,13 +55,13 @@ export const counters = capabilities.flatMap(({ counters = [] }) => counters)
 
 /** The types of all audit events. */
 export const auditEventTypes: readonly AuditEventType[] =
-  all.flatMap(capability => 'auditEvents' in capability ? [...capability.auditEvents] : [])
+  declared.flatMap(capability => 'auditEvents' in capability ? [...capability.auditEvents] : [])
 
-/** The parts of the data export, beside the account itself. */
+/** The parts of the data export, in addition to the account itself. */
 export const personalData = capabilities.flatMap(({ personalData = [] }) => personalData)
 
 /** The sealed columns of all tables. */
 export const sealedColumns = capabilities.flatMap(({ sealedColumns = [] }) => sealedColumns)
 
-/** What housekeeping does, in this order. */
+/** The tasks of housekeeping, in this order. */
 export const housekeepingTasks = capabilities.flatMap(({ housekeeping = [] }) => housekeeping)

@@ -1,27 +1,31 @@
 #!/usr/bin/env node
-// libuv makes its threads at their first use, and on Node.js 20 the loader of ES modules is that: only a
-// CommonJS module comes early enough to say how many, and not even that after a module was preloaded.
+// libuv creates its thread pool at the first use. On Node.js 20, that is the loader of ES modules. So only a
+// CommonJS module runs early enough to set the size of the pool, and only if no module was preloaded.
 const { randomBytes } = process.getBuiltinModule('node:crypto')
 const { readdirSync } = process.getBuiltinModule('node:fs')
 const { availableParallelism, setPriority } = process.getBuiltinModule('node:os')
 const { env, execArgv } = process
 
-// Stack traces name the lines of the source, where the maps were built along with the code.
+// Stack traces name the lines of the source, if the source maps were built.
 process.setSourceMapsEnabled(true)
 
-const preloads = /--(import|loader|experimental-loader)\b/.test([...execArgv, env['NODE_OPTIONS']].join(' '))
-// As many as passwords are hashed at a time, and some for files and host names.
-if (!preloads) env['UV_THREADPOOL_SIZE'] ||= String((Number(env['ARGON2_CONCURRENCY']) || availableParallelism()) + 4)
+const nodeOptions = [...execArgv, env['NODE_OPTIONS']].join(' ')
+const hasPreload = /--(import|loader|experimental-loader)\b/.test(nodeOptions)
+// A thread for each password that is hashed at the same time, and four for files and host names.
+if (!hasPreload) {
+  const parallelHashes = Number(env['ARGON2_CONCURRENCY']) || availableParallelism()
+  env['UV_THREADPOOL_SIZE'] ||= String(parallelHashes + 4)
+}
 
-// On Linux a thread has a priority of its own. With that of all others, those that hash would leave the one
-// that answers waiting for a processor.
+// On Linux, each thread has its own priority. The threads that hash get a lower one, so that the thread that
+// serves requests does not wait for a processor.
 if (process.platform === 'linux') {
   try {
-    const threads = () => readdirSync('/proc/self/task')
-    const others = new Set(threads())
-    // Makes the pool.
+    const listThreads = () => readdirSync('/proc/self/task')
+    const earlierThreads = new Set(listThreads())
+    // Creates the pool.
     randomBytes(1, () => {})
-    for (const thread of threads()) if (!others.has(thread)) setPriority(Number(thread), 10)
+    for (const thread of listThreads()) if (!earlierThreads.has(thread)) setPriority(Number(thread), 10)
   } catch {}
 }
 void import('./cli.ts')

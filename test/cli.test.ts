@@ -31,7 +31,7 @@ t.test('--help lists every command, and what its exit codes mean', async t => {
 })
 
 t.test('--help after a command shows its usage, and runs nothing', async t => {
-  for (const [command, meaning] of [['serve', 'Run the service.'], ['migrate', 'Update the database schema. If DATABASE_OWNER_URL is set, with its role.'], ['config check', 'Check the configuration without starting anything.']] as const) {
+  for (const [command, meaning] of [['serve', 'Run the service.'], ['migrate', 'Update the database schema, with the role of DATABASE_OWNER_URL if it is set.'], ['config check', 'Check the configuration without starting anything.']] as const) {
     const { code, stdout, stderr } = await run(t, [...command.split(' '), '--help'], { NODE_ENV: 'production' })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.match(stdout, new RegExp(`^Usage: latchkey ${command}.*\n\n${meaning}\n$`))

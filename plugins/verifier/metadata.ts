@@ -7,12 +7,12 @@ export interface IssuerMetadata {
   revocationFeed: URL | undefined
 }
 
-// RFC 8414 section 2; the feed's endpoint is Latchkey's own.
+// RFC 8414 section 2. The endpoint of the feed is specific to Latchkey.
 interface MetadataDocument { issuer?: unknown, jwks_uri?: unknown, revocation_feed_endpoint?: unknown }
 
 /**
- * Returns a function that gives the issuer's metadata (RFC 8414). It reads the metadata again after their
- * cache time. While they cannot be read, the last ones serve.
+ * Creates a function that returns the issuer's metadata (RFC 8414). It reads the metadata again when the
+ * cache time is over. If that fails, it returns the previous metadata.
  */
 export function createDiscovery (
   issuer: string, log: FastifyBaseLogger, closing: AbortSignal
@@ -25,15 +25,15 @@ export function createDiscovery (
   async function read (): Promise<IssuerMetadata> {
     const { body, maxAgeSeconds } = await getJson(url, closing)
     const document: MetadataDocument = Object(body)
-    // RFC 8414 section 3.3: another issuer's metadata would bring another issuer's keys.
+    // RFC 8414 section 3.3: the metadata of another issuer would lead to the keys of another issuer.
     if (document.issuer !== issuer) throw new UnexpectedResponse(url, 'the metadata of another issuer')
     const jwks = parseEndpoint(document.jwks_uri)
-    if (!jwks) throw new UnexpectedResponse(url, 'no jwks_uri of its own origin')
+    if (!jwks) throw new UnexpectedResponse(url, 'no jwks_uri on the same origin')
     freshUntil = performance.now() + maxAgeSeconds * 1_000
     return { jwks, revocationFeed: parseEndpoint(document.revocation_feed_endpoint) }
   }
 
-  // Credentials are sent to an endpoint, and keys are taken from one, only if it is the issuer's own.
+  // The verifier sends credentials to, and takes keys from, endpoints of the issuer's own origin only.
   function parseEndpoint (value: unknown): URL | undefined {
     if (typeof value !== 'string' || !URL.canParse(value)) return undefined
     const endpoint = new URL(value)
@@ -47,7 +47,7 @@ export function createDiscovery (
       metadata = await reading
     } catch (error) {
       if (!metadata) throw error
-      log.debug({ err: error }, 'issuer metadata not read; using the last ones')
+      log.debug({ err: error }, 'issuer metadata not read; using the previous ones')
     }
     return metadata
   }

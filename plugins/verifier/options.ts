@@ -1,6 +1,6 @@
 import { defaultClockToleranceSeconds } from './token-rules.ts'
 
-/** The signature algorithms that Latchkey has. */
+/** The signature algorithms that Latchkey supports. */
 export type Algorithm = 'ES256' | 'EdDSA' | 'RS256'
 
 const allAlgorithms: readonly Algorithm[] = ['ES256', 'EdDSA', 'RS256']
@@ -29,13 +29,13 @@ export interface VerifierOptions {
   clientId?: string | undefined
   /** The client's secret (RFC 6749 section 2.3.1). Required with `clientId`. */
   clientSecret?: string | undefined
-  /** The algorithms accepted (RFC 8725 section 3.1); default: `['ES256', 'EdDSA', 'RS256']`. */
+  /** The accepted algorithms (RFC 8725 section 3.1); default: `['ES256', 'EdDSA', 'RS256']`. */
   algorithms?: readonly Algorithm[] | undefined
   /**
    * Seconds by which the issuer's clock and this one may differ (RFC 7519 section 4.1.4), 0 to 60; default 5.
    */
   clockTolerance?: number | undefined
-  /** How many verified tokens are cached, about a kilobyte each; default 10,000, and 0 for none. */
+  /** How many verified tokens are cached, about a kilobyte each; default 10,000. 0 disables the cache. */
   cacheSize?: number | undefined
   /**
    * Seconds without a byte after which the revocation feed counts as lost, 1 to 3,600; default 15, three
@@ -68,7 +68,7 @@ const optionNames: ReadonlySet<string> = new Set<keyof VerifierOptions>([
   'issuer', 'audience', 'clientId', 'clientSecret', 'algorithms', 'clockTolerance', 'cacheSize',
   'feedTimeout', 'failClosedAfter'
 ])
-// Fastify takes these from the options of every plugin.
+// Fastify accepts these in the options of every plugin.
 const fastifyOptionNames: ReadonlySet<string> = new Set(['prefix', 'logLevel', 'logSerializers'])
 
 /** Checks the options and fills in the defaults. Throws an error that names every problem. */
@@ -84,13 +84,15 @@ export function checkOptions (options: VerifierOptions): VerifierSettings {
   const requirements: Array<[isMet: boolean, problem: string]> = [
     [isIssuer(issuer), 'issuer must be an http or https URL without a trailing slash, query or fragment,' +
       ' exactly as the tokens name it in "iss"'],
-    [isText(audience), 'audience must be a text, as the tokens name it in "aud"'],
-    [(clientId === undefined) === (clientSecret === undefined), 'clientId and clientSecret go together'],
-    [clientId === undefined || isText(clientId), 'clientId must be a text'],
-    [clientSecret === undefined || isText(clientSecret), 'clientSecret must be a text'],
+    [isText(audience), 'audience must be a string that is not empty, as the tokens name it in "aud"'],
+    [(clientId === undefined) === (clientSecret === undefined),
+      'clientId and clientSecret must be set together'],
+    [clientId === undefined || isText(clientId), 'clientId must be a string that is not empty'],
+    [clientSecret === undefined || isText(clientSecret), 'clientSecret must be a string that is not empty'],
     [isAlgorithms, `algorithms must be some of ${allAlgorithms.join(', ')}`],
     [isBetween(clockTolerance, 0, 60), 'clockTolerance must be 0 to 60 seconds'],
-    [Number.isInteger(cacheSize) && isBetween(cacheSize, 0, 10_000_000), 'cacheSize must be a count of tokens'],
+    [Number.isInteger(cacheSize) && isBetween(cacheSize, 0, 10_000_000),
+      'cacheSize must be a number of tokens, 0 to 10000000'],
     [isBetween(feedTimeout, 1, 3_600), 'feedTimeout must be 1 to 3600 seconds'],
     [!failsClosed || isBetween(failClosedAfter, feedTimeout, 86_400),
       'failClosedAfter must be at least feedTimeout, and at most 86400 seconds'],

@@ -5,14 +5,21 @@ import { id, page, pageOf, paging } from '../schemas.ts'
 import { strict, type Typed } from '../typed.ts'
 import { AuditEvent, eventType } from './schemas.ts'
 
-const time = (description: string) => Type.Optional(Type.String({ format: 'date-time', description, examples: ['2026-11-22T09:00:00Z'] }))
+const timeParameter = (description: string) => Type.Optional(Type.String({
+  format: 'date-time', description, examples: ['2026-11-22T09:00:00Z']
+}))
 
-/** Reads a time of the query, to the millisecond; throws `validation_failed` for a day that is none. */
-function moment (name: string, given: string | undefined): Date | undefined {
-  if (given === undefined) return undefined
-  const date = new Date(given)
-  if (Number.isNaN(date.getTime())) throw validationFailed('The time is not one.', [{ pointer: `/${name}`, detail: 'must be a time by RFC 3339' }])
-  return date
+/**
+ * Parses a time of the query, to the millisecond. Throws `validation_failed` for a date that does not exist.
+ */
+function parseTime (name: string, text: string | undefined): Date | undefined {
+  if (text === undefined) return undefined
+  const time = new Date(text)
+  if (Number.isNaN(time.getTime())) {
+    const violations = [{ pointer: `/${name}`, detail: 'must be a time (RFC 3339)' }]
+    throw validationFailed(`\`${name}\` is not a valid time.`, violations)
+  }
+  return time
 }
 
 /** The audit log. */
@@ -22,23 +29,26 @@ const auditEvents: Typed = async (app) => {
       operationId: 'listAuditEvents',
       tags: ['Administration'],
       summary: 'Read the audit log',
-      description: 'What happened, the newest first. What is named narrows the list, all of it together.',
+      description: 'Lists the events, newest first. Filters are combined with AND.',
       security: [{ bearer: [] }],
       querystring: strict({
-        user_id: Type.Optional(Type.String({ ...id, description: 'Whom it is about.' })),
-        actor_id: Type.Optional(Type.String({ ...id, description: 'Which user did it.' })),
+        user_id: Type.Optional(Type.String({ ...id, description: 'The user that the events are about.' })),
+        actor_id: Type.Optional(Type.String({ ...id, description: 'The user who caused the events.' })),
         type: Type.Optional(eventType),
-        since: time('What happened then or later, to the millisecond.'),
-        until: time('What happened before.'),
+        since: timeParameter('The earliest time of the events, inclusive.'),
+        until: timeParameter('The end of the period, exclusive.'),
         ...paging
       }),
       response: { 200: page(AuditEvent) }
     },
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async request => {
-    const { limit = 20, cursor, user_id: userId, actor_id: actorId, type, since, until } = request.query
-    const found = await list(app.db, { userId, actorId, type, since: moment('since', since), until: moment('until', until) }, { before: cursor, limit: limit + 1 })
-    return pageOf(found, limit, ({ id }) => id)
+    const { limit = 20, cursor, user_id: userId, actor_id: actorId, type } = request.query
+    const since = parseTime('since', request.query.since)
+    const until = parseTime('until', request.query.until)
+    const filter = { userId, actorId, type, since, until }
+    const events = await list(app.db, filter, { before: cursor, limit: limit + 1 })
+    return pageOf(events, limit, ({ id }) => id)
   })
 }
 

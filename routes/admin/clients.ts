@@ -4,7 +4,7 @@ import { notFound } from '../../src/http/problems.ts'
 import {
   Client, clientName, ClientWithSecret, id, page, pageOf, paging, redirectUris, scopes
 } from '../schemas.ts'
-import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { allowMissingBody, originOf, ref, strict, type Typed } from '../typed.ts'
 import { secretRotation } from './secret-rotation.ts'
 
 /** Service clients. */
@@ -18,15 +18,15 @@ const clientRoutes: Typed = async (app) => {
       ...shared,
       operationId: 'listClients',
       summary: 'List the clients',
-      description: 'Clients are services that act on their own behalf. The newest come first.',
+      description: 'Lists the clients, newest first. A client is a service that acts on its own behalf.',
       querystring: strict(paging),
       response: { 200: page(Client) }
     },
     config: { problems }
   }, async request => {
     const { limit = 20, cursor } = request.query
-    const found = await clients.list(app.db, { before: cursor, limit: limit + 1 })
-    return pageOf(found, limit, ({ client_id: id }) => id)
+    const items = await clients.list(app.db, { before: cursor, limit: limit + 1 })
+    return pageOf(items, limit, ({ client_id: id }) => id)
   })
 
   app.post('', {
@@ -69,7 +69,7 @@ const clientRoutes: Typed = async (app) => {
       ...byId,
       operationId: 'updateClient',
       summary: 'Change a client',
-      description: 'Changes the given properties only. Issued tokens keep their scope until they expire.',
+      description: 'Changes only the given members. Issued tokens keep their scope until they expire.',
       body: strict({
         name: Type.Optional(clientName),
         scopes: Type.Optional(scopes),
@@ -111,14 +111,14 @@ const clientRoutes: Typed = async (app) => {
       ...shared,
       ...byId,
       operationId: 'createClientSecret',
-      summary: 'Rotate the secret of a client',
+      summary: 'Rotate a client secret',
       description: 'Returns the client with a new secret, which is shown only this once. The previous' +
-        ' secret stays valid until the next rotation, so that it can be replaced without downtime. With' +
+        ' secret stays valid until the next rotation, so you can replace it without downtime. With' +
         ' `immediately`, all older secrets become invalid now.',
       body: secretRotation,
       response: { 201: ref(ClientWithSecret) }
     },
-    preValidation: noBody,
+    preValidation: allowMissingBody,
     config: { optionalBody: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { params: { id }, body: { immediately = false } } = request

@@ -14,12 +14,12 @@ const role = 'admin'
 
 export interface AdminOptions extends UserOptions, UserSessionsOptions {}
 
-/** For administrators. */
+/** The routes for administrators. */
 const admin: Typed<AdminOptions> = async (app, { links, rules, refreshToken }) => {
-  // After the limits, which are hooks of the routes, and before the body.
+  // After the rate limits, which are hooks of the routes, and before the body is read.
   app.addHook('preParsing', app.requireUser({ roles: [role] }))
 
-  // The claims may be older than the session's end on another instance, and than the loss of the role.
+  // The claims may be older than the end of the session on another instance, or than the loss of the role.
   app.addHook('preHandler', async request => {
     const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')

@@ -2,11 +2,11 @@ import { Type } from '@sinclair/typebox'
 import { listKeys } from '../../src/tokens/key-records.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import { Key, page } from '../schemas.ts'
-import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { allowMissingBody, originOf, ref, strict, type Typed } from '../typed.ts'
 
 const kid = Type.String({
   pattern: '^[A-Za-z0-9_-]{1,64}$',
-  description: 'The id of a compromised key. Tokens that it signed are refused from now on.',
+  description: 'The id of a compromised key. Tokens that it signed are rejected from now on.',
   examples: ['mB5hG0xWd6wqCqXvYp1oYqkq9o5v7sE8Qm2c4h0nUeA']
 })
 
@@ -20,8 +20,8 @@ const keys: Typed = async (app) => {
       ...shared,
       operationId: 'listKeys',
       summary: 'List the keys',
-      description: 'All keys with their times, the newest first. A retired key is listed for one more day.' +
-        ' The list always fits on one page.',
+      description: 'Lists all keys, newest first. A key that is no longer accepted is listed for one more' +
+        ' day. The list always fits on one page.',
       response: { 200: page(Key) }
     },
     config: { problems }
@@ -32,10 +32,11 @@ const keys: Typed = async (app) => {
       ...shared,
       operationId: 'rotateKey',
       summary: 'Rotate the signing key',
-      description: 'Publishes a new key for access tokens, which signs after twice the cache time of the' +
-        ' JWKS. With `immediately` it signs at once, and verifiers must read the JWKS again to accept it.' +
-        ' `drop` names a compromised key: nothing that it signed is accepted any more, and a new key of its' +
-        ' kind signs at once. If you drop the key of refresh tokens, all users must sign in again.',
+      description: 'Creates and publishes a new signing key for access tokens. It starts to sign after' +
+        ' twice the cache time of the JWKS. With `immediately`, it signs at once, and verifiers must read' +
+        ' the JWKS again to accept it. `drop` names a compromised key: its tokens are rejected from now on,' +
+        ' and a new key replaces it at once. If you drop the key of refresh tokens, all users must sign in' +
+        ' again.',
       body: strict({
         immediately: Type.Optional(Type.Boolean({
           description: 'Whether the new key signs at once.', default: false
@@ -44,7 +45,7 @@ const keys: Typed = async (app) => {
       }, { examples: [{}, { immediately: true }, { drop: kid['examples'][0] }] }),
       response: { 201: ref(Key) }
     },
-    preValidation: noBody,
+    preValidation: allowMissingBody,
     config: { optionalBody: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { immediately = false, drop } = request.body

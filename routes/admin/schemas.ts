@@ -5,10 +5,20 @@ import type { UserStatus } from '../../src/users/listing.ts'
 import { orNull, session, Session, time, User } from '../schemas.ts'
 import { strict, text } from '../typed.ts'
 
-export const status = Type.Unsafe<UserStatus>({ type: 'string', enum: ['active', 'disabled'], description: 'A disabled user has no sessions, and cannot sign in.' })
-export const role = text(1, 100, { description: '`user`, `admin`, or one that the operator has named.', examples: ['admin'] })
-export const roles = Type.Array(role, { maxItems: 50, description: 'All roles that the user shall have.' })
-export const eventType = Type.Unsafe<AuditEventType>({ type: 'string', enum: [...auditEventTypes], description: 'What happened.' })
+export const status = Type.Unsafe<UserStatus>({
+  type: 'string',
+  enum: ['active', 'disabled'],
+  description: 'A disabled user has no sessions and cannot sign in.'
+})
+export const role = text(1, 100, {
+  description: '`user`, `admin`, or a role that the operator has defined.', examples: ['admin']
+})
+export const roles = Type.Array(role, {
+  maxItems: 50, description: 'All roles of the user. They replace the current ones.'
+})
+export const eventType = Type.Unsafe<AuditEventType>({
+  type: 'string', enum: [...auditEventTypes], description: 'The type of the event.'
+})
 
 export const AdminUser = strict({ ...User.properties, status }, {
   $id: 'AdminUser',
@@ -22,22 +32,34 @@ const uuidOrNull = (description: string) => orNull<string>({ type: 'string', for
 
 export const AuditEvent = strict({
   id: Type.String({ format: 'uuid' }),
-  type: Type.String({ description: 'What happened.' }),
-  created_at: time('When it happened.'),
-  user_id: uuidOrNull('Whom it is about, also when they are gone.'),
-  actor_id: uuidOrNull('The user who did it; null where nobody was signed in, and for the command line.'),
-  client_id: uuidOrNull('The client it is about, or that did it.'),
-  session_id: uuidOrNull('The session it is about.'),
-  ip: orNull<string>({ type: 'string' }, 'Where the request came from.'),
+  type: Type.String({ description: 'The type of the event.' }),
+  created_at: time('When the event happened.'),
+  user_id: uuidOrNull('The user that the event is about, even if the account was deleted.'),
+  actor_id: uuidOrNull('The user who caused the event; null for the command line and without a sign-in.'),
+  client_id: uuidOrNull('The client that the event is about, or that caused it.'),
+  session_id: uuidOrNull('The session that the event is about.'),
+  ip: orNull<string>({ type: 'string' }, 'The network address of the request.'),
   user_agent: orNull<string>({ type: 'string' }, 'The `User-Agent` header of the request.'),
   request_id: orNull<string>({ type: 'string' }, 'The id of the request, as in the log.'),
-  detail: Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true, description: 'What else is known; it depends on the type.' })
+  detail: Type.Unsafe<Record<string, unknown>>({
+    type: 'object', additionalProperties: true, description: 'Further facts, which depend on the type.'
+  })
 }, {
   $id: 'AuditEvent',
   examples: [{
-    id: '0199e8f2-6c1e-7000-8000-0a1b2c3d4e5f', type: 'user.roles_changed', created_at: '2026-11-22T09:00:00.000Z', user_id: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f', actor_id: '0199e8f2-0000-7b3e-9d5f-0a1b2c3d4e5f', client_id: null, session_id: null, ip: '203.0.113.7', user_agent: 'curl/8.14.1', request_id: '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f', detail: { from: ['user'], to: ['user', 'admin'] }
+    id: '0199e8f2-6c1e-7000-8000-0a1b2c3d4e5f',
+    type: 'user.roles_changed',
+    created_at: '2026-11-22T09:00:00.000Z',
+    user_id: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f',
+    actor_id: '0199e8f2-0000-7b3e-9d5f-0a1b2c3d4e5f',
+    client_id: null,
+    session_id: null,
+    ip: '203.0.113.7',
+    user_agent: 'curl/8.14.1',
+    request_id: '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f',
+    detail: { from: ['user'], to: ['user', 'admin'] }
   }]
 })
 
-/** Schemas that are known to the server by their `$id`. */
+/** The schemas to register with the server by their `$id`. */
 export const shared = [AdminUser, UserSession, AuditEvent]

@@ -1,14 +1,14 @@
 import { endSessions } from '../../src/accounts/administration.ts'
 import { notFound } from '../../src/http/problems.ts'
-import { list } from '../../src/sessions/listing.ts'
 import { describe } from '../../src/http/user-agent.ts'
+import { list } from '../../src/sessions/listing.ts'
 import { find } from '../../src/users/listing.ts'
 import { id, page, pageOf, paging } from '../schemas.ts'
 import { originOf, strict, type Typed } from '../typed.ts'
 import { UserSession } from './schemas.ts'
 
 export interface UserSessionsOptions {
-  /** The life of a refresh token, in seconds. */
+  /** The lifetime of a refresh token, in seconds. */
   refreshToken: number
 }
 
@@ -22,7 +22,7 @@ const userSessions: Typed<UserSessionsOptions> = async (app, { refreshToken }) =
       ...shared,
       operationId: 'listUserSessions',
       summary: 'List the sessions of a user',
-      description: 'Where the user is signed in, the newest first.',
+      description: 'Lists the sessions of the user, newest first.',
       querystring: strict(paging),
       response: { 200: page(UserSession) }
     },
@@ -30,8 +30,9 @@ const userSessions: Typed<UserSessionsOptions> = async (app, { refreshToken }) =
   }, async request => {
     const { params: { id }, query: { limit = 20, cursor } } = request
     if (!await find(app.db, id)) throw notFound()
-    const found = await list(app.db, id, { refreshToken, before: cursor, limit: limit + 1 })
-    return pageOf(found.map(session => ({ ...session, ...describe(session.user_agent) })), limit, ({ id }) => id)
+    const sessions = await list(app.db, id, { refreshToken, before: cursor, limit: limit + 1 })
+    const items = sessions.map(session => ({ ...session, ...describe(session.user_agent) }))
+    return pageOf(items, limit, ({ id }) => id)
   })
 
   app.delete('', {
@@ -39,7 +40,7 @@ const userSessions: Typed<UserSessionsOptions> = async (app, { refreshToken }) =
       ...shared,
       operationId: 'endUserSessions',
       summary: 'End the sessions of a user',
-      description: 'Signs the user out everywhere; the devices they signed in on are strangers again.',
+      description: 'Signs the user out on all devices, and forgets their known devices.',
       response: { 204: { type: 'null', description: 'The sessions have ended.' } }
     },
     config

@@ -1,16 +1,16 @@
 import { Type } from '@sinclair/typebox'
-import type { LinkLives } from '../../src/mail/mail-context.ts'
 import { changeAccount, deleteAccount, requestReset } from '../../src/accounts/administration.ts'
-import { notFound } from '../../src/http/problems.ts'
-import { requireUsername } from '../../src/users/users.ts'
-import { find } from '../../src/users/listing.ts'
 import type { RoleRules } from '../../src/accounts/user-roles.ts'
+import { notFound } from '../../src/http/problems.ts'
+import type { LinkLives } from '../../src/mail/mail-context.ts'
+import { find } from '../../src/users/listing.ts'
+import { requireUsername } from '../../src/users/users.ts'
 import { accepted, id, name, orNone, username } from '../schemas.ts'
-import { mailContextOf, noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { mailContextOf, allowMissingBody, originOf, ref, strict, type Typed } from '../typed.ts'
 import { AdminUser, roles, status } from './schemas.ts'
 
 export interface UserOptions {
-  /** Seconds that mailed links are good for. */
+  /** For how many seconds mailed links are valid. */
   links: LinkLives
   rules: RoleRules
 }
@@ -29,9 +29,9 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
     },
     config: { problems }
   }, async request => {
-    const found = await find(app.db, request.params.id)
-    if (!found) throw notFound()
-    return found
+    const user = await find(app.db, request.params.id)
+    if (!user) throw notFound()
+    return user
   })
 
   app.patch('', {
@@ -39,13 +39,15 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
       ...shared,
       operationId: 'updateUser',
       summary: 'Change a user',
-      description: 'Changes what is named, all of it or nothing; null clears a name. To disable a user ends their sessions and deletes nothing. The last administrator who is not disabled stays one. A password is set by its owner alone: mail them a link.',
+      description: 'Changes the given members, all or none. Null clears a name. Disabling a user ends their' +
+        ' sessions. The last enabled administrator cannot be disabled or lose the role. An administrator' +
+        ' cannot set a password, but can mail the user a link to set one.',
       body: strict({
         name: Type.Optional(orNone(name)),
         username: Type.Optional(orNone(username)),
         roles: Type.Optional(roles),
         status: Type.Optional(status),
-        email_verified: Type.Optional(Type.Boolean({ description: 'Whether the address is known to be the user\'s.' }))
+        email_verified: Type.Optional(Type.Boolean({ description: 'Whether the address is verified.' }))
       }, { examples: [{ roles: ['user', 'admin'] }, { status: 'disabled' }] }),
       response: { 200: ref(AdminUser) }
     },
@@ -64,8 +66,8 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
       ...shared,
       operationId: 'deleteUser',
       summary: 'Delete a user',
-      description: 'The account is gone for good. The last administrator who is not disabled stays.',
-      response: { 204: { type: 'null', description: 'The account is gone.' } }
+      description: 'Deletes the account permanently. The last enabled administrator cannot be deleted.',
+      response: { 204: { type: 'null', description: 'The account was deleted.' } }
     },
     config: { problems: [...problems, 'last_admin'] }
   }, async (request, reply) => {
@@ -79,14 +81,17 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
       ...shared,
       operationId: 'resetUserPassword',
       summary: 'Mail a user a link to set a new password',
-      description: 'Until it is used the password stays as it is. Nobody but the user sees the link. That of a disabled user is good once they are enabled.',
+      description: 'The current password stays valid until the link is used. Only the user gets the link. A' +
+        ' disabled user can use it once they are enabled.',
       body: strict({}, { examples: [{}] }),
       response: { 202: accepted }
     },
-    preValidation: noBody,
+    preValidation: allowMissingBody,
     config: { limit: 'mail', optionalBody: true, problems }
   }, async (request, reply) => {
-    if (!await requestReset(app.db, request.params.id, mailContextOf(request, links), originOf(request))) throw notFound()
+    const { params: { id } } = request
+    const isRequested = await requestReset(app.db, id, mailContextOf(request, links), originOf(request))
+    if (!isRequested) throw notFound()
     return reply.code(202).send({ status: 'accepted' })
   })
 }

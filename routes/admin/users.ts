@@ -7,7 +7,9 @@ import { contextOf, ref, strict, text, type Typed } from '../typed.ts'
 import { AdminUser, role, roles, status } from './schemas.ts'
 import type { UserOptions } from './user.ts'
 
-const cursor = Type.String({ pattern: '^[A-Za-z0-9_-]+$', maxLength: 1024, description: '`next_cursor` of the page before.' })
+const cursor = Type.String({
+  pattern: '^[A-Za-z0-9_-]+$', maxLength: 1024, description: '`next_cursor` of the previous page.'
+})
 
 /** The users. */
 const users: Typed<UserOptions> = async (app, { links, rules }) => {
@@ -19,9 +21,12 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
       ...shared,
       operationId: 'listUsers',
       summary: 'List the users',
-      description: 'In the order of their addresses. What is named narrows the list, all of it together.',
+      description: 'Lists the users by e-mail address. Filters are combined with AND.',
       querystring: strict({
-        email: Type.Optional(text(1, 320, { description: 'What the address begins with. Case does not matter, and no character stands for another.', examples: ['ada@'] })),
+        email: Type.Optional(text(1, 320, {
+          description: 'The beginning of the address. Case does not matter, and there are no wildcards.',
+          examples: ['ada@']
+        })),
         role: Type.Optional(role),
         status: Type.Optional(status),
         limit: paging.limit,
@@ -33,29 +38,39 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
   }, async request => {
     const { limit = 20, cursor, ...filter } = request.query
     const after = cursor === undefined ? undefined : readCursor(cursor)
-    if (cursor !== undefined && after === undefined) throw validationFailed('The cursor is not one.', [{ pointer: '/cursor', detail: 'must be the next_cursor of a page' }])
-    const found = await list(app.db, filter, { after, limit: limit + 1 })
-    return pageOf(found, limit, cursorAfter)
+    if (cursor !== undefined && after === undefined) {
+      const violations = [{ pointer: '/cursor', detail: 'must be the `next_cursor` of a page' }]
+      throw validationFailed('The cursor is invalid.', violations)
+    }
+    const users = await list(app.db, filter, { after, limit: limit + 1 })
+    return pageOf(users, limit, cursorAfter)
   })
 
   app.post('', {
     schema: {
       ...shared,
       operationId: 'createUser',
-      summary: 'Make an account',
-      description: 'With a password, which the user should change; or without one, and then the user is mailed a link to set the first. It is good as long as one to verify an address.',
+      summary: 'Create an account',
+      description: 'Without `password`, the user gets a mail with a link to set the first password. The' +
+        ' link is valid as long as a link that verifies an address. If you set a password, the user should' +
+        ' change it after the first sign-in.',
       body: strict({
         email,
         name: Type.Optional(orNone(name)),
         username: Type.Optional(orNone(username)),
         password: Type.Optional(newPassword),
         roles: Type.Optional(roles),
-        email_verified: Type.Optional(Type.Boolean({ description: 'Whether the address is known to be the user\'s.', default: false }))
+        email_verified: Type.Optional(Type.Boolean({
+          description: 'Whether the address is verified.', default: false
+        }))
       }, { examples: [{ email: 'ada@example.com', name: 'Ada Lovelace', roles: ['user'] }] }),
       response: { 201: ref(AdminUser) }
     },
     onRequest: app.admitPassword,
-    config: { limit: 'password', problems: [...problems, 'email_taken', 'username_taken', 'password_rejected', 'overloaded'] }
+    config: {
+      limit: 'password',
+      problems: [...problems, 'email_taken', 'username_taken', 'password_rejected', 'overloaded']
+    }
   }, async (request, reply) => {
     const { mail, ...context } = contextOf(request, links)
     const creation = { account: request.body, invitation: mailedInvitation(mail), rules }

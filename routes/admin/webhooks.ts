@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import { notFound, validationFailed } from '../../src/http/problems.ts'
 import * as webhooks from '../../src/webhooks/endpoints.ts'
 import { id, page, pageOf, paging } from '../schemas.ts'
-import { noBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { allowMissingBody, originOf, ref, strict, type Typed } from '../typed.ts'
 import { secretRotation } from './secret-rotation.ts'
 import deliveries from './webhooks/deliveries.ts'
 import { description, events, shared, status, url, Webhook, WebhookWithSecret } from './webhooks/schemas.ts'
@@ -24,16 +24,16 @@ const webhookRoutes: Typed = async (app) => {
       ...common,
       operationId: 'listWebhooks',
       summary: 'List the webhooks',
-      description: 'Webhooks are URLs to which events of accounts and sessions are sent. The newest come' +
-        ' first.',
+      description: 'Lists the webhooks, newest first. A webhook is a URL to which Latchkey sends events of' +
+        ' accounts and sessions.',
       querystring: strict(paging),
       response: { 200: page(Webhook) }
     },
     config: { problems }
   }, async request => {
     const { limit = 20, cursor } = request.query
-    const found = await webhooks.list(app.db, { before: cursor, limit: limit + 1 })
-    return pageOf(found, limit, ({ id }) => id)
+    const items = await webhooks.list(app.db, { before: cursor, limit: limit + 1 })
+    return pageOf(items, limit, ({ id }) => id)
   })
 
   app.post('', {
@@ -41,8 +41,8 @@ const webhookRoutes: Typed = async (app) => {
       ...common,
       operationId: 'createWebhook',
       summary: 'Create a webhook',
-      description: 'From now on, each event of these types is posted to the URL at least once, in no' +
-        ' particular order, and signed according to Standard Webhooks. The secret is shown only this once.',
+      description: 'From now on, each event of these types is sent to the URL at least once, in no' +
+        ' particular order, and signed as Standard Webhooks specifies. The secret is shown only this once.',
       body: strict(
         { url, events, description: Type.Optional(description) },
         { examples: [{ url: url.examples[0], events: ['user.*', 'session.ended'] }] }
@@ -77,9 +77,8 @@ const webhookRoutes: Typed = async (app) => {
       ...byId,
       operationId: 'updateWebhook',
       summary: 'Change, pause or resume a webhook',
-      description: 'Changes the given properties only. Waiting deliveries go to the new URL. While a' +
-        ' webhook is paused, up to 100,000 deliveries are kept for 30 days. They are sent when it is active' +
-        ' again.',
+      description: 'Changes only the given members. Pending deliveries go to the new URL. While a webhook' +
+        ' is paused, up to 100,000 deliveries are kept for 30 days. They are sent when it is active again.',
       body: strict({
         url: Type.Optional(url),
         events: Type.Optional(events),
@@ -120,14 +119,14 @@ const webhookRoutes: Typed = async (app) => {
       ...common,
       ...byId,
       operationId: 'createWebhookSecret',
-      summary: 'Rotate the secret of a webhook',
+      summary: 'Rotate a webhook secret',
       description: 'Returns the webhook with a new secret, which is shown only this once. From now on' +
-        ' deliveries carry two signatures, by the new and by the previous secret, until the next rotation.' +
+        ' deliveries carry two signatures, with the new and the previous secret, until the next rotation.' +
         ' With `immediately`, only the new secret signs.',
       body: secretRotation,
       response: { 201: ref(WebhookWithSecret) }
     },
-    preValidation: noBody,
+    preValidation: allowMissingBody,
     config: { optionalBody: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { params: { id }, body: { immediately = false } } = request

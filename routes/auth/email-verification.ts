@@ -1,30 +1,29 @@
 import { Type } from '@sinclair/typebox'
 import { confirm } from '../../src/accounts/confirmation.ts'
 import { currentPassword, linkToken, newPassword } from '../schemas.ts'
-import { contextOf, strict, type Typed } from '../typed.ts'
-import { linkRequestRoute } from './link-requests.ts'
 import type { SignInOptions } from '../sign-in.ts'
+import { contextOf, strict, type Typed } from '../typed.ts'
+import { addLinkRequestRoute } from './link-requests.ts'
 
 const description = [
-  'Does what the link was mailed for, once: verifies the address of an account, creates the account of a pending',
-  'registration, changes the address to this one, or changes it back. The link proves that the',
-  'caller reads the mail of the address. The caller must also prove to be the one who set the password:',
-  'by the cookie of the registration, by a session of the account (the refresh cookie or the access',
-  'token), or by `password`. Without such a proof the answer is 409 `password_required`. Its `methods`',
-  'names the proofs that would count, and the link stays valid. For a registration and an unverified',
-  'address `new_password` takes the place of a proof: it replaces the password that was set before, and',
-  'ends the earlier sessions and links. For a change of address it does not. A link that changes an',
-  'address back needs no other proof.'
+  'Carries out what the link was mailed for: verifies the address of an account, creates the account of a',
+  'pending registration, changes an address, or changes it back. The link works once. It proves that the',
+  'caller reads the mail of the address. The caller must also prove that they set the password: with the',
+  'registration cookie, with a session of the account (the refresh cookie or the access token), or with',
+  '`password`. Without such a proof, the response is 409 `password_required`. Its `methods` lists the',
+  'accepted proofs, and the link stays valid. For a registration or an unverified address, `new_password`',
+  'can be sent instead: it replaces the earlier password, and ends the earlier sessions and links. It is not',
+  'accepted for a change of address. A link that changes an address back needs no other proof.'
 ].join(' ')
 
-/** Verifying an address with a mailed link. */
+/** The routes that verify an address with a mailed link. */
 const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
-  await linkRequestRoute(app, {
+  await addLinkRequestRoute(app, {
     path: '/email-verification',
     kind: 'email_verification',
     operationId: 'requestEmailVerification',
     summary: 'Request a link that verifies the address',
-    purpose: 'Mails a link to the address of an account that has not been verified yet.',
+    purpose: 'Mails a link to an address that has an account but is not verified yet.',
     links
   })
 
@@ -46,7 +45,7 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
           { token: linkToken['examples'][0], new_password: 'another phrase of my own' }
         ]
       }),
-      response: { 204: { type: 'null', description: 'The confirmation is done.' } }
+      response: { 204: { type: 'null', description: 'The confirmation succeeded.' } }
     },
     config: {
       limit: 'password',
@@ -58,7 +57,8 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
   }, async (request, reply) => {
     const { token, password, new_password: newPassword } = request.body
     const registrationId = request.registrationId()
-    const evidence = { registrationId, sessions: await app.findProvenSessions(request), password, newPassword }
+    const sessions = await app.findProvenSessions(request)
+    const evidence = { registrationId, sessions, password, newPassword }
     const context = contextOf(request, links)
     const confirmation = { token, evidence, device: request.device, ticket: context.ticket }
     await confirm(app, confirmation, context)

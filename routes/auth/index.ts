@@ -1,3 +1,4 @@
+import type { SignInOptions } from '../sign-in.ts'
 import type { Typed } from '../typed.ts'
 import emailVerification from './email-verification.ts'
 import login from './login.ts'
@@ -6,10 +7,9 @@ import magicLink from './magic-link.ts'
 import passwordReset from './password-reset.ts'
 import refresh from './refresh.ts'
 import register from './register.ts'
-import type { SignInOptions } from '../sign-in.ts'
 import verify from './verify.ts'
 
-/** Signing up, in and out, refreshing, and the links that are mailed. */
+/** The routes to sign up, sign in, refresh, sign out, and use mailed links. */
 const auth: Typed<{ signIn: SignInOptions }> = async (app, { signIn: options }) => {
   await app.register(register, options)
   await app.register(login, options)

@@ -14,10 +14,12 @@ export interface LinkRequestRouteOptions {
   links: LinkLives
 }
 
-const sameResponse = 'The response is the same whether or not the account exists and a mail was sent.'
+const sameResponse = 'The response is the same whether or not the account exists.'
 
-/** Adds the route that requests a link. */
-export async function linkRequestRoute (server: FastifyInstance, options: LinkRequestRouteOptions): Promise<void> {
+/** Adds a route that requests a link. */
+export async function addLinkRequestRoute (
+  server: FastifyInstance, options: LinkRequestRouteOptions
+): Promise<void> {
   const { path, kind, operationId, summary, purpose, links } = options
   const route: Typed = async app => {
     app.post(path, {

@@ -3,13 +3,13 @@ import { signInWithPassword } from '../../src/authentication/password-sign-in.ts
 import { validationFailed } from '../../src/http/problems.ts'
 import { identify, type LoginName } from '../../src/users/credential.ts'
 import { TokenResponse } from '../schemas.ts'
-import { contextOf, ref, strict, type Typed } from '../typed.ts'
 import { answerSignIn, signInMembers, signInRequestOf, type SignInOptions } from '../sign-in.ts'
+import { contextOf, ref, strict, type Typed } from '../typed.ts'
 
 const description = [
-  'Creates a session for the account with this e-mail address or username (one of them) and password.',
-  'If the request carries a refresh cookie, the session of that cookie ends. A session of another user ends only if',
-  'the new refresh token is delivered in the cookie, too.'
+  'Creates a session for the account with this e-mail address or username and password. Send either `email`',
+  'or `username`. If the request carries a refresh cookie, the session of that cookie ends. If that session',
+  'belongs to another user, it ends only if the new refresh token is delivered in the cookie.'
 ].join(' ')
 
 const login: Typed<SignInOptions> = async (app, options) => {
@@ -39,16 +39,18 @@ const login: Typed<SignInOptions> = async (app, options) => {
     }
   }, async (request, reply) => {
     const { email, username, password, remember, refresh_token_delivery: delivery } = request.body
-    const of = await identify(app.db, loginName(email, username), { includesPending: requireVerification })
+    const name = requireLoginName(email, username)
+    const subject = await identify(app.db, name, { includesPending: requireVerification })
     const context = contextOf(request, links)
-    const presented = { of, password, device: request.device, ticket: context.ticket }
-    const asked = await signInRequestOf(request, options, { remember, delivery })
-    const completion = await signInWithPassword(app, presented, asked, context)
+    const attempt = { subject, password, device: request.device, ticket: context.ticket }
+    const signInRequest = await signInRequestOf(request, options, { remember, delivery })
+    const completion = await signInWithPassword(app, attempt, signInRequest, context)
     return answerSignIn(reply, completion, { lifetimes, delivery })
   })
 }
 
-function loginName (email: string | undefined, username: string | undefined): LoginName {
+/** Throws `validation_failed` unless the request has either an address or a username. */
+function requireLoginName (email: string | undefined, username: string | undefined): LoginName {
   if (email !== undefined && username === undefined) return { email }
   if (username !== undefined && email === undefined) return { username }
   const detail = email === undefined ? 'is required (or `username`)' : 'must not be combined with `username`'

@@ -1,19 +1,19 @@
 import { signInWithLink } from '../../src/accounts/magic-link.ts'
 import { linkToken, TokenResponse } from '../schemas.ts'
-import { originOf, ref, strict, type Typed } from '../typed.ts'
-import { linkRequestRoute } from './link-requests.ts'
 import { answerSignIn, signInMembers, signInRequestOf, type SignInOptions } from '../sign-in.ts'
+import { originOf, ref, strict, type Typed } from '../typed.ts'
+import { addLinkRequestRoute } from './link-requests.ts'
 
 const description = [
-  'Creates a session, once. The link also verifies the address. If the address was not verified before, the password',
-  'that the account had until then becomes void, and the sessions made with it end. The session of a refresh cookie that',
-  'the request carries ends, as with a login.'
+  'Creates a session. The link works once, and also verifies the address. If the address was not verified',
+  'before, the password of the account becomes invalid, and all its sessions end. If the request carries a',
+  'refresh cookie, the session of that cookie ends, as in a login.'
 ].join(' ')
 
-/** Signing in without a password, with a mailed link. */
+/** The routes that sign in with a mailed link, without a password. */
 const magicLink: Typed<SignInOptions> = async (app, options) => {
   const { lifetimes, links } = options
-  await linkRequestRoute(app, {
+  await addLinkRequestRoute(app, {
     path: '/magic-link',
     kind: 'magic_link',
     operationId: 'requestMagicLink',
@@ -29,14 +29,16 @@ const magicLink: Typed<SignInOptions> = async (app, options) => {
       summary: 'Sign in with a link',
       description,
       security: [],
-      body: strict({ token: linkToken, ...signInMembers }, { examples: [{ token: linkToken['examples'][0] }] }),
+      body: strict({ token: linkToken, ...signInMembers }, {
+        examples: [{ token: linkToken['examples'][0] }]
+      }),
       response: { 200: ref(TokenResponse) }
     },
     config: { limit: 'password', counted: 'logins', problems: ['link_expired', 'database_unavailable'] }
   }, async (request, reply) => {
     const { token, remember, refresh_token_delivery: delivery } = request.body
-    const asked = await signInRequestOf(request, options, { remember, delivery })
-    const completion = await signInWithLink(app.db, token, asked, originOf(request))
+    const signInRequest = await signInRequestOf(request, options, { remember, delivery })
+    const completion = await signInWithLink(app.db, token, signInRequest, originOf(request))
     return answerSignIn(reply, completion, { lifetimes, delivery })
   })
 }

@@ -1,17 +1,17 @@
 import { resetPassword } from '../../src/accounts/password-reset.ts'
 import { linkToken, newPassword } from '../schemas.ts'
-import { contextOf, strict, type Typed } from '../typed.ts'
-import { linkRequestRoute } from './link-requests.ts'
 import type { SignInOptions } from '../sign-in.ts'
+import { contextOf, strict, type Typed } from '../typed.ts'
+import { addLinkRequestRoute } from './link-requests.ts'
 
 const description = [
-  'Sets the password, once. All sessions of the user end, and all known devices are forgotten. If the password is',
-  'rejected, the link stays valid. The request does not sign in.'
+  'Sets a new password. The link works once. All sessions of the user end, and all known devices are',
+  'forgotten. If the password is rejected, the link stays valid. The caller is not signed in.'
 ].join(' ')
 
-/** Setting a new password with a mailed link. */
+/** The routes that set a new password with a mailed link. */
 const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
-  await linkRequestRoute(app, {
+  await addLinkRequestRoute(app, {
     path: '/password-reset',
     kind: 'password_reset',
     operationId: 'requestPasswordReset',
@@ -30,7 +30,7 @@ const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
       body: strict({ token: linkToken, new_password: newPassword }, {
         examples: [{ token: linkToken['examples'][0], new_password: 'another phrase of my own' }]
       }),
-      response: { 204: { type: 'null', description: 'The password is set.' } }
+      response: { 204: { type: 'null', description: 'The password was set.' } }
     },
     onRequest: app.admitPassword,
     config: {

@@ -1,14 +1,14 @@
 import { Type } from '@sinclair/typebox'
 import { register, requestRegistration } from '../../src/accounts/registration.ts'
 import { email, name, newPassword, orNone, TokenResponse, username } from '../schemas.ts'
-import { contextOf, ref, strict, type Typed } from '../typed.ts'
 import { answerSignIn, signInMembers, signInRequestOf, type SignInOptions } from '../sign-in.ts'
+import { contextOf, ref, strict, type Typed } from '../typed.ts'
 
 const description = [
-  'Creates an account and signs its user in. If the request carries a refresh cookie, the session of that cookie ends,',
-  'as with a login. If addresses must be verified first, a link that creates the account is mailed instead. The response',
-  'is then the same for an address that is taken, whose owner is told by mail. The registration cookie proves who',
-  'registered when the mailed link is used.'
+  'Creates an account and signs its user in. If the request carries a refresh cookie, the session of that',
+  'cookie ends, as in a login. If the service requires verified addresses, it mails a link that creates the',
+  'account instead. The response is then the same if the address is taken, and the owner of the address gets',
+  'a mail. The registration cookie proves who registered when the link is used.'
 ].join(' ')
 
 const verificationRequired = strict({ status: Type.Literal('verification_required') }, {
@@ -40,16 +40,16 @@ const registration: Typed<SignInOptions> = async (app, options) => {
       problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable']
     }
   }, async (request, reply) => {
-    const { remember, refresh_token_delivery: delivery, ...registered } = request.body
-    if (registered.username != null) await app.assertUsernameAvailable(registered.username)
+    const { remember, refresh_token_delivery: delivery, ...user } = request.body
+    if (user.username != null) await app.assertUsernameAvailable(user.username)
     const context = contextOf(request, links)
     if (requireVerification) {
-      const id = await requestRegistration(app, registered, context)
+      const id = await requestRegistration(app, user, context)
       reply.setRegistrationCookie(id, links.emailVerification)
       return reply.code(202).send({ status: 'verification_required' })
     }
-    const asked = await signInRequestOf(request, options, { remember, delivery })
-    const { userId, completion } = await register(app, registered, asked, context)
+    const signInRequest = await signInRequestOf(request, options, { remember, delivery })
+    const { userId, completion } = await register(app, user, signInRequest, context)
     reply.code(201).setRegistrationCookie(userId, links.emailVerification)
     return answerSignIn(reply, completion, { lifetimes, delivery })
   })

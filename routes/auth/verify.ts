@@ -4,61 +4,88 @@ import { forbidden } from '../../src/http/problems.ts'
 import { meetsRequirement, type AccessRequirement } from '../../src/syntax/roles.ts'
 import { strict, type Typed } from '../typed.ts'
 
-/**
- * A role as an item of a list in a header: what would end the item, or is no part of a header, is
- * percent-encoded.
- */
-const listed = (role: string) => role.toWellFormed().replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
+const description = [
+  'Verifies the bearer token of a request that a gateway forwards here (nginx `auth_request`, Traefik',
+  '`forwardAuth`). The response headers name the user and the client of the token. The gateway must remove',
+  'headers of these names from the requests of its clients.'
+].join(' ')
 
-/** For gateways: whether a request may pass, and whose it is. */
+/**
+ * Encodes a role as an item of a list in a header. Characters that would end the item, or that a header
+ * cannot contain, are percent-encoded.
+ */
+const encodeItem = (role: string) =>
+  role.toWellFormed().replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
+
+const headerSchema = (description: string) => ({ type: 'string' as const, description })
+const responseHeaders = {
+  'x-auth-subject': headerSchema('The id of the user. For a client\'s own token, the id of the client.'),
+  'x-auth-session': headerSchema('The id of the user\'s session. Absent for a client\'s own token.'),
+  'x-auth-roles': headerSchema('The roles of the user, separated by commas. Within a role, commas, spaces,' +
+    ' `%` and non-ASCII characters are percent-encoded.'),
+  'x-auth-scope': headerSchema('The scopes, separated by spaces.'),
+  'x-auth-client': headerSchema('The id of the client.')
+}
+
+/** The routes by which a gateway asks whether a request may pass, and whose it is. */
 const verify: Typed = async (app) => {
-  const pass = async (request: FastifyRequest, reply: FastifyReply, demand: AccessRequirement = {}) => {
+  async function authorize (
+    request: FastifyRequest, reply: FastifyReply, requirement: AccessRequirement = {}
+  ) {
     const claims = await app.verifyBearer(request)
-    if (!meetsRequirement(claims, demand)) throw forbidden()
+    if (!meetsRequirement(claims, requirement)) throw forbidden()
     const { sub, sid, roles = [], scope, client_id: client } = claims
-    reply.headers({ 'x-auth-subject': sub, 'x-auth-roles': roles.map(listed).join(','), 'x-auth-scope': scope, 'x-auth-client': client, ...sid !== undefined && { 'x-auth-session': sid } })
+    reply.headers({
+      'x-auth-subject': sub,
+      'x-auth-roles': roles.map(encodeItem).join(','),
+      'x-auth-scope': scope,
+      'x-auth-client': client,
+      ...sid !== undefined && { 'x-auth-session': sid }
+    })
     return reply.code(204).send()
   }
-  const header = (description: string) => ({ type: 'string' as const, description })
 
   app.get('/verify', {
     schema: {
       operationId: 'verify',
       tags: ['Verification'],
       summary: 'Verify a request for a gateway',
-      description: 'Whether the bearer token of the request that a gateway (nginx `auth_request`, Traefik `forwardAuth`) forwards here is good, and whose it is. The gateway must not pass headers of these names on from its clients.',
+      description,
       security: [{ bearer: [] }],
       querystring: strict({
-        roles: Type.Optional(Type.String({ minLength: 1, maxLength: 1024, description: 'Roles, comma separated, one of which is demanded.', examples: ['admin'] })),
-        scope: Type.Optional(Type.String({ minLength: 1, maxLength: 1024, description: 'Scopes, separated by spaces, all of which are demanded.', examples: ['orders:read'] }))
+        roles: Type.Optional(Type.String({
+          minLength: 1,
+          maxLength: 1024,
+          description: 'Roles, separated by commas. The user must have at least one of them.',
+          examples: ['admin']
+        })),
+        scope: Type.Optional(Type.String({
+          minLength: 1,
+          maxLength: 1024,
+          description: 'Scopes, separated by spaces. The token must have all of them.',
+          examples: ['orders:read']
+        }))
       }),
       response: {
-        204: {
-          type: 'null',
-          description: 'The token is good.',
-          headers: {
-            'x-auth-subject': header('The id of the user, or of the client whose own token it is.'),
-            'x-auth-session': header('The id of the user\'s session; absent for a client\'s own token.'),
-            'x-auth-roles': header('The user\'s roles, comma separated; of other characters than those of ASCII they are percent-encoded, as are commas and blanks.'),
-            'x-auth-scope': header('The scopes, separated by spaces.'),
-            'x-auth-client': header('The id of the client.')
-          }
-        }
+        204: { type: 'null', description: 'The token is valid.', headers: responseHeaders }
       }
     },
     config: { limit: 'none', problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async (request, reply) => {
     const { roles, scope } = request.query
-    return await pass(request, reply, { ...roles !== undefined && { roles: roles.split(',') }, ...scope !== undefined && { scopes: scope.split(' ').filter(Boolean) } })
+    return await authorize(request, reply, {
+      ...roles !== undefined && { roles: roles.split(',') },
+      ...scope !== undefined && { scopes: scope.split(' ').filter(Boolean) }
+    })
   })
 
-  // Envoy's ext_authz asks with the method of the original request, and with its path behind this one.
+  // Envoy's ext_authz uses the method of the original request, and appends its path to this one.
   app.route({
     method: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     url: '/verify/*',
     schema: { hide: true, querystring: Type.Unknown() },
     config: { limit: 'none' },
-    handler: async (request, reply) => await pass(request, reply)
+    handler: async (request, reply) => await authorize(request, reply)
   })
 }
 

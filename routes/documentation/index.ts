@@ -14,7 +14,7 @@ const json = 'application/json; charset=utf-8'
 const maxAgeSeconds = 300
 
 /**
- * The API document, and a page to read and try it. Both are rendered once, so a request costs only sending.
+ * The API document, and a page to read it and try it out. Both are rendered once, not for each request.
  */
 const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
   const contents = new Map<string, () => Content>()
@@ -40,18 +40,19 @@ const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
     for (const [name, content] of files) serve(`/docs/static/${name}`, () => content, headers)
     const document = once(() => createPageDocument(app.swagger()))
     serve('/docs/json', once(() => createContent(JSON.stringify(document()), json)), headers)
-    // Written so that parsers of YAML 1.1 read the same: they take a bare `no` for a boolean.
+    // Parsers of YAML 1.1 read a bare `no` as a boolean, so the text is valid in both versions.
     const yaml = () => stringify(document(), { version: '1.1', aliasDuplicateObjects: false })
     serve('/docs/yaml', once(() => createContent(yaml(), 'application/yaml')), headers)
   }
 
-  // All routes are registered by then.
+  // All routes are registered when the server listens.
   app.addHook('onListen', async () => { for (const content of contents.values()) content() })
 }
 
-function once<Made> (make: () => Made): () => Made {
-  let made: Made | undefined
-  return () => (made ??= make())
+/** Returns a function that calls `create` once, and then returns the same value. */
+function once<Value> (create: () => Value): () => Value {
+  let value: Value | undefined
+  return () => (value ??= create())
 }
 
 export default documentation

@@ -17,9 +17,9 @@ export function createPageDocument (exact: object): object {
   const cookies = Object.keys(schemes).filter(name => objectOf(schemes[name])['in'] === 'cookie')
   for (const name of cookies) delete schemes[name]
   for (const path of Object.values(objectOf(api['paths']))) {
-    for (
-      const operation of Object.values(objectOf(path))
-    ) simplify(objectOf(operation), { responses, cookies })
+    for (const operation of Object.values(objectOf(path))) {
+      simplify(objectOf(operation), { responses, cookies })
+    }
   }
   const info = objectOf(api['info'])
   info['description'] = `${String(info['description'])}\n\n${commonFailures()}`
@@ -45,7 +45,7 @@ function simplify (operation: Json, { responses, cookies }: { responses: Json, c
   }
 }
 
-/** Whether a response stands only for failures that every operation can have. */
+/** Whether a response has only failures that every operation can have. */
 function isCommon (status: number, { content }: Json): boolean {
   const [type, media] = Object.entries(objectOf(content))[0] ?? []
   if (status < 400) return false

@@ -10,11 +10,11 @@ import { contextOf, strict, userOf, type Typed } from '../typed.ts'
 import type { AccountOptions } from './password.ts'
 
 const description = [
-  'Mails a link to the new address. It becomes that of the account when the link is used with the password or a session',
-  'of the account. A new request voids the earlier one. The old address is told when the change is requested, and again',
-  'when it is done, with a link to undo it if that address was verified. While 20 changes can still be undone, a further',
-  'one is refused (429). The request needs the password too. For an account without one, a sign-in within the last five',
-  'minutes takes its place.'
+  'Mails a link to the new address. The address changes when the link is used together with the password or',
+  'a session of the account. A new request cancels the earlier one. The old address gets a mail about the',
+  'request, and another about the change, with a link to undo it if that address was verified. While 20',
+  'changes can still be undone, another one is refused (429). The request needs the password. If the account',
+  'has none, a sign-in within the last five minutes takes its place.'
 ].join(' ')
 
 const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerification }) => {
@@ -33,18 +33,18 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
     config: {
       limit: 'password',
       problems: [
-        'invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'email_taken', 'overloaded',
-        'database_unavailable'
+        'invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'email_taken',
+        'overloaded', 'database_unavailable'
       ]
     }
   }, async (request, reply) => {
     const { password, email } = request.body
     const to = users.requireEmail(email)
-    const of = await sessions.findAccount(app.db, userOf(request).sid)
-    if (!of) throw invalidToken(true, 'the session has ended')
+    const subject = await sessions.findAccount(app.db, userOf(request).sid)
+    if (!subject) throw invalidToken(true, 'the session has ended')
     const { mail, origin, ticket } = contextOf(request, links)
-    const presented = { of, password, device: request.device, ticket, pointer: '/password' }
-    const credential = await reauthenticate(app, presented, origin)
+    const proof = { subject, password, device: request.device, ticket, pointer: '/password' }
+    const credential = await reauthenticate(app, proof, origin)
     await recordSuccess(app.db, credential.attempt)
     await requestEmailChange(app.db, { credential, to, hidesTaken: requireVerification }, mail)
     return reply.code(202).send({ status: 'accepted' })

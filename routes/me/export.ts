@@ -7,10 +7,10 @@ import * as sessions from '../../src/sessions/owner.ts'
 import { originOf, userOf, type Typed } from '../typed.ts'
 import { PersonalData } from './personal-data.ts'
 
-// How long a client may take to read a piece, which is one page of rows at most.
+// How long a client may take to read one piece, which is at most one page of rows.
 const readTimeoutMs = 30_000
 
-/** Passes the pieces on, and calls `onStall` if the reader takes too long for one. */
+/** Yields the pieces, and calls `onStall` if the reader takes too long for one. */
 async function * limitReadTime (pieces: AsyncIterable<string>, onStall: () => void) {
   for await (const piece of pieces) {
     const timer = setTimeout(onStall, readTimeoutMs).unref()
@@ -23,15 +23,15 @@ async function * limitReadTime (pieces: AsyncIterable<string>, onStall: () => vo
 }
 
 const description = [
-  'One JSON document, which is sent while it is read. If the connection breaks, the document is incomplete and does not',
-  'parse. Events that another user caused do not tell where their requests came from. Actions of the user on others do',
-  'not tell whom they affected. One export of an account runs at a time: a second one is refused with',
-  '`too_many_requests` until the first has ended.'
+  'Streams one JSON document. If the connection breaks, the document is incomplete and does not parse.',
+  'Events that another user caused do not include the network address and browser of that user. Actions on',
+  'other users do not name them. Only one export of an account runs at a time: until it has ended, another',
+  'one is refused with `too_many_requests`.'
 ].join(' ')
 
 const schema = Type.Unsafe<Static<typeof PersonalData> | Readable | string>(PersonalData)
 
-const dataExport: Typed = async (app) => {
+const exportRoute: Typed = async (app) => {
   app.get('/export', {
     schema: {
       operationId: 'exportMe',
@@ -40,7 +40,10 @@ const dataExport: Typed = async (app) => {
       description,
       security: [{ bearer: [] }],
       response: {
-        200: { description: 'Everything that is held about the user, except secrets.', content: { 'application/json': { schema } } }
+        200: {
+          description: 'All data about the user, except secrets.',
+          content: { 'application/json': { schema } }
+        }
       }
     },
     config: {
@@ -56,12 +59,12 @@ const dataExport: Typed = async (app) => {
       'content-disposition': 'attachment; filename="account.json"'
     }
     if (request.method === 'HEAD') return reply.headers(headers).send('')
-    const found = await exportPersonalData(app.db, user.id, personalData, originOf(request))
-    if (!found) throw invalidToken(true, 'the account is gone')
-    const { pieces, release } = found
+    const dataExport = await exportPersonalData(app.db, user.id, personalData, originOf(request))
+    if (!dataExport) throw invalidToken(true, 'the account was deleted')
+    const { pieces, release } = dataExport
     const limited = limitReadTime(pieces, () => { body.destroy() })
     const body = Readable.from(limited, { objectMode: false, highWaterMark: 64 * 1024 })
-    // The client may also have gone, or stalled. If the release fails, the lease expires.
+    // The client may have disconnected or stalled. If the release fails, the lease expires.
     body.once('close', () => {
       release().catch((error: unknown) => request.log.warn({ err: error }, 'export lease not released'))
     })
@@ -69,4 +72,4 @@ const dataExport: Typed = async (app) => {
   })
 }
 
-export default dataExport
+export default exportRoute

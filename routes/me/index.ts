@@ -10,8 +10,9 @@ import dataExport from './export.ts'
 import password, { type AccountOptions } from './password.ts'
 import ownSessions, { type OwnSessionsOptions } from './sessions.ts'
 
-/** The account of the bearer token's user. */
-const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToken, links, requireVerification }) => {
+/** The routes of the signed-in user's account. */
+const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, options) => {
+  const { refreshToken, links, requireVerification } = options
   // After the rate limits, which are hooks of the routes, and before the body is read.
   app.addHook('preParsing', app.requireUser({ scopes: ['account'] }))
 
@@ -35,7 +36,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
       operationId: 'updateMe',
       tags: ['Account'],
       summary: 'Change your account',
-      description: 'Changes the members that the body has, and no others. `null` clears a member.',
+      description: 'Changes only the given members. `null` clears a member.',
       security: [{ bearer: [] }],
       body: strict({
         name: Type.Optional(orNone(name)),
@@ -50,12 +51,14 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, { refreshToke
     if (!user) throw invalidToken(true, 'the session has ended')
     if (name === undefined && username === undefined) return user
     // A user who already has a reserved username keeps it.
-    if (username != null && username.toLowerCase() !== user.username) await app.assertUsernameAvailable(username)
+    if (username != null && username.toLowerCase() !== user.username) {
+      await app.assertUsernameAvailable(username)
+    }
     const updated = await users.update(app.db, user.id, {
       ...name !== undefined && { name },
       ...username !== undefined && { username: username && users.requireUsername(username) }
     }, originOf(request))
-    if (!updated) throw invalidToken(true, 'the account is gone')
+    if (!updated) throw invalidToken(true, 'the account was deleted')
     return updated
   })
 

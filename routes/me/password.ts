@@ -3,7 +3,7 @@ import { changePassword } from '../../src/accounts/password-change.ts'
 import { invalidToken } from '../../src/http/problems.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import * as sessions from '../../src/sessions/owner.ts'
-import { currentPassword, newPassword } from '../schemas.ts'
+import * as schemas from '../schemas.ts'
 import { contextOf, strict, userOf, type Typed } from '../typed.ts'
 
 export interface AccountOptions {
@@ -14,8 +14,9 @@ export interface AccountOptions {
 }
 
 const description = [
-  'The request needs the current password too. For an account without one, a sign-in within the last five minutes takes',
-  'its place. All other sessions of the user end, and all known devices are forgotten but this one.'
+  'Sets a new password. All other sessions of the user end, and all other known devices are forgotten. The',
+  'request needs the current password. If the account has none, a sign-in within the last five minutes takes',
+  'its place.'
 ].join(' ')
 
 const password: Typed<AccountOptions> = async (app, { links }) => {
@@ -26,27 +27,34 @@ const password: Typed<AccountOptions> = async (app, { links }) => {
       summary: 'Change your password',
       description,
       security: [{ bearer: [] }],
-      body: strict({ current_password: Type.Optional(currentPassword), new_password: newPassword }, {
+      body: strict({
+        current_password: Type.Optional(schemas.currentPassword), new_password: schemas.newPassword
+      }, {
         examples: [{ current_password: 'a phrase of my own', new_password: 'another phrase of my own' }]
       }),
-      response: { 204: { type: 'null', description: 'The password is changed.' } }
+      response: { 204: { type: 'null', description: 'The password was changed.' } }
     },
     config: {
       limit: 'password',
       problems: [
-        'invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'password_rejected', 'overloaded',
-        'database_unavailable'
+        'invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'password_rejected',
+        'overloaded', 'database_unavailable'
       ]
     }
   }, async (request, reply) => {
-    const { current_password: current, new_password: chosen } = request.body
+    const { current_password: currentPassword, new_password: newPassword } = request.body
     const { sid: sessionId, sub } = userOf(request)
-    const of = await sessions.findAccount(app.db, sessionId)
-    if (!of) throw invalidToken(true, 'the session has ended')
+    const subject = await sessions.findAccount(app.db, sessionId)
+    if (!subject) throw invalidToken(true, 'the session has ended')
     const context = contextOf(request, links)
-    const { ticket } = context
-    const proof = { of, password: current, device: request.device, ticket, pointer: '/current_password' }
-    const devicesKnownFrom = await changePassword(app, { proof, newPassword: chosen, sessionId }, context)
+    const proof = {
+      subject,
+      password: currentPassword,
+      device: request.device,
+      ticket: context.ticket,
+      pointer: '/current_password'
+    }
+    const devicesKnownFrom = await changePassword(app, { proof, newPassword, sessionId }, context)
     reply.setDeviceCookie(sub, devicesKnownFrom)
     return await reply.code(204).send()
   })

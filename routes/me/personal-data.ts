@@ -7,7 +7,7 @@ const time = Type.String({ format: 'date-time' })
 const id = Type.String({ format: 'uuid' })
 const orNull = (schema: TSchema) => Type.Unsafe({ anyOf: [schema, { type: 'null' }] })
 
-/** Everything that is held about a user. */
+/** All data about a user, except secrets. */
 export const PersonalData = strict({
   user: strict({
     id,
@@ -15,14 +15,14 @@ export const PersonalData = strict({
     canonical_email: Type.String({ description: 'The form in which addresses are compared.' }),
     username: orNull(text),
     username_lookalike: Type.Boolean({
-      description: 'Whether the username looks like another one and is older than the rule against that.'
+      description: 'Whether the username resembles another one. New usernames must not resemble others.'
     }),
     name: orNull(text),
     roles: Type.Array(text),
     has_password: Type.Boolean(),
-    password_version: Type.Integer({ description: 'Counts the passwords that the account had.' }),
-    token_version: Type.Integer({ description: 'Counts how often all access tokens were revoked.' }),
-    email_version: Type.Integer({ description: 'Counts the addresses that the account had.' }),
+    password_version: Type.Integer({ description: 'The number of passwords that the account has had.' }),
+    token_version: Type.Integer({ description: 'How often all access tokens of the user were revoked.' }),
+    email_version: Type.Integer({ description: 'The number of addresses that the account has had.' }),
     email_verified_at: orNull(time),
     disabled_at: orNull(time),
     devices_known_from: Type.Unsafe({

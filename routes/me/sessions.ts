@@ -3,10 +3,10 @@ import type { FastifyRequest } from 'fastify'
 import { signOut } from '../../src/accounts/sign-out.ts'
 import { isKnownDevice } from '../../src/authentication/known-device.ts'
 import { invalidToken, notFound } from '../../src/http/problems.ts'
-import * as sessions from '../../src/sessions/owner.ts'
+import { describe } from '../../src/http/user-agent.ts'
 import { endOwn } from '../../src/sessions/ending.ts'
 import { list } from '../../src/sessions/listing.ts'
-import { describe } from '../../src/http/user-agent.ts'
+import * as sessions from '../../src/sessions/owner.ts'
 import { forgetDevices } from '../../src/users/credential.ts'
 import { id, page, pageOf, paging, Session } from '../schemas.ts'
 import { originOf, strict, userOf, type Typed } from '../typed.ts'
@@ -17,9 +17,9 @@ export interface OwnSessionsOptions {
 }
 
 const endSessionsDescription = [
-  'Ends all sessions of the user except this one, or all with `include_current`. A change of address that was requested',
-  'and is not confirmed yet becomes void. If the request comes from a known device, all known devices are forgotten but',
-  'this one.'
+  'Ends all sessions of the user except the current one; with `include_current`, all of them. A requested',
+  'change of address that is not confirmed yet is cancelled. If the request comes from a known device, all',
+  'other known devices are forgotten.'
 ].join(' ')
 
 /** The sessions of the signed-in user. */
@@ -27,7 +27,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
   const security = [{ bearer: [] }]
 
   // The claims may be older than a change of the account, or than the session's end on another instance.
-  async function userId (request: FastifyRequest): Promise<string> {
+  async function requireUserId (request: FastifyRequest): Promise<string> {
     const user = await sessions.findUser(app.db, userOf(request).sid)
     if (!user) throw invalidToken(true, 'the session has ended')
     return user.id
@@ -38,7 +38,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
       operationId: 'listSessions',
       tags: ['Account'],
       summary: 'List your sessions',
-      description: 'The sessions that can be refreshed, newest first.',
+      description: 'Lists the sessions that can be refreshed, newest first.',
       security,
       querystring: strict(paging),
       response: { 200: page(Session) }
@@ -47,8 +47,9 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
   }, async request => {
     const { limit = 20, cursor } = request.query
     const { sid } = userOf(request)
-    const found = await list(app.db, await userId(request), { refreshToken, before: cursor, limit: limit + 1 })
-    const items = found.map(session => ({
+    const userId = await requireUserId(request)
+    const liveSessions = await list(app.db, userId, { refreshToken, before: cursor, limit: limit + 1 })
+    const items = liveSessions.map(session => ({
       ...session, ...describe(session.user_agent), current: session.id === sid
     }))
     return pageOf(items, limit, ({ id }) => id)
@@ -59,7 +60,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
       operationId: 'endSession',
       tags: ['Account'],
       summary: 'End one of your sessions',
-      description: 'Signs the user out there. If it is the session of this request, its cookie is cleared.',
+      description: 'Signs the user out on that device. For the current session, the cookie is cleared.',
       security,
       params: strict({ id }),
       response: { 204: { type: 'null', description: 'The session has ended.' } }
@@ -67,7 +68,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     config: { problems: ['invalid_token', 'forbidden', 'not_found', 'database_unavailable'] }
   }, async (request, reply) => {
     const { id } = request.params
-    const session = { userId: await userId(request), sessionId: id }
+    const session = { userId: await requireUserId(request), sessionId: id }
     if (!await endOwn(app.db, session, 'ended_by_user', originOf(request))) throw notFound()
     if (id === userOf(request).sid) reply.clearRefreshCookie()
     return reply.code(204).send()
@@ -82,7 +83,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
       security,
       querystring: strict({
         include_current: Type.Optional(Type.Boolean({
-          description: 'Whether the session of this request ends too.', default: false
+          description: 'Whether the session of the request ends too.', default: false
         }))
       }),
       response: { 204: { type: 'null', description: 'The sessions have ended.' } }

@@ -4,7 +4,7 @@ import revocations from './revocations.ts'
 import revoke from './revoke.ts'
 import token, { type TokenOptions } from './token.ts'
 
-/** The OAuth endpoints for services: their own tokens, introspection, revocation, and the revocation feed. */
+/** The OAuth endpoints for services: client tokens, introspection, revocation, and the revocation feed. */
 const oauth: Typed<TokenOptions & IntrospectionOptions> = async (app, options) => {
   const { issuer, audience, roles, refreshToken, retryWindow } = options
   await app.register(token, { audience })

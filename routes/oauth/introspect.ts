@@ -3,8 +3,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import * as clients from '../../src/clients/service-clients.ts'
 import { insufficientScope } from '../../src/http/oauth-error.ts'
 import { Problem } from '../../src/http/problem.ts'
-import { scopesOf, type Roles } from '../../src/syntax/roles.ts'
 import { introspectRefreshToken, isAccessTokenActive } from '../../src/sessions/introspection.ts'
+import { scopesOf, type Roles } from '../../src/syntax/roles.ts'
 import { strict, type Typed } from '../typed.ts'
 import { clientSecurity, exampleAccessToken, oauthConfig, tokenParameters } from './parameters.ts'
 
@@ -13,16 +13,16 @@ const requiredScope = 'introspect'
 export interface IntrospectionOptions {
   issuer: string
   roles: Roles
-  /** Seconds that a refresh token lives. */
+  /** The lifetime of a refresh token, in seconds. */
   refreshToken: number
-  /** Seconds. */
+  /** In seconds. */
   retryWindow: number | undefined
 }
 
 const introspectionResponse = strict({
   active: Type.Boolean({ description: 'Whether the token is active. If not, no other member is present.' }),
   iss: Type.Optional(Type.String()),
-  sub: Type.Optional(Type.String({ description: 'The user. In a client\'s own token, the client.' })),
+  sub: Type.Optional(Type.String({ description: 'The user; in a client\'s own token, the client.' })),
   aud: Type.Optional(Type.Union([Type.String(), Type.Array(Type.String())])),
   client_id: Type.Optional(Type.String()),
   scope: Type.Optional(Type.String()),
@@ -35,7 +35,7 @@ const introspectionResponse = strict({
   amr: Type.Optional(Type.Array(Type.String())),
   roles: Type.Optional(Type.Array(Type.String())),
   token_version: Type.Optional(Type.Integer({
-    description: 'How often all access tokens of the user were revoked before this one. Absent means never.'
+    description: 'How often all access tokens of the user had been revoked before this one; absent if never.'
   }))
 }, { examples: [{ active: false }] })
 type Introspection = typeof introspectionResponse['static']
@@ -45,10 +45,10 @@ const introspect: Typed<IntrospectionOptions> = async (app, options) => {
     schema: {
       operationId: 'introspect',
       tags: ['Services'],
-      summary: 'Ask whether a token is active',
-      description: 'Token introspection (RFC 7662) of access tokens and refresh tokens. The answer comes' +
-        ' from the database, so an ended session, a disabled user or a deleted client takes effect at once.' +
-        ' The client needs the scope `introspect`.',
+      summary: 'Introspect a token',
+      description: 'Token introspection (RFC 7662) of access tokens and refresh tokens. The database is' +
+        ' read, so the end of a session, a disabled user or a deleted client takes effect at once. The' +
+        ' client needs the scope `introspect`.',
       security: [...clientSecurity, { bearer: [] }],
       consumes: ['application/x-www-form-urlencoded'],
       body: Type.Object(tokenParameters, { examples: [{ token: exampleAccessToken }] }),

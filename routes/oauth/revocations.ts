@@ -10,22 +10,22 @@ import { oauthConfig } from './parameters.ts'
 const maxReaders = 1_000
 const maxReadersPerClient = 100
 const retryAfterSeconds = 5
-// So often the scopes of every connected client are checked again.
+// How often the scopes of every connected client are checked again.
 const scopeCheckIntervalMs = 60_000
-// For so long a reader can receive the end of its stream before its connection is closed.
+// How long a reader can receive the end of its stream before its connection is closed.
 const endTimeoutMs = 1_000
 const highWaterMarkBytes = 65_536
 
 const requiredScope = 'revocations'
 
-const description = 'Server-sent events. `session.ended` has the data `{ "sid", "sub", "reason",' +
-  ' "ended_at", "expires_at" }`: the session ended, and access tokens of it can be alive until' +
-  ' `expires_at`. `token.revoked` has `jti` in place of `sid`: a client\'s own access token was revoked.' +
-  ' `user.tokens_revoked` has `token_version` in place of `sid`: all earlier access tokens of the user' +
-  ' `sub` were revoked while the sessions live on, for example when a role is removed. They are the tokens' +
-  ' whose claim `token_version` is lower or absent. The stream begins with the events after' +
-  ' `Last-Event-ID`, or with all that still matter. The comment `synced` follows, then new events, and a' +
-  ' heartbeat every 5 seconds. An event may arrive twice. The client needs the scope `revocations`.'
+const description = 'A stream of server-sent events. `session.ended` has the data `{ "sid", "sub",' +
+  ' "reason", "ended_at", "expires_at" }`: the session has ended, and its access tokens expire at' +
+  ' `expires_at` or earlier. `token.revoked` has `jti` instead of `sid`: a client\'s own access token was' +
+  ' revoked. `user.tokens_revoked` has `token_version` instead of `sid`: the access tokens of the user' +
+  ' `sub` whose claim `token_version` is lower or absent were revoked. The sessions continue, for example' +
+  ' when a role was removed. The stream begins with the events after `Last-Event-ID`, or with all events' +
+  ' whose tokens have not expired. The comment `synced` follows, then new events, and a heartbeat every 5' +
+  ' seconds. An event may arrive twice. The client needs the scope `revocations`.'
 
 const exampleData = JSON.stringify({
   sid: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f',
@@ -39,7 +39,7 @@ const eventStream = Type.Unsafe<string | Readable>({ type: 'string', examples: [
 
 interface FeedReader { clientId: string, stop: () => void }
 
-/** The feed by which verifiers in other services learn of revocations. */
+/** The feed that notifies verifiers in other services of revocations. */
 const revocations: Typed = async (app) => {
   const readers = new Set<FeedReader>()
   let isClosing = false
@@ -71,7 +71,7 @@ const revocations: Typed = async (app) => {
     schema: {
       operationId: 'followRevocations',
       tags: ['Services'],
-      summary: 'Follow revocations',
+      summary: 'Follow the revocation feed',
       description,
       security: [{ clientBasic: [] }, { bearer: [] }],
       headers: Type.Object({
@@ -79,7 +79,7 @@ const revocations: Typed = async (app) => {
       }),
       response: {
         200: {
-          description: 'Events, until the connection ends.',
+          description: 'The events, until the connection ends.',
           content: { 'text/event-stream': { schema: eventStream } }
         }
       }

@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Problem } from '../../src/http/problem.ts'
-import { revokeToken } from '../../src/tokens/revocations.ts'
 import { end, endOwn } from '../../src/sessions/ending.ts'
+import { revokeToken } from '../../src/tokens/revocations.ts'
 import { originOf, type Typed } from '../typed.ts'
 import { clientSecurity, oauthConfig, tokenParameters } from './parameters.ts'
 
-/** What the revocation of a token ends: the session of a user's token, or a client's own access token. */
+/** What a revocation ends: the session of a user's token, or a client's own access token. */
 type RevocationTarget = { sessionId: string } | { jti: string, clientId: string, expiresAt: Date }
 
 const revoke: Typed = async (app) => {
@@ -17,13 +17,13 @@ const revoke: Typed = async (app) => {
       summary: 'Revoke a token',
       description: 'Token revocation (RFC 7009). Revoking an access token or refresh token of a user ends' +
         ' its session. The caller needs a bearer token of the same user, or must be a client with the scope' +
-        ' `sessions:end`. A client can revoke its own access tokens. If the token is not valid, or not the' +
-        ' caller\'s to revoke, nothing happens and the response is the same.',
+        ' `sessions:end`. A client can revoke its own access tokens. If the token is invalid, or the caller' +
+        ' may not revoke it, nothing happens and the response is the same.',
       security: [...clientSecurity, { bearer: [] }],
       consumes: ['application/x-www-form-urlencoded'],
       body: Type.Object(tokenParameters, { examples: [{ token: 'lkr_AQIDBAUG…' }] }),
       response: {
-        200: { type: 'null', description: 'The token is not active, or not the caller\'s to revoke.' }
+        200: { type: 'null', description: 'The token is not active, or the caller may not revoke it.' }
       }
     },
     config: { ...oauthConfig, oauthErrors: ['invalid_client', 'invalid_token'] }

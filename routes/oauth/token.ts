@@ -4,7 +4,7 @@ import { strict, type Typed } from '../typed.ts'
 import { clientCredentials, clientSecurity, exampleAccessToken, oauthConfig } from './parameters.ts'
 
 export interface TokenOptions {
-  /** The audience of a token if the request names no resource. */
+  /** The audience of a token whose request names no resource. */
   audience: string
 }
 
@@ -13,7 +13,8 @@ const resource = Type.String({ maxLength: 2048 })
 const tokenRequest = Type.Object({
   grant_type: Type.String({ maxLength: 256, description: 'Must be `client_credentials`.' }),
   scope: Type.Optional(Type.String({
-    maxLength: 8192, description: 'Scopes, separated by spaces. By default all scopes of the client.'
+    maxLength: 8192,
+    description: 'The requested scopes, separated by spaces. The default is all scopes of the client.'
   })),
   resource: Type.Optional(Type.Union([resource, Type.Array(resource, { maxItems: 8 })], {
     description: 'The service that the token is for. It becomes the claim `aud`.'

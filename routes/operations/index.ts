@@ -5,7 +5,7 @@ import { databaseUnavailable, shuttingDown } from '../../src/http/problems.ts'
 import { strict, type Typed } from '../typed.ts'
 
 export interface OperationsOptions {
-  /** Whether the service is about to stop. */
+  /** Whether the service is shutting down. */
   isDraining: () => boolean
   /** Whether this port serves the metrics to everybody. */
   metrics: boolean
@@ -13,7 +13,7 @@ export interface OperationsOptions {
 
 const pingTimeoutMs = 1_500
 
-/** Health and metrics, for operators. */
+/** The routes for operators: health and metrics. */
 const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }) => {
   app.get('/livez', {
     schema: {
@@ -35,8 +35,8 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
       operationId: 'getReadiness',
       tags: ['Operation'],
       summary: 'Check that the service can serve requests',
-      description: 'The service is ready if the database answers, its schema is up to date, the keys are ' +
-        'loaded, and no shutdown has begun.',
+      description: 'The service is ready when the database answers, its schema is up to date, the keys and' +
+        ' revocations are loaded, and no shutdown has begun.',
       security: [],
       response: {
         200: strict({ status: Type.Literal('ready') }, {
@@ -60,8 +60,8 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
       operationId: 'getMetrics',
       tags: ['Operation'],
       summary: 'Read the metrics',
-      description: 'For Prometheus. In production the route exists only with `METRICS=public`. With ' +
-        '`METRICS_PORT` it is on that port instead.',
+      description: 'The metrics for Prometheus. In production, this route exists only with' +
+        ' `METRICS=public`. With `METRICS_PORT`, the metrics are on that port instead.',
       security: [],
       response: {
         200: {
@@ -79,14 +79,14 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
 /** Throws `database_unavailable` if the database does not answer in time. */
 async function withTimeout (answer: Promise<unknown>): Promise<void> {
   answer.catch(() => {})
-  const settled = new AbortController()
-  const timeout = pause(pingTimeoutMs, undefined, { signal: settled.signal })
+  const finished = new AbortController()
+  const timeout = pause(pingTimeoutMs, undefined, { signal: finished.signal })
     .then(() => { throw databaseUnavailable('the database does not answer') })
   timeout.catch(() => {})
   try {
     await Promise.race([answer, timeout])
   } finally {
-    settled.abort()
+    finished.abort()
   }
 }
 

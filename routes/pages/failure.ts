@@ -1,11 +1,11 @@
 import type { FastifyRequest } from 'fastify'
-import type { Language } from '../../src/http/language.ts'
 import { type ConfirmationMethod, confirmationMethods } from '../../src/accounts/problems.ts'
+import type { Language } from '../../src/http/language.ts'
 import type { Problem } from '../../src/http/problem.ts'
 import { passwordReasons } from '../../src/passwords/problems.ts'
-import { texts } from './page.ts'
-import type { PageOutcome } from './page-view.ts'
 import type { PageTexts } from './page-texts.ts'
+import type { PageOutcome } from './page-view.ts'
+import { texts } from './page.ts'
 
 /** Where a page shows a failure. */
 export interface FailureContext { request: FastifyRequest, language: Language, minLength: number }
@@ -14,33 +14,33 @@ export interface FailureContext { request: FastifyRequest, language: Language, m
 export function failureOutcome (
   problem: Problem, { request, language, minLength }: FailureContext
 ): PageOutcome {
-  const said = texts[language]
+  const pageTexts = texts[language]
   const methods = methodsOf(problem, request.body)
   const retry = { kind: 'failed' as const, token: tokenOf(request.body), methods }
   switch (problem.code) {
-    case 'password_required': return { ...retry, kind: 'asked', text: proofText(methods ?? [], said) }
+    case 'password_required': return { ...retry, kind: 'asked', text: proofText(methods ?? [], pageTexts) }
     case 'invalid_credentials': {
-      const { orNewPassword, passwordOnly } = said.wrongPassword
+      const { orNewPassword, passwordOnly } = pageTexts.wrongPassword
       const text = methods?.includes('new_password') ? orNewPassword : passwordOnly
       return { ...retry, text, isPasswordWrong: true }
     }
-    case 'link_expired': return { kind: 'failed', text: said.linkExpired, isFinal: true }
-    case 'email_taken': return { kind: 'failed', text: said.addressTaken, isFinal: true }
+    case 'link_expired': return { kind: 'failed', text: pageTexts.linkExpired, isFinal: true }
+    case 'email_taken': return { kind: 'failed', text: pageTexts.addressTaken, isFinal: true }
     case 'password_rejected': {
-      const reasons = reasonsOf(problem).map(reason => said.passwordReasons[reason](minLength))
-      return { ...retry, text: said.passwordRejected, reasons }
+      const reasons = reasonsOf(problem).map(reason => pageTexts.passwordReasons[reason](minLength))
+      return { ...retry, text: pageTexts.passwordRejected, reasons }
     }
-    case 'validation_failed': return { ...retry, text: said.malformed }
-    case 'cross_site_request': return { kind: 'failed', text: said.crossSite }
+    case 'validation_failed': return { ...retry, text: pageTexts.malformed }
+    case 'cross_site_request': return { kind: 'failed', text: pageTexts.crossSite }
     case 'too_many_requests': {
       const when = formatDelay(Number(problem.headers['retry-after']), language)
-      return { ...retry, text: said.tooManyRequests(when) }
+      return { ...retry, text: pageTexts.tooManyRequests(when) }
     }
     case 'overloaded':
     case 'database_unavailable':
     case 'shutting_down':
-    case 'request_timeout': return { ...retry, text: said.unavailable }
-    default: return { ...retry, text: said.unexpectedError(request.id) }
+    case 'request_timeout': return { ...retry, text: pageTexts.unavailable }
+    default: return { ...retry, text: pageTexts.unexpectedError(request.id) }
   }
 }
 

@@ -1,23 +1,25 @@
 import { escapeHtml } from '../../src/http/html.ts'
-import type { PageView } from './page-view.ts'
 import type { PageTexts } from './page-texts.ts'
+import type { PageView } from './page-view.ts'
 
-/** Returns the form of a page; to confirm an address there is one form for each way. */
-export function formsOf ({ purpose, minLength, outcome }: PageView, said: PageTexts, action: string): string {
+/** Returns the form of a page. A page that confirms an address has one form for each method. */
+export function formsOf (
+  { purpose, minLength, outcome }: PageView, pageTexts: PageTexts, action: string
+): string {
   const { token, reasons, methods, isPasswordWrong = false } = outcome
   const form = (parts: string[]) => [
-    `<form method="post" action="${action}" data-unreachable="${escapeHtml(said.unreachable)}">`,
+    `<form method="post" action="${action}" data-unreachable="${escapeHtml(pageTexts.unreachable)}">`,
     ...parts,
     '</form>'
   ].join('\n')
-  const newPassword = () => newPasswordField(said, minLength, reasons !== undefined)
-  const submitToken = token === undefined ? tokenField(said) : hiddenField('token', token)
+  const newPassword = () => newPasswordField(pageTexts, minLength, reasons !== undefined)
+  const submitToken = token === undefined ? tokenField(pageTexts) : hiddenField('token', token)
   if (purpose === 'email_verification' && methods) {
     const isSecondary = methods.includes('password')
     const fields = {
       session: undefined,
-      password: [currentPasswordField(said, isPasswordWrong), button(said.confirmWithPassword)],
-      new_password: [newPassword(), button(said.confirmWithNewPassword, isSecondary)]
+      password: [currentPasswordField(pageTexts, isPasswordWrong), button(pageTexts.confirmWithPassword)],
+      new_password: [newPassword(), button(pageTexts.confirmWithNewPassword, isSecondary)]
     }
     const submitMethods = hiddenField('methods', methods.join(' '))
     return methods
@@ -27,9 +29,9 @@ export function formsOf ({ purpose, minLength, outcome }: PageView, said: PageTe
   const fields = {
     email_verification: [],
     password_reset: [newPassword()],
-    magic_link: [staySignedInBox(said)]
+    magic_link: [staySignedInBox(pageTexts)]
   }
-  return form([submitToken, ...fields[purpose], button(said.pages[purpose].button)])
+  return form([submitToken, ...fields[purpose], button(pageTexts.pages[purpose].button)])
 }
 
 const hiddenField = (name: string, value: string) =>
@@ -53,14 +55,13 @@ const tokenField = ({ token, tokenHint }: PageTexts) => `<label class="token">${
  aria-describedby="token-hint">
 <span class="quiet" id="token-hint">${escapeHtml(tokenHint)}</span></label>`
 
-// No maxlength: the browser would cut a long password off without a word, and save another one than was
-// typed.
-const newPasswordField = (said: PageTexts, minLength: number, isInvalid: boolean) => {
+// No maxlength: the browser would cut a long password without a warning, and save another one than was typed.
+const newPasswordField = (pageTexts: PageTexts, minLength: number, isInvalid: boolean) => {
   const description = `aria-describedby="${isInvalid ? 'outcome ' : ''}password-hint"`
-  return `<label>${escapeHtml(said.newPassword)}
+  return `<label>${escapeHtml(pageTexts.newPassword)}
 <input type="password" name="new_password" required autocomplete="new-password" ${description}${
   isInvalid ? ' aria-invalid="true"' : ''
 }>
-<span class="quiet" id="password-hint">${escapeHtml(said.newPasswordHint(minLength))}</span></label>
-<label hidden><input type="checkbox" class="reveal"> ${escapeHtml(said.showPassword)}</label>`
+<span class="quiet" id="password-hint">${escapeHtml(pageTexts.newPasswordHint(minLength))}</span></label>
+<label hidden><input type="checkbox" class="reveal"> ${escapeHtml(pageTexts.showPassword)}</label>`
 }

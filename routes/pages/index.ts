@@ -10,17 +10,17 @@ import { answerSignIn, signInRequestOf, type SignInOptions } from '../sign-in.ts
 import { contextOf, originOf, strict, type Typed } from '../typed.ts'
 import assets from './assets.ts'
 import { failureOutcome } from './failure.ts'
-import { headers, paths, render, texts } from './page.ts'
-import type { PageContext, PageOutcome } from './page-view.ts'
 import type { PagePurpose } from './page-texts.ts'
+import type { PageContext, PageOutcome } from './page-view.ts'
+import { headers, paths, render, texts } from './page.ts'
 
 export interface PagesOptions extends PageContext { signIn: SignInOptions }
 
 const languageFor = (request: FastifyRequest) => languageOf(request.headers['accept-language']) ?? 'en'
 
 /**
- * The pages that mailed links open. Opening a page changes nothing, because mail scanners open links too:
- * only its form carries out what the link is for.
+ * The pages that mailed links open. Opening a page changes nothing, because mail scanners open links too.
+ * Only submitting its form does what the link is for.
  */
 const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
   app.removeAllContentTypeParsers()
@@ -38,7 +38,7 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
   /** The configuration that the routes of all forms share. */
   const formConfig = (purpose: PagePurpose) => ({
     limit: 'password' as const,
-    tell: (problem: Problem, request: FastifyRequest) => {
+    renderProblem: (problem: Problem, request: FastifyRequest) => {
       const language = languageFor(request)
       const outcome = failureOutcome(problem, { request, language, minLength: context.minLength })
       return { headers: headers(language), page: renderPage(purpose, language, outcome) }
@@ -101,15 +101,15 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
     config: { ...formConfig('magic_link'), counted: 'logins' }
   }, async (request, reply) => {
     const { token, remember } = request.body
-    const asked = await signInRequestOf(request, signIn, { remember: remember === 'true' })
-    const completion = await signInWithLink(app.db, token, asked, originOf(request))
+    const signInRequest = await signInRequestOf(request, signIn, { remember: remember === 'true' })
+    const completion = await signInWithLink(app.db, token, signInRequest, originOf(request))
     answerSignIn(reply, completion, { lifetimes: signIn.lifetimes, delivery: 'cookie' })
     return sendDone('magic_link', request, reply)
   })
 }
 
 /**
- * Returns a page before its form is submitted, in every language. It depends on nothing else of the request.
+ * Returns a page before its form is submitted, in every language. It depends on the request in no other way.
  */
 function renderAll (purpose: PagePurpose, context: PageContext): Record<Language, string> {
   const renderIn = (language: Language) => {

@@ -13,7 +13,8 @@ export interface PurposeTexts {
 }
 
 /**
- * All texts of the pages in one language. `minLength` is in characters; `when` is such as "in 30 seconds".
+ * All texts of the pages in one language. `minLength` is in characters. An example of `when`: "in 30
+ * seconds".
  */
 export interface PageTexts {
   pages: Record<PagePurpose, PurposeTexts>

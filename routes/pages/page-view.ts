@@ -2,10 +2,10 @@ import type { ConfirmationMethod } from '../../src/accounts/problems.ts'
 import type { Language } from '../../src/http/language.ts'
 import type { PagePurpose } from './page-texts.ts'
 
-/** What the pages show of the service. */
+/** The facts about the service that the pages show. */
 export interface PageContext {
   serviceName: string
-  /** Where a page links to when it is done. */
+  /** The URL that a finished page links to. */
   homeUrl: string | undefined
   /** The shortest password, in code points. */
   minLength: number
@@ -15,7 +15,7 @@ export interface PageContext {
 export interface PageOutcome {
   kind: 'asked' | 'done' | 'failed'
   text: string
-  /** Everything that is wrong with the new password. */
+  /** Why the new password was rejected. */
   reasons?: string[]
   /** The ways to confirm an address, if the link alone is not enough. */
   methods?: ConfirmationMethod[] | undefined
@@ -27,7 +27,7 @@ export interface PageOutcome {
   token?: string | undefined
 }
 
-/** What a page is rendered from. */
+/** Everything that a page is rendered from. */
 export interface PageView extends PageContext {
   purpose: PagePurpose
   language: Language

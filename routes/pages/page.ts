@@ -36,15 +36,15 @@ export const headers = (language: Language) => ({
 })
 
 /**
- * Returns the HTML document of a page. It has a form unless the form succeeded or cannot succeed any more.
+ * Returns the HTML document of a page. It has a form, unless the form succeeded or can no longer succeed.
  */
 export function render (view: PageView): string {
   const { purpose, language, outcome, serviceName } = view
-  const said = texts[language]
-  const { title, doneTitle } = said.pages[purpose]
+  const pageTexts = texts[language]
+  const { title, doneTitle } = pageTexts.pages[purpose]
   const isDone = outcome.kind === 'done'
   const heading = isDone ? doneTitle : title
-  const step = isDone || outcome.isFinal ? continueLink(view) : formsOf(view, said, paths[purpose])
+  const step = isDone || outcome.isFinal ? continueLink(view) : formsOf(view, pageTexts, paths[purpose])
   return `<!doctype html>
 <html lang="${language}">
 <head>

@@ -8,19 +8,19 @@ import { strict, type Typed } from '../typed.ts'
 const maxAgeSeconds = 3_600
 const maxCodeLength = 64
 
-/** A page for each problem: its URL is the `type` of the problem document. */
+/** A page for each problem. Its URL is the `type` of the problem document. */
 const problemPages: Typed = async (app) => {
   app.get('/:code', {
     schema: {
       operationId: 'getProblem',
       tags: ['Problems'],
-      summary: 'Read about a problem',
+      summary: 'Read the page of a problem',
       description: 'The page whose URL is the `type` of a problem document.',
       security: [],
       params: strict({ code: Type.String({ maxLength: maxCodeLength, examples: ['invalid_token'] }) }),
       response: {
         200: {
-          description: 'A page that says what happened, and what to do.',
+          description: 'A page that says what happened and what to do.',
           content: { 'text/html': { schema: Type.String() } }
         }
       }

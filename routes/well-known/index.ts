@@ -33,7 +33,7 @@ const exampleJwk = {
   y: 'x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0'
 }
 
-/** What other services need in order to verify tokens. */
+/** The documents with which other services verify tokens. */
 const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, docs }) => {
   const cacheable = { 'cache-control': `public, max-age=${jwksMaxAge}` }
 
@@ -42,8 +42,8 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
       operationId: 'getJwks',
       tags: ['Verification'],
       summary: 'Read the public keys',
-      description: 'The JSON Web Key Set (RFC 7517) to verify access tokens with: the keys that sign now, ' +
-        'that will sign, and that signed tokens which are still valid.',
+      description: 'The JSON Web Key Set (RFC 7517) that verifies access tokens. It contains the current' +
+        ' keys, the next ones, and the old ones whose tokens are still valid.',
       security: [],
       response: {
         200: strict({ keys: Type.Array(Jwk) }, {
@@ -76,7 +76,7 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
           revocation_endpoint: url(),
           revocation_endpoint_auth_methods_supported: Type.Array(Type.String()),
           revocation_feed_endpoint: url(
-            'Server-sent events about revocations. This member is specific to Latchkey.'
+            'The revocation feed (server-sent events). This member is specific to Latchkey.'
           ),
           response_types_supported: Type.Array(Type.String()),
           grant_types_supported: Type.Array(Type.String()),

@@ -1,11 +1,11 @@
-import type { ConfirmationMethod } from './problems.ts'
 import { validationFailed } from '../http/problems.ts'
+import type { ConfirmationMethod } from './problems.ts'
 
 /** The links that confirm something about an address. */
 export const confirmationKinds = ['registration', 'email_verification', 'email_change', 'email_undo'] as const
 export type ConfirmationKind = typeof confirmationKinds[number]
 
-/** What a caller shows beside the link. The link proves the mailbox; this proves who set the password. */
+/** What a caller presents with the link. The link proves the mailbox; this proves who set the password. */
 export type ProofKind = 'cookie' | 'session' | 'password' | 'new_password' | 'none'
 
 /**
@@ -35,21 +35,21 @@ export const effects: Record<ConfirmationKind, Record<ProofKind, ConfirmationEff
   email_undo: { cookie: 'undo', session: 'undo', password: 'undo', new_password: 'reject', none: 'undo' }
 }
 
-/** What a link is about, as far as it decides which proofs count. */
+/** The facts about a link that decide which proofs are accepted. */
 export interface ConfirmationSubject {
   kind: ConfirmationKind
   /** The registration whose cookie is a proof. */
   registrationId: string | undefined
   /** The account whose sessions are a proof. */
   accountId: string | undefined
-  /** Whether there is a password to show. */
+  /** Whether there is a password to present. */
   hasPassword: boolean
 }
 
 /** A live session, and its user. */
 export interface ShownSession { id: string, userId: string }
 
-/** What a request carries beside the token of the link. */
+/** What a request has in addition to the token of the link. */
 export interface Evidence {
   registrationId?: string | undefined
   sessions?: readonly ShownSession[]
@@ -58,38 +58,41 @@ export interface Evidence {
 }
 
 /**
- * The proof that counts. A password that was sent is verified even if there is a cookie or a session. Throws
- * `validation_failed` if a new password comes with another proof, because it is not clear which is meant.
+ * Chooses the proof that counts. A password in the request is verified even if there is a cookie or a
+ * session. Throws `validation_failed` if a new password comes with another proof, because the intent is not
+ * clear.
  */
 export function chooseProof (
   subject: ConfirmationSubject,
   { registrationId, sessions = [], password, newPassword }: Evidence
 ): ProofKind {
   const { kind } = subject
-  if (newPassword !== undefined && password !== undefined) throw besideProof('`password`')
+  if (newPassword !== undefined && password !== undefined) throw combinationRejected('`password`')
   const hasCookie = registrationId !== undefined && registrationId === subject.registrationId
   const hasSession = sessionFor(subject, sessions) !== undefined
   if (newPassword !== undefined) {
-    if (effects[kind].new_password === 'reject') throw besideProof('a link that changes an address back')
-    if (hasCookie) throw besideProof('the cookie of the registration')
-    if (hasSession) throw besideProof('a session of the account')
+    if (effects[kind].new_password === 'reject') {
+      throw combinationRejected('a link that changes an address back')
+    }
+    if (hasCookie) throw combinationRejected('the cookie of the registration')
+    if (hasSession) throw combinationRejected('a session of the account')
     return 'new_password'
   }
   if (password !== undefined && effects[kind].none === 'ask') return 'password'
   return hasCookie ? 'cookie' : hasSession ? 'session' : 'none'
 }
 
-/** The session that is of the account. */
+/** Finds the session of the account. */
 export const sessionFor = ({ accountId }: ConfirmationSubject, sessions: readonly ShownSession[] = []) =>
   sessions.find(({ userId }) => userId === accountId)
 
-function besideProof (proof: string) {
+function combinationRejected (proof: string) {
   const detail = 'must not be combined with another proof'
   const violations = [{ pointer: '/new_password', detail }]
   return validationFailed(`\`new_password\` must not be combined with ${proof}.`, violations)
 }
 
-/** The proofs that would confirm this link, for a caller whose request shows none. */
+/** Lists the proofs that would confirm this link, for a caller who presented none. */
 export function methodsFor ({ kind, accountId, hasPassword }: ConfirmationSubject): ConfirmationMethod[] {
   const isPossible = { session: accountId !== undefined, password: hasPassword, new_password: true }
   const methods: ConfirmationMethod[] = ['session', 'password', 'new_password']

@@ -6,8 +6,9 @@ import type { Database, Queryable } from '../database/database.ts'
 import type { LinkLives, MailContext } from '../mail/mail-context.ts'
 import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
-import { purgeEnded } from '../sessions/expiry.ts'
+import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 import { endAll } from '../sessions/ending.ts'
+import { purgeEnded } from '../sessions/expiry.ts'
 import { forgetDevices } from '../users/credential.ts'
 import { find, type AdminUser, type UserStatus } from '../users/listing.ts'
 import * as users from '../users/users.ts'
@@ -15,7 +16,6 @@ import { deleteUser } from './deletion.ts'
 import { forgetPending } from './pending-registrations.ts'
 import { setRoles, type RoleRules } from './user-roles.ts'
 import { setStatus } from './user-status.ts'
-import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 
 export interface NewAccount {
   email: string
@@ -53,7 +53,8 @@ export async function createAccount (
   const id = newId()
   return await db.transaction(async tx => {
     await users.create(tx, { id, email, username, name, passwordHash }, { isVerified })
-    await audit.record(tx, 'user.registered', { userId: id, detail: { invited: password === undefined } }, origin)
+    const detail = { invited: password === undefined }
+    await audit.record(tx, 'user.registered', { userId: id, detail }, origin)
     if (isVerified) {
       await audit.record(tx, 'user.verified', { userId: id }, origin)
       await forgetPending(tx, email.canonical)
@@ -75,13 +76,15 @@ export async function createAccount (
 export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation =>
   ({ token: oneTimeTokens.generateToken(), lives })
 
-/** An invitation with its mail. The mail is not in the language of the administrator who sends it. */
-export function mailedInvitation ({ sealMail, lives: linkLives }: Pick<MailContext, 'sealMail' | 'lives'>): Invitation {
+/** An invitation with its mail. The mail does not use the language of the administrator. */
+export function mailedInvitation (
+  { sealMail, lives: linkLives }: Pick<MailContext, 'sealMail' | 'lives'>
+): Invitation {
   const { token, lives } = newInvitation(linkLives)
   return { token, lives, mail: sealMail({ kind: 'invitation', token, lives }) }
 }
 
-/** What an administrator changes about a user. Absent members stay as they are. */
+/** What an administrator changes about a user. Absent members are not changed. */
 export interface AccountChange extends users.UserChange {
   roles?: readonly string[]
   status?: UserStatus
@@ -92,7 +95,7 @@ export interface AccountChange extends users.UserChange {
 export interface AccountUpdate { id: string, change: AccountChange, rules: RoleRules }
 
 /**
- * Changes a user, wholly or not at all. Returns undefined if there is no such user. Throws
+ * Changes a user, completely or not at all. Returns undefined if there is no such user. Throws
  * `validation_failed`, `last_admin` or `username_taken`.
  */
 export async function changeAccount (
@@ -114,11 +117,12 @@ export async function changeAccount (
   })
 }
 
-/** Marks the address as verified on an administrator's word. Pending registrations of it end. */
+/** Marks the address as verified for an administrator. Deletes its pending registrations. */
 async function markVerified (tx: Queryable, id: string, origin: audit.Origin): Promise<void> {
   const [user] = await tx.query<{ canonical_email: string }>(`
     with changed as (
-      update users set email_verified_at = now(), updated_at = now() where id = $1 and email_verified_at is null
+      update users set email_verified_at = now(), updated_at = now()
+      where id = $1 and email_verified_at is null
       returning record_event('user.verified', $2, user_id => id)
     )
     select canonical_email from users where id = $1`, [id, origin])
@@ -143,10 +147,7 @@ export async function deleteAccount (
   return await db.transaction(async tx => await deleteUser(tx, id, { sealMail, isByAdmin: true }, origin))
 }
 
-/**
- * Signs a user out everywhere, and forgets all their devices. Returns false if there is
- * no such user.
- */
+/** Signs a user out everywhere, and forgets all their devices. Returns false if there is no such user. */
 export async function endSessions (db: Database, id: string, origin: audit.Origin): Promise<boolean> {
   return await db.transaction(async tx => {
     if (!await forgetDevices(tx, id)) return false

@@ -14,8 +14,8 @@ const mailKinds = [
   { kind: 'magic_link', page: 'magic-link' },
   { kind: 'invitation', page: 'password-reset' },
   { kind: 'email_change', page: 'email-verification' },
-  // The former address is notified twice: when the change is requested, and when it is done, then with a link
-  // to undo it.
+  // The former address is notified twice: when the change is requested, and when it is done. The second mail
+  // has a link to undo the change.
   { kind: 'email_change_requested', isNotification: true },
   { kind: 'email_changed', page: 'email-verification', isNotification: true },
   { kind: 'registration_taken' },

@@ -2,16 +2,16 @@ import assert from 'node:assert'
 import * as audit from '../audit/events.ts'
 import { newId } from '../crypto/random.ts'
 import type { Queryable } from '../database/database.ts'
-import { passwordRequired } from './problems.ts'
-import { linkExpired } from '../one-time-tokens/problems.ts'
-import { forbiddenCredentials } from '../users/problems.ts'
 import { notification, type MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
-import { findUser } from '../sessions/owner.ts'
+import { linkExpired } from '../one-time-tokens/problems.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 import { endAll } from '../sessions/ending.ts'
+import { findUser } from '../sessions/owner.ts'
 import type { SignInThrottle } from '../throttle/sign-in-throttle.ts'
 import { replacePassword } from '../users/credential.ts'
+import { forbiddenCredentials } from '../users/problems.ts'
 import * as users from '../users/users.ts'
 import { methodsFor, type ConfirmationEffect } from './address-proofs.ts'
 import type { ConfirmationLink } from './confirmation-link.ts'
@@ -19,7 +19,7 @@ import type { ConfirmationProof } from './confirmation-proof.ts'
 import { changeAddress, undoChange } from './email-change.ts'
 import { markEmailVerified } from './email-ownership.ts'
 import * as pendingRegistrations from './pending-registrations.ts'
-import { revokeAll } from '../one-time-tokens/revocation.ts'
+import { passwordRequired } from './problems.ts'
 
 /** What the transaction of a confirmation needs. */
 export interface ConfirmationStep {
@@ -34,9 +34,7 @@ export interface ConfirmationStep {
   origin: audit.Origin
 }
 
-/**
- * Carries out an effect of the table in `address-proofs.ts`.
- */
+/** Applies an effect of the table in `address-proofs.ts`. */
 export async function applyEffect (
   tx: Queryable, effect: ConfirmationEffect, step: ConfirmationStep
 ): Promise<void> {
@@ -81,7 +79,7 @@ async function confirmRegistration (
   if (holder === undefined) {
     if (effect === 'verify') throw linkExpired()
     await completeRegistration(tx, registration, hash, step)
-    // The link comes after the account. A concurrent transaction that makes an account with this address
+    // The link comes after the account. A concurrent transaction that creates an account with this address
     // deletes this link, and must not wait for it.
     await oneTimeTokens.consumeUnchecked(tx, token)
     await pendingRegistrations.forgetPending(tx, canonical)
@@ -95,7 +93,7 @@ async function confirmRegistration (
   await markEmailVerified(tx, { id: holder, canonical_email: canonical, email_verified: false }, origin)
 }
 
-/** Makes the account of a registration. Throws `email_taken` or `username_taken`. */
+/** Creates the account of a registration. Throws `email_taken` or `username_taken`. */
 async function completeRegistration (
   tx: Queryable,
   registration: pendingRegistrations.PendingRegistration,
@@ -103,9 +101,10 @@ async function completeRegistration (
   { isNamed, proof, origin }: ConfirmationStep
 ): Promise<void> {
   const { email: address, canonical_email: canonical, username, name, language } = registration
-  // The registration cookie proves the registration's password. After a new password it must prove nothing.
+  // The registration cookie proves who set the password of the registration. It must not prove a new
+  // password.
   const id = proof.hash === undefined ? registration.id : newId()
-  const by = { ...origin, actorId: id }
+  const userOrigin = { ...origin, actorId: id }
   await users.create(tx, {
     id,
     email: { address, canonical },
@@ -114,13 +113,13 @@ async function completeRegistration (
     passwordHash,
     language: language ?? undefined
   }, { isVerified: true })
-  await audit.record(tx, 'user.registered', { userId: id }, by)
-  await audit.record(tx, 'user.verified', { userId: id }, by)
+  await audit.record(tx, 'user.registered', { userId: id }, userOrigin)
+  await audit.record(tx, 'user.verified', { userId: id }, userOrigin)
 }
 
 /**
  * Gives an account whose address was never verified to the person who proved the address, with their
- * password. The earlier password and links are void, and the sessions end.
+ * password. Replaces the earlier password, revokes the links, and ends the sessions.
  */
 async function takeOver (
   tx: Queryable, userId: string, hash: string | undefined, step: ConfirmationStep

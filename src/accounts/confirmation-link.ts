@@ -1,6 +1,6 @@
 import type { Queryable } from '../database/database.ts'
-import { linkExpired } from '../one-time-tokens/problems.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { linkExpired } from '../one-time-tokens/problems.ts'
 import type { PasswordOwner } from '../passwords/policy.ts'
 import { identifiedByEmail, identify, type IdentifiedAccount } from '../users/credential.ts'
 import { confirmationKinds, type ConfirmationSubject } from './address-proofs.ts'
@@ -8,9 +8,9 @@ import * as pendingRegistrations from './pending-registrations.ts'
 
 /** A valid link that confirms something about an address. */
 export interface ConfirmationLink extends ConfirmationSubject {
-  /** The address that is verified or changed to. Other confirmations of it wait until this one is done. */
+  /** The address that is verified or changed to. Other confirmations of it wait for this one. */
   canonical: string
-  /** The person whose password a new one would be, for the password policy. */
+  /** The owner of a new password, for the password policy. */
   owner: PasswordOwner
   /** The account, and the identifier under which attempts at its password are counted. */
   identified: IdentifiedAccount
@@ -19,12 +19,14 @@ export interface ConfirmationLink extends ConfirmationSubject {
 }
 
 /**
- * Finds the link of a token. The registration cookie proves the first password for `cookieSeconds` after the
- * account was made. Throws `link_expired`.
+ * Finds the link of a token. For `cookieSeconds` after the account was created, the registration cookie
+ * proves who set the first password. Throws `link_expired`.
  */
-export async function findLink (db: Queryable, token: string, cookieSeconds: number): Promise<ConfirmationLink> {
+export async function findLink (
+  db: Queryable, token: string, cookieSeconds: number
+): Promise<ConfirmationLink> {
   const { purpose, userId } = await oneTimeTokens.findSubject(db, token)
-  const kind = confirmationKinds.find(known => known === purpose)
+  const kind = confirmationKinds.find(kind => kind === purpose)
   if (kind === undefined) throw linkExpired()
   if (kind === 'registration') return await findRegistration(db, userId)
   const account = await oneTimeTokens.find(db, token, [kind])

@@ -3,11 +3,11 @@ import type { Device } from '../authentication/known-device.ts'
 import {
   verifyPassword, verifyPendingPassword, type AuthenticationServices
 } from '../authentication/password-verification.ts'
-import { wrongConfirmingPassword } from './problems.ts'
 import type { QueueTicket } from '../passwords/passwords.ts'
 import type { CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import { methodsFor, sessionFor, type Evidence, type ProofKind } from './address-proofs.ts'
 import type { ConfirmationLink } from './confirmation-link.ts'
+import { wrongConfirmingPassword } from './problems.ts'
 
 /** A request to do what a mailed link is for. */
 export interface Confirmation {
@@ -17,7 +17,7 @@ export interface Confirmation {
   ticket: QueueTicket
 }
 
-/** What was proved beside the link. The transaction checks it again. */
+/** What was proved in addition to the link. The transaction checks it again. */
 export interface ConfirmationProof {
   kind: ProofKind
   sessionId: string | undefined
@@ -28,10 +28,10 @@ export interface ConfirmationProof {
   hash: string | undefined
 }
 
-/** Which link is to be confirmed by which kind of proof. */
+/** The link to confirm, and the kind of proof that the request has. */
 export interface ExpectedProof { link: ConfirmationLink, kind: ProofKind }
 
-/** Verifies the password of a proof, or hashes the new one. No connection is held meanwhile. */
+/** Verifies the password of a proof, or hashes the new one. Holds no database connection meanwhile. */
 export async function examineProof (
   services: AuthenticationServices,
   { evidence, device, ticket }: Confirmation,
@@ -53,11 +53,12 @@ export async function examineProof (
   }
   if (kind !== 'password' || password === undefined) return proof
   const mismatch = () => wrongConfirmingPassword(methodsFor(link))
-  const { registration, identified: of } = link
+  const { registration, identified: subject } = link
   if (registration) {
-    const presented = { of, hash: registration.password_hash, password, ticket, mismatch }
+    const presented = { subject, hash: registration.password_hash, password, ticket, mismatch }
     return { ...proof, attempt: await verifyPendingPassword(services, presented, origin) }
   }
-  const verified = await verifyPassword(services, { of, password, device, ticket, mismatch }, origin)
+  const attempt = { subject, password, device, ticket, mismatch }
+  const verified = await verifyPassword(services, attempt, origin)
   return { ...proof, attempt: verified.attempt, passwordVersion: verified.passwordVersion }
 }

@@ -1,7 +1,7 @@
 import * as audit from '../audit/events.ts'
+import type { PersonalDataPart } from '../capability.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import * as leases from '../jobs/leases.ts'
-import type { PersonalDataPart } from '../capability.ts'
 import { exportRunning } from './problems.ts'
 
 /** The columns of a user that belong to the user: all except the password hash. */
@@ -14,13 +14,15 @@ export const account = {
     from users where id = $1`
 }
 
-// Few enough to hold up the event loop for a few milliseconds at most.
+// A page of this size blocks the event loop for a few milliseconds at most.
 const pageRows = 200
 
-/** The rows of a page. A part that shows only some rows, or none, also says how many it read. */
+/** The rows of a page. A part that leaves rows out also returns how many it read, as `seen`. */
 type Page = Array<{ cursor: string, seen?: number, id?: string | null }>
 
-async function * rows (db: Queryable, { name, text }: PersonalDataPart, userId: string): AsyncGenerator<object[]> {
+async function * readRows (
+  db: Queryable, { name, text }: PersonalDataPart, userId: string
+): AsyncGenerator<object[]> {
   for (let after: string | null | undefined = null; after !== undefined;) {
     const statement = { name: `personal-data.${name}`, text }
     const page: Page = await db.query<Page[number]>(statement, [userId, after, pageRows])
@@ -34,7 +36,7 @@ async function * rows (db: Queryable, { name, text }: PersonalDataPart, userId: 
 export interface DataExport {
   /** Pieces of one JSON document. */
   pieces: AsyncGenerator<string>
-  /** Lets the user start another export. Call it if the reader is gone before the end. */
+  /** Lets the user start another export. Call it if the reader disconnects before the end. */
   release: () => Promise<void>
 }
 
@@ -43,7 +45,7 @@ const leaseSeconds = 60
 const renewalIntervalMs = 10_000
 
 /**
- * Exports everything that is held about a user: the account and the parts that the capabilities declare.
+ * Exports all data about a user: the account and the parts that the capabilities declare.
  * Returns undefined if there is no such user. At most one page of rows is in memory, and no connection is
  * held while the client reads. The export is recorded in the audit log first. Throws `too_many_requests`
  * while another export of the user is running on any instance.
@@ -58,7 +60,7 @@ export async function exportPersonalData (
     const [user] = await db.query<object>(account, [userId])
     if (user) {
       await audit.record(db, 'user.exported', { userId }, origin)
-      return { pieces: pages(db, { userId, user, parts, lease }), release }
+      return { pieces: serialize(db, { userId, user, parts, lease }), release }
     }
   } catch (error) {
     await release().catch(() => {})
@@ -68,27 +70,30 @@ export async function exportPersonalData (
   return undefined
 }
 
-/** A running export: the user, with their columns, and what else is exported. */
+/** The user with their columns, the other parts of the export, and its lease. */
 interface ExportRun { userId: string, user: object, parts: readonly PersonalDataPart[], lease: leases.Lease }
 
-async function * pages (db: Database, { userId, user, parts, lease }: ExportRun): AsyncGenerator<string> {
+/** Yields the pieces of the JSON document. */
+async function * serialize (
+  db: Database, { userId, user, parts, lease }: ExportRun
+): AsyncGenerator<string> {
   let renewedAt = performance.now()
   yield `{"user":${JSON.stringify(user)}`
   for (const part of parts) {
     yield `,"${part.name}":[`
-    let comma = ''
-    for await (const page of rows(db, part, userId)) {
+    let separator = ''
+    for await (const page of readRows(db, part, userId)) {
       if (performance.now() - renewedAt > renewalIntervalMs) {
         await lease.renew()
         renewedAt = performance.now()
       }
       if (page.length === 0) continue
-      yield comma + page.map(row => JSON.stringify(row)).join(',')
-      comma = ','
+      yield separator + page.map(row => JSON.stringify(row)).join(',')
+      separator = ','
     }
     yield ']'
   }
-  // Everything is read. The user can start another export when the document has arrived.
+  // All rows were read. The user can start another export when the document has arrived.
   await lease.release().catch(() => {})
   yield '}'
 }

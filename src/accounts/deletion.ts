@@ -4,35 +4,37 @@ import { reauthenticate, type Reauthentication } from '../authentication/reauthe
 import type { Queryable } from '../database/database.ts'
 import { languages } from '../http/language.ts'
 import { invalidToken } from '../http/problems.ts'
-import { forbiddenCredentials } from '../users/problems.ts'
 import { enqueueMail, type MailSealer } from '../mail/outbox.ts'
-import { purgeEnded } from '../sessions/expiry.ts'
 import { endAll } from '../sessions/ending.ts'
+import { purgeEnded } from '../sessions/expiry.ts'
 import { recordSuccess } from '../throttle/sign-in-throttle.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
+import { forbiddenCredentials } from '../users/problems.ts'
 import { eraseIfUnlocked } from './erasure.ts'
 import { forgetPending } from './pending-registrations.ts'
 
 /** How a user is deleted. */
 export interface DeletionOptions {
-  /** Makes the mail that tells the former address. Without it no mail is sent. */
+  /** Seals the mail that notifies the former address. Without it, no mail is sent. */
   sealMail?: MailSealer
-  /** Whether an administrator does it. The mail is then never dropped. */
+  /** Whether an administrator deletes the user. The mail is then never dropped. */
   isByAdmin?: boolean
-  /**
-   * The version of the password that was verified. If it is another one by now, that is
-   * `invalid_credentials`.
-   */
+  /** The version of the password that was verified. Another current version is `invalid_credentials`. */
   passwordVersion?: number
 }
 
-interface DeletedUser { password_version: number, email: string, canonical_email: string, language: string | null }
+interface DeletedUser {
+  password_version: number
+  email: string
+  canonical_email: string
+  language: string | null
+}
 
-// The events that are erased with the deletion. Housekeeping erases the rest.
-const erasedEvents = 1_000
+// The maximum number of events that the deletion itself erases. Housekeeping erases the others.
+const maxErasedEvents = 1_000
 
 const lock = 'select password_version, email, canonical_email, language from users where id = $1 for update'
-const clearing = {
+const deleteReferences = {
   name: 'users.clear',
   text: `
     with own_links as (
@@ -44,42 +46,44 @@ const clearing = {
     )
     insert into erasures (user_id) values ($1) on conflict do nothing`
 }
-const removal = { name: 'users.delete', text: 'delete from users where id = $1' }
+const deleteRow = { name: 'users.delete', text: 'delete from users where id = $1' }
 
 /**
- * Deletes a user and every trace but the events of the audit log, which keep only the ids. Returns
- * false if there is no such user. Throws `last_admin`.
+ * Deletes a user and all their data. The events of the audit log stay, but keep only the ids. Returns false
+ * if there is no such user. Throws `last_admin`.
  */
 export async function deleteUser (
   tx: Queryable, id: string, options: DeletionOptions, { actorId }: audit.Origin
 ): Promise<boolean> {
   const { sealMail, isByAdmin = false, passwordVersion } = options
-  // The administrators are locked first, and in one order. Otherwise two who leave would deadlock.
+  // The administrators are locked first, and in one order. Otherwise two of them who leave would deadlock.
   await assertAnotherAdmin(tx, id)
   const [deleted] = await tx.query<DeletedUser>(lock, [id])
   if (!deleted) return false
-  if (passwordVersion !== undefined && deleted.password_version !== passwordVersion) throw forbiddenCredentials()
+  const isPasswordCurrent = passwordVersion === undefined || deleted.password_version === passwordVersion
+  if (!isPasswordCurrent) throw forbiddenCredentials()
 
-  // The network and browser of the request are personal data too, so the events do not get them.
+  // The network address and browser of the request are personal data too, so the events do not contain them.
   const origin = { actorId }
   await endAll(tx, { userId: id }, 'account_deleted', origin)
   await forgetPending(tx, deleted.canonical_email)
   // The links come before the user, as in a change to this address. In one statement the user would come
   // first, and the two transactions would deadlock.
-  await tx.query(clearing, [id, deleted.canonical_email])
-  await tx.query(removal, [id])
+  await tx.query(deleteReferences, [id, deleted.canonical_email])
+  await tx.query(deleteRow, [id])
   await audit.record(tx, 'user.deleted', { userId: id }, origin)
-  const language = languages.find(known => known === deleted.language)
+  const language = languages.find(language => language === deleted.language)
   const mail = sealMail?.({
     kind: 'account_deleted', to: deleted.email, isUncounted: isByAdmin, ...language && { language }
   })
   await enqueueMail(tx, mail, undefined)
-  await eraseIfUnlocked(tx, erasedEvents, id)
+  await eraseIfUnlocked(tx, maxErasedEvents, id)
   return true
 }
 
 /**
- * Deletes the account of a signed-in user who proves again who they are. Throws `last_admin`, and as `reauthenticate` does.
+ * Deletes the account of a signed-in user who authenticates again. Throws `last_admin`, and as
+ * `reauthenticate` does.
  */
 export async function deleteOwnAccount (
   services: AuthenticationServices, proof: Reauthentication, sealMail: MailSealer, origin: audit.Origin
@@ -90,10 +94,10 @@ export async function deleteOwnAccount (
     await purgeEnded(db, userId)
     await db.transaction(async tx => {
       const isDeleted = await deleteUser(tx, userId, { sealMail, passwordVersion }, origin)
-      if (!isDeleted) throw invalidToken(true, 'the account is gone')
+      if (!isDeleted) throw invalidToken(true, 'the account was deleted')
       await recordSuccess(tx, attempt)
     })
   }
-  // The password was right, so a deletion that is refused does not count as a failure.
+  // The password was correct, so a refused deletion does not count as a failed attempt.
   await refundOnFailure(db, attempt, perform())
 }

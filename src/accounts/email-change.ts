@@ -1,57 +1,62 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
-import type { EmailAddress } from '../syntax/email-address.ts'
-import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
-import { admitMail } from '../mail/limits.ts'
 import { languages } from '../http/language.ts'
+import { admitMail } from '../mail/limits.ts'
+import type { MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
+import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { revokeAll, revokeEmailChanges, revokeOtherEmailChanges } from '../one-time-tokens/revocation.ts'
+import { assertUndoCapacity, revokeLaterUndoTokens } from '../one-time-tokens/undo.ts'
+import type { EmailAddress } from '../syntax/email-address.ts'
+import { lockCredential, type Credential } from '../users/credential.ts'
 import { emailTaken, forbiddenCredentials } from '../users/problems.ts'
 import * as users from '../users/users.ts'
-import { lockCredential, type Credential } from '../users/credential.ts'
-import { forgetPending } from './pending-registrations.ts'
-import type { MailContext } from '../mail/mail-context.ts'
 import { resetOwnership } from './email-ownership.ts'
-import { assertUndoCapacity, revokeLaterUndoTokens } from '../one-time-tokens/undo.ts'
-import { revokeAll, revokeEmailChanges, revokeOtherEmailChanges } from '../one-time-tokens/revocation.ts'
+import { forgetPending } from './pending-registrations.ts'
 
-/** A user's wish for a new address. */
+/** A user's request for a new address. */
 export interface EmailChange {
   /** The password that was verified. */
   credential: Credential
   to: EmailAddress
-  /**
-   * Whether only the owner of a taken address is told that it is taken, because addresses must be verified.
-   */
+  /** Whether the caller must not learn that the address is taken. Its owner is then notified instead. */
   hidesTaken: boolean
 }
 
 /**
- * Mails a link to a new address, which becomes that of the account when the link is used. The request voids
- * earlier ones, so that a mistyped address gets nothing, and the present address is told. Throws
+ * Mails a link to a new address. The account gets that address when the link is used. Revokes the links of
+ * earlier requests, because their address may have been mistyped, and notifies the current address. Throws
  * `email_taken`, unless that is hidden. Throws `invalid_credentials` if the password has changed since it was
- * verified, because a thief's request that is under way must not outlive it. No mail is sent if too many of
- * this kind to the new address were requested: the password proves the account, not the address.
+ * verified, so that a concurrent request of a thief does not survive the change. Sends no mail if too many of
+ * this kind to the new address were requested, because the password proves the account, not the address.
  */
-export async function requestEmailChange (db: Database, change: EmailChange, context: MailContext): Promise<void> {
+export async function requestEmailChange (
+  db: Database, change: EmailChange, context: MailContext
+): Promise<void> {
   const { credential, to: { address, canonical }, hidesTaken } = change
   const { userId, passwordVersion } = credential
   const { sealMail, lives: { emailVerification: lives }, language, limit } = context
-  const owner = await users.ownerOf(db, canonical)
-  const other = owner?.id === userId ? undefined : owner
-  if (other && !hidesTaken) throw emailTaken()
+  const owner = await users.findOwner(db, canonical)
+  const otherOwner = owner?.id === userId ? undefined : owner
+  if (otherOwner && !hidesTaken) throw emailTaken()
   const token = oneTimeTokens.generateToken()
-  const known = languages.find(each => each === other?.language)
-  const mail = other
-    ? sealMail({ kind: 'registration_taken', as: 'email_change', language: language ?? known, to: other.email })
+  const ownerLanguage = languages.find(each => each === otherOwner?.language)
+  const mail = otherOwner
+    ? sealMail({
+      kind: 'registration_taken',
+      as: 'email_change',
+      language: language ?? ownerLanguage,
+      to: otherOwner.email
+    })
     : sealMail({ kind: 'email_change', language, token, lives, to: address })
   const buckets = limit.bucketsOf('email_change', canonical, lives)
   const isAdmitted = await db.transaction(async tx => {
-    // Of two concurrent requests, the second one waits here, and then voids the first one's link.
+    // Of two concurrent requests, the second one waits here, and then revokes the link of the first.
     const current = await users.lock(tx, userId)
     if (!current || !await lockCredential(tx, credential)) throw forbiddenCredentials()
     await assertUndoCapacity(tx, userId)
     if (!await admitMail(tx, buckets)) {
-      // The user gets no other link to this address, so the one that they have stays valid.
+      // The user gets no new link to this address, so an earlier one stays valid.
       await revokeOtherEmailChanges(tx, userId, canonical)
       return false
     }
@@ -61,23 +66,23 @@ export async function requestEmailChange (db: Database, change: EmailChange, con
       userId, purpose: 'email_change', token, lifetimeSeconds: lives, target, passwordVersion
     })
     if (!isIssued) throw forbiddenCredentials()
-    // The data export shows the user which mails are still to be sent for them, whether or not the address is
-    // taken.
+    // The data export shows the user their pending mails. It must not reveal whether the address is taken.
     await enqueueMail(tx, mail, userId, lives)
     if (current.canonical === canonical) return true
     const facts = { email: address }
-    await enqueueMail(tx, sealMail({ kind: 'email_change_requested', to: current.address, facts }), userId)
+    const notice = sealMail({ kind: 'email_change_requested', to: current.address, facts })
+    await enqueueMail(tx, notice, userId)
     return true
   })
   if (!isAdmitted) limit.onDrop('email_change')
 }
 
-/** What a change of address is recorded and mailed with. */
+/** What is needed to record a change of address and to mail about it. */
 interface MoveContext { mail: MailContext, origin: audit.Origin }
 
 /**
- * Gives an account the address that its link was mailed to, and mails the former address a link to undo that.
- * Throws `email_taken`.
+ * Gives an account the address that its link was mailed to. Mails the former address, with a link to undo the
+ * change if that address was verified. Throws `email_taken`.
  */
 export async function changeAddress (
   tx: Queryable,
@@ -100,16 +105,17 @@ export async function changeAddress (
       target: { email, canonical_email: canonical }
     })
   }
-  // The link to undo must not be dropped. It cannot be sent often, because each takes a newly verified
+  // The link to undo must not be dropped. It cannot be sent often, because each one needs a newly verified
   // address.
   const isUncounted = account.email_verified
   const facts = { email: to.address }
-  await enqueueMail(tx, sealMail({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts }), account.id)
+  const notice = sealMail({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts })
+  await enqueueMail(tx, notice, account.id)
 }
 
 /**
- * Gives an account an earlier, verified address back. The person who changed it knew the password, so the
- * password is voided and all sessions end. Throws `email_taken`.
+ * Gives an account its earlier, verified address back. The person who changed it knew the password, so the
+ * password becomes invalid and all sessions end. Throws `email_taken`.
  */
 export async function undoChange (
   tx: Queryable,
@@ -131,6 +137,6 @@ async function move (
   await users.changeEmail(tx, userId, to)
   await audit.record(tx, 'user.email_changed', { userId, detail }, origin)
   await revokeAll(tx, userId)
-  // The address is verified, so pending registrations of it end.
+  // The address is verified, so its pending registrations are deleted.
   await forgetPending(tx, to.canonical)
 }

@@ -3,10 +3,10 @@ import type { Queryable } from '../database/database.ts'
 import type { MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { revokeAll, revokeVerifications } from '../one-time-tokens/revocation.ts'
 import { endAll, type EndReason } from '../sessions/ending.ts'
 import { replacePassword } from '../users/credential.ts'
 import { forgetPending } from './pending-registrations.ts'
-import { revokeAll, revokeVerifications } from '../one-time-tokens/revocation.ts'
 
 /** An account whose address was just proved. */
 export interface AddressHolder { id: string, canonical_email: string, email_verified: boolean }
@@ -15,10 +15,12 @@ const verifyEmail = `
   update users set email_verified_at = coalesce(email_verified_at, now()), updated_at = now() where id = $1`
 
 /**
- * Marks the address of an account as verified. Pending registrations of the address end, because it is taken
- * now.
+ * Marks the address of an account as verified. Deletes the pending registrations of the address, because it
+ * is taken now.
  */
-export async function markEmailVerified (tx: Queryable, holder: AddressHolder, origin: audit.Origin): Promise<void> {
+export async function markEmailVerified (
+  tx: Queryable, holder: AddressHolder, origin: audit.Origin
+): Promise<void> {
   if (holder.email_verified) return
   await tx.query(verifyEmail, [holder.id])
   await audit.record(tx, 'user.verified', { userId: holder.id }, origin)
@@ -26,12 +28,12 @@ export async function markEmailVerified (tx: Queryable, holder: AddressHolder, o
   await forgetPending(tx, holder.canonical_email)
 }
 
-/** Why an account is left to the owner of its address. */
+/** The account whose ownership is reset, and why its sessions end. */
 export interface OwnershipReset { userId: string, reason: EndReason }
 
 /**
- * Leaves an account to the person who reads the mail of its address: the password is void, all sessions and
- * links end, and a link to set a new password is mailed.
+ * Leaves an account to the person who reads the mail of its address. The password becomes invalid, all
+ * sessions end, all links are revoked, and a link to set a new password is mailed.
  */
 export async function resetOwnership (
   tx: Queryable, { userId, reason }: OwnershipReset, mail: MailContext, origin: audit.Origin
@@ -41,8 +43,6 @@ export async function resetOwnership (
   await endAll(tx, { userId }, reason, origin)
   await revokeAll(tx, userId)
   const token = oneTimeTokens.generateToken()
-  await oneTimeTokens.issue(tx, {
-    userId, purpose: 'password_reset', token, lifetimeSeconds: lives
-  })
+  await oneTimeTokens.issue(tx, { userId, purpose: 'password_reset', token, lifetimeSeconds: lives })
   await enqueueMail(tx, sealMail({ kind: 'password_reset', token, lives }), userId, lives)
 }

@@ -2,15 +2,14 @@ import type * as audit from '../audit/events.ts'
 import { complete, type Completion, type SignInRequest } from '../authentication/completion.ts'
 import type { Database } from '../database/database.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 import { endAll, lockSessions } from '../sessions/ending.ts'
 import { replacePassword } from '../users/credential.ts'
 import { markEmailVerified } from './email-ownership.ts'
-import { revokeAll } from '../one-time-tokens/revocation.ts'
 
 /**
- * Signs in the holder of a mailed link, once. The link proves the address. If nobody had proved it before,
- * the password that was set until then is void, and its sessions end (account pre-hijacking). Throws
- * `link_expired`.
+ * Signs in the holder of a mailed link, once. The link proves the address. If the address was not verified
+ * before, the password becomes invalid, and all sessions end (account pre-hijacking). Throws `link_expired`.
  */
 export async function signInWithLink (
   db: Database, token: string, request: SignInRequest, origin: audit.Origin
@@ -18,14 +17,16 @@ export async function signInWithLink (
   return await db.transaction(async tx => {
     const account = await oneTimeTokens.consume(tx, token, ['magic_link'])
     const { id: userId } = account
-    const by = { ...origin, actorId: userId }
-    await markEmailVerified(tx, account, by)
-    const isUnproved = !account.email_verified
-    const passwordVersion = isUnproved ? await replacePassword(tx, userId, null) : account.password_version
-    if (isUnproved) await lockSessions(tx, userId, request.replaced?.ids ?? [])
-    if (isUnproved) await endAll(tx, { userId }, 'email_verified', by)
+    const userOrigin = { ...origin, actorId: userId }
+    await markEmailVerified(tx, account, userOrigin)
+    let passwordVersion = account.password_version
+    if (!account.email_verified) {
+      passwordVersion = await replacePassword(tx, userId, null)
+      await lockSessions(tx, userId, request.replaced?.ids ?? [])
+      await endAll(tx, { userId }, 'email_verified', userOrigin)
+    }
     await revokeAll(tx, userId)
     const proof = { userId, passwordVersion, methods: ['otp'], isEmailVerified: true }
-    return await complete(tx, proof, request, by)
+    return await complete(tx, proof, request, userOrigin)
   })
 }

@@ -1,32 +1,32 @@
-import { reauthenticate, type Reauthentication } from '../authentication/reauthentication.ts'
 import { refundOnFailure, type AuthenticationServices } from '../authentication/password-verification.ts'
+import { reauthenticate, type Reauthentication } from '../authentication/reauthentication.ts'
 import type { RequestContext } from '../authentication/request-context.ts'
-import { forbiddenCredentials } from '../users/problems.ts'
 import { notification } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 import { endAll } from '../sessions/ending.ts'
 import { recordSuccess } from '../throttle/sign-in-throttle.ts'
 import { setPassword } from '../users/credential.ts'
-import { revokeAll } from '../one-time-tokens/revocation.ts'
+import { forbiddenCredentials } from '../users/problems.ts'
 
-/** A signed-in user's wish for a new password. */
+/** A signed-in user's request for a new password. */
 export interface PasswordChange {
   proof: Reauthentication
   newPassword: string
-  /** The session that stays. */
+  /** The session that does not end. */
   sessionId: string
 }
 
 /**
- * Sets a new password, or the first one, for a signed-in user who proves again who they are. All other
- * sessions end, and all devices are forgotten. Resolves to the
- * time from which on devices are known again. Throws `password_rejected`, and as `reauthenticate` does.
+ * Sets a new password, or the first one, for a signed-in user who authenticates again. Ends all other
+ * sessions, and forgets all devices. Resolves to the time from which devices are known again. Throws
+ * `password_rejected`, and as `reauthenticate` does.
  */
 export async function changePassword (
   services: AuthenticationServices, change: PasswordChange, { mail, origin }: RequestContext
 ): Promise<Date> {
   const { db, passwords } = services
-  const { proof: { of: { account } }, newPassword, sessionId } = change
+  const { proof: { subject: { account } }, newPassword, sessionId } = change
   await passwords.check(newPassword, account)
   const verified = await reauthenticate(services, change.proof, origin)
   const { attempt, ticket, userId } = verified

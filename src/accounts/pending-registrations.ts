@@ -1,8 +1,8 @@
 import type { Queryable, Statement } from '../database/database.ts'
-import type { EmailAddress } from '../syntax/email-address.ts'
-import { hashToken } from '../one-time-tokens/one-time-tokens.ts'
 import type { MailBuckets } from '../mail/limits.ts'
 import { publishEnqueuedMail } from '../mail/outbox.ts'
+import { hashToken } from '../one-time-tokens/one-time-tokens.ts'
+import type { EmailAddress } from '../syntax/email-address.ts'
 import { usernameTaken } from '../users/problems.ts'
 
 /** A registration that waits until its mailed link is used. */
@@ -17,8 +17,7 @@ export interface PendingRegistration {
 }
 
 /**
- * The new user, and the two mails of which one is sent: the link, or a notification to the owner of the
- * account.
+ * The new user, and two mails. One of them is sent: the link, or a notification to the owner of the account.
  */
 export interface RegistrationRequest {
   id: string
@@ -35,8 +34,8 @@ export interface RegistrationRequest {
   buckets: MailBuckets
 }
 
-// An account with the address changes only which mail is sent. If too many mails were requested, nothing is
-// kept, because no link could confirm it.
+// If the address has an account, only the mail is another one. If too many mails were requested, nothing is
+// stored, because no link could confirm it.
 const insert: Statement = {
   name: 'registrations.insert',
   text: `
@@ -49,7 +48,8 @@ const insert: Statement = {
     ), counted as materialized (
       select count_mail($12, $13, $14) as is_admitted from available
     ), owner as (
-      select found.id from (select) as always left join users as found on canonical_email = $3 and email_verified_at is not null
+      select users.id from (select) as always
+      left join users on canonical_email = $3 and email_verified_at is not null
     ), applied as (
       insert into pending_registrations (
         id, email, canonical_email, username, name, password_hash, language, expires_at
@@ -61,15 +61,17 @@ const insert: Statement = {
       select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
     )
     select is_admitted as "isAdmitted", (
-      select enqueue_mail(coalesce(owner.id, applied.id), case when owner.id is null then $9::bytea else $10 end, $11)
+      select enqueue_mail(
+        coalesce(owner.id, applied.id), case when owner.id is null then $9::bytea else $10 end, $11
+      )
       from applied, owner
     )
     from counted`
 }
 
 /**
- * Keeps a registration until its link is used. Returns false, and keeps nothing, if too many mails to the
- * address were requested. Throws `username_taken`. The caller cannot see whether the address is taken.
+ * Stores a registration until its link is used. Returns false, and stores nothing, if too many mails to the
+ * address were requested. Throws `username_taken`. The result does not reveal whether the address is taken.
  */
 export async function add (db: Queryable, request: RegistrationRequest): Promise<boolean> {
   const { id, email, username, name, passwordHash, language, token, lives } = request
@@ -92,25 +94,26 @@ const select: Statement = {
     where id = $1 and expires_at > now()`
 }
 
-/** The pending registration with an id; undefined if there is none, or it has expired. */
+/** Finds a pending registration by id. Returns undefined if there is none, or it has expired. */
 export async function find (db: Queryable, id: string): Promise<PendingRegistration | undefined> {
-  const [found] = await db.query<PendingRegistration>(select, [id])
-  return found
+  const [registration] = await db.query<PendingRegistration>(select, [id])
+  return registration
 }
 
 /**
- * Makes others who would give this address to an account wait until the end of the transaction. It comes
- * before any lock on a user.
+ * Locks an address until the end of the transaction: other transactions that would give it to an account
+ * wait. The lock comes before any lock on a user.
  */
 export async function lockAddress (tx: Queryable, canonical: string): Promise<void> {
   await tx.query("select pg_advisory_xact_lock(hashtextextended('registration of ' || $1, 0))", [canonical])
 }
 
-/** Forgets all registrations of an address, with their links. */
+/** Deletes all pending registrations of an address, with their links. */
 export async function forgetPending (tx: Queryable, canonical: string): Promise<void> {
   await tx.query(`
-    with gone as (
+    with deleted as (
       delete from pending_registrations where canonical_email = $1 returning id
     )
-    delete from one_time_tokens using gone where user_id = gone.id and purpose = 'registration'`, [canonical])
+    delete from one_time_tokens using deleted
+    where user_id = deleted.id and purpose = 'registration'`, [canonical])
 }

@@ -34,7 +34,7 @@ declare module '../http/problem.ts' {
 export const passwordRequired = (methods: ConfirmationMethod[]) =>
   new Problem(problems.password_required, { members: { methods } })
 
-/** For a password that was to confirm an address. `methods` names what would confirm it. */
+/** The problem of a wrong password that should confirm an address. `methods` names what would confirm it. */
 export const wrongConfirmingPassword = (methods: ConfirmationMethod[]) =>
   new Problem(userProblems.invalid_credentials, {
     status: 403, detail: 'The password is wrong.', members: { methods }

@@ -2,7 +2,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { parse as parseUuid, stringify as stringifyUuid } from 'uuid'
 import { derive, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
-/** The secrets that authenticate registration tokens: the first makes new ones, all of them verify. */
+/** Derives the secrets of registration tokens. The first one is for new tokens, and all of them verify. */
 export function registrationSecrets ([first, ...others]: KeyEncryptionKeys): [Buffer, ...Buffer[]] {
   return [derive(first, 'registration'), ...others.map(key => derive(key, 'registration'))]
 }
@@ -15,15 +15,14 @@ const tokenLength = contentLength + 32
 const mac = (secret: Buffer, content: Buffer) => createHmac('sha256', secret).update(content).digest()
 
 /**
- * A token that proves to this service, and to nobody else, that its holder made the registration with this
- * id.
+ * Creates a token that proves, to this service only, that its holder made the registration with this id.
  */
 export function mint (secret: Buffer, registrationId: string): string {
   const content = Buffer.concat([Buffer.from([version]), parseUuid(registrationId)])
   return Buffer.concat([content, mac(secret, content)]).toString('base64url')
 }
 
-/** The id of the registration that a token is for; undefined for anything that `mint` did not make. */
+/** Returns the registration id of a token. Returns undefined for anything that `mint` did not create. */
 export function parse (text: string, secrets: readonly Buffer[]): string | undefined {
   const bytes = Buffer.from(text, 'base64url')
   const isCanonical = bytes.toString('base64url') === text

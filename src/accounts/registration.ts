@@ -9,7 +9,7 @@ import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import * as users from '../users/users.ts'
 import * as pendingRegistrations from './pending-registrations.ts'
 
-/** What a person who signs up tells. */
+/** What a person enters to sign up. */
 export interface Registration {
   email: string
   password: string
@@ -17,9 +17,11 @@ export interface Registration {
   username?: string | null
 }
 
-/** The new user that a registration describes. Throws `validation_failed` or `password_rejected`. */
+/** Validates a registration, and returns its new user. Throws `validation_failed` or `password_rejected`. */
 async function validateRegistration (
-  { passwords }: AuthenticationServices, registration: Registration, { mail: { language }, ticket }: RequestContext
+  { passwords }: AuthenticationServices,
+  registration: Registration,
+  { mail: { language }, ticket }: RequestContext
 ): Promise<users.NewUser & { passwordHash: string }> {
   const email = users.requireEmail(registration.email)
   const username = registration.username == null ? null : users.requireUsername(registration.username)
@@ -30,12 +32,15 @@ async function validateRegistration (
 }
 
 /**
- * Creates an account and signs its user in, both or neither. Mails a link that verifies the address, unless
- * too many were requested; the user can request another one later. Throws `validation_failed`,
+ * Creates an account and signs its user in, in one transaction. Mails a link that verifies the address,
+ * unless too many were requested; the user can request another one later. Throws `validation_failed`,
  * `password_rejected`, `email_taken` or `username_taken`.
  */
 export async function register (
-  services: AuthenticationServices, registration: Registration, request: SignInRequest, context: RequestContext
+  services: AuthenticationServices,
+  registration: Registration,
+  request: SignInRequest,
+  context: RequestContext
 ): Promise<{ userId: string, completion: Completion }> {
   const user = await validateRegistration(services, registration, context)
   const { sealMail, lives: { emailVerification: lives }, language, limit } = context.mail
@@ -43,11 +48,11 @@ export async function register (
   const mail = sealMail({ kind: 'email_verification', language, token, lives })
   const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
   const proof = { userId: user.id, passwordVersion: 1, methods: ['pwd'], isEmailVerified: false }
-  const by = { ...context.origin, actorId: user.id }
+  const userOrigin = { ...context.origin, actorId: user.id }
   const { completion, isDropped } = await services.db.transaction(async tx => {
     await users.create(tx, user)
-    await audit.record(tx, 'user.registered', { userId: user.id }, by)
-    const completion = await complete(tx, proof, request, by)
+    await audit.record(tx, 'user.registered', { userId: user.id }, userOrigin)
+    const completion = await complete(tx, proof, request, userOrigin)
     if (!mail) return { completion, isDropped: false }
     if (!await admitMail(tx, buckets)) return { completion, isDropped: true }
     await oneTimeTokens.issue(tx, {
@@ -62,8 +67,9 @@ export async function register (
 
 /**
  * Mails a link that creates the account, or a notification to the owner of the account that has the address.
- * The caller cannot see which. If too many mails to the address were requested, the registration is dropped.
- * Returns the id of the registration. Throws `validation_failed`, `password_rejected` or `username_taken`.
+ * The result does not reveal which. If too many mails to the address were requested, the registration is
+ * dropped. Returns the id of the registration. Throws `validation_failed`, `password_rejected` or
+ * `username_taken`.
  */
 export async function requestRegistration (
   services: AuthenticationServices, registration: Registration, context: RequestContext
@@ -71,7 +77,7 @@ export async function requestRegistration (
   const user = await validateRegistration(services, registration, context)
   const { sealMail, lives: { emailVerification: lives }, language, limit } = context.mail
   const token = oneTimeTokens.generateToken()
-  const isKept = await pendingRegistrations.add(services.db, {
+  const isStored = await pendingRegistrations.add(services.db, {
     ...user,
     language,
     token,
@@ -80,6 +86,6 @@ export async function requestRegistration (
     taken: sealMail({ kind: 'registration_taken', language }),
     buckets: limit.bucketsOf('email_verification', user.email.canonical, lives)
   })
-  if (!isKept) limit.onDrop('email_verification')
+  if (!isStored) limit.onDrop('email_verification')
   return user.id
 }

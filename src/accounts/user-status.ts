@@ -1,9 +1,9 @@
 import type * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
+import { revokeAll } from '../one-time-tokens/revocation.ts'
 import { endAll } from '../sessions/ending.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import type { UserStatus } from '../users/listing.ts'
-import { revokeAll } from '../one-time-tokens/revocation.ts'
 
 const disable = `
   update users set disabled_at = now(), updated_at = now() where id = $1 and disabled_at is null
@@ -13,8 +13,8 @@ const enable = `
   returning record_event('user.enabled', $2, user_id => id)`
 
 /**
- * Disables a user, which ends their sessions and links, or enables them again. Does nothing if the user has
- * the status already. Throws `last_admin`.
+ * Disables a user, which ends their sessions and revokes their links, or enables them again. Does nothing if
+ * the user already has the status. Throws `last_admin`.
  */
 export async function setStatus (
   tx: Queryable, id: string, status: UserStatus, origin: audit.Origin

@@ -45,7 +45,7 @@ export const capability = {
         type: text,
         created_at: time,
         user_id: nullable(uuid),
-        actor_id: describe(nullable(uuid), 'The user who did it, if known.'),
+        actor_id: describe(nullable(uuid), 'The user who caused the event, if known.'),
         client_id: nullable(uuid),
         session_id: nullable(uuid),
         ...origin,
@@ -58,7 +58,7 @@ export const capability = {
       text: actionsOfUser,
       schema: describe(
         rowsOf({ id: uuid, type: text, created_at: time, session_id: nullable(uuid), ...origin }),
-        'Actions of the user that are not about themselves.'
+        'Actions of the user that are not about their own account.'
       )
     }
   ],

@@ -6,37 +6,37 @@ import type { LiveSession } from '../sessions/session.ts'
 import { refund, type CountedAttempt } from '../throttle/sign-in-throttle.ts'
 import type { Credential } from '../users/credential.ts'
 
-/** What a way in has verified. It holds only while the credential is unchanged. */
+/** What a way to sign in has verified. It is valid only while the credential is unchanged. */
 export interface AuthenticationProof extends Credential {
-  /** How the user proved who they are (RFC 8176). */
+  /** How the user authenticated (RFC 8176). */
   methods: string[]
   isEmailVerified: boolean
-  /** The counted attempt at a password, which success takes off the counters. */
+  /** The counted attempt at a password. A successful sign-in removes it from the counters. */
   attempt?: CountedAttempt
-  /** The sealed mail that asks the owner whether it was them. */
+  /** The sealed mail that notifies the owner of a sign-in on an unknown device. */
   notification?: Buffer | undefined
 }
 
 /**
- * Something that must hold before a session may exist, beside the proof. A requirement is added to the list
- * of the application, and then holds for every way in.
+ * Something that must hold, in addition to the proof, before a session is created. A requirement in the list
+ * of the application applies to every way to sign in.
  */
 export interface SignInRequirement {
-  /** Resolves to the problem that tells the caller what is still needed. Undefined if nothing is. */
+  /** Resolves to the problem that says what is still needed. Resolves to undefined if nothing is. */
   findMissing: (tx: Queryable, proof: AuthenticationProof) => Promise<Problem | undefined>
 }
 
-/** What the caller asks of the session. */
+/** The session that the caller requests, and the requirements that must hold. */
 export interface SignInRequest extends Omit<sessions.SessionRequest, 'methods' | 'attempt' | 'notification'> {
   requirements: readonly SignInRequirement[]
 }
 
-/** A new session, or the problem that names what is still needed before there is one. */
+/** A new session, or the problem that says what is still needed. */
 export type Completion = { session: LiveSession } | { pending: Problem }
 
 /**
- * Completes a sign-in: every way in ends here, and only here is a session made. Throws `invalid_credentials`
- * if the credential has changed since it was verified, or the account is disabled.
+ * Completes a sign-in. Every way to sign in ends here, and only this function creates a session. Throws
+ * `invalid_credentials` if the credential has changed since it was verified, or the account is disabled.
  */
 export async function complete (
   tx: Queryable, proof: AuthenticationProof, request: SignInRequest, origin: audit.Origin
@@ -50,7 +50,8 @@ export async function complete (
     if (attempt) await refund(tx, attempt)
     return { pending }
   }
-  const asked = { ...session, methods, ...attempt && { attempt }, notification }
-  const by = { ...origin, actorId: userId }
-  return { session: await sessions.createSession(tx, { userId, passwordVersion }, asked, by) }
+  const sessionRequest = { ...session, methods, ...attempt && { attempt }, notification }
+  const userOrigin = { ...origin, actorId: userId }
+  const credential = { userId, passwordVersion }
+  return { session: await sessions.createSession(tx, credential, sessionRequest, userOrigin) }
 }

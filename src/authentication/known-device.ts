@@ -3,13 +3,14 @@ import { newId } from '../crypto/random.ts'
 import { derive, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 
 /**
- * A device on which someone signed in before, with the latest accounts first and the times of the sign-ins.
+ * A device on which someone signed in before, with the times of the sign-ins. The latest account is the
+ * first.
  */
 export interface Device { id: string, accounts: Array<{ userId: string, since: Date }> }
 
 /**
- * The secrets that authenticate devices, derived from the key-encryption keys. The first one is for new
- * devices.
+ * Derives the secrets that authenticate devices from the key-encryption keys. The first secret is for new
+ * devices, and all of them verify.
  */
 export const deviceSecrets = (keys: KeyEncryptionKeys): [Buffer, ...Buffer[]] => {
   const [first, ...others] = keys
@@ -32,7 +33,7 @@ const decodeId = (bytes: Buffer, offset: number) =>
 
 const mac = (secret: Buffer, content: Buffer) => createHmac('sha256', secret).update(content).digest()
 
-/** Encodes a device as text that nobody without the secret can forge. */
+/** Encodes a device as text that cannot be forged without the secret. */
 export function encodeDevice (secret: Buffer, { id, accounts }: Device): string {
   const content = Buffer.alloc(headerBytes + accounts.length * accountBytes)
   content[0] = version
@@ -52,7 +53,8 @@ export function decodeDevice (text: string, secrets: readonly Buffer[]): Device 
   if (!Number.isInteger(count) || count < 1 || count > maxAccounts) return undefined
   if (bytes[0] !== version || bytes.toString('base64url') !== text) return undefined
   const content = bytes.subarray(0, -macBytes)
-  if (!secrets.some(secret => timingSafeEqual(mac(secret, content), bytes.subarray(-macBytes)))) return undefined
+  const tag = bytes.subarray(-macBytes)
+  if (!secrets.some(secret => timingSafeEqual(mac(secret, content), tag))) return undefined
   return {
     id: decodeId(bytes, 1),
     accounts: Array.from({ length: count }, (_, index) => {
@@ -62,7 +64,7 @@ export function decodeDevice (text: string, secrets: readonly Buffer[]): Device 
   }
 }
 
-/** The device after a sign-in to an account at `now`. It remembers the last four accounts. */
+/** Adds a sign-in at `now` to a device. The device remembers the last four accounts. */
 export const recordSignIn = (device: Device | undefined, userId: string, now: Date): Device => ({
   id: device?.id ?? newId(),
   accounts: [
@@ -71,13 +73,13 @@ export const recordSignIn = (device: Device | undefined, userId: string, now: Da
   ].slice(0, maxAccounts)
 })
 
-/** The device without an account. Returns undefined if it knows no other account. */
+/** Removes an account from a device. Returns undefined if the device has no other account. */
 export function forgetAccount (device: Device, userId: string): Device | undefined {
   const accounts = device.accounts.filter(account => account.userId !== userId)
   return accounts.length === 0 ? undefined : { ...device, accounts }
 }
 
-/** What decides whether a device is known: the user, the database's time, and since when devices count. */
+/** The user, the database's time, and the time since when the user's devices count as known. */
 export interface DeviceSubject { userId: string, now: Date, knownFrom: Date | null }
 
 /**

@@ -16,7 +16,7 @@ declare module '../http/problem.ts' {
 
 export const emailNotVerified = () => new Problem(problems.email_not_verified)
 
-/** For a caller whose account has no password, and whose last sign-in is not recent. */
+/** The problem of a caller whose account has no password and whose last sign-in is not recent. */
 export const signInAgain = () => new Problem(userProblems.invalid_credentials, {
   status: 403,
   detail: 'The account has no password, and the last sign-in is more than five minutes ago. Sign in again.'

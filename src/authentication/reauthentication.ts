@@ -1,35 +1,37 @@
 import type { Origin } from '../audit/events.ts'
-import { signInAgain } from './problems.ts'
 import { validationFailed } from '../http/problems.ts'
-import { forbiddenCredentials } from '../users/problems.ts'
 import type { QueueTicket } from '../passwords/passwords.ts'
 import type { SessionOwner } from '../sessions/owner.ts'
+import { forbiddenCredentials } from '../users/problems.ts'
 import type { Device } from './known-device.ts'
-import { verifyPassword, type AuthenticationServices, type VerifiedPassword } from './password-verification.ts'
+import {
+  verifyPassword, type AuthenticationServices, type PasswordAttempt, type VerifiedPassword
+} from './password-verification.ts'
+import { signInAgain } from './problems.ts'
 
-/** What a signed-in user presents to prove again who they are. */
+/** What a signed-in user presents to authenticate again. */
 export interface Reauthentication {
-  of: SessionOwner
+  subject: SessionOwner
   password: string | undefined
   device: Device | undefined
   ticket: QueueTicket
-  /** Where the request has the password, as a JSON pointer (RFC 6901). */
+  /** The JSON pointer (RFC 6901) of the password in the request. */
   pointer: string
 }
 
-// How long ago an account without a password may have signed in.
+// How recent the sign-in of an account without a password must be.
 const recentSignInMs = 5 * 60_000
 
 /**
- * Proves again who is signed in (OWASP ASVS 7.5.1): by the password or, for an account that has none, by a
- * sign-in within the last five minutes. Throws `invalid_credentials` with status 403, `validation_failed` at
- * the pointer if the password is missing, and as `verifyPassword` does.
+ * Authenticates a signed-in user again (OWASP ASVS 7.5.1): with the password or, if the account has none,
+ * with a sign-in within the last five minutes. Throws `invalid_credentials` with status 403,
+ * `validation_failed` at the pointer if the password is missing, and as `verifyPassword` does.
  */
 export async function reauthenticate (
   services: AuthenticationServices, { pointer, ...presented }: Reauthentication, origin: Origin
 ): Promise<VerifiedPassword> {
-  const { of, password, device, ticket } = presented
-  const { account, authenticatedAt } = of
+  const { subject, password, device, ticket } = presented
+  const { account, authenticatedAt } = subject
   if (account.password_hash === null) {
     if (account.now.getTime() - authenticatedAt.getTime() > recentSignInMs) throw signInAgain()
     return {
@@ -42,7 +44,8 @@ export async function reauthenticate (
     }
   }
   if (password === undefined) {
-    throw validationFailed('The password of the account is needed.', [{ pointer, detail: 'is required' }])
+    throw validationFailed('The password of the account is required.', [{ pointer, detail: 'is required' }])
   }
-  return await verifyPassword(services, { of, password, device, ticket, mismatch: forbiddenCredentials }, origin)
+  const attempt: PasswordAttempt = { subject, password, device, ticket, mismatch: forbiddenCredentials }
+  return await verifyPassword(services, attempt, origin)
 }

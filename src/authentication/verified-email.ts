@@ -1,5 +1,5 @@
-import { emailNotVerified } from './problems.ts'
 import type { SignInRequirement } from './completion.ts'
+import { emailNotVerified } from './problems.ts'
 
 /** Requires a verified e-mail address (REQUIRE_EMAIL_VERIFICATION). The problem is `email_not_verified`. */
 export const verifiedEmail: SignInRequirement = {

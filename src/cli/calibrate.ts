@@ -5,7 +5,7 @@ import { formatTable } from './table.ts'
 
 const maxTargetMs = 10_000
 
-/** Parses a time such as 250ms or 1s to milliseconds. */
+/** Parses a time, such as 250ms or 1s, to milliseconds. */
 function parseTarget (text: string): number {
   const [, count, unit] = /^(\d{1,4})(ms|s)$/.exec(text) ?? []
   const targetMs = Number(count) * (unit === 's' ? 1_000 : 1)
@@ -44,24 +44,24 @@ async function measure ({ passwords }: Config, { target, targetMs }: { target: s
   ])
   const { hashingMemoryBytes, owaspCosts } = calibration
   const { name, buildWarnings } = await argon2id.selectBuild(build)
-  const { concurrency: hashesAtATime, warning } = hashingConcurrency(concurrency)
+  const { concurrency: parallelHashes, warning } = hashingConcurrency(concurrency)
   const memory = calibration.availableMemory()
-  const measured = await calibration.calibrate({ concurrency: hashesAtATime, parallelism, targetMs }, memory)
+  const measured = await calibration.calibrate({ concurrency: parallelHashes, parallelism, targetMs }, memory)
   const best = calibration.recommend(measured, targetMs)
   if (!best) {
-    throw new Error(`there is not enough memory for ${hashesAtATime} hashes at a time, not even of ` +
+    throw new Error(`there is not enough memory for ${parallelHashes} hashes at a time, not even of ` +
       `${owaspCosts.at(-1)?.memoryKib} KiB each: lower ARGON2_CONCURRENCY`)
   }
   const isWithin = best.hashMs <= targetMs
-  const tooLarge = owaspCosts.filter(cost => !calibration.fitsInMemory(cost, hashesAtATime, memory))
+  const tooLarge = owaspCosts.filter(cost => !calibration.fitsInMemory(cost, parallelHashes, memory))
   const warnings = [
     ...buildWarnings,
     ...(warning === undefined ? [] : [warning]),
     ...tooLarge.map(
       cost =>
-        `${cost.memoryKib} KiB and ${cost.timeCost} passes were not measured: ${hashesAtATime} hashes at ` +
-        `a time need more than ${formatMib(hashingMemoryBytes(cost, hashesAtATime))}, and ${formatMib(memory)} ` +
-        'are available'
+        `${cost.memoryKib} KiB and ${cost.timeCost} passes were not measured: ${parallelHashes} hashes at ` +
+        `a time need more than ${formatMib(hashingMemoryBytes(cost, parallelHashes))}, and ` +
+        `${formatMib(memory)} are available`
     ),
     ...(isWithin ? [] : [`even the fastest cost that OWASP accepts takes longer than ${target} here`])
   ]
@@ -78,13 +78,13 @@ async function measure ({ passwords }: Config, { target, targetMs }: { target: s
     String(each.timeCost),
     `${each.hashMs.toFixed(1)} ms`,
     each.loginsPerSecond.toFixed(1),
-    formatMib(hashingMemoryBytes(each, hashesAtATime)),
+    formatMib(hashingMemoryBytes(each, parallelHashes)),
     isOwasp(each) ? 'OWASP' : ''
   ])
   const choice = isWithin ? `The strongest cost within ${target}` : 'The fastest cost'
   return {
     text: [
-      `argon2id, the ${name} build, ${hashesAtATime} at a time:\n`,
+      `argon2id, the ${name} build, ${parallelHashes} at a time:\n`,
       formatTable(headings, rows),
       `\n${choice}, for ${best.loginsPerSecond.toFixed(1)} logins a second:\n`,
       ...Object.entries(environment).map(([variable, value]) => `${variable}=${value}`),
@@ -92,7 +92,7 @@ async function measure ({ passwords }: Config, { target, targetMs }: { target: s
     ].join('\n'),
     data: {
       build: name,
-      concurrency: hashesAtATime,
+      concurrency: parallelHashes,
       target_ms: targetMs,
       measured: measured.map(each => ({
         memory_kib: each.memoryKib,
@@ -100,7 +100,7 @@ async function measure ({ passwords }: Config, { target, targetMs }: { target: s
         owasp: isOwasp(each),
         hash_ms: round(each.hashMs),
         logins_per_second: round(each.loginsPerSecond),
-        memory_bytes: hashingMemoryBytes(each, hashesAtATime)
+        memory_bytes: hashingMemoryBytes(each, parallelHashes)
       })),
       recommended: { within_target: isWithin, environment },
       warnings

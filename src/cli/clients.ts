@@ -9,7 +9,7 @@ const pageLimit = 100
 
 export const create = defineCommand({
   usage: 'latchkey clients create --name NAME --scope SCOPE... [--json]',
-  description: 'Create a client, a service with tokens of its own. Its secret is shown only once.',
+  description: 'Create a client: a service with its own tokens. The secret is shown only once.',
   example: 'latchkey clients create --name Orders --scope introspect,revocations',
   options: {
     name: { type: 'string', value: 'NAME', description: 'its name, 1 to 100 characters' },
@@ -17,7 +17,7 @@ export const create = defineCommand({
       type: 'string',
       multiple: true,
       value: 'SCOPE',
-      description: 'the scopes of its tokens, and what it may do here; repeated, or comma separated'
+      description: 'the scopes that the client can request; repeat it, or separate them with commas'
     }
   },
   plan: ({ name = '', scope = [] }) => {

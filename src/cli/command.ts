@@ -1,15 +1,15 @@
 import { parseArgs } from 'node:util'
 import type { Config } from '../config/config.ts'
 
-/** The result of a command: a text for a person, and the same as data for a program. */
+/** The result of a command, as text for a person and as data for a program. */
 export interface CommandResult {
   text: string
   data: unknown
-  /** The exit code; 0 unless given. */
+  /** The exit code; 0 by default. */
   code?: number
 }
 
-/** A command line that the command does not understand. */
+/** The arguments do not fit the command. */
 export class UsageError extends Error {}
 
 export interface Option {
@@ -40,9 +40,9 @@ type Values<Own extends Options> = ReturnType<typeof parseArgs<{ options: Own }>
 interface Definition<Own extends Options> {
   usage: string
   description: string
-  /** A command line of the help that does something useful. */
+  /** A command line that the help shows as an example. */
   example?: string
-  /** None unless given. All of them are required. */
+  /** None by default. All of them are required. */
   operands?: Operand[]
   options: Own
   /** What to run for these options and operands. Throws a UsageError if they do not fit together. */
@@ -75,8 +75,8 @@ export function defineCommand<const Own extends Options> (definition: Definition
       }
       if (words.length !== operands.length) {
         const expected = operands.map(({ value }) => value).join(' and ')
-        const given = words.length === 0 ? 'none was given' : `${words.join(' ')} was given`
-        throw new UsageError(`The command needs ${expected}, but ${given}.`)
+        const actual = words.length === 0 ? 'none was given' : `${words.join(' ')} was given`
+        throw new UsageError(`The command needs ${expected}, but ${actual}.`)
       }
       return plan(values as Values<Own>, words)
     }

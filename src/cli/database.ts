@@ -1,7 +1,7 @@
 import { dataFolder, type Config } from '../config/config.ts'
 import type { Database } from '../database/database.ts'
 
-/** Calls `work` with the URL of the database. The embedded one is shared with a service that runs on it. */
+/** Calls `work` with the URL of the database. The embedded database is shared with a running service. */
 export async function withUrl<Result> (
   { databaseUrl }: Config, work: (url: string) => Promise<Result>
 ): Promise<Result> {
@@ -19,11 +19,15 @@ export async function withUrl<Result> (
 const lockTimeoutMs = 3_000
 
 /**
- * The same on a connection, where the schema is that of this program; throws where it is not, or the database
- * is away.
+ * Calls `work` with a connection to the database. Throws if the database cannot be reached, or if its schema
+ * lacks migrations.
  */
-export async function withDatabase<T> (config: Config, work: (db: Database) => Promise<T>): Promise<T> {
-  const [{ connect }, { listPending }] = await Promise.all([import('../database/database.ts'), import('../database/migrate.ts')])
+export async function withDatabase<Result> (
+  config: Config, work: (db: Database) => Promise<Result>
+): Promise<Result> {
+  const [{ connect }, { listPending }] = await Promise.all([
+    import('../database/database.ts'), import('../database/migrate.ts')
+  ])
   return await withUrl(config, async url => {
     const missing = await listPending(url)
     if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}: run latchkey migrate`)

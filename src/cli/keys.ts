@@ -1,5 +1,5 @@
-import { explainUnsealError, keyEncryptionKeys } from '../config/key-encryption.ts'
 import type { Config } from '../config/config.ts'
+import { explainUnsealError, keyEncryptionKeys } from '../config/key-encryption.ts'
 import { Problem } from '../http/problem.ts'
 import { defineCommand } from './command.ts'
 import { withDatabase } from './database.ts'
@@ -9,7 +9,7 @@ const headings = ['KID', 'PURPOSE', 'ALG', 'STATE', 'PUBLISHED', 'SIGNS FROM', '
 
 export const list = defineCommand({
   usage: 'latchkey keys list [--json]',
-  description: 'List the signing keys and peppers, with the times of their states.',
+  description: 'List the signing keys and peppers, with their times.',
   options: {},
   plan: () => async config => {
     const { listKeys } = await import('../tokens/key-records.ts')
@@ -25,7 +25,9 @@ export const list = defineCommand({
 const rotationOptions = (config: Config) => ({
   keyEncryptionKeys: keyEncryptionKeys(config),
   ...config.signing,
-  tokenLifetimes: { access_token: config.lifetimes.accessToken, refresh_token: config.lifetimes.refreshToken },
+  tokenLifetimes: {
+    access_token: config.lifetimes.accessToken, refresh_token: config.lifetimes.refreshToken
+  },
   pepper: config.passwords.pepper
 })
 
@@ -33,11 +35,11 @@ export const rotate = defineCommand({
   usage: 'latchkey keys rotate [--now] [--drop KID] [--json]',
   description: 'Create a new signing key for access tokens. It signs after twice JWKS_MAX_AGE.',
   options: {
-    now: { type: 'boolean', description: 'sign with it at once; verifiers must then read the JWKS again' },
+    now: { type: 'boolean', description: 'let it sign at once; verifiers must then read the JWKS again' },
     drop: {
       type: 'string',
       value: 'KID',
-      description: 'reject everything that this key signed, and sign with a new key of its kind at once'
+      description: 'reject all tokens of this key, and replace it at once'
     }
   },
   plan: ({ now = false, drop }) => async config => {
@@ -45,8 +47,9 @@ export const rotate = defineCommand({
       import('../tokens/key-rotation.ts'), import('../capabilities.ts')
     ])
     const options = { ...rotationOptions(config), sealedColumns }
-    const rotation = withDatabase(config, async db => await rotateKey(db, options, { immediately: now, drop }, {}))
-    const key = await rotation.catch((error: unknown) => { throw explain(error, drop) })
+    const key = await withDatabase(
+      config, async db => await rotateKey(db, options, { immediately: now, drop }, {})
+    ).catch((error: unknown) => { throw explain(error, drop) })
     const dropped = drop === undefined ? '' : `Dropped ${drop}. `
     const text = `${dropped}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ` +
       `${formatTime(key.signs_from)}.`

@@ -4,7 +4,7 @@ import { withUrl } from './database.ts'
 
 export const migrate = defineCommand({
   usage: 'latchkey migrate [--json]',
-  description: 'Update the database schema. If DATABASE_OWNER_URL is set, with its role.',
+  description: 'Update the database schema, with the role of DATABASE_OWNER_URL if it is set.',
   options: {},
   plan: () => async config => {
     const [{ migrate }, { describeFinding }] = await Promise.all([
@@ -16,7 +16,9 @@ export const migrate = defineCommand({
       onPrivileges: found => { report = found }
     }))
     const { repaired = [], remaining = [] } = report ?? {}
-    const data = { applied, repaired: repaired.map(describeFinding), remaining: remaining.map(describeFinding) }
+    const data = {
+      applied, repaired: repaired.map(describeFinding), remaining: remaining.map(describeFinding)
+    }
     const lines = [
       applied.length > 0 ? `Applied ${applied.join(', ')}.` : 'The database schema is up to date.',
       ...data.repaired.map(({ object, problem }) => `Repaired: ${object}: ${problem}.`),

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { text } from 'node:stream/consumers'
 import type { Config } from '../config/config.ts'
+import type { Pepper } from '../crypto/secret-keys.ts'
 import type { Database } from '../database/database.ts'
 import { Problem } from '../http/problem.ts'
-import type { Pepper } from '../crypto/secret-keys.ts'
 import { parse as parseEmail } from '../syntax/email-address.ts'
 import { defineCommand, UsageError } from './command.ts'
 import { withDatabase } from './database.ts'
@@ -18,7 +18,7 @@ export const create = defineCommand({
   options: {
     email: { type: 'string', value: 'EMAIL', description: 'the e-mail address' },
     'email-verified': {
-      type: 'boolean', description: 'the address belongs to the user; implied by a password'
+      type: 'boolean', description: 'mark the address as verified; a password implies it'
     },
     name: { type: 'string', value: 'NAME', description: 'the name of the user' },
     username: {
@@ -28,7 +28,7 @@ export const create = defineCommand({
       type: 'string',
       multiple: true,
       value: 'ROLE',
-      description: 'the roles, instead of "user" alone; repeated, or comma separated'
+      description: 'the roles, "user" by default; repeat it, or separate them with commas'
     },
     'password-stdin': { type: 'boolean', description: 'read the password from standard input' }
   },
@@ -56,7 +56,7 @@ export const create = defineCommand({
       if (!areDefined(config.roles, roles)) {
         throw new UsageError(`--role must be one of ${Object.keys(config.roles).join(', ')}.`)
       }
-      // A shell adds the end of the line.
+      // The shell appends a line end.
       const password = readsPassword ? (await text(process.stdin)).replace(/\r?\n$/, '') : undefined
       const invitation = newInvitation(config.links)
       const account = {
@@ -69,13 +69,15 @@ export const create = defineCommand({
         ...password !== undefined && { password }
       }
       const rules = { roles: config.roles, accessToken: config.lifetimes.accessToken }
-      const user = await withDatabase(config, async db =>
-        await createAccount({ db, passwords: await loadPasswords(config, db) }, { account, invitation, rules }, { origin: {} })
-      ).catch((error: unknown) => { throw explain(error) })
+      const user = await withDatabase(config, async db => {
+        const passwords = await loadPasswords(config, db)
+        return await createAccount({ db, passwords }, { account, invitation, rules }, { origin: {} })
+      }).catch((error: unknown) => { throw explain(error) })
       const { token, lives } = invitation
       const page = mailKinds.get('invitation')?.page
       assert(page !== undefined)
-      const link = password === undefined ? linkUrl({ linksUrl: config.mail.linksUrl, page }, token) : undefined
+      const { linksUrl } = config.mail
+      const link = password === undefined ? linkUrl({ linksUrl, page }, token) : undefined
       const hours = Math.round(lives / (hourSeconds / 10)) / 10
       const lines = [
         `User id:  ${user.id}`,
@@ -90,26 +92,30 @@ export const create = defineCommand({
 
 const explain = (error: unknown): unknown =>
   error instanceof Problem && error.code === 'password_rejected'
-    ? new Error(`The password is rejected: ${String(error.members['reasons'])}.`)
+    ? new Error(`The password was rejected: ${String(error.members['reasons'])}.`)
     : error
 
-/** What validates and hashes a password as for a registration, with the pepper if there is one. */
+/** Loads what validates and hashes a password, as for a registration, with the pepper if there is one. */
 async function loadPasswords (config: Config, db: Database) {
   const { passwords: { pepper, breachedPasswordsUrl, ...options }, serviceName, issuer } = config
-  const [{ createPasswords }, { breachedPasswordLookup }, { loadKeyring }, { keyEncryptionKeys }] = await Promise.all([
+  const [
+    { createPasswords }, { breachedPasswordLookup }, { loadKeyring }, { keyEncryptionKeys }
+  ] = await Promise.all([
     import('../passwords/passwords.ts'),
     import('../passwords/breached-passwords.ts'),
     import('../tokens/keyring.ts'),
     import('../config/key-encryption.ts')
   ])
-  const peppers = pepper ? (await loadKeyring(db, keyEncryptionKeys(config))).peppers : new Map<string, Pepper>()
+  const peppers = pepper
+    ? (await loadKeyring(db, keyEncryptionKeys(config))).peppers
+    : new Map<string, Pepper>()
   const warn = (message: string) => { process.stderr.write(`${message}\n`) }
   return await createPasswords({ ...options, serviceName, issuer }, {
     peppers: { current: () => [...peppers.values()][0], find: async kid => peppers.get(kid) },
     isBreached: breachedPasswordLookup({
       url: breachedPasswordsUrl,
       onFailure: () => warn(
-        'Breached passwords cannot be looked up: the password is accepted without a check.'
+        'Breached passwords cannot be looked up. The password is accepted without that check.'
       ),
       onRecovery: () => {}
     })

@@ -2,7 +2,7 @@ const drawIntervalMs = 100
 const barWidth = 30
 const clearLine = '\r\x1b[2K'
 
-/** A progress bar in one line of standard error. It draws nothing if standard error is not a terminal. */
+/** Creates a progress bar on standard error. It draws nothing if standard error is not a terminal. */
 export function createProgressBar (total: number | undefined) {
   const { isTTY } = process.stderr
   let drawnAt = -Infinity
@@ -13,7 +13,7 @@ export function createProgressBar (total: number | undefined) {
     process.stderr.write(`${clearLine}${total ? formatBar(Math.min(1, done / total)) : ''}${text}`)
   }
 
-  /** Empties the line for other output. */
+  /** Clears the line for other output. */
   function clear (): void {
     if (isTTY && drawnAt > 0) process.stderr.write(clearLine)
   }

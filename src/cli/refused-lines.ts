@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises'
 import type { RejectedLine } from '../transfer/import.ts'
 
-/** Where the lines go that an import refuses. */
+/** Receives the lines that an import refuses. */
 export interface RefusedLines {
   add: (refusal: RejectedLine) => Promise<void>
   end: () => Promise<void>
@@ -10,14 +10,14 @@ export interface RefusedLines {
 const maxPrinted = 100
 const bufferLength = 65_536
 
-/** Prints the first refused lines to standard error. `before` is called before each of them. */
-export function printRefusals (before: () => void): RefusedLines {
+/** Prints the first refused lines to standard error. Calls `beforePrint` before each of them. */
+export function printRefusals (beforePrint: () => void): RefusedLines {
   let count = 0
   return {
     async add ({ line, reason, pointer, detail, email }) {
       count++
       if (count > maxPrinted) return
-      before()
+      beforePrint()
       const place = pointer === '' ? 'it' : pointer.slice(1)
       const cause = email === undefined ? reason : `${reason}: ${email}`
       process.stderr.write(`line ${line}: ${place} ${detail} (${cause})\n`)

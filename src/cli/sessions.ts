@@ -4,8 +4,8 @@ import { withDatabase } from './database.ts'
 
 export const end = defineCommand({
   usage: 'latchkey sessions end --all | --user ID [--json]',
-  description: 'End sessions. Their refresh tokens are invalid at once, their access tokens as after a ' +
-    'sign-out.',
+  description: 'End sessions. Their refresh tokens become invalid at once. Their access tokens are revoked,' +
+    ' as after a sign-out.',
   options: {
     all: { type: 'boolean', description: 'the sessions of all users' },
     user: { type: 'string', value: 'ID', description: 'the sessions of this user' }

@@ -1,11 +1,10 @@
-// Two short functions need no package for tables, which all draw borders that make output hard to cut and
-// grep.
+// The packages for tables draw borders, which make the output hard to cut and grep.
 
-/** A time in UTC for a person; a dash if there is none. */
+/** Formats a time in UTC, or a dash for null. */
 export const formatTime = (date: Date | null): string =>
   date === null ? '-' : date.toISOString().replace(/\.\d+Z$/, 'Z')
 
-/** Rows under their headings, in columns. */
+/** Formats headings and rows in columns. */
 export function formatTable (headings: string[], rows: string[][]): string {
   const widths = headings.map((heading, column) =>
     Math.max(heading.length, ...rows.map(row => row[column]?.length ?? 0)))

@@ -61,14 +61,13 @@ export const exportAll = defineCommand({
     output: {
       type: 'string',
       value: 'FILE',
-      description: 'a new file that only its owner can read; - for standard output, even if that is a ' +
-        'terminal'
+      description: 'a new file that only its owner can read; - for standard output, even a terminal'
     }
   },
   plan: ({ output }) => {
     if (output === undefined && process.stdout.isTTY) {
       throw new UsageError('The lines contain password hashes, and standard output is a terminal: give ' +
-        '--output FILE, or --output - to print them all the same.')
+        '--output FILE, or --output - to print them anyway.')
     }
     if (output !== undefined && output !== '-' && existsSync(output)) {
       throw new UsageError(`${output} exists already: give the name of a new file.`)
@@ -89,9 +88,9 @@ export const exportAll = defineCommand({
 
 const formatCount = (accounts: number): string => `${accounts} ${accounts === 1 ? 'account' : 'accounts'}`
 
-/** A function that prints a text, and waits until it is written. */
+/** Creates a function that prints a text and waits until it is written. */
 function createPrinter () {
-  // The callback of each write gets the error, too.
+  // The callback of each write also gets the error.
   process.stdout.on('error', () => {})
   return async (text: string) => await new Promise<void>((resolve, reject) => {
     process.stdout.write(text, error => error ? reject(error) : resolve())

@@ -6,11 +6,11 @@ import { createEffectHub, holdEffects, type EffectHub, type Publisher } from './
 export interface Statement {
   name: string
   text: string
-  /** Milliseconds after which the statement is given up, with its connection, instead of the usual time. */
+  /** Milliseconds after which the statement and its connection are abandoned, instead of the usual time. */
   query_timeout?: number
 }
 
-/** The database, or a transaction: what can execute a statement. */
+/** The database or a transaction: both can execute a statement. */
 export interface Queryable extends Publisher {
   /**
    * Executes a statement and returns its rows. Throws `database_unavailable` if the database failed (it is
@@ -34,15 +34,15 @@ export interface DatabaseOptions {
   url: string
   /** The maximum number of connections. */
   connections?: number
-  /** How long a statement may wait for a lock. A quarter of a second by default. */
+  /** How long a statement may wait for a lock; 250 ms by default. */
   lockTimeoutMs?: number
   /** Called with errors of idle connections, which the pool replaces by itself, and of effect listeners. */
   onError?: (error: unknown) => void
 }
 
 // In milliseconds; the names are those of the driver. A request waits 2 s for a connection. The server ends a
-// statement within 5 s, and on a frozen connection it is given up shortly after. A statement waits for a lock
-// only briefly: requests that wait for one account must not hold all connections, which other accounts need.
+// statement within 5 s. On a frozen connection, the statement is abandoned shortly after that. A statement
+// waits for a lock only briefly, so that requests that wait for one account do not hold all connections.
 export const connectionTimeouts = {
   connectionTimeoutMillis: 2_000,
   statement_timeout: 5_000,
@@ -51,12 +51,13 @@ export const connectionTimeouts = {
   query_timeout: 6_000
 }
 
-// A further request would not get a connection in time anyway.
+// Another request would not get a connection in time.
 const maxWaitingRequests = 1_000
 
-/** Creates a pool of connections to Postgres. Each connection is made when it is first needed. */
+/** Creates a pool of connections to Postgres. Each connection is opened when it is first needed. */
 export function connect (options: DatabaseOptions): Database {
-  const { url, connections = 10, lockTimeoutMs = connectionTimeouts.lock_timeout, onError = () => {} } = options
+  const { url, connections = 10, onError = () => {} } = options
+  const { lockTimeoutMs = connectionTimeouts.lock_timeout } = options
   const pool = new pg.Pool({
     connectionString: url,
     max: connections,
@@ -99,7 +100,8 @@ export function connect (options: DatabaseOptions): Database {
       const { publish, release } = holdEffects(hub)
       await client.query('begin')
       try {
-        const result = await work({ query: (statement, values = []) => run(client, statement, values), publish })
+        const query: Queryable['query'] = (statement, values = []) => run(client, statement, values)
+        const result = await work({ query, publish })
         await client.query('commit')
         release()
         return result
@@ -126,7 +128,7 @@ async function run<Row extends object> (
   return rows
 }
 
-// SQLSTATE classes and codes that do not blame the statement:
+// SQLSTATE classes and codes of errors that the statement did not cause:
 //
 // | code                       | meaning                                                                  |
 // | -------------------------- | ------------------------------------------------------------------------ |

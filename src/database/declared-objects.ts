@@ -1,7 +1,7 @@
 /** A trigger, and the statement of a migration that creates it. */
 export interface DeclaredTrigger { name: string, table: string, sql: string }
 
-/** The names of what migrations create. A later migration may have dropped some of it. */
+/** The names of the objects that migrations create. A later migration may have dropped some of them. */
 export interface DeclaredObjects { tables: string[], functions: string[], triggers: DeclaredTrigger[] }
 
 const patterns = {

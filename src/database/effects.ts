@@ -1,7 +1,7 @@
 /**
- * Effects follow the commit. A domain function publishes what this process must learn of its change, such as
- * ended sessions or new jobs. A transaction holds the values back until it has committed, and drops them if
- * it rolls back, so no caller can forget them and none acts on a change that did not happen.
+ * A topic of effects, which follow the commit. A domain function publishes what this process must learn about
+ * its change, such as ended sessions or new jobs. A transaction holds the values until it has committed, and
+ * drops them if it rolls back. So no caller can forget them, and no listener acts on a change that failed.
  */
 export interface Topic<Value> {
   readonly name: string
@@ -14,9 +14,9 @@ export function createTopic<Value> (name: string): Topic<Value> {
   return {
     name,
     listenersOf (hub) {
-      const found = listeners.get(hub) ?? []
-      listeners.set(hub, found)
-      return found
+      const ofHub = listeners.get(hub) ?? []
+      listeners.set(hub, ofHub)
+      return ofHub
     }
   }
 }
@@ -37,7 +37,9 @@ export interface HeldEffects extends Publisher {
   release: () => void
 }
 
-/** A hub of effects. `onError` is told of a listener that throws, because the change itself has succeeded. */
+/**
+ * Creates a hub of effects. Calls `onError` if a listener throws, because the change itself has succeeded.
+ */
 export function createEffectHub (onError: (error: unknown) => void): EffectHub {
   const hub: EffectHub = {
     publish (topic, value) {
@@ -56,7 +58,7 @@ export function createEffectHub (onError: (error: unknown) => void): EffectHub {
   return hub
 }
 
-/** Holds what is published until `release`. */
+/** Holds the published values until `release`. */
 export function holdEffects (hub: Publisher): HeldEffects {
   const held: Array<() => void> = []
   return {

@@ -67,7 +67,7 @@ export async function listPending (
   })
 }
 
-/** Inspects what the service relies on in the database, and repairs what its role may repair. */
+/** Inspects the privileges that the service relies on, and repairs those that its role may repair. */
 export async function checkPrivileges (url: string, migrations = readMigrations()): Promise<PrivilegeReport> {
   return await withClient(url, async client => {
     const runtime = await identify(client)
@@ -75,7 +75,9 @@ export async function checkPrivileges (url: string, migrations = readMigrations(
   })
 }
 
-async function prepareOwner (client: pg.Client, runtime: ConnectionIdentity, declared: DeclaredObjects): Promise<void> {
+async function prepareOwner (
+  client: pg.Client, runtime: ConnectionIdentity, declared: DeclaredObjects
+): Promise<void> {
   const login = await identifyLogin(client)
   if (login.database !== runtime.database) {
     throw new MigrationError('DATABASE_OWNER_URL and DATABASE_URL lead to different databases')
@@ -126,8 +128,8 @@ const lockNotAvailable = '55P03'
 const deadlockDetected = '40P01'
 
 /**
- * Applies a migration in a transaction. It waits for the lock on a table only briefly, because others wait
- * behind it meanwhile, and then retries after a pause.
+ * Applies a migration in a transaction. It waits for the lock on a table only briefly, because requests wait
+ * behind it, and then retries after a pause.
  */
 async function apply (client: pg.Client, migration: Migration, target: InspectionTarget): Promise<void> {
   const { name, sql } = migration

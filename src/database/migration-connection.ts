@@ -3,12 +3,12 @@ import pg from 'pg'
 import type { RuntimeRole } from './privileges/inspection.ts'
 
 /**
- * The timeout of a query that takes no time: a frozen connection must not block it for ever. A migration has
- * no timeout, because it takes as long as it takes.
+ * The timeout of a short query, which a frozen connection would otherwise block forever. A migration has no
+ * timeout, because it may take long.
  */
 export const shortQuery = { query_timeout: 10_000 }
 
-/** Connects to a database for the time of `work`. Throws if the database cannot be reached. */
+/** Calls `work` with a connection to a database. Throws if the database cannot be reached. */
 export async function withClient<T> (url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({
     connectionString: url,
@@ -39,8 +39,8 @@ const lockTimeoutMs = 30_000
 const lockPollIntervalMs = 50
 
 /**
- * Takes the lock that only one migrating instance has. Throws if another instance has it for too long,
- * because that instance may have lost its machine.
+ * Takes the lock that only one migrating instance can hold. Throws if another instance holds it for too long,
+ * because the machine of that instance may have failed.
  */
 export async function lockMigrations (client: pg.Client): Promise<void> {
   for (const end = Date.now() + lockTimeoutMs; ; await pause(lockPollIntervalMs)) {

@@ -1,6 +1,6 @@
 import pg from 'pg'
-import { MigrationError, type Migration } from './migration-files.ts'
 import { shortQuery } from './migration-connection.ts'
+import { MigrationError, type Migration } from './migration-files.ts'
 
 /** A migration as the table `schema_migrations` records it. */
 export type AppliedMigration = Omit<Migration, 'sql'>

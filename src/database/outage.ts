@@ -2,7 +2,7 @@ import pg from 'pg'
 import { Problem } from '../http/problem.ts'
 import { isFault, type Database, type Queryable } from './database.ts'
 
-/** What was counted in an outage. */
+/** The length of an outage, and its failed attempts. */
 export interface OutageReport {
   /** The seconds from the first failure to the first success. */
   seconds: number
@@ -20,7 +20,7 @@ const calmMs = 1_000
 // A reason with a changing detail must not fill the log.
 const maxReasons = 5
 
-/** The outages of the database: each is reported once, and its failed attempts are counted. */
+/** The outages of the database. Each is reported once, and its failed attempts are counted. */
 export class Outage {
   readonly #options: OutageOptions
   readonly #reasons = new Set<string>()
@@ -36,7 +36,7 @@ export class Outage {
     return this.#beganAt !== undefined
   }
 
-  /** The level to log a failure at that an outage explains, because the outage itself is logged. */
+  /** The log level of a failure that an outage would explain. The outage itself is logged once. */
   get consequenceLevel (): 'debug' | 'warn' {
     return this.isOngoing ? 'debug' : 'warn'
   }
@@ -65,7 +65,7 @@ export class Outage {
 }
 
 /**
- * The kind of failure: an answer of the database, by its SQLSTATE, or no connection, whatever the error says.
+ * Returns the kind of failure: the SQLSTATE of a response of the database, or that there is no connection.
  */
 function reasonOf (error: unknown): string {
   if (!(error instanceof Error)) return String(error)
@@ -78,7 +78,7 @@ function reasonOf (error: unknown): string {
 // (55P03), and a statement that was too slow (57014).
 const contention = /^(40|55P03|57014)/
 
-/** The reason why the database is away, if that is why a statement failed. */
+/** Returns why the database is unavailable, if that is why a statement failed. */
 function outageReason (error: unknown): unknown {
   if (!(error instanceof Problem) || error.code !== 'database_unavailable') return undefined
   const { cause } = error
@@ -86,7 +86,7 @@ function outageReason (error: unknown): unknown {
   return isContention ? undefined : cause
 }
 
-/** The same database, whose failures and successes are recorded. */
+/** Wraps a database so that its failures and successes are recorded. */
 export function recordOutages (db: Database, outage: Outage): Database {
   async function record<Result> (work: Promise<Result>): Promise<Result> {
     try {
@@ -102,7 +102,8 @@ export function recordOutages (db: Database, outage: Outage): Database {
   return {
     publish: db.publish,
     subscribe: db.subscribe,
-    query: async <Row extends object>(...given: Parameters<Queryable['query']>) => await record(db.query<Row>(...given)),
+    query: async <Row extends object>(...args: Parameters<Queryable['query']>) =>
+      await record(db.query<Row>(...args)),
     transaction: async work => await record(db.transaction(work)),
     get connections () { return db.connections },
     end: async () => await db.end()

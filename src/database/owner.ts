@@ -20,7 +20,7 @@ const codeOf = (error: unknown) => error instanceof pg.DatabaseError ? error.cod
 
 /**
  * Makes `latchkey_owner` the owner of the schema's tables and functions, creates that role if it is missing,
- * and continues as that role with the schema alone in the search path. Takes objects of other owners over one
+ * and continues as that role, with only the schema in the search path. Takes over objects of other owners one
  * by one, each together with the grants of the service's role, so that a running service keeps working.
  * Throws an OwnershipError with the SQL to run if the role of the connection may not do that.
  */
@@ -47,7 +47,7 @@ async function createOwner (client: pg.Client, login: string): Promise<void> {
   try {
     await inTransaction(client, async () => {
       await client.query(`create role ${quote(ownerRole)} nologin`)
-      // PostgreSQL 16 makes the creator an administrator of the new role, who may not yet act as it.
+      // Since PostgreSQL 16, the creator administers the new role, but may not act as it without this grant.
       await client.query(`grant ${quote(ownerRole)} to ${quote(login)}`)
     })
   } catch (error) {

@@ -2,11 +2,11 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import { databaseUnavailable, overloaded } from '../http/problems.ts'
 
-/** Finds keys by ids that come from outside. Anyone can invent an id, so an unknown one must cost little. */
+/** Finds keys by ids from requests. Anyone can invent an id, so an unknown one must cost little. */
 export interface KeyLookup {
   /**
    * Returns what `findKnown` returns. If that is nothing, it first awaits a read of the keys that begins
-   * after the call. An id that is unknown even then is refused without a read for a second. Throws
+   * after the call. For a second, it does not read again for an id that is unknown even then. Throws
    * `overloaded` if too many calls wait, and `database_unavailable` if the keys cannot be read.
    */
   find: <Key>(purpose: string, kid: string, findKnown: () => Key | undefined) => Promise<Key | undefined>
@@ -18,10 +18,10 @@ const minReadIntervalMs = 250
 const unknownForMs = 1_000
 const maxUnknown = 10_000
 const maxWaiting = 1_000
-// The longest id that is made here is the thumbprint of a signing key, with 43 characters.
+// The longest id is the thumbprint of a signing key, with 43 characters.
 const maxKidLength = 64
 
-/** A lookup that calls `read` once for all waiting unknown ids, and at most four times a second. */
+/** Creates a lookup that calls `read` once for all waiting unknown ids, and at most four times a second. */
 export function createKeyLookup (read: () => Promise<void>): KeyLookup {
   const unknown = new LRUCache<string, true>({ max: maxUnknown, ttl: unknownForMs })
   let reading: Promise<void> | undefined
@@ -35,7 +35,7 @@ export function createKeyLookup (read: () => Promise<void>): KeyLookup {
     reading = undefined
     readAt = performance.now()
     await read().catch((error: unknown) => {
-      // What cannot be looked up is not unknown.
+      // An id that cannot be looked up is not unknown.
       unknown.clear()
       throw databaseUnavailable(error)
     })
@@ -61,7 +61,7 @@ export function createKeyLookup (read: () => Promise<void>): KeyLookup {
         waiting--
       }
       const found = findKnown()
-      // A key that was made while the keys were read may be missing from what was read.
+      // A key that was created during the read may be missing from its result.
       if (found === undefined && changes === changesBefore) unknown.set(name, true)
       return found
     }

@@ -18,7 +18,7 @@ export interface KeyringOptions {
   jwksMaxAge: number
   /** How long a key signs. */
   rotation: number
-  /** How long the tokens live that a key of each purpose signs. */
+  /** The lifetime of the tokens that a key of each purpose signs. */
   tokenLifetimes: Record<KeyPurpose, number>
   /** Whether new password hashes have a pepper. */
   pepper: boolean
@@ -40,7 +40,7 @@ const keyColumns = 'kid, purpose, algorithm as alg, published_at, signs_from, re
 // A retired key stays known for this long after its last token expired.
 const goneAfterSeconds = ({ jwksMaxAge }: Pick<KeyringOptions, 'jwksMaxAge'>) => jwksMaxAge + 60
 
-/** A key is in the JWKS and will sign, signs, verifies what it signed, or is not used any more. */
+/** Whether a key is published but does not sign yet, signs, only verifies, or is no longer used. */
 export type KeyState = 'published' | 'active' | 'retired' | 'gone'
 
 /** Lists all known keys and the pepper, the newest first. A key that is gone stays known for a day. */
@@ -61,8 +61,8 @@ export async function listKeys (db: Queryable): Promise<Array<KeyRecord & { stat
 export interface NewKey { purpose: KeyPurpose, delaySeconds: number, event: 'key.created' | 'key.rotated' }
 
 /**
- * Creates a key that signs after a delay. Its predecessors stop signing then. They stay known until every
- * token that they signed has expired.
+ * Creates a key that signs after a delay. Then its predecessors stop signing. They stay known until all their
+ * tokens have expired.
  */
 export async function createKey (
   tx: Queryable, options: KeyringOptions, { purpose, delaySeconds, event }: NewKey, origin: audit.Origin
@@ -73,8 +73,7 @@ export async function createKey (
     ? await generateSigningKey(algorithm)
     : { kid: randomBytes(6).toString('base64url'), publicJwk: null, privateKey: randomBytes(32) }
   const sealedSecret = seal(keyEncryptionKeys, kid, privateKey)
-  // The transaction may have waited for a lock and for the new key. The publication begins now, not before
-  // that.
+  // The transaction may have waited for a lock and for the new key. The publication begins after that wait.
   const [key] = await tx.query<KeyRecord>(`
     with start as materialized (
       select case when $6 = 0 then now() else clock_timestamp() end as at
@@ -97,7 +96,7 @@ export async function createKey (
 }
 
 /**
- * Keeps the keys that sign, or will, known for longer if the configured lifetime of their tokens has grown.
+ * Extends the time for which current and future keys stay known, if the lifetime of their tokens has grown.
  */
 export async function extendTokenLifetime (
   tx: Queryable, purpose: KeyPurpose, options: KeyringOptions

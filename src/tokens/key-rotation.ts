@@ -8,6 +8,7 @@ import { isResealingDue, reseal } from './resealing.ts'
 
 // A cache may have read the JWKS just before a key was published, and keeps it for one cache time.
 const publishedBeforeSeconds = ({ jwksMaxAge }: Pick<KeyringOptions, 'jwksMaxAge'>) => 2 * jwksMaxAge
+
 /** Whether the successor of a key can be created later and still be published early enough. */
 const canWait = (ageSeconds: number, options: Pick<KeyringOptions, 'jwksMaxAge' | 'rotation'>) =>
   ageSeconds + publishedBeforeSeconds(options) < options.rotation
@@ -30,14 +31,14 @@ async function exclusively<T> (db: Database, work: (tx: Queryable) => Promise<T>
 export type EnsureOccasion = 'start' | 'later'
 
 /**
- * Creates the keys that are missing or due, and seals everything with the current key-encryption key. Of
- * several instances that try at the same time, one creates the keys.
+ * Creates the keys that are missing or due, and seals everything with the current key-encryption key. If
+ * several instances try at the same time, one of them creates the keys.
  *
- * - The first key of a purpose signs at once. - The successor of a key is published for two JWKS cache times
- * before it signs. - Only at the start, a signing key of the configured algorithm is created if the newest
- * has another one.   Otherwise instances with different configurations would replace each other's keys
- * forever. - Only at the start, the pepper is created, because it must not be replaced if it is only not
- * visible.
+ * - The first key of a purpose signs at once.
+ * - The successor of a key is published for two JWKS cache times before it signs.
+ * - If the newest signing key does not have the configured algorithm, a new one is created, but only at the
+ *   start. Otherwise instances with different configurations would replace each other's keys forever.
+ * - The pepper is created only at the start, because it must not be replaced if it is only not visible.
  *
  * Throws an UnsealError if the key-encryption keys do not open the existing keys.
  */
@@ -74,7 +75,7 @@ async function isChangeDue (db: Queryable, options: KeyringOptions): Promise<boo
 async function prepareKeys (tx: Queryable, options: KeyringOptions, occasion: EnsureOccasion): Promise<void> {
   const { keyEncryptionKeys, sealedColumns, algorithm, rotation } = options
   await reseal(tx, keyEncryptionKeys, sealedColumns)
-  // For a day, an operator may still want to see a key that is gone.
+  // An operator can see a key for one more day.
   await tx.query("delete from keys where gone_at < now() - interval '1 day'")
   if (options.pepper && occasion === 'start') await ensurePepper(tx, keyEncryptionKeys)
   for (const purpose of keyPurposes) {
@@ -97,7 +98,7 @@ async function prepareKeys (tx: Queryable, options: KeyringOptions, occasion: En
 export interface RotationRequest {
   /** Sign at once. Verifiers must then read the JWKS again to find the new key. */
   immediately: boolean
-  /** The id of a key that must not be trusted any more. */
+  /** The id of a key that must no longer be trusted. */
   drop?: string | undefined
 }
 

@@ -1,5 +1,5 @@
-import { unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
+import { unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { MacKey, Pepper } from '../crypto/secret-keys.ts'
 import type { Queryable } from '../database/database.ts'
 import { exportKeyPair, type PublicJwk, type SigningAlgorithm } from './key-pair.ts'
@@ -8,7 +8,7 @@ import { pepperPurpose } from './peppers.ts'
 /** When a key signs. */
 interface SigningPeriod { signsFrom: Date, retiresAt: Date | null }
 
-/** A key that signs access tokens. The halves are in PEM. */
+/** A key that signs access tokens. Both halves are in PEM. */
 export interface SigningKey extends SigningPeriod {
   kid: string
   algorithm: SigningAlgorithm
@@ -20,7 +20,7 @@ export interface SigningKey extends SigningPeriod {
 /** A key that authenticates refresh tokens. */
 export interface RefreshTokenKey extends MacKey, SigningPeriod {}
 
-/** The keys of the database by their ids, each map with the newest first. */
+/** The keys of the database by id. Each map has the newest key first. */
 export interface Keyring {
   signingKeys: Map<string, SigningKey>
   refreshTokenKeys: Map<string, RefreshTokenKey>
@@ -78,8 +78,8 @@ export async function loadKeyring (
       const key = known?.refreshTokenKeys.get(kid) ?? { kid, secret: unsealKey() }
       keyring.refreshTokenKeys.set(kid, { ...key, ...period })
     } else {
-      // The public half comes from the sealed private key. Otherwise someone who can write to the table could
-      // put a public key of their own into the JWKS.
+      // The public half comes from the sealed private key. Otherwise an attacker who can write to the table
+      // could put their own public key into the JWKS.
       const key = known?.signingKeys.get(kid) ?? { kid, algorithm, ...exportKeyPair(unsealKey(), algorithm) }
       keyring.signingKeys.set(kid, { ...key, ...period })
     }

@@ -23,8 +23,7 @@ export const sealedPeppers: SealedColumn = {
 export async function ensurePepper (tx: Queryable, keys: KeyEncryptionKeys): Promise<void> {
   const [pepper] = await tx.query('select 1 from peppers limit 1')
   if (pepper) return
-  // A PHC string has room for an id of 11 characters. Its alphabet is not that of base64url, but has hex
-  // digits.
+  // A PHC string has room for an id of 11 characters. Its alphabet includes hex digits, but not base64url.
   const kid = randomBytes(4).toString('hex')
   const sealedSecret = seal(keys, pepperPurpose(kid), randomBytes(32))
   await tx.query('insert into peppers (kid, sealed_secret) values ($1, $2)', [kid, sealedSecret])

@@ -4,7 +4,7 @@ import type { Queryable } from '../database/database.ts'
 
 interface SealedValue { id: string, sealed: Buffer }
 
-/** Finds the values of a column that another key than the current key-encryption key sealed. */
+/** Finds the values of a column that are not sealed with the current key-encryption key. */
 async function findOutdated (
   db: Queryable, keys: KeyEncryptionKeys, sealedColumn: SealedColumn
 ): Promise<SealedValue[]> {
@@ -21,7 +21,7 @@ async function findOutdated (
   return await db.query<SealedValue>(selectOld, [oldKeys.map(keyId)])
 }
 
-/** Whether a value has to be sealed again. */
+/** Whether a value must be sealed again. */
 export async function isResealingDue (
   db: Queryable, keys: KeyEncryptionKeys, columns: readonly SealedColumn[]
 ): Promise<boolean> {
@@ -30,8 +30,8 @@ export async function isResealingDue (
 }
 
 /**
- * Seals with the current key-encryption key what another one sealed. Throws an UnsealError if no key opens a
- * value that must not be lost.
+ * Seals values again that another key-encryption key than the current one sealed. Throws an UnsealError if no
+ * key unseals a value that must not be lost.
  */
 export async function reseal (
   tx: Queryable, keys: KeyEncryptionKeys, columns: readonly SealedColumn[]

@@ -1,6 +1,6 @@
 import type { RevocationEntry } from './revocation-log.ts'
 
-/** Gives a reader what it lacks at a position, then every new entry until `stop`. */
+/** Gives a reader the entries after a position, then every new entry until `stop`. */
 export type SubscribeToRevocations =
   (position: string | undefined, onEntries: (entries: RevocationEntry[]) => void) => RevocationSubscription
 
@@ -11,7 +11,7 @@ export interface RevocationSubscription {
 }
 
 export interface RevocationStream {
-  /** The text of the events (WHATWG HTML, server-sent events), produced as fast as the reader takes it. */
+  /** The text of the events (WHATWG HTML, server-sent events), produced as fast as the reader reads it. */
   events: AsyncIterable<string>
   /** Ends the stream. Waiting entries are not sent. */
   stop: () => void
@@ -26,8 +26,8 @@ const maxEventsPerWrite = 200
 const maxWaitingEntries = 200_000
 
 /**
- * Creates the event stream of one reader of the feed, which has the entries up to `position`. Calls
- * `onStalled` if the reader takes nothing for 10 seconds, or too many entries wait for it.
+ * Creates the event stream of one reader of the feed, which already has the entries up to `position`. Calls
+ * `onStalled` if the reader reads nothing for 10 seconds, or too many entries wait for it.
  */
 export function createRevocationStream (
   subscribe: SubscribeToRevocations, position: string | undefined, onStalled: () => void
@@ -35,15 +35,15 @@ export function createRevocationStream (
   const waiting: RevocationEntry[] = []
   const closing = new AbortController()
   let wake = () => {}
-  let takenAt = performance.now()
+  let lastReadAt = performance.now()
 
   const subscription = subscribe(position, entries => {
-    // The first entries are all that the reader lacks, which may be more.
+    // The first entries are everything that the reader lacks, which may be more than the limit.
     if (waiting.length > 0 && waiting.length + entries.length > maxWaitingEntries) return onStalled()
     for (const entry of entries) waiting.push(entry)
     wake()
   })
-  const checkStalled = () => { if (performance.now() - takenAt > stallTimeoutMs) onStalled() }
+  const checkStalled = () => { if (performance.now() - lastReadAt > stallTimeoutMs) onStalled() }
   const stallTimer = setInterval(checkStalled, stallTimeoutMs / 4).unref()
   const lifetimeTimer = setTimeout(stop, lifetimeMs()).unref()
 
@@ -71,7 +71,7 @@ export function createRevocationStream (
     let isSynced = false
     yield 'retry: 1000\n\n'
     while (!closing.signal.aborted) {
-      takenAt = performance.now()
+      lastReadAt = performance.now()
       if (waiting.length > 0) {
         yield waiting.splice(0, maxEventsPerWrite).map(formatEvent).join('')
       } else if (!isSynced) {
@@ -79,7 +79,7 @@ export function createRevocationStream (
         yield `id: ${subscription.position()}\n: synced\n\n`
       } else {
         await waitForEntries()
-        takenAt = performance.now()
+        lastReadAt = performance.now()
         const isIdle = !closing.signal.aborted && waiting.length === 0
         if (isIdle) yield `id: ${subscription.position()}\n: heartbeat\n\n`
       }

@@ -7,32 +7,32 @@ import type { Revocation } from './revocations.ts'
 /** A new revocation, and the position of a reader that has it and everything before it. */
 export interface RevocationEntry { revocation: Revocation, position: string }
 
-// An older position may be of another history of the database.
+// An older position may belong to another history of the database.
 const maxPositionAgeMs = 300_000
 const purgeIntervalMs = 10_000
-// More than the clock tolerance with which `exp` is judged.
+// More than the clock tolerance for `exp`.
 const expiryMarginMs = 60_000
-// Every reader is given a revocation with this id, whatever its position: ids of another history say nothing.
+// Every reader gets a revocation with this transaction id, because ids of another history mean nothing here.
 const afterEveryPosition = 2n ** 64n
 
 /**
- * The revocations that matter, in memory. Every check of a token looks them up, and readers of the revocation
- * feed are given them.
+ * The current revocations, in memory. Every check of a token looks them up, and the readers of the revocation
+ * feed get them.
  *
  * Transactions become visible out of order, so a position is not the number of a row. It names the oldest
- * transaction that was still running at some snapshot: every older one was visible then. Each read asks for
- * what was not visible in the snapshot of the read before. So no revocation is missed, and none waits for a
- * transaction that takes long.
+ * transaction that was still running at some snapshot: every older one was visible then. Each read returns
+ * what was not visible in the snapshot of the previous read. So no revocation is missed, and none waits for a
+ * long transaction.
  */
 export class RevocationLog {
   readonly #byId = new Map<string, Revocation>()
-  // By user: tokens with a lower version were revoked.
+  // By user. Tokens with a lower version were revoked.
   readonly #byUser = new Map<string, { minVersion: number, expiresAt: number }>()
   #snapshot: Snapshot | undefined
   #history = ''
   #purgedAt = 0
 
-  /** The snapshot after which to read; undefined if everything has to be read. */
+  /** The snapshot after which to read. Undefined means that everything must be read. */
   get snapshot (): Snapshot | undefined { return this.#snapshot }
 
   /**
@@ -53,12 +53,14 @@ export class RevocationLog {
   }
 
   /**
-   * Adds what a read returned. Returns the new entries; undefined if the database has another history now, so
-   * that everything has to be read again. Known revocations stay.
+   * Adds what a read returned, and returns the new entries. Returns undefined if the database now has another
+   * history, so that everything must be read again. Known revocations stay.
    */
   merge ({ revocations, ...snapshot }: RevocationUpdate): RevocationEntry[] | undefined {
     const before = this.#snapshot
-    if (before && (before.history !== snapshot.history || snapshot.nextTransaction < before.nextTransaction)) {
+    const isOtherHistory = before !== undefined &&
+      (before.history !== snapshot.history || snapshot.nextTransaction < before.nextTransaction)
+    if (isOtherHistory) {
       this.#snapshot = undefined
       for (const revocation of this.#byId.values()) revocation.transactionId = afterEveryPosition
       return undefined
@@ -75,8 +77,8 @@ export class RevocationLog {
   get position (): string { return this.#formatPosition(this.#oldestRunning) }
 
   /**
-   * What a reader at this position may lack. That is everything if the position is absent, unknown or too
-   * old.
+   * Returns the entries that a reader at this position may lack: all entries if the position is absent,
+   * unknown or too old.
    */
   after (position: string | undefined): RevocationEntry[] {
     const from = this.#parsePosition(position)
@@ -112,7 +114,7 @@ export class RevocationLog {
     for (const [user, { expiresAt }] of this.#byUser) if (expiresAt < keptFrom) this.#byUser.delete(user)
   }
 
-  // Only the last entry moves the position: a reader that loses its connection before it gets all of them
+  // Only the last entry moves the position. A reader that loses its connection before that gets all of them
   // again.
   #toEntries (revocations: Revocation[], from: bigint, to: bigint): RevocationEntry[] {
     const [before, after] = [this.#formatPosition(from), this.#formatPosition(to)]

@@ -17,11 +17,12 @@ export interface Snapshot {
 /** A snapshot, and the revocations that became visible with it. */
 export interface RevocationUpdate extends Snapshot { revocations: Revocation[] }
 
-// More than the tolerance with which verifiers judge `exp`.
+// More than the clock tolerance of verifiers for `exp`.
 const marginSeconds = 60
 
-// Revocations that the earlier snapshot had are left out, so that a transaction that takes long costs the
-// readers nothing. There is always a row, because a left join adds the snapshot to nothing.
+// Revocations that were visible in the earlier snapshot are left out, so that a long transaction costs the
+// readers nothing. The left join always returns a row, so the snapshot is known even if there are no
+// revocations.
 const select: Statement = {
   name: 'revocations.since',
   text: `
@@ -40,7 +41,7 @@ const select: Statement = {
     from (select) as always left join page on true`
 }
 
-// Very many revocations are read in pages, between which other requests are served.
+// Many revocations are read in pages, so that other requests are served in between.
 const pageSize = 10_000
 
 /** A row of a page, whose `id` is null if the page is empty. */
@@ -48,8 +49,9 @@ type PageRow = (RevocationRow | { id: null }) &
   Record<'visible' | 'oldestRunning' | 'nextTransaction' | 'history', string> & { now: Date }
 
 /**
- * Reads the revocations that became visible after a snapshot; all that still matter if it is undefined. Each
- * page is given up after `timeoutMs`, with the connection: a frozen connection must not delay the next read.
+ * Reads the revocations that became visible after a snapshot, or all current ones if it is undefined. A page
+ * that takes longer than `timeoutMs` fails with its connection, so that a frozen one does not delay the next
+ * read.
  */
 export async function readSince (
   db: Queryable, since: Snapshot | undefined, timeoutMs: number
@@ -62,8 +64,8 @@ export async function readSince (
     const rows: PageRow[] = await db.query<PageRow>(statement, values)
     const [first] = rows
     if (!first) throw new Error('a read of the revocation log returned no row')
-    // The snapshot of the first page counts. What becomes visible from the second page on may be missed, and
-    // is not visible in that snapshot, so the next read returns it.
+    // The snapshot of the first page counts. A revocation that becomes visible during later pages may be
+    // missed. It is not visible in that snapshot, so the next read returns it.
     const { visible, oldestRunning, nextTransaction, history, now } = first
     snapshot ??= {
       visible, oldestRunning: BigInt(oldestRunning), nextTransaction: BigInt(nextTransaction), history, now

@@ -4,7 +4,7 @@ import { createTopic, type Publisher } from '../database/effects.ts'
 
 /**
  * Access tokens that are revoked before they expire: those of a session, a single token of a client, or all
- * tokens of a user whose sessions live on.
+ * tokens of a user whose sessions continue.
  */
 export interface Revocation {
   kind: 'session' | 'token' | 'user'
@@ -22,8 +22,8 @@ export interface Revocation {
 }
 
 /**
- * What this process has revoked. The revocation log of the process subscribes to it, and so learns of a
- * revocation before the database announces it to all instances.
+ * The revocations of this process. Its revocation log subscribes to them, and so learns of a revocation
+ * before the database announces it to all instances.
  */
 export const revoked = createTopic<readonly Revocation[]>('revoked')
 
@@ -50,7 +50,7 @@ export const toRevocation = (row: RevocationRow): Revocation => ({
   transactionId: BigInt(row.transaction_id)
 })
 
-/** A revocation that a statement returned as JSON, in which a time is text. */
+/** A revocation that a statement returned as JSON. Its times are text. */
 export type RevocationJson =
   Omit<RevocationRow, 'ended_at' | 'expires_at'> & Record<'ended_at' | 'expires_at', string>
 
@@ -87,9 +87,9 @@ export async function revokeToken (
   publishRevoked(db, await db.query<RevocationRow>(insert, [jti, clientId, expiresAt, origin]))
 }
 
-// A refresh that began before this transaction commits may still issue an access token with the old version:
-// hence the lifetime of one from now on, and the margin. The expressions over sessions are those of the index
-// sessions_live_idx.
+// A refresh that began before this transaction commits may still issue an access token with the old version.
+// Therefore the revocation lasts for the lifetime of a new token, with a margin. The expressions over
+// sessions are those of the index sessions_live_idx.
 const incrementVersion: Statement = {
   name: 'revocations.user',
   text: `
@@ -114,9 +114,8 @@ const incrementVersion: Statement = {
 export interface UserRevocation { reason: string, accessTokenSeconds: number }
 
 /**
- * Revokes all access tokens of a user, of all sessions. The sessions live on: their next refresh issues a
- * valid token. Call it in the transaction of the reason and of its event. Does nothing if there is no such
- * user.
+ * Revokes all access tokens of a user. The sessions continue: their next refresh issues a valid token. Call
+ * it in the transaction of the reason and of its event. Does nothing if there is no such user.
  */
 export async function revokeUserTokens (
   tx: Queryable, userId: string, { reason, accessTokenSeconds }: UserRevocation

@@ -3,10 +3,10 @@ import type { Queryable, Statement } from '../database/database.ts'
 import { parse as parseEmail } from '../syntax/email-address.ts'
 import { parseUsername } from './users.ts'
 
-/** A user whose password was verified. It holds only while the password is unchanged. */
+/** A user whose password was verified. It is valid only while the password is unchanged. */
 export interface Credential { userId: string, passwordVersion: number }
 
-/** An account, as far as the verification of its password needs it. */
+/** What the verification of a password needs to know about the account. */
 export interface Account {
   id: string
   email: string
@@ -22,10 +22,12 @@ export interface Account {
   /** The database's time. */
   now: Date
 }
+
 /** The columns of an Account, from the table or alias `users`. */
 export const accountColumns = `users.id, users.email, users.canonical_email, users.username, users.name,
   users.password_hash, users.password_version, users.disabled_at is not null as disabled,
   users.email_verified_at is not null as email_verified, users.devices_known_from, now() as now`
+
 const selectByEmail: Statement = {
   name: 'users.by-email',
   text: `select ${accountColumns} from users where canonical_email = $1`
@@ -47,20 +49,20 @@ const selectPendingByUsername: Statement = {
     where username = $1 and expires_at > now() order by created_at desc limit 1`
 }
 
-/** What an identifier names. */
+/** What an identifier stands for. */
 export interface IdentifiedAccount {
-  /** The identifier in the form in which identifiers are compared. Attempts are counted under it. */
+  /** The canonical form of the identifier. Attempts are counted under it. */
   identifier: string
   /** The account, if there is one. */
   account: Account | undefined
   /**
-   * The latest pending registration of that name, if it was asked for: the hash of its password, if it
+   * The latest pending registration with that identifier, if it was looked up. Its hash is undefined if none
    * exists.
    */
   pending?: { hash: string | undefined } | undefined
 }
 
-/** An account as if its address had been typed. */
+/** Returns an account as if the user had typed its address. */
 export const identifiedByEmail = (account: Account): IdentifiedAccount =>
   ({ identifier: `email ${account.canonical_email}`, account })
 
@@ -68,19 +70,31 @@ export const identifiedByEmail = (account: Account): IdentifiedAccount =>
 export type LoginName = { email: string } | { username: string }
 
 /**
- * Finds the account of an e-mail address or username and, if asked, the latest pending registration. Text
- * that is neither takes the same path and finds nothing, so that its response takes the same time.
+ * Finds the account of an e-mail address or username and, if requested, the latest pending registration. Text
+ * that is neither takes the same path and finds nothing, so its response takes the same time.
  */
 export async function identify (
   db: Queryable, login: LoginName, { includesPending }: { includesPending: boolean }
 ): Promise<IdentifiedAccount> {
-  const [select, selectPending, kind, typed, name] = 'email' in login
-    ? [selectByEmail, selectPendingByEmail, 'email', login.email, parseEmail(login.email)?.canonical] as const
-    : [selectByUsername, selectPendingByUsername, 'username', login.username, parseUsername(login.username)] as const
-  const [account] = await db.query<Account>(select, [name ?? ''])
-  const identified = { identifier: `${kind} ${name ?? typed}`, account }
+  const { kind, typed, canonical, select, selectPending } = 'email' in login
+    ? {
+        kind: 'email',
+        typed: login.email,
+        canonical: parseEmail(login.email)?.canonical,
+        select: selectByEmail,
+        selectPending: selectPendingByEmail
+      }
+    : {
+        kind: 'username',
+        typed: login.username,
+        canonical: parseUsername(login.username),
+        select: selectByUsername,
+        selectPending: selectPendingByUsername
+      }
+  const [account] = await db.query<Account>(select, [canonical ?? ''])
+  const identified = { identifier: `${kind} ${canonical ?? typed}`, account }
   if (!includesPending) return identified
-  const [pending] = await db.query<{ hash: string }>(selectPending, [name ?? ''])
+  const [pending] = await db.query<{ hash: string }>(selectPending, [canonical ?? ''])
   return { ...identified, pending: { hash: pending?.hash } }
 }
 
@@ -93,11 +107,13 @@ const lock: Statement = {
  * Keeps a user from being deleted until the transaction ends. Returns false if the password was changed
  * since.
  */
-export async function lockCredential (tx: Queryable, { userId, passwordVersion }: Credential): Promise<boolean> {
+export async function lockCredential (
+  tx: Queryable, { userId, passwordVersion }: Credential
+): Promise<boolean> {
   return (await tx.query(lock, [userId, passwordVersion])).length > 0
 }
 
-// Milliseconds: a device remembers the time of a sign-in with that precision.
+// A device cookie has the time of a sign-in in milliseconds.
 const nowInMs = "date_trunc('milliseconds', now())"
 
 /** Stores a hash of the same password with other parameters, unless the password was changed meanwhile. */
@@ -106,8 +122,8 @@ export async function rehash (db: Queryable, id: string, old: string, hash: stri
 }
 
 /**
- * Replaces the password that was verified, and forgets all devices. Returns the time from which on devices
- * are known again. Returns undefined if the password was changed meanwhile, or the account disabled.
+ * Replaces the password that was verified, and forgets all devices. Returns the time from which devices are
+ * known again. Returns undefined if the password was changed meanwhile, or the account was disabled.
  */
 export async function setPassword (
   db: Queryable, { userId, passwordVersion }: Credential, hash: string, origin: audit.Origin
@@ -122,13 +138,14 @@ export async function setPassword (
 }
 
 /**
- * Sets a password, or none if `hash` is null, for a person who proved to own the address. The address is
- * verified with it. Returns the new version of the password.
+ * Sets a password, or none if `hash` is null, for a person who proved that they own the address. Marks the
+ * address as verified. Returns the new version of the password.
  */
 export async function replacePassword (tx: Queryable, userId: string, hash: string | null): Promise<number> {
   const [row] = await tx.query<{ password_version: number }>(`
-    update users set password_hash = $2, password_version = password_version + 1, devices_known_from = ${nowInMs},
-      email_verified_at = coalesce(email_verified_at, now()), updated_at = now()
+    update users set password_hash = $2, password_version = password_version + 1,
+      devices_known_from = ${nowInMs}, email_verified_at = coalesce(email_verified_at, now()),
+      updated_at = now()
     where id = $1 returning password_version`, [userId, hash])
   return row?.password_version ?? 0
 }
@@ -138,7 +155,7 @@ const updateDevices = `
 
 /**
  * Forgets all devices of a user: their sign-ins are counted with those of unknown devices. Returns the time
- * from which on devices are known again, or undefined if there is no such user.
+ * from which devices are known again, or undefined if there is no such user.
  */
 export async function forgetDevices (db: Queryable, id: string): Promise<Date | undefined> {
   const [row] = await db.query<{ devices_known_from: Date }>(updateDevices, [id])

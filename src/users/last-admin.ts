@@ -1,8 +1,8 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import { lastAdmin } from './problems.ts'
 
-// In one order everywhere: of two who demote each other, one waits for the other, and then finds out. Whom
-// the user is when the lock is had is told by the rows, not by the subquery.
+// All transactions lock in one order. If two administrators demote each other, one transaction waits for the
+// other, and then sees its result. The subquery may see an older state, but the returned rows are current.
 const lock: Statement = {
   name: 'users.lock-admins',
   text: `
@@ -17,8 +17,8 @@ const lock: Statement = {
 }
 
 /**
- * Throws `last_admin` where the user is the only enabled administrator. They stay locked until the end of the
- * transaction, and if they are an administrator the others too: to be called before whatever takes one away.
+ * Throws `last_admin` if the user is the only enabled administrator. Call it before a change that takes an
+ * administrator away. Locks the user, and all administrators if the user is one, until the transaction ends.
  */
 export async function assertAnotherAdmin (tx: Queryable, id: string): Promise<void> {
   const locked = await tx.query<{ id: string, admin: boolean }>(lock, [id])

@@ -7,7 +7,8 @@ export type UserStatus = 'active' | 'disabled'
 /** A user, as an administrator sees them. */
 export interface AdminUser extends User { status: UserStatus }
 
-const adminColumns = `${columns}, case when users.disabled_at is null then 'active' else 'disabled' end as status`
+const adminColumns = `${columns},
+  case when users.disabled_at is null then 'active' else 'disabled' end as status`
 
 const byId: Statement = { name: 'users.by-id', text: `select ${adminColumns} from users where id = $1` }
 
@@ -17,13 +18,19 @@ export async function find (db: Queryable, id: string): Promise<AdminUser | unde
   return user
 }
 
-export interface UserFilter { email?: string | undefined, role?: string | undefined, status?: UserStatus | undefined }
+export interface UserFilter {
+  /** The beginning of the address. */
+  email?: string | undefined
+  role?: string | undefined
+  status?: UserStatus | undefined
+}
 
 // Each list is a range of one index, so that rows that do not match are never read. Each status has an index
 // of its own, because the users of the other status may all come first.
 const selectRange = (source: string) => `
   (select canonical_email from ${source}
-    and canonical_email collate "C" >= $1 and canonical_email collate "C" < $2 and canonical_email collate "C" > $3
+    and canonical_email collate "C" >= $1 and canonical_email collate "C" < $2
+    and canonical_email collate "C" > $3
   order by canonical_email collate "C" limit $4)`
 const ranges = {
   active: selectRange('users where disabled_at is null'),
@@ -37,14 +44,14 @@ const rangesOfRole = {
 // Sorts after all characters that an address can have.
 const lastCharacter = '\u{10FFFF}'
 
-/** The beginning of an address, in the form in which addresses are compared. */
+/** The canonical form of the beginning of an address. */
 const canonicalPrefix = (beginning: string) =>
   parseEmail(beginning)?.canonical ?? beginning.trim().normalize('NFKC').toLowerCase().normalize('NFKC')
 
 /** A page of a list: the canonical address after which it begins, and how many users it has at most. */
 export interface UserPage { after: string | undefined, limit: number }
 
-/** Lists users by address. The filter's `email` is the beginning of an address. */
+/** Lists users in the order of their canonical addresses. */
 export async function list (
   db: Queryable, { email = '', role, status }: UserFilter, { after, limit }: UserPage
 ): Promise<AdminUser[]> {
@@ -62,14 +69,15 @@ export async function list (
   [prefix, prefix + lastCharacter, after ?? '', limit, ...role === undefined ? [] : [role]])
 }
 
-/** The cursor of the page after a user. It stays valid when the user is deleted. */
+/** Returns the cursor of the page after a user. It stays valid if the user is deleted. */
 export const cursorAfter = ({ email }: AdminUser) => Buffer.from(canonicalPrefix(email)).toString('base64url')
 
-// A canonical address. Lower case may make the local part longer than it was allowed to be when it was typed.
+// A canonical address. Conversion to lower case may make the local part longer than an address allows.
 const cursorSyntax = /^[^\s\p{C}@]+@[a-z0-9.-]+$/u
 
 /** Reads what `cursorAfter` returned. Returns undefined for anything else. */
 export function readCursor (cursor: string): string | undefined {
   const address = Buffer.from(cursor, 'base64url').toString()
-  return Buffer.from(address).toString('base64url') === cursor && cursorSyntax.test(address) ? address : undefined
+  const isCanonical = Buffer.from(address).toString('base64url') === cursor
+  return isCanonical && cursorSyntax.test(address) ? address : undefined
 }

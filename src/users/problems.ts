@@ -4,10 +4,10 @@ export const problems = defineProblems({
   invalid_credentials: {
     status: [401, 403],
     title: 'Invalid credentials',
-    meaning: 'No account has this e-mail address or username, or the password is wrong. The answer never ' +
-      'says which. Status 403 has one of two meanings. A signed-in caller must confirm their password: it ' +
-      'was wrong, or the account has no password and the last sign-in is not recent enough. Or the ' +
-      'password that confirms an address is wrong: correct it and send the request again.'
+    meaning: 'No account has this e-mail address or username, or the password is wrong. The response does' +
+      ' not say which. With status 403, a signed-in caller had to confirm their password, but it is wrong,' +
+      ' or the account has no password and the last sign-in is not recent. Status 403 also means that the' +
+      ' password that confirms an address is wrong. Correct the password, or sign in again.'
   },
   account_disabled: {
     status: [403],
@@ -17,20 +17,20 @@ export const problems = defineProblems({
   email_taken: {
     status: [409],
     title: 'E-mail address taken',
-    meaning: 'An account with this e-mail address exists. Case does not distinguish addresses.'
+    meaning: 'An account with this e-mail address exists. Addresses that differ only in case are the same.'
   },
   username_taken: {
     status: [409],
     title: 'Username taken',
-    meaning: 'An account has this username or a similar one, or the name is reserved. Case, `_`, `.` and ' +
-      '`-` do not distinguish names, nor do characters that look alike: 0 and o; 1, i and l; rn and m; vv ' +
-      'and w.'
+    meaning: 'An account has this username or a similar one, or the name is reserved. Names are similar if' +
+      ' they differ only in case, in `_`, `.` and `-`, or in characters that look alike: 0 and o; 1, i and' +
+      ' l; rn and m; vv and w. Choose another username.'
   },
   last_admin: {
     status: [409],
     title: 'Last administrator',
-    meaning: 'Without this account, no one could administer the service. Give another account the role ' +
-      '`admin` first.'
+    meaning: 'This is the only enabled administrator, and the service needs one. Give another account the ' +
+      'role `admin` first.'
   }
 })
 

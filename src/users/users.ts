@@ -1,8 +1,7 @@
 import type * as audit from '../audit/events.ts'
-import type { Queryable } from '../database/database.ts'
-import { violates } from '../database/database.ts'
-import { parse as parseEmail, type EmailAddress } from '../syntax/email-address.ts'
+import { violates, type Queryable } from '../database/database.ts'
 import { validationFailed } from '../http/problems.ts'
+import { parse as parseEmail, type EmailAddress } from '../syntax/email-address.ts'
 import { emailTaken, usernameTaken } from './problems.ts'
 
 export interface User {
@@ -16,7 +15,7 @@ export interface User {
   updated_at: Date
 }
 
-/** The columns of a User, of the table or alias `users`. */
+/** The columns of a User, from the table or alias `users`. */
 export const columns = `users.id, users.email, users.username, users.name, users.roles,
   users.email_verified_at is not null as email_verified, users.created_at, users.updated_at`
 
@@ -29,18 +28,32 @@ export interface NewUser {
   language?: string | undefined
 }
 
+const insert = `
+  insert into users (
+    id, email, canonical_email, username, name, password_hash, language, email_verified_at
+  )
+  values ($1, $2, $3, $4, $5, $6, $7, case when $8 then now() end)`
+const selectUndoToken = `
+  select from one_time_tokens
+  where purpose = 'email_undo' and canonical_email = $1 and expires_at > now()
+  limit 1`
+
 /**
- * Creates an account, in a transaction that a throw rolls back. Throws `email_taken` or `username_taken`. An
- * address to which another account can still be changed back counts as taken, unless it is verified as the
- * new user's.
+ * Creates an account. Call it in a transaction that rolls back when it throws. Throws `email_taken` or
+ * `username_taken`. If another account can still change back to the address, it counts as taken, unless it is
+ * verified as the new user's.
  */
 export async function create (tx: Queryable, user: NewUser, { isVerified = false } = {}): Promise<void> {
   const { id, email, username, name, passwordHash, language } = user
-  await taken(tx.query('insert into users (id, email, canonical_email, username, name, password_hash, language, email_verified_at) values ($1, $2, $3, $4, $5, $6, $7, case when $8 then now() end)',
-    [id, email.address, email.canonical, username, name, passwordHash, language ?? null, isVerified]))
-  // The insertion waits for an account that is just leaving the address. Only then its link to undo is
-  // visible.
-  if (!isVerified && (await tx.query("select from one_time_tokens where purpose = 'email_undo' and canonical_email = $1 and expires_at > now() limit 1", [email.canonical])).length > 0) throw emailTaken()
+  const values = [
+    id, email.address, email.canonical, username, name, passwordHash, language ?? null, isVerified
+  ]
+  await translateViolations(tx.query(insert, values))
+  if (isVerified) return
+  // The insertion waits for an account that is changing to another address. Only after that wait is its undo
+  // token visible.
+  const undoTokens = await tx.query(selectUndoToken, [email.canonical])
+  if (undoTokens.length > 0) throw emailTaken()
 }
 
 const selectUnverified = `
@@ -48,8 +61,8 @@ const selectUnverified = `
   for no key update`
 
 /**
- * The user who has an address and never verified it, locked until the transaction ends; undefined if there is
- * none.
+ * Finds the enabled user who has an address but never verified it, and locks that user until the transaction
+ * ends. Returns undefined if there is none.
  */
 export async function findUnverified (tx: Queryable, canonical: string): Promise<string | undefined> {
   const [user] = await tx.query<{ id: string }>(selectUnverified, [canonical])
@@ -57,7 +70,8 @@ export async function findUnverified (tx: Queryable, canonical: string): Promise
 }
 
 /**
- * Locks a user until the end of the transaction, and returns the address; undefined if there is no such user.
+ * Locks a user until the transaction ends, and returns their address. Returns undefined if there is no such
+ * user.
  */
 export async function lock (tx: Queryable, id: string): Promise<EmailAddress | undefined> {
   const [user] = await tx.query<EmailAddress>(
@@ -65,23 +79,30 @@ export async function lock (tx: Queryable, id: string): Promise<EmailAddress | u
   return user
 }
 
-/** Who has an address, and what they are written to in; undefined where nobody has. */
-export async function ownerOf (db: Queryable, canonical: string): Promise<{ id: string, email: string, language: string | null } | undefined> {
-  const [user] = await db.query<{ id: string, email: string, language: string | null }>('select id, email, language from users where canonical_email = $1', [canonical])
-  return user
+/** The user who has an address, and the language of their mails. */
+export interface AddressOwner { id: string, email: string, language: string | null }
+
+/** Finds the user who has an address. Returns undefined if there is none. */
+export async function findOwner (db: Queryable, canonical: string): Promise<AddressOwner | undefined> {
+  const [owner] = await db.query<AddressOwner>(
+    'select id, email, language from users where canonical_email = $1', [canonical])
+  return owner
 }
 
-/** Gives a user another address, which they have proved to own. Throws `email_taken`. */
-export async function changeEmail (tx: Queryable, id: string, { address, canonical }: EmailAddress): Promise<void> {
-  await taken(tx.query(`
-    update users set email = $2, canonical_email = $3, email_version = email_version + 1, email_verified_at = now(), updated_at = now()
+/** Gives a user another address, which they proved that they own. Throws `email_taken`. */
+export async function changeEmail (
+  tx: Queryable, id: string, { address, canonical }: EmailAddress
+): Promise<void> {
+  await translateViolations(tx.query(`
+    update users set email = $2, canonical_email = $3, email_version = email_version + 1,
+      email_verified_at = now(), updated_at = now()
     where id = $1`, [id, address, canonical]))
 }
 
 export interface UserChange { name?: string | null, username?: string | null }
 
 // The lock makes the comparison see what a concurrent change has committed.
-const updating = `
+const updateNames = `
   with before as (
     select *,
       $2 and name is distinct from $3 as is_renamed,
@@ -105,42 +126,49 @@ const updating = `
   select ${columns} from before as users where not is_renamed and not has_new_username`
 
 /**
- * The user after the change of what is named, undefined if there is none. If nothing differs, nothing is
- * written. Throws `username_taken`.
+ * Changes the given names of a user, and returns the user. Writes nothing if nothing differs. Returns
+ * undefined if there is no such user. Throws `username_taken`.
  */
-export async function update (db: Queryable, id: string, { name, username }: UserChange, origin: audit.Origin): Promise<User | undefined> {
+export async function update (
+  db: Queryable, id: string, { name, username }: UserChange, origin: audit.Origin
+): Promise<User | undefined> {
   const change = [name !== undefined, name ?? null, username !== undefined, username ?? null]
   const values = [id, ...change, origin]
-  const [user] = await taken(db.query<User>(updating, values))
+  const [user] = await translateViolations(db.query<User>(updateNames, values))
   return user
 }
 
-/** A username in the form in which it is kept and compared; undefined where it is none. */
+/** Parses a username to its canonical form. Returns undefined if the text is not a username. */
 export function parseUsername (text: string): string | undefined {
   const username = text.toLowerCase()
   return /^[a-z0-9_.-]{3,32}$/.test(username) ? username : undefined
 }
 
-/** Throws `validation_failed` for what is no e-mail address, as the body's `email`. */
+/** Parses the member `email` of a body. Throws `validation_failed` if it is not an e-mail address. */
 export function requireEmail (text: string): EmailAddress {
   const email = parseEmail(text)
-  if (!email) throw validationFailed('The e-mail address is not one.', [{ pointer: '/email', detail: 'must be an e-mail address' }])
-  return email
+  if (email) return email
+  const violations = [{ pointer: '/email', detail: 'must be an e-mail address' }]
+  throw validationFailed('The e-mail address is invalid.', violations)
 }
 
-/** Throws `validation_failed` for what is no username, as the body's `username`. */
+/** Parses the member `username` of a body. Throws `validation_failed` if it is not a username. */
 export function requireUsername (text: string): string {
   const username = parseUsername(text)
-  if (username === undefined) throw validationFailed('The username is not one.', [{ pointer: '/username', detail: 'must be 3 to 32 of the characters a-z, 0-9, _, . and -' }])
-  return username
+  if (username !== undefined) return username
+  const detail = 'must be 3 to 32 of the characters a-z, 0-9, _, . and -'
+  throw validationFailed('The username is invalid.', [{ pointer: '/username', detail }])
 }
 
-async function taken<T> (work: Promise<T>): Promise<T> {
+const usernameConstraints = ['users_username_key', 'users_username_skeleton_key']
+
+/** Translates the violation of a unique constraint to `email_taken` or `username_taken`. */
+async function translateViolations<Result> (work: Promise<Result>): Promise<Result> {
   try {
     return await work
   } catch (error) {
     if (violates(error, 'users_email_key')) throw emailTaken()
-    if (violates(error, 'users_username_key') || violates(error, 'users_username_skeleton_key')) throw usernameTaken()
+    if (usernameConstraints.some(constraint => violates(error, constraint))) throw usernameTaken()
     throw error
   }
 }

@@ -699,11 +699,11 @@ t.test('latchkey users create', async t => {
       t.match(await created(password, ...args), expected, args.join(' '))
     }
     await refused(
-      { code: 1, result: { error: 'The password is rejected: too_common.' } },
+      { code: 1, result: { error: 'The password was rejected: too_common.' } },
       'password1234', '--email', 'new@example.com', '--password-stdin'
     )
     await refused(
-      { code: 1, result: { error: 'The password is rejected: too_short.' } },
+      { code: 1, result: { error: 'The password was rejected: too_short.' } },
       '', '--email', 'new@example.com', '--password-stdin'
     )
     await refused(

@@ -1,9 +1,9 @@
 import { Type } from '@sinclair/typebox'
 import { notFound } from '../../../src/http/problems.ts'
-import * as webhooks from '../../../src/webhooks/endpoints.ts'
 import * as deliveries from '../../../src/webhooks/deliveries.ts'
+import * as webhooks from '../../../src/webhooks/endpoints.ts'
 import { id, page, pageOf, paging } from '../../schemas.ts'
-import { noBody, originOf, ref, strict, type Typed } from '../../typed.ts'
+import { allowMissingBody, originOf, ref, strict, type Typed } from '../../typed.ts'
 import { Delivery, deliveryStatus, deliveryType, DeliveryWithLog } from './schemas.ts'
 
 /** The deliveries of a webhook. */
@@ -18,12 +18,12 @@ const deliveryRoutes: Typed = async (app) => {
       params: strict({ id }),
       operationId: 'testWebhook',
       summary: 'Test a webhook',
-      description: 'Sends an event of the type `webhook.test` and returns its delivery. Read the delivery' +
+      description: 'Sends an event of the type `webhook.test`, and returns its delivery. Read the delivery' +
         ' to see the result.',
       body: strict({}, { examples: [{}] }),
       response: { 202: ref(Delivery) }
     },
-    preValidation: noBody,
+    preValidation: allowMissingBody,
     config: { ...config, optionalBody: true }
   }, async (request, reply) => {
     const delivery = await deliveries.enqueueTest(app.db, request.params.id, originOf(request))
@@ -37,7 +37,7 @@ const deliveryRoutes: Typed = async (app) => {
       params: strict({ id }),
       operationId: 'listWebhookDeliveries',
       summary: 'List the deliveries of a webhook',
-      description: 'The deliveries of the last 30 days, the newest first.',
+      description: 'Lists the deliveries of the last 30 days, newest first.',
       querystring: strict({
         status: Type.Optional(deliveryStatus), type: Type.Optional(deliveryType), ...paging
       }),
@@ -47,8 +47,8 @@ const deliveryRoutes: Typed = async (app) => {
   }, async request => {
     const { params: { id }, query: { limit = 20, cursor, status, type } } = request
     if (!await webhooks.find(app.db, id)) throw notFound()
-    const found = await deliveries.list(app.db, id, { status, type, before: cursor, limit: limit + 1 })
-    return pageOf(found, limit, ({ id }) => id)
+    const items = await deliveries.list(app.db, id, { status, type, before: cursor, limit: limit + 1 })
+    return pageOf(items, limit, ({ id }) => id)
   })
 
   app.get('/deliveries/:delivery_id', {
@@ -57,7 +57,7 @@ const deliveryRoutes: Typed = async (app) => {
       ...byId,
       operationId: 'getWebhookDelivery',
       summary: 'Read a delivery',
-      description: 'Includes the data that is sent and the last hundred attempts.',
+      description: 'The response includes the data of the event and the last 100 attempts.',
       response: { 200: ref(DeliveryWithLog) }
     },
     config
@@ -74,12 +74,12 @@ const deliveryRoutes: Typed = async (app) => {
       ...byId,
       operationId: 'redeliverWebhook',
       summary: 'Send a delivery again',
-      description: 'Sends the delivery again from the start, whatever its status, with the same' +
-        ' `webhook-id`. If the webhook is paused, the delivery is sent once it is active.',
+      description: 'Sends the delivery again with the same `webhook-id`, whatever its status. If the' +
+        ' webhook is paused, the delivery is sent when the webhook is active again.',
       body: strict({}, { examples: [{}] }),
       response: { 202: ref(Delivery) }
     },
-    preValidation: noBody,
+    preValidation: allowMissingBody,
     config: { ...config, optionalBody: true }
   }, async (request, reply) => {
     const { id, delivery_id: deliveryId } = request.params

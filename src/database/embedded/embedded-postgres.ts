@@ -13,9 +13,9 @@ export interface EmbeddedPostgres {
   /** The version of the server, such as 18.4. */
   version: string
   dataDir: string
-  /** Whether a server was adopted whose owner had died. */
+  /** Whether the server was adopted from an owner that died. */
   adopted: boolean
-  /** Shuts the server down, and waits until it is gone. */
+  /** Shuts the server down, and waits until it has ended. */
   stop: () => Promise<void>
 }
 
@@ -41,7 +41,7 @@ const maxHealDelayMs = 5_000
 export async function start (dir: string, options: EmbeddedPostgresOptions = {}): Promise<EmbeddedPostgres> {
   const { exclusive = true, settings = [], log = () => {} } = options
   const cluster = await prepare(dir, settings, log)
-  // PostgreSQL's own lock does not keep two processes from starting a server in the same moment.
+  // PostgreSQL's own lock does not prevent two processes from starting a server at the same moment.
   const release = exclusive ? await claimFolder(cluster.dir) : () => {}
   const ending = new AbortController()
   let healing: Promise<void> | undefined
@@ -90,7 +90,7 @@ export async function start (dir: string, options: EmbeddedPostgresOptions = {})
     ending.abort()
     await healing
     server.socket.ref()
-    // The lock is kept until the server is gone, so that no other process adopts a server that shuts down.
+    // The lock is held until the server has ended, so that no process adopts a server that shuts down.
     const isLastUser = async () => started && await isUnused(server.client).catch(() => false)
     if (exclusive || await isLastUser()) await terminate(server.pid, cluster.dataDir)
     await server.client.end()
@@ -124,7 +124,7 @@ async function acquire (
     } catch (error) {
       await server.client.end()
       if (error instanceof EmbeddedPostgresError) throw error
-      // The server went away meanwhile, most likely because its owner shut it down.
+      // The server has ended meanwhile, most likely because its owner shut it down.
       if (attempt < maxAttempts && !signal.aborted) continue
       if (server.started) await terminate(server.pid, cluster.dataDir)
       throw error
@@ -144,10 +144,10 @@ async function lock (client: pg.Client, exclusive: boolean, dir: string): Promis
     await client.query('select pg_advisory_lock_shared(2)')
     return
   }
-  for (const end = Date.now() + lockTimeoutMs; !await isTrue(
-    client, 'pg_try_advisory_lock(1)'
-  ); await pause(lockPollMs)) {
-    if (Date.now() > end) throw folderInUse(dir)
+  const giveUpAt = Date.now() + lockTimeoutMs
+  while (!await isTrue(client, 'pg_try_advisory_lock(1)')) {
+    if (Date.now() > giveUpAt) throw folderInUse(dir)
+    await pause(lockPollMs)
   }
 }
 

@@ -4,7 +4,7 @@ import net from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf, EmbeddedPostgresError } from './failure.ts'
 
-// PostgreSQL may let two processes start a server that find none in a folder at the same moment.
+// If two processes find no server in a folder at the same moment, PostgreSQL may let both start one.
 const names: Partial<Record<NodeJS.Platform, (folder: string) => string>> = {
   linux: folder => `\0latchkey-${folder}`,
   win32: folder => `\\\\.\\pipe\\latchkey-${folder}`
@@ -12,7 +12,7 @@ const names: Partial<Record<NodeJS.Platform, (folder: string) => string>> = {
 const nameLength = 32
 const retryIntervalMs = 30
 // The previous owner may be shutting down.
-const patienceMs = 3_000
+const claimTimeoutMs = 3_000
 
 /** The error for a folder that another service uses. */
 export const folderInUse = (dir: string) =>
@@ -21,14 +21,14 @@ export const folderInUse = (dir: string) =>
 
 /**
  * Claims a folder for this process, and returns the function that releases it. Throws if another process
- * keeps the folder for longer than a shutdown takes. The operating system forgets the name of a process that
- * ends. On a platform without such names, the lock in the database must suffice.
+ * keeps the folder for longer than a shutdown takes. The claim is a name that the operating system frees when
+ * the process ends. On a platform without such names, the lock in the database must suffice.
  */
 export async function claimFolder (dir: string): Promise<() => void> {
   const folder = createHash('sha256').update(dir).digest('hex').slice(0, nameLength)
   const name = names[process.platform]?.(folder)
   if (name === undefined) return () => {}
-  for (const end = Date.now() + patienceMs; ; await pause(retryIntervalMs)) {
+  for (const end = Date.now() + claimTimeoutMs; ; await pause(retryIntervalMs)) {
     const server = net.createServer(socket => socket.destroy()).listen(name)
     try {
       await once(server, 'listening')

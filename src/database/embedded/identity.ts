@@ -38,8 +38,7 @@ export async function identify (folders: Folders): Promise<Identity> {
   const user = { uid: nobodyId, gid: nobodyId }
   if (!isRoot || !await canReach(user, dirname(dir), postgres)) {
     throw new EmbeddedPostgresError(`PostgreSQL cannot run as this user (uid ${uid}) here: set ` +
-      'DATABASE_URL, or start ' +
-      `the service as an ordinary user who can read ${postgres} and write ${dir}`)
+      `DATABASE_URL, or start the service as an ordinary user who can read ${postgres} and write ${dir}`)
   }
   await fs.chmod(dir, (await fs.stat(dir)).mode | 0o111)
   await changeOwner(dataDir, user)
@@ -70,20 +69,19 @@ function hasName (): boolean {
 function canReach (
   { uid, gid }: { uid: number, gid: number }, folder: string, program: string
 ): Promise<boolean> {
-  return run(
-    'sh', ['-c', 'test -x "$0" && test -x "$1"', folder, program], { uid, gid }
-  ).then(() => true, () => false)
+  const args = ['-c', 'test -x "$0" && test -x "$1"', folder, program]
+  return run('sh', args, { uid, gid }).then(() => true, () => false)
 }
 
 /**
- * Changes the owner of a folder and its content. The folder itself comes last, so an interrupted call is
- * repeated.
+ * Changes the owner of a folder and its content. The folder itself comes last, so that an interrupted change
+ * is repeated.
  */
 export async function changeOwner (folder: string, { uid = 0, gid = 0 }: Identity): Promise<void> {
   const owner = await fs.stat(folder).catch(ignoreCodes('ENOENT'))
   if (owner === undefined || owner.uid === uid) return
-  for (
-    const name of await fs.readdir(folder, { recursive: true })
-  ) await fs.lchown(join(folder, name), uid, gid)
+  for (const name of await fs.readdir(folder, { recursive: true })) {
+    await fs.lchown(join(folder, name), uid, gid)
+  }
   await fs.chown(folder, uid, gid)
 }

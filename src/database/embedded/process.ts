@@ -7,8 +7,7 @@ export const run = promisify(execFile)
 
 export const isWindows = process.platform === 'win32'
 
-// The server may outlive the service, or run as another user, so its environment must not contain our
-// secrets.
+// The server may outlive the service, or run as another user. So its environment must not contain secrets.
 export const serverEnvironment = { LC_ALL: 'C' }
 
 /** Whether a process with this id exists. */

@@ -11,7 +11,9 @@ export interface FoundServer { pid: number, port: number, status: string | undef
 const [pidLine, portLine, statusLine] = [0, 3, 7]
 const rereadMs = 200
 
-/** The server of a cluster. Removes a `postmaster.pid` that would keep a new server from starting. */
+/**
+ * Finds the server of a cluster. Removes a `postmaster.pid` that would prevent a new server from starting.
+ */
 export async function findServer (dataDir: string): Promise<FoundServer | undefined> {
   const file = join(dataDir, 'postmaster.pid')
   const read = () => fs.readFile(file, 'utf8').catch(ignoreCodes('ENOENT'))
@@ -55,7 +57,7 @@ const steps: Array<[signal: NodeJS.Signals, waitMs: number]> =
   [['SIGINT', 10_000], ['SIGQUIT', 6_000], ['SIGKILL', 2_000]]
 const pollIntervalMs = 15
 
-/** Ends the server, and waits until it is gone. */
+/** Ends the server, and waits until it has ended. */
 export async function terminate (pid: number | undefined, dataDir: string): Promise<void> {
   for (const [signal, waitMs] of steps) {
     if (pid === undefined || !await isServer(pid, dataDir)) return
@@ -66,8 +68,7 @@ export async function terminate (pid: number | undefined, dataDir: string): Prom
     } catch (error) {
       if (codeOf(error) !== 'ESRCH') throw error
     }
-    for (
-      const end = Date.now() + waitMs; Date.now() < end && await isServer(pid, dataDir);
-    ) await pause(pollIntervalMs)
+    const giveUpAt = Date.now() + waitMs
+    while (Date.now() < giveUpAt && await isServer(pid, dataDir)) await pause(pollIntervalMs)
   }
 }

@@ -15,7 +15,7 @@ interface ServerConnection { client: pg.Client, socket: net.Socket }
 
 interface Launched {
   child: ChildProcess
-  /** Why the server did not start. */
+  /** Returns why the server did not start. */
   readComplaint: () => Promise<string>
 }
 
@@ -77,8 +77,7 @@ function refusalOf (error: unknown, { dir, dataDir }: Cluster): string {
   const refusal = error instanceof pg.DatabaseError ? codeOf(error) : ''
   if (!refusal.startsWith(invalidAuthorization)) return refusal
   throw new EmbeddedPostgresError(`the password in ${dir}/pg-password does not fit ${dataDir}: put the ` +
-    'right one back, ' +
-    'or set DATABASE_URL', { cause: error })
+    'right one back, or set DATABASE_URL', { cause: error })
 }
 
 /**

@@ -2,10 +2,7 @@ import pg from 'pg'
 import type { Finding } from './finding.ts'
 import { inspect, type InspectionTarget, type RoleSeparation } from './inspection.ts'
 
-/**
- * How far the service's role is separated from the owner, what was repaired, and what remains to be
- * repaired.
- */
+/** How the service's role is separated from the owner, what was repaired, and what still needs repair. */
 export interface PrivilegeReport {
   separation: RoleSeparation
   /** The role that the service logs in as. */
@@ -26,8 +23,7 @@ export async function inspectAndRepair (
   const before = await inspect(client, target)
   const report = { separation: before.separation, runtime: target.runtime.name }
   const { rows: [current] } = await client.query<{ name: string }>('select current_user::text as name')
-  // A role that owns nothing can repair nothing. It must not try, because even a futile grant disturbs
-  // others.
+  // A role that owns nothing can repair nothing. It must not try, because even a futile grant takes locks.
   const isPowerless = before.separation === 'separate' && current?.name === target.runtime.name
   if (before.findings.length === 0 || isPowerless) {
     return { ...report, repaired: [], remaining: before.findings }

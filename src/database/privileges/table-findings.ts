@@ -4,7 +4,7 @@ import { foreignOwnerFinding, quote, type Finding, type Scope } from './finding.
 export interface TableRow {
   name: string
   owner: string
-  /** The privileges that the runtime role has, in whatever way. */
+  /** The privileges that the runtime role has, directly or indirectly. */
   held: string[]
   /** The privileges that are granted to the runtime role itself. */
   granted: string[]
