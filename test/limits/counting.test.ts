@@ -130,12 +130,12 @@ t.test('limits-011: /oauth has ten times the limit', async t =>
 verifiedBy(t, 'limits-015: requested mails per address and network', {
   [attacks]: [
     'gets exactly five links of each kind, on two instances at once',
-    'gets one more link in each interval, however long it went on'
+    'gets one more link in each interval, however long it lasts'
   ]
 })
 
 verifiedBy(t, 'limits-016: requested mails per address', {
-  [attacks]: ['gets exactly fifteen, on two instances at once', 'delays a good link by one interval at most']
+  [attacks]: ['gets exactly fifteen, on two instances at once', 'delays a requested link by one interval at most']
 })
 
 verifiedBy(t, 'limits-017: notifications per address', {
@@ -343,9 +343,9 @@ t.test('limits-027: off disables a limit', async t => {
 
 verifiedBy(t, 'limits-028: the kinds of requested mails', {
   [attacks]: [
-    'counts the notifications of a taken address, and the links that are asked for, with them',
+    'shares its limit with notifications of a taken address and requested links',
     'gets exactly five links of each kind, on two instances at once',
-    'a user who asks to change to the address of a stranger, again and again'
+    'a user who requests many changes to the address of a stranger'
   ]
 })
 
@@ -366,18 +366,18 @@ t.test('limits-029: short-lived links can be requested more often', async t => {
 verifiedBy(t, 'limits-030: requests of others do not use up the mails of the owner', {
   [attacks]: [
     'leaves the owner a link of each kind from another network',
-    'gets one more link in each interval, however long it went on'
+    'gets one more link in each interval, however long it lasts'
   ]
 })
 
 verifiedBy(t, 'limits-031: a registration without its mail is dropped', {
-  [attacks]: ['keeps fifteen from many networks; the owner registers again after some minutes']
+  [attacks]: ['stores fifteen from many networks; the owner can register some minutes later']
 })
 
 verifiedBy(t, 'limits-032: the mails that are never dropped', {
   [attacks]: [
-    'keeps no reset from the owner that an administrator sends',
-    'keeps neither the way back to the address from the owner, nor the reset that follows it'
+    'does not prevent a password reset that an administrator sends',
+    'prevents neither the undo of a change of address nor the reset that follows it'
   ],
   [mailer]: ['are not counted if an administrator or the confirmation of an address caused them']
 })

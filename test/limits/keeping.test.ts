@@ -210,7 +210,7 @@ t.test('limits-063: the throttle table reveals neither accounts nor networks', a
 })
 
 verifiedBy(t, 'limits-064: the mail buckets reveal neither addresses nor networks', {
-  [attacks]: ['leaves nothing in the database that names an address']
+  [attacks]: ['leaves no address in the database']
 })
 
 t.test('limits-065: without Redis each instance counts by itself', async t => {

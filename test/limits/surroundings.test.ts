@@ -250,7 +250,7 @@ t.test('limits-087: the thread pool is sized by the program', { skip: tsxSkip },
 
 verifiedBy(t, 'limits-088: what calibrate measures', {
   [commands]: [
-    'measures the costs that OWASP accepts with the build in use, and recommends none below',
+    'measures the costs that OWASP accepts, with the build in use',
     'prints a table and the variables to set, which make a valid configuration',
     'recommends the strongest cost within the target, or else the fastest',
     'leaves out costs for which there is not enough memory'
@@ -290,7 +290,7 @@ t.test('limits-090: large imported hashes are verified one at a time', async t =
 })
 
 verifiedBy(t, 'limits-091: weak costs do not start in production', {
-  'test/src/config.test.ts': ['a weaker argon2 than OWASP accepts is refused']
+  'test/src/config.test.ts': ['argon2 costs below those of OWASP are rejected']
 })
 
 verifiedBy(t, 'limits-092: older hashes are replaced at sign-in', {
