@@ -219,7 +219,8 @@ t.test('keys', async t => {
       t.strictSame({ code, stdout }, { code: 78, stdout: '' })
       t.equal(
         stderr,
-        'The configuration is not valid:\n  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: ' +
+        'The configuration is not valid:\n' +
+          '  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: ' +
           'it was sealed with another KEY_ENCRYPTION_KEY\n'
       )
     }

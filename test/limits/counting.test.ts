@@ -135,7 +135,10 @@ verifiedBy(t, 'limits-015: requested mails per address and network', {
 })
 
 verifiedBy(t, 'limits-016: requested mails per address', {
-  [attacks]: ['gets exactly fifteen, on two instances at once', 'delays a requested link by one interval at most']
+  [attacks]: [
+    'gets exactly fifteen, on two instances at once',
+    'delays a requested link by one interval at most'
+  ]
 })
 
 verifiedBy(t, 'limits-017: notifications per address', {
@@ -397,7 +400,7 @@ t.test('limits-034: a long expected wait is refused at once', async t => {
 })
 
 verifiedBy(t, 'limits-035: a network has at most a quarter of the queue', {
-  [hashingQueueTest]: ['are a quarter for one network among others, and the last quarter is for new networks']
+  [hashingQueueTest]: ['are limited to a quarter for one network, and the last quarter is for new networks']
 })
 
 t.test('limits-036: Retry-After of the queue', async t => {
@@ -405,6 +408,6 @@ t.test('limits-036: Retry-After of the queue', async t => {
   const seconds = (await addTasks(5_000)).map(problem => Number(problem.headers['retry-after']))
   t.strictSame([Math.min(...seconds), Math.max(...seconds)], [1, 30])
   // The other half of the sentence: clients that wait that long are admitted.
-  const title = 'gives the clients of a crowd different retry times, at which they are admitted'
+  const title = 'gives concurrent clients different retry times, so that each retry finds a place'
   t.ok(readFileSync(hashingQueueTest, 'utf8').includes(`t.test('${title}'`))
 })

@@ -36,7 +36,7 @@ verifiedBy(t, 'limits-050: a known device has its own counter', {
 })
 
 verifiedBy(t, 'limits-051: known devices have three of four turns', {
-  'test/src/hashing-queue.test.ts': ['gives known devices three places of four']
+  'test/src/hashing-queue.test.ts': ['gives three of four turns to known devices']
 })
 
 t.test('limits-052: a refresh is not throttled', async t => {
@@ -233,7 +233,7 @@ verifiedBy(t, 'limits-066: without Redis counting continues', {
 })
 
 verifiedBy(t, 'limits-067: without Postgres rate limits apply', {
-  'test/faults/database.test.ts': ['with the database away nobody is told anything wrong'],
+  'test/faults/database.test.ts': ['without the database, requests get 503 and no wrong answer'],
   'test/limits/keeping.test.ts': ['requests are counted without Postgres']
 })
 

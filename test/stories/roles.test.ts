@@ -285,7 +285,8 @@ t.test('a removed role has no effect any more', async t => {
   await t.test('until the old tokens have expired, and then the revocation is purged', async t => {
     const readRevocations = async () =>
       await one.sql<{ seconds: number }>(
-        "select extract(epoch from expires_at - now())::int as seconds from revocations where kind = 'user' and subject = $1",
+        `select extract(epoch from expires_at - now())::int as seconds from revocations
+        where kind = 'user' and subject = $1`,
         [ada.id]
       )
     const revocations = await readRevocations()
