@@ -31,18 +31,16 @@ create index sessions_user_idx on sessions (user_id, id);
 -- it lives.
 create table refresh_tokens (
   session_id uuid primary key references sessions (id) on delete cascade,
-  -- The generation of the current token, which was confirmed last. 0 before the first use of a token: a token
-  -- is stored when it is first used, not when it is issued.
+  -- The generation of the current token, the one that was confirmed most recently. 0 before the first use of
+  -- a token: a token is stored when it is first used, not when it is issued.
   generation integer not null default 0,
   -- The SHA-256 of the current token. Empty before the first use of a token.
   token_hash bytea not null default '',
-  -- When this generation and those before it were confirmed, the latest first. A token is confirmed by its
+  -- When this generation and those before it were confirmed, the newest first. A token is confirmed by its
   -- first use, which supersedes all other tokens of its generation and of earlier ones. The latest entry
-  -- always stays. The others go once they are older than the grace period, and 32 is the most. Generation 0
-  -- is confirmed by the sign-in.
+  -- always stays. The others go once they are older than the grace period, and at most 32 are kept. The
+  -- sign-in confirms generation 0.
   confirmations timestamptz[] not null default array[now()],
-  -- When the current token was first exchanged for a successor. Null for generation 0.
-  rotated_at timestamptz,
   last_used_at timestamptz not null default now(),
   -- When the last access token of the session expires.
   access_expires_at timestamptz not null default now() + interval '1 day',

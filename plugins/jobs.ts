@@ -116,7 +116,7 @@ export default fp(async function jobsPlugin (app) {
       } catch (error) {
         if (!isFailing && !signal.aborted) {
           const level = app.databaseOutage.consequenceLevel
-          app.log[level]({ err: error, kind }, 'jobs could not be read; retrying')
+          app.log[level]({ err: error, kind }, 'jobs not read; retrying')
         }
         isFailing = true
       }

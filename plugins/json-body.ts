@@ -21,7 +21,7 @@ export default fp(async function jsonBody (app) {
     try {
       text = utf8.decode(body as Buffer)
     } catch {
-      return done(validationFailed('The body is not JSON in UTF-8.'))
+      return done(validationFailed('The body is not valid JSON in UTF-8.'))
     }
     return parse(request, text, done)
   })

@@ -80,7 +80,9 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   function warn (error: unknown) {
     // A key that cannot be looked up is not an unknown key.
     lookup.forget()
-    if (!hasFailed && !closing.signal.aborted) app.log.warn({ err: error }, 'keys not read; trying again')
+    if (!hasFailed && !closing.signal.aborted) {
+      app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'keys not read; retrying')
+    }
     hasFailed = true
   }
   const logFailure = async (work: Promise<void>) => await work.then(() => { hasFailed = false }, warn)

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import findMyWay, { type HTTPMethod } from 'find-my-way'
-import { methodNotAllowed, notFound } from '../src/http/problems.ts'
+import { methodNotAllowed, routeNotFound } from '../src/http/problems.ts'
 
 /** Answers 404 for an unknown path, and 405 for a method that a path does not have. */
 export default fp(async function notFoundOrNotAllowed (app) {
@@ -22,7 +22,8 @@ export default fp(async function notFoundOrNotAllowed (app) {
     // Fastify adds a HEAD route for each GET, and may announce the HEAD route alone for a second spelling.
     const allowed = found.includes('HEAD') && !found.includes('GET') ? ['GET', ...found] : found
     // A route that has the method can still find nothing.
-    throw allowed.length === 0 || allowed.includes(request.method) ? notFound() : methodNotAllowed(allowed)
+    if (allowed.length === 0 || allowed.includes(request.method)) throw routeNotFound()
+    throw methodNotAllowed(allowed)
   }
 
   // Before the body is parsed. The request is counted like any other.

@@ -1,8 +1,9 @@
 import type { FastifyError, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
 import * as oauth from '../src/http/oauth-error.ts'
-import { document, mediaType, Problem, type ProblemDefinition, type Violation } from '../src/http/problem.ts'
+import { document, mediaType, Problem, type ProblemDefinition } from '../src/http/problem.ts'
 import { overloaded, problems, validationFailed } from '../src/http/problems.ts'
+import { describeViolations, summarize } from '../src/http/schema-violations.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -21,7 +22,7 @@ export interface ProblemsOptions { issuer: string }
  * Turns every failure of every route into a problem document (RFC 9457), an OAuth error or a page. An
  * unexpected error shows the client nothing of its text.
  */
-export default fp(async function problems (app, { issuer }: ProblemsOptions) {
+export default fp(async function problemResponses (app, { issuer }: ProblemsOptions) {
   app.decorateRequest('problemCode', undefined)
 
   app.setErrorHandler<FastifyError>(async (error, request, reply) => {
@@ -83,36 +84,11 @@ function translate (error: FastifyError): Problem {
   const definition = definitionByStatus[status]
   if (definition) return new Problem(definition)
   return validationFailed(
-    error.code === 'FST_ERR_BAD_URL' ? 'The path is not valid.' : 'The body is not JSON in UTF-8.'
+    error.code === 'FST_ERR_BAD_URL' ? 'The path is not valid.' : 'The body is not valid JSON in UTF-8.'
   )
 }
-
-// A hostile body may violate the schema in thousands of places. Only the first ones are reported.
-const maxViolations = 16
-const maxNameLength = 64
 
 function invalid (violations: FastifySchemaValidationError[], context: string | undefined): Problem {
-  const part = context === 'querystring' ? 'query' : context ?? 'request'
-  return validationFailed(
-    `The ${part} does not match the schema.`, violations.slice(0, maxViolations).map(describe)
-  )
-}
-
-/** The place of a violation as a JSON pointer (RFC 6901), and what is wrong there. */
-function describe ({ keyword, instancePath, params, message }: FastifySchemaValidationError): Violation {
-  if (keyword === 'required') {
-    return { pointer: pointerTo(instancePath, params['missingProperty']), detail: 'is required' }
-  }
-  if (keyword === 'additionalProperties') {
-    return {
-      pointer: pointerTo(instancePath, params['additionalProperty']), detail: 'is not a known property'
-    }
-  }
-  if (keyword === 'pattern') return { pointer: instancePath, detail: 'has characters that are not allowed' }
-  return { pointer: instancePath, detail: message ?? 'is not valid' }
-}
-
-function pointerTo (path: string, name: unknown): string {
-  if (typeof name !== 'string') return path
-  return `${path}/${name.slice(0, maxNameLength).replaceAll('~', '~0').replaceAll('/', '~1')}`
+  const described = describeViolations(violations)
+  return validationFailed(summarize(described, context), described)
 }

@@ -76,7 +76,8 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
     return reading
   }
 
-  const warn = (error: unknown) => app.log.warn({ err: error }, 'revocation log not read; trying again')
+  const warn = (error: unknown) =>
+    app.log[app.databaseOutage.consequenceLevel]({ err: error }, 'revocation log not read; retrying')
   // An outage is logged once, not every second.
   let isOutageLogged = false
   const readAndLog = () => read().then(() => { isOutageLogged = false }, (error: unknown) => {

@@ -87,7 +87,7 @@ export function createIssuerKeys ({ discover, algorithms, log, closing }: Issuer
       return cacheMs
     }, (error: unknown) => {
       failures++
-      if (failures === 1 && !closing.aborted) log.warn({ err: error }, 'issuer keys not read; trying again')
+      if (failures === 1 && !closing.aborted) log.warn({ err: error }, 'issuer keys not read; retrying')
       return backoffMs(failures)
     }).then(delayMs => {
       reading = undefined

@@ -43,7 +43,7 @@ export const problems = defineProblems({
   not_found: {
     status: [404],
     title: 'Not found',
-    meaning: 'The route or the resource does not exist, or the resource belongs to somebody else.'
+    meaning: 'The route or the resource does not exist, or the resource belongs to someone else.'
   },
   method_not_allowed: {
     status: [405],
@@ -112,6 +112,7 @@ export const validationFailed = (detail: string, errors: Violation[] = []) =>
 
 /** RFC 6750 section 3.1 names an error only if a token was presented. */
 export const invalidToken = (isPresented: boolean, cause?: unknown) => new Problem(problems.invalid_token, {
+  ...!isPresented && { detail: 'No access token was sent. Send it as `Authorization: Bearer …`.' },
   headers: { 'www-authenticate': isPresented ? invalidTokenChallenge : 'Bearer realm="latchkey"' },
   cause
 })
@@ -124,7 +125,10 @@ export const forbidden = () => new Problem(problems.forbidden, {
 
 export const httpsRequired = () => new Problem(problems.https_required)
 export const crossSiteRequest = () => new Problem(problems.cross_site_request)
-export const notFound = () => new Problem(problems.not_found)
+export const notFound = () => new Problem(problems.not_found, {
+  detail: 'The resource does not exist, or it belongs to someone else.'
+})
+export const routeNotFound = () => new Problem(problems.not_found, { detail: 'There is no such route.' })
 export const methodNotAllowed = (allowed: string[]) =>
   new Problem(problems.method_not_allowed, { headers: { allow: allowed.join(', ') } })
 /** The connection is closed, because the rest of the request may still arrive on it. */

@@ -27,5 +27,21 @@ declare module '../http/problem.ts' {
   interface ProblemCodes extends Record<keyof typeof problems, true> {}
 }
 
-export const passwordRejected = (reasons: PasswordReason[]) =>
-  new Problem(problems.password_rejected, { members: { reasons } })
+const reasonTexts: Record<PasswordReason, string> = {
+  too_short: 'is too short',
+  too_long: 'is too long',
+  too_common: 'is one of the most common passwords',
+  breached: 'is known from a breach elsewhere',
+  contains_email: 'contains the e-mail address',
+  contains_name: 'contains the name or username',
+  contains_service: 'contains the name of the service'
+}
+
+/** Says in words what is wrong with the password. */
+export function passwordRejected (reasons: PasswordReason[]): Problem {
+  const texts = new Intl.ListFormat('en').format(reasons.map(reason => reasonTexts[reason]))
+  const advice = reasons.includes('too_long') ? 'Choose another one.' : 'Choose a longer phrase of your own.'
+  return new Problem(problems.password_rejected, {
+    detail: `The password ${texts}. ${advice}`, members: { reasons }
+  })
+}

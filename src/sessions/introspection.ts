@@ -16,7 +16,7 @@ const refreshTokenQuery: Statement = {
     where family.session_id = $1
       and (family.generation < $2
         or family.generation = $2 and family.token_hash = $3
-          and ($4::float8 is null or family.rotated_at > now() - make_interval(secs => $4)))
+          and ($4::float8 is null or family.confirmations[1] > now() - make_interval(secs => $4)))
       and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null
       and $5::timestamptz > now() - make_interval(secs => $6)`
 }

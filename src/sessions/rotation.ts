@@ -28,6 +28,9 @@ import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } 
 // | or token has expired; |                                          |                                      |
 // | user is disabled      |                                          |                                      |
 //
+// A superseded token comes first: it is reused even if it has expired, or its session or user is not valid
+// any more, as long as the family exists.
+//
 // A token that is presented less than REFRESH_REPLAY_GRACE after it was superseded is only refused. It may be
 // a duplicate that a network or a proxy delivers late, and a refusal gives a thief nothing. Later it is
 // reused, and its reuse ends the session. A token whose entry is beyond the end of `confirmations` was
@@ -37,41 +40,44 @@ import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } 
 // is the time at which the next generation was confirmed. So its reuse may be detected as late as one grace
 // period after the next confirmation.
 //
-// Generation 0 is the sign-in, which stores no token. Its entry, the time of the sign-in, answers for no
-// token. It is there so that a list always has at least one entry.
+// No token has generation 0. Its entry, the time of the sign-in, only keeps the list from being empty.
 
 // One UPDATE serves the cases that issue a successor. If it waits for the row's lock, it evaluates its
 // conditions again on the row that it gets. It matches nothing if the session has ended meanwhile.
 const rotation: Statement = {
   name: 'sessions.rotate',
   text: `
+    -- $1 session, $2 generation and $3 hash of the token, $4 retry window, $5 grace period,
+    -- $6 when the token was issued, $7 lifetime of a refresh token, $8 of an access token
     with exchanged as (
       update refresh_tokens as family set
         generation = $2,
         token_hash = $3,
-        -- Confirmations that the database has lost count as made now. Entries older than the grace period go.
+        -- If the database lost confirmations, now() stands in for each. Entries beyond the grace period go.
         confirmations = case when family.generation = $2 then family.confirmations else (
           array_fill(now(), array[least($2 - family.generation, 32)]) || array(
             select confirmed_at from unnest(family.confirmations) as confirmed_at
             where confirmed_at > now() - make_interval(secs => $5) order by confirmed_at desc
           ))[:32] end,
-        rotated_at = case when family.generation = $2 then family.rotated_at else now() end,
         last_used_at = now(),
         access_expires_at = greatest(
           family.access_expires_at, least(now() + make_interval(secs => $8), sessions.expires_at))
       from sessions join users on users.id = sessions.user_id
       where family.session_id = $1 and sessions.id = family.session_id
-        and (family.generation < $2
-          or family.generation = $2 and family.token_hash = $3
-            and ($4::float8 is null or family.rotated_at > now() - make_interval(secs => $4)))
+        and (
+          family.generation < $2
+          or (family.generation = $2 and family.token_hash = $3
+            and ($4::float8 is null or family.confirmations[1] > now() - make_interval(secs => $4)))
+        )
         and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null
+        -- The token has not expired.
         and $6::timestamptz > now() - make_interval(secs => $7)
       returning
         sessions.id as session_id, sessions.methods, sessions.remembered, sessions.authenticated_at,
         sessions.expires_at, users.id, users.email, users.username, users.name, users.roles,
         users.email_verified_at is not null as email_verified, users.created_at, users.updated_at,
         users.token_version,
-        -- Only a statement that skips a generation writes its own time twice.
+        -- The second entry is now() only if this statement added two of them, that is, if g > c + 1.
         coalesce(family.confirmations[2] = now(), false) as has_lost_state
     )
     select exchanged.*, clock.now from (select now()) as clock left join exchanged on true`
@@ -83,14 +89,20 @@ const rotation: Statement = {
 const reuseDetection: Statement = {
   name: 'sessions.detect-reuse',
   text: `
+    -- $1 session, $2 generation and $3 hash of the token, $4 retry window, $5 grace period,
+    -- $6 when the token was presented, $7 origin of the request, $8 mail to the owner, $9 its lifetime
     with reused as materialized (
       select family.session_id, family.generation, family.last_used_at,
         sessions.user_id, sessions.ip, sessions.user_agent
       from refresh_tokens as family join sessions on sessions.id = family.session_id
       where family.session_id = $1
-        and (family.generation > $2
-          or family.generation = $2 and family.token_hash <> $3
-          or family.generation = $2 and family.rotated_at <= $6::timestamptz - make_interval(secs => $4))
+        and (
+          family.generation > $2
+          or (family.generation = $2 and family.token_hash <> $3)
+          or (family.generation = $2
+            and family.confirmations[1] <= $6::timestamptz - make_interval(secs => $4))
+        )
+        -- Superseded longer ago than the grace period. A missing entry, which is null, counts as long ago.
         and (family.confirmations[greatest(family.generation - $2, 1)]
           > $6::timestamptz - make_interval(secs => $5)) is not true
       for update of family
@@ -114,7 +126,7 @@ const reuseDetection: Statement = {
 /** A refresh as its caller knows it. */
 export interface RefreshRequest {
   origin: audit.Origin
-  /** Throws once the client has gone, or was answered because the request took too long. */
+  /** Throws if the client has disconnected, or was already answered because the request took too long. */
   assertAwaited: () => void
   /** Makes the sealed mail that tells the owner of a reuse; undefined if no mail is set up. */
   sealNotification: () => Buffer | undefined
@@ -156,7 +168,7 @@ export async function rotate (
     return toLiveSession(exchanged, generation + 1)
   }
   // A frozen connection may deliver the next statement late, after the client was told to retry and has used
-  // a successor. It must not take the duplicate for a reuse.
+  // a successor. Such a late duplicate must not count as a reuse.
   request.assertAwaited()
   throw invalidRefreshToken(await detectReuse(db, token, { lifetimes, request, presentedAt: row.now }))
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
   createLocalJWKSet,
+  decodeJwt,
   decodeProtectedHeader,
   jwtVerify,
   SignJWT,
@@ -422,8 +423,9 @@ t.test('an attacker with invented key ids', async t => {
   // Notifications of the keys do not arrive.
   there.app.notifications.removeAllListeners('latchkey_keys')
   const { privateKey } = await generateKeyPair('ES256')
+  const claims = decodeJwt((await signIn(here)).accessToken())
   const inventToken = async () =>
-    await new SignJWT({ sub: 'x' })
+    await new SignJWT(claims)
       .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: randomBytes(32).toString('base64url') })
       .sign(privateKey)
   let queries = 0
@@ -475,7 +477,7 @@ t.test('unknown key ids', async t => {
   const user = await signIn(service)
   const { privateKey } = await generateKeyPair('ES256')
   const signWith = async (kid: string) =>
-    await new SignJWT({ sub: 'x' }).setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid }).sign(privateKey)
+    await new SignJWT(decodeJwt(user.accessToken())).setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid }).sign(privateKey)
   const inventedToken = async () => await signWith(randomBytes(32).toString('base64url'))
   /** A text in the form of a refresh token, with an unknown key id. */
   const inventedRefreshToken = () =>

@@ -59,7 +59,7 @@ async function startOnTerminal (t: Test, more: Record<string, string> = {}) {
 
 t.test('on a terminal in development', { skip }, async t => {
   await t.test(
-    'the service greets a person, and logs one line per request and the links of mails',
+    'the service prints a greeting, one line per request, and the links of mails',
     async t => {
       const { port, base, child, ended, post, until, screen } = await startOnTerminal(t, { NO_COLOR: '1' })
       await until('Ctrl-C')
@@ -67,8 +67,8 @@ t.test('on a terminal in development', { skip }, async t => {
       t.match(screen(), `API docs  http://localhost:${port}/docs\n`)
       t.match(screen(), /Database {2}127\.0\.0\.1:\d+\/\w+\n/)
       t.notMatch(screen(), /latchkey:/, 'without the password')
-      t.match(screen(), /Mail {6}shown here and not sent; set SMTP_URL to send it\n/)
-      t.match(screen(), 'npx latchkey users create --email you@example.com --role user,admin\n')
+      t.match(screen(), /Mail {6}subjects and links are shown here, nothing is sent; set SMTP_URL to send it\n/)
+      t.match(screen(), `    PORT=${port} npx latchkey users create --email you@example.com --role user,admin\n`)
 
       const ada = { email: 'ada@example.com', password: 'a phrase of my own' }
       await post('/v1/auth/register', ada)
@@ -98,9 +98,10 @@ t.test('on a terminal in development', { skip }, async t => {
   )
 
   await t.test('the log has colours, and has none with NO_COLOR', async t => {
-    const { until, screen } = await startOnTerminal(t)
+    const { until, screen, post } = await startOnTerminal(t)
     await until('Ctrl-C')
-    await until(/\n/)
+    await post('/v1/auth/login')
+    await until(escape)
     t.match(screen(), `${escape}[`)
   })
 

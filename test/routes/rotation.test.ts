@@ -132,8 +132,7 @@ async function signIn (rule: RotationRule) {
             token_hash = coalesce($3, token_hash),
             confirmations = array(
               select confirmed_at - make_interval(secs => $2) from unnest(confirmations) as confirmed_at
-              order by 1 desc),
-            rotated_at = rotated_at - make_interval(secs => $2)
+              order by 1 desc)
           where session_id = $1
         )
         update sessions set

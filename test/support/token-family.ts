@@ -6,7 +6,6 @@ export async function ageTokenFamily ({ sql }: Pick<Service, 'sql'>, sessionId: 
     update refresh_tokens set
       confirmations = array(
         select confirmed_at - make_interval(secs => $2) from unnest(confirmations) as confirmed_at
-        order by 1 desc),
-      rotated_at = rotated_at - make_interval(secs => $2)
+        order by 1 desc)
     where session_id = $1`, [sessionId, seconds])
 }
