@@ -1,5 +1,7 @@
 import t from 'tap'
-import { check, cycles, exportedTypes, floors, imports, readFiles, topFolders } from './support/architecture.ts'
+import {
+  check, cycles, exportedTypes, floors, imports, readFiles, topFolders
+} from './support/architecture.ts'
 
 /** Known violations. A change that mends one removes it here. */
 const tolerated: string[] = []
@@ -22,7 +24,9 @@ t.test('every file keeps the rules of the architecture', async t => {
 })
 
 t.test('every room that a floor names exists', async t => {
-  const rooms = new Set([...files.keys()].filter(file => /^src\/[^/]+\//.test(file)).map(file => file.split('/')[1]))
+  const rooms = new Set(
+    [...files.keys()].filter(file => /^src\/[^/]+\//.test(file)).map(file => file.split('/')[1])
+  )
   t.strictSame(floors.flat().filter(room => !rooms.has(room)), [])
 })
 
@@ -44,7 +48,9 @@ t.test('two exported types never share a name', async t => {
   for (const [file, text] of files) {
     for (const name of exportedTypes(file, text)) places.set(name, [...places.get(name) ?? [], file])
   }
-  const shared = [...places].filter(([, where]) => where.length > 1).map(([name, where]) => `${name}: ${where.join(', ')}`)
+  const shared = [...places]
+    .filter(([, where]) => where.length > 1)
+    .map(([name, where]) => `${name}: ${where.join(', ')}`)
   t.strictSame(shared.sort(), [])
 })
 
@@ -95,84 +101,312 @@ t.test('the checker', async t => {
 
   t.test('finds each violation', async t => {
     const bad: Array<[file: string, text: string, violation: string]> = [
-      ['src/users/users.ts', "import Fastify from 'fastify'", 'src/users/users.ts imports default from fastify'],
-      ['src/users/users.ts', "import type { FastifyRequest } from 'fastify'", 'src/users/users.ts imports FastifyRequest from fastify'],
-      ['src/users/users.ts', "declare module 'fastify' { interface FastifyRequest { user: string } }", 'src/users/users.ts imports * from fastify'],
-      ['src/users/users.ts', "type Request = import('fastify').FastifyRequest", 'src/users/users.ts imports FastifyRequest from fastify'],
-      ['src/users/users.ts', "const cookie = await import('@fastify/cookie')", 'src/users/users.ts imports * from @fastify/cookie'],
-      ['src/users/users.ts', "import fp from 'fastify-plugin'", 'src/users/users.ts imports default from fastify-plugin'],
-      ['src/users/users.ts', "import { document } from '../../plugins/problems.ts'", 'src/users/users.ts imports document from plugins/problems.ts'],
-      ['src/users/users.ts', "import type { Typed } from '../../routes/typed.ts'", 'src/users/users.ts imports Typed from routes/typed.ts'],
-      ['src/users/users.ts', "import { build } from '../server.ts'", 'src/users/users.ts imports build from src/server.ts'],
-      ['src/users/users.ts', "import { register } from '../accounts/registration.ts'", 'src/users/users.ts imports register from src/accounts/registration.ts'],
+      [
+        'src/users/users.ts',
+        "import Fastify from 'fastify'",
+        'src/users/users.ts imports default from fastify'
+      ],
+      [
+        'src/users/users.ts',
+        "import type { FastifyRequest } from 'fastify'",
+        'src/users/users.ts imports FastifyRequest from fastify'
+      ],
+      [
+        'src/users/users.ts',
+        "declare module 'fastify' { interface FastifyRequest { user: string } }",
+        'src/users/users.ts imports * from fastify'
+      ],
+      [
+        'src/users/users.ts',
+        "type Request = import('fastify').FastifyRequest",
+        'src/users/users.ts imports FastifyRequest from fastify'
+      ],
+      [
+        'src/users/users.ts',
+        "const cookie = await import('@fastify/cookie')",
+        'src/users/users.ts imports * from @fastify/cookie'
+      ],
+      [
+        'src/users/users.ts',
+        "import fp from 'fastify-plugin'",
+        'src/users/users.ts imports default from fastify-plugin'
+      ],
+      [
+        'src/users/users.ts',
+        "import { document } from '../../plugins/problems.ts'",
+        'src/users/users.ts imports document from plugins/problems.ts'
+      ],
+      [
+        'src/users/users.ts',
+        "import type { Typed } from '../../routes/typed.ts'",
+        'src/users/users.ts imports Typed from routes/typed.ts'
+      ],
+      [
+        'src/users/users.ts',
+        "import { build } from '../server.ts'",
+        'src/users/users.ts imports build from src/server.ts'
+      ],
+      [
+        'src/users/users.ts',
+        "import { register } from '../accounts/registration.ts'",
+        'src/users/users.ts imports register from src/accounts/registration.ts'
+      ],
       ['src/users/users.ts', "import argon2 from 'argon2'", 'src/users/users.ts imports default from argon2'],
-      ['src/users/users.ts', "import { Type } from '@sinclair/typebox'", 'src/users/users.ts imports Type from @sinclair/typebox'],
+      [
+        'src/users/users.ts',
+        "import { Type } from '@sinclair/typebox'",
+        'src/users/users.ts imports Type from @sinclair/typebox'
+      ],
       ['src/users/users.ts', "import lodash from 'lodash'", 'src/users/users.ts imports default from lodash'],
-      ['src/users/users.ts', 'const users = await import(name)', 'src/users/users.ts imports * from what name says'],
+      [
+        'src/users/users.ts',
+        'const users = await import(name)',
+        'src/users/users.ts imports * from what name says'
+      ],
       ['src/users/users.ts', 'const send = (reply) => reply.send()', 'src/users/users.ts knows a reply'],
-      ['src/users/users.ts', "import { hash } from '../passwords/passwords.ts'", 'src/users/users.ts imports hash from src/passwords/passwords.ts'],
-      ['src/database/database.ts', "import type { User } from '../users/users.ts'", 'src/database/database.ts imports User from src/users/users.ts'],
-      ['src/cli.ts', "import { Type } from '@sinclair/typebox'", 'src/cli.ts imports Type from @sinclair/typebox'],
-      ['src/passwords/passwords.ts', "import argon2 from 'argon2'", 'src/passwords/passwords.ts imports default from argon2'],
+      [
+        'src/users/users.ts',
+        "import { hash } from '../passwords/passwords.ts'",
+        'src/users/users.ts imports hash from src/passwords/passwords.ts'
+      ],
+      [
+        'src/database/database.ts',
+        "import type { User } from '../users/users.ts'",
+        'src/database/database.ts imports User from src/users/users.ts'
+      ],
+      [
+        'src/cli.ts',
+        "import { Type } from '@sinclair/typebox'",
+        'src/cli.ts imports Type from @sinclair/typebox'
+      ],
+      [
+        'src/passwords/passwords.ts',
+        "import argon2 from 'argon2'",
+        'src/passwords/passwords.ts imports default from argon2'
+      ],
       ['src/app.ts', "import argon2 from 'argon2'", 'src/app.ts imports default from argon2'],
-      ['src/server.ts', "import express from 'express'", 'src/server.ts needs express, which package.json does not list'],
+      [
+        'src/server.ts',
+        "import express from 'express'",
+        'src/server.ts needs express, which package.json does not list'
+      ],
       ['src/users/users.ts', 'const { HOME } = process.env', 'src/users/users.ts reads the environment'],
       ['src/users/users.ts', "const home = process['env'].HOME", 'src/users/users.ts reads the environment'],
       ['src/users/users.ts', 'const { env } = process', 'src/users/users.ts reads the environment'],
-      ['src/users/users.ts', 'const home = globalThis.process.env.HOME', 'src/users/users.ts reads the environment'],
-      ['src/users/users.ts', "import { env } from 'node:process'", 'src/users/users.ts reads the environment'],
-      ['plugins/keyring.ts', "import './database.ts'", 'plugins/keyring.ts imports the effects from plugins/database.ts'],
-      ['plugins/keyring.ts', "import type { Database } from './database.ts'", 'plugins/keyring.ts imports Database from plugins/database.ts'],
-      ['plugins/keyring.ts', "import { User } from '../routes/schemas.ts'", 'plugins/keyring.ts imports User from routes/schemas.ts'],
-      ['plugins/keyring.ts', "import app from '../src/app.ts'", 'plugins/keyring.ts imports default from src/app.ts'],
+      [
+        'src/users/users.ts',
+        'const home = globalThis.process.env.HOME',
+        'src/users/users.ts reads the environment'
+      ],
+      [
+        'src/users/users.ts',
+        "import { env } from 'node:process'",
+        'src/users/users.ts reads the environment'
+      ],
+      [
+        'plugins/keyring.ts',
+        "import './database.ts'",
+        'plugins/keyring.ts imports the effects from plugins/database.ts'
+      ],
+      [
+        'plugins/keyring.ts',
+        "import type { Database } from './database.ts'",
+        'plugins/keyring.ts imports Database from plugins/database.ts'
+      ],
+      [
+        'plugins/keyring.ts',
+        "import { User } from '../routes/schemas.ts'",
+        'plugins/keyring.ts imports User from routes/schemas.ts'
+      ],
+      [
+        'plugins/keyring.ts',
+        "import app from '../src/app.ts'",
+        'plugins/keyring.ts imports default from src/app.ts'
+      ],
       ['plugins/keyring.ts', "import pg from 'pg'", 'plugins/keyring.ts imports default from pg'],
-      ['plugins/keyring.ts', "import ts from 'typescript'", 'plugins/keyring.ts needs typescript, which package.json does not list'],
-      ['plugins/keyring.ts', "await db.query('select kid from keys')", 'plugins/keyring.ts has SQL: select kid from keys'],
-      ['plugins/verifier.ts', "import { Problem } from '../src/http/problem.ts'", 'plugins/verifier.ts imports Problem from src/http/problem.ts'],
-      ['plugins/verifier.ts', "import type { AccessTokenClaims } from './access-token.ts'", 'plugins/verifier.ts imports AccessTokenClaims from plugins/access-token.ts'],
-      ['plugins/verifier.ts', "import Fastify from 'fastify'", 'plugins/verifier.ts imports default from fastify'],
-      ['plugins/verifier/keys.ts', "import { retry } from '../../src/jobs/retry.ts'", 'plugins/verifier/keys.ts imports retry from src/jobs/retry.ts'],
-      ['plugins/verifier/keys.ts', "import { createVerifier } from 'fast-jwt'", 'plugins/verifier/keys.ts imports createVerifier from fast-jwt'],
-      ['plugins/verifier/keys.ts', "import type { Typed } from '../../routes/typed.ts'", 'plugins/verifier/keys.ts imports Typed from routes/typed.ts'],
-      ['plugins/keyring.ts', "import type { Auth } from './verifier.ts'", 'plugins/keyring.ts imports Auth from plugins/verifier.ts'],
-      ['plugins/keyring.ts', "import { jwtVerify } from 'jose'", 'plugins/keyring.ts imports jwtVerify from jose'],
-      ['plugins/keyring.ts', "import verifier from 'latchkey/verifier'", 'plugins/keyring.ts needs latchkey, which package.json does not list'],
-      ['src/app.ts', "import verifier from '../plugins/verifier.ts'", 'src/app.ts imports default from plugins/verifier.ts'],
-      ['src/users/users.ts', "import { backoff } from '../../plugins/verifier/backoff.ts'", 'src/users/users.ts imports backoff from plugins/verifier/backoff.ts'],
-      ['routes/me/index.ts', "import fp from 'fastify-plugin'", 'routes/me/index.ts imports default from fastify-plugin'],
-      ['routes/me/index.ts', "import Fastify, { type FastifyInstance } from 'fastify'", 'routes/me/index.ts imports default, FastifyInstance from fastify'],
-      ['routes/me/index.ts', "import { mediaType } from '../../plugins/problems.ts'", 'routes/me/index.ts imports mediaType from plugins/problems.ts'],
-      ['routes/me/index.ts', "import { opening } from '../auth/session.ts'", 'routes/me/index.ts imports opening from routes/auth/session.ts'],
-      ['routes/me/index.ts', "import { validate } from 'uuid'", 'routes/me/index.ts imports validate from uuid'],
-      ['routes/me/index.ts', 'const rows = await db.query(`\n  insert into users (id)\n  values ($1)`)', 'routes/me/index.ts has SQL: insert into users (id)'],
-      ['routes/me/index.ts', 'await db.query(`UPDATE users u SET name = $1`)', 'routes/me/index.ts has SQL: UPDATE users u SET name = $1'],
-      ['routes/me/index.ts', 'await db.query(`with gone as (delete from users returning id) select id from gone`)', 'routes/me/index.ts has SQL: with gone as (delete from users returning id) select id from gone'],
+      [
+        'plugins/keyring.ts',
+        "import ts from 'typescript'",
+        'plugins/keyring.ts needs typescript, which package.json does not list'
+      ],
+      [
+        'plugins/keyring.ts',
+        "await db.query('select kid from keys')",
+        'plugins/keyring.ts has SQL: select kid from keys'
+      ],
+      [
+        'plugins/verifier.ts',
+        "import { Problem } from '../src/http/problem.ts'",
+        'plugins/verifier.ts imports Problem from src/http/problem.ts'
+      ],
+      [
+        'plugins/verifier.ts',
+        "import type { AccessTokenClaims } from './access-token.ts'",
+        'plugins/verifier.ts imports AccessTokenClaims from plugins/access-token.ts'
+      ],
+      [
+        'plugins/verifier.ts',
+        "import Fastify from 'fastify'",
+        'plugins/verifier.ts imports default from fastify'
+      ],
+      [
+        'plugins/verifier/keys.ts',
+        "import { retry } from '../../src/jobs/retry.ts'",
+        'plugins/verifier/keys.ts imports retry from src/jobs/retry.ts'
+      ],
+      [
+        'plugins/verifier/keys.ts',
+        "import { createVerifier } from 'fast-jwt'",
+        'plugins/verifier/keys.ts imports createVerifier from fast-jwt'
+      ],
+      [
+        'plugins/verifier/keys.ts',
+        "import type { Typed } from '../../routes/typed.ts'",
+        'plugins/verifier/keys.ts imports Typed from routes/typed.ts'
+      ],
+      [
+        'plugins/keyring.ts',
+        "import type { Auth } from './verifier.ts'",
+        'plugins/keyring.ts imports Auth from plugins/verifier.ts'
+      ],
+      [
+        'plugins/keyring.ts',
+        "import { jwtVerify } from 'jose'",
+        'plugins/keyring.ts imports jwtVerify from jose'
+      ],
+      [
+        'plugins/keyring.ts',
+        "import verifier from 'latchkey/verifier'",
+        'plugins/keyring.ts needs latchkey, which package.json does not list'
+      ],
+      [
+        'src/app.ts',
+        "import verifier from '../plugins/verifier.ts'",
+        'src/app.ts imports default from plugins/verifier.ts'
+      ],
+      [
+        'src/users/users.ts',
+        "import { backoff } from '../../plugins/verifier/backoff.ts'",
+        'src/users/users.ts imports backoff from plugins/verifier/backoff.ts'
+      ],
+      [
+        'routes/me/index.ts',
+        "import fp from 'fastify-plugin'",
+        'routes/me/index.ts imports default from fastify-plugin'
+      ],
+      [
+        'routes/me/index.ts',
+        "import Fastify, { type FastifyInstance } from 'fastify'",
+        'routes/me/index.ts imports default, FastifyInstance from fastify'
+      ],
+      [
+        'routes/me/index.ts',
+        "import { mediaType } from '../../plugins/problems.ts'",
+        'routes/me/index.ts imports mediaType from plugins/problems.ts'
+      ],
+      [
+        'routes/me/index.ts',
+        "import { opening } from '../auth/session.ts'",
+        'routes/me/index.ts imports opening from routes/auth/session.ts'
+      ],
+      [
+        'routes/me/index.ts',
+        "import { validate } from 'uuid'",
+        'routes/me/index.ts imports validate from uuid'
+      ],
+      [
+        'routes/me/index.ts',
+        'const rows = await db.query(`\n  insert into users (id)\n  values ($1)`)',
+        'routes/me/index.ts has SQL: insert into users (id)'
+      ],
+      [
+        'routes/me/index.ts',
+        'await db.query(`UPDATE users u SET name = $1`)',
+        'routes/me/index.ts has SQL: UPDATE users u SET name = $1'
+      ],
+      [
+        'routes/me/index.ts',
+        'await db.query(`with gone as (delete from users returning id) select id from gone`)',
+        'routes/me/index.ts has SQL: with gone as (delete from users returning id) select id from gone'
+      ],
       ['routes/me/index.ts', 'const home = process.env.HOME', 'routes/me/index.ts reads the environment'],
-      ['routes/typed.ts', "import auth from './auth/index.ts'", 'routes/typed.ts imports default from routes/auth/index.ts'],
-      ['routes/me/all.ts', "export * from './index.ts'", 'routes/me/all.ts only passes on what others export'],
-      ['src/users/all.ts', "import { open } from './users.ts'\nexport { open }", 'src/users/all.ts only passes on what others export'],
-      ['src/users/users.ts', 'export function add (a: 1, b: 2, c: 3, d: 4, e: 5) {}', 'src/users/users.ts: add has 5 parameters'],
+      [
+        'routes/typed.ts',
+        "import auth from './auth/index.ts'",
+        'routes/typed.ts imports default from routes/auth/index.ts'
+      ],
+      [
+        'routes/me/all.ts',
+        "export * from './index.ts'",
+        'routes/me/all.ts only passes on what others export'
+      ],
+      [
+        'src/users/all.ts',
+        "import { open } from './users.ts'\nexport { open }",
+        'src/users/all.ts only passes on what others export'
+      ],
+      [
+        'src/users/users.ts',
+        'export function add (a: 1, b: 2, c: 3, d: 4, e: 5) {}',
+        'src/users/users.ts: add has 5 parameters'
+      ],
       ['src/utils.ts', 'export const one = 1', 'src/utils.ts is named for nothing that is inside'],
-      ['src/date-helper.ts', 'export const one = 1', 'src/date-helper.ts is named for nothing that is inside'],
-      ['routes/common/index.ts', 'export const one = 1', 'routes/common/index.ts is named for nothing that is inside'],
-      ['src/session-manager.ts', 'export const one = 1', 'src/session-manager.ts is named for nothing that is inside']
+      [
+        'src/date-helper.ts',
+        'export const one = 1',
+        'src/date-helper.ts is named for nothing that is inside'
+      ],
+      [
+        'routes/common/index.ts',
+        'export const one = 1',
+        'routes/common/index.ts is named for nothing that is inside'
+      ],
+      [
+        'src/session-manager.ts',
+        'export const one = 1',
+        'src/session-manager.ts is named for nothing that is inside'
+      ]
     ]
     for (const [file, text, violation] of bad) t.strictSame(check(file, text), [violation], text)
   })
 
   t.test('accepts what keeps the rules', async t => {
     const good: Array<[file: string, text: string]> = [
-      ['src/passwords/argon2-build.ts', "import { cpus } from 'node:os'\nimport argon2 from 'argon2'\nimport pg from 'pg'\nimport { digest } from '../crypto/sealing.ts'\nconst pid = process.pid"],
-      ['src/users/users.ts', "import { open } from '../audit/events.ts'\nawait db.query('select id from users') // the reply of process.env"],
+      [
+        'src/passwords/argon2-build.ts',
+        "import { cpus } from 'node:os'\nimport argon2 from 'argon2'\nimport pg from 'pg'\nimport { digest } from '../crypto/sealing.ts'\nconst pid = process.pid"
+      ],
+      [
+        'src/users/users.ts',
+        "import { open } from '../audit/events.ts'\nawait db.query('select id from users') // the reply of process.env"
+      ],
       ['src/latchkey.cts', "process.env['UV_THREADPOOL_SIZE'] ||= '8'\nimport('./cli.ts')"],
       ['src/config/environment.ts', 'export const environment = () => process.env'],
-      ['src/server.ts', "import Fastify, { type FastifyReply } from 'fastify'\nimport app from './app.ts'\nimport { document } from '../plugins/problems.ts'\nexport const refuse = (reply: FastifyReply) => reply.send()"],
+      [
+        'src/server.ts',
+        "import Fastify, { type FastifyReply } from 'fastify'\nimport app from './app.ts'\nimport { document } from '../plugins/problems.ts'\nexport const refuse = (reply: FastifyReply) => reply.send()"
+      ],
       ['src/mail/commons.ts', "export { open } from './outbox.ts'\nexport const one = 1"],
-      ['plugins/keyring.ts', "import cookie from '@fastify/cookie'\nimport fp from 'fastify-plugin'\nimport type { OpenAPIV3 } from 'openapi-types'\nimport { load } from '../src/tokens/keyring.ts'\nexport default fp((app, reply) => {})"],
-      ['plugins/verifier.ts', "import type { FastifyInstance } from 'fastify'\nimport fp from 'fastify-plugin'\nimport { judge } from './verifier/access-token.ts'\ndeclare module 'fastify' { interface FastifyRequest { auth: string } }"],
-      ['plugins/verifier/keys.ts', "import { once } from 'node:events'\nimport { createParser } from 'eventsource-parser'\nimport { importJWK } from 'jose'\nimport { backoff } from './backoff.ts'"],
-      ['routes/me/index.ts', "import { Type } from '@sinclair/typebox'\nimport type { FastifyReply } from 'fastify'\nimport * as users from '../../src/users/users.ts'\nimport { User } from '../schemas.ts'\nimport { strict } from '../typed.ts'\nimport { profile } from './profile.ts'\nexport const summary = 'Update the own account: select what to set, and delete from it what is old'"],
-      ['routes/me/profile.ts', '// select name from users\nexport const detail = "You may select one, or update it."']
+      [
+        'plugins/keyring.ts',
+        "import cookie from '@fastify/cookie'\nimport fp from 'fastify-plugin'\nimport type { OpenAPIV3 } from 'openapi-types'\nimport { load } from '../src/tokens/keyring.ts'\nexport default fp((app, reply) => {})"
+      ],
+      [
+        'plugins/verifier.ts',
+        "import type { FastifyInstance } from 'fastify'\nimport fp from 'fastify-plugin'\nimport { judge } from './verifier/access-token.ts'\ndeclare module 'fastify' { interface FastifyRequest { auth: string } }"
+      ],
+      [
+        'plugins/verifier/keys.ts',
+        "import { once } from 'node:events'\nimport { createParser } from 'eventsource-parser'\nimport { importJWK } from 'jose'\nimport { backoff } from './backoff.ts'"
+      ],
+      [
+        'routes/me/index.ts',
+        "import { Type } from '@sinclair/typebox'\nimport type { FastifyReply } from 'fastify'\nimport * as users from '../../src/users/users.ts'\nimport { User } from '../schemas.ts'\nimport { strict } from '../typed.ts'\nimport { profile } from './profile.ts'\nexport const summary = 'Update the own account: select what to set, and delete from it what is old'"
+      ],
+      [
+        'routes/me/profile.ts',
+        '// select name from users\nexport const detail = "You may select one, or update it."'
+      ]
     ]
     for (const [file, text] of good) t.strictSame(check(file, text), [], file)
   })

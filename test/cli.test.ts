@@ -13,7 +13,10 @@ import { temporaryFolder } from './support/temporary-folder.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
 
-const names = ['serve', 'migrate', 'keys list', 'keys rotate', 'clients create', 'clients list', 'sessions end', 'calibrate', 'config check']
+const names = [
+  'serve', 'migrate', 'keys list', 'keys rotate', 'clients create', 'clients list', 'sessions end',
+  'calibrate', 'config check'
+]
 const usage = /Usage: latchkey <command> \[options\]\n\n {2}latchkey serve .*\n {2}latchkey migrate .*\n/
 
 // Most of the time is the start of a process.
@@ -31,13 +34,28 @@ t.test('--help lists every command, and what its exit codes mean', async t => {
 })
 
 t.test('--help after a command shows its usage, and runs nothing', async t => {
-  for (const [command, meaning] of [['serve', 'Run the service.'], ['migrate', 'Update the database schema, with the role of DATABASE_OWNER_URL if it is set.'], ['config check', 'Check the configuration without starting anything.']] as const) {
-    const { code, stdout, stderr } = await run(t, [...command.split(' '), '--help'], { NODE_ENV: 'production' })
+  for (const [command, meaning] of [
+    ['serve', 'Run the service.'],
+    ['migrate', 'Update the database schema, with the role of DATABASE_OWNER_URL if it is set.'],
+    ['config check', 'Check the configuration without starting anything.']
+  ] as const) {
+    const { code, stdout, stderr } = await run(t, [...command.split(' '), '--help'], {
+      NODE_ENV: 'production'
+    })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.match(stdout, new RegExp(`^Usage: latchkey ${command}.*\n\n${meaning}\n$`))
   }
-  for (const [command, options] of [['keys list', []], ['keys rotate', ['--now', '--drop KID']], ['clients create', ['--name NAME', '--scope SCOPE']], ['clients list', []], ['sessions end', ['--all', '--user ID']], ['calibrate', ['--target TIME']]] as const) {
-    const { code, stdout, stderr } = await run(t, [...command.split(' '), '--nonsense', '-h'], { NODE_ENV: 'production' })
+  for (const [command, options] of [
+    ['keys list', []],
+    ['keys rotate', ['--now', '--drop KID']],
+    ['clients create', ['--name NAME', '--scope SCOPE']],
+    ['clients list', []],
+    ['sessions end', ['--all', '--user ID']],
+    ['calibrate', ['--target TIME']]
+  ] as const) {
+    const { code, stdout, stderr } = await run(t, [...command.split(' '), '--nonsense', '-h'], {
+      NODE_ENV: 'production'
+    })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     t.match(stdout, new RegExp(`^Usage: latchkey ${command}.*\n\n[A-Z].*\\.\n`))
     for (const option of options) t.match(stdout, new RegExp(`^  ${option} +[a-z]`, 'm'))
@@ -58,17 +76,29 @@ t.test('wrong usage gives exit code 2, and the right usage on standard error', a
     [['config'], 'There is no command "config". Did you mean config check?', usage],
     [['toString'], 'There is no command "toString".', usage],
     [['keys', 'burn'], 'There is no command "keys burn". Did you mean keys list or keys rotate?', usage],
-    [['serve', '--prot', '3000'], 'Unknown option \'--prot\'', 'latchkey serve\n'],
-    [['serve', 'again'], 'Unexpected argument \'again\'', 'latchkey serve\n'],
-    [['migrate', '--json=yes'], 'Option \'--json\' does not take an argument', 'latchkey migrate '],
-    [['keys', 'list', '--now'], 'Unknown option \'--now\'', 'latchkey keys list '],
-    [['keys', 'rotate', '--drop'], 'Option \'--drop <value>\' argument missing', 'latchkey keys rotate '],
-    [['keys', 'rotate', '--drop', '-xh'], 'Option \'--drop\' argument is ambiguous', 'latchkey keys rotate '],
+    [['serve', '--prot', '3000'], "Unknown option '--prot'", 'latchkey serve\n'],
+    [['serve', 'again'], "Unexpected argument 'again'", 'latchkey serve\n'],
+    [['migrate', '--json=yes'], "Option '--json' does not take an argument", 'latchkey migrate '],
+    [['keys', 'list', '--now'], "Unknown option '--now'", 'latchkey keys list '],
+    [['keys', 'rotate', '--drop'], "Option '--drop <value>' argument missing", 'latchkey keys rotate '],
+    [['keys', 'rotate', '--drop', '-xh'], "Option '--drop' argument is ambiguous", 'latchkey keys rotate '],
     [['clients', 'create'], '--name must have', 'latchkey clients create '],
     [['clients', 'create', '--name', 'a\nb', '--scope', 'a'], '--name must have', 'latchkey clients create '],
-    [['clients', 'create', '--name', 'Orders', '--scope', ' ,'], '--scope must name', 'latchkey clients create '],
-    [['clients', 'create', '--name', 'Orders', '--scope', 'good,b\\ad'], '"b\\ad" is not a scope', 'latchkey clients create '],
-    ...['100', '0ms', '11s', '1.5s', '1m', ''].map((time): [string[], string, string] => [['calibrate', '--target', time], '--target must be a time', 'latchkey calibrate ']),
+    [
+      ['clients', 'create', '--name', 'Orders', '--scope', ' ,'],
+      '--scope must name',
+      'latchkey clients create '
+    ],
+    [
+      ['clients', 'create', '--name', 'Orders', '--scope', 'good,b\\ad'],
+      '"b\\ad" is not a scope',
+      'latchkey clients create '
+    ],
+    ...['100', '0ms', '11s', '1.5s', '1m', ''].map((time): [string[], string, string] => [
+      ['calibrate', '--target', time],
+      '--target must be a time',
+      'latchkey calibrate '
+    ]),
     [['sessions', 'end'], 'Give either --all or --user', 'latchkey sessions end '],
     [['sessions', 'end', '--all', '--user', user], 'Give either --all or --user', 'latchkey sessions end '],
     [['sessions', 'end', '--user', 'ada'], '--user must be', 'latchkey sessions end ']
@@ -84,8 +114,16 @@ t.test('wrong usage gives exit code 2, and the right usage on standard error', a
 
 t.test('config check', async t => {
   t.test('accepts a valid configuration', async t => {
-    t.strictSame(await run(t, ['config', 'check']), { code: 0, stdout: 'The configuration is valid.\n', stderr: '' })
-    t.strictSame(await run(t, ['config', 'check', '--json']), { code: 0, stdout: '{"ok":true}\n', stderr: '' })
+    t.strictSame(await run(t, ['config', 'check']), {
+      code: 0,
+      stdout: 'The configuration is valid.\n',
+      stderr: ''
+    })
+    t.strictSame(await run(t, ['config', 'check', '--json']), {
+      code: 0,
+      stdout: '{"ok":true}\n',
+      stderr: ''
+    })
   })
 
   t.test('lists every problem of an invalid one', async t => {
@@ -96,7 +134,11 @@ t.test('config check', async t => {
       'SESSION_TTL must be a time such as 30s, 15m, 12h or 7d, from 1s to 3650d'
     ]
     const message = `The configuration is not valid:\n${problems.map(problem => `  - ${problem}`).join('\n')}`
-    t.strictSame(await run(t, ['config', 'check'], environment), { code: 78, stdout: '', stderr: `${message}\n` })
+    t.strictSame(await run(t, ['config', 'check'], environment), {
+      code: 78,
+      stdout: '',
+      stderr: `${message}\n`
+    })
     const { code, stdout, stderr } = await run(t, ['config', 'check', '--json'], environment)
     t.strictSame({ code, stdout }, { code: 78, stdout: '' })
     t.strictSame(JSON.parse(stderr), { error: message, problems })
@@ -106,8 +148,16 @@ t.test('config check', async t => {
 t.test('migrate', async t => {
   t.test('prints what it applied, and the second time that nothing was left', async t => {
     const DATABASE_URL = await createDatabase(t, { empty: true })
-    t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 0, stdout: `Applied ${migrations.join(', ')}.\n`, stderr: '' })
-    t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 0, stdout: 'The database schema is up to date.\n', stderr: '' })
+    t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), {
+      code: 0,
+      stdout: `Applied ${migrations.join(', ')}.\n`,
+      stderr: ''
+    })
+    t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), {
+      code: 0,
+      stdout: 'The database schema is up to date.\n',
+      stderr: ''
+    })
   })
 
   t.test('prints the same as JSON', async t => {
@@ -125,7 +175,10 @@ t.test('migrate', async t => {
     const message = `${migrations[0]} is not the file that was applied: restore the file, or use a database that this version of Latchkey has migrated`
     t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 1, stdout: '', stderr: `${message}\n` })
     const { code, stdout, stderr } = await run(t, ['migrate', '--json'], { DATABASE_URL })
-    t.strictSame({ code, stdout, result: JSON.parse(stderr) }, { code: 1, stdout: '', result: { error: message } })
+    t.strictSame(
+      { code, stdout, result: JSON.parse(stderr) },
+      { code: 1, stdout: '', result: { error: message } }
+    )
   })
 
   t.test('fails if the database cannot be reached, with one line without the password', async t => {
@@ -135,7 +188,10 @@ t.test('migrate', async t => {
     stranger.username = 'stranger'
     stranger.password = 'hunter2'
     const cases: Array<[url: string, message: RegExp]> = [
-      [`postgres://latchkey:hunter2@127.0.0.1:${port}/latchkey`, new RegExp(`ECONNREFUSED 127\\.0\\.0\\.1:${port}`)],
+      [
+        `postgres://latchkey:hunter2@127.0.0.1:${port}/latchkey`,
+        new RegExp(`ECONNREFUSED 127\\.0\\.0\\.1:${port}`)
+      ],
       ['postgres://latchkey:hunter2@db.invalid/latchkey', /ENOTFOUND db\.invalid|EAI_AGAIN db\.invalid/],
       [named(there, 'missing'), /database "missing" does not exist/],
       [stranger.href, /"stranger"/]
@@ -157,36 +213,67 @@ t.test('migrate', async t => {
 
   t.test('without DATABASE_URL uses the embedded database, and stops it afterwards', async t => {
     const cwd = temporaryFolder(t)
-    t.strictSame(await run(t, ['migrate'], {}, cwd), { code: 0, stdout: `Applied ${migrations.join(', ')}.\n`, stderr: '' })
+    t.strictSame(await run(t, ['migrate'], {}, cwd), {
+      code: 0,
+      stdout: `Applied ${migrations.join(', ')}.\n`,
+      stderr: ''
+    })
     t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')))
-    t.strictSame(await run(t, ['migrate'], {}, cwd), { code: 0, stdout: 'The database schema is up to date.\n', stderr: '' })
+    t.strictSame(await run(t, ['migrate'], {}, cwd), {
+      code: 0,
+      stdout: 'The database schema is up to date.\n',
+      stderr: ''
+    })
     t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')))
   })
 })
 
 t.test('serve', async t => {
-  const logs = (stdout: string): Array<Record<string, unknown>> => stdout.split('\n').filter(line => line !== '').map(line => JSON.parse(line))
+  const logs = (stdout: string): Array<Record<string, unknown>> =>
+    stdout
+      .split('\n')
+      .filter(line => line !== '')
+      .map(line => JSON.parse(line))
 
   t.test('in production lists everything that is missing', async t => {
     const { code, stdout, stderr } = await run(t, ['serve'], { NODE_ENV: 'production' })
     t.strictSame({ code, stdout }, { code: 78, stdout: '' })
-    t.match(stderr, /^The configuration is not valid:\n {2}- DATABASE_URL is required in production.*\n {2}- KEY_ENCRYPTION_KEY is required in production.*\n {2}- ISSUER_URL is required in production.*\n$/)
+    t.match(
+      stderr,
+      /^The configuration is not valid:\n {2}- DATABASE_URL is required in production.*\n {2}- KEY_ENCRYPTION_KEY is required in production.*\n {2}- ISSUER_URL is required in production.*\n$/
+    )
   })
 
   t.test('refuses a key-encryption key that is not the one of the database', async t => {
     const { url } = await build(t)
     const key = randomBytes(32).toString('base64')
-    const { code, stdout, stderr } = await run(t, ['serve'], { DATABASE_URL: url, KEY_ENCRYPTION_KEY: key, PORT: '0' })
+    const { code, stdout, stderr } = await run(t, ['serve'], {
+      DATABASE_URL: url,
+      KEY_ENCRYPTION_KEY: key,
+      PORT: '0'
+    })
     t.notOk(logs(stdout).some(({ msg }) => String(msg).startsWith('listening')), 'before it listens')
     t.equal(code, 78)
-    t.equal(stderr, 'The configuration is not valid:\n  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n')
+    t.equal(
+      stderr,
+      'The configuration is not valid:\n  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n'
+    )
   })
 
   t.test('refuses a database that is newer than it', async t => {
     const DATABASE_URL = await createDatabase(t)
-    await sql(DATABASE_URL, "insert into schema_migrations (version, name, checksum) select max(version) + 1, '999-future.sql', 'unknown' from schema_migrations")
+    await sql(
+      DATABASE_URL,
+      "insert into schema_migrations (version, name, checksum) select max(version) + 1, '999-future.sql', 'unknown' from schema_migrations"
+    )
     const { code, stderr } = await run(t, ['serve'], { DATABASE_URL, PORT: '0' })
-    t.strictSame({ code, stderr }, { code: 1, stderr: `the database is newer than this program: it has 999-future.sql, and the last one known here is ${migrations.at(-1)}\n` })
+    t.strictSame(
+      { code, stderr },
+      {
+        code: 1,
+        stderr: `the database is newer than this program: it has 999-future.sql, and the last one known here is ${migrations.at(-1)}\n`
+      }
+    )
   })
 
   t.test('refuses a port that is in use', async t => {
@@ -194,7 +281,16 @@ t.test('serve', async t => {
     t.teardown(() => { other.close() })
     await once(other, 'listening')
     const { port } = other.address() as AddressInfo
-    const { code, stderr } = await run(t, ['serve'], { DATABASE_URL: await createDatabase(t), PORT: String(port) })
-    t.strictSame({ code, stderr }, { code: 1, stderr: `Port ${port} of 127.0.0.1 is in use, perhaps by another Latchkey: stop that program, or choose another port with PORT.\n` })
+    const { code, stderr } = await run(t, ['serve'], {
+      DATABASE_URL: await createDatabase(t),
+      PORT: String(port)
+    })
+    t.strictSame(
+      { code, stderr },
+      {
+        code: 1,
+        stderr: `Port ${port} of 127.0.0.1 is in use, perhaps by another Latchkey: stop that program, or choose another port with PORT.\n`
+      }
+    )
   })
 })

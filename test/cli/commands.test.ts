@@ -15,15 +15,20 @@ import { waitFor } from '../support/polling.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
 
-// Most of the time is the start of a process.
+// Most of the time is spent on starting processes.
 t.jobs = 2
 
 /** The configuration of a command that uses the database of a service. */
-const of = ({ url }: Service, more: Environment = {}): Environment => ({ DATABASE_URL: url, KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'), ...more })
+const configurationOf = ({ url }: Service, more: Environment = {}): Environment => ({
+  DATABASE_URL: url,
+  KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'),
+  ...more
+})
 
-const kidOf = (token: string): string => JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
+const kidOf = (token: string): string =>
+  JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
 
-/** What a command prints as JSON. */
+/** Runs a command with `--json`, and returns the parsed output. */
 async function runJson (t: Test, args: string[], environment: Environment, cwd?: string) {
   const { code, stdout, stderr } = await run(t, [...args, '--json'], environment, cwd)
   t.strictSame({ code, stderr }, { code: 0, stderr: '' }, args.join(' '))
@@ -31,15 +36,30 @@ async function runJson (t: Test, args: string[], environment: Environment, cwd?:
 }
 
 t.test('commands about the database', async t => {
-  const commands = [['keys', 'list'], ['keys', 'rotate'], ['clients', 'create', '--name', 'x', '--scope', 'y'], ['clients', 'list'], ['sessions', 'end', '--all']]
+  const commands = [
+    ['keys', 'list'],
+    ['keys', 'rotate'],
+    ['clients', 'create', '--name', 'x', '--scope', 'y'],
+    ['clients', 'list'],
+    ['sessions', 'end', '--all']
+  ]
 
   await t.test('need an up-to-date schema', async t => {
     const DATABASE_URL = await createDatabase(t)
-    await sql(DATABASE_URL, 'delete from schema_migrations where version = (select max(version) from schema_migrations)')
-    for (const args of commands) t.strictSame(await run(t, args, { DATABASE_URL }), { code: 1, stdout: '', stderr: `the database lacks ${migrations.at(-1)}: run latchkey migrate\n` }, args.join(' '))
+    await sql(
+      DATABASE_URL,
+      'delete from schema_migrations where version = (select max(version) from schema_migrations)'
+    )
+    for (const args of commands) {
+      t.strictSame(
+        await run(t, args, { DATABASE_URL }),
+        { code: 1, stdout: '', stderr: `the database lacks ${migrations.at(-1)}: run latchkey migrate\n` },
+        args.join(' ')
+      )
+    }
   })
 
-  await t.test('fail if it cannot be reached, with one line', async t => {
+  await t.test('fail with one line if the database cannot be reached', async t => {
     const DATABASE_URL = `postgres://latchkey:hunter2@127.0.0.1:${await closedPort()}/latchkey`
     for (const args of commands) {
       const { code, stdout, stderr } = await run(t, args, { DATABASE_URL })
@@ -48,83 +68,161 @@ t.test('commands about the database', async t => {
     }
   })
 
-  await t.test('fail if it reports an error, with the error of the database', async t => {
+  await t.test('fail with the error that the database reports', async t => {
     const service = await build(t)
     await service.sql('alter table keys rename column kid to id')
-    const { code, stdout, stderr } = await run(t, ['keys', 'list', '--json'], of(service))
-    t.strictSame({ code, stdout, result: JSON.parse(stderr) }, { code: 1, stdout: '', result: { error: 'column "kid" does not exist' } })
+    const { code, stdout, stderr } = await run(t, ['keys', 'list', '--json'], configurationOf(service))
+    t.strictSame(
+      { code, stdout, result: JSON.parse(stderr) },
+      { code: 1, stdout: '', result: { error: 'column "kid" does not exist' } }
+    )
   })
 
   await t.test('need a valid configuration', async t => {
-    for (const args of commands) t.match(await run(t, args, { DATABASE_URL: 'mysql://x' }), { code: 78, stdout: '', stderr: /DATABASE_URL must be/ })
+    for (const args of commands) {
+      t.match(await run(t, args, { DATABASE_URL: 'mysql://x' }), {
+        code: 78,
+        stdout: '',
+        stderr: /DATABASE_URL must be/
+      })
+    }
   })
 })
 
 t.test('keys', async t => {
   await t.test('are listed with their states, in columns, without the key-encryption key', async t => {
     const service = await build(t)
-    await runJson(t, ['keys', 'rotate', '--now'], of(service))
-    const { kid: dropped } = await runJson(t, ['keys', 'rotate', '--now'], of(service))
-    await runJson(t, ['keys', 'rotate', `--drop=${dropped}`], of(service))
-    const { kid: next } = await runJson(t, ['keys', 'rotate'], of(service))
+    await runJson(t, ['keys', 'rotate', '--now'], configurationOf(service))
+    const { kid: dropped } = await runJson(t, ['keys', 'rotate', '--now'], configurationOf(service))
+    await runJson(t, ['keys', 'rotate', `--drop=${dropped}`], configurationOf(service))
+    const { kid: published } = await runJson(t, ['keys', 'rotate'], configurationOf(service))
     const cwd = temporaryFolder(t)
     const { code, stdout, stderr } = await run(t, ['keys', 'list'], { DATABASE_URL: service.url }, cwd)
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
-    t.notOk(existsSync(join(cwd, '.data')), 'and none is made')
+    t.notOk(existsSync(join(cwd, '.data')), 'no key-encryption key is created')
     const [headings = '', ...lines] = stdout.trimEnd().split('\n')
-    t.strictSame(headings.split(/ {2,}/), ['KID', 'PURPOSE', 'ALG', 'STATE', 'PUBLISHED', 'SIGNS FROM', 'RETIRES', 'GONE'])
+    t.strictSame(headings.split(/ {2,}/), [
+      'KID', 'PURPOSE', 'ALG', 'STATE', 'PUBLISHED', 'SIGNS FROM', 'RETIRES', 'GONE'
+    ])
     const cells = lines.map(line => line.split(/ {2,}/))
-    t.strictSame(cells.filter(([, purpose]) => purpose === 'access_token').map(([, , , state]) => state).sort(), ['active', 'gone', 'published', 'retired', 'retired'])
-    t.strictSame(cells.filter(([, purpose]) => purpose === 'refresh_token').map(([, , alg, state, , , retires, gone]) => [alg, state, retires, gone]), [['HS256', 'active', '-', '-']])
+    t.strictSame(
+      cells
+        .filter(([, purpose]) => purpose === 'access_token')
+        .map(([, , , state]) => state)
+        .sort(),
+      ['active', 'gone', 'published', 'retired', 'retired']
+    )
+    t.strictSame(
+      cells
+        .filter(([, purpose]) => purpose === 'refresh_token')
+        .map(([, , alg, state, , , retires, gone]) => [alg, state, retires, gone]),
+      [['HS256', 'active', '-', '-']]
+    )
     t.equal(cells.find(([kid]) => kid === dropped)?.[3], 'gone')
-    t.equal(cells.find(([kid]) => kid === next)?.[3], 'published')
-    for (const line of lines) t.match(line.slice(headings.indexOf('PUBLISHED')), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ {2}\d{4}/, 'aligned')
+    t.equal(cells.find(([kid]) => kid === published)?.[3], 'published')
+    for (const line of lines) {
+      t.match(
+        line.slice(headings.indexOf('PUBLISHED')),
+        /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ {2}\d{4}/,
+        'aligned'
+      )
+    }
     const { items } = await runJson(t, ['keys', 'list'], { DATABASE_URL: service.url }, cwd)
     t.strictSame(items.map(({ kid }: { kid: string }) => kid), cells.map(([kid]) => kid))
-    t.match(items.find(({ kid }: { kid: string }) => kid === next), { purpose: 'access_token', alg: 'ES256', state: 'published', published_at: /Z$/, signs_from: /Z$/, retires_at: null, gone_at: null })
+    t.match(
+      items.find(({ kid }: { kid: string }) => kid === published),
+      {
+        purpose: 'access_token',
+        alg: 'ES256',
+        state: 'published',
+        published_at: /Z$/,
+        signs_from: /Z$/,
+        retires_at: null,
+        gone_at: null
+      }
+    )
     t.notMatch(stdout + JSON.stringify(items), /sealed|public_key/)
   })
 
-  await t.test('are rotated under a running service, which signs with the new one without a restart', async t => {
-    const service = await build(t)
-    const browser = service.browser()
-    const { body: { access_token: old } } = await browser.post('/v1/auth/register', newUser())
-    const { code, stdout } = await run(t, ['keys', 'rotate', '--now'], of(service))
-    t.equal(code, 0)
-    const [, kid = ''] = /^Key ([\w-]{43}) \(access_token, ES256\) signs from \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\.\n$/.exec(stdout) ?? []
-    await waitFor(() => service.app.keyring.getSigningKey().kid === kid)
-    const { body: { access_token: fresh } } = await browser.post('/v1/auth/refresh')
-    t.equal(kidOf(fresh), kid)
-    t.not(kidOf(old), kid)
-    for (const token of [old, fresh]) t.match(await browser.get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 })
+  await t.test(
+    'are rotated while the service runs, which signs with the new key without a restart',
+    async t => {
+      const service = await build(t)
+      const browser = service.browser()
+      const {
+        body: { access_token: oldToken }
+      } = await browser.post('/v1/auth/register', newUser())
+      const { code, stdout } = await run(t, ['keys', 'rotate', '--now'], configurationOf(service))
+      t.equal(code, 0)
+      const [, kid = ''] =
+        /^Key ([\w-]{43}) \(access_token, ES256\) signs from \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\.\n$/.exec(
+          stdout
+        ) ?? []
+      await waitFor(() => service.app.keyring.getSigningKey().kid === kid)
+      const {
+        body: { access_token: newToken }
+      } = await browser.post('/v1/auth/refresh')
+      t.equal(kidOf(newToken), kid)
+      t.not(kidOf(oldToken), kid)
+      for (const token of [oldToken, newToken]) {
+        t.match(await browser.get('/v1/me', { authorization: `Bearer ${token}` }), { status: 200 })
+      }
 
-    const later = await runJson(t, ['keys', 'rotate'], of(service))
-    t.ok(Date.parse(later.signs_from) - Date.parse(later.published_at) >= 599_000)
-    await waitFor(() => service.app.keyring.getPublishedKeys().some(key => key.kid === later.kid))
-    t.equal(service.app.keyring.getSigningKey().kid, kid)
-  })
+      const nextKey = await runJson(t, ['keys', 'rotate'], configurationOf(service))
+      t.ok(Date.parse(nextKey.signs_from) - Date.parse(nextKey.published_at) >= 599_000)
+      await waitFor(() => service.app.keyring.getPublishedKeys().some(key => key.kid === nextKey.kid))
+      t.equal(service.app.keyring.getSigningKey().kid, kid)
+    }
+  )
 
-  await t.test('that leaked are dropped under a running service, which then rejects what they signed', async t => {
+  await t.test('can be dropped while the service runs, which then rejects their tokens', async t => {
     const service = await build(t)
     const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', newUser())
-    const answer = async () => await service.browser().get('/v1/me', { authorization: `Bearer ${token}` })
-    t.match(await answer(), { status: 200 })
-    const { code, stdout } = await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service))
+    const getProfile = async () => await service.browser().get('/v1/me', { authorization: `Bearer ${token}` })
+    t.match(await getProfile(), { status: 200 })
+    const { code, stdout } = await run(
+      t,
+      ['keys', 'rotate', `--drop=${kidOf(token)}`],
+      configurationOf(service)
+    )
     t.equal(code, 0)
     t.ok(stdout.startsWith(`Dropped ${kidOf(token)}. Key `))
-    await waitFor(async () => (await answer()).status === 401)
-    t.strictSame(await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], of(service)), { code: 1, stdout: '', stderr: `there is no key ${kidOf(token)}, or it is already gone: see latchkey keys list\n` })
-    t.match(await run(t, ['keys', 'rotate', '--drop=nonsense', '--json'], of(service)), { code: 1, stdout: '', stderr: /^\{"error":"there is no key nonsense, .*"\}\n$/ })
-    t.match(await service.sql("select type, actor_id, request_id from audit_events where type = 'key.dropped'"), [{ actor_id: null, request_id: null }])
+    await waitFor(async () => (await getProfile()).status === 401)
+    t.strictSame(await run(t, ['keys', 'rotate', `--drop=${kidOf(token)}`], configurationOf(service)), {
+      code: 1,
+      stdout: '',
+      stderr: `there is no key ${kidOf(token)}, or it is already gone: see latchkey keys list\n`
+    })
+    t.match(await run(t, ['keys', 'rotate', '--drop=nonsense', '--json'], configurationOf(service)), {
+      code: 1,
+      stdout: '',
+      stderr: /^\{"error":"there is no key nonsense, .*"\}\n$/
+    })
+    t.match(
+      await service.sql("select type, actor_id, request_id from audit_events where type = 'key.dropped'"),
+      [{ actor_id: null, request_id: null }]
+    )
   })
 
-  await t.test('are not created with a key-encryption key that cannot decrypt the existing ones', async t => {
+  await t.test('are not created if the key-encryption key cannot decrypt the existing keys', async t => {
     const service = await build(t)
     const before = await service.sql('select * from keys order by kid')
-    for (const args of [['keys', 'rotate', '--now'], ['keys', 'rotate', `--drop=${service.app.keyring.getSigningKey().kid}`]]) {
-      const { code, stdout, stderr } = await run(t, args, of(service, { KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64') }))
+    for (const args of [
+      ['keys', 'rotate', '--now'],
+      ['keys', 'rotate', `--drop=${service.app.keyring.getSigningKey().kid}`]
+    ]) {
+      const { code, stdout, stderr } = await run(
+        t,
+        args,
+        configurationOf(service, { KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64') })
+      )
       t.strictSame({ code, stdout }, { code: 78, stdout: '' })
-      t.equal(stderr, 'The configuration is not valid:\n  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n')
+      t.equal(
+        stderr,
+        'The configuration is not valid:\n' +
+          '  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: ' +
+          'it was sealed with another KEY_ENCRYPTION_KEY\n'
+      )
     }
     t.strictSame(await service.sql('select * from keys order by kid'), before)
   })
@@ -142,21 +240,47 @@ t.test('clients', async t => {
   const service = await build(t)
 
   await t.test('are created with a secret that is shown once', async t => {
-    const { code, stdout, stderr } = await run(t, ['clients', 'create', '--name', 'Orders', '--scope', 'orders:read,introspect', '--scope', 'revocations'], of(service))
+    const { code, stdout, stderr } = await run(
+      t,
+      [
+        'clients', 'create', '--name', 'Orders', '--scope', 'orders:read,introspect', '--scope', 'revocations'
+      ],
+      configurationOf(service)
+    )
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
-    const [, id = '', secret = ''] = /^Client id: {6}([0-9a-f-]{36})\nClient secret: {2}(lks_[\w-]{43})\nThe secret is not shown again\.\n$/.exec(stdout) ?? []
-    t.match(await authenticate(service.app.db, id, secret), { name: 'Orders', scopes: ['orders:read', 'introspect', 'revocations'] })
-    t.match(await service.sql("select actor_id, client_id from audit_events where type = 'client.created'"), [{ actor_id: null, client_id: id }])
+    const output = new RegExp('^Client id: {6}([0-9a-f-]{36})\\nClient secret: {2}(lks_[\\w-]{43})\\n' +
+      'The secret is not shown again\\.\\n$')
+    const [, id = '', secret = ''] = output.exec(stdout) ?? []
+    t.match(await authenticate(service.app.db, id, secret), {
+      name: 'Orders',
+      scopes: ['orders:read', 'introspect', 'revocations']
+    })
+    t.match(await service.sql("select actor_id, client_id from audit_events where type = 'client.created'"), [
+      { actor_id: null, client_id: id }
+    ])
   })
 
   await t.test('are printed as JSON like in the API', async t => {
-    const client = await runJson(t, ['clients', 'create', '--name', 'Shop -- 1', '--scope=a'], of(service))
-    t.match(client, { client_id: /./, client_secret: /^lks_/, name: 'Shop -- 1', scopes: ['a'], redirect_uris: [], created_at: /Z$/ })
+    const client = await runJson(
+      t,
+      ['clients', 'create', '--name', 'Shop -- 1', '--scope=a'],
+      configurationOf(service)
+    )
+    t.match(client, {
+      client_id: /./,
+      client_secret: /^lks_/,
+      name: 'Shop -- 1',
+      scopes: ['a'],
+      redirect_uris: [],
+      created_at: /Z$/
+    })
     t.ok(await authenticate(service.app.db, client.client_id, client.client_secret))
   })
 
   await t.test('are all listed, without their secrets', async t => {
-    await service.sql("insert into clients (id, name, scopes) select gen_random_uuid(), 'Client ' || n, '{x}' from generate_series(1, 250) as n")
+    await service.sql(`
+      insert into clients (id, name, scopes)
+      select gen_random_uuid(), 'Client ' || n, '{x}' from generate_series(1, 250) as n`)
     const { code, stdout } = await run(t, ['clients', 'list'], { DATABASE_URL: service.url })
     t.equal(code, 0)
     const [headings = '', ...lines] = stdout.trimEnd().split('\n')
@@ -165,69 +289,125 @@ t.test('clients', async t => {
     t.ok(lines.every(line => /^\d{4}-.*Z$/.test(line.slice(headings.indexOf('CREATED')))))
     const { items } = await runJson(t, ['clients', 'list'], { DATABASE_URL: service.url })
     t.equal(new Set(items.map(({ client_id: id }: { client_id: string }) => id)).size, 252)
-    t.match(items.find(({ name }: { name: string }) => name === 'Orders'), { scopes: ['orders:read', 'introspect', 'revocations'], redirect_uris: [], created_at: /Z$/ })
+    t.match(
+      items.find(({ name }: { name: string }) => name === 'Orders'),
+      { scopes: ['orders:read', 'introspect', 'revocations'], redirect_uris: [], created_at: /Z$/ }
+    )
     t.notMatch(stdout + JSON.stringify(items), /lks_|secret/)
   })
 })
 
 t.test('sessions end', async t => {
-  const signedIn = async (service: Service): Promise<{ browser: Browser, userId: string }> => {
+  const register = async (service: Service): Promise<{ browser: Browser, userId: string }> => {
     const browser = service.browser()
     const { status, body } = await browser.post('/v1/auth/register', newUser())
-    // The machine is too busy.
-    if (status === 503) return await signedIn(service)
+    // A busy machine rejects hashing.
+    if (status === 503) return await register(service)
     browser.accessToken = body.access_token
     return { browser, userId: body.user.id }
   }
 
-  await t.test('--user ends the sessions of one user, and a running service rejects their tokens', async t => {
-    const service = await build(t)
-    const [ada, bob] = [await signedIn(service), await signedIn(service)]
-    t.strictSame(await run(t, ['sessions', 'end', '--user', ada.userId], { DATABASE_URL: service.url }), { code: 0, stdout: 'Ended 1 session.\n', stderr: '' })
-    t.match(await ada.browser.post('/v1/auth/refresh'), { status: 401 })
-    await waitFor(async () => (await ada.browser.get('/v1/auth/verify')).status === 401)
-    t.match(await bob.browser.post('/v1/auth/refresh'), { status: 200 })
-    t.match(await bob.browser.get('/v1/auth/verify'), { status: 204 })
-    t.match(await service.sql("select user_id, actor_id, detail from audit_events where type = 'session.ended'"), [{ user_id: ada.userId, actor_id: null, detail: { reason: 'ended_by_operator' } }])
-    t.match(await service.sql('select subject, reason from revocations'), [{ subject: ada.userId, reason: 'ended_by_operator' }])
-    t.strictSame(await runJson(t, ['sessions', 'end', '--user', ada.userId], { DATABASE_URL: service.url }), { ended: 0 })
-    t.strictSame(await run(t, ['sessions', 'end', '--user', '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'], { DATABASE_URL: service.url }), { code: 1, stdout: '', stderr: 'there is no user 0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f\n' })
-  })
+  await t.test(
+    '--user ends the sessions of one user, and a running service rejects their tokens',
+    async t => {
+      const service = await build(t)
+      const [ada, bob] = [await register(service), await register(service)]
+      t.strictSame(await run(t, ['sessions', 'end', '--user', ada.userId], { DATABASE_URL: service.url }), {
+        code: 0,
+        stdout: 'Ended 1 session.\n',
+        stderr: ''
+      })
+      t.match(await ada.browser.post('/v1/auth/refresh'), { status: 401 })
+      await waitFor(async () => (await ada.browser.get('/v1/auth/verify')).status === 401)
+      t.match(await bob.browser.post('/v1/auth/refresh'), { status: 200 })
+      t.match(await bob.browser.get('/v1/auth/verify'), { status: 204 })
+      t.match(
+        await service.sql("select user_id, actor_id, detail from audit_events where type = 'session.ended'"),
+        [{ user_id: ada.userId, actor_id: null, detail: { reason: 'ended_by_operator' } }]
+      )
+      t.match(await service.sql('select subject, reason from revocations'), [
+        { subject: ada.userId, reason: 'ended_by_operator' }
+      ])
+      t.strictSame(
+        await runJson(t, ['sessions', 'end', '--user', ada.userId], { DATABASE_URL: service.url }),
+        { ended: 0 }
+      )
+      t.strictSame(
+        await run(t, ['sessions', 'end', '--user', '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'], {
+          DATABASE_URL: service.url
+        }),
+        { code: 1, stdout: '', stderr: 'there is no user 0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f\n' }
+      )
+    }
+  )
 
   await t.test('--all ends the sessions of all users, in batches', async t => {
     const service = await build(t)
-    const [ada, bob] = [await signedIn(service), await signedIn(service)]
-    await service.sql(`with made as (insert into sessions (id, user_id, methods, remembered, expires_at)
-      select gen_random_uuid(), $1, '{pwd}', false, now() + interval '1 day' from generate_series(1, 2500) returning id)
-      insert into refresh_tokens (session_id) select id from made`, [ada.userId])
-    t.strictSame(await runJson(t, ['sessions', 'end', '--all'], { DATABASE_URL: service.url }), { ended: 2502 })
+    const [ada, bob] = [await register(service), await register(service)]
+    await service.sql(
+      `with new_sessions as (
+        insert into sessions (id, user_id, methods, remembered, expires_at)
+        select gen_random_uuid(), $1, '{pwd}', false, now() + interval '1 day' from generate_series(1, 2500)
+        returning id
+      )
+      insert into refresh_tokens (session_id) select id from new_sessions`,
+      [ada.userId]
+    )
+    t.strictSame(await runJson(t, ['sessions', 'end', '--all'], { DATABASE_URL: service.url }), {
+      ended: 2502
+    })
     for (const { browser } of [ada, bob]) {
       t.match(await browser.post('/v1/auth/refresh'), { status: 401 })
       await waitFor(async () => (await browser.get('/v1/auth/verify')).status === 401)
     }
-    t.match(await service.sql(`select count(*) filter (where ended_at is null)::int as live, count(distinct ended_at)::int as batches,
-      (select count(*)::int from refresh_tokens) as refreshable, (select count(*)::int from audit_events where type = 'session.ended') as events,
-      (select count(*)::int from revocations) as revocations from sessions`), [{ live: 0, batches: 3, refreshable: 0, events: 2502, revocations: 2502 }])
-    t.match(await ada.browser.post('/v1/auth/register', newUser()), { status: 201 }, 'and one can sign in again')
+    t.match(
+      await service.sql(`
+        select
+          count(*) filter (where ended_at is null)::int as live,
+          count(distinct ended_at)::int as batches,
+          (select count(*)::int from refresh_tokens) as refreshable,
+          (select count(*)::int from audit_events where type = 'session.ended') as events,
+          (select count(*)::int from revocations) as revocations
+        from sessions`),
+      [{ live: 0, batches: 3, refreshable: 0, events: 2502, revocations: 2502 }]
+    )
+    t.match(
+      await ada.browser.post('/v1/auth/register', newUser()),
+      { status: 201 },
+      'users can sign in again'
+    )
     t.match(await ada.browser.post('/v1/auth/refresh'), { status: 200 })
   })
 
-  await t.test('--all during refreshes and sign-ins leaves none of the old sessions alive', async t => {
+  await t.test('--all ends all earlier sessions, even during refreshes and sign-ins', async t => {
     const service = await build(t)
-    const people = await Promise.all(Array.from({ length: 8 }, async () => await signedIn(service)))
-    const old = await service.sql<{ id: string }>('select id from sessions')
-    const over = new AbortController()
-    const { signal } = over
+    const users = await Promise.all(Array.from({ length: 8 }, async () => await register(service)))
+    const oldSessions = await service.sql<{ id: string }>('select id from sessions')
+    const controller = new AbortController()
+    const { signal } = controller
     const traffic = [
-      ...people.map(async ({ browser }) => { while (!signal.aborted && (await browser.post('/v1/auth/refresh')).status !== 401) await new Promise(resolve => setImmediate(resolve)) }),
-      (async () => { while (!signal.aborted) await signedIn(service) })()
+      ...users.map(async ({ browser }) => {
+        while (!signal.aborted && (await browser.post('/v1/auth/refresh')).status !== 401) {
+          await new Promise(resolve => setImmediate(resolve))
+        }
+      }),
+      (async () => {
+        while (!signal.aborted) await register(service)
+      })()
     ]
     const { ended } = await runJson(t, ['sessions', 'end', '--all'], { DATABASE_URL: service.url })
-    over.abort()
+    controller.abort()
     await Promise.all(traffic)
     t.ok(ended >= 8)
-    t.strictSame(await service.sql('select 1 from sessions where ended_at is null and id = any($1)', [old.map(({ id }) => id)]), [])
-    for (const { browser } of people) await waitFor(async () => (await browser.post('/v1/auth/refresh')).status === 401)
+    t.strictSame(
+      await service.sql('select 1 from sessions where ended_at is null and id = any($1)', [
+        oldSessions.map(({ id }) => id)
+      ]),
+      []
+    )
+    for (const { browser } of users) {
+      await waitFor(async () => (await browser.post('/v1/auth/refresh')).status === 401)
+    }
   })
 })
 
@@ -237,51 +417,103 @@ t.test('with the embedded database, commands work while the service runs', async
   const base = `http://127.0.0.1:${PORT}`
   const environment = { PORT, ISSUER_URL: base }
   const { child, end } = start(t, ['serve'], environment, cwd)
-  await waitFor(async () => child.exitCode !== null || (await fetch(`${base}/readyz`).catch(() => undefined))?.status === 200)
+  await waitFor(
+    async () =>
+      child.exitCode !== null || (await fetch(`${base}/readyz`).catch(() => undefined))?.status === 200
+  )
   const { kid } = await runJson(t, ['keys', 'rotate', '--now'], environment, cwd)
-  const post = async (path: string, body: object): Promise<any> => await (await fetch(`${base}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json()
+  const post = async (path: string, body: object): Promise<any> =>
+    await (
+      await fetch(`${base}${path}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body)
+      })
+    ).json()
   const ada = { ...newUser(), refresh_token_delivery: 'body' }
   const { access_token: token, refresh_token: refreshToken, user } = await post('/v1/auth/register', ada)
-  t.equal(kidOf(token), kid, 'the next token has the new key')
+  t.equal(kidOf(token), kid, 'the next token is signed with the new key')
   t.match(await runJson(t, ['keys', 'list'], environment, cwd), { items: { length: 3 } })
-  t.match(await runJson(t, ['clients', 'create', '--name', 'Orders', '--scope', 'a'], environment, cwd), { client_secret: /^lks_/ })
+  t.match(await runJson(t, ['clients', 'create', '--name', 'Orders', '--scope', 'a'], environment, cwd), {
+    client_secret: /^lks_/
+  })
   t.strictSame(await runJson(t, ['sessions', 'end', '--user', user.id], environment, cwd), { ended: 1 })
   t.match(await post('/v1/auth/refresh', { refresh_token: refreshToken }), { code: 'invalid_refresh_token' })
   t.equal((await fetch(`${base}/readyz`)).status, 200)
   child.kill('SIGTERM')
   t.match(await end(), { code: 0 })
-  t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')), 'and its database ends with it')
+  t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')), 'the embedded database ends with the service')
 })
 
 t.test('calibrate', async t => {
   const owasp = [[47_104, 1], [19_456, 2], [12_288, 3], [9_216, 4], [7_168, 5]]
-  const nothing = { DATABASE_URL: 'postgres://latchkey@127.0.0.1:1/none' }
+  const unreachableDatabase = { DATABASE_URL: 'postgres://latchkey@127.0.0.1:1/none' }
 
-  await t.test('measures the costs that OWASP accepts with the build in use, and recommends none below', async t => {
-    const data = await runJson(t, ['calibrate', '--target', '1ms'], { ...nothing, ARGON2_CONCURRENCY: '2', ARGON2_BUILD: 'prebuilt' })
+  await t.test('measures the costs that OWASP accepts, with the build in use', async t => {
+    const data = await runJson(t, ['calibrate', '--target', '1ms'], {
+      ...unreachableDatabase,
+      ARGON2_CONCURRENCY: '2',
+      ARGON2_BUILD: 'prebuilt'
+    })
     t.strictSame([data.build, data.concurrency, data.target_ms], ['prebuilt', 2, 1])
-    t.strictSame(data.measured.map((each: Record<string, unknown>) => [each['memory_kib'], each['time_cost']]), owasp)
-    for (const each of data.measured) {
-      t.ok(each.hash_ms > 1 && each.owasp, 'a hash takes its time')
-      t.ok(each.logins_per_second > 0 && each.logins_per_second < 2 * 1_000, `and so do ${each.logins_per_second}`)
-      t.equal(each.memory_bytes, 2 * 1_024 * each.memory_kib)
+    t.strictSame(
+      data.measured.map((cost: Record<string, unknown>) => [cost['memory_kib'], cost['time_cost']]),
+      owasp
+    )
+    for (const cost of data.measured) {
+      t.ok(cost.hash_ms > 1 && cost.owasp, 'a hash takes longer than the target')
+      t.ok(
+        cost.logins_per_second > 0 && cost.logins_per_second < 2 * 1_000,
+        `${cost.logins_per_second} sign-ins per second`
+      )
+      t.equal(cost.memory_bytes, 2 * 1_024 * cost.memory_kib)
     }
-    const { within_target: within, environment } = data.recommended
-    t.notOk(within)
-    t.ok(owasp.some(([memory, passes]) => environment.ARGON2_MEMORY_KIB === memory && environment.ARGON2_TIME_COST === passes), 'it is one of those')
+    const { within_target: isWithinTarget, environment } = data.recommended
+    t.notOk(isWithinTarget)
+    t.ok(
+      owasp.some(
+        ([memory, passes]) =>
+          environment.ARGON2_MEMORY_KIB === memory && environment.ARGON2_TIME_COST === passes
+      ),
+      'the recommended cost is one that OWASP accepts'
+    )
     t.strictSame(data.warnings, ['even the fastest cost that OWASP accepts takes longer than 1ms here'])
   })
 
   await t.test('prints a table and the variables to set, which make a valid configuration', async t => {
-    const { code, stdout, stderr } = await run(t, ['calibrate', '--target=50ms'], { ...nothing, ARGON2_CONCURRENCY: '2', ARGON2_PARALLELISM: '2', UV_THREADPOOL_SIZE: '2' })
+    const { code, stdout, stderr } = await run(t, ['calibrate', '--target=50ms'], {
+      ...unreachableDatabase,
+      ARGON2_CONCURRENCY: '2',
+      ARGON2_PARALLELISM: '2',
+      UV_THREADPOOL_SIZE: '2'
+    })
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
-    t.match(stdout, /^argon2id, the (avx512|avx2|prebuilt) build, 1 at a time:\n\nMEMORY KIB {2}PASSES {2}ONE HASH/)
+    t.match(
+      stdout,
+      /^argon2id, the (avx512|avx2|prebuilt) build, 1 at a time:\n\nMEMORY KIB {2}PASSES {2}ONE HASH/
+    )
     t.match(stdout, /^19456 +2 +[\d.]+ ms +[\d.]+ +19 MiB +OWASP$/m)
-    t.match(stdout, /^Warning: ARGON2_CONCURRENCY is 2, but the thread pool has 2 threads, so only 1 password is hashed.*\.$/m)
-    const environment = Object.fromEntries([...stdout.matchAll(/^(ARGON2_\w+)=(\d+)$/gm)].map(([, name, value]) => [name, value]))
-    t.strictSame(Object.keys(environment), ['ARGON2_MEMORY_KIB', 'ARGON2_TIME_COST', 'ARGON2_PARALLELISM', 'ARGON2_CONCURRENCY'])
+    t.match(
+      stdout,
+      /^Warning: ARGON2_CONCURRENCY is 2, but the thread pool has 2 threads, so only 1 password is .*\.$/m
+    )
+    const environment = Object.fromEntries(
+      [...stdout.matchAll(/^(ARGON2_\w+)=(\d+)$/gm)].map(([, name, value]) => [name, value])
+    )
+    t.strictSame(Object.keys(environment), [
+      'ARGON2_MEMORY_KIB', 'ARGON2_TIME_COST', 'ARGON2_PARALLELISM', 'ARGON2_CONCURRENCY'
+    ])
     t.strictSame([environment['ARGON2_PARALLELISM'], environment['ARGON2_CONCURRENCY']], ['2', '2'])
-    t.strictSame(await runJson(t, ['config', 'check'], { ...nothing, ...environment, NODE_ENV: 'production', ISSUER_URL: 'https://auth.example.com', KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64') }), { ok: true })
+    t.strictSame(
+      await runJson(t, ['config', 'check'], {
+        ...unreachableDatabase,
+        ...environment,
+        NODE_ENV: 'production',
+        ISSUER_URL: 'https://auth.example.com',
+        KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64')
+      }),
+      { ok: true }
+    )
   })
 
   await t.test('recommends the strongest cost within the target, or else the fastest', async t => {
@@ -291,12 +523,25 @@ t.test('calibrate', async t => {
       { memoryKib: 7_168, timeCost: 5, hashMs: 10, loginsPerSecond: 150 },
       { memoryKib: 65_536, timeCost: 3, hashMs: 130, loginsPerSecond: 12 }
     ]
-    for (const [target, memory] of [[9, 7_168], [10, 7_168], [30, 19_456], [60, 47_104], [129, 47_104], [130, 65_536], [9_999, 65_536]] as const) t.equal(recommend(measured, target)?.memoryKib, memory, `${target} ms`)
+    for (const [targetMs, memoryKib] of [
+      [9, 7_168],
+      [10, 7_168],
+      [30, 19_456],
+      [60, 47_104],
+      [129, 47_104],
+      [130, 65_536],
+      [9_999, 65_536]
+    ] as const) {
+      t.equal(recommend(measured, targetMs)?.memoryKib, memoryKib, `${targetMs} ms`)
+    }
     t.equal(recommend([], 100), undefined)
   })
 
   await t.test('leaves out costs for which there is not enough memory', async t => {
-    const measured = await calibrate({ concurrency: 2, parallelism: 1, targetMs: 10_000 }, (128 + 19) * 1_024 ** 2)
+    const measured = await calibrate(
+      { concurrency: 2, parallelism: 1, targetMs: 10_000 },
+      (128 + 19) * 1_024 ** 2
+    )
     t.strictSame(measured.map(({ memoryKib }) => memoryKib), [9_216, 7_168])
   })
 })

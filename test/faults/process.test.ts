@@ -14,23 +14,37 @@ import { ask, dial, requestText, type RawConnection } from '../support/wire.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 
 async function post (url: string, body: object) {
-  const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
-  // What a route answers is what the tests find out.
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body)
+  })
   const text = await answer.text()
   return { status: answer.status, headers: answer.headers, body: text === '' ? {} : JSON.parse(text) }
 }
 
-t.test('SIGTERM: accepted requests are answered, and the exit code is 0', async t => {
+t.test('after SIGTERM, accepted requests are served, and the exit code is 0', async t => {
   const port = await freePort()
-  // Slow enough to be under way.
-  const service = start(t, temporaryFolder(t), { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1s', ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3', ARGON2_CONCURRENCY: '1' }, port)
+  // Hashing is slow, so sign-ins are still running when the signal arrives.
+  const service = start(
+    t,
+    temporaryFolder(t),
+    {
+      DATABASE_URL: await createDatabase(t),
+      DRAIN_DELAY: '1s',
+      ARGON2_MEMORY_KIB: '65536',
+      ARGON2_TIME_COST: '3',
+      ARGON2_CONCURRENCY: '1'
+    },
+    port
+  )
   await ready(service)
   const ada = { ...newUser(), refresh_token_delivery: 'body' }
   await post(`${service.base}/v1/auth/register`, ada)
   const logins = Array.from({ length: 8 }, async () => await post(`${service.base}/v1/auth/login`, ada))
   const idle = connect(port, '127.0.0.1')
   await once(idle, 'connect')
-  // Under way before the signal: the first is answered, the others wait.
+  // After the first response, the others wait in the queue.
   await Promise.race(logins)
   service.child.kill('SIGTERM')
   let draining
@@ -39,8 +53,8 @@ t.test('SIGTERM: accepted requests are answered, and the exit code is 0', async 
   t.match(await draining.json(), { code: 'shutting_down' })
   t.equal(draining.headers.get('retry-after'), '5')
   const live = await fetch(`${service.base}/livez`)
-  t.equal(live.status, 200, 'while it drains it serves')
-  t.equal(live.headers.get('connection'), 'close', 'but keeps no connection')
+  t.equal(live.status, 200, 'requests are served during the drain delay')
+  t.equal(live.headers.get('connection'), 'close', 'connections are closed during the drain delay')
   t.strictSame((await Promise.all(logins)).map(({ status }) => status), Array(8).fill(200))
   t.strictSame(await service.ended, { code: 0, signal: null })
   t.match(service.output(), /stopping on SIGTERM/)
@@ -62,44 +76,54 @@ async function withAccount (t: Test, env: Record<string, string> & { DATABASE_UR
 async function feedClient (url: string): Promise<string> {
   const db = connectDatabase({ url, onError: () => {} })
   try {
-    const { client_id: id, client_secret: secret } = await clients.create(db, { name: 'follower', scopes: ['revocations'] }, {})
+    const { client_id: id, client_secret: secret } = await clients.create(
+      db,
+      { name: 'follower', scopes: ['revocations'] },
+      {}
+    )
     return `authorization: Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`
   } finally {
     await db.end()
   }
 }
 
-async function logged ({ child, output }: Running, text: string) {
-  while (!output().includes(text) && child.exitCode === null) await new Promise(resolve => setTimeout(resolve, 5))
+async function waitForLog ({ child, output }: Running, text: string) {
+  while (!output().includes(text) && child.exitCode === null) {
+    await new Promise(resolve => setTimeout(resolve, 5))
+  }
 }
 
 const dialMany = async (port: number, count: number): Promise<RawConnection[]> =>
   await Promise.all(Array.from({ length: count }, async () => await dial(port)))
 
 const live = requestText('GET', '/livez')
-// These tests must not depend on the speed of the machine.
-const patient = { REQUEST_TIMEOUT: '30s', SHUTDOWN_TIMEOUT: '1m' }
+// Long timeouts, so that these tests do not depend on the speed of the machine.
+const longTimeouts = { REQUEST_TIMEOUT: '30s', SHUTDOWN_TIMEOUT: '1m' }
 
 t.test('SIGTERM resets no sign-in that was sent just before it', async t => {
-  // All cores hash, so the process is slow to read what has arrived.
+  // All cores hash passwords, so the process reads new requests late.
   const env = {
     DATABASE_URL: await createDatabase(t),
     KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),
     ARGON2_MEMORY_KIB: '19456',
     ARGON2_TIME_COST: '2',
-    ...patient
+    ...longTimeouts
   }
   for (const round of [1, 2]) {
     const { port, service, login } = await withAccount(t, env)
     const connections = await dialMany(port, 16)
-    const [senders, late] = [connections.slice(0, 8), connections.slice(8)]
-    for (const connection of senders) connection.send(login)
+    const [earlySenders, lateSenders] = [connections.slice(0, 8), connections.slice(8)]
+    for (const connection of earlySenders) connection.send(login)
     await new Promise(resolve => setTimeout(resolve, 5))
     service.child.kill('SIGTERM')
-    for (const connection of late) connection.send(login)
+    for (const connection of lateSenders) connection.send(login)
     const answers = await Promise.all(connections.map(async ({ answered }) => (await answered())[0]?.status))
-    // A machine that hashes slowly refuses the last of them for a while.
-    t.strictSame(answers.filter(status => status !== 200 && status !== 503), [], `each is answered in round ${round}`)
+    // A slow machine rejects the last ones with 503.
+    t.strictSame(
+      answers.filter(status => status !== 200 && status !== 503),
+      [],
+      `each gets a response in round ${round}`
+    )
     const ends = await Promise.all(connections.map(({ ended }) => ended))
     t.strictSame(ends.filter(end => end !== 'end'), [], 'no connection is reset')
     t.strictSame(await service.ended, { code: 0, signal: null })
@@ -107,180 +131,255 @@ t.test('SIGTERM resets no sign-in that was sent just before it', async t => {
 })
 
 t.test('SIGTERM resets no connection that waits in the kernel', async t => {
-  const { port, service } = await withAccount(t, { DATABASE_URL: await createDatabase(t), ...patient })
+  const { port, service } = await withAccount(t, { DATABASE_URL: await createDatabase(t), ...longTimeouts })
   const idle = await dialMany(port, 20)
   for (const connection of idle) connection.send(live)
   await Promise.all(idle.map(async ({ answered }) => await answered()))
-  // While it is stopped the kernel accepts for it, and keeps the signal.
+  // While the process is stopped, the kernel accepts connections and keeps the signal.
   service.child.kill('SIGSTOP')
   service.child.kill('SIGTERM')
   const backlog = await dialMany(port, 200)
   for (const connection of [...idle, ...backlog]) connection.send(live)
   service.child.kill('SIGCONT')
-  t.strictSame((await Promise.all(backlog.map(async ({ answered }) => (await answered())[0]?.status))), Array(200).fill(200), 'connections of the backlog are answered')
-  t.strictSame((await Promise.all(idle.map(async ({ answered }) => (await answered(2))[1]?.status))), Array(20).fill(200), 'so are requests that nobody has read yet')
-  t.strictSame(new Set(await Promise.all([...idle, ...backlog].map(({ ended }) => ended))), new Set(['end']), 'no connection is reset')
+  t.strictSame(
+    await Promise.all(backlog.map(async ({ answered }) => (await answered())[0]?.status)),
+    Array(200).fill(200),
+    'requests in the backlog are served'
+  )
+  t.strictSame(
+    await Promise.all(idle.map(async ({ answered }) => (await answered(2))[1]?.status)),
+    Array(20).fill(200),
+    'requests on idle connections are served'
+  )
+  t.strictSame(
+    new Set(await Promise.all([...idle, ...backlog].map(({ ended }) => ended))),
+    new Set(['end']),
+    'no connection is reset'
+  )
   t.strictSame(await service.ended, { code: 0, signal: null })
 })
 
 t.test('after SIGTERM a connection is closed when it is idle', async t => {
   const DATABASE_URL = await createDatabase(t)
-  const slow = { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3', ARGON2_CONCURRENCY: '1', ...patient }
+  const slow = { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3', ARGON2_CONCURRENCY: '1', ...longTimeouts }
   const { port, service, login } = await withAccount(t, { DATABASE_URL, ...slow })
   const client = await feedClient(DATABASE_URL)
   const feed = await dial(port)
   feed.send(requestText('GET', '/oauth/revocations', undefined, [client]))
   await feed.until(': synced')
-  const [idle, woken, fresh, slowHeader, slowBody, pipelined, refusedFeed] = await dialMany(port, 7)
-  if (!idle || !woken || !fresh || !slowHeader || !slowBody || !pipelined || !refusedFeed) throw new Error('too few connections')
-  for (const connection of [idle, woken, pipelined]) {
+  const [idle, reused, unused, slowHeader, slowBody, pipelined, refusedFeed] = await dialMany(port, 7)
+  if (!idle || !reused || !unused || !slowHeader || !slowBody || !pipelined || !refusedFeed) {
+    throw new Error('too few connections')
+  }
+  for (const connection of [idle, reused, pipelined]) {
     connection.send(live)
     await connection.answered()
   }
   const body = JSON.stringify({ refresh_token: 'none' })
-  slowBody.send(`POST /v1/auth/refresh HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body.slice(0, 9)}`)
+  slowBody.send(
+    'POST /v1/auth/refresh HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n' +
+      `content-length: ${body.length}\r\n\r\n${body.slice(0, 9)}`
+  )
   pipelined.send(login + live + login)
   const signalledAt = performance.now()
   service.child.kill('SIGTERM')
-  await logged(service, 'stopping on SIGTERM')
+  await waitForLog(service, 'stopping on SIGTERM')
   slowHeader.send('GET /livez HTTP/1.1\r\nhost: loc')
   refusedFeed.send('GET /oauth/revocations HTTP/1.1\r\nhost: loc')
-  // The loop is held up with a request on a connection that looks idle by then.
-  woken.send(live)
+  // The process is stopped while a request waits on a connection that it considers idle.
+  reused.send(live)
   service.child.kill('SIGSTOP')
   await new Promise(resolve => setTimeout(resolve, 1_200))
   service.child.kill('SIGCONT')
-  const [, answer] = await woken.answered(2)
-  t.equal(answer?.status, 200, 'a request on a connection that was idle is answered')
-  t.match(answer?.head, /\r\nconnection: close\r\n/i, 'and is told to be the last')
+  const [, answer] = await reused.answered(2)
+  t.equal(answer?.status, 200, 'a request on an idle connection is served')
+  t.match(answer?.head, /\r\nconnection: close\r\n/i, 'the response closes the connection')
 
   t.equal(await idle.ended, 'end')
   t.ok(performance.now() - signalledAt >= 1_000, 'an idle connection lives for another second')
-  t.equal(await fresh.ended, 'end', 'so does one that never sent anything')
-  await t.rejects(dial(port), { code: 'ECONNREFUSED' }, 'new connections are refused by then')
+  t.equal(await unused.ended, 'end', 'an unused connection ends, too')
+  await t.rejects(dial(port), { code: 'ECONNREFUSED' }, 'new connections are refused')
   t.equal(await feed.ended, 'end', 'the feed ends')
-  t.match(feed.received(), /\r\n0\r\n\r\n$/, 'with its last chunk')
+  t.match(feed.received(), /\r\n0\r\n\r\n$/, 'the feed ends with its last chunk')
 
   slowHeader.send('alhost\r\n\r\n')
-  t.equal((await slowHeader.answered())[0]?.status, 200, 'a header that was on its way is answered')
+  t.equal((await slowHeader.answered())[0]?.status, 200, 'a request whose header was incomplete is served')
   refusedFeed.send(`alhost\r\n${client}\r\n\r\n`)
   const [refusal] = await refusedFeed.answered()
-  t.equal(refusal?.status, 503, 'a feed is not begun any more')
+  t.equal(refusal?.status, 503, 'no new feed starts')
   t.match(refusal?.head, /retry-after: 5/)
 
   const answers = await pipelined.answered(4)
-  t.equal(answers.length, 4, 'requests that were pipelined are all answered')
-  t.strictSame(answers.map(({ head }) => /\r\nconnection: close\r\n/i.test(head)), [false, false, false, true], 'and the last says that it is')
+  t.equal(answers.length, 4, 'all pipelined requests are served')
+  t.strictSame(
+    answers.map(({ head }) => /\r\nconnection: close\r\n/i.test(head)),
+    [false, false, false, true],
+    'only the last response closes the connection'
+  )
   t.equal(await pipelined.ended, 'end')
 
   slowBody.send(body.slice(9))
-  t.equal((await slowBody.answered())[0]?.status, 401, 'so is a body')
-  t.strictSame(await Promise.all([slowHeader, slowBody, refusedFeed].map(({ ended }) => ended)), ['end', 'end', 'end'])
+  t.equal((await slowBody.answered())[0]?.status, 401, 'a request whose body was incomplete is served')
+  t.strictSame(await Promise.all([slowHeader, slowBody, refusedFeed].map(({ ended }) => ended)), [
+    'end',
+    'end',
+    'end'
+  ])
   t.strictSame(await service.ended, { code: 0, signal: null })
 })
 
 t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, async t => {
-  const env = { DATABASE_URL: await createDatabase(t), KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'), SHUTDOWN_TIMEOUT: '1m' }
+  const env = {
+    DATABASE_URL: await createDatabase(t),
+    KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),
+    SHUTDOWN_TIMEOUT: '1m'
+  }
   const ports = [await freePort(), await freePort()]
   const port = await freePort()
   const issuer = { ...env, ISSUER_URL: `http://localhost:${port}` }
-  const instances = ports.map(at => start(t, temporaryFolder(t), issuer, at))
+  const instances = ports.map(instancePort => start(t, temporaryFolder(t), issuer, instancePort))
   for (const instance of instances) await ready(instance)
   const prefix = temporaryFolder(t)
   chmodSync(prefix, 0o711)
   mkdirSync(join(prefix, 'conf'))
-  // The connections are kept, and a POST that may have reached an instance is not sent to the other.
-  writeFileSync(join(prefix, 'conf/nginx.conf'), `worker_processes 1; pid nginx.pid; error_log stderr error; events {}
-    http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path a; uwsgi_temp_path b; scgi_temp_path c;
-    upstream latchkey { zone latchkey 64k; ${ports.map(at => `server 127.0.0.1:${at} max_fails=0;`).join(' ')} keepalive 16; keepalive_timeout 60s; }
-    server { listen 127.0.0.1:${port}; location = /_health { return 204; }
-    location / { proxy_pass http://latchkey; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host localhost:${port}; } } }`)
+  // nginx keeps connections open, and does not retry a POST that may have reached an instance.
+  const servers = ports.map(instancePort => `server 127.0.0.1:${instancePort} max_fails=0;`).join(' ')
+  writeFileSync(join(prefix, 'conf/nginx.conf'), `
+    worker_processes 1;
+    pid nginx.pid;
+    error_log stderr error;
+    events {}
+    http {
+      access_log off;
+      client_body_temp_path body;
+      proxy_temp_path proxy;
+      fastcgi_temp_path a;
+      uwsgi_temp_path b;
+      scgi_temp_path c;
+      upstream latchkey { zone latchkey 64k; ${servers} keepalive 16; keepalive_timeout 60s; }
+      server {
+        listen 127.0.0.1:${port};
+        location = /_health { return 204; }
+        location / {
+          proxy_pass http://latchkey;
+          proxy_http_version 1.1;
+          proxy_set_header Connection "";
+          proxy_set_header Host localhost:${port};
+        }
+      }
+    }`)
   const { base, log } = await nginx.launch(t, prefix, port)
   const ada = { ...newUser(), refresh_token_delivery: 'body' }
   t.equal((await post(`${base}/v1/auth/register`, ada)).status, 201)
 
-  const over = new AbortController()
+  const controller = new AbortController()
   const counts = new Map<number, number>()
   const body = Buffer.from(JSON.stringify(ada))
   const users = Array.from({ length: 4 }, async () => {
-    while (!over.signal.aborted) {
+    while (!controller.signal.aborted) {
       const { status } = await ask('POST', `${base}/v1/auth/login`, ['content-type: application/json'], body)
       counts.set(status, (counts.get(status) ?? 0) + 1)
     }
   })
-  for (const [index, at] of ports.entries()) {
+  for (const [index, instancePort] of ports.entries()) {
     const before = counts.get(200) ?? 0
     while ((counts.get(200) ?? 0) < before + 20) await new Promise(resolve => setTimeout(resolve, 10))
     const instance = instances[index]
     instance?.child.kill('SIGTERM')
     t.strictSame(await instance?.ended, { code: 0, signal: null })
-    await ready(start(t, temporaryFolder(t), issuer, at))
+    await ready(start(t, temporaryFolder(t), issuer, instancePort))
   }
-  over.abort()
+  controller.abort()
   await Promise.all(users)
-  t.strictSame([...counts.keys()].filter(status => status !== 200 && status !== 503), [], 'each POST got the answer of an instance')
+  t.strictSame(
+    [...counts.keys()].filter(status => status !== 200 && status !== 503),
+    [],
+    'each POST got a response of an instance'
+  )
   t.ok((counts.get(200) ?? 0) > 40)
   t.notMatch(log(), /prematurely closed|reset by peer/, 'no connection was closed under a request')
 })
 
 t.test('a second signal ends the process at once', async t => {
-  const service = start(t, temporaryFolder(t), { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1m', SHUTDOWN_TIMEOUT: '2m' }, await freePort())
+  const service = start(
+    t,
+    temporaryFolder(t),
+    { DATABASE_URL: await createDatabase(t), DRAIN_DELAY: '1m', SHUTDOWN_TIMEOUT: '2m' },
+    await freePort()
+  )
   await ready(service)
   service.child.kill('SIGINT')
   service.child.kill('SIGINT')
-  while (!service.output().includes('stopping on SIGINT')) await new Promise(resolve => setTimeout(resolve, 10))
+  while (!service.output().includes('stopping on SIGINT')) {
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
   await new Promise(resolve => setTimeout(resolve, 1_100))
-  t.equal(service.child.exitCode, null, 'a Ctrl-C that comes twice at once is one')
+  t.equal(service.child.exitCode, null, 'two signals at once count as one')
   service.child.kill('SIGINT')
   t.match(await service.ended, { code: 1 })
 })
 
 t.test('a request that hangs is aborted after the shutdown timeout', async t => {
-  const service = start(t, temporaryFolder(t), { DATABASE_URL: await createDatabase(t), SHUTDOWN_TIMEOUT: '1s', REQUEST_TIMEOUT: '1m' }, await freePort())
+  const service = start(
+    t,
+    temporaryFolder(t),
+    { DATABASE_URL: await createDatabase(t), SHUTDOWN_TIMEOUT: '1s', REQUEST_TIMEOUT: '1m' },
+    await freePort()
+  )
   await ready(service)
   const socket = connect(Number(new URL(service.base).port), '127.0.0.1')
   socket.on('error', () => {})
-  socket.write('POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{')
+  socket.write(
+    'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{'
+  )
   await new Promise(resolve => setTimeout(resolve, 100))
   service.child.kill('SIGTERM')
   t.match(await service.ended, { code: 1 })
 })
 
-t.test('a process that is started before its database waits for it', async t => {
+t.test('a process that starts before its database waits for it', async t => {
   const url = new URL(await createDatabase(t))
   const { port } = url
-  const [there, here] = [Number(port), await freePort()]
-  url.port = String(here)
+  const [databasePort, proxyPort] = [Number(port), await freePort()]
+  url.port = String(proxyPort)
   const service = start(t, temporaryFolder(t), { DATABASE_URL: url.href }, await freePort())
   while ((await fetch(`${service.base}/livez`).catch(() => undefined))?.status !== 200) {
     if (service.child.exitCode !== null) throw new Error(service.output())
     await new Promise(resolve => setTimeout(resolve, 20))
   }
   t.equal((await fetch(`${service.base}/readyz`)).status, 503)
-  const way = createServer(near => { near.pipe(connect(there, '127.0.0.1').on('error', () => {})).pipe(near.on('error', () => {})) }).listen(here, '127.0.0.1')
-  t.teardown(() => way.close())
+  const proxy = createServer(client => {
+    const database = connect(databasePort, '127.0.0.1').on('error', () => {})
+    client.pipe(database).pipe(client.on('error', () => {}))
+  }).listen(proxyPort, '127.0.0.1')
+  t.teardown(() => proxy.close())
   await ready(service)
-  t.pass('and serves when it is there')
+  t.pass('it serves requests when the database is available')
 })
 
 t.test('a signal ends a process that waits for its database', async t => {
-  const service = start(t, temporaryFolder(t), { DATABASE_URL: `postgres://127.0.0.1:${await freePort()}/none` }, await freePort())
+  const service = start(
+    t,
+    temporaryFolder(t),
+    { DATABASE_URL: `postgres://127.0.0.1:${await freePort()}/none` },
+    await freePort()
+  )
   while ((await fetch(`${service.base}/livez`).catch(() => undefined))?.status !== 200) {
     if (service.child.exitCode !== null) throw new Error(service.output())
     await new Promise(resolve => setTimeout(resolve, 20))
   }
   service.child.kill('SIGTERM')
-  t.strictSame(await service.ended, { code: 0, signal: null }, 'by itself, and not by the time it has')
+  t.strictSame(await service.ended, { code: 0, signal: null }, 'it ends by itself, and not by the timeout')
 })
 
-t.test('a signal at any moment of the start ends the process', async t => {
+t.test('a signal at any time during the start ends the process', async t => {
   const DATABASE_URL = await createDatabase(t)
-  for (const after of [0, 100, 150, 200, 250, 300, 350, 400, 500, 600, 900]) {
+  for (const delayMs of [0, 100, 150, 200, 250, 300, 350, 400, 500, 600, 900]) {
     const service = start(t, temporaryFolder(t), { DATABASE_URL }, await freePort())
-    await new Promise(resolve => setTimeout(resolve, after))
+    await new Promise(resolve => setTimeout(resolve, delayMs))
     service.child.kill('SIGTERM')
     const { code, signal } = await service.ended
-    t.ok(code === 0 || code === 143 || signal === 'SIGTERM', `after ${after} ms: ${code ?? signal}`)
+    t.ok(code === 0 || code === 143 || signal === 'SIGTERM', `after ${delayMs} ms: ${code ?? signal}`)
   }
 })
 
@@ -295,7 +394,7 @@ t.test('without any configuration', async t => {
     await ready(service)
     t.match(service.output(), new RegExp(`http://localhost:${port}/docs`))
     t.match(service.output(), /"version":"18\.[^\n]+"msg":"embedded PostgreSQL in use"/)
-    t.ok(service.output().trim().split('\n').every(line => JSON.parse(line).msg), 'in JSON lines')
+    t.ok(service.output().trim().split('\n').every(line => JSON.parse(line).msg), 'the log is JSON lines')
     const { status, body } = await post(`${service.base}/v1/auth/register`, ada)
     t.equal(status, 201)
     token = body.refresh_token
@@ -307,25 +406,35 @@ t.test('without any configuration', async t => {
     const service = start(t, cwd, { DOCS: 'off' }, port)
     await ready(service)
     t.match(service.output(), new RegExp(`"url":"http://localhost:${port}","msg":"service started"`))
-    t.notMatch(service.output(), new RegExp(`:${port}/docs`), 'nothing points to the page')
+    t.notMatch(service.output(), new RegExp(`:${port}/docs`), 'no line contains the URL of the page')
     const { status, body } = await post(`${service.base}/v1/auth/refresh`, { refresh_token: token })
     t.equal(status, 200)
     token = body.refresh_token
 
-    await t.test('a second service in the same folder is refused, and harms nothing', async t => {
-      const second = start(t, cwd, {}, await freePort())
-      t.match(await second.ended, { code: 1 })
-      t.match(second.output(), /another Latchkey is (already )?using/)
-      t.notMatch(second.output(), /\n\s+at |lock file/)
-    })
+    await t.test(
+      'a second service in the same folder does not start, and has no effect on the first',
+      async t => {
+        const second = start(t, cwd, {}, await freePort())
+        t.match(await second.ended, { code: 1 })
+        t.match(second.output(), /another Latchkey is (already )?using/)
+        t.notMatch(second.output(), /\n\s+at |lock file/)
+      }
+    )
 
-    await t.test('a second service on the same port is refused, and leaves nothing behind', async t => {
-      const elsewhere = temporaryFolder(t)
-      const second = start(t, elsewhere, {}, port)
-      t.match(await second.ended, { code: 1 })
-      t.match(second.output(), new RegExp(`Port ${port} of 127.0.0.1 is in use`))
-      t.throws(() => readFileSync(join(elsewhere, '.data/pg/postmaster.pid')), { code: 'ENOENT' }, 'its database server is stopped')
-    })
+    await t.test(
+      'a second service on the same port does not start, and stops its database server',
+      async t => {
+        const otherFolder = temporaryFolder(t)
+        const second = start(t, otherFolder, {}, port)
+        t.match(await second.ended, { code: 1 })
+        t.match(second.output(), new RegExp(`Port ${port} of 127.0.0.1 is in use`))
+        t.throws(
+          () => readFileSync(join(otherFolder, '.data/pg/postmaster.pid')),
+          { code: 'ENOENT' },
+          'its database server is stopped'
+        )
+      }
+    )
 
     t.equal((await fetch(`${service.base}/readyz`)).status, 200)
     service.child.kill('SIGKILL')
@@ -345,7 +454,12 @@ t.test('without any configuration', async t => {
   t.test('with another key-encryption key the service does not start, and says why', async t => {
     const other = temporaryFolder(t)
     cpSync(join(cwd, '.data'), join(other, '.data'), { recursive: true })
-    const service = start(t, other, { KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64') }, await freePort())
+    const service = start(
+      t,
+      other,
+      { KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64') },
+      await freePort()
+    )
     t.match(await service.ended, { code: 78 })
     t.match(service.output(), /KEY_ENCRYPTION_KEY does not decrypt the keys/)
   })

@@ -35,7 +35,7 @@ async function signedIn (service: Service) {
     parts: { header, payload, signature },
     header: JSON.parse(Buffer.from(header, 'base64url').toString()),
     claims: JSON.parse(Buffer.from(payload, 'base64url').toString()),
-    signOwn: es256(createPrivateKey(key.privateKey)),
+    signWithServiceKey: es256(createPrivateKey(key.privateKey)),
     respondTo: async (token: string) =>
       await service.browser().get('/v1/me', { authorization: `Bearer ${token}` })
   }
@@ -45,7 +45,7 @@ t.test('an access token', async t => {
   const service = await build(t)
   const { header, claims, body, token } = await signedIn(service)
 
-  t.test('is a JWT as of RFC 9068 and contains nothing secret or personal', async t => {
+  t.test('is a JWT of RFC 9068 without secret or personal data', async t => {
     t.strictSame(Object.keys(header).sort(), ['alg', 'kid', 'typ'])
     t.match(header, { alg: 'ES256', typ: 'at+jwt', kid: /^[\w-]{43}$/ })
     t.strictSame(Object.keys(claims).sort(), [
@@ -95,7 +95,7 @@ t.test('an access token', async t => {
     t.equal(protectedHeader.kid, jwks.body.keys[0].kid)
   })
 
-  t.test('comes with metadata that name its keys', async t => {
+  t.test('has its keys in the server metadata', async t => {
     t.match(await service.browser().get('/.well-known/oauth-authorization-server'), {
       status: 200,
       body: { issuer: 'http://localhost:3000', jwks_uri: 'http://localhost:3000/.well-known/jwks.json' }
@@ -137,7 +137,7 @@ t.test('an access token', async t => {
 
 t.test('every token that is not valid here gets the same response', async t => {
   const service = await build(t)
-  const { token, parts, header, claims, signOwn, key, respondTo } = await signedIn(service)
+  const { token, parts, header, claims, signWithServiceKey, key, respondTo } = await signedIn(service)
   const now = Math.floor(Date.now() / 1000)
   const otherKey = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const rsaKey = generateKeyPairSync('rsa', { modulusLength: 2048 })
@@ -147,7 +147,7 @@ t.test('every token that is not valid here gets the same response', async t => {
   const jwk = createPublicKey(otherKey.privateKey).export({ format: 'jwk' })
 
   t.match(
-    await respondTo(compact(header, claims, signOwn)),
+    await respondTo(compact(header, claims, signWithServiceKey)),
     { status: 200 },
     'the signer of this test signs as the service does'
   )
@@ -158,14 +158,14 @@ t.test('every token that is not valid here gets the same response', async t => {
       'a word': 'token',
       'two parts': `${parts.header}.${parts.payload}`,
       'four parts': `${token}.x`,
-      'five parts, as of a JWE': 'a.b.c.d.e',
-      'dots alone': '..',
-      'a header that is no JSON': `${encode('{')}.${parts.payload}.${parts.signature}`,
+      'five parts, as a JWE has': 'a.b.c.d.e',
+      'only dots': '..',
+      'a header that is not JSON': `${encode('{')}.${parts.payload}.${parts.signature}`,
       'a header that is null': `${encode('null')}.${parts.payload}.${parts.signature}`,
-      'a header that is a list': compact([header], claims, signOwn),
-      'a payload that is a list': compact(header, [claims], signOwn),
-      'a payload that is null': compact(header, null, signOwn),
-      'a payload that is a string': compact(header, '"x"', signOwn),
+      'a header that is a list': compact([header], claims, signWithServiceKey),
+      'a payload that is a list': compact(header, [claims], signWithServiceKey),
+      'a payload that is null': compact(header, null, signWithServiceKey),
+      'a payload that is a string': compact(header, '"x"', signWithServiceKey),
       padding: `${token}=`,
       'the other base64 alphabet': token.replaceAll('-', '+').replaceAll('_', '/') + '/',
       'white space inside': `${parts.header}. ${parts.payload}.${parts.signature}`,
@@ -181,8 +181,8 @@ t.test('every token that is not valid here gets the same response', async t => {
       'a changed header': `${encode({ ...header, x: 1 })}.${parts.payload}.${parts.signature}`,
       'alg none': `${encode({ ...header, alg: 'none' })}.${parts.payload}.`,
       'alg None': `${encode({ ...header, alg: 'None' })}.${parts.payload}.`,
-      'alg none with a signature': compact({ ...header, alg: 'none' }, claims, signOwn),
-      'no alg': compact({ typ: header.typ, kid: header.kid }, claims, signOwn),
+      'alg none with a signature': compact({ ...header, alg: 'none' }, claims, signWithServiceKey),
+      'no alg': compact({ typ: header.typ, kid: header.kid }, claims, signWithServiceKey),
       'a signature in DER': compact(header, claims, input =>
         sign('sha256', Buffer.from(input), createPrivateKey(key.privateKey)).toString('base64url')
       ),
@@ -192,16 +192,20 @@ t.test('every token that is not valid here gets the same response', async t => {
       'an RSA signature named ES256': compact(header, claims, input =>
         sign('sha256', Buffer.from(input), rsaKey.privateKey).toString('base64url')
       ),
-      'the own key named RS256': compact({ ...header, alg: 'RS256' }, claims, signOwn),
-      'the own key named ES384': compact({ ...header, alg: 'ES384' }, claims, signOwn)
+      'the key of the service named RS256': compact({ ...header, alg: 'RS256' }, claims, signWithServiceKey),
+      'the key of the service named ES384': compact({ ...header, alg: 'ES384' }, claims, signWithServiceKey)
     },
     foreign: {
       'the key id of the service with another key': compact(header, claims, es256(otherKey.privateKey)),
       'an unknown key': compact({ ...header, kid: 'theirs' }, claims, es256(otherKey.privateKey)),
-      'no key id': compact({ alg: 'ES256', typ: 'at+jwt' }, claims, signOwn),
-      'a key id that is a number': compact({ ...header, kid: 1 }, claims, signOwn),
-      'a key id that is an object': compact({ ...header, kid: { toString: header.kid } }, claims, signOwn),
-      'a key id of the prototype': compact({ ...header, kid: '__proto__' }, claims, signOwn),
+      'no key id': compact({ alg: 'ES256', typ: 'at+jwt' }, claims, signWithServiceKey),
+      'a key id that is a number': compact({ ...header, kid: 1 }, claims, signWithServiceKey),
+      'a key id that is an object': compact(
+        { ...header, kid: { toString: header.kid } },
+        claims,
+        signWithServiceKey
+      ),
+      'a key id of the prototype': compact({ ...header, kid: '__proto__' }, claims, signWithServiceKey),
       'a key id that is a path': compact({ ...header, kid: '../../../dev/null' }, claims, hmac('')),
       'a key in the header': compact(
         { alg: 'ES256', typ: 'at+jwt', jwk },
@@ -218,37 +222,41 @@ t.test('every token that is not valid here gets the same response', async t => {
         claims,
         es256(otherKey.privateKey)
       ),
-      'another issuer': compact(header, { ...claims, iss: 'http://localhost:3001' }, signOwn),
+      'another issuer': compact(header, { ...claims, iss: 'http://localhost:3001' }, signWithServiceKey),
       'an issuer among others': compact(
         header,
         { ...claims, iss: [claims.iss, 'http://localhost:3001'] },
-        signOwn
+        signWithServiceKey
       ),
-      'no issuer': compact(header, { ...claims, iss: undefined }, signOwn),
-      'another audience': compact(header, { ...claims, aud: 'urn:orders' }, signOwn),
-      'no audience': compact(header, { ...claims, aud: undefined }, signOwn),
-      'an ID token': compact({ ...header, typ: 'JWT' }, claims, signOwn),
-      'no type': compact({ ...header, typ: undefined }, claims, signOwn),
-      'a list of types': compact({ ...header, typ: ['at+jwt'] }, claims, signOwn),
-      'an unknown critical header': compact({ ...header, crit: ['x'], x: 1 }, claims, signOwn),
-      'an empty list of critical headers': compact({ ...header, crit: [] }, claims, signOwn),
+      'no issuer': compact(header, { ...claims, iss: undefined }, signWithServiceKey),
+      'another audience': compact(header, { ...claims, aud: 'urn:orders' }, signWithServiceKey),
+      'no audience': compact(header, { ...claims, aud: undefined }, signWithServiceKey),
+      'an ID token': compact({ ...header, typ: 'JWT' }, claims, signWithServiceKey),
+      'no type': compact({ ...header, typ: undefined }, claims, signWithServiceKey),
+      'a list of types': compact({ ...header, typ: ['at+jwt'] }, claims, signWithServiceKey),
+      'an unknown critical header': compact({ ...header, crit: ['x'], x: 1 }, claims, signWithServiceKey),
+      'an empty list of critical headers': compact({ ...header, crit: [] }, claims, signWithServiceKey),
       'an unknown session id': compact(
         header,
         { ...claims, sid: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f' },
-        signOwn
+        signWithServiceKey
       ),
-      'a session id that is not a UUID': compact(header, { ...claims, sid: "' or true --" }, signOwn),
-      'session ids in a list': compact(header, { ...claims, sid: [claims.sid] }, signOwn),
-      'no session': compact(header, { ...claims, sid: undefined }, signOwn)
+      'a session id that is not a UUID': compact(
+        header,
+        { ...claims, sid: "' or true --" },
+        signWithServiceKey
+      ),
+      'session ids in a list': compact(header, { ...claims, sid: [claims.sid] }, signWithServiceKey),
+      'no session': compact(header, { ...claims, sid: undefined }, signWithServiceKey)
     },
     'outside its period of validity': {
-      expired: compact(header, { ...claims, exp: now - 10 }, signOwn),
-      'without exp': compact(header, { ...claims, exp: undefined }, signOwn),
-      'exp as a word': compact(header, { ...claims, exp: '9999999999' }, signOwn),
-      'exp in a list': compact(header, { ...claims, exp: [9999999999] }, signOwn),
-      'exp that is null': compact(header, { ...claims, exp: null }, signOwn),
-      'issued in the future': compact(header, { ...claims, iat: now + 3600 }, signOwn),
-      'not yet valid': compact(header, { ...claims, nbf: now + 60 }, signOwn)
+      expired: compact(header, { ...claims, exp: now - 10 }, signWithServiceKey),
+      'without exp': compact(header, { ...claims, exp: undefined }, signWithServiceKey),
+      'exp as a word': compact(header, { ...claims, exp: '9999999999' }, signWithServiceKey),
+      'exp in a list': compact(header, { ...claims, exp: [9999999999] }, signWithServiceKey),
+      'exp that is null': compact(header, { ...claims, exp: null }, signWithServiceKey),
+      'issued in the future': compact(header, { ...claims, iat: now + 3600 }, signWithServiceKey),
+      'not yet valid': compact(header, { ...claims, nbf: now + 60 }, signWithServiceKey)
     }
   }
   for (const [name, tokens] of Object.entries(invalidTokens)) {
@@ -272,12 +280,12 @@ t.test('every token that is not valid here gets the same response', async t => {
 
   t.test('a token passes if it expired within the clock tolerance', async t => {
     const exp = Math.floor(Date.now() / 1_000) - 2
-    t.match(await respondTo(compact(header, { ...claims, exp }, signOwn)), { status: 200 })
+    t.match(await respondTo(compact(header, { ...claims, exp }, signWithServiceKey)), { status: 200 })
   })
 
   t.test('a missing token gets another challenge than an invalid one (RFC 6750 section 3.1)', async t => {
-    const missing = await service.browser().get('/v1/me')
-    t.match(missing, { status: 401, headers: { 'www-authenticate': 'Bearer realm="latchkey"' } })
+    const answer = await service.browser().get('/v1/me')
+    t.match(answer, { status: 401, headers: { 'www-authenticate': 'Bearer realm="latchkey"' } })
     t.match(await service.browser().get('/v1/me', { authorization: 'Basic eDp5' }), {
       status: 401,
       headers: { 'www-authenticate': 'Bearer realm="latchkey"' }
@@ -364,8 +372,8 @@ t.test('keys', async t => {
     t.strictSame(await service.sql("select algorithm, retires_at from keys where purpose = 'access_token'"), [
       { algorithm: 'ES256', retires_at: null }
     ])
-    const again = await build(t, {}, { url: service.url })
-    t.match(await again.browser().post('/v1/auth/register', newUser()), { status: 201 })
+    const restarted = await build(t, {}, { url: service.url })
+    t.match(await restarted.browser().post('/v1/auth/register', newUser()), { status: 201 })
   })
 
   t.test('are sealed with a new key-encryption key while the old one is still configured', async t => {

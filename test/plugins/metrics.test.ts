@@ -4,7 +4,10 @@ import t from 'tap'
 import { build, environment, newUser, type Service } from '../support/app.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 
-/** The samples of Prometheus' text format 0.0.4, by name and labels as they are written; throws where it is none. */
+/**
+ * The samples of Prometheus' text format 0.0.4, by name and labels as they are written; throws where it is
+ * none.
+ */
 function parse (text: string): Map<string, number> {
   const samples = new Map<string, number>()
   const types = new Map<string, string>()
@@ -16,9 +19,14 @@ function parse (text: string): Map<string, number> {
       types.set(typed, type)
       continue
     }
-    const [, name = '', labels = '', value = ''] = /^([a-z_0-9]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (-?(?:\d[\d.e+-]*|Inf)|Nan|NaN)$/.exec(line) ?? []
+    const [, name = '', labels = '', value = ''] =
+      /^([a-z_0-9]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (-?(?:\d[\d.e+-]*|Inf)|Nan|NaN)$/.exec(
+        line
+      ) ?? []
     const family = types.has(name) ? name : name.replace(/_(bucket|sum|count)$/, '')
-    if (!types.has(family) || (family !== name && types.get(family) !== 'histogram')) throw new Error(`not a sample: ${line}`)
+    if (!types.has(family) || (family !== name && types.get(family) !== 'histogram')) {
+      throw new Error(`not a sample: ${line}`)
+    }
     const key = `${name}{${labels}}`
     if (samples.has(key)) throw new Error(`two samples of ${key}`)
     samples.set(key, Number(value))
@@ -28,13 +36,22 @@ function parse (text: string): Map<string, number> {
 
 const read = async (service: Service) => parse((await service.browser().get('/metrics')).text)
 
-/** How much a sample has grown by what was done, once it has: a request is counted when its connection is told that it is over. */
-async function grown (service: Service, sample: string, work: () => Promise<unknown>): Promise<number> {
+/**
+ * Returns the increase of a sample by some work. Waits for it, because a request is counted after its
+ * response.
+ */
+async function measureIncrease (
+  service: Service,
+  sample: string,
+  work: () => Promise<unknown>
+): Promise<number> {
   const value = async () => (await read(service)).get(sample) ?? 0
   const before = await value()
   await work()
-  for (const until = Date.now() + 5_000; Date.now() < until && await value() === before;) await new Promise(resolve => setTimeout(resolve, 5))
-  return await value() - before
+  for (const until = Date.now() + 5_000; Date.now() < until && (await value()) === before;) {
+    await new Promise(resolve => setTimeout(resolve, 5))
+  }
+  return (await value()) - before
 }
 
 t.test('the metrics', async t => {
@@ -45,35 +62,65 @@ t.test('the metrics', async t => {
 
   t.test('are text for Prometheus, also for HEAD, and not rate limited', async t => {
     const answer = await browser.get('/metrics')
-    t.match(answer, { status: 200, headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8', 'cache-control': 'no-store' } })
+    t.match(answer, {
+      status: 200,
+      headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8', 'cache-control': 'no-store' }
+    })
     t.notOk('ratelimit-limit' in answer.headers)
     t.ok(parse(answer.text).size > 10)
-    t.match(await browser.send('HEAD', '/metrics'), { status: 200, text: '', headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } })
+    t.match(await browser.send('HEAD', '/metrics'), {
+      status: 200,
+      text: '',
+      headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }
+    })
   })
 
   t.test('have the build of argon2, and the number of rate limited requests', async t => {
-    t.equal((await read(service)).get(`latchkey_argon2_build_info{build="${service.app.passwords.build}"}`), 1)
+    t.equal(
+      (await read(service)).get(`latchkey_argon2_build_info{build="${service.app.passwords.build}"}`),
+      1
+    )
     t.equal((await read(service)).get('latchkey_rate_limits_shared{}'), 0)
     const limited = await build(t, { RATE_LIMIT: '5/1m' }, { url: service.url })
-    t.equal(await grown(limited, 'latchkey_rate_limited_total{class="password"}', async () => {
+    t.equal(await measureIncrease(limited, 'latchkey_rate_limited_total{class="password"}', async () => {
       for (let i = 0; i < 3; i++) await limited.browser().post('/v1/auth/login', {})
     }), 2)
     t.equal((await read(limited)).get('latchkey_rate_limited_total{class="general"}'), 0)
   })
 
   t.test('count requests by route and never by path, and unknown paths together', async t => {
-    const of = (method: string, route: string, status: string) => `latchkey_http_request_duration_seconds_count{method="${method}",route="${route}",status="${status}"}`
-    t.equal(await grown(service, of('GET', '/livez', '200'), () => browser.get('/livez')), 1)
-    t.equal(await grown(service, of('GET', '/v1/me', '401'), () => browser.get('/v1/me?secret=1')), 1)
-    t.equal(await grown(service, of('GET', '/problems/:code', '200'), () => browser.get('/problems/not_found')), 1)
-    t.equal(await grown(service, of('GET', 'none', '404'), async () => { for (const path of ['/one', '/two', '/v1/auth/secret']) await browser.get(path) }), 3)
-    t.equal(await grown(service, of('DELETE', 'none', '405'), () => browser.send('DELETE', '/livez')), 1)
+    const of = (method: string, route: string, status: string) =>
+      `latchkey_http_request_duration_seconds_count{method="${method}",route="${route}",status="${status}"}`
+    t.equal(await measureIncrease(service, of('GET', '/livez', '200'), () => browser.get('/livez')), 1)
+    t.equal(
+      await measureIncrease(service, of('GET', '/v1/me', '401'), () => browser.get('/v1/me?secret=1')),
+      1
+    )
+    t.equal(
+      await measureIncrease(service, of('GET', '/problems/:code', '200'), () =>
+        browser.get('/problems/not_found')
+      ),
+      1
+    )
+    t.equal(
+      await measureIncrease(service, of('GET', 'none', '404'), async () => {
+        for (const path of ['/one', '/two', '/v1/auth/secret']) await browser.get(path)
+      }),
+      3
+    )
+    t.equal(
+      await measureIncrease(service, of('DELETE', 'none', '405'), () => browser.send('DELETE', '/livez')),
+      1
+    )
     const { text } = await browser.get('/metrics')
     t.notMatch(text, /secret|\/one|not_found"|example\.com/)
   })
 
   t.test('count sign-ins and refreshes by their result', async t => {
-    const login = (result: string, body: object) => grown(service, `latchkey_logins_total{result="${result}"}`, () => browser.post('/v1/auth/login', body))
+    const login = (result: string, body: object) =>
+      measureIncrease(service, `latchkey_logins_total{result="${result}"}`, () =>
+        browser.post('/v1/auth/login', body)
+      )
     t.equal(await login('ok', ada), 1)
     t.equal(await login('invalid_credentials', { ...ada, password: 'wrong' }), 1)
     t.equal(await login('validation_failed', { password: 1 }), 1)
@@ -81,7 +128,9 @@ t.test('the metrics', async t => {
 
     const refresh = async (result: string, token: string) => {
       let next = ''
-      const by = await grown(service, `latchkey_refreshes_total{result="${result}"}`, async () => { next = (await browser.post('/v1/auth/refresh', { refresh_token: token })).body.refresh_token })
+      const by = await measureIncrease(service, `latchkey_refreshes_total{result="${result}"}`, async () => {
+        next = (await browser.post('/v1/auth/refresh', { refresh_token: token })).body.refresh_token
+      })
       t.equal(by, 1, result)
       return next
     }
@@ -94,7 +143,12 @@ t.test('the metrics', async t => {
 
   t.test('tell of hashes: how many run and wait, how long, and which were refused', async t => {
     const { queue } = service.app.passwords
-    t.equal(await grown(service, 'latchkey_hashing_duration_seconds_count{}', () => browser.post('/v1/auth/login', ada)), 1)
+    t.equal(
+      await measureIncrease(service, 'latchkey_hashing_duration_seconds_count{}', () =>
+        browser.post('/v1/auth/login', ada)
+      ),
+      1
+    )
     t.ok(((await read(service)).get('latchkey_hashing_duration_seconds_sum{}') ?? 0) > 0.000_1)
     let end = () => {}
     const held = queue.run(() => new Promise<void>(resolve => { end = resolve }))
@@ -102,9 +156,17 @@ t.test('the metrics', async t => {
     const gone = queue.run(async () => {}, { signal: controller.signal }).catch(() => {})
     const waits = queue.run(async () => {})
     const samples = await read(service)
-    t.match([samples.get('latchkey_hashing_running{}'), samples.get('latchkey_hashing_queue_depth{}')], [1, 2])
-    t.equal(await grown(service, 'latchkey_hashing_refused_total{reason="gone"}', async () => controller.abort()), 1)
-    t.equal(await grown(service, 'latchkey_hashing_wait_seconds_count{}', async () => end()), 1)
+    t.match(
+      [samples.get('latchkey_hashing_running{}'), samples.get('latchkey_hashing_queue_depth{}')],
+      [1, 2]
+    )
+    t.equal(
+      await measureIncrease(service, 'latchkey_hashing_refused_total{reason="gone"}', async () =>
+        controller.abort()
+      ),
+      1
+    )
+    t.equal(await measureIncrease(service, 'latchkey_hashing_wait_seconds_count{}', async () => end()), 1)
     await Promise.all([held, gone, waits])
     const after = await read(service)
     t.match([after.get('latchkey_hashing_running{}'), after.get('latchkey_hashing_queue_depth{}')], [0, 0])
@@ -114,7 +176,9 @@ t.test('the metrics', async t => {
     let renderings = 0
     const { app, browser } = await build(t)
     Object.defineProperty(app.rateLimiting, 'shared', { get: () => { renderings++; return false } })
-    const answers = await Promise.all(Array.from({ length: 1_100 }, async () => await browser().get('/metrics')))
+    const answers = await Promise.all(
+      Array.from({ length: 1_100 }, async () => await browser().get('/metrics'))
+    )
     t.ok(renderings >= 1 && renderings <= 20, `${renderings} renderings`)
     const refused = answers.filter(({ status }) => status !== 200)
     t.equal(answers.length - refused.length, 1_000)
@@ -129,8 +193,13 @@ t.test('the metrics', async t => {
     const work = Array.from({ length: 10 }, hold)
     const until = Date.now() + 5_000
     let samples = await read(service)
-    while (samples.get('latchkey_database_connections{}') !== 10 && Date.now() < until) samples = await read(service)
-    t.match([samples.get('latchkey_database_connections{}'), samples.get('latchkey_database_connections_idle{}')], [10, 0])
+    while (samples.get('latchkey_database_connections{}') !== 10 && Date.now() < until) {
+      samples = await read(service)
+    }
+    t.match(
+      [samples.get('latchkey_database_connections{}'), samples.get('latchkey_database_connections_idle{}')],
+      [10, 0]
+    )
     // The polls for jobs wait with the others.
     const waiting = (await read(service)).get('latchkey_database_queue_depth{}') ?? NaN
     work.push(hold(), hold())
@@ -147,7 +216,12 @@ t.test('the metrics of a server that listens', async t => {
 
   t.test('describe the process', async t => {
     const samples = parse(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text())
-    for (const name of ['process_resident_memory_bytes', 'process_cpu_seconds_total', 'nodejs_eventloop_lag_p99_seconds', 'nodejs_heap_size_used_bytes']) t.ok(samples.has(`${name}{}`), name)
+    for (const name of [
+      'process_resident_memory_bytes', 'process_cpu_seconds_total', 'nodejs_eventloop_lag_p99_seconds',
+      'nodejs_heap_size_used_bytes'
+    ]) {
+      t.ok(samples.has(`${name}{}`), name)
+    }
   })
 
   t.test('count a request whose client does not wait', async t => {
@@ -158,13 +232,22 @@ t.test('the metrics of a server that listens', async t => {
         return false
       }
     })
-    const counted = await grown(service, 'latchkey_http_request_duration_seconds_count{method="POST",route="/v1/auth/login",status="gone"}', async () => {
-      const controller = new AbortController()
-      const answer = fetch(`http://127.0.0.1:${port}/v1/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(newUser()), signal: controller.signal }).catch(() => {})
-      await reached
-      controller.abort()
-      await answer
-    })
+    const counted = await measureIncrease(
+      service,
+      'latchkey_http_request_duration_seconds_count{method="POST",route="/v1/auth/login",status="gone"}',
+      async () => {
+        const controller = new AbortController()
+        const answer = fetch(`http://127.0.0.1:${port}/v1/auth/login`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(newUser()),
+          signal: controller.signal
+        }).catch(() => {})
+        await reached
+        controller.abort()
+        await answer
+      }
+    )
     t.equal(counted, 1)
     t.equal((await read(service)).get('latchkey_logins_total{result="gone"}'), 1)
   })
@@ -176,7 +259,9 @@ t.test('a port for the metrics', async t => {
   const { port } = blocker.address() as AddressInfo
 
   await t.test('that is in use fails the start, with its number in the error', async t => {
-    await t.rejects(build(t, { METRICS_PORT: String(port) }), { message: `Port ${port} of 127.0.0.1 is in use: choose another port for the metrics with METRICS_PORT.` })
+    await t.rejects(build(t, { METRICS_PORT: String(port) }), {
+      message: `Port ${port} of 127.0.0.1 is in use: choose another port for the metrics with METRICS_PORT.`
+    })
   })
 
   await t.test('serves them and nothing else, while the main port does not serve them', async t => {
@@ -199,7 +284,7 @@ t.test('a port for the metrics', async t => {
 
     const open = await build(t, { METRICS: 'public', METRICS_PORT: String(port), HOST: environment['HOST'] })
     t.equal((await fetch(`${url}/metrics`)).status, 200)
-    t.equal((await open.browser().get('/metrics')).status, 404, 'and there alone')
+    t.equal((await open.browser().get('/metrics')).status, 404, 'not on the main port')
     await open.app.close()
   })
 })

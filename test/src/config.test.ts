@@ -23,7 +23,7 @@ const production: Environment = {
   KEY_ENCRYPTION_KEY: key
 }
 
-/** The problems of an environment; none if it is valid. */
+/** The problems of an environment, or none if it is valid. */
 function problems (environment: Environment): string[] {
   try {
     load(environment)
@@ -58,17 +58,43 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
     corsOrigins: [],
     allowLocalOrigins: true,
     roles: { user: [], admin: [] },
-    lifetimes: { accessToken: 900, refreshToken: 604_800, session: 2_592_000, rememberedSession: 7_776_000, replayGrace: 10, retryWindow: undefined },
+    lifetimes: {
+      accessToken: 900,
+      refreshToken: 604_800,
+      session: 2_592_000,
+      rememberedSession: 7_776_000,
+      replayGrace: 10,
+      retryWindow: undefined
+    },
     sessionLimit: 100,
     revocationStaleLimit: undefined,
     auditRetention: 31_536_000,
     signing: { algorithm: 'ES256', rotation: 2_592_000, jwksMaxAge: 300 },
-    passwords: { minLength: 8, memoryKib: 19_456, timeCost: 2, parallelism: 1, concurrency: availableParallelism(), build: 'auto', pepper: false, breachedPasswordsUrl: undefined },
+    passwords: {
+      minLength: 8,
+      memoryKib: 19_456,
+      timeCost: 2,
+      parallelism: 1,
+      concurrency: availableParallelism(),
+      build: 'auto',
+      pepper: false,
+      breachedPasswordsUrl: undefined
+    },
     rateLimit: { count: 300, window: 60 },
-    throttle: { login: { count: 5, window: 900 }, network: { count: 50, window: 900 }, account: { count: 100, window: 86_400 } },
+    throttle: {
+      login: { count: 5, window: 900 },
+      network: { count: 50, window: 900 },
+      account: { count: 100, window: 86_400 }
+    },
     redisUrl: undefined,
     webhooks: { privateNetworks: undefined, httpsOnly: false },
-    mail: { smtpUrl: undefined, smtpTls: undefined, from: undefined, templates: undefined, linksUrl: 'http://localhost:3000' },
+    mail: {
+      smtpUrl: undefined,
+      smtpTls: undefined,
+      from: undefined,
+      templates: undefined,
+      linksUrl: 'http://localhost:3000'
+    },
     homeUrl: undefined,
     requireEmailVerification: false,
     links: { emailVerification: 86_400, passwordReset: 1_800, magicLink: 600, emailUndo: 604_800 },
@@ -160,16 +186,38 @@ t.test('every variable has an effect', async t => {
     corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
     allowLocalOrigins: false,
     roles: { user: ['profile'], admin: [], support: [], editor: ['articles:read', 'articles:write'] },
-    lifetimes: { accessToken: 1, refreshToken: 120, session: 10_800, rememberedSession: 345_600, replayGrace: 0, retryWindow: 300 },
+    lifetimes: {
+      accessToken: 1,
+      refreshToken: 120,
+      session: 10_800,
+      rememberedSession: 345_600,
+      replayGrace: 0,
+      retryWindow: 300
+    },
     sessionLimit: 5,
     revocationStaleLimit: 60,
     auditRetention: 2_592_000,
     signing: { algorithm: 'EdDSA', rotation: 604_800, jwksMaxAge: 30 },
-    passwords: { minLength: 12, memoryKib: 65_536, timeCost: 3, parallelism: 4, concurrency: 7, build: 'prebuilt', pepper: true, breachedPasswordsUrl: 'https://api.pwnedpasswords.com/range/' },
+    passwords: {
+      minLength: 12,
+      memoryKib: 65_536,
+      timeCost: 3,
+      parallelism: 4,
+      concurrency: 7,
+      build: 'prebuilt',
+      pepper: true,
+      breachedPasswordsUrl: 'https://api.pwnedpasswords.com/range/'
+    },
     rateLimit: 'off',
     throttle: { login: { count: 3, window: 60 }, network: 'off', account: { count: 1, window: 1 } },
     redisUrl: 'rediss://latchkey:s3cret@redis.internal:6380/2',
-    mail: { smtpUrl: 'smtps://latchkey:s3cret@mail.internal:465', smtpTls: 'optional', from: { name: 'Example', address: 'login@example.com' }, templates: '/etc/latchkey/templates', linksUrl: 'https://app.example.com/account' },
+    mail: {
+      smtpUrl: 'smtps://latchkey:s3cret@mail.internal:465',
+      smtpTls: 'optional',
+      from: { name: 'Example', address: 'login@example.com' },
+      templates: '/etc/latchkey/templates',
+      linksUrl: 'https://app.example.com/account'
+    },
     homeUrl: 'https://app.example.com/?from=mail',
     requireEmailVerification: true,
     links: { emailVerification: 1, passwordReset: 60, magicLink: 3_600, emailUndo: 86_400 },
@@ -184,9 +232,18 @@ t.test('every variable has an effect', async t => {
 })
 
 t.test('an empty variable counts as unset, and blanks around a value are removed', async t => {
-  const empty = Object.fromEntries(Object.keys(variables).flatMap(name => [[name, ''], [`${name}_FILE`, ' ']]))
+  const empty = Object.fromEntries(
+    Object.keys(variables).flatMap(name => [
+      [name, ''],
+      [`${name}_FILE`, ' ']
+    ])
+  )
   t.strictSame(load(empty), load({}))
-  t.match(load({ PORT: ' 8080 ', ISSUER_URL: '\thttps://auth.example.com\n', MIGRATE_ON_START: 'false ' }), { port: 8080, issuer: 'https://auth.example.com', migrateOnStart: false })
+  t.match(load({ PORT: ' 8080 ', ISSUER_URL: '\thttps://auth.example.com\n', MIGRATE_ON_START: 'false ' }), {
+    port: 8080,
+    issuer: 'https://auth.example.com',
+    migrateOnStart: false
+  })
 })
 
 t.test('the audience is the issuer unless AUDIENCE is set', async t => {
@@ -195,44 +252,64 @@ t.test('the audience is the issuer unless AUDIENCE is set', async t => {
 })
 
 t.test('the issuer follows the port unless ISSUER_URL is set', async t => {
-  t.match(load({ PORT: '4000' }), { issuer: 'http://localhost:4000', audience: 'http://localhost:4000', mail: { linksUrl: 'http://localhost:4000' } })
-  t.equal(load({ PORT: '80' }).issuer, 'http://localhost', 'as browsers write it')
+  t.match(load({ PORT: '4000' }), {
+    issuer: 'http://localhost:4000',
+    audience: 'http://localhost:4000',
+    mail: { linksUrl: 'http://localhost:4000' }
+  })
+  t.equal(load({ PORT: '80' }).issuer, 'http://localhost', 'browsers leave out the default port')
   t.equal(load({ PORT: '0' }).issuer, 'http://localhost:3000', 'a random port is not known yet')
   t.equal(load({ PORT: '4000', ISSUER_URL: 'http://localhost:3000' }).issuer, 'http://localhost:3000')
 })
 
-t.test('pages of this machine are allowed only in development, without CORS_ORIGINS and with a local issuer', async t => {
+t.test('local pages are allowed only in development with a local issuer and no CORS_ORIGINS', async t => {
   const isAllowed = (environment: Environment) => load(environment).allowLocalOrigins
-  for (const issuer of ['http://localhost:8080', 'http://127.0.0.1:3000']) t.equal(isAllowed({ ISSUER_URL: issuer }), true, issuer)
-  for (const issuer of ['https://auth.example.com', 'http://auth.example.com']) t.equal(isAllowed({ ISSUER_URL: issuer }), false, issuer)
+  for (const issuer of ['http://localhost:8080', 'http://127.0.0.1:3000']) {
+    t.equal(isAllowed({ ISSUER_URL: issuer }), true, issuer)
+  }
+  for (const issuer of ['https://auth.example.com', 'http://auth.example.com']) {
+    t.equal(isAllowed({ ISSUER_URL: issuer }), false, issuer)
+  }
   t.equal(isAllowed({ CORS_ORIGINS: 'http://localhost:5173' }), false)
   t.equal(isAllowed({ NODE_ENV: 'test' }), false)
   t.equal(isAllowed(production), false)
 })
 
-t.test('the log is JSON in production, and elsewhere depends on the output, unless LOG_FORMAT is set', async t => {
+t.test('without LOG_FORMAT the log is JSON in production, and depends on the output otherwise', async t => {
   t.equal(load({}).logFormat, undefined)
   t.equal(load(production).logFormat, 'json')
   t.equal(load({ ...production, LOG_FORMAT: 'pretty' }).logFormat, 'pretty')
   t.equal(load({ LOG_FORMAT: 'json' }).logFormat, 'json')
 })
 
-t.test('a variable whose name is almost one of ours is reported', async t => {
-  t.strictSame(misspellingWarnings({ DATABSE_URL: 'x', SMTP_ULR: 'y', ISSUER_URL: 'z', KEY_ENCRYPTON_KEY_FILE: 'w' }), [
-    'DATABSE_URL is not a variable of Latchkey and has no effect: did you mean DATABASE_URL?',
-    'SMTP_ULR is not a variable of Latchkey and has no effect: did you mean SMTP_URL?',
-    'KEY_ENCRYPTON_KEY_FILE is not a variable of Latchkey and has no effect: did you mean KEY_ENCRYPTION_KEY?'
-  ])
-  for (const name of ['HOSTNAME', 'POST', 'PATH', 'LOG_FILE', 'NODE_OPTIONS', 'DATABASE_NAME', 'npm_config_loglevel']) {
+t.test('a variable with a misspelled name causes a warning', async t => {
+  t.strictSame(
+    misspellingWarnings({ DATABSE_URL: 'x', SMTP_ULR: 'y', ISSUER_URL: 'z', KEY_ENCRYPTON_KEY_FILE: 'w' }),
+    [
+      'DATABSE_URL is not a variable of Latchkey and has no effect: did you mean DATABASE_URL?',
+      'SMTP_ULR is not a variable of Latchkey and has no effect: did you mean SMTP_URL?',
+      'KEY_ENCRYPTON_KEY_FILE is not a variable of Latchkey and has no effect: ' +
+        'did you mean KEY_ENCRYPTION_KEY?'
+    ]
+  )
+  for (const name of [
+    'HOSTNAME', 'POST', 'PATH', 'LOG_FILE', 'NODE_OPTIONS', 'DATABASE_NAME', 'npm_config_loglevel'
+  ]) {
     t.strictSame(misspellingWarnings({ [name]: 'x' }), [], name)
   }
-  t.strictSame(misspellingWarnings({ DATABASE_URL: 'x', DATABASE_URI: 'y' }), [], 'nor if ours is set, too')
+  t.strictSame(
+    misspellingWarnings({ DATABASE_URL: 'x', DATABASE_URI: 'y' }),
+    [],
+    'no warning if the right variable is set, too'
+  )
 })
 
 t.test('a configuration is frozen', async t => {
   const config = load({ ...production, CORS_ORIGINS: 'https://app.example.com' })
   t.ok(Object.isFrozen(config))
-  for (const part of ['lifetimes', 'signing', 'passwords', 'rateLimit', 'throttle'] as const) t.ok(Object.isFrozen(config[part]), part)
+  for (const part of ['lifetimes', 'signing', 'passwords', 'rateLimit', 'throttle'] as const) {
+    t.ok(Object.isFrozen(config[part]), part)
+  }
   t.ok(Object.isFrozen(config.corsOrigins))
   t.ok([config.roles, ...Object.values(config.roles)].every(Object.isFrozen), 'roles')
   t.throws(() => Object.assign(config, { issuer: 'https://evil.example' }), TypeError)
@@ -249,58 +326,255 @@ t.test('every problem is reported at once', async t => {
     LOG_LEVEL: 'verbose',
     SIGNING_ALGORITHM: 'HS256'
   }), ConfigError)
-  const names = ['PORT', 'TRUST_PROXY', 'ACCESS_TOKEN_TTL', 'SIGNING_ALGORITHM', 'MIGRATE_ON_START', 'LOG_LEVEL', 'DATABASE_URL', 'KEY_ENCRYPTION_KEY', 'ISSUER_URL']
+  const names = [
+    'PORT', 'TRUST_PROXY', 'ACCESS_TOKEN_TTL', 'SIGNING_ALGORITHM', 'MIGRATE_ON_START', 'LOG_LEVEL',
+    'DATABASE_URL', 'KEY_ENCRYPTION_KEY', 'ISSUER_URL'
+  ]
   const { problems, message } = error as ConfigError
   t.strictSame(problems.map(problem => problem.split(' ')[0]), names)
-  t.equal(message, ['The configuration is not valid:', ...problems.map(problem => `  - ${problem}`)].join('\n'))
+  t.equal(
+    message,
+    ['The configuration is not valid:', ...problems.map(problem => `  - ${problem}`)].join('\n')
+  )
 })
 
-t.test('a malformed value is refused with the name of its variable and with what is allowed', async t => {
-  const durations = ['ACCESS_TOKEN_TTL', 'REFRESH_TOKEN_TTL', 'SESSION_TTL', 'REMEMBERED_SESSION_TTL', 'REFRESH_RETRY_WINDOW', 'JWKS_MAX_AGE', 'REQUEST_TIMEOUT', 'KEEP_ALIVE_TIMEOUT', 'SHUTDOWN_TIMEOUT']
-  const orNone = ['REFRESH_REPLAY_GRACE', 'DRAIN_DELAY']
-  const url = /^DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\/$/
-  const origin = /^\w+ must be (a URL that begins with https:\/\/ or http:\/\/|an origin \(scheme, host and port\) without a path or a wildcard)$/
+t.test('the problem of a malformed value names the variable and the allowed values', async t => {
+  const durations = [
+    'ACCESS_TOKEN_TTL', 'REFRESH_TOKEN_TTL', 'SESSION_TTL', 'REMEMBERED_SESSION_TTL', 'REFRESH_RETRY_WINDOW',
+    'JWKS_MAX_AGE', 'REQUEST_TIMEOUT', 'KEEP_ALIVE_TIMEOUT', 'SHUTDOWN_TIMEOUT'
+  ]
+  const durationsOrZero = ['REFRESH_REPLAY_GRACE', 'DRAIN_DELAY']
+  const urlProblem = /^DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\/$/
+  const originProblem = new RegExp('^\\w+ must be (a URL that begins with https:// or http://|' +
+    'an origin \\(scheme, host and port\\) without a path or a wildcard)$')
   matchAll(t, problems({ CORS_ORIGINS: 'https://*.example.com' }), [/^CORS_ORIGINS /])
-  matchAll(t, problems({ PORT: '8080', METRICS_PORT: '8080' }), [/^METRICS_PORT must be another port than PORT$/])
-  matchAll(t, problems({ ...production, KEY_ENCRYPTION_KEY: ' , ' }), [/^KEY_ENCRYPTION_KEY must be 32 bytes/])
-  const proxies = /^(?:TRUST_PROXY|WEBHOOK_PRIVATE_NETWORKS) (must be off, or addresses and CIDR ranges; .+ is neither|has a range with an invalid prefix length, .+|has a range with too many addresses, .+; the shortest prefix is \/\d+)$/
+  matchAll(t, problems({ PORT: '8080', METRICS_PORT: '8080' }), [
+    /^METRICS_PORT must be another port than PORT$/
+  ])
+  matchAll(t, problems({ ...production, KEY_ENCRYPTION_KEY: ' , ' }), [
+    /^KEY_ENCRYPTION_KEY must be 32 bytes/
+  ])
+  const networksProblem = new RegExp('^(?:TRUST_PROXY|WEBHOOK_PRIVATE_NETWORKS) (' +
+    'must be off, or addresses and CIDR ranges; .+ is neither|' +
+    'has a range with an invalid prefix length, .+|' +
+    'has a range with too many addresses, .+; the shortest prefix is /\\d+)$')
   const cases: Array<[names: string[], values: string[], problem: RegExp]> = [
-    [[...durations, ...orNone], ['1x', '1', 's', '-1s', '+1s', '1.5h', '1h30m', '1 h', '1S', '１s', '1w', 'Infinity', '3651d', '87601h', '9999999999s', '1s\n2s'], /^\w+ must be a time such as 30s, 15m, 12h or 7d, from [01]s to (24|3650)d$/],
+    [
+      [...durations, ...durationsOrZero],
+      [
+        '1x', '1', 's', '-1s', '+1s', '1.5h', '1h30m', '1 h', '1S', '１s', '1w', 'Infinity', '3651d', '87601h',
+        '9999999999s', '1s\n2s'
+      ],
+      /^\w+ must be a time such as 30s, 15m, 12h or 7d, from [01]s to (24|3650)d$/
+    ],
     [durations, ['0s', '0d', '00m'], /^\w+ must be a time .* from 1s to (24|3650)d$/],
-    [['PORT'], ['-1', '65536', '3000.0', '3e3', '0x50', 'http', '3000/tcp', '99999999999999999999', '٣٠٠٠'], /^PORT must be a whole number from 0 to 65535$/],
+    [
+      ['PORT'],
+      ['-1', '65536', '3000.0', '3e3', '0x50', 'http', '3000/tcp', '99999999999999999999', '٣٠٠٠'],
+      /^PORT must be a whole number from 0 to 65535$/
+    ],
     [['METRICS'], ['on', 'private', 'true'], /^METRICS must be one of public, off$/],
     [['DOCS'], ['true', 'false', 'public'], /^DOCS must be one of on, off$/],
     [['METRICS_PORT'], ['0', '65536', 'off'], /^METRICS_PORT must be a whole number from 1 to 65535$/],
-    [['ARGON2_MEMORY_KIB'], ['0', '1023', '4194305', '19MiB'], /^ARGON2_MEMORY_KIB must be a whole number from 1024 to 4194304$/],
+    [
+      ['ARGON2_MEMORY_KIB'],
+      ['0', '1023', '4194305', '19MiB'],
+      /^ARGON2_MEMORY_KIB must be a whole number from 1024 to 4194304$/
+    ],
     [['ARGON2_TIME_COST'], ['0', '1001', '-2'], /^ARGON2_TIME_COST must be a whole number from 1 to 1000$/],
-    [['MAX_SESSIONS_PER_USER'], ['0', '1001', '10000', 'off', ' no limit '], /^MAX_SESSIONS_PER_USER must be a whole number from 1 to 1000$/],
+    [
+      ['MAX_SESSIONS_PER_USER'],
+      ['0', '1001', '10000', 'off', ' no limit '],
+      /^MAX_SESSIONS_PER_USER must be a whole number from 1 to 1000$/
+    ],
     [['ARGON2_PARALLELISM'], ['0', '65'], /^ARGON2_PARALLELISM must be a whole number from 1 to 64$/],
     [['ARGON2_BUILD'], ['sse2', 'AVX2'], /^ARGON2_BUILD must be one of auto, avx512, avx2, prebuilt$/],
-    [['ARGON2_CONCURRENCY'], ['0', '1025', 'all'], /^ARGON2_CONCURRENCY must be a whole number from 1 to 1024$/],
-    [['PASSWORD_MIN_LENGTH'], ['7', '65', 'long'], /^PASSWORD_MIN_LENGTH must be a whole number from 8 to 64$/],
-    [['BREACHED_PASSWORDS_URL'], ['api.pwnedpasswords.com/range/', 'ftp://api.example.com/', 'https://api.example.com/range', 'https://api.example.com/range/#', 'https://api.example.com/range/#/', 'https://ada@api.example.com/', 'https://ada:pw@api.example.com/', 'off', 'true'], /^BREACHED_PASSWORDS_URL must be a URL that (begins with https:\/\/ or http:\/\/|ends with \/ or = .+)$/],
-    [['SERVICE_NAME'], ['x'.repeat(65), '😀'.repeat(65), 'two\nlines', 'tab\tbed', 'nul\u0000', 'half \ud800', 'zero\u200bwidth'], /^SERVICE_NAME must be 1 to 64 printable characters$/],
-    [['MIGRATE_ON_START', 'PASSWORD_PEPPER'], ['yes', 'no', '1', '0', 'on', 'TRUE', 'False'], /^\w+ must be true or false$/],
-    [['NODE_ENV'], ['prod', 'Production', 'staging'], /^NODE_ENV must be one of development, production, test$/],
-    [['SIGNING_ALGORITHM'], ['none', 'HS256', 'es256', 'toString'], /^SIGNING_ALGORITHM must be one of ES256, EdDSA, RS256$/],
+    [
+      ['ARGON2_CONCURRENCY'],
+      ['0', '1025', 'all'],
+      /^ARGON2_CONCURRENCY must be a whole number from 1 to 1024$/
+    ],
+    [
+      ['PASSWORD_MIN_LENGTH'],
+      ['7', '65', 'long'],
+      /^PASSWORD_MIN_LENGTH must be a whole number from 8 to 64$/
+    ],
+    [
+      ['BREACHED_PASSWORDS_URL'],
+      [
+        'api.pwnedpasswords.com/range/', 'ftp://api.example.com/', 'https://api.example.com/range',
+        'https://api.example.com/range/#', 'https://api.example.com/range/#/', 'https://ada@api.example.com/',
+        'https://ada:pw@api.example.com/', 'off', 'true'
+      ],
+      /^BREACHED_PASSWORDS_URL must be a URL that (begins with https:\/\/ or http:\/\/|ends with \/ or = .+)$/
+    ],
+    [
+      ['SERVICE_NAME'],
+      [
+        'x'.repeat(65), '😀'.repeat(65), 'two\nlines', 'tab\tbed', 'nul\u0000', 'half \ud800',
+        'zero\u200bwidth'
+      ],
+      /^SERVICE_NAME must be 1 to 64 printable characters$/
+    ],
+    [
+      ['MIGRATE_ON_START', 'PASSWORD_PEPPER'],
+      ['yes', 'no', '1', '0', 'on', 'TRUE', 'False'],
+      /^\w+ must be true or false$/
+    ],
+    [
+      ['NODE_ENV'],
+      ['prod', 'Production', 'staging'],
+      /^NODE_ENV must be one of development, production, test$/
+    ],
+    [
+      ['SIGNING_ALGORITHM'],
+      ['none', 'HS256', 'es256', 'toString'],
+      /^SIGNING_ALGORITHM must be one of ES256, EdDSA, RS256$/
+    ],
     [['LOG_FORMAT'], ['text', 'JSON'], /^LOG_FORMAT must be one of json, pretty$/],
-    [['LOG_LEVEL'], ['verbose', 'INFO', '30'], /^LOG_LEVEL must be one of fatal, error, warn, info, debug, trace, silent$/],
-    [['DATABASE_URL'], ['localhost', 'localhost:5432/latchkey', 'mysql://localhost/latchkey', 'https://db.example.com', 'postgres://localhost:port/latchkey', '/var/run/postgresql'], url],
-    [['ISSUER_URL', 'CORS_ORIGINS'], ['auth.example.com', 'auth.example.com:443', '//auth.example.com', 'ftp://auth.example.com', 'javascript:alert(1)', 'https://', 'https://auth.example.com/tenant', 'https://auth.example.com//', 'https://auth.example.com?a=b', 'https://auth.example.com#a', 'https://ada@auth.example.com', 'https://ada:pw@auth.example.com', 'https://auth.example.com:65536', 'https://auth example.com'], origin],
-    [['CORS_ORIGINS'], ['*', 'null', 'https://app.example.com, *', 'https://app.example.com https://other.example.com', 'https://app.example.com/, https://other.example.com/path'], origin],
-    [['TRUST_PROXY', 'WEBHOOK_PRIVATE_NETWORKS'], ['nginx', 'proxy.example.com', 'localhost', 'loopback', 'true', '1', '2', '10.0.0', '010.0.0.1', '10.0.0.256', '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9', '10.0.0.0/33', '::1/129', '10.0.0.0/-8', '10.0.0.0/8.0', '10.0.0.0/', '10.0.0.0/eight', '0.0.0.0/0', '10.0.0.0/00', '::/0', '10.0.0.1, ::/0'], proxies],
-    [['RATE_LIMIT', 'LOGIN_RATE_LIMIT', 'LOGIN_NETWORK_LIMIT', 'LOGIN_ACCOUNT_LIMIT'], ['0/1m', '-1/1m', '300', '300/', '/1m', '300/1m/1m', '300 per minute', '3e2/1m', '300/0s', '300/1x', '01/1m', '1000000000/1m', 'none', 'OFF'], /^[A-Z_]+_LIMIT (must be off, or a count and a time such as 300\/1m|must be a time such as .+)$/],
-    [['SMTP_URL'], ['mail', 'localhost:25', 'http://mail:25', 'smtp://', 'smtp://mail:port', 'smtp://mail/inbox', 'smtp://mail?tls=no', 'smtp://:%zz@mail'], /^SMTP_URL must (be a URL that begins with smtp:\/\/ or smtps:\/\/|have a host, and may have .+)$/],
+    [
+      ['LOG_LEVEL'],
+      ['verbose', 'INFO', '30'],
+      /^LOG_LEVEL must be one of fatal, error, warn, info, debug, trace, silent$/
+    ],
+    [
+      ['DATABASE_URL'],
+      [
+        'localhost', 'localhost:5432/latchkey', 'mysql://localhost/latchkey', 'https://db.example.com',
+        'postgres://localhost:port/latchkey', '/var/run/postgresql'
+      ],
+      urlProblem
+    ],
+    [
+      ['ISSUER_URL', 'CORS_ORIGINS'],
+      [
+        'auth.example.com', 'auth.example.com:443', '//auth.example.com', 'ftp://auth.example.com',
+        'javascript:alert(1)', 'https://', 'https://auth.example.com/tenant', 'https://auth.example.com//',
+        'https://auth.example.com?a=b', 'https://auth.example.com#a', 'https://ada@auth.example.com',
+        'https://ada:pw@auth.example.com', 'https://auth.example.com:65536', 'https://auth example.com'
+      ],
+      originProblem
+    ],
+    [
+      ['CORS_ORIGINS'],
+      [
+        '*', 'null', 'https://app.example.com, *', 'https://app.example.com https://other.example.com',
+        'https://app.example.com/, https://other.example.com/path'
+      ],
+      originProblem
+    ],
+    [
+      ['TRUST_PROXY', 'WEBHOOK_PRIVATE_NETWORKS'],
+      [
+        'nginx', 'proxy.example.com', 'localhost', 'loopback', 'true', '1', '2', '10.0.0', '010.0.0.1',
+        '10.0.0.256', '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9',
+        '10.0.0.0/33', '::1/129', '10.0.0.0/-8', '10.0.0.0/8.0', '10.0.0.0/', '10.0.0.0/eight', '0.0.0.0/0',
+        '10.0.0.0/00', '::/0', '10.0.0.1, ::/0'
+      ],
+      networksProblem
+    ],
+    [
+      ['RATE_LIMIT', 'LOGIN_RATE_LIMIT', 'LOGIN_NETWORK_LIMIT', 'LOGIN_ACCOUNT_LIMIT'],
+      [
+        '0/1m', '-1/1m', '300', '300/', '/1m', '300/1m/1m', '300 per minute', '3e2/1m', '300/0s', '300/1x',
+        '01/1m', '1000000000/1m', 'none', 'OFF'
+      ],
+      /^[A-Z_]+_LIMIT (must be off, or a count and a time such as 300\/1m|must be a time such as .+)$/
+    ],
+    [
+      ['SMTP_URL'],
+      [
+        'mail', 'localhost:25', 'http://mail:25', 'smtp://', 'smtp://mail:port', 'smtp://mail/inbox',
+        'smtp://mail?tls=no', 'smtp://:%zz@mail'
+      ],
+      /^SMTP_URL must (be a URL that begins with smtp:\/\/ or smtps:\/\/|have a host, and may have .+)$/
+    ],
     [['SMTP_TLS'], ['true', 'none', 'off', 'Required'], /^SMTP_TLS must be one of required, optional$/],
-    [['MAIL_FROM'], ['login', 'Example', 'Example <login>', 'Example <login@example.com', '<login@example.com> Example', 'a\nb <login@example.com>', 'a"b <login@example.com>', 'a@example.com, b@example.com'], /^MAIL_FROM must be an address, or a name and an address in angle brackets$/],
-    [['LINKS_URL'], ['app.example.com', 'ftp://app.example.com', 'https://ada@app.example.com', 'https://app.example.com/?a=1', 'https://app.example.com/#account'], /^LINKS_URL must be (a URL that begins with https:\/\/ or http:\/\/|a URL without a user, a query or a fragment)$/],
-    [['ROLES'], ['support team', 'a\u00a0b', 'x'.repeat(101), '=articles:read', 'nul\u0000', 'half \ud800', 'zero\u200bwidth', 'user, support team', 'editor=articles:read articles:write, two words'], /^ROLES must (be a comma-separated list of names of at most 100 characters .+ is not a valid name|give scopes as in .+ are not valid)$/],
-    [['ROLES'], ['editor=', 'editor=a++b', 'editor=+', 'editor=a=b', 'editor=articles:read articles:write', 'editor="a"', 'editor=a\\b', 'editor=ä', `editor=${'x'.repeat(101)}`, 'admin='], /^ROLES must give scopes as in editor=articles:read\+articles:write; the scopes of \w+ are not valid$/],
-    [['ROLES'], ['support,support', 'editor=a, editor=b', 'user,user'], /^ROLES must name each role once; it names \w+ twice$/],
-    [['ROLES'], [Array.from({ length: 400 }, (_, i) => `role-${i}`).join()], /^ROLES must be shorter; all roles .+ may take 3000 bytes in a token$/],
-    [['HOME_URL'], ['app.example.com', '/welcome', 'javascript:alert(1)', 'data:text/html,x'], /^HOME_URL must be a URL that begins with https:\/\/ or http:\/\/$/],
-    [['REDIS_URL'], ['redis', 'localhost:6379', 'http://redis:6379', 'redis://', 'redis://:6379', 'redis://redis:port', 'redis://redis/db', 'redis://redis/1/2', 'redis://redis?db=1', 'redis://redis#1', 'redis://:%zz@redis', 'redis://:%ff@redis', '/run/redis.sock'], /^REDIS_URL must (be a URL that begins with redis:\/\/ or rediss:\/\/|have a host, and may have .+)$/],
-    [['KEY_ENCRYPTION_KEY'], ['tooshort', 'not base64, at all', key.slice(0, -4), `${key}AAAA`, randomBytes(31).toString('base64'), randomBytes(33).toString('base64'), randomBytes(32).toString('hex'), '_'.repeat(43), `${key},tooshort`, `${key}${key}`, `${key};${key}`], /^KEY_ENCRYPTION_KEY must be 32 bytes in base64 \(make one with: openssl rand -base64 32\)$/]
+    [
+      ['MAIL_FROM'],
+      [
+        'login', 'Example', 'Example <login>', 'Example <login@example.com', '<login@example.com> Example',
+        'a\nb <login@example.com>', 'a"b <login@example.com>', 'a@example.com, b@example.com'
+      ],
+      /^MAIL_FROM must be an address, or a name and an address in angle brackets$/
+    ],
+    [
+      ['LINKS_URL'],
+      [
+        'app.example.com', 'ftp://app.example.com', 'https://ada@app.example.com',
+        'https://app.example.com/?a=1', 'https://app.example.com/#account'
+      ],
+      new RegExp('^LINKS_URL must be a URL (that begins with https:// or http://|' +
+        'without a user, a query or a fragment)$')
+    ],
+    [
+      ['ROLES'],
+      [
+        'support team', 'a\u00a0b', 'x'.repeat(101), '=articles:read', 'nul\u0000', 'half \ud800',
+        'zero\u200bwidth', 'user, support team', 'editor=articles:read articles:write, two words'
+      ],
+      new RegExp(
+        '^ROLES must (be a comma-separated list of names of at most 100 characters .+ is not a valid name|' +
+          'give scopes as in .+ are not valid)$'
+      )
+    ],
+    [
+      ['ROLES'],
+      [
+        'editor=',
+        'editor=a++b',
+        'editor=+',
+        'editor=a=b',
+        'editor=articles:read articles:write',
+        'editor="a"',
+        'editor=a\\b',
+        'editor=ä',
+        `editor=${'x'.repeat(101)}`,
+        'admin='
+      ],
+      /^ROLES must give scopes as in editor=articles:read\+articles:write; the scopes of \w+ are not valid$/
+    ],
+    [
+      ['ROLES'],
+      ['support,support', 'editor=a, editor=b', 'user,user'],
+      /^ROLES must name each role once; it names \w+ twice$/
+    ],
+    [
+      ['ROLES'],
+      [Array.from({ length: 400 }, (_, i) => `role-${i}`).join()],
+      /^ROLES must be shorter; all roles .+ may take 3000 bytes in a token$/
+    ],
+    [
+      ['HOME_URL'],
+      ['app.example.com', '/welcome', 'javascript:alert(1)', 'data:text/html,x'],
+      /^HOME_URL must be a URL that begins with https:\/\/ or http:\/\/$/
+    ],
+    [
+      ['REDIS_URL'],
+      [
+        'redis', 'localhost:6379', 'http://redis:6379', 'redis://', 'redis://:6379', 'redis://redis:port',
+        'redis://redis/db', 'redis://redis/1/2', 'redis://redis?db=1', 'redis://redis#1',
+        'redis://:%zz@redis', 'redis://:%ff@redis', '/run/redis.sock'
+      ],
+      /^REDIS_URL must (be a URL that begins with redis:\/\/ or rediss:\/\/|have a host, and may have .+)$/
+    ],
+    [
+      ['KEY_ENCRYPTION_KEY'],
+      [
+        'tooshort',
+        'not base64, at all',
+        key.slice(0, -4),
+        `${key}AAAA`,
+        randomBytes(31).toString('base64'),
+        randomBytes(33).toString('base64'),
+        randomBytes(32).toString('hex'),
+        '_'.repeat(43),
+        `${key},tooshort`,
+        `${key}${key}`,
+        `${key};${key}`
+      ],
+      /^KEY_ENCRYPTION_KEY must be 32 bytes in base64 \(make one with: openssl rand -base64 32\)$/
+    ]
   ]
   for (const [names, values, problem] of cases) {
     for (const name of names) {
@@ -315,30 +589,68 @@ t.test('a malformed value is refused with the name of its variable and with what
 
 t.test('well-formed values are accepted up to their bounds', async t => {
   const cases: Array<[Environment, object]> = [
-    [{ ACCESS_TOKEN_TTL: '3650d', REQUEST_TIMEOUT: '1s', REFRESH_REPLAY_GRACE: '0s' }, { lifetimes: { accessToken: 315_360_000, replayGrace: 0 }, requestTimeout: 1 }],
-    [{ PORT: '65535', PASSWORD_MIN_LENGTH: '64' }, { port: 65_535, passwords: { minLength: 64 } }],
-    [{ ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1', ARGON2_PARALLELISM: '64', ARGON2_CONCURRENCY: '1' }, { passwords: { memoryKib: 1_024, timeCost: 1, parallelism: 64, concurrency: 1 } }],
+    [
+      { ACCESS_TOKEN_TTL: '3650d', REQUEST_TIMEOUT: '1s', REFRESH_REPLAY_GRACE: '0s' },
+      { lifetimes: { accessToken: 315_360_000, replayGrace: 0 }, requestTimeout: 1 }
+    ],
+    [
+      { PORT: '65535', PASSWORD_MIN_LENGTH: '64' },
+      { port: 65_535, passwords: { minLength: 64 } }
+    ],
+    [
+      { ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1', ARGON2_PARALLELISM: '64', ARGON2_CONCURRENCY: '1' },
+      { passwords: { memoryKib: 1_024, timeCost: 1, parallelism: 64, concurrency: 1 } }
+    ],
     [{ RATE_LIMIT: '1/1s' }, { rateLimit: { count: 1, window: 1 } }],
     [{ RATE_LIMIT: '999999999/3650d' }, { rateLimit: { count: 999_999_999, window: 315_360_000 } }],
     [{ REDIS_URL: 'redis://redis' }, { redisUrl: 'redis://redis' }],
     [{ REDIS_URL: 'redis://:p%40ss@[::1]:6379/15' }, { redisUrl: 'redis://:p%40ss@[::1]:6379/15' }],
     [{ ISSUER_URL: 'HTTPS://Auth.Example.COM:443/' }, { issuer: 'https://auth.example.com' }],
     [{ ISSUER_URL: 'http://[::1]:8080' }, { issuer: 'http://[::1]:8080' }],
-    [{ CORS_ORIGINS: 'https://app.example.com/,, http://localhost:5173 ,' }, { corsOrigins: ['https://app.example.com', 'http://localhost:5173'] }],
-    [{ DATABASE_URL: 'postgresql://db.example.com/latchkey?sslmode=require' }, { databaseUrl: 'postgresql://db.example.com/latchkey?sslmode=require' }],
-    [{ ROLES: ' , Teamleitung_Süd ,роль,100%, a+b =x+x+~!,__proto__=y,constructor' }, { roles: Object.fromEntries([['user', []], ['admin', []], ['Teamleitung_Süd', []], ['роль', []], ['100%', []], ['a+b', ['x', '~!']], ['__proto__', ['y']], ['constructor', []]]) }],
+    [
+      { CORS_ORIGINS: 'https://app.example.com/,, http://localhost:5173 ,' },
+      { corsOrigins: ['https://app.example.com', 'http://localhost:5173'] }
+    ],
+    [
+      { DATABASE_URL: 'postgresql://db.example.com/latchkey?sslmode=require' },
+      { databaseUrl: 'postgresql://db.example.com/latchkey?sslmode=require' }
+    ],
+    [
+      { ROLES: ' , Teamleitung_Süd ,роль,100%, a+b =x+x+~!,__proto__=y,constructor' },
+      {
+        roles: Object.fromEntries([
+          ['user', []],
+          ['admin', []],
+          ['Teamleitung_Süd', []],
+          ['роль', []],
+          ['100%', []],
+          ['a+b', ['x', '~!']],
+          ['__proto__', ['y']],
+          ['constructor', []]
+        ])
+      }
+    ],
     [{ ROLES: 'admin,user' }, { roles: { user: [], admin: [] } }],
     [{ SERVICE_NAME: '😀'.repeat(64) }, { serviceName: '😀'.repeat(64) }],
     [{ SERVICE_NAME: 'Ä' }, { serviceName: 'Ä' }],
-    [{ BREACHED_PASSWORDS_URL: 'http://10.0.0.1:8080?prefix=' }, { passwords: { breachedPasswordsUrl: 'http://10.0.0.1:8080/?prefix=' } }],
+    [
+      { BREACHED_PASSWORDS_URL: 'http://10.0.0.1:8080?prefix=' },
+      { passwords: { breachedPasswordsUrl: 'http://10.0.0.1:8080/?prefix=' } }
+    ],
     [{ TRUST_PROXY: 'off' }, { trustProxy: undefined }]
   ]
-  for (const [given, config] of cases) t.match(load(given), config, Object.keys(given).join())
+  for (const [environment, config] of cases) {
+    t.match(load(environment), config, Object.keys(environment).join())
+  }
 })
 
 t.test('several key-encryption keys are kept in their order, with or without padding', async t => {
   const other = randomBytes(32)
-  t.strictSame(load({ KEY_ENCRYPTION_KEY: ` ${other.toString('base64')} , ${key.replace(/=+$/, '')},` }).keyEncryptionKeys, [other, Buffer.from(key, 'base64')])
+  t.strictSame(
+    load({ KEY_ENCRYPTION_KEY: ` ${other.toString('base64')} , ${key.replace(/=+$/, '')},` })
+      .keyEncryptionKeys,
+    [other, Buffer.from(key, 'base64')]
+  )
 })
 
 t.test('in production', async t => {
@@ -351,164 +663,350 @@ t.test('in production', async t => {
   })
 
   t.test('a database, a key and https are required', async t => {
-    const required: Array<[Environment, string[]]> = [
-      [{ DATABASE_URL: undefined }, ['DATABASE_URL is required in production: the embedded PostgreSQL is for development']],
-      [{ KEY_ENCRYPTION_KEY: undefined }, ['KEY_ENCRYPTION_KEY is required in production (make one with: openssl rand -base64 32)']],
-      [{ ISSUER_URL: undefined }, ['ISSUER_URL is required in production: the https origin that browsers and services reach']],
+    const cases: Array<[changes: Environment, expected: string[]]> = [
+      [
+        { DATABASE_URL: undefined },
+        ['DATABASE_URL is required in production: the embedded PostgreSQL is for development']
+      ],
+      [
+        { KEY_ENCRYPTION_KEY: undefined },
+        ['KEY_ENCRYPTION_KEY is required in production (make one with: openssl rand -base64 32)']
+      ],
+      [
+        { ISSUER_URL: undefined },
+        ['ISSUER_URL is required in production: the https origin that browsers and services reach']
+      ],
       [{ ISSUER_URL: 'http://auth.example.com' }, ['ISSUER_URL must be https in production']],
       [{ ISSUER_URL: 'http://localhost:3000' }, ['ISSUER_URL must be https in production']]
     ]
-    for (const [missing, found] of required) t.strictSame(problems({ ...production, ...missing }), found)
+    for (const [changes, expected] of cases) t.strictSame(problems({ ...production, ...changes }), expected)
   })
 
   t.test('each variable is reported once, even if it is malformed', async t => {
-    const found = problems({ NODE_ENV: 'production', DATABASE_URL: 'mysql://db', KEY_ENCRYPTION_KEY: 'short', ISSUER_URL: 'auth.example.com', ARGON2_MEMORY_KIB: 'much' })
-    t.strictSame(found.map(problem => problem.split(' ')[0]), ['DATABASE_URL', 'ISSUER_URL', 'KEY_ENCRYPTION_KEY', 'ARGON2_MEMORY_KIB'])
+    const found = problems({
+      NODE_ENV: 'production',
+      DATABASE_URL: 'mysql://db',
+      KEY_ENCRYPTION_KEY: 'short',
+      ISSUER_URL: 'auth.example.com',
+      ARGON2_MEMORY_KIB: 'much'
+    })
+    t.strictSame(
+      found.map(problem => problem.split(' ')[0]),
+      ['DATABASE_URL', 'ISSUER_URL', 'KEY_ENCRYPTION_KEY', 'ARGON2_MEMORY_KIB']
+    )
   })
 
   t.test('breached passwords are looked up only over a private connection', async t => {
-    for (const url of ['https://ranges.internal/', 'http://localhost:8080/range/', 'http://127.0.0.1/range/', 'http://[::1]:8080/range/']) t.equal(load({ ...production, BREACHED_PASSWORDS_URL: url }).passwords.breachedPasswordsUrl, url)
-    for (const url of ['http://ranges.internal/', 'http://127.evil.example/', 'http://localhost.evil.example/', 'http://10.0.0.1/']) {
-      t.strictSame(problems({ ...production, BREACHED_PASSWORDS_URL: url }), ['BREACHED_PASSWORDS_URL must be https in production, unless it is on this host'], url)
+    for (const url of [
+      'https://ranges.internal/', 'http://localhost:8080/range/', 'http://127.0.0.1/range/',
+      'http://[::1]:8080/range/'
+    ]) {
+      t.equal(load({ ...production, BREACHED_PASSWORDS_URL: url }).passwords.breachedPasswordsUrl, url)
+    }
+    for (const url of [
+      'http://ranges.internal/', 'http://127.evil.example/', 'http://localhost.evil.example/',
+      'http://10.0.0.1/'
+    ]) {
+      t.strictSame(
+        problems({ ...production, BREACHED_PASSWORDS_URL: url }),
+        ['BREACHED_PASSWORDS_URL must be https in production, unless it is on this host'],
+        url
+      )
       t.strictSame(problems({ ...production, HOME_URL: url }), ['HOME_URL must be https in production'], url)
     }
   })
 
-  t.test('a key-encryption key with a pattern is refused, and a random one is not', async t => {
-    const pattern = ['KEY_ENCRYPTION_KEY has a pattern and can be guessed (make one with: openssl rand -base64 32)']
-    const weak = [
-      Buffer.alloc(32), Buffer.alloc(32, 0xff), Buffer.alloc(32, 'a'), Buffer.alloc(32, 'changeme'), Buffer.alloc(32, 'secret'),
-      Buffer.from(Array.from({ length: 32 }, (_, index) => index)), Buffer.from(Array.from({ length: 32 }, (_, index) => 255 - index)),
+  t.test('a key-encryption key with a pattern is rejected, and a random one is not', async t => {
+    const pattern = [
+      'KEY_ENCRYPTION_KEY has a pattern and can be guessed (make one with: openssl rand -base64 32)'
+    ]
+    const weakKeys = [
+      Buffer.alloc(32),
+      Buffer.alloc(32, 0xff),
+      Buffer.alloc(32, 'a'),
+      Buffer.alloc(32, 'changeme'),
+      Buffer.alloc(32, 'secret'),
+      Buffer.from(Array.from({ length: 32 }, (_, index) => index)),
+      Buffer.from(Array.from({ length: 32 }, (_, index) => 255 - index)),
       Buffer.from('0'.repeat(31) + '1')
     ]
-    for (const each of weak) {
-      const text = each.toString('base64')
+    for (const weakKey of weakKeys) {
+      const text = weakKey.toString('base64')
       t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: text }), pattern, text)
-      t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: `${key},${text}` }), pattern, 'nor as the second of two')
-      t.strictSame(problems({ KEY_ENCRYPTION_KEY: text }), [], 'which development may have')
+      t.strictSame(
+        problems({ ...production, KEY_ENCRYPTION_KEY: `${key},${text}` }),
+        pattern,
+        'as the second of two keys'
+      )
+      t.strictSame(problems({ KEY_ENCRYPTION_KEY: text }), [], 'allowed in development')
     }
     for (let count = 0; count < 2_000; count++) {
-      const random = randomBytes(32).toString('base64')
-      if (problems({ ...production, KEY_ENCRYPTION_KEY: random }).length > 0) t.fail(random)
+      const randomKey = randomBytes(32).toString('base64')
+      if (problems({ ...production, KEY_ENCRYPTION_KEY: randomKey }).length > 0) t.fail(randomKey)
     }
-    t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: Buffer.from(randomBytes(16).toString('hex')).toString('base64') }), [], '128 random bits in hexadecimal are none')
+    t.strictSame(
+      problems({
+        ...production,
+        KEY_ENCRYPTION_KEY: Buffer.from(randomBytes(16).toString('hex')).toString('base64')
+      }),
+      [],
+      '128 random bits in hexadecimal are not a pattern'
+    )
   })
 
-  t.test('pages over http are refused with an https issuer, except for those of the user\'s own device', async t => {
-    for (const origin of ['http://app.example.com', 'http://10.0.0.1', 'http://localhost.example.com', 'http://127.0.0.1.example.com', 'http://[::2]:5173']) {
-      const found = [`CORS_ORIGINS must be https if ISSUER_URL is, except for localhost and loopback addresses: ${origin}`]
+  t.test('with an https issuer, pages over http are rejected unless they are local', async t => {
+    for (const origin of [
+      'http://app.example.com', 'http://10.0.0.1', 'http://localhost.example.com',
+      'http://127.0.0.1.example.com', 'http://[::2]:5173'
+    ]) {
+      const found = [
+        `CORS_ORIGINS must be https if ISSUER_URL is, except for localhost and loopback addresses: ${origin}`
+      ]
       t.strictSame(problems({ ...production, CORS_ORIGINS: `https://app.example.com, ${origin}` }), found)
-      t.strictSame(problems({ ISSUER_URL: 'https://auth.example.com', CORS_ORIGINS: origin }), found, 'in development, too')
-      t.strictSame(problems({ CORS_ORIGINS: origin }), [], 'but not beside an http issuer')
+      t.strictSame(
+        problems({ ISSUER_URL: 'https://auth.example.com', CORS_ORIGINS: origin }),
+        found,
+        'also in development'
+      )
+      t.strictSame(problems({ CORS_ORIGINS: origin }), [], 'allowed with an http issuer')
     }
-    t.strictSame(problems({ ...production, CORS_ORIGINS: 'http://localhost, http://localhost:5173, http://tauri.localhost, http://127.0.0.1:8080, http://[::1]:3000' }), [])
+    t.strictSame(
+      problems({
+        ...production,
+        CORS_ORIGINS:
+          'http://localhost, http://localhost:5173, http://tauri.localhost, ' +
+          'http://127.0.0.1:8080, http://[::1]:3000'
+      }),
+      []
+    )
   })
 
-  t.test('settings that are probably mistakes are warned about', async t => {
-    const warnings = (environment: Environment) => productionWarnings(load({ ...production, DATABASE_URL: 'postgres://latchkey@localhost/latchkey', ...environment }))
+  t.test('settings that are probably mistakes cause warnings', async t => {
+    const warnings = (environment: Environment) =>
+      productionWarnings(
+        load({ ...production, DATABASE_URL: 'postgres://latchkey@localhost/latchkey', ...environment })
+      )
     t.strictSame(warnings({}), [])
-    t.strictSame(productionWarnings(load({ RATE_LIMIT: 'off', REDIS_URL: 'redis://redis.internal' })), [], 'elsewhere it says nothing')
+    t.strictSame(
+      productionWarnings(load({ RATE_LIMIT: 'off', REDIS_URL: 'redis://redis.internal' })),
+      [],
+      'no warnings outside of production'
+    )
 
-    const without = (name: string) => `${name} reaches db.internal without TLS: what is sent can be read on the way; use sslmode=verify-full`
-    const unverified = (name: string) => `${name} reaches db.internal without verifying its certificate: use sslmode=verify-full`
+    const withoutTls = (name: string) =>
+      `${name} reaches db.internal without TLS: what is sent can be read on the way; use sslmode=verify-full`
+    const unverified = (name: string) =>
+      `${name} reaches db.internal without verifying its certificate: use sslmode=verify-full`
     const url = (query: string, host = 'db.internal') => `postgres://latchkey:one@${host}/latchkey${query}`
     for (const query of ['', '?sslmode=disable', '?ssl=0']) {
-      t.strictSame(warnings({ DATABASE_URL: url(query) }), [without('DATABASE_URL')], query)
-      t.strictSame(warnings({ DATABASE_OWNER_URL: url(query) }), [without('DATABASE_OWNER_URL')], query)
+      t.strictSame(warnings({ DATABASE_URL: url(query) }), [withoutTls('DATABASE_URL')], query)
+      t.strictSame(warnings({ DATABASE_OWNER_URL: url(query) }), [withoutTls('DATABASE_OWNER_URL')], query)
     }
-    for (const query of ['?sslmode=no-verify', '?sslmode=prefer&uselibpqcompat=true', '?sslmode=require&uselibpqcompat=true']) {
+    for (const query of [
+      '?sslmode=no-verify',
+      '?sslmode=prefer&uselibpqcompat=true',
+      '?sslmode=require&uselibpqcompat=true'
+    ]) {
       t.strictSame(warnings({ DATABASE_URL: url(query) }), [unverified('DATABASE_URL')], query)
     }
-    for (const query of ['?sslmode=verify-full', '?sslmode=allow', '?ssl=true']) t.strictSame(warnings({ DATABASE_URL: url(query) }), [], query)
-    for (const host of ['localhost', '127.0.0.1', '[::1]']) t.strictSame(warnings({ DATABASE_URL: url('', host), REDIS_URL: `redis://${host}` }), [], host)
-    t.strictSame(warnings({ DATABASE_URL: 'postgres:///latchkey?host=/run/postgresql' }), [], 'a socket is no other host')
-    t.strictSame(warnings({ REDIS_URL: 'redis://redis.internal' }), ['REDIS_URL reaches redis.internal without TLS: what is sent can be read on the way; use rediss://'])
+    for (const query of ['?sslmode=verify-full', '?sslmode=allow', '?ssl=true']) {
+      t.strictSame(warnings({ DATABASE_URL: url(query) }), [], query)
+    }
+    for (const host of ['localhost', '127.0.0.1', '[::1]']) {
+      t.strictSame(warnings({ DATABASE_URL: url('', host), REDIS_URL: `redis://${host}` }), [], host)
+    }
+    t.strictSame(
+      warnings({ DATABASE_URL: 'postgres:///latchkey?host=/run/postgresql' }),
+      [],
+      'a socket is on the same host'
+    )
+    t.strictSame(warnings({ REDIS_URL: 'redis://redis.internal' }), [
+      'REDIS_URL reaches redis.internal without TLS: what is sent can be read on the way; use rediss://'
+    ])
     t.strictSame(warnings({ REDIS_URL: 'rediss://redis.internal' }), [])
 
     const cases: Array<[environment: Environment, warning: RegExp]> = [
       [{ RATE_LIMIT: 'off' }, /^RATE_LIMIT is off/],
-      [{ LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' }, /^LOGIN_RATE_LIMIT, .* are off/],
+      [
+        { LOGIN_RATE_LIMIT: 'off', LOGIN_NETWORK_LIMIT: 'off', LOGIN_ACCOUNT_LIMIT: 'off' },
+        /^LOGIN_RATE_LIMIT, .* are off/
+      ],
       [{ ACCESS_TOKEN_TTL: '25h' }, /^ACCESS_TOKEN_TTL is longer than a day/],
       [{ REFRESH_REPLAY_GRACE: '61m' }, /^REFRESH_REPLAY_GRACE is longer than an hour/],
       [{ PASSWORD_RESET_TTL: '2d' }, /^PASSWORD_RESET_TTL is longer than a day/],
       [{ MAGIC_LINK_TTL: '2d' }, /^MAGIC_LINK_TTL is longer than a day/],
       [{ AUDIENCE: 'orders, billing' }, /^AUDIENCE has a comma or a space/],
       [{ DATABASE_PASSWORD: key }, /^the password of DATABASE_URL and KEY_ENCRYPTION_KEY are the same/],
-      [{ DATABASE_PASSWORD: 'one', DATABASE_OWNER_URL: 'postgres://owner:one@localhost/latchkey' }, /^the password of DATABASE_URL and the password of DATABASE_OWNER_URL are the same/],
-      [{ DATABASE_PASSWORD: 'one two', REDIS_URL: 'redis://:one%20two@localhost' }, /^the password of DATABASE_URL and the password of REDIS_URL are the same/]
+      [
+        { DATABASE_PASSWORD: 'one', DATABASE_OWNER_URL: 'postgres://owner:one@localhost/latchkey' },
+        /^the password of DATABASE_URL and the password of DATABASE_OWNER_URL are the same/
+      ],
+      [
+        { DATABASE_PASSWORD: 'one two', REDIS_URL: 'redis://:one%20two@localhost' },
+        /^the password of DATABASE_URL and the password of REDIS_URL are the same/
+      ]
     ]
     for (const [environment, warning] of cases) {
       matchAll(t, warnings(environment), [warning], Object.keys(environment).join())
-      for (const secret of [key, 'one two']) t.notOk(warnings(environment).join().includes(secret), 'and names no secret')
+      for (const secret of [key, 'one two']) {
+        t.notOk(warnings(environment).join().includes(secret), 'the warning contains no secret')
+      }
     }
-    t.strictSame(warnings({ LOGIN_RATE_LIMIT: 'off' }), [], 'one of the limits of sign-ins may be off')
+    t.strictSame(warnings({ LOGIN_RATE_LIMIT: 'off' }), [], 'one of the sign-in limits may be off')
   })
 
-  t.test('a weaker argon2 than OWASP accepts is refused', async t => {
-    const floor = /^ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts/
+  t.test('argon2 costs below those of OWASP are rejected', async t => {
+    const belowOwasp = /^ARGON2_MEMORY_KIB and ARGON2_TIME_COST are below what OWASP accepts/
     for (const [memory, passes] of [[19_456, 2], [12_288, 3], [9_216, 4], [7_168, 5], [47_104, 1]]) {
-      t.strictSame(problems({ ...production, ARGON2_MEMORY_KIB: String(memory), ARGON2_TIME_COST: String(passes) }), [], `${memory}, ${passes}`)
+      t.strictSame(
+        problems({ ...production, ARGON2_MEMORY_KIB: String(memory), ARGON2_TIME_COST: String(passes) }),
+        [],
+        `${memory}, ${passes}`
+      )
     }
     for (const [memory, passes] of [[19_456, 1], [7_168, 4], [7_167, 100], [1_024, 1_000], [9_216, 3]]) {
-      matchAll(t, problems({ ...production, ARGON2_MEMORY_KIB: String(memory), ARGON2_TIME_COST: String(passes) }), [floor], `${memory}, ${passes}`)
+      matchAll(
+        t,
+        problems({ ...production, ARGON2_MEMORY_KIB: String(memory), ARGON2_TIME_COST: String(passes) }),
+        [belowOwasp],
+        `${memory}, ${passes}`
+      )
     }
-    t.strictSame(problems({ ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1' }), [], 'elsewhere hashing may be cheap')
+    t.strictSame(
+      problems({ ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1' }),
+      [],
+      'cheap hashing is allowed outside of production'
+    )
   })
 })
 
-t.test('a secret can be in a file', async t => {
-  const files = t.testdir({ key: `${key}\n`, password: 'a p@ss/word\r\n', url: 'postgres://latchkey@db/latchkey\n', short: 'c2hvcnQ=', empty: '\n' })
-  const at = (name: string) => join(files, name)
+t.test('a secret in a file', async t => {
+  const files = t.testdir({
+    key: `${key}\n`,
+    password: 'a p@ss/word\r\n',
+    url: 'postgres://latchkey@db/latchkey\n',
+    short: 'c2hvcnQ=',
+    empty: '\n'
+  })
+  const pathOf = (name: string) => join(files, name)
 
-  t.test('which is read without the blanks around its content', async t => {
-    const { keyEncryptionKeys, databaseUrl = '' } = load({ KEY_ENCRYPTION_KEY_FILE: at('key'), DATABASE_URL_FILE: ` ${at('url')} `, DATABASE_PASSWORD_FILE: at('password') })
+  t.test('is read without the blanks around it', async t => {
+    const { keyEncryptionKeys, databaseUrl = '' } = load({
+      KEY_ENCRYPTION_KEY_FILE: pathOf('key'),
+      DATABASE_URL_FILE: ` ${pathOf('url')} `,
+      DATABASE_PASSWORD_FILE: pathOf('password')
+    })
     t.strictSame(keyEncryptionKeys, [Buffer.from(key, 'base64')])
     t.match(new pg.Client(databaseUrl), { host: 'db', user: 'latchkey', password: 'a p@ss/word' })
-    t.strictSame(problems({ ...production, KEY_ENCRYPTION_KEY: '', KEY_ENCRYPTION_KEY_FILE: at('key') }), [], 'production is content with it')
+    t.strictSame(
+      problems({ ...production, KEY_ENCRYPTION_KEY: '', KEY_ENCRYPTION_KEY_FILE: pathOf('key') }),
+      [],
+      'a key in a file suffices in production'
+    )
   })
 
-  t.test('but not in an unreadable one, and not twice', async t => {
+  t.test('is a problem if the file is unreadable or the variable is set, too', async t => {
     for (const name of ['DATABASE_URL', 'DATABASE_PASSWORD', 'KEY_ENCRYPTION_KEY', 'REDIS_URL', 'SMTP_URL']) {
       const environment = { ...name === 'DATABASE_PASSWORD' && { DATABASE_URL: 'postgres://db/latchkey' } }
-      matchAll(t, problems({ ...environment, [`${name}_FILE`]: at('missing') }), [new RegExp(`^${name} cannot be read from the file that ${name}_FILE names: ENOENT$`)])
-      matchAll(t, problems({ ...environment, [`${name}_FILE`]: files }), [new RegExp(`^${name} cannot be read from the file that ${name}_FILE names: EISDIR$`)])
-      t.strictSame(problems({ ...environment, [name]: key, [`${name}_FILE`]: at('key') }), [`${name} and ${name}_FILE are both set: keep one`])
+      matchAll(t, problems({ ...environment, [`${name}_FILE`]: pathOf('missing') }), [
+        new RegExp(`^${name} cannot be read from the file that ${name}_FILE names: ENOENT$`)
+      ])
+      matchAll(t, problems({ ...environment, [`${name}_FILE`]: files }), [
+        new RegExp(`^${name} cannot be read from the file that ${name}_FILE names: EISDIR$`)
+      ])
+      t.strictSame(problems({ ...environment, [name]: key, [`${name}_FILE`]: pathOf('key') }), [
+        `${name} and ${name}_FILE are both set: keep one`
+      ])
     }
   })
 
-  t.test('whose content is validated like any value', async t => {
-    matchAll(t, problems({ KEY_ENCRYPTION_KEY_FILE: at('short') }), [/^KEY_ENCRYPTION_KEY must be 32 bytes/])
-    matchAll(t, problems({ DATABASE_URL_FILE: at('key') }), [/^DATABASE_URL must be a URL/])
-    matchAll(t, problems({ ...production, KEY_ENCRYPTION_KEY: undefined, KEY_ENCRYPTION_KEY_FILE: at('empty') }), [/^KEY_ENCRYPTION_KEY is empty in the file/])
+  t.test('is validated like any other value', async t => {
+    matchAll(t, problems({ KEY_ENCRYPTION_KEY_FILE: pathOf('short') }), [
+      /^KEY_ENCRYPTION_KEY must be 32 bytes/
+    ])
+    matchAll(t, problems({ DATABASE_URL_FILE: pathOf('key') }), [/^DATABASE_URL must be a URL/])
+    matchAll(
+      t,
+      problems({ ...production, KEY_ENCRYPTION_KEY: undefined, KEY_ENCRYPTION_KEY_FILE: pathOf('empty') }),
+      [/^KEY_ENCRYPTION_KEY is empty in the file/]
+    )
   })
 
-  t.test('and other variables cannot', async t => {
-    t.match(load({ PORT_FILE: at('missing'), ISSUER_URL_FILE: at('url') }), { port: 3_000, issuer: 'http://localhost:3000' })
+  t.test('is only possible for secrets', async t => {
+    t.match(load({ PORT_FILE: pathOf('missing'), ISSUER_URL_FILE: pathOf('url') }), {
+      port: 3_000,
+      issuer: 'http://localhost:3000'
+    })
   })
 })
 
-t.test('the password of the database can be kept apart from its URL', async t => {
-  const reaches = (environment: Environment) => new pg.Client(load(environment).databaseUrl ?? '')
-  for (const password of ['plain', 'a/b:c@d?e#f', '100%', '%41%zz', 'a b+c&d=e', '"\'`\\[]{}|^<>', 'pässwörd 😀', '$PASSWORD', 'x'.repeat(200)]) {
-    t.match(reaches({ DATABASE_URL: 'postgres://latchkey@db.internal:5433/accounts?application_name=a%20b', DATABASE_PASSWORD: password }), { user: 'latchkey', host: 'db.internal', port: 5_433, database: 'accounts', password }, password.slice(0, 30))
+t.test('the password of the database can be set apart from its URL', async t => {
+  const connectionOf = (environment: Environment) => new pg.Client(load(environment).databaseUrl ?? '')
+  for (const password of [
+    'plain', 'a/b:c@d?e#f', '100%', '%41%zz', 'a b+c&d=e', '"\'`\\[]{}|^<>', 'pässwörd 😀', '$PASSWORD',
+    'x'.repeat(200)
+  ]) {
+    t.match(
+      connectionOf({
+        DATABASE_URL: 'postgres://latchkey@db.internal:5433/accounts?application_name=a%20b',
+        DATABASE_PASSWORD: password
+      }),
+      { user: 'latchkey', host: 'db.internal', port: 5_433, database: 'accounts', password },
+      password.slice(0, 30)
+    )
   }
-  t.match(reaches({ DATABASE_URL: 'postgres://latch%40key:old@db/accounts', DATABASE_PASSWORD: 'new' }), { user: 'latch@key', password: 'new' }, 'and wins over one that is there')
-  t.match(reaches({ DATABASE_URL: 'postgres://u@h/d?password=old', DATABASE_PASSWORD: 'new' }), { password: 'new' }, 'wherever it is')
-  t.match(reaches({ DATABASE_URL: 'postgres:///db?host=/run/postgresql', DATABASE_PASSWORD: 'x' }), { password: 'x' }, 'and serves a socket')
-  t.match(reaches({ DATABASE_URL: 'postgres://latchkey:p%40ss@db/accounts' }), { password: 'p@ss' }, 'which otherwise stays')
-  t.strictSame(problems({ DATABASE_PASSWORD: 'alone' }), ['DATABASE_PASSWORD has no effect without DATABASE_URL'])
-  matchAll(t, problems({ DATABASE_PASSWORD: 'alone', DATABASE_URL: 'mysql://db' }), [/^DATABASE_URL must be/], 'a wrong address is found once')
+  t.match(
+    connectionOf({ DATABASE_URL: 'postgres://latch%40key:old@db/accounts', DATABASE_PASSWORD: 'new' }),
+    { user: 'latch@key', password: 'new' },
+    'it replaces the password in the URL'
+  )
+  t.match(
+    connectionOf({ DATABASE_URL: 'postgres://u@h/d?password=old', DATABASE_PASSWORD: 'new' }),
+    { password: 'new' },
+    'it replaces a password in the query'
+  )
+  t.match(
+    connectionOf({ DATABASE_URL: 'postgres:///db?host=/run/postgresql', DATABASE_PASSWORD: 'x' }),
+    { password: 'x' },
+    'it applies to a socket'
+  )
+  t.match(
+    connectionOf({ DATABASE_URL: 'postgres://latchkey:p%40ss@db/accounts' }),
+    { password: 'p@ss' },
+    'without DATABASE_PASSWORD, the password in the URL applies'
+  )
+  t.strictSame(problems({ DATABASE_PASSWORD: 'alone' }), [
+    'DATABASE_PASSWORD has no effect without DATABASE_URL'
+  ])
+  matchAll(
+    t,
+    problems({ DATABASE_PASSWORD: 'alone', DATABASE_URL: 'mysql://db' }),
+    [/^DATABASE_URL must be/],
+    'a malformed URL is reported once'
+  )
 
-  const owner = { DATABASE_URL: 'postgres://latchkey@db/accounts', DATABASE_OWNER_URL: 'postgres://migrator@db/accounts', DATABASE_OWNER_PASSWORD: 'a/b c' }
-  t.match(new pg.Client(load(owner).databaseOwnerUrl ?? ''), { user: 'migrator', password: 'a/b c' }, 'that of the owner too')
-  t.strictSame(problems({ DATABASE_OWNER_PASSWORD: 'alone' }), ['DATABASE_OWNER_PASSWORD has no effect without DATABASE_OWNER_URL'])
-  t.strictSame(problems({ DATABASE_OWNER_URL: 'postgres://migrator@db/accounts' }), ['DATABASE_OWNER_URL has no effect without DATABASE_URL'])
+  const owner = {
+    DATABASE_URL: 'postgres://latchkey@db/accounts',
+    DATABASE_OWNER_URL: 'postgres://migrator@db/accounts',
+    DATABASE_OWNER_PASSWORD: 'a/b c'
+  }
+  t.match(
+    new pg.Client(load(owner).databaseOwnerUrl ?? ''),
+    { user: 'migrator', password: 'a/b c' },
+    'the password of the owner can be set apart, too'
+  )
+  t.strictSame(problems({ DATABASE_OWNER_PASSWORD: 'alone' }), [
+    'DATABASE_OWNER_PASSWORD has no effect without DATABASE_OWNER_URL'
+  ])
+  t.strictSame(problems({ DATABASE_OWNER_URL: 'postgres://migrator@db/accounts' }), [
+    'DATABASE_OWNER_URL has no effect without DATABASE_URL'
+  ])
 })
 
 t.test('no message contains a secret', async t => {
   const secret = 'hunter2hunter2'
   const files = t.testdir({ secret })
-  const wrong: Environment[] = [
+  const invalid: Environment[] = [
     { DATABASE_URL: secret },
     { DATABASE_URL: `mysql://latchkey:${secret}@db/latchkey` },
     { DATABASE_URL: `postgres://latchkey:${secret}#@db/latchkey` },
@@ -516,7 +1014,11 @@ t.test('no message contains a secret', async t => {
     { DATABASE_URL_FILE: join(files, 'secret') },
     { DATABASE_URL: `postgres://latchkey:${secret}@db/latchkey`, DATABASE_URL_FILE: join(files, 'secret') },
     { DATABASE_PASSWORD: secret },
-    { DATABASE_PASSWORD: secret, DATABASE_PASSWORD_FILE: join(files, 'secret'), DATABASE_URL: 'postgres://db/latchkey' },
+    {
+      DATABASE_PASSWORD: secret,
+      DATABASE_PASSWORD_FILE: join(files, 'secret'),
+      DATABASE_URL: 'postgres://db/latchkey'
+    },
     { DATABASE_PASSWORD_FILE: join(files, 'secret') },
     { DATABASE_OWNER_URL: secret },
     { DATABASE_OWNER_URL: `postgres://migrator:${secret}@db/latchkey` },
@@ -533,20 +1035,22 @@ t.test('no message contains a secret', async t => {
     { ISSUER_URL: `https://ada:${secret}@auth.example.com` },
     { CORS_ORIGINS: `https://ada:${secret}@app.example.com` }
   ]
-  for (const environment of wrong) {
+  for (const environment of invalid) {
     const error = t.throws(() => load(environment), ConfigError) as ConfigError
-    for (const text of [error.message, error.stack ?? '', JSON.stringify(error), String(error.cause)]) t.notOk(text.includes(secret) || text.includes(key), Object.keys(environment).join())
+    for (const text of [error.message, error.stack ?? '', JSON.stringify(error), String(error.cause)]) {
+      t.notOk(text.includes(secret) || text.includes(key), Object.keys(environment).join())
+    }
   }
 })
 
 t.test('a trusted proxy', async t => {
   const trusts = (ranges: string, address: string) => load({ TRUST_PROXY: ranges }).trustProxy?.(address)
 
-  t.test('is known by its address or its range', async t => {
+  t.test('is recognised by its address or range', async t => {
     t.ok(trusts('10.0.0.1', '10.0.0.1'))
     t.notOk(trusts('10.0.0.1', '10.0.0.2'))
     t.ok(trusts('10.0.0.0/8', '10.255.255.255'))
-    t.ok(trusts('10.1.2.3/8', '10.9.9.9'), 'whatever bits of the host are set in it')
+    t.ok(trusts('10.1.2.3/8', '10.9.9.9'), 'host bits in the range are ignored')
     t.notOk(trusts('10.0.0.0/8', '11.0.0.0'))
     t.ok(trusts('192.168.1.128/25', '192.168.1.128'))
     t.notOk(trusts('192.168.1.128/25', '192.168.1.127'))
@@ -556,13 +1060,17 @@ t.test('a trusted proxy', async t => {
     t.notOk(trusts('::1', '127.0.0.1'))
   })
 
-  t.test('may be one of several', async t => {
+  t.test('can be one of several', async t => {
     const ranges = '127.0.0.1, ::1,10.0.0.0/8 , 2001:db8::/32'
-    for (const address of ['127.0.0.1', '::1', '10.1.1.1', '2001:db8::9']) t.ok(trusts(ranges, address), address)
-    for (const address of ['127.0.0.2', '::2', '9.255.255.255', '2001:db7::']) t.notOk(trusts(ranges, address), address)
+    for (const address of ['127.0.0.1', '::1', '10.1.1.1', '2001:db8::9']) {
+      t.ok(trusts(ranges, address), address)
+    }
+    for (const address of ['127.0.0.2', '::2', '9.255.255.255', '2001:db7::']) {
+      t.notOk(trusts(ranges, address), address)
+    }
   })
 
-  t.test('is the same in IPv4 and as a dual-stack socket writes it', async t => {
+  t.test('is the same as IPv4 address and as IPv4-mapped IPv6 address', async t => {
     for (const written of ['::ffff:10.0.0.1', '::FFFF:10.0.0.1', '::ffff:a00:1', '0:0:0:0:0:ffff:10.0.0.1']) {
       t.ok(trusts('10.0.0.0/8', written), written)
       t.notOk(trusts('11.0.0.0/8', written), written)
@@ -574,34 +1082,52 @@ t.test('a trusted proxy', async t => {
     }
   })
 
-  t.test('is never something that is not an address', async t => {
-    for (const address of ['', 'unknown', 'localhost', '10.0.0', '10.0.0.1:80', '_hidden', '010.0.0.1', '::ffff:10.0.0', '10.0.0.1, 10.0.0.1', '\u0000']) t.equal(trusts('10.0.0.0/8, ::1', address), false, JSON.stringify(address))
+  t.test('is never a text that is not an address', async t => {
+    for (const address of [
+      '', 'unknown', 'localhost', '10.0.0', '10.0.0.1:80', '_hidden', '010.0.0.1', '::ffff:10.0.0',
+      '10.0.0.1, 10.0.0.1', '\u0000'
+    ]) {
+      t.equal(trusts('10.0.0.0/8, ::1', address), false, JSON.stringify(address))
+    }
   })
 })
 
-t.test('the .env of the folder', async t => {
+t.test('the .env file in the working directory', async t => {
   t.jobs = 2
   const cli = commandOf('src/latchkey.cts')
-  const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
-  // The problems that `latchkey config check` finds in a folder.
-  const check = async (folder: string, environment: Environment = {}) => await new Promise<string[]>(resolve => {
-    execFile(process.execPath, [...cli, 'config', 'check', '--json'], { cwd: folder, env: { ...inherited, ...environment } }, (_error, stdout, stderr) => {
-      const { ok, problems } = JSON.parse(stdout || stderr)
-      resolve(ok ? [] : problems)
+  const inherited = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, '')))
+  )
+  /** The problems that `latchkey config check` finds in a folder. */
+  const check = async (folder: string, environment: Environment = {}) =>
+    await new Promise<string[]>(resolve => {
+      execFile(
+        process.execPath,
+        [...cli, 'config', 'check', '--json'],
+        { cwd: folder, env: { ...inherited, ...environment } },
+        (_error, stdout, stderr) => {
+          const { ok, problems } = JSON.parse(stdout || stderr)
+          resolve(ok ? [] : problems)
+        }
+      )
     })
-  })
-  const port = /^PORT must be a whole number/
+  const portProblem = /^PORT must be a whole number/
 
-  t.test('is read in development, and what the environment says wins', async t => {
-    const folder = t.testdir({ '.env': '# ours\nPORT="http"\nLOG_LEVEL=verbose\n' })
-    matchAll(t, await check(folder), [port, /^LOG_LEVEL /])
-    matchAll(t, await check(folder, { LOG_LEVEL: 'info' }), [port])
+  t.test('is read in development, and the environment takes precedence', async t => {
+    const folder = t.testdir({ '.env': '# a comment\nPORT="http"\nLOG_LEVEL=verbose\n' })
+    matchAll(t, await check(folder), [portProblem, /^LOG_LEVEL /])
+    matchAll(t, await check(folder, { LOG_LEVEL: 'info' }), [portProblem])
     matchAll(t, await check(folder, { LOG_LEVEL: 'info', PORT: '3000' }), [])
-    matchAll(t, await check(folder, { LOG_LEVEL: 'info', PORT: '' }), [], 'also when it says nothing')
-    matchAll(t, await check(folder, { NODE_ENV: 'test', LOG_LEVEL: 'info' }), [port])
+    matchAll(
+      t,
+      await check(folder, { LOG_LEVEL: 'info', PORT: '' }),
+      [],
+      'an empty variable takes precedence, too'
+    )
+    matchAll(t, await check(folder, { NODE_ENV: 'test', LOG_LEVEL: 'info' }), [portProblem])
   })
 
-  t.test('need not be there', async t => {
+  t.test('is optional', async t => {
     t.strictSame(await check(t.testdir({})), [])
   })
 
@@ -610,8 +1136,16 @@ t.test('the .env of the folder', async t => {
   })
 
   t.test('is not read in production', async t => {
-    const folder = t.testdir({ '.env': Object.entries({ ...production, PORT: 'http' }).map(([name, value]) => `${name}=${value}\n`).join('') })
-    matchAll(t, await check(folder, { NODE_ENV: 'production' }), [/^DATABASE_URL is required/, /^KEY_ENCRYPTION_KEY is required/, /^ISSUER_URL is required/])
+    const folder = t.testdir({
+      '.env': Object.entries({ ...production, PORT: 'http' })
+        .map(([name, value]) => `${name}=${value}\n`)
+        .join('')
+    })
+    matchAll(t, await check(folder, { NODE_ENV: 'production' }), [
+      /^DATABASE_URL is required/,
+      /^KEY_ENCRYPTION_KEY is required/,
+      /^ISSUER_URL is required/
+    ])
     t.strictSame(await check(folder, production), [])
   })
 })
@@ -624,9 +1158,9 @@ t.test('.env.example', async t => {
   })
 
   t.test('has every variable with its default', async t => {
-    t.strictSame(load(parseEnv(text)), load({}), 'as it comes it changes nothing')
-    const given = parseEnv(text.replace(/^#(?=[A-Z0-9_]+=)/gm, ''))
-    t.strictSame(Object.keys(given).sort(), Object.keys(variables).sort())
-    t.strictSame(load(given), load({}))
+    t.strictSame(load(parseEnv(text)), load({}), 'the unchanged file sets only defaults')
+    const uncommented = parseEnv(text.replace(/^#(?=[A-Z0-9_]+=)/gm, ''))
+    t.strictSame(Object.keys(uncommented).sort(), Object.keys(variables).sort())
+    t.strictSame(load(uncommented), load({}))
   })
 })

@@ -24,7 +24,7 @@ interface Task {
   outcomes: unknown[]
 }
 
-/** Runs tasks in a queue until the test ends them; aborts what is left at the end of the test. */
+/** Runs tasks in a queue until the test ends them; aborts the remaining tasks at the end of the test. */
 function manualTasks (t: Test, queue: HashingQueue) {
   const all: Task[] = []
   t.teardown(() => {
@@ -86,7 +86,7 @@ t.test('the order of service', async t => {
     t.equal((await runInOrder()).indexOf('quiet'), 2, 'only the running and the next task come before it')
   })
 
-  t.test('gives known devices three places of four', async t => {
+  t.test('gives three of four turns to known devices', async t => {
     const { add, runInOrder } = manualTasks(t, hashingQueue(1, generousLimits))
     add('running')
     for (let i = 0; i < 4; i++) add(`s${i}`, { network: `${i}` })
@@ -224,7 +224,7 @@ t.test('the waiting places', async t => {
     return { ...manualTasks(t, queue), reasons }
   }
 
-  t.test('are a quarter for one network among others, and the last quarter is for new networks', async t => {
+  t.test('are limited to a quarter for one network, and the last quarter is for new networks', async t => {
     const queue = hashingQueue(1, { maxWaitMs: 60_000, maxWaiting: 8 })
     const { add, reasons } = observed(t, queue)
     add('running')
@@ -251,24 +251,24 @@ t.test('the waiting places', async t => {
     const queue = hashingQueue(1, { maxWaitMs: 60_000, maxWaiting: 1 })
     const { add, reasons, runInOrder } = observed(t, queue)
     add('running')
-    const gone = add('gone', { network: 'a' })
+    const disconnected = add('disconnected', { network: 'a' })
     t.throws(() => queue.assertCapacity({ network: 'b' }))
-    gone.abort(new Error('the client has gone'))
+    disconnected.abort(new Error('the client has disconnected'))
     t.doesNotThrow(() => queue.assertCapacity({ network: 'b' }))
     add('after', { network: 'b' })
-    await gone.settled
-    t.match(gone.outcomes, [{ message: 'the client has gone' }])
+    await disconnected.settled
+    t.match(disconnected.outcomes, [{ message: 'the client has disconnected' }])
     t.strictSame(reasons, ['full', 'gone'])
     t.strictSame(await runInOrder(), ['running', 'after'])
-    t.equal(countTimers(), before, 'neither the task that left nor the one that ran leaves a timer behind')
-    const early = AbortSignal.abort(new Error('already gone'))
+    t.equal(countTimers(), before, 'no timer remains, neither of the aborted task nor of the other')
+    const abortedSignal = AbortSignal.abort(new Error('already aborted'))
     await t.rejects(
-      queue.run(async () => t.fail('the task ran'), { signal: early }),
-      { message: 'already gone' }
+      queue.run(async () => t.fail('the task ran'), { signal: abortedSignal }),
+      { message: 'already aborted' }
     )
   })
 
-  t.test('become free when a task has waited too long, and leave no timer behind', async t => {
+  t.test('become free when a task has waited too long, and no timer remains', async t => {
     const before = countTimers()
     const queue = hashingQueue(1, { maxWaitMs: 100, maxWaiting: 8 })
     const { add, reasons, runInOrder } = observed(t, queue)
@@ -290,7 +290,7 @@ t.test('the expected wait', async t => {
   const taskMs = 15
   const work = async () => { await pause(taskMs) }
 
-  t.test('is right within a factor of three, for each place and line', async t => {
+  t.test('is estimated within a factor of three', async t => {
     // The estimate decides only whether a task is admitted, so the test varies the longest wait.
     const cases: Array<{ ticket: QueueTicket, others: number }> = [
       { ticket: { network: 'quiet' }, others: 12 },
@@ -308,9 +308,11 @@ t.test('the expected wait', async t => {
         }
         const startedAt = performance.now()
         let waitedMs = 0
-        const mine = queue.run(async () => { waitedMs = performance.now() - startedAt }, ticket)
-        runs.push(mine)
-        const isRefused = await Promise.allSettled(runs).then(() => mine).then(() => false, isOverloaded)
+        const measuredTask = queue.run(async () => { waitedMs = performance.now() - startedAt }, ticket)
+        runs.push(measuredTask)
+        const isRefused = await Promise.allSettled(runs)
+          .then(() => measuredTask)
+          .then(() => false, isOverloaded)
         return { isRefused, waitedMs }
       }
       const { isRefused, waitedMs } = await admission(60_000)
@@ -323,7 +325,7 @@ t.test('the expected wait', async t => {
     }
   })
 
-  t.test('gives the clients of a crowd different retry times, at which they are admitted', async t => {
+  t.test('gives concurrent clients different retry times, so that each retry finds a place', async t => {
     const queue = hashingQueue(1, { maxWaitMs: 300, maxWaiting: 500 })
     const slowTask = async () => { await pause(20) }
     for (let i = 0; i < 40; i++) await queue.run(slowTask)

@@ -2,6 +2,9 @@ import t from 'tap'
 import { escapeHtml } from '../../src/http/html.ts'
 
 t.test('text cannot leave an element or a quoted attribute', async t => {
-  t.equal(escapeHtml('</p><a href="x" title=\'y\'>&amp;'), '&lt;/p&gt;&lt;a href=&quot;x&quot; title=&#39;y&#39;&gt;&amp;amp;')
+  t.equal(
+    escapeHtml('</p><a href="x" title=\'y\'>&amp;'),
+    '&lt;/p&gt;&lt;a href=&quot;x&quot; title=&#39;y&#39;&gt;&amp;amp;'
+  )
   t.equal(escapeHtml('Ünïcorn & Söhne'), 'Ünïcorn &amp; Söhne')
 })

@@ -33,7 +33,8 @@ t.test('a worker leases no more jobs than it asked for', async t => {
   await sql(url, 'vacuum analyze jobs, webhooks')
   const lease = {
     mail: async () => await jobs.lease(db, 'mail', 4, 60),
-    webhook: async () => await sending.lease(db, { limit: 4, leaseSeconds: 60, maxPerWebhook: 64, running: new Map() })
+    webhook: async () =>
+      await sending.lease(db, { limit: 4, leaseSeconds: 60, maxPerWebhook: 64, running: new Map() })
   }
   for (const [kind, leaseJobs] of Object.entries(lease)) {
     for (let round = 0; round < 8; round++) t.strictSame(await leaseJobs(), [])
@@ -45,7 +46,7 @@ t.test('a worker leases no more jobs than it asked for', async t => {
   }
 })
 
-t.test('the backlog is late by its oldest job that does not wait for a paused webhook', async t => {
+t.test('the delay of the backlog ignores jobs of paused webhooks', async t => {
   const { url, db } = await connectToNew(t)
   const paused = await insertWebhook(url, { isPaused: true })
   const active = await insertWebhook(url, { isPaused: false })
@@ -71,7 +72,7 @@ t.test('the backlog is late by its oldest job that does not wait for a paused we
   t.strictSame(await backlog(), { webhook: [2, 2], mail: [1, 3] }, 'a resumed job is new')
 })
 
-t.test('reading the backlog costs the same however many jobs there are', async t => {
+t.test('the cost of reading the backlog does not depend on the number of jobs', async t => {
   const { url, db } = await connectToNew(t)
   await insertWebhook(url, { isPaused: true })
   await sql(url, `
@@ -109,7 +110,7 @@ t.test('the jobs that were kept for a paused webhook become due in batches', asy
       now() + interval '1 hour'
     from added`, [webhookId])
   const batchSizes: number[] = []
-  const watched = {
+  const observedDatabase = {
     publish: db.publish,
     query: async <Row extends object>(
       statement: Parameters<typeof db.query>[0], values?: readonly unknown[]
@@ -124,13 +125,13 @@ t.test('the jobs that were kept for a paused webhook become due in batches', asy
   }
   const countDue = async () =>
     (await sql<{ n: number }>(url, 'select count(*)::int as n from jobs where run_at <= now()'))[0]?.n
-  await retryUnsigned(watched, webhookId)
+  await retryUnsigned(observedDatabase, webhookId)
   t.equal(await countDue(), 5_000, 'a job whose webhook had no secret is due')
   t.ok(batchSizes.length > 2 && Math.max(...batchSizes) <= 1_000, batchSizes.join(' '))
   await sql(url, `
     update jobs set run_at = now() + interval '1 hour' where id in (select id from jobs limit 2500)`)
   batchSizes.length = 0
-  await resumeDeliveries(watched, webhookId)
+  await resumeDeliveries(observedDatabase, webhookId)
   t.match(await sql(url, `
     select count(*)::int as n from jobs
     where run_at <= now() and attempts = 0 and created_at > now() - interval '1 hour'

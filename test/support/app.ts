@@ -46,15 +46,23 @@ interface BuildOptions {
 const logsOn = new Map<string, Array<Service['logs']>>()
 
 /** The service on a database of its own, or on the one at `url`; closed with the test. */
-export async function build (t: Teardown, overrides: Environment = {}, { url, ready = true, onRoute }: BuildOptions = {}): Promise<Service> {
-  const databaseUrl = url ?? await createDatabase(t)
+export async function build (
+  t: Teardown,
+  overrides: Environment = {},
+  { url, ready = true, onRoute }: BuildOptions = {}
+): Promise<Service> {
+  const databaseUrl = url ?? (await createDatabase(t))
   const config = load({ ...environment, ...overrides })
   const logs: Service['logs'] = []
-  const together = [...logsOn.get(databaseUrl) ?? [], logs]
+  const together = [...(logsOn.get(databaseUrl) ?? []), logs]
   logsOn.set(databaseUrl, together)
   const app = buildServer(
     { config, databaseUrl, keyEncryptionKeys: keyEncryptionKeys(config) },
-    { write: (line: string) => { logs.push(JSON.parse(line)) } }
+    {
+      write: (line: string) => {
+        logs.push(JSON.parse(line))
+      }
+    }
   )
   if (onRoute) app.addHook('onRoute', onRoute)
   // The service's own timers keep no process alive.
@@ -66,12 +74,22 @@ export async function build (t: Teardown, overrides: Environment = {}, { url, re
   })
   await app.ready()
   if (ready) await Promise.all([app.keyring.loaded, app.revocations.loaded])
-  return { app, url: databaseUrl, logs, together: () => (logsOn.get(databaseUrl) ?? []).flat(), sql: (text, values) => sql(databaseUrl, text, values), browser: () => new Browser(app) }
+  return {
+    app,
+    url: databaseUrl,
+    logs,
+    together: () => (logsOn.get(databaseUrl) ?? []).flat(),
+    sql: (text, values) => sql(databaseUrl, text, values),
+    browser: () => new Browser(app)
+  }
 }
 
 let people = 0
 /** Somebody new, with a password that is accepted. */
 export const newUser = () => {
   people++
-  return { email: `person-${people}-${process.pid}@example.com`, password: `correct horse ${randomBytes(6).toString('hex')}` }
+  return {
+    email: `person-${people}-${process.pid}@example.com`,
+    password: `correct horse ${randomBytes(6).toString('hex')}`
+  }
 }

@@ -34,7 +34,8 @@ const capabilityFloor = floorOf.get('accounts') ?? topFloor
 const entryPoints = ['src/app.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.cts']
 // Files outside the rooms that every room may import.
 const ground = ['src/version.ts', 'src/package-folder.ts']
-// Single files between the floors: the base of the ground, the shape of a declaration, and the list of declarations.
+// Single files between the floors: the base of the ground, the shape of a declaration, and the list of
+// declarations.
 const fileFloors = new Map([
   ['src/package-folder.ts', -2], ['src/capability.ts', 2.5], ['src/capabilities.ts', floors.length - 2.5]
 ])
@@ -85,8 +86,13 @@ function floorOfFile (file: string): number {
 }
 
 function mayRoomImport (file: string, { target }: ModuleImport): boolean {
-  if (isUnder('src', target)) return roomOf(file) === roomOf(target) || floorOfFile(target) < floorOfFile(file)
-  return roomPackages.includes(target) || (isInServer(file) && (isFastify(target) || ['pino', 'find-my-way'].includes(target)))
+  if (isUnder('src', target)) {
+    return roomOf(file) === roomOf(target) || floorOfFile(target) < floorOfFile(file)
+  }
+  return (
+    roomPackages.includes(target) ||
+    (isInServer(file) && (isFastify(target) || ['pino', 'find-my-way'].includes(target)))
+  )
 }
 
 function mayRouteImport (file: string, { target, typesOnly }: ModuleImport): boolean {
@@ -116,7 +122,8 @@ function mayImport (file: string, found: ModuleImport): boolean {
 }
 
 /** The syntax tree of a file. */
-export const parse = (file: string, text: string) => ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true)
+export const parse = (file: string, text: string) =>
+  ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true)
 
 /** A node and all nodes below it. */
 export function nodesOf (node: ts.Node): ts.Node[] {
@@ -160,7 +167,10 @@ function importedNames (node: ts.ImportDeclaration): [names: string[], typesOnly
     ...namedBindings && ts.isNamespaceImport(namedBindings) ? ['*'] : [],
     ...elements.map(({ propertyName, name }) => (propertyName ?? name).text)
   ]
-  return [names, isTypeOnly || (!name && elements.length > 0 && elements.every(element => element.isTypeOnly))]
+  return [
+    names,
+    isTypeOnly || (!name && elements.length > 0 && elements.every(element => element.isTypeOnly))
+  ]
 }
 
 const sql = new RegExp([
@@ -169,25 +179,35 @@ const sql = new RegExp([
   '(?:update|UPDATE)\\s[^]*?\\s(?:set|SET)\\s|(?:delete|DELETE)\\s+(?:from|FROM)\\s)'
 ].join(''))
 
-const isText = (node: ts.Node): node is ts.LiteralLikeNode => ts.isStringLiteral(node) || ts.isTemplateLiteralToken(node)
+const isText = (node: ts.Node): node is ts.LiteralLikeNode =>
+  ts.isStringLiteral(node) || ts.isTemplateLiteralToken(node)
 
 // `process` may be asked for anything but its environment, and must not be passed on.
 function readsEnvironment (node: ts.Node): boolean {
   if (ts.isImportDeclaration(node)) {
-    return ts.isStringLiteral(node.moduleSpecifier) && ['process', 'node:process'].includes(node.moduleSpecifier.text)
+    return (
+      ts.isStringLiteral(node.moduleSpecifier) &&
+      ['process', 'node:process'].includes(node.moduleSpecifier.text)
+    )
   }
   if (!ts.isIdentifier(node) || node.text !== 'process') return false
   const { parent } = node
   if (ts.isPropertyAccessExpression(parent) && parent.expression === node) return parent.name.text === 'env'
-  if (ts.isPropertyAccessExpression(parent)) return ['globalThis', 'global'].includes(parent.expression.getText())
+  if (ts.isPropertyAccessExpression(parent)) {
+    return ['globalThis', 'global'].includes(parent.expression.getText())
+  }
   return !ts.isPropertyAssignment(parent) || parent.initializer === node
 }
 
 const maxParameters = 4
 
 function tooManyParameters (node: ts.Node): string | undefined {
-  if (!ts.isFunctionLike(node) || !('body' in node) || node.parameters.length <= maxParameters) return undefined
-  const name = node.name?.getText() ?? (ts.isVariableDeclaration(node.parent) ? node.parent.name.getText() : 'a function')
+  if (!ts.isFunctionLike(node) || !('body' in node) || node.parameters.length <= maxParameters) {
+    return undefined
+  }
+  const name =
+    node.name?.getText() ??
+    (ts.isVariableDeclaration(node.parent) ? node.parent.name.getText() : 'a function')
   return `${name} has ${node.parameters.length} parameters`
 }
 
@@ -201,7 +221,8 @@ export function check (file: string, text: string): string[] {
   const source = parse(file, text)
   if (vagueName.test(file)) violations.push(`${file} is named for nothing that is inside`)
   const { statements } = source
-  const isPassedOn = (statement: ts.Statement) => ts.isImportDeclaration(statement) || ts.isExportDeclaration(statement)
+  const isPassedOn = (statement: ts.Statement) =>
+    ts.isImportDeclaration(statement) || ts.isExportDeclaration(statement)
   if (statements.some(ts.isExportDeclaration) && statements.every(isPassedOn)) {
     violations.push(`${file} only passes on what others export`)
   }
@@ -209,20 +230,28 @@ export function check (file: string, text: string): string[] {
     const { target, names, typesOnly } = found
     const packageName = target.split('/').slice(0, target.startsWith('@') ? 2 : 1).join('/')
     const isListed = topFolders.includes(packageName) || owners[target] || dependencies.has(packageName)
-    if (!mayImport(file, found)) violations.push(`${file} imports ${names.join(', ') || 'the effects'} from ${target}`)
-    else if (!typesOnly && !target.startsWith('node:') && !isListed) {
+    if (!mayImport(file, found)) {
+      violations.push(`${file} imports ${names.join(', ') || 'the effects'} from ${target}`)
+    } else if (!typesOnly && !target.startsWith('node:') && !isListed) {
       violations.push(`${file} needs ${packageName}, which package.json does not list`)
     }
   }
   for (const node of nodesOf(source)) {
-    if (!environmentReaders.includes(file) && readsEnvironment(node)) violations.push(`${file} reads the environment`)
+    if (!environmentReaders.includes(file) && readsEnvironment(node)) {
+      violations.push(`${file} reads the environment`)
+    }
     const excess = tooManyParameters(node)
     if (excess !== undefined) violations.push(`${file}: ${excess}`)
     if (!isUnder('src', file) && isText(node)) {
       const [, statement] = sql.exec(node.text) ?? []
       if (statement) violations.push(`${file} has SQL: ${node.text.trim().split('\n')[0]}`)
     }
-    if (isUnder('src', file) && !isInServer(file) && ts.isIdentifier(node) && /^(reply|FastifyReply)$/.test(node.text)) {
+    if (
+      isUnder('src', file) &&
+      !isInServer(file) &&
+      ts.isIdentifier(node) &&
+      /^(reply|FastifyReply)$/.test(node.text)
+    ) {
       violations.push(`${file} knows a ${node.text}`)
     }
   }
@@ -245,7 +274,10 @@ export function cycles (graph: Map<string, string[]>): string[] {
 /** The types that a file exports, by name. */
 export function exportedTypes (file: string, text: string): string[] {
   return parse(file, text).statements.flatMap(statement => {
-    const isType = ts.isInterfaceDeclaration(statement) || ts.isTypeAliasDeclaration(statement) || ts.isClassDeclaration(statement)
+    const isType =
+      ts.isInterfaceDeclaration(statement) ||
+      ts.isTypeAliasDeclaration(statement) ||
+      ts.isClassDeclaration(statement)
     const isExported = isType && statement.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)
     return isExported && statement.name ? [statement.name.text] : []
   })
@@ -253,10 +285,14 @@ export function exportedTypes (file: string, text: string): string[] {
 
 /** The files of the top folders, with their text, by their path from the root. */
 export function readFiles (): Map<string, string> {
-  return new Map(topFolders.flatMap(folder => readdirSync(`${root}/${folder}`, { recursive: true, encoding: 'utf8' })
-    .filter(name => /\.c?ts$/.test(name))
-    .map(name => {
-      const file = `${folder}/${name.replaceAll(sep, '/')}`
-      return [file, readFileSync(`${root}/${file}`, 'utf8')] as const
-    })))
+  return new Map(
+    topFolders.flatMap(folder =>
+      readdirSync(`${root}/${folder}`, { recursive: true, encoding: 'utf8' })
+        .filter(name => /\.c?ts$/.test(name))
+        .map(name => {
+          const file = `${folder}/${name.replaceAll(sep, '/')}`
+          return [file, readFileSync(`${root}/${file}`, 'utf8')] as const
+        })
+    )
+  )
 }

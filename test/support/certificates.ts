@@ -18,19 +18,61 @@ export interface Authority {
 
 const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
 
-/** Somebody who makes certificates, and whom nobody trusts who is not told to. */
+/** A certificate authority that no client trusts by default. */
 export function authority (t: Teardown): Authority {
   const cwd = temporaryFolder(t)
   const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd, stdio: 'pipe' })
-  openssl('req', '-x509', ...newKey, '-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=Authority', '-days', '1')
+  openssl(
+    'req',
+    '-x509',
+    ...newKey,
+    '-keyout',
+    'ca.key',
+    '-out',
+    'ca.pem',
+    '-subj',
+    '/CN=Authority',
+    '-days',
+    '1'
+  )
   let issued = 0
   return {
     file: join(cwd, 'ca.pem'),
     issue (names, days = 1) {
       const name = `certificate-${issued++}`
-      openssl('req', '-new', ...newKey, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', '/CN=Server', '-addext', `subjectAltName=${names}`)
-      openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-copy_extensions', 'copyall', '-days', String(days), '-out', `${name}.pem`)
-      const [cert = '', key = ''] = [`${name}.pem`, `${name}.key`].map(file => readFileSync(join(cwd, file), 'utf8'))
+      openssl(
+        'req',
+        '-new',
+        ...newKey,
+        '-keyout',
+        `${name}.key`,
+        '-out',
+        `${name}.csr`,
+        '-subj',
+        '/CN=Server',
+        '-addext',
+        `subjectAltName=${names}`
+      )
+      openssl(
+        'x509',
+        '-req',
+        '-in',
+        `${name}.csr`,
+        '-CA',
+        'ca.pem',
+        '-CAkey',
+        'ca.key',
+        '-CAcreateserial',
+        '-copy_extensions',
+        'copyall',
+        '-days',
+        String(days),
+        '-out',
+        `${name}.pem`
+      )
+      const [cert = '', key = ''] = [`${name}.pem`, `${name}.key`].map(file =>
+        readFileSync(join(cwd, file), 'utf8')
+      )
       return { key, cert }
     }
   }

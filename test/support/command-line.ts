@@ -9,11 +9,16 @@ import { commandOf, threadPool } from './program.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 // What configures this checkout is not to configure the command.
-const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, ''))))
+const inherited = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, '')))
+)
 
 /** Starts a command line, in a folder of its own unless one is given. */
 export function start (t: Teardown, args: string[], environment: Environment = {}, cwd = temporaryFolder(t)) {
-  const child = spawn(process.execPath, [...commandOf('src/latchkey.cts'), ...args], { cwd, env: { ...inherited, ...threadPool, ...environment } })
+  const child = spawn(process.execPath, [...commandOf('src/latchkey.cts'), ...args], {
+    cwd,
+    env: { ...inherited, ...threadPool, ...environment }
+  })
   const exit = once(child, 'exit')
   const output = Promise.all([text(child.stdout), text(child.stderr), exit])
   t.teardown(async () => {
@@ -28,7 +33,8 @@ export function start (t: Teardown, args: string[], environment: Environment = {
 }
 
 /** What a command line comes to. */
-export const run = async (t: Teardown, args: string[], environment?: Environment, cwd?: string) => await start(t, args, environment, cwd).end()
+export const run = async (t: Teardown, args: string[], environment?: Environment, cwd?: string) =>
+  await start(t, args, environment, cwd).end()
 
 /** A port of this machine where nobody listens. */
 export async function closedPort (): Promise<number> {

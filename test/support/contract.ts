@@ -5,9 +5,14 @@ import type { Answer } from './client.ts'
 
 interface Documented { content?: Record<string, { schema: object }> }
 type Reference = { $ref: string }
-interface Operation { path: RegExp, method: string, responses: Record<string, Documented>, schemas: Map<string, () => ValidateFunction> }
+interface Operation {
+  path: RegExp
+  method: string
+  responses: Record<string, Documented>
+  schemas: Map<string, () => ValidateFunction>
+}
 
-/** Made when it is first needed: most of what is documented no test of a file is about. */
+/** Compiled on first use, because a test file needs few of the documented schemas. */
 function once<T> (make: () => T): () => T {
   let made: T | undefined
   return () => (made ??= make())
@@ -29,16 +34,28 @@ function contract (app: FastifyInstance): Operation[] {
   const ajv = new Ajv2020({ strict: false, allErrors: true })
   formats.default(ajv)
   ajv.addSchema({ $id: 'api', components })
-  const absolute = (schema: object): object => JSON.parse(JSON.stringify(schema).replaceAll('"#/components', '"api#/components'))
-  const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => {
-    const responses = Object.fromEntries(Object.entries(operation.responses).map(([status, response]) => [status, resolve(response)]))
-    return {
-      path: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`),
-      method: method.toUpperCase(),
-      responses,
-      schemas: new Map(Object.entries(responses).flatMap(([status, { content = {} }]) => Object.entries(content).map(([type, { schema }]) => [`${status} ${type}`, once(() => ajv.compile(absolute(schema)))] as const)))
-    }
-  }))
+  const absolute = (schema: object): object =>
+    JSON.parse(JSON.stringify(schema).replaceAll('"#/components', '"api#/components'))
+  const operations = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => {
+      const responses = Object.fromEntries(
+        Object.entries(operation.responses).map(([status, response]) => [status, resolve(response)])
+      )
+      return {
+        path: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`),
+        method: method.toUpperCase(),
+        responses,
+        schemas: new Map(
+          Object.entries(responses).flatMap(([status, { content = {} }]) =>
+            Object.entries(content).map(
+              ([type, { schema }]) =>
+                [`${status} ${type}`, once(() => ajv.compile(absolute(schema)))] as const
+            )
+          )
+        )
+      }
+    })
+  )
   contracts.set(app, operations)
   return operations
 }
@@ -47,9 +64,16 @@ function contract (app: FastifyInstance): Operation[] {
  * In what an answer differs from the API document; undefined where it does not, or the document does not
  * speak of it.
  */
-export function contradiction (app: FastifyInstance, method: string, url: string, { status, headers, text, body }: Answer): string | undefined {
+export function contradiction (
+  app: FastifyInstance,
+  method: string,
+  url: string,
+  { status, headers, text, body }: Answer
+): string | undefined {
   const [path = ''] = url.split('?')
-  const operation = contract(app).find(operation => operation.path.test(path) && operation.method === (method === 'HEAD' ? 'GET' : method))
+  const operation = contract(app).find(
+    operation => operation.path.test(path) && operation.method === (method === 'HEAD' ? 'GET' : method)
+  )
   if (!operation) return undefined
   const documented = operation.responses[status]
   if (!documented) return 'does not know this status here'

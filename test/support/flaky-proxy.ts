@@ -21,17 +21,25 @@ export async function flakyProxy (t: Teardown, url: string) {
     })
     // The statement arrived; its answer does not.
     far.on('data', chunk => { if (lost) near.destroy(); else if (!frozen) near.write(chunk) })
-    for (const socket of pair) socket.on('error', () => {}).on('close', () => { near.destroy(); far.destroy(); pairs.delete(pair) })
+    for (const socket of pair) {
+      socket
+        .on('error', () => {})
+        .on('close', () => {
+          near.destroy()
+          far.destroy()
+          pairs.delete(pair)
+        })
+    }
     return undefined
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const there = new URL(url)
-  there.port = String((server.address() as AddressInfo).port)
+  const proxyUrl = new URL(url)
+  proxyUrl.port = String((server.address() as AddressInfo).port)
   const cut = () => { for (const pair of pairs) for (const socket of pair) socket.destroy() }
   t.teardown(() => { cut(); server.close() })
   return {
-    url: there.href,
+    url: proxyUrl.href,
     block () { open = false; cut() },
     unblock () { open = true },
     freeze () { frozen = true },

@@ -1,4 +1,5 @@
-// A process that hashes with the build of argon2 that its configuration names. Its first message is the name of
+// A process that hashes with the build of argon2 that its configuration names. Its first message is the name
+// of
 // that build.
 import { load } from '../../src/config/config.ts'
 import { environment } from '../../src/config/environment.ts'

@@ -10,7 +10,11 @@ const read = new WeakSet()
  * The next mail of a kind to an address that was not read before, of those that the service shows in its log;
  * waits for it.
  */
-export async function mailTo ({ together }: Pick<Service, 'together'>, to: string, kind: string): Promise<Shown> {
+export async function mailTo (
+  { together }: Pick<Service, 'together'>,
+  to: string,
+  kind: string
+): Promise<Shown> {
   for (const end = Date.now() + 30_000; ; await pause(10)) {
     for (const line of together()) {
       const { mail } = line as { mail?: Omit<Shown, 'token'> }
@@ -23,4 +27,7 @@ export async function mailTo ({ together }: Pick<Service, 'together'>, to: strin
 }
 
 /** The kinds of all mails shown so far to an address. */
-export const mailsTo = ({ together }: Pick<Service, 'together'>, to: string) => together().flatMap(({ mail }) => mail !== undefined && (mail as Shown).to === to ? [(mail as Shown).kind] : [])
+export const mailsTo = ({ together }: Pick<Service, 'together'>, to: string) =>
+  together().flatMap(({ mail }) =>
+    mail !== undefined && (mail as Shown).to === to ? [(mail as Shown).kind] : []
+  )

@@ -6,16 +6,22 @@ import type { Teardown } from './app.ts'
 type Answer = (request: IncomingMessage, response: ServerResponse) => void
 
 /** A key as an issuer has it; `jwk` is what it publishes. */
-export interface Key { header: { alg: string, kid: string, typ: string }, jwk: object, sign: (input: string) => string }
+export interface Key {
+  header: { alg: string; kid: string; typ: string }
+  jwk: object
+  sign: (input: string) => string
+}
 
-const encode = (value: unknown) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
+const encode = (value: unknown) =>
+  Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
 export const compact = (header: unknown, payload: unknown, signer: (input: string) => string) => {
   const input = `${encode(header)}.${encode(payload)}`
   return `${input}.${signer(input)}`
 }
 
 export const signers: Record<string, (key: KeyObject) => (input: string) => string> = {
-  ES256: key => input => sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url'),
+  ES256: key => input =>
+    sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url'),
   RS256: key => input => sign('sha256', Buffer.from(input), key).toString('base64url'),
   EdDSA: key => input => sign(null, Buffer.from(input), key).toString('base64url')
 }
@@ -29,10 +35,14 @@ export function makeKey (alg = 'ES256', kid: string = randomUUID()): Key {
   const { publicKey, privateKey } = pairs[alg]?.() ?? {}
   const signer = privateKey && signers[alg]?.(privateKey)
   if (!publicKey || !signer) throw new Error(`no ${alg} here`)
-  return { header: { alg, kid, typ: 'at+jwt' }, jwk: { ...publicKey.export({ format: 'jwk' }), use: 'sig', alg, kid }, sign: signer }
+  return {
+    header: { alg, kid, typ: 'at+jwt' },
+    jwk: { ...publicKey.export({ format: 'jwk' }), use: 'sig', alg, kid },
+    sign: signer
+  }
 }
 
-/** An issuer on a port of its own, that answers as it is told to and counts what it is asked. */
+/** An issuer on a free port, with configurable responses, that counts its requests. */
 export class Issuer {
   key = makeKey()
   published: object[] = [this.key.jwk]
@@ -40,7 +50,7 @@ export class Issuer {
   asked: Record<string, number> = {}
   /** The headers of each request for the feed. */
   readonly followers: IncomingMessage[] = []
-  /** Every event so far, from 1; a reader is told those after its `Last-Event-ID`. */
+  /** All events, numbered from 1. A reader gets those after its `Last-Event-ID`. */
   readonly events: string[] = []
   /** Other answers than the usual, by path. */
   readonly answers: Record<string, Answer | undefined> = {}
@@ -49,7 +59,9 @@ export class Issuer {
   #streams = new Set<ServerResponse>()
   #port = 0
 
-  get url () { return `http://127.0.0.1:${this.#port}` }
+  get url () {
+    return `http://127.0.0.1:${this.#port}`
+  }
 
   async start (): Promise<this> {
     this.#server = http.createServer((request, response) => {
@@ -74,14 +86,27 @@ export class Issuer {
   }
 
   json (response: ServerResponse, body: unknown) {
-    response.setHeader('content-type', 'application/json').setHeader('cache-control', `public, max-age=${this.maxAge}`).end(JSON.stringify(body))
+    response
+      .setHeader('content-type', 'application/json')
+      .setHeader('cache-control', `public, max-age=${this.maxAge}`)
+      .end(JSON.stringify(body))
   }
 
   #usual (path: string): Answer {
-    if (path === '/.well-known/oauth-authorization-server') return (_request, response) => this.json(response, { issuer: this.url, jwks_uri: `${this.url}/jwks`, revocation_feed_endpoint: `${this.url}/oauth/revocations`, ...this.metadata })
+    if (path === '/.well-known/oauth-authorization-server') {
+      return (_request, response) =>
+        this.json(response, {
+          issuer: this.url,
+          jwks_uri: `${this.url}/jwks`,
+          revocation_feed_endpoint: `${this.url}/oauth/revocations`,
+          ...this.metadata
+        })
+    }
     if (path === '/jwks') return (_request, response) => this.json(response, { keys: this.published })
     if (path === '/oauth/revocations') return (request, response) => this.feed(request, response)
-    return (_request, response) => { response.writeHead(404).end() }
+    return (_request, response) => {
+      response.writeHead(404).end()
+    }
   }
 
   /** Answers as the feed does: what came before, `: synced`, and what comes. */
@@ -93,13 +118,19 @@ export class Issuer {
     response.on('close', () => this.#streams.delete(response))
   }
 
-  get readers () { return this.#streams.size }
+  get readers () {
+    return this.#streams.size
+  }
 
   /** Writes to everyone who reads. */
-  write (part: string | Buffer) { for (const stream of this.#streams) stream.write(part) }
+  write (part: string | Buffer) {
+    for (const stream of this.#streams) stream.write(part)
+  }
 
   /** Ends the connections of everyone who reads: in order, or in the middle of it. */
-  hangUp (end: 'end' | 'destroy' = 'destroy') { for (const stream of this.#streams) stream[end]() }
+  hangUp (end: 'end' | 'destroy' = 'destroy') {
+    for (const stream of this.#streams) stream[end]()
+  }
 
   /** Adds an event to the feed's past; the text is what those who read are told now. */
   record (event: string, data: object): string {
@@ -108,16 +139,43 @@ export class Issuer {
     return text
   }
 
-  end (sid: string) { this.write(this.recordEnd(sid)) }
-  recordEnd (sid: string) { return this.record('session.ended', { sid, sub: 'somebody', reason: 'logout', ended_at: new Date(), expires_at: new Date(Date.now() + 900_000) }) }
+  end (sid: string) {
+    this.write(this.recordEnd(sid))
+  }
+
+  recordEnd (sid: string) {
+    return this.record('session.ended', {
+      sid,
+      sub: 'somebody',
+      reason: 'logout',
+      ended_at: new Date(),
+      expires_at: new Date(Date.now() + 900_000)
+    })
+  }
 
   /** The claims of a user's token, for the audience `urn:orders`. */
   claims (changes: object = {}) {
     const now = Math.floor(Date.now() / 1_000)
-    return { iss: this.url, aud: 'urn:orders', sub: 'ada', client_id: 'latchkey', iat: now, exp: now + 900, jti: randomUUID(), scope: 'account orders:read', sid: randomUUID(), auth_time: now, amr: ['pwd'], roles: ['user'], ...changes }
+    return {
+      iss: this.url,
+      aud: 'urn:orders',
+      sub: 'ada',
+      client_id: 'latchkey',
+      iat: now,
+      exp: now + 900,
+      jti: randomUUID(),
+      scope: 'account orders:read',
+      sid: randomUUID(),
+      auth_time: now,
+      amr: ['pwd'],
+      roles: ['user'],
+      ...changes
+    }
   }
 
-  token (changes: object = {}, key = this.key) { return compact(key.header, this.claims(changes), key.sign) }
+  token (changes: object = {}, key = this.key) {
+    return compact(key.header, this.claims(changes), key.sign)
+  }
 }
 
 /** An issuer that is up until the test ends. */

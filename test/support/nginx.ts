@@ -9,12 +9,19 @@ import { temporaryFolder } from './temporary-folder.ts'
 const env = { PATH: `${process.env['PATH']}:/usr/local/sbin:/usr/sbin` }
 
 /** Where it cannot be run, why tests with nginx are skipped; in CI they are not. */
-export const skip = process.env['CI'] !== 'true' && spawnSync('nginx', ['-v'], { env }).error !== undefined ? 'nginx is not installed' : false
+export const skip =
+  process.env['CI'] !== 'true' && spawnSync('nginx', ['-v'], { env }).error !== undefined
+    ? 'nginx is not installed'
+    : false
 
 /** The configuration of the example, by file. */
 export const configuration = (): Map<string, string> => {
   const from = resolve('examples/gateway')
-  return new Map(readdirSync(from).filter(name => name.endsWith('.conf')).map(name => [name, readFileSync(join(from, name), 'utf8')]))
+  return new Map(
+    readdirSync(from)
+      .filter(name => name.endsWith('.conf'))
+      .map(name => [name, readFileSync(join(from, name), 'utf8')])
+  )
 }
 
 export interface Nginx {
@@ -28,11 +35,17 @@ export interface Nginx {
  * An nginx with the configuration of the example, but for the ports: those of Latchkey's instances, and the
  * service's.
  */
-export async function start (t: Teardown, { latchkey, orders }: { latchkey: number[], orders: number }): Promise<Nginx> {
+export async function start (
+  t: Teardown,
+  { latchkey, orders }: { latchkey: number[]; orders: number }
+): Promise<Nginx> {
   const port = await freePort()
   const prefix = temporaryFolder(t)
   const places = new Map([
-    ['server latchkey:3000 fail_timeout=1s;', latchkey.map(at => `server 127.0.0.1:${at} fail_timeout=1s;`).join(' ')],
+    [
+      'server latchkey:3000 fail_timeout=1s;',
+      latchkey.map(at => `server 127.0.0.1:${at} fail_timeout=1s;`).join(' ')
+    ],
     ['server orders:8080;', `server 127.0.0.1:${orders};`],
     ['listen 8080;', `listen 127.0.0.1:${port};`]
   ])
@@ -57,7 +70,11 @@ export async function start (t: Teardown, { latchkey, orders }: { latchkey: numb
 export async function launch (t: Teardown, prefix: string, port: number): Promise<Nginx> {
   const file = join(prefix, 'log')
   const log = openSync(file, 'a')
-  const child = spawn('nginx', ['-e', 'stderr', '-p', `${prefix}/`, '-c', join(prefix, 'conf/nginx.conf'), '-g', 'daemon off;'], { env, stdio: ['ignore', log, log] })
+  const child = spawn(
+    'nginx',
+    ['-e', 'stderr', '-p', `${prefix}/`, '-c', join(prefix, 'conf/nginx.conf'), '-g', 'daemon off;'],
+    { env, stdio: ['ignore', log, log] }
+  )
   closeSync(log)
   const ended = once(child, 'close').catch(() => {})
   t.teardown(async () => {

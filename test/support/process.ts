@@ -3,15 +3,29 @@ import { once } from 'node:events'
 import { environment, type Teardown } from './app.ts'
 import { commandOf, threadPool } from './program.ts'
 
-export interface Running { child: ChildProcess, base: string, output: () => string, ended: Promise<{ code: number | null, signal: string | null }> }
+export interface Running {
+  child: ChildProcess
+  base: string
+  output: () => string
+  ended: Promise<{ code: number | null; signal: string | null }>
+}
 
 /** How a program is run; what a `launcher` is given is the program's command line. */
-interface Surroundings { cwd: string, env: Record<string, string | undefined>, port: number, launcher?: string[] }
+interface Surroundings {
+  cwd: string
+  env: Record<string, string | undefined>
+  port: number
+  launcher?: string[]
+}
 
-/** A program of this project as a process of its own, that is told to end when the test does. */
+/** A program of this project in its own process, which ends with the test. */
 export function run (t: Teardown, args: string[], { cwd, env, port, launcher = [] }: Surroundings): Running {
   const [command = '', ...others] = [...launcher, process.execPath, ...args]
-  const child = spawn(command, others, { cwd, env: { PATH: process.env['PATH'], ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(command, others, {
+    cwd,
+    env: { PATH: process.env['PATH'], ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
   let text = ''
   child.stdout.on('data', chunk => { text += chunk })
   child.stderr.on('data', chunk => { text += chunk })
@@ -24,11 +38,23 @@ export function run (t: Teardown, args: string[], { cwd, env, port, launcher = [
 }
 
 /** The service as a process of its own, in a folder of its own. */
-export const start = (t: Teardown, cwd: string, env: Record<string, string | undefined>, port: number): Running =>
+export const start = (
+  t: Teardown,
+  cwd: string,
+  env: Record<string, string | undefined>,
+  port: number
+): Running =>
   run(t, [...commandOf('src/latchkey.cts'), 'serve'], {
     cwd,
     port,
-    env: { ...threadPool, ...environment, KEY_ENCRYPTION_KEY: undefined, PORT: String(port), ISSUER_URL: `http://localhost:${port}`, ...env }
+    env: {
+      ...threadPool,
+      ...environment,
+      KEY_ENCRYPTION_KEY: undefined,
+      PORT: String(port),
+      ISSUER_URL: `http://localhost:${port}`,
+      ...env
+    }
   })
 
 /** Waits until it answers at this path with 200. */

@@ -13,21 +13,33 @@ export interface Rule { to: string, answer: string | 'cut', times: number }
  * What it is like: with a login it wants that, with a certificate it speaks TLS, from the start or when it is
  * asked to.
  */
-export interface Settings { port: number, login?: { user: string, password: string }, tls?: 'from the start' | 'when asked', key?: string, cert?: string }
+export interface Settings {
+  port: number
+  login?: { user: string; password: string }
+  tls?: 'from the start' | 'when asked'
+  key?: string
+  cert?: string
+}
 
-export type Told = { ready: true } | { known: Rule } | { mail: { from: string, to: string[], raw: string, user: string | null, isSecure: boolean } }
+export type Told =
+  | { ready: true }
+  | { known: Rule }
+  | { mail: { from: string; to: string[]; raw: string; user: string | null; isSecure: boolean } }
 
 const { port, login, tls, key, cert } = JSON.parse(process.argv[2] ?? '') as Settings
 const rules: Rule[] = []
 const tell = (told: Told) => { process.send?.(told) }
 
 function ruleOf (to: string, isCut: boolean): Rule | undefined {
-  const rule = rules.find(rule => (rule.to === to || rule.to === '*') && rule.times > 0 && (rule.answer === 'cut') === isCut)
+  const rule = rules.find(
+    rule => (rule.to === to || rule.to === '*') && rule.times > 0 && (rule.answer === 'cut') === isCut
+  )
   if (rule) rule.times--
   return rule
 }
 
-const refusal = (answer: string) => Object.assign(new Error(answer.slice(4)), { responseCode: Number(answer.slice(0, 3)) })
+const refusal = (answer: string) =>
+  Object.assign(new Error(answer.slice(4)), { responseCode: Number(answer.slice(0, 3)) })
 
 const server = new SMTPServer({
   disabledCommands: tls === undefined ? ['STARTTLS'] : [],
@@ -39,9 +51,13 @@ const server = new SMTPServer({
   closeTimeout: 0,
   onAuth (auth, _session, done) {
     const rule = ruleOf('AUTH', false)
-    if (rule) done(refusal(rule.answer))
-    else if (login && auth.username === login.user && auth.password === login.password) done(null, { user: login.user })
-    else done(refusal('535 5.7.8 Authentication failed'))
+    if (rule) {
+      done(refusal(rule.answer))
+    } else if (login && auth.username === login.user && auth.password === login.password) {
+      done(null, { user: login.user })
+    } else {
+      done(refusal('535 5.7.8 Authentication failed'))
+    }
   },
   onRcptTo ({ address }, _session, done) {
     const rule = ruleOf(address, false)
@@ -51,10 +67,22 @@ const server = new SMTPServer({
     const { envelope: { mailFrom, rcptTo }, secure: isSecure } = session
     const to = rcptTo.map(({ address }) => address)
     buffer(stream).then(raw => {
-      tell({ mail: { from: mailFrom === false ? '' : mailFrom.address, to, raw: raw.toString('latin1'), user: session.user ?? null, isSecure } })
+      tell({
+        mail: {
+          from: mailFrom === false ? '' : mailFrom.address,
+          to,
+          raw: raw.toString('latin1'),
+          user: session.user ?? null,
+          isSecure
+        }
+      })
       const isCut = ruleOf(to[0] ?? '', true) !== undefined
       // Whoever sent it cannot know that it is here.
-      if (isCut) for (const connection of server.connections) if (connection.id === session.id) connection._socket.destroy()
+      if (isCut) {
+        for (const connection of server.connections) {
+          if (connection.id === session.id) connection._socket.destroy()
+        }
+      }
       if (!isCut) done(null)
     }, done)
   }

@@ -33,7 +33,7 @@ export interface SmtpServer {
   mailTo: (address: string) => Promise<Received>
   /** All mails so far, in the order in which they came. */
   all: () => Received[]
-  /** Waits until there are so many. */
+  /** Waits until this many mails have arrived. */
   total: (count: number) => Promise<Received[]>
   /**
    * What is answered to mails for an address (`*`: any; `AUTH`: to a sign-in), so many times; `cut` hangs up
@@ -55,26 +55,48 @@ const patience = 15_000
  * A mail server of its own, that ends with the test; where it speaks TLS without a certificate of its own,
  * with one that nobody trusts.
  */
-export async function smtpServer (t: Teardown, { login, tls, certificate }: Pick<Settings, 'login' | 'tls'> & { certificate?: Certificate } = {}): Promise<SmtpServer> {
+export async function smtpServer (
+  t: Teardown,
+  { login, tls, certificate }: Pick<Settings, 'login' | 'tls'> & { certificate?: Certificate } = {}
+): Promise<SmtpServer> {
   const port = await freePort()
   const mails: Received[] = []
   const read = new Set<Received>()
   let child: ChildProcess
   let parsing = Promise.resolve()
 
-  const heard = async (isMeant: (told: Told) => boolean) => await new Promise<void>((resolve, reject) => {
-    const events = { message: (told: Told) => { if (isMeant(told)) end(resolve) }, exit: () => end(() => reject(new Error('the mail server ended'))) }
-    const end = (then: () => void) => { child.off('message', events.message).off('exit', events.exit); then() }
-    child.on('message', events.message).on('exit', events.exit)
-  })
+  const waitForMessage = async (matches: (message: Told) => boolean) =>
+    await new Promise<void>((resolve, reject) => {
+      const events = {
+        message: (message: Told) => {
+          if (matches(message)) end(resolve)
+        },
+        exit: () => end(() => reject(new Error('the mail server ended')))
+      }
+      const end = (then: () => void) => {
+        child.off('message', events.message).off('exit', events.exit)
+        then()
+      }
+      child.on('message', events.message).on('exit', events.exit)
+    })
   async function start () {
-    child = fork(moduleFile('test/support/smtp-server.ts'), [JSON.stringify({ port, login, tls, ...certificate })], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: [...nodeOptions] })
-    child.on('message', (told: Told) => { if ('mail' in told) parsing = parsing.then(async () => { mails.push(await received(told.mail)) }) })
-    await heard(told => 'ready' in told)
+    child = fork(
+      moduleFile('test/support/smtp-server.ts'),
+      [JSON.stringify({ port, login, tls, ...certificate })],
+      { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: [...nodeOptions] }
+    )
+    child.on('message', (message: Told) => {
+      if ('mail' in message) {
+        parsing = parsing.then(async () => {
+          mails.push(await received(message.mail))
+        })
+      }
+    })
+    await waitForMessage(message => 'ready' in message)
   }
   async function tell (rule: Rule) {
     child.send(rule)
-    await heard(told => 'known' in told)
+    await waitForMessage(message => 'known' in message)
   }
   async function kill () {
     if (child.exitCode !== null || child.signalCode !== null) return
@@ -85,7 +107,11 @@ export async function smtpServer (t: Teardown, { login, tls, certificate }: Pick
     for (const end = Date.now() + patience; ; await pause(5)) {
       const found = find()
       if (found !== undefined) return found
-      if (Date.now() > end) throw new Error(`${what}; there are ${mails.map(({ to, subject }) => `${to}: ${subject}`).join(', ') || 'none'}`)
+      if (Date.now() > end) {
+        throw new Error(
+          `${what}; there are ${mails.map(({ to, subject }) => `${to}: ${subject}`).join(', ') || 'none'}`
+        )
+      }
     }
   }
 
@@ -95,22 +121,55 @@ export async function smtpServer (t: Teardown, { login, tls, certificate }: Pick
   return {
     url: `${tls === 'from the start' ? 'smtps' : 'smtp'}://${userinfo}127.0.0.1:${port}`,
     async mailTo (address) {
-      const mail = await until(() => mails.find(mail => mail.to === address && !read.has(mail)), `no mail to ${address}`)
+      const mail = await until(
+        () => mails.find(mail => mail.to === address && !read.has(mail)),
+        `no mail to ${address}`
+      )
       read.add(mail)
       return mail
     },
     all: () => [...mails],
-    total: async count => await until(() => mails.length >= count ? [...mails] : undefined, `not ${count} mails`),
+    total: async count =>
+      await until(() => (mails.length >= count ? [...mails] : undefined), `not ${count} mails`),
     answer: async (to, answer, times = -1) => await tell({ to, answer, times }),
     kill,
     start,
-    freeze: () => { child.kill('SIGSTOP') },
-    thaw: () => { child.kill('SIGCONT') }
+    freeze: () => {
+      child.kill('SIGSTOP')
+    },
+    thaw: () => {
+      child.kill('SIGCONT')
+    }
   }
 }
 
-async function received ({ from, to: [to = ''], raw, user, isSecure }: Extract<Told, { mail: unknown }>['mail']): Promise<Received> {
-  const { subject = '', text = '', html = '', messageId = '', headers } = await PostalMime.parse(Buffer.from(raw, 'latin1'))
+async function received ({
+  from,
+  to: [to = ''],
+  raw,
+  user,
+  isSecure
+}: Extract<Told, { mail: unknown }>['mail']): Promise<Received> {
+  const {
+    subject = '',
+    text = '',
+    html = '',
+    messageId = '',
+    headers
+  } = await PostalMime.parse(Buffer.from(raw, 'latin1'))
   const [link] = /^https?:\/\/\S+$/m.exec(text) ?? []
-  return { from, to, subject, text, html, headers: Object.fromEntries(headers.map(({ key, value }) => [key, value])), messageId, link, token: link?.split('#token=')[1] ?? '', raw, user, isSecure }
+  return {
+    from,
+    to,
+    subject,
+    text,
+    html,
+    headers: Object.fromEntries(headers.map(({ key, value }) => [key, value])),
+    messageId,
+    link,
+    token: link?.split('#token=')[1] ?? '',
+    raw,
+    user,
+    isSecure
+  }
 }

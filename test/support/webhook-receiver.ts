@@ -54,7 +54,13 @@ export async function receiver (t: Teardown, certificate?: Certificate): Promise
     url: `${certificate ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
     requests,
     connections: () => connections,
-    answer: change => { how = change },
-    received: async count => await waitUntil(() => `${count} requests; there are ${requests.length}`, () => requests.length >= count && requests)
+    answer: change => {
+      how = change
+    },
+    received: async count =>
+      await waitUntil(
+        () => `${count} requests; there are ${requests.length}`,
+        () => requests.length >= count && requests
+      )
   }
 }

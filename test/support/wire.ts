@@ -5,26 +5,61 @@ import { connect, createServer as createListener, type Socket } from 'node:net'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Teardown } from './app.ts'
 
-export interface Exchange { status: number, headers: IncomingMessage['headers'], rawHeaders: string[], text: string }
+export interface Exchange {
+  status: number
+  headers: IncomingMessage['headers']
+  rawHeaders: string[]
+  text: string
+}
 
 /**
  * A request on a connection of its own, with the path as it is written, and these header lines, `name: value`
  * each; from this address of the machine's.
  */
-export async function ask (method: string, url: string, lines: string[] = [], body?: Buffer, localAddress?: string): Promise<Exchange> {
+export async function ask (
+  method: string,
+  url: string,
+  lines: string[] = [],
+  body?: Buffer,
+  localAddress?: string
+): Promise<Exchange> {
   const [, origin = '', path = ''] = /^(http:\/\/[^/]+)(.*)$/.exec(url) ?? []
   const { host, hostname, port } = new URL(origin)
-  const headers = ['Host', host, ...lines.flatMap(line => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1).trim()])]
+  const headers = [
+    'Host',
+    host,
+    ...lines.flatMap(line => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1).trim()])
+  ]
   if (body) headers.push('Content-Length', String(body.length))
-  const sent = request({ method, hostname, port, path, headers, agent: false, ...localAddress !== undefined && { localAddress } })
+  const sent = request({
+    method,
+    hostname,
+    port,
+    path,
+    headers,
+    agent: false,
+    ...(localAddress !== undefined && { localAddress })
+  })
   sent.end(body)
-  const [response]: [IncomingMessage] = await once(sent, 'response') as [IncomingMessage]
+  const [response]: [IncomingMessage] = (await once(sent, 'response')) as [IncomingMessage]
   let text = ''
   for await (const chunk of response.setEncoding('utf8')) text += chunk
-  return { status: response.statusCode ?? 0, headers: response.headers, rawHeaders: response.rawHeaders, text }
+  return {
+    status: response.statusCode ?? 0,
+    headers: response.headers,
+    rawHeaders: response.rawHeaders,
+    text
+  }
 }
 
-export interface Call { method: string, path: string, lines: string[], bytes: number, digest: string, connection: number }
+export interface Call {
+  method: string
+  path: string
+  lines: string[]
+  bytes: number
+  digest: string
+  connection: number
+}
 
 /** A service behind a gateway: it remembers what it was asked. */
 export async function upstream (t: Teardown): Promise<{ port: number, calls: Call[], server: Server }> {
@@ -38,10 +73,21 @@ export async function upstream (t: Teardown): Promise<{ port: number, calls: Cal
       bytes += chunk.length
     }
     const { method = '', url = '', rawHeaders, socket } = asked
-    const lines = rawHeaders.flatMap((name, index) => index % 2 === 0 ? [`${name.toLowerCase()}: ${rawHeaders[index + 1]}`] : [])
-    calls.push({ method, path: url, lines, bytes, digest: hash.digest('hex'), connection: connections.indexOf(socket) })
+    const lines = rawHeaders.flatMap((name, index) =>
+      index % 2 === 0 ? [`${name.toLowerCase()}: ${rawHeaders[index + 1]}`] : []
+    )
+    calls.push({
+      method,
+      path: url,
+      lines,
+      bytes,
+      digest: hash.digest('hex'),
+      connection: connections.indexOf(socket)
+    })
     const status = Number(/^\/orders\/status\/(\d+)$/.exec(url)?.[1] ?? 200)
-    answer.writeHead(status, { 'content-type': 'application/json', 'x-request-id': 'its own' }).end(JSON.stringify({ call: calls.length }))
+    answer
+      .writeHead(status, { 'content-type': 'application/json', 'x-request-id': 'its own' })
+      .end(JSON.stringify({ call: calls.length }))
   }
   const server = createServer((asked, answer) => { void handle(asked, answer) })
   server.on('connection', socket => { connections.push(socket) })
@@ -141,7 +187,10 @@ export async function dial (port: number): Promise<RawConnection> {
       wake()
       resolve(ending)
     }
-    socket.on('end', () => end('end')).on('error', ({ code }: NodeJS.ErrnoException) => end(String(code))).on('close', () => end('close'))
+    socket
+      .on('end', () => end('end'))
+      .on('error', ({ code }: NodeJS.ErrnoException) => end(String(code)))
+      .on('close', () => end('close'))
   })
   socket.setEncoding('latin1').on('data', (chunk: string) => {
     text += chunk
