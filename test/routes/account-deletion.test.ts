@@ -639,5 +639,5 @@ t.test('one failing purge does not stop the others', async t => {
     return expired.length === 0 && await countPersonalEvents(next, ada.id) === 0
   })
   await waitUntil('the failed purge is logged', () =>
-    next.logs.some(({ msg }) => String(msg).startsWith('clearing away')))
+    next.logs.some(({ msg }) => String(msg).startsWith('housekeeping failed')))
 })
