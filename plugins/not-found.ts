@@ -22,7 +22,8 @@ export default fp(async function notFoundOrNotAllowed (app) {
     // Fastify adds a HEAD route for each GET, and may announce the HEAD route alone for a second spelling.
     const allowed = found.includes('HEAD') && !found.includes('GET') ? ['GET', ...found] : found
     // A route that has the method can still find nothing.
-    throw allowed.length === 0 || allowed.includes(request.method) ? routeNotFound() : methodNotAllowed(allowed)
+    if (allowed.length === 0 || allowed.includes(request.method)) throw routeNotFound()
+    throw methodNotAllowed(allowed)
   }
 
   // Before the body is parsed. The request is counted like any other.

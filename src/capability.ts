@@ -2,6 +2,7 @@ import type { SealedColumn } from './crypto/sealed-column.ts'
 import type { Queryable } from './database/database.ts'
 import type { Topic } from './database/effects.ts'
 import type { ProblemDefinition } from './http/problem.ts'
+import type { JsonSchema } from './syntax/json-schema.ts'
 
 /**
  * A part of the personal data of a user. The statement selects the rows of the user `$1` after the cursor
@@ -12,6 +13,8 @@ export interface PersonalDataPart {
   name: string
   tables: readonly string[]
   text: string
+  /** The JSON Schema of the rows without their cursor, for the API document. */
+  schema: JsonSchema
 }
 
 /** A kind of mails, as its room declares it. */

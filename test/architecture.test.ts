@@ -21,9 +21,9 @@ t.test('every file keeps the rules of the architecture', async t => {
   t.strictSame(violations.sort(), tolerated.sort())
 })
 
-t.test('every room of src/ stands on a floor, and every floor has its rooms', async t => {
+t.test('every room that a floor names exists', async t => {
   const rooms = new Set([...files.keys()].filter(file => /^src\/[^/]+\//.test(file)).map(file => file.split('/')[1]))
-  t.strictSame([...rooms].sort(), floors.flat().sort())
+  t.strictSame(floors.flat().filter(room => !rooms.has(room)), [])
 })
 
 t.test('no import cycle exists', async t => {

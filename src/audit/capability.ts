@@ -1,4 +1,5 @@
 import type { Capability } from '../capability.ts'
+import { describe, nullable, rowsOf, text, time, uuid } from '../syntax/json-schema.ts'
 import * as events from './events.ts'
 
 // With an equality the planner might read the events of all users in the order of their ids. A range of pairs
@@ -29,12 +30,37 @@ const actionsOfUser = `
   select last.cursor, last.seen, page.id, type, created_at, session_id, host(ip) as ip, user_agent, request_id
   from last left join page on actor_id is distinct from user_id order by page.id`
 
+const origin = { ip: nullable(text), user_agent: nullable(text), request_id: nullable(text) }
+
 const eventsPerBatch = 500
 
 export const capability = {
   personalData: [
-    { name: 'audit_events', tables: ['audit_events'], text: aboutUser },
-    { name: 'actions', tables: ['audit_events'], text: actionsOfUser }
+    {
+      name: 'audit_events',
+      tables: ['audit_events'],
+      text: aboutUser,
+      schema: describe(rowsOf({
+        id: uuid,
+        type: text,
+        created_at: time,
+        user_id: nullable(uuid),
+        actor_id: describe(nullable(uuid), 'The user who did it, if known.'),
+        client_id: nullable(uuid),
+        session_id: nullable(uuid),
+        ...origin,
+        detail: { type: 'object' }
+      }), 'Events about the account.')
+    },
+    {
+      name: 'actions',
+      tables: ['audit_events'],
+      text: actionsOfUser,
+      schema: describe(
+        rowsOf({ id: uuid, type: text, created_at: time, session_id: nullable(uuid), ...origin }),
+        'Actions of the user that are not about themselves.'
+      )
+    }
   ],
   housekeeping: [async function * (db, { auditRetentionSeconds }) {
     while (await events.purge(db, auditRetentionSeconds, eventsPerBatch) === eventsPerBatch) yield

@@ -1,6 +1,9 @@
 import { relative } from 'node:path'
 import type { Config } from '../config/config.ts'
 
+// That of the setting PORT.
+const defaultPort = 3_000
+
 export interface BannerOptions {
   config: Config
   version: string
@@ -19,7 +22,7 @@ export function banner (options: BannerOptions): string {
     ['API docs', docs ? `${issuer}/docs` : 'off (DOCS)'],
     ['Database', databaseText(options)],
     ['Mail', mail.smtpUrl === undefined
-      ? 'shown here and not sent; set SMTP_URL to send it'
+      ? 'subjects and links are shown here, nothing is sent; set SMTP_URL to send it'
       : `sent through ${hostOf(mail.smtpUrl)}`]
   ]
   return [
@@ -28,14 +31,29 @@ export function banner (options: BannerOptions): string {
     '',
     ...facts.map(([label, text]) => `  ${label.padEnd(10)}${text}`),
     '',
-    '  Make yourself an administrator (in another terminal, in this folder):',
-    '    npx latchkey users create --email you@example.com --role user,admin',
+    '  Next: sign up with curl, as in README.md under "A first session".',
+    `  ${administratorAdvice(options)}`,
+    `    ${commandPrefix(config)}npx latchkey users create --email you@example.com --role user,admin`,
     '',
     '  Press Ctrl-C to stop.',
     '',
     ''
   ].join('\n')
 }
+
+// The command finds the database, and makes a link to the service, by its own environment.
+function administratorAdvice ({ embedded, isDatabaseReachable }: BannerOptions): string {
+  const place = embedded
+    ? 'in another terminal, in this folder'
+    : 'in another terminal, in this folder, with the same environment variables'
+  const isReady = embedded !== undefined || isDatabaseReachable
+  const start = `Create an administrator${isReady ? '' : ' once the database is reachable'}`
+  return `${start} (${place}):`
+}
+
+/** What the command needs to know of the environment, unless that is what it assumes. */
+const commandPrefix = ({ issuer, port }: Config): string =>
+  port !== defaultPort && issuer === `http://localhost:${port}` ? `PORT=${port} ` : ''
 
 function databaseText ({ config, embedded, isDatabaseReachable }: BannerOptions): string {
   if (embedded) {

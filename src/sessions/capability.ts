@@ -1,4 +1,5 @@
 import type { Capability, HousekeepingTask } from '../capability.ts'
+import { arrayOf, boolean, describe, nullable, rowsOf, text, time, uuid } from '../syntax/json-schema.ts'
 import { purgeExpired } from './expiry.ts'
 import { problems } from './problems.ts'
 import { endSurplus, findCrowdedUsers } from './surplus.ts'
@@ -57,6 +58,23 @@ export const capability = {
   auditEvents,
   problems,
   mailKinds,
-  personalData: [{ name: 'sessions', tables: ['sessions', 'refresh_tokens'], text: ofUser }],
+  personalData: [{
+    name: 'sessions',
+    tables: ['sessions', 'refresh_tokens'],
+    text: ofUser,
+    schema: describe(rowsOf({
+      id: uuid,
+      methods: arrayOf(text),
+      authenticated_at: time,
+      remembered: boolean,
+      user_agent: nullable(text),
+      ip: nullable(text),
+      created_at: time,
+      last_used_at: nullable(time),
+      expires_at: time,
+      ended_at: nullable(time),
+      end_reason: nullable(text)
+    }), 'Ended sessions are kept for a day.')
+  }],
   housekeeping: [endSurplusSessions, purgeExpiredSessions]
 } satisfies Capability

@@ -52,8 +52,8 @@ t.test('on a terminal in development', { skip }, async t => {
     t.match(screen(), `API docs  http://localhost:${port}/docs\n`)
     t.match(screen(), /Database {2}127\.0\.0\.1:\d+\/\w+\n/)
     t.notMatch(screen(), /latchkey:/, 'without the password')
-    t.match(screen(), /Mail {6}shown here and not sent; set SMTP_URL to send it\n/)
-    t.match(screen(), 'npx latchkey users create --email you@example.com --role user,admin\n')
+    t.match(screen(), /Mail {6}subjects and links are shown here, nothing is sent; set SMTP_URL to send it\n/)
+    t.match(screen(), `    PORT=${port} npx latchkey users create --email you@example.com --role user,admin\n`)
 
     const ada = { email: 'ada@example.com', password: 'a phrase of my own' }
     await post('/v1/auth/register', ada)
@@ -75,9 +75,10 @@ t.test('on a terminal in development', { skip }, async t => {
   })
 
   await t.test('the log has colours, and has none with NO_COLOR', async t => {
-    const { until, screen } = await startOnTerminal(t)
+    const { until, screen, post } = await startOnTerminal(t)
     await until('Ctrl-C')
-    await until(/\n/)
+    await post('/v1/auth/login')
+    await until(escape)
     t.match(screen(), `${escape}[`)
   })
 

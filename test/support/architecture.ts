@@ -9,7 +9,10 @@ export const topFolders = ['src', 'plugins', 'routes']
 const manifest = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'))
 const dependencies = new Set(Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies }))
 
-/** The floors of src/, lowest first. A room imports from itself and from the floors below its own. */
+/**
+ * The floors of src/, lowest first. A room imports from itself and from the floors below its own. A room that is
+ * not named here is a capability on the floor of `accounts`, from which no other room of src/ imports.
+ */
 export const floors = [
   ['crypto', 'syntax'],
   ['http'],
@@ -25,6 +28,7 @@ export const floors = [
 ]
 const floorOf = new Map(floors.flatMap((rooms, floor) => rooms.map(room => [room, floor] as const)))
 const topFloor = floors.length
+const capabilityFloor = floorOf.get('accounts') ?? topFloor
 
 // The files that put the rooms together.
 const entryPoints = ['src/app.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.cts']
@@ -77,7 +81,7 @@ function floorOfFile (file: string): number {
   if (fileFloor !== undefined) return fileFloor
   const [, room = '', inside] = file.split('/')
   if (inside === undefined) return ground.includes(file) ? -1 : topFloor
-  return floorOf.get(room) ?? topFloor
+  return floorOf.get(room) ?? capabilityFloor
 }
 
 function mayRoomImport (file: string, { target }: ModuleImport): boolean {
