@@ -55,8 +55,18 @@ async function cryptInWorker (task: Omit<ShaCryptTask, 'id'>): Promise<string> {
   }
 }
 
+// When the service runs from source, a worker of Node.js 20 does not inherit the loader that reads
+// TypeScript.
+const registerTsxFor = (file: URL): string => `
+  import(${JSON.stringify(import.meta.resolve('tsx/esm/api'))}).then(({ register }) => {
+    register()
+    return import(${JSON.stringify(file.href)})
+  })`
+
 function startWorker (): Worker {
-  const started = new Worker(new URL(`./sha-crypt-worker${extname(import.meta.url)}`, import.meta.url))
+  const extension = extname(import.meta.url)
+  const file = new URL(`./sha-crypt-worker${extension}`, import.meta.url)
+  const started = extension === '.ts' ? new Worker(registerTsxFor(file), { eval: true }) : new Worker(file)
   started.on('message', ({ id, text }: ShaCryptResult) => pendingTasks.get(id)?.resolve(text))
   started.on('error', error => {
     worker = undefined
