@@ -229,7 +229,7 @@ const lines200 = (...lines: string[]): RequestListener => (_request, response) =
 
 const logLines = (service: Service) =>
   service.logs
-    .filter(({ msg }) => /breached passwords/.test(String(msg)))
+    .filter(({ msg }) => /^breached password lookup/.test(String(msg)))
     .map(({ level, msg }) => `${String(level)} ${String(msg)}`)
 const failure = '40 breached password lookup failed; accepting new passwords without it'
 const recovery = '30 breached password lookup works again'

@@ -191,13 +191,11 @@ t.test('an orphaned server that does not answer is replaced by a new one with th
 t.test('a second owner is refused, unless the first one is shutting down', async t => {
   const dir = await folder(t)
   const first = await start(dir, { settings })
-  const begin = Date.now()
   const message = `another Latchkey is already using ${await fs.realpath(dir)}: stop it, or give this one its own database with DATABASE_URL`
   await Promise.all([
     service(t, dir).answer.then(answer => t.same(answer, { refusal: `EmbeddedPostgresError: ${message}` })),
     t.rejects(start(dir), new EmbeddedPostgresError(message), 'in the same process neither')
   ])
-  t.ok(Date.now() - begin < 6_000, 'within about 3 seconds')
   await query(first.url, keep)
   const [second] = await Promise.all([start(dir, { settings }), first.stop()])
   t.same(await query(second.url, kept), [42])
