@@ -279,7 +279,7 @@ t.test('roles of the database', async t => {
 
     await t.test('suffices for the service, and production warns once what it does not protect', async t => {
       const service = await runLifecycle(t, single)
-      const msg = /^the database role alone owns the audit log and .*DATABASE_OWNER_URL/
+      const msg = /^the database role alone owns the audit log, .*DATABASE_OWNER_URL/
       t.match(privilegeLines(service), [{ level: 40, role: 'alone', msg }])
       t.equal(privilegeLines(service).length, 1)
     })

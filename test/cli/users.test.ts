@@ -691,7 +691,7 @@ t.test('latchkey users create', async t => {
       200
     )
     const { stdout } = await run(t, ['users', 'create', '--email', 'eve@example.com'], environment)
-    t.match(stdout, /^User id: {2}[0-9a-f-]{36}\n.* once and within 24 hours:\nhttp.*#token=lkl_[\w-]{43}\n$/)
+    t.match(stdout, /^User id: {2}[0-9a-f-]{36}\nOpen this link within 24 hours to set the password\. It works once:\nhttp.*#token=lkl_[\w-]{43}\n$/)
   })
 
   await t.test('refuses what a registration refuses', async t => {
