@@ -111,8 +111,10 @@ export function hashingQueue (
     const now = performance.now()
     const roomAt = now + expectedWaitMs(line, network) - maxWaitMs * admittedWaitFraction
     const retryAt = Math.max(line.retryUntil, roomAt, now) + averageTaskMs / concurrency
-    line.retryUntil = Math.min(retryAt, now + maxRetryMs)
-    return overloaded((line.retryUntil - now) / 1_000)
+    // Subtracting `now` from a sum with it would not give the exact limit back.
+    const waitMs = Math.min(retryAt - now, maxRetryMs)
+    line.retryUntil = now + waitMs
+    return overloaded(waitMs / 1_000)
   }
 
   const wait = (line: Line, network: string, signal?: AbortSignal) => new Promise<void>((resolve, reject) => {
