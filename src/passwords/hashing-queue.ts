@@ -48,7 +48,7 @@ interface Waiter { start: () => void }
  */
 interface Line { waiters: FairQueue<Waiter>, retryUntil: number }
 
-// While strangers wait too, known devices get three of four places.
+// While unknownDevices wait too, known devices get three of four places.
 const knownPlacesInARow = 3
 // An estimate may be too low, so a task is admitted only if its expected wait is this fraction of the
 // longest.
@@ -59,14 +59,14 @@ const initialTaskMs = 50
 /**
  * Admission control for password hashing: runs `concurrency` tasks at a time, because each takes a core and
  * its memory. Networks are served round-robin, so that one network's flood does not delay another network.
- * Known devices wait in a line of their own. That line is served first, but strangers always get one place in
+ * Known devices wait in a line of their own. That line is served first, but unknownDevices always get one place in
  * four.
  */
 export function hashingQueue (
   concurrency: number, { maxWaitMs, maxWaiting }: QueueLimits = { maxWaitMs: 5_000, maxWaiting: 500 }
 ): HashingQueue {
   const knownDevices: Line = { waiters: fairQueue(), retryUntil: 0 }
-  const strangers: Line = { waiters: fairQueue(), retryUntil: 0 }
+  const unknownDevices: Line = { waiters: fairQueue(), retryUntil: 0 }
   let running = 0
   // Places that known devices have had since a stranger's.
   let knownInARow = 0
@@ -74,23 +74,23 @@ export function hashingQueue (
   let averageTaskMs = initialTaskMs
   let observer: QueueObserver | undefined
 
-  const lineOf = ({ known }: QueueTicket) => known ? knownDevices : strangers
+  const lineOf = ({ known }: QueueTicket) => known ? knownDevices : unknownDevices
 
   function nextWaiter () {
-    const isStrangersTurn = knownInARow >= knownPlacesInARow && strangers.waiters.size > 0
+    const isStrangersTurn = knownInARow >= knownPlacesInARow && unknownDevices.waiters.size > 0
     if (knownDevices.waiters.size > 0 && !isStrangersTurn) {
-      if (strangers.waiters.size > 0) knownInARow++
+      if (unknownDevices.waiters.size > 0) knownInARow++
       return knownDevices.waiters.dequeue()
     }
     knownInARow = 0
-    return strangers.waiters.dequeue()
+    return unknownDevices.waiters.dequeue()
   }
 
   function expectedWaitMs (line: Line, network: string) {
     if (running < concurrency) return 0
     const ahead = line.waiters.countAhead(network)
     const aheadInOtherLine = line === knownDevices
-      ? Math.min(strangers.waiters.size, Math.floor((knownInARow + ahead) / knownPlacesInARow))
+      ? Math.min(unknownDevices.waiters.size, Math.floor((knownInARow + ahead) / knownPlacesInARow))
       : Math.min(knownDevices.waiters.size, knownPlacesInARow * (ahead + 1) - knownInARow)
     return (ahead + aheadInOtherLine + 1) * averageTaskMs / concurrency
   }
@@ -170,7 +170,7 @@ export function hashingQueue (
     run,
     assertCapacity,
     observe: newObserver => { observer = newObserver },
-    get waiting () { return knownDevices.waiters.size + strangers.waiters.size },
+    get waiting () { return knownDevices.waiters.size + unknownDevices.waiters.size },
     get running () { return running }
   }
 }
