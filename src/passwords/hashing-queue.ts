@@ -59,8 +59,8 @@ const initialTaskMs = 50
 /**
  * Admission control for password hashing: runs `concurrency` tasks at a time, because each takes a core and
  * its memory. Networks are served round-robin, so that one network's flood does not delay another network.
- * Known devices wait in a line of their own. That line is served first, but unknownDevices always get one place in
- * four.
+ * Known devices wait in a line of their own. That line is served first, but unknown devices always get one
+ * place in four.
  */
 export function hashingQueue (
   concurrency: number, { maxWaitMs, maxWaiting }: QueueLimits = { maxWaitMs: 5_000, maxWaiting: 500 }
