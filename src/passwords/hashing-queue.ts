@@ -48,7 +48,7 @@ interface Waiter { start: () => void }
  */
 interface Line { waiters: FairQueue<Waiter>, retryUntil: number }
 
-// While unknownDevices wait too, known devices get three of four places.
+// While unknown devices wait too, known devices get three of four places.
 const knownPlacesInARow = 3
 // An estimate may be too low, so a task is admitted only if its expected wait is this fraction of the
 // longest.
@@ -77,8 +77,8 @@ export function hashingQueue (
   const lineOf = ({ known }: QueueTicket) => known ? knownDevices : unknownDevices
 
   function nextWaiter () {
-    const isStrangersTurn = knownInARow >= knownPlacesInARow && unknownDevices.waiters.size > 0
-    if (knownDevices.waiters.size > 0 && !isStrangersTurn) {
+    const isTurnOfUnknownDevices = knownInARow >= knownPlacesInARow && unknownDevices.waiters.size > 0
+    if (knownDevices.waiters.size > 0 && !isTurnOfUnknownDevices) {
       if (unknownDevices.waiters.size > 0) knownInARow++
       return knownDevices.waiters.dequeue()
     }
