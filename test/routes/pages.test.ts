@@ -58,7 +58,7 @@ async function press ({ page }: Tab, name?: string) {
   const responded = page.waitForResponse(response => response.request().method() === 'POST')
   await (name === undefined ? page.locator('button') : page.getByRole('button', { name })).click()
   const status = (await responded).status()
-  await page.waitForFunction('!document.querySelector("button")?.disabled')
+  await page.locator('button:disabled').waitFor({ state: 'detached' })
   return status
 }
 
