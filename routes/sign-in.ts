@@ -11,7 +11,8 @@ export type TokenDelivery = 'cookie' | 'body'
 /** The members that every sign-in accepts in addition to its proof. */
 export const signInMembers = {
   remember: Type.Optional(Type.Boolean({
-    description: 'Whether the session and its cookie remain when the browser is closed.', default: false
+    description: 'Whether the cookie survives closing the browser. The session can then last longer.',
+    default: false
   })),
   refresh_token_delivery: Type.Optional(Type.Unsafe<TokenDelivery>({
     type: 'string',

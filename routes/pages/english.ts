@@ -4,14 +4,14 @@ const english: PageTexts = {
   pages: {
     email_verification: {
       title: 'Confirm',
-      introduction: 'You opened a link from an e-mail. To carry out what the e-mail describes, confirm here.',
+      introduction: 'You opened a link from an e-mail. Press the button to confirm what it asks for.',
       button: 'Confirm',
       doneTitle: 'Confirmed',
-      doneText: 'Thank you. What the e-mail describes is done.'
+      doneText: 'Thank you. Your request is complete.'
     },
     password_reset: {
       title: 'Choose a password',
-      introduction: 'Choose a new password for your account. You will be signed out on all devices.',
+      introduction: 'Choose a password for your account. You will be signed out on all devices.',
       button: 'Set password',
       doneTitle: 'Your password is set',
       doneText: 'Use it the next time you sign in.'
@@ -58,17 +58,17 @@ const english: PageTexts = {
     too_common: () => 'It is one of the most common passwords.',
     breached: () => 'It was found in a data breach of another service.',
     contains_email: () => 'It contains your e-mail address or a part of it.',
-    contains_name: () => 'It contains your name.',
+    contains_name: () => 'It contains your name or username.',
     contains_service: () => 'It contains the name of this service.'
   },
-  tooManyRequests: when => `Too many requests came from your network. Please try again ${when}.`,
-  unavailable: 'The service is not available right now. Nothing has changed. Please try again in a moment.',
+  tooManyRequests: when => `Too many attempts. Please try again ${when}.`,
+  unavailable: 'The service is not available right now. Please try again in a moment.',
   crossSite: 'This request came from another site and was rejected. Please open the link from the e-mail ' +
     'again.',
-  malformed: 'Some input is missing or too long. The link code begins with “lkl_”. Please check it and try ' +
+  malformed: 'A field is empty or too long. The link code begins with “lkl_”. Please check it and try ' +
     'again.',
-  unexpectedError: id => `Something went wrong. If it happens again, give the operator this number: ${id}`,
-  unreachable: 'The service could not be reached. Nothing is lost. Please try again in a moment.'
+  unexpectedError: id => `Something went wrong. If it happens again, give the operator this ID: ${id}`,
+  unreachable: 'The service could not be reached. Please try again in a moment.'
 }
 
 export default english

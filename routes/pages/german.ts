@@ -65,20 +65,18 @@ const german: PageTexts = {
     too_common: () => 'Es gehört zu den häufigsten Passwörtern.',
     breached: () => 'Es ist aus einem Datenleck eines anderen Dienstes bekannt.',
     contains_email: () => 'Es enthält Ihre E-Mail-Adresse oder einen Teil davon.',
-    contains_name: () => 'Es enthält Ihren Namen.',
+    contains_name: () => 'Es enthält Ihren Namen oder Benutzernamen.',
     contains_service: () => 'Es enthält den Namen dieses Dienstes.'
   },
-  tooManyRequests: when => `Aus Ihrem Netz kamen zu viele Anfragen. Bitte versuchen Sie es ${when} noch ` +
-    'einmal.',
-  unavailable: 'Der Dienst ist gerade nicht verfügbar. Es wurde nichts geändert. Bitte versuchen Sie es ' +
-    'gleich noch einmal.',
+  tooManyRequests: when => `Zu viele Versuche. Bitte versuchen Sie es ${when} noch einmal.`,
+  unavailable: 'Der Dienst ist gerade nicht verfügbar. Bitte versuchen Sie es gleich noch einmal.',
   crossSite: 'Diese Anfrage kam von einer anderen Website und wurde abgelehnt. Bitte öffnen Sie den Link ' +
     'aus der E-Mail noch einmal.',
   malformed: 'Eine Eingabe fehlt oder ist zu lang. Der Code aus dem Link beginnt mit „lkl_“. Bitte prüfen ' +
     'Sie ihn und versuchen Sie es noch einmal.',
   unexpectedError: id =>
-    `Etwas ist schiefgegangen. Falls es noch einmal geschieht, nennen Sie dem Betreiber diese Nummer: ${id}`,
-  unreachable: 'Der Dienst war nicht erreichbar. Es ist nichts verloren. Bitte versuchen Sie es gleich ' +
+    `Etwas ist schiefgegangen. Falls es noch einmal geschieht, nennen Sie dem Betreiber diese Kennung: ${id}`,
+  unreachable: 'Der Dienst war nicht erreichbar. Bitte versuchen Sie es gleich ' +
     'noch einmal.'
 }
 

@@ -13,11 +13,11 @@ import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } 
 //
 // | case                  | what it means                            | outcome                              |
 // | --------------------- | ---------------------------------------- | ------------------------------------ |
-// | g = c, same hash      | the current token: its first exchange,   | issue a successor of generation      |
-// |                       | a retry after a lost response, or        | c + 1; the family stays as it is     |
-// |                       | another tab                              |                                      |
-// | g = c + 1             | a successor, used for the first time     | confirm it, and issue a successor of |
-// |                       |                                          | generation g + 1                     |
+// | g = c, same hash      | the current token again: a retry after a | issue a successor of generation      |
+// |                       | lost response, or another tab            | c + 1; only the time of the last use |
+// |                       |                                          | and the expiry change                |
+// | g = c + 1             | the token of the sign-in (c = 0), or a   | confirm it, and issue a successor of |
+// |                       | successor, used for the first time       | generation g + 1                     |
 // | g > c + 1             | the database has lost its newest state,  | the same; the caller logs it         |
 // |                       | in a failover or with a restored backup  |                                      |
 // | g = c, another hash   | two successors of one token were used    | superseded at `confirmations[1]`     |

@@ -205,7 +205,7 @@ t.test('the pages of mailed links', async t => {
       {
         status: 503,
         headers: { 'content-type': /^text\/html/, 'retry-after': /^\d+$/ },
-        text: /Nothing has changed[^]*value="lkl_kept"/,
+        text: /not available right now[^]*value="lkl_kept"/,
         cookies: []
       }
     )

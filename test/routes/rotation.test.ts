@@ -530,7 +530,7 @@ t.test('a theft is detected once both holders are active', async t => {
   })
 })
 
-t.test('of the successors of one token exactly one is ever confirmed', async () => {
+t.test('of the successors of one token at most one is ever confirmed', async () => {
   const round = fc.record({ tabs: fc.integer({ min: 2, max: 8 }), repeats: fc.integer({ min: 1, max: 3 }) })
   const rounds = fc.array(round, { minLength: 1, maxLength: 3 })
 
