@@ -78,7 +78,8 @@ const describeApi = (
     summary: 'Sign users up and in, and keep them signed in.',
     description: 'A self-hosted login service. Browsers keep the refresh token in an HttpOnly cookie; ' +
       'other clients get it in the body. Access tokens are JWTs (RFC 9068), which any service can verify ' +
-      'with the published keys. Every failure outside `/oauth` is a problem document (RFC 9457) with a stable `code`.',
+      'with the published keys. Every failure outside `/oauth` is a problem document (RFC 9457) with a ' +
+      'stable `code`.',
     license: { name: 'MIT', identifier: 'MIT' }
   },
   servers: [{ url: issuer }],

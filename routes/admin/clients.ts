@@ -97,8 +97,8 @@ const clientRoutes: Typed = async (app) => {
       ...byId,
       operationId: 'deleteClient',
       summary: 'Delete a client',
-      description: 'Deletes the client and its secrets. Latchkey rejects its access tokens at once. Services ' +
-        'that do not ask Latchkey accept them until they expire.',
+      description: 'Deletes the client and its secrets. Latchkey rejects its access tokens at once. ' +
+        'Services that do not ask Latchkey accept them until they expire.',
       response: { 204: { type: 'null', description: 'The client was deleted.' } }
     },
     config: { problems: [...problems, 'not_found'] }
