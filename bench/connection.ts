@@ -19,41 +19,62 @@ export interface RawResponse { status: number, body: string }
 
 interface Waiter { line: string, resolve: (response: RawResponse) => void, reject: (error: Error) => void }
 
+/** Opens a connection. If the server ends it after a response, the next request opens another one. */
 export async function openConnection (port: number): Promise<Connection> {
-  const socket = net.connect({ port, host: '127.0.0.1', noDelay: true })
-  await once(socket, 'connect')
-  // One character for each byte, because content-length counts bytes.
-  socket.setEncoding('latin1')
   let received = ''
   let waiter: Waiter | undefined
+  let isEnded = false
+  let socket = await dial()
 
-  const fail = (error: Error) => {
-    waiter?.reject(error)
-    waiter = undefined
+  async function dial (): Promise<net.Socket> {
+    const dialled = net.connect({ port, host: '127.0.0.1', noDelay: true })
+    await once(dialled, 'connect')
+    // One character for each byte, because content-length counts bytes.
+    dialled.setEncoding('latin1')
+    const fail = (error: Error) => {
+      if (dialled !== socket) return
+      waiter?.reject(error)
+      waiter = undefined
+    }
+    dialled.on('error', fail)
+    dialled.setTimeout(30_000, () => {
+      dialled.destroy(new Error(`no response to ${waiter?.line} within 30 s`))
+    })
+    dialled.on('close', () =>
+      fail(new Error(`the connection was closed without a response to ${waiter?.line}`)))
+    dialled.on('data', (chunk: string) => {
+      received += chunk
+      const head = received.indexOf('\r\n\r\n')
+      if (head < 0) return
+      // A response with status 204 has no content-length.
+      const length = Number(/\r\ncontent-length: (\d+)/i.exec(received)?.[1] ?? 0)
+      if (received.length < head + 4 + length) return
+      const status = Number(received.slice(9, 12))
+      const body = received.slice(head + 4)
+      isEnded = /\r\nconnection: close\r\n/i.test(received)
+      received = ''
+      if (body.length !== length) {
+        return fail(new Error(`the response to ${waiter?.line} is too long: ${body}`))
+      }
+      const answered = waiter
+      waiter = undefined
+      answered?.resolve({ status, body })
+    })
+    return dialled
   }
-  socket.on('error', fail)
-  socket.setTimeout(30_000, () => socket.destroy(new Error(`no response to ${waiter?.line} within 30 s`)))
-  socket.on('close', () => fail(new Error(`the connection was closed without a response to ${waiter?.line}`)))
-  socket.on('data', (chunk: string) => {
-    received += chunk
-    const head = received.indexOf('\r\n\r\n')
-    if (head < 0) return
-    // A response with status 204 has no content-length.
-    const length = Number(/\r\ncontent-length: (\d+)/i.exec(received)?.[1] ?? 0)
-    if (received.length < head + 4 + length) return
-    const status = Number(received.slice(9, 12))
-    const body = received.slice(head + 4)
-    received = ''
-    if (body.length !== length) return fail(new Error(`the response to ${waiter?.line} is too long: ${body}`))
-    waiter?.resolve({ status, body })
-    waiter = undefined
-  })
 
-  const exchange = (line: string, headersAndBody: string) => new Promise<RawResponse>((resolve, reject) => {
-    if (socket.destroyed) return reject(new Error(`the connection was closed before ${line}`))
-    waiter = { line, resolve, reject }
-    socket.write(`${line} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${headersAndBody}`, 'latin1')
-  })
+  async function exchange (line: string, headersAndBody: string): Promise<RawResponse> {
+    if (isEnded) {
+      socket.destroy()
+      socket = await dial()
+      isEnded = false
+    }
+    if (socket.destroyed) throw new Error(`the connection was closed before ${line}`)
+    return await new Promise((resolve, reject) => {
+      waiter = { line, resolve, reject }
+      socket.write(`${line} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${headersAndBody}`, 'latin1')
+    })
+  }
   const headerLines = (headers: Record<string, string>) =>
     Object.entries(headers)
       .map(([name, value]) => `${name}: ${value}\r\n`)
