@@ -9,7 +9,7 @@ export interface Connection {
   /** Returns the response body. Throws if the response is not a success. */
   get: (path: string, headers?: Record<string, string>) => Promise<string>
   post: (path: string, body: object) => Promise<string>
-  /** Sends a POST request, and returns the response whatever its status. */
+  /** Sends a POST request, and returns the response, also of a failure. */
   send: (path: string, body: object, headers?: Record<string, string>) => Promise<RawResponse>
   readonly isClosed: boolean
   close: () => void

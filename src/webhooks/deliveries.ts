@@ -92,7 +92,7 @@ function attemptOf (row: DeliveryRow): DeliveryAttempt[] {
 /** How long a delivery is tried after its event, after a redelivery, and after its webhook was resumed. */
 const lifetime = "interval '3 days'"
 
-/** Sends a delivery again from the start, whatever its status. Undefined if it does not exist. */
+/** Sends a delivery again from the start, in any status. Undefined if it does not exist. */
 export async function redeliver (
   db: Database, webhookId: string, id: string, origin: audit.Origin
 ): Promise<Delivery | undefined> {

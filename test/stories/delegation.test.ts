@@ -14,7 +14,7 @@ import { temporaryFolder } from '../support/temporary-folder.ts'
 interface Answer {
   status: number
   headers: Headers
-  // Any JSON. The story checks what it is.
+  // `any`, because the response is untrusted JSON: the story asserts the members that it reads.
   body: any
 }
 

@@ -29,7 +29,7 @@ export interface Service {
   url: string
   /** Every line logged so far. */
   logs: Array<Record<string, unknown>>
-  /** The same of all instances on its database: any of them does what is done after the fact. */
+  /** The logs of all instances on its database. Any of them may run a job or housekeeping. */
   together: () => Array<Record<string, unknown>>
   /** Runs one statement on the service's database. */
   sql: <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>

@@ -3,13 +3,13 @@ import { contradiction } from './contract.ts'
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE' | 'HEAD' | 'OPTIONS'
 
-/** What a route answered; `body` is whatever JSON it was, for the tests to find out. */
+/** The response of a route. */
 export interface Answer {
   status: number
   headers: Record<string, string | string[] | number | undefined>
   cookies: string[]
   text: string
-  // What a route answers is what the tests find out.
+  // `any`, because the response is untrusted JSON: each test asserts the members that it reads.
   body: any
 }
 

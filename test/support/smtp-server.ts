@@ -77,7 +77,7 @@ const server = new SMTPServer({
         }
       })
       const isCut = ruleOf(to[0] ?? '', true) !== undefined
-      // Whoever sent it cannot know that it is here.
+      // The sender cannot know that it has arrived.
       if (isCut) {
         for (const connection of server.connections) {
           if (connection.id === session.id) connection._socket.destroy()

@@ -36,8 +36,8 @@ export interface SmtpServer {
   /** Waits until this many mails have arrived. */
   total: (count: number) => Promise<Received[]>
   /**
-   * What is answered to mails for an address (`*`: any; `AUTH`: to a sign-in), so many times; `cut` hangs up
-   * where the mail is there.
+   * Answers mails to an address this many times with a text. The address `*` stands for every address, and
+   * `AUTH` for the sign-in. The answer `cut` hangs up when the mail has arrived.
    */
   answer: (to: string, answer: string, times?: number) => Promise<void>
   /** Kills it, and waits until it is gone. */

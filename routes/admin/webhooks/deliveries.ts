@@ -74,7 +74,7 @@ const deliveryRoutes: Typed = async (app) => {
       ...byId,
       operationId: 'redeliverWebhook',
       summary: 'Send a delivery again',
-      description: 'Sends the delivery again with the same `webhook-id`, whatever its status. If the' +
+      description: 'Sends the delivery again with the same `webhook-id`, in any status. If the' +
         ' webhook is paused, the delivery is sent when the webhook is active again.',
       body: strict({}, { examples: [{}] }),
       response: { 202: ref(Delivery) }
