@@ -316,7 +316,7 @@ t.test('roles and scopes', async t => {
   const issuer = await issuers.start(t)
   const { get, app } = await consumer.start(t, issuer)
 
-  await t.test('are required: any of the roles, all of the scopes', async t => {
+  await t.test('a route requires one of its roles and every one of its scopes', async t => {
     const refused = { status: 403, body: { code: 'insufficient_scope' } }
     t.match(await get('/admin', issuer.token({ roles: ['user', 'root'] })), { status: 200 })
     t.match(await get('/admin', issuer.token({ roles: ['user', 'administrator'] })), refused)
