@@ -71,6 +71,9 @@ export default fp(async function accessToken (app, { issuer, audience }: AccessT
     }
   }
 
+  // Access tokens get their times from the database, so they are judged by its clock.
+  const nowSeconds = () => app.keyring.nowMs() / 1_000
+
   interface VerifiedToken { claims: AccessTokenClaims, kid: string }
   // A verified token stays valid until it expires, its key is dropped or it is revoked.
   const verifiedTokens = new LRUCache<string, VerifiedToken>({ max: maxVerifiedTokens })
@@ -111,8 +114,6 @@ export default fp(async function accessToken (app, { issuer, audience }: AccessT
     request.bearer = claims
   })
 }, { name: 'access-token', dependencies: ['keyring', 'revocations'] })
-
-const nowSeconds = () => Date.now() / 1_000
 
 // The errors of fast-jwt and @fastify/jwt about a token. A fault of the service has another code.
 const isTokenError = (error: unknown) =>

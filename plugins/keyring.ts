@@ -36,6 +36,13 @@ declare module 'fastify' {
       /** Fulfilled when the keys are loaded. Rejected if no key-encryption key opens them. */
       loaded: Promise<void>
       isLoaded: () => boolean
+      /**
+       * The time of the database in milliseconds, which all instances share. The clock of this machine may
+       * differ. Known to about the duration of a query, once the keys are loaded.
+       */
+      nowMs: () => number
+      /** The database's clock minus this machine's, in milliseconds. 0 until the keys are loaded. */
+      clockOffsetMs: () => number
       options: KeyringOptions
       /** Reads the keys again, after a change. */
       reload: () => Promise<void>
@@ -47,6 +54,8 @@ declare module 'fastify' {
 const pollIntervalMs = 1_000
 const startRetryMs = 1_000
 const maxRotationCheckIntervalMs = 30_000
+// The offset is as inexact as the duration of a query.
+const maxClockOffsetMs = 5_000
 
 /**
  * The signing keys, refresh token keys and peppers: created, rotated, and read again when an instance changed
@@ -64,6 +73,17 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     const startedAt = performance.now()
     keys = await loadKeyring(app.db, keyEncryptionKeys, keys)
     readAt = startedAt
+    reportClock(keys.clockOffsetMs)
+  }
+  let isClockWrong = false
+  function reportClock (offsetMs: number) {
+    const isWrong = Math.abs(offsetMs) > maxClockOffsetMs
+    if (isWrong && !isClockWrong) {
+      const clock = `the clock of this machine is ${Math.abs(Math.round(offsetMs / 1_000))} s ` +
+        `${offsetMs > 0 ? 'behind' : 'ahead of'} that of the database, which is used; set both with NTP`
+      app.log.warn({ clock_offset_seconds: offsetMs / 1_000 }, clock)
+    }
+    isClockWrong = isWrong
   }
   function read () {
     reading ??= load().finally(() => { reading = undefined })
@@ -102,14 +122,16 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     if (!keys) throw databaseUnavailable('keys not loaded yet')
     return keys
   }
+  const clockOffsetMs = () => keys?.clockOffsetMs ?? 0
+  const nowMs = () => Date.now() + clockOffsetMs()
   type SigningPeriod = Pick<SigningKey, 'signsFrom' | 'retiresAt'>
-  function getActiveKey<Key extends SigningPeriod> (candidates: Map<string, Key>, clockOffsetMs: number) {
+  function getActiveKey<Key extends SigningPeriod> (candidates: Map<string, Key>) {
     // A successor that is unknown here was created after the last read. It is published for at least two
     // cache times before it signs, so until then the known key is the right one.
     const maxAgeMs = (jwksMaxAgeSeconds + 60) * 1_000
     if (performance.now() - readAt > maxAgeMs) throw databaseUnavailable('keys not read for too long')
     // By a clock that is only estimated, a key that signs at once may not have begun to sign.
-    const key = findActiveKey(candidates, new Date(Date.now() + clockOffsetMs)) ??
+    const key = findActiveKey(candidates, new Date(nowMs())) ??
       [...candidates.values()].find(({ retiresAt }) => retiresAt === null)
     if (!key) throw databaseUnavailable('no key signs')
     return key
@@ -132,13 +154,15 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   app.decorate('keyring', {
     loaded,
     isLoaded: () => keys !== undefined,
+    nowMs,
+    clockOffsetMs,
     options,
     reload,
-    getSigningKey: () => getActiveKey(getKeys().signingKeys, getKeys().clockOffsetMs),
+    getSigningKey: () => getActiveKey(getKeys().signingKeys),
     findSigningKey: async kid => await lookup.find('access_token', kid, () => getKeys().signingKeys.get(kid)),
     isKnownKey: kid => getKeys().signingKeys.has(kid),
     getPublishedKeys: () => [...getKeys().signingKeys.values()].map(({ publicJwk }) => publicJwk),
-    getMacKey: () => getActiveKey(getKeys().refreshTokenKeys, getKeys().clockOffsetMs),
+    getMacKey: () => getActiveKey(getKeys().refreshTokenKeys),
     readRefreshToken,
     getPepper () {
       const [pepper] = getKeys().peppers.values()

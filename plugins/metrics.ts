@@ -122,6 +122,8 @@ function observeResources (app: FastifyInstance, registry: Registry): void {
     () => app.db.connections.idle)
   addGauge(registry, 'latchkey_database_queue_depth', 'Requests that wait for a connection to the database.',
     () => app.db.connections.waiting)
+  addGauge(registry, 'latchkey_clock_offset_seconds', "The database's clock minus that of this machine.",
+    () => app.keyring.clockOffsetMs() / 1_000)
   addGauge(registry, 'latchkey_rate_limits_shared',
     '1 while the instances count requests together in Redis, 0 otherwise.',
     () => Number(app.rateLimiting.shared))

@@ -72,7 +72,7 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
   })
 
   app.decorate('signClientToken', ({ clientId, scope, audience: aud }) => {
-    const iat = toSeconds(new Date())
+    const iat = toSeconds(new Date(app.keyring.nowMs()))
     const times = { iat, exp: iat + ttl, jti: newId() }
     const claims = { iss: issuer, aud, sub: clientId, client_id: clientId, scope, ...times }
     return { accessToken: sign(claims), expiresIn: ttl }

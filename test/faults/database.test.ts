@@ -1,13 +1,18 @@
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
+import { freePort } from '../../src/database/embedded/server.ts'
 import { mint } from '../../src/sessions/refresh-token.ts'
-import { build, newUser, type Service } from '../support/app.ts'
+import { build, environment, newUser, type Service } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { waitUntil } from '../support/polling.ts'
 import { flakyProxy } from '../support/flaky-proxy.ts'
+import { ready, run } from '../support/process.ts'
+import { commandOf, threadPool } from '../support/program.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 async function waitUntilReady (service: Service, timeoutMs: number) {
   const startedAt = performance.now()
@@ -357,3 +362,58 @@ t.test(
     t.equal(intactCount, accounts.length, `${accounts.length} accounts, their sessions and their sign-outs`)
   }
 )
+
+// The library that `faketime` loads into a program. `faketime` itself does not pass signals on.
+const faketime = spawnSync('faketime', ['-f', '+1s', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' })
+const skipClocks = process.env['CI'] !== 'true' && faketime.error ? 'faketime is not installed' : false
+
+t.test('an instance whose clock differs from that of the database', { skip: skipClocks }, async t => {
+  const other = await build(t)
+  for (const [name, offset, advice] of [
+    ['a minute behind', '-60s', 'the clock of this machine is 60 s behind that of the database'],
+    ['ten minutes ahead', '+600s', 'the clock of this machine is 600 s ahead of that of the database']
+  ] as const) {
+    await t.test(name, async t => {
+      const port = await freePort()
+      const folder = temporaryFolder(t)
+      const service = run(t, [...commandOf('src/latchkey.cts'), 'serve'], {
+        cwd: folder,
+        port,
+        env: {
+          ...environment,
+          ...threadPool,
+          DATABASE_URL: other.url,
+          PORT: String(port),
+          METRICS: 'public',
+          ISSUER_URL: 'http://localhost:3000',
+          // Timers keep their pace: only the time of day is wrong.
+          LD_PRELOAD: faketime.stdout.trim(),
+          FAKETIME: offset,
+          FAKETIME_DONT_FAKE_MONOTONIC: '1'
+        }
+      })
+      await ready(service)
+      const { email, password } = newUser()
+      const post = async (path: string, body: object) => await fetch(`${service.base}${path}`, {
+        method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' }
+      })
+      t.equal((await post('/v1/auth/register', { email, password })).status, 201)
+      const signedIn = await post('/v1/auth/login', { email, password })
+      t.equal(signedIn.status, 200)
+      const { access_token: token } = await signedIn.json() as { access_token: string }
+      const headers = { authorization: `Bearer ${token}` }
+      t.equal((await fetch(`${service.base}/v1/me`, { headers })).status, 200, 'takes its own new token')
+      const elsewhere = await other.app.inject({ url: '/v1/me', headers })
+      t.equal(elsewhere.statusCode, 200, 'its token is valid on an instance whose clock is right')
+      const browser = other.browser()
+      const { body } = await browser.post('/v1/auth/login', { email, password })
+      const theirs = { authorization: `Bearer ${body.access_token}` }
+      const answer = await fetch(`${service.base}/v1/me`, { headers: theirs })
+      t.equal(answer.status, 200, 'takes a new token of the other instance')
+      const metrics = await (await fetch(`${service.base}/metrics`)).text()
+      const [, seconds] = /^latchkey_clock_offset_seconds (\S+)$/m.exec(metrics) ?? []
+      t.ok(Math.abs(Number(seconds) + parseFloat(offset)) < 3, `the metric has the offset: ${seconds}`)
+      t.equal(service.output().split(advice).length, 2, 'the log says so once')
+    })
+  }
+})
