@@ -179,7 +179,8 @@ t.test('roles of the database', async t => {
         'select uuid_v7()', 'select transaction_history()', "select username_skeleton('a')",
         "select record_event('user.deleted', '{}')", "select enqueue_job('mail', now())",
         "select enqueue_mail(null, '', 1)", "select count_login_attempt('{}', '{}', '{}')",
-        "select refund_login_attempt(null, '{}')", "select count_mail('{}', '{}', 1)",
+        "select refund_login_attempt(null, '{}')", "select keep_login_failure('{}')",
+        "select login_wait('{}', '{}', now())", "select count_mail('{}', '{}', 1)",
         "select end_sessions('{}', 'logout', '{}')",
         "insert into audit_events (type) values ('user.deleted')",
         'select from users', 'select from audit_events', 'select from schema_migrations',
@@ -432,7 +433,7 @@ t.test('roles of the database', async t => {
     const database = await createDatabase('lacking', 'latchkey_owner')
     await migrateAndReport(database.url, database.ownerUrl)
     const countLoginAttempt = 'function public.count_login_attempt(keys bytea[], limits integer[], ' +
-      'windows integer[], OUT wait_seconds integer, OUT is_first_refusal boolean)'
+      'windows integer[], OUT wait_seconds integer, OUT is_first_refusal boolean, OUT may_end boolean)'
     for (const [statement, object, expected] of [
       [
         'revoke insert on audit_events from latchkey', 'table "public"."audit_events"',

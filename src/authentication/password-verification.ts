@@ -2,7 +2,9 @@ import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import type { Problem } from '../http/problem.ts'
 import type { Passwords, QueueTicket } from '../passwords/passwords.ts'
-import { refund, type CountedAttempt, type SignInThrottle } from '../throttle/sign-in-throttle.ts'
+import {
+  keepFailure, refund, type CountedAttempt, type SignInThrottle
+} from '../throttle/sign-in-throttle.ts'
 import * as credentials from '../users/credential.ts'
 import { accountDisabled } from '../users/problems.ts'
 import { isKnownDevice, type Device } from './known-device.ts'
@@ -60,7 +62,8 @@ export async function verifyPassword (
   const recordFailure = async (reason: string) =>
     await audit.record(db, 'login.failed', { userId: account?.id, detail: { reason } }, origin)
   if (!account?.password_hash || !isCorrect) {
-    await recordFailure(account ? 'wrong_password' : isPending ? 'email_not_verified' : 'unknown_account')
+    const reason = account ? 'wrong_password' : isPending ? 'email_not_verified' : 'unknown_account'
+    await Promise.all([recordFailure(reason), keepFailure(db, attempt)])
     throw isPending ? emailNotVerified() : mismatch()
   }
   if (account.disabled) {
@@ -106,7 +109,7 @@ export async function verifyPendingPassword (
   const attempt = await throttle.countAttempt(db, counted, origin)
   if (await refundOnFailure(db, attempt, passwords.verify(hash, password, ticket))) return attempt
   const failure = { userId: account?.id, detail: { reason: 'wrong_password' } }
-  await audit.record(db, 'login.failed', failure, origin)
+  await Promise.all([audit.record(db, 'login.failed', failure, origin), keepFailure(db, attempt)])
   throw mismatch()
 }
 

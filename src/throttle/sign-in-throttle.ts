@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { tooManyFailures } from './problems.ts'
@@ -44,6 +45,9 @@ export interface SignInThrottle {
   /**
    * Counts an attempt before its password is verified, so that concurrent guesses cannot exceed the limit.
    * After too many failures it throws `too_many_requests` with the seconds to wait, and counts nothing.
+   *
+   * An attempt counts as a failure until its outcome is known. If only such attempts keep this one from being
+   * counted, it waits for their outcome, for about 5 seconds at most.
    */
   countAttempt: (db: Queryable, attempt: SignInAttempt, origin: audit.Origin) => Promise<CountedAttempt>
   /** Resets the failures of an account: those from this network, and those from all networks. */
@@ -53,9 +57,16 @@ export interface SignInThrottle {
 const counting: Statement = {
   name: 'throttle.count',
   text: `
-    select wait_seconds as "waitSeconds", is_first_refusal as "isFirstRefusal"
+    select wait_seconds as "waitSeconds", is_first_refusal as "isFirstRefusal", may_end as "mayEnd"
     from count_login_attempt($1, $2, $3)`
 }
+interface CountResult { waitSeconds: number, isFirstRefusal: boolean, mayEnd: boolean }
+
+// How long an attempt waits for the outcome of others before each time that it tries again: as long as it
+// takes to hash a few passwords, and about 5 seconds in total.
+const pausesMs = [50, 100, 150, 200, 300, 400, 600, 800, 1_000, 1_500]
+// Waiting takes no connection, but memory.
+const maxWaiting = 500
 
 // All statements lock counters in the order of their keys. Otherwise two of them could deadlock.
 const resetting: Statement = {
@@ -81,6 +92,13 @@ export function createSignInThrottle (limits: ThrottleLimits, secret: Buffer): S
       ]
     : [{ key: keyOf('device', userId ?? identifier, device), limit: limits.login }]
 
+  let waiting = 0
+  async function waitForOthers (ms: number) {
+    waiting++
+    await pause(ms)
+    waiting--
+  }
+
   return {
     async countAttempt (db, attempt, origin) {
       const counters = countersOf(attempt)
@@ -89,12 +107,18 @@ export function createSignInThrottle (limits: ThrottleLimits, secret: Buffer): S
       if (keys.length === 0) return { resetKey: undefined, refundKeys: [] }
 
       const values = [keys, counters.map(({ count }) => count), counters.map(({ window }) => window)]
-      const [row] = await db.query<{ waitSeconds: number, isFirstRefusal: boolean }>(counting, values)
-      if (row && row.waitSeconds > 0) {
-        const { waitSeconds, isFirstRefusal } = row
-        const event = { userId: attempt.userId, detail: { wait: waitSeconds } }
-        if (isFirstRefusal) await audit.record(db, 'login.throttled', event, origin)
-        throw tooManyFailures(waitSeconds)
+      const pauses = pausesMs.values()
+      for (;;) {
+        const [row] = await db.query<CountResult>(counting, values)
+        if (!row || row.waitSeconds === 0) break
+        const { waitSeconds, isFirstRefusal, mayEnd } = row
+        const { value: pauseMs } = pauses.next()
+        if (!mayEnd || pauseMs === undefined || waiting >= maxWaiting) {
+          const event = { userId: attempt.userId, detail: { wait: waitSeconds } }
+          if (isFirstRefusal) await audit.record(db, 'login.throttled', event, origin)
+          throw tooManyFailures(waitSeconds)
+        }
+        await waitForOthers(pauseMs)
       }
       const [resetKey, ...refundKeys] = keys
       return limits.login === 'off' ? { resetKey: undefined, refundKeys: keys } : { resetKey, refundKeys }
@@ -109,6 +133,17 @@ export function createSignInThrottle (limits: ThrottleLimits, secret: Buffer): S
 const recording: Statement = {
   name: 'throttle.record-success',
   text: 'select refund_login_attempt($1, $2)'
+}
+
+const keeping: Statement = {
+  name: 'throttle.keep-failure',
+  text: 'select keep_login_failure($1)'
+}
+
+/** Keeps an attempt as a failure: its password was wrong. */
+export async function keepFailure (db: Queryable, { resetKey, refundKeys }: CountedAttempt): Promise<void> {
+  const keys = [...resetKey ? [resetKey] : [], ...refundKeys]
+  if (keys.length > 0) await db.query(keeping, [keys])
 }
 
 /** Refunds an attempt whose password was not verified, or was right without a sign-in. */

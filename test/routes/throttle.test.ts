@@ -6,7 +6,7 @@ import { encodeDevice } from '../../src/authentication/known-device.ts'
 import { newId } from '../../src/crypto/random.ts'
 import { connect } from '../../src/database/database.ts'
 import {
-  purgeExpired, recordSuccess, refund, type CountedAttempt
+  keepFailure, purgeExpired, recordSuccess, refund
 } from '../../src/throttle/sign-in-throttle.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import type { Answer, Browser } from '../support/client.ts'
@@ -181,6 +181,26 @@ t.test('failed sign-ins', async t => {
     t.strictSame(statuses(guesses), [401, 401, 401, 401, 401, 429])
   })
 
+  t.test('an attempt over the limit waits for those that are being verified', async t => {
+    const secondInstance = await build(t, limits, { url: service.url })
+    const { email, password } = await registerUser(service)
+    const address = newAddress()
+    for (const instances of [[service], [service, secondInstance]]) {
+      const answers = await Promise.all(Array.from({ length: 20 }, async (_, i) =>
+        await signIn(instances[i % instances.length] ?? service, { email, password }, address)))
+      t.strictSame(distinctStatuses(answers), [200], 'many sign-ins at once with the correct password succeed')
+    }
+    const mixed = await Promise.all([
+      ...Array.from({ length: 4 }, () => guess(service, { email }, address)),
+      ...Array.from({ length: 6 }, () => signIn(service, { email, password }, address))
+    ])
+    t.strictSame(statuses(mixed).sort(), [...Array(6).fill(200), ...Array(4).fill(401)])
+    t.strictSame(await service.sql(`
+      select 1 from audit_events where type = 'login.throttled' and host(ip) = $1`, [address]), [])
+    const guesses = await guessInSequence(20, service, { email }, address)
+    t.equal(guesses.filter(({ status }) => status === 401).length, 5, 'the limit is what it was')
+  })
+
   t.test('an IPv6 network is a /64, and an IPv4-mapped address is an IPv4 address', async t => {
     const { email } = await registerUser(service)
     const ofOneNetwork = [1, 2, 3, 4, 5].map(n => `2001:db8:0:7::${n}`)
@@ -285,7 +305,6 @@ t.test('failed sign-ins', async t => {
     // Only a deadlock fails: on a busy machine, a statement may wait long for one that waits for a processor.
     const db = connect({ url: service.url, lockTimeoutMs: 60_000 })
     t.teardown(() => db.end())
-    const keepFailure = async (_db: unknown, _attempt: CountedAttempt) => {}
     const outcomes = [refund, recordSuccess, keepFailure]
     const state = { isDone: false }
     const purging = (async () => {
