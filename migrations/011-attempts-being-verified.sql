@@ -1,5 +1,6 @@
--- An attempt counts as a failure until its password is verified. `unjudged` is how many of the failures are such
--- attempts. What an instance left here when it ended abruptly is ignored ten seconds after the last attempt.
+-- An attempt counts as a failure until its password is verified. `unjudged` is how many of the failures are
+-- such attempts. What an instance left here when it ended abruptly is ignored ten seconds after the last
+-- attempt.
 alter table login_throttles add column unjudged integer not null default 0;
 
 -- Finds the wait of an attempt under these keys: null if it does not have to wait. `is_reported`: whether the

@@ -2,11 +2,13 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Problem } from '../../src/http/problem.ts'
 import { end } from '../../src/sessions/ending.ts'
+import { revokeForgotten, type ProvenSession } from '../../src/sessions/forgotten.ts'
 import { refreshTokenSentTwice } from '../refresh-token-source.ts'
 import { refreshToken } from '../schemas.ts'
+import type { SignInOptions } from '../sign-in.ts'
 import { allowMissingBody, originOf, strict, type Typed } from '../typed.ts'
 
-const logout: Typed = async (app) => {
+const logout: Typed<SignInOptions> = async (app, { lifetimes }) => {
   app.post('/logout', {
     schema: {
       operationId: 'logout',
@@ -27,26 +29,33 @@ const logout: Typed = async (app) => {
     const cookies = request.refreshCookies()
     const { refresh_token: bodyToken } = request.body
     if (bodyToken !== undefined && cookies.length > 0) throw refreshTokenSentTwice()
-    const ids = new Set<string>()
+    const sessions = new Map<string, ProvenSession>()
     for (const token of [...bodyToken === undefined ? [] : [bodyToken], ...cookies]) {
       const authentic = await app.keyring.readRefreshToken(token)
-      if (authentic) ids.add(authentic.sessionId)
+      if (authentic) sessions.set(authentic.sessionId, { ...authentic, id: authentic.sessionId })
     }
-    const bearerSessionId = await findBearerSession(app, request)
-    if (bearerSessionId !== undefined) ids.add(bearerSessionId)
-    if (ids.size > 0) await end(app.db, [...ids], 'logout', originOf(request))
+    const bearerSession = await findBearerSession(app, request)
+    if (bearerSession) sessions.set(bearerSession.id, bearerSession)
+    if (sessions.size > 0) {
+      await end(app.db, [...sessions.keys()], 'logout', originOf(request))
+      const forgotten = await revokeForgotten(app.db, [...sessions.values()], lifetimes.accessToken)
+      for (const sessionId of forgotten) {
+        request.log.warn({ sessionId }, 'the session is missing in the database: recent writes were lost')
+      }
+    }
     if (bodyToken === undefined) reply.clearRefreshCookie()
     return reply.code(204).send()
   })
 }
 
-/** Returns the session id of the bearer token. Returns undefined if there is no valid token. */
+/** Returns the session of the bearer token. Returns undefined if there is no valid token. */
 async function findBearerSession (
   app: FastifyInstance, request: FastifyRequest
-): Promise<string | undefined> {
+): Promise<ProvenSession | undefined> {
   if (request.headers.authorization === undefined) return undefined
   try {
-    return (await app.verifyBearer(request)).sid
+    const { sid, sub, iat } = await app.verifyBearer(request)
+    return sid === undefined ? undefined : { id: sid, userId: sub, issuedAt: new Date(iat * 1_000) }
   } catch (error) {
     if (error instanceof Problem && error.code === 'invalid_token') return undefined
     throw error

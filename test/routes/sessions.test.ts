@@ -421,6 +421,41 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
   })
 })
 
+t.test('signing out of a session that the database has lost, after a failover', async t => {
+  const service = await build(t)
+  const other = await build(t, {}, { url: service.url })
+  const revocationsOf = async (id: string) => await service.sql(`
+    select kind, subject, reason from revocations where id = $1`, [id])
+  for (const by of ['refresh token', 'access token']) {
+    const browser = service.browser()
+    const { body } = await browser.post('/v1/auth/register', newUser())
+    const bearer = { authorization: `Bearer ${body.access_token}` }
+    await service.sql('delete from sessions where id = $1', [body.session_id])
+    t.equal((await other.browser().get('/v1/auth/verify', bearer)).status, 204, 'its access token is valid')
+    const client = by === 'access token' ? service.browser() : browser
+    const headers = by === 'access token' ? bearer : {}
+    t.equal((await client.post('/v1/auth/logout', undefined, headers)).status, 204)
+    for (const { browser } of [service, other]) {
+      await waitUntil(
+        'the instance refuses the access token',
+        async () => (await browser().get('/v1/auth/verify', bearer)).status === 401
+      )
+    }
+    const subject = by === 'access token' ? body.user.id : '00000000-0000-0000-0000-000000000000'
+    t.strictSame(await revocationsOf(body.session_id), [{ kind: 'session', subject, reason: 'logout' }])
+    t.match(service.logs.filter(({ sessionId }) => sessionId === body.session_id), [{ level: 40 }])
+  }
+  const browser = service.browser()
+  const { body } = await browser.post('/v1/auth/register', newUser())
+  await service.sql("update refresh_tokens set access_expires_at = now() - interval '1 hour'")
+  const jar = new Map(browser.jar)
+  for (let i = 0; i < 2; i++) {
+    for (const [name, value] of jar) browser.jar.set(name, value)
+    t.equal((await browser.post('/v1/auth/logout')).status, 204)
+  }
+  t.strictSame(await revocationsOf(body.session_id), [], 'a session that has ended is not lost')
+})
+
 t.test('expired sessions are purged', async t => {
   const service = await build(t)
   const purgeAll = async (limit: number) => {
