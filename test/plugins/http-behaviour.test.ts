@@ -123,10 +123,10 @@ t.test('every failure is a problem document', async t => {
     'unsupported_media_type',
     browser.post('/v1/auth/login', '{}', { 'content-type': 'nonsense' })
   )
-  await assertProblem(
-    'unsupported_media_type',
-    browser.post('/v1/auth/login', '{}', { 'content-type': 'application/json; charset=utf-16' })
-  )
+  for (const charset of ['utf-16', 'iso-8859-1', 'utf-8x']) {
+    const headers = { 'content-type': `application/json; charset=${charset}` }
+    await assertProblem('unsupported_media_type', browser.post('/v1/auth/login', '{}', headers))
+  }
   await assertProblem(
     'payload_too_large',
     browser.post('/v1/auth/login', JSON.stringify({ email: 'x'.repeat(66_000), password: 'x' }))
@@ -138,6 +138,15 @@ t.test('every failure is a problem document', async t => {
     'password_rejected',
     browser.post('/v1/auth/register', { ...newUser(), password: 'password' })
   )
+
+  t.test('the charset of a body can be any name of UTF-8 or US-ASCII', async t => {
+    const user = newUser()
+    await browser.post('/v1/auth/register', user)
+    for (const charset of ['utf-8', 'utf8', 'UTF8', '"utf-8"', 'us-ascii', 'US-ASCII', 'ascii']) {
+      const headers = { 'content-type': `application/json;charset=${charset}` }
+      t.match(await service.browser().post('/v1/auth/login', user, headers), { status: 200 }, charset)
+    }
+  })
 
   t.test('a 405 response lists the methods of the path', async t => {
     t.match(await browser.get('/v1/auth/login'), { headers: { allow: 'POST' } })

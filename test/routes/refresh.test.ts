@@ -358,6 +358,23 @@ t.test('delivery', async t => {
     }
   })
 
+  t.test('an empty body is no body, whatever its type', async t => {
+    const browser = service.browser()
+    await browser.post('/v1/auth/register', newUser())
+    // `fetch` with an empty text or form, `sendBeacon`, and a generic client.
+    for (const type of [
+      'text/plain;charset=UTF-8', 'application/x-www-form-urlencoded;charset=UTF-8',
+      'multipart/form-data; boundary=x', 'application/octet-stream', 'nonsense', ''
+    ]) {
+      const headers = { 'content-type': type }
+      t.match(await browser.post('/v1/auth/refresh', '', headers), { status: 200 }, type)
+      t.match(await service.browser().post('/v1/auth/logout', '', headers), { status: 204 }, type)
+      t.match(await browser.post('/v1/auth/refresh', 'x', headers), { status: 415 }, type)
+    }
+    t.match(await browser.post('/v1/auth/logout', '', { 'content-type': 'text/plain' }), { status: 204 })
+    t.match(await browser.post('/v1/auth/refresh'), { status: 401 }, 'the beacon ended the session')
+  })
+
   t.test('a token that came in the body goes back in the body', async t => {
     const { first, refresh } = await signIn(service)
     const answer = await refresh(first)
