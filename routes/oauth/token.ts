@@ -9,6 +9,8 @@ export interface TokenOptions {
 }
 
 const resource = Type.String({ maxLength: 2048 })
+const oneOrMore = (description: string) =>
+  Type.Optional(Type.Union([resource, Type.Array(resource, { maxItems: 8 })], { description }))
 
 const tokenRequest = Type.Object({
   grant_type: Type.String({ maxLength: 256, description: 'Must be `client_credentials`.' }),
@@ -16,9 +18,8 @@ const tokenRequest = Type.Object({
     maxLength: 8192,
     description: 'The requested scopes, separated by spaces. The default is all scopes of the client.'
   })),
-  resource: Type.Optional(Type.Union([resource, Type.Array(resource, { maxItems: 8 })], {
-    description: 'The service that the token is for. It becomes the claim `aud`.'
-  })),
+  resource: oneOrMore('The service that the token is for. It becomes the claim `aud`.'),
+  audience: oneOrMore('The same as `resource`, for clients that use the parameter of Auth0.'),
   ...clientCredentials
 }, {
   examples: [
@@ -54,14 +55,14 @@ const token: Typed<TokenOptions> = async (app, { audience: defaultAudience }) =>
       oauthErrors: ['invalid_client', 'unsupported_grant_type', 'invalid_scope', 'invalid_target']
     }
   }, async (request, reply) => {
-    const { grant_type: grantType, scope, resource } = request.body
+    const { grant_type: grantType, scope, resource = [], audience: sameAsResource = [] } = request.body
     const client = await app.authenticateClient(request)
     if (grantType !== 'client_credentials') throw unsupportedGrantType()
     const scopes = scope === undefined ? client.scopes : [...new Set(scope.split(' ').filter(Boolean))]
     if (!scopes.every(each => client.scopes.includes(each))) {
       throw invalidScope('The client is not granted every scope that it requests.')
     }
-    const resources = resource === undefined ? [] : [resource].flat()
+    const resources = [resource, sameAsResource].flat()
     if (!resources.every(isResourceIndicator)) throw invalidTarget()
     const [first = defaultAudience, ...others] = [...new Set(resources)]
     const audience = others.length > 0 ? [first, ...others] : first

@@ -10,7 +10,9 @@ export const oauthErrors = {
   invalid_token: { status: 401, meaning: 'The bearer token is not valid.' },
   unsupported_grant_type: { status: 400, meaning: 'The grant type is not supported.' },
   invalid_scope: { status: 400, meaning: 'A scope is malformed, or not granted to the client.' },
-  invalid_target: { status: 400, meaning: 'A resource is not an absolute URI without a fragment.' },
+  invalid_target: {
+    status: 400, meaning: 'A resource or audience is not an absolute URI without a fragment.'
+  },
   insufficient_scope: { status: 403, meaning: 'The client lacks the required scope.' },
   access_denied: { status: 403, meaning: 'The request is not allowed.' },
   server_error: { status: 500, meaning: 'The service failed unexpectedly.' },

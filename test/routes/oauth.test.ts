@@ -231,6 +231,15 @@ t.test("a client's own access token", async t => {
       header
     )
     t.strictSame(claims(two.body.access_token).aud, ['https://a.example', 'urn:b:c'])
+    const named = await postForm(service, '/oauth/token', { ...grant, audience: 'https://b.example' }, header)
+    t.equal(claims(named.body.access_token).aud, 'https://b.example', 'audience is taken as resource')
+    const both = { ...grant, resource: 'https://a.example', audience: 'https://b.example' }
+    const { body: { access_token: tokenForBoth } } = await postForm(service, '/oauth/token', both, header)
+    t.strictSame(claims(tokenForBoth).aud, ['https://a.example', 'https://b.example'])
+    t.match(
+      await postForm(service, '/oauth/token', { ...grant, audience: 'orders' }, header),
+      { status: 400, body: { error: 'invalid_target' } }
+    )
     t.match(
       await service.browser().get('/v1/auth/verify', { authorization: `Bearer ${one.body.access_token}` }),
       { status: 401 },
