@@ -36,7 +36,8 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
     },
     config: { problems }
   }, async request => {
-    const { limit = 20, cursor, ...filter } = request.query
+    const { limit = 20, cursor, email, ...others } = request.query
+    const filter = { ...others, email: email && withPlusSigns(email) }
     const after = cursor === undefined ? undefined : readCursor(cursor)
     if (cursor !== undefined && after === undefined) {
       const violations = [{ pointer: '/cursor', detail: 'must be the `next_cursor` of a page' }]
@@ -77,6 +78,15 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
     const user = await createAccount(app, creation, context)
     return reply.code(201).send(user)
   })
+}
+
+/**
+ * Restores the plus signs of an address in a query that does not encode them, where they stand for spaces. A
+ * local part has no spaces.
+ */
+function withPlusSigns (email: string): string {
+  const [localPart = '', ...domain] = email.trimStart().split('@')
+  return [localPart.replaceAll(' ', '+'), ...domain].join('@')
 }
 
 export default users

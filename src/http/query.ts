@@ -11,12 +11,13 @@ const booleans = new Map([['true', true], ['false', false]])
 
 /**
  * The parser for queries of this JSON schema. An integer is decimal digits, a boolean is `true` or `false`.
- * Any other text stays text, which the validation by the schema refuses.
+ * Any other text stays text, which the validation by the schema refuses. A time keeps the plus sign of its
+ * offset, even if the query does not encode it.
  */
 export function queryParser (schema: unknown): QueryParser {
   const properties: Record<string, unknown> = Object(Object(schema).properties)
   const parsers = Object.entries(properties).flatMap(([name, property]) => {
-    const parse = parserOf(Object(property).type)
+    const parse = parserOf(Object(property))
     return parse ? [[name, parse] as const] : []
   })
   return query => {
@@ -28,7 +29,8 @@ export function queryParser (schema: unknown): QueryParser {
   }
 }
 
-function parserOf (type: unknown): ((text: string) => unknown) | undefined {
+function parserOf ({ type, format }: Record<string, unknown>): ((text: string) => unknown) | undefined {
+  if (format === 'date-time') return text => text.replace(/ (?=\d\d:\d\d$)/, '+')
   if (type === 'integer' || type === 'number') return text => decimal.test(text) ? Number(text) : text
   if (type === 'boolean') return text => booleans.get(text) ?? text
   return undefined

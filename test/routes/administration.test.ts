@@ -133,6 +133,11 @@ t.test('the routes for users and the audit log', async t => {
     const invalid = { status: 400, body: { code: 'validation_failed' } }
     for (const query of invalidQueries) t.match(await admin.browser.get(`/v1/admin/${query}`), invalid, query)
 
+    for (const time of ['2026-11-22T09:00:00+01:00', '2026-11-22T09:00:00%2B01:00']) {
+      const { status } = await admin.browser.get(`${auditPath}?since=${time}`)
+      t.equal(status, 200, `an offset: ${time}`)
+    }
+
     const unusualEmails = [
       '%25', '_', '%5c', "'", '%c3%28', '%f4%8f%bf%bf', '%ef%b7%ba'.repeat(50), 'x'.repeat(320),
       '%F0%9F%98%80', '@', 'ada@m%C3%BCnchen.example'
@@ -176,6 +181,9 @@ t.test('the list of users', async t => {
     t.strictSame(await listAddresses('email=b_'), ['b_b@list.example'])
     t.strictSame(await listAddresses('email=b%25'), ['b%b@list.example'])
     t.strictSame(await listAddresses('email=%20B%2BB@LIST'), ['B+b@list.example'], 'in any case')
+    t.strictSame(await listAddresses('email=b+b@list.example'), ['B+b@list.example'], 'with a plus sign as it is')
+    t.strictSame(await listAddresses('email=b+'), ['B+b@list.example'])
+    t.strictSame(await listAddresses('email=bb@list.example%20'), ['bb@list.example'], 'a space at the end')
     t.strictSame(await listAddresses('email=bb@list.example'), ['bb@list.example'], 'a whole address')
     t.strictSame(await listAddresses('email=e%CC%81'), ['é@list.example'], 'in any Unicode form')
     const inOrder = ['b%b', 'B+b', 'b.b', 'b_b', 'bb', 'bxb'].map(name => `${name}@list.example`)
