@@ -1,6 +1,7 @@
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
 import { cookieValues } from '../src/http/cookie-header.ts'
+import { cookieName } from '../src/http/cookie-name.ts'
 import {
   decodeDevice, deviceLifetimeSeconds, deviceSecrets, encodeDevice, forgetAccount, recordSignIn, type Device
 } from '../src/authentication/known-device.ts'
@@ -21,14 +22,11 @@ declare module 'fastify' {
 
 export interface DeviceCookieOptions { issuer: string, keys: KeyEncryptionKeys }
 
-/** The name of the device cookie of a service published at this origin. */
-export const deviceCookieName = (issuer: string) => issuer.startsWith('https:') ? '__Host-device' : 'device'
-
 /**
  * The cookie by which a device is known to accounts. It proves an earlier sign-in and grants nothing else.
  */
 export default fp(async function deviceCookie (app, { issuer, keys }: DeviceCookieOptions) {
-  const name = deviceCookieName(issuer)
+  const name = cookieName(issuer, 'device')
   const secrets = deviceSecrets(keys)
   const attributes: CookieSerializeOptions = {
     path: '/',

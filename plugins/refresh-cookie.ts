@@ -1,6 +1,7 @@
 import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
 import { cookieValues } from '../src/http/cookie-header.ts'
+import { cookieName } from '../src/http/cookie-name.ts'
 import { isLocalOrigin } from '../src/http/origin.ts'
 import { crossSiteRequest } from '../src/http/problems.ts'
 
@@ -8,7 +9,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /**
      * The values of all refresh cookies of the request. If there are several, a neighbouring origin planted
-     * one of them. Throws `cross_site_request` if a page of another site sent a refresh cookie.
+     * others: the authentic one counts, and if several are authentic, none does. Throws `cross_site_request` if a page of another site sent a refresh cookie.
      */
     refreshCookies: () => string[]
     /** Whether a page of the service or of an allowed origin sent the request, or no browser did. */
@@ -30,16 +31,12 @@ export interface RefreshCookieOptions {
   allowLocalOrigins: boolean
 }
 
-/** The name of the refresh cookie of a service at this origin. */
-export const refreshCookieName = (issuer: string) =>
-  issuer.startsWith('https:') ? '__Host-refresh_token' : 'refresh_token'
-
 /** Keeps the refresh token in a cookie that scripts cannot read and other sites cannot send. */
 export default fp(async function refreshCookie (app, options: RefreshCookieOptions) {
   const { issuer, corsOrigins, allowLocalOrigins } = options
   await app.register(cookie)
 
-  const name = refreshCookieName(issuer)
+  const name = cookieName(issuer, 'refresh_token')
   const secure = issuer.startsWith('https:')
   const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure }
   const trustedOrigins = new Set([issuer, ...corsOrigins])

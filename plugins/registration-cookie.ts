@@ -1,6 +1,7 @@
 import type { CookieSerializeOptions } from '@fastify/cookie'
 import fp from 'fastify-plugin'
 import { cookieValues } from '../src/http/cookie-header.ts'
+import { cookieName } from '../src/http/cookie-name.ts'
 import { mint, parse, registrationSecrets } from '../src/accounts/registration-token.ts'
 import type { KeyEncryptionKeys } from '../src/crypto/sealing.ts'
 
@@ -22,18 +23,9 @@ declare module 'fastify' {
 
 export interface RegistrationCookieOptions { issuer: string, keys: KeyEncryptionKeys }
 
-/**
- * The name of the registration cookie. Over plain http it has the port, because cookies do not keep ports
- * apart.
- */
-export function registrationCookieName (issuer: string): string {
-  const { protocol, port } = new URL(issuer)
-  return protocol === 'https:' ? '__Host-registration' : `registration_${port === '' ? '80' : port}`
-}
-
 /** Keeps a cookie that proves who made a registration, and so who set its password. */
 export default fp(async function registrationCookie (app, { issuer, keys }: RegistrationCookieOptions) {
-  const name = registrationCookieName(issuer)
+  const name = cookieName(issuer, 'registration')
   const secrets = registrationSecrets(keys)
   const secure = issuer.startsWith('https:')
   const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure }

@@ -19,8 +19,8 @@ import openapi from '../plugins/openapi.ts'
 import passwords from '../plugins/passwords.ts'
 import problems from '../plugins/problems.ts'
 import rateLimit from '../plugins/rate-limit.ts'
-import refreshCookie, { refreshCookieName } from '../plugins/refresh-cookie.ts'
-import registrationCookie, { registrationCookieName } from '../plugins/registration-cookie.ts'
+import refreshCookie from '../plugins/refresh-cookie.ts'
+import registrationCookie from '../plugins/registration-cookie.ts'
 import requestLog from '../plugins/request-log.ts'
 import revocations from '../plugins/revocations.ts'
 import security from '../plugins/security.ts'
@@ -47,6 +47,7 @@ import { sealedColumns } from './capabilities.ts'
 import type { Config } from './config/config.ts'
 import { productionWarnings } from './config/warnings.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
+import { cookieName } from './http/cookie-name.ts'
 import { version } from './version.ts'
 
 export interface AppOptions {
@@ -78,8 +79,8 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(openapi, {
     issuer,
     version,
-    refreshCookie: refreshCookieName(issuer),
-    registrationCookie: registrationCookieName(issuer)
+    refreshCookie: cookieName(issuer, 'refresh_token'),
+    registrationCookie: cookieName(issuer, 'registration')
   })
   await app.register(database, {
     url: databaseUrl,

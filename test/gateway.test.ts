@@ -93,7 +93,7 @@ t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
     } = await through('GET', '/orders?page=2', [
       bearer(ada.token),
       'Accept: text/x',
-      'Cookie: refresh_token=secret',
+      'Cookie: refresh_token_3000=secret',
       'Forwarded: for=1.2.3.4',
       'X-Forwarded-For: 1.2.3.4'
     ])

@@ -37,9 +37,11 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
     const cookies = request.refreshCookies()
     const { refresh_token: bodyToken } = request.body
     if (bodyToken !== undefined && cookies.length > 0) throw refreshTokenSentTwice()
-    if (cookies.length > 1) throw invalidRefreshToken('more than one refresh cookie')
-    const token = await app.keyring.readRefreshToken(bodyToken ?? cookies[0] ?? '')
+    const presented = bodyToken === undefined ? cookies : [bodyToken]
+    const read = await Promise.all(presented.map(async each => await app.keyring.readRefreshToken(each)))
+    const [token, ...others] = read.filter(each => each !== undefined)
     if (!token) throw invalidRefreshToken()
+    if (others.length > 0) throw invalidRefreshToken('more than one authentic refresh cookie')
     const origin = originOf(request)
     const session = await rotate(app.db, token, lifetimes, {
       origin,

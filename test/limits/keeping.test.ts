@@ -58,7 +58,7 @@ verifiedBy(t, 'limits-053: the device cookie lasts 180 days, for four accounts',
 
 t.test('limits-054: the device cookie does not authenticate', async t => {
   const { email, browser } = await registerUser(service)
-  const device = `device=${browser.jar.get('device')}`
+  const device = `device_3000=${browser.jar.get('device_3000')}`
   t.match(await service.browser().post('/v1/auth/refresh', undefined, { cookie: device }), { status: 401 })
   t.match(await service.browser().post('/v1/auth/login', { email, password: 'x' }, { cookie: device }), {
     status: 401

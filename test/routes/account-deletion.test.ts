@@ -126,7 +126,7 @@ t.test('a deleted account', async t => {
     t.ok(encoded.some(form => before.includes(form)), 'the address is stored in more than one encoding')
 
     t.match(await deleteAccount(ada.browser, password), { status: 204, text: '' })
-    for (const name of ['refresh_token', 'device', 'registration_3000']) {
+    for (const name of ['refresh_token_3000', 'device_3000', 'registration_3000']) {
       t.notOk(ada.browser.jar.has(name), `the cookie ${name} is deleted`)
     }
 
@@ -212,7 +212,7 @@ t.test('a deleted account', async t => {
     const registration = { ...bob, refresh_token_delivery: 'body' }
     t.equal((await ada.browser.post('/v1/auth/register', registration, headers)).status, 201)
     t.equal((await deleteAccount(ada.browser, ada.password)).status, 204)
-    const device = ada.browser.jar.get('device') ?? ''
+    const device = ada.browser.jar.get('device_3000') ?? ''
     const idBytes = Buffer.from(ada.id.replaceAll('-', ''), 'hex')
     t.notOk(Buffer.from(device, 'base64url').includes(idBytes))
     t.not(device, '')

@@ -272,7 +272,7 @@ t.test('a magic link', async t => {
     const { status, body, cookies } = await browser.post(confirmPaths.magic_link, { token, remember: true })
     t.equal(status, 200)
     t.match(body, { token_type: 'Bearer', user: { id: ada.id, email: ada.email, email_verified: true } })
-    t.match(cookies.join(), /refresh_token=lkr_[^;]+;.*Max-Age/)
+    t.match(cookies.join(), /refresh_token_3000=lkr_[^;]+;.*Max-Age/)
     t.equal((await browser.post(refreshPath)).status, 200)
     t.equal(await signInStatus(service, ada.email, ada.password), 200)
     t.equal((await ada.browser.get('/v1/me')).status, 200)
@@ -679,7 +679,7 @@ t.test('the verification of an address', async t => {
   })
   await t.test('refuses cookies that a page of another site or origin sends', async t => {
     const ada = await registerUnverified(service)
-    for (const name of [cookieName, 'refresh_token']) {
+    for (const name of [cookieName, 'refresh_token_3000']) {
       const cookie = `${name}=${ada.browser.jar.get(name)}`
       for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'same-site' }]) {
         t.match(await verifyWithCookie(service, ada.token, cookie, headers), {

@@ -158,7 +158,7 @@ t.test('the pages of mailed links', async t => {
         origin: 'null',
         'sec-fetch-site': 'same-origin'
       }),
-      { status: 200, cookies: [/^refresh_token=/, /^device=/] },
+      { status: 200, cookies: [/^refresh_token_3000=/, /^device_3000=/] },
       'none of these requests used the link'
     )
     t.notMatch(
@@ -355,11 +355,11 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       t.equal(await readHeading(visit), 'You are signed in')
       const cookies = await visit.page.context().cookies()
       t.match(
-        cookies.find(({ name }) => name === 'refresh_token'),
+        cookies.find(({ name }) => name.startsWith('refresh_token_')),
         { httpOnly: true, sameSite: 'Strict', expires: Number }
       )
       t.ok(
-        (cookies.find(({ name }) => name === 'refresh_token')?.expires ?? 0) > Date.now() / 1_000,
+        (cookies.find(({ name }) => name.startsWith('refresh_token_'))?.expires ?? 0) > Date.now() / 1_000,
         'the session is remembered'
       )
       t.notMatch(await visit.page.content(), /lkl_|lkr_|eyJ/)
@@ -669,6 +669,6 @@ t.test('with a home URL, the pages link there after success', { skip: missing ??
     'after a sign-in without another press'
   )
   t.match((await visit.page.context().cookies(service.origin)).map(({ name }) => name).sort(), [
-    'device', 'refresh_token'
+    `device_${new URL(service.origin).port}`, `refresh_token_${new URL(service.origin).port}`
   ])
 })

@@ -351,7 +351,7 @@ t.test('delivery', async t => {
       const answer = await browser.post('/v1/auth/refresh', payload)
       t.match(answer, {
         status: 200,
-        cookies: [/^refresh_token=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/],
+        cookies: [/^refresh_token_3000=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/],
         body: { session_id: body.session_id }
       })
       t.notOk('refresh_token' in answer.body)
@@ -389,11 +389,39 @@ t.test('delivery', async t => {
     t.match(await send('refresh'), refused)
     t.match(await send('refresh', {}), refused)
     const invalid = { status: 400, body: { code: 'validation_failed' } }
-    t.match(await send('refresh', { refresh_token: first }, 'refresh_token=x'), invalid)
-    t.match(await send('logout', { refresh_token: first }, 'refresh_token=x'), invalid)
-    t.match(await send('refresh', undefined, `refresh_token=${first}; refresh_token=${first}`), refused)
-    const cookie = `other=1; refresh_token=${first}; refresh_token2=x`
+    t.match(await send('refresh', { refresh_token: first }, 'refresh_token_3000=x'), invalid)
+    t.match(await send('logout', { refresh_token: first }, 'refresh_token_3000=x'), invalid)
+    t.match(await send('refresh', undefined, `refresh_token_3000=${first}; refresh_token_3000=${first}`), refused)
+    const cookie = `other=1; refresh_token_3000=${first}; refresh_token2=x`
     t.match(await send('refresh', undefined, cookie), { status: 200 })
+  })
+
+  t.test('a foreign cookie beside the good one does no harm', async t => {
+    const { first, next, session } = await signIn(service)
+    const send = async (action: string, cookie: string) =>
+      await service.browser().post(`/v1/auth/${action}`, undefined, { cookie })
+    const foreign = `refresh_token_3000=${first.slice(0, -4)}AAAA`
+    t.match(await send('refresh', `${foreign}; refresh_token_3000=${first}`), { status: 200 })
+    const second = await next(first)
+    t.match(await send('refresh', `refresh_token_3000=${second}; refresh_token_3000=`), { status: 200 })
+    t.match(await send('logout', `${foreign}; refresh_token_3000=${second}`), { status: 204 })
+    t.match(await session(), { end_reason: 'logout' })
+  })
+
+  t.test('services at two ports of a host do not share cookies over plain http', async t => {
+    const other = await build(t, { PORT: '3001' }, { url: service.url })
+    const browser = service.browser()
+    await browser.post('/v1/auth/register', newUser())
+    browser.app = other.app
+    await browser.post('/v1/auth/register', newUser())
+    t.match(await browser.post('/v1/auth/logout'), { status: 204 })
+    const left = ['device_3000', 'device_3001', 'refresh_token_3000', 'registration_3000', 'registration_3001']
+    t.strictSame([...browser.jar.keys()].sort(), left)
+    browser.app = service.app
+    t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
+    t.match((await build(t, { ISSUER_URL: 'http://localhost' }, { url: service.url })).app.swagger(), {
+      components: { securitySchemes: { refreshCookie: { name: 'refresh_token_80' } } }
+    })
   })
 
   t.test('a cookie with a similar name is another cookie', async t => {
@@ -401,11 +429,11 @@ t.test('delivery', async t => {
     const send = async (cookie: string) =>
       await service.browser().post('/v1/auth/refresh', undefined, { cookie })
     const names = [
-      '\u00a0refresh_token', 'refresh_token\u00a0', '\u2003refresh_token', 'REFRESH_TOKEN',
-      '__Host-refresh_token', '\vrefresh_token'
+      '\u00a0refresh_token_3000', 'refresh_token_3000\u00a0', '\u2003refresh_token_3000',
+      'REFRESH_TOKEN_3000', '__Host-refresh_token', 'refresh_token', '\vrefresh_token_3000'
     ]
     for (const name of names) t.match(await send(`${name}=${first}`), refused, JSON.stringify(name))
-    t.match(await send(` \trefresh_token =${first}`), { status: 200 })
+    t.match(await send(` \trefresh_token_3000 =${first}`), { status: 200 })
   })
 
   t.test('a page of another origin cannot use the cookie', async t => {
@@ -451,17 +479,17 @@ t.test('delivery', async t => {
 t.test('a logout', async t => {
   const service = await build(t)
   const expired = 'Max-Age=0; Path=\\/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Strict'
-  const cleared = new RegExp(`^refresh_token=; ${expired}$`)
+  const cleared = new RegExp(`^refresh_token_3000=; ${expired}$`)
   const logout = async (body?: object, headers?: Record<string, string>) =>
     await service.browser().post('/v1/auth/logout', body, headers)
 
   t.test('with the cookie ends the session and clears the cookie', async t => {
     const browser = service.browser()
     const { body } = await browser.post('/v1/auth/register', newUser())
-    const cookie = `refresh_token=${browser.jar.get('refresh_token')}`
+    const cookie = `refresh_token_3000=${browser.jar.get('refresh_token_3000')}`
     t.match(await browser.post('/v1/auth/logout'), { status: 204, text: '', cookies: [cleared] })
     const left = [...browser.jar.keys()].sort()
-    t.strictSame(left, ['device', 'registration_3000'], 'and leaves the cookies that are no credentials')
+    t.strictSame(left, ['device_3000', 'registration_3000'], 'and leaves the cookies that are no credentials')
     t.match(await service.browser().post('/v1/auth/refresh', undefined, { cookie }), refused)
     const authorization = `Bearer ${body.access_token}`
     const answer = await service.browser().get('/v1/me', { authorization })
@@ -490,7 +518,7 @@ t.test('a logout', async t => {
 
   t.test('ends two sessions if the cookie and the bearer token belong to different ones', async t => {
     const [one, other] = [await signIn(service), await signIn(service)]
-    const [cookie, authorization] = [`refresh_token=${one.first}`, `Bearer ${other.accessToken}`]
+    const [cookie, authorization] = [`refresh_token_3000=${one.first}`, `Bearer ${other.accessToken}`]
     t.match(await logout(undefined, { cookie, authorization }), { status: 204 })
     const ended = { end_reason: 'logout' }
     t.match([await one.session(), await other.session()], [ended, ended])
@@ -501,7 +529,7 @@ t.test('a logout', async t => {
     const body = { refresh_token: first }
     const requests: Array<[body?: object | undefined, headers?: Record<string, string>]> = [
       [], [{}], [body], [body], [{ refresh_token: 'garbage' }],
-      [undefined, { cookie: 'refresh_token=garbage' }],
+      [undefined, { cookie: 'refresh_token_3000=garbage' }],
       [undefined, { authorization: 'Bearer garbage' }], [undefined, { authorization: 'Basic eDp5' }]
     ]
     for (const [body, headers] of requests) t.match(await logout(body, headers), { status: 204 })

@@ -255,7 +255,7 @@ t.test('concurrent sign-ins, refreshes and endings do not deadlock', async t => 
   const statuses: string[] = []
   let picks = 0
   const pick = <Item>(items: readonly Item[]): Item => items[picks++ * 7 % items.length] as Item
-  const pickCookie = () => `refresh_token=${pick(pick(users).browsers).jar.get('refresh_token')}`
+  const pickCookie = () => `refresh_token_3000=${pick(pick(users).browsers).jar.get('refresh_token_3000')}`
 
   const requests: Array<(browser: Browser, headers: Record<string, string>) => Promise<Answer>> = [
     async (browser, headers) => await browser.post('/v1/auth/login', pick(users).user, headers),

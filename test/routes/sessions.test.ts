@@ -96,7 +96,7 @@ t.test('the sessions of a user', async t => {
     t.ok(await isSignedIn(browser))
     t.match(
       await browser?.delete(`/v1/me/sessions/${ids[0]}`),
-      { status: 204, cookies: [/^refresh_token=; Max-Age=0/] }, 'the current session ends with its cookie'
+      { status: 204, cookies: [/^refresh_token_3000=; Max-Age=0/] }, 'the current session ends with its cookie'
     )
     t.match(await browser?.get('/v1/me'), { status: 401 })
   })
@@ -138,7 +138,7 @@ t.test('the sessions of a user', async t => {
     t.match(await browser?.delete('/v1/me/sessions?include_current=no'), { status: 400 })
     t.match(
       await browser?.delete('/v1/me/sessions?include_current=true'),
-      { status: 204, cookies: [/^refresh_token=; Max-Age=0/] }
+      { status: 204, cookies: [/^refresh_token_3000=; Max-Age=0/] }
     )
     t.notOk(await isSignedIn(browser))
     t.ok(await isSignedIn(otherUser.browsers[0]))
@@ -264,7 +264,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
     const { user, browsers, ids: [id = ''] } = await signInDevices(service, firefox)
     const [browser = service.browser()] = browsers
     return {
-      user, browser, id, token: browser.accessToken ?? '', cookie: browser.jar.get('refresh_token') ?? ''
+      user, browser, id, token: browser.accessToken ?? '', cookie: browser.jar.get('refresh_token_3000') ?? ''
     }
   }
   /** Why a session ended, and the statuses with which its tokens are answered. */
@@ -312,7 +312,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
     const rotated = await signInOnce()
     await rotated.browser.post('/v1/auth/refresh')
     await rotated.browser.post('/v1/auth/refresh')
-    rotated.browser.jar.set('refresh_token', rotated.cookie)
+    rotated.browser.jar.set('refresh_token_3000', rotated.cookie)
     t.equal((await login(rotated.browser, rotated.user)).status, 200)
     t.equal(await endReasonOf(rotated.id), 'signed_in_again', 'an older token in the cookie is not a reuse')
 
@@ -372,10 +372,10 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
 
   await t.test('not with a forged cookie, or from a page of another origin', async t => {
     const { user, browser, id, cookie } = await signInOnce()
-    browser.jar.set('refresh_token', `${cookie.slice(0, -4)}AAAA`)
+    browser.jar.set('refresh_token_3000', `${cookie.slice(0, -4)}AAAA`)
     t.equal((await login(browser, user)).status, 200)
     t.equal(await endReasonOf(id), null)
-    browser.jar.set('refresh_token', cookie)
+    browser.jar.set('refresh_token_3000', cookie)
     t.equal((await login(browser, user, { origin: 'https://evil.example' })).status, 200)
     t.equal(await endReasonOf(id), null)
   })
@@ -392,7 +392,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
   await t.test('once if two sign-ins race, and for good if a refresh races them', async t => {
     for (let round = 0; round < 5; round++) {
       const { user, browser, id, cookie } = await signInOnce()
-      const headers = { cookie: `refresh_token=${cookie}` }
+      const headers = { cookie: `refresh_token_3000=${cookie}` }
       const [first, second, refreshed] = await Promise.all([
         service.browser().post('/v1/auth/login', user, headers),
         secondInstance.browser().post('/v1/auth/login', user, headers),

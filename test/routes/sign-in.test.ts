@@ -217,12 +217,12 @@ t.test('a sign-in', async t => {
   t.test('delivers the refresh token in an HttpOnly cookie, or on request in the body', async t => {
     const inCookie = await signIn(service.browser(), ada)
     t.notOk('refresh_token' in inCookie.body)
-    const refreshCookie = /^refresh_token=lkr_[\w-]{108}; Path=\/; HttpOnly; SameSite=Strict$/
-    const deviceCookie = /^device=[\w-]+; Max-Age=15552000; Path=\/; HttpOnly; SameSite=Strict$/
+    const refreshCookie = /^refresh_token_3000=lkr_[\w-]{108}; Path=\/; HttpOnly; SameSite=Strict$/
+    const deviceCookie = /^device_3000=[\w-]+; Max-Age=15552000; Path=\/; HttpOnly; SameSite=Strict$/
     t.match(inCookie.cookies, [refreshCookie, deviceCookie])
     t.equal(inCookie.cookies.length, 2)
     const explicit = await signIn(service.browser(), { ...ada, refresh_token_delivery: 'cookie' })
-    t.match(explicit.cookies, [/^refresh_token=/, deviceCookie])
+    t.match(explicit.cookies, [/^refresh_token_3000=/, deviceCookie])
     const inBody = await signIn(service.browser(), { ...ada, refresh_token_delivery: 'body' })
     t.match(inBody.body.refresh_token, /^lkr_[\w-]{108}$/)
     t.match(inBody.cookies, [deviceCookie])
@@ -231,7 +231,7 @@ t.test('a sign-in', async t => {
 
   t.test('sets a cookie that lives as long as its token if the session is remembered', async t => {
     const { cookies, body } = await signIn(service.browser(), { ...ada, remember: true })
-    t.match(cookies[0], /^refresh_token=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/)
+    t.match(cookies[0], /^refresh_token_3000=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/)
     const [row] = await service.sql(`
       select remembered, expires_at - created_at = '90 days' as lasts_three_months
       from sessions where id = $1`, [body.session_id])

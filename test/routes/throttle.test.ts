@@ -41,7 +41,7 @@ async function registerUser (service: Service, attributes: object = {}) {
   const registration = { email, password, ...attributes }
   const { body } = await browser.post('/v1/auth/register', registration, forwardedFor(newAddress()))
   browser.accessToken = body.access_token
-  const device = browser.jar.get('device') ?? ''
+  const device = browser.jar.get('device_3000') ?? ''
   return { email, password, browser, device, id: body.user.id as string }
 }
 type User = Awaited<ReturnType<typeof registerUser>>
@@ -351,7 +351,7 @@ t.test('an attack on one account from many networks', async t => {
   await t.test('guesses from a known device have a counter of their own', async t => {
     const useStolenDevice = async (password: string) => {
       const browser = service.browser()
-      browser.jar.set('device', laptop.jar.get('device') ?? '')
+      browser.jar.set('device_3000', laptop.jar.get('device_3000') ?? '')
       return await signInWith(browser, { email, password })
     }
     const guesses = await inSequence(6, () => useStolenDevice(wrongPassword))
@@ -379,12 +379,12 @@ t.test('the device cookie', async t => {
   ) => {
     const address = newAddress()
     await guessInSequence(2, at, { email }, address)
-    const headers = { ...forwardedFor(address), cookie: `device=${cookie}` }
+    const headers = { ...forwardedFor(address), cookie: `device_3000=${cookie}` }
     const { status } = await at.browser().post('/v1/auth/login', { email, password }, headers)
     t.ok([200, 429].includes(status))
     return status === 200
   }
-  const deviceOf = ({ jar }: Browser) => jar.get('device') ?? ''
+  const deviceOf = ({ jar }: Browser) => jar.get('device_3000') ?? ''
   const changePassword = async ({ browser, password }: User, to: string) => await browser.post(
     '/v1/me/password', { current_password: password, new_password: to }, forwardedFor(newAddress()))
 
@@ -435,7 +435,7 @@ t.test('the device cookie', async t => {
 
   t.test('the authentic one of several cookies counts (cookie tossing)', async t => {
     const ada = await registerUser(service)
-    t.equal(await isKnown(service, ada, `planted; device=${ada.device}`), true)
+    t.equal(await isKnown(service, ada, `planted; device_3000=${ada.device}`), true)
   })
 
   t.test('is revoked by a password change, and by signing out everywhere', async t => {
@@ -460,7 +460,7 @@ t.test('the device cookie', async t => {
     t.match(await thief.delete('/v1/me/sessions'), { status: 204 })
     t.equal(await isKnown(service, ada, ada.device), true, "the owner's device stays known")
     t.match(await changePassword(ada, newPassword), { status: 204 })
-    thief.jar.set('device', ada.device)
+    thief.jar.set('device_3000', ada.device)
     t.match(await thief.delete('/v1/me/sessions'), { status: 204, cookies: [] })
     const changed = { email: ada.email, password: newPassword }
     t.equal(await isKnown(service, changed, deviceOf(thief)), false, 'a revoked cookie is not renewed')
@@ -511,7 +511,7 @@ t.test('a change of the password', async t => {
     const ada = await registerUser(service)
     const { email, password } = ada
     const address = newAddress()
-    ada.browser.jar.delete('device')
+    ada.browser.jar.delete('device_3000')
     const otherBrowser = service.browser()
     await signInWith(otherBrowser, { email, password })
     const attempt = async (current: string) => await change(ada, current, newPassword, address)
@@ -556,7 +556,7 @@ t.test('a change of the password', async t => {
     const neighbour = await registerUser(service)
     const knownUser = await registerUser(service)
     const unknownUser = await registerUser(service)
-    unknownUser.browser.jar.delete('device')
+    unknownUser.browser.jar.delete('device_3000')
     let release = () => {}
     const released = new Promise<void>(resolve => { release = resolve })
     // The queue estimates its length by the time of earlier jobs. These took none, so that many may wait.
