@@ -9,7 +9,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /**
      * The values of all refresh cookies of the request. If there are several, a neighbouring origin planted
-     * others: the authentic one counts, and if several are authentic, none does. Throws `cross_site_request` if a page of another site sent a refresh cookie.
+     * others: the authentic one counts, and if several are authentic, none does. Throws `cross_site_request`
+     * if a page of another site sent a refresh cookie.
      */
     refreshCookies: () => string[]
     /** Whether a page of the service or of an allowed origin sent the request, or no browser did. */
@@ -31,6 +32,8 @@ export interface RefreshCookieOptions {
   allowLocalOrigins: boolean
 }
 
+const maxOriginLength = 200
+
 /** Keeps the refresh token in a cookie that scripts cannot read and other sites cannot send. */
 export default fp(async function refreshCookie (app, options: RefreshCookieOptions) {
   const { issuer, corsOrigins, allowLocalOrigins } = options
@@ -47,14 +50,22 @@ export default fp(async function refreshCookie (app, options: RefreshCookieOptio
   // not keep out the other origins of the same site.
   app.decorateRequest('isSameOrigin', function () {
     const { origin, 'sec-fetch-site': site } = this.headers
-    // The origin of a form is `null` if its page sends no referrer. But a page of another site in a sandbox
-    // has the origin `null`, too.
-    const isOpaque = origin === 'null' && site === 'same-origin'
-    if (origin !== undefined && !isOpaque) return isTrusted(origin)
-    return site === undefined || site === 'same-origin' || site === 'none'
+    // No page can forge this header. The origin can be unknown nevertheless: that of a form is `null` if its
+    // page sends no referrer, and a development server forwards requests with its own.
+    if (site === 'same-origin') return true
+    if (origin !== undefined) return isTrusted(origin)
+    return site === undefined || site === 'none'
   })
+  let isRefusalLogged = false
   app.decorateRequest('assertSameOrigin', function () {
-    if (!this.isSameOrigin()) throw crossSiteRequest()
+    if (this.isSameOrigin()) return
+    const origin = this.headers.origin?.slice(0, maxOriginLength)
+    if (!isRefusalLogged && origin !== undefined) {
+      isRefusalLogged = true
+      app.log.warn({ origin }, `request refused: it came from a page of ${origin}, which is neither the ` +
+        'origin of ISSUER_URL nor in CORS_ORIGINS; if the page is yours, add its origin to CORS_ORIGINS')
+    }
+    throw crossSiteRequest(origin)
   })
   app.decorateRequest('refreshCookies', function () {
     const values = cookieValues(this.headers.cookie, name)

@@ -54,8 +54,8 @@ export default fp(async function security (app, { issuer, corsOrigins, allowLoca
   await app.register(cors, {
     origin: (origin, answer) => { answer(null, origin !== undefined && isAllowed(origin) ? origin : false) },
     credentials: true,
+    // Without `allowedHeaders`, all headers are allowed that a preflight asks for. Tracing adds many.
     methods: ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE'],
-    allowedHeaders: ['authorization', 'content-type', 'x-request-id'],
     exposedHeaders: [
       'x-request-id', 'retry-after', 'www-authenticate', 'ratelimit-limit', 'ratelimit-remaining',
       'ratelimit-reset'

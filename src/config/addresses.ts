@@ -21,15 +21,6 @@ export const parseWebUrl = (text: string): string => parseUrl(text, web).href
 
 export const parseDatabaseUrl = (text: string): string => parseUrl(text, ['postgres:', 'postgresql:']).href
 
-/** Parses an origin: scheme, host and port. */
-export function parseOrigin (text: string): string {
-  const { origin, username, password, hostname, pathname, search, hash } = parseUrl(text, web)
-  if (username + password + search + hash !== '' || pathname !== '/' || hostname.includes('*')) {
-    throw new Error('must be an origin (scheme, host and port) without a path or a wildcard')
-  }
-  return origin
-}
-
 /** Parses the URL of the service for breached passwords. The prefix of a hash is appended to it. */
 export function parseRangeUrl (text: string): string {
   const { username, password, hash, href } = parseUrl(text, web)

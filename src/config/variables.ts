@@ -1,8 +1,9 @@
 import { parse as parseRoles } from '../syntax/roles.ts'
 import {
-  parseBaseUrl, parseDatabaseUrl, parseNetworks, parseOrigin, parseRangeUrl, parseRedisUrl, parseSender,
-  parseSmtpUrl, parseWebUrl
+  parseBaseUrl, parseDatabaseUrl, parseNetworks, parseRangeUrl, parseRedisUrl, parseSender, parseSmtpUrl,
+  parseWebUrl
 } from './addresses.ts'
+import { parseOrigin, parsePageOrigin } from './origins.ts'
 import {
   maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseRate, parseText,
   parseWord, splitList
@@ -62,8 +63,9 @@ export const variables = {
   CORS_ORIGINS: optional(
     'none; in development, while ISSUER_URL is http on localhost: http://localhost and http://127.0.0.1 ' +
     'on any port',
-    text => splitList(text).map(parseOrigin),
-    'further origins whose pages may send requests with credentials, separated by commas'),
+    text => splitList(text).map(parsePageOrigin),
+    'further origins whose pages may send requests with credentials, separated by commas; ' +
+    'an origin can have any scheme, such as tauri://localhost'),
   KEY_ENCRYPTION_KEY: secret('a key is made and kept under .data/; required in production', parseKeys,
     '32 bytes in base64 that encrypt the private keys in the database. Several keys may be given, ' +
     'separated by commas: the first encrypts, all decrypt. To replace a key, follow docs/deployment.md#keys'),

@@ -124,7 +124,13 @@ export const forbidden = () => new Problem(problems.forbidden, {
 })
 
 export const httpsRequired = () => new Problem(problems.https_required)
-export const crossSiteRequest = () => new Problem(problems.cross_site_request)
+/** `origin` is that of the page, if the browser named it. */
+export const crossSiteRequest = (origin: string | undefined) => new Problem(problems.cross_site_request, {
+  ...origin !== undefined && {
+    detail: `The request came from a page of the origin ${origin}. Only pages of the service's own origin ` +
+      '(`ISSUER_URL`) and of the origins in `CORS_ORIGINS` may send its cookies.'
+  }
+})
 export const notFound = () => new Problem(problems.not_found, {
   detail: 'The resource does not exist, or it belongs to someone else.'
 })

@@ -1,0 +1,32 @@
+import { parseUrl } from './addresses.ts'
+
+// WebSocket connections and files are no origins of pages.
+const schemesWithoutPages = ['ws:', 'wss:', 'ftp:', 'file:']
+
+/**
+ * Parses the origin of pages, as browsers write it into the header `Origin`: scheme, host and port. Packaged
+ * applications and browser extensions have schemes of their own, such as `tauri://localhost`.
+ */
+export function parsePageOrigin (text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isWeb = url?.protocol === 'https:' || url?.protocol === 'http:'
+  if (!url || (!isWeb && (url.host === '' || schemesWithoutPages.includes(url.protocol)))) {
+    throw new Error('must be origins such as https://app.example.com or tauri://localhost')
+  }
+  assertOriginOnly(url)
+  return isWeb ? url.origin : `${url.protocol}//${url.host}`
+}
+
+/** Parses an origin of http or https: scheme, host and port. */
+export function parseOrigin (text: string): string {
+  const url = parseUrl(text, ['https:', 'http:'])
+  assertOriginOnly(url)
+  return url.origin
+}
+
+function assertOriginOnly ({ username, password, hostname, pathname, search, hash }: URL): void {
+  const isRoot = pathname === '/' || pathname === ''
+  if (username + password + search + hash !== '' || !isRoot || hostname.includes('*')) {
+    throw new Error('must be an origin (scheme, host and port) without a path or a wildcard')
+  }
+}

@@ -1,0 +1,68 @@
+import t from 'tap'
+import { load } from '../../src/config/config.ts'
+import { build, newUser } from '../support/app.ts'
+
+const app = 'https://app.example.com'
+const service = await build(t, { CORS_ORIGINS: app })
+const preflight = (origin: string, headers: string) => ({
+  origin, 'access-control-request-method': 'POST', 'access-control-request-headers': headers
+})
+
+t.test('a preflight may ask for any header, which tracing adds', async t => {
+  const asked = 'authorization,baggage,content-type,sentry-trace,traceparent,tracestate,x-datadog-trace-id'
+  const answer = await service.browser().send('OPTIONS', '/v1/me', undefined, preflight(app, asked))
+  t.match(answer, {
+    status: 204,
+    headers: {
+      'access-control-allow-origin': app,
+      'access-control-allow-headers': asked,
+      vary: /access-control-request-headers/i
+    }
+  })
+  const foreign = preflight('https://evil.example', asked)
+  const refused = await service.browser().send('OPTIONS', '/v1/me', undefined, foreign)
+  t.notOk('access-control-allow-headers' in refused.headers)
+})
+
+t.test('origins of packaged applications and browser extensions can be allowed', async t => {
+  const origins = [
+    'tauri://localhost', 'capacitor://localhost', 'ionic://localhost', 'app://-',
+    'chrome-extension://abcdefghijklmnopabcdefghijklmnop', 'vscode-webview://0f1e:8080'
+  ]
+  const packaged = await build(t, {
+    ISSUER_URL: 'https://auth.example.com', CORS_ORIGINS: `${origins.join(', ')}, HTTPS://App.Example.com/`
+  }, { url: service.url })
+  for (const origin of [...origins, app]) {
+    const { headers } = await packaged.browser().get('/livez', { origin })
+    t.match(headers, { 'access-control-allow-origin': origin, 'access-control-allow-credentials': 'true' })
+  }
+  for (const origin of ['tauri://localhost.evil', 'tauri://localhost:1', 'app://', 'null', 'chrome-extension://a']) {
+    t.notOk('access-control-allow-origin' in (await packaged.browser().get('/livez', { origin })).headers, origin)
+  }
+  for (const invalid of [
+    '*', 'null', 'tauri://', 'tauri:localhost', 'tauri://*', 'tauri://localhost/path', 'tauri://user@localhost',
+    'app://-?x', 'file:///', 'wss://app.example.com', 'data:text/html,x', 'app.example.com'
+  ]) {
+    t.throws(() => load({ CORS_ORIGINS: invalid }), /CORS_ORIGINS must be/, invalid)
+  }
+})
+
+t.test('the word same-origin of the browser is taken, and without it the refusal names the origin', async t => {
+  const browser = service.browser()
+  await browser.post('/v1/auth/register', newUser())
+  const devServer = { origin: 'http://localhost:5173' }
+  const viaProxy = { ...devServer, 'sec-fetch-site': 'same-origin' }
+  t.match(await browser.post('/v1/auth/refresh', undefined, viaProxy), { status: 200 })
+  for (const site of ['', 'same-site', 'cross-site', 'none', 'Same-Origin']) {
+    const headers = { ...devServer, ...site !== '' && { 'sec-fetch-site': site } }
+    const answer = await browser.post('/v1/auth/refresh', undefined, headers)
+    t.match(answer, { status: 403, body: { code: 'cross_site_request' } }, site)
+    t.match(answer.body.detail, /http:\/\/localhost:5173.*ISSUER_URL.*CORS_ORIGINS/)
+  }
+  const lines = service.logs.filter(({ origin }) => origin === devServer.origin)
+  t.match(lines, [{ level: 40, msg: /http:\/\/localhost:5173.*ISSUER_URL.*CORS_ORIGINS/ }])
+  t.equal(lines.length, 1, 'it is logged once')
+  const long = await browser.post('/v1/auth/refresh', undefined, { origin: `https://${'x'.repeat(9_000)}` })
+  t.equal(long.status, 403)
+  t.ok(long.text.length < 1_000)
+})
