@@ -4,6 +4,13 @@ import helmet from '@fastify/helmet'
 import fp from 'fastify-plugin'
 import { isLocalOrigin } from '../src/http/origin.ts'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Whether pages of every origin may read what the route serves, without credentials. */
+    isPublicDocument?: boolean
+  }
+}
+
 export interface SecurityOptions {
   issuer: string
   corsOrigins: readonly string[]
@@ -49,6 +56,12 @@ export default fp(async function security (app, { issuer, corsOrigins, allowLoca
     done()
   })
 
+  app.addHook('onRoute', ({ method, url, config }) => {
+    if (!config?.isPublicDocument) return
+    Object.assign(config, { cors: { origin: '*', credentials: false, methods: ['GET', 'HEAD'] } })
+    // The plugin would answer a preflight as one of a route that it does not know.
+    if (method === 'GET') app.options(url, { schema: { hide: true }, config }, async () => {})
+  })
   const isAllowed = (origin: string) =>
     corsOrigins.includes(origin) || (allowLocalOrigins && isLocalOrigin(origin))
   await app.register(cors, {

@@ -20,12 +20,12 @@ const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
   const contents = new Map<string, () => Content>()
   const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {
     contents.set(url, content)
-    app.get(url, { schema: { hide: true } }, async (request, reply) => {
+    app.get(url, { schema: { hide: true }, config: { isPublicDocument: true } }, async (request, reply) => {
       const { 'accept-encoding': accepted, 'if-none-match': known } = request.headers
       const { type, select } = content()
       const { body, etag, encoding } = select(accepted)
       const cacheControl = `public, max-age=${maxAgeSeconds}`
-      reply.headers({ ...headers, etag, 'cache-control': cacheControl, vary: 'origin, accept-encoding' })
+      reply.headers({ ...headers, etag, 'cache-control': cacheControl, vary: 'accept-encoding' })
       if (matchesEtag(known, etag)) return reply.code(304).send()
       if (encoding) reply.header('content-encoding', encoding)
       return reply.type(type).send(body)

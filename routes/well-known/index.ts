@@ -51,7 +51,7 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
         })
       }
     },
-    config: { limit: 'none', problems: ['database_unavailable'] }
+    config: { limit: 'none', isPublicDocument: true, problems: ['database_unavailable'] }
   }, async (_request, reply) => {
     const keys = app.keyring.getPublishedKeys()
     reply.headers(cacheable)
@@ -83,7 +83,8 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
           service_documentation: Type.Optional(url())
         }, { description: 'The metadata.', examples: [createMetadata('https://auth.example.com', docs)] })
       }
-    }
+    },
+    config: { isPublicDocument: true }
   }, async (_request, reply) => {
     reply.headers(cacheable)
     return createMetadata(issuer, docs)

@@ -66,3 +66,21 @@ t.test('the word same-origin of the browser is taken, and without it the refusal
   t.equal(long.status, 403)
   t.ok(long.text.length < 1_000)
 })
+
+t.test('public documents are for pages of every origin, without credentials', async t => {
+  for (const path of ['/.well-known/jwks.json', '/.well-known/oauth-authorization-server', '/openapi.json']) {
+    for (const origin of ['https://elsewhere.example', app]) {
+      const { headers } = await service.browser().get(path, { origin })
+      t.match(headers, { 'access-control-allow-origin': '*' }, path)
+      t.notOk('access-control-allow-credentials' in headers)
+      t.notMatch(headers['vary'], /origin/i, 'shared caches keep one response')
+      const asked = await service.browser().send('OPTIONS', path, undefined, preflight(origin, 'traceparent'))
+      t.match(asked, {
+        status: 204,
+        headers: { 'access-control-allow-origin': '*', 'access-control-allow-headers': 'traceparent' }
+      })
+    }
+  }
+  const { headers } = await service.browser().get('/livez', { origin: 'https://elsewhere.example' })
+  t.notOk('access-control-allow-origin' in headers)
+})
