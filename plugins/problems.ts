@@ -1,9 +1,11 @@
 import type { FastifyError, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
 import * as oauth from '../src/http/oauth-error.ts'
+import { escapeHtml } from '../src/http/html.ts'
 import { document, mediaType, Problem, type ProblemDefinition } from '../src/http/problem.ts'
 import { overloaded, problems, validationFailed } from '../src/http/problems.ts'
 import { describeViolations, summarize } from '../src/http/schema-violations.ts'
+import { namesHtml, textPage, textPageHeaders } from '../src/http/text-page.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -34,6 +36,13 @@ export default fp(async function problemResponses (app, { issuer }: ProblemsOpti
     if (renderProblem && failure instanceof Problem) {
       const { headers, page } = renderProblem(failure, request)
       return await reply.code(failure.status).headers({ ...failure.headers, ...headers }).send(page)
+    }
+    if (failure instanceof Problem && isPageWanted(request, failure)) {
+      const page = textPage(failure.title, [
+        escapeHtml(failure.message).replaceAll(/`([^`]+)`/g, '<code>$1</code>'),
+        `Request <code>${escapeHtml(request.id)}</code>`
+      ])
+      return await reply.code(failure.status).headers({ ...failure.headers, ...textPageHeaders }).send(page)
     }
     const { type, body } = render(failure, request)
     return await reply
@@ -66,6 +75,17 @@ export default fp(async function problemResponses (app, { issuer }: ProblemsOpti
     else log.info(detail, 'request refused')
   }
 }, { name: 'problems' })
+
+// The failures that a person can meet who opens an address of the service.
+const statusesWithPage = [404, 429, 503]
+
+/**
+ * Whether a failure is shown as a page, because a person opened an address in a browser. Operations of the
+ * API always answer with problem documents.
+ */
+const isPageWanted = ({ method, headers, routeOptions: { schema } }: FastifyRequest, { status }: Problem) =>
+  statusesWithPage.includes(status) && ['GET', 'HEAD'].includes(method) &&
+  schema?.operationId === undefined && namesHtml(headers.accept)
 
 const definitionByStatus: Record<number, ProblemDefinition> = {
   404: problems.not_found,

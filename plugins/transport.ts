@@ -2,6 +2,13 @@ import fp from 'fastify-plugin'
 import type { Trust } from '../src/config/config.ts'
 import { httpsRequired, validationFailed } from '../src/http/problems.ts'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Whether health checks ask for this route. They come over plain HTTP even if the service is https. */
+    isProbe?: boolean
+  }
+}
+
 export interface TransportOptions {
   issuer: string
   trustProxy: Trust | undefined
@@ -36,10 +43,18 @@ export default fp(async function transport (app, { issuer, trustProxy }: Transpo
   })
 
   if (!issuer.startsWith('https:') || !trustProxy) return
+  let isRefusalLogged = false
   app.addHook('onRequest', async request => {
-    const isForwarded = request.headers['x-forwarded-proto'] !== undefined
-    if (isForwarded && request.protocol === 'http' && trustProxy(request.socket.remoteAddress)) {
-      throw httpsRequired()
+    const value = request.headers['x-forwarded-proto']
+    const peer = request.socket.remoteAddress
+    if (value === undefined || request.routeOptions.config.isProbe) return
+    if (request.protocol !== 'http' || !trustProxy(peer)) return
+    if (!isRefusalLogged) {
+      isRefusalLogged = true
+      app.log.warn({ header: 'x-forwarded-proto', value, peer }, 'request refused: X-Forwarded-Proto is ' +
+        `${JSON.stringify(value)} in requests from ${peer}, which is in TRUST_PROXY, but ISSUER_URL is ` +
+        'https; if another proxy in front terminates TLS, let this one pass its X-Forwarded-Proto on')
     }
+    throw httpsRequired()
   })
 }, { name: 'transport', dependencies: ['rate-limit'] })

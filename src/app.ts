@@ -35,6 +35,7 @@ import auth from '../routes/auth/index.ts'
 import documentation from '../routes/documentation/index.ts'
 import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
+import frontPage from '../routes/operations/front-page.ts'
 import operations from '../routes/operations/index.ts'
 import pages from '../routes/pages/index.ts'
 import problemPages from '../routes/problems/index.ts'
@@ -137,6 +138,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs
   })
   await app.register(operations, { isDraining, metrics: config.metrics && port === undefined })
+  await app.register(frontPage, { issuer, serviceName, docs: config.docs })
   await app.register(documentation, { page: config.docs })
   await app.register(problemPages, { prefix: '/problems' })
   await app.register(pages, {

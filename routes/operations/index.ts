@@ -12,6 +12,7 @@ export interface OperationsOptions {
 }
 
 const pingTimeoutMs = 1_500
+const probe = { limit: 'none', isProbe: true } as const
 
 /** The routes for operators: health and metrics. */
 const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }) => {
@@ -27,7 +28,7 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
         })
       }
     },
-    config: { limit: 'none' }
+    config: probe
   }, async () => ({ status: 'live' as const }))
 
   app.get('/readyz', {
@@ -44,13 +45,25 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
         })
       }
     },
-    config: { limit: 'none', problems: ['database_unavailable', 'shutting_down'] }
+    config: { ...probe, problems: ['database_unavailable', 'shutting_down'] }
   }, async () => {
+    await assertReady()
+    return { status: 'ready' as const }
+  })
+
+  const assertReady = async () => {
     if (isDraining()) throw shuttingDown()
     if (!app.keyring.isLoaded() || !app.revocations.isLoaded()) {
       throw databaseUnavailable('the service has not started yet')
     }
     await withTimeout(ping(app.db))
+  }
+
+  // Some balancers send `OPTIONS` unless they are told otherwise (HAProxy).
+  const hidden = { schema: { hide: true }, config: probe }
+  app.options('/livez', hidden, async () => ({ status: 'live' as const }))
+  app.options('/readyz', hidden, async () => {
+    await assertReady()
     return { status: 'ready' as const }
   })
 
@@ -72,7 +85,7 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
         }
       }
     },
-    config: { limit: 'none' }
+    config: probe
   }, async (_request, reply) => reply.type(app.metrics.contentType).send(await app.metrics.text()))
 }
 

@@ -302,7 +302,9 @@ t.test('limits-024: the routes without a rate limit', async t => {
     CORS_ORIGINS: 'https://app.example.com'
   })
   const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' }
-  for (const path of ['/livez', '/readyz', '/metrics', '/.well-known/jwks.json', '/v1/auth/verify']) {
+  for (const path of [
+    '/livez', '/readyz', '/metrics', '/', '/favicon.ico', '/.well-known/jwks.json', '/v1/auth/verify'
+  ]) {
     t.notOk(statuses(await inSequence(3, () => browser().get(path))).includes(429), path)
     t.strictSame(
       statuses(await inSequence(2, () => browser().send('OPTIONS', path, undefined, preflight))),

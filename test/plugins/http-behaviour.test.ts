@@ -80,7 +80,7 @@ t.test('every failure is a problem document', async t => {
   }
   const json = { 'content-type': 'application/json' }
 
-  await assertProblem('not_found', browser.get('/'))
+  await assertProblem('not_found', browser.get('/v2'))
   await assertProblem('not_found', browser.get('/v1/auth'))
   await assertProblem('not_found', browser.get('/v1/auth/login/'))
   await assertProblem('not_found', browser.get('/V1/me'))
@@ -701,14 +701,15 @@ t.test('headers', async t => {
       { ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '10.0.0.0/8' },
       { url: service.url }
     )
-    t.match(await trustingProxy.browser().get('/livez', { 'x-forwarded-proto': 'http' }), {
+    const document = '/openapi.json'
+    t.match(await trustingProxy.browser().get(document, { 'x-forwarded-proto': 'http' }), {
       status: 403,
       body: { code: 'https_required' }
     })
-    t.match(await trustingProxy.browser().get('/livez', { 'x-forwarded-proto': 'https' }), { status: 200 })
-    t.match(await trustingProxy.browser().get('/livez'), { status: 200 }, 'a direct probe is served')
+    t.match(await trustingProxy.browser().get(document, { 'x-forwarded-proto': 'https' }), { status: 200 })
+    t.match(await trustingProxy.browser().get(document), { status: 200 }, 'a direct request is served')
     t.match(
-      await behindOtherProxy.browser().get('/livez', { 'x-forwarded-proto': 'http' }),
+      await behindOtherProxy.browser().get(document, { 'x-forwarded-proto': 'http' }),
       { status: 200 },
       'the header of an untrusted client has no effect'
     )
