@@ -4,6 +4,7 @@ import {
   parseWebUrl
 } from './addresses.ts'
 import { parseOrigin, parsePageOrigin } from './origins.ts'
+import { parseProxies } from './proxies.ts'
 import {
   maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseRate, parseText,
   parseWord, splitList
@@ -57,8 +58,9 @@ export const variables = {
     'a separate port for /metrics on HOST; METRICS then has no effect; do not publish this port'),
   DOCS: variable('on', parseWord('on', 'off'),
     'whether the page /docs is served, `on` or `off`; /openapi.json is always served'),
-  TRUST_PROXY: variable('off', parseNetworks,
-    'the proxies in front of the service, as comma-separated addresses and CIDR ranges; ' +
+  TRUST_PROXY: variable('off', parseProxies,
+    'the proxies in front of the service, as comma-separated addresses, CIDR ranges and names: `loopback`, ' +
+    '`linklocal`, `uniquelocal`, or `private` for all three; ' +
     'X-Forwarded-* headers from other peers are ignored'),
   CORS_ORIGINS: optional(
     'none; in development, while ISSUER_URL is http on localhost: http://localhost and http://127.0.0.1 ' +

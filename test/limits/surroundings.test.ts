@@ -169,7 +169,7 @@ t.test('limits-073: missing ranges of a CDN are taken for clients', async t => {
 })
 
 t.test('limits-074: names and wide ranges are rejected', async t => {
-  for (const TRUST_PROXY of ['proxy.example.com', 'localhost', '10.0.0.0/7', 'fc00::/6']) {
+  for (const TRUST_PROXY of ['proxy.example.com', 'localhost', '1', 'true', '10.0.0.0/7', 'fc00::/6']) {
     try {
       load({ TRUST_PROXY })
       t.fail(TRUST_PROXY)

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { load } from '../../src/config/config.ts'
 import { build } from '../support/app.ts'
 
 const service = await build(t, {
@@ -72,4 +73,26 @@ t.test('a trusted proxy that reports plain http', async t => {
     level: 40, value: 'http', peer: '127.0.0.1', msg: /X-Forwarded-Proto is "http" .* 127\.0\.0\.1.*TRUST_PROXY/
   }])
   t.equal(lines.length, 1, 'the log says it once')
+})
+
+t.test('names of private ranges can be trusted, and a number of proxies cannot', async t => {
+  const trusts = (names: string) => load({ TRUST_PROXY: names }).trustProxy ?? (() => undefined)
+  const addresses = ['127.0.0.1', '::1', '169.254.169.126', 'fe80::1', '10.1.2.3', '192.168.0.1', 'fd00::1']
+  for (const [names, expected] of [
+    ['loopback', ['127.0.0.1', '::1']],
+    ['linklocal', ['169.254.169.126', 'fe80::1']],
+    ['uniquelocal', ['10.1.2.3', '192.168.0.1', 'fd00::1']],
+    ['private', addresses],
+    ['loopback, 203.0.113.9', ['127.0.0.1', '::1', '203.0.113.9']]
+  ] as const) {
+    const trusted = [...addresses, '203.0.113.9', '172.32.0.1', '2001:db8::1'].filter(trusts(names))
+    t.strictSame(trusted, expected, names)
+  }
+  for (const blind of ['1', '2', 'true', 'TRUE', 'loopback,1']) {
+    const refusal = /TRUST_PROXY must not be (1|2|true): .* client .* addresses of the proxies.*`private`/i
+    t.throws(() => load({ TRUST_PROXY: blind }), refusal)
+  }
+  for (const unknown of ['Private', 'localhost', 'cloudflare', 'off,loopback']) {
+    t.throws(() => load({ TRUST_PROXY: unknown }), /TRUST_PROXY/)
+  }
 })

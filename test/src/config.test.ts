@@ -346,6 +346,7 @@ t.test('the problem of a malformed value names the variable and the allowed valu
   const durationsOrZero = ['REFRESH_REPLAY_GRACE', 'DRAIN_DELAY']
   const urlProblem = /^DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\/$/
   const originProblem = new RegExp('^\\w+ must be (a URL that begins with https:// or http://|' +
+    'origins such as https://app\\.example\\.com or tauri://localhost|' +
     'an origin \\(scheme, host and port\\) without a path or a wildcard)$')
   matchAll(t, problems({ CORS_ORIGINS: 'https://*.example.com' }), [/^CORS_ORIGINS /])
   matchAll(t, problems({ PORT: '8080', METRICS_PORT: '8080' }), [
@@ -466,13 +467,14 @@ t.test('the problem of a malformed value names the variable and the allowed valu
     [
       ['TRUST_PROXY', 'WEBHOOK_PRIVATE_NETWORKS'],
       [
-        'nginx', 'proxy.example.com', 'localhost', 'loopback', 'true', '1', '2', '10.0.0', '010.0.0.1',
-        '10.0.0.256', '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9',
+        'nginx', 'proxy.example.com', 'localhost', 'Loopback', '10.0.0', '010.0.0.1', '10.0.0.256',
+        '10.0.0.0/8/8', '10.0.0.1:80', '[::1]', 'off, 10.0.0.1', '10.0.0.0-10.0.0.9',
         '10.0.0.0/33', '::1/129', '10.0.0.0/-8', '10.0.0.0/8.0', '10.0.0.0/', '10.0.0.0/eight', '0.0.0.0/0',
         '10.0.0.0/00', '::/0', '10.0.0.1, ::/0'
       ],
       networksProblem
     ],
+    [['WEBHOOK_PRIVATE_NETWORKS'], ['loopback', 'true', '1', '2'], networksProblem],
     [
       ['RATE_LIMIT', 'LOGIN_RATE_LIMIT', 'LOGIN_NETWORK_LIMIT', 'LOGIN_ACCOUNT_LIMIT'],
       [
