@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { METHODS } from 'node:http'
 import { createSigner } from 'fast-jwt'
 import t, { type Test } from 'tap'
 import * as clients from '../src/clients/service-clients.ts'
@@ -39,6 +40,36 @@ async function listen (service: Service): Promise<number> {
   const address = service.app.server.address()
   return typeof address === 'object' && address ? address.port : 0
 }
+
+t.test('verification judges the token alone, for any method and without a body', async t => {
+  const service = await build(t, { CORS_ORIGINS: 'https://app.example.com' })
+  const base = `http://127.0.0.1:${await listen(service)}/v1/auth/verify`
+  const ada = await signedIn(service)
+  const identity = {
+    'x-auth-subject': ada.sub,
+    'x-auth-session': ada.sid,
+    'x-auth-roles': 'user',
+    'x-auth-scope': 'account',
+    'x-auth-client': 'latchkey'
+  }
+  for (const method of METHODS.filter(method => method !== 'CONNECT')) {
+    for (const url of [base, `${base}/orders?page=2`]) {
+      t.match(await ask(method, url, [bearer(ada.token)]), { status: 204, headers: identity }, method)
+      t.match(await ask(method, url), { status: 401, headers: { 'www-authenticate': /^Bearer/ } }, method)
+    }
+    t.equal((await ask(method, `${base}?roles=admin`, [bearer(ada.token)])).status, 403, method)
+  }
+  const types = ['multipart/form-data', 'multipart/form-data; boundary=x', 'text/plain', 'nonsense', '']
+  for (const type of types) {
+    for (const body of [undefined, Buffer.alloc(100_000)]) {
+      const lines = [bearer(ada.token), `Content-Type: ${type}`]
+      t.match(await ask('POST', `${base}/upload`, lines, body), { status: 204, headers: identity }, type)
+      t.equal((await ask('PUT', base, [`Content-Type: ${type}`], body)).status, 401, type)
+    }
+  }
+  const preflight = ['Origin: https://app.example.com', 'Access-Control-Request-Method: GET']
+  t.equal((await ask('OPTIONS', base, preflight)).status, 401, 'a preflight without a token does not pass')
+})
 
 t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
   const service = await build(t)

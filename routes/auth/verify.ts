@@ -1,4 +1,5 @@
-import { Type } from '@sinclair/typebox'
+import { METHODS } from 'node:http'
+import { Type, type Static } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { forbidden } from '../../src/http/problems.ts'
 import { meetsRequirement, type AccessRequirement } from '../../src/syntax/roles.ts'
@@ -6,8 +7,9 @@ import { strict, type Typed } from '../typed.ts'
 
 const description = [
   'Verifies the bearer token of a request that a gateway forwards here (nginx `auth_request`, Traefik',
-  '`forwardAuth`). The response headers name the user and the client of the token. The gateway must remove',
-  'headers of these names from the requests of its clients.'
+  '`forwardAuth`). The response headers name the user and the client of the token. Every 204 response has all',
+  'of them, so that they replace what a client sent. The gateway must remove other spellings of their names.',
+  'Any method is accepted, and no body is read.'
 ].join(' ')
 
 /**
@@ -20,12 +22,15 @@ const encodeItem = (role: string) =>
 const headerSchema = (description: string) => ({ type: 'string' as const, description })
 const responseHeaders = {
   'x-auth-subject': headerSchema('The id of the user. For a client\'s own token, the id of the client.'),
-  'x-auth-session': headerSchema('The id of the user\'s session. Absent for a client\'s own token.'),
+  'x-auth-session': headerSchema('The id of the user\'s session. Empty for a client\'s own token.'),
   'x-auth-roles': headerSchema('The roles of the user, separated by commas. Within a role, commas, spaces,' +
     ' `%` and non-ASCII characters are percent-encoded.'),
   'x-auth-scope': headerSchema('The scopes, separated by spaces.'),
   'x-auth-client': headerSchema('The id of the client.')
 }
+
+// The tunnels of CONNECT never reach a route. Fastify makes a HEAD route of a GET route by itself.
+const otherMethods = METHODS.filter(method => !['GET', 'HEAD', 'CONNECT'].includes(method))
 
 /** The routes by which a gateway asks whether a request may pass, and whose it is. */
 const verify: Typed = async (app) => {
@@ -40,10 +45,40 @@ const verify: Typed = async (app) => {
       'x-auth-roles': roles.map(encodeItem).join(','),
       'x-auth-scope': scope,
       'x-auth-client': client,
-      ...sid !== undefined && { 'x-auth-session': sid }
+      'x-auth-session': sid ?? ''
     })
     return reply.code(204).send()
   }
+
+  for (const method of otherMethods) {
+    if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
+  }
+  // The token alone decides, and the body stays unread, whatever type it claims to have.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _body, done) => { done(null) })
+  app.addHook('onRequest', async ({ raw: { headers } }) => {
+    headers['content-type'] = 'application/octet-stream'
+  })
+  // A preflight is a request as any other here: a 204 without the headers would let those of a client pass.
+  const config = { limit: 'none', cors: false } as const
+  const querystring = strict({
+    roles: Type.Optional(Type.String({
+      minLength: 1,
+      maxLength: 1024,
+      description: 'Roles, separated by commas. The user must have at least one of them.',
+      examples: ['admin']
+    })),
+    scope: Type.Optional(Type.String({
+      minLength: 1,
+      maxLength: 1024,
+      description: 'Scopes, separated by spaces. The token must have all of them.',
+      examples: ['orders:read']
+    }))
+  })
+  const requirementOf = ({ roles, scope }: Static<typeof querystring>): AccessRequirement => ({
+    ...roles !== undefined && { roles: roles.split(',') },
+    ...scope !== undefined && { scopes: scope.split(' ').filter(Boolean) }
+  })
 
   app.get('/verify', {
     schema: {
@@ -52,39 +87,28 @@ const verify: Typed = async (app) => {
       summary: 'Verify a request for a gateway',
       description,
       security: [{ bearer: [] }],
-      querystring: strict({
-        roles: Type.Optional(Type.String({
-          minLength: 1,
-          maxLength: 1024,
-          description: 'Roles, separated by commas. The user must have at least one of them.',
-          examples: ['admin']
-        })),
-        scope: Type.Optional(Type.String({
-          minLength: 1,
-          maxLength: 1024,
-          description: 'Scopes, separated by spaces. The token must have all of them.',
-          examples: ['orders:read']
-        }))
-      }),
+      querystring,
       response: {
         204: { type: 'null', description: 'The token is valid.', headers: responseHeaders }
       }
     },
-    config: { limit: 'none', problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
-  }, async (request, reply) => {
-    const { roles, scope } = request.query
-    return await authorize(request, reply, {
-      ...roles !== undefined && { roles: roles.split(',') },
-      ...scope !== undefined && { scopes: scope.split(' ').filter(Boolean) }
-    })
+    config: { ...config, problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
+  }, async (request, reply) => await authorize(request, reply, requirementOf(request.query)))
+
+  app.route({
+    method: otherMethods,
+    url: '/verify',
+    schema: { hide: true, querystring },
+    config,
+    handler: async (request, reply) => await authorize(request, reply, requirementOf(request.query))
   })
 
   // Envoy's ext_authz uses the method of the original request, and appends its path to this one.
   app.route({
-    method: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    method: ['GET', ...otherMethods],
     url: '/verify/*',
     schema: { hide: true, querystring: Type.Unknown() },
-    config: { limit: 'none' },
+    config,
     handler: async (request, reply) => await authorize(request, reply)
   })
 }
