@@ -1,5 +1,6 @@
 import * as argon2id from './argon2id.ts'
 import * as importedHashes from './imported-hashes.ts'
+import { asTyped } from './imported-hashes/imported-hash.ts'
 import { withoutKeyid } from './pepper.ts'
 import { normalise } from './policy.ts'
 
@@ -28,13 +29,20 @@ export const argon2Hash = (
   matches: async candidate => await argon2id.verify(withoutKeyid(hash), candidate, secret)
 })
 
+// The names that Django and Spring Security put before a PHC string of argon2. No other system's hash has a
+// pepper of this service.
+const argon2Prefix = /^(?:argon2|\{argon2(?:@SpringSecurity_v5_8)?\})(?=\$argon2[^,]+,[^,]+,[^,]+$)/
+
 /** Parses a hash in any supported format; undefined if the format is unknown. `secret` is the pepper. */
 export function parseStoredHash (
   hash: string, options: argon2id.Argon2Options, secret?: Buffer
 ): StoredHash | undefined {
-  const cost = argon2id.evaluationCost(hash, options)
-  if (cost) return { ...cost, isFullWork: !argon2id.needsRehash(hash, options), ...argon2Hash(hash, secret) }
-  const { passwordCandidates } = importedHashes
+  const phcString = hash.replace(argon2Prefix, '')
+  const cost = argon2id.evaluationCost(phcString, options)
+  if (cost) {
+    const isFullWork = !argon2id.needsRehash(phcString, options)
+    return { ...cost, isFullWork, ...argon2Hash(phcString, secret) }
+  }
   const imported = importedHashes.parseHash(hash)
-  return imported && { ...imported, isFullWork: false, passwordCandidates }
+  return imported && { passwordCandidates: asTyped, ...imported, isFullWork: false }
 }

@@ -4,6 +4,11 @@ export interface ImportedHash {
   exceededLimit?: string | undefined
   /** KiB of memory that an evaluation takes. */
   memoryKib: number
+  /** Returns the texts that the system may have hashed for a typed password; `asTyped` by default. */
+  passwordCandidates?: (typed: string) => string[]
   /** Returns whether the hash is of this password. */
   matches: (password: string) => Promise<boolean>
 }
+
+/** Returns a typed password as it came, and in NFC: most systems hash one of the two. */
+export const asTyped = (typed: string) => [...new Set([typed, typed.normalize('NFC')])]

@@ -1,8 +1,6 @@
 import { hash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
-import type { ShaCryptResult, ShaCryptTask } from './sha-crypt.ts'
-
-// Ulrich Drepper, "Unix crypt using SHA-256 and SHA-512", version 0.6. The numbers in comments are its steps.
+import type { CryptResult, CryptTask, PhpassTask, ShaCryptTask } from './crypt-thread.ts'
 
 const alphabet = './0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 // Step 22: the digest's bytes are encoded in groups of three. Each group follows from the one before by
@@ -12,7 +10,8 @@ const byteOrders = {
   sha512: { firstGroup: [0, 21, 42], rotation: [1, 2, 0], lastGroup: [63] }
 }
 
-function crypt ({ digest, password, salt, rounds }: ShaCryptTask): string {
+// Ulrich Drepper, "Unix crypt using SHA-256 and SHA-512", version 0.6. The numbers in comments are its steps.
+function shaCrypt ({ algorithm: digest, password, salt, rounds }: ShaCryptTask): string {
   const sum = (...parts: Buffer[]) => hash(digest, Buffer.concat(parts), 'buffer')
   const [passwordBytes, saltBytes] = [Buffer.from(password), Buffer.from(salt)]
   const { length } = passwordBytes
@@ -37,22 +36,42 @@ type ByteOrder = typeof byteOrders['sha256']
 
 function encode (bytes: Buffer, size: number, { firstGroup, rotation, lastGroup }: ByteOrder): string {
   let text = ''
-  const append = (values: number[]) => {
-    let word = values.reduce((word, value) => word * 256 + value, 0)
-    for (let left = Math.ceil(values.length * 8 / 6); left > 0; left--) {
-      text += alphabet[word % 64]
-      word = Math.floor(word / 64)
-    }
-  }
   let group = firstGroup
   for (let index = 0; index < Math.floor(size / 3); index++) {
-    append(group.map(position => bytes[position] ?? 0))
+    text += encodeGroup(group.map(position => bytes[position] ?? 0))
     group = rotation.map(from => (group[from] ?? 0) + 1)
   }
-  append(lastGroup.map(position => bytes[position] ?? 0))
+  return text + encodeGroup(lastGroup.map(position => bytes[position] ?? 0))
+}
+
+/** Encodes up to three bytes, the last byte first, with the lowest six bits first. */
+function encodeGroup (bytes: number[]): string {
+  let word = bytes.reduce((word, value) => word * 256 + value, 0)
+  let text = ''
+  for (let left = Math.ceil(bytes.length * 8 / 6); left > 0; left--) {
+    text += alphabet[word % 64]
+    word = Math.floor(word / 64)
+  }
   return text
 }
 
-parentPort?.on('message', (task: ShaCryptTask) => {
-  parentPort?.postMessage({ id: task.id, text: crypt(task) } satisfies ShaCryptResult)
+/** The portable hash of phpass: MD5 in rounds. Each group has the next three bytes, the last one first. */
+function phpass ({ password, salt, rounds }: PhpassTask): string {
+  const passwordBytes = Buffer.from(password)
+  let digest = hash('md5', Buffer.concat([Buffer.from(salt), passwordBytes]), 'buffer')
+  const message = Buffer.concat([digest, passwordBytes])
+  for (let round = 0; round < rounds; round++) {
+    digest.copy(message)
+    digest = hash('md5', message, 'buffer')
+  }
+  let text = ''
+  for (let start = 0; start < digest.length; start += 3) {
+    text += encodeGroup([...digest.subarray(start, start + 3)].reverse())
+  }
+  return text
+}
+
+parentPort?.on('message', (task: CryptTask) => {
+  const text = task.algorithm === 'phpass' ? phpass(task) : shaCrypt(task)
+  parentPort?.postMessage({ id: task.id, text } satisfies CryptResult)
 })
