@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { AuditEventType } from '../../src/audit/events.ts'
 import { auditEventTypes } from '../../src/capabilities.ts'
 import type { UserStatus } from '../../src/users/listing.ts'
+import { maxExternalIdLength } from '../../src/users/external-id.ts'
 import { orNull, session, Session, time, User } from '../schemas.ts'
 import { strict, text } from '../typed.ts'
 
@@ -20,9 +21,16 @@ export const eventType = Type.Unsafe<AuditEventType>({
   type: 'string', enum: [...auditEventTypes], description: 'The type of the event.'
 })
 
-export const AdminUser = strict({ ...User.properties, status }, {
+const externalIdMeaning = 'The id of the user in the system from which they were imported.'
+export const externalId = text(1, maxExternalIdLength, {
+  description: externalIdMeaning, examples: ['auth0|5f7c8ec7c33c6c004bbafe82']
+})
+
+export const AdminUser = strict({
+  ...User.properties, status, external_id: orNull<string>({ type: 'string' }, externalIdMeaning)
+}, {
   $id: 'AdminUser',
-  examples: [{ ...User['examples'][0], status: 'active' }]
+  examples: [{ ...User['examples'][0], status: 'active', external_id: null }]
 })
 
 const { current: _, ...example } = Session['examples'][0]

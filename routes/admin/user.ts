@@ -7,7 +7,7 @@ import { find } from '../../src/users/listing.ts'
 import { requireUsername } from '../../src/users/users.ts'
 import { accepted, id, name, orNone, username } from '../schemas.ts'
 import { mailContextOf, allowMissingBody, originOf, ref, strict, type Typed } from '../typed.ts'
-import { AdminUser, roles, status } from './schemas.ts'
+import { AdminUser, externalId, roles, status } from './schemas.ts'
 
 export interface UserOptions {
   /** For how many seconds mailed links are valid. */
@@ -39,19 +39,20 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
       ...shared,
       operationId: 'updateUser',
       summary: 'Change a user',
-      description: 'Changes the given members, all or none. Null clears a name. Disabling a user ends their' +
-        ' sessions. The last enabled administrator cannot be disabled or lose the role. An administrator' +
-        ' cannot set a password, but can mail the user a link to set one.',
+      description: 'Changes the given members, all or none. Null clears a name or the external id. Disabling' +
+        ' a user ends their sessions. The last enabled administrator cannot be disabled or lose the role.' +
+        ' An administrator cannot set a password, but can mail the user a link to set one.',
       body: strict({
         name: Type.Optional(orNone(name)),
         username: Type.Optional(orNone(username)),
         roles: Type.Optional(roles),
         status: Type.Optional(status),
+        external_id: Type.Optional(orNone(externalId)),
         email_verified: Type.Optional(Type.Boolean({ description: 'Whether the address is verified.' }))
       }, { examples: [{ roles: ['user', 'admin'] }, { status: 'disabled' }] }),
       response: { 200: ref(AdminUser) }
     },
-    config: { problems: [...problems, 'username_taken', 'last_admin'] }
+    config: { problems: [...problems, 'username_taken', 'external_id_taken', 'last_admin'] }
   }, async request => {
     const { username, ...others } = request.body
     const names = { ...username !== undefined && { username: username && requireUsername(username) } }

@@ -4,7 +4,7 @@ import { validationFailed } from '../../src/http/problems.ts'
 import { cursorAfter, list, readCursor } from '../../src/users/listing.ts'
 import { email, name, newPassword, orNone, page, pageOf, paging, username } from '../schemas.ts'
 import { contextOf, ref, strict, text, type Typed } from '../typed.ts'
-import { AdminUser, role, roles, status } from './schemas.ts'
+import { AdminUser, externalId, role, roles, status } from './schemas.ts'
 import type { UserOptions } from './user.ts'
 
 const cursor = Type.String({
@@ -29,6 +29,7 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
         })),
         role: Type.Optional(role),
         status: Type.Optional(status),
+        external_id: Type.Optional(externalId),
         limit: paging.limit,
         cursor: Type.Optional(cursor)
       }),
@@ -61,6 +62,7 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
         username: Type.Optional(orNone(username)),
         password: Type.Optional(newPassword),
         roles: Type.Optional(roles),
+        external_id: Type.Optional(orNone(externalId)),
         email_verified: Type.Optional(Type.Boolean({
           description: 'Whether the address is verified.', default: false
         }))
@@ -70,7 +72,9 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
     onRequest: app.admitPassword,
     config: {
       limit: 'password',
-      problems: [...problems, 'email_taken', 'username_taken', 'password_rejected', 'overloaded']
+      problems: [
+        ...problems, 'email_taken', 'username_taken', 'external_id_taken', 'password_rejected', 'overloaded'
+      ]
     }
   }, async (request, reply) => {
     const { mail, ...context } = contextOf(request, links)

@@ -11,6 +11,9 @@ const orNull = (schema: TSchema) => Type.Unsafe({ anyOf: [schema, { type: 'null'
 export const PersonalData = strict({
   user: strict({
     id,
+    external_id: Type.Unsafe({
+      ...orNull(text), description: 'The id in the system from which the account was imported.'
+    }),
     email: text,
     canonical_email: Type.String({ description: 'The form in which addresses are compared.' }),
     username: orNull(text),

@@ -10,6 +10,7 @@ import { revokeEmailChanges } from '../one-time-tokens/revocation.ts'
 import { endAll } from '../sessions/ending.ts'
 import { purgeEnded } from '../sessions/expiry.ts'
 import { forgetDevices } from '../users/credential.ts'
+import { setExternalId } from '../users/external-id.ts'
 import { find, type AdminUser, type UserStatus } from '../users/listing.ts'
 import * as users from '../users/users.ts'
 import { deleteUser } from './deletion.ts'
@@ -25,6 +26,7 @@ export interface NewAccount {
   password?: string
   roles?: readonly string[]
   email_verified?: boolean
+  external_id?: string | null
 }
 
 /**
@@ -38,21 +40,22 @@ export interface AccountCreation { account: NewAccount, invitation: Invitation, 
 
 /**
  * Creates an account for another person, with a password or with an invitation to set one. Throws
- * `validation_failed`, `password_rejected`, `email_taken` or `username_taken`.
+ * `validation_failed`, `password_rejected`, `email_taken`, `username_taken` or `external_id_taken`.
  */
 export async function createAccount (
   { db, passwords }: Pick<AuthenticationServices, 'db' | 'passwords'>,
   { account, invitation, rules }: AccountCreation,
   { origin, ticket }: Pick<RequestContext, 'origin'> & Partial<Pick<RequestContext, 'ticket'>>
 ): Promise<AdminUser> {
-  const { password, roles, name = null, email_verified: isVerified = false } = account
+  const { password, roles, name = null, external_id: externalId } = account
+  const { email_verified: isVerified = false } = account
   const email = users.requireEmail(account.email)
   const username = account.username == null ? null : users.requireUsername(account.username)
   if (password !== undefined) await passwords.check(password, { email: email.address, username, name })
   const passwordHash = password === undefined ? null : await passwords.hash(password, ticket)
   const id = newId()
   return await db.transaction(async tx => {
-    await users.create(tx, { id, email, username, name, passwordHash }, { isVerified })
+    await users.create(tx, { id, email, username, name, passwordHash, externalId }, { isVerified })
     const detail = { invited: password === undefined }
     await audit.record(tx, 'user.registered', { userId: id, detail }, origin)
     if (isVerified) {
@@ -89,6 +92,7 @@ export interface AccountChange extends users.UserChange {
   roles?: readonly string[]
   status?: UserStatus
   email_verified?: boolean
+  external_id?: string | null
 }
 
 /** The user to change, how, and the rules of roles. */
@@ -96,12 +100,12 @@ export interface AccountUpdate { id: string, change: AccountChange, rules: RoleR
 
 /**
  * Changes a user, completely or not at all. Returns undefined if there is no such user. Throws
- * `validation_failed`, `last_admin` or `username_taken`.
+ * `validation_failed`, `last_admin`, `username_taken` or `external_id_taken`.
  */
 export async function changeAccount (
   db: Database, { id, change, rules }: AccountUpdate, origin: audit.Origin
 ): Promise<AdminUser | undefined> {
-  const { name, username, roles, status, email_verified: isVerified } = change
+  const { name, username, roles, status, email_verified: isVerified, external_id: externalId } = change
   return await db.transaction(async tx => {
     // Statements that may lock all administrators come before those that lock only this user. In the other
     // order, two administrators who change each other would deadlock.
@@ -113,6 +117,7 @@ export async function changeAccount (
       await users.update(tx, id, names, origin)
     }
     if (isVerified !== undefined) await (isVerified ? markVerified : markUnverified)(tx, id, origin)
+    if (externalId !== undefined) await setExternalId(tx, id, externalId, origin)
     return await find(tx, id)
   })
 }

@@ -8,7 +8,7 @@ import { exportRunning } from './problems.ts'
 export const account = {
   name: 'personal-data.user',
   text: `
-    select id, email, canonical_email, username, username_lookalike, name, roles,
+    select id, external_id, email, canonical_email, username, username_lookalike, name, roles,
       password_hash is not null as has_password, password_version, token_version, email_version,
       email_verified_at, disabled_at, devices_known_from, language, created_at, updated_at
     from users where id = $1`

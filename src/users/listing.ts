@@ -5,10 +5,14 @@ import { columns, type User } from './users.ts'
 export type UserStatus = 'active' | 'disabled'
 
 /** A user, as an administrator sees them. */
-export interface AdminUser extends User { status: UserStatus }
+export interface AdminUser extends User {
+  status: UserStatus
+  /** The id in the system from which the user was imported. */
+  external_id: string | null
+}
 
 const adminColumns = `${columns},
-  case when users.disabled_at is null then 'active' else 'disabled' end as status`
+  case when users.disabled_at is null then 'active' else 'disabled' end as status, users.external_id`
 
 const byId: Statement = { name: 'users.by-id', text: `select ${adminColumns} from users where id = $1` }
 
@@ -23,6 +27,7 @@ export interface UserFilter {
   email?: string | undefined
   role?: string | undefined
   status?: UserStatus | undefined
+  external_id?: string | undefined
 }
 
 // Each list is a range of one index, so that rows that do not match are never read. Each status has an index
@@ -48,14 +53,29 @@ const lastCharacter = '\u{10FFFF}'
 const canonicalPrefix = (beginning: string) =>
   parseEmail(beginning)?.canonical ?? beginning.trim().normalize('NFKC').toLowerCase().normalize('NFKC')
 
+// One user at most has an external id.
+const byExternalId: Statement = {
+  name: 'users.by-external-id',
+  text: `
+    select ${adminColumns} from users
+    where external_id = $1 and starts_with(canonical_email, $2) and canonical_email collate "C" > $3
+      and ($4::text is null or $4 = any(roles))
+      and ($5::text is null or ($5 = 'active') = (disabled_at is null))`
+}
+
 /** A page of a list: the canonical address after which it begins, and how many users it has at most. */
 export interface UserPage { after: string | undefined, limit: number }
 
 /** Lists users in the order of their canonical addresses. */
 export async function list (
-  db: Queryable, { email = '', role, status }: UserFilter, { after, limit }: UserPage
+  db: Queryable, filter: UserFilter, { after, limit }: UserPage
 ): Promise<AdminUser[]> {
+  const { email = '', role, status, external_id: externalId } = filter
   const prefix = canonicalPrefix(email)
+  if (externalId !== undefined) {
+    const others = [role ?? null, status ?? null]
+    return await db.query<AdminUser>(byExternalId, [externalId, prefix, after ?? '', ...others])
+  }
   const from = role === undefined ? ranges : rangesOfRole
   const source = status ? from[status] : `${from.active} union all ${from.disabled}`
   // The statement has no name, so that PostgreSQL plans it for these values.

@@ -26,6 +26,11 @@ export const problems = defineProblems({
       ' they differ only in case, in `_`, `.` and `-`, or in characters that look alike: 0 and o; 1, i and' +
       ' l; rn and m; vv and w. Choose another username.'
   },
+  external_id_taken: {
+    status: [409],
+    title: 'External id taken',
+    meaning: 'Another account has this external id.'
+  },
   last_admin: {
     status: [409],
     title: 'Last administrator',
@@ -49,4 +54,5 @@ export const forbiddenCredentials = () => new Problem(problems.invalid_credentia
 export const accountDisabled = () => new Problem(problems.account_disabled)
 export const emailTaken = () => new Problem(problems.email_taken)
 export const usernameTaken = () => new Problem(problems.username_taken)
+export const externalIdTaken = () => new Problem(problems.external_id_taken)
 export const lastAdmin = () => new Problem(problems.last_admin)

@@ -1,8 +1,9 @@
 import type * as audit from '../audit/events.ts'
-import { violates, type Queryable } from '../database/database.ts'
+import type { Queryable } from '../database/database.ts'
 import { validationFailed } from '../http/problems.ts'
 import { parse as parseEmail, type EmailAddress } from '../syntax/email-address.ts'
-import { emailTaken, usernameTaken } from './problems.ts'
+import { emailTaken } from './problems.ts'
+import { translateViolations } from './violations.ts'
 
 export interface User {
   id: string
@@ -25,28 +26,29 @@ export interface NewUser {
   username: string | null
   name: string | null
   passwordHash: string | null
+  externalId?: string | null | undefined
   language?: string | undefined
 }
 
 const insert = `
   insert into users (
-    id, email, canonical_email, username, name, password_hash, language, email_verified_at
+    id, email, canonical_email, username, name, password_hash, language, external_id, email_verified_at
   )
-  values ($1, $2, $3, $4, $5, $6, $7, case when $8 then now() end)`
+  values ($1, $2, $3, $4, $5, $6, $7, $8, case when $9 then now() end)`
 const selectUndoToken = `
   select from one_time_tokens
   where purpose = 'email_undo' and canonical_email = $1 and expires_at > now()
   limit 1`
 
 /**
- * Creates an account. Call it in a transaction that rolls back when it throws. Throws `email_taken` or
- * `username_taken`. If another account can still change back to the address, it counts as taken, unless it is
- * verified as the new user's.
+ * Creates an account. Call it in a transaction that rolls back when it throws. Throws `email_taken`,
+ * `username_taken` or `external_id_taken`. If another account can still change back to the address, it counts
+ * as taken, unless it is verified as the new user's.
  */
 export async function create (tx: Queryable, user: NewUser, { isVerified = false } = {}): Promise<void> {
-  const { id, email, username, name, passwordHash, language } = user
+  const { id, email, username, name, passwordHash, language = null, externalId = null } = user
   const values = [
-    id, email.address, email.canonical, username, name, passwordHash, language ?? null, isVerified
+    id, email.address, email.canonical, username, name, passwordHash, language, externalId, isVerified
   ]
   await translateViolations(tx.query(insert, values))
   if (isVerified) return
@@ -158,17 +160,4 @@ export function requireUsername (text: string): string {
   if (username !== undefined) return username
   const detail = 'must be 3 to 32 of the characters a-z, 0-9, _, . and -'
   throw validationFailed('The username is invalid.', [{ pointer: '/username', detail }])
-}
-
-const usernameConstraints = ['users_username_key', 'users_username_skeleton_key']
-
-/** Translates the violation of a unique constraint to `email_taken` or `username_taken`. */
-async function translateViolations<Result> (work: Promise<Result>): Promise<Result> {
-  try {
-    return await work
-  } catch (error) {
-    if (violates(error, 'users_email_key')) throw emailTaken()
-    if (usernameConstraints.some(constraint => violates(error, constraint))) throw usernameTaken()
-    throw error
-  }
 }

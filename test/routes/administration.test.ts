@@ -386,6 +386,46 @@ t.test('an account that an administrator creates', async t => {
   })
 })
 
+t.test('the external id of a user', async t => {
+  const service = await build(t)
+  const { browser: admin, id } = await registerUser(service, 'admin')
+  const externalId = 'auth0|5f7c8ec7c33c6c004bbafe82'
+
+  await t.test('is set and cleared by an administrator, and belongs to one user', async t => {
+    const { status, body } = await admin.post(usersPath, { ...newUser(), external_id: externalId })
+    t.match({ status, body }, { status: 201, body: { external_id: externalId } })
+    t.match(await admin.post(usersPath, { ...newUser(), external_id: externalId }), {
+      status: 409, body: { code: 'external_id_taken' }
+    })
+    t.match(await admin.patch(userPath(id), { external_id: externalId }), {
+      status: 409, body: { code: 'external_id_taken' }
+    })
+    t.match(await admin.patch(userPath(id), { external_id: 'own' }), { status: 200, body: { external_id: 'own' } })
+    t.match(await admin.patch(userPath(id), { external_id: null }), { status: 200, body: { external_id: null } })
+    t.match(await admin.patch(userPath(id), { external_id: '' }), { status: 400 })
+    const events = await service.sql(
+      "select detail from audit_events where user_id = $1 and type = 'user.updated'", [id])
+    t.strictSame(events, Array(2).fill({ detail: { changed: ['external_id'] } }))
+  })
+
+  await t.test('finds the user', async t => {
+    const found = async (query: string) =>
+      (await readAllPages(admin, `${usersPath}?${query}`)).map(user => user['external_id'])
+    const filter = `external_id=${encodeURIComponent(externalId)}`
+    t.strictSame(await found(filter), [externalId])
+    t.strictSame(await found(`${filter}&status=active&role=user`), [externalId])
+    t.strictSame(await found(`${filter}&status=disabled`), [])
+    t.strictSame(await found(`${filter}&role=admin`), [])
+    t.strictSame(await found(`${filter}&email=nobody`), [])
+    t.strictSame(await found('external_id=another'), [])
+  })
+
+  await t.test('is in the personal data of the user', async t => {
+    await admin.patch(userPath(id), { external_id: 'own' })
+    t.equal((await admin.get('/v1/me/export')).body.user.external_id, 'own')
+  })
+})
+
 t.test('a change by an administrator', async t => {
   const service = await build(t, settings)
   const { browser: admin, id: adminId } = await registerUser(service, 'admin')
