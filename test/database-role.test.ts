@@ -247,8 +247,9 @@ t.test('roles of the database', async t => {
       }
       const counts = await importLines(db, lines(), {
         argon2: { memoryKib: 1_024, timeCost: 1, parallelism: 1 },
+        withoutUnknownHashes: false,
         dryRun: false,
-        onRefusal: async () => {},
+        onReport: async () => {},
         onProgress: () => {}
       }, {})
       t.match(counts, { imported: 10_000, refused: 0 })

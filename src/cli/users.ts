@@ -4,25 +4,33 @@ import { link, open, stat, unlink } from 'node:fs/promises'
 import { defineCommand, UsageError } from './command.ts'
 import { withDatabase } from './database.ts'
 import { createProgressBar } from './progress.ts'
-import { printRefusals, writeRefusals } from './refused-lines.ts'
+import { printReport, writeReport } from './reported-lines.ts'
 
 const chunkBytes = 262_144
 
 export const importAll = defineCommand({
-  usage: 'latchkey users import FILE.jsonl [--dry-run] [--report FILE] [--json]',
+  usage: 'latchkey users import FILE.jsonl [--dry-run] [--without-unknown-hashes] [--report FILE] [--json]',
   description: 'Import accounts from JSON Lines. Existing accounts are left unchanged, so an interrupted ' +
     'import can be rerun.',
   operands: [{ value: 'FILE.jsonl', description: 'a file, or - for standard input' }],
   options: {
     'dry-run': { type: 'boolean', description: 'validate the lines without changing anything' },
+    'without-unknown-hashes': {
+      type: 'boolean',
+      description: 'import an account without its password if its hash cannot be verified'
+    },
     report: {
-      type: 'string', value: 'FILE', description: 'write the refused lines to this file, as JSON Lines'
+      type: 'string',
+      value: 'FILE',
+      description: 'write the refused lines and what was left out to this file, as JSON Lines'
     }
   },
-  plan: ({ 'dry-run': dryRun = false, report }, [path = '-']) => async config => {
+  plan: (options, [path = '-']) => async config => {
+    const { 'dry-run': dryRun = false, report } = options
+    const { 'without-unknown-hashes': withoutUnknownHashes = false } = options
     const { importLines } = await import('../transfer/import.ts')
     const bar = createProgressBar(path === '-' ? undefined : (await stat(path)).size)
-    const refusedLines = report === undefined ? printRefusals(bar.clear) : await writeRefusals(report)
+    const reportedLines = report === undefined ? printReport(bar.clear) : await writeReport(report)
     let bytesRead = 0
     async function * chunks () {
       const source = path === '-' ? process.stdin : createReadStream(path, { highWaterMark: chunkBytes })
@@ -33,21 +41,25 @@ export const importAll = defineCommand({
     }
     const counts = await withDatabase(config, async db => await importLines(db, chunks(), {
       argon2: config.passwords,
+      withoutUnknownHashes,
       dryRun,
-      onRefusal: refusedLines.add,
+      onReport: reportedLines.add,
       onProgress: ({ imported, already_there: existing, refused }) =>
         bar.draw(bytesRead, `${imported} imported, ${existing} already there, ${refused} refused`)
     }, {})).finally(async () => {
       bar.clear()
-      await refusedLines.end()
+      await reportedLines.end()
     })
-    const reasons = Object.entries(counts.reasons).map(([reason, count]) => `\n  ${reason}: ${count}`)
+    const format = (reasons: Partial<Record<string, number>>) =>
+      Object.entries(reasons).map(([reason, count]) => `\n  ${reason}: ${count}`)
+    const [reasons, leftOut] = [format(counts.reasons), format(counts.left_out)]
     const summary = `${counts.imported}, already there ${counts.already_there}, refused ${counts.refused}`
     const result = dryRun
       ? `Nothing was changed. An import would give: imported ${summary}`
       : `Imported ${summary}`
     return {
-      text: `${result}${reasons.length > 0 ? ':' : '.'}${reasons.join('')}`,
+      text: `${result}${reasons.length > 0 ? ':' : '.'}${reasons.join('')}` +
+        (leftOut.length > 0 ? `\nImported without a value:${leftOut.join('')}` : ''),
       data: { ...counts, dry_run: dryRun },
       code: counts.refused > 0 ? 1 : 0
     }

@@ -4,7 +4,7 @@ import type { Database, Statement } from '../database/database.ts'
 const page: Statement = {
   name: 'users.export',
   text: `
-    select id, email, email_verified_at is not null as email_verified, name, username, roles,
+    select id, external_id, email, email_verified_at is not null as email_verified, name, username, roles,
       case when disabled_at is null then 'active' else 'disabled' end as status, password_hash,
       to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at
     from users where id > $1 order by id limit 1000`

@@ -2,33 +2,40 @@ import type { Origin } from '../audit/events.ts'
 import type { Database } from '../database/database.ts'
 import { listPepperIds } from '../tokens/peppers.ts'
 import { readLines, type TextLine } from './lines.ts'
-import type { Argon2Options } from '../passwords/argon2id.ts'
-import { parse, RecordError, type ImportRecord, type ImportRejectionReason } from './import-record.ts'
+import { parse, type ImportRecord, type RecordRules } from './import-record.ts'
+import { RecordError, type ImportRejectionReason } from './record-error.ts'
 import { importBatch, type ImportOutcome } from './import-batch.ts'
 
-/** A line that created no account. `pointer` is a JSON pointer (RFC 6901) to what is wrong in the line. */
-export interface RejectedLine {
+/**
+ * A line that created no account, or a value that its account does not have. `pointer` is a JSON pointer
+ * (RFC 6901) to what is wrong in the line.
+ */
+export interface ReportedLine {
   line: number
   reason: ImportRejectionReason
   pointer: string
   detail: string
   email?: string
+  /** Whether the account was imported, without the value. */
+  left_out?: true
 }
 
-/** How many lines had which outcome. The names are public: the command prints them as JSON. */
+/**
+ * How many lines had which outcome, and how many values were left out. The names are public: the command
+ * prints them as JSON.
+ */
 export interface ImportCounts {
   imported: number
   already_there: number
   refused: number
   reasons: Partial<Record<ImportRejectionReason, number>>
+  left_out: Partial<Record<ImportRejectionReason, number>>
 }
 
-export interface ImportOptions {
-  /** The parameters of new hashes, which an imported hash may always cost. */
-  argon2: Argon2Options
+export interface ImportOptions extends Omit<RecordRules, 'peppers'> {
   dryRun: boolean
-  /** Called for each rejected line, in order. */
-  onRefusal: (rejected: RejectedLine) => Promise<void>
+  /** Called for each rejected line and for each value that is left out, in order. */
+  onReport: (reported: ReportedLine) => Promise<void>
   /** Called after each batch. */
   onProgress: (counts: ImportCounts) => void
 }
@@ -49,7 +56,7 @@ type ParsedLine = { number: number, record: ImportRecord } | { number: number, e
 export async function importLines (
   db: Database, chunks: AsyncIterable<Buffer>, options: ImportOptions, origin: Origin
 ): Promise<ImportCounts> {
-  const counts: ImportCounts = { imported: 0, already_there: 0, refused: 0, reasons: {} }
+  const counts: ImportCounts = { imported: 0, already_there: 0, refused: 0, reasons: {}, left_out: {} }
   let batch: ParsedLine[] = []
   const ids = new Set<string>()
 
@@ -59,13 +66,14 @@ export async function importLines (
     const outcomeOf = new Map(records.map((record, index) => [record, outcomes[index]]))
     for (const line of batch) {
       const outcome = 'record' in line ? outcomeOf.get(line.record) : undefined
-      if (outcome === 'imported') counts.imported++
+      const reported = reportLine(line, outcome)
+      if (outcome === 'imported' || outcome === 'without_username') counts.imported++
       else if (outcome === 'already_exists') counts.already_there++
-      else {
-        const rejected = rejectedLine(line, outcome)
-        counts.refused++
-        counts.reasons[rejected.reason] = (counts.reasons[rejected.reason] ?? 0) + 1
-        await options.onRefusal(rejected)
+      else counts.refused++
+      for (const each of reported) {
+        const reasons = each.left_out ? counts.left_out : counts.reasons
+        reasons[each.reason] = (reasons[each.reason] ?? 0) + 1
+        await options.onReport(each)
       }
     }
     batch = []
@@ -73,9 +81,9 @@ export async function importLines (
     options.onProgress(counts)
   }
 
-  const peppers = await listPepperIds(db)
+  const rules = { ...options, peppers: await listPepperIds(db) }
   for await (const textLine of readLines(chunks, maxLineBytes)) {
-    const line = parseLine(textLine, options.argon2, peppers)
+    const line = parseLine(textLine, rules)
     const id = 'record' in line ? line.record.id : undefined
     if (batch.length === batchSize || (id !== undefined && ids.has(id))) await flush()
     if (id !== undefined) ids.add(id)
@@ -103,26 +111,35 @@ const faultDetails = {
   invalid_utf8: 'must be UTF-8'
 }
 
-function parseLine (line: TextLine, argon2: Argon2Options, peppers: ReadonlySet<string>): ParsedLine {
+function parseLine (line: TextLine, rules: RecordRules): ParsedLine {
   const { number } = line
   try {
     if ('fault' in line) throw new RecordError(line.fault, '', faultDetails[line.fault])
-    return { number, record: parse(line.text, argon2, peppers) }
+    return { number, record: parse(line.text, rules) }
   } catch (error) {
     if (error instanceof RecordError) return { number, error }
     throw error
   }
 }
 
-function rejectedLine (line: ParsedLine, outcome: ImportOutcome | undefined): RejectedLine {
-  if ('error' in line) {
-    const { reason, pointer, message } = line.error
-    return { line: line.number, reason, pointer, detail: message }
+const takenDetail = 'belongs to another account'
+const usernameTaken = new RecordError(
+  'username_taken', '/username', `${takenDetail}, or looks like the username of one`
+)
+
+/** What the report says of a line: why it was rejected, or which values were left out. */
+function reportLine (line: ParsedLine, outcome: ImportOutcome | undefined): ReportedLine[] {
+  if ('error' in line) return [reportError(line.number, line.error)]
+  const email = line.record.email.address
+  if (outcome === 'imported' || outcome === 'without_username') {
+    const taken = outcome === 'without_username' ? [usernameTaken] : []
+    return [...line.record.leftOut, ...taken].map(error =>
+      ({ ...reportError(line.number, error), email, left_out: true }))
   }
-  const reason = outcome === 'id_taken' || outcome === 'username_taken' ? outcome : 'email_taken'
-  const detail = reason === 'username_taken'
-    ? 'belongs to another account, or looks like the username of one'
-    : 'belongs to another account'
-  const { address: email } = line.record.email
-  return { line: line.number, reason, pointer: `/${reason.replace('_taken', '')}`, detail, email }
+  if (outcome === 'already_exists' || outcome === undefined) return []
+  const pointer = `/${outcome.replace('_taken', '')}`
+  return [{ ...reportError(line.number, new RecordError(outcome, pointer, takenDetail)), email }]
 }
+
+const reportError = (line: number, { reason, pointer, message }: RecordError): ReportedLine =>
+  ({ line, reason, pointer, detail: message })

@@ -143,30 +143,32 @@ t.test('users import', async t => {
       ...[{ admin: true }, { [hash]: 1 }, { __proto__x: {} }, { passwordHash: hash }].map(
         (more): [unknown, string, string] => [more, 'unknown_property', '']
       ),
-      ...[null, 7, '1', '00000000-0000-0000-0000-000000000000', 'b5d5e0f03b1c4f1e9c2a0123456789ab'].map(
+      ...['', 1.5, true, ['7'], 'a\0b', 'x'.repeat(256)].map(
         (id): [unknown, string, string] => [{ id }, 'invalid_value', '/id']
       ),
-      ...[null, 'true', 1].map((value): [unknown, string, string] => [
+      ...['', 7, 'a\nb', 'x'.repeat(256)].map((id): [unknown, string, string] => [
+        { external_id: id },
+        'invalid_value', '/external_id'
+      ]),
+      [{ id: 'auth0|5f7c8ec7', external_id: 'another' }, 'invalid_value', '/external_id'],
+      ...['true', 1].map((value): [unknown, string, string] => [
         { email_verified: value },
         'invalid_value', '/email_verified'
       ]),
-      ...['', 7, 'a\0b', 'a\nb', '\ud800', 'x'.repeat(201)].map((name): [unknown, string, string] => [
+      ...[7, 'a\0b', 'a\nb', '\ud800', 'x'.repeat(201)].map((name): [unknown, string, string] => [
         { name },
         'invalid_value', '/name'
       ]),
-      ...['', 'ab', 'a b', 'ä'.repeat(5), 7].map((username): [unknown, string, string] => [
-        { username },
-        'invalid_username', '/username'
-      ]),
-      ...[null, 'user', [7], [''], [['user']], ['a\0'], Array(101).fill('x')].map(
+      [{ username: 7 }, 'invalid_value', '/username'],
+      ...['user', [7], [''], [['user']], ['a\0'], Array(101).fill('x')].map(
         (roles): [unknown, string, string] => [{ roles }, 'invalid_value', '/roles']
       ),
-      ...[null, 'banned', true].map((status): [unknown, string, string] => [
+      ...['banned', true].map((status): [unknown, string, string] => [
         { status },
         'invalid_value', '/status'
       ]),
       ...[
-        null, 7, '2020-01-01', '2020-01-01T00:00:00', '2021-02-29T00:00:00Z', '2020-13-01T00:00:00Z',
+        7, '2020-01-01', '2020-01-01T00:00:00', '2021-02-29T00:00:00Z', '2020-13-01T00:00:00Z',
         '2020-01-01T24:00:00Z', '2020-01-01T00:00:00+15:00', '1969-12-31T23:59:59Z',
         '2020-01-01T00:00:00.1234567Z', 'infinity'
       ].map((time): [unknown, string, string] => [{ created_at: time }, 'invalid_value', '/created_at']),
@@ -236,6 +238,7 @@ t.test('users import', async t => {
       already_there: 0,
       refused: 0,
       reasons: {},
+      left_out: {},
       dry_run: false
     })
   })
@@ -269,7 +272,6 @@ t.test('users import', async t => {
         { email: 'ADA@example.com', password_hash: importedHashes['scrypt']?.[0] },
         { id, email: 'bob@example.com', name: 'Robert' },
         { id, email: 'new@example.com' },
-        { email: 'new@example.com', username: 'Ada' },
         { id: '0199e8f2-6c1a-7b3e-9d5f-000000000000', email: 'bob@example.com', name: 'Bob' },
         { email: 'eve@example.com', roles: ['admin'] }
       )
@@ -278,15 +280,15 @@ t.test('users import', async t => {
       found.map(({ reason, pointer, email }) => [reason, pointer, email]),
       [
         ['email_taken', '/email', 'ADA@example.com'], ['id_taken', '/id', 'bob@example.com'],
-        ['id_taken', '/id', 'new@example.com'], ['username_taken', '/username', 'new@example.com'],
+        ['id_taken', '/id', 'new@example.com'],
         ['email_taken', '/email', 'bob@example.com'], ['email_taken', '/email', 'eve@example.com']
       ]
     )
-    t.match(result, { imported: 0, reasons: { email_taken: 3, id_taken: 2, username_taken: 1 } })
+    t.match(result, { imported: 0, reasons: { email_taken: 3, id_taken: 2 } })
     t.strictSame(await rows(), before)
   })
 
-  await t.test('keeps the first of two lines with the same address, id or username', async t => {
+  await t.test('keeps the first of two lines with the same address or id', async t => {
     const DATABASE_URL = await createDatabase(t)
     const id = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
     const { result, lines } = await runImportWithReport(
@@ -297,17 +299,149 @@ t.test('users import', async t => {
         { email: 'ada@example.com', name: 'first' },
         { id, email: 'bob@example.com' },
         { id, email: 'other@example.com' },
-        { email: 'c@example.com', username: 'same' },
-        { email: 'd@example.com', username: 'SAME' }
+        { external_id: 'user_1', email: 'c@example.com' },
+        { external_id: 'user_1', email: 'd@example.com' }
       )
     )
     t.strictSame(
       lines.map(({ line, reason }) => [line, reason]),
       [
-        [2, 'email_taken'], [5, 'id_taken'], [7, 'username_taken']
+        [2, 'email_taken'], [5, 'id_taken'], [7, 'external_id_taken']
       ]
     )
     t.match(result, { imported: 3, already_there: 1 })
+  })
+
+  await t.test('keeps an id that is no UUID as the external id', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const ids = [
+      'auth0|5f7c8ec7c33c6c004bbafe82', 'XbpOvnVs8dTBMLbmPmsSxMQmPtv2', 'user_2NNEqL2nrIRdJ194ndJqAHwEfxC',
+      '507f1f77bcf86cd799439011', '01ARZ3NDEKTSV4RRFFQ69G5FAV', '00000000-0000-0000-0000-000000000000', 42
+    ]
+    const uuid = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
+    const lines = json(
+      ...ids.map((id, index) => ({ id, email: `user-${index}@example.com` })),
+      { id: uuid, external_id: 'both', email: 'user-7@example.com' }
+    )
+    t.match(await runImport(t, DATABASE_URL, lines), { code: 0, stderr: '', result: { imported: 8 } })
+    const users = await sql<{ id: string, external_id: string }>(
+      DATABASE_URL, 'select id, external_id from users order by email'
+    )
+    t.strictSame(users.map(user => user.external_id), [...ids.map(String), 'both'])
+    t.equal(users.at(-1)?.id, uuid)
+    t.match((await runImport(t, DATABASE_URL, lines)).result, { imported: 0, already_there: 8, refused: 0 })
+    const { lines: refused } = await runImportWithReport(t, DATABASE_URL, json(
+      { id: 42, email: 'user-0@example.com' },
+      { external_id: 'new', email: 'user-0@example.com' },
+      { id: 42, email: 'new@example.com' }
+    ))
+    t.strictSame(
+      refused.map(({ reason, pointer }) => [reason, pointer]),
+      [
+        ['external_id_taken', '/external_id'], ['email_taken', '/email'], ['external_id_taken', '/external_id']
+      ]
+    )
+  })
+
+  await t.test('leaves out a username that does not fit, and reports it', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const lines = json(
+      { email: 'a@example.com', username: 'johndoe', password_hash: hash },
+      { email: 'b@example.com', username: 'john.doe' },
+      { email: 'c@example.com', username: 'JohnDoe', password_hash: hash },
+      { email: 'd@example.com', username: 'd@example.com' },
+      { email: 'e@example.com', username: 'ab' },
+      { email: 'f@example.com', username: '' }
+    )
+    const report = join(temporaryFolder(t), 'report.jsonl')
+    const expected = { imported: 6, refused: 0, left_out: { username_taken: 2, invalid_username: 2 } }
+    t.match(await runImport(t, DATABASE_URL, lines, '--dry-run'), { code: 0, result: expected })
+    t.match(await runImport(t, DATABASE_URL, lines, '--report', report), { code: 0, result: expected })
+    t.strictSame(
+      readFileSync(report, 'utf8').trimEnd().split('\n').map(line => {
+        const { line: number, reason, pointer, email, left_out: leftOut } = JSON.parse(line)
+        return [number, reason, pointer, email, leftOut]
+      }),
+      [
+        [2, 'username_taken', '/username', 'b@example.com', true],
+        [3, 'username_taken', '/username', 'c@example.com', true],
+        [4, 'invalid_username', '/username', 'd@example.com', true],
+        [5, 'invalid_username', '/username', 'e@example.com', true]
+      ]
+    )
+    t.strictSame(
+      (await sql<{ username: string | null }>(DATABASE_URL, 'select username from users order by email'))
+        .map(({ username }) => username),
+      ['johndoe', null, null, null, null, null]
+    )
+    t.match((await runImport(t, DATABASE_URL, lines)).result, {
+      imported: 0, already_there: 6, refused: 0, left_out: {}
+    })
+    const path = join(temporaryFolder(t), 'users.jsonl')
+    writeFileSync(path, lines)
+    const { stdout, stderr } = await run(
+      t, ['users', 'import', path], { DATABASE_URL: await createDatabase(t) }
+    )
+    t.match(stdout, /^Imported 6, already there 0, refused 0\.\nImported without a value:\n {2}username_taken: 2\n/)
+    t.match(
+      stderr,
+      /^line 2: username belongs to another account, .* \(username_taken: b@example\.com\); imported without it\n/
+    )
+  })
+
+  await t.test('--without-unknown-hashes imports accounts without the hashes that it cannot verify', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const [unknown = '', expensive = ''] = [unknownHashes[0], excessiveHashes[0]]
+    const lines = json(
+      { email: 'a@example.com', password_hash: hash },
+      { email: 'b@example.com', password_hash: unknown },
+      { email: 'c@example.com', password_hash: expensive }
+    )
+    t.match(await runImport(t, DATABASE_URL, lines), { code: 1, result: { imported: 1, refused: 2 } })
+    const expected = { refused: 0, left_out: { unknown_hash_format: 1, hash_too_expensive: 1 } }
+    const first = await runImport(t, DATABASE_URL, lines, '--without-unknown-hashes')
+    t.match(first, { code: 0, result: { imported: 2, already_there: 1, ...expected } })
+    t.notOk(first.stderr.includes(expensive))
+    t.strictSame(
+      (await sql<{ password_hash: string | null }>(
+        DATABASE_URL, 'select password_hash from users order by email'
+      )).map(user => user.password_hash),
+      [hash, null, null]
+    )
+    // As after a password reset.
+    await sql(DATABASE_URL, "update users set password_hash = 'x' where email = 'b@example.com'")
+    t.match((await runImport(t, DATABASE_URL, lines, '--without-unknown-hashes')).result, {
+      imported: 0, already_there: 3, refused: 0
+    })
+  })
+
+  await t.test('takes the rows of a database as they are', async t => {
+    const DATABASE_URL = await createDatabase(t)
+    const lines = json(
+      {
+        id: 'B5D5E0F0-3B1C-4F1E-9C2A-0123456789AB',
+        email: 'a@example.com',
+        password_hash: '',
+        created_at: '2021-02-03 04:05:06.789+00',
+        roles: null,
+        name: '',
+        username: null,
+        status: null
+      },
+      { id: null, email: 'b@example.com', created_at: '2021-02-03 04:05:06.789+0530', email_verified: null },
+      { external_id: null, email: 'c@example.com', created_at: null, password_hash: null, name: null }
+    )
+    t.match(await runImport(t, DATABASE_URL, lines), { code: 0, stderr: '', result: { imported: 3 } })
+    const users = await sql(
+      DATABASE_URL, 'select password_hash, roles, name, external_id, created_at from users order by email'
+    )
+    const empty = { password_hash: null, roles: ['user'], name: null, external_id: null }
+    t.match(users, [
+      { ...empty, created_at: new Date('2021-02-03T04:05:06.789Z') },
+      { ...empty, created_at: new Date('2021-02-02T22:35:06.789Z') },
+      empty
+    ])
+    t.match((await runImport(t, DATABASE_URL, lines)).result, { imported: 0, already_there: 3 })
   })
 
   await t.test('--dry-run prints the same, and changes nothing', async t => {
@@ -483,6 +617,7 @@ t.test('users export', async t => {
         .filter(text => !/[\p{Cc}\p{Cs}]/u.test(text))
     const account = fc.record({
       id: fc.uuid({ version: [1, 4, 7] }),
+      external_id: fc.constant<string | null>(null),
       email: fc.tuple(
         fc.string({ unit: fc.constantFrom(...'aZ09!#%&\'*+/=?^_`{|}~-äßΣ漢'), minLength: 1, maxLength: 12 }),
         fc.constantFrom('example.com', 'xn--bcher-kva.example', 'a.b.example')
@@ -516,7 +651,7 @@ t.test('users export', async t => {
       .map(all =>
         all.map((account, index) =>
           all.findIndex(({ username }) => skeleton(username) === skeleton(account.username)) === index
-            ? account
+            ? { ...account, external_id: index % 3 === 0 ? null : `auth0|${index}` }
             : { ...account, username: null }
         )
       )

@@ -171,7 +171,7 @@ export const excessiveHashes = [
 
 /** What looks like a hash and is none that is known, or one that many passwords fit. */
 export const unknownHashes = [
-  '', 'password', '5f4dcc3b5aa765d61d8327deb882cf99', '$1$salt$qJH7.N4xYta3aEG/dfqo/0',
+  'password', '5f4dcc3b5aa765d61d8327deb882cf99', '$1$salt$qJH7.N4xYta3aEG/dfqo/0',
   '{SSHA}W6ph5Mm5Pz8GgiULbPgzG37mj9hzYWx0', '$2b$03$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu',
   '$2b$04$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATN', '$scrypt$ln=10,r=8,p=1$c2FsdHNhbHQ$lqmgDl',
   '$scrypt$ln=0,r=8,p=1$c2FsdHNhbHQ$lqmgDlIAihMDzEiOvoS7Fzq8wgWbPHZ856A8fnh9yi0',
