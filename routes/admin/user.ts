@@ -39,9 +39,9 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
       ...shared,
       operationId: 'updateUser',
       summary: 'Change a user',
-      description: 'Changes the given members, all or none. Null clears a name or the external id. Disabling' +
-        ' a user ends their sessions. The last enabled administrator cannot be disabled or lose the role.' +
-        ' An administrator cannot set a password, but can mail the user a link to set one.',
+      description: 'Changes the given members, all or none. Null clears a name or the external id.' +
+        ' Disabling a user ends their sessions. The last enabled administrator cannot be disabled or lose' +
+        ' the role. An administrator cannot set a password, but can mail the user a link to set one.',
       body: strict({
         name: Type.Optional(orNone(name)),
         username: Type.Optional(orNone(username)),
