@@ -1,3 +1,4 @@
+import addressparser from 'nodemailer/lib/addressparser'
 import { BlockList, isIP } from 'node:net'
 import { parse as parseEmail } from '../syntax/email-address.ts'
 import { splitList } from './values.ts'
@@ -76,14 +77,15 @@ export function parseRedisUrl (text: string): string {
     'the number of a database')
 }
 
-/** Parses a sender of mails: an address, or a name and an address in angle brackets. */
+/** Parses a sender of mails: one mailbox (RFC 5322 section 3.4). */
 export function parseSender (text: string): { name: string, address: string } {
-  const [, name = '', address = text] = /^([^<>]*)<([^<>]+)>$/.exec(text) ?? []
-  const parsed = parseEmail(address)
-  if (!parsed || /[\p{C}"\\]/u.test(name)) {
-    throw new Error('must be an address, or a name and an address in angle brackets')
+  const [mailbox, ...others] = addressparser(text)
+  const parsed = mailbox?.address === undefined ? undefined : parseEmail(mailbox.address)
+  if (!mailbox || !parsed || others.length > 0 || /\p{C}/u.test(text)) {
+    throw new Error('must be an address, or a name and an address in angle brackets, such as ' +
+      '"Example, Inc." <login@example.com>')
   }
-  return { name: name.trim(), address: parsed.address }
+  return { name: mailbox.name, address: parsed.address }
 }
 
 /** Whether an IP address belongs to the configured ranges. A peer that has gone has no address. */

@@ -54,6 +54,7 @@ const owners: Record<string, string> = {
   bowser: 'src/http/user-agent',
   negotiator: 'src/http/language',
   nodemailer: 'src/mail',
+  'nodemailer/lib/addressparser': 'src/config/addresses',
   mustache: 'src/mail',
   ioredis: 'src/throttle',
   'rate-limiter-flexible': 'src/throttle',
