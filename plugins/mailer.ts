@@ -32,6 +32,7 @@ export interface MailerOptions extends MailSender {
   keys: KeyEncryptionKeys
   smtpUrl: string | undefined
   smtpTls: MailServer['tls']
+  smtpOauth: MailServer['oauth']
   from: SmtpOptions['from'] | undefined
   /** The folder with the operator's own templates. */
   templates: string | undefined
@@ -47,12 +48,12 @@ const shutdownGraceMs = 3_000
  * Sends the mails of the outbox, which transactions enqueue together with the change that they tell about.
  */
 export default fp(async function mailer (app, options: MailerOptions) {
-  const { keys, smtpUrl, smtpTls, from, templates: folder, production, ...sender } = options
+  const { keys, smtpUrl, smtpTls, smtpOauth, from, templates: folder, production, ...sender } = options
   const templates = readTemplates(folder, mailKinds)
   const limits = mailLimits(derive(keys[0], 'mail buckets'))
   const { hostname: domain } = new URL(sender.issuer)
   const transport = smtpUrl !== undefined && from !== undefined
-    ? await connect({ url: smtpUrl, tls: smtpTls, from, domain, maxConnections })
+    ? await connect({ url: smtpUrl, tls: smtpTls, oauth: smtpOauth, from, domain, maxConnections })
     : undefined
   const isDisabled = production && transport === undefined
   if (isDisabled) {

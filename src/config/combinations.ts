@@ -11,6 +11,7 @@ export function combinationProblems (values: Values, isReported: (name: string) 
   const problems = values.NODE_ENV === 'production' ? productionProblems(values, isMissing) : []
   const { METRICS_PORT: metricsPort, PORT: port } = values
   if (values.SMTP_URL && isMissing('MAIL_FROM')) problems.push('MAIL_FROM is required with SMTP_URL')
+  problems.push(...smtpOauthProblems(values, isMissing))
   if (metricsPort !== undefined && metricsPort === port) {
     problems.push('METRICS_PORT must be another port than PORT')
   }
@@ -24,6 +25,24 @@ export function combinationProblems (values: Values, isReported: (name: string) 
   if (values.DATABASE_OWNER_PASSWORD && isMissing('DATABASE_OWNER_URL')) {
     problems.push('DATABASE_OWNER_PASSWORD has no effect without DATABASE_OWNER_URL')
   }
+  return problems
+}
+
+function smtpOauthProblems (values: Values, isMissing: (name: keyof Values) => boolean): string[] {
+  const { SMTP_OAUTH_TOKEN_URL: tokenUrl, SMTP_URL: smtpUrl } = values
+  const names = ['SMTP_OAUTH_CLIENT_ID', 'SMTP_OAUTH_CLIENT_SECRET'] as const
+  if (tokenUrl === undefined) {
+    return names.filter(name => values[name] !== undefined && isMissing('SMTP_OAUTH_TOKEN_URL'))
+      .map(name => `${name} has no effect without SMTP_OAUTH_TOKEN_URL`)
+  }
+  const problems = names.filter(isMissing).map(name => `${name} is required with SMTP_OAUTH_TOKEN_URL`)
+  if (!isPrivate(tokenUrl)) problems.push('SMTP_OAUTH_TOKEN_URL must be https, unless it is on this host')
+  const { username = '', password = '' } = smtpUrl === undefined ? {} : new URL(smtpUrl)
+  if (smtpUrl !== undefined && (username === '' || password !== '')) {
+    problems.push('SMTP_URL must have a user and no password with SMTP_OAUTH_TOKEN_URL, ' +
+      'such as smtp://login%40example.com@smtp.office365.com:587')
+  }
+  if (isMissing('SMTP_URL')) problems.push('SMTP_OAUTH_TOKEN_URL has no effect without SMTP_URL')
   return problems
 }
 

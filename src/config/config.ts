@@ -81,6 +81,7 @@ export function load (environment: Environment) {
     mail: {
       smtpUrl: values.SMTP_URL,
       smtpTls: values.SMTP_TLS,
+      smtpOauth: smtpOauth(values),
       from: values.MAIL_FROM,
       templates: values.MAIL_TEMPLATES,
       linksUrl: values.LINKS_URL ?? issuer
@@ -122,6 +123,14 @@ function parseVariables (environment: Environment): Values {
   problems.push(...combinationProblems(values, isReported))
   if (problems.length > 0) throw new ConfigError(problems)
   return values
+}
+
+/** The client of XOAUTH2, of which `combinationProblems` has checked that it is complete. */
+function smtpOauth (values: Values) {
+  const { SMTP_OAUTH_TOKEN_URL: tokenUrl, SMTP_OAUTH_SCOPE: scope } = values
+  const { SMTP_OAUTH_CLIENT_ID: clientId, SMTP_OAUTH_CLIENT_SECRET: clientSecret } = values
+  if (tokenUrl === undefined || clientId === undefined || clientSecret === undefined) return undefined
+  return { tokenUrl, clientId, clientSecret, scope }
 }
 
 /** Adds a password to the URL of a database. */

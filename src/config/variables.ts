@@ -106,8 +106,18 @@ export const variables = {
   SMTP_TLS: optional('required, except for a mail server on this host', parseWord('required', 'optional'),
     'whether e-mails are sent only over TLS; `optional` sends without TLS if the server does not offer it, ' +
     'but never a password to another host'),
+  SMTP_OAUTH_TOKEN_URL: optional('the password of SMTP_URL is used', parseWebUrl,
+    'the token endpoint where the service gets access tokens for the mail server (XOAUTH2) with the client ' +
+    'credentials grant; SMTP_URL then has a user and no password (docs/mail.md)'),
+  SMTP_OAUTH_CLIENT_ID: optional('none; required with SMTP_OAUTH_TOKEN_URL', parseText,
+    'the id of the client at that endpoint'),
+  SMTP_OAUTH_CLIENT_SECRET: secret('none; required with SMTP_OAUTH_TOKEN_URL', parseText,
+    'the secret of that client'),
+  SMTP_OAUTH_SCOPE: variable('https://outlook.office365.com/.default', parseText,
+    'the scope of those access tokens'),
   MAIL_FROM: optional('none; required with SMTP_URL', parseSender,
-    'the sender of e-mails, such as login@example.com or Example <login@example.com>'),
+    'the sender of e-mails (RFC 5322), such as login@example.com, Example <login@example.com> or ' +
+    '"Example, Inc." <login@example.com>'),
   MAIL_TEMPLATES: optional('the included templates', parseText,
     'a folder with your own templates of e-mails; each replaces the included one of the same name'),
   LINKS_URL: optional('pages of this service', parseBaseUrl,

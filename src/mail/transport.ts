@@ -1,5 +1,6 @@
 import { createTransport } from 'nodemailer'
 import { MailDeliveryError } from './delivery-error.ts'
+import { requestToken, type OAuthClient } from './oauth-token.ts'
 import type { RenderedMail } from './rendering.ts'
 
 export interface MailTransport {
@@ -8,12 +9,19 @@ export interface MailTransport {
    * twice can be recognised. Throws a MailDeliveryError.
    */
   send: (id: string, mail: RenderedMail) => Promise<void>
+  /** Connects and signs in, and sends nothing. Throws a MailDeliveryError. */
+  verify: () => Promise<void>
   /** Closes all connections, and aborts what is being sent. */
   close: () => void
 }
 
-/** `tls` undefined requires TLS unless the server runs on this host. */
-export interface MailServer { url: string, tls: 'required' | 'optional' | undefined }
+export interface MailServer {
+  url: string
+  /** Undefined requires TLS unless the server runs on this host. */
+  tls: 'required' | 'optional' | undefined
+  /** Signs in with its access tokens (XOAUTH2) rather than with a password. */
+  oauth?: OAuthClient | undefined
+}
 
 export interface SmtpOptions extends MailServer {
   from: { name: string, address: string }
@@ -26,7 +34,9 @@ const stepTimeoutMs = 10_000
 const sendTimeoutMs = 45_000
 
 /** Creates a transport that sends mails to an SMTP server over pooled connections. */
-export function smtpTransport ({ url, tls, from, domain, maxConnections }: SmtpOptions): MailTransport {
+export function smtpTransport (
+  { url, tls, oauth, from, domain, maxConnections }: SmtpOptions
+): MailTransport {
   const { protocol, hostname, port, username, password } = new URL(url)
   const host = hostname.replace(/^\[|\]$/g, '')
   const [user, pass] = [decodeURIComponent(username), decodeURIComponent(password)]
@@ -40,7 +50,7 @@ export function smtpTransport ({ url, tls, from, domain, maxConnections }: SmtpO
     // links (RFC 3207 section 6). If TLS is optional, an offer is taken, but a password is never sent in
     // clear.
     requireTLS: tls === 'required' || (!isLocal && (tls !== 'optional' || username !== '')),
-    ...username !== '' && { auth: { user, pass } },
+    ...username !== '' && { auth: oauth ? tokenAuthentication(user, oauth) : { user, pass } },
     name: domain,
     maxConnections,
     maxRequeues: 1,
@@ -73,9 +83,26 @@ export function smtpTransport ({ url, tls, from, domain, maxConnections }: SmtpO
           signal: AbortSignal.timeout(sendTimeoutMs)
         })
       } catch (error) {
+        throw new MailDeliveryError(error, to)
+      }
+    },
+    async verify () {
+      try {
+        await pool.verify()
+      } catch (error) {
         throw new MailDeliveryError(error)
       }
     },
     close: () => pool.close({ force: true })
   }
 }
+
+const tokenAuthentication = (user: string, client: OAuthClient) => ({
+  type: 'OAuth2' as const,
+  user,
+  provisionCallback (
+    _user: string, _isRenewed: boolean, done: (error: Error | null, token?: string, expires?: number) => void
+  ) {
+    requestToken(client).then(({ token, expiresAt }) => done(null, token, expiresAt), done)
+  }
+})

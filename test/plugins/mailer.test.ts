@@ -1,5 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { notificationLifetimeSeconds, sealMail, enqueueMail, type Mail } from '../../src/mail/outbox.ts'
@@ -12,7 +16,7 @@ import { ready, start } from '../support/process.ts'
 import { smtpServer } from '../support/smtp.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 
-const from = 'Orders & Co <login@example.com>'
+const from = '"Orders, Inc." <login@example.com>'
 const resetMail = (to: string): Mail => ({ kind: 'password_reset', token: `lkl_${to}`, lives: 1_800, to })
 
 /** Enqueues mails. */
@@ -74,7 +78,7 @@ t.test('mails', async t => {
       link: /^https:\/\/auth\.example\.com\/email-verification#token=lkl_[\w-]{43}$/
     })
     t.match(mail.headers, {
-      from: '"Orders & Co" <login@example.com>',
+      from: '"Orders, Inc." <login@example.com>',
       to: ada.email,
       'auto-submitted': 'auto-generated',
       'x-auto-response-suppress': 'All',
@@ -290,9 +294,17 @@ t.test('mails', async t => {
     )
   })
 
-  t.test('are tried again if the server rejects the client or the sender', async t => {
+  t.test('are tried again if the server rejects the client or the sender, and the log says why', async t => {
     // Many servers reject the client or the sender only when they are told a recipient.
     const answers = [
+      '550 relay not permitted',
+      "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)",
+      '550 Sender verify failed',
+      '550-No Such User Here 550 Sender verify failed',
+      '554 Message rejected: Email address is not verified',
+      '550 5.4.1 Recipient address rejected: Access denied',
+      '552 5.2.2 Mailbox full',
+      '550 Requested action not taken: mailbox unavailable',
       '554 5.7.1 relay@example.com: Relay access denied',
       '504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname',
       '550 5.1.8 <login@example.com>: Sender address rejected: Domain not found',
@@ -305,6 +317,29 @@ t.test('mails', async t => {
       await retryNow(service)
       t.match(await smtp.mailTo('relay@example.com'), { to: 'relay@example.com' }, answer)
       await untilQueueIsEmpty(service)
+      const { err } = service.logs.findLast(({ msg }) => msg === 'job failed; retrying') as {
+        err: { message: string }
+      }
+      const words = answer.replace(/^(\d{3}).*?((?:rejected|permitted|failed|rcpthosts).*)$/, '$2')
+      t.ok(err.message.includes(words.replaceAll(/\S*@\S*/g, '…')), err.message)
+    }
+  })
+
+  t.test('are abandoned if the server certainly rejects the recipient', async t => {
+    const answers = [
+      '550 5.1.1 <gone@example.com>: Recipient address rejected: User unknown in relay recipient table',
+      '550 no such user', '550 Unknown user', '550 sorry, no mailbox here by that name. (#5.1.1)',
+      '556 5.1.10 Recipient address has null MX', '550 5.2.1 The email account is disabled',
+      '550 5.0.0 User unknown', "550 mailbox doesn't exist"
+    ]
+    for (const answer of answers) {
+      const before = (await failureEvents(service)).length
+      await smtp.answer('gone@example.com', answer, 1)
+      await enqueue(service, resetMail('gone@example.com'))
+      await untilQueueIsEmpty(service)
+      t.strictSame((await failureEvents(service)).slice(before), [
+        { kind: 'password_reset', reason: 'refused' }
+      ], answer)
     }
   })
 
@@ -512,6 +547,62 @@ t.test('a mail server', async t => {
     await untilQueueIsEmpty(service)
     t.strictSame(await failureEvents(service), [])
     t.notMatch(JSON.stringify(service.logs), /p:a|cDph/)
+  })
+
+  t.test('that takes no password is reported in words', async t => {
+    const reasonOf = ({ logs }: Service) => logs.find(({ msg }) => msg === 'job failed; retrying')
+    const tokensOnly = await smtpServer(t, { xoauth2: { user: 'login@example.com', token: 'secret-token' } })
+    const service = await build(t, { SMTP_URL: tokensOnly.url.replace('@1', ':password@1'), MAIL_FROM: from })
+    await enqueue(service, resetMail('ada@example.com'))
+    await untilAttempted(service)
+    t.match(reasonOf(service), { err: { message: /takes no password to sign in; it may require XOAUTH2/ } })
+
+    const exchange = await smtpServer(t, { login: { user: 'login', password: 'password' } })
+    await exchange.answer('AUTH', '535 5.7.139 Authentication unsuccessful, basic authentication is disabled.')
+    const other = await build(t, { SMTP_URL: exchange.url, MAIL_FROM: from })
+    await enqueue(other, resetMail('ada@example.com'))
+    await untilAttempted(other)
+    t.match(reasonOf(other), { err: { message: /Exchange Online .* SMTP_OAUTH_TOKEN_URL/ } })
+  })
+
+  t.test('that requires XOAUTH2 gets an access token', async t => {
+    const user = 'login@example.com'
+    const oauthServer = await smtpServer(t, { xoauth2: { user, token: 'secret-token' } })
+    const requests: string[] = []
+    let status = 401
+    const issuer = createServer((request, response) => {
+      text(request).then(body => {
+        requests.push(body)
+        response.writeHead(status, { 'content-type': 'application/json' })
+        response.end(JSON.stringify(status === 200
+          ? { access_token: 'secret-token', expires_in: 3_600, token_type: 'Bearer' }
+          : { error: 'invalid_client', error_description: 'AADSTS7000215: Invalid client secret' }))
+      }, () => {})
+    }).listen(0, '127.0.0.1')
+    await once(issuer, 'listening')
+    t.teardown(() => { issuer.close() })
+    const service = await build(t, {
+      SMTP_URL: oauthServer.url,
+      MAIL_FROM: from,
+      SMTP_OAUTH_TOKEN_URL: `http://127.0.0.1:${(issuer.address() as AddressInfo).port}/token`,
+      SMTP_OAUTH_CLIENT_ID: 'latchkey',
+      SMTP_OAUTH_CLIENT_SECRET: 'client-secret'
+    })
+    await enqueue(service, resetMail('ada@example.com'))
+    await untilAttempted(service)
+    t.match(service.logs.find(({ msg }) => msg === 'job failed; retrying'), {
+      err: { message: /no access token .* answered 401, invalid_client, AADSTS7000215/ }
+    })
+    status = 200
+    await retryNow(service)
+    t.match(await oauthServer.mailTo('ada@example.com'), { user })
+    t.strictSame(Object.fromEntries(new URLSearchParams(requests.at(-1))), {
+      grant_type: 'client_credentials',
+      client_id: 'latchkey',
+      client_secret: 'client-secret',
+      scope: 'https://outlook.office365.com/.default'
+    })
+    t.notMatch(JSON.stringify(service.logs), /client-secret|secret-token/)
   })
 })
 

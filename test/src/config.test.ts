@@ -91,6 +91,7 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
     mail: {
       smtpUrl: undefined,
       smtpTls: undefined,
+      smtpOauth: undefined,
       from: undefined,
       templates: undefined,
       linksUrl: 'http://localhost:3000'
@@ -146,7 +147,11 @@ t.test('every variable has an effect', async t => {
     LOGIN_NETWORK_LIMIT: 'off',
     LOGIN_ACCOUNT_LIMIT: '1/1s',
     REDIS_URL: 'rediss://latchkey:s3cret@redis.internal:6380/2',
-    SMTP_URL: 'smtps://latchkey:s3cret@mail.internal:465',
+    SMTP_URL: 'smtps://latchkey@mail.internal:465',
+    SMTP_OAUTH_TOKEN_URL: 'https://login.example.com/token',
+    SMTP_OAUTH_CLIENT_ID: 'mailer',
+    SMTP_OAUTH_CLIENT_SECRET: 's3cret',
+    SMTP_OAUTH_SCOPE: 'mail',
     SMTP_TLS: 'optional',
     MAIL_FROM: 'Example <login@example.com>',
     MAIL_TEMPLATES: '/etc/latchkey/templates',
@@ -212,8 +217,11 @@ t.test('every variable has an effect', async t => {
     throttle: { login: { count: 3, window: 60 }, network: 'off', account: { count: 1, window: 1 } },
     redisUrl: 'rediss://latchkey:s3cret@redis.internal:6380/2',
     mail: {
-      smtpUrl: 'smtps://latchkey:s3cret@mail.internal:465',
+      smtpUrl: 'smtps://latchkey@mail.internal:465',
       smtpTls: 'optional',
+      smtpOauth: {
+        tokenUrl: 'https://login.example.com/token', clientId: 'mailer', clientSecret: 's3cret', scope: 'mail'
+      },
       from: { name: 'Example', address: 'login@example.com' },
       templates: '/etc/latchkey/templates',
       linksUrl: 'https://app.example.com/account'
@@ -495,10 +503,10 @@ t.test('the problem of a malformed value names the variable and the allowed valu
     [
       ['MAIL_FROM'],
       [
-        'login', 'Example', 'Example <login>', 'Example <login@example.com', '<login@example.com> Example',
-        'a\nb <login@example.com>', 'a"b <login@example.com>', 'a@example.com, b@example.com'
+        'login', 'Example', 'Example <login>', 'a\nb <login@example.com>', 'a@example.com, b@example.com',
+        'Group: a@example.com, b@example.com;', '"Example, Inc. <login@example.com>'
       ],
-      /^MAIL_FROM must be an address, or a name and an address in angle brackets$/
+      /^MAIL_FROM must be an address, or a name and an address in angle brackets, such as /
     ],
     [
       ['LINKS_URL'],
@@ -603,6 +611,14 @@ t.test('well-formed values are accepted up to their bounds', async t => {
       { ARGON2_MEMORY_KIB: '1024', ARGON2_TIME_COST: '1', ARGON2_PARALLELISM: '64', ARGON2_CONCURRENCY: '1' },
       { passwords: { memoryKib: 1_024, timeCost: 1, parallelism: 64, concurrency: 1 } }
     ],
+    ...([
+      ['"Example, Inc." <login@example.com>', 'Example, Inc.'],
+      ['"Ada \\"Countess\\" Lovelace" <login@example.com>', 'Ada "Countess" Lovelace'],
+      ['Örders (of Example) <login@Example.COM>', 'Örders'],
+      ['<login@example.com>', ''],
+      ['login@example.com', '']
+    ] as const).map(([MAIL_FROM, name]): [Environment, object] =>
+      [{ MAIL_FROM }, { mail: { from: { name, address: 'login@example.com' } } }]),
     [{ RATE_LIMIT: '1/1s' }, { rateLimit: { count: 1, window: 1 } }],
     [{ RATE_LIMIT: '999999999/3650d' }, { rateLimit: { count: 999_999_999, window: 315_360_000 } }],
     [{ REDIS_URL: 'redis://redis' }, { redisUrl: 'redis://redis' }],

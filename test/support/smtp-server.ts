@@ -16,6 +16,8 @@ export interface Rule { to: string, answer: string | 'cut', times: number }
 export interface Settings {
   port: number
   login?: { user: string; password: string }
+  /** It offers XOAUTH2 alone, and takes this token. */
+  xoauth2?: { user: string; token: string }
   tls?: 'from the start' | 'when asked'
   key?: string
   cert?: string
@@ -26,7 +28,7 @@ export type Told =
   | { known: Rule }
   | { mail: { from: string; to: string[]; raw: string; user: string | null; isSecure: boolean } }
 
-const { port, login, tls, key, cert } = JSON.parse(process.argv[2] ?? '') as Settings
+const { port, login, xoauth2, tls, key, cert } = JSON.parse(process.argv[2] ?? '') as Settings
 const rules: Rule[] = []
 const tell = (told: Told) => { process.send?.(told) }
 
@@ -45,7 +47,8 @@ const server = new SMTPServer({
   disabledCommands: tls === undefined ? ['STARTTLS'] : [],
   secure: tls === 'from the start',
   ...key !== undefined && cert !== undefined && { key, cert },
-  authOptional: login === undefined,
+  authOptional: login === undefined && xoauth2 === undefined,
+  ...xoauth2 && { authMethods: ['XOAUTH2'] },
   allowInsecureAuth: true,
   disableReverseLookup: true,
   closeTimeout: 0,
@@ -53,6 +56,8 @@ const server = new SMTPServer({
     const rule = ruleOf('AUTH', false)
     if (rule) {
       done(refusal(rule.answer))
+    } else if (xoauth2 && auth.username === xoauth2.user && auth.accessToken === xoauth2.token) {
+      done(null, { user: xoauth2.user })
     } else if (login && auth.username === login.user && auth.password === login.password) {
       done(null, { user: login.user })
     } else {

@@ -57,7 +57,7 @@ const patience = 15_000
  */
 export async function smtpServer (
   t: Teardown,
-  { login, tls, certificate }: Pick<Settings, 'login' | 'tls'> & { certificate?: Certificate } = {}
+  { login, xoauth2, tls, certificate }: Pick<Settings, 'login' | 'xoauth2' | 'tls'> & { certificate?: Certificate } = {}
 ): Promise<SmtpServer> {
   const port = await freePort()
   const mails: Received[] = []
@@ -82,7 +82,7 @@ export async function smtpServer (
   async function start () {
     child = fork(
       moduleFile('test/support/smtp-server.ts'),
-      [JSON.stringify({ port, login, tls, ...certificate })],
+      [JSON.stringify({ port, login, xoauth2, tls, ...certificate })],
       { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: [...nodeOptions] }
     )
     child.on('message', (message: Told) => {
@@ -117,7 +117,8 @@ export async function smtpServer (
 
   await start()
   t.teardown(kill)
-  const userinfo = login ? `${encodeURIComponent(login.user)}:${encodeURIComponent(login.password)}@` : ''
+  const signIn = xoauth2 ? [xoauth2.user] : login ? [login.user, login.password] : []
+  const userinfo = signIn.map(encodeURIComponent).join(':') + (signIn.length > 0 ? '@' : '')
   return {
     url: `${tls === 'from the start' ? 'smtps' : 'smtp'}://${userinfo}127.0.0.1:${port}`,
     async mailTo (address) {
