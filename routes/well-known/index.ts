@@ -33,6 +33,38 @@ const exampleJwk = {
   y: 'x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0'
 }
 
+const Metadata = strict({
+  issuer: url(),
+  jwks_uri: url(),
+  token_endpoint: url(),
+  token_endpoint_auth_methods_supported: Type.Array(Type.String()),
+  introspection_endpoint: url(),
+  introspection_endpoint_auth_methods_supported: Type.Array(Type.String()),
+  revocation_endpoint: url(),
+  revocation_endpoint_auth_methods_supported: Type.Array(Type.String()),
+  revocation_feed_endpoint: url(
+    'The revocation feed (server-sent events). This member is specific to Latchkey.'
+  ),
+  response_types_supported: Type.Array(Type.String()),
+  grant_types_supported: Type.Array(Type.String()),
+  subject_types_supported: Type.Array(Type.String()),
+  service_documentation: Type.Optional(url())
+}, { description: 'The metadata.', examples: [createMetadata('https://auth.example.com', true)] })
+
+const metadataAddresses = [
+  {
+    path: '/oauth-authorization-server',
+    operationId: 'getMetadata',
+    description: 'The authorization server metadata (RFC 8414).'
+  },
+  {
+    path: '/openid-configuration',
+    operationId: 'getOpenIdConfiguration',
+    description: 'The same document at the address of OpenID Connect Discovery 1.0, for libraries that look' +
+      ' only there. It names what exists: Latchkey has no authorization endpoint and issues no ID tokens.'
+  }
+]
+
 /** The documents with which other services verify tokens. */
 const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, docs }) => {
   const cacheable = { 'cache-control': `public, max-age=${jwksMaxAge}` }
@@ -58,54 +90,42 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
     return { keys }
   })
 
-  app.get('/oauth-authorization-server', {
-    schema: {
-      operationId: 'getMetadata',
-      tags: ['Verification'],
-      summary: 'Read the metadata of the service',
-      description: 'The authorization server metadata (RFC 8414).',
-      security: [],
-      response: {
-        200: strict({
-          issuer: url(),
-          jwks_uri: url(),
-          token_endpoint: url(),
-          token_endpoint_auth_methods_supported: Type.Array(Type.String()),
-          introspection_endpoint: url(),
-          introspection_endpoint_auth_methods_supported: Type.Array(Type.String()),
-          revocation_endpoint: url(),
-          revocation_endpoint_auth_methods_supported: Type.Array(Type.String()),
-          revocation_feed_endpoint: url(
-            'The revocation feed (server-sent events). This member is specific to Latchkey.'
-          ),
-          response_types_supported: Type.Array(Type.String()),
-          grant_types_supported: Type.Array(Type.String()),
-          service_documentation: Type.Optional(url())
-        }, { description: 'The metadata.', examples: [createMetadata('https://auth.example.com', docs)] })
-      }
-    },
-    config: { isPublicDocument: true }
-  }, async (_request, reply) => {
-    reply.headers(cacheable)
-    return createMetadata(issuer, docs)
-  })
+  // One document at two addresses: many libraries look only at the one of OpenID Connect.
+  for (const { path, operationId, description } of metadataAddresses) {
+    app.get(path, {
+      schema: {
+        operationId,
+        tags: ['Verification'],
+        summary: 'Read the metadata of the service',
+        description,
+        security: [],
+        response: { 200: Metadata }
+      },
+      config: { isPublicDocument: true }
+    }, async (_request, reply) => {
+      reply.headers(cacheable)
+      return createMetadata(issuer, docs)
+    })
+  }
 }
 
-const clientAuthentication = ['client_secret_basic', 'client_secret_post']
-
-const createMetadata = (issuer: string, docs: boolean) => ({
-  issuer,
-  jwks_uri: `${issuer}/.well-known/jwks.json`,
-  token_endpoint: `${issuer}/oauth/token`,
-  token_endpoint_auth_methods_supported: clientAuthentication,
-  introspection_endpoint: `${issuer}/oauth/introspect`,
-  introspection_endpoint_auth_methods_supported: clientAuthentication,
-  revocation_endpoint: `${issuer}/oauth/revoke`,
-  revocation_endpoint_auth_methods_supported: clientAuthentication,
-  revocation_feed_endpoint: `${issuer}/oauth/revocations`,
-  response_types_supported: [],
-  grant_types_supported: ['client_credentials'],
-  ...docs && { service_documentation: `${issuer}/docs` }
-})
+function createMetadata (issuer: string, docs: boolean) {
+  const clientAuthentication = ['client_secret_basic', 'client_secret_post']
+  return {
+    issuer,
+    jwks_uri: `${issuer}/.well-known/jwks.json`,
+    token_endpoint: `${issuer}/oauth/token`,
+    token_endpoint_auth_methods_supported: clientAuthentication,
+    introspection_endpoint: `${issuer}/oauth/introspect`,
+    introspection_endpoint_auth_methods_supported: clientAuthentication,
+    revocation_endpoint: `${issuer}/oauth/revoke`,
+    revocation_endpoint_auth_methods_supported: clientAuthentication,
+    revocation_feed_endpoint: `${issuer}/oauth/revocations`,
+    response_types_supported: [],
+    grant_types_supported: ['client_credentials'],
+    subject_types_supported: ['public'],
+    ...docs && { service_documentation: `${issuer}/docs` }
+  }
+}
 
 export default wellKnown

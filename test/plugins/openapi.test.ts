@@ -88,7 +88,7 @@ t.test('the API document', async t => {
         'delete /v1/admin/webhooks/{id} deleteWebhook', 'delete /v1/me deleteMe',
         'delete /v1/me/sessions endSessions', 'delete /v1/me/sessions/{id} endSession',
         'get /.well-known/jwks.json getJwks', 'get /.well-known/oauth-authorization-server getMetadata',
-        'get /livez getLiveness', 'get /metrics getMetrics', 'get /oauth/revocations followRevocations',
+        'get /.well-known/openid-configuration getOpenIdConfiguration', 'get /livez getLiveness', 'get /metrics getMetrics', 'get /oauth/revocations followRevocations',
         'get /problems/{code} getProblem', 'get /readyz getReadiness',
         'get /v1/admin/audit-events listAuditEvents', 'get /v1/admin/clients listClients',
         'get /v1/admin/clients/{id} getClient', 'get /v1/admin/keys listKeys',

@@ -830,6 +830,26 @@ t.test('real clients', async t => {
     })
   })
 
+  await t.test('openid-client discovers by OpenID Connect, which names only what exists', async t => {
+    const config = await openid.discovery(new URL(service.issuer), id, secret, undefined, {
+      algorithm: 'oidc',
+      execute: [openid.allowInsecureRequests]
+    })
+    t.match(await openid.clientCredentialsGrant(config), { token_type: 'bearer' })
+    const { body, headers } = await service.browser().get('/.well-known/openid-configuration')
+    t.equal(headers['cache-control'], 'public, max-age=300')
+    t.strictSame(body, (await service.browser().get('/.well-known/oauth-authorization-server')).body)
+    t.match(body, { issuer: service.issuer, subject_types_supported: ['public'] })
+    t.notOk('authorization_endpoint' in body, 'nobody can be sent to sign in yet')
+    t.notOk('id_token_signing_alg_values_supported' in body, 'there are no ID tokens yet')
+    for (const [name, url] of Object.entries(body).filter(([name]) => /_(endpoint|uri)$/.test(name))) {
+      for (const method of ['GET', 'POST']) {
+        const { status } = await fetch(String(url), { method, signal: AbortSignal.timeout(5_000) })
+        t.not(status, 404, `${method} ${name}`)
+      }
+    }
+  })
+
   await t.test('oauth4webapi accepts every response, and a token as of RFC 9068', async t => {
     const insecure = { [oauth4webapi.allowInsecureRequests]: true }
     const issuer = new URL(service.issuer)
