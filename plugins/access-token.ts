@@ -6,7 +6,7 @@ import { forbidden, invalidToken } from '../src/http/problems.ts'
 import { meetsRequirement, type AccessRequirement } from '../src/syntax/roles.ts'
 import { signingAlgorithms } from '../src/tokens/key-pair.ts'
 import type { SigningKey } from '../src/tokens/keyring.ts'
-import type { AccessTokenClaims, UserClaims } from './verifier/claims.ts'
+import type { UserClaims, VerifiedClaims } from './verifier/claims.ts'
 import * as tokenRules from './verifier/token-rules.ts'
 import { TokenRejection, type TokenRules } from './verifier/token-rules.ts'
 
@@ -15,9 +15,9 @@ type RequestHook = (request: FastifyRequest) => Promise<void>
 declare module 'fastify' {
   interface FastifyInstance {
     /** Returns the claims of a valid token of this service, for any audience. Throws `invalid_token`. */
-    verifyAccessToken: (request: FastifyRequest, token: string) => Promise<AccessTokenClaims>
+    verifyAccessToken: (request: FastifyRequest, token: string) => Promise<VerifiedClaims>
     /** Returns the claims of the request's bearer token, for this service. Throws `invalid_token`. */
-    verifyBearer: (request: FastifyRequest) => Promise<AccessTokenClaims>
+    verifyBearer: (request: FastifyRequest) => Promise<VerifiedClaims>
     /**
      * Creates a hook that sets `request.bearer`. The hook throws `invalid_token`. It throws `forbidden` for a
      * client's own token, and for a token that has none of the roles or not all of the scopes.
@@ -74,7 +74,7 @@ export default fp(async function accessToken (app, { issuer, audience }: AccessT
   // Access tokens get their times from the database, so they are judged by its clock.
   const nowSeconds = () => app.keyring.nowMs() / 1_000
 
-  interface VerifiedToken { claims: AccessTokenClaims, kid: string }
+  interface VerifiedToken { claims: VerifiedClaims, kid: string }
   // A verified token stays valid until it expires, its key is dropped or it is revoked.
   const verifiedTokens = new LRUCache<string, VerifiedToken>({ max: maxVerifiedTokens })
 

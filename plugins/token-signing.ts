@@ -1,9 +1,11 @@
 import { createSigner } from 'fast-jwt'
 import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
+import type { Config } from '../src/config/config.ts'
 import { newId } from '../src/crypto/random.ts'
 import type { LiveSession } from '../src/sessions/session.ts'
 import { definedRoles, scopesOf, type Roles } from '../src/syntax/roles.ts'
+import type { User } from '../src/users/users.ts'
 import type { AccessTokenClaims, UserClaims } from './verifier/claims.ts'
 
 interface SignedToken {
@@ -27,6 +29,8 @@ export interface TokenSigningOptions {
   issuer: string
   audience: string
   roles: Roles
+  /** The properties of the user that access tokens also contain. */
+  tokenClaims: Config['tokenClaims']
   /** Seconds. */
   ttl: number
 }
@@ -37,7 +41,7 @@ const maxSigners = 10
 
 /** Signs access tokens (RFC 9068) with the active signing key. */
 export default fp(async function tokenSigning (app, options: TokenSigningOptions) {
-  const { issuer, audience, roles, ttl } = options
+  const { issuer, audience, roles, tokenClaims, ttl } = options
 
   // Creating a signer takes ten times as long as signing.
   const signers = new LRUCache<string, (claims: AccessTokenClaims) => string>({ max: maxSigners })
@@ -54,6 +58,7 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
     const iat = toSeconds(session.now)
     const exp = Math.min(iat + ttl, toSeconds(session.expiresAt))
     const claims: UserClaims = {
+      ...additionalClaims(user, tokenClaims),
       iss: issuer,
       aud: audience,
       sub: user.id,
@@ -78,5 +83,9 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
     return { accessToken: sign(claims), expiresIn: ttl }
   })
 }, { name: 'token-signing', dependencies: ['keyring'] })
+
+/** The properties of a user as claims. A property that the user does not have is no claim. */
+const additionalClaims = (user: User, { names, namespace }: Config['tokenClaims']) =>
+  Object.fromEntries(names.flatMap(name => user[name] === null ? [] : [[namespace + name, user[name]]]))
 
 const toSeconds = (time: Date) => Math.floor(time.getTime() / 1_000)

@@ -98,7 +98,13 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     pepper: config.passwords.pepper
   })
   await app.register(revocations, { staleLimit: config.revocationStaleLimit })
-  await app.register(tokenSigning, { issuer, audience, roles: config.roles, ttl: lifetimes.accessToken })
+  await app.register(tokenSigning, {
+    issuer,
+    audience,
+    roles: config.roles,
+    tokenClaims: config.tokenClaims,
+    ttl: lifetimes.accessToken
+  })
   await app.register(accessToken, { issuer, audience })
   await app.register(oauthClient)
   await app.register(refreshCookie, { issuer, corsOrigins, allowLocalOrigins })
@@ -132,7 +138,9 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     requirements: config.requireEmailVerification ? [verifiedEmail] : [],
     requireVerification: config.requireEmailVerification
   }
-  await app.register(v1, { prefix: '/v1', signIn, roles: config.roles })
+  await app.register(v1, {
+    prefix: '/v1', signIn, roles: config.roles, emailClaim: emailClaimOf(config.tokenClaims)
+  })
   await app.register(oauthRoutes, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
   await app.register(wellKnown, {
     prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs
@@ -146,13 +154,16 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   })
 }, { name: 'latchkey' })
 
-interface V1Options { signIn: SignInOptions, roles: Config['roles'] }
+const emailClaimOf = ({ names, namespace }: Config['tokenClaims']) =>
+  names.includes('email') ? `${namespace}email` : undefined
 
-async function v1 (app: FastifyInstance, { signIn, roles }: V1Options) {
+interface V1Options { signIn: SignInOptions, roles: Config['roles'], emailClaim: string | undefined }
+
+async function v1 (app: FastifyInstance, { signIn, roles, emailClaim }: V1Options) {
   const { links, requireVerification, lifetimes: { accessToken, refreshToken } } = signIn
   // An unknown query parameter is refused, like an unknown property of a body.
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
-  await app.register(auth, { prefix: '/auth', signIn })
+  await app.register(auth, { prefix: '/auth', signIn, emailClaim })
   await app.register(me, { prefix: '/me', refreshToken, links, requireVerification })
   await app.register(admin, { prefix: '/admin', refreshToken, links, rules: { roles, accessToken } })
 }

@@ -31,6 +31,7 @@ async function signedIn ({ browser, sql }: Service, role?: string) {
     token: body.access_token as string,
     refreshToken: body.refresh_token as string,
     sub: body.user.id as string,
+    email: body.user.email as string,
     sid: body.session_id as string
   }
 }
@@ -72,7 +73,7 @@ t.test('verification judges the token alone, for any method and without a body',
 })
 
 t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
-  const service = await build(t)
+  const service = await build(t, { TOKEN_CLAIMS: 'email' })
   const latchkeyWire = await wire(t, await listen(service))
   const orders = await upstream(t)
   const gateway = await nginx.start(t, { latchkey: [latchkeyWire.port], orders: orders.port })
@@ -138,6 +139,7 @@ t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
       `authorization: Bearer ${ada.token}`,
       `host: 127.0.0.1:${gateway.port}`,
       'x-auth-client: latchkey',
+      `x-auth-email: ${ada.email}`,
       'x-auth-roles: user',
       'x-auth-scope: account',
       `x-auth-session: ${ada.sid}`,
@@ -167,7 +169,8 @@ t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
       'x-AUTH-roles',
       'X_AUTH_ROLES',
       'X-Auth-Scope',
-      'X-Auth-Client'
+      'X-Auth-Client',
+      'X-Auth-Email'
     ]
     const forgedHeaders = spellings.flatMap(name => [`${name}: admin`, `${name}: other`])
     const {
@@ -178,6 +181,7 @@ t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
     if (!call) throw new Error('the service was not called')
     t.strictSame(identityIn(call), [
       'x-auth-client: latchkey',
+      `x-auth-email: ${ada.email}`,
       'x-auth-roles: user',
       'x-auth-scope: account',
       `x-auth-session: ${ada.sid}`,
@@ -389,6 +393,7 @@ t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
     } = await through('GET', '/orders', [
       bearer(accessToken),
       'X-Auth-Session: forged',
+      'X-Auth-Email: forged@example.com',
       'X-Auth-Roles: admin'
     ])
     t.equal(status, 200)

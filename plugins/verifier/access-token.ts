@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { compactVerify, errors } from 'jose'
-import type { AccessTokenClaims, RevocableClaims } from './claims.ts'
+import type { RevocableClaims, VerifiedClaims } from './claims.ts'
 import type { VerificationKey } from './jwk.ts'
 import type { IssuerKeys } from './keys.ts'
 import type { VerifierSettings } from './options.ts'
@@ -40,6 +40,11 @@ export interface Auth {
   readonly auth_time: number | undefined
   /** How the user signed in (RFC 8176); empty in a client's own token. */
   readonly amr: readonly string[]
+  /**
+   * The other claims of the token: those of `TOKEN_CLAIMS`, such as `additional['email']`, with the
+   * `TOKEN_CLAIMS_NAMESPACE` before their names. An address may be unverified: see `email_verified`.
+   */
+  readonly additional: Readonly<Record<string, string | number | boolean>>
 }
 
 interface VerifiedToken { auth: Auth, key: VerificationKey }
@@ -121,7 +126,7 @@ async function verifySignature (token: string, { publicKey }: VerificationKey, {
 }
 
 /** The value is frozen because all requests with this token share it. */
-function toAuth (claims: AccessTokenClaims): Auth {
+function toAuth (claims: VerifiedClaims): Auth {
   const { sub, sid, roles = [], scope, client_id: clientId, jti, iat, exp, amr = [] } = claims
   return Object.freeze({
     sub,
@@ -134,6 +139,7 @@ function toAuth (claims: AccessTokenClaims): Auth {
     iat,
     exp,
     auth_time: claims.auth_time,
-    amr: Object.freeze([...amr])
+    amr: Object.freeze([...amr]),
+    additional: Object.freeze({ ...claims.additional })
   })
 }

@@ -32,6 +32,14 @@ export interface ClientClaims extends BaseClaims {
 
 export type AccessTokenClaims = UserClaims | ClientClaims
 
+/**
+ * The claims of a verified token. `additional` are those that are not named above, such as the ones of
+ * TOKEN_CLAIMS, by their names in the token.
+ */
+export type VerifiedClaims = AccessTokenClaims & {
+  readonly additional: Readonly<Record<string, string | number | boolean>>
+}
+
 /** The claims by which a token can be revoked. */
 export interface RevocableClaims {
   readonly sub: string

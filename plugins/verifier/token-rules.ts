@@ -1,4 +1,4 @@
-import type { AccessTokenClaims, RevocableClaims } from './claims.ts'
+import type { AccessTokenClaims, RevocableClaims, VerifiedClaims } from './claims.ts'
 
 /**
  * The rules by which an access token (RFC 9068) is judged. The service and the verifier share them, so that
@@ -81,12 +81,12 @@ export function readToken (token: string, rules: TokenRules, nowSeconds: number)
 
 /**
  * Judges the claims of a token whose signature is valid (RFC 7519 section 4.1, RFC 9068 section 2.2), and
- * returns those that Latchkey issues. Throws a TokenRejection. An absent `scope`, `roles` or `amr` means
+ * returns them. Throws a TokenRejection. An absent `scope`, `roles` or `amr` means
  * none.
  */
 export function judgeClaims (
   { claims }: UnverifiedToken, rules: TokenRules, nowSeconds: number
-): AccessTokenClaims {
+): VerifiedClaims {
   const { iss, aud, sub, client_id: clientId, iat, nbf, jti, sid, scope = '' } = claims
   const { roles = [], amr = [], auth_time: authTime, token_version: tokenVersion } = claims
   if (iss !== rules.issuer) throw invalidClaim('iss')
@@ -106,7 +106,8 @@ export function judgeClaims (
   if (!isStrings(amr)) throw invalidClaim('amr')
   if (authTime !== undefined && !isNumber(authTime)) throw invalidClaim('auth_time')
   if (tokenVersion !== undefined && !isNumber(tokenVersion)) throw invalidClaim('token_version')
-  const base = { iss: rules.issuer, aud, sub, client_id: clientId, scope, iat, exp, jti }
+  const additional = readAdditional(claims)
+  const base = { iss: rules.issuer, aud, sub, client_id: clientId, scope, iat, exp, jti, additional }
   // RFC 9068 section 2.2: only in a client's own token is the subject the client. It has no session.
   if (sid === undefined && sub === clientId) return base
   if (!isString(sid) || !uuidSyntax.test(sid)) throw invalidClaim('sid')
@@ -137,6 +138,18 @@ export function isRevoked (token: RevocableClaims, revoked: RevokedTokens): bool
   if (revoked.hasId(jti)) return true
   return sid !== undefined && (revoked.hasId(sid) || version < revoked.minTokenVersion(sub))
 }
+
+const knownClaims: ReadonlySet<string> = new Set([
+  'iss', 'aud', 'sub', 'client_id', 'scope', 'iat', 'nbf', 'exp', 'jti', 'sid', 'roles', 'amr', 'auth_time',
+  'token_version'
+])
+const isScalar = (value: unknown): value is string | number | boolean =>
+  ['string', 'number', 'boolean'].includes(typeof value)
+
+/** The claims with other names. Latchkey issues none whose value is an object or a list. */
+const readAdditional = (claims: UnverifiedToken['claims']): VerifiedClaims['additional'] =>
+  Object.fromEntries(Object.entries(claims).flatMap(([name, value]) =>
+    !knownClaims.has(name) && isScalar(value) ? [[name, value]] : []))
 
 const invalidHeader = (name: string) => new TokenRejection(`invalid header: ${name}`)
 const invalidClaim = (name: string) => new TokenRejection(`invalid claim: ${name}`)

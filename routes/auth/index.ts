@@ -7,10 +7,12 @@ import magicLink from './magic-link.ts'
 import passwordReset from './password-reset.ts'
 import refresh from './refresh.ts'
 import register from './register.ts'
-import verify from './verify.ts'
+import verify, { type VerifyOptions } from './verify.ts'
+
+type AuthOptions = { signIn: SignInOptions } & VerifyOptions
 
 /** The routes to sign up, sign in, refresh, sign out, and use mailed links. */
-const auth: Typed<{ signIn: SignInOptions }> = async (app, { signIn: options }) => {
+const auth: Typed<AuthOptions> = async (app, { signIn: options, emailClaim }) => {
   await app.register(register, options)
   await app.register(login, options)
   await app.register(magicLink, options)
@@ -18,7 +20,7 @@ const auth: Typed<{ signIn: SignInOptions }> = async (app, { signIn: options }) 
   await app.register(logout, options)
   await app.register(emailVerification, options)
   await app.register(passwordReset, options)
-  await app.register(verify)
+  await app.register(verify, { emailClaim })
 }
 
 export default auth

@@ -13,11 +13,11 @@ const description = [
 ].join(' ')
 
 /**
- * Encodes a role as an item of a list in a header. Characters that would end the item, or that a header
- * cannot contain, are percent-encoded.
+ * Encodes a role as an item of a list in a header, or an e-mail address. Characters that would end the item,
+ * or that a header cannot contain, are percent-encoded.
  */
-const encodeItem = (role: string) =>
-  role.toWellFormed().replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
+const encodeItem = (text: string) =>
+  text.toWellFormed().replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
 
 const headerSchema = (description: string) => ({ type: 'string' as const, description })
 const responseHeaders = {
@@ -26,26 +26,34 @@ const responseHeaders = {
   'x-auth-roles': headerSchema('The roles of the user, separated by commas. Within a role, commas, spaces,' +
     ' `%` and non-ASCII characters are percent-encoded.'),
   'x-auth-scope': headerSchema('The scopes, separated by spaces.'),
-  'x-auth-client': headerSchema('The id of the client.')
+  'x-auth-client': headerSchema('The id of the client.'),
+  'x-auth-email': headerSchema('The e-mail address of the user, if access tokens contain it' +
+    ' (`TOKEN_CLAIMS`); empty for a client\'s own token. `%` and non-ASCII characters are percent-encoded.')
+}
+
+export interface VerifyOptions {
+  /** The claim that contains the e-mail address of the user; undefined if access tokens contain none. */
+  emailClaim: string | undefined
 }
 
 // The tunnels of CONNECT never reach a route. Fastify makes a HEAD route of a GET route by itself.
 const otherMethods = METHODS.filter(method => !['GET', 'HEAD', 'CONNECT'].includes(method))
 
 /** The routes by which a gateway asks whether a request may pass, and whose it is. */
-const verify: Typed = async (app) => {
+const verify: Typed<VerifyOptions> = async (app, { emailClaim }) => {
   async function authorize (
     request: FastifyRequest, reply: FastifyReply, requirement: AccessRequirement = {}
   ) {
     const claims = await app.verifyBearer(request)
     if (!meetsRequirement(claims, requirement)) throw forbidden()
-    const { sub, sid, roles = [], scope, client_id: client } = claims
+    const { sub, sid, roles = [], scope, client_id: client, additional } = claims
     reply.headers({
       'x-auth-subject': sub,
       'x-auth-roles': roles.map(encodeItem).join(','),
       'x-auth-scope': scope,
       'x-auth-client': client,
-      'x-auth-session': sid ?? ''
+      'x-auth-session': sid ?? '',
+      ...emailClaim !== undefined && { 'x-auth-email': encodeItem(String(additional[emailClaim] ?? '')) }
     })
     return reply.code(204).send()
   }

@@ -44,6 +44,7 @@ export function load (environment: Environment) {
     // The development server of a frontend has a port of its own.
     allowLocalOrigins: values.NODE_ENV === 'development' && values.CORS_ORIGINS === undefined && isLocal,
     roles: values.ROLES,
+    tokenClaims: { names: values.TOKEN_CLAIMS, namespace: values.TOKEN_CLAIMS_NAMESPACE ?? '' },
     lifetimes: {
       accessToken: values.ACCESS_TOKEN_TTL,
       refreshToken: values.REFRESH_TOKEN_TTL,

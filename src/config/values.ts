@@ -39,6 +39,24 @@ export const parseWord = <const Word extends string>(...words: Word[]) => (text:
   return word
 }
 
+/** Parses a comma-separated list of words of a fixed set. */
+export const parseWords = <const Word extends string>(...words: Word[]) => (text: string): Word[] => {
+  const items = [...new Set(splitList(text))]
+  const found = items.flatMap(item => words.find(each => each === item) ?? [])
+  if (found.length < items.length) throw new Error(`must be some of ${words.join(', ')}, separated by commas`)
+  return found
+}
+
+/**
+ * Parses a namespace of claims: an absolute URI to which a name can be appended (RFC 7519 section 4.2).
+ */
+export function parseNamespace (text: string): string {
+  if (!/^[a-z][a-z0-9+.-]*:[\x21-\x7e]{1,100}$/.test(text) || !URL.canParse(text) || !/[/#:]$/.test(text)) {
+    throw new Error('must be a URI that ends with /, # or :, such as https://example.com/')
+  }
+  return text
+}
+
 export const parseText = (text: string): string => text
 
 /** Splits a comma-separated list. Blanks around items and empty items do not count. */

@@ -6,8 +6,8 @@ import {
 import { parseOrigin, parsePageOrigin } from './origins.ts'
 import { parseProxies } from './proxies.ts'
 import {
-  maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseRate, parseText,
-  parseWord, splitList
+  maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseNamespace,
+  parseRate, parseText, parseWord, parseWords, splitList
 } from './values.ts'
 
 /** One environment variable: how its text is parsed, and what `.env.example` says about it. */
@@ -74,6 +74,11 @@ export const variables = {
   ROLES: variable('', parseRoles,
     'roles besides user and admin, separated by commas, each with the scopes that its users\' tokens get, ' +
     'such as support,editor=articles:read+articles:write; user and admin can be given scopes too'),
+  TOKEN_CLAIMS: variable('', parseWords('email', 'email_verified', 'name', 'username'),
+    'properties of the user that access tokens also contain, separated by commas: email, email_verified, ' +
+    'name, username; everyone who sees a token can read them'),
+  TOKEN_CLAIMS_NAMESPACE: optional('the claims have their plain names', parseNamespace,
+    'a URI before the names of the claims in TOKEN_CLAIMS, such as https://example.com/'),
   ACCESS_TOKEN_TTL: variable('15m', parseDuration(), 'lifetime of an access token'),
   REFRESH_TOKEN_TTL: variable(
     '7d', parseDuration(), 'time after which a session ends if it is not refreshed'

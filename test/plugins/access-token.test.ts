@@ -62,6 +62,8 @@ t.test('an access token', async t => {
       'sid',
       'sub'
     ])
+    const { headers } = await service.browser().get('/v1/auth/verify', { authorization: `Bearer ${token}` })
+    t.notOk('x-auth-email' in headers)
     t.match(claims, {
       iss: 'http://localhost:3000',
       aud: 'http://localhost:3000',
@@ -75,6 +77,34 @@ t.test('an access token', async t => {
     })
     t.equal(claims.exp - claims.iat, 900)
     t.ok(claims.iat <= Date.now() / 1000 && claims.auth_time <= claims.iat)
+  })
+
+  t.test('has the claims of TOKEN_CLAIMS if the user has them, with the values of the last refresh', async t => {
+    const namespace = 'https://example.com/'
+    const other = await build(t, {
+      TOKEN_CLAIMS: 'email,email_verified,name,username', TOKEN_CLAIMS_NAMESPACE: namespace
+    })
+    const claimsOf = ({ access_token: token }: { access_token: string }) => {
+      const claims: object = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
+      const added = Object.entries(claims).filter(([name]) => name.startsWith(namespace))
+      return Object.fromEntries(added.map(([name, value]) => [name.slice(namespace.length), value]))
+    }
+    const client = other.browser()
+    const email = `Ünï-${Date.now()}@example.com`
+    const registered = await client.post('/v1/auth/register', { ...newUser(), email })
+    t.strictSame(claimsOf(registered.body), { email, email_verified: false }, 'null is no claim')
+    const bearer = { authorization: `Bearer ${registered.body.access_token}` }
+    t.equal((await client.patch('/v1/me', { name: 'Grace', username: 'gracehopper' }, bearer)).status, 200)
+    await other.sql('update users set email_verified_at = now() where id = $1', [registered.body.user.id])
+    const refreshed = await client.post('/v1/auth/refresh')
+    t.strictSame(claimsOf(refreshed.body), {
+      email, email_verified: true, name: 'Grace', username: 'gracehopper'
+    })
+
+    const verified = await client.get('/v1/auth/verify', {
+      authorization: `Bearer ${refreshed.body.access_token}`
+    })
+    t.match(verified, { status: 204, headers: { 'x-auth-email': encodeURI(email) } })
   })
 
   t.test('is verified by any JOSE library with the published keys', async t => {

@@ -32,7 +32,8 @@ t.test('a valid token', async t => {
     const { iss, aud, ...said } = claims
     for (const time of ['verified', 'cached']) {
       const { status, body } = await get('/me', token)
-      t.strictSame([status, body], [200, { ...said, scope: ['account', 'orders:read'] }], time)
+      const expected = { ...said, scope: ['account', 'orders:read'], additional: {} }
+      t.strictSame([status, body], [200, expected], time)
     }
     t.equal((await get('/me', token, 'bearer')).status, 200)
     t.equal((await get('/twice', token)).status, 200, 'also through several hooks')
@@ -69,6 +70,12 @@ t.test('a valid token', async t => {
     t.strictSame([answer.body['roles'], answer.body['amr'], 'sid' in answer.body], [[], [], false])
   })
 
+  await t.test('brings its additional claims, if they are not objects or lists', async t => {
+    const additional = { email: 'ada@example.com', 'https://example.com/email_verified': true }
+    const { body } = await get('/me', issuer.token({ ...additional, groups: ['staff'], address: {}, none: null }))
+    t.strictSame(body['additional'], additional)
+  })
+
   await t.test('cannot be changed by a request', async t => {
     app.log.level = 'silent'
     const evil = Fastify()
@@ -82,6 +89,9 @@ t.test('a valid token', async t => {
       } catch {}
       try {
         Object(auth).sub = 'root'
+      } catch {}
+      try {
+        Object(auth).additional.email = 'root@example.com'
       } catch {}
       return auth
     })

@@ -58,6 +58,7 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
     corsOrigins: [],
     allowLocalOrigins: true,
     roles: { user: [], admin: [] },
+    tokenClaims: { names: [], namespace: '' },
     lifetimes: {
       accessToken: 900,
       refreshToken: 604_800,
@@ -125,6 +126,8 @@ t.test('every variable has an effect', async t => {
     WEBHOOK_PRIVATE_NETWORKS: '10.1.0.0/16',
     CORS_ORIGINS: 'https://app.example.com, http://localhost:5173',
     ROLES: 'support, editor=articles:read+articles:write, user=profile',
+    TOKEN_CLAIMS: 'username, email,email',
+    TOKEN_CLAIMS_NAMESPACE: 'urn:example:',
     ACCESS_TOKEN_TTL: '1s',
     REFRESH_TOKEN_TTL: '2m',
     SESSION_TTL: '3h',
@@ -191,6 +194,7 @@ t.test('every variable has an effect', async t => {
     corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
     allowLocalOrigins: false,
     roles: { user: ['profile'], admin: [], support: [], editor: ['articles:read', 'articles:write'] },
+    tokenClaims: { names: ['username', 'email'], namespace: 'urn:example:' },
     lifetimes: {
       accessToken: 1,
       refreshToken: 120,
@@ -553,6 +557,19 @@ t.test('the problem of a malformed value names the variable and the allowed valu
       ['ROLES'],
       [Array.from({ length: 400 }, (_, i) => `role-${i}`).join()],
       /^ROLES must be shorter; all roles .+ may take 3000 bytes in a token$/
+    ],
+    [
+      ['TOKEN_CLAIMS'],
+      ['mail', 'email name', 'Email', 'email,phone', 'sub'],
+      /^TOKEN_CLAIMS must be some of email, email_verified, .+, separated by commas$/
+    ],
+    [
+      ['TOKEN_CLAIMS_NAMESPACE'],
+      [
+        'https://example.com', 'example.com/', '/', 'https://exa mple.com/',
+        `https://example.com/${'x'.repeat(100)}/`
+      ],
+      /^TOKEN_CLAIMS_NAMESPACE must be a URI that ends with \/, # or :, such as https:\/\/example.com\/$/
     ],
     [
       ['HOME_URL'],
