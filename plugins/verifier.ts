@@ -116,11 +116,11 @@ const scopeSyntax = /^[\x21\x23-\x5b\x5d-\x7e]+$/
  */
 export default fp(async function verifier (app: FastifyInstance, options: VerifierOptions) {
   const settings = checkOptions(options)
-  const { issuer, algorithms, credentials, failClosedAfter = Infinity } = settings
+  const { algorithms, credentials, failClosedAfter = Infinity } = settings
   const { log } = app
   const closeController = new AbortController()
   const { signal: closing } = closeController
-  const discover = createDiscovery(issuer, log, closing)
+  const discover = createDiscovery(settings, log, closing)
   const keys = createIssuerKeys({ discover, algorithms, log, closing })
   const feed = credentials && createFeedClient({
     discover,

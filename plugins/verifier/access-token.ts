@@ -4,7 +4,7 @@ import type { RevocableClaims, VerifiedClaims } from './claims.ts'
 import type { VerificationKey } from './jwk.ts'
 import type { IssuerKeys } from './keys.ts'
 import type { VerifierSettings } from './options.ts'
-import { invalidToken } from './auth-error.ts'
+import { invalidToken, unavailable } from './auth-error.ts'
 import * as tokenRules from './token-rules.ts'
 import { TokenRejection, type TokenRules, type UnverifiedToken } from './token-rules.ts'
 
@@ -69,8 +69,18 @@ export function createTokenJudge (
     return auth
   }
 
+  function read (token: string): UnverifiedToken {
+    try {
+      return tokenRules.readToken(token, rules, nowSeconds())
+    } catch (error) {
+      // Until the issuer has confirmed its name, it may be the option that is wrong and not the token.
+      const isOfAnother = error instanceof TokenRejection && error.reason === 'invalid claim: iss'
+      throw isOfAnother && !keys.areKnown() ? unavailable('issuer keys not read yet') : error
+    }
+  }
+
   async function verify (token: string): Promise<VerifiedToken> {
-    const unverified = tokenRules.readToken(token, rules, nowSeconds())
+    const unverified = read(token)
     const key = keys.find(unverified.kid) ?? await keys.ask(unverified.kid)
     if (!key || key.alg !== unverified.alg) throw new TokenRejection('unknown key')
     await verifySignature(token, key, unverified)

@@ -30,6 +30,8 @@ export interface IssuerKeys {
   ask: (kid: string) => Promise<VerificationKey | undefined>
   /** Whether the issuer still publishes this key. */
   holds: (key: VerificationKey) => boolean
+  /** Whether the keys were ever read, which also proves that the issuer is configured as it is. */
+  areKnown: () => boolean
   /** Returns the state of the keys. */
   health: () => KeysHealth
   /** Fulfilled when the keys were read for the first time. */
@@ -117,6 +119,7 @@ export function createIssuerKeys ({ discover, algorithms, log, closing }: Issuer
     loaded,
     find: kid => keys?.get(kid),
     holds: key => keys?.get(key.kid) === key,
+    areKnown: () => keys !== undefined,
     async ask (kid) {
       if (!keys) throw unavailable('issuer keys not read yet')
       if (failures > 0) throw unavailable('issuer cannot be asked for a key')

@@ -10,14 +10,20 @@ export interface IssuerMetadata {
 // RFC 8414 section 2. The endpoint of the feed is specific to Latchkey.
 interface MetadataDocument { issuer?: unknown, jwks_uri?: unknown, revocation_feed_endpoint?: unknown }
 
+export interface DiscoveryOptions {
+  issuer: string
+  /** Where the issuer is reached; without a trailing slash. */
+  discoveryUrl: string
+}
+
 /**
  * Creates a function that returns the issuer's metadata (RFC 8414). It reads the metadata again when the
  * cache time is over. If that fails, it returns the previous metadata.
  */
 export function createDiscovery (
-  issuer: string, log: FastifyBaseLogger, closing: AbortSignal
+  { issuer, discoveryUrl }: DiscoveryOptions, log: FastifyBaseLogger, closing: AbortSignal
 ): () => Promise<IssuerMetadata> {
-  const url = new URL(`${issuer}/.well-known/oauth-authorization-server`)
+  const url = new URL(`${discoveryUrl}/.well-known/oauth-authorization-server`)
   let metadata: IssuerMetadata | undefined
   let freshUntil = 0
   let reading: Promise<IssuerMetadata> | undefined
@@ -26,17 +32,21 @@ export function createDiscovery (
     const { body, maxAgeSeconds } = await getJson(url, closing)
     const document: MetadataDocument = Object(body)
     // RFC 8414 section 3.3: the metadata of another issuer would lead to the keys of another issuer.
-    if (document.issuer !== issuer) throw new UnexpectedResponse(url, 'the metadata of another issuer')
+    if (document.issuer !== issuer) {
+      throw new UnexpectedResponse(url, `the metadata of ${describe(document.issuer)}, not of ${issuer}`)
+    }
     const jwks = parseEndpoint(document.jwks_uri)
-    if (!jwks) throw new UnexpectedResponse(url, 'no jwks_uri on the same origin')
+    if (!jwks) throw new UnexpectedResponse(url, 'no jwks_uri under the issuer')
     freshUntil = performance.now() + maxAgeSeconds * 1_000
     return { jwks, revocationFeed: parseEndpoint(document.revocation_feed_endpoint) }
   }
 
-  // The verifier sends credentials to, and takes keys from, endpoints of the issuer's own origin only.
+  // The verifier sends credentials to, and takes keys from, endpoints of one origin only: that at which it
+  // reaches the issuer.
   function parseEndpoint (value: unknown): URL | undefined {
     if (typeof value !== 'string' || !URL.canParse(value)) return undefined
-    const endpoint = new URL(value)
+    const isUnderIssuer = value.startsWith(`${issuer}/`)
+    const endpoint = new URL(isUnderIssuer ? discoveryUrl + value.slice(issuer.length) : value)
     return endpoint.origin === url.origin ? endpoint : undefined
   }
 
@@ -52,3 +62,5 @@ export function createDiscovery (
     return metadata
   }
 }
+
+const describe = (issuer: unknown) => typeof issuer === 'string' ? issuer.slice(0, 200) : 'no issuer'

@@ -23,6 +23,12 @@ export interface VerifierOptions {
    */
   audience: string
   /**
+   * Where the issuer is reached if its own URL does not resolve here, such as `http://latchkey:3000`; default:
+   * the issuer. The metadata are read under this URL, and so are the addresses under the issuer that they
+   * name. Tokens still name the issuer in `iss`. If the issuer has a path, this URL needs it too.
+   */
+  discoveryUrl?: string | undefined
+  /**
    * The id of a client with the scope `revocations`. With it, tokens of ended sessions are rejected within a
    * second; without it, they are accepted until they expire.
    */
@@ -54,6 +60,8 @@ export interface VerifierOptions {
 export interface VerifierSettings {
   issuer: string
   audience: string
+  /** Without a trailing slash. */
+  discoveryUrl: string
   credentials: ClientCredentials | undefined
   algorithms: readonly Algorithm[]
   clockTolerance: number
@@ -65,7 +73,7 @@ export interface VerifierSettings {
 export interface ClientCredentials { id: string, secret: string }
 
 const optionNames: ReadonlySet<string> = new Set<keyof VerifierOptions>([
-  'issuer', 'audience', 'clientId', 'clientSecret', 'algorithms', 'clockTolerance', 'cacheSize',
+  'issuer', 'audience', 'discoveryUrl', 'clientId', 'clientSecret', 'algorithms', 'clockTolerance', 'cacheSize',
   'feedTimeout', 'failClosedAfter'
 ])
 // Fastify accepts these in the options of every plugin.
@@ -73,7 +81,7 @@ const fastifyOptionNames: ReadonlySet<string> = new Set(['prefix', 'logLevel', '
 
 /** Checks the options and fills in the defaults. Throws an error that names every problem. */
 export function checkOptions (options: VerifierOptions): VerifierSettings {
-  const { issuer, audience, clientId, clientSecret, failClosedAfter } = options
+  const { issuer, audience, discoveryUrl, clientId, clientSecret, failClosedAfter } = options
   const { algorithms = allAlgorithms, cacheSize = 10_000, feedTimeout = 15 } = options
   const { clockTolerance = defaultClockToleranceSeconds } = options
   const failsClosed = failClosedAfter !== undefined
@@ -85,6 +93,8 @@ export function checkOptions (options: VerifierOptions): VerifierSettings {
     [isIssuer(issuer), 'issuer must be an http or https URL without a trailing slash, query or fragment,' +
       ' exactly as the tokens name it in "iss"'],
     [isText(audience), 'audience must be a string that is not empty, as the tokens name it in "aud"'],
+    [discoveryUrl === undefined || isBaseUrl(discoveryUrl),
+      'discoveryUrl must be an http or https URL without a query or fragment'],
     [(clientId === undefined) === (clientSecret === undefined),
       'clientId and clientSecret must be set together'],
     [clientId === undefined || isText(clientId), 'clientId must be a string that is not empty'],
@@ -110,6 +120,7 @@ export function checkOptions (options: VerifierOptions): VerifierSettings {
   return {
     issuer,
     audience,
+    discoveryUrl: (discoveryUrl ?? issuer).replace(/\/+$/, ''),
     credentials,
     algorithms: [...algorithms],
     clockTolerance,
@@ -123,9 +134,11 @@ const isText = (value: unknown) => typeof value === 'string' && value !== ''
 const isBetween = (value: unknown, min: number, max: number) =>
   typeof value === 'number' && value >= min && value <= max
 
-function isIssuer (issuer: unknown): boolean {
-  if (typeof issuer !== 'string' || issuer.endsWith('/') || !URL.canParse(issuer)) return false
-  const { protocol, username, password } = new URL(issuer)
+const isIssuer = (value: unknown) => isBaseUrl(value) && !value.endsWith('/')
+
+function isBaseUrl (value: unknown): value is string {
+  if (typeof value !== 'string' || !URL.canParse(value)) return false
+  const { protocol, username, password } = new URL(value)
   const hasCredentials = username !== '' || password !== ''
-  return ['https:', 'http:'].includes(protocol) && !hasCredentials && !/[?#\s]/.test(issuer)
+  return ['https:', 'http:'].includes(protocol) && !hasCredentials && !/[?#\s]/.test(value)
 }

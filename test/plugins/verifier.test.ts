@@ -620,6 +620,60 @@ t.test('an issuer that is unavailable', async t => {
   })
 })
 
+t.test('an issuer whose public address cannot be reached', async t => {
+  const url = 'https://auth.example.com/login'
+  const token = (issuer: issuers.Issuer) => issuer.token({ iss: url })
+  const internal = (issuer: issuers.Issuer) => {
+    Object.assign(issuer.metadata, {
+      issuer: url, jwks_uri: `${url}/keys`, revocation_feed_endpoint: `${url}/oauth/revocations`
+    })
+    const { answers } = issuer
+    answers['/inside/.well-known/oauth-authorization-server'] = (_request, response) =>
+      issuer.json(response, issuer.metadata)
+    answers['/inside/keys'] = (_request, response) => issuer.json(response, { keys: issuer.published })
+    answers['/inside/oauth/revocations'] = (request, response) => issuer.feed(request, response)
+  }
+
+  await t.test('is asked at the discovery URL, for the addresses that its metadata name, too', async t => {
+    const issuer = await issuers.start(t, internal)
+    for (const discoveryUrl of [`${issuer.url}/inside`, `${issuer.url}/inside/`]) {
+      const { app, status } = await consumer.start(t, { url }, { ...credentials, discoveryUrl })
+      t.equal(await status(token(issuer)), 200, 'the claim iss stays that of the issuer')
+      t.equal(await status(issuer.token()), 401)
+      t.equal(app.verifier.health().feed?.followed, true)
+    }
+    t.strictSame(Object.keys(issuer.asked).filter(path => !path.startsWith('/inside/')), [])
+  })
+
+  const wrong: Record<string, (issuer: issuers.Issuer) => Partial<VerifierOptions>> = {
+    'a discovery URL that leads nowhere': ({ url }) => ({ discoveryUrl: `${url}/outside` }),
+    'a discovery URL that leads to another issuer': ({ url, metadata }) => {
+      metadata['issuer'] = 'https://auth.example.org'
+      return { discoveryUrl: `${url}/inside` }
+    },
+    'a discovery URL without the path of the issuer': ({ url, answers }) => {
+      answers['/.well-known/oauth-authorization-server'] = answers['/inside/.well-known/oauth-authorization-server']
+      return { discoveryUrl: url }
+    },
+    'keys that are not under the issuer': ({ url, metadata }) => {
+      metadata['jwks_uri'] = 'https://auth.example.com/keys'
+      return { discoveryUrl: `${url}/inside` }
+    },
+    'an issuer that is the internal address': ({ url }) => ({ issuer: `${url}/inside` })
+  }
+  for (const [what, prepare] of Object.entries(wrong)) {
+    await t.test(`is 503 with ${what}, never 401`, async t => {
+      const issuer = await issuers.start(t, internal)
+      const { app, get, logs } = await consumer.start(t, { url }, prepare(issuer), false)
+      t.match(await get('/me', token(issuer)), { status: 503, body: { code: 'verification_unavailable' } })
+      t.match(await get('/me', 'garbage'), { status: 401 }, 'but what is no token is no token')
+      t.match(app.verifier.health(), { ready: false, keys: { count: 0 } })
+      const failure = logs.find(({ msg }) => msg === 'issuer keys not read; retrying')
+      t.match(failure, { err: { message: /^http:.* responded with (status 404|the metadata of|no jwks_uri)/ } })
+    })
+  }
+})
+
 t.test('an issuer with unusable responses counts as unavailable', async t => {
   const target = await issuers.start(t)
   const redirect =
@@ -1088,6 +1142,10 @@ t.test('invalid options fail the start with a message for each problem', async t
     [{ ...validToken, issuer: 'ftp://auth.example.com' }, /issuer must/],
     [{ ...validToken, issuer: 'https://auth.example.com?x' }, /issuer must/],
     [{ ...validToken, issuer: 'https://user:password@auth.example.com' }, /issuer must/],
+    [{ ...validToken, discoveryUrl: 'latchkey:3000' }, /discoveryUrl must be an http or https URL/],
+    [{ ...validToken, discoveryUrl: 'http://latchkey:3000/?x' }, /discoveryUrl must/],
+    [{ ...validToken, discoveryUrl: 'http://user:password@latchkey:3000' }, /discoveryUrl must/],
+    [{ ...validToken, discoveryUrl: '' }, /discoveryUrl must/],
     [{ ...validToken, audience: ['urn:orders'] }, /audience must/],
     [{ ...validToken, audience: '' }, /audience must/],
     [{ ...validToken, clientId: 'orders' }, /must be set together/],

@@ -103,3 +103,21 @@ t.test('a service with the verifier', async t => {
     await waitFor(isFollowed)
   })
 })
+
+t.test('a service that reaches Latchkey only at an internal address', async t => {
+  const url = 'https://auth.example.com'
+  const latchkey = await build(t, { ISSUER_URL: url, AUDIENCE: 'urn:orders', TOKEN_CLAIMS: 'email' })
+  const discoveryUrl = await latchkey.app.listen({ host: '127.0.0.1', port: 0 })
+  const { client_id: clientId, client_secret: clientSecret } = await clients.create(
+    latchkey.app.db, { name: 'orders', scopes: ['revocations'] }, {}
+  )
+  const orders = await consumer.start(t, { url }, { discoveryUrl, clientId, clientSecret })
+  await waitFor(() => orders.app.verifier.health().feed?.followed === true)
+  const client = latchkey.browser()
+  const { body } = await client.post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
+  t.match(await orders.get('/me', body.access_token), {
+    status: 200, body: { sub: body.user.id, additional: { email: body.user.email } }
+  })
+  await client.post('/v1/auth/logout', { refresh_token: body.refresh_token })
+  await waitFor(async () => (await orders.status(body.access_token)) === 401, 3)
+})
