@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify from 'fastify'
-import verifier from '../plugins/verifier.ts'
+import verifier from '../plugins/verifier/fastify.ts'
 import * as clients from '../src/clients/service-clients.ts'
 import { connect } from '../src/database/database.ts'
 import { freePort } from '../src/database/embedded/server.ts'

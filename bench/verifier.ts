@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import Fastify from 'fastify'
 import { createSigner } from 'fast-jwt'
-import verifierPlugin from '../plugins/verifier.ts'
+import verifierPlugin from '../plugins/verifier/fastify.ts'
 import type { Benchmark, Teardown } from './benchmark.ts'
 import { median, formatSpread } from './throughput.ts'
 

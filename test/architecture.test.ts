@@ -228,19 +228,19 @@ t.test('the checker', async t => {
         'plugins/keyring.ts has SQL: select kid from keys'
       ],
       [
-        'plugins/verifier.ts',
-        "import { Problem } from '../src/http/problem.ts'",
-        'plugins/verifier.ts imports Problem from src/http/problem.ts'
+        'plugins/verifier/fastify.ts',
+        "import { Problem } from '../../src/http/problem.ts'",
+        'plugins/verifier/fastify.ts imports Problem from src/http/problem.ts'
       ],
       [
-        'plugins/verifier.ts',
-        "import type { AccessTokenClaims } from './access-token.ts'",
-        'plugins/verifier.ts imports AccessTokenClaims from plugins/access-token.ts'
+        'plugins/verifier/fastify.ts',
+        "import type { AccessTokenClaims } from '../access-token.ts'",
+        'plugins/verifier/fastify.ts imports AccessTokenClaims from plugins/access-token.ts'
       ],
       [
-        'plugins/verifier.ts',
+        'plugins/verifier/fastify.ts',
         "import Fastify from 'fastify'",
-        'plugins/verifier.ts imports default from fastify'
+        'plugins/verifier/fastify.ts imports default from fastify'
       ],
       [
         'plugins/verifier/keys.ts',
@@ -259,8 +259,8 @@ t.test('the checker', async t => {
       ],
       [
         'plugins/keyring.ts',
-        "import type { Auth } from './verifier.ts'",
-        'plugins/keyring.ts imports Auth from plugins/verifier.ts'
+        "import type { Auth } from './verifier/auth.ts'",
+        'plugins/keyring.ts imports Auth from plugins/verifier/auth.ts'
       ],
       [
         'plugins/keyring.ts',
@@ -274,8 +274,8 @@ t.test('the checker', async t => {
       ],
       [
         'src/app.ts',
-        "import verifier from '../plugins/verifier.ts'",
-        'src/app.ts imports default from plugins/verifier.ts'
+        "import verifier from '../plugins/verifier/fastify.ts'",
+        'src/app.ts imports default from plugins/verifier/fastify.ts'
       ],
       [
         'src/users/users.ts',
@@ -385,8 +385,8 @@ t.test('the checker', async t => {
         "import cookie from '@fastify/cookie'\nimport fp from 'fastify-plugin'\nimport type { OpenAPIV3 } from 'openapi-types'\nimport { load } from '../src/tokens/keyring.ts'\nexport default fp((app, reply) => {})"
       ],
       [
-        'plugins/verifier.ts',
-        "import type { FastifyInstance } from 'fastify'\nimport fp from 'fastify-plugin'\nimport { judge } from './verifier/access-token.ts'\ndeclare module 'fastify' { interface FastifyRequest { auth: string } }"
+        'plugins/verifier/fastify.ts',
+        "import type { FastifyInstance } from 'fastify'\nimport fp from 'fastify-plugin'\nimport { judge } from './access-token.ts'\ndeclare module 'fastify' { interface FastifyRequest { auth: string } }"
       ],
       [
         'plugins/verifier/keys.ts',

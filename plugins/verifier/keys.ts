@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { FastifyBaseLogger } from 'fastify'
 import { unavailable } from './auth-error.ts'
 import { backoffMs } from './backoff.ts'
 import { getJson, UnexpectedResponse } from './issuer-requests.ts'
 import { importKey, isPublishedJwk, type VerificationKey } from './jwk.ts'
+import type { VerifierLog } from './log.ts'
 import type { IssuerMetadata } from './metadata.ts'
 import type { Algorithm } from './options.ts'
 import { createUnknownKeys } from './unknown-keys.ts'
@@ -41,7 +41,7 @@ export interface IssuerKeys {
 export interface IssuerKeysOptions {
   discover: () => Promise<IssuerMetadata>
   algorithms: readonly Algorithm[]
-  log: FastifyBaseLogger
+  log: VerifierLog
   closing: AbortSignal
 }
 
@@ -83,7 +83,7 @@ export function createIssuerKeys ({ discover, algorithms, log, closing }: Issuer
   function read (): Promise<void> {
     clearTimeout(timer)
     reading ??= load().then(cacheMs => {
-      if (failures > 0) log.info('issuer keys read again')
+      if (failures > 0) log.info({}, 'issuer keys read again')
       failures = 0
       resolveLoaded()
       return cacheMs

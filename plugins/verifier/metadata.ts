@@ -1,5 +1,5 @@
-import type { FastifyBaseLogger } from 'fastify'
 import { getJson, UnexpectedResponse } from './issuer-requests.ts'
+import type { VerifierLog } from './log.ts'
 
 /** The URLs of the issuer that a verifier needs. */
 export interface IssuerMetadata {
@@ -21,7 +21,7 @@ export interface DiscoveryOptions {
  * cache time is over. If that fails, it returns the previous metadata.
  */
 export function createDiscovery (
-  { issuer, discoveryUrl }: DiscoveryOptions, log: FastifyBaseLogger, closing: AbortSignal
+  { issuer, discoveryUrl }: DiscoveryOptions, log: VerifierLog, closing: AbortSignal
 ): () => Promise<IssuerMetadata> {
   const url = new URL(`${discoveryUrl}/.well-known/oauth-authorization-server`)
   let metadata: IssuerMetadata | undefined

@@ -1,11 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
-import type { FastifyBaseLogger } from 'fastify'
 import { backoffMs, startDeadline } from './backoff.ts'
 import type { RevocableClaims } from './claims.ts'
 import { get, UnexpectedResponse } from './issuer-requests.ts'
+import type { VerifierLog } from './log.ts'
 import type { IssuerMetadata } from './metadata.ts'
-import type { ClientCredentials } from './options.ts'
+import type { ClientCredentials } from './settings.ts'
 import { createRevokedTokenCache } from './revoked-tokens.ts'
 
 /** The state of the revocation feed. */
@@ -35,7 +35,7 @@ export interface FeedClientOptions {
   credentials: ClientCredentials
   feedTimeoutSeconds: number
   clockToleranceSeconds: number
-  log: FastifyBaseLogger
+  log: VerifierLog
   closing: AbortSignal
 }
 
@@ -73,7 +73,7 @@ export function createFeedClient (options: FeedClientOptions): FeedClient {
     onComment (comment) {
       if (comment !== 'synced') return
       isFollowed = true
-      if (reportedFailure !== undefined) log.info('revocation feed followed again')
+      if (reportedFailure !== undefined) log.info({}, 'revocation feed followed again')
       reportedFailure = undefined
       resolveSynced()
     }

@@ -6,7 +6,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import Fastify from 'fastify'
 import t from 'tap'
-import verifier, { type VerifierOptions } from '../../plugins/verifier.ts'
+import verifier, {
+  AuthError, createVerifier, requireRole, requireScope, type VerifierOptions
+} from '../../plugins/verifier/fastify.ts'
 import * as consumer from '../support/consumer.ts'
 import { waitFor } from '../support/polling.ts'
 import type { Teardown } from '../support/app.ts'
@@ -72,7 +74,8 @@ t.test('a valid token', async t => {
 
   await t.test('brings its additional claims, if they are not objects or lists', async t => {
     const additional = { email: 'ada@example.com', 'https://example.com/email_verified': true }
-    const { body } = await get('/me', issuer.token({ ...additional, groups: ['staff'], address: {}, none: null }))
+    const others = { groups: ['staff'], address: {}, none: null }
+    const { body } = await get('/me', issuer.token({ ...additional, ...others }))
     t.strictSame(body['additional'], additional)
   })
 
@@ -652,7 +655,8 @@ t.test('an issuer whose public address cannot be reached', async t => {
       return { discoveryUrl: `${url}/inside` }
     },
     'a discovery URL without the path of the issuer': ({ url, answers }) => {
-      answers['/.well-known/oauth-authorization-server'] = answers['/inside/.well-known/oauth-authorization-server']
+      const path = '/.well-known/oauth-authorization-server'
+      answers[path] = answers[`/inside${path}`]
       return { discoveryUrl: url }
     },
     'keys that are not under the issuer': ({ url, metadata }) => {
@@ -669,7 +673,8 @@ t.test('an issuer whose public address cannot be reached', async t => {
       t.match(await get('/me', 'garbage'), { status: 401 }, 'but what is no token is no token')
       t.match(app.verifier.health(), { ready: false, keys: { count: 0 } })
       const failure = logs.find(({ msg }) => msg === 'issuer keys not read; retrying')
-      t.match(failure, { err: { message: /^http:.* responded with (status 404|the metadata of|no jwks_uri)/ } })
+      const message = /^http:.* responded with (status 404|the metadata of|no jwks_uri)/
+      t.match(failure, { err: { message } })
     })
   }
 })
@@ -1112,7 +1117,7 @@ t.test('an application that closes', async t => {
       const script = `
         import { pathToFileURL } from 'node:url'
 import Fastify from 'fastify'
-        import verifier from ${JSON.stringify(pathToFileURL(moduleFile('plugins/verifier.ts')))}
+        import verifier from ${JSON.stringify(pathToFileURL(moduleFile('plugins/verifier/fastify.ts')))}
         const app = Fastify()
         await app.register(verifier, ${JSON.stringify(options)})
         await app.ready()
@@ -1131,6 +1136,73 @@ import Fastify from 'fastify'
       await waitFor(() => issuer.readers === 0, 3)
     })
   }
+})
+
+t.test('without a framework', async t => {
+  const issuer = await issuers.start(t)
+  const logs: string[] = []
+  const write = (_details: object, message: string) => { logs.push(message) }
+  const options = {
+    issuer: issuer.url,
+    audience: 'urn:orders',
+    ...credentials,
+    log: { debug: () => {}, info: write, warn: write, error: write }
+  }
+
+  await t.test('a plain HTTP server verifies tokens, from the first request on', async t => {
+    const core = createVerifier(options)
+    t.teardown(core.close)
+    const requireUser = requireRole('user')
+    const server = http.createServer((request, response) => {
+      Promise.resolve(request.headers.authorization).then(core.authenticate).then(auth => {
+        requireUser(auth)
+        response.end(auth.sub)
+      }).catch((error: unknown) => {
+        if (error instanceof AuthError) response.writeHead(error.statusCode, error.headers).end(error.code)
+        else response.destroy()
+      })
+    })
+    server.listen(0, '127.0.0.1')
+    t.teardown(() => { server.close() })
+    await once(server, 'listening')
+    const address = server.address()
+    const url = `http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`
+    const get = async (authorization?: string) => {
+      const response = await fetch(url, { headers: authorization === undefined ? {} : { authorization } })
+      return [response.status, await response.text(), response.headers.get('www-authenticate')]
+    }
+    t.strictSame(issuer.asked, {}, 'nothing is asked before the first token')
+    t.match(await get(), [401, 'token_required', challenge])
+    const token = issuer.token()
+    t.strictSame(await get(`Bearer ${token}`), [200, 'ada', null])
+    t.strictSame(await get(`bearer ${token}`), [200, 'ada', null])
+    t.strictSame(await get(`Bearer ${token}x`), [401, 'invalid_token', invalidChallenge])
+    const withoutRole = await get(`Bearer ${issuer.token({ roles: [] })}`)
+    t.match(withoutRole, [403, 'insufficient_scope', /insufficient_scope/])
+    t.match(await core.verify(token), { sub: 'ada', scope: ['account', 'orders:read'] })
+    t.match(core.health(), { ready: true, feed: { followed: true } })
+    core.close()
+    await waitFor(() => issuer.readers === 0)
+    t.strictSame(await get(`Bearer ${issuer.token()}`), [200, 'ada', null], 'known keys continue to work')
+  })
+
+  await t.test('a token waits at most 2 seconds for the issuer, and is then answered 503', async t => {
+    const silent = await issuers.start(t, issuer => { issuer.answers['/jwks'] = () => {} })
+    const core = createVerifier({ ...options, issuer: silent.url })
+    t.teardown(core.close)
+    const startedAt = performance.now()
+    await t.rejects(core.verify(silent.token()), { code: 'verification_unavailable' })
+    t.ok(performance.now() - startedAt >= 1_900)
+    await t.rejects(core.verify(silent.token()), { code: 'verification_unavailable' })
+  })
+
+  await t.test('options and requirements are checked', async t => {
+    t.throws(() => createVerifier({ ...options, issuer: 'auth.example.com' }), { message: /issuer must/ })
+    t.throws(() => createVerifier({ ...options, log: Object({}) }), { message: /log must have the methods/ })
+    t.throws(() => createVerifier(Object({ ...options, prefix: '/' })), { message: /"prefix" is not/ })
+    t.throws(() => requireRole(), { message: /needs a role/ })
+    t.throws(() => requireScope('orders:read orders:write'), { message: /each as an argument/ })
+  })
 })
 
 t.test('invalid options fail the start with a message for each problem', async t => {

@@ -1,5 +1,5 @@
 import Fastify, { type FastifyInstance } from 'fastify'
-import verifier, { type VerifierOptions } from '../../plugins/verifier.ts'
+import verifier, { type VerifierOptions } from '../../plugins/verifier/fastify.ts'
 import type { Teardown } from './app.ts'
 import { waitFor } from './polling.ts'
 
