@@ -3,6 +3,7 @@ ARG NODE_IMAGE=node:24-bookworm-slim
 
 FROM ${NODE_IMAGE} AS packages
 WORKDIR /app
+# Without the folder of the workspace, npm makes no link to the package of the verifier. The image needs none.
 COPY package.json package-lock.json ./
 RUN npm ci --omit=optional --ignore-scripts
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import {
   check, cycles, exportedTypes, floors, imports, readFiles, topFolders
@@ -28,6 +29,24 @@ t.test('no import cycle exists', async t => {
   const graph = new Map([...files].map(([file, text]) =>
     [file, imports(file, text).map(({ target }) => target).filter(target => files.has(target))] as const))
   t.strictSame(cycles(graph), [])
+})
+
+t.test('the verifier is a package of its own', async t => {
+  const folder = 'plugins/verifier'
+  const root = JSON.parse(readFileSync('package.json', 'utf8'))
+  const own = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'))
+  /** The packages that a file needs when it runs, by itself and by what it imports. */
+  const packagesOf = (file: string): string[] =>
+    imports(file, files.get(file) ?? '').filter(({ typesOnly }) => !typesOnly).flatMap(({ target }) =>
+      target.startsWith('node:') ? [] : files.has(target) ? packagesOf(target) : [target])
+  const needed = (file: string) => [...new Set(packagesOf(`${folder}/${file}`))].sort()
+  t.strictSame(needed('verifier.ts'), ['eventsource-parser', 'jose'], 'its core needs no framework')
+  t.strictSame(needed('fastify.ts'), Object.keys(own.dependencies).sort())
+  for (const [name, range] of Object.entries(own.dependencies)) {
+    t.equal(range, root.dependencies[name], `${name} has the same range in both packages`)
+  }
+  t.equal(own.version, root.version)
+  t.strictSame(own.peerDependenciesMeta, { fastify: { optional: true } })
 })
 
 t.test('every import within the project names an existing file', async t => {

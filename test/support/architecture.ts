@@ -289,7 +289,8 @@ export function readFiles (): Map<string, string> {
   return new Map(
     topFolders.flatMap(folder =>
       readdirSync(`${root}/${folder}`, { recursive: true, encoding: 'utf8' })
-        .filter(name => /\.c?ts$/.test(name))
+        // The built package of the verifier is in plugins/, too.
+        .filter(name => /\.c?ts$/.test(name) && !name.endsWith('.d.ts'))
         .map(name => {
           const file = `${folder}/${name.replaceAll(sep, '/')}`
           return [file, readFileSync(`${root}/${file}`, 'utf8')] as const
