@@ -7,6 +7,7 @@ import {
   type FailureResponse
 } from '../src/api-document/failure-responses.ts'
 import { failureSchemas } from '../src/api-document/failure-schemas.ts'
+import { describeRepeatable } from '../src/api-document/form-parameters.ts'
 import type { OAuthErrorCode } from '../src/http/oauth-error.ts'
 import { shareResponses } from '../src/http/shared-responses.ts'
 
@@ -30,7 +31,7 @@ export interface OpenapiOptions {
 interface SuccessResponse { description: string, content?: Record<string, { schema?: object }> }
 interface Operation {
   operationId: string
-  requestBody?: { required?: boolean }
+  requestBody?: { required?: boolean, content?: Record<string, object> }
   responses: Record<string, SuccessResponse | FailureResponse | { $ref: string }>
 }
 
@@ -159,6 +160,7 @@ function complete (operation: Operation, config: FastifyContextConfig): Failure[
   }
   const { problems = [], limit, optionalBody, errors, oauthErrors: named = [] } = config
   if (requestBody) requestBody.required = !optionalBody
+  describeRepeatable(requestBody?.content?.['application/x-www-form-urlencoded'] ?? {})
   const hasBody = requestBody !== undefined
   if (errors === 'oauth') {
     for (

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { load } from '../src/config/config.ts'
 import { build } from '../src/server/http-server.ts'
+import { toOpenapi30 } from './openapi-3.0.ts'
 
 // The document as a deployment serves it; nothing is connected to.
 const issuer = 'https://auth.example.com'
@@ -10,5 +11,10 @@ const app = build({
   keyEncryptionKeys: [Buffer.alloc(32)]
 })
 await app.ready()
-writeFileSync('openapi.json', JSON.stringify(app.swagger(), undefined, 2) + '\n')
+const document = JSON.parse(JSON.stringify(app.swagger()))
+const write = (file: string, content: object) => {
+  writeFileSync(file, JSON.stringify(content, undefined, 2) + '\n')
+}
+write('openapi.json', document)
+write('openapi-3.0.json', toOpenapi30(document))
 await app.close()

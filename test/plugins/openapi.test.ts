@@ -8,6 +8,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import t from 'tap'
+import { toOpenapi30 } from '../../scripts/openapi-3.0.ts'
 import { contradiction } from '../support/contract.ts'
 import { build } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
@@ -22,7 +23,12 @@ interface Operation {
   tags: string[]
   security: object[]
   responses: Record<string, Response | { $ref: string }>
-  requestBody?: { required: boolean; content: Record<string, { example?: object; examples?: object }> }
+  requestBody?: { required: boolean; content: Record<string, Media> }
+}
+interface Media {
+  example?: object
+  examples?: object
+  schema?: { properties?: Record<string, { type?: string, items?: { type?: string } }> }
 }
 
 /** How long a request may keep the event loop busy. */
@@ -77,6 +83,28 @@ t.test('the API document', async t => {
   t.test('is committed', async t => {
     t.strictSame(JSON.parse(readFileSync('openapi.json', 'utf8')), api, 'else run npm run openapi')
     t.equal(api.openapi, '3.1.0')
+  })
+
+  t.test('is committed as OpenAPI 3.0 too', async t => {
+    const older = JSON.parse(readFileSync('openapi-3.0.json', 'utf8'))
+    t.strictSame(older, JSON.parse(JSON.stringify(toOpenapi30(api))), 'else run npm run openapi')
+    t.strictSame(Object.keys(older.paths), Object.keys(api.paths))
+    const { name } = older.components.schemas.User.properties
+    t.match(name, { type: 'string', nullable: true })
+    t.notMatch(JSON.stringify(older), /"type":"null"|"type":\[/, 'null is no type there')
+  })
+
+  t.test('has forms that generated clients can encode: of strings, and of arrays of strings', async t => {
+    const forms = operations.flatMap(({ requestBody }) =>
+      requestBody?.content['application/x-www-form-urlencoded'] ?? [])
+    t.ok(forms.length >= 3)
+    for (const { schema, example } of forms) {
+      for (const [name, { type, items }] of Object.entries(schema?.properties ?? {})) {
+        t.ok(type === 'string' || (type === 'array' && items?.type === 'string'), name)
+        const value: unknown = Object(example)[name]
+        t.ok(value === undefined || Array.isArray(value) === (type === 'array'), `the example of ${name}`)
+      }
+    }
   })
 
   t.test('has every route, at the path of the wire contract', async t => {
