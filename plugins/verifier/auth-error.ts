@@ -1,4 +1,4 @@
-import type { RejectionReason } from './token-rules.ts'
+import type { RejectionReason } from './token-rejection.ts'
 
 /**
  * Why a request may not pass. `message` is for the caller, `reason` for the log. Neither contains a part of

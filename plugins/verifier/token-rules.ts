@@ -1,4 +1,11 @@
 import type { AccessTokenClaims, RevocableClaims, VerifiedClaims } from './claims.ts'
+import {
+  isAudience, isNumber, isScalar, isString, isStrings, isText, readObject, splitToken
+} from './compact-token.ts'
+import { invalidClaim, invalidHeader, TokenRejection } from './token-rejection.ts'
+
+export { maxTokenLength } from './compact-token.ts'
+export { TokenRejection }
 
 /**
  * The rules by which an access token (RFC 9068) is judged. The service and the verifier share them, so that
@@ -17,23 +24,6 @@ export interface TokenRules {
 }
 
 export const defaultClockToleranceSeconds = 5
-export const maxTokenLength = 8_192
-
-/** Why a token is not valid. For the log: no reason contains a part of the token. */
-export type RejectionReason =
-  'token too long' | 'malformed token' | 'signature not canonical' | `invalid header: ${string}` |
-  'unknown key' | 'key no longer published' | 'invalid signature' | `invalid claim: ${string}` |
-  'token expired' | 'token not yet valid' | 'token issued in the future' | 'token revoked'
-
-export class TokenRejection extends Error {
-  readonly reason: RejectionReason
-
-  constructor (reason: RejectionReason) {
-    super(reason)
-    this.name = 'TokenRejection'
-    this.reason = reason
-  }
-}
 
 /** What a token says. It proves nothing until its signature is verified. */
 export interface UnverifiedToken {
@@ -55,16 +45,7 @@ export interface RevokedTokens {
  * and alive, so that no key is looked up for other tokens. Throws a TokenRejection. `nowSeconds` is the time.
  */
 export function readToken (token: string, rules: TokenRules, nowSeconds: number): UnverifiedToken {
-  if (token.length > maxTokenLength) throw new TokenRejection('token too long')
-  const [headerPart = '', payloadPart = '', signature = '', ...others] = token.split('.')
-  const parts = [headerPart, payloadPart, signature]
-  const isCompact = others.length === 0 && parts.every(part => base64urlSyntax.test(part))
-  if (!isCompact) throw new TokenRejection('malformed token')
-  // The last character of a signature may have unused bits. RFC 4648 section 3.5: only one spelling leaves
-  // them zero. Otherwise one token would have several spellings.
-  if (Buffer.from(signature, 'base64url').toString('base64url') !== signature) {
-    throw new TokenRejection('signature not canonical')
-  }
+  const [headerPart, payloadPart] = splitToken(token)
   const { typ, alg, kid, ...header } = readObject(headerPart)
   // RFC 9068 section 4 and RFC 8725 section 3.11: no other kind of token may pass for an access token.
   if (!isText(typ) || !accessTokenTypeSyntax.test(typ)) throw invalidHeader('typ')
@@ -81,8 +62,7 @@ export function readToken (token: string, rules: TokenRules, nowSeconds: number)
 
 /**
  * Judges the claims of a token whose signature is valid (RFC 7519 section 4.1, RFC 9068 section 2.2), and
- * returns them. Throws a TokenRejection. An absent `scope`, `roles` or `amr` means
- * none.
+ * returns them. Throws a TokenRejection. An absent `scope`, `roles` or `amr` means none.
  */
 export function judgeClaims (
   { claims }: UnverifiedToken, rules: TokenRules, nowSeconds: number
@@ -143,16 +123,11 @@ const knownClaims: ReadonlySet<string> = new Set([
   'iss', 'aud', 'sub', 'client_id', 'scope', 'iat', 'nbf', 'exp', 'jti', 'sid', 'roles', 'amr', 'auth_time',
   'token_version'
 ])
-const isScalar = (value: unknown): value is string | number | boolean =>
-  ['string', 'number', 'boolean'].includes(typeof value)
 
 /** The claims with other names. Latchkey issues none whose value is an object or a list. */
 const readAdditional = (claims: UnverifiedToken['claims']): VerifiedClaims['additional'] =>
   Object.fromEntries(Object.entries(claims).flatMap(([name, value]) =>
     !knownClaims.has(name) && isScalar(value) ? [[name, value]] : []))
-
-const invalidHeader = (name: string) => new TokenRejection(`invalid header: ${name}`)
-const invalidClaim = (name: string) => new TokenRejection(`invalid claim: ${name}`)
 
 function readExpiry ({ exp }: UnverifiedToken['claims'], rules: TokenRules, nowSeconds: number): number {
   if (!isNumber(exp)) throw invalidClaim('exp')
@@ -160,29 +135,7 @@ function readExpiry ({ exp }: UnverifiedToken['claims'], rules: TokenRules, nowS
   return exp
 }
 
-const base64urlSyntax = /^[\w-]+$/
 const accessTokenTypeSyntax = /^(application\/)?at\+jwt$/i
 // Sessions have ids in the lower case of RFC 9562 section 4. Another spelling would escape the revocation
 // log.
 const uuidSyntax = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-// RFC 7519 section 7.2 step 10 demands UTF-8.
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
-function readObject (part: string): Record<string, unknown> {
-  let value: unknown
-  try {
-    value = JSON.parse(utf8.decode(Buffer.from(part, 'base64url')))
-  } catch {
-    throw new TokenRejection('malformed token')
-  }
-  if (!isObject(value)) throw new TokenRejection('malformed token')
-  return value
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-const isString = (value: unknown): value is string => typeof value === 'string'
-const isText = (value: unknown): value is string => isString(value) && value !== ''
-const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value)
-const isStrings = (value: unknown): value is string[] => Array.isArray(value) && value.every(isString)
-const isAudience = (value: unknown): value is string | string[] => isString(value) || isStrings(value)
