@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { connect, type Database } from '../src/database/database.ts'
-import { checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
-import { MigrationError } from '../src/database/migration-files.ts'
+import { PermanentDatabaseError } from '../src/database/connection-error.ts'
+import { assertSufficient, checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
 import { Outage, recordOutages } from '../src/database/outage.ts'
 import { describeFinding } from '../src/database/privileges/finding.ts'
 import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
@@ -22,6 +22,8 @@ declare module 'fastify' {
 
 export interface DatabasePluginOptions {
   url: string
+  /** The URL without a pooler; undefined if it is `url`. */
+  directUrl: string | undefined
   /** The URL to migrate with; `url` if undefined. */
   ownerUrl: string | undefined
   migrateOnStart: boolean
@@ -32,7 +34,7 @@ const retryIntervalMs = 1_000
 
 /** The connections to Postgres, and its schema. */
 export default fp(async function database (app, options: DatabasePluginOptions) {
-  const { url, ownerUrl, migrateOnStart } = options
+  const { url, directUrl, ownerUrl, migrateOnStart } = options
   const closing = new AbortController()
   const outage = new Outage({
     onFailure: error => {
@@ -44,11 +46,15 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
       app.log.info({ seconds, failed_attempts: failedAttempts }, 'database is back')
   })
   const db = recordOutages(connect({ url, onError: error => outage.recordFailure(error) }), outage)
-  const onPrivileges = reportPrivileges(app.log, options)
+  const report = reportPrivileges(app.log, options)
+  const onPrivileges = (found: PrivilegeReport) => {
+    report(found)
+    assertSufficient(found)
+  }
 
   const migrated = retry(async () => {
     if (migrateOnStart) {
-      const names = await migrate(url, undefined, { ownerUrl, onPrivileges })
+      const names = await migrate(url, undefined, { directUrl, ownerUrl, onPrivileges })
       if (names.length > 0) {
         app.log.info({ count: names.length, migrations: names }, 'database schema migrated')
       }
@@ -62,7 +68,7 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
   }, {
     intervalMs: retryIntervalMs,
     signal: closing.signal,
-    isFinal: error => error instanceof MigrationError,
+    isFinal: error => error instanceof PermanentDatabaseError,
     onFailure: error => outage.recordFailure(error)
   })
   migrated.catch(() => {})

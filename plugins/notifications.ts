@@ -19,8 +19,19 @@ declare module 'fastify' {
   }
 }
 
+const urlIsPooled = 'DATABASE_URL leads through a connection pooler: this instance polls the database ' +
+  'each second instead of listening for notifications; DATABASE_DIRECT_URL lets it listen (docs/poolers.md)'
+const directIsPooled = 'DATABASE_DIRECT_URL leads through a connection pooler too, so notifications do not ' +
+  'arrive; set it to the address of the database itself (docs/poolers.md)'
+
+export interface NotificationsPluginOptions {
+  url: string
+  /** Whether `url` is DATABASE_DIRECT_URL. */
+  isDirect: boolean
+}
+
 /** The notifications between the instances on one database, by LISTEN and NOTIFY. */
-export default fp(async function notifications (app, { url }: { url: string }) {
+export default fp(async function notifications (app, { url, isDirect }: NotificationsPluginOptions) {
   const closing = new AbortController()
   const emitter: FastifyInstance['notifications'] = new EventEmitter()
   app.decorate('notifications', emitter)
@@ -36,6 +47,7 @@ export default fp(async function notifications (app, { url }: { url: string }) {
         if (isChannel(channel)) emitter.emit(channel)
       },
       onError: error => app.databaseOutage.recordFailure(error),
+      onPooled: () => app.log[isDirect ? 'warn' : 'info'](isDirect ? directIsPooled : urlIsPooled),
       signal: closing.signal
     })
   }, () => {})

@@ -5,7 +5,8 @@ type Name = keyof typeof variables
 const groups: Array<[title: string, names: Name[]]> = [
   ['Address and network', ['NODE_ENV', 'ISSUER_URL', 'HOST', 'PORT', 'TRUST_PROXY', 'CORS_ORIGINS', 'DOCS']],
   ['Database', [
-    'DATABASE_URL', 'DATABASE_PASSWORD', 'DATABASE_OWNER_URL', 'DATABASE_OWNER_PASSWORD', 'MIGRATE_ON_START'
+    'DATABASE_URL', 'DATABASE_PASSWORD', 'DATABASE_DIRECT_URL', 'DATABASE_OWNER_URL',
+    'DATABASE_OWNER_PASSWORD', 'MIGRATE_ON_START'
   ]],
   ['Keys and tokens', [
     'KEY_ENCRYPTION_KEY', 'AUDIENCE', 'TOKEN_CLAIMS', 'TOKEN_CLAIMS_NAMESPACE', 'ACCESS_TOKEN_TTL',

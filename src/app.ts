@@ -85,11 +85,14 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   })
   await app.register(database, {
     url: databaseUrl,
+    directUrl: config.databaseDirectUrl,
     ownerUrl: config.databaseOwnerUrl,
     migrateOnStart: config.migrateOnStart,
     production: config.production
   })
-  await app.register(notifications, { url: databaseUrl })
+  await app.register(notifications, {
+    url: config.databaseDirectUrl ?? databaseUrl, isDirect: config.databaseDirectUrl !== undefined
+  })
   await app.register(keyring, {
     keyEncryptionKeys,
     sealedColumns,

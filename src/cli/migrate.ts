@@ -12,6 +12,7 @@ export const migrate = defineCommand({
     ])
     let report: PrivilegeReport | undefined
     const applied = await withUrl(config, async url => await migrate(url, undefined, {
+      directUrl: config.databaseDirectUrl,
       ownerUrl: config.databaseOwnerUrl,
       onPrivileges: found => { report = found }
     }))

@@ -1,6 +1,7 @@
 import addressparser from 'nodemailer/lib/addressparser'
 import { BlockList, isIP } from 'node:net'
 import { parse as parseEmail } from '../syntax/email-address.ts'
+import { parse as parseDatabase } from '../syntax/database-url.ts'
 import { splitList } from './values.ts'
 
 // Parsers for URLs and network addresses. No message repeats the text, which may contain a password.
@@ -20,7 +21,11 @@ const web = ['https:', 'http:']
 
 export const parseWebUrl = (text: string): string => parseUrl(text, web).href
 
-export const parseDatabaseUrl = (text: string): string => parseUrl(text, ['postgres:', 'postgresql:']).href
+/** Parses the URL of a database. An error names `passwordVariable` as the other place for its password. */
+export const parseDatabaseUrl = (passwordVariable: string) => (text: string): string => {
+  parseDatabase(text, passwordVariable)
+  return text
+}
 
 /** Parses the URL of the service for breached passwords. The prefix of a hash is appended to it. */
 export function parseRangeUrl (text: string): string {

@@ -19,6 +19,9 @@ export function combinationProblems (values: Values, isReported: (name: string) 
     problems.push('DATABASE_PASSWORD has no effect without DATABASE_URL')
   }
   problems.push(...exposedOrigins(values))
+  if (values.DATABASE_DIRECT_URL && isMissing('DATABASE_URL')) {
+    problems.push('DATABASE_DIRECT_URL has no effect without DATABASE_URL')
+  }
   if (values.DATABASE_OWNER_URL && isMissing('DATABASE_URL')) {
     problems.push('DATABASE_OWNER_URL has no effect without DATABASE_URL')
   }

@@ -37,6 +37,7 @@ export function load (environment: Environment) {
     metricsPort: values.METRICS_PORT,
     docs: values.DOCS === 'on',
     databaseUrl: withPassword(values.DATABASE_URL, values.DATABASE_PASSWORD),
+    databaseDirectUrl: withPassword(values.DATABASE_DIRECT_URL, values.DATABASE_PASSWORD),
     databaseOwnerUrl: withPassword(values.DATABASE_OWNER_URL, values.DATABASE_OWNER_PASSWORD),
     keyEncryptionKeys: values.KEY_ENCRYPTION_KEY,
     trustProxy: values.TRUST_PROXY,
@@ -137,11 +138,9 @@ function smtpOauth (values: Values) {
 /** Adds a password to the URL of a database. */
 function withPassword (address: string | undefined, password: string | undefined): string | undefined {
   if (address === undefined || !password) return address
-  const url = new URL(address)
   // The URL of a socket has no place for a password, but the query suits it too, and wins over another
-  // password.
-  url.searchParams.set('password', password)
-  return url.href
+  // password. A URL of several hosts is none to Node.js.
+  return `${address}${address.includes('?') ? '&' : '?'}password=${encodeURIComponent(password)}`
 }
 
 function freeze<Settings extends object> (settings: Settings): Readonly<Settings> {

@@ -35,11 +35,14 @@ export const variables = {
   NODE_ENV: variable('development', parseWord('development', 'production', 'test'),
     'the kind of environment; `production` requires DATABASE_URL, KEY_ENCRYPTION_KEY and an https ' +
     'ISSUER_URL'),
-  DATABASE_URL: secret('an embedded PostgreSQL under .data/', parseDatabaseUrl,
+  DATABASE_URL: secret('an embedded PostgreSQL under .data/', parseDatabaseUrl('DATABASE_PASSWORD'),
     'the database, PostgreSQL 15 to 18, such as postgres://user@host:5432/name'),
   DATABASE_PASSWORD: secret('the password in DATABASE_URL', parseText,
-    'the password for DATABASE_URL, if it is kept apart from the URL'),
-  DATABASE_OWNER_URL: secret('migrations use DATABASE_URL', parseDatabaseUrl,
+    'the password for DATABASE_URL and DATABASE_DIRECT_URL, if it is kept apart from the URL'),
+  DATABASE_DIRECT_URL: secret('migrations use DATABASE_URL', parseDatabaseUrl('DATABASE_PASSWORD'),
+    'the URL of the same database and role without the connection pooler of DATABASE_URL, for migrations ' +
+    'and notifications (docs/poolers.md)'),
+  DATABASE_OWNER_URL: secret('migrations use DATABASE_URL', parseDatabaseUrl('DATABASE_OWNER_PASSWORD'),
     'the URL that only migrations use: the same database, with a role that is a member of latchkey_owner; ' +
     'latchkey_owner then owns the schema (docs/database-roles.md)'),
   DATABASE_OWNER_PASSWORD: secret('the password in DATABASE_OWNER_URL', parseText,

@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { parse as parseDatabase } from '../syntax/database-url.ts'
 import type { Config } from './config.ts'
 import { isLoopback } from './addresses.ts'
 
@@ -16,22 +17,23 @@ export function productionWarnings (config: Config): string[] {
   ]
 }
 
-type Database = 'DATABASE_URL' | 'DATABASE_OWNER_URL'
+type Database = 'DATABASE_URL' | 'DATABASE_DIRECT_URL' | 'DATABASE_OWNER_URL'
 
 function transportWarnings (config: Config): string[] {
   const warnings: string[] = []
   const databases: Array<[Database, string | undefined]> = [
-    ['DATABASE_URL', config.databaseUrl], ['DATABASE_OWNER_URL', config.databaseOwnerUrl]]
+    ['DATABASE_URL', config.databaseUrl], ['DATABASE_DIRECT_URL', config.databaseDirectUrl],
+    ['DATABASE_OWNER_URL', config.databaseOwnerUrl]]
   for (const [name, address] of databases) {
-    const client = databaseClient(address)
-    if (!client || client.host.startsWith('/') || isLoopback(client.host)) continue
-    const tls = tlsOf(client.ssl)
+    if (address === undefined) continue
+    const tls = tlsOf(databaseClient(address).ssl)
+    const host = remoteHosts(address).join(', ')
+    if (host === '') continue
     if (tls === 'none') {
-      warnings.push(`${name} reaches ${client.host} without TLS: what is sent can be read on the way; ` +
+      warnings.push(`${name} reaches ${host} without TLS: what is sent can be read on the way; ` +
         'use sslmode=verify-full')
     } else if (tls === 'unverified') {
-      warnings.push(`${name} reaches ${client.host} without verifying its certificate: ` +
-        'use sslmode=verify-full')
+      warnings.push(`${name} reaches ${host} without verifying its certificate: use sslmode=verify-full`)
     }
   }
   if (config.redisUrl !== undefined) {
@@ -45,13 +47,16 @@ function transportWarnings (config: Config): string[] {
 }
 
 /** The driver's client for an address, with its defaults from the environment. It does not connect. */
-function databaseClient (address: string | undefined): pg.Client | undefined {
-  try {
-    return address === undefined ? undefined : new pg.Client({ connectionString: address })
-  } catch {
-    // The file of a certificate cannot be read. The attempt to connect reports it.
-    return undefined
-  }
+function databaseClient (address: string): pg.Client {
+  const { options, hosts: [first] } = parseDatabase(address)
+  return new pg.Client({ ...options, ...first })
+}
+
+/** The hosts of an address that are other machines. */
+function remoteHosts (address: string): string[] {
+  const { hosts } = parseDatabase(address)
+  const names = hosts.length > 0 ? hosts.map(({ host }) => host) : [databaseClient(address).host]
+  return names.filter(host => !host.startsWith('/') && !isLoopback(host))
 }
 
 function tlsOf (ssl: unknown): 'none' | 'unverified' | 'verified' {
@@ -99,9 +104,11 @@ type Secret = [name: string, secret: string | undefined]
 function secretWarnings (config: Config): string[] {
   const ofUrl = (address: string | undefined) =>
     address === undefined ? undefined : decodeURIComponent(new URL(address).password)
+  const ofDatabase = (address: string | undefined) =>
+    address === undefined ? undefined : databaseClient(address).password
   const secrets: Secret[] = [
-    ['the password of DATABASE_URL', databaseClient(config.databaseUrl)?.password],
-    ['the password of DATABASE_OWNER_URL', databaseClient(config.databaseOwnerUrl)?.password],
+    ['the password of DATABASE_URL', ofDatabase(config.databaseUrl)],
+    ['the password of DATABASE_OWNER_URL', ofDatabase(config.databaseOwnerUrl)],
     ['the password of REDIS_URL', ofUrl(config.redisUrl)],
     ['the password of SMTP_URL', ofUrl(config.mail.smtpUrl)],
     ...(config.keyEncryptionKeys ?? []).map((key): Secret => ['KEY_ENCRYPTION_KEY', key.toString('base64')])

@@ -1,10 +1,15 @@
 import pg from 'pg'
+import { Problem } from '../http/problem.ts'
 import { databaseUnavailable, overloaded } from '../http/problems.ts'
+import {
+  beginWith, prepare, readUrl, ReadOnlyServer, requiredSettings, type DriverAddress, type Settings
+} from './connection.ts'
 import { createEffectHub, holdEffects, type EffectHub, type Publisher } from './effects.ts'
 
 /** A statement with a name, which is prepared once per connection. */
 export interface Statement {
-  name: string
+  /** Undefined if a pooler could not keep the statement. */
+  name: string | undefined
   text: string
   /** Milliseconds after which the statement and its connection are abandoned, instead of the usual time. */
   query_timeout?: number
@@ -40,15 +45,14 @@ export interface DatabaseOptions {
   onError?: (error: unknown) => void
 }
 
-// In milliseconds; the names are those of the driver. A request waits 2 s for a connection. The server ends a
-// statement within 5 s. On a frozen connection, the statement is abandoned shortly after that. A statement
-// waits for a lock only briefly, so that requests that wait for one account do not hold all connections.
-export const connectionTimeouts = {
-  connectionTimeoutMillis: 2_000,
-  statement_timeout: 5_000,
-  lock_timeout: 250,
-  idle_in_transaction_session_timeout: 10_000,
-  query_timeout: 6_000
+// A request waits 2 s for a connection. The server ends a statement within 5 s. On a frozen connection, the
+// statement is abandoned shortly after that. A statement waits for a lock only briefly, so that requests that
+// wait for one account do not hold all connections.
+const connectTimeoutMs = 2_000
+const queryTimeoutMs = 6_000
+const defaultLockTimeoutMs = 250
+const serviceSettings: Settings = {
+  ...requiredSettings, statement_timeout: '5s', idle_in_transaction_session_timeout: '10s'
 }
 
 // Another request would not get a connection in time.
@@ -57,20 +61,50 @@ const maxWaitingRequests = 1_000
 /** Creates a pool of connections to Postgres. Each connection is opened when it is first needed. */
 export function connect (options: DatabaseOptions): Database {
   const { url, connections = 10, onError = () => {} } = options
-  const { lockTimeoutMs = connectionTimeouts.lock_timeout } = options
+  const { lockTimeoutMs = defaultLockTimeoutMs } = options
+  const settings = { ...serviceSettings, lock_timeout: `${lockTimeoutMs}ms` }
+  const address = readUrl(url, { applicationName: 'latchkey', connectTimeoutMs })
+  const [firstHost] = address.hosts
   const pool = new pg.Pool({
-    connectionString: url,
+    ...address.options,
+    ...firstHost,
     max: connections,
     idleTimeoutMillis: 60_000,
-    keepAlive: true,
-    application_name: 'latchkey',
-    ...connectionTimeouts,
-    lock_timeout: lockTimeoutMs
+    query_timeout: queryTimeoutMs,
+    verify: (client, done) => { prepareClient(client).then(() => done(), done) }
   })
   pool.on('error', onError)
   const hub = createEffectHub(onError)
   // Without a listener, the error of a connection that is checked out would end the process.
   pool.on('connect', client => client.on('error', () => {}))
+
+  const direct = new WeakSet<pg.ClientBase>()
+  // A connection that lost a prepared statement, or knew one of another session, goes through a pooler that
+  // could not be recognized.
+  let isPooled = false
+  const begin = (client: pg.ClientBase) => isDirect(client) ? 'begin' : beginWith(settings)
+  const isDirect = (client: pg.ClientBase) => !isPooled && direct.has(client)
+
+  async function prepareClient (client: pg.ClientBase) {
+    const state = await prepare(client, settings)
+    if (state.isReadOnly && address.hosts.length > 1) throw new ReadOnlyServer()
+    if (!state.isPooled) direct.add(client)
+  }
+
+  /** Checks a connection out. Goes on to the next server if the current one refuses a new connection. */
+  async function checkOut (): Promise<pg.PoolClient> {
+    for (let attempt = 1; ; attempt++) {
+      const { host, port } = pool.options
+      try {
+        return await pool.connect()
+      } catch (error) {
+        if (attempt >= address.hosts.length) throw error
+        const isCurrent = (each: DriverAddress['hosts'][number]) => each?.host === host && each?.port === port
+        const next = address.hosts[(address.hosts.findIndex(isCurrent) + 1) % address.hosts.length]
+        if (pool.options.host === host && pool.options.port === port) Object.assign(pool.options, next)
+      }
+    }
+  }
 
   async function withConnection<T> (work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     if (pool.waitingCount >= maxWaitingRequests) {
@@ -78,7 +112,7 @@ export function connect (options: DatabaseOptions): Database {
     }
     let client: pg.PoolClient
     try {
-      client = await pool.connect()
+      client = await checkOut()
     } catch (error) {
       throw databaseUnavailable(error)
     }
@@ -88,27 +122,51 @@ export function connect (options: DatabaseOptions): Database {
       return result
     } catch (error) {
       const fault = isFault(error)
+      isPooled ||= isStatementLost(error)
       client.release(fault && !leavesConnectionIntact(error))
       throw fault ? databaseUnavailable(error) : error
     }
   }
 
+  async function inTransaction<T> (client: pg.PoolClient, work: () => Promise<T>): Promise<T> {
+    await client.query(begin(client))
+    try {
+      const result = await work()
+      await client.query('commit')
+      return result
+    } catch (error) {
+      if (!isFault(error) || leavesConnectionIntact(error)) await client.query('rollback')
+      throw error
+    }
+  }
+
+  // Through a pooler, only a transaction keeps its settings.
+  async function runAlone<Row extends object> (
+    statement: Statement | string, values: readonly unknown[]
+  ): Promise<Row[]> {
+    return await withConnection(async client => isDirect(client)
+      ? await run<Row>(client, statement, values)
+      : await inTransaction(client, async () => await run<Row>(client, withoutName(statement), values)))
+  }
+
   return {
     ...hub,
-    query: (statement, values = []) => withConnection(client => run(client, statement, values)),
+    async query (statement, values = []) {
+      try {
+        return await runAlone(statement, values)
+      } catch (error) {
+        if (!(error instanceof Problem) || !isStatementLost(error.cause)) throw error
+        // The statement was not executed.
+        return await runAlone(statement, values)
+      }
+    },
     transaction: work => withConnection(async client => {
       const { publish, release } = holdEffects(hub)
-      await client.query('begin')
-      try {
-        const query: Queryable['query'] = (statement, values = []) => run(client, statement, values)
-        const result = await work({ query, publish })
-        await client.query('commit')
-        release()
-        return result
-      } catch (error) {
-        if (!isFault(error) || leavesConnectionIntact(error)) await client.query('rollback')
-        throw error
-      }
+      const query: Queryable['query'] = (statement, values = []) =>
+        run(client, isDirect(client) ? statement : withoutName(statement), values)
+      const result = await inTransaction(client, async () => await work({ query, publish }))
+      release()
+      return result
     }),
     get connections () {
       return { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }
@@ -119,6 +177,9 @@ export function connect (options: DatabaseOptions): Database {
 
 /** Throws `database_unavailable` if the database does not respond. */
 export const ping = async (db: Queryable) => { await db.query('select 1') }
+
+const withoutName = (statement: Statement | string): Statement | string =>
+  typeof statement === 'string' ? statement : { ...statement, name: undefined }
 
 async function run<Row extends object> (
   client: pg.PoolClient, statement: Statement | string, values: readonly unknown[]
@@ -138,9 +199,11 @@ async function run<Row extends object> (
 // | 53, 54, 57, 58, XX         | resources, limits, intervention by the operator, system, internal error  |
 // | 3F000, 42P01, 42703, 42883 | a schema that is not migrated yet                                        |
 // | 42501                      | a privilege that the role lacks                                          |
-// | 0A000, 26000, 42804        | a prepared statement that no longer fits the schema, or that a pooler    |
-// |                            | lost; 42804 if a function returns the row of a table that was altered    |
-const faultCodes = /^(08|28|3D|3F000|25006|40|53|54|55P03|57|58|42501|42P01|42703|42804|42883|0A000|26000|XX)/
+// | 0A000, 42804               | a prepared statement that no longer fits the schema; 42804 if a function |
+// |                            | returns the row of a table that was altered                              |
+// | 26000, 42P05               | a prepared statement that a pooler lost, or has from another session     |
+const faultCodes =
+  /^(08|28|3D|3F000|25006|40|53|54|55P03|57|58|42501|42P01|42P05|42703|42804|42883|0A000|26000|XX)/
 const socketFaultCodes = /^(E[A-Z]+|ERR_SSL|CERT|DEPTH|SELF|UNABLE)/
 const driverFaults = /terminat|timeout|not queryable|ended|SSL|SASL/i
 
@@ -151,6 +214,9 @@ export function isFault (error: unknown): boolean {
   // Other errors of the driver come from the connection (or, as a TypeError, from our own code).
   return 'code' in error ? socketFaultCodes.test(String(error.code)) : driverFaults.test(error.message)
 }
+
+const isStatementLost = (error: unknown) =>
+  error instanceof pg.DatabaseError && /^(26000|42P05)$/.test(error.code ?? '')
 
 /** Whether a statement failed because it did not get a lock in time. */
 export const isLockTimeout = (error: unknown) => error instanceof pg.DatabaseError && error.code === '55P03'

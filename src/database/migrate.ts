@@ -1,19 +1,24 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
-import { declaredObjects, type DeclaredObjects } from './declared-objects.ts'
+import { PermanentDatabaseError } from './connection-error.ts'
+import { declaredObjects } from './declared-objects.ts'
 import {
-  identify, identifyLogin, lockMigrations, shortQuery, withClient, type ConnectionIdentity
+  exclusively, identify, identifyLogin, lockMigrations, shortQuery, withClient, type ConnectionIdentity,
+  type Owner
 } from './migration-connection.ts'
 import { MigrationError, readMigrations, type Migration } from './migration-files.ts'
 import {
-  createHistory, findMissing, hasHistory, readHistory, recordMigration, type AppliedMigration
+  createHistory, findHistory, findMissing, readHistory, recordMigration
 } from './migration-history.ts'
-import { becomeOwner, OwnershipError } from './owner.ts'
+import { becomeOwner, ownerRole, OwnershipError } from './owner.ts'
+import { describeFinding, isBlocking, quote } from './privileges/finding.ts'
 import { inspect, type InspectionTarget } from './privileges/inspection.ts'
 import { inspectAndRepair, repair, type PrivilegeReport } from './privileges/repair.ts'
 
 export interface MigrateOptions {
-  /** A database address of a role that is a member of `latchkey_owner`, which then owns everything. */
+  /** A URL of the same database and role without a pooler. */
+  directUrl?: string | undefined
+  /** The URL of a role that is a member of `latchkey_owner`, which then owns everything. */
   ownerUrl?: string | undefined
   /** Called once with what was found about roles and privileges. */
   onPrivileges?: (report: PrivilegeReport) => void
@@ -24,31 +29,37 @@ type OnPrivileges = MigrateOptions['onPrivileges']
 /**
  * Applies the migrations that the database lacks, each in a transaction of its own, and inspects and repairs
  * privileges. Several instances may do so at once. Returns the names of the applied migrations. Throws a
- * MigrationError if the history does not fit the migrations, or if the owner's role lacks rights.
+ * PermanentDatabaseError if the history does not fit the migrations, or if a role lacks rights.
  */
 export async function migrate (
-  url: string, migrations = readMigrations(), options: MigrateOptions = {}
+  serviceUrl: string, migrations = readMigrations(), options: MigrateOptions = {}
 ): Promise<string[]> {
-  const { ownerUrl, onPrivileges } = options
-  const service = ownerUrl === undefined ? undefined : await withClient(url, identify)
-  const declaredUpTo = (version: number) => declaredObjects(migrations.slice(0, version))
+  const { directUrl, ownerUrl, onPrivileges } = options
+  const [url, variable] = ownerUrl !== undefined
+    ? [ownerUrl, 'DATABASE_OWNER_URL']
+    : directUrl !== undefined ? [directUrl, 'DATABASE_DIRECT_URL'] : [serviceUrl, undefined]
+  const service = variable === undefined ? undefined : await withClient(serviceUrl, identify)
 
-  return await withClient(ownerUrl ?? url, async client => {
-    await lockMigrations(client)
+  return await withClient(url, async (client, { isPooled }) => {
+    if (!isPooled) await lockMigrations(client)
     const runtime = service ?? await identify(client)
-    const target = { runtime, declared: declaredUpTo(migrations.length) }
-    if (ownerUrl !== undefined) await prepareOwner(client, runtime, target.declared)
-    const exists = await hasHistory(client, runtime.schema)
-    const history = exists ? await readHistoryOrReport(client, target, onPrivileges) : []
-    const missing = findMissing(migrations, history)
-    if (exists && missing.length > 0 && ownerUrl === undefined) await assertOwner(client, missing)
-    if (!exists) await createHistory(client)
-    for (const migration of missing) {
-      await apply(client, migration, { runtime, declared: declaredUpTo(migration.version) })
+    const target = { runtime, declared: declaredObjects(migrations) }
+    const owner = ownerUrl === undefined ? undefined : { role: ownerRole, schema: runtime.schema }
+    if (owner) {
+      await prepareOwner(client, target)
+    } else {
+      if (variable !== undefined) await assertSameRole(client, runtime)
+      await assertReadable(client, target, onPrivileges)
     }
-    onPrivileges?.(await inspectAndRepair(client, target))
-    return missing.map(({ name }) => name)
-  })
+    const applied: string[] = []
+    for (;;) {
+      const name = await applyNext(client, { migrations, runtime, owner })
+      if (name === undefined) break
+      applied.push(name)
+    }
+    onPrivileges?.(await inspectAndRepair(client, target, owner))
+    return applied
+  }, variable)
 }
 
 /**
@@ -60,10 +71,9 @@ export async function listPending (
 ): Promise<string[]> {
   return await withClient(url, async client => {
     const runtime = await identify(client)
-    const target = { runtime, declared: declaredObjects(migrations) }
-    const exists = await hasHistory(client, runtime.schema)
-    const history = exists ? await readHistoryOrReport(client, target, onPrivileges) : []
-    return findMissing(migrations, history).map(({ name }) => name)
+    await assertReadable(client, { runtime, declared: declaredObjects(migrations) }, onPrivileges)
+    const exists = await findHistory(client, runtime.schema) !== 'missing'
+    return findMissing(migrations, exists ? await readHistory(client) : []).map(({ name }) => name)
   })
 }
 
@@ -75,9 +85,8 @@ export async function checkPrivileges (url: string, migrations = readMigrations(
   })
 }
 
-async function prepareOwner (
-  client: pg.Client, runtime: ConnectionIdentity, declared: DeclaredObjects
-): Promise<void> {
+async function prepareOwner (client: pg.Client, target: InspectionTarget & { runtime: ConnectionIdentity }) {
+  const { runtime } = target
   const login = await identifyLogin(client)
   if (login.database !== runtime.database) {
     throw new MigrationError('DATABASE_OWNER_URL and DATABASE_URL lead to different databases')
@@ -87,65 +96,107 @@ async function prepareOwner (
       'use two roles, or leave DATABASE_OWNER_URL unset')
   }
   try {
-    await becomeOwner(client, { runtime, declared })
+    await becomeOwner(client, target)
   } catch (error) {
     throw error instanceof OwnershipError ? new MigrationError(error.message, { cause: error }) : error
   }
 }
 
-/** Throws if another role must apply the missing migrations. It may do so at any time, so waiting helps. */
-async function assertOwner (client: pg.Client, missing: Migration[]): Promise<void> {
-  const { rows: [row] } = await client.query<{ owner: string, isOwner: boolean }>({
-    text: `
-      select pg_get_userbyid(relowner)::text as owner, pg_has_role(relowner, 'usage') as "isOwner"
-      from pg_class where oid = to_regclass('schema_migrations')`,
-    ...shortQuery
-  })
-  if (row?.isOwner !== false) return
-  const names = missing.map(({ name }) => name).join(', ')
-  throw new Error(`the database lacks ${names}, and its tables belong to the role ${row.owner}: ` +
-    'run latchkey migrate with DATABASE_OWNER_URL')
-}
-
-const insufficientPrivilege = '42501'
-
-async function readHistoryOrReport (
-  client: pg.Client, target: InspectionTarget, onPrivileges: OnPrivileges
-): Promise<AppliedMigration[]> {
-  try {
-    return await readHistory(client)
-  } catch (cause) {
-    if (!(cause instanceof pg.DatabaseError && cause.code === insufficientPrivilege)) throw cause
-    onPrivileges?.(await inspectAndRepair(client, target))
-    throw new Error(`role ${target.runtime.name} may not read schema_migrations: run latchkey migrate with ` +
-      'DATABASE_OWNER_URL, or grant what docs/database-roles.md lists', { cause })
+async function assertSameRole (client: pg.Client, service: ConnectionIdentity): Promise<void> {
+  const direct = await identifyLogin(client)
+  if (direct.database !== service.database) {
+    throw new MigrationError('DATABASE_DIRECT_URL and DATABASE_URL lead to different databases')
+  }
+  if (direct.name !== service.name) {
+    throw new MigrationError(`DATABASE_DIRECT_URL names the role ${direct.name}, and DATABASE_URL the role ` +
+      `${service.name}: use the same role, or set DATABASE_OWNER_URL for a role that owns the tables`)
   }
 }
+
+/**
+ * Throws if the role may not apply migrations. If another role must, it may do so at any time, so waiting
+ * helps.
+ */
+async function assertMayMigrate (
+  client: pg.Client, { name, schema }: ConnectionIdentity, missing: readonly Migration[]
+): Promise<void> {
+  const { rows: [row] } = await client.query<{ owner: string | null, isOwner: boolean, mayCreate: boolean }>({
+    text: `
+      select pg_get_userbyid(relowner)::text as owner, pg_has_role(relowner, 'usage') as "isOwner",
+        has_schema_privilege(pg_namespace.oid, 'create') as "mayCreate"
+      from pg_namespace
+      left join pg_class on relnamespace = pg_namespace.oid and relname = 'schema_migrations'
+      where nspname = $1`,
+    values: [schema],
+    ...shortQuery
+  })
+  if (row?.isOwner === false) {
+    const names = missing.map(({ name }) => name).join(', ')
+    throw new Error(`the database lacks ${names}, and its tables belong to the role ${row.owner}: ` +
+      'run latchkey migrate with DATABASE_OWNER_URL')
+  }
+  if (row?.mayCreate !== false) return
+  throw new PermanentDatabaseError(`role ${name} may not create tables in the schema ${schema}: ` +
+    `run as a superuser "grant create on schema ${quote(schema)} to ${quote(name)}", ` +
+    'or set DATABASE_OWNER_URL for latchkey migrate (docs/database-roles.md)')
+}
+
+/** Throws, after a report, if there is a history that the role may not read. */
+async function assertReadable (
+  client: pg.Client, target: InspectionTarget, onPrivileges: OnPrivileges
+): Promise<void> {
+  const { runtime } = target
+  if (await findHistory(client, runtime.schema) !== 'unreadable') return
+  const report = await inspectAndRepair(client, target)
+  onPrivileges?.(report)
+  assertSufficient(report)
+}
+
+/** Throws if requests would fail because the service's role lacks privileges. The message has the grants. */
+export function assertSufficient ({ runtime, remaining }: PrivilegeReport): void {
+  const blocking = remaining.filter(isBlocking).map(describeFinding)
+  if (blocking.length === 0) return
+  const problems = blocking.slice(0, maxProblems).map(({ object, problem }) => `${object}: ${problem}`)
+  const others = blocking.length - problems.length
+  const listed = `${problems.join(', ')}${others > 0 ? `, and ${others} more` : ''}`
+  throw new PermanentDatabaseError(`role ${runtime} lacks privileges in the database (${listed}): ` +
+    'run latchkey migrate with DATABASE_OWNER_URL, or run as the owner of the tables or as a superuser ' +
+    `"${blocking.map(({ sql }) => sql).join('; ')}"`)
+}
+
+const maxProblems = 3
 
 const lockTimeoutMs = 1_000
 const applyTimeoutMs = 30_000
 const lockNotAvailable = '55P03'
 const deadlockDetected = '40P01'
 
+interface Progress { migrations: readonly Migration[], runtime: ConnectionIdentity, owner: Owner | undefined }
+
 /**
- * Applies a migration in a transaction. It waits for the lock on a table only briefly, because requests wait
- * behind it, and then retries after a pause.
+ * Applies the first migration that the database lacks, in a transaction, and returns its name. It waits for
+ * the lock on a table only briefly, because requests wait behind it, and then retries after a pause.
  */
-async function apply (client: pg.Client, migration: Migration, target: InspectionTarget): Promise<void> {
-  const { name, sql } = migration
+async function applyNext (client: pg.Client, progress: Progress): Promise<string | undefined> {
   for (const end = Date.now() + applyTimeoutMs; ; await pause(lockTimeoutMs)) {
-    await client.query('begin')
+    let migration: Migration | undefined
     try {
-      await client.query(`set local lock_timeout = ${lockTimeoutMs}`)
-      await client.query(sql)
-      await recordMigration(client, migration)
-      // Once the migration is committed, the service, and no other role, may use what it created.
-      await repair(client, (await inspect(client, target)).findings)
-      await client.query('commit')
-      return
+      return await exclusively(client, progress.owner, async () => {
+        const { migrations, runtime, owner } = progress
+        const exists = await findHistory(client, runtime.schema) !== 'missing'
+        const missing = findMissing(migrations, exists ? await readHistory(client) : [])
+        const [next] = missing
+        if (!next) return undefined
+        if (!owner) await assertMayMigrate(client, runtime, missing)
+        migration = next
+        if (!exists) await createHistory(client)
+        await apply(client, next, { runtime, declared: declaredObjects(migrations.slice(0, next.version)) })
+        return next.name
+      })
     } catch (cause) {
-      await client.query('rollback').catch(() => {})
       const { code = '', message } = cause instanceof pg.DatabaseError ? cause : {}
+      if (!migration) throw cause
+      const { name } = migration
       if (code === lockNotAvailable || code === deadlockDetected) {
         if (Date.now() < end) continue
         const message = `${name} could not be applied in ${applyTimeoutMs / 1_000} s: ` +
@@ -158,4 +209,13 @@ async function apply (client: pg.Client, migration: Migration, target: Inspectio
       throw new MigrationError(`${name} failed: ${message}`, { cause })
     }
   }
+}
+
+/** Applies a migration in the open transaction. */
+async function apply (client: pg.Client, migration: Migration, target: InspectionTarget): Promise<void> {
+  await client.query(`set local lock_timeout = ${lockTimeoutMs}`)
+  await client.query(migration.sql)
+  await recordMigration(client, migration)
+  // Once the migration is committed, the service, and no other role, may use what it created.
+  await repair(client, (await inspect(client, target)).findings)
 }

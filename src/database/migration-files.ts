@@ -2,12 +2,13 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { digest } from '../crypto/sealing.ts'
 import { packageFolder } from '../package-folder.ts'
+import { PermanentDatabaseError } from './connection-error.ts'
 
 /** A migration of this version of Latchkey. */
 export interface Migration { version: number, name: string, sql: string, checksum: string }
 
 /** The database and the migrations do not fit together. Waiting does not help. */
-export class MigrationError extends Error {}
+export class MigrationError extends PermanentDatabaseError {}
 
 const migrationsFolder = join(packageFolder, 'migrations')
 

@@ -5,17 +5,20 @@ import { MigrationError, type Migration } from './migration-files.ts'
 /** A migration as the table `schema_migrations` records it. */
 export type AppliedMigration = Omit<Migration, 'sql'>
 
-/** Whether the schema has the table that records migrations. */
-export async function hasHistory (client: pg.Client, schema: string): Promise<boolean> {
-  const { rows: [row] } = await client.query<{ exists: boolean }>({
+/** Finds the table that records migrations. */
+export async function findHistory (
+  client: pg.Client, schema: string
+): Promise<'missing' | 'readable' | 'unreadable'> {
+  const { rows: [row] } = await client.query<{ mayRead: boolean }>({
     text: `
-      select exists (
-        select from pg_tables where schemaname = $1 and tablename = 'schema_migrations'
-      ) as exists`,
+      select has_table_privilege(pg_class.oid, 'select') as "mayRead"
+      from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+      where nspname = $1 and relname = 'schema_migrations'`,
     values: [schema],
     ...shortQuery
   })
-  return row?.exists === true
+  if (!row) return 'missing'
+  return row.mayRead ? 'readable' : 'unreadable'
 }
 
 /** Creates the table that records migrations. */

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
-import { connectionTimeouts } from './database.ts'
+import { open, requiredSettings } from './connection.ts'
 
 export interface ListenOptions {
   url: string
@@ -11,45 +11,82 @@ export interface ListenOptions {
    */
   onNotification: (channel: string) => void
   onError: (error: unknown) => void
+  /** Called once if notifications cannot arrive, because the URL leads through a pooler. */
+  onPooled: () => void
   signal: AbortSignal
 }
 
 const reconnectDelayMs = 500
 const checkIntervalMs = 5_000
+const checkTimeout = { query_timeout: 5_000 }
+const connectTimeoutMs = 2_000
+const settings = { ...requiredSettings, statement_timeout: '5s' }
 
 /**
  * Listens for notifications of Postgres on a connection of its own, until `signal` is aborted. Reconnects
- * whenever the connection is lost.
+ * whenever the connection is lost. Gives up behind a pooler, where LISTEN would stay on another connection.
  */
 export async function listen (options: ListenOptions): Promise<void> {
-  const { onError, signal } = options
+  const { onError, onPooled, signal } = options
   while (!signal.aborted) {
-    await listenOnce(options).catch(error => { if (!signal.aborted) onError(error) })
+    const outcome = await listenOnce(options).catch((error: unknown) => {
+      if (!signal.aborted) onError(error)
+    })
+    if (outcome === 'pooled') {
+      onPooled()
+      return
+    }
     await pause(reconnectDelayMs, undefined, { signal, ref: false }).catch(() => {})
   }
 }
 
-/** Listens on one connection. Throws when it is lost. */
-async function listenOnce ({ url, channels, onNotification, signal }: ListenOptions): Promise<void> {
-  const client = new pg.Client({
-    connectionString: url, keepAlive: true, application_name: 'latchkey listen', ...connectionTimeouts
+/** Listens on a new connection. Throws when it is lost, and returns if it goes through a pooler. */
+async function listenOnce (options: ListenOptions): Promise<'pooled'> {
+  const { url, signal } = options
+  const opening = open(url, { applicationName: 'latchkey listen', connectTimeoutMs, settings })
+  const { client, state } = await unlessAborted(opening, signal)
+  if (!state.isPooled) return await listenOn(client, options)
+  await client.end()
+  return 'pooled'
+}
+
+/** Waits for a connection, but not longer than until `signal` is aborted. */
+async function unlessAborted (opening: ReturnType<typeof open>, signal: AbortSignal) {
+  const done = new AbortController()
+  const aborted = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { signal: done.signal })
   })
+  try {
+    return await Promise.race([opening, aborted])
+  } catch (error) {
+    opening.then(({ client }) => client.end(), () => {}).catch(() => {})
+    throw error
+  } finally {
+    done.abort()
+  }
+}
+
+/** Listens on one connection. Throws when it is lost. */
+async function listenOn (
+  client: pg.Client, { channels, onNotification, signal }: ListenOptions
+): Promise<never> {
   const closed = new AbortController()
   let checkTimer: NodeJS.Timeout | undefined
   try {
-    await new Promise<never>((_resolve, reject) => {
+    return await new Promise<never>((_resolve, reject) => {
+      signal.throwIfAborted()
       signal.addEventListener('abort', () => reject(signal.reason), { signal: closed.signal })
       client.on('error', reject)
       client.on('end', () => reject(new Error('the connection has ended')))
       client.on('notification', ({ channel }) => onNotification(channel))
+      const check = async () => await client.query({ text: 'select 1', ...checkTimeout })
       const start = async () => {
-        await client.connect()
         for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`)
         for (const channel of channels) onNotification(channel)
       }
       start().catch(reject)
       // A dead connection may report no error until it is used.
-      checkTimer = setInterval(() => { client.query('select 1').catch(reject) }, checkIntervalMs)
+      checkTimer = setInterval(() => { check().catch(reject) }, checkIntervalMs)
       checkTimer.unref()
     })
   } finally {

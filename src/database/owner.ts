@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
+import { inTransaction } from './migration-connection.ts'
 import { quote, type Finding } from './privileges/finding.ts'
 import { inspect, type InspectionTarget } from './privileges/inspection.ts'
 import { repair } from './privileges/repair.ts'
@@ -19,9 +20,9 @@ const insufficientPrivilege = '42501'
 const codeOf = (error: unknown) => error instanceof pg.DatabaseError ? error.code : undefined
 
 /**
- * Makes `latchkey_owner` the owner of the schema's tables and functions, creates that role if it is missing,
- * and continues as that role, with only the schema in the search path. Takes over objects of other owners one
- * by one, each together with the grants of the service's role, so that a running service keeps working.
+ * Makes `latchkey_owner` the owner of the schema's tables and functions, and creates that role if it is
+ * missing. Takes over objects of other owners one by one, each together with the grants of the service's
+ * role, so that a running service keeps working.
  * Throws an OwnershipError with the SQL to run if the role of the connection may not do that.
  */
 export async function becomeOwner (client: pg.Client, target: InspectionTarget): Promise<void> {
@@ -35,17 +36,14 @@ export async function becomeOwner (client: pg.Client, target: InspectionTarget):
   const owned = { ...target, owner: ownerRole }
   const { findings } = await inspect(client, owned)
   const containerFindings = findings.filter(({ kind }) => kind === 'database' || kind === 'schema')
-  await inTransaction(client, async () => await repair(client, containerFindings))
+  await inTransaction(client, undefined, async () => await repair(client, containerFindings))
   await grantCreate(client, runtime.schema)
   for (const group of groupByTransaction(findings)) await takeOver(client, login, owned, group)
-
-  await client.query(`set role ${quote(ownerRole)}`)
-  await client.query(`set search_path = ${quote(runtime.schema)}`)
 }
 
 async function createOwner (client: pg.Client, login: string): Promise<void> {
   try {
-    await inTransaction(client, async () => {
+    await inTransaction(client, undefined, async () => {
       await client.query(`create role ${quote(ownerRole)} nologin`)
       // Since PostgreSQL 16, the creator administers the new role, but may not act as it without this grant.
       await client.query(`grant ${quote(ownerRole)} to ${quote(login)}`)
@@ -60,8 +58,9 @@ async function createOwner (client: pg.Client, login: string): Promise<void> {
 
 async function assertMember (client: pg.Client, login: string): Promise<void> {
   try {
-    await client.query(`set role ${quote(ownerRole)}`)
-    await client.query('reset role')
+    await inTransaction(client, undefined, async () => {
+      await client.query(`set local role ${quote(ownerRole)}`)
+    })
   } catch (error) {
     if (codeOf(error) !== insufficientPrivilege) throw error
     throw new OwnershipError(`role ${login} of DATABASE_OWNER_URL is not a member of ${ownerRole}: ` +
@@ -105,7 +104,7 @@ async function takeOver (
 ): Promise<void> {
   const objects = new Set(group.map(({ object }) => object))
   try {
-    await retryLocks(async () => await inTransaction(client, async () => {
+    await retryLocks(async () => await inTransaction(client, undefined, async () => {
       await client.query(`set local lock_timeout = ${lockTimeoutMs}`)
       for (const { sql } of group) for (const statement of sql) await client.query(statement)
       await client.query(`set local role ${quote(ownerRole)}`)
@@ -132,16 +131,5 @@ async function retryLocks (work: () => Promise<void>): Promise<void> {
       const code = codeOf(error)
       if ((code !== lockNotAvailable && code !== deadlockDetected) || Date.now() > end) throw error
     }
-  }
-}
-
-async function inTransaction (client: pg.Client, work: () => Promise<void>): Promise<void> {
-  await client.query('begin')
-  try {
-    await work()
-    await client.query('commit')
-  } catch (error) {
-    await client.query('rollback').catch(() => {})
-    throw error
   }
 }

@@ -52,6 +52,7 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
     metricsPort: undefined,
     docs: true,
     databaseUrl: undefined,
+    databaseDirectUrl: undefined,
     databaseOwnerUrl: undefined,
     keyEncryptionKeys: undefined,
     trustProxy: undefined,
@@ -113,6 +114,7 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
 t.test('every variable has an effect', async t => {
   const { trustProxy, webhooks, ...config } = load({
     ...production,
+    DATABASE_DIRECT_URL: 'postgres://latchkey:s3cret@db-direct.internal:5432/latchkey',
     DATABASE_OWNER_URL: 'postgres://migrator@db.internal:5432/latchkey',
     DATABASE_OWNER_PASSWORD: '0wner',
     SERVICE_NAME: 'Ünïcorn & Söhne',
@@ -189,6 +191,7 @@ t.test('every variable has an effect', async t => {
     metricsPort: 9_464,
     docs: false,
     databaseUrl: 'postgres://latchkey:s3cret@db.internal:5432/latchkey',
+    databaseDirectUrl: 'postgres://latchkey:s3cret@db-direct.internal:5432/latchkey',
     databaseOwnerUrl: 'postgres://migrator@db.internal:5432/latchkey?password=0wner',
     keyEncryptionKeys: [Buffer.from(key, 'base64')],
     corsOrigins: ['https://app.example.com', 'http://localhost:5173'],

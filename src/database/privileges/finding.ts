@@ -9,9 +9,13 @@ export interface Finding {
   sql: string[]
   /** The role that owns the object, if another role should. */
   foreignOwner?: string
+  /** Whether requests fail because the service's role lacks a privilege. */
+  blocks?: boolean
   /** Whether the object is a function that runs with the rights of its owner. */
   isDefiner?: boolean
 }
+
+export const isBlocking = ({ blocks = false }: Finding): boolean => blocks
 
 /** Formats a finding for logs and commands. */
 export const describeFinding = ({ kind, object, problem, sql }: Finding) =>

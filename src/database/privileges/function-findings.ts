@@ -43,7 +43,9 @@ export function findFunctionProblems (row: FunctionRow, { schema, runtime, owner
     // The grant comes first, so that the service may call the function at any time.
     add('every role may call it', grant, `revoke execute on function ${object} from public`)
   } else if (!row.mayCall) {
-    add(`role ${runtime} may not call it`, grant)
+    findings.push({
+      kind: 'function', object, problem: `role ${runtime} may not call it`, sql: [grant], blocks: true
+    })
   }
   if (row.isDefiner && !row.hasSearchPath) {
     add('it runs with the rights of its owner, but its search_path lets others choose the tables',

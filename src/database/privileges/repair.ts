@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { inTransaction, type Owner } from '../migration-connection.ts'
 import type { Finding } from './finding.ts'
 import { inspect, type InspectionTarget, type RoleSeparation } from './inspection.ts'
 
@@ -16,9 +17,12 @@ const repairLock = 7308332182714021
 const lockTimeoutMs = 1_000
 const lockNotAvailable = '55P03'
 
-/** Inspects, repairs under a lock what the role of the connection may repair, and inspects again. */
+/**
+ * Inspects, repairs under a lock what the role of the connection, or the owner, may repair, and inspects
+ * again.
+ */
 export async function inspectAndRepair (
-  client: pg.Client, target: InspectionTarget
+  client: pg.Client, target: InspectionTarget, owner?: Owner
 ): Promise<PrivilegeReport> {
   const before = await inspect(client, target)
   const report = { separation: before.separation, runtime: target.runtime.name }
@@ -28,15 +32,14 @@ export async function inspectAndRepair (
   if (before.findings.length === 0 || isPowerless) {
     return { ...report, repaired: [], remaining: before.findings }
   }
-  await client.query('begin')
   try {
-    await client.query(`set local lock_timeout = ${lockTimeoutMs}`)
-    // Concurrent grants on one object fail, so instances repair one at a time.
-    await client.query('select pg_advisory_xact_lock($1)', [repairLock])
-    await repair(client, (await inspect(client, target)).findings)
-    await client.query('commit')
+    await inTransaction(client, owner, async () => {
+      await client.query(`set local lock_timeout = ${lockTimeoutMs}`)
+      // Concurrent grants on one object fail, so instances repair one at a time.
+      await client.query('select pg_advisory_xact_lock($1)', [repairLock])
+      await repair(client, (await inspect(client, target)).findings)
+    })
   } catch (error) {
-    await client.query('rollback').catch(() => {})
     if (!(error instanceof pg.DatabaseError && error.code === lockNotAvailable)) throw error
   }
   const { findings: remaining } = await inspect(client, target)

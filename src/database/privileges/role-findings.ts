@@ -44,8 +44,9 @@ export function findRoleProblems (roles: RoleRow, { schema, runtime, owner, isSe
     findings.push({ kind, object: kind === 'schema' ? quotedSchema : quotedRuntime, problem, sql: [sql] })
   }
   if (!roles.mayUseSchema) {
-    add('schema', `role ${runtime} may not use it`,
-      `grant usage on schema ${quotedSchema} to ${quotedRuntime}`)
+    const sql = `grant usage on schema ${quotedSchema} to ${quotedRuntime}`
+    const problem = `role ${runtime} may not use it`
+    findings.push({ kind: 'schema', object: quotedSchema, problem, sql: [sql], blocks: true })
   }
   if (!isSeparate) return findings
   if (roles.ownsDatabase) {

@@ -51,7 +51,9 @@ export function findTableProblems (table: TableRow, scope: Scope): Finding[] {
   if (table.owner !== owner) findings.push(foreignOwnerFinding('table', object, table.owner, owner))
   const missing = needed.filter(privilege => !table.held.includes(privilege)).join(', ')
   if (missing !== '') {
-    add(`role ${runtime} lacks ${missing}`, `grant ${missing} on ${object} to ${quote(runtime)}`)
+    const sql = `grant ${missing} on ${object} to ${quote(runtime)}`
+    const problem = `role ${runtime} lacks ${missing}`
+    findings.push({ kind: 'table', object, problem, sql: [sql], blocks: true })
   }
   const excess = table.granted.filter(privilege => isSeparate && !needed.includes(privilege)).join(', ')
   if (excess !== '') {

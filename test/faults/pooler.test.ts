@@ -1,0 +1,91 @@
+import t from 'tap'
+import { connect } from '../../src/database/database.ts'
+import { listPending, migrate } from '../../src/database/migrate.ts'
+import { build, newUser } from '../support/app.ts'
+import { mapConcurrently } from '../support/concurrency.ts'
+import { pgbouncer, skip } from '../support/pgbouncer.ts'
+import { waitFor } from '../support/polling.ts'
+import { createDatabase, sql } from '../support/postgres.ts'
+
+t.test('behind PgBouncer in transaction mode with its defaults', { skip }, async t => {
+  await t.test('three migrations at once apply each migration once, and leave no lock', async t => {
+    const direct = await createDatabase(t, { empty: true })
+    const pooled = await pgbouncer(t, direct)
+    const pending = await listPending(pooled)
+    const applied = await Promise.all([migrate(pooled), migrate(pooled), migrate(pooled)])
+    t.strictSame(applied.flat().sort(), pending)
+    t.strictSame(await migrate(pooled), [], 'once more')
+    const locks = await sql(direct, `
+      select from pg_locks join pg_database on pg_database.oid = pg_locks.database
+      where locktype = 'advisory' and datname = current_database()`)
+    t.strictSame(locks, [])
+  })
+
+  await t.test('two instances serve 50 parallel refreshes each', async t => {
+    const direct = await createDatabase(t)
+    // A busy machine must not fail the test.
+    const pooled = `${await pgbouncer(t, direct)}?connect_timeout=60`
+    const instances = await Promise.all([build(t, {}, { url: pooled }), build(t, {}, { url: pooled })])
+    const [one, two] = instances
+    const instanceOf = (index: number) => index % 2 === 0 ? one : two
+    const answers = await mapConcurrently([...Array(100).keys()], 20, async index =>
+      await instanceOf(index).browser().post('/v1/auth/register', {
+        ...newUser(), refresh_token_delivery: 'body'
+      }))
+    let tokens = answers.map(({ body }) => body.refresh_token as string)
+    for (const round of [1, 2]) {
+      const refreshed = await Promise.all(tokens.map(async (token, index) =>
+        await instanceOf(index + round).browser().post('/v1/auth/refresh', { refresh_token: token })))
+      t.strictSame(refreshed.filter(({ status }) => status !== 200), [], `round ${round}`)
+      tokens = refreshed.map(({ body }) => body.refresh_token as string)
+    }
+    const faults = instances.flatMap(({ logs }) => logs.filter(({ level }) => Number(level) >= 40))
+    t.strictSame(faults, [])
+    t.match(one.logs.find(({ msg }) => /^DATABASE_URL leads through a connection pooler/.test(String(msg))),
+      { level: 30 })
+  })
+
+  await t.test('settings apply to each transaction, and reach no other session', async t => {
+    const direct = await createDatabase(t)
+    const pooled = await pgbouncer(t, direct, ['default_pool_size = 1'])
+    const db = connect({ url: pooled, connections: 1 })
+    t.teardown(() => db.end())
+    const select = "select current_setting('lock_timeout') as lock, current_setting('DateStyle') as style"
+    const within = [{ lock: '250ms', style: 'ISO, MDY' }]
+    t.strictSame(await db.query(select), within)
+    t.strictSame(await db.query({ name: 'settings', text: select }), within)
+    t.strictSame(await db.transaction(async tx => await tx.query({ name: 'settings', text: select })), within)
+    const [outside] = await sql<{ lock: string }>(pooled, select)
+    t.equal(outside?.lock, '0')
+  })
+
+  await t.test('with DATABASE_DIRECT_URL, instances listen and migrate without the pooler', async t => {
+    const direct = await createDatabase(t, { empty: true })
+    const pooled = await pgbouncer(t, direct)
+    const service = await build(t, { DATABASE_URL: pooled, DATABASE_DIRECT_URL: direct }, { url: pooled })
+    const listening = await waitFor(async () => (await sql<{ query: string }>(direct, `
+      select query from pg_stat_activity
+      where datname = current_database() and application_name = 'latchkey listen'`))[0])
+    t.match(listening.query, /^(listen|select 1)/i)
+    t.strictSame(service.logs.filter(({ msg }) => /pooler/.test(String(msg))), [])
+    const other = await createDatabase(t, { empty: true })
+    await t.rejects(migrate(pooled, undefined, { directUrl: other }), {
+      message: 'DATABASE_DIRECT_URL and DATABASE_URL lead to different databases'
+    })
+  })
+})
+
+t.test('a pooler that is not recognized and loses prepared statements costs no request', async t => {
+  const url = await createDatabase(t)
+  const statement = { name: 'one', text: 'select 1 as one' }
+  // What another session leaves on the connection, after it has prepared the statement and before.
+  for (const [prepares, interference] of [
+    [true, 'deallocate all'], [false, "prepare one as select 'of another session'"]
+  ] as const) {
+    const db = connect({ url, connections: 1 })
+    t.teardown(() => db.end())
+    if (prepares) t.strictSame(await db.query(statement), [{ one: 1 }])
+    await db.query(interference)
+    t.strictSame(await db.query(statement), [{ one: 1 }], interference)
+  }
+})

@@ -1,0 +1,52 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { freePort } from '../../src/database/embedded/server.ts'
+import type { Teardown } from './app.ts'
+import { sql } from './postgres.ts'
+import { temporaryFolder } from './temporary-folder.ts'
+
+const env = { PATH: `${process.env['PATH']}:/usr/sbin` }
+const isMissing = process.env['CI'] !== 'true' && spawnSync('pgbouncer', ['-V'], { env }).error !== undefined
+/** Why tests with PgBouncer are skipped, if it is not installed. In CI they never are. */
+export const skip = isMissing ? 'pgbouncer is not installed' : false
+
+const nobody = 65_534
+
+/**
+ * Starts a PgBouncer in transaction mode, otherwise with its defaults, in front of the server of a database.
+ * Returns the URL of the database through it.
+ */
+export async function pgbouncer (t: Teardown, url: string, settings: string[] = []): Promise<string> {
+  const { hostname, port: serverPort, username, password } = new URL(url)
+  const port = await freePort()
+  const folder = temporaryFolder(t)
+  const users = join(folder, 'users')
+  const configuration = join(folder, 'pgbouncer.ini')
+  writeFileSync(users, `"${username}" "${decodeURIComponent(password)}"\n`)
+  writeFileSync(configuration, [
+    '[databases]', `* = host=${hostname} port=${serverPort}`, '[pgbouncer]', 'pool_mode = transaction',
+    'listen_addr = 127.0.0.1', `listen_port = ${port}`, 'unix_socket_dir =', 'auth_type = scram-sha-256',
+    `auth_file = ${users}`, ...settings, ''
+  ].join('\n'))
+  // PgBouncer refuses to run as root.
+  chmodSync(folder, 0o755)
+  const identity = process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {}
+  const child = spawn('pgbouncer', [configuration], { env, stdio: ['ignore', 'ignore', 'pipe'], ...identity })
+  let log = ''
+  child.stderr.on('data', chunk => { log += chunk })
+  const ended = once(child, 'close').catch(() => {})
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  const pooled = Object.assign(new URL(url), { port: String(port) }).href
+  for (;; await pause(10)) {
+    if (await sql(pooled, 'select 1').then(() => true, () => false)) return pooled
+    if (child.exitCode !== null || child.pid === undefined) {
+      throw new Error(`pgbouncer does not run: ${log} ${readFileSync(configuration, 'utf8')}`)
+    }
+  }
+}
