@@ -40,7 +40,7 @@ function findPermanentCause (cause: unknown, destination: ConnectionTarget): str
   if (cause instanceof pg.DatabaseError) {
     const { code = '' } = cause
     if (code === '3D000') {
-      return `there is no database ${name}: correct ${variable}, or run as a superuser ` +
+      return `${message}; correct ${variable}, or run as a superuser ` +
         `"create database ${name} owner ${role} encoding 'UTF8' template template0"`
     }
     if (code === '42501') {

@@ -12,7 +12,7 @@ import type { RuntimeRole } from './privileges/inspection.ts'
 export const shortQuery = { query_timeout: 10_000 }
 
 // A database that sleeps takes seconds to wake up.
-const connectTimeoutMs = 5_000
+const connectTimeoutMs = 10_000
 // A migration takes as long as it takes, whatever the defaults of its role are.
 const settings: Settings = {
   ...requiredSettings, statement_timeout: '0', lock_timeout: '0', idle_in_transaction_session_timeout: '0'

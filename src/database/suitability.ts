@@ -40,14 +40,14 @@ export async function assertSuitable (client: pg.Client): Promise<void> {
     `${traits.source}): run as a superuser "${resetOf(traits)}"`)
 }
 
-/** The statement that undoes the setting, depending on where it was made. */
+/** The statements that undo the setting, depending on where it was made. They must not be read-only. */
 function resetOf ({ source, role, database }: Traits): string {
   const [quotedRole, quotedDatabase] = [pg.escapeIdentifier(role), pg.escapeIdentifier(database)]
   const setting = 'default_transaction_read_only'
   switch (source) {
     case 'database user': return `alter role ${quotedRole} in database ${quotedDatabase} reset ${setting}`
-    case 'database': return `alter database ${quotedDatabase} reset ${setting}`
-    case 'configuration file': return `alter system set ${setting} = off; select pg_reload_conf()`
+    case 'database': return `set ${setting} = off; alter database ${quotedDatabase} reset ${setting}`
+    case 'configuration file': return `set ${setting} = off; alter system set ${setting} = off; select pg_reload_conf()`
     default: return `alter role ${quotedRole} reset ${setting}`
   }
 }

@@ -13,6 +13,7 @@ import { misspellingWarnings } from '../../src/config/misspellings.ts'
 import { example, variables } from '../../src/config/variables.ts'
 import { productionWarnings } from '../../src/config/warnings.ts'
 import { packageFolder } from '../../src/package-folder.ts'
+import { parse as parseDatabase } from '../../src/syntax/database-url.ts'
 import { commandOf } from '../support/program.ts'
 
 const key = randomBytes(32).toString('base64')
@@ -976,6 +977,39 @@ t.test('a secret in a file', async t => {
       issuer: 'http://localhost:3000'
     })
   })
+})
+
+t.test('a password that is not percent-encoded in the URL of a database is refused, and not shown', async t => {
+  const host = 'secret-host.internal'
+  for (const password of ['12/se', '12#se', '12?se', 'se/12', '12?sslmode=se', '12/se@12', 'se?12&port=1', '/12']) {
+    for (const [name, other] of [
+      ['DATABASE_URL', 'DATABASE_PASSWORD'], ['DATABASE_DIRECT_URL', 'DATABASE_PASSWORD'],
+      ['DATABASE_OWNER_URL', 'DATABASE_OWNER_PASSWORD']
+    ] as const) {
+      const found = problems({
+        DATABASE_URL: 'postgres://db/latchkey', [name]: `postgres://latchkey:${password}@${host}:5432/latchkey`
+      })
+      t.strictSame(found, [`${name} cannot be read: percent-encode the password or use ${other}`], password)
+    }
+  }
+  const connectionOf = (url: string) => parseDatabase(url)
+  t.match(connectionOf('postgres://u:p%40%2F%23@h1:5433,[::1]:5434,h3/db?target_session_attrs=read-write'), {
+    hosts: [{ host: 'h1', port: 5433 }, { host: '::1', port: 5434 }, { host: 'h3', port: 5432 }],
+    options: { user: 'u', password: 'p@/#', database: 'db' }
+  })
+  t.match(connectionOf('postgres://u:p@/db?host=/var/run/postgresql&connect_timeout=10'), {
+    hosts: [{ host: '/var/run/postgresql', port: 5432 }], connectTimeoutMs: 10_000, options: { user: 'u' }
+  })
+  t.match(connectionOf('postgres://host/db?user=ada@server&channel_binding=require&pgbouncer=true'), {
+    hosts: [{ host: 'host' }], options: { user: 'ada@server' }
+  })
+  for (const [query, problem] of [
+    ['target_session_attrs=standby', /has a target_session_attrs that is not read-write, primary or any/],
+    ['connect_timeout=soon', /has a connect_timeout that is not a number of seconds/],
+    ['sslkey=/missing/key', /names the file \/missing\/key in sslkey, which cannot be read \(ENOENT\)/]
+  ] as const) matchAll(t, problems({ DATABASE_URL: `postgres://h/db?${query}` }), [problem])
+  const several = load({ DATABASE_URL: 'postgres://u@h1,h2/db', DATABASE_PASSWORD: 'a/b' })
+  t.match(connectionOf(several.databaseUrl ?? ''), { options: { password: 'a/b' } })
 })
 
 t.test('the password of the database can be set apart from its URL', async t => {
