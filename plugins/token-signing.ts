@@ -54,11 +54,11 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
   }
 
   app.decorate('signAccessToken', session => {
-    const { user, tokenVersion } = session
+    const { user, externalId, tokenVersion } = session
     const iat = toSeconds(session.now)
     const exp = Math.min(iat + ttl, toSeconds(session.expiresAt))
     const claims: UserClaims = {
-      ...additionalClaims(user, tokenClaims),
+      ...additionalClaims({ ...user, external_id: externalId }, tokenClaims),
       iss: issuer,
       aud: audience,
       sub: user.id,
@@ -85,7 +85,8 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
 }, { name: 'token-signing', dependencies: ['keyring'] })
 
 /** The properties of a user as claims. A property that the user does not have is no claim. */
-const additionalClaims = (user: User, { names, namespace }: Config['tokenClaims']) =>
-  Object.fromEntries(names.flatMap(name => user[name] === null ? [] : [[namespace + name, user[name]]]))
+const additionalClaims = (
+  user: User & { external_id: string | null }, { names, namespace }: Config['tokenClaims']
+) => Object.fromEntries(names.flatMap(name => user[name] === null ? [] : [[namespace + name, user[name]]]))
 
 const toSeconds = (time: Date) => Math.floor(time.getTime() / 1_000)

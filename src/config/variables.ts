@@ -77,9 +77,9 @@ export const variables = {
   ROLES: variable('', parseRoles,
     'roles besides user and admin, separated by commas, each with the scopes that its users\' tokens get, ' +
     'such as support,editor=articles:read+articles:write; user and admin can be given scopes too'),
-  TOKEN_CLAIMS: variable('', parseWords('email', 'email_verified', 'name', 'username'),
+  TOKEN_CLAIMS: variable('', parseWords('email', 'email_verified', 'name', 'username', 'external_id'),
     'properties of the user that access tokens also contain, separated by commas: email, email_verified, ' +
-    'name, username; everyone who sees a token can read them'),
+    'name, username, external_id; everyone who sees a token can read them'),
   TOKEN_CLAIMS_NAMESPACE: optional('the claims have their plain names', parseNamespace,
     'a URI before the names of the claims in TOKEN_CLAIMS, such as https://example.com/'),
   ACCESS_TOKEN_TTL: variable('15m', parseDuration(), 'lifetime of an access token'),

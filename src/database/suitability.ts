@@ -47,7 +47,8 @@ function resetOf ({ source, role, database }: Traits): string {
   switch (source) {
     case 'database user': return `alter role ${quotedRole} in database ${quotedDatabase} reset ${setting}`
     case 'database': return `set ${setting} = off; alter database ${quotedDatabase} reset ${setting}`
-    case 'configuration file': return `set ${setting} = off; alter system set ${setting} = off; select pg_reload_conf()`
+    case 'configuration file':
+      return `set ${setting} = off; alter system set ${setting} = off; select pg_reload_conf()`
     default: return `alter role ${quotedRole} reset ${setting}`
   }
 }

@@ -41,7 +41,7 @@ const creation: Statement = {
       (session).authenticated_at, (session).expires_at, (owner).id, (owner).email, (owner).username,
       (owner).name, (owner).roles,
       (owner).email_verified_at is not null as email_verified, (owner).created_at, (owner).updated_at,
-      (owner).token_version, to_jsonb(ended) as ended, now() as now,
+      (owner).external_id, (owner).token_version, to_jsonb(ended) as ended, now() as now,
       enqueue_mail((owner).id, $5, $8), refund_login_attempt($6, $7)
     from created`
 }

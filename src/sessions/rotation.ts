@@ -76,7 +76,7 @@ const rotation: Statement = {
         sessions.id as session_id, sessions.methods, sessions.remembered, sessions.authenticated_at,
         sessions.expires_at, users.id, users.email, users.username, users.name, users.roles,
         users.email_verified_at is not null as email_verified, users.created_at, users.updated_at,
-        users.token_version,
+        users.external_id, users.token_version,
         -- The second entry is now() only if this statement added two of them, that is, if g > c + 1.
         coalesce(family.confirmations[2] = now(), false) as has_lost_state
     )

@@ -19,6 +19,8 @@ export interface Lifetimes {
 export interface LiveSession {
   id: string
   user: User
+  /** The id of the user in the system that they were imported from. */
+  externalId: string | null
   /** How many times all access tokens of the user have been revoked. */
   tokenVersion: number
   methods: string[]
@@ -33,6 +35,7 @@ export interface LiveSession {
 /** A live session and its user as the statements select them. */
 export interface LiveSessionRow extends User {
   session_id: string
+  external_id: string | null
   token_version: number
   methods: string[]
   remembered: boolean
@@ -44,8 +47,10 @@ export interface LiveSessionRow extends User {
 /** Converts a row; `generation` is that of the refresh token to issue. */
 export function toLiveSession (row: LiveSessionRow, generation: number): LiveSession {
   const {
-    session_id: id, token_version: tokenVersion, methods, remembered,
+    session_id: id, external_id: externalId, token_version: tokenVersion, methods, remembered,
     authenticated_at: authenticatedAt, expires_at: expiresAt, now, ...user
   } = row
-  return { id, user, tokenVersion, methods, remembered, authenticatedAt, expiresAt, now, generation }
+  return {
+    id, user, externalId, tokenVersion, methods, remembered, authenticatedAt, expiresAt, now, generation
+  }
 }

@@ -82,7 +82,7 @@ t.test('an access token', async t => {
   t.test('has the claims of TOKEN_CLAIMS if the user has them, with the values of the last refresh', async t => {
     const namespace = 'https://example.com/'
     const other = await build(t, {
-      TOKEN_CLAIMS: 'email,email_verified,name,username', TOKEN_CLAIMS_NAMESPACE: namespace
+      TOKEN_CLAIMS: 'email,email_verified,name,username,external_id', TOKEN_CLAIMS_NAMESPACE: namespace
     })
     const claimsOf = ({ access_token: token }: { access_token: string }) => {
       const claims: object = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
@@ -95,10 +95,12 @@ t.test('an access token', async t => {
     t.strictSame(claimsOf(registered.body), { email, email_verified: false }, 'null is no claim')
     const bearer = { authorization: `Bearer ${registered.body.access_token}` }
     t.equal((await client.patch('/v1/me', { name: 'Grace', username: 'gracehopper' }, bearer)).status, 200)
-    await other.sql('update users set email_verified_at = now() where id = $1', [registered.body.user.id])
+    await other.sql("update users set email_verified_at = now(), external_id = 'auth0|5f7c' where id = $1", [
+      registered.body.user.id
+    ])
     const refreshed = await client.post('/v1/auth/refresh')
     t.strictSame(claimsOf(refreshed.body), {
-      email, email_verified: true, name: 'Grace', username: 'gracehopper'
+      email, email_verified: true, name: 'Grace', username: 'gracehopper', external_id: 'auth0|5f7c'
     })
 
     const verified = await client.get('/v1/auth/verify', {
