@@ -21,6 +21,8 @@ export interface ServerOptions extends Omit<AppOptions, 'logPaths'> {
 
 const maxBodyBytes = 64 * 1_024
 const requestId = /^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,63}$/
+const buildValidatorOnce = compileOnce(buildValidator)
+const buildSerializerOnce = compileOnce(SerializerSelector())
 const allowedMethods = ['GET', 'HEAD', 'POST', 'PATCH']
 
 /** The server, not yet listening. It logs to standard output unless another output is given. */
@@ -42,9 +44,7 @@ export function build (
     forceCloseConnections: false,
     return503OnClosing: false,
     schemaController: {
-      compilersFactory: {
-        buildValidator: compileOnce(buildValidator), buildSerializer: compileOnce(SerializerSelector())
-      }
+      compilersFactory: { buildValidator: buildValidatorOnce, buildSerializer: buildSerializerOnce }
     },
     clientErrorHandler: (error, socket) => {
       const problem = unreadableRequest(error)
