@@ -4,6 +4,7 @@ import { median } from '../../bench/throughput.ts'
 import * as argon2id from '../../src/passwords/argon2id.ts'
 import { cookiesOf, listen, post, newLoopbackAddress } from '../support/concurrency.ts'
 import { build, newUser, type Service } from '../support/app.ts'
+import { isSoak } from '../support/soak.ts'
 import { ask, type Exchange } from '../support/wire.ts'
 
 const register = '/v1/auth/register'
@@ -361,7 +362,7 @@ t.test('responses', async t => {
   })
 })
 
-t.test('response times', async t => {
+t.test('response times', { skip: !isSoak && 'npm run test:soak measures them' }, async t => {
   // With the default costs, and one hash at a time.
   const service = await build(t, {
     ARGON2_MEMORY_KIB: undefined,
