@@ -3,9 +3,12 @@ import { readFileSync } from 'node:fs'
 import { METHODS } from 'node:http'
 import { createSigner } from 'fast-jwt'
 import t, { type Test } from 'tap'
+import { parse as parseYaml } from 'yaml'
 import * as clients from '../src/clients/service-clients.ts'
 import { build, newUser, type Service } from './support/app.ts'
+import { caddy, haproxy } from './support/gateways.ts'
 import * as nginx from './support/nginx.ts'
+import { waitUntil } from './support/polling.ts'
 import { ask, upstream, wire, type Call, type Exchange } from './support/wire.ts'
 
 const { paths } = JSON.parse(readFileSync('openapi.json', 'utf8'))
@@ -563,6 +566,124 @@ t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
   })
 })
 
+for (const [name, program] of Object.entries({ Caddy: caddy, HAProxy: haproxy })) {
+  t.test(`${name} in front of a service`, { skip: program.skip }, async t => {
+    const service = await build(t)
+    const latchkeyWire = await wire(t, await listen(service))
+    const orders = await upstream(t)
+    const base = await program.start(t, { latchkey: latchkeyWire.port, orders: orders.port })
+    const ada = await signedIn(service)
+    const admin = await signedIn(service, 'admin')
+    const through = async (method: string, path: string, lines: string[] = [], body?: Buffer) => {
+      const before = orders.calls.length
+      const answer = await ask(method, base + path, lines, body)
+      return { ...answer, calls: orders.calls.slice(before) }
+    }
+    const identity = (call: Call | undefined) =>
+      call === undefined ? [] : identityIn(call).filter(line => !line.endsWith(': '))
+    const adasIdentity = [
+      'x-auth-client: latchkey',
+      'x-auth-roles: user',
+      'x-auth-scope: account',
+      `x-auth-session: ${ada.sid}`,
+      `x-auth-subject: ${ada.sub}`
+    ]
+    const forged = [
+      'X-Auth-Subject', 'X_Auth_Subject', 'X-Auth_Subject', 'X.Auth.Subject', 'X~Auth~Subject',
+      'X-Auth-Session', 'x-AUTH-roles', 'X-Auth-Scope', 'X-Auth-Client', 'X-Auth-Email'
+    ].flatMap(each => [`${each}: forged`, `${each}: other`])
+    const secrets = [
+      'Cookie: refresh_token_3000=secret', 'Forwarded: for=1.2.3.4', 'X-Forwarded-For: 1.2.3.4'
+    ]
+
+    await t.test('a request passes with a valid token and the identity of its user', async t => {
+      const refused = await through('GET', '/orders', forged)
+      t.match(refused, { status: 401, headers: { 'www-authenticate': /^Bearer/ }, calls: [] })
+      const invalid = await through('GET', '/orders', [bearer(`${ada.token.slice(0, -4)}AAAA`)])
+      t.match(invalid, { status: 401, headers: { 'www-authenticate': /invalid_token/ }, calls: [] })
+      const { status, calls: [call] } = await through('GET', '/orders?page=2', [
+        ...forged, ...secrets, bearer(ada.token)
+      ])
+      t.equal(status, 200)
+      t.match(call, { method: 'GET', path: '/orders?page=2' })
+      t.strictSame(identity(call), adasIdentity)
+      t.notMatch(call?.lines.join('\n'), /forged|other|secret|1\.2\.3\.4/)
+      t.ok(call?.lines.includes('x-forwarded-for: 127.0.0.1'))
+    })
+
+    await t.test('a client without a session does not pass with a forged one', async t => {
+      const { client_id: id, client_secret: secret } = await clients.create(service.app.db, {
+        name: 'reports', scopes: ['orders:read'], redirectUris: []
+      }, {})
+      const { body: { access_token: token } } = await service.browser().post(
+        '/oauth/token', 'grant_type=client_credentials', {
+          'content-type': 'application/x-www-form-urlencoded',
+          authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`
+        })
+      const { status, calls: [call] } = await through('GET', '/orders', [...forged, bearer(token)])
+      t.equal(status, 200)
+      t.strictSame(identity(call), [
+        `x-auth-client: ${id}`, 'x-auth-scope: orders:read', `x-auth-subject: ${id}`
+      ])
+    })
+
+    await t.test('a path can require a role, however it is written', async t => {
+      for (const path of ['/orders/all', '/orders/ALL', '/orders/%61ll', '/orders/all;x=1', '/orders/all/']) {
+        t.match(await through('GET', path, [bearer(ada.token)]), { status: 403, calls: [] }, path)
+        t.match(await through('GET', path, [bearer(admin.token)]), { status: 200, calls: [{ path }] }, path)
+      }
+      for (const path of ['/orders//all', '/orders/./all', '/x/../orders/all', '/orders/%2e/all']) {
+        const { status, calls } = await through('GET', path, [bearer(ada.token)])
+        t.ok(status === 403 || status === 400, `${path}: ${status}`)
+        t.equal(calls.length, 0)
+      }
+      t.equal((await through('GET', '/orders/alleys', [bearer(ada.token)])).status, 200)
+    })
+
+    await t.test('any method and body passes, and Latchkey gets no body', async t => {
+      const body = randomBytes(300_000)
+      const digest = createHash('sha256').update(body).digest('hex')
+      latchkeyWire.forget()
+      const form = [bearer(ada.token), 'Content-Type: multipart/form-data; boundary=x']
+      t.match(await through('POST', '/orders/upload', form, body), { status: 200, calls: [{ digest }] })
+      t.match(await through('POST', '/orders/upload', form), { status: 200, calls: [{ bytes: 0 }] })
+      t.ok(latchkeyWire.sent().length < 10_000)
+      for (const method of ['HEAD', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND']) {
+        t.match(await through(method, '/orders', [bearer(ada.token)]), { status: 200, calls: [{ method }] })
+        t.match(await through(method, '/orders'), { status: 401, calls: [] }, method)
+      }
+      const twice = await through('GET', '/orders', [bearer(ada.token), bearer(admin.token)])
+      t.match(twice, { status: 400, calls: [] })
+      const preflight = ['Access-Control-Request-Method: POST', ...forged]
+      const { status, calls: [call] } = await through('OPTIONS', '/orders', preflight)
+      t.equal(status, 200)
+      t.strictSame(identity(call), [], 'a preflight passes without an identity')
+    })
+
+    await t.test('while Latchkey is unavailable, every request gets 503 and no challenge', async t => {
+      const isUnavailable = async (why: string) => {
+        for (const lines of [[bearer(ada.token)], []]) {
+          const { status, headers, calls } = await through('GET', '/orders', lines)
+          t.match({ status, calls }, { status: 503, calls: [] }, why)
+          t.match(headers['retry-after'], /^\d+$/)
+          t.equal(headers['www-authenticate'], undefined)
+        }
+      }
+      latchkeyWire.answer('HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n')
+      await isUnavailable('503')
+      latchkeyWire.answer('garbage\r\n\r\n')
+      await isUnavailable('garbage')
+      latchkeyWire.answer(undefined)
+      await latchkeyWire.cut()
+      await isUnavailable('connection refused')
+      await latchkeyWire.mend()
+      await waitUntil('requests pass again', async () =>
+        (await through('GET', '/orders', [bearer(ada.token)])).status === 200)
+      t.equal((await through('GET', '/orders')).status, 401)
+    })
+  })
+}
+
 t.test('the labels for Traefik name the response headers of Latchkey', async t => {
   const labels = [
     ...readFileSync('examples/gateway/traefik.yml', 'utf8').matchAll(/^ {6}traefik\.http\.(\S+): (.*)$/gm)
@@ -599,6 +720,18 @@ t.test('the labels for Traefik name the response headers of Latchkey', async t =
       )
     )
   }
+})
+
+t.test('the configuration for Envoy names the response headers of Latchkey', async t => {
+  const text = readFileSync('examples/gateway/envoy.yaml', 'utf8')
+  t.ok(parseYaml(text), 'it is YAML')
+  const headersIn = (pattern: RegExp) => [...text.matchAll(pattern)].map(([, name]) => name)
+  for (const pattern of [/exact: (x-auth-[a-z]+)/g, /remove: (x-auth-[a-z]+)/g]) {
+    const named = headersIn(pattern)
+    t.strictSame(identityHeaders.filter(name => !named.includes(name)), [])
+  }
+  t.match(text, /path_prefix: \/v1\/auth\/verify\n/)
+  t.match(text, /failure_mode_allow: false/)
 })
 
 t.test('with several instances, requests pass while one is unavailable', { skip: nginx.skip }, async t => {

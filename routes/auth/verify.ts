@@ -9,8 +9,7 @@ const description = [
   'Verifies the bearer token of a request that a gateway forwards here (nginx `auth_request`, Traefik',
   '`forwardAuth`). The response headers name the user and the client of the token. Every 204 response has',
   'all of them, so that they replace what a client sent. The gateway must remove other spellings of their',
-  'names.',
-  'Any method is accepted, and no body is read.'
+  'names. Any method is accepted, and no body is read.'
 ].join(' ')
 
 /**

@@ -25,7 +25,9 @@ t.test('the root of the service', async t => {
   t.test('is a page for people, and JSON for programs', async t => {
     const page = await service.browser().get('/', html)
     t.match(page.headers, {
-      'content-type': 'text/html; charset=utf-8', 'content-security-policy': /default-src 'none'/, vary: /accept/
+      'content-type': 'text/html; charset=utf-8',
+      'content-security-policy': /default-src 'none'/,
+      vary: /accept/
     })
     t.match(page.text, /<h1>Latchkey<\/h1>[^]*href="https:\/\/auth\.example\.com\/docs"/)
     t.match(await service.browser().get('/'), {
@@ -70,7 +72,10 @@ t.test('a trusted proxy that reports plain http', async t => {
   }
   const lines = logs.filter(({ header }) => header === 'x-forwarded-proto')
   t.match(lines, [{
-    level: 40, value: 'http', peer: '127.0.0.1', msg: /X-Forwarded-Proto is "http" .* 127\.0\.0\.1.*TRUST_PROXY/
+    level: 40,
+    value: 'http',
+    peer: '127.0.0.1',
+    msg: /X-Forwarded-Proto is "http" .* 127\.0\.0\.1.*TRUST_PROXY/
   }])
   t.equal(lines.length, 1, 'the log says it once')
 })
