@@ -42,7 +42,7 @@ export default fp(async function refreshCookie (app, options: RefreshCookieOptio
   const name = cookieName(issuer, 'refresh_token')
   const secure = issuer.startsWith('https:')
   const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'strict', secure }
-  const trustedOrigins = new Set([issuer, ...corsOrigins])
+  const trustedOrigins = new Set([new URL(issuer).origin, ...corsOrigins])
   const isTrusted = (origin: string) =>
     trustedOrigins.has(origin) || (allowLocalOrigins && isLocalOrigin(origin))
 

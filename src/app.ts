@@ -48,6 +48,7 @@ import { sealedColumns } from './capabilities.ts'
 import type { Config } from './config/config.ts'
 import { productionWarnings } from './config/warnings.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
+import { basePathOf } from './http/base-path.ts'
 import { cookieName } from './http/cookie-name.ts'
 import { version } from './version.ts'
 
@@ -66,6 +67,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logPaths = false } = options
   const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
   const { serviceName, metricsPort: port } = config
+  const basePath = basePathOf(issuer)
 
   for (const warning of productionWarnings(config)) app.log.warn(warning)
   await app.register(problems, { issuer })
@@ -150,10 +152,10 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   })
   await app.register(operations, { isDraining, metrics: config.metrics && port === undefined })
   await app.register(frontPage, { issuer, serviceName, docs: config.docs })
-  await app.register(documentation, { page: config.docs })
+  await app.register(documentation, { page: config.docs, basePath })
   await app.register(problemPages, { prefix: '/problems' })
   await app.register(pages, {
-    serviceName, homeUrl: config.homeUrl, minLength: config.passwords.minLength, signIn
+    serviceName, basePath, homeUrl: config.homeUrl, minLength: config.passwords.minLength, signIn
   })
 }, { name: 'latchkey' })
 

@@ -7,6 +7,8 @@ import { loadPage, policy } from './page.ts'
 export interface DocumentationOptions {
   /** Whether the page `/docs` is served beside `/openapi.json`. */
   page: boolean
+  /** The path of the issuer, under which the page is. */
+  basePath: string
 }
 
 const json = 'application/json; charset=utf-8'
@@ -16,7 +18,7 @@ const maxAgeSeconds = 300
 /**
  * The API document, and a page to read it and try it out. Both are rendered once, not for each request.
  */
-const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
+const documentation: Typed<DocumentationOptions> = async (app, { page, basePath }) => {
   const contents = new Map<string, () => Content>()
   const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {
     contents.set(url, content)
@@ -35,10 +37,10 @@ const documentation: Typed<DocumentationOptions> = async (app, { page }) => {
   serve('/openapi.json', once(() => createContent(JSON.stringify(app.swagger()), json)))
   if (page) {
     const headers = { 'content-security-policy': policy }
-    const { html, files } = await loadPage()
+    const { html, files } = await loadPage(basePath)
     for (const url of ['/docs', '/docs/']) serve(url, () => html, headers)
     for (const [name, content] of files) serve(`/docs/static/${name}`, () => content, headers)
-    const document = once(() => createPageDocument(app.swagger()))
+    const document = once(() => createPageDocument(app.swagger(), basePath))
     serve('/docs/json', once(() => createContent(JSON.stringify(document()), json)), headers)
     // Parsers of YAML 1.1 read a bare `no` as a boolean, so the text is valid in both versions.
     const yaml = () => stringify(document(), { version: '1.1', aliasDuplicateObjects: false })

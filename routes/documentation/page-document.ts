@@ -9,7 +9,7 @@ type Json = Record<string, unknown>
  * operation can have are listed once, and cookies, which the browser sends by itself, are no credentials to
  * enter. Requests go to the host that the page came from.
  */
-export function createPageDocument (exact: object): object {
+export function createPageDocument (exact: object, basePath: string): object {
   const api: Json = structuredClone({ ...exact })
   const components = objectOf(api['components'])
   const responses = objectOf(components['responses'])
@@ -22,8 +22,8 @@ export function createPageDocument (exact: object): object {
     }
   }
   const info = objectOf(api['info'])
-  info['description'] = `${String(info['description'])}\n\n${commonFailures()}`
-  api['servers'] = [{ url: '/' }]
+  info['description'] = `${String(info['description'])}\n\n${commonFailures(basePath)}`
+  api['servers'] = [{ url: basePath === '' ? '/' : basePath }]
   return api
 }
 
@@ -54,10 +54,10 @@ function isCommon (status: number, { content }: Json): boolean {
   return codes.every(code => commonCodes.has(code as ProblemCode))
 }
 
-function commonFailures (): string {
+function commonFailures (basePath: string): string {
   const failures = [...commonCodes].map(code => {
     const { status: [status] } = findProblem(code)
-    return { status, link: `[\`${code}\`](/problems/${code}) (${status})` }
+    return { status, link: `[\`${code}\`](${basePath}/problems/${code}) (${status})` }
   })
   const links = failures.sort((one, other) => one.status - other.status).map(({ link }) => link)
   return 'Each operation below lists only its own failures. **Every operation** can also fail with ' +

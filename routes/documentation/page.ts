@@ -21,26 +21,26 @@ export const policy = [
   "style-src 'self' https:"
 ].join('; ')
 
-const html = `<!doctype html>
+const html = (basePath: string) => `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Latchkey</title>
-<link rel="stylesheet" href="/docs/static/swagger-ui.css">
-<link rel="stylesheet" href="/docs/static/index.css">
-<link rel="icon" type="image/png" href="/docs/static/favicon-32x32.png" sizes="32x32">
+<link rel="stylesheet" href="${basePath}/docs/static/swagger-ui.css">
+<link rel="stylesheet" href="${basePath}/docs/static/index.css">
+<link rel="icon" type="image/png" href="${basePath}/docs/static/favicon-32x32.png" sizes="32x32">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="/docs/static/swagger-ui-bundle.js"></script>
-<script src="/docs/static/swagger-initializer.js"></script>
+<script src="${basePath}/docs/static/swagger-ui-bundle.js"></script>
+<script src="${basePath}/docs/static/swagger-initializer.js"></script>
 </body>
 </html>
 `
 
-const initializer = `window.ui = SwaggerUIBundle({
-  url: '/docs/json',
+const initializer = (basePath: string) => `window.ui = SwaggerUIBundle({
+  url: '${basePath}/docs/json',
   dom_id: '#swagger-ui',
   presets: [SwaggerUIBundle.presets.apis],
   deepLinking: true,
@@ -59,10 +59,16 @@ const packaged = {
   'favicon-32x32.png': 'image/png'
 }
 
-let loading: Promise<Page> | undefined
+let loading: Promise<Array<[name: string, content: Content]>> | undefined
 
-/** The page and its files. A process reads them once. */
-export const loadPage = (): Promise<Page> => (loading ??= load())
+/** The page under this path, and its files. A process reads those of the package once. */
+export async function loadPage (basePath: string): Promise<Page> {
+  const files = await (loading ??= loadFiles())
+  return {
+    html: createContent(html(basePath), 'text/html; charset=utf-8'),
+    files: new Map([...files, ['swagger-initializer.js', createContent(initializer(basePath), javascript)]])
+  }
+}
 
 // Responses have no links, and a phone needs the width.
 const ownStyle = `
@@ -77,14 +83,10 @@ const ownStyle = `
 }
 `
 
-async function load (): Promise<Page> {
+async function loadFiles (): Promise<Array<[name: string, content: Content]>> {
   const folder = join(dirname(createRequire(import.meta.url).resolve('@fastify/swagger-ui')), 'static')
-  const files = await Promise.all(Object.entries(packaged).map(async ([name, type]) =>
-    [name, createContent(await readContent(join(folder, name)), type)] as const))
-  return {
-    html: createContent(html, 'text/html; charset=utf-8'),
-    files: new Map([...files, ['swagger-initializer.js', createContent(initializer, javascript)]])
-  }
+  return await Promise.all(Object.entries(packaged).map(async ([name, type]): Promise<[string, Content]> =>
+    [name, createContent(await readContent(join(folder, name)), type)]))
 }
 
 /** A file of the package. The rules of this page are added to its style sheet. */

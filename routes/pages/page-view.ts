@@ -5,6 +5,8 @@ import type { PagePurpose } from './page-texts.ts'
 /** The facts about the service that the pages show. */
 export interface PageContext {
   serviceName: string
+  /** The path of the issuer, under which the pages are. */
+  basePath: string
   /** The URL that a finished page links to. */
   homeUrl: string | undefined
   /** The shortest password, in code points. */

@@ -39,12 +39,13 @@ export const headers = (language: Language) => ({
  * Returns the HTML document of a page. It has a form, unless the form succeeded or can no longer succeed.
  */
 export function render (view: PageView): string {
-  const { purpose, language, outcome, serviceName } = view
+  const { purpose, language, outcome, serviceName, basePath } = view
   const pageTexts = texts[language]
   const { title, doneTitle } = pageTexts.pages[purpose]
   const isDone = outcome.kind === 'done'
   const heading = isDone ? doneTitle : title
-  const step = isDone || outcome.isFinal ? continueLink(view) : formsOf(view, pageTexts, paths[purpose])
+  const action = basePath + paths[purpose]
+  const step = isDone || outcome.isFinal ? continueLink(view) : formsOf(view, pageTexts, action)
   return `<!doctype html>
 <html lang="${language}">
 <head>
@@ -52,8 +53,8 @@ export function render (view: PageView): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <title>${escapeHtml(`${heading} · ${serviceName}`)}</title>
-<link rel="stylesheet" href="${assets.style.url}">
-<script src="${assets.script.url}"></script>
+<link rel="stylesheet" href="${basePath}${assets.style.url}">
+<script src="${basePath}${assets.script.url}"></script>
 </head>
 <body>
 <main>

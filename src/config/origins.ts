@@ -17,11 +17,15 @@ export function parsePageOrigin (text: string): string {
   return isWeb ? url.origin : `${url.protocol}//${url.host}`
 }
 
-/** Parses an origin of http or https: scheme, host and port. */
-export function parseOrigin (text: string): string {
-  const url = parseUrl(text, ['https:', 'http:'])
-  assertOriginOnly(url)
-  return url.origin
+/** Parses the URL of the issuer: an origin of http or https, and perhaps a path. */
+export function parseIssuer (text: string): string {
+  const { origin, username, password, hostname, pathname, search, hash } = parseUrl(text, ['https:', 'http:'])
+  const path = pathname.replace(/\/$/, '')
+  const hasPlainPath = /^(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$/.test(path)
+  if (username + password + search + hash !== '' || hostname.includes('*') || !hasPlainPath) {
+    throw new Error('must be an origin (scheme, host and port), perhaps with a path such as /auth')
+  }
+  return origin + path
 }
 
 function assertOriginOnly ({ username, password, hostname, pathname, search, hash }: URL): void {

@@ -3,7 +3,7 @@ import {
   parseBaseUrl, parseDatabaseUrl, parseNetworks, parseRangeUrl, parseRedisUrl, parseSender, parseSmtpUrl,
   parseWebUrl
 } from './addresses.ts'
-import { parseOrigin, parsePageOrigin } from './origins.ts'
+import { parseIssuer, parsePageOrigin } from './origins.ts'
 import { parseProxies } from './proxies.ts'
 import {
   maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseNamespace,
@@ -47,9 +47,9 @@ export const variables = {
     'latchkey_owner then owns the schema (docs/database-roles.md)'),
   DATABASE_OWNER_PASSWORD: secret('the password in DATABASE_OWNER_URL', parseText,
     'the password for DATABASE_OWNER_URL, if it is kept apart from the URL'),
-  ISSUER_URL: optional('http://localhost with the port of PORT; required in production', parseOrigin,
-    'the public origin of this service: browsers and services reach it there, and tokens have it as `iss`; ' +
-    'https makes cookies Secure'),
+  ISSUER_URL: optional('http://localhost with the port of PORT; required in production', parseIssuer,
+    'the public URL of this service, an origin that may have a path: browsers and services reach it there, ' +
+    'and tokens have it as `iss`; https makes cookies Secure'),
   SERVICE_NAME: variable('Latchkey', parseDisplayName,
     'the name of the service in e-mails and on pages; a password must not contain it'),
   AUDIENCE: optional('ISSUER_URL', parseText, 'the `aud` claim of access tokens'),

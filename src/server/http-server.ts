@@ -3,6 +3,7 @@ import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import app, { type AppOptions } from '../app.ts'
 import { newId } from '../crypto/random.ts'
+import { createPathMapping } from '../http/base-path.ts'
 import { document, mediaType, type Problem } from '../http/problem.ts'
 import { methodNotAllowed, validationFailed } from '../http/problems.ts'
 import { compileOnce } from './compile-once.ts'
@@ -32,12 +33,14 @@ export function build (
   const { config, idleMs = 0 } = options
   const { issuer, trustProxy } = config
   const listener = createListener(config, idleMs)
+  const toRoute = createPathMapping(issuer)
   const server: FastifyInstance = Fastify({
     logger: { ...loggerOptions(config.logLevel), stream: output },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     genReqId: ({ headers: { 'x-request-id': given } }) =>
       typeof given === 'string' && requestId.test(given) ? given : newId(),
     trustProxy: trustProxy ?? false,
+    rewriteUrl: ({ url = '' }) => toRoute(url),
     bodyLimit: maxBodyBytes,
     serverFactory: handle => listener.on('request', takeTurns(handle)),
     // The server closes connections by itself, and answers until it has.

@@ -363,7 +363,7 @@ t.test('the problem of a malformed value names the variable and the allowed valu
   const urlProblem = /^DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\/$/
   const originProblem = new RegExp('^\\w+ must be (a URL that begins with https:// or http://|' +
     'origins such as https://app\\.example\\.com or tauri://localhost|' +
-    'an origin \\(scheme, host and port\\) without a path or a wildcard)$')
+    'an origin \\(scheme, host and port\\)(?: without a path or a wildcard|, perhaps with a path .+))$')
   matchAll(t, problems({ CORS_ORIGINS: 'https://*.example.com' }), [/^CORS_ORIGINS /])
   matchAll(t, problems({ PORT: '8080', METRICS_PORT: '8080' }), [
     /^METRICS_PORT must be another port than PORT$/
@@ -466,7 +466,7 @@ t.test('the problem of a malformed value names the variable and the allowed valu
       ['ISSUER_URL', 'CORS_ORIGINS'],
       [
         'auth.example.com', 'auth.example.com:443', '//auth.example.com', 'ftp://auth.example.com',
-        'javascript:alert(1)', 'https://', 'https://auth.example.com/tenant', 'https://auth.example.com//',
+        'javascript:alert(1)', 'https://', 'https://auth.example.com/a//b', 'https://auth.example.com//',
         'https://auth.example.com?a=b', 'https://auth.example.com#a', 'https://ada@auth.example.com',
         'https://ada:pw@auth.example.com', 'https://auth.example.com:65536', 'https://auth example.com'
       ],
@@ -475,7 +475,8 @@ t.test('the problem of a malformed value names the variable and the allowed valu
     [
       ['CORS_ORIGINS'],
       [
-        '*', 'null', 'https://app.example.com, *', 'https://app.example.com https://other.example.com',
+        '*', 'null', 'https://app.example.com/tenant', 'https://app.example.com, *',
+        'https://app.example.com https://other.example.com',
         'https://app.example.com/, https://other.example.com/path'
       ],
       originProblem
@@ -645,6 +646,7 @@ t.test('well-formed values are accepted up to their bounds', async t => {
     [{ REDIS_URL: 'redis://redis' }, { redisUrl: 'redis://redis' }],
     [{ REDIS_URL: 'redis://:p%40ss@[::1]:6379/15' }, { redisUrl: 'redis://:p%40ss@[::1]:6379/15' }],
     [{ ISSUER_URL: 'HTTPS://Auth.Example.COM:443/' }, { issuer: 'https://auth.example.com' }],
+    [{ ISSUER_URL: 'https://auth.example.com/a/b/' }, { issuer: 'https://auth.example.com/a/b' }],
     [{ ISSUER_URL: 'http://[::1]:8080' }, { issuer: 'http://[::1]:8080' }],
     [
       { CORS_ORIGINS: 'https://app.example.com/,, http://localhost:5173 ,' },
