@@ -85,7 +85,8 @@ t.test('behind nginx, everything is served under the path of the issuer', { skip
 
   await t.test('the metadata, in the form of RFC 8414 too, and what they name', async t => {
     for (const url of [
-      `${issuer}/.well-known/oauth-authorization-server`, '/.well-known/oauth-authorization-server/auth'
+      `${issuer}/.well-known/oauth-authorization-server`, '/.well-known/oauth-authorization-server/auth',
+      `${issuer}/.well-known/openid-configuration`
     ]) {
       const metadata = JSON.parse((await get(url)).text)
       t.equal(metadata.issuer, issuer)

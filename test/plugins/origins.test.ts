@@ -72,7 +72,10 @@ t.test('the word same-origin of the browser is taken; without it the refusal nam
 })
 
 t.test('public documents are for pages of every origin, without credentials', async t => {
-  for (const path of ['/.well-known/jwks.json', '/.well-known/oauth-authorization-server', '/openapi.json']) {
+  for (const path of [
+    '/.well-known/jwks.json', '/.well-known/oauth-authorization-server',
+    '/.well-known/openid-configuration', '/openapi.json'
+  ]) {
     for (const origin of ['https://elsewhere.example', app]) {
       const { headers } = await service.browser().get(path, { origin })
       t.match(headers, { 'access-control-allow-origin': '*' }, path)
