@@ -1,14 +1,12 @@
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import t from 'tap'
 import { load } from '../../src/config/config.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { createPathMapping } from '../../src/http/base-path.ts'
 import { build, newUser } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
-import { launch, skip } from '../support/nginx.ts'
-import { temporaryFolder } from '../support/temporary-folder.ts'
+import { skip, startServer } from '../support/nginx.ts'
 
 t.test('an issuer can have a path', async t => {
   for (const [url, issuer] of [
@@ -38,32 +36,16 @@ t.test('a path of a request under that of the issuer is mapped to a route', asyn
 })
 
 t.test('behind nginx, everything is served under the path of the issuer', { skip }, async t => {
-  const [port, prefix] = [await freePort(), temporaryFolder(t)]
+  const port = await freePort()
   const issuer = `http://localhost:${port}/auth`
   const service = await build(t, { ISSUER_URL: issuer })
   await service.app.listen({ host: '127.0.0.1', port: 0 })
   const { port: servicePort } = service.app.server.address() as AddressInfo
   const [, locations = ''] = /### Under a path.*?```nginx\n(.*?)```/s
     .exec(readFileSync('docs/deployment.md', 'utf8')) ?? []
-  const temporaryPaths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    .map(name => `${name}_temp_path ${name};`).join(' ')
-  chmodSync(prefix, 0o711)
-  mkdirSync(join(prefix, 'conf'))
-  writeFileSync(join(prefix, 'conf/nginx.conf'), `
-    worker_processes 1;
-    pid nginx.pid;
-    error_log stderr error;
-    events {}
-    http {
-      ${temporaryPaths}
-      access_log off;
-      server {
-        listen 127.0.0.1:${port};
-        location = /_health { return 204; }
-        ${locations.replaceAll('127.0.0.1:3000', `127.0.0.1:${servicePort}`)}
-      }
-    }`)
-  const { base } = await launch(t, prefix, port)
+  const { base } = await startServer(t, {
+    port, locations: locations.replaceAll('127.0.0.1:3000', `127.0.0.1:${servicePort}`)
+  })
   const at = (url: string) => url.replace(new URL(issuer).origin, base)
   const get = async (url: string, headers: Record<string, string> = {}) => {
     const response = await fetch(at(new URL(url, `${issuer}/`).href), { headers, redirect: 'error' })

@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { load } from '../../src/config/config.ts'
 import { build } from '../support/app.ts'
+import { skip, startServer } from '../support/nginx.ts'
 
 const service = await build(t, {
   ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '3/1m'
@@ -78,6 +81,24 @@ t.test('a trusted proxy that reports plain http', async t => {
     msg: /X-Forwarded-Proto is "http" .* 127\.0\.0\.1.*TRUST_PROXY/
   }])
   t.equal(lines.length, 1, 'the log says it once')
+})
+
+t.test('nginx behind a balancer that terminates TLS passes on what it says', { skip }, async t => {
+  const { app } = await build(t, {
+    ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '127.0.0.1'
+  }, { url: service.url })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const [, lines = ''] = /```nginx\n(map .*?)```/s.exec(readFileSync('docs/deployment.md', 'utf8')) ?? []
+  const { base } = await startServer(t, {
+    http: lines, locations: `location / { proxy_pass http://127.0.0.1:${port}; }`
+  })
+  const statusOf = async (headers: Record<string, string>) =>
+    (await fetch(`${base}/openapi.json`, { headers })).status
+  t.equal(await statusOf({ 'x-forwarded-proto': 'https' }), 200)
+  t.equal(await statusOf({ 'x-forwarded-proto': 'http' }), 403)
+  t.equal(await statusOf({ 'x-forwarded-proto': 'junk' }), 403, 'the scheme of nginx itself')
+  t.equal(await statusOf({}), 403)
 })
 
 t.test('names of private ranges can be trusted, and a number of proxies cannot', async t => {

@@ -66,6 +66,41 @@ export async function start (
   return await launch(t, prefix, port)
 }
 
+export interface ServerConfiguration {
+  /** Directives for the context `http`. */
+  http?: string
+  /** The locations of the server. */
+  locations: string
+  /** The port that the server listens on, a free one unless given. */
+  port?: number
+}
+
+/** An nginx with one server, which has these locations. */
+export async function startServer (t: Teardown, configuration: ServerConfiguration): Promise<Nginx> {
+  const { http = '', locations, port = await freePort() } = configuration
+  const prefix = temporaryFolder(t)
+  const temporaryPaths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+    .map(name => `${name}_temp_path ${name};`).join(' ')
+  chmodSync(prefix, 0o711)
+  mkdirSync(join(prefix, 'conf'))
+  writeFileSync(join(prefix, 'conf/nginx.conf'), `
+    worker_processes 1;
+    pid nginx.pid;
+    error_log stderr error;
+    events {}
+    http {
+      ${temporaryPaths}
+      access_log off;
+      ${http}
+      server {
+        listen 127.0.0.1:${port};
+        location = /_health { return 204; }
+        ${locations}
+      }
+    }`)
+  return await launch(t, prefix, port)
+}
+
 /** The nginx whose configuration is in a folder, under conf; it answers 204 at `/_health`. */
 export async function launch (t: Teardown, prefix: string, port: number): Promise<Nginx> {
   const file = join(prefix, 'log')
