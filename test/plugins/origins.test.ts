@@ -1,6 +1,11 @@
+import { once } from 'node:events'
+import { createServer, request as forward } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { load } from '../../src/config/config.ts'
 import { build, newUser } from '../support/app.ts'
+import { missing, start } from '../support/chromium.ts'
+import { waitFor } from '../support/polling.ts'
 
 const app = 'https://app.example.com'
 const service = await build(t, { CORS_ORIGINS: app })
@@ -90,4 +95,50 @@ t.test('public documents are for pages of every origin, without credentials', as
   }
   const { headers } = await service.browser().get('/livez', { origin: 'https://elsewhere.example' })
   t.notOk('access-control-allow-origin' in headers)
+})
+
+/** Signs up, refreshes without a body and with empty ones, signs out with a beacon, and shows the statuses. */
+const developedPage = (user: object) => `<!doctype html>
+<pre></pre>
+<script type="module">
+const post = async (action, init) => (await fetch('/v1/auth/' + action, { method: 'POST', ...init })).status
+const statuses = [
+  await post('register', { headers: { 'content-type': 'application/json' }, body: '${JSON.stringify(user)}' }),
+  await post('refresh'),
+  await post('refresh', { body: '' }),
+  await post('refresh', { body: new URLSearchParams() }),
+  navigator.sendBeacon('/v1/auth/logout', '')
+]
+document.querySelector('pre').textContent = statuses.join()
+</script>`
+
+t.test('a page behind a development proxy stays signed in', { skip: missing ?? false }, async t => {
+  const { app } = await build(t, { ISSUER_URL: 'http://localhost:1' }, { url: service.url })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const user = newUser()
+  // As the proxies of Vite and webpack do, it changes neither Origin nor Sec-Fetch-Site.
+  const proxy = createServer((asked, response) => {
+    const { method, url, headers } = asked
+    if (url === '/') {
+      response.setHeader('content-type', 'text/html').end(developedPage(user))
+      return
+    }
+    asked.pipe(forward({ port, method, path: url, headers }, answer => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers)
+      answer.pipe(response)
+    }))
+  })
+  t.teardown(() => { proxy.closeAllConnections(); proxy.close() })
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  const { page } = await (await start(t)).tab()
+  await page.goto(`http://localhost:${(proxy.address() as AddressInfo).port}/`)
+  await page.waitForSelector('pre:not(:empty)')
+  t.equal(await page.textContent('pre'), '201,200,200,200,true')
+  const session = 'select end_reason from sessions join users on users.id = user_id where email = $1'
+  await waitFor(async () => {
+    const [found] = await service.sql<{ end_reason: string | null }>(session, [user.email])
+    return found?.end_reason === 'logout'
+  })
 })
