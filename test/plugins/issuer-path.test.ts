@@ -5,6 +5,7 @@ import { load } from '../../src/config/config.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { createPathMapping } from '../../src/http/base-path.ts'
 import { build, newUser } from '../support/app.ts'
+import { missing, start } from '../support/chromium.ts'
 import { mailTo } from '../support/inbox.ts'
 import { skip, startServer } from '../support/nginx.ts'
 
@@ -113,6 +114,21 @@ t.test('behind nginx, everything is served under the path of the issuer', { skip
     t.equal(document.servers[0].url, '/auth')
     t.match(document.info.description, /\(\/auth\/problems\/[a-z_]+\)/)
     t.equal(JSON.parse((await get(`${issuer}/openapi.json`)).text).servers[0].url, issuer)
+  })
+
+  await t.test('a mailed link sets a password in a browser', { skip: missing ?? false }, async t => {
+    const user = newUser()
+    await post('/v1/auth/register', user)
+    await post('/v1/auth/password-reset', { email: user.email })
+    const { link = '' } = await mailTo(service, user.email, 'password_reset')
+    const { page, requests, complaints } = await (await start(t)).tab()
+    await page.goto(link)
+    await page.fill('[name=new_password]', 'another phrase of mine')
+    await page.click('button')
+    await page.waitForSelector('.done')
+    t.strictSame(complaints, [])
+    t.ok(requests.every(request => request.url().startsWith(`${issuer}/`)))
+    t.equal((await post('/v1/auth/login', { ...user, password: 'another phrase of mine' })).status, 200)
   })
 
   await t.test('routes are also served without the path', async t => {

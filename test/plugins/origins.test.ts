@@ -56,7 +56,7 @@ t.test('origins of packaged applications and browser extensions can be allowed',
   }
 })
 
-t.test('the word same-origin of the browser is taken; without it the refusal names the origin', async t => {
+t.test('same-origin of the browser is taken; without it the refusal names the origin', async t => {
   const browser = service.browser()
   await browser.post('/v1/auth/register', newUser())
   const devServer = { origin: 'http://localhost:5173' }
@@ -97,13 +97,15 @@ t.test('public documents are for pages of every origin, without credentials', as
   t.notOk('access-control-allow-origin' in headers)
 })
 
-/** Signs up, refreshes without a body and with empty ones, signs out with a beacon, and shows the statuses. */
+/** A page that signs up, refreshes without a body and with empty ones, and signs out with a beacon. */
 const developedPage = (user: object) => `<!doctype html>
 <pre></pre>
 <script type="module">
 const post = async (action, init) => (await fetch('/v1/auth/' + action, { method: 'POST', ...init })).status
 const statuses = [
-  await post('register', { headers: { 'content-type': 'application/json' }, body: '${JSON.stringify(user)}' }),
+  await post('register', {
+    headers: { 'content-type': 'application/json' }, body: '${JSON.stringify(user)}'
+  }),
   await post('refresh'),
   await post('refresh', { body: '' }),
   await post('refresh', { body: new URLSearchParams() }),
