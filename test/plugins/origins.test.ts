@@ -50,7 +50,8 @@ t.test('origins of packaged applications and browser extensions can be allowed',
   }
   for (const invalid of [
     '*', 'null', 'tauri://', 'tauri:localhost', 'tauri://*', 'tauri://localhost/path',
-    'tauri://user@localhost', 'app://-?x', 'file:///', 'wss://app.example.com', 'data:text/html,x', 'app.example.com'
+    'tauri://user@localhost', 'app://-?x', 'file:///', 'wss://app.example.com',
+    'data:text/html,x', 'app.example.com'
   ]) {
     t.throws(() => load({ CORS_ORIGINS: invalid }), /CORS_ORIGINS must be/, invalid)
   }
