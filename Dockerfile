@@ -53,9 +53,10 @@ EXPOSE 3000
 USER 1000:1000
 
 # Docker and Compose restart nothing by this: it says whether the service should get traffic, which /readyz knows.
+# It asks where the service listens: at HOST, or at the loopback address if that is all addresses.
 # Where an unhealthy container is replaced, as by Swarm, let the check ask /livez: a new one mends no database.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-  CMD ["node", "-e", "require('http').get(`http://127.0.0.1:${process.env.PORT || 3000}/readyz`, ({ statusCode }) => process.exit(statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
+  CMD ["node", "-e", "const host = (process.env.HOST || '127.0.0.1').trim().replace(/^\\[|\\]$/g, ''); require('http').get({ host: { '0.0.0.0': '127.0.0.1', '::': '::1' }[host] || host, port: process.env.PORT || 3000, path: '/readyz' }, ({ statusCode }) => process.exit(statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
 
 # Requests are short: what they leave behind is cheapest to clear away from a larger nursery.
 ENTRYPOINT ["node", "--max-semi-space-size=32", "dist/src/latchkey.cjs"]

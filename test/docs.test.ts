@@ -1,4 +1,8 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { parse as parseYaml } from 'yaml'
@@ -7,7 +11,7 @@ import { directiveNames, directiveOf, listPages, parsePage } from '../scripts/do
 import { auditEventTypes, counters, problemDefinitions } from '../src/capabilities.ts'
 import { variables } from '../src/config/variables.ts'
 import { offeredTypes } from '../src/webhooks/events.ts'
-import { run } from './support/command-line.ts'
+import { closedPort, run } from './support/command-line.ts'
 
 const pages = listPages('.').map(page => ({ page, ...parsePage('.', page) }))
 const topics = pages.filter(({ page }) => page.startsWith('docs/'))
@@ -92,6 +96,39 @@ t.test('docker-compose.yml passes every variable to the service', async t => {
   const absent = ['NODE_ENV', 'HOST', 'PORT', 'DATABASE_OWNER_URL', 'DATABASE_OWNER_PASSWORD']
   const expected = Object.keys(variables).filter(name => !absent.includes(name))
   t.strictSame(Object.keys(environment).map(name => name.replace(/_FILE$/, '')).sort(), expected.sort())
+})
+
+t.test('the image\'s health check asks where the service listens', async t => {
+  const [, command = ''] = /^HEALTHCHECK .*\\\n {2}CMD (\[.+\])$/m.exec(readFileSync('Dockerfile', 'utf8')) ?? []
+  const [, ...args]: string[] = JSON.parse(command)
+  const isHealthy = async (environment: Record<string, string>) => {
+    const child = spawn(process.execPath, args, { env: environment, stdio: 'ignore' })
+    const [code] = await once(child, 'exit')
+    return code === 0
+  }
+  const paths: Array<string | undefined> = []
+  let status = 200
+  const listen = async (host: string, port = 0) => {
+    const server = createServer((request, response) => {
+      paths.push(request.url)
+      response.writeHead(status).end()
+    }).listen(port, host)
+    t.teardown(() => { server.close() })
+    await once(server, 'listening')
+    return (server.address() as AddressInfo).port
+  }
+  for (const [address, hosts] of [
+    ['127.0.0.2', ['127.0.0.2']], ['127.0.0.1', ['0.0.0.0', '127.0.0.1', 'localhost', '']],
+    ['::1', ['::', '[::]', '::1', '[::1]']]
+  ] as const) {
+    const PORT = String(await listen(address))
+    for (const HOST of hosts) t.ok(await isHealthy({ HOST, PORT }), `HOST=${HOST}`)
+  }
+  t.strictSame([...new Set(paths)], ['/readyz'])
+  const PORT = String(await listen('127.0.0.1'))
+  status = 503
+  t.notOk(await isHealthy({ HOST: '0.0.0.0', PORT }))
+  t.notOk(await isHealthy({ HOST: '127.0.0.3', PORT: String(await closedPort()) }))
 })
 
 /** The cells of the first column of a page's tables that are code. */
