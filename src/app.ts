@@ -46,7 +46,7 @@ import wellKnown from '../routes/well-known/index.ts'
 import { verifiedEmail } from './authentication/verified-email.ts'
 import { sealedColumns } from './capabilities.ts'
 import type { Config } from './config/config.ts'
-import { productionWarnings } from './config/warnings.ts'
+import { productionWarnings, settingWarnings } from './config/warnings.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
 import { basePathOf } from './http/base-path.ts'
 import { cookieName } from './http/cookie-name.ts'
@@ -69,7 +69,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   const { serviceName, metricsPort: port } = config
   const basePath = basePathOf(issuer)
 
-  for (const warning of productionWarnings(config)) app.log.warn(warning)
+  for (const warning of [...settingWarnings(config), ...productionWarnings(config)]) app.log.warn(warning)
   await app.register(problems, { issuer })
   await app.register(requestLog, { logPaths })
   await app.register(metrics)

@@ -1,6 +1,4 @@
-import addressparser from 'nodemailer/lib/addressparser'
 import { BlockList, isIP } from 'node:net'
-import { parse as parseEmail } from '../syntax/email-address.ts'
 import { parse as parseDatabase } from '../syntax/database-url.ts'
 import { splitList } from './values.ts'
 
@@ -55,42 +53,6 @@ export function isPrivate (text: string): boolean {
   const { protocol, hostname } = new URL(text)
   return protocol === 'https:' || hostname === 'localhost' || hostname === '[::1]' ||
     /^127(\.\d+){3}$/.test(hostname)
-}
-
-/** Whether the user and the password of a URL are percent-encoded correctly. */
-function hasReadableCredentials ({ username, password }: URL): boolean {
-  try {
-    decodeURIComponent(username + password)
-    return true
-  } catch {
-    return false
-  }
-}
-
-export function parseSmtpUrl (text: string): string {
-  const url = parseUrl(text, ['smtp:', 'smtps:'])
-  const isComplete = url.hostname !== '' && ['', '/'].includes(url.pathname) && url.search + url.hash === ''
-  if (isComplete && hasReadableCredentials(url)) return url.href
-  throw new Error('must have a host, and may have a user and a password (percent-encoded) and a port')
-}
-
-export function parseRedisUrl (text: string): string {
-  const url = parseUrl(text, ['redis:', 'rediss:'])
-  const isComplete = url.hostname !== '' && /^\/?\d{0,5}$/.test(url.pathname) && url.search + url.hash === ''
-  if (isComplete && hasReadableCredentials(url)) return url.href
-  throw new Error('must have a host, and may have a user and a password (percent-encoded), a port and ' +
-    'the number of a database')
-}
-
-/** Parses a sender of mails: one mailbox (RFC 5322 section 3.4). */
-export function parseSender (text: string): { name: string, address: string } {
-  const [mailbox, ...others] = addressparser(text)
-  const parsed = mailbox?.address === undefined ? undefined : parseEmail(mailbox.address)
-  if (!mailbox || !parsed || others.length > 0 || /\p{C}/u.test(text)) {
-    throw new Error('must be an address, or a name and an address in angle brackets, such as ' +
-      '"Example, Inc." <login@example.com>')
-  }
-  return { name: mailbox.name, address: parsed.address }
 }
 
 /** Whether an IP address belongs to the configured ranges. A peer that has gone has no address. */

@@ -3,6 +3,7 @@ import { combinationProblems } from './combinations.ts'
 import { ConfigError } from './config-error.ts'
 import { readSecret, type Environment } from './environment.ts'
 import { isLoopback } from './addresses.ts'
+import { misspellingWarnings } from './misspellings.ts'
 import { variables, type Values, type Variable, type VariableName } from './variables.ts'
 
 /** The folder of the embedded database and of the development key. */
@@ -13,6 +14,7 @@ export type { Rate } from './values.ts'
 
 export type Config = ReturnType<typeof load>
 
+const defaultHost = '127.0.0.1'
 const preferredPort = 3_000
 const defaultDrainSeconds = 5
 
@@ -31,7 +33,8 @@ export function load (environment: Environment) {
     issuer,
     serviceName: values.SERVICE_NAME,
     audience: values.AUDIENCE ?? issuer,
-    host: values.HOST,
+    host: values.HOST ?? defaultHost,
+    isHostDefault: values.HOST === undefined,
     port: values.PORT,
     metrics: (values.METRICS ?? (production ? 'off' : 'public')) === 'public',
     metricsPort: values.METRICS_PORT,
@@ -113,6 +116,7 @@ function parseVariables (environment: Environment): Values {
     const { parse, preset, secret }: Variable<unknown> = variables[name]
     try {
       const text = (secret ? readSecret(environment, name) : environment[name]?.trim()) || preset
+      assertNoServiceLink(text)
       return (text === undefined ? undefined : parse(text)) as Values[Name]
     } catch (error) {
       problems.push(`${name} ${error instanceof Error ? error.message : String(error)}`)
@@ -123,8 +127,16 @@ function parseVariables (environment: Environment): Values {
   const values = Object.fromEntries(names.map(name => [name, parse(name)])) as Values
   const isReported = (name: string) => problems.some(problem => problem.startsWith(`${name} `))
   problems.push(...combinationProblems(values, isReported))
-  if (problems.length > 0) throw new ConfigError(problems)
+  // A required variable may be missing because its name is misspelled.
+  if (problems.length > 0) throw new ConfigError([...problems, ...misspellingWarnings(environment)])
   return values
+}
+
+/** Throws if Kubernetes has set a variable, because a Service has the same name. */
+function assertNoServiceLink (text: string | undefined): void {
+  if (text === undefined || !/^(?:tcp|udp|sctp):\/\/[\d.:a-f[\]]+:\d+$/.test(text)) return
+  throw new Error(`is ${text}, which Kubernetes sets for a Service of such a name: ` +
+    'set enableServiceLinks: false in the specification of the pod')
 }
 
 /** The client of XOAUTH2, of which `combinationProblems` has checked that it is complete. */

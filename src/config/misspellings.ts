@@ -2,22 +2,35 @@ import type { Environment } from './environment.ts'
 import { variables } from './variables.ts'
 
 const names = Object.keys(variables)
-// Two edits turn a short name into too many others, such as HOST into POST.
+// Two edits turn a short name into too many others, such as HOST into POST. In a short name only a doubled
+// letter, a missing letter or two swapped letters count.
 const minNameLength = 7
+const minShortLength = 4
 const maxEdits = 2
 
 /** Warnings about variables that are probably misspelled names of ours, such as DATABSE_URL. */
 export function misspellingWarnings (environment: Environment): string[] {
   return Object.keys(environment).flatMap(given => {
     const plain = given.replace(/_FILE$/, '')
-    if (plain.length < minNameLength || names.includes(plain)) return []
-    const meant = closest(
-      plain, names.filter(name => environment[name] === undefined && name.length >= minNameLength)
-    )
+    if (names.includes(plain)) return []
+    const unset = names.filter(name => environment[name] === undefined)
+    const meant = unset.find(name => name.length < minNameLength && isSlip(plain, name)) ??
+      (plain.length < minNameLength ? undefined : closest(plain, unset.filter(isLong)))
     return meant === undefined
       ? []
       : [`${given} is not a variable of Latchkey and has no effect: did you mean ${meant}?`]
   })
+}
+
+const isLong = (name: string) => name.length >= minNameLength
+
+/** Whether a word is a short name with one letter doubled, one missing, or two swapped. */
+function isSlip (word: string, name: string): boolean {
+  if (word.length < minShortLength || countEdits(word, name) !== 1) return false
+  const isReplaced = word.length === name.length && [...word].sort().join() !== [...name].sort().join()
+  const isDoubled = [...word].some((letter, index) =>
+    letter === word[index + 1] && word.slice(0, index) + word.slice(index + 1) === name)
+  return !isReplaced && (word.length <= name.length || isDoubled)
 }
 
 /** The candidate that the fewest edits turn a word into, if there is one within two edits. */

@@ -72,11 +72,16 @@ export function parseDisplayName (text: string): string {
 /** So many events in a window of so many seconds; `off` is no limit. */
 export type Rate = 'off' | { count: number, window: number }
 
+const rateRule = 'must be off, or a count and a time such as 300/1m'
+const unitWithoutCount = /^([smhd])(?:ec|econd|in|inute|r|our|ay)?s?$/
+
 export function parseRate (text: string): Rate {
   if (text === 'off') return 'off'
   const [count = '', window = ''] = text.split('/')
-  if (!/^[1-9]\d{0,8}$/.test(count) || text.split('/').length !== 2) {
-    throw new Error('must be off, or a count and a time such as 300/1m')
+  if (!/^[1-9]\d{0,8}$/.test(count) || text.split('/').length !== 2) throw new Error(rateRule)
+  const [, unit] = unitWithoutCount.exec(window) ?? []
+  if (unit !== undefined) {
+    throw new Error(`${rateRule}: write ${count}/1${unit} instead of ${count}/${window}`)
   }
   return { count: Number(count), window: parseDuration()(window) }
 }

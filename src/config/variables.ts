@@ -1,10 +1,10 @@
 import { parse as parseRoles } from '../syntax/roles.ts'
 import {
-  parseBaseUrl, parseDatabaseUrl, parseNetworks, parseRangeUrl, parseRedisUrl, parseSender, parseSmtpUrl,
-  parseWebUrl
+  parseBaseUrl, parseDatabaseUrl, parseNetworks, parseRangeUrl, parseWebUrl
 } from './addresses.ts'
 import { parseIssuer, parsePageOrigin } from './origins.ts'
 import { parseProxies } from './proxies.ts'
+import { parseHost, parseRedisUrl, parseSender, parseSmtpUrl } from './servers.ts'
 import {
   maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseNamespace,
   parseRate, parseText, parseWord, parseWords, splitList
@@ -53,7 +53,8 @@ export const variables = {
   SERVICE_NAME: variable('Latchkey', parseDisplayName,
     'the name of the service in e-mails and on pages; a password must not contain it'),
   AUDIENCE: optional('ISSUER_URL', parseText, 'the `aud` claim of access tokens'),
-  HOST: variable('127.0.0.1', parseText, 'the address to listen on'),
+  HOST: optional('127.0.0.1, which other machines do not reach; 0.0.0.0 in the container image', parseHost,
+    'the address to listen on, such as 0.0.0.0 or [::] for all'),
   PORT: variable('3000', parseInteger(0, 65_535), 'the port to listen on'),
   METRICS: optional('public; off in production', parseWord('public', 'off'),
     'who can read /metrics on PORT: `public` is everyone, `off` is no one'),
@@ -155,7 +156,7 @@ export const variables = {
     'routes that services call, ten times as much'),
   REDIS_URL: secret('each instance counts by itself', parseRedisUrl,
     'the Redis server in which several instances count together for RATE_LIMIT, such as ' +
-    'redis://user:password@host:6379/0, or rediss:// for TLS'),
+    'redis://user:password@host:6379/0, or rediss:// for TLS; not a Redis Cluster, nor a Sentinel'),
   LOGIN_RATE_LIMIT: variable('5/15m', parseRate,
     'wrong passwords for one account in a period, from one network or one known device, or `off`; then ' +
     'each further failure starts a wait: half a minute at first, twice as long each time, an hour at most ' +

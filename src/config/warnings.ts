@@ -10,11 +10,31 @@ const daySeconds = 24 * hourSeconds
 export function productionWarnings (config: Config): string[] {
   if (!config.production) return []
   return [
+    ...config.isHostDefault ? [hostWarning] : [],
     ...transportWarnings(config),
     ...limitWarnings(config),
     ...lifetimeWarnings(config),
     ...secretWarnings(config)
   ]
+}
+
+const hostWarning = 'HOST is not set: the service listens on 127.0.0.1, which only programs on this ' +
+  'machine reach; set HOST=0.0.0.0 for other machines and containers, or HOST=127.0.0.1 if that is right'
+
+const implicitTlsPort = '465'
+const startTlsPort = '587'
+
+/** Warnings about settings that are probably mistakes everywhere. */
+export function settingWarnings ({ mail: { smtpUrl } }: Config): string[] {
+  if (smtpUrl === undefined) return []
+  const { protocol, port } = new URL(smtpUrl)
+  if (protocol === 'smtp:' && port === implicitTlsPort) {
+    return ['SMTP_URL begins with smtp://, but port 465 is for TLS from the start: use smtps://, or port 587']
+  }
+  if (protocol === 'smtps:' && port === startTlsPort) {
+    return ['SMTP_URL begins with smtps://, but port 587 is for STARTTLS: use smtp://, or port 465']
+  }
+  return []
 }
 
 type Database = 'DATABASE_URL' | 'DATABASE_DIRECT_URL' | 'DATABASE_OWNER_URL'

@@ -1,3 +1,4 @@
+import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { explainUnsealError } from '../config/key-encryption.ts'
 
@@ -16,8 +17,8 @@ export function explainStartError (thrown: unknown, { host, port }: Config): Err
       'with PORT.', { cause: error })
   }
   if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
-    return new Error(`HOST is ${host}, which is not an address of this machine: set HOST to 127.0.0.1, ` +
-      'or to 0.0.0.0 for all addresses.', { cause: error })
+    return new ConfigError([`HOST is ${host}, which is not an address of this machine: ` +
+      'set HOST to 127.0.0.1, or to 0.0.0.0 for all addresses'])
   }
   return error
 }

@@ -6,6 +6,7 @@
 // reason.
 import { Redis } from 'ioredis'
 import { RateLimiterRedis } from 'rate-limiter-flexible'
+import { ConfigError } from '../config/config-error.ts'
 import type { RequestCount } from './local-counters.ts'
 
 export interface OutageListeners {
@@ -24,7 +25,10 @@ export interface RedisCounters {
   /** Counts one request; undefined if Redis is unavailable or does not answer in time. Never throws. */
   increment: (key: string) => Promise<RequestCount | undefined>
   readonly isAvailable: boolean
-  /** Fulfilled when the first attempt to connect has ended, whether or not it succeeded. */
+  /**
+   * Fulfilled when the first attempt to connect has ended, whether or not it succeeded. Rejected with a
+   * ConfigError if the server is of a kind that is not supported.
+   */
   firstAttempt: Promise<void>
   close: () => void
 }
@@ -60,12 +64,14 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
   let isClosed = false
   let unavailableSince: number | undefined
   let connectTimer: NodeJS.Timeout | undefined
-  let endFirstAttempt = () => {}
-  const firstAttempt = new Promise<void>(resolve => { endFirstAttempt = resolve })
+  let endFirstAttempt = (_failure?: unknown) => {}
+  const firstAttempt = new Promise<void>((resolve, reject) => {
+    endFirstAttempt = failure => { failure instanceof ConfigError ? reject(failure) : resolve() }
+  })
 
   function onFailure (reason: unknown) {
     isAvailable = false
-    endFirstAttempt()
+    endFirstAttempt(reason)
     if (isClosed || unavailableSince !== undefined) return
     unavailableSince = performance.now()
     listeners.onUnavailable(reason)
@@ -92,7 +98,9 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
   })
   // A connection alone does not show that Redis can count: it may be a replica, be full, or deny the
   // commands.
-  redis.on('ready', () => { increment('probe').then(onSuccess, reconnect) })
+  redis.on('ready', () => {
+    assertSingleServer(redis).then(async () => await increment('probe')).then(onSuccess, reconnect)
+  })
   redis.on('error', onFailure)
   redis.on('close', () => {
     clearTimeout(connectTimer)
@@ -119,6 +127,19 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
       redis.disconnect()
     }
   }
+}
+
+// HELLO needs no privilege. Servers before Redis 6, and some proxies, do not know it.
+const greeting = async (redis: Redis): Promise<unknown> => await redis.call('HELLO').catch(() => [])
+
+/** Throws a ConfigError if the server is a node of a Redis Cluster, or a Sentinel. */
+async function assertSingleServer (redis: Redis): Promise<void> {
+  const info = await greeting(redis)
+  const mode: unknown = Array.isArray(info) ? info[info.indexOf('mode') + 1] : undefined
+  if (mode !== 'cluster' && mode !== 'sentinel') return
+  const kind = mode === 'cluster' ? 'a node of a Redis Cluster' : 'a Redis Sentinel'
+  throw new ConfigError([`REDIS_URL names ${kind}, which is not supported: name a Redis server without ` +
+    'cluster mode, or unset REDIS_URL, so that each instance counts by itself'])
 }
 
 const withTimeout = <T>(timeoutMs: number, promise: Promise<T>) => new Promise<T>((resolve, reject) => {

@@ -509,6 +509,7 @@ t.test('calibrate', async t => {
         ...unreachableDatabase,
         ...environment,
         NODE_ENV: 'production',
+        HOST: '127.0.0.1',
         ISSUER_URL: 'https://auth.example.com',
         KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64')
       }),

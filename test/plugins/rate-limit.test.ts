@@ -1,13 +1,20 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { connect, createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import type { Answer } from '../support/client.ts'
+import { run } from '../support/command-line.ts'
+import { createDatabase } from '../support/postgres.ts'
 import { redisServer, skip, type RedisServer } from '../support/redis.ts'
 import { waitUntil } from '../support/polling.ts'
 import { scale } from '../support/soak.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const from = (address: string) => ({ 'x-forwarded-for': address })
 const behindProxy = { TRUST_PROXY: '127.0.0.1' }
@@ -625,6 +632,27 @@ async function assertSurvives (
   t.equal(recoveryMessages(service).length, 1, 'the end of the outage is logged once')
   t.ok(Number(recoveryMessages(service)[0]?.['seconds']) >= 0)
 }
+
+t.test('a Redis Cluster or Sentinel ends the start', { skip }, async t => {
+  const start = async (REDIS_URL: string) => await run(t, ['serve'], { DATABASE_URL, REDIS_URL, PORT: '0' })
+  const DATABASE_URL = await createDatabase(t)
+  const cluster = await redisServer(t, '--cluster-enabled', 'yes')
+  t.match(await start(cluster.url), {
+    code: 78, stderr: /REDIS_URL names a node of a Redis Cluster, which is not supported: name a Redis server /
+  })
+
+  const port = await freePort()
+  const file = join(temporaryFolder(t), 'sentinel.conf')
+  writeFileSync(file, `port ${port}\nbind 127.0.0.1\n`)
+  const sentinel = spawn('redis-server', [file, '--sentinel'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  t.teardown(() => { sentinel.kill() })
+  await new Promise<void>(resolve => {
+    sentinel.stdout.on('data', chunk => { if (String(chunk).includes('Sentinel ID')) resolve() })
+  })
+  t.match(await start(`redis://127.0.0.1:${port}`), {
+    code: 78, stderr: /REDIS_URL names a Redis Sentinel, which is not supported/
+  })
+})
 
 t.test('without Redis an instance counts by itself', { skip }, async t => {
   const redis = await redisServer(t)

@@ -11,7 +11,7 @@ import { load } from '../../src/config/config.ts'
 import type { Environment } from '../../src/config/environment.ts'
 import { misspellingWarnings } from '../../src/config/misspellings.ts'
 import { example, variables } from '../../src/config/variables.ts'
-import { productionWarnings } from '../../src/config/warnings.ts'
+import { productionWarnings, settingWarnings } from '../../src/config/warnings.ts'
 import { packageFolder } from '../../src/package-folder.ts'
 import { parse as parseDatabase } from '../../src/syntax/database-url.ts'
 import { commandOf } from '../support/program.ts'
@@ -48,6 +48,7 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
     serviceName: 'Latchkey',
     audience: 'http://localhost:3000',
     host: '127.0.0.1',
+    isHostDefault: true,
     port: 3000,
     metrics: true,
     metricsPort: undefined,
@@ -187,6 +188,7 @@ t.test('every variable has an effect', async t => {
     serviceName: 'Ünïcorn & Söhne',
     audience: 'https://api.example.com',
     host: '0.0.0.0',
+    isHostDefault: false,
     port: 0,
     metrics: true,
     metricsPort: 9_464,
@@ -308,8 +310,18 @@ t.test('a variable with a misspelled name causes a warning', async t => {
         'did you mean KEY_ENCRYPTION_KEY?'
     ]
   )
+  for (const [given, meant] of [
+    ['PORTT', 'PORT'], ['PROT', 'PORT'], ['HSOT', 'HOST'], ['ROLE', 'ROLES'], ['ISUER_URL', 'ISSUER_URL'],
+    ['METRICS_PROT', 'METRICS_PORT']
+  ] as const) {
+    t.match(misspellingWarnings({ [given]: 'x' }), [new RegExp(`did you mean ${meant}\\?$`)], given)
+  }
+  t.match(
+    problems({ ...production, ISSUER_URL: undefined, ISUER_URL: 'https://auth.example.com' }),
+    [/^ISSUER_URL is required/, /^ISUER_URL is not a variable .* did you mean ISSUER_URL\?$/]
+  )
   for (const name of [
-    'HOSTNAME', 'POST', 'PATH', 'LOG_FILE', 'NODE_OPTIONS', 'DATABASE_NAME', 'npm_config_loglevel'
+    'HOSTS', 'PORTS', 'DOC', 'HOSTNAME', 'POST', 'PATH', 'LOG_FILE', 'NODE_OPTIONS', 'DATABASE_NAME', 'npm_config_loglevel'
   ]) {
     t.strictSame(misspellingWarnings({ [name]: 'x' }), [], name)
   }
@@ -448,6 +460,37 @@ t.test('the problem of a malformed value names the variable and the allowed valu
       ['none', 'HS256', 'es256', 'toString'],
       /^SIGNING_ALGORITHM must be one of ES256, EdDSA, RS256$/
     ],
+    [
+      ['HOST', 'PORT', 'METRICS_PORT', 'ROLES', 'AUDIENCE', 'DATABASE_URL', 'REDIS_URL'],
+      ['tcp://10.96.0.7:9100', 'udp://10.96.0.7:53', 'tcp://[fd00::7]:9100'],
+      /^[A-Z_]+ is (tcp|udp):\/\/\S+, which Kubernetes sets for a Service .+ enableServiceLinks: false /
+    ],
+    [
+      ['HOST'],
+      ['x86_64-conda-linux-gnu', '0.0.0.0:3000', 'http://localhost', '[::1', '*', 'a b'],
+      /^HOST must be an IP address or a host name, such as 127\.0\.0\.1, 0\.0\.0\.0 or \[::\]; it is ".+"$/
+    ],
+    [
+      ['RATE_LIMIT', 'LOGIN_RATE_LIMIT'],
+      ['300/min', '300/minute', '300/m', '300/mins'],
+      /^[A-Z_]+_LIMIT must be off, or a count and a time such as 300\/1m: write 300\/1m instead of 300\/m\w*$/
+    ],
+    [['RATE_LIMIT'], ['5/sec', '5/hour', '5/days'], /: write 5\/1[shd] instead of 5\/\w+$/],
+    [
+      ['SMTP_URL', 'REDIS_URL'],
+      ['pa/ss', 'pa#ss', 'pa?ss', '12/3', '100%', '/', 'p@ss/'].flatMap(password => [
+        `smtp://user:${password}@host:587`, `redis://user:${password}@host:6379`
+      ]),
+      /^(SMTP_URL|REDIS_URL) (has a character in .+ percent-encode it .+|must be a URL that begins with .+)$/
+    ],
+    [
+      ['REDIS_URL'],
+      [
+        'redis://one:6379,two:6379', 'redis+sentinel://host:26379/mymaster', 'redis-sentinel://:pw@host',
+        'rediss+sentinel://host', 'redis://:s3cret@one:26379,two:26379/0'
+      ],
+      /^REDIS_URL must name one Redis server: Redis Sentinel and Redis Cluster are not supported$/
+    ],
     [['LOG_FORMAT'], ['text', 'JSON'], /^LOG_FORMAT must be one of json, pretty$/],
     [
       ['LOG_LEVEL'],
@@ -504,7 +547,7 @@ t.test('the problem of a malformed value names the variable and the allowed valu
       ['SMTP_URL'],
       [
         'mail', 'localhost:25', 'http://mail:25', 'smtp://', 'smtp://mail:port', 'smtp://mail/inbox',
-        'smtp://mail?tls=no', 'smtp://:%zz@mail'
+        'smtp://mail?tls=no'
       ],
       /^SMTP_URL must (be a URL that begins with smtp:\/\/ or smtps:\/\/|have a host, and may have .+)$/
     ],
@@ -586,7 +629,7 @@ t.test('the problem of a malformed value names the variable and the allowed valu
       [
         'redis', 'localhost:6379', 'http://redis:6379', 'redis://', 'redis://:6379', 'redis://redis:port',
         'redis://redis/db', 'redis://redis/1/2', 'redis://redis?db=1', 'redis://redis#1',
-        'redis://:%zz@redis', 'redis://:%ff@redis', '/run/redis.sock'
+        'redis://:%ff@redis', '/run/redis.sock'
       ],
       /^REDIS_URL must (be a URL that begins with redis:\/\/ or rediss:\/\/|have a host, and may have .+)$/
     ],
@@ -643,6 +686,9 @@ t.test('well-formed values are accepted up to their bounds', async t => {
       [{ MAIL_FROM }, { mail: { from: { name, address: 'login@example.com' } } }]),
     [{ RATE_LIMIT: '1/1s' }, { rateLimit: { count: 1, window: 1 } }],
     [{ RATE_LIMIT: '999999999/3650d' }, { rateLimit: { count: 999_999_999, window: 315_360_000 } }],
+    ...['[::]', '::'].map((HOST): [Environment, object] => [{ HOST }, { host: '::' }]),
+    [{ HOST: 'localhost' }, { host: 'localhost' }],
+    [{ REDIS_URL: 'redis://redis?family=0' }, { redisUrl: 'redis://redis?family=0' }],
     [{ REDIS_URL: 'redis://redis' }, { redisUrl: 'redis://redis' }],
     [{ REDIS_URL: 'redis://:p%40ss@[::1]:6379/15' }, { redisUrl: 'redis://:p%40ss@[::1]:6379/15' }],
     [{ ISSUER_URL: 'HTTPS://Auth.Example.COM:443/' }, { issuer: 'https://auth.example.com' }],
@@ -825,9 +871,16 @@ t.test('in production', async t => {
   t.test('settings that are probably mistakes cause warnings', async t => {
     const warnings = (environment: Environment) =>
       productionWarnings(
-        load({ ...production, DATABASE_URL: 'postgres://latchkey@localhost/latchkey', ...environment })
+        load({
+          ...production,
+          HOST: '0.0.0.0',
+          DATABASE_URL: 'postgres://latchkey@localhost/latchkey',
+          ...environment
+        })
       )
     t.strictSame(warnings({}), [])
+    matchAll(t, warnings({ HOST: undefined }), [/^HOST is not set: the service listens on 127\.0\.0\.1, /])
+    t.strictSame(warnings({ HOST: '127.0.0.1' }), [], 'a proxy on this machine')
     t.strictSame(
       productionWarnings(load({ RATE_LIMIT: 'off', REDIS_URL: 'redis://redis.internal' })),
       [],
@@ -894,6 +947,40 @@ t.test('in production', async t => {
       }
     }
     t.strictSame(warnings({ LOGIN_RATE_LIMIT: 'off' }), [], 'one of the sign-in limits may be off')
+  })
+
+  t.test('a port of the mail server that does not fit the scheme causes a warning', async t => {
+    const warnings = (SMTP_URL: string) =>
+      settingWarnings(load({ SMTP_URL, MAIL_FROM: 'login@example.com' }))
+    t.match(warnings('smtp://mail.example.com:465'), [/^SMTP_URL begins with smtp:.* use smtps:/])
+    t.match(warnings('smtps://mail.example.com:587'), [/^SMTP_URL begins with smtps:.* use smtp:/])
+    for (const url of ['smtp://mail:587', 'smtps://mail:465', 'smtp://mail', 'smtps://mail:2465']) {
+      t.strictSame(warnings(url), [], url)
+    }
+  })
+
+  t.test('XOAUTH2 needs all of its settings', async t => {
+    const mail = { SMTP_URL: 'smtp://login@mail', MAIL_FROM: 'login@example.com' }
+    const oauth = {
+      SMTP_OAUTH_TOKEN_URL: 'https://login.example.com/token',
+      SMTP_OAUTH_CLIENT_ID: 'mailer',
+      SMTP_OAUTH_CLIENT_SECRET: 's3cret'
+    }
+    t.strictSame(problems({ ...mail, ...oauth }), [])
+    const cases: Array<[environment: Environment, problem: RegExp]> = [
+      [{ SMTP_OAUTH_CLIENT_ID: undefined }, /^SMTP_OAUTH_CLIENT_ID is required/],
+      [{ SMTP_OAUTH_CLIENT_SECRET: undefined }, /^SMTP_OAUTH_CLIENT_SECRET is required/],
+      [{ SMTP_URL: 'smtp://mail' }, /^SMTP_URL must have a user and no password with SMTP_OAUTH_TOKEN_URL/],
+      [{ SMTP_URL: 'smtp://login:s3cret@mail' }, /^SMTP_URL must have a user and no password/],
+      [{ SMTP_OAUTH_TOKEN_URL: 'http://login.example.com/token' }, /^SMTP_OAUTH_TOKEN_URL must be https/],
+      [{ SMTP_URL: undefined }, /^SMTP_OAUTH_TOKEN_URL has no effect without SMTP_URL$/]
+    ]
+    for (const [changes, problem] of cases) {
+      matchAll(t, problems({ ...mail, ...oauth, ...changes }), [problem], Object.keys(changes).join())
+    }
+    t.match(problems({ ...mail, ...oauth, SMTP_OAUTH_TOKEN_URL: undefined }), [
+      /^SMTP_OAUTH_CLIENT_ID has no effect/, /^SMTP_OAUTH_CLIENT_SECRET has no effect/
+    ])
   })
 
   t.test('argon2 costs below those of OWASP are rejected', async t => {

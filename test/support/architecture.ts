@@ -54,7 +54,7 @@ const owners: Record<string, string> = {
   bowser: 'src/http/user-agent',
   negotiator: 'src/http/language',
   nodemailer: 'src/mail',
-  'nodemailer/lib/addressparser': 'src/config/addresses',
+  'nodemailer/lib/addressparser': 'src/config/servers',
   mustache: 'src/mail',
   ioredis: 'src/throttle',
   'rate-limiter-flexible': 'src/throttle',

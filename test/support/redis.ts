@@ -23,8 +23,8 @@ export interface RedisServer {
   start: () => Promise<void>
 }
 
-/** Starts a Redis that ends with the test. */
-export async function redisServer (t: Teardown): Promise<RedisServer> {
+/** Starts a Redis with these further arguments, which ends with the test. */
+export async function redisServer (t: Teardown, ...further: string[]): Promise<RedisServer> {
   const port = await freePort()
   const url = `redis://127.0.0.1:${port}`
   const dir = temporaryFolder(t)
@@ -44,7 +44,7 @@ export async function redisServer (t: Teardown): Promise<RedisServer> {
   async function start () {
     const withoutFiles = ['--save', '', '--appendonly', 'no', '--dir', dir]
     const options = ['--port', String(port), '--bind', '127.0.0.1', ...withoutFiles]
-    child = spawn('redis-server', options, { stdio: 'ignore' })
+    child = spawn('redis-server', [...options, ...further], { stdio: 'ignore' })
     ended = once(child, 'close').catch(() => {})
     while (await command('ping').catch(() => undefined) !== 'PONG') {
       if (child.exitCode !== null || child.pid === undefined) throw new Error('redis-server does not run')
