@@ -9,6 +9,8 @@ import { version } from '../src/version.ts'
 import { closedPort, run } from './support/command-line.ts'
 import { build } from './support/app.ts'
 import { createDatabase, named, sql } from './support/postgres.ts'
+import { redisServer, skip } from './support/redis.ts'
+import { smtpServer } from './support/smtp.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
@@ -36,8 +38,7 @@ t.test('--help lists every command, and what its exit codes mean', async t => {
 t.test('--help after a command shows its usage, and runs nothing', async t => {
   for (const [command, meaning] of [
     ['serve', 'Run the service.'],
-    ['migrate', 'Update the database schema, with the role of DATABASE_OWNER_URL if it is set.'],
-    ['config check', 'Check the configuration without starting anything.']
+    ['migrate', 'Update the database schema, with the role of DATABASE_OWNER_URL if it is set.']
   ] as const) {
     const { code, stdout, stderr } = await run(t, [...command.split(' '), '--help'], {
       NODE_ENV: 'production'
@@ -51,7 +52,8 @@ t.test('--help after a command shows its usage, and runs nothing', async t => {
     ['clients create', ['--name NAME', '--scope SCOPE']],
     ['clients list', []],
     ['sessions end', ['--all', '--user ID']],
-    ['calibrate', ['--target TIME']]
+    ['calibrate', ['--target TIME']],
+    ['config check', ['--connect']]
   ] as const) {
     const { code, stdout, stderr } = await run(t, [...command.split(' '), '--nonsense', '-h'], {
       NODE_ENV: 'production'
@@ -124,6 +126,55 @@ t.test('config check', async t => {
       stdout: '{"ok":true}\n',
       stderr: ''
     })
+  })
+
+  t.test('warns about what is allowed but probably a mistake', async t => {
+    const { code, stdout } = await run(t, ['config', 'check'], {
+      SMTP_URL: 'smtp://mail.example.com:465', MAIL_FROM: 'login@example.com', PORTT: '3000'
+    })
+    t.equal(code, 0)
+    t.equal(
+      stdout,
+      'The configuration is valid.\n' +
+      'Warning: PORTT is not a variable of Latchkey and has no effect: did you mean PORT?\n' +
+      'Warning: SMTP_URL begins with smtp://, but port 465 is for TLS from the start: use smtps://, or port 587\n'
+    )
+  })
+
+  t.test('--connect says what the database, Redis and the mail server answered', async t => {
+    const url = await createDatabase(t)
+    const login = { user: 'login', password: 's3cret' }
+    const [smtp, redis] = await Promise.all([smtpServer(t, { login }), skip ? undefined : redisServer(t)])
+    const environment = {
+      DATABASE_URL: url,
+      ...redis && { REDIS_URL: redis.url },
+      SMTP_URL: smtp.url,
+      MAIL_FROM: 'login@example.com'
+    }
+    const redisAnswer = redis ? 'REDIS_URL: Redis counts\n' : ''
+    const { code, stdout } = await run(t, ['config', 'check', '--connect'], environment)
+    t.equal(code, 0)
+    t.match(stdout, new RegExp('^The configuration is valid\\.\nDATABASE_URL: PostgreSQL 1\\d.*, signed in as .+\n' +
+      `${redisAnswer}SMTP_URL: the mail server accepted the sign-in\n$`))
+
+    await smtp.answer('AUTH', '535 5.7.8 Bad credentials', 1)
+    const port = await closedPort()
+    const failed = await run(t, ['config', 'check', '--connect', '--json'], {
+      ...environment,
+      DATABASE_URL: `postgres://latchkey:s3cret@127.0.0.1:${port}/latchkey`,
+      REDIS_URL: `redis://:s3cret@127.0.0.1:${port}`
+    })
+    t.equal(failed.code, 1)
+    t.notMatch(failed.stdout + failed.stderr, /s3cret/)
+    t.match(JSON.parse(failed.stdout || failed.stderr), {
+      ok: false,
+      connections: [
+        { variable: 'DATABASE_URL', ok: false, answer: /ECONNREFUSED/ },
+        { variable: 'REDIS_URL', ok: false, answer: /ECONNREFUSED/ },
+        { variable: 'SMTP_URL', ok: false, answer: /EAUTH, 535, AUTH PLAIN.* replied: 535 5\.7\.8 Bad credentials/ }
+      ]
+    })
+    t.equal(smtp.all().length, 0, 'no mail is sent')
   })
 
   t.test('lists every problem of an invalid one', async t => {
@@ -274,6 +325,14 @@ t.test('serve', async t => {
         stderr: `the database is newer than this program: it has 999-future.sql, and the last one known here is ${migrations.at(-1)}\n`
       }
     )
+  })
+
+  t.test('refuses a HOST that is not an address of this machine', async t => {
+    for (const HOST of ['203.0.113.7', 'no-such-host.invalid']) {
+      t.match(await run(t, ['serve'], { DATABASE_URL: await createDatabase(t), HOST, PORT: '0' }), {
+        code: 78, stderr: new RegExp(`HOST is ${HOST}, which is not an address of this machine: set HOST to `)
+      })
+    }
   })
 
   t.test('refuses a port that is in use', async t => {
