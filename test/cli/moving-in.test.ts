@@ -222,7 +222,7 @@ t.test('exports in JSON', { skip: !hasJq && 'jq is not installed' }, async t => 
         disabled: false,
         providerUserInfo: []
       },
-      { localId: 'yBpOvnVs8dTBMLbmPmsSxMQmPtv2', email: 'b@example.com', emailVerified: false, createdAt: '1612325106789' },
+      { localId: 'yBpOvnVs8dTBMLbmPmsSxMQmPtv2', email: 'b@example.com', emailVerified: false },
       { localId: 'phone', phoneNumber: '+1', createdAt: '1612325106789' }
     ]
     const signerKey =

@@ -4,6 +4,8 @@ import type { ImportedHash } from './imported-hash.ts'
 import * as wordpress from './wordpress.ts'
 
 const maxCost = 14
+// Up to four texts are tried for a typed password.
+const maxWordpressCost = 12
 
 type Prefix = [
   prefix: string, Pick<ImportedHash, 'passwordCandidates'>, prepare: (password: string) => string
@@ -29,9 +31,10 @@ export function parseHash (hash: string): ImportedHash | undefined {
     /^(.{0,14}?)\$2[aby]\$(0[4-9]|[12]\d|3[01])(\$[./A-Za-z0-9]{53})$/.exec(hash) ?? []
   const [, candidates, prepare] = prefixes.find(([known]) => known === prefix) ?? []
   if (cost === undefined || !prepare) return undefined
+  const limit = prefix === '$wp' ? maxWordpressCost : maxCost
   return {
     ...candidates?.passwordCandidates && { passwordCandidates: candidates.passwordCandidates },
-    exceededLimit: Number(cost) > maxCost ? `its cost is over ${maxCost}` : undefined,
+    exceededLimit: Number(cost) > limit ? `its cost is over ${limit}` : undefined,
     memoryKib: 4,
     matches: async password => await compare(prepare(password), `$2b$${cost}${saltAndHash}`)
   }
