@@ -10,7 +10,10 @@ import { ConfigError } from '../config/config-error.ts'
 import type { RequestCount } from './local-counters.ts'
 
 export interface OutageListeners {
-  /** Called once when Redis becomes unavailable, with the reason. */
+  /**
+   * Called once when Redis becomes unavailable, with the reason, and once more if the server that appears
+   * then is of a kind that is not supported.
+   */
   onUnavailable: (reason: unknown) => void
   /** Called once when Redis is available again, with the length of the outage in seconds. */
   onAvailable: (outageSeconds: number) => void
@@ -62,6 +65,7 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
   })
   let isAvailable = false
   let isClosed = false
+  let isUnsupported = false
   let unavailableSince: number | undefined
   let connectTimer: NodeJS.Timeout | undefined
   let endFirstAttempt = (_failure?: unknown) => {}
@@ -72,8 +76,11 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
   function onFailure (reason: unknown) {
     isAvailable = false
     endFirstAttempt(reason)
-    if (isClosed || unavailableSince !== undefined) return
-    unavailableSince = performance.now()
+    // A server of a kind that is not supported may appear only after an outage.
+    const isNews = unavailableSince === undefined || (reason instanceof ConfigError && !isUnsupported)
+    if (isClosed || !isNews) return
+    isUnsupported = reason instanceof ConfigError
+    unavailableSince ??= performance.now()
     listeners.onUnavailable(reason)
   }
   function onSuccess () {
