@@ -39,7 +39,9 @@ function findPermanentCause (cause: unknown, destination: ConnectionTarget): str
   const message = messageOf(cause)
   if (cause instanceof pg.DatabaseError) {
     const { code = '' } = cause
-    if (code === '3D000') {
+    // PgBouncer has one code for all of its refusals.
+    const isPooler = code === '08P01'
+    if (code === '3D000' || (isPooler && /no such database/.test(message))) {
       return `${message}; correct ${variable}, or run as a superuser ` +
         `"create database ${name} owner ${role} encoding 'UTF8' template template0"`
     }
@@ -51,7 +53,7 @@ function findPermanentCause (cause: unknown, destination: ConnectionTarget): str
       return `it accepts role ${user} only over TLS (${message}): add sslmode=verify-full to ${variable} ` +
         '(docs/database-tls.md)'
     }
-    if (/^28/.test(code)) {
+    if (/^28/.test(code) || (isPooler && /authentication failed|no such user/.test(message))) {
       return `it refuses role ${user} (${message}): correct the role or the password in ${variable} or ` +
         passwordVariableOf(variable)
     }

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
-import { inTransaction } from './migration-connection.ts'
+import { exclusively } from './migration-connection.ts'
 import { quote, type Finding } from './privileges/finding.ts'
 import { inspect, type InspectionTarget } from './privileges/inspection.ts'
 import { repair } from './privileges/repair.ts'
@@ -27,23 +27,25 @@ const codeOf = (error: unknown) => error instanceof pg.DatabaseError ? error.cod
  */
 export async function becomeOwner (client: pg.Client, target: InspectionTarget): Promise<void> {
   const { runtime } = target
-  const { rows: [connected] } = await client.query<{ name: string, exists: boolean }>(
-    'select session_user::text as name, to_regrole($1) is not null as exists', [ownerRole])
+  const { rows: [connected] } = await client.query<{ name: string }>('select session_user::text as name')
   const login = connected?.name ?? ''
-  if (connected?.exists !== true) await createOwner(client, login)
+  await createOwner(client, login)
   await assertMember(client, login)
 
   const owned = { ...target, owner: ownerRole }
   const { findings } = await inspect(client, owned)
   const containerFindings = findings.filter(({ kind }) => kind === 'database' || kind === 'schema')
-  await inTransaction(client, undefined, async () => await repair(client, containerFindings))
+  await exclusively(client, undefined, async () => await repair(client, containerFindings))
   await grantCreate(client, runtime.schema)
   for (const group of groupByTransaction(findings)) await takeOver(client, login, owned, group)
 }
 
+/** Creates the owner's role, unless it exists. */
 async function createOwner (client: pg.Client, login: string): Promise<void> {
   try {
-    await inTransaction(client, undefined, async () => {
+    await exclusively(client, undefined, async () => {
+      const { rowCount } = await client.query('select from pg_roles where rolname = $1', [ownerRole])
+      if (rowCount !== 0) return
       await client.query(`create role ${quote(ownerRole)} nologin`)
       // Since PostgreSQL 16, the creator administers the new role, but may not act as it without this grant.
       await client.query(`grant ${quote(ownerRole)} to ${quote(login)}`)
@@ -58,7 +60,7 @@ async function createOwner (client: pg.Client, login: string): Promise<void> {
 
 async function assertMember (client: pg.Client, login: string): Promise<void> {
   try {
-    await inTransaction(client, undefined, async () => {
+    await exclusively(client, undefined, async () => {
       await client.query(`set local role ${quote(ownerRole)}`)
     })
   } catch (error) {
@@ -104,7 +106,7 @@ async function takeOver (
 ): Promise<void> {
   const objects = new Set(group.map(({ object }) => object))
   try {
-    await retryLocks(async () => await inTransaction(client, undefined, async () => {
+    await retryLocks(async () => await exclusively(client, undefined, async () => {
       await client.query(`set local lock_timeout = ${lockTimeoutMs}`)
       for (const { sql } of group) for (const statement of sql) await client.query(statement)
       await client.query(`set local role ${quote(ownerRole)}`)

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { connect } from '../../src/database/database.ts'
-import { listPending, migrate } from '../../src/database/migrate.ts'
+import { checkPrivileges, listPending, migrate } from '../../src/database/migrate.ts'
 import { build, newUser } from '../support/app.ts'
 import { mapConcurrently } from '../support/concurrency.ts'
 import { pgbouncer, skip } from '../support/pgbouncer.ts'
@@ -47,7 +47,7 @@ t.test('behind PgBouncer in transaction mode with its defaults', { skip }, async
 
   await t.test('settings apply to each transaction, and reach no other session', async t => {
     const direct = await createDatabase(t)
-    const pooled = await pgbouncer(t, direct, ['default_pool_size = 1'])
+    const pooled = await pgbouncer(t, direct, { settings: ['default_pool_size = 1'] })
     const db = connect({ url: pooled, connections: 1 })
     t.teardown(() => db.end())
     const select = "select current_setting('lock_timeout') as lock, current_setting('DateStyle') as style"
@@ -57,6 +57,29 @@ t.test('behind PgBouncer in transaction mode with its defaults', { skip }, async
     t.strictSame(await db.transaction(async tx => await tx.query({ name: 'settings', text: select })), within)
     const [outside] = await sql<{ lock: string }>(pooled, select)
     t.equal(outside?.lock, '0')
+  })
+
+  await t.test('the owner migrates through it, while the service\'s role owns nothing', async t => {
+    const direct = await createDatabase(t, { empty: true })
+    const role = `pooled_${process.pid}`
+    await sql(direct, `create role ${role} login password 'secret'`)
+    t.teardown(async () => {
+      await sql(direct, `drop owned by ${role}`)
+      await sql(direct, `drop role ${role}`)
+    })
+    const ownerUrl = await pgbouncer(t, direct, { roles: { [role]: 'secret' } })
+    const pooled = Object.assign(new URL(ownerUrl), { username: role, password: 'secret' }).href
+    const migrateAsOwner = async () => await migrate(pooled, undefined, { ownerUrl })
+    const applied = await Promise.all([migrateAsOwner(), migrateAsOwner()])
+    t.ok(applied.flat().length > 0)
+    t.strictSame(await sql(direct, `
+      select distinct pg_get_userbyid(relowner)::text as owner from pg_class
+      where relnamespace = 'public'::regnamespace`), [{ owner: 'latchkey_owner' }])
+    t.match(await checkPrivileges(pooled), { separation: 'separate', remaining: [] })
+    const service = await build(t, { MIGRATE_ON_START: 'false' }, { url: pooled })
+    t.equal((await service.browser().post('/v1/auth/register', newUser())).status, 201)
+    const wrong = Object.assign(new URL(pooled), { password: 'hunter2' }).href
+    await t.rejects(migrate(wrong), { message: new RegExp(`refuses role ${role} `) })
   })
 
   await t.test('with DATABASE_DIRECT_URL, instances listen and migrate without the pooler', async t => {

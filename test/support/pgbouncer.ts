@@ -15,17 +15,26 @@ export const skip = isMissing ? 'pgbouncer is not installed' : false
 
 const nobody = 65_534
 
+interface PgBouncerOptions {
+  settings?: string[]
+  /** The passwords of further roles. */
+  roles?: Record<string, string>
+}
+
 /**
  * Starts a PgBouncer in transaction mode, otherwise with its defaults, in front of the server of a database.
  * Returns the URL of the database through it.
  */
-export async function pgbouncer (t: Teardown, url: string, settings: string[] = []): Promise<string> {
+export async function pgbouncer (
+  t: Teardown, url: string, { settings = [], roles = {} }: PgBouncerOptions = {}
+): Promise<string> {
   const { hostname, port: serverPort, username, password } = new URL(url)
   const port = await freePort()
   const folder = temporaryFolder(t)
   const users = join(folder, 'users')
   const configuration = join(folder, 'pgbouncer.ini')
-  writeFileSync(users, `"${username}" "${decodeURIComponent(password)}"\n`)
+  const passwords = { ...roles, [username]: decodeURIComponent(password) }
+  writeFileSync(users, Object.entries(passwords).map(([name, text]) => `"${name}" "${text}"\n`).join(''))
   writeFileSync(configuration, [
     '[databases]', `* = host=${hostname} port=${serverPort}`, '[pgbouncer]', 'pool_mode = transaction',
     'listen_addr = 127.0.0.1', `listen_port = ${port}`, 'unix_socket_dir =', 'auth_type = scram-sha-256',
