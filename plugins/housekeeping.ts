@@ -30,7 +30,7 @@ export default fp(async function housekeeping (app, settings: HousekeepingSettin
   async function run () {
     while (!signal.aborted) {
       await runTasks()
-      await pause(roundIntervalMs, undefined, { signal, ref: false }).catch(() => {})
+      await app.idleness.pause(roundIntervalMs, signal)
     }
   }
   let running: Promise<void> | undefined
@@ -40,4 +40,4 @@ export default fp(async function housekeeping (app, settings: HousekeepingSettin
     closing.abort()
     await running
   })
-}, { name: 'housekeeping', dependencies: ['database', 'keyring'] })
+}, { name: 'housekeeping', dependencies: ['database', 'idleness', 'keyring'] })

@@ -74,11 +74,13 @@ export default fp(async function jobsPlugin (app) {
   // Jobs that this process enqueues start at once, not at the next poll.
   app.db.subscribe(jobs.enqueued, kind => wakeUps.get(kind)?.())
 
+  app.idleness.on('awake', () => { for (const wake of wakeUps.values()) wake() })
+
   app.migrated.then(() => { loops.push(refreshBacklog()) }, () => {})
   async function refreshBacklog () {
     while (!signal.aborted) {
       backlog = await readBacklog(app.db).catch(() => backlog)
-      await pause(statsIntervalMs, undefined, { signal, ref: false }).catch(() => {})
+      await app.idleness.pause(statsIntervalMs, signal)
     }
   }
 
@@ -131,7 +133,7 @@ export default fp(async function jobsPlugin (app) {
       if ((isWoken && probeAt === undefined) || signal.aborted) continue
       await new Promise<void>(resolve => {
         const untilProbeMs = (probeAt ?? 0) - performance.now()
-        const waitMs = probeAt === undefined ? pollIntervalMs : Math.max(untilProbeMs, batchDelayMs)
+        const waitMs = probeAt === undefined ? app.idleness.intervalOf(pollIntervalMs) : Math.max(untilProbeMs, batchDelayMs)
         const timer = setTimeout(resolve, waitMs)
         timer.unref()
         endWait = () => {
@@ -187,4 +189,4 @@ export default fp(async function jobsPlugin (app) {
     end()
     await Promise.allSettled(loops)
   })
-}, { name: 'jobs', dependencies: ['database'] })
+}, { name: 'jobs', dependencies: ['database', 'idleness'] })

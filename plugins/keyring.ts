@@ -176,17 +176,19 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     lookup.forget()
     if (keys) void logFailure(reload())
   })
-  const pollTimer = setInterval(() => { if (keys) void logFailure(read()) }, pollIntervalMs).unref()
+  const stopPolling = app.idleness.repeat(pollIntervalMs, () => { if (keys) void logFailure(read()) })
+  app.idleness.addRefresher(async () => { if (keys) await logFailure(read()) })
   function rotate () {
     if (!keys) return
     rotating ??= logFailure(ensureKeys(app.db, options, 'later')).finally(() => { rotating = undefined })
   }
   const checkIntervalMs = Math.min(jwksMaxAgeSeconds, rotationSeconds) / 4 * 1_000
-  const rotationTimer = setInterval(rotate, Math.min(checkIntervalMs, maxRotationCheckIntervalMs)).unref()
+  const rotationIntervalMs = Math.min(checkIntervalMs, maxRotationCheckIntervalMs)
+  const stopRotation = app.idleness.repeat(rotationIntervalMs, rotate)
   app.addHook('onClose', async () => {
     closing.abort()
-    clearInterval(pollTimer)
-    clearInterval(rotationTimer)
+    stopPolling()
+    stopRotation()
     await Promise.allSettled([reading, rotating])
   })
-}, { name: 'keyring', dependencies: ['database', 'notifications'] })
+}, { name: 'keyring', dependencies: ['database', 'idleness', 'notifications'] })

@@ -37,7 +37,10 @@ export default fp(async function notifications (app, { url, isDirect }: Notifica
   app.decorate('notifications', emitter)
 
   let listening: Promise<void> | undefined
-  app.migrated.then(() => {
+  let awake = new AbortController()
+  const start = () => {
+    awake.abort()
+    awake = new AbortController()
     listening = listen({
       url,
       channels,
@@ -48,12 +51,18 @@ export default fp(async function notifications (app, { url, isDirect }: Notifica
       },
       onError: error => app.databaseOutage.recordFailure(error),
       onPooled: () => app.log[isDirect ? 'warn' : 'info'](isDirect ? directIsPooled : urlIsPooled),
-      signal: closing.signal
+      signal: AbortSignal.any([closing.signal, awake.signal])
     })
+  }
+  app.migrated.then(() => {
+    if (!app.idleness.isIdle) start()
+    // The listening connection is checked every few seconds, which would keep a database awake.
+    app.idleness.on('idle', () => awake.abort())
+    app.idleness.on('awake', start)
   }, () => {})
 
   app.addHook('onClose', async () => {
     closing.abort()
     await listening
   })
-}, { name: 'notifications', dependencies: ['database'] })
+}, { name: 'notifications', dependencies: ['database', 'idleness'] })

@@ -95,7 +95,8 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
   }))
   loaded.catch(() => {})
   app.notifications.on('latchkey_revocations', () => { void readAndLog() })
-  const timer = setInterval(() => { if (readAt !== undefined) void readAndLog() }, pollIntervalMs).unref()
+  const stopPolling = app.idleness.repeat(pollIntervalMs, () => { if (readAt !== undefined) void readAndLog() })
+  app.idleness.addRefresher(async () => { if (readAt !== undefined) await readAndLog() })
 
   function assertKnown () {
     if (readAt === undefined) throw databaseUnavailable('revocation log not read yet')
@@ -125,7 +126,7 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
 
   app.addHook('onClose', async () => {
     closing.abort()
-    clearInterval(timer)
+    stopPolling()
     await reading?.catch(() => {})
   })
-}, { name: 'revocations', dependencies: ['database', 'notifications'] })
+}, { name: 'revocations', dependencies: ['database', 'idleness', 'notifications'] })

@@ -6,6 +6,7 @@ import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
 import formBody from '../plugins/form-body.ts'
 import housekeeping from '../plugins/housekeeping.ts'
+import idleness from '../plugins/idleness.ts'
 import jobs from '../plugins/jobs.ts'
 import jsonBody from '../plugins/json-body.ts'
 import keyring from '../plugins/keyring.ts'
@@ -60,11 +61,14 @@ export interface AppOptions {
   isDraining?: () => boolean
   /** Whether the log has the paths of requests in addition to their routes. */
   logPaths?: boolean
+  /** Milliseconds without a request after which the service is idle; a minute by default. */
+  idleAfterMs?: number
 }
 
 /** The service. Registers its resources and HTTP behaviour in this order, and then its routes. */
 export default fp(async function latchkey (app: FastifyInstance, options: AppOptions) {
   const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logPaths = false } = options
+  const { idleAfterMs } = options
   const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
   const { serviceName, metricsPort: port } = config
   const basePath = basePathOf(issuer)
@@ -85,6 +89,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     refreshCookie: cookieName(issuer, 'refresh_token'),
     registrationCookie: cookieName(issuer, 'registration')
   })
+  await app.register(idleness, { interval: config.idlePollInterval, afterMs: idleAfterMs })
   await app.register(database, {
     url: databaseUrl,
     directUrl: config.databaseDirectUrl,

@@ -56,7 +56,8 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
     if (!app.keyring.isLoaded() || !app.revocations.isLoaded()) {
       throw databaseUnavailable('the service has not started yet')
     }
-    await withTimeout(ping(app.db))
+    // The check must not wake the database.
+    if (!app.idleness.isIdle || app.databaseOutage.isOngoing) await withTimeout(ping(app.db))
   }
 
   // Some balancers send `OPTIONS` unless they are told otherwise (HAProxy).

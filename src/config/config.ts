@@ -42,6 +42,7 @@ export function load (environment: Environment) {
     databaseUrl: withPassword(values.DATABASE_URL, values.DATABASE_PASSWORD),
     databaseDirectUrl: withPassword(values.DATABASE_DIRECT_URL, values.DATABASE_PASSWORD),
     databaseOwnerUrl: withPassword(values.DATABASE_OWNER_URL, values.DATABASE_OWNER_PASSWORD),
+    idlePollInterval: values.IDLE_POLL_INTERVAL,
     keyEncryptionKeys: values.KEY_ENCRYPTION_KEY,
     trustProxy: values.TRUST_PROXY,
     corsOrigins: values.CORS_ORIGINS ?? [],

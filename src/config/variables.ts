@@ -47,6 +47,9 @@ export const variables = {
     'latchkey_owner then owns the schema (docs/database-roles.md)'),
   DATABASE_OWNER_PASSWORD: secret('the password in DATABASE_OWNER_URL', parseText,
     'the password for DATABASE_OWNER_URL, if it is kept apart from the URL'),
+  IDLE_POLL_INTERVAL: optional('as often as while requests come', parseDuration({ maxDays: maxTimerDays }),
+    'time between reads of the database once no request has come for a minute, such as 10m, so that a ' +
+    'database that sleeps when it is not used can sleep (docs/poolers.md#databases-that-sleep)'),
   ISSUER_URL: optional('http://localhost with the port of PORT; required in production', parseIssuer,
     'the public URL of this service, an origin that may have a path: browsers and services reach it there, ' +
     'and tokens have it as `iss`; https makes cookies Secure'),

@@ -1,10 +1,14 @@
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { connect as connectTo, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { connect } from '../../src/database/database.ts'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
+import { migrate } from '../../src/database/migrate.ts'
 import { mint } from '../../src/sessions/refresh-token.ts'
 import { build, environment, newUser, type Service } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
@@ -249,6 +253,53 @@ t.test('if the service starts without its database, it waits for it', async t =>
   unblock()
   await waitUntilReady(service, 5_000)
   t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
+})
+
+t.test('connect_timeout counts, and a migration waits for a server that accepts slowly', async t => {
+  const direct = new URL(await createDatabase(t, { empty: true }))
+  const server = createServer(near => {
+    const far = connectTo(Number(direct.port), direct.hostname)
+    for (const [socket, other] of [[near, far], [far, near]] as const) {
+      socket.on('error', () => {}).on('close', () => other.destroy())
+    }
+    far.pipe(near)
+    setTimeout(() => near.pipe(far), 2_500)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const slow = Object.assign(new URL(direct), { port: String(port) }).href
+  const [impatient, patient] = [connect({ url: slow }), connect({ url: `${slow}?connect_timeout=60` })]
+  t.teardown(async () => { await Promise.all([impatient.end(), patient.end()]) })
+  await Promise.all([
+    t.rejects(impatient.query('select 1'), { code: 'database_unavailable' }),
+    patient.query('select 1 as one').then(rows => { t.strictSame(rows, [{ one: 1 }]) }),
+    migrate(slow).then(names => { t.ok(names.length > 0) })
+  ])
+})
+
+t.test('with IDLE_POLL_INTERVAL, the database is left alone while no requests come', async t => {
+  const url = await createDatabase(t)
+  const idle = await build(t, { IDLE_POLL_INTERVAL: '1h' }, { url, idleAfterMs: 100 })
+  const ada = idle.browser()
+  const { body: { access_token: token } } = await ada.post('/v1/auth/register', newUser())
+  const readActivity = async () => (await idle.sql<{ isQuiet: boolean, isListening: boolean }>(`
+    select max(query_start) < now() - interval '3 s' as "isQuiet",
+      bool_or(application_name = 'latchkey listen') as "isListening"
+    from pg_stat_activity where datname = current_database() and application_name like 'latchkey%'`))[0]
+  await waitUntil('the service is quiet', async () => (await readActivity())?.isQuiet)
+  t.match(await idle.browser().get('/readyz'), { status: 200 })
+  t.match(await idle.browser().get('/livez'), { status: 200 })
+  t.match(await readActivity(), { isQuiet: true, isListening: false }, 'health checks do not wake it')
+
+  const other = await build(t, {}, { url })
+  const authorization = `Bearer ${token}`
+  t.match(await other.browser().post('/v1/auth/logout', undefined, { authorization }), { status: 204 })
+  const answer = await idle.browser().get('/v1/auth/verify', { authorization })
+  t.match(answer, { status: 401 }, 'the first request after the pause knows of the revocation')
+  await waitUntil('it listens again', async () => (await other.sql(`
+    select from pg_stat_activity
+    where datname = current_database() and application_name = 'latchkey listen'`)).length === 2)
 })
 
 t.test('a key that cannot be looked up is not treated as unknown', async t => {

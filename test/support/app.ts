@@ -39,6 +39,8 @@ export interface Service {
 interface BuildOptions {
   url?: string
   ready?: boolean
+  /** Milliseconds without a request after which the service is idle. */
+  idleAfterMs?: number
   /** Called with every route of the service, the hidden ones too. */
   onRoute?: (route: RouteOptions) => void
 }
@@ -49,7 +51,7 @@ const logsOn = new Map<string, Array<Service['logs']>>()
 export async function build (
   t: Teardown,
   overrides: Environment = {},
-  { url, ready = true, onRoute }: BuildOptions = {}
+  { url, ready = true, onRoute, idleAfterMs }: BuildOptions = {}
 ): Promise<Service> {
   const databaseUrl = url ?? (await createDatabase(t))
   const config = load({ ...environment, ...overrides })
@@ -57,7 +59,12 @@ export async function build (
   const together = [...(logsOn.get(databaseUrl) ?? []), logs]
   logsOn.set(databaseUrl, together)
   const app = buildServer(
-    { config, databaseUrl, keyEncryptionKeys: keyEncryptionKeys(config) },
+    {
+      config,
+      databaseUrl,
+      keyEncryptionKeys: keyEncryptionKeys(config),
+      ...idleAfterMs !== undefined && { idleAfterMs }
+    },
     {
       write: (line: string) => {
         logs.push(JSON.parse(line))
