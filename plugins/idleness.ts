@@ -8,7 +8,7 @@ declare module 'fastify' {
 }
 
 export interface IdlenessPluginOptions {
-  /** Seconds between reads of the database while no requests come; undefined to read as often as otherwise. */
+  /** Seconds between reads of the database while no requests come; undefined to read as often as always. */
   interval: number | undefined
   /** Milliseconds without a request after which the service is idle. */
   afterMs?: number | undefined

@@ -133,7 +133,9 @@ export default fp(async function jobsPlugin (app) {
       if ((isWoken && probeAt === undefined) || signal.aborted) continue
       await new Promise<void>(resolve => {
         const untilProbeMs = (probeAt ?? 0) - performance.now()
-        const waitMs = probeAt === undefined ? app.idleness.intervalOf(pollIntervalMs) : Math.max(untilProbeMs, batchDelayMs)
+        const waitMs = probeAt === undefined
+          ? app.idleness.intervalOf(pollIntervalMs)
+          : Math.max(untilProbeMs, batchDelayMs)
         const timer = setTimeout(resolve, waitMs)
         timer.unref()
         endWait = () => {

@@ -95,7 +95,9 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
   }))
   loaded.catch(() => {})
   app.notifications.on('latchkey_revocations', () => { void readAndLog() })
-  const stopPolling = app.idleness.repeat(pollIntervalMs, () => { if (readAt !== undefined) void readAndLog() })
+  const stopPolling = app.idleness.repeat(pollIntervalMs, () => {
+    if (readAt !== undefined) void readAndLog()
+  })
   app.idleness.addRefresher(async () => { if (readAt !== undefined) await readAndLog() })
 
   function assertKnown () {
