@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { connect, type Database } from '../src/database/database.ts'
 import { PermanentDatabaseError } from '../src/database/connection-error.ts'
-import { assertSufficient, checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
+import { assertSufficient, assertUsable, checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
 import { Outage, recordOutages } from '../src/database/outage.ts'
 import { describeFinding } from '../src/database/privileges/finding.ts'
 import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
@@ -59,6 +59,7 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
         app.log.info({ count: names.length, migrations: names }, 'database schema migrated')
       }
     } else {
+      if (directUrl !== undefined) await assertUsable(directUrl, 'DATABASE_DIRECT_URL')
       const missing = await listPending(url, undefined, onPrivileges)
       const names = missing.join(', ')
       if (missing.length > 0) throw new Error(`the database lacks ${names}: run latchkey migrate`)

@@ -77,6 +77,11 @@ export async function listPending (
   })
 }
 
+/** Throws if the database cannot be reached at a URL, or if the service cannot work with its role there. */
+export async function assertUsable (url: string, variable: string): Promise<void> {
+  await withClient(url, identify, variable)
+}
+
 /** Inspects the privileges that the service relies on, and repairs those that its role may repair. */
 export async function checkPrivileges (url: string, migrations = readMigrations()): Promise<PrivilegeReport> {
   return await withClient(url, async client => {

@@ -5,7 +5,7 @@ import { build, newUser } from '../support/app.ts'
 import { mapConcurrently } from '../support/concurrency.ts'
 import { pgbouncer, skip } from '../support/pgbouncer.ts'
 import { waitFor } from '../support/polling.ts'
-import { createDatabase, sql } from '../support/postgres.ts'
+import { createDatabase, named, sql } from '../support/postgres.ts'
 
 t.test('behind PgBouncer in transaction mode with its defaults', { skip }, async t => {
   await t.test('three migrations at once apply each migration once, and leave no lock', async t => {
@@ -91,6 +91,12 @@ t.test('behind PgBouncer in transaction mode with its defaults', { skip }, async
       where datname = current_database() and application_name = 'latchkey listen'`))[0])
     t.match(listening.query, /^(listen|select 1)/i)
     t.strictSame(service.logs.filter(({ msg }) => /pooler/.test(String(msg))), [])
+    const wrong = named(direct, 'missing')
+    const unready = await build(t, { MIGRATE_ON_START: 'false', DATABASE_URL: pooled, DATABASE_DIRECT_URL: wrong },
+      { url: pooled, ready: false })
+    await t.rejects(unready.app.migrated, {
+      message: /database "missing" does not exist; correct DATABASE_DIRECT_URL/
+    })
     const other = await createDatabase(t, { empty: true })
     await t.rejects(migrate(pooled, undefined, { directUrl: other }), {
       message: 'DATABASE_DIRECT_URL and DATABASE_URL lead to different databases'

@@ -1,10 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Teardown } from './app.ts'
+import { waitUntil } from './polling.ts'
 import { sql } from './postgres.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
@@ -37,7 +37,9 @@ export async function pgbouncer (
   writeFileSync(users, Object.entries(passwords).map(([name, text]) => `"${name}" "${text}"\n`).join(''))
   writeFileSync(configuration, [
     '[databases]', `* = host=${hostname} port=${serverPort}`, '[pgbouncer]', 'pool_mode = transaction',
-    'listen_addr = 127.0.0.1', `listen_port = ${port}`, 'unix_socket_dir =', 'auth_type = scram-sha-256',
+    'listen_addr = 127.0.0.1', `listen_port = ${port}`, 'unix_socket_dir =',
+    // The server of an older version has no passwords.
+    `auth_type = ${password === '' ? 'trust' : 'scram-sha-256'}`,
     `auth_file = ${users}`, ...settings, ''
   ].join('\n'))
   // PgBouncer refuses to run as root.
@@ -52,10 +54,9 @@ export async function pgbouncer (
     await ended
   })
   const pooled = Object.assign(new URL(url), { port: String(port) }).href
-  for (;; await pause(10)) {
-    if (await sql(pooled, 'select 1').then(() => true, () => false)) return pooled
-    if (child.exitCode !== null || child.pid === undefined) {
-      throw new Error(`pgbouncer does not run: ${log} ${readFileSync(configuration, 'utf8')}`)
-    }
-  }
+  await waitUntil(() => `pgbouncer does not run: ${log}`, async () => {
+    if (child.exitCode !== null || child.pid === undefined) throw new Error(`pgbouncer does not run: ${log}`)
+    return await sql(pooled, 'select 1').then(() => true, () => false)
+  })
+  return pooled
 }
