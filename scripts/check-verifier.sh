@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 folder=$(mktemp -d)
 port=$((20000 + RANDOM % 10000))
-express_port=$((port + 10000))
+express_port=$((port + 1))
 issuer=http://localhost:$port
 orders=http://127.0.0.1:$express_port
 pids=()

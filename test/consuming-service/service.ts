@@ -2,7 +2,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
-import verifier, { type Auth, type VerifierHealth, type VerifierOptions } from 'latchkey/verifier'
+import verifier, { AuthError, createVerifier, type Auth, type VerifierHealth, type VerifierOptions } from 'latchkey/verifier'
 
 const issuer = process.argv[2] ?? 'http://localhost:3000'
 const options: VerifierOptions = { issuer, audience: issuer, clientId: process.env['CLIENT_ID'], clientSecret: process.env['CLIENT_SECRET'] }
@@ -50,4 +50,10 @@ expect((await app.inject({ url: '/me', headers: { authorization: `${authorizatio
 const health: VerifierHealth = app.verifier.health()
 expect(health.ready && health.keys.count > 0, JSON.stringify(health))
 await app.close()
+
+const core = createVerifier(options)
+expect((await core.verify(token)).sub === user.id, 'the core finds another user')
+const failure: unknown = await core.verify(`${token}x`).catch((error: unknown) => error)
+expect(failure instanceof AuthError && failure.statusCode === 401, 'the core lets a changed token in')
+core.close()
 console.log(`Another service knows ${user.id} by the token alone.`)
