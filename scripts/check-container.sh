@@ -155,7 +155,7 @@ for (const [service, port] of [[orders, orders.environment.PORT], [gateway, 8080
 for (const { file } of Object.values(secrets)) assert.ok(existsSync(file), file)
 for (const { environment = {} } of Object.values(services)) {
   for (const [name, value] of Object.entries(environment)) {
-    if (/(PASSWORD|KEY|SECRET)(_FILE)?$/.test(name)) assert.match(`${name}=${value}`, /_FILE=\/run\/secrets\//)
+    if (value !== null && /(PASSWORD|KEY|SECRET)(_FILE)?$/.test(name)) assert.match(`${name}=${value}`, /_FILE=\/run\/secrets\//)
   }
 }
 console.log('ok    it publishes on loopback only, has no password in it, and runs all but the database unprivileged on a read-only root')
@@ -175,6 +175,23 @@ if (!existsSync(config)) {
     console.log('ok    so is every one of the example')
   })
 }
+JS
+
+# --- examples/deployment/kubernetes.yaml
+
+npm install --silent --no-save --no-package-lock --prefix "$work/kubernetes" kubernetes-models@5.1.0
+node --input-type=module - "$work/kubernetes/node_modules/kubernetes-models" "$repository" <<'JS' || failed 'examples/deployment/kubernetes.yaml is not valid'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+const [, , models, repository] = process.argv
+const { parseAllDocuments } = createRequire(`${repository}/package.json`)('yaml')
+const documents = parseAllDocuments(readFileSync(`${repository}/examples/deployment/kubernetes.yaml`, 'utf8'))
+for (const document of documents) {
+  const manifest = document.toJS()
+  const { [manifest.kind]: Model } = await import(`${models}/${manifest.apiVersion}/${manifest.kind}.js`)
+  new Model(manifest).validate()
+}
+console.log(`ok    the ${documents.length} manifests for Kubernetes follow its schemas`)
 JS
 
 [[ ${1:-} == --build ]] || exit 0
