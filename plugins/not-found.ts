@@ -18,7 +18,8 @@ export default fp(async function notFoundOrNotAllowed (app) {
 
   async function refuse (request: FastifyRequest): Promise<never> {
     const path = request.raw.url?.split('?')[0] ?? ''
-    const found = [...methods].filter(method => router.find(method, path))
+    // `OPTIONS *` is about the server as a whole (RFC 9110 section 9.3.7). The router would take it for `/`.
+    const found = path === '*' ? [] : order([...methods].filter(method => router.find(method, path)))
     // Fastify adds a HEAD route for each GET, and may announce the HEAD route alone for a second spelling.
     const allowed = found.includes('HEAD') && !found.includes('GET') ? ['GET', ...found] : found
     // A route that has the method can still find nothing.
@@ -30,3 +31,11 @@ export default fp(async function notFoundOrNotAllowed (app) {
   app.addHook('onRequest', async request => { if (request.is404) await refuse(request) })
   app.setNotFoundHandler(refuse)
 }, { name: 'not-found', dependencies: ['rate-limit', 'problems'] })
+
+const usualOrder = ['GET', 'HEAD', 'POST', 'PATCH', 'PUT', 'DELETE']
+
+/** Sorts methods: the usual ones first. */
+const order = (methods: HTTPMethod[]): HTTPMethod[] => [
+  ...usualOrder.flatMap(usual => methods.filter(method => method === usual)),
+  ...methods.filter(method => !usualOrder.includes(method))
+]
