@@ -657,7 +657,7 @@ t.test('a Redis Cluster or Sentinel ends the start', { skip }, async t => {
 t.test('a Redis Cluster that appears while the service runs is logged', { skip }, async t => {
   const cluster = await redisServer(t, '--cluster-enabled', 'yes')
   await cluster.kill()
-  const service = await build(t, { REDIS_URL: cluster.url })
+  const service = await build(t, { RATE_LIMIT: '50/1m', REDIS_URL: cluster.url })
   t.match(outageWarnings(service), [{ err: { message: /ECONNREFUSED/ } }])
   await cluster.start()
   await waitUntil('the cluster is logged', () => outageWarnings(service).length > 1)
