@@ -235,8 +235,8 @@ t.test('limits-019: places in the hashing queue', async t => {
 
 t.test('limits-020: the wait in the hashing queue', async t => {
   const { queue, rejections, addTasks } = await occupiedQueue(t)
-  await addTasks(1)
   const startedAt = performance.now()
+  await addTasks(1)
   await waitFor(() => rejections.length > 0)
   t.ok(performance.now() - startedAt > 4_900)
   t.strictSame([...rejections, queue.waiting], ['late', 0])
