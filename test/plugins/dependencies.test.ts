@@ -13,7 +13,7 @@ const exceptions: DependencyExceptions = {
     // It is registered first, to handle the errors of all others. It logs them by the state of the database.
     problems: ['database'],
     // It is registered early, because it times every request. It reads the others only when it is scraped.
-    metrics: ['database', 'rate-limit', 'jobs', 'passwords']
+    metrics: ['database', 'rate-limit', 'jobs', 'keyring', 'passwords']
   },
   packages: {
     setCookie: 'refresh-cookie',
