@@ -90,9 +90,10 @@ export class Connections {
   }
 
   /**
-   * Whether a request that did not arrive in time stands behind others without answers. While those wait, the
-   * server may have stopped reading, so the client is not to blame. `expire` is called if the request has not
-   * arrived `graceMs` after their answers.
+   * Whether the client may not be to blame for a request that did not arrive in time. While earlier requests
+   * wait for their answers, the server may have stopped reading: `expire` is called if the request has not
+   * arrived `graceMs` after them. Timers that fire after the loop was blocked come before the bytes that have
+   * arrived meanwhile: `expire` is called at once after those are read, or `graceMs` later if there are some.
    */
   postponeTimeout (socket: Socket, graceMs: number, expire: () => void): boolean {
     const connection = this.#connections.get(socket)
@@ -100,7 +101,15 @@ export class Connections {
     const { latest } = connection
     // The time for a body is counted once its request is served.
     if (latest?.complete === false) return connection.unanswered > 1
-    if (connection.unanswered === 0) return false
+    if (connection.unanswered === 0) {
+      const { bytesRead } = socket
+      const expireIfLate = () => { if (!socket.destroyed && connection.latest === latest) expire() }
+      setImmediate(() => {
+        if (socket.bytesRead === bytesRead) expireIfLate()
+        else setTimeout(expireIfLate, graceMs).unref()
+      })
+      return true
+    }
     let isAnswered = false
     const timer = setInterval(() => {
       if (socket.destroyed || connection.latest !== latest) return clearInterval(timer)

@@ -491,6 +491,25 @@ t.test('pipelined requests', async t => {
     t.equal([...answers.matchAll(/HTTP\/1\.1 204 /g)].length, 200)
   })
 
+  await t.test('do not time out because the server was busy when they arrived', async t => {
+    const service = await build(t, { REQUEST_TIMEOUT: '1s' })
+    await service.app.listen({ host: '127.0.0.1', port: 0 })
+    for (const earlier of ['', requestText('GET', '/livez')]) {
+      const socket = connect((service.app.server.address() as AddressInfo).port, '127.0.0.1')
+      let answers = ''
+      socket.setEncoding('latin1').on('data', chunk => { answers += chunk })
+      await once(socket, 'connect')
+      await new Promise(resolve => setTimeout(resolve, 50))
+      // What blocks the event loop now delays its timers, which come before what has arrived.
+      await new Promise(resolve => setImmediate(resolve))
+      socket.write(earlier + requestText('GET', '/livez', undefined, ['connection: close']))
+      for (const end = performance.now() + 2_500; performance.now() < end;);
+      await once(socket, 'close')
+      t.match(answers, /^(HTTP\/1\.1 200 [^]*)+$/)
+      t.notMatch(answers, / 408 /)
+    }
+  })
+
   await t.test('do not time out because earlier requests take long', async t => {
     const service = await build(t, { REQUEST_TIMEOUT: '1s' })
     service.app.passwords.verify = async () => {
