@@ -18,7 +18,7 @@ const verifier = createVerifier({ issuer, audience, discoveryUrl, clientId, clie
 interface Locals extends Record<string, unknown> { auth: Auth }
 type Handler = RequestHandler<object, unknown, unknown, unknown, Locals>
 
-/** Requires a valid access token, and sets `response.locals.auth`. Express 5 passes on what it rejects with. */
+/** Requires a valid access token, and sets `response.locals.auth`. Express 5 handles a rejected promise. */
 const authenticate = (requirement: Requirement = () => {}): Handler => async (request, response, next) => {
   const auth = await verifier.authenticate(request.headers.authorization)
   requirement(auth)

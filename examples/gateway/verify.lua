@@ -21,7 +21,7 @@ core.register_action("verify", { "http-req" }, function(txn)
   local url = "http://127.0.0.1:8081/v1/auth/verify" .. (txn:get_var("txn.requirement") or "")
   local response = core.httpclient():get { url = url, headers = sent, timeout = 3000 }
 
-  -- Anything but 204, 401 and 403 counts as unavailable, an answer that does not come too.
+  -- Anything but 204, 401 and 403 counts as unavailable, and so does a missing answer.
   local status = response and response.status or 0
   txn:set_var("txn.verified", status)
   txn:set_var("txn.challenge", first(response and response.headers, "www-authenticate"))
