@@ -40,19 +40,19 @@ export const variables = {
   DATABASE_PASSWORD: secret('the password in DATABASE_URL', parseText,
     'the password for DATABASE_URL and DATABASE_DIRECT_URL, if it is kept apart from the URL'),
   DATABASE_DIRECT_URL: secret('migrations use DATABASE_URL', parseDatabaseUrl('DATABASE_PASSWORD'),
-    'the URL of the same database and role without the connection pooler of DATABASE_URL, for migrations ' +
-    'and notifications (docs/poolers.md)'),
+    'the URL of the same database and role that bypasses the connection pooler of DATABASE_URL; migrations ' +
+    'and notifications use it (docs/poolers.md)'),
   DATABASE_OWNER_URL: secret('migrations use DATABASE_URL', parseDatabaseUrl('DATABASE_OWNER_PASSWORD'),
     'the URL that only migrations use: the same database, with a role that is a member of latchkey_owner; ' +
     'latchkey_owner then owns the schema (docs/database-roles.md)'),
   DATABASE_OWNER_PASSWORD: secret('the password in DATABASE_OWNER_URL', parseText,
     'the password for DATABASE_OWNER_URL, if it is kept apart from the URL'),
-  IDLE_POLL_INTERVAL: optional('as often as while requests come', parseDuration({ maxDays: maxTimerDays }),
-    'time between reads of the database once no request has come for a minute, such as 10m, so that a ' +
-    'database that sleeps when it is not used can sleep (docs/poolers.md#databases-that-sleep)'),
+  IDLE_POLL_INTERVAL: optional('the same as while requests come', parseDuration({ maxDays: maxTimerDays }),
+    'time between reads of the database when no request has come for a minute, such as 10m; it lets a ' +
+    'serverless database sleep (docs/poolers.md#databases-that-sleep)'),
   ISSUER_URL: optional('http://localhost with the port of PORT; required in production', parseIssuer,
-    'the public URL of this service, an origin that may have a path: browsers and services reach it there, ' +
-    'and tokens have it as `iss`; https makes cookies Secure'),
+    'the public URL of this service, an origin with or without a path: browsers and services reach it ' +
+    'there, and tokens have it as `iss`; https makes cookies Secure'),
   SERVICE_NAME: variable('Latchkey', parseDisplayName,
     'the name of the service in e-mails and on pages; a password must not contain it'),
   AUDIENCE: optional('ISSUER_URL', parseText, 'the `aud` claim of access tokens'),
@@ -82,10 +82,10 @@ export const variables = {
     'roles besides user and admin, separated by commas, each with the scopes that its users\' tokens get, ' +
     'such as support,editor=articles:read+articles:write; user and admin can be given scopes too'),
   TOKEN_CLAIMS: variable('', parseWords('email', 'email_verified', 'name', 'username', 'external_id'),
-    'properties of the user that access tokens also contain, separated by commas: email, email_verified, ' +
+    'properties of the user that are added to access tokens, separated by commas: email, email_verified, ' +
     'name, username, external_id; everyone who sees a token can read them'),
   TOKEN_CLAIMS_NAMESPACE: optional('the claims have their plain names', parseNamespace,
-    'a URI before the names of the claims in TOKEN_CLAIMS, such as https://example.com/'),
+    'a URI that is put before the names of the claims of TOKEN_CLAIMS, such as https://example.com/'),
   ACCESS_TOKEN_TTL: variable('15m', parseDuration(), 'lifetime of an access token'),
   REFRESH_TOKEN_TTL: variable(
     '7d', parseDuration(), 'time after which a session ends if it is not refreshed'
@@ -119,8 +119,8 @@ export const variables = {
     'whether e-mails are sent only over TLS; `optional` sends without TLS if the server does not offer it, ' +
     'but never a password to another host'),
   SMTP_OAUTH_TOKEN_URL: optional('the password of SMTP_URL is used', parseWebUrl,
-    'the token endpoint where the service gets access tokens for the mail server (XOAUTH2) with the client ' +
-    'credentials grant; SMTP_URL then has a user and no password (docs/mail.md)'),
+    'the token endpoint from which the service gets access tokens for the mail server (XOAUTH2), with the ' +
+    'client credentials grant; SMTP_URL then has a user and no password (docs/mail.md)'),
   SMTP_OAUTH_CLIENT_ID: optional('none; required with SMTP_OAUTH_TOKEN_URL', parseText,
     'the id of the client at that endpoint'),
   SMTP_OAUTH_CLIENT_SECRET: secret('none; required with SMTP_OAUTH_TOKEN_URL', parseText,
@@ -159,7 +159,7 @@ export const variables = {
     'routes that services call, ten times as much'),
   REDIS_URL: secret('each instance counts by itself', parseRedisUrl,
     'the Redis server in which several instances count together for RATE_LIMIT, such as ' +
-    'redis://user:password@host:6379/0, or rediss:// for TLS; not a Redis Cluster, nor a Sentinel'),
+    'redis://user:password@host:6379/0, or rediss:// for TLS; Redis Cluster and Sentinel are not supported'),
   LOGIN_RATE_LIMIT: variable('5/15m', parseRate,
     'wrong passwords for one account in a period, from one network or one known device, or `off`; then ' +
     'each further failure starts a wait: half a minute at first, twice as long each time, an hour at most ' +
