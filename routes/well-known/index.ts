@@ -60,8 +60,8 @@ const metadataAddresses = [
   {
     path: '/openid-configuration',
     operationId: 'getOpenIdConfiguration',
-    description: 'The same document at the address of OpenID Connect Discovery 1.0, for libraries that look' +
-      ' only there. It names what exists: Latchkey has no authorization endpoint and issues no ID tokens.'
+    description: 'The same document at the address of OpenID Connect Discovery 1.0, for libraries that read' +
+      ' only that address. Latchkey has no authorization endpoint and issues no ID tokens.'
   }
 ]
 

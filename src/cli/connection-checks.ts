@@ -60,7 +60,7 @@ async function askMailServer ({ issuer, mail }: Config): Promise<string> {
   try {
     await transport.verify()
     return new URL(url).username === ''
-      ? 'the mail server answered; it was asked for no sign-in'
+      ? 'the mail server answered; SMTP_URL has no user, so no sign-in was tried'
       : 'the mail server accepted the sign-in'
   } finally {
     transport.close()

@@ -136,7 +136,7 @@ function parseVariables (environment: Environment): Values {
 /** Throws if Kubernetes has set a variable, because a Service has the same name. */
 function assertNoServiceLink (text: string | undefined): void {
   if (text === undefined || !/^(?:tcp|udp|sctp):\/\/[\d.:a-f[\]]+:\d+$/.test(text)) return
-  throw new Error(`is ${text}, which Kubernetes sets for a Service of such a name: ` +
+  throw new Error(`is ${text}, which Kubernetes sets for a Service with a matching name: ` +
     'set enableServiceLinks: false in the specification of the pod')
 }
 

@@ -19,8 +19,8 @@ export function parseProxies (text: string): Trust | undefined {
   const blind = items.find(item => /^(\d+|true)$/i.test(item))
   if (blind !== undefined) {
     throw new Error(`must not be ${blind}: with a number of proxies or with \`true\`, a client that ` +
-      'reaches the service past one of them chooses its own address. Name the addresses of the proxies, or ' +
-      'use `private` for all private ranges')
+      'bypasses one of them could choose its own address. Name the addresses of the proxies, or use ' +
+      '`private` for all private ranges')
   }
   return parseNetworks(items.flatMap(item => ranges.get(item) ?? item).join(','))
 }

@@ -19,7 +19,7 @@ export function productionWarnings (config: Config): string[] {
 }
 
 const hostWarning = 'HOST is not set: the service listens on 127.0.0.1, which only programs on this ' +
-  'machine reach; set HOST=0.0.0.0 for other machines and containers, or HOST=127.0.0.1 if that is right'
+  'machine reach; set HOST=0.0.0.0 for other machines and containers, or HOST=127.0.0.1 if none needs it'
 
 const implicitTlsPort = '465'
 const startTlsPort = '587'

@@ -127,7 +127,7 @@ function assertReadable (name: string, file: string): void {
   try {
     readFileSync(file)
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'it is no file'
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'it is not a file'
     throw new Error(`names the file ${file} in ${name}, which cannot be read (${code}): ` +
       'correct the path, or make the file readable for the user of the service')
   }

@@ -20,7 +20,7 @@ const isText = (value: unknown, maxLength = maxTextLength): value is string => t
 const isId = (id: unknown): id is string =>
   typeof id === 'string' && validate(id) && version(id) >= 1 && version(id) <= 8
 
-/** The ids of a record. An id of another system that is no UUID is the external id. */
+/** The ids of a record. An id of another system that is not a UUID is the external id. */
 export function parseIds (id: unknown, externalId: unknown): { id?: string, externalId: string | null } {
   if (externalId !== null && !isText(externalId, maxExternalIdLength)) {
     throw invalid('external_id', `must be a text of ${textRule(maxExternalIdLength)}, or null`)
@@ -34,7 +34,7 @@ export function parseIds (id: unknown, externalId: unknown): { id?: string, exte
     throw invalid('id', detail)
   }
   if (externalId !== null && externalId !== ownId) {
-    throw invalid('external_id', 'must not differ from an id that is no UUID')
+    throw invalid('external_id', 'must be absent or the same as the id, because the id is not a UUID')
   }
   return { externalId: ownId }
 }
