@@ -16,7 +16,10 @@ declare module 'fastify' {
        * user. Throws as `assertKnown` does.
        */
       isRevoked: (token: RevocableClaims) => boolean
-      /** Throws `database_unavailable` before the first read of the log, and if the last read is too old. */
+      /**
+       * Throws `database_unavailable` before the first read of the log or after an idle time, and if the last
+       * read is too old.
+       */
       assertKnown: () => void
       isLoaded: () => boolean
       /** Fulfilled when the log has been read for the first time. */
@@ -52,6 +55,9 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
   let reading: Promise<void> | undefined
   let isReadNeeded = false
   let hasFailed = false
+  // While the service was idle, other instances may have revoked tokens. In an outage of the database that
+  // began while this instance read every second, none can have.
+  let isBehind = false
 
   const emit = (entries: RevocationEntry[]) => { if (entries.length > 0) emitter.emit('entries', entries) }
 
@@ -62,6 +68,7 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
       log.merge(await readSince(app.db, undefined, timeoutMs))
     readAt = startedAt
     hasFailed = false
+    isBehind = false
     emit(entries ?? [])
   }
   // Only one read runs at a time. A revocation that is announced during a read may be missing from its
@@ -98,10 +105,15 @@ export default fp(async function revocations (app, options: RevocationsPluginOpt
   const stopPolling = app.idleness.repeat(pollIntervalMs, () => {
     if (readAt !== undefined) void readAndLog()
   })
-  app.idleness.addRefresher(async () => { if (readAt !== undefined) await readAndLog() })
+  app.idleness.addRefresher(async () => {
+    if (readAt === undefined) return
+    isBehind = true
+    await readAndLog()
+  })
 
   function assertKnown () {
     if (readAt === undefined) throw databaseUnavailable('revocation log not read yet')
+    if (isBehind) throw databaseUnavailable('revocation log not read since the service was idle')
     if (staleLimitSeconds !== undefined && performance.now() - readAt > staleLimitSeconds * 1_000) {
       throw databaseUnavailable('revocation log not read for too long')
     }

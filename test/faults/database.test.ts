@@ -302,6 +302,24 @@ t.test('with IDLE_POLL_INTERVAL, the database is left alone while no requests co
     where datname = current_database() and application_name = 'latchkey listen'`)).length === 2)
 })
 
+t.test('after an idle time, no token is accepted until the revocations are known', async t => {
+  const url = await createDatabase(t)
+  const proxy = await flakyProxy(t, url)
+  const idle = await build(t, { IDLE_POLL_INTERVAL: '1h' }, { url: proxy.url, idleAfterMs: 100 })
+  const { body: { access_token: token } } = await idle.browser().post('/v1/auth/register', newUser())
+  const authorization = `Bearer ${token}`
+  await waitUntil('the service is idle', async () => idle.app.idleness.isIdle)
+  const other = await build(t, {}, { url })
+  t.match(await other.browser().post('/v1/auth/logout', undefined, { authorization }), { status: 204 })
+  proxy.block()
+  for (let i = 0; i < 2; i++) {
+    t.match(await idle.browser().get('/v1/auth/verify', { authorization }), unavailable)
+  }
+  proxy.unblock()
+  await waitUntil('the token is refused', async () =>
+    (await idle.browser().get('/v1/auth/verify', { authorization })).status === 401)
+})
+
 t.test('a key that cannot be looked up is not treated as unknown', async t => {
   const { url, block } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, { JWKS_MAX_AGE: '1s' }, { url })
