@@ -98,7 +98,7 @@ export function connect (options: DatabaseOptions): Database {
       try {
         return await pool.connect()
       } catch (error) {
-        if (attempt >= address.hosts.length) throw error
+        if (attempt >= address.hosts.length || isQueueTimeout(error)) throw error
         const isCurrent = (each: DriverAddress['hosts'][number]) => each?.host === host && each?.port === port
         const next = address.hosts[(address.hosts.findIndex(isCurrent) + 1) % address.hosts.length]
         if (pool.options.host === host && pool.options.port === port) Object.assign(pool.options, next)
@@ -174,6 +174,10 @@ export function connect (options: DatabaseOptions): Database {
     end: () => pool.end()
   }
 }
+
+// The pool gave this request none of its connections in time. That says nothing about the server.
+const isQueueTimeout = (error: unknown) =>
+  error instanceof Error && error.message.startsWith('timeout exceeded')
 
 /** Throws `database_unavailable` if the database does not respond. */
 export const ping = async (db: Queryable) => { await db.query('select 1') }

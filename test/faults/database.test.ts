@@ -320,6 +320,21 @@ t.test('after an idle time, no token is accepted until the revocations are known
     (await idle.browser().get('/v1/auth/verify', { authorization })).status === 401)
 })
 
+t.test('a request waits for a busy pool once, however many hosts the URL has', async t => {
+  const url = await createDatabase(t)
+  const closedPorts = await Promise.all([1, 2].map(async () => await freePort()))
+  const { host } = new URL(url)
+  const hosts = [host, ...closedPorts.map(port => `127.0.0.1:${port}`)].join(',')
+  const db = connect({ url: url.replace(host, hosts), connections: 1 })
+  t.teardown(() => db.end())
+  await db.transaction(async tx => {
+    await tx.query('select 1')
+    const startedAt = performance.now()
+    await t.rejects(db.query('select 1'), { code: 'database_unavailable' })
+    t.ok(performance.now() - startedAt < 5_000, 'it is answered after one waiting time')
+  })
+})
+
 t.test('a key that cannot be looked up is not treated as unknown', async t => {
   const { url, block } = await flakyProxy(t, await createDatabase(t))
   const service = await build(t, { JWKS_MAX_AGE: '1s' }, { url })
