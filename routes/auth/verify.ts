@@ -69,7 +69,7 @@ const verify: Typed<VerifyOptions> = async (app, { emailClaim }) => {
   })
   // A preflight is a request as any other here: a 204 without the headers would let those of a client pass.
   const config = { limit: 'none', cors: false } as const
-  const querystring = strict({
+  const requirements = {
     roles: Type.Optional(Type.String({
       minLength: 1,
       maxLength: 1024,
@@ -79,10 +79,12 @@ const verify: Typed<VerifyOptions> = async (app, { emailClaim }) => {
     scope: Type.Optional(Type.String({
       minLength: 1,
       maxLength: 1024,
+      pattern: '[^ ]',
       description: 'Scopes, separated by spaces. The token must have all of them.',
       examples: ['orders:read']
     }))
-  })
+  }
+  const querystring = strict(requirements)
   const requirementOf = ({ roles, scope }: Static<typeof querystring>): AccessRequirement => ({
     ...roles !== undefined && { roles: roles.split(',') },
     ...scope !== undefined && { scopes: scope.split(' ').filter(Boolean) }
@@ -107,6 +109,15 @@ const verify: Typed<VerifyOptions> = async (app, { emailClaim }) => {
     method: otherMethods,
     url: '/verify',
     schema: { hide: true, querystring },
+    config,
+    handler: async (request, reply) => await authorize(request, reply, requirementOf(request.query))
+  })
+
+  // A gateway may put a slash before its requirements. Envoy asks here about `/`; that query is the client's.
+  app.route({
+    method: ['GET', ...otherMethods],
+    url: '/verify/',
+    schema: { hide: true, querystring: Type.Object(requirements) },
     config,
     handler: async (request, reply) => await authorize(request, reply, requirementOf(request.query))
   })

@@ -268,6 +268,13 @@ t.test("a client's own access token", async t => {
       status: 403,
       body: { code: 'forbidden' }
     })
+    for (const requirement of ['roles=user', 'scope=orders:delete', 'roles=user&other=1']) {
+      t.match(await service.browser().get(`/v1/auth/verify/?${requirement}`, bearer), { status: 403 },
+        'a slash at the end does not lift the requirement')
+    }
+    t.match(await service.browser().get('/v1/auth/verify/?other=1', bearer), { status: 204 })
+    t.match(await service.browser().get('/v1/auth/verify?scope=%20', bearer), { status: 400 },
+      'a requirement that names nothing is refused')
     for (const path of ['/v1/me', '/v1/me/sessions']) {
       t.match(await service.browser().get(path, bearer), { status: 403, body: { code: 'forbidden' } })
     }
