@@ -30,14 +30,18 @@ export async function changePassword (
   await passwords.check(newPassword, account)
   const verified = await reauthenticate(services, change.proof, origin)
   const { attempt, ticket, userId } = verified
-  const hash = await refundOnFailure(db, attempt, passwords.hash(newPassword, ticket))
-  return await db.transaction(async tx => {
-    const devicesKnownFrom = await setPassword(tx, verified, hash, origin)
-    if (!devicesKnownFrom) throw forbiddenCredentials()
-    await endAll(tx, { userId, except: sessionId }, 'password_changed', origin)
-    await revokeAll(tx, userId)
-    await enqueueMail(tx, notification(mail, 'password_changed', origin, account.email), userId)
-    await recordSuccess(tx, attempt)
-    return devicesKnownFrom
-  })
+  const perform = async () => {
+    const hash = await passwords.hash(newPassword, ticket)
+    return await db.transaction(async tx => {
+      const devicesKnownFrom = await setPassword(tx, verified, hash, origin)
+      if (!devicesKnownFrom) throw forbiddenCredentials()
+      await endAll(tx, { userId, except: sessionId }, 'password_changed', origin)
+      await revokeAll(tx, userId)
+      await enqueueMail(tx, notification(mail, 'password_changed', origin, account.email), userId)
+      await recordSuccess(tx, attempt)
+      return devicesKnownFrom
+    })
+  }
+  // The password was correct, so a change that fails does not count as a failed attempt.
+  return await refundOnFailure(db, attempt, perform())
 }

@@ -1,7 +1,9 @@
 import { notification } from '../mail/mail-context.ts'
 import { invalidCredentials } from '../users/problems.ts'
 import { complete, type Completion, type SignInRequest } from './completion.ts'
-import { verifyPassword, type AuthenticationServices, type PasswordAttempt } from './password-verification.ts'
+import {
+  refundOnFailure, verifyPassword, type AuthenticationServices, type PasswordAttempt
+} from './password-verification.ts'
 import type { RequestContext } from './request-context.ts'
 
 /**
@@ -21,5 +23,6 @@ export async function signInWithPassword (
     methods: ['pwd'],
     notification: verified.isKnownDevice ? undefined : notification(mail, 'new_sign_in', origin, email)
   }
-  return await complete(services.db, proof, request, origin)
+  // The password was correct, so a sign-in that the database fails to complete does not count as a failure.
+  return await refundOnFailure(services.db, verified.attempt, complete(services.db, proof, request, origin))
 }

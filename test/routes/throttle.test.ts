@@ -49,6 +49,23 @@ type User = Awaited<ReturnType<typeof registerUser>>
 t.test('failed sign-ins', async t => {
   const service = await build(t, limits)
 
+  t.test('a correct password is no failure if the database fails afterwards', async t => {
+    const { email, password, id, browser } = await registerUser(service)
+    const address = newAddress()
+    const db = connect({ url: service.url })
+    t.teardown(async () => await db.end())
+    await db.transaction(async tx => {
+      await tx.query('select from users where id = $1 for update', [id])
+      const answers = await inSequence(6, () => signIn(service, { email, password }, address))
+      t.strictSame(distinctStatuses(answers), [503])
+      const change = { current_password: password, new_password: newPassword }
+      const changes = await inSequence(6, () => browser.post('/v1/me/password', change))
+      t.strictSame(distinctStatuses(changes), [503])
+    })
+    t.match(await signIn(service, { email, password }, address), { status: 200 })
+    t.match(await signInWith(browser, { email, password }), { status: 200 }, 'the device need not wait')
+  })
+
   t.test('at the limit even the right password must wait, for the time in Retry-After', async t => {
     const { email, password } = await registerUser(service)
     const address = newAddress()
