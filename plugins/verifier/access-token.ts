@@ -67,6 +67,8 @@ export function createTokenJudge (
   }
 
   return token => {
+    // In JavaScript it may be a parameter of a query that is missing or comes twice.
+    if (typeof token !== 'string') throw invalidToken('malformed token')
     if (token.length > tokenRules.maxTokenLength) throw invalidToken('token too long')
     const digest = hash('sha256', token, 'base64')
     const cached = cache.get(digest)

@@ -1180,6 +1180,9 @@ t.test('without a framework', async t => {
     const withoutRole = await get(`Bearer ${issuer.token({ roles: [] })}`)
     t.match(withoutRole, [403, 'insufficient_scope', /insufficient_scope/])
     t.match(await core.verify(token), { sub: 'ada', scope: ['account', 'orders:read'] })
+    for (const other of [undefined, null, ['a', 'b'], { length: 1 }, 7]) {
+      await t.rejects(core.verify(other as unknown as string), { statusCode: 401, code: 'invalid_token' })
+    }
     t.match(core.health(), { ready: true, feed: { followed: true } })
     core.close()
     await waitFor(() => issuer.readers === 0)
