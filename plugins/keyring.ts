@@ -80,7 +80,8 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     const isWrong = Math.abs(offsetMs) > maxClockOffsetMs
     if (isWrong && !isClockWrong) {
       const clock = `the clock of this machine is ${Math.abs(Math.round(offsetMs / 1_000))} s ` +
-        `${offsetMs > 0 ? 'behind' : 'ahead of'} that of the database, whose time is used; synchronize both with NTP`
+        `${offsetMs > 0 ? 'behind' : 'ahead of'} that of the database, whose time is used; ` +
+        'synchronize both with NTP'
       app.log.warn({ clock_offset_seconds: offsetMs / 1_000 }, clock)
     }
     isClockWrong = isWrong

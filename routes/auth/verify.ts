@@ -8,8 +8,8 @@ import { strict, type Typed } from '../typed.ts'
 const description = [
   'Verifies the bearer token of a request that a gateway forwards here (nginx `auth_request`, Traefik',
   '`forwardAuth`). The response headers name the user and the client of the token. Every 204 response has',
-  'all of them (`x-auth-email` only with `TOKEN_CLAIMS`), so that they replace what a client sent. The gateway',
-  'must remove other spellings of their names. Any method is accepted, and the body is not read.'
+  'all of them (`x-auth-email` only with `TOKEN_CLAIMS`), so that they replace what a client sent. The',
+  'gateway must remove other spellings of their names. Any method is accepted, and the body is not read.'
 ].join(' ')
 
 /**
