@@ -83,23 +83,30 @@ begin
 end
 $$;
 
--- As before, and the attempt is not among the unjudged ones any more.
+-- As before, and the attempt is not among the unjudged ones any more. Only the counters that the first
+-- statement locked are changed: one that appeared since would be locked out of order, and could deadlock.
 create or replace function refund_login_attempt (reset_key bytea, refund_keys bytea[]) returns void
 language plpgsql set enable_seqscan = off as $$
+declare
+  locked bytea[] := array(
+    select key from login_throttles where key = any (refund_keys || reset_key) order by key for update
+  );
 begin
-  perform from login_throttles where key = any (refund_keys || reset_key) order by key for update;
-  delete from login_throttles where key = reset_key;
+  delete from login_throttles where key = reset_key and key = any (locked);
   update login_throttles set
     failures = greatest(0, failures - 1), unjudged = greatest(0, unjudged - 1), waits_until = null
-  where key = any (refund_keys);
+  where key = any (refund_keys) and key = any (locked);
 end
 $$;
 
 -- Keeps an attempt as the failure that it was counted as.
 create function keep_login_failure (failed_keys bytea[]) returns void
 language plpgsql set enable_seqscan = off as $$
+declare
+  locked bytea[] := array(
+    select key from login_throttles where key = any (failed_keys) order by key for update
+  );
 begin
-  perform from login_throttles where key = any (failed_keys) order by key for update;
-  update login_throttles set unjudged = greatest(0, unjudged - 1) where key = any (failed_keys);
+  update login_throttles set unjudged = greatest(0, unjudged - 1) where key = any (locked);
 end
 $$;

@@ -13,6 +13,7 @@ import type { Answer, Browser } from '../support/client.ts'
 import {
   defaultLimits as limits, forwardedFor, inSequence, newAddress, passTime, statuses, withoutLimits
 } from '../support/other-networks.ts'
+import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { scale } from '../support/soak.ts'
 
@@ -312,6 +313,28 @@ t.test('failed sign-ins', async t => {
     const rows = await service.sql<{ line: string }>('select t::text as line from login_throttles t')
     t.ok(rows.length > 0)
     t.notMatch(rows.map(({ line }) => line).join(), /secret|6d7920736563726574/)
+  })
+
+  t.test('a success leaves a counter alone that appears while it waits for the others', async t => {
+    const { throttle } = service.app
+    const db = connect({ url: service.url, lockTimeoutMs: 60_000 })
+    t.teardown(async () => await db.end())
+    const attempt = { identifier: 'appearing', userId: undefined, network: newAddress(), device: undefined }
+    const counted = await throttle.countAttempt(db, attempt, {})
+    const { resetKey } = counted
+    const login = async () =>
+      await service.sql('select failures from login_throttles where key = $1', [resetKey])
+    await service.sql('delete from login_throttles where key = $1', [resetKey])
+    let success = Promise.resolve()
+    await db.transaction(async tx => {
+      await throttle.countAttempt(tx, attempt, {})
+      success = recordSuccess(db, counted)
+      await waitUntil('the success waits', async () => (await service.sql(
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+      )).length > 0)
+    })
+    await success
+    t.match(await login(), [{ failures: 1 }], 'to lock it now could deadlock')
   })
 
   t.test('counting, refunding, resetting and purging never deadlock', async t => {
