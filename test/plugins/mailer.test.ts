@@ -317,11 +317,11 @@ t.test('mails', async t => {
       await retryNow(service)
       t.match(await smtp.mailTo('relay@example.com'), { to: 'relay@example.com' }, answer)
       await untilQueueIsEmpty(service)
-      const { err } = service.logs.findLast(({ msg }) => msg === 'job failed; retrying') as {
-        err: { message: string }
-      }
       const words = answer.replace(/^(\d{3}).*?((?:rejected|permitted|failed|rcpthosts).*)$/, '$2')
-      t.ok(err.message.includes(words.replaceAll(/\S*@\S*/g, '…')), err.message)
+      // Another instance of this test may have run the job.
+      const failures = service.together().filter(({ msg }) => msg === 'job failed; retrying')
+      const messages = failures.map(({ err }) => (err as { message: string }).message)
+      t.ok(messages.some(message => message.includes(words.replaceAll(/\S*@\S*/g, '…'))), messages.join())
     }
   })
 
