@@ -7,7 +7,6 @@ const fast = [
   'test/limits/surroundings.test.ts',
   'test/plugins/access-token.test.ts',
   'test/plugins/mail-templates.test.ts',
-  'test/plugins/pepper.test.ts',
   'test/routes/imported-users.test.ts',
   'test/routes/refresh.test.ts',
   'test/routes/sign-in.test.ts',
