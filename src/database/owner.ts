@@ -78,9 +78,14 @@ async function grantCreate (client: pg.Client, schema: string): Promise<void> {
   }
   if (await mayCreate()) return
   const sql = `grant usage, create on schema ${quote(schema)} to ${quote(ownerRole)}`
-  await client.query(sql).catch((error: unknown) => {
+  try {
+    // PostgreSQL fails if two transactions grant on one schema at the same time.
+    await exclusively(client, undefined, async () => {
+      if (!await mayCreate()) await client.query(sql)
+    })
+  } catch (error) {
     if (codeOf(error) !== insufficientPrivilege) throw error
-  })
+  }
   if (!await mayCreate()) {
     throw new OwnershipError(`role ${ownerRole} may not create tables in the schema ${schema}: ` +
       `run as a superuser "${sql}"`)
