@@ -3,7 +3,7 @@ import pg from 'pg'
 import { exclusively } from './migration-connection.ts'
 import { quote, type Finding } from './privileges/finding.ts'
 import { inspect, type InspectionTarget } from './privileges/inspection.ts'
-import { repair } from './privileges/repair.ts'
+import { lockPrivileges, repair } from './privileges/repair.ts'
 
 /** The role without a login that owns the tables, if DATABASE_OWNER_URL is set. */
 export const ownerRole = 'latchkey_owner'
@@ -79,8 +79,8 @@ async function grantCreate (client: pg.Client, schema: string): Promise<void> {
   if (await mayCreate()) return
   const sql = `grant usage, create on schema ${quote(schema)} to ${quote(ownerRole)}`
   try {
-    // PostgreSQL fails if two transactions grant on one schema at the same time.
     await exclusively(client, undefined, async () => {
+      await lockPrivileges(client)
       if (!await mayCreate()) await client.query(sql)
     })
   } catch (error) {

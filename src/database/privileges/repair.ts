@@ -35,8 +35,7 @@ export async function inspectAndRepair (
   try {
     await inTransaction(client, owner, async () => {
       await client.query(`set local lock_timeout = ${lockTimeoutMs}`)
-      // Concurrent grants on one object fail, so instances repair one at a time.
-      await client.query('select pg_advisory_xact_lock($1)', [repairLock])
+      await lockPrivileges(client)
       await repair(client, (await inspect(client, target)).findings)
     })
   } catch (error) {
@@ -46,6 +45,14 @@ export async function inspectAndRepair (
   const remains = (finding: Finding) =>
     remaining.some(({ object, problem }) => object === finding.object && problem === finding.problem)
   return { ...report, repaired: before.findings.filter(finding => !remains(finding)), remaining }
+}
+
+/**
+ * Waits until no other transaction changes privileges. Concurrent grants on one object fail, so instances
+ * change them one at a time.
+ */
+export async function lockPrivileges (client: pg.ClientBase): Promise<void> {
+  await client.query('select pg_advisory_xact_lock($1)', [repairLock])
 }
 
 /**
