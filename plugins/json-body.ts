@@ -4,7 +4,7 @@ import { problems, validationFailed } from '../src/http/problems.ts'
 
 const charsetParameter = /;\s*charset\s*=\s*"?([^";\s]*)/i
 
-/** Accepts bodies that are JSON in UTF-8, and no others. An empty body is no body, whatever its type. */
+/** Accepts bodies that are JSON in UTF-8, and no others. An empty body of any content type is no body. */
 export default fp(async function jsonBody (app) {
   // Browsers name a type even for an empty text (`fetch` with `body: ''`, `sendBeacon`).
   app.addHook('onRequest', ({ raw: { headers } }, _reply, done) => {

@@ -188,7 +188,7 @@ t.test('roles of the database', async t => {
       ])
     })
 
-    await t.test('purge no event of the last day, whatever the parameters', async t => {
+    await t.test('purge no event of the last day, with any parameters', async t => {
       for (const before of ["now() + interval '1 year'", 'now()', "'infinity'"]) {
         await sql(url, `select purge_audit_events(${before}, 1000)`)
       }

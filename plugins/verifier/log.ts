@@ -1,4 +1,4 @@
-/** What the verifier logs to: any logger with the methods of pino, such as that of Fastify. */
+/** What the verifier logs to: a logger with these methods of pino, such as the logger of Fastify. */
 export interface VerifierLog {
   debug: (details: object, message: string) => void
   info: (details: object, message: string) => void

@@ -61,13 +61,13 @@ const verify: Typed<VerifyOptions> = async (app, { emailClaim }) => {
   for (const method of otherMethods) {
     if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
   }
-  // The token alone decides, and the body stays unread, whatever type it claims to have.
+  // The token alone decides. The body stays unread, so its type does not matter.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _body, done) => { done(null) })
   app.addHook('onRequest', async ({ raw: { headers } }) => {
     headers['content-type'] = 'application/octet-stream'
   })
-  // A preflight is a request as any other here: a 204 without the headers would let those of a client pass.
+  // A preflight needs a token, too. A 204 without the headers would let headers of the client pass.
   const config = { limit: 'none', cors: false } as const
   const requirements = {
     roles: Type.Optional(Type.String({

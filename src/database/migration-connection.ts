@@ -13,7 +13,7 @@ export const shortQuery = { query_timeout: 10_000 }
 
 // A database that sleeps takes seconds to wake up.
 const connectTimeoutMs = 10_000
-// A migration takes as long as it takes, whatever the defaults of its role are.
+// A migration may take long, so the timeouts that its role has by default do not apply.
 const settings: Settings = {
   ...requiredSettings, statement_timeout: '0', lock_timeout: '0', idle_in_transaction_session_timeout: '0'
 }

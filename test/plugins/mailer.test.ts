@@ -194,7 +194,7 @@ t.test('mails', async t => {
     }
   })
 
-  t.test('are counted once, whatever the number of attempts', async t => {
+  t.test('are counted once, with any number of attempts', async t => {
     await smtp.answer('busy@example.com', '451 4.7.1 busy@example.com: try again later', 5)
     await service.sql('delete from mail_buckets')
     await enqueue(service, { kind: 'new_sign_in', to: 'busy@example.com' })

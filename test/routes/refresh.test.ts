@@ -358,7 +358,7 @@ t.test('delivery', async t => {
     }
   })
 
-  t.test('an empty body is no body, whatever its type', async t => {
+  t.test('an empty body of any content type is no body', async t => {
     const browser = service.browser()
     await browser.post('/v1/auth/register', newUser())
     // `fetch` with an empty text or form, `sendBeacon`, and a generic client.

@@ -593,7 +593,7 @@ t.test('with a retry window the current token is taken within it, and reused aft
   }), runs(0.6))
 })
 
-t.test('a logout is final once it is answered, whatever else is under way', async () => {
+t.test('a logout is final once it is answered, even if other requests are under way', async () => {
   const script = fc.array(fc.nat(4), { maxLength: 5 })
   const others = fc.array(script, { minLength: 1, maxLength: 3 })
   const rules = fc.constantFrom(strict, usual)

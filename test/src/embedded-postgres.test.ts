@@ -30,7 +30,7 @@ interface ServiceOptions { options?: EmbeddedPostgresOptions, uid?: number, path
 // They wait more than they work.
 t.jobs = 3
 
-// A parent that only its user can enter; whatever runs in it at the end is stopped.
+// A parent that only its user can enter. A server that still runs in it at the end is stopped.
 async function folder (t: Test, mode = 0o700): Promise<string> {
   const parent = await fs.mkdtemp(join(tmpdir(), 'latchkey-pg-'))
   await fs.chmod(parent, mode)

@@ -145,7 +145,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: steps.failOver }
 )
 
-t.test('no reader misses a revocation, in whatever order transactions become visible', async t => {
+t.test('no reader misses a revocation, in any order in which transactions become visible', async t => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), steps => {
       const database = new DatabaseModel()
@@ -229,7 +229,7 @@ t.test('the tokens of a user that were issued before a revocation are rejected, 
     [true, true, false, false]
   )
   t.equal(log.add([first, second]).length, 1, 'a known revocation gives no new entry')
-  t.strictSame(firstRevoked(), [true, true, false], 'in whatever order they arrive')
+  t.strictSame(firstRevoked(), [true, true, false], 'in any order of arrival')
   t.notOk(isRevoked(0, { sub: 'bob' }))
   t.notOk(log.isRevoked({ sub: 'ada', jti: 'the token of a client with this id' }))
   const snapshot = { visible: '', oldestRunning: 3n, nextTransaction: 3n, history: '', revocations: [] }

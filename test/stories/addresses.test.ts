@@ -208,7 +208,7 @@ for (const required of ['false', 'true']) {
       t.equal((await owner.browser.post(confirm, { token })).status, 204)
       t.match((await owner.browser.get('/v1/me')).body, { email: rightAddress, email_verified: true })
     })
-    await t.test('can be undone only by the owner, whatever a thief with the password does', async t => {
+    await t.test('can be undone only by the owner, even if a thief knows the password', async t => {
       const [owner, thiefAddress, thiefPassword] = [
         await verifiedUser(service),
         newUser().email,

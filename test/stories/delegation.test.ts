@@ -14,8 +14,7 @@ import { temporaryFolder } from '../support/temporary-folder.ts'
 interface Answer {
   status: number
   headers: Headers
-  // `any`, because the response is untrusted JSON: the story asserts the members that it reads.
-  body: any
+  body: any // Untrusted JSON: the story asserts the members that it reads.
 }
 
 async function send (

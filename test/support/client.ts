@@ -9,8 +9,7 @@ export interface Answer {
   headers: Record<string, string | string[] | number | undefined>
   cookies: string[]
   text: string
-  // `any`, because the response is untrusted JSON: each test asserts the members that it reads.
-  body: any
+  body: any // Untrusted JSON: each test asserts the members that it reads.
 }
 
 /** A small browser: it keeps the cookies it is given and sends them back. */
