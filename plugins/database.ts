@@ -1,9 +1,8 @@
 import fp from 'fastify-plugin'
 import { connect, type Database } from '../src/database/database.ts'
 import { PermanentDatabaseError } from '../src/database/connection-error.ts'
-import {
-  assertSufficient, assertUsable, checkPrivileges, listPending, migrate
-} from '../src/database/migrate.ts'
+import { assertUsable, checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
+import { assertSufficient } from '../src/database/migration-rights.ts'
 import { Outage, recordOutages } from '../src/database/outage.ts'
 import { describeFinding } from '../src/database/privileges/finding.ts'
 import type { PrivilegeReport } from '../src/database/privileges/repair.ts'

@@ -1,6 +1,6 @@
 import type { Capability } from '../capability.ts'
 import { inBatches } from '../jobs/housekeeping.ts'
-import * as deliveries from './deliveries.ts'
+import * as deliveries from './delivery-batches.ts'
 import { sealedWebhookSecrets } from './signature.ts'
 
 const auditEvents = [

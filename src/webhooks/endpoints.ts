@@ -3,7 +3,7 @@ import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import { newId } from '../crypto/random.ts'
 import { retainedSecrets, type SecretRotation } from '../crypto/secret-rotation.ts'
-import { resumeDeliveries, retryUnsigned } from './deliveries.ts'
+import { resumeDeliveries, retryUnsigned } from './delivery-batches.ts'
 import type { NewSecret } from './signature.ts'
 
 /** A URL to which events of accounts and sessions are sent. */

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { connect, type Database } from '../../src/database/database.ts'
 import { maxCountedJobs, readBacklog } from '../../src/jobs/backlog.ts'
 import * as jobs from '../../src/jobs/queue.ts'
-import { resumeDeliveries, retryUnsigned } from '../../src/webhooks/deliveries.ts'
+import { resumeDeliveries, retryUnsigned } from '../../src/webhooks/delivery-batches.ts'
 import * as sending from '../../src/webhooks/sending.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 
