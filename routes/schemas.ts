@@ -1,5 +1,4 @@
 import { Type, type TSchema, type TString } from '@sinclair/typebox'
-import { scopeSyntax } from '../src/syntax/scope.ts'
 import { ref, strict, text } from './typed.ts'
 
 export const time = (description: string) =>
@@ -137,76 +136,6 @@ export const Session = strict({
   }]
 })
 
-const scope = Type.String({ pattern: scopeSyntax.source, examples: ['orders:read'] })
-// RFC 6749 section 3.1.2: an absolute URI without a fragment. Credentials in it would only deceive the user.
-const redirectUri = Type.String({
-  format: 'uri',
-  maxLength: 2048,
-  pattern: '^https?://[^/?#@]+([/?][^#]*)?$',
-  examples: ['https://orders.example.com/callback']
-})
-
-const scopesDescription = 'The scopes that the client can request. `introspect`, `revocations` and' +
-  ' `sessions:end` are rights in Latchkey.'
-const redirectUrisDescription = 'The URIs that users may be redirected to.'
-
-export const clientName = text(1, 100, { description: 'The name of the client.', examples: ['Orders'] })
-export const scopes = Type.Array(scope, { maxItems: 50, description: scopesDescription })
-export const redirectUris = Type.Array(redirectUri, { maxItems: 20, description: redirectUrisDescription })
-
-const client = {
-  client_id: Type.String({ format: 'uuid' }),
-  name: Type.String(),
-  scopes: Type.Array(Type.String(), { description: scopesDescription }),
-  redirect_uris: Type.Array(Type.String(), { description: redirectUrisDescription }),
-  created_at: time('When the client was created.')
-}
-const clientExample = {
-  client_id: '0199e8f2-6c1d-7c44-9a3e-0a1b2c3d4e5f',
-  name: 'Orders',
-  scopes: ['orders:read', 'introspect'],
-  redirect_uris: ['https://orders.example.com/callback'],
-  created_at: '2026-11-22T09:00:00.000Z'
-}
-
-export const Client = strict(client, { $id: 'Client', examples: [clientExample] })
-
-export const ClientWithSecret = strict({
-  ...client,
-  client_secret: Type.String({ description: 'The secret of the client. It is shown only this once.' })
-}, { $id: 'ClientWithSecret', examples: [{ ...clientExample, client_secret: 'lks_AQIDBAUG…' }] })
-
-const keyPurposes = ['access_token', 'refresh_token', 'password'] as const
-const timeOrNull = (description: string) => orNull<Date>({ type: 'string', format: 'date-time' }, description)
-
-export const Key = strict({
-  kid: Type.String({
-    description: 'The id of the key: `kid` in the header of access tokens, and in the JWKS.'
-  }),
-  purpose: Type.Unsafe<typeof keyPurposes[number]>({
-    type: 'string',
-    enum: [...keyPurposes],
-    description: 'What the key is for: to sign access tokens, to authenticate refresh tokens, or to hash' +
-      ' passwords (the pepper).'
-  }),
-  alg: Type.String({ description: 'The algorithm (RFC 7518, RFC 8037).' }),
-  published_at: time('When the key was created and, if it has a public half, published in the JWKS.'),
-  signs_from: time('When the key starts to sign.'),
-  retires_at: timeOrNull('When its successor starts to sign; null if there is no successor.'),
-  gone_at: timeOrNull('When its tokens are no longer accepted; null if there is no successor.')
-}, {
-  $id: 'Key',
-  examples: [{
-    kid: 'mB5hG0xWd6wqCqXvYp1oYqkq9o5v7sE8Qm2c4h0nUeA',
-    purpose: 'access_token',
-    alg: 'ES256',
-    published_at: '2026-11-22T08:50:00.000Z',
-    signs_from: '2026-11-22T09:00:00.000Z',
-    retires_at: null,
-    gone_at: null
-  }]
-})
-
 /** The query parameters of a list. */
 export const paging = {
   cursor: Type.Optional(Type.String({ ...id, description: '`next_cursor` of the previous page.' })),
@@ -229,4 +158,4 @@ export function pageOf<Item> (rows: Item[], limit: number, cursorOf: (item: Item
 }
 
 /** The schemas to register with the server by their `$id`. */
-export const shared = [User, TokenResponse, Session, Client, ClientWithSecret, Key]
+export const shared = [User, TokenResponse, Session]

@@ -1,10 +1,9 @@
 import { Type } from '@sinclair/typebox'
 import * as clients from '../../src/clients/service-clients.ts'
 import { notFound } from '../../src/http/problems.ts'
-import {
-  Client, clientName, ClientWithSecret, id, page, pageOf, paging, redirectUris, scopes
-} from '../schemas.ts'
+import { id, page, pageOf, paging } from '../schemas.ts'
 import { allowMissingBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { Client, clientName, ClientWithSecret, redirectUris, scopes } from './client-schemas.ts'
 import { secretRotation } from './secret-rotation.ts'
 
 /** Service clients. */

@@ -1,8 +1,9 @@
 import { Type } from '@sinclair/typebox'
 import { listKeys } from '../../src/tokens/key-records.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
-import { Key, page } from '../schemas.ts'
+import { page } from '../schemas.ts'
 import { allowMissingBody, originOf, ref, strict, type Typed } from '../typed.ts'
+import { Key } from './schemas.ts'
 
 const kid = Type.String({
   pattern: '^[A-Za-z0-9_-]{1,64}$',

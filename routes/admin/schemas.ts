@@ -5,6 +5,7 @@ import type { UserStatus } from '../../src/users/listing.ts'
 import { maxExternalIdLength } from '../../src/users/external-id.ts'
 import { orNull, session, Session, time, User } from '../schemas.ts'
 import { strict, text } from '../typed.ts'
+import { Client, ClientWithSecret } from './client-schemas.ts'
 
 export const status = Type.Unsafe<UserStatus>({
   type: 'string',
@@ -69,5 +70,36 @@ export const AuditEvent = strict({
   }]
 })
 
+const keyPurposes = ['access_token', 'refresh_token', 'password'] as const
+const timeOrNull = (description: string) => orNull<Date>({ type: 'string', format: 'date-time' }, description)
+
+export const Key = strict({
+  kid: Type.String({
+    description: 'The id of the key: `kid` in the header of access tokens, and in the JWKS.'
+  }),
+  purpose: Type.Unsafe<typeof keyPurposes[number]>({
+    type: 'string',
+    enum: [...keyPurposes],
+    description: 'What the key is for: to sign access tokens, to authenticate refresh tokens, or to hash' +
+      ' passwords (the pepper).'
+  }),
+  alg: Type.String({ description: 'The algorithm (RFC 7518, RFC 8037).' }),
+  published_at: time('When the key was created and, if it has a public half, published in the JWKS.'),
+  signs_from: time('When the key starts to sign.'),
+  retires_at: timeOrNull('When its successor starts to sign; null if there is no successor.'),
+  gone_at: timeOrNull('When its tokens are no longer accepted; null if there is no successor.')
+}, {
+  $id: 'Key',
+  examples: [{
+    kid: 'mB5hG0xWd6wqCqXvYp1oYqkq9o5v7sE8Qm2c4h0nUeA',
+    purpose: 'access_token',
+    alg: 'ES256',
+    published_at: '2026-11-22T08:50:00.000Z',
+    signs_from: '2026-11-22T09:00:00.000Z',
+    retires_at: null,
+    gone_at: null
+  }]
+})
+
 /** The schemas to register with the server by their `$id`. */
-export const shared = [AdminUser, UserSession, AuditEvent]
+export const shared = [AdminUser, UserSession, AuditEvent, Client, ClientWithSecret, Key]
