@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { request } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -14,7 +14,7 @@ import { variables } from '../src/config/variables.ts'
 import { freePort } from '../src/database/embedded/server.ts'
 import { build, newUser, type Service } from './support/app.ts'
 import { caddy } from './support/gateways.ts'
-import { launch, skip as skipNginx } from './support/nginx.ts'
+import { skip as skipNginx, startServer } from './support/nginx.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
 
 const example = (name: string) => readFileSync(resolve('examples/deployment', name), 'utf8')
@@ -96,23 +96,11 @@ t.test('the unit of systemd', async t => {
 t.test('nginx behind a load balancer', { skip: skipNginx }, async t => {
   const issuer = 'https://auth.example.com'
   const { service, port } = await listen(t, issuer, 'loopback,10.0.0.0/16')
-  const [nginxPort, prefix] = [await freePort(), temporaryFolder(t)]
-  const temporaryPaths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    .map(name => `${name}_temp_path ${prefix}/${name};`)
-    .join(' ')
+  const nginxPort = await freePort()
   const configuration = example('nginx-behind-alb.conf')
     .replace('127.0.0.1:3000', `127.0.0.1:${port}`)
     .replace('listen 8080', `listen 127.0.0.1:${nginxPort}`)
-    .replace('location /', 'location = /_health { return 204; } location /')
-  chmodSync(prefix, 0o711)
-  mkdirSync(join(prefix, 'conf'))
-  writeFileSync(join(prefix, 'conf/nginx.conf'), `
-    worker_processes 1;
-    pid nginx.pid;
-    error_log stderr error;
-    events {}
-    http { ${temporaryPaths} access_log off; ${configuration} }`)
-  await launch(t, prefix, nginxPort)
+  await startServer(t, { http: configuration, locations: '' })
 
   const send = async (path: string, headers: Record<string, string>, body?: object) =>
     await fetch(`http://127.0.0.1:${nginxPort}${path}`, body

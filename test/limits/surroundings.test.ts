@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -10,10 +10,9 @@ import t, { type Test } from 'tap'
 import { exitCode } from '../../src/config/config-error.ts'
 import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
-import { freePort } from '../../src/database/embedded/server.ts'
 import { fitsInMemory, hashingMemoryBytes } from '../../src/calibration/calibration.ts'
 import { build, type Service } from '../support/app.ts'
-import { launch, skip } from '../support/nginx.ts'
+import { skip, startServer } from '../support/nginx.ts'
 import { blocks, verifiedBy } from '../support/limits-page.ts'
 import {
   secondInstance,
@@ -41,33 +40,13 @@ const trustedProxies = [
 
 /**
  * Runs nginx with the page's lines before the service. Returns a function that sends a request through it
- * from
- * an address, and returns the status.
+ * from an address, and returns the status.
  */
 async function behindNginx (t: Test, { app }: Service) {
   await app.listen({ host: '127.0.0.1', port: 0 })
-  const [port, prefix] = [await freePort(), temporaryFolder(t)]
-  chmodSync(prefix, 0o711)
-  mkdirSync(join(prefix, 'conf'))
-  const temporaryPaths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    .map(name => `${name}_temp_path ${name};`)
-    .join(' ')
   const { port: servicePort } = app.server.address() as AddressInfo
-  writeFileSync(join(prefix, 'conf/nginx.conf'), `
-    worker_processes 1;
-    pid nginx.pid;
-    error_log stderr error;
-    events {}
-    http {
-      ${temporaryPaths}
-      access_log off;
-      server {
-        listen 127.0.0.1:${port};
-        location = /_health { return 204; }
-        location / { ${headerLines} proxy_pass http://127.0.0.1:${servicePort}; }
-      }
-    }`)
-  await launch(t, prefix, port)
+  const locations = `location / { ${headerLines} proxy_pass http://127.0.0.1:${servicePort}; }`
+  const { port } = await startServer(t, { locations })
   return async (localAddress: string, { method = 'GET', path = '/v1/me', body = '', headers = {} } = {}) => {
     const sent = request({
       port,
