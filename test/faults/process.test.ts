@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { chmodSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -239,36 +239,19 @@ t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, 
   const issuer = { ...env, ISSUER_URL: `http://localhost:${port}` }
   const instances = ports.map(instancePort => start(t, temporaryFolder(t), issuer, instancePort))
   for (const instance of instances) await ready(instance)
-  const prefix = temporaryFolder(t)
-  chmodSync(prefix, 0o711)
-  mkdirSync(join(prefix, 'conf'))
   // nginx keeps connections open, and does not retry a POST that may have reached an instance.
   const servers = ports.map(instancePort => `server 127.0.0.1:${instancePort} max_fails=0;`).join(' ')
-  writeFileSync(join(prefix, 'conf/nginx.conf'), `
-    worker_processes 1;
-    pid nginx.pid;
-    error_log stderr error;
-    events {}
-    http {
-      access_log off;
-      client_body_temp_path body;
-      proxy_temp_path proxy;
-      fastcgi_temp_path a;
-      uwsgi_temp_path b;
-      scgi_temp_path c;
-      upstream latchkey { zone latchkey 64k; ${servers} keepalive 16; keepalive_timeout 60s; }
-      server {
-        listen 127.0.0.1:${port};
-        location = /_health { return 204; }
-        location / {
-          proxy_pass http://latchkey;
-          proxy_http_version 1.1;
-          proxy_set_header Connection "";
-          proxy_set_header Host localhost:${port};
-        }
-      }
-    }`)
-  const { base, log } = await nginx.launch(t, prefix, port)
+  const { base, log } = await nginx.startServer(t, {
+    port,
+    http: `upstream latchkey { zone latchkey 64k; ${servers} keepalive 16; keepalive_timeout 60s; }`,
+    locations: `
+      location / {
+        proxy_pass http://latchkey;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host localhost:${port};
+      }`
+  })
   const ada = { ...newUser(), refresh_token_delivery: 'body' }
   t.equal((await post(`${base}/v1/auth/register`, ada)).status, 201)
 
