@@ -24,9 +24,9 @@ can_connect() {
     client.connect().then(() => process.exit(0), () => process.exit(1))"
 }
 
-# The tests of many interleavings, of pages, of password rules and of imported hashes do not depend on it.
+# The tests of many interleavings, of pages and of password rules do not depend on the version.
 mapfile -t all < <(
-  ls dist/test/routes/*.test.js dist/test/src/migrate.test.js | grep -v -e rotation -e password-policy -e pages -e imported
+  ls dist/test/routes/*.test.js dist/test/src/migrate.test.js | grep -v -e rotation -e reuse-rule -e password-policy -e pages
 )
 # The oldest version runs all of them. A version between the oldest and the newest runs those that exercise
 # migrations, functions and query plans.

@@ -1,6 +1,6 @@
 // Runs test files without tap's runner and coverage: from source, or compiled if this script is compiled.
 //   node --import tsx scripts/run-tests.ts test/routes/refresh.test.ts …
-//   node --import tsx scripts/run-tests.ts --set fast
+//   node --import tsx scripts/run-tests.ts --set fast test/plugins/pepper.test.ts …
 // It starts the tests' PostgreSQL server, or shares that of another run, and stops it at the end.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -22,7 +22,7 @@ const { values: { set }, positionals } = parseArgs({
   options: { set: { type: 'string' } },
   allowPositionals: true
 })
-const files = set === undefined ? positionals : filesOf(set)
+const files = [...set === undefined ? [] : filesOf(set), ...positionals]
 if (files.length === 0) {
   console.error('Usage: npm run test:file -- test/routes/refresh.test.ts …')
   process.exit(2)
