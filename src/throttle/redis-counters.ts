@@ -30,7 +30,8 @@ export interface RedisCounters {
   readonly isAvailable: boolean
   /**
    * Fulfilled when the first attempt to connect has ended, whether or not it succeeded. Rejected with a
-   * ConfigError if the server is of a kind that is not supported.
+   * ConfigError if waiting would not help: the server is of a kind that is not supported, or it refuses the
+   * password, the user or the commands.
    */
   firstAttempt: Promise<void>
   close: () => void
@@ -70,7 +71,11 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
   let connectTimer: NodeJS.Timeout | undefined
   let endFirstAttempt = (_failure?: unknown) => {}
   const firstAttempt = new Promise<void>((resolve, reject) => {
-    endFirstAttempt = failure => { failure instanceof ConfigError ? reject(failure) : resolve() }
+    endFirstAttempt = failure => {
+      const fault = failure instanceof ConfigError ? failure : refusalOf(failure)
+      if (fault) reject(fault)
+      else resolve()
+    }
   })
 
   function onFailure (reason: unknown) {
@@ -133,6 +138,18 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
       clearTimeout(connectTimer)
       redis.disconnect()
     }
+  }
+}
+
+/** The ConfigError for a server that refuses the login or the commands. Its words contain no secret. */
+function refusalOf (failure: unknown): ConfigError | undefined {
+  const [, code] = failure instanceof Error ? /^(WRONGPASS|NOAUTH|NOPERM)\b/.exec(failure.message) ?? [] : []
+  switch (code) {
+    case 'WRONGPASS': return new ConfigError(['REDIS_URL: the Redis server refuses its user or password'])
+    case 'NOAUTH': return new ConfigError(['REDIS_URL has no password, and the Redis server requires one'])
+    case 'NOPERM': return new ConfigError(['REDIS_URL: the Redis server refuses commands to its user, who ' +
+      'needs ~latchkey:rate:* +eval +evalsha +set +incrby +pttl +expire'])
+    default: return undefined
   }
 }
 

@@ -6,6 +6,7 @@ import { connect, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { ConfigError } from '../../src/config/config-error.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import type { Answer } from '../support/client.ts'
@@ -732,16 +733,34 @@ t.test('without Redis an instance counts by itself', { skip }, async t => {
     await waitUntil('the instance shares counters', () => service.app.rateLimiting.shared)
   })
 
-  await t.test('a wrong password of Redis is never logged', async t => {
+  await t.test('a login that Redis refuses later is an outage, and the log has no password', async t => {
+    await redis.command('acl', 'setuser', 'limited', 'on', '>limited-password', '~*', '+@all')
+    const url = `redis://limited:limited-password@127.0.0.1:${redis.port}`
+    const service = await build(t, { ...environment, REDIS_URL: url, LOG_LEVEL: 'trace' }, { url: one.url })
+    await assertSurvives(t, service, {
+      fault: async () => {
+        await redis.command('acl', 'setuser', 'limited', 'resetpass', '>another-password')
+        await redis.command('client', 'kill', 'user', 'limited')
+      },
+      mend: async () => await redis.command('acl', 'setuser', 'limited', 'resetpass', '>limited-password'),
+      reason: /WRONGPASS|the connection was closed/
+    })
+    t.notMatch(JSON.stringify(service.logs), /limited-password/)
+  })
+
+  await t.test('a start with a login that Redis refuses ends, and names no password', async t => {
+    await redis.command('acl', 'setuser', 'limited', 'on', '>limited-password', '~*', '-@all', '+ping', '+hello')
     await redis.command('config', 'set', 'requirepass', 'hunter2hunter2')
     for (const [url, reason] of [
-      [`redis://:wrong-password@127.0.0.1:${redis.port}`, /WRONGPASS/],
-      [redis.url, /NOAUTH/]
+      [`redis://:wrong-password@127.0.0.1:${redis.port}`, /REDIS_URL: the Redis server refuses its user/],
+      [redis.url, /REDIS_URL has no password/],
+      [`redis://limited:limited-password@127.0.0.1:${redis.port}`, /refuses commands to its user, .+ \+eval/]
     ] as const) {
-      const service = await build(t, { ...environment, REDIS_URL: url, LOG_LEVEL: 'trace' }, { url: one.url })
-      t.equal(countAccepted(await sendRequests([service], newAddress(), 60)), 50)
-      t.match(outageWarnings(service), [{ err: { message: reason } }])
-      t.notOk(JSON.stringify(service.logs).includes('wrong-password'))
+      const refused = build(t, { ...environment, REDIS_URL: url, LOG_LEVEL: 'trace' }, { url: one.url })
+      const error = await refused.then(() => undefined, (error: unknown) => error)
+      t.ok(error instanceof ConfigError)
+      t.match(String(error), reason)
+      t.notMatch(String(error), /wrong-password|limited-password|hunter2/)
     }
     const withPassword = await build(
       t,
