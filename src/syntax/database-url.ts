@@ -38,7 +38,7 @@ export function parse (text: string, passwordVariable = 'DATABASE_PASSWORD'): Da
   const parameters = new URLSearchParams(query)
   const ownPort = parameters.get('port')
   const hosts = parseHosts(parameters.get('host') ?? authority ?? '', ownPort)
-  if (!hosts || path?.includes('@') || !areParameters(query)) {
+  if (!hosts || path?.includes('@') || !areParameters(query, path !== undefined)) {
     throw new Error(unreadable)
   }
   assertWritable(parameters.get('target_session_attrs'))
@@ -86,10 +86,12 @@ function decode (text: string): string | undefined {
   }
 }
 
-// A password with ? in it ends the host, and the rest of it and the real host look like parameters.
-const areParameters = (query: string | undefined) =>
+// A password with ? in it ends the host, and the rest of it and the real host look like parameters. A user or
+// a password among the parameters may have an @, if no address can follow it.
+const areParameters = (query: string | undefined, hasPath: boolean) =>
   (query ?? '').split('&').every(parameter =>
-    parameter === '' || /^\w+=[^@]*$/.test(parameter) || /^(user|password)=/.test(parameter))
+    parameter === '' || /^\w+=[^@]*$/.test(parameter) ||
+    (hasPath && /^(user|password)=[^@]*@[^@/:]*$/.test(parameter)))
 
 function assertWritable (attributes: string | null): void {
   if (attributes === null || ['any', 'read-write', 'primary'].includes(attributes)) return

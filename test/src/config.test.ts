@@ -1073,7 +1073,10 @@ t.test('a secret in a file', async t => {
 
 t.test('a password that is not percent-encoded in the URL of a database is refused, and not shown', async t => {
   const host = 'secret-host.internal'
-  for (const password of ['12/se', '12#se', '12?se', 'se/12', '12?sslmode=se', '12/se@12', 'se?12&port=1', '/12']) {
+  for (const password of [
+    '12/se', '12#se', '12?se', 'se/12', '12?sslmode=se', '12/se@12', 'se?12&port=1', '/12', '12?password=se',
+    '12/se?user=se'
+  ]) {
     for (const [name, other] of [
       ['DATABASE_URL', 'DATABASE_PASSWORD'], ['DATABASE_DIRECT_URL', 'DATABASE_PASSWORD'],
       ['DATABASE_OWNER_URL', 'DATABASE_OWNER_PASSWORD']
