@@ -1,4 +1,5 @@
-import { isLockTimeout, type Queryable } from '../database/database.ts'
+import type { Queryable } from '../database/database.ts'
+import { isLockTimeout } from '../database/sql-errors.ts'
 
 const step = { name: 'erasures.step', text: 'select erase_audit_events($1, $2) as done' }
 

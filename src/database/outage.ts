@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { Problem } from '../http/problem.ts'
-import { isFault, type Database, type Queryable } from './database.ts'
+import type { Database, Queryable } from './database.ts'
+import { isFault } from './sql-errors.ts'
 
 /** The length of an outage, and its failed attempts. */
 export interface OutageReport {

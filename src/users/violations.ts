@@ -1,4 +1,4 @@
-import { violates } from '../database/database.ts'
+import { violates } from '../database/sql-errors.ts'
 import { emailTaken, externalIdTaken, usernameTaken } from './problems.ts'
 
 const usernameConstraints = ['users_username_key', 'users_username_skeleton_key']
