@@ -26,7 +26,8 @@ can_connect() {
 
 # The tests of many interleavings, of pages and of password rules do not depend on the version.
 mapfile -t all < <(
-  ls dist/test/routes/*.test.js dist/test/src/migrate.test.js | grep -v -e rotation -e reuse-rule -e password-policy -e pages
+  ls dist/test/routes/*.test.js dist/test/src/migrate.test.js |
+    grep -v -e rotation -e refresh-storage -e reuse-rule -e password-policy -e pages
 )
 # The oldest version runs all of them. A version between the oldest and the newest runs those that exercise
 # migrations, functions and query plans.

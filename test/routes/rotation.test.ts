@@ -1,12 +1,9 @@
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
-import { load } from '../../src/config/config.ts'
 import { mint, parse } from '../../src/sessions/refresh-token.ts'
-import { rotate } from '../../src/sessions/rotation.ts'
-import { build, environment, newUser, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import {
   newFamily, present, sessionLife, tokenLife,
   type ModelFamily, type ModelToken, type RotationRule
@@ -16,7 +13,6 @@ import { scale } from '../support/soak.ts'
 // SOAK=1 makes many more. A history is judged by the model alone, and a run by two instances over HTTP.
 const histories = { numRuns: scale(200_000, 2_000) }
 const runs = (share: number) => ({ numRuns: Math.ceil(share * scale(300, 30)) })
-const refreshes = scale(100_000, 2_000)
 
 // In seconds. Time passes in steps of 700 s or more, and no sum of steps is closer than 100 s to a limit. A
 // run may take a minute on a busy machine without any effect on its result.
@@ -514,43 +510,4 @@ t.test('a logout is final once it is answered, even if other requests are under 
     assert.ok(reason === 'logout' || (rule === strict && reason === 'replayed'))
     assert.deepEqual({ ...row, end_reason: null }, noRow)
   }), runs(0.6))
-})
-
-t.test('many refreshes add no row and hardly a page: each is one heap-only update', async t => {
-  const { lifetimes } = load(environment)
-  // With a long grace period the list of confirmations is full, and the row as long as it can be.
-  for (const replayGrace of [0, 3_600]) {
-    const service = await build(t)
-    const sessionIds: string[] = []
-    for (let i = 0; i < 8; i++) {
-      sessionIds.push((await service.browser().post('/v1/auth/register', newUser())).body.session_id)
-    }
-    await Promise.all(sessionIds.map(async sessionId => {
-      for (let generation = 1; generation <= refreshes / sessionIds.length; generation++) {
-        const token = { sessionId, generation, hash: randomBytes(32), issuedAt: new Date() }
-        await rotate(service.app.db, token, { ...lifetimes, replayGrace }, {
-          origin: {},
-          assertAwaited: () => {},
-          sealNotification: () => undefined,
-          onLostState: () => assert.fail()
-        })
-      }
-    }))
-    const [{ longest } = { longest: 0 }] = await service.sql<{ longest: number }>(
-      'select max(cardinality(confirmations)) as longest from refresh_tokens')
-    t.equal(longest, replayGrace === 0 ? 1 : 32)
-    // What a connection did is counted at the latest when it ends.
-    await service.app.close()
-    interface Statistics { updates: number, hot: number, live: number, rows: number, bytes: number }
-    const statistics = async () => (await service.sql<Statistics>(`
-      select n_tup_upd::int as updates, n_tup_hot_upd::int as hot, n_live_tup::int as live,
-        (select count(*)::int from refresh_tokens) as rows, pg_total_relation_size(relid)::int as bytes
-      from pg_stat_user_tables where relname = 'refresh_tokens'`))[0]
-    const deadline = Date.now() + 10_000
-    let seen = await statistics()
-    while ((seen?.updates ?? 0) < refreshes && Date.now() < deadline) seen = await statistics()
-    t.match(seen, { updates: refreshes, live: 8, rows: 8 })
-    t.ok((seen?.hot ?? 0) >= 0.95 * refreshes, `${seen?.hot} of them heap-only`)
-    t.ok((seen?.bytes ?? Infinity) <= 4 * 1024 ** 2, `${seen?.bytes} bytes`)
-  }
 })

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import t from 'tap'
+import { load } from '../../src/config/config.ts'
+import { rotate } from '../../src/sessions/rotation.ts'
+import { build, environment, newUser } from '../support/app.ts'
+import { scale } from '../support/soak.ts'
+
+const refreshes = scale(20_000, 5_000)
+
+t.test('many refreshes add no row and hardly a page: each is one heap-only update', async t => {
+  const { lifetimes } = load(environment)
+  // With a long grace period the list of confirmations is full, and the row as long as it can be.
+  for (const replayGrace of [0, 3_600]) {
+    const service = await build(t)
+    const sessionIds: string[] = []
+    for (let i = 0; i < 8; i++) {
+      sessionIds.push((await service.browser().post('/v1/auth/register', newUser())).body.session_id)
+    }
+    await Promise.all(sessionIds.map(async sessionId => {
+      for (let generation = 1; generation <= refreshes / sessionIds.length; generation++) {
+        const token = { sessionId, generation, hash: randomBytes(32), issuedAt: new Date() }
+        await rotate(service.app.db, token, { ...lifetimes, replayGrace }, {
+          origin: {},
+          assertAwaited: () => {},
+          sealNotification: () => undefined,
+          onLostState: () => assert.fail()
+        })
+      }
+    }))
+    const [{ longest } = { longest: 0 }] = await service.sql<{ longest: number }>(
+      'select max(cardinality(confirmations)) as longest from refresh_tokens')
+    t.equal(longest, replayGrace === 0 ? 1 : 32)
+    // What a connection did is counted at the latest when it ends.
+    await service.app.close()
+    interface Statistics { updates: number, hot: number, rows: number, bytes: number, rowBytes: number }
+    const statistics = async () => (await service.sql<Statistics>(`
+      select n_tup_upd::int as updates, n_tup_hot_upd::int as hot,
+        (select count(*)::int from refresh_tokens) as rows, pg_total_relation_size(relid)::int as bytes,
+        (select max(pg_column_size(refresh_tokens))::int from refresh_tokens) as "rowBytes"
+      from pg_stat_user_tables where relname = 'refresh_tokens'`))[0]
+    const deadline = Date.now() + 10_000
+    let seen = await statistics()
+    while ((seen?.updates ?? 0) < refreshes && Date.now() < deadline) seen = await statistics()
+    t.match(seen, { updates: refreshes, rows: 8 })
+    t.ok((seen?.hot ?? 0) >= 0.95 * refreshes, `${seen?.hot} of them heap-only`)
+    // Old versions of a row stay as long as a transaction that is older than them. How many that are depends
+    // on the machine, but without heap-only updates all of them would stay.
+    const { bytes = Infinity, rowBytes = 0 } = seen ?? {}
+    t.ok(bytes <= refreshes * rowBytes / 2, `${bytes} bytes, and ${rowBytes} in a row`)
+  }
+})
