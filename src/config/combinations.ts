@@ -69,7 +69,7 @@ function productionProblems (values: Values, isMissing: (name: keyof Values) => 
     problems.push('SMTP_URL is required in production with REQUIRE_EMAIL_VERIFICATION: ' +
       'without mails, users cannot verify their addresses')
   }
-  for (const name of ['LINKS_URL', 'HOME_URL'] as const) {
+  for (const name of ['LINKS_URL', 'HOME_URL', 'SUPPORT_URL', 'PRIVACY_URL', 'TERMS_URL'] as const) {
     const url = values[name]
     if (url && !isPrivate(url)) problems.push(`${name} must be https in production`)
   }

@@ -9,6 +9,7 @@ import { variables, type Values, type Variable, type VariableName } from './vari
 /** The folder of the embedded database and of the development key. */
 export const dataFolder = '.data'
 
+export type { Logo } from './brand.ts'
 export type { Trust } from './addresses.ts'
 export type { Rate } from './values.ts'
 
@@ -32,6 +33,14 @@ export function load (environment: Environment) {
     production,
     issuer,
     serviceName: values.SERVICE_NAME,
+    brand: {
+      name: values.BRAND_NAME ?? values.SERVICE_NAME,
+      logo: values.BRAND_LOGO,
+      color: values.BRAND_COLOR,
+      supportUrl: values.SUPPORT_URL,
+      privacyUrl: values.PRIVACY_URL,
+      termsUrl: values.TERMS_URL
+    },
     audience: values.AUDIENCE ?? issuer,
     host: values.HOST ?? defaultHost,
     isHostDefault: values.HOST === undefined,

@@ -2,6 +2,7 @@ import { parse as parseRoles } from '../syntax/roles.ts'
 import {
   parseBaseUrl, parseDatabaseUrl, parseNetworks, parseRangeUrl, parseWebUrl
 } from './addresses.ts'
+import { parseColor, parseLogo } from './brand.ts'
 import { parseIssuer, parsePageOrigin } from './origins.ts'
 import { parseProxies } from './proxies.ts'
 import { parseHost, parseRedisUrl, parseSender, parseSmtpUrl } from './servers.ts'
@@ -55,6 +56,18 @@ export const variables = {
     'there, and tokens have it as `iss`; https makes cookies Secure'),
   SERVICE_NAME: variable('Latchkey', parseDisplayName,
     'the name of the service in e-mails and on pages; a password must not contain it'),
+  BRAND_NAME: optional('SERVICE_NAME', parseDisplayName, 'the name on pages and in e-mails'),
+  BRAND_LOGO: optional('a key beside the name', parseLogo,
+    'the file of your logo, an SVG, PNG, JPEG or WebP image of at most 256 KiB; pages show it, and e-mails ' +
+    'too if it is PNG or JPEG and ISSUER_URL is https'),
+  BRAND_COLOR: optional('black, and brass in dark mode', parseColor,
+    'the colour of buttons on pages and in e-mails, such as #1177aa; the colours of texts, links and focus ' +
+    'rings are computed from it so that they can be read'),
+  SUPPORT_URL: optional('pages and e-mails have no such link', parseWebUrl,
+    'the URL of your page with help, for links on pages and in e-mails'),
+  PRIVACY_URL: optional('pages have no such link', parseWebUrl,
+    'the URL of your privacy notice, for links on pages'),
+  TERMS_URL: optional('pages have no such link', parseWebUrl, 'the URL of your terms, for links on pages'),
   AUDIENCE: optional('ISSUER_URL', parseText, 'the `aud` claim of access tokens'),
   HOST: optional('127.0.0.1, which other machines do not reach; 0.0.0.0 in the container image', parseHost,
     'the address to listen on, such as 0.0.0.0 or [::] for all'),

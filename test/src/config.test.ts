@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
@@ -15,6 +15,7 @@ import { productionWarnings, settingWarnings } from '../../src/config/warnings.t
 import { packageFolder } from '../../src/package-folder.ts'
 import { parse as parseDatabase } from '../../src/syntax/database-url.ts'
 import { commandOf } from '../support/program.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const key = randomBytes(32).toString('base64')
 const production: Environment = {
@@ -46,6 +47,14 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
     production: false,
     issuer: 'http://localhost:3000',
     serviceName: 'Latchkey',
+    brand: {
+      name: 'Latchkey',
+      logo: undefined,
+      color: undefined,
+      supportUrl: undefined,
+      privacyUrl: undefined,
+      termsUrl: undefined
+    },
     audience: 'http://localhost:3000',
     host: '127.0.0.1',
     isHostDefault: true,
@@ -115,6 +124,9 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
 })
 
 t.test('every variable has an effect', async t => {
+  const logo = '<svg xmlns="http://www.w3.org/2000/svg"/>'
+  const logoFile = join(temporaryFolder(t), 'logo.png')
+  writeFileSync(logoFile, logo)
   const { trustProxy, webhooks, ...config } = load({
     ...production,
     DATABASE_DIRECT_URL: 'postgres://latchkey:s3cret@db-direct.internal:5432/latchkey',
@@ -122,6 +134,12 @@ t.test('every variable has an effect', async t => {
     IDLE_POLL_INTERVAL: '10m',
     DATABASE_OWNER_PASSWORD: '0wner',
     SERVICE_NAME: 'Ünïcorn & Söhne',
+    BRAND_NAME: 'Ünïcorn',
+    BRAND_LOGO: logoFile,
+    BRAND_COLOR: '#17A',
+    SUPPORT_URL: 'https://www.example.com/help',
+    PRIVACY_URL: 'https://www.example.com/privacy',
+    TERMS_URL: 'https://www.example.com/terms#login',
     AUDIENCE: 'https://api.example.com',
     HOST: '0.0.0.0',
     PORT: '0',
@@ -188,6 +206,14 @@ t.test('every variable has an effect', async t => {
     production: true,
     issuer: 'https://auth.example.com',
     serviceName: 'Ünïcorn & Söhne',
+    brand: {
+      name: 'Ünïcorn',
+      logo: { content: Buffer.from(logo), type: 'image/svg+xml' },
+      color: '#1177aa',
+      supportUrl: 'https://www.example.com/help',
+      privacyUrl: 'https://www.example.com/privacy',
+      termsUrl: 'https://www.example.com/terms#login'
+    },
     audience: 'https://api.example.com',
     host: '0.0.0.0',
     isHostDefault: false,
@@ -250,6 +276,43 @@ t.test('every variable has an effect', async t => {
     logLevel: 'silent',
     logFormat: 'pretty'
   })
+})
+
+t.test('a logo is an image by its content, whatever its name, and of at most 256 KiB', async t => {
+  const folder = temporaryFolder(t)
+  const png = Buffer.from('89504e470d0a1a0a0000000d49484452', 'hex')
+  const accepted = {
+    'image/png': [png, Buffer.concat([png], 256 * 1_024)],
+    'image/jpeg': [Buffer.from('ffd8ffe000104a464946', 'hex')],
+    'image/webp': [Buffer.from('RIFF\x04\0\0\0WEBPVP8 ', 'latin1')],
+    'image/svg+xml': [
+      '<svg xmlns="http://www.w3.org/2000/svg"/>',
+      '\uFEFF<?xml version="1.0"?>\n<!-- made by <b>hand</b> -->\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "x">\n<svg>'
+    ]
+  }
+  const path = join(folder, 'logo.txt')
+  for (const [type, contents] of Object.entries(accepted)) {
+    for (const content of contents) {
+      writeFileSync(path, content)
+      t.match(load({ BRAND_LOGO: path }).brand.logo, { type, content: Buffer.from(content) })
+    }
+  }
+  const rejected = [
+    '', 'alert(1)', '#!/bin/sh\n', '<html><svg></svg></html>', '<script>alert(1)</script><svg>', 'GIF89a',
+    '<!-- <svg> --><script>', '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg>', '<svgx>',
+    '<svg \0>', '%PDF-1.7', 'RIFF\x04\0\0\0WAVEfmt '
+  ]
+  for (const content of rejected) {
+    writeFileSync(path, content)
+    t.strictSame(
+      problems({ BRAND_LOGO: path }), ['BRAND_LOGO must be a file with an SVG, PNG, JPEG or WebP image'], content
+    )
+  }
+  writeFileSync(path, Buffer.concat([png], 256 * 1_024 + 1))
+  t.strictSame(problems({ BRAND_LOGO: path }), ['BRAND_LOGO must be a file of at most 256 KiB'])
+  t.strictSame(problems({ BRAND_LOGO: join(folder, 'none.svg') }), ['BRAND_LOGO cannot be read: ENOENT'])
+  mkdirSync(join(folder, 'folder'))
+  t.strictSame(problems({ BRAND_LOGO: join(folder, 'folder') }), ['BRAND_LOGO cannot be read: EISDIR'])
 })
 
 t.test('an empty variable counts as unset, and blanks around a value are removed', async t => {
@@ -441,12 +504,17 @@ t.test('the problem of a malformed value names the variable and the allowed valu
       /^BREACHED_PASSWORDS_URL must be a URL that (begins with https:\/\/ or http:\/\/|ends with \/ or = .+)$/
     ],
     [
-      ['SERVICE_NAME'],
+      ['SERVICE_NAME', 'BRAND_NAME'],
       [
         'x'.repeat(65), '😀'.repeat(65), 'two\nlines', 'tab\tbed', 'nul\u0000', 'half \ud800',
         'zero\u200bwidth'
       ],
-      /^SERVICE_NAME must be 1 to 64 printable characters$/
+      /^\w+ must be 1 to 64 printable characters$/
+    ],
+    [
+      ['BRAND_COLOR'],
+      ['red', '17a', '#17', '#1177aaff', '#17a;}', '#ggg', 'rgb(1,2,3)', '#123 #456'],
+      /^BRAND_COLOR must be a colour such as #17a or #1177aa$/
     ],
     [
       ['MIGRATE_ON_START', 'PASSWORD_PEPPER'],
@@ -623,9 +691,9 @@ t.test('the problem of a malformed value names the variable and the allowed valu
       /^TOKEN_CLAIMS_NAMESPACE must be a URI that ends with \/, # or :, such as https:\/\/example.com\/$/
     ],
     [
-      ['HOME_URL'],
+      ['HOME_URL', 'SUPPORT_URL', 'PRIVACY_URL', 'TERMS_URL'],
       ['app.example.com', '/welcome', 'javascript:alert(1)', 'data:text/html,x'],
-      /^HOME_URL must be a URL that begins with https:\/\/ or http:\/\/$/
+      /^\w+ must be a URL that begins with https:\/\/ or http:\/\/$/
     ],
     [
       ['REDIS_URL'],
@@ -802,7 +870,9 @@ t.test('in production', async t => {
         ['BREACHED_PASSWORDS_URL must be https in production, unless it is on this host'],
         url
       )
-      t.strictSame(problems({ ...production, HOME_URL: url }), ['HOME_URL must be https in production'], url)
+      for (const name of ['HOME_URL', 'SUPPORT_URL', 'PRIVACY_URL', 'TERMS_URL']) {
+        t.strictSame(problems({ ...production, [name]: url }), [`${name} must be https in production`], url)
+      }
     }
   })
 
