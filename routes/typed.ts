@@ -67,6 +67,7 @@ export function mailContextOf (request: FastifyRequest, lives: LinkLives): MailC
     sealMail,
     lives,
     language: languageOf(headers['accept-language']),
+    origin: originOf(request),
     limit: {
       bucketsOf: (kind, canonical, linkSeconds) =>
         limits.requestBuckets(kind, canonical, network, linkSeconds),

@@ -51,6 +51,7 @@ import { productionWarnings, settingWarnings } from './config/warnings.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
 import { basePathOf } from './http/base-path.ts'
 import { cookieName } from './http/cookie-name.ts'
+import { mailBrand } from './mail/mail-brand.ts'
 import { version } from './version.ts'
 
 export interface AppOptions {
@@ -129,7 +130,11 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
 
   await app.register(jobs)
   await app.register(mailer, {
-    ...config.mail, keys: keyEncryptionKeys, serviceName, issuer, production: config.production
+    ...config.mail,
+    keys: keyEncryptionKeys,
+    brand: mailBrand(config.brand, config),
+    issuer,
+    production: config.production
   })
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 

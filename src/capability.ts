@@ -22,6 +22,8 @@ export interface MailKindDeclaration {
   kind: string
   /** The page that the link of the mail opens. Undefined if the mail has no link. */
   page?: string
+  /** The page of this service that the mail leads to, if it has no link with a token. */
+  action?: 'forgot' | 'sign-in'
   /**
    * Whether it tells a user what happened to their account. Its address is known only when it is sent, and it
    * is counted then.

@@ -16,10 +16,10 @@ const mailKinds = [
   { kind: 'email_change', page: 'email-verification' },
   // The former address is notified twice: when the change is requested, and when it is done. The second mail
   // has a link to undo the change.
-  { kind: 'email_change_requested', isNotification: true },
+  { kind: 'email_change_requested', action: 'forgot', isNotification: true },
   { kind: 'email_changed', page: 'email-verification', isNotification: true },
-  { kind: 'registration_taken' },
-  { kind: 'password_changed', isNotification: true },
+  { kind: 'registration_taken', action: 'sign-in' },
+  { kind: 'password_changed', action: 'forgot', isNotification: true },
   { kind: 'account_deleted', isNotification: true }
 ] as const
 

@@ -2,7 +2,7 @@ import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import { languages } from '../http/language.ts'
 import { admitMail } from '../mail/limits.ts'
-import type { MailContext } from '../mail/mail-context.ts'
+import { factsOf, type MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { revokeAll, revokeEmailChanges, revokeOtherEmailChanges } from '../one-time-tokens/revocation.ts'
@@ -35,20 +35,22 @@ export async function requestEmailChange (
 ): Promise<void> {
   const { credential, to: { address, canonical }, hidesTaken } = change
   const { userId, passwordVersion } = credential
-  const { sealMail, lives: { emailVerification: lives }, language, limit } = context
+  const { sealMail, lives: { emailVerification: lives }, language, limit, origin } = context
   const owner = await users.findOwner(db, canonical)
   const otherOwner = owner?.id === userId ? undefined : owner
   if (otherOwner && !hidesTaken) throw emailTaken()
   const token = oneTimeTokens.generateToken()
+  const facts = factsOf(origin)
   const ownerLanguage = languages.find(each => each === otherOwner?.language)
   const mail = otherOwner
     ? sealMail({
       kind: 'registration_taken',
       as: 'email_change',
       language: language ?? ownerLanguage,
-      to: otherOwner.email
+      to: otherOwner.email,
+      facts
     })
-    : sealMail({ kind: 'email_change', language, token, lives, to: address })
+    : sealMail({ kind: 'email_change', language, token, lives, to: address, facts })
   const buckets = limit.bucketsOf('email_change', canonical, lives)
   const isAdmitted = await db.transaction(async tx => {
     // Of two concurrent requests, the second one waits here, and then revokes the link of the first.
@@ -69,8 +71,9 @@ export async function requestEmailChange (
     // The data export shows the user their pending mails. It must not reveal whether the address is taken.
     await enqueueMail(tx, mail, userId, lives)
     if (current.canonical === canonical) return true
-    const facts = { email: address }
-    const notice = sealMail({ kind: 'email_change_requested', to: current.address, facts })
+    const notice = sealMail({
+      kind: 'email_change_requested', to: current.address, facts: { ...facts, email: address }
+    })
     await enqueueMail(tx, notice, userId)
     return true
   })
@@ -108,7 +111,7 @@ export async function changeAddress (
   // The link to undo must not be dropped. It cannot be sent often, because each one needs a newly verified
   // address.
   const isUncounted = account.email_verified
-  const facts = { email: to.address }
+  const facts = { ...factsOf(origin), email: to.address }
   const notice = sealMail({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts })
   await enqueueMail(tx, notice, account.id)
 }

@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { Queryable } from '../database/database.ts'
-import type { MailContext } from '../mail/mail-context.ts'
+import { factsOf, type MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { revokeAll, revokeVerifications } from '../one-time-tokens/revocation.ts'
@@ -44,5 +44,6 @@ export async function resetOwnership (
   await revokeAll(tx, userId)
   const token = oneTimeTokens.generateToken()
   await oneTimeTokens.issue(tx, { userId, purpose: 'password_reset', token, lifetimeSeconds: lives })
-  await enqueueMail(tx, sealMail({ kind: 'password_reset', token, lives }), userId, lives)
+  const sealed = sealMail({ kind: 'password_reset', token, lives, facts: factsOf(origin) })
+  await enqueueMail(tx, sealed, userId, lives)
 }

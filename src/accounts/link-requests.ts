@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.ts'
-import type { MailContext } from '../mail/mail-context.ts'
+import { factsOf, type MailContext } from '../mail/mail-context.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { issueByAddress } from '../one-time-tokens/request.ts'
 import * as users from '../users/users.ts'
@@ -24,11 +24,11 @@ export interface EmailLinkRequest { kind: LinkKind, email: string }
 export async function requestLink (
   db: Database, { kind, email }: EmailLinkRequest, mail: MailContext
 ): Promise<void> {
-  const { sealMail, language, limit } = mail
+  const { sealMail, language, limit, origin } = mail
   const { canonical } = users.requireEmail(email)
   const token = oneTimeTokens.generateToken()
   const lives = mail.lives[lifetimeNames[kind]]
-  const sealed = sealMail({ kind, language, token, lives })
+  const sealed = sealMail({ kind, language, token, lives, facts: factsOf(origin) })
   const buckets = limit.bucketsOf(kind, canonical, lives)
   const tokenRequest = { canonical, purpose: kind, token, mail: sealed, lifetimeSeconds: lives, buckets }
   const isAdmitted = await issueByAddress(db, tokenRequest)

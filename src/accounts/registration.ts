@@ -4,6 +4,7 @@ import type { AuthenticationServices } from '../authentication/password-verifica
 import type { RequestContext } from '../authentication/request-context.ts'
 import { newId } from '../crypto/random.ts'
 import { admitMail } from '../mail/limits.ts'
+import { factsOf } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import * as users from '../users/users.ts'
@@ -43,9 +44,9 @@ export async function register (
   context: RequestContext
 ): Promise<{ userId: string, completion: Completion }> {
   const user = await validateRegistration(services, registration, context)
-  const { sealMail, lives: { emailVerification: lives }, language, limit } = context.mail
+  const { sealMail, lives: { emailVerification: lives }, language, limit, origin } = context.mail
   const token = oneTimeTokens.generateToken()
-  const mail = sealMail({ kind: 'email_verification', language, token, lives })
+  const mail = sealMail({ kind: 'email_verification', language, token, lives, facts: factsOf(origin) })
   const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
   const proof = { userId: user.id, passwordVersion: 1, methods: ['pwd'], isEmailVerified: false }
   const userOrigin = { ...context.origin, actorId: user.id }
@@ -75,15 +76,16 @@ export async function requestRegistration (
   services: AuthenticationServices, registration: Registration, context: RequestContext
 ): Promise<string> {
   const user = await validateRegistration(services, registration, context)
-  const { sealMail, lives: { emailVerification: lives }, language, limit } = context.mail
+  const { sealMail, lives: { emailVerification: lives }, language, limit, origin } = context.mail
   const token = oneTimeTokens.generateToken()
+  const facts = factsOf(origin)
   const isStored = await pendingRegistrations.add(services.db, {
     ...user,
     language,
     token,
     lives,
-    link: sealMail({ kind: 'email_verification', language, token, lives }),
-    taken: sealMail({ kind: 'registration_taken', language }),
+    link: sealMail({ kind: 'email_verification', language, token, lives, facts }),
+    taken: sealMail({ kind: 'registration_taken', language, facts }),
     buckets: limit.bucketsOf('email_verification', user.email.canonical, lives)
   })
   if (!isStored) limit.onDrop('email_verification')

@@ -5,7 +5,7 @@ import { problems } from './problems.ts'
 const auditEvents = ['login.succeeded', 'login.failed'] as const
 
 const mailKinds = [
-  { kind: 'new_sign_in', isNotification: true }
+  { kind: 'new_sign_in', action: 'forgot', isNotification: true }
 ] as const
 
 declare module '../audit/events.ts' {

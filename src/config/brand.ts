@@ -45,7 +45,7 @@ function readImage (path: string): Buffer {
 function isSvg (content: Buffer): boolean {
   const text = content.toString('utf8').replace(/^\uFEFF/, '')
   return !text.includes('\0') &&
-    /^\s*(?:<\?xml[^>]*\?>\s*)?(?:(?:<!--(?:(?!-->)[^])*-->|<!DOCTYPE\s[^>[]*>)\s*)*<svg[\s>]/.test(text)
+    /^\s*(?:<\?xml[^>]*\?>\s*)?(?:(?:<!--(?:(?!-->)[^])*-->|<!DOCTYPE\s[^>[]*>)\s*)*<svg[\s/>]/.test(text)
 }
 
 /** Parses a colour of CSS in hexadecimal digits. Returns six digits in lower case. */

@@ -5,6 +5,8 @@ export interface ThemeColors {
   /** Text on `brand` and on `hover`. */
   onBrand: string
   hover: string
+  /** The edge of buttons: the accent if the brand hardly differs from a card, and else the brand itself. */
+  edge: string
   /** Links, focus rings and edges: the brand, darker or lighter until it can be read on the page. */
   accent: string
   /** A background for text in `accent`. */
@@ -15,8 +17,22 @@ export interface BrandColors { light: ThemeColors, dark: ThemeColors }
 
 /** The colours without a configured brand, as in the style sheet of the pages. */
 export const defaultColors: BrandColors = {
-  light: { brand: '#17181c', onBrand: '#ffffff', hover: '#33353d', accent: '#8a5a12', wash: '#f6ecd9' },
-  dark: { brand: '#e9c079', onBrand: '#1b1508', hover: '#f3d08f', accent: '#e9c079', wash: '#33291a' }
+  light: {
+    brand: '#17181c',
+    onBrand: '#ffffff',
+    hover: '#33353d',
+    edge: '#17181c',
+    accent: '#8a5a12',
+    wash: '#f6ecd9'
+  },
+  dark: {
+    brand: '#e9c079',
+    onBrand: '#1b1508',
+    hover: '#f3d08f',
+    edge: '#e9c079',
+    accent: '#e9c079',
+    wash: '#33291a'
+  }
 }
 
 /** The backgrounds of the pages: the window, a card, and what is sunk into a card. */
@@ -29,6 +45,8 @@ const black = '#000000'
 
 /** WCAG 2.2 success criterion 1.4.3. */
 const minTextContrast = 4.5
+/** WCAG 2.2 success criterion 1.4.11: what shows that a control is one. */
+const minEdgeContrast = 3
 const hoverShare = 0.15
 const washShare = 0.1
 const steps = 50
@@ -48,7 +66,9 @@ function themeOf (brand: string, theme: keyof BrandColors): ThemeColors {
   const away = mix(brand, onBrand === white ? black : white, hoverShare)
   // Nothing is darker than black or lighter than white.
   const hover = away === brand ? mix(brand, onBrand, hoverShare) : away
-  return { brand, onBrand, hover, ...accentOf(brand, theme) }
+  const { accent, wash } = accentOf(brand, theme)
+  const edge = contrast(brand, grounds[theme][1]) < minEdgeContrast ? accent : brand
+  return { brand, onBrand, hover, edge, accent, wash }
 }
 
 /** The first shade of a brand that can be read on every background of a theme, and on its own wash. */
@@ -89,9 +109,6 @@ export function contrast (one: string, other: string): number {
   return (lighter + 0.05) / (darker + 0.05)
 }
 
-/** WCAG 2.2 success criterion 1.4.11: what shows that a control is one. */
-const minEdgeContrast = 3
-
 /**
  * Returns the rules that replace the default colours in the style sheet of the pages: none without a
  * configured colour. A button that could be overlooked on its card gets an edge.
@@ -99,12 +116,9 @@ const minEdgeContrast = 3
 export function brandStyle (color: string | undefined): string {
   if (color === undefined) return ''
   const { light, dark } = brandColors(color)
-  const rulesOf = (colors: ThemeColors, [, card]: readonly [string, string, string]) => {
-    const hasEdge = contrast(colors.brand, card) < minEdgeContrast
-    return `:root{--brand:${colors.brand};--on-brand:${colors.onBrand};--brand-hover:${colors.hover};` +
-      `--brass:${colors.accent};--brass-wash:${colors.wash}}` +
-      `.button{border-color:${hasEdge ? colors.accent : 'transparent'}}`
-  }
-  return `\n${rulesOf(light, grounds.light)}\n` +
-    `@media (prefers-color-scheme:dark){${rulesOf(dark, grounds.dark)}}\n`
+  return `\n${rulesOf(light)}\n@media (prefers-color-scheme:dark){${rulesOf(dark)}}\n`
 }
+
+const rulesOf = ({ brand, onBrand, hover, edge, accent, wash }: ThemeColors) =>
+  `:root{--brand:${brand};--on-brand:${onBrand};--brand-hover:${hover};--brass:${accent};` +
+  `--brass-wash:${wash}}.button{border-color:${edge === brand ? 'transparent' : edge}}`

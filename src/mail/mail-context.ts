@@ -28,6 +28,14 @@ export interface MailContext {
   limit: RequestLimit
   /** The language that the request asks for. */
   language: Language | undefined
+  /** Where the request comes from. */
+  origin: Pick<Origin, 'ip' | 'userAgent'>
+}
+
+/** Where a request comes from, as mails state it. */
+export function factsOf ({ ip, userAgent }: Pick<Origin, 'ip' | 'userAgent'>): NonNullable<Mail['facts']> {
+  const { browser, system } = describe(userAgent ?? null)
+  return { ip, browser: browser ?? undefined, system: system ?? undefined }
 }
 
 /**
@@ -37,10 +45,8 @@ export interface MailContext {
 export function notification (
   { sealMail, language }: Pick<MailContext, 'sealMail' | 'language'>,
   kind: Mail['kind'],
-  { ip, userAgent }: Origin,
+  origin: Origin,
   to?: string
 ): Buffer | undefined {
-  const { browser, system } = describe(userAgent ?? null)
-  const facts = { ip, browser: browser ?? undefined, system: system ?? undefined }
-  return sealMail({ kind, language, ...to !== undefined && { to }, facts })
+  return sealMail({ kind, language, ...to !== undefined && { to }, facts: factsOf(origin) })
 }

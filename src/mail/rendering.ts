@@ -1,6 +1,8 @@
 import Mustache from 'mustache'
 import type { Job } from '../jobs/queue.ts'
 import type { Language } from '../http/language.ts'
+import { blocksIn } from './blocks.ts'
+import type { MailBrand } from './mail-brand.ts'
 import type { Mail } from './outbox.ts'
 import { linkUrl } from './link-url.ts'
 import type { MailRecipient } from './recipient.ts'
@@ -16,8 +18,8 @@ export interface RenderedMail {
   link: string | undefined
 }
 
-/** The service as its users know it: its name, its URL, and the URL of the pages that links open. */
-export interface MailSender { serviceName: string, issuer: string, linksUrl: string }
+/** The service as its users know it: its brand, its URL, and the URL of the pages that links open. */
+export interface MailSender { brand: MailBrand, issuer: string, linksUrl: string }
 
 /** What a mail is rendered from. `createdAt` is when the mail was enqueued. */
 export interface MailContent { mail: Mail, createdAt: Job['createdAt'], recipient: MailRecipient }
@@ -30,19 +32,21 @@ const timeFormats: Record<Language, Intl.DateTimeFormat> = { en: timeFormat('en'
 /** Renders a mail as text and HTML. All values are escaped, so that none of them can add HTML or a header. */
 export function renderMail (
   templates: MailTemplates,
-  { serviceName, issuer, linksUrl }: MailSender,
+  { brand, issuer, linksUrl }: MailSender,
   { mail, createdAt, recipient }: MailContent
 ): RenderedMail {
   const { address, language } = recipient
   const { kind, token, lives, facts: { ip, browser, system, email = address } = {} } = mail
   const template = templates.of(kind, language)
-  const { page } = template
+  const { page, action } = template
   const link = page === undefined || token === undefined ? undefined : linkUrl({ linksUrl, page }, token)
   const values = {
-    service: serviceName,
+    service: brand.name,
+    support: brand.supportUrl,
     issuer,
     language,
     link,
+    action: link ?? (action === undefined ? undefined : `${issuer}/${action}`),
     lives: lives === undefined ? undefined : formatDuration(lives, language),
     time: `${timeFormats[language].format(createdAt)} UTC`,
     ip,
@@ -51,15 +55,30 @@ export function renderMail (
     system: plainName(system)
   }
   const renderText = (text: string) => Mustache.render(text, values, {}, { escape: String })
+  const subject = renderText(template.subject).replaceAll(/[\p{C}\p{Z}]+/gu, ' ').trim()
+  const look = { ...lookOf(brand), subject, help: helpNames[language], ...blocksIn(language) }
   return {
     to: address,
     language,
-    subject: renderText(template.subject).replaceAll(/[\p{C}\p{Z}]+/gu, ' ').trim(),
+    subject,
     text: renderText(template.text).replaceAll(/\n{3,}/g, '\n\n') + '\n',
-    html: Mustache.render(templates.layout, values, { content: template.html }),
+    html: Mustache.render(templates.layout, { ...values, ...look }, { content: template.html }),
     link
   }
 }
+
+const helpNames: Record<Language, string> = { en: 'Help', de: 'Hilfe' }
+
+/** The logo and the colours of the brand, as the layout names them. */
+const lookOf = ({ logoUrl: logo, colors: { light, dark } }: MailBrand) => ({
+  logo,
+  brand: light.brand,
+  on_brand: light.onBrand,
+  edge: light.edge,
+  brand_dark: dark.brand,
+  on_brand_dark: dark.onBrand,
+  edge_dark: dark.edge
+})
 
 const nameSyntax = /^[\p{L}\p{N}]+(?:[ _+-][\p{L}\p{N}]+){0,4}(?:\.\d+)*$/u
 

@@ -2,12 +2,21 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Mustache from 'mustache'
 import { ConfigError } from '../config/config-error.ts'
+import type { MailKindDeclaration } from '../capability.ts'
 import { languages, type Language } from '../http/language.ts'
 import { packageFolder } from '../package-folder.ts'
+import { blockNames } from './blocks.ts'
 import type { MailKind, MailKindList } from './mail-kinds.ts'
 
-/** The template of a mail, and the page that the link of the mail opens, if it has a link. */
-export interface MailTemplate { subject: string, text: string, html: string, page: string | undefined }
+/**
+ * The template of a mail. `page` is the page that its link opens, and `action` the page of this service that
+ * a mail without a link leads to.
+ */
+export interface MailTemplate extends Pick<MailKindDeclaration, 'page' | 'action'> {
+  subject: string
+  text: string
+  html: string
+}
 
 export interface MailTemplates {
   of: (kind: MailKind, language: Language) => MailTemplate
@@ -16,8 +25,13 @@ export interface MailTemplates {
 }
 
 const defaultFolder = join(packageFolder, 'src/mail/templates')
-const commonVariables = ['service', 'issuer', 'language', 'email', 'time', 'ip', 'browser', 'system']
+const commonVariables = [
+  'service', 'issuer', 'language', 'email', 'time', 'ip', 'browser', 'system', 'support'
+]
 const linkVariables = ['link', 'lives']
+const layoutVariables = [
+  'subject', 'logo', 'help', 'brand', 'on_brand', 'edge', 'brand_dark', 'on_brand_dark', 'edge_dark'
+]
 const layoutName = 'layout.html'
 const namesOf = (kinds: MailKindList): string[] => [
   layoutName,
@@ -49,7 +63,7 @@ export function readTemplates (folder: string | undefined, kinds: MailKindList):
         subject: firstLine.replace(subjectLine, ''),
         text: otherLines.join('\n').trim(),
         html: text(`${language}/${kind}.html`),
-        page: kinds.get(kind)?.page
+        ...kinds.get(kind)
       }
     }
   }
@@ -82,18 +96,30 @@ const subjectLine = /^Subject: */
 /** Returns what is wrong with a template, each as a phrase that continues its name. */
 function faultsOf ({ name, text, kinds }: { name: string, text: string, kinds: MailKindList }): string[] {
   const [, kindName] = /^.*\/(.*)\./.exec(name) ?? []
-  const hasLink = [...kinds].some(([kind, { page }]) => kind === kindName && page !== undefined)
-  const variables = hasLink ? [...commonVariables, ...linkVariables] : commonVariables
+  const [declaration] = [...kinds.values()].filter(({ kind }) => kind === kindName)
+  const hasLink = declaration?.page !== undefined
+  const isLayout = name === layoutName
+  const variables = [
+    ...commonVariables,
+    ...hasLink ? linkVariables : [],
+    ...hasLink || declaration?.action !== undefined ? ['action'] : [],
+    ...isLayout ? layoutVariables : []
+  ]
+  const blocks = name.endsWith('.html') ? blockNames : []
   let tags: Tag[]
   try {
     tags = tagsOf(Mustache.parse(text))
   } catch (error) {
     return [`cannot be parsed: ${error instanceof Error ? error.message : String(error)}`]
   }
-  const isLayout = name === layoutName
   const has = (tagName: string, type: string) => tags.some(tag => tag.name === tagName && tag.type === type)
   const isKnown = ({ name, type }: Tag) =>
-    type === '>' ? isLayout && name === 'content' : variables.includes(name)
+    type === '>'
+      ? isLayout && name === 'content'
+      : variables.includes(name) || (type === '#' && blocks.includes(name) && isUsable(name))
+  // A button leads to the link, or to the action.
+  const isUsable = (block: string) => block !== 'button' || variables.includes('action')
+  const leadsToLink = has('link', 'name') || has('action', 'name') || has('button', '#')
   const [firstLine = ''] = text.split('\n', 1)
   const hasSubject = subjectLine.test(firstLine) && firstLine.replace(subjectLine, '').trim() !== ''
   return [
@@ -103,7 +129,7 @@ function faultsOf ({ name, text, kinds }: { name: string, text: string, kinds: M
       .filter(tag => !isKnown(tag))
       .map(({ name }) => `uses an unknown ${name}; known are ${variables.join(', ')}`),
     ...(isLayout && !has('content', '>') ? ['lacks {{> content}}'] : []),
-    ...(hasLink && !has('link', 'name') ? ['lacks {{link}}'] : []),
+    ...(hasLink && !leadsToLink ? ['lacks {{link}}'] : []),
     ...(name.endsWith('.txt') && !hasSubject ? ['does not begin with a line "Subject: …"'] : [])
   ]
 }

@@ -7,7 +7,7 @@ import { endSurplus, findUsersOverLimit } from './surplus.ts'
 const auditEvents = ['session.ended', 'session.replayed'] as const
 
 const mailKinds = [
-  { kind: 'session_replayed', isNotification: true }
+  { kind: 'session_replayed', action: 'forgot', isNotification: true }
 ] as const
 
 declare module '../audit/events.ts' {

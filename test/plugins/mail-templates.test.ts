@@ -5,13 +5,22 @@ import { languages } from '../../src/http/language.ts'
 import { mailKinds } from '../../src/capabilities.ts'
 import { enqueueMail, type Mail } from '../../src/mail/outbox.ts'
 import { run } from '../support/command-line.ts'
-import { build, type Service } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { smtpServer } from '../support/smtp.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const kindsWithLink = [
   'email_verification', 'email_change', 'email_changed', 'password_reset', 'invitation', 'magic_link'
 ]
+/** The pages that mails without a token lead to. */
+const actions: Record<string, string> = {
+  email_change_requested: 'forgot',
+  registration_taken: 'sign-in',
+  password_changed: 'forgot',
+  new_sign_in: 'forgot',
+  session_replayed: 'forgot'
+}
+const withoutAction = 'account_deleted'
 const token = `lkl_${'a'.repeat(43)}`
 const enqueue = async ({ app }: Service, mail: Mail) => {
   await enqueueMail(app.db, app.mailer.sealMail(mail), undefined)
@@ -61,23 +70,85 @@ t.test('the templates', async t => {
           link ?? 'https://www.example.com/account/',
           /^https:\/\/www\.example\.com\/account\/(email-verification|password-reset|magic-link|)/
         )
-        t.strictSame(hrefs(html), link === undefined ? [] : [link])
+        const action = link ?? (actions[kind] === undefined ? undefined : `http://localhost:3000/${actions[kind]}`)
+        t.equal(action === undefined, kind === withoutAction)
+        t.strictSame(hrefs(html), action === undefined ? [] : [action])
+        t.equal(text.split('\n').includes(action ?? ''), true, 'the link has a line of its own')
+        t.equal(
+          decodeEntities(html).includes(`<span style="word-break:break-all">${action}</span>`),
+          action !== undefined, 'the link is also written out'
+        )
         if (link) t.match(text, language === 'de' ? /30 Minuten/ : /30 minutes/)
         t.notMatch(html, /<(img|script|link|iframe)|https?:\/\/(?!www\.example\.com|localhost)|url\(|@import/)
         const wordsOf = (text: string) =>
           decodeEntities(text)
-            .replaceAll(/<style>[^]*<\/style>|<title>.*<\/title>|<h1>.*<\/h1>/g, ' ')
-            .replaceAll(/<a class="button"[^>]*>[^<]*<\/a>|<[^>]*>/g, ' ')
+            .replaceAll(/<style>[^]*<\/style>|<title>.*<\/title>|<h1 [^]*?<\/h1>|<p class="name"[^]*?<\/p>/g, ' ')
+            .replaceAll(/<table [^>]*class="action"[^]*?<\/table>|<p class="quiet link"[^]*?<\/p>|<[^>]*>/g, ' ')
             .replaceAll(/\s+/g, ' ')
             .trim()
         t.equal(
           wordsOf(html),
-          wordsOf(text.replace(link ?? '', '').replace(/^-- $/m, '')),
+          wordsOf(text.replace(action ?? '', '').replace(/^-- $/m, '')),
           `${kind} says the same in ${language}`
         )
       }
     }
     t.equal(subjects.size, languages.length * mailKinds.size)
+  })
+
+  t.test('of a link that was requested say from which browser and address', async t => {
+    const service = await build(t, options)
+    const userAgent = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
+    const { email, password } = newUser()
+    const registered = await service.browser().post('/v1/auth/register', { email, password }, {
+      'user-agent': userAgent
+    })
+    t.equal(registered.status, 201)
+    await smtp.mailTo(email)
+    for (const [language, sentence, agent] of [
+      ['en', 'Requested from Firefox 140 on Linux, IP address 127.0.0.1.', userAgent],
+      ['de', 'Angefordert mit Firefox 140 unter Linux, IP-Adresse 127.0.0.1.', userAgent],
+      ['en', 'Requested from IP address 127.0.0.1.', '<b>evil.test</b>'],
+      ['de', 'Angefordert von der IP-Adresse 127.0.0.1.', '']
+    ] as const) {
+      for (const kind of ['magic-link', 'password-reset', 'email-verification']) {
+        const headers = { 'user-agent': agent, 'accept-language': language }
+        await service.sql('delete from mail_buckets')
+        await service.browser().post(`/v1/auth/${kind}`, { email }, headers)
+        const { text, html, link } = await smtp.mailTo(email)
+        t.match(link, `/${kind}#token=`)
+        t.match(text, sentence)
+        t.match(html, sentence)
+        t.notMatch(text + html, /evil/)
+      }
+    }
+  })
+
+  t.test('have the brand: its name, its colour, its logo over https, and a link for help', async t => {
+    const logo = join(temporaryFolder(t), 'logo')
+    const brand = {
+      BRAND_NAME: 'Acme <b>', BRAND_COLOR: '#ffd400', SUPPORT_URL: 'https://www.example.com/help?a=1&b=2', BRAND_LOGO: logo
+    }
+    const png = Buffer.from('89504e470d0a1a0a0000000d49484452', 'hex')
+    const svg = Buffer.from('<svg/>')
+    for (const [index, [issuer, content, isShown]] of ([
+      ['https://auth.example.com/sso', png, true], ['http://localhost:3000', png, false],
+      ['https://auth.example.com', svg, false]
+    ] as const).entries()) {
+      writeFileSync(logo, content)
+      const service = await build(t, { ...options, ...brand, ISSUER_URL: issuer })
+      const to = `brand-${index}@example.com`
+      await enqueue(service, { kind: 'magic_link', language: 'de', to, token, lives: 60 })
+      const { subject, text, html, link } = await smtp.mailTo(to)
+      t.equal(subject, 'Anmeldung bei Acme <b>')
+      t.strictSame(hrefs(html), [link, brand.SUPPORT_URL])
+      t.ok(text.trimEnd().endsWith(`\n-- \nAcme <b>, ${issuer}\nHilfe: ${brand.SUPPORT_URL}`))
+      t.match(html, /bgcolor="#ffd400"[^]*color:#000000/)
+      t.notMatch(html, '<b>')
+      const images = [...html.matchAll(/<img src="([^"]*)" alt=""/g)].map(([, source = '']) => decodeEntities(source))
+      t.match(images, isShown ? [/^https:\/\/auth\.example\.com\/sso\/assets\/logo\?v=[\w-]{16}$/] : [])
+      t.equal(images.length, isShown ? 1 : 0)
+    }
   })
 
   t.test('state the time, the IP address and the device, as far as they are known', async t => {
@@ -110,7 +181,7 @@ t.test('the templates', async t => {
       t.equal(subject, 'New sign-in to <b>A</b> & "B" {{link}}')
       t.notMatch(text + html, /evil|onerror|aaaa|0900|Device/)
       t.notMatch(html, '<b>')
-      t.strictSame(hrefs(html), [])
+      t.strictSame(hrefs(html), ['http://localhost:3000/forgot'])
       t.notOk('bcc' in headers)
       t.notMatch(raw, /^Bcc/mi)
     }
@@ -144,7 +215,7 @@ t.test('the templates', async t => {
     )
     t.match(await smtp.mailTo('brit@example.com'), {
       subject: 'Sign in to Latchkey',
-      html: /^<article><p>Hello/
+      html: /^<article><p>This link signs you in/
     })
   })
 
@@ -165,6 +236,9 @@ t.test('the templates', async t => {
       'en/password_reset.html': ['<p>soon</p>', /password_reset\.html lacks \{\{link\}\}/],
       'en/new_sign_in.html': ['{{{email}}}', /new_sign_in\.html must not use email without escaping/],
       'en/password_changed.txt': ['Subject: x\n{{link}}', /password_changed\.txt uses an unknown link/],
+      'en/account_deleted.html': ['{{#button}}x{{/button}}', /account_deleted\.html uses an unknown button/],
+      'en/email_change.txt': ['Subject: x\n{{link}}{{#note}}x{{/note}}', /change\.txt uses an unknown note/],
+      'en/email_change.html': ['{{link}}{{note}}', /email_change\.html uses an unknown note/],
       'en/pasword_reset.txt': ['Subject: x', /: en\/pasword_reset\.txt is not a template/]
     }
     for (const [name, [text]] of Object.entries(invalid)) writeFileSync(join(custom, name), text)

@@ -18,7 +18,7 @@ export interface Received {
   /** By name in lower case. */
   headers: Record<string, string>
   messageId: string
-  /** The one that stands alone on a line of the text, and the token in it. */
+  /** The link with a token that stands alone on a line of the text, and the token in it. */
   link: string | undefined
   token: string
   raw: string
@@ -158,7 +158,7 @@ async function received ({
     messageId = '',
     headers
   } = await PostalMime.parse(Buffer.from(raw, 'latin1'))
-  const [link] = /^https?:\/\/\S+$/m.exec(text) ?? []
+  const [link] = /^https?:\/\/\S+#token=\S+$/m.exec(text) ?? []
   return {
     from,
     to,
