@@ -1,17 +1,15 @@
 import type { FastifyError, FastifyRequest, FastifySchemaValidationError } from 'fastify'
 import fp from 'fastify-plugin'
 import * as oauth from '../src/http/oauth-error.ts'
-import { escapeHtml } from '../src/http/html.ts'
 import { document, mediaType, Problem, type ProblemDefinition } from '../src/http/problem.ts'
 import { overloaded, problems, validationFailed } from '../src/http/problems.ts'
 import { describeViolations, summarize } from '../src/http/schema-violations.ts'
-import { namesHtml, textPage, textPageHeaders } from '../src/http/text-page.ts'
+import { namesHtml } from '../src/http/text-page.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Renders a failure of the route as a page for a person, instead of a problem document. */
-    renderProblem?: (problem: Problem, request: FastifyRequest) =>
-    { headers: Record<string, string>, page: string }
+    renderProblem?: (problem: Problem, request: FastifyRequest) => Promise<ProblemPage>
   }
   interface FastifyRequest {
     /** The code of the problem, or of the OAuth error, that the request was answered with. */
@@ -19,13 +17,21 @@ declare module 'fastify' {
   }
 }
 
-export interface ProblemsOptions { issuer: string }
+/** A page that tells a person about a failure. */
+export interface ProblemPage { headers: Record<string, string>, page: string }
+
+export interface ProblemsOptions {
+  issuer: string
+  /** Renders a failure of a route without pages of its own. */
+  renderPage: (problem: Problem, request: FastifyRequest) => ProblemPage
+}
 
 /**
  * Turns every failure of every route into a problem document (RFC 9457), an OAuth error or a page. An
  * unexpected error shows the client nothing of its text.
  */
-export default fp(async function problemResponses (app, { issuer }: ProblemsOptions) {
+export default fp(async function problemResponses (app, options: ProblemsOptions) {
+  const { issuer, renderPage } = options
   app.decorateRequest('problemCode', undefined)
 
   app.setErrorHandler<FastifyError>(async (error, request, reply) => {
@@ -33,16 +39,11 @@ export default fp(async function problemResponses (app, { issuer }: ProblemsOpti
     request.problemCode = failure.code
     logFailure(request, failure, error)
     const { renderProblem } = request.routeOptions.config
-    if (renderProblem && failure instanceof Problem) {
-      const { headers, page } = renderProblem(failure, request)
+    if (failure instanceof Problem && (renderProblem || isPageWanted(request, failure))) {
+      const { headers, page } = renderProblem
+        ? await renderProblem(failure, request)
+        : renderPage(failure, request)
       return await reply.code(failure.status).headers({ ...failure.headers, ...headers }).send(page)
-    }
-    if (failure instanceof Problem && isPageWanted(request, failure)) {
-      const page = textPage(failure.title, [
-        escapeHtml(failure.message).replaceAll(/`([^`]+)`/g, '<code>$1</code>'),
-        `Request <code>${escapeHtml(request.id)}</code>`
-      ])
-      return await reply.code(failure.status).headers({ ...failure.headers, ...textPageHeaders }).send(page)
     }
     const { type, body } = render(failure, request)
     return await reply

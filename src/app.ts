@@ -38,6 +38,8 @@ import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
 import frontPage from '../routes/operations/front-page.ts'
 import operations from '../routes/operations/index.ts'
+import type { PageContext } from '../routes/pages/context.ts'
+import { problemPage } from '../routes/pages/error-view.ts'
 import pages from '../routes/pages/index.ts'
 import problemPages from '../routes/problems/index.ts'
 import * as schemas from '../routes/schemas.ts'
@@ -73,9 +75,14 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
   const { serviceName, metricsPort: port } = config
   const basePath = basePathOf(issuer)
+  const pageContext: PageContext = {
+    serviceName, issuer, basePath, homeUrl: config.homeUrl, minLength: config.passwords.minLength
+  }
 
   for (const warning of [...settingWarnings(config), ...productionWarnings(config)]) app.log.warn(warning)
-  await app.register(problems, { issuer })
+  await app.register(problems, {
+    issuer, renderPage: (problem, request) => problemPage(pageContext, problem, request)
+  })
   await app.register(requestLog, { logPaths })
   await app.register(metrics)
   await app.register(deadline, { seconds: config.requestTimeout })
@@ -164,9 +171,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(frontPage, { issuer, serviceName, docs: config.docs })
   await app.register(documentation, { page: config.docs, basePath })
   await app.register(problemPages, { prefix: '/problems' })
-  await app.register(pages, {
-    serviceName, basePath, homeUrl: config.homeUrl, minLength: config.passwords.minLength, signIn
-  })
+  await app.register(pages, { context: pageContext, signIn })
 }, { name: 'latchkey' })
 
 const emailClaimOf = ({ names, namespace }: Config['tokenClaims']) =>

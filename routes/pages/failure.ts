@@ -1,77 +1,74 @@
-import type { FastifyRequest } from 'fastify'
-import { type ConfirmationMethod, confirmationMethods } from '../../src/accounts/problems.ts'
 import type { Language } from '../../src/http/language.ts'
 import type { Problem } from '../../src/http/problem.ts'
 import { passwordReasons } from '../../src/passwords/problems.ts'
-import type { PageTexts } from './page-texts.ts'
-import type { PageOutcome } from './page-view.ts'
-import { texts } from './page.ts'
+import type { PageContext, PageState } from './context.ts'
+import { failureTexts } from './texts/failures.ts'
 
-/** Where a page shows a failure. */
-export interface FailureContext { request: FastifyRequest, language: Language, minLength: number }
+/** What a page says about a failure. */
+export interface FormFailure {
+  title: string
+  text: string
+  items?: string[]
+  /** The fields that are wrong. */
+  fields: readonly string[]
+}
 
-/** Returns what a page shows for a failure. It keeps the input that can be used again. */
-export function failureOutcome (
-  problem: Problem, { request, language, minLength }: FailureContext
-): PageOutcome {
-  const pageTexts = texts[language]
-  const methods = methodsOf(problem, request.body)
-  const retry = { kind: 'failed' as const, token: tokenOf(request.body), methods }
+/** Returns what a page says about the problem of its form; undefined if there is none. */
+export function failureOf (
+  { minLength }: PageContext, { problem, language }: PageState
+): FormFailure | undefined {
+  if (!problem) return undefined
+  const texts = failureTexts[language]
+  const refused = (text: string, ...fields: string[]) => ({ title: texts.refused, text, fields })
   switch (problem.code) {
-    case 'password_required': return { ...retry, kind: 'asked', text: proofText(methods ?? [], pageTexts) }
-    case 'invalid_credentials': {
-      const { orNewPassword, passwordOnly } = pageTexts.wrongPassword
-      const text = methods?.includes('new_password') ? orNewPassword : passwordOnly
-      return { ...retry, text, isPasswordWrong: true }
+    case 'invalid_credentials': return refused(texts.invalidCredentials, 'identifier', 'password')
+    case 'account_disabled': return refused(texts.accountDisabled)
+    case 'email_not_verified': return refused(texts.emailNotVerified)
+    case 'email_taken': return refused(texts.emailTaken, 'email')
+    case 'password_rejected': return {
+      title: texts.refused,
+      text: texts.passwordRejected,
+      items: reasonsOf(problem).map(reason => texts.passwordReasons[reason](minLength)),
+      fields: ['password']
     }
-    case 'link_expired': return { kind: 'failed', text: pageTexts.linkExpired, isFinal: true }
-    case 'email_taken': return { kind: 'failed', text: pageTexts.addressTaken, isFinal: true }
-    case 'password_rejected': {
-      const reasons = reasonsOf(problem).map(reason => pageTexts.passwordReasons[reason](minLength))
-      return { ...retry, text: pageTexts.passwordRejected, reasons }
+    case 'validation_failed': {
+      const fields = invalidFields(problem)
+      const isEmail = fields.length === 1 && fields[0] === 'email'
+      return refused(isEmail ? texts.invalidEmail : texts.incomplete, ...fields)
     }
-    case 'validation_failed': return { ...retry, text: pageTexts.malformed }
-    case 'cross_site_request': return { kind: 'failed', text: pageTexts.crossSite }
-    case 'too_many_requests': {
-      const when = formatDelay(Number(problem.headers['retry-after']), language)
-      return { ...retry, text: pageTexts.tooManyRequests(when) }
-    }
-    case 'overloaded':
-    case 'database_unavailable':
-    case 'shutting_down':
-    case 'request_timeout': return { ...retry, text: pageTexts.unavailable }
-    default: return { ...retry, text: pageTexts.unexpectedError(request.id) }
+    case 'cross_site_request': return refused(texts.crossSite)
+    default: return { ...describeProblem(problem, language), fields: [] }
   }
+}
+
+/** Returns the title and the text of a problem that has to do with no form. */
+export function describeProblem (problem: Problem, language: Language): { title: string, text: string } {
+  const texts = failureTexts[language]
+  const { status, headers } = problem
+  if (status === 404) return { title: texts.notFoundTitle, text: texts.notFound }
+  if (status === 429) {
+    const text = texts.tooMany(formatDelay(Number(headers['retry-after'] ?? 60), language))
+    return { title: texts.tooManyTitle, text }
+  }
+  if (status === 503 || status === 408) return { title: texts.unavailableTitle, text: texts.unavailable }
+  if (status < 500) return { title: texts.notAllowedTitle, text: texts.notAllowed }
+  return { title: texts.unexpectedTitle, text: texts.unexpected }
 }
 
 const reasonsOf = ({ members: { reasons } }: Problem) =>
   passwordReasons.filter(reason => Array.isArray(reasons) && reasons.includes(reason))
 
-/** Returns the text that says what confirms the address. */
-function proofText (methods: ConfirmationMethod[], { proof }: PageTexts): string {
-  if (!methods.includes('password')) {
-    return methods.includes('new_password') ? proof.newPassword : proof.session
-  }
-  return methods.includes('new_password') ? proof.anyPassword : proof.password
-}
-
-/**
- * Returns the ways to confirm the address: those that the failure names, or else those of the submitted form.
- */
-function methodsOf ({ members: { methods } }: Problem, body: unknown): ConfirmationMethod[] | undefined {
-  const submitted: unknown = Object(body).methods
-  const named: unknown = methods ?? (typeof submitted === 'string' ? submitted.split(' ') : undefined)
-  return Array.isArray(named) ? confirmationMethods.filter(method => named.includes(method)) : undefined
-}
-
-/** Returns the link's token from an unvalidated form, if it can be one. */
-function tokenOf (body: unknown): string | undefined {
-  const token: unknown = Object(body).token
-  return typeof token === 'string' && /^lkl_[\w-]{1,196}$/.test(token) ? token : undefined
+/** Returns the names of the fields that break the schema. */
+function invalidFields ({ members: { errors } }: Problem): string[] {
+  const violations: unknown[] = Array.isArray(errors) ? errors : []
+  return violations.flatMap(violation => {
+    const pointer: unknown = Object(violation).pointer
+    return typeof pointer === 'string' ? [pointer.slice(1)] : []
+  })
 }
 
 /** Returns a delay in words, such as "in 30 seconds". */
-function formatDelay (seconds: number, language: Language): string {
+export function formatDelay (seconds: number, language: Language): string {
   const format = new Intl.RelativeTimeFormat(language)
   return seconds < 120 ? format.format(seconds, 'second') : format.format(Math.ceil(seconds / 60), 'minute')
 }

@@ -1,122 +1,55 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import { confirm } from '../../src/accounts/confirmation.ts'
-import { signInWithLink } from '../../src/accounts/magic-link.ts'
-import { resetPassword } from '../../src/accounts/password-reset.ts'
-import { languageOf, type Language } from '../../src/http/language.ts'
-import type { Problem } from '../../src/http/problem.ts'
-import { currentPassword, linkToken, newPassword } from '../schemas.ts'
-import { answerSignIn, signInRequestOf, type SignInOptions } from '../sign-in.ts'
-import { contextOf, originOf, strict, type Typed } from '../typed.ts'
+import type { SignInOptions } from '../sign-in.ts'
+import type { Typed } from '../typed.ts'
 import assets from './assets.ts'
-import { failureOutcome } from './failure.ts'
-import type { PagePurpose } from './page-texts.ts'
-import type { PageContext, PageOutcome } from './page-view.ts'
-import { headers, paths, render, texts } from './page.ts'
+import { head, buttonLink } from './components.ts'
+import type { PageContext } from './context.ts'
+import { readContinuation } from './continuation.ts'
+import { renderInbox, sentAddress } from './inbox.ts'
+import { languageFor, rememberLanguage } from './language.ts'
+import { pageHeaders, renderDocument } from './layout.ts'
+import mailedLinks from './mailed-links.ts'
+import { formType, parseForm } from './refused-form.ts'
+import signInPages from './sign-in.ts'
+import signUpPage from './sign-up.ts'
+import { decisionTexts } from './texts/decisions.ts'
+import { html } from '../../src/http/html.ts'
 
-export interface PagesOptions extends PageContext { signIn: SignInOptions }
+export interface PagesOptions { context: PageContext, signIn: SignInOptions }
 
-const languageFor = (request: FastifyRequest) => languageOf(request.headers['accept-language']) ?? 'en'
-
-/**
- * The pages that mailed links open. Opening a page changes nothing, because mail scanners open links too.
- * Only submitting its form does what the link is for.
- */
-const pages: Typed<PagesOptions> = async (app, { signIn, ...context }) => {
+/** The pages for people, on which they sign in, sign up, and use mailed links. They work without scripts. */
+const pages: Typed<PagesOptions> = async (app, { context, signIn }) => {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser(
-    'application/x-www-form-urlencoded',
-    { parseAs: 'string' },
-    (_request, body, done) => {
-      done(null, Object.fromEntries(new URLSearchParams(body.toString())))
-    }
-  )
+  app.addContentTypeParser(formType, { parseAs: 'string' }, (_request, body, done) => {
+    done(null, parseForm(body.toString()))
+  })
   await app.register(assets)
+  await app.register(mailedLinks, { context, signIn })
+  await app.register(signInPages, { context, signIn })
+  await app.register(signUpPage, { context, signIn })
 
-  const renderPage = (purpose: PagePurpose, language: Language, outcome: PageOutcome) =>
-    render({ ...context, purpose, language, outcome })
-  /** The configuration that the routes of all forms share. */
-  const formConfig = (purpose: PagePurpose) => ({
-    limit: 'password' as const,
-    renderProblem: (problem: Problem, request: FastifyRequest) => {
-      const language = languageFor(request)
-      const outcome = failureOutcome(problem, { request, language, minLength: context.minLength })
-      return { headers: headers(language), page: renderPage(purpose, language, outcome) }
-    }
-  })
-  const sendDone = (purpose: PagePurpose, request: FastifyRequest, reply: FastifyReply) => {
-    const language = languageFor(request)
-    const outcome = { kind: 'done' as const, text: texts[language].pages[purpose].doneText }
-    return reply.headers(headers(language)).send(renderPage(purpose, language, outcome))
-  }
-  // Login CSRF: a link that another site posts would sign this browser in as the attacker.
-  const assertSameOrigin = async (request: FastifyRequest) => { request.assertSameOrigin() }
-
-  for (const purpose of Object.keys(paths) as PagePurpose[]) {
-    const rendered = renderAll(purpose, context)
-    app.get(paths[purpose], { schema: { hide: true } }, async (request, reply) => {
-      const language = languageFor(request)
-      return reply.headers(headers(language)).send(rendered[language])
-    })
-  }
-
-  app.post(paths.email_verification, {
-    schema: {
-      hide: true,
-      body: strict({
-        token: linkToken,
-        password: Type.Optional(currentPassword),
-        new_password: Type.Optional(newPassword),
-        // The methods that the page offered. If the confirmation fails, the page offers the same again.
-        methods: Type.Optional(Type.String({ maxLength: 100 }))
-      })
-    },
-    onRequest: assertSameOrigin,
-    config: formConfig('email_verification')
+  const sent = Type.Union([Type.Literal('sign-in'), Type.Literal('password'), Type.Literal('sign-up')])
+  app.get('/check-inbox', {
+    schema: { hide: true, querystring: Type.Object({ sent: Type.Optional(sent) }) }
   }, async (request, reply) => {
-    const { token, password, new_password: newPassword } = request.body
-    const registrationId = request.registrationId()
-    const sessions = await app.findProvenSessions(request)
-    const evidence = { registrationId, sessions, password, newPassword }
-    const requestContext = contextOf(request, signIn.links)
-    const confirmation = { token, evidence, device: request.device, ticket: requestContext.ticket }
-    await confirm(app, confirmation, requestContext)
-    reply.clearRegistrationCookie()
-    return sendDone('email_verification', request, reply)
+    const continuation = await readContinuation(request)
+    const language = languageFor(request, context.issuer)
+    rememberLanguage(request, reply, context.issuer)
+    const { sent = 'sign-in' } = request.query
+    const address = sentAddress(request, context.issuer)
+    const page = renderInbox(context, { language, continuation, sent, address, lives: signIn.links })
+    return reply.headers(pageHeaders(language)).send(page)
   })
 
-  app.post(paths.password_reset, {
-    schema: { hide: true, body: strict({ token: linkToken, new_password: newPassword }) },
-    onRequest: [assertSameOrigin, app.admitPassword],
-    config: formConfig('password_reset')
-  }, async (request, reply) => {
-    const { token, new_password: chosen } = request.body
-    await resetPassword(app, { token, newPassword: chosen }, contextOf(request, signIn.links))
-    return sendDone('password_reset', request, reply)
+  app.get('/signed-in', { schema: { hide: true } }, async (request, reply) => {
+    const language = languageFor(request, context.issuer)
+    rememberLanguage(request, reply, context.issuer)
+    const { signedInTitle: title, signedInText, leavingTitle } = decisionTexts[language]
+    const link = context.homeUrl !== undefined && buttonLink(context.homeUrl, leavingTitle)
+    const main = html`${head(title, signedInText)}${link}`
+    return reply.headers(pageHeaders(language))
+      .send(renderDocument(context, { language, title, path: '/signed-in', main }))
   })
-
-  app.post(paths.magic_link, {
-    schema: { hide: true, body: strict({ token: linkToken, remember: Type.Optional(Type.Literal('true')) }) },
-    onRequest: assertSameOrigin,
-    config: { ...formConfig('magic_link'), counted: 'logins' }
-  }, async (request, reply) => {
-    const { token, remember } = request.body
-    const signInRequest = await signInRequestOf(request, signIn, { remember: remember === 'true' })
-    const completion = await signInWithLink(app.db, token, signInRequest, originOf(request))
-    answerSignIn(reply, completion, { lifetimes: signIn.lifetimes, delivery: 'cookie' })
-    return sendDone('magic_link', request, reply)
-  })
-}
-
-/**
- * Returns a page before its form is submitted, in every language. It depends on the request in no other way.
- */
-function renderAll (purpose: PagePurpose, context: PageContext): Record<Language, string> {
-  const renderIn = (language: Language) => {
-    const text = texts[language].pages[purpose].introduction
-    return render({ ...context, purpose, language, outcome: { kind: 'asked', text } })
-  }
-  return { en: renderIn('en'), de: renderIn('de') }
 }
 
 export default pages

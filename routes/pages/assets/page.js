@@ -1,78 +1,52 @@
-// The token is in the URL's fragment, which browsers send to no server. The script removes it from the
-// address bar, and submits it only when the user presses a button.
+// The pages work without this script. It only makes them more convenient.
+
+// The token of a mailed link is in the URL's fragment, which browsers send to no server. The script removes
+// it from the address bar, and puts it into the form, which only the user submits.
 const token = new URLSearchParams(window.location.hash.slice(1)).get('token')
 if (token) {
   window.history.replaceState(null, '', window.location.pathname + window.location.search)
   document.documentElement.classList.add('linked')
 }
-// The user opened another link in this tab.
-window.addEventListener('hashchange', () => window.location.reload())
-document.addEventListener('DOMContentLoaded', () => prepareForms())
+// The user opened another link in this tab. Its page is loaded anew: a reload would submit the form again.
+window.addEventListener('hashchange', () => {
+  const { pathname, href, hash } = window.location
+  window.location.replace(pathname + (href.includes('?') ? '' : '?') + hash)
+})
+// The user came back to a form that was submitted.
+window.addEventListener('pageshow', () => setBusy(false))
 
-const find = selector => document.querySelector(selector)
-const passwordNames = ['password', 'new_password']
-
-/**
- * Makes the page's forms submit without leaving the page. `typedPasswords` are filled in again, by field
- * name.
- */
-function prepareForms (typedPasswords = {}) {
-  for (const form of document.querySelectorAll('form')) {
-    const { token: tokenField } = form.elements
-    if (token) tokenField.value = token
-    for (const name of passwordNames) {
-      const field = form.elements[name]
-      if (field) field.value = typedPasswords[name] ?? ''
-    }
-    const reveal = form.querySelector('.reveal')
-    if (reveal) {
-      reveal.closest('label').hidden = false
-      reveal.addEventListener('change', () => {
-        form.elements.new_password.type = reveal.checked ? 'text' : 'password'
-      })
-    }
-    form.addEventListener('submit', event => {
-      event.preventDefault()
-      submit(form)
-    })
+document.addEventListener('DOMContentLoaded', () => {
+  if (token) {
+    for (const field of document.querySelectorAll('[name=token]')) field.value = token
+    const hash = `token=${encodeURIComponent(token)}`
+    for (const link of document.querySelectorAll('a.language')) link.hash = hash
   }
-}
-
-async function submit (form) {
-  const buttons = [...document.querySelectorAll('form button')]
-  if (buttons.some(button => button.disabled)) return
-  for (const button of buttons) button.disabled = true
-  const page = await requestPage(form)
-  for (const button of buttons) button.disabled = false
-  if (page) showPage(page, Object.fromEntries(passwordNames.map(name => [name, form.elements[name]?.value])))
-  else find('#outcome').replaceChildren(failureNote(form.dataset.unreachable))
-  const focusTarget = find('[aria-invalid]') ?? find('#outcome')
-  focusTarget.focus()
-  const continueLink = find('a[data-onward]')
-  if (continueLink) window.location.replace(continueLink.href)
-}
-
-/** Returns the page that answers the form; undefined if the service did not answer. */
-async function requestPage (form) {
-  try {
-    const body = new URLSearchParams(new FormData(form))
-    const response = await window.fetch(form.action, { method: 'POST', body })
-    const page = new window.DOMParser().parseFromString(await response.text(), 'text/html')
-    return page.querySelector('#outcome') ? page : undefined
-  } catch {}
-}
-
-function failureNote (text) {
-  const note = document.createElement('p')
-  note.className = 'failed'
-  note.textContent = text
-  return note
-}
-
-function showPage (page, typedPasswords) {
-  document.title = page.title
-  for (const part of ['h1', '#outcome', '#step']) {
-    find(part).replaceChildren(...page.querySelector(part).childNodes)
+  for (const button of document.querySelectorAll('.reveal button')) {
+    button.hidden = false
+    button.addEventListener('click', () => reveal(button))
   }
-  prepareForms(typedPasswords)
+  for (const form of document.forms) form.addEventListener('submit', submit)
+  document.querySelector('[role=alert]')?.focus()
+})
+
+/** Shows the password of a field, or hides it again. */
+function reveal (button) {
+  const field = button.previousElementSibling
+  const [label] = button.children
+  const { other } = button.dataset
+  button.dataset.other = label.textContent
+  label.textContent = other
+  field.type = field.type === 'password' ? 'text' : 'password'
+  field.focus()
+}
+
+/** Submits a form once. A password is hidden first, so that browsers do not suggest it in other fields. */
+function submit (event) {
+  if (document.querySelector('[aria-busy]')) return event.preventDefault()
+  for (const field of event.target.querySelectorAll('.reveal input')) field.type = 'password'
+  setBusy(true)
+}
+
+function setBusy (isBusy) {
+  for (const button of document.querySelectorAll('form .button')) button.toggleAttribute('aria-busy', isBusy)
 }

@@ -1,5 +1,3 @@
-import type { PasswordReason } from '../../src/passwords/problems.ts'
-
 /** What a page is for. */
 export type PagePurpose = 'email_verification' | 'password_reset' | 'magic_link'
 
@@ -16,7 +14,7 @@ export interface PurposeTexts {
  * All texts of the pages in one language. `minLength` is in characters. An example of `when`: "in 30
  * seconds".
  */
-export interface PageTexts {
+export interface MailedLinkTexts {
   pages: Record<PagePurpose, PurposeTexts>
   token: string
   tokenHint: string
@@ -31,17 +29,11 @@ export interface PageTexts {
   proof: { anyPassword: string, newPassword: string, password: string, session: string }
   /** `orNewPassword`: the user may choose a new password instead. */
   wrongPassword: { orNewPassword: string, passwordOnly: string }
-  showPassword: string
   staySignedIn: string
   continueLink: string
   linkExpired: string
   addressTaken: string
-  passwordRejected: string
-  passwordReasons: Record<PasswordReason, (minLength: number) => string>
-  tooManyRequests: (when: string) => string
-  unavailable: string
   crossSite: string
   malformed: string
   unexpectedError: (id: string) => string
-  unreachable: string
 }

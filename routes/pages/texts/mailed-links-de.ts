@@ -1,6 +1,6 @@
-import type { PageTexts } from './page-texts.ts'
+import type { MailedLinkTexts } from './mailed-links.ts'
 
-const german: PageTexts = {
+const german: MailedLinkTexts = {
   pages: {
     email_verification: {
       title: 'Bestätigen',
@@ -52,32 +52,17 @@ const german: PageTexts = {
     orNewPassword: 'Dieses Passwort ist falsch. Wenn Sie es nicht kennen, wählen Sie unten ein neues.',
     passwordOnly: 'Dieses Passwort ist falsch. Bitte prüfen Sie es und versuchen Sie es noch einmal.'
   },
-  showPassword: 'Passwort anzeigen',
   staySignedIn: 'Auf diesem Gerät angemeldet bleiben',
   continueLink: 'Weiter',
   linkExpired: 'Dieser Link ist ungültig oder abgelaufen. Jeder Link funktioniert nur einmal. Bitte ' +
     'fordern Sie einen neuen an.',
   addressTaken: 'Diese E-Mail-Adresse gehört inzwischen zu einem anderen Konto.',
-  passwordRejected: 'Dieses Passwort können Sie nicht verwenden:',
-  passwordReasons: {
-    too_short: minLength => `Es hat weniger als ${minLength} Zeichen.`,
-    too_long: () => 'Es hat mehr als 256 Zeichen.',
-    too_common: () => 'Es gehört zu den häufigsten Passwörtern.',
-    breached: () => 'Es ist aus einem Datenleck eines anderen Dienstes bekannt.',
-    contains_email: () => 'Es enthält Ihre E-Mail-Adresse oder einen Teil davon.',
-    contains_name: () => 'Es enthält Ihren Namen oder Benutzernamen.',
-    contains_service: () => 'Es enthält den Namen dieses Dienstes.'
-  },
-  tooManyRequests: when => `Zu viele Versuche. Bitte versuchen Sie es ${when} noch einmal.`,
-  unavailable: 'Der Dienst ist gerade nicht verfügbar. Bitte versuchen Sie es gleich noch einmal.',
   crossSite: 'Diese Anfrage kam von einer anderen Website und wurde abgelehnt. Bitte öffnen Sie den Link ' +
     'aus der E-Mail noch einmal.',
   malformed: 'Eine Eingabe fehlt oder ist zu lang. Der Code aus dem Link beginnt mit „lkl_“. Bitte prüfen ' +
     'Sie ihn und versuchen Sie es noch einmal.',
   unexpectedError: id =>
-    `Etwas ist schiefgegangen. Falls es noch einmal geschieht, nennen Sie dem Betreiber diese Kennung: ${id}`,
-  unreachable: 'Der Dienst war nicht erreichbar. Bitte versuchen Sie es gleich ' +
-    'noch einmal.'
+    `Etwas ist schiefgegangen. Falls es noch einmal geschieht, nennen Sie dem Betreiber diese Kennung: ${id}`
 }
 
 export default german

@@ -1,6 +1,6 @@
-import type { PageTexts } from './page-texts.ts'
+import type { MailedLinkTexts } from './mailed-links.ts'
 
-const english: PageTexts = {
+const english: MailedLinkTexts = {
   pages: {
     email_verification: {
       title: 'Confirm',
@@ -46,29 +46,15 @@ const english: PageTexts = {
     orNewPassword: 'This password is wrong. If you do not know it, choose a new one below.',
     passwordOnly: 'This password is wrong. Check it and try again.'
   },
-  showPassword: 'Show password',
   staySignedIn: 'Stay signed in on this device',
   continueLink: 'Continue',
   linkExpired: 'This link is invalid or has expired. Each link works once. Please request a new one.',
   addressTaken: 'Another account now uses this e-mail address.',
-  passwordRejected: 'This password cannot be used:',
-  passwordReasons: {
-    too_short: minLength => `It has fewer than ${minLength} characters.`,
-    too_long: () => 'It has more than 256 characters.',
-    too_common: () => 'It is one of the most common passwords.',
-    breached: () => 'It was found in a data breach of another service.',
-    contains_email: () => 'It contains your e-mail address or a part of it.',
-    contains_name: () => 'It contains your name or username.',
-    contains_service: () => 'It contains the name of this service.'
-  },
-  tooManyRequests: when => `Too many attempts. Please try again ${when}.`,
-  unavailable: 'The service is not available right now. Please try again in a moment.',
   crossSite: 'This request came from another site and was rejected. Please open the link from the e-mail ' +
     'again.',
   malformed: 'A field is empty or too long. The link code begins with “lkl_”. Please check it and try ' +
     'again.',
-  unexpectedError: id => `Something went wrong. If it happens again, give the operator this ID: ${id}`,
-  unreachable: 'The service could not be reached. Please try again in a moment.'
+  unexpectedError: id => `Something went wrong. If it happens again, give the operator this ID: ${id}`
 }
 
 export default english

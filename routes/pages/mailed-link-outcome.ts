@@ -1,17 +1,7 @@
 import type { ConfirmationMethod } from '../../src/accounts/problems.ts'
 import type { Language } from '../../src/http/language.ts'
-import type { PagePurpose } from './page-texts.ts'
-
-/** The facts about the service that the pages show. */
-export interface PageContext {
-  serviceName: string
-  /** The path of the issuer, under which the pages are. */
-  basePath: string
-  /** The URL that a finished page links to. */
-  homeUrl: string | undefined
-  /** The shortest password, in code points. */
-  minLength: number
-}
+import type { PageContext } from './context.ts'
+import type { PagePurpose } from './texts/mailed-links.ts'
 
 /** The state of a page's form. */
 export interface PageOutcome {
@@ -29,8 +19,8 @@ export interface PageOutcome {
   token?: string | undefined
 }
 
-/** Everything that a page is rendered from. */
-export interface PageView extends PageContext {
+/** Everything that a page of a mailed link is rendered from. */
+export interface MailedLinkView extends PageContext {
   purpose: PagePurpose
   language: Language
   outcome: PageOutcome

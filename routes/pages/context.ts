@@ -1,0 +1,41 @@
+import type { Language } from '../../src/http/language.ts'
+import type { Problem } from '../../src/http/problem.ts'
+
+/** How the operator presents the service. */
+export interface Brand {
+  name: string
+  /** The URL of the logo on this service. Without one, the pages show the mark of Latchkey. */
+  logoUrl?: string | undefined
+  supportUrl?: string | undefined
+  privacyUrl?: string | undefined
+  termsUrl?: string | undefined
+}
+
+/** The facts about the service that the pages show. */
+export interface PageContext {
+  serviceName: string
+  issuer: string
+  /** The path of the issuer, under which the pages are. */
+  basePath: string
+  /** The URL of the application. */
+  homeUrl: string | undefined
+  /** The shortest password, in code points. */
+  minLength: number
+  /** By default, the name is that of the service. */
+  brand?: Brand | undefined
+}
+
+/** What happens after the sign-in: the request of a client that delegated the login, or nothing. */
+export interface Continuation { sealed: string, clientName: string, loginHint?: string | undefined }
+
+/** What a page is rendered from, in addition to the context. */
+export interface PageState {
+  language: Language
+  /** The request of the client that delegated the login. */
+  continuation?: Continuation | undefined
+  /** What was typed into the form before, by field name. */
+  typed: Readonly<Record<string, string>>
+  /** Why the form was refused. */
+  problem?: Problem | undefined
+  requestId: string
+}

@@ -1,0 +1,44 @@
+import type { FastifyRequest } from 'fastify'
+import { html } from '../../src/http/html.ts'
+import type { Language } from '../../src/http/language.ts'
+import type { Problem } from '../../src/http/problem.ts'
+import { buttonLink, head } from './components.ts'
+import type { PageContext } from './context.ts'
+import { describeProblem } from './failure.ts'
+import { languageFor } from './language.ts'
+import { pageHeaders, renderDocument } from './layout.ts'
+import { failureTexts } from './texts/failures.ts'
+
+/** A failure that a person meets on a page without a form. */
+export interface ErrorView {
+  language: Language
+  /** The problem, or the title and the text of another failure. */
+  problem: Problem | { title: string, text: string }
+  requestId: string
+  /** The path that the link to the other language leads to. */
+  path?: string
+  /** Where the person can go on. */
+  link?: { url: string, label: string } | undefined
+}
+
+/** Renders the page of a failure: what happened, what to do, and the id of the request. */
+export function renderError (context: PageContext, view: ErrorView): string {
+  const { language, problem, requestId, path = '/', link } = view
+  const texts = failureTexts[language]
+  const { title, text } = 'code' in problem ? describeProblem(problem, language) : problem
+  return renderDocument(context, {
+    language,
+    title,
+    isFailure: true,
+    path,
+    main: html`${head(title, text)}${link && buttonLink(link.url, link.label)}
+<p class="small quiet">${texts.requestId}: <code>${requestId}</code></p>`
+  })
+}
+
+/** Returns the page of a problem, for a person who opened an address of the service. */
+export function problemPage (context: PageContext, problem: Problem, request: FastifyRequest) {
+  const language = languageFor(request, context.issuer)
+  const page = renderError(context, { language, problem, requestId: request.id })
+  return { headers: pageHeaders(language), page }
+}

@@ -1,0 +1,32 @@
+import type { FastifyRequest } from 'fastify'
+
+const maxBytes = 16_384
+
+/**
+ * Reads the form of a request that was refused before its body was read, such as one over the rate limit: the
+ * page shows again what was typed, and keeps the sealed request. A form of another site is not read.
+ */
+export async function readRefusedForm (request: FastifyRequest): Promise<void> {
+  const { raw, headers, body } = request
+  const length = Number(headers['content-length'])
+  const isForm = headers['content-type']?.startsWith(formType) === true && length <= maxBytes
+  if (!isForm || body !== undefined || raw.readableEnded || !request.isSameOrigin()) return
+  const chunks: Buffer[] = []
+  for await (const chunk of raw) chunks.push(Buffer.from(chunk))
+  request.body = parseForm(Buffer.concat(chunks).toString())
+}
+
+export const formType = 'application/x-www-form-urlencoded'
+
+/** Parses a form. Of several fields with the same name, the last one counts. */
+export const parseForm = (text: string): Record<string, string> =>
+  Object.fromEntries(new URLSearchParams(text))
+
+/** Returns what was typed into a form, except for passwords. The form may break its schema. */
+export function typedOf (body: unknown): Record<string, string> {
+  const entries: Array<[string, unknown]> = Object.entries(Object(body))
+  return Object.fromEntries(entries.flatMap(([name, value]) =>
+    typeof value === 'string' && !name.includes('password') ? [[name, value.slice(0, maxShownLength)]] : []))
+}
+
+const maxShownLength = 320

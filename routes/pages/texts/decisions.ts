@@ -1,0 +1,60 @@
+import type { Language } from '../../../src/http/language.ts'
+
+const en = {
+  continueTo: (name: string) => `Continue to ${name}`,
+  leavingTitle: 'Continue',
+  leavingText: 'You are signed in. If nothing happens, press the button.',
+  signedInTitle: 'You are signed in',
+  signedInText: 'You can close this page, or return to the application.',
+  consentTitle: (name: string) => `Allow ${name} to use your account?`,
+  unverified: 'This application registered itself. The operator has not checked its name.',
+  account: 'Account',
+  destination: 'You will return to',
+  asksFor: 'It asks for:',
+  allow: 'Allow',
+  cancel: 'Cancel',
+  scopes: {
+    openid: 'Know who you are: an identifier of your account',
+    profile: 'See your name and your username',
+    email: 'See your email address',
+    offline_access: 'Stay signed in, even while you do not use it'
+  } as Record<string, string>,
+  signOutTitle: 'Sign out?',
+  signOutText: 'You will be signed out of the applications that you opened in this browser, too.',
+  signOut: 'Sign out',
+  staySignedIn: 'Stay signed in',
+  signedOutTitle: 'You are signed out',
+  signedOutText: 'You can close this page.',
+  signInAgain: 'Sign in again'
+}
+
+const de: typeof en = {
+  continueTo: name => `Weiter zu ${name}`,
+  leavingTitle: 'Weiter',
+  leavingText: 'Sie sind angemeldet. Wenn nichts geschieht, klicken Sie auf die Schaltfläche.',
+  signedInTitle: 'Sie sind angemeldet',
+  signedInText: 'Sie können diese Seite schließen oder zur Anwendung zurückkehren.',
+  consentTitle: name => `Darf ${name} Ihr Konto verwenden?`,
+  unverified: 'Diese Anwendung hat sich selbst registriert. Der Betreiber hat ihren Namen nicht geprüft.',
+  account: 'Konto',
+  destination: 'Sie kehren zurück zu',
+  asksFor: 'Sie möchte:',
+  allow: 'Erlauben',
+  cancel: 'Abbrechen',
+  scopes: {
+    openid: 'Wissen, wer Sie sind: eine Kennung Ihres Kontos',
+    profile: 'Ihren Namen und Ihren Benutzernamen sehen',
+    email: 'Ihre E-Mail-Adresse sehen',
+    offline_access: 'Angemeldet bleiben, auch wenn Sie sie nicht benutzen'
+  },
+  signOutTitle: 'Abmelden?',
+  signOutText: 'Sie werden auch von den Anwendungen abgemeldet, die Sie in diesem Browser geöffnet haben.',
+  signOut: 'Abmelden',
+  staySignedIn: 'Angemeldet bleiben',
+  signedOutTitle: 'Sie sind abgemeldet',
+  signedOutText: 'Sie können diese Seite schließen.',
+  signInAgain: 'Wieder anmelden'
+}
+
+/** The texts of consent, sign-out, and the pages between this service and an application. */
+export const decisionTexts: Record<Language, typeof en> = { en, de }
