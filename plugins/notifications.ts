@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { listen } from '../src/database/notifications.ts'
 
 /** The channels on which instances tell each other that there is something new to read. */
-const channels = ['latchkey_revocations', 'latchkey_keys'] as const
+const channels = ['latchkey_revocations', 'latchkey_keys', 'latchkey_clients'] as const
 type Channel = typeof channels[number]
 
 const isChannel = (name: string): name is Channel => channels.some(channel => channel === name)

@@ -1,6 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import * as clients from '../src/clients/service-clients.ts'
+import type { PresentedCredentials } from '../src/clients/client-lookup.ts'
+import { isPublicClient } from '../src/clients/metadata.ts'
+import type { Client } from '../src/clients/records.ts'
 import { invalidClient, invalidRequest } from '../src/http/oauth-error.ts'
 import { invalidToken } from '../src/http/problems.ts'
 
@@ -16,10 +18,11 @@ declare module 'fastify' {
   }
   interface FastifyInstance {
     /**
-     * Authenticates a client by `client_secret_basic` or `client_secret_post` (RFC 6749 section 2.3.1).
-     * Throws `invalid_client`.
+     * Authenticates a client by its registered method: `client_secret_basic` or `client_secret_post` (RFC
+     * 6749 section 2.3.1), or by its id alone if it is public. Throws `invalid_client`, or `invalid_request`
+     * if it authenticates in two ways.
      */
-    authenticateClient: (request: FastifyRequest) => Promise<clients.Client>
+    authenticateClient: (request: FastifyRequest) => Promise<Client>
     /**
      * Authenticates a client by its secret or its own access token, or a user by a bearer token. Throws
      * `invalid_client` or `invalid_token`.
@@ -31,48 +34,54 @@ declare module 'fastify' {
 /** Authenticates the callers of OAuth endpoints. */
 export default fp(async function oauthClient (app) {
   app.decorate('authenticateClient', async (request: FastifyRequest) => {
-    const { id, secret } = readCredentials(request)
-    const client = await clients.authenticate(app.db, id, secret)
-    if (!client) throw invalidClient('no client has this id and secret')
+    const client = await app.clients.authenticate(readCredentials(request))
+    if (!client) throw invalidClient('no client has this id, secret and method')
     return client
   })
 
   app.decorate('authenticateCaller', async (request: FastifyRequest): Promise<Caller> => {
     if (!/^Bearer /i.test(request.headers.authorization ?? '')) {
-      const { client_id: clientId, scopes } = await app.authenticateClient(request)
-      return { kind: 'client', clientId, scopes }
+      const client = await app.authenticateClient(request)
+      // Anyone can send the id of a public client. So it has no rights at this service.
+      const scopes = isPublicClient(client) ? [] : client.scopes
+      return { kind: 'client', clientId: client.client_id, scopes }
     }
     const claims = await app.verifyBearer(request)
     if (claims.sid !== undefined) return { kind: 'user', userId: claims.sub, sessionId: claims.sid }
-    const client = await clients.find(app.db, claims.client_id)
+    const client = await app.clients.find(claims.client_id)
     if (!client) throw invalidToken(true, 'the client was deleted')
     // A scope that the client has lost since the token was issued is no longer valid.
     const scopes = claims.scope.split(' ').filter(scope => client.scopes.includes(scope))
     return { kind: 'client', clientId: client.client_id, scopes }
   })
-}, { name: 'oauth-client', dependencies: ['access-token', 'database'] })
+}, { name: 'oauth-client', dependencies: ['access-token', 'clients'] })
 
-interface ClientCredentials { id: string, secret: string }
-
-function readCredentials ({ headers: { authorization }, body }: FastifyRequest): ClientCredentials {
+function readCredentials ({ headers: { authorization }, body }: FastifyRequest): PresentedCredentials {
   const form = (body ?? {}) as { client_id?: unknown, client_secret?: unknown }
-  const [, basic] = /^Basic +([A-Za-z0-9+/=_-]+) *$/i.exec(authorization ?? '') ?? []
-  if (basic === undefined) {
-    if (authorization !== undefined) throw invalidClient('unsupported authorization scheme')
+  // A parameter without a value counts as absent (RFC 6749 section 3.1).
+  const hasSecret = form.client_secret !== undefined && form.client_secret !== ''
+  if (authorization === undefined) {
     const { client_id: id, client_secret: secret } = form
-    if (typeof id !== 'string' || typeof secret !== 'string') throw invalidClient('no client credentials')
-    return { id, secret }
+    if (typeof id !== 'string') throw invalidClient('no client credentials')
+    if (!hasSecret) return { id, method: 'none' }
+    if (typeof secret !== 'string') throw invalidClient('malformed client secret')
+    return { id, secret, method: 'client_secret_post' }
   }
+  const { id, secret } = readBasic(authorization)
+  const hasOtherId = form.client_id !== undefined && form.client_id !== id
+  if (hasSecret || hasOtherId) throw invalidRequest('The client authenticated in two ways.')
+  return { id, secret, method: 'client_secret_basic' }
+}
+
+function readBasic (authorization: string): { id: string, secret: string } {
+  const [, basic] = /^Basic +([A-Za-z0-9+/=_-]+) *$/i.exec(authorization) ?? []
+  if (basic === undefined) throw invalidClient('unsupported authorization scheme')
   const pair = Buffer.from(basic, 'base64').toString()
   const colon = pair.indexOf(':')
   const id = formDecode(pair.slice(0, colon))
   const secret = formDecode(pair.slice(colon + 1))
   if (colon < 0 || id === undefined || secret === undefined) {
     throw invalidClient('malformed Basic credentials')
-  }
-  const hasOtherId = form.client_id !== undefined && form.client_id !== id
-  if (form.client_secret !== undefined || hasOtherId) {
-    throw invalidRequest('The client authenticated in two ways.')
   }
   return { id, secret }
 }

@@ -16,6 +16,7 @@ const groups: Array<[title: string, names: Name[]]> = [
     'REFRESH_TOKEN_TTL', 'SESSION_TTL', 'REMEMBERED_SESSION_TTL', 'REFRESH_REPLAY_GRACE',
     'REFRESH_RETRY_WINDOW', 'MAX_SESSIONS_PER_USER'
   ]],
+  ['Clients', ['REDIRECT_SCHEMES']],
   ['Accounts and roles', ['SERVICE_NAME', 'ROLES', 'REQUIRE_EMAIL_VERIFICATION', 'AUDIT_RETENTION']],
   ['Your brand', ['BRAND_NAME', 'BRAND_LOGO', 'BRAND_COLOR', 'SUPPORT_URL', 'PRIVACY_URL', 'TERMS_URL']],
   ['Mail and mailed links', [

@@ -1,6 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import accessToken from '../plugins/access-token.ts'
+import clientOrigins from '../plugins/client-origins.ts'
+import clients from '../plugins/clients.ts'
 import database from '../plugins/database.ts'
 import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
@@ -124,6 +126,14 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     ttl: lifetimes.accessToken
   })
   await app.register(accessToken, { issuer, audience })
+  await app.register(clients, {
+    issuer,
+    audience,
+    ...config.clients,
+    signingAlgorithm: signing.algorithm,
+    privateNetworks: config.webhooks.privateNetworks
+  })
+  await app.register(clientOrigins, { corsOrigins, allowLocalOrigins })
   await app.register(oauthClient)
   await app.register(refreshCookie, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })

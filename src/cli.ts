@@ -6,6 +6,7 @@ import { defineCommand, formatOptions, generalOptions, UsageError, type Command 
 import { configCheck } from './cli/config-check.ts'
 import * as keys from './cli/keys.ts'
 import { migrate } from './cli/migrate.ts'
+import { create as createClient } from './cli/new-client.ts'
 import { create as createUser } from './cli/new-user.ts'
 import * as sessions from './cli/sessions.ts'
 import * as users from './cli/users.ts'
@@ -41,7 +42,7 @@ const commands: Record<string, Command> = {
   'users import': users.importAll,
   'users export': users.exportAll,
   'sessions end': sessions.end,
-  'clients create': clients.create,
+  'clients create': createClient,
   'clients list': clients.list,
   'keys list': keys.list,
   'keys rotate': keys.rotate,

@@ -4,7 +4,7 @@ import { METHODS } from 'node:http'
 import { createSigner } from 'fast-jwt'
 import t, { type Test } from 'tap'
 import { parse as parseYaml } from 'yaml'
-import * as clients from '../src/clients/service-clients.ts'
+import * as clients from '../src/clients/clients.ts'
 import { build, newUser, type Service } from './support/app.ts'
 import { caddy, haproxy } from './support/gateways.ts'
 import * as nginx from './support/nginx.ts'
@@ -613,7 +613,7 @@ for (const [name, program] of Object.entries({ Caddy: caddy, HAProxy: haproxy })
 
     await t.test('a client without a session does not pass with a forged one', async t => {
       const { client_id: id, client_secret: secret } = await clients.create(service.app.db, {
-        name: 'reports', scopes: ['orders:read'], redirectUris: []
+        name: 'reports', scopes: ['orders:read'], redirect_uris: []
       }, {})
       const { body: { access_token: token } } = await service.browser().post(
         '/oauth/token', 'grant_type=client_credentials', {

@@ -1,12 +1,16 @@
-import { Type } from '@sinclair/typebox'
-import * as clients from '../../src/clients/service-clients.ts'
+import { deleteClient } from '../../src/accounts/client-deletion.ts'
+import * as clients from '../../src/clients/clients.ts'
+import { withDefaults } from '../../src/clients/metadata.ts'
+import { present } from '../../src/clients/records.ts'
+import { rotateSecret } from '../../src/clients/secrets.ts'
+import { assertValidNew } from '../../src/clients/validation.ts'
 import { notFound } from '../../src/http/problems.ts'
 import { id, page, pageOf, paging } from '../schemas.ts'
 import { allowMissingBody, originOf, ref, strict, type Typed } from '../typed.ts'
-import { Client, clientName, ClientWithSecret, redirectUris, scopes } from './client-schemas.ts'
+import { Client, clientChange, ClientWithSecret, CreatedClient, newClient } from './client-schemas.ts'
 import { secretRotation } from './secret-rotation.ts'
 
-/** Service clients. */
+/** Clients. */
 const clientRoutes: Typed = async (app) => {
   const shared = { tags: ['Administration'], security: [{ bearer: [] }] }
   const problems = ['invalid_token', 'forbidden', 'database_unavailable'] as const
@@ -17,7 +21,8 @@ const clientRoutes: Typed = async (app) => {
       ...shared,
       operationId: 'listClients',
       summary: 'List the clients',
-      description: 'Lists the clients, newest first. A client is a service that acts on its own behalf.',
+      description: 'Lists the clients, newest first. A client is a service that acts on its own behalf,' +
+        ' or an application to which users sign in.',
       querystring: strict(paging),
       response: { 200: page(Client) }
     },
@@ -25,7 +30,7 @@ const clientRoutes: Typed = async (app) => {
   }, async request => {
     const { limit = 20, cursor } = request.query
     const items = await clients.list(app.db, { before: cursor, limit: limit + 1 })
-    return pageOf(items, limit, ({ client_id: id }) => id)
+    return pageOf(items.map(present), limit, ({ client_id: id }) => id)
   })
 
   app.post('', {
@@ -33,18 +38,16 @@ const clientRoutes: Typed = async (app) => {
       ...shared,
       operationId: 'createClient',
       summary: 'Create a client',
-      description: 'Returns the client with its first secret. The secret is shown only this once.',
-      body: strict(
-        { name: clientName, scopes, redirect_uris: Type.Optional(redirectUris) },
-        { examples: [{ name: 'Orders', scopes: ['orders:read', 'introspect'] }] }
-      ),
-      response: { 201: ref(ClientWithSecret) }
+      description: 'Returns the client with its first secret, which is shown only this once. A public' +
+        ' client has no secret.',
+      body: newClient,
+      response: { 201: ref(CreatedClient) }
     },
     config: { problems }
   }, async (request, reply) => {
-    const { name, scopes, redirect_uris: redirectUris } = request.body
-    const created = { name, scopes, ...redirectUris && { redirectUris } }
-    return reply.code(201).send(await clients.create(app.db, created, originOf(request)))
+    const metadata = withDefaults(request.body)
+    assertValidNew(metadata, app.clients.policy)
+    return reply.code(201).send(present(await clients.create(app.db, metadata, originOf(request))))
   })
 
   app.get('/:id', {
@@ -59,7 +62,7 @@ const clientRoutes: Typed = async (app) => {
   }, async request => {
     const client = await clients.find(app.db, request.params.id)
     if (!client) throw notFound()
-    return client
+    return present(client)
   })
 
   app.patch('/:id', {
@@ -68,26 +71,19 @@ const clientRoutes: Typed = async (app) => {
       ...byId,
       operationId: 'updateClient',
       summary: 'Change a client',
-      description: 'Changes only the given members. Issued tokens keep their scope until they expire.',
-      body: strict({
-        name: Type.Optional(clientName),
-        scopes: Type.Optional(scopes),
-        redirect_uris: Type.Optional(redirectUris)
-      }, { examples: [{ scopes: ['orders:read'] }] }),
+      description: 'Changes only the given members. Issued tokens keep their scope until they expire. A' +
+        ' client that becomes public loses its secrets. A public client that gets another authentication' +
+        ' method needs a new secret.',
+      body: clientChange,
       response: { 200: ref(Client) }
     },
     config: { problems: [...problems, 'not_found'] }
   }, async request => {
-    const { params: { id }, body } = request
-    const { name, scopes, redirect_uris: redirectUris } = body
-    const change = {
-      ...name !== undefined && { name }, ...scopes && { scopes }, ...redirectUris && { redirectUris }
-    }
-    const client = Object.keys(change).length === 0
-      ? await clients.find(app.db, id)
-      : await clients.update(app.db, id, change, originOf(request))
+    const { params: { id }, body: change } = request
+    const update = { id, change, policy: app.clients.policy }
+    const client = await clients.update(app.db, update, originOf(request))
     if (!client) throw notFound()
-    return client
+    return present(client)
   })
 
   app.delete('/:id', {
@@ -102,7 +98,7 @@ const clientRoutes: Typed = async (app) => {
     },
     config: { problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
-    if (!await clients.deleteClient(app.db, request.params.id, originOf(request))) throw notFound()
+    if (!await deleteClient(app.db, request.params.id, originOf(request))) throw notFound()
     return reply.code(204).send()
   })
 
@@ -114,7 +110,7 @@ const clientRoutes: Typed = async (app) => {
       summary: 'Rotate a client secret',
       description: 'Returns the client with a new secret, which is shown only this once. The previous' +
         ' secret stays valid until the next rotation, so you can replace it without downtime. With' +
-        ' `immediately`, all older secrets become invalid now.',
+        ' `immediately`, all older secrets become invalid now. A public client has no secret.',
       body: secretRotation,
       response: { 201: ref(ClientWithSecret) }
     },
@@ -122,9 +118,9 @@ const clientRoutes: Typed = async (app) => {
     config: { optionalBody: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { params: { id }, body: { immediately = false } } = request
-    const client = await clients.rotateSecret(app.db, id, { replace: immediately }, originOf(request))
+    const client = await rotateSecret(app.db, id, { replace: immediately }, originOf(request))
     if (!client) throw notFound()
-    return reply.code(201).send(client)
+    return reply.code(201).send(present(client))
   })
 }
 

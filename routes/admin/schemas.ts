@@ -5,7 +5,7 @@ import type { UserStatus } from '../../src/users/listing.ts'
 import { maxExternalIdLength } from '../../src/users/external-id.ts'
 import { orNull, session, Session, time, User } from '../schemas.ts'
 import { strict, text } from '../typed.ts'
-import { Client, ClientWithSecret } from './client-schemas.ts'
+import { Client, ClientWithSecret, CreatedClient } from './client-schemas.ts'
 
 export const status = Type.Unsafe<UserStatus>({
   type: 'string',
@@ -102,4 +102,4 @@ export const Key = strict({
 })
 
 /** The schemas to register with the server by their `$id`. */
-export const shared = [AdminUser, UserSession, AuditEvent, Client, ClientWithSecret, Key]
+export const shared = [AdminUser, UserSession, AuditEvent, Client, ClientWithSecret, CreatedClient, Key]

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import * as clients from '../../src/clients/service-clients.ts'
+import * as clients from '../../src/clients/clients.ts'
 import { insufficientScope } from '../../src/http/oauth-error.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { introspectRefreshToken, isAccessTokenActive } from '../../src/sessions/introspection.ts'

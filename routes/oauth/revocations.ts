@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { Type } from '@sinclair/typebox'
-import * as clients from '../../src/clients/service-clients.ts'
+import * as clients from '../../src/clients/clients.ts'
 import { insufficientScope } from '../../src/http/oauth-error.ts'
 import { overloaded, shuttingDown } from '../../src/http/problems.ts'
 import { createRevocationStream } from '../../src/tokens/revocation-feed.ts'

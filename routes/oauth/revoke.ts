@@ -26,7 +26,7 @@ const revoke: Typed = async (app) => {
         200: { type: 'null', description: 'The token is not active, or the caller may not revoke it.' }
       }
     },
-    config: { ...oauthConfig, oauthErrors: ['invalid_client', 'invalid_token'] }
+    config: { ...oauthConfig, isForClientOrigins: true, oauthErrors: ['invalid_client', 'invalid_token'] }
   }, async (request, reply) => {
     const caller = await app.authenticateCaller(request)
     const target = await findTarget(app, request, request.body.token)

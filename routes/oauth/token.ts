@@ -1,5 +1,8 @@
 import { Type } from '@sinclair/typebox'
-import { invalidScope, invalidTarget, unsupportedGrantType } from '../../src/http/oauth-error.ts'
+import {
+  invalidScope, invalidTarget, unauthorizedClient, unsupportedGrantType
+} from '../../src/http/oauth-error.ts'
+import { isResourceIndicator } from '../../src/syntax/resource-indicator.ts'
 import { strict, type Typed } from '../typed.ts'
 import { clientCredentials, clientSecurity, exampleAccessToken, oauthConfig } from './parameters.ts'
 
@@ -52,12 +55,16 @@ const token: Typed<TokenOptions> = async (app, { audience: defaultAudience }) =>
     },
     config: {
       ...oauthConfig,
-      oauthErrors: ['invalid_client', 'unsupported_grant_type', 'invalid_scope', 'invalid_target']
+      isForClientOrigins: true,
+      oauthErrors: [
+        'invalid_client', 'unauthorized_client', 'unsupported_grant_type', 'invalid_scope', 'invalid_target'
+      ]
     }
   }, async (request, reply) => {
     const { grant_type: grantType, scope, resource = [], audience: sameAsResource = [] } = request.body
     const client = await app.authenticateClient(request)
     if (grantType !== 'client_credentials') throw unsupportedGrantType()
+    if (!client.grant_types.includes(grantType)) throw unauthorizedClient()
     const scopes = scope === undefined ? client.scopes : [...new Set(scope.split(' ').filter(Boolean))]
     if (!scopes.every(each => client.scopes.includes(each))) {
       throw invalidScope('The client is not granted every scope that it requests.')
@@ -79,9 +86,5 @@ const token: Typed<TokenOptions> = async (app, { audience: defaultAudience }) =>
     }
   })
 }
-
-/** RFC 8707 section 2: an absolute URI without a fragment. */
-const isResourceIndicator = (text: string) =>
-  /^[a-z][a-z0-9+.-]*:[\x21-\x7e]+$/i.test(text) && URL.canParse(text) && !text.includes('#')
 
 export default token

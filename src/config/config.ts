@@ -57,6 +57,7 @@ export function load (environment: Environment) {
     corsOrigins: values.CORS_ORIGINS ?? [],
     // The development server of a frontend has a port of its own.
     allowLocalOrigins: values.NODE_ENV === 'development' && values.CORS_ORIGINS === undefined && isLocal,
+    clients: { redirectSchemes: values.REDIRECT_SCHEMES, isDevelopment: !production },
     roles: values.ROLES,
     tokenClaims: { names: values.TOKEN_CLAIMS, namespace: values.TOKEN_CLAIMS_NAMESPACE ?? '' },
     lifetimes: {

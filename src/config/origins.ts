@@ -1,4 +1,6 @@
+import { forbiddenSchemes, schemeSyntax } from '../syntax/uri-scheme.ts'
 import { parseUrl } from './addresses.ts'
+import { splitList } from './values.ts'
 
 // WebSocket connections and files are no origins of pages.
 const schemesWithoutPages = ['ws:', 'wss:', 'ftp:', 'file:']
@@ -33,4 +35,15 @@ function assertOriginOnly ({ username, password, hostname, pathname, search, has
   if (username + password + search + hash !== '' || !isRoot || hostname.includes('*')) {
     throw new Error('must be an origin (scheme, host and port) without a path or a wildcard')
   }
+}
+
+/** Parses private-use schemes of redirect URIs (RFC 8252 section 7.1), such as `myapp`. */
+export function parseSchemes (text: string): string[] {
+  const schemes = splitList(text)
+  const isPrivate = (scheme: string) =>
+    schemeSyntax.test(scheme) && !['http', 'https', ...forbiddenSchemes].includes(scheme)
+  if (!schemes.every(isPrivate)) {
+    throw new Error('must be schemes of your applications in lower case, without a colon, such as myapp')
+  }
+  return schemes
 }

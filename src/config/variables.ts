@@ -3,7 +3,7 @@ import {
   parseBaseUrl, parseDatabaseUrl, parseNetworks, parseRangeUrl, parseWebUrl
 } from './addresses.ts'
 import { parseColor, parseLogo } from './brand.ts'
-import { parseIssuer, parsePageOrigin } from './origins.ts'
+import { parseIssuer, parsePageOrigin, parseSchemes } from './origins.ts'
 import { parseProxies } from './proxies.ts'
 import { parseHost, parseRedisUrl, parseSender, parseSmtpUrl } from './servers.ts'
 import {
@@ -94,6 +94,9 @@ export const variables = {
   ROLES: variable('', parseRoles,
     'roles besides user and admin, separated by commas, each with the scopes that its users\' tokens get, ' +
     'such as support,editor=articles:read+articles:write; user and admin can be given scopes too'),
+  REDIRECT_SCHEMES: variable('', parseSchemes,
+    'private-use schemes without a dot that the redirect URIs of native clients may have, separated by ' +
+    'commas, such as myapp; other schemes must be domain names in reverse order, such as com.example.app'),
   TOKEN_CLAIMS: variable('', parseWords('email', 'email_verified', 'name', 'username', 'external_id'),
     'properties of the user that are added to access tokens, separated by commas: email, email_verified, ' +
     'name, username, external_id; everyone who sees a token can read them'),

@@ -7,6 +7,7 @@ export const oauthErrors = {
     meaning: 'A parameter is missing, repeated or malformed, or the client authenticated in two ways.'
   },
   invalid_client: { status: 401, meaning: 'The client is unknown, or its authentication failed.' },
+  unauthorized_client: { status: 400, meaning: 'The client is not registered for this grant type.' },
   invalid_token: { status: 401, meaning: 'The bearer token is not valid.' },
   unsupported_grant_type: { status: 400, meaning: 'The grant type is not supported.' },
   invalid_scope: { status: 400, meaning: 'A scope is malformed, or not granted to the client.' },
@@ -80,6 +81,7 @@ export const invalidRequest = (detail: string) => new OAuthError('invalid_reques
 export const invalidClient = (cause?: unknown) => new OAuthError('invalid_client', {
   headers: { 'www-authenticate': 'Basic realm="latchkey", charset="UTF-8"' }, cause
 })
+export const unauthorizedClient = () => new OAuthError('unauthorized_client')
 export const unsupportedGrantType = () => new OAuthError('unsupported_grant_type')
 export const invalidScope = (detail: string) => new OAuthError('invalid_scope', { detail })
 export const invalidTarget = () => new OAuthError('invalid_target')

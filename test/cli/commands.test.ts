@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { authenticate } from '../../src/clients/service-clients.ts'
 import type { Environment } from '../../src/config/environment.ts'
 import { readMigrations } from '../../src/database/migration-files.ts'
 import { calibrate, recommend } from '../../src/calibration/calibration.ts'
@@ -236,6 +235,9 @@ t.test('keys', async t => {
   })
 })
 
+const authenticate = async (service: Service, id: string, secret: string) =>
+  await service.app.clients.authenticate({ id, secret, method: 'client_secret_basic' })
+
 t.test('clients', async t => {
   const service = await build(t)
 
@@ -251,7 +253,7 @@ t.test('clients', async t => {
     const output = new RegExp('^Client id: {6}([0-9a-f-]{36})\\nClient secret: {2}(lks_[\\w-]{43})\\n' +
       'The secret is not shown again\\.\\n$')
     const [, id = '', secret = ''] = output.exec(stdout) ?? []
-    t.match(await authenticate(service.app.db, id, secret), {
+    t.match(await authenticate(service, id, secret), {
       name: 'Orders',
       scopes: ['orders:read', 'introspect', 'revocations']
     })
@@ -274,7 +276,62 @@ t.test('clients', async t => {
       redirect_uris: [],
       created_at: /Z$/
     })
-    t.ok(await authenticate(service.app.db, client.client_id, client.client_secret))
+    t.ok(await authenticate(service, client.client_id, client.client_secret))
+  })
+
+  await t.test('can be applications that users sign in to', async t => {
+    const environment = { ...configurationOf(service), REDIRECT_SCHEMES: 'myapp' }
+    const shop = await runJson(t, [
+      'clients', 'create', '--name', 'Shop', '--redirect-uri', 'https://shop.example.com/cb',
+      '--redirect-uri', 'https://shop.example.com/cb2', '--post-logout-redirect-uri', 'https://shop.example.com/',
+      '--backchannel-logout-uri', 'https://shop.example.com/bye', '--first-party',
+      '--audience', 'https://api.example.com', '--scope', 'openid,offline_access'
+    ], environment)
+    const { client_id: id, client_secret: secret, created_at: createdAt, ...metadata } = shop
+    t.strictSame(metadata, {
+      name: 'Shop',
+      application_type: 'web',
+      grant_types: ['authorization_code', 'refresh_token'],
+      redirect_uris: ['https://shop.example.com/cb', 'https://shop.example.com/cb2'],
+      post_logout_redirect_uris: ['https://shop.example.com/'],
+      token_endpoint_auth_method: 'client_secret_basic',
+      backchannel_logout_uri: 'https://shop.example.com/bye',
+      id_token_signed_response_alg: 'RS256',
+      first_party: true,
+      audiences: ['https://api.example.com'],
+      permissions: [],
+      scopes: ['openid', 'offline_access']
+    })
+    t.match(secret, /^lks_/)
+    const native = [
+      'clients', 'create', '--name', 'App', '--public', '--native', '--redirect-uri', 'myapp:/cb',
+      '--grant', 'authorization_code'
+    ]
+    const { code, stdout } = await run(t, native, environment)
+    t.equal(code, 0)
+    t.match(stdout, /^Client id: {6}[0-9a-f-]{36}\nThe client is public: it has no secret\.\n$/)
+    t.match(await runJson(t, native, environment), {
+      application_type: 'native',
+      token_endpoint_auth_method: 'none',
+      grant_types: ['authorization_code'],
+      scopes: ['openid', 'profile', 'email'],
+      client_secret: undefined
+    })
+    const invalid: Array<[args: string[], message: RegExp]> = [
+      [['--redirect-uri', 'http://shop.example.com/'], /redirect_uris\/0 must use https:/],
+      [['--redirect-uri', 'javascript:alert(1)'], /redirect_uris\/0 must not have the scheme javascript:/],
+      [['--redirect-uri', 'https://a.example/', '--audience', 'http://localhost:3000'], /audiences\/0 must be/],
+      [['--scope', 'a', '--public'], /grant_types must not have client_credentials/],
+      [['--scope', 'a', '--grant', 'authorization_code'], /redirect_uris must not be empty/],
+      [['--scope', 'a', '--grant', 'implicit'], /--grant must be one of/],
+      [['--scope', 'a', '--backchannel-logout-uri', 'https://10.0.0.1/'], /backchannel_logout_uri .*private/],
+      [[], /Give --scope, --redirect-uri or both/]
+    ]
+    for (const [args, message] of invalid) {
+      const { code, stderr } = await run(t, ['clients', 'create', '--name', 'x', ...args], environment)
+      t.match({ code, stderr }, { code: 2, stderr: message }, args.join(' '))
+    }
+    await service.sql("delete from clients where name in ('Shop', 'App')")
   })
 
   await t.test('are all listed, without their secrets', async t => {
@@ -284,7 +341,7 @@ t.test('clients', async t => {
     const { code, stdout } = await run(t, ['clients', 'list'], { DATABASE_URL: service.url })
     t.equal(code, 0)
     const [headings = '', ...lines] = stdout.trimEnd().split('\n')
-    t.strictSame(headings.split(/ {2,}/), ['ID', 'NAME', 'SCOPES', 'CREATED'])
+    t.strictSame(headings.split(/ {2,}/), ['ID', 'NAME', 'GRANTS', 'SCOPES', 'REDIRECT URIS', 'CREATED'])
     t.equal(lines.length, 252)
     t.ok(lines.every(line => /^\d{4}-.*Z$/.test(line.slice(headings.indexOf('CREATED')))))
     const { items } = await runJson(t, ['clients', 'list'], { DATABASE_URL: service.url })
@@ -293,7 +350,7 @@ t.test('clients', async t => {
       items.find(({ name }: { name: string }) => name === 'Orders'),
       { scopes: ['orders:read', 'introspect', 'revocations'], redirect_uris: [], created_at: /Z$/ }
     )
-    t.notMatch(stdout + JSON.stringify(items), /lks_|secret/)
+    t.notMatch(stdout + JSON.stringify(items), /lks_|client_secret"/)
   })
 })
 

@@ -7,6 +7,8 @@ const exceptions: DependencyExceptions = {
   ordered: {
     // Requests are counted before they are refused for another reason.
     transport: ['rate-limit'],
+    // It configures routes for the package of security.
+    'client-origins': ['security'],
     'not-found': ['rate-limit', 'problems']
   },
   late: {

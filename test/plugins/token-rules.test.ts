@@ -2,7 +2,7 @@ import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject } fro
 import t from 'tap'
 import { judgeClaims, readToken, TokenRejection } from '../../plugins/verifier/token-rules.ts'
 import type { TokenRules } from '../../plugins/verifier/token-rules.ts'
-import * as clients from '../../src/clients/service-clients.ts'
+import * as clients from '../../src/clients/clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { loadKeyring } from '../../src/tokens/keyring.ts'
 import { revokeUserTokens } from '../../src/tokens/revocations.ts'

@@ -5,7 +5,7 @@ import { createParser } from 'eventsource-parser'
 import * as oauth4webapi from 'oauth4webapi'
 import * as openid from 'openid-client'
 import t from 'tap'
-import * as clients from '../../src/clients/service-clients.ts'
+import * as clients from '../../src/clients/clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser, type Service, type Teardown } from '../support/app.ts'
 import { waitUntil } from '../support/polling.ts'
@@ -18,7 +18,7 @@ const basic = (id: string, secret: string) => ({
 })
 
 async function createClient (service: Service, ...scopes: string[]) {
-  const { client_id: id, client_secret: secret } = await clients.create(
+  const { client_id: id, client_secret: secret = '' } = await clients.create(
     service.app.db,
     { name: 'a test', scopes },
     {}
@@ -396,7 +396,8 @@ t.test('introspection', async t => {
     )
     const own = { authorization: `Bearer ${body.access_token}` }
     t.match(await introspect(access, own), { body: { active: true } })
-    await clients.update(service.app.db, resource.id, { scopes: [] }, {})
+    const { policy } = service.app.clients
+    await clients.update(service.app.db, { id: resource.id, change: { scopes: [] }, policy }, {})
     t.match(
       await introspect(access, own),
       { status: 403 },

@@ -70,6 +70,7 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
     trustProxy: undefined,
     corsOrigins: [],
     allowLocalOrigins: true,
+    clients: { redirectSchemes: [], isDevelopment: true },
     roles: { user: [], admin: [] },
     tokenClaims: { names: [], namespace: '' },
     lifetimes: {
@@ -150,6 +151,7 @@ t.test('every variable has an effect', async t => {
     WEBHOOK_PRIVATE_NETWORKS: '10.1.0.0/16',
     CORS_ORIGINS: 'https://app.example.com, http://localhost:5173',
     ROLES: 'support, editor=articles:read+articles:write, user=profile',
+    REDIRECT_SCHEMES: 'myapp, com.example.app',
     TOKEN_CLAIMS: 'username, email,email',
     TOKEN_CLAIMS_NAMESPACE: 'urn:example:',
     ACCESS_TOKEN_TTL: '1s',
@@ -228,6 +230,7 @@ t.test('every variable has an effect', async t => {
     keyEncryptionKeys: [Buffer.from(key, 'base64')],
     corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
     allowLocalOrigins: false,
+    clients: { redirectSchemes: ['myapp', 'com.example.app'], isDevelopment: false },
     roles: { user: ['profile'], admin: [], support: [], editor: ['articles:read', 'articles:write'] },
     tokenClaims: { names: ['username', 'email'], namespace: 'urn:example:' },
     lifetimes: {
@@ -676,6 +679,11 @@ t.test('the problem of a malformed value names the variable and the allowed valu
       ['ROLES'],
       [Array.from({ length: 400 }, (_, i) => `role-${i}`).join()],
       /^ROLES must be shorter; all roles .+ may take 3000 bytes in a token$/
+    ],
+    [
+      ['REDIRECT_SCHEMES'],
+      ['myapp:', 'MyApp', 'my app', '1app', 'myapp://', 'https', 'myapp,http', 'javascript', 'data', 'é'],
+      /^REDIRECT_SCHEMES must be schemes of your applications in lower case, without a colon, such as myapp$/
     ],
     [
       ['TOKEN_CLAIMS'],

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import * as clients from '../../src/clients/service-clients.ts'
+import * as clients from '../../src/clients/clients.ts'
 import { connect } from '../../src/database/database.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'

@@ -1,6 +1,6 @@
 import { createPrivateKey } from 'node:crypto'
 import t from 'tap'
-import * as clients from '../../src/clients/service-clients.ts'
+import * as clients from '../../src/clients/clients.ts'
 import { purge, revokeUserTokens } from '../../src/tokens/revocations.ts'
 import type { Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'

@@ -1,0 +1,137 @@
+import type { CreatedClient } from '../clients/clients.ts'
+import { grantTypes, withDefaults, type GrantType, type NewClient } from '../clients/metadata.ts'
+import type { Config } from '../config/config.ts'
+import { Problem } from '../http/problem.ts'
+import { scopeSyntax } from '../syntax/scope.ts'
+import { defineCommand, UsageError } from './command.ts'
+import { withDatabase } from './database.ts'
+
+const maxScopes = 50
+const maxUris = 20
+
+const many = (value: string, description: string) =>
+  ({ type: 'string', multiple: true, value, description }) as const
+
+export const create = defineCommand({
+  usage: 'latchkey clients create --name NAME [--redirect-uri URI...] [--scope SCOPE...] [options]',
+  description: 'Create a client: an application that users sign in to (--redirect-uri), or a service with' +
+    ' its own tokens (--scope). The secret is shown only once.',
+  example: 'latchkey clients create --name Shop --redirect-uri https://shop.example.com/callback',
+  options: {
+    name: { type: 'string', value: 'NAME', description: 'its name, 1 to 100 characters' },
+    'redirect-uri': many('URI', 'where users come back to after the sign-in; repeat it for several'),
+    'post-logout-redirect-uri': many(
+      'URI', 'where users may be sent after the sign-out; repeat it for several'
+    ),
+    public: { type: 'boolean', description: 'it runs where it cannot keep a secret, so it gets none' },
+    native: { type: 'boolean', description: 'it runs on the user\'s own device (RFC 8252)' },
+    'first-party': { type: 'boolean', description: 'your own team runs it: users are not asked for consent' },
+    grant: many('GRANT', 'client_credentials, authorization_code, refresh_token; the default follows from' +
+      ' --redirect-uri'),
+    scope: many('SCOPE', 'the scopes that it can request; repeat it, or separate them with commas; with' +
+      ' --redirect-uri, the default is openid,profile,email'),
+    audience: many('URI', 'the services that it may request tokens of users for; repeat it for several'),
+    'backchannel-logout-uri': {
+      type: 'string', value: 'URI', description: 'the URL that is notified when a user\'s session ends'
+    }
+  },
+  plan: values => {
+    const newClient = readClient(values)
+    return async config => {
+      const client = await withDatabase(config, async db => {
+        const clients = await import('../clients/clients.ts')
+        await assertValid(newClient, config)
+        return await clients.create(db, newClient, {})
+      })
+      const { present } = await import('../clients/records.ts')
+      return { text: describe(client), data: present(client) }
+    }
+  }
+})
+
+interface CreateOptions {
+  name?: string
+  'redirect-uri'?: string[]
+  'post-logout-redirect-uri'?: string[]
+  public?: boolean
+  native?: boolean
+  'first-party'?: boolean
+  grant?: string[]
+  scope?: string[]
+  audience?: string[]
+  'backchannel-logout-uri'?: string
+}
+
+/** The client that the options describe. What depends on the configuration is checked later. */
+function readClient (options: CreateOptions): NewClient {
+  const { name = '', grant = [], scope = [], audience = [] } = options
+  const { native = false, public: isPublic = false } = options
+  const { 'redirect-uri': redirectUris = [], 'post-logout-redirect-uri': postLogoutUris = [] } = options
+  const { 'first-party': firstParty = false, 'backchannel-logout-uri': backchannelUri } = options
+  if (!/^[^\p{Cc}\p{Cs}]{1,100}$/u.test(name)) {
+    throw new UsageError('--name must have 1 to 100 characters, and no control characters.')
+  }
+  if (Math.max(redirectUris.length, postLogoutUris.length, audience.length) > maxUris) {
+    throw new UsageError(`An option can be given at most ${maxUris} times.`)
+  }
+  const grants = readGrants(grant)
+  const scopes = readScopes(scope, redirectUris.length === 0)
+  return {
+    name,
+    application_type: native ? 'native' : 'web',
+    ...grants.length > 0 && { grant_types: grants },
+    redirect_uris: redirectUris,
+    post_logout_redirect_uris: postLogoutUris,
+    ...isPublic && { token_endpoint_auth_method: 'none' },
+    ...backchannelUri !== undefined && { backchannel_logout_uri: backchannelUri },
+    first_party: firstParty,
+    audiences: audience,
+    ...scopes.length > 0 && { scopes }
+  }
+}
+
+const splitLists = (lists: string[]) =>
+  lists.flatMap(list => list.split(/[\s,]+/)).filter(item => item !== '')
+
+const readGrants = (lists: string[]): GrantType[] => splitLists(lists).map(item => {
+  const grant = grantTypes.find(each => each === item)
+  if (grant === undefined) throw new UsageError(`--grant must be one of ${grantTypes.join(', ')}.`)
+  return grant
+})
+
+function readScopes (lists: string[], isRequired: boolean): string[] {
+  const scopes = splitLists(lists)
+  if (isRequired && scopes.length === 0) throw new UsageError('Give --scope, --redirect-uri or both.')
+  if (scopes.length > maxScopes) throw new UsageError(`--scope must name at most ${maxScopes} scopes.`)
+  const malformed = scopes.find(each => !scopeSyntax.test(each))
+  if (malformed !== undefined) {
+    throw new UsageError(`"${malformed}" is not a scope (RFC 6749 appendix A.4).`)
+  }
+  return scopes
+}
+
+/** Throws a UsageError if the configuration does not allow the client. */
+async function assertValid (newClient: NewClient, config: Config): Promise<void> {
+  const [{ assertValidNew }, { createDestination }] = await Promise.all([
+    import('../clients/validation.ts'), import('../webhooks/destination.ts')
+  ])
+  const { issuer, audience, clients, signing, webhooks: { privateNetworks } } = config
+  try {
+    assertValidNew(withDefaults(newClient), {
+      issuer,
+      audience,
+      ...clients,
+      signingAlgorithm: signing.algorithm,
+      destinationRefusal: createDestination({ privateNetworks, httpsOnly: true }).refusal
+    })
+  } catch (error) {
+    throw error instanceof Problem ? new UsageError(`The client is not valid: ${error.message}`) : error
+  }
+}
+
+function describe ({ client_id: id, client_secret: secret }: CreatedClient): string {
+  const lines = secret === undefined
+    ? [`Client id:      ${id}`, 'The client is public: it has no secret.']
+    : [`Client id:      ${id}`, `Client secret:  ${secret}`, 'The secret is not shown again.']
+  return lines.join('\n')
+}
