@@ -4,6 +4,7 @@ import { newId } from '../crypto/random.ts'
 import type { Queryable } from '../database/database.ts'
 import { notification, type MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
+import { rememberConfirmation } from '../one-time-tokens/confirmed.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { linkExpired } from '../one-time-tokens/problems.ts'
 import { revokeAll } from '../one-time-tokens/revocation.ts'
@@ -38,16 +39,17 @@ export interface ConfirmationStep {
 export async function applyEffect (
   tx: Queryable, effect: ConfirmationEffect, step: ConfirmationStep
 ): Promise<void> {
-  const { registration } = step.link
-  return registration
+  const { token, mail, link: { registration } } = step
+  const userId = registration
     ? await confirmRegistration(tx, effect, registration.id, step)
     : await confirmAccount(tx, effect, step)
+  await rememberConfirmation(tx, { token, userId, lifetimeSeconds: mail.lives.emailVerification })
 }
 
-/** Confirms with a link of an account. */
+/** Confirms with a link of an account. Returns the id of the account. */
 async function confirmAccount (
   tx: Queryable, effect: ConfirmationEffect, step: ConfirmationStep
-): Promise<void> {
+): Promise<string> {
   const { token, link: { kind }, proof, mail } = step
   const account = await oneTimeTokens.consume(tx, token, [kind])
   const origin = { ...step.origin, actorId: account.id }
@@ -56,19 +58,23 @@ async function confirmAccount (
   await assertSessionLives(tx, step, account.id)
   if (effect === 'verify') {
     await markEmailVerified(tx, account, origin)
-    return
+    return account.id
   }
-  if (effect === 'replace') return await takeOver(tx, account.id, proof.hash, { ...step, origin })
+  if (effect === 'replace') {
+    await takeOver(tx, account.id, proof.hash, { ...step, origin })
+    return account.id
+  }
   const { target_email: address, target_canonical_email: canonical } = account
   if (address === null || canonical === null) throw linkExpired()
   const move = effect === 'undo' ? undoChange : changeAddress
   await move(tx, account, { address, canonical }, { mail, origin })
+  return account.id
 }
 
-/** Confirms with the link of a pending registration. */
+/** Confirms with the link of a pending registration. Returns the id of the account. */
 async function confirmRegistration (
   tx: Queryable, effect: ConfirmationEffect, id: string, step: ConfirmationStep
-): Promise<void> {
+): Promise<string> {
   const { token, link, proof } = step
   // Read again under the lock on the address, because another confirmation may have come first.
   const registration = await pendingRegistrations.find(tx, id)
@@ -78,28 +84,32 @@ async function confirmRegistration (
   const holder = await users.findUnverified(tx, canonical)
   if (holder === undefined) {
     if (effect === 'verify') throw linkExpired()
-    await completeRegistration(tx, registration, hash, step)
+    const userId = await completeRegistration(tx, registration, hash, step)
     // The link comes after the account. A concurrent transaction that creates an account with this address
     // deletes this link, and must not wait for it.
     await oneTimeTokens.consumeUnchecked(tx, token)
     await pendingRegistrations.forgetPending(tx, canonical)
-    return
+    return userId
   }
   await oneTimeTokens.consumeUnchecked(tx, token)
   const origin = { ...step.origin, actorId: holder }
-  if (effect !== 'verify') return await takeOver(tx, holder, hash, { ...step, origin })
+  if (effect !== 'verify') {
+    await takeOver(tx, holder, hash, { ...step, origin })
+    return holder
+  }
   if (holder !== link.accountId) throw linkExpired()
   await assertSessionLives(tx, step, holder)
   await markEmailVerified(tx, { id: holder, canonical_email: canonical, email_verified: false }, origin)
+  return holder
 }
 
-/** Creates the account of a registration. Throws `email_taken` or `username_taken`. */
+/** Creates the account of a registration, and returns its id. Throws `email_taken` or `username_taken`. */
 async function completeRegistration (
   tx: Queryable,
   registration: pendingRegistrations.PendingRegistration,
   passwordHash: string,
   { isNamed, proof, origin }: ConfirmationStep
-): Promise<void> {
+): Promise<string> {
   const { email: address, canonical_email: canonical, username, name, language } = registration
   // The registration cookie proves who set the password of the registration. It must not prove a new
   // password.
@@ -115,6 +125,7 @@ async function completeRegistration (
   }, { isVerified: true })
   await audit.record(tx, 'user.registered', { userId: id }, userOrigin)
   await audit.record(tx, 'user.verified', { userId: id }, userOrigin)
+  return id
 }
 
 /**

@@ -10,6 +10,8 @@ import * as pendingRegistrations from './pending-registrations.ts'
 export interface ConfirmationLink extends ConfirmationSubject {
   /** The address that is verified or changed to. Other confirmations of it wait for this one. */
   canonical: string
+  /** That address, as it was typed. */
+  address: string
   /** The owner of a new password, for the password policy. */
   owner: PasswordOwner
   /** The account, and the identifier under which attempts at its password are counted. */
@@ -38,6 +40,7 @@ export async function findLink (
     accountId: account.id,
     hasPassword: account.password_hash !== null,
     canonical: account.target_canonical_email ?? account.canonical_email,
+    address: account.target_email ?? account.email,
     owner: account,
     identified: identifiedByEmail(account),
     registration: undefined
@@ -57,6 +60,7 @@ async function findRegistration (db: Queryable, id: string): Promise<Confirmatio
     accountId: account?.id,
     hasPassword: true,
     canonical,
+    address: email,
     owner: {
       email,
       username: account?.username ?? registration.username,

@@ -13,7 +13,7 @@ export const capability = {
     text: `
       select encode(token_hash, 'hex') as cursor, purpose, email, created_at, expires_at
       from one_time_tokens
-      where user_id = $1 and token_hash > decode(coalesce($2::text, ''), 'hex')
+      where user_id = $1 and email_version > 0 and token_hash > decode(coalesce($2::text, ''), 'hex')
       order by token_hash limit $3`,
     schema: describe(rowsOf({
       purpose: text,
