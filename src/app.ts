@@ -40,6 +40,7 @@ import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
 import frontPage from '../routes/operations/front-page.ts'
 import operations from '../routes/operations/index.ts'
+import { pageAssets } from '../routes/pages/assets.ts'
 import type { PageContext } from '../routes/pages/context.ts'
 import { problemPage } from '../routes/pages/error-view.ts'
 import pages from '../routes/pages/index.ts'
@@ -78,7 +79,12 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   const { serviceName, metricsPort: port } = config
   const basePath = basePathOf(issuer)
   const pageContext: PageContext = {
-    serviceName, issuer, basePath, homeUrl: config.homeUrl, minLength: config.passwords.minLength
+    brand: config.brand,
+    assets: pageAssets(config.brand),
+    issuer,
+    basePath,
+    homeUrl: config.homeUrl,
+    minLength: config.passwords.minLength
   }
 
   for (const warning of [...settingWarnings(config), ...productionWarnings(config)]) app.log.warn(warning)

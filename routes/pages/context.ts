@@ -1,19 +1,16 @@
+import type { Config } from '../../src/config/config.ts'
 import type { Language } from '../../src/http/language.ts'
 import type { Problem } from '../../src/http/problem.ts'
+import type { PageAssets } from './assets.ts'
 
-/** How the operator presents the service. */
-export interface Brand {
-  name: string
-  /** The URL of the logo on this service. Without one, the pages show the mark of Latchkey. */
-  logoUrl?: string | undefined
-  supportUrl?: string | undefined
-  privacyUrl?: string | undefined
-  termsUrl?: string | undefined
-}
+/** How the operator presents the service: its name, and where the pages link to. */
+export type Brand = Pick<Config['brand'], 'name' | 'supportUrl' | 'privacyUrl' | 'termsUrl'>
 
 /** The facts about the service that the pages show. */
 export interface PageContext {
-  serviceName: string
+  brand: Brand
+  /** The files of the pages. Without a logo, the pages show the mark of Latchkey. */
+  assets: PageAssets
   issuer: string
   /** The path of the issuer, under which the pages are. */
   basePath: string
@@ -21,8 +18,6 @@ export interface PageContext {
   homeUrl: string | undefined
   /** The shortest password, in code points. */
   minLength: number
-  /** By default, the name is that of the service. */
-  brand?: Brand | undefined
 }
 
 /** What happens after the sign-in: the request of a client that delegated the login, or nothing. */

@@ -23,7 +23,7 @@ const pages: Typed<PagesOptions> = async (app, { context, signIn }) => {
   app.addContentTypeParser(formType, { parseAs: 'string' }, (_request, body, done) => {
     done(null, parseForm(body.toString()))
   })
-  await app.register(assets)
+  await app.register(assets, { assets: context.assets })
   await app.register(mailedLinks, { context, signIn })
   await app.register(signInPages, { context, signIn })
   await app.register(signUpPage, { context, signIn })

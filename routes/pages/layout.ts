@@ -1,6 +1,5 @@
 import { html, type Html } from '../../src/http/html.ts'
 import type { Language } from '../../src/http/language.ts'
-import { assets } from './assets.ts'
 import type { PageContext } from './context.ts'
 import { layoutTexts } from './texts/layout.ts'
 
@@ -37,8 +36,7 @@ export const pageHeaders = (language: Language) => ({
 /** Renders the HTML document of a page. */
 export function renderDocument (context: PageContext, page: PageDocument): string {
   const { language, title, isFailure = false, main, isWide = false, refreshUrl } = page
-  const { basePath } = context
-  const { name } = brandOf(context)
+  const { basePath, assets, brand: { name } } = context
   const heading = isFailure ? `${layoutTexts[language].error}: ${title}` : title
   const body = isWide
     ? html`<main class="wide">${main}</main>`
@@ -64,24 +62,21 @@ ${body}
 `.markup
 }
 
-const brandOf = ({ brand, serviceName }: PageContext) => brand ?? { name: serviceName }
-
 const mark = html`<svg viewBox="0 0 32 32" aria-hidden="true">
 <rect class="mark-bg" width="32" height="32" rx="8"/><path class="mark-fg" fill-rule="evenodd"
  d="M13 6a6 6 0 0 1 2 11.66V22h7v4H11v-8.34A6 6 0 0 1 13 6Zm0 3.75a2.25 2.25 0 1 0 0 4.5 2.25 2.25 0 0 0
  0-4.5Z"/></svg>`
 
 /** The logo and the name of the service. */
-export function brandMark (context: PageContext): Html {
-  const { name, logoUrl } = brandOf(context)
-  const logo = logoUrl === undefined ? mark : html`<img src="${logoUrl}" alt="">`
-  return html`<p class="brand">${logo}<span>${name}</span></p>`
+export function brandMark ({ brand, assets, basePath }: PageContext): Html {
+  const logo = assets.logo === undefined ? mark : html`<img src="${basePath}${assets.logo.url}" alt="">`
+  return html`<p class="brand">${logo}<span>${brand.name}</span></p>`
 }
 
 /** The links to the page in the other language, and to what the operator links to. */
 function footer (context: PageContext, { language, path }: PageDocument): Html {
   const texts = layoutTexts[language]
-  const { supportUrl, privacyUrl, termsUrl } = brandOf(context)
+  const { supportUrl, privacyUrl, termsUrl } = context.brand
   const other = language === 'en' ? 'de' : 'en'
   const address = `${context.basePath}${path}${path.includes('?') ? '&' : '?'}lang=${other}`
   const link = (url: string | undefined, text: string) => url !== undefined && html`

@@ -121,4 +121,4 @@ export function brandStyle (color: string | undefined): string {
 
 const rulesOf = ({ brand, onBrand, hover, edge, accent, wash }: ThemeColors) =>
   `:root{--brand:${brand};--on-brand:${onBrand};--brand-hover:${hover};--brass:${accent};` +
-  `--brass-wash:${wash}}.button{border-color:${edge === brand ? 'transparent' : edge}}`
+  `--focus:${accent};--brass-wash:${wash}}.button{border-color:${edge === brand ? 'transparent' : edge}}`

@@ -614,7 +614,8 @@ t.test('the verification of an address', async t => {
       t.equal(await signInStatus(at, email, newPassword), 200)
       for (const link of otherLinks) t.equal((await useMagicLink(at, link)).status, 410)
       const links = await at.sql(
-        'select from one_time_tokens join users on users.id = user_id where users.email = $1', [email])
+        `select from one_time_tokens join users on users.id = user_id
+        where users.email = $1 and one_time_tokens.email_version > 0`, [email])
       t.strictSame(links, [])
     }
   })
@@ -1026,7 +1027,8 @@ t.test('a change of address', async t => {
     for (let i = 0; i < 5; i++) tokens.push(await changeLink(ada, email))
     for (let i = 0; i < 5; i++) await changeLink(bob, limitedEmail)
     t.equal((await requestChange(ada, email)).status, 202)
-    const links = await service.sql('select from one_time_tokens where user_id = $1', [ada.id])
+    const links = await service.sql(
+      'select from one_time_tokens where user_id = $1 and email_version > 0', [ada.id])
     t.equal(links.length, 1, 'no link was added')
     t.equal(await useChangeLink(tokens[4] ?? '', ada.password), 204)
     const token = await changeLink(ada, newUser().email)

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -8,6 +8,7 @@ import { missing, phone, start, type Tab } from '../support/chromium.ts'
 import { build, newUser, type Service, type Teardown } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
+import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const kinds = ['email-verification', 'password-reset', 'magic-link'] as const
 type Kind = typeof kinds[number]
@@ -255,6 +256,62 @@ t.test('the pages of mailed links', async t => {
     t.match(await browser.post('/v1/auth/login', { email, password: 'ein Satz mit grünen Äpfeln' }), {
       status: 200
     })
+  })
+})
+
+t.test('the pages show the brand', async t => {
+  const folder = temporaryFolder(t)
+  const logo = join(folder, 'logo')
+  const brand = {
+    BRAND_NAME: 'Acme <b>',
+    BRAND_COLOR: '#FFD400',
+    BRAND_LOGO: logo,
+    SUPPORT_URL: 'https://www.example.com/help?a=1&b="2"',
+    PRIVACY_URL: 'https://www.example.com/privacy',
+    TERMS_URL: 'https://www.example.com/terms'
+  }
+  const script = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+  writeFileSync(logo, script)
+  const service = await build(t, { ...brand, ISSUER_URL: 'http://localhost:3000/sso' })
+  const browser = service.browser()
+  const { text } = await browser.get('/password-reset')
+  t.match(text, '<title>Choose a password · Acme &lt;b&gt;</title>')
+  t.notMatch(text, '<b>')
+  for (const url of ['help?a=1&amp;b=%222%22', 'privacy', 'terms']) {
+    t.ok(text.includes(`<a href="https://www.example.com/${url}">`), url)
+  }
+
+  await t.test('whose colour is in the style sheet, at a URL of its own', async t => {
+    const [, url = ''] = /<link rel="stylesheet" href="\/sso([^"]+)"/.exec(text) ?? []
+    const { text: style, headers } = await browser.get(url)
+    t.match(headers, { 'cache-control': 'public, max-age=31536000, immutable' })
+    t.match(style, /--brand: #17181c[^]*:root\{--brand:#ffd400;--on-brand:#000000;/)
+    const other = await build(t, {}, { url: service.url })
+    t.notMatch((await other.browser().get('/password-reset')).text, url)
+    t.notMatch((await other.browser().get(url)).text, '#ffd400')
+  })
+
+  await t.test('whose logo is an image by its content, and cannot run a script', async t => {
+    const [, url = ''] = /<img src="\/sso(\/assets\/logo\?v=[\w-]{16})" alt="">/.exec(text) ?? []
+    t.match(await browser.get(url), {
+      status: 200,
+      text: script,
+      headers: {
+        'content-type': 'image/svg+xml',
+        'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox",
+        'x-content-type-options': 'nosniff',
+        'cross-origin-resource-policy': 'cross-origin',
+        'cache-control': 'public, max-age=31536000, immutable'
+      }
+    })
+    const png = Buffer.from('89504e470d0a1a0a0000000d49484452', 'hex')
+    writeFileSync(logo, png)
+    const other = await build(t, brand, { url: service.url })
+    t.match(await other.browser().get('/assets/logo'), {
+      status: 200, headers: { 'content-type': 'image/png', 'cache-control': 'no-store' }
+    })
+    const plain = await build(t, {}, { url: service.url })
+    t.match(await plain.browser().get('/assets/logo'), { status: 404 })
   })
 })
 
