@@ -10,6 +10,7 @@ import { findRecipient } from '../src/mail/recipient.ts'
 import { mailCounted, type MailResult } from '../src/mail/mail-result.ts'
 import type { MailKind } from '../src/mail/mail-kinds.ts'
 import { mailKinds } from '../src/capabilities.ts'
+import { keepShownMails, type ShownMails } from '../src/mail/shown-mails.ts'
 import { readTemplates } from '../src/mail/templates.ts'
 import type { MailServer, SmtpOptions } from '../src/mail/transport.ts'
 import * as mails from '../src/mail/outbox.ts'
@@ -24,6 +25,8 @@ declare module 'fastify' {
       limits: MailLimits
       /** Counts a mail that was dropped when it was requested, because a bucket was full. */
       countDropped: (kind: MailKind) => void
+      /** The last mails that were not sent, in development without a mail server; undefined otherwise. */
+      shown: ShownMails | undefined
     }
   }
 }
@@ -56,6 +59,7 @@ export default fp(async function mailer (app, options: MailerOptions) {
     ? await connect({ url: smtpUrl, tls: smtpTls, oauth: smtpOauth, from, domain, maxConnections })
     : undefined
   const isDisabled = production && transport === undefined
+  const shown = !production && transport === undefined ? keepShownMails() : undefined
   if (isDisabled) {
     app.log.warn(
       'mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords, use magic ' +
@@ -68,7 +72,8 @@ export default fp(async function mailer (app, options: MailerOptions) {
   app.decorate('mailer', {
     sealMail: (mail: mails.Mail) => isDisabled ? undefined : mails.sealMail(keys, mail),
     limits,
-    countDropped: (kind: MailKind) => countMail(kind, 'limited')
+    countDropped: (kind: MailKind) => countMail(kind, 'limited'),
+    shown
   })
 
   async function abandon (
@@ -102,6 +107,7 @@ export default fp(async function mailer (app, options: MailerOptions) {
     const rendered = renderMail(templates, sender, { mail, createdAt: job.createdAt, recipient })
     if (!transport) {
       const { to, language, subject, link } = rendered
+      shown?.add(rendered)
       app.log.info(
         { mail: { kind: mail.kind, to, language, subject, link } },
         'mail not sent: SMTP_URL is not set'

@@ -78,7 +78,7 @@ export default fp(async function problemResponses (app, options: ProblemsOptions
 }, { name: 'problems' })
 
 // The failures that a person can meet who opens an address of the service.
-const statusesWithPage = [404, 429, 503]
+const statusesWithPage = [400, 403, 404, 405, 429, 500, 503]
 
 /**
  * Whether a failure is shown as a page, because a person opened an address in a browser. Operations of the

@@ -38,7 +38,6 @@ import auth from '../routes/auth/index.ts'
 import documentation from '../routes/documentation/index.ts'
 import me from '../routes/me/index.ts'
 import oauth from '../routes/oauth/index.ts'
-import frontPage from '../routes/operations/front-page.ts'
 import operations from '../routes/operations/index.ts'
 import { pageAssets } from '../routes/pages/assets.ts'
 import type { PageContext } from '../routes/pages/context.ts'
@@ -184,10 +183,11 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs
   })
   await app.register(operations, { isDraining, metrics: config.metrics && port === undefined })
-  await app.register(frontPage, { issuer, serviceName, docs: config.docs })
   await app.register(documentation, { page: config.docs, basePath })
   await app.register(problemPages, { prefix: '/problems' })
-  await app.register(pages, { context: pageContext, signIn })
+  await app.register(pages, {
+    context: pageContext, signIn, serviceName, docs: config.docs, production: config.production
+  })
 }, { name: 'latchkey' })
 
 const emailClaimOf = ({ names, namespace }: Config['tokenClaims']) =>

@@ -39,6 +39,7 @@ export function renderError (context: PageContext, view: ErrorView): string {
 /** Returns the page of a problem, for a person who opened an address of the service. */
 export function problemPage (context: PageContext, problem: Problem, request: FastifyRequest) {
   const language = languageFor(request, context.issuer)
-  const page = renderError(context, { language, problem, requestId: request.id })
+  const link = { url: `${context.basePath}/`, label: failureTexts[language].home }
+  const page = renderError(context, { language, problem, requestId: request.id, link })
   return { headers: pageHeaders(language), page }
 }

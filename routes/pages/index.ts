@@ -3,7 +3,6 @@ import type { SignInOptions } from '../sign-in.ts'
 import type { Typed } from '../typed.ts'
 import assets from './assets.ts'
 import { head, buttonLink } from './components.ts'
-import type { PageContext } from './context.ts'
 import { readContinuation } from './continuation.ts'
 import { renderInbox, sentAddress } from './inbox.ts'
 import { languageFor, rememberLanguage } from './language.ts'
@@ -12,18 +11,20 @@ import mailedLinks from './mailed-links.ts'
 import { formType, parseForm } from './refused-form.ts'
 import signInPages from './sign-in.ts'
 import signUpPage from './sign-up.ts'
+import startPage, { type StartOptions } from './start.ts'
 import { decisionTexts } from './texts/decisions.ts'
 import { html } from '../../src/http/html.ts'
 
-export interface PagesOptions { context: PageContext, signIn: SignInOptions }
+export interface PagesOptions extends StartOptions { signIn: SignInOptions }
 
 /** The pages for people, on which they sign in, sign up, and use mailed links. They work without scripts. */
-const pages: Typed<PagesOptions> = async (app, { context, signIn }) => {
+const pages: Typed<PagesOptions> = async (app, { context, signIn, serviceName, docs, production }) => {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(formType, { parseAs: 'string' }, (_request, body, done) => {
     done(null, parseForm(body.toString()))
   })
   await app.register(assets, { assets: context.assets })
+  await app.register(startPage, { context, serviceName, docs, production })
   await app.register(mailedLinks, { context, signIn })
   await app.register(signInPages, { context, signIn })
   await app.register(signUpPage, { context, signIn })
@@ -40,6 +41,10 @@ const pages: Typed<PagesOptions> = async (app, { context, signIn }) => {
     const page = renderInbox(context, { language, continuation, sent, address, lives: signIn.links })
     return reply.headers(pageHeaders(language)).send(page)
   })
+
+  // Password managers open this address to change a password (W3C, A Well-Known URL for Changing Passwords).
+  app.get('/.well-known/change-password', { schema: { hide: true } }, async (_request, reply) =>
+    reply.redirect(`${context.basePath}/forgot`, 303))
 
   app.get('/signed-in', { schema: { hide: true } }, async (request, reply) => {
     const language = languageFor(request, context.issuer)

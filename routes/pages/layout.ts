@@ -62,10 +62,16 @@ ${body}
 `.markup
 }
 
+const key = 'M13 6a6 6 0 0 1 2 11.66V22h7v4H11v-8.34A6 6 0 0 1 13 6Z' +
+  'm0 3.75a2.25 2.25 0 1 0 0 4.5 2.25 2.25 0 0 0 0-4.5Z'
 const mark = html`<svg viewBox="0 0 32 32" aria-hidden="true">
-<rect class="mark-bg" width="32" height="32" rx="8"/><path class="mark-fg" fill-rule="evenodd"
- d="M13 6a6 6 0 0 1 2 11.66V22h7v4H11v-8.34A6 6 0 0 1 13 6Zm0 3.75a2.25 2.25 0 1 0 0 4.5 2.25 2.25 0 0 0
- 0-4.5Z"/></svg>`
+<rect class="mark-bg" width="32" height="32" rx="8"/>
+<path class="mark-fg" fill-rule="evenodd" d="${key}"/></svg>`
+
+/** The icon of the service in the tabs of browsers. */
+export const icon = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">' +
+  '<rect width="32" height="32" rx="8" fill="#17181c"/>' +
+  `<path fill="#e9c079" fill-rule="evenodd" d="${key}"/></svg>\n`
 
 /** The logo and the name of the service. */
 export function brandMark ({ brand, assets, basePath }: PageContext): Html {

@@ -1,0 +1,91 @@
+import { html, type Html, type HtmlValue } from '../../src/http/html.ts'
+import type { Language } from '../../src/http/language.ts'
+import type { ShownMail } from '../../src/mail/shown-mails.ts'
+import { version } from '../../src/version.ts'
+import { head } from './components.ts'
+import type { PageContext } from './context.ts'
+import { brandMark, renderDocument } from './layout.ts'
+import { startTexts } from './texts/start.ts'
+
+export interface StartView {
+  language: Language
+  /** Whether the page `/docs` exists. */
+  docs: boolean
+  /** The last mails that were not sent; undefined if they are sent, or must not be shown. */
+  mails: readonly ShownMail[] | undefined
+}
+
+/** Renders the start page of development: the first steps, the last mails, and where to read on. */
+export function renderStart (context: PageContext, { language, docs, mails }: StartView): string {
+  const { issuer, basePath } = context
+  const texts = startTexts[language]
+  const link = (path: string, text: string) => html`<a href="${basePath}${path}">${text}</a>`
+  const paths = ['/sign-in', '/sign-up', '/forgot']
+  const steps = [
+    step(texts.running, html`<p class="small quiet">${texts.issuer} ${issuer}</p>`, true),
+    step(texts.administrator,
+      html`<pre tabindex="0">npx latchkey users create --email you@example.com --role user,admin</pre>`),
+    step(texts.pages, html`<p class="small">${paths.map(path => html`${link(path, path)} `)}</p>`),
+    step(texts.connect, html`<p class="small quiet">${texts.connectText}</p>
+<pre tabindex="0">${issuer}/.well-known/oauth-authorization-server</pre>`)
+  ]
+  const references = [
+    ...docs ? [link('/docs', texts.docs)] : [],
+    link('/openapi.json', texts.document),
+    link('/.well-known/oauth-authorization-server', texts.metadata)
+  ]
+  const other = language === 'en' ? 'de' : 'en'
+  return renderDocument(context, {
+    language,
+    title: texts.title,
+    path: '/',
+    isWide: true,
+    main: html`<div class="row">${brandMark(context)}
+<span class="pill">${texts.development} · ${version}</span></div>
+${head(texts.title, mails && texts.mailsBelow)}
+${section('steps', texts.firstSteps, html`<ol class="steps">${steps}</ol>`)}
+<div class="columns">${mails && section('mails', texts.lastMails, mailList(context, language, mails))}
+${section('reference', texts.reference,
+  html`<ul class="list">${references.map(reference => html`<li>${reference}</li>`)}</ul>`)}</div>
+<p class="small ways"><a href="${basePath}/?lang=${other}" lang="${other}" hreflang="${other}">${
+  startTexts[other].inThisLanguage}</a></p>`
+  })
+}
+
+const step = (title: string, content: Html, isDone = false): Html =>
+  html`<li${isDone && html` class="done"`}><div><strong>${title}</strong>${content}</div></li>
+`
+
+const section = (id: string, title: string, content: HtmlValue): Html =>
+  html`<section class="card" aria-labelledby="${id}"><h2 id="${id}">${title}</h2>
+${content}</section>
+`
+
+function mailList ({ basePath }: PageContext, language: Language, mails: readonly ShownMail[]): Html {
+  const texts = startTexts[language]
+  if (mails.length === 0) return html`<p class="small quiet none">${texts.noMails}</p>`
+  const time = new Intl.DateTimeFormat(language, { timeStyle: 'medium' })
+  return html`<ul class="list">${mails.map(({ id, to, subject, at }) => html`<li><div>
+<a href="${basePath}/dev/mails/${id}">${subject}</a>
+<p class="small quiet">${to} · ${time.format(at)}</p></div></li>`)}</ul>`
+}
+
+/** Renders a mail that was not sent. */
+export function renderMailPage (
+  context: PageContext, { language, mail }: { language: Language, mail: ShownMail }
+): string {
+  const { basePath } = context
+  const { id, to, subject, text, link } = mail
+  const texts = startTexts[language]
+  return renderDocument(context, {
+    language,
+    title: subject,
+    path: `/dev/mails/${id}`,
+    isWide: true,
+    main: html`<div class="row">${brandMark(context)}<span class="pill">${texts.notSent}</span></div>
+${head(subject, to)}
+<p class="ways links">${link !== undefined && html`<a href="${link}">${texts.openLink}</a> `}<a href="${
+  basePath}/dev/mails/${id}/html">${texts.asHtml}</a> <a href="${basePath}/">${texts.back}</a></p>
+<pre class="mail" tabindex="0" lang="${mail.language}">${text}</pre>`
+  })
+}

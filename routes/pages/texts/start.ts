@@ -1,0 +1,52 @@
+import type { Language } from '../../../src/http/language.ts'
+
+const en = {
+  title: 'Latchkey is running',
+  development: 'Development',
+  mailsBelow: 'Mails are shown below instead of being sent, because SMTP_URL is not set.',
+  firstSteps: 'First steps',
+  running: 'The service is running',
+  issuer: 'Issuer:',
+  administrator: 'Make yourself an administrator',
+  pages: 'See the pages for your users',
+  connect: 'Connect your application',
+  connectText: 'Libraries for OAuth find everything they need here:',
+  lastMails: 'Last mails',
+  noMails: 'There are none yet. Sign up, or ask for a sign-in link.',
+  notSent: 'Not sent',
+  reference: 'Reference',
+  docs: 'API reference',
+  document: 'OpenAPI document',
+  metadata: 'Server metadata',
+  openLink: 'Open the link',
+  asHtml: 'Show as HTML',
+  back: 'Back to the start page',
+  inThisLanguage: 'English'
+}
+
+const de: typeof en = {
+  title: 'Latchkey läuft',
+  development: 'Entwicklung',
+  mailsBelow: 'E-Mails werden unten angezeigt statt verschickt, weil SMTP_URL nicht gesetzt ist.',
+  firstSteps: 'Erste Schritte',
+  running: 'Der Dienst läuft',
+  issuer: 'Issuer:',
+  administrator: 'Machen Sie sich zum Administrator',
+  pages: 'Sehen Sie sich die Seiten für Ihre Benutzer an',
+  connect: 'Verbinden Sie Ihre Anwendung',
+  connectText: 'OAuth-Bibliotheken finden hier alles, was sie brauchen:',
+  lastMails: 'Letzte E-Mails',
+  noMails: 'Noch keine. Registrieren Sie sich, oder fordern Sie einen Anmeldelink an.',
+  notSent: 'Nicht verschickt',
+  reference: 'Referenz',
+  docs: 'API-Referenz',
+  document: 'OpenAPI-Dokument',
+  metadata: 'Metadaten des Servers',
+  openLink: 'Link öffnen',
+  asHtml: 'Als HTML anzeigen',
+  back: 'Zurück zur Startseite',
+  inThisLanguage: 'Deutsch'
+}
+
+/** The texts of the start page of development. */
+export const startTexts: Record<Language, typeof en> = { en, de }
