@@ -77,7 +77,7 @@ async function startWithSessions (t: Teardown, count: number): Promise<(seconds:
   )
   await client.end()
   const db = connect({ url })
-  const mac = findActiveKey((await loadKeyring(db, [key])).refreshTokenKeys, new Date())
+  const mac = findActiveKey([...(await loadKeyring(db, [key])).refreshTokenKeys.values()], new Date())
   await db.end()
   if (!mac) throw new Error('there is no active key')
 

@@ -1,26 +1,33 @@
 import fp from 'fastify-plugin'
 import type { MacKey, Pepper } from '../src/crypto/secret-keys.ts'
 import { UnsealError } from '../src/crypto/sealing.ts'
+import { createClockCheck } from '../src/database/clock-offset.ts'
 import { databaseUnavailable } from '../src/http/problems.ts'
 import { retry } from '../src/jobs/retry.ts'
 import { parse, type RefreshToken } from '../src/sessions/refresh-token.ts'
+import { ensureIdTokenKey } from '../src/tokens/id-token-key.ts'
 import { createKeyLookup } from '../src/tokens/key-lookup.ts'
 import type { PublicJwk } from '../src/tokens/key-pair.ts'
 import type { KeyringOptions } from '../src/tokens/key-records.ts'
 import { ensureKeys } from '../src/tokens/key-rotation.ts'
-import { findActiveKey, loadKeyring, type Keyring, type SigningKey } from '../src/tokens/keyring.ts'
+import {
+  findActiveKey, findPublishedKey, idTokenSigners, loadKeyring, publishedKeys, type Keyring, type SigningKey
+} from '../src/tokens/keyring.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** The keys in memory. Until they are loaded, each function throws `database_unavailable`. */
     keyring: {
       /**
-       * The key that signs now. Also throws `database_unavailable` if the keys were not read for too long.
+       * The key that signs access tokens now. Also throws `database_unavailable` if the keys were not read
+       * for too long.
        */
       getSigningKey: () => SigningKey
+      /** The key that signs ID tokens with RS256 now. Throws as `getSigningKey` does. */
+      getIdTokenKey: () => SigningKey
       /**
-       * Finds a published key. If its id is unknown, the keys are read again. Throws `overloaded` if too many
-       * calls wait for that.
+       * Finds a published key, of either purpose. If its id is unknown, the keys are read again. Throws
+       * `overloaded` if too many calls wait for that.
        */
       findSigningKey: (kid: string) => Promise<SigningKey | undefined>
       isKnownKey: (kid: string) => boolean
@@ -54,8 +61,6 @@ declare module 'fastify' {
 const pollIntervalMs = 1_000
 const startRetryMs = 1_000
 const maxRotationCheckIntervalMs = 30_000
-// The offset is as inexact as the duration of a query.
-const maxClockOffsetMs = 5_000
 
 /**
  * The signing keys, refresh token keys and peppers: created, rotated, and read again when an instance changed
@@ -68,23 +73,14 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   let readAt = 0
   let reading: Promise<void> | undefined
   let rotating: Promise<void> | undefined
+  let rotatingIdTokenKey: Promise<void> | undefined
 
+  const checkClock = createClockCheck((fields, message) => { app.log.warn(fields, message) })
   async function load () {
     const startedAt = performance.now()
     keys = await loadKeyring(app.db, keyEncryptionKeys, keys)
     readAt = startedAt
-    reportClock(keys.clockOffsetMs)
-  }
-  let isClockWrong = false
-  function reportClock (offsetMs: number) {
-    const isWrong = Math.abs(offsetMs) > maxClockOffsetMs
-    if (isWrong && !isClockWrong) {
-      const clock = `the clock of this machine is ${Math.abs(Math.round(offsetMs / 1_000))} s ` +
-        `${offsetMs > 0 ? 'behind' : 'ahead of'} that of the database, whose time is used; ` +
-        'synchronize both with NTP'
-      app.log.warn({ clock_offset_seconds: offsetMs / 1_000 }, clock)
-    }
-    isClockWrong = isWrong
+    checkClock(keys.clockOffsetMs)
   }
   function read () {
     reading ??= load().finally(() => { reading = undefined })
@@ -126,14 +122,12 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   const clockOffsetMs = () => keys?.clockOffsetMs ?? 0
   const nowMs = () => Date.now() + clockOffsetMs()
   type SigningPeriod = Pick<SigningKey, 'signsFrom' | 'retiresAt'>
-  function getActiveKey<Key extends SigningPeriod> (candidates: Map<string, Key>) {
+  function getActiveKey<Key extends SigningPeriod> (candidates: Key[]) {
     // A successor that is unknown here was created after the last read. It is published for at least two
     // cache times before it signs, so until then the known key is the right one.
     const maxAgeMs = (jwksMaxAgeSeconds + 60) * 1_000
     if (performance.now() - readAt > maxAgeMs) throw databaseUnavailable('keys not read for too long')
-    // By a clock that is only estimated, a key that signs at once may not have begun to sign.
-    const key = findActiveKey(candidates, new Date(nowMs())) ??
-      [...candidates.values()].find(({ retiresAt }) => retiresAt === null)
+    const key = findActiveKey(candidates, new Date(nowMs()))
     if (!key) throw databaseUnavailable('no key signs')
     return key
   }
@@ -159,11 +153,12 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     clockOffsetMs,
     options,
     reload,
-    getSigningKey: () => getActiveKey(getKeys().signingKeys),
-    findSigningKey: async kid => await lookup.find('access_token', kid, () => getKeys().signingKeys.get(kid)),
-    isKnownKey: kid => getKeys().signingKeys.has(kid),
-    getPublishedKeys: () => [...getKeys().signingKeys.values()].map(({ publicJwk }) => publicJwk),
-    getMacKey: () => getActiveKey(getKeys().refreshTokenKeys),
+    getSigningKey: () => getActiveKey([...getKeys().signingKeys.values()]),
+    getIdTokenKey: () => getActiveKey(idTokenSigners(getKeys())),
+    findSigningKey: async kid => await lookup.find('signing', kid, () => findPublishedKey(getKeys(), kid)),
+    isKnownKey: kid => findPublishedKey(getKeys(), kid) !== undefined,
+    getPublishedKeys: () => publishedKeys(getKeys()),
+    getMacKey: () => getActiveKey([...getKeys().refreshTokenKeys.values()]),
     readRefreshToken,
     getPepper () {
       const [pepper] = getKeys().peppers.values()
@@ -182,7 +177,10 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   function rotate () {
     if (!keys) return
     rotating ??= logFailure(ensureKeys(app.db, options, 'later')).finally(() => { rotating = undefined })
+    rotatingIdTokenKey ??= logFailure(ensureIdTokenKey(app.db, options))
+      .finally(() => { rotatingIdTokenKey = undefined })
   }
+  loaded.then(rotate, () => {})
   const checkIntervalMs = Math.min(jwksMaxAgeSeconds, rotationSeconds) / 4 * 1_000
   const rotationIntervalMs = Math.min(checkIntervalMs, maxRotationCheckIntervalMs)
   const stopRotation = app.idleness.repeat(rotationIntervalMs, rotate)
@@ -190,6 +188,6 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     closing.abort()
     stopPolling()
     stopRotation()
-    await Promise.allSettled([reading, rotating])
+    await Promise.allSettled([reading, rotating, rotatingIdTokenKey])
   })
 }, { name: 'keyring', dependencies: ['database', 'idleness', 'notifications'] })

@@ -39,7 +39,7 @@ export interface TokenSigningOptions {
 const firstPartyClientId = 'latchkey'
 const maxSigners = 10
 
-/** Signs access tokens (RFC 9068) with the active signing key. */
+/** Signs access tokens (RFC 9068) with the active key of their own purpose. */
 export default fp(async function tokenSigning (app, options: TokenSigningOptions) {
   const { issuer, audience, roles, tokenClaims, ttl } = options
 

@@ -8,6 +8,7 @@ import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
 import formBody from '../plugins/form-body.ts'
 import housekeeping from '../plugins/housekeeping.ts'
+import idTokens from '../plugins/id-tokens.ts'
 import idleness from '../plugins/idleness.ts'
 import jobs from '../plugins/jobs.ts'
 import jsonBody from '../plugins/json-body.ts'
@@ -119,7 +120,11 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     keyEncryptionKeys,
     sealedColumns,
     ...signing,
-    tokenLifetimes: { access_token: lifetimes.accessToken, refresh_token: lifetimes.refreshToken },
+    tokenLifetimes: {
+      access_token: lifetimes.accessToken,
+      refresh_token: lifetimes.refreshToken,
+      id_token: lifetimes.accessToken
+    },
     pepper: config.passwords.pepper
   })
   await app.register(revocations, { staleLimit: config.revocationStaleLimit })
@@ -130,6 +135,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     tokenClaims: config.tokenClaims,
     ttl: lifetimes.accessToken
   })
+  await app.register(idTokens, { issuer })
   await app.register(accessToken, { issuer, audience })
   await app.register(clients, {
     issuer,

@@ -11,7 +11,7 @@ const kid = Type.String({
   examples: ['mB5hG0xWd6wqCqXvYp1oYqkq9o5v7sE8Qm2c4h0nUeA']
 })
 
-/** The signing keys of access tokens and refresh tokens. */
+/** The keys of access tokens, refresh tokens and ID tokens. */
 const keys: Typed = async (app) => {
   const shared = { tags: ['Administration'], security: [{ bearer: [] }] }
   const problems = ['invalid_token', 'forbidden', 'database_unavailable'] as const
@@ -36,8 +36,9 @@ const keys: Typed = async (app) => {
       description: 'Creates and publishes a new signing key for access tokens. It starts to sign after' +
         ' twice the cache time of the JWKS. With `immediately`, it signs at once, and verifiers must read' +
         ' the JWKS again to accept it. `drop` names a compromised key: its tokens are rejected from now on,' +
-        ' and a new key replaces it at once. If you drop the key of refresh tokens, all users must sign in' +
-        ' again.',
+        ' and a new key of the same purpose replaces it at once. If you drop the key of refresh tokens, all' +
+        ' users must sign in again. The key of ID tokens rotates automatically; only `drop` replaces it' +
+        ' earlier.',
       body: strict({
         immediately: Type.Optional(Type.Boolean({
           description: 'Whether the new key signs at once.', default: false

@@ -70,18 +70,18 @@ export const AuditEvent = strict({
   }]
 })
 
-const keyPurposes = ['access_token', 'refresh_token', 'password'] as const
+const keyPurposes = ['access_token', 'refresh_token', 'id_token', 'password'] as const
 const timeOrNull = (description: string) => orNull<Date>({ type: 'string', format: 'date-time' }, description)
 
 export const Key = strict({
   kid: Type.String({
-    description: 'The id of the key: `kid` in the header of access tokens, and in the JWKS.'
+    description: 'The id of the key: `kid` in the header of the tokens that it signs, and in the JWKS.'
   }),
   purpose: Type.Unsafe<typeof keyPurposes[number]>({
     type: 'string',
     enum: [...keyPurposes],
-    description: 'What the key is for: to sign access tokens, to authenticate refresh tokens, or to hash' +
-      ' passwords (the pepper).'
+    description: 'What the key is for: to sign access tokens, to authenticate refresh tokens, to sign ID' +
+      ' tokens with RS256, or to hash passwords (the pepper).'
   }),
   alg: Type.String({ description: 'The algorithm (RFC 7518, RFC 8037).' }),
   published_at: time('When the key was created and, if it has a public half, published in the JWKS.'),

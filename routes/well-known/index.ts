@@ -74,8 +74,8 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
       operationId: 'getJwks',
       tags: ['Verification'],
       summary: 'Read the public keys',
-      description: 'The JSON Web Key Set (RFC 7517) that verifies access tokens. It contains the current' +
-        ' keys, the next ones, and the old ones whose tokens are still valid.',
+      description: 'The JSON Web Key Set (RFC 7517) that verifies access tokens and ID tokens. It contains' +
+        ' the current keys, the next ones, and the old ones whose tokens are still valid.',
       security: [],
       response: {
         200: strict({ keys: Type.Array(Jwk) }, {

@@ -26,7 +26,9 @@ const rotationOptions = (config: Config) => ({
   keyEncryptionKeys: keyEncryptionKeys(config),
   ...config.signing,
   tokenLifetimes: {
-    access_token: config.lifetimes.accessToken, refresh_token: config.lifetimes.refreshToken
+    access_token: config.lifetimes.accessToken,
+    refresh_token: config.lifetimes.refreshToken,
+    id_token: config.lifetimes.accessToken
   },
   pepper: config.passwords.pepper
 })

@@ -124,7 +124,9 @@ export const variables = {
     'time for which this service accepts access tokens while it cannot read revocations from the database'),
   AUDIT_RETENTION: variable('365d', parseDuration(),
     'time for which audit events are kept; the last day is always kept'),
-  SIGNING_ALGORITHM: variable('ES256', parseWord('ES256', 'EdDSA', 'RS256'), 'algorithm of new signing keys'),
+  SIGNING_ALGORITHM: variable(
+    'ES256', parseWord('ES256', 'EdDSA', 'RS256'), 'algorithm of new keys that sign access tokens'
+  ),
   SIGNING_KEY_ROTATION: variable('30d', parseDuration(),
     'time for which a key signs access tokens or refresh tokens before its successor does'),
   JWKS_MAX_AGE: variable('5m', parseDuration(),

@@ -5,6 +5,9 @@ import { promisify } from 'node:util'
 export const signingAlgorithms = ['ES256', 'EdDSA', 'RS256'] as const
 export type SigningAlgorithm = typeof signingAlgorithms[number]
 
+/** The algorithm that every client of OpenID Connect can verify (OpenID Connect Core 1.0 section 15.1). */
+export const idTokenAlgorithm = 'RS256'
+
 /** A public key as a JWK (RFC 7517): of an elliptic curve, of an Edwards curve, or of RSA. */
 export interface PublicJwk {
   kty: string

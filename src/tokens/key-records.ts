@@ -3,17 +3,16 @@ import * as audit from '../audit/events.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { Queryable } from '../database/database.ts'
-import { generateSigningKey, type SigningAlgorithm } from './key-pair.ts'
+import { generateSigningKey, idTokenAlgorithm, type SigningAlgorithm } from './key-pair.ts'
 
-export type KeyPurpose = 'access_token' | 'refresh_token'
-export const keyPurposes = ['access_token', 'refresh_token'] as const
+export type KeyPurpose = 'access_token' | 'refresh_token' | 'id_token'
 
 /** All durations are seconds. */
 export interface KeyringOptions {
   keyEncryptionKeys: KeyEncryptionKeys
   /** All columns that are sealed with the key-encryption key. */
   sealedColumns: readonly SealedColumn[]
-  /** The algorithm of new signing keys. */
+  /** The algorithm of new keys that sign access tokens. */
   algorithm: SigningAlgorithm
   jwksMaxAge: number
   /** How long a key signs. */
@@ -58,20 +57,24 @@ export async function listKeys (db: Queryable): Promise<Array<KeyRecord & { stat
     order by signs_from desc, kid`)
 }
 
-export interface NewKey { purpose: KeyPurpose, delaySeconds: number, event: 'key.created' | 'key.rotated' }
+export interface NewKey {
+  purpose: KeyPurpose
+  delaySeconds: number
+  /** How many seconds before that the key counts as signing. */
+  backdatedSeconds?: number
+  event: 'key.created' | 'key.rotated'
+}
 
 /**
  * Creates a key that signs after a delay. Then its predecessors stop signing. They stay known until all their
  * tokens have expired.
  */
 export async function createKey (
-  tx: Queryable, options: KeyringOptions, { purpose, delaySeconds, event }: NewKey, origin: audit.Origin
+  tx: Queryable, options: KeyringOptions, newKey: NewKey, origin: audit.Origin
 ): Promise<KeyRecord> {
-  const { algorithm, keyEncryptionKeys, tokenLifetimes } = options
-  const isSigningKey = purpose === 'access_token'
-  const { kid, publicJwk, privateKey } = isSigningKey
-    ? await generateSigningKey(algorithm)
-    : { kid: randomBytes(6).toString('base64url'), publicJwk: null, privateKey: randomBytes(32) }
+  const { keyEncryptionKeys, tokenLifetimes } = options
+  const { purpose, delaySeconds, backdatedSeconds = 0, event } = newKey
+  const { kid, algorithm, publicJwk, privateKey } = await generateKey(purpose, options)
   const sealedSecret = seal(keyEncryptionKeys, kid, privateKey)
   // The transaction may have waited for a lock and for the new key. The publication begins after that wait.
   const [key] = await tx.query<KeyRecord>(`
@@ -85,14 +88,58 @@ export async function createKey (
     )
     insert into keys
       (kid, purpose, algorithm, public_key, sealed_secret, published_at, signs_from, longest_life)
-    select $1, $2, $3, $4::jsonb, $5, at, at + make_interval(secs => $6), $7::int from start
+    select $1, $2, $3, $4::jsonb, $5, at, at + make_interval(secs => $6 - $9::float8), $7::int from start
     returning ${keyColumns}`,
-  [kid, purpose, isSigningKey ? algorithm : 'HS256', publicJwk, sealedSecret, delaySeconds,
-    tokenLifetimes[purpose], goneAfterSeconds(options)])
+  [kid, purpose, algorithm, publicJwk, sealedSecret, delaySeconds, tokenLifetimes[purpose],
+    goneAfterSeconds(options), backdatedSeconds])
   if (!key) throw new Error('a key was not inserted')
   await audit.record(tx, event, { detail: { kid, purpose, signs_from: key.signs_from } }, origin)
   await tx.query("select pg_notify('latchkey_keys', '')")
   return key
+}
+
+async function generateKey (purpose: KeyPurpose, options: Pick<KeyringOptions, 'algorithm'>) {
+  if (purpose === 'refresh_token') {
+    const kid = randomBytes(6).toString('base64url')
+    return { kid, algorithm: 'HS256', publicJwk: null, privateKey: randomBytes(32) }
+  }
+  const algorithm = purpose === 'id_token' ? idTokenAlgorithm : options.algorithm
+  return { ...await generateSigningKey(algorithm), algorithm }
+}
+
+/** Lets the keys of a purpose retire without a successor. They stay known until their tokens have expired. */
+export async function retireKeys (
+  tx: Queryable, options: KeyringOptions, purpose: KeyPurpose, delaySeconds: number
+): Promise<void> {
+  await tx.query(`
+    update keys set
+      retires_at = now() + make_interval(secs => $2),
+      gone_at = now() + make_interval(secs => $2 + longest_life + $3)
+    where purpose = $1 and retires_at is null`,
+  [purpose, delaySeconds, goneAfterSeconds(options)])
+  await tx.query("select pg_notify('latchkey_keys', '')")
+}
+
+// A cache may have read the JWKS just before a key was published, and keeps it for one cache time.
+export const publishedBeforeSeconds = ({ jwksMaxAge }: Pick<KeyringOptions, 'jwksMaxAge'>) => 2 * jwksMaxAge
+
+/** Whether the successor of a key can be created later and still be published early enough. */
+export const canWait = (ageSeconds: number, options: Pick<KeyringOptions, 'jwksMaxAge' | 'rotation'>) =>
+  ageSeconds + publishedBeforeSeconds(options) < options.rotation
+
+interface NewestKey {
+  alg: string
+  /** Seconds that the key has signed. Negative before it signs. */
+  age: number
+  longest_life: number
+}
+
+/** Finds the key that has no successor. */
+export async function findNewestKey (db: Queryable, purpose: KeyPurpose): Promise<NewestKey | undefined> {
+  const [newest] = await db.query<NewestKey>(`
+    select algorithm as alg, extract(epoch from now() - signs_from)::float8 as age, longest_life from keys
+    where purpose = $1 and retires_at is null order by signs_from desc limit 1`, [purpose])
+  return newest
 }
 
 /**

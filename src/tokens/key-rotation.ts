@@ -1,17 +1,13 @@
 import * as audit from '../audit/events.ts'
 import { allowLockWait, type Database, type Queryable } from '../database/database.ts'
 import { notFound } from '../http/problems.ts'
-import { createKey, extendTokenLifetime, keyPurposes } from './key-records.ts'
+import { waitForIdTokenKeys } from './id-token-key.ts'
+import {
+  canWait, createKey, extendTokenLifetime, findNewestKey, publishedBeforeSeconds
+} from './key-records.ts'
 import type { KeyPurpose, KeyRecord, KeyringOptions } from './key-records.ts'
 import { assertNotPepper, ensurePepper } from './peppers.ts'
 import { isResealingDue, reseal } from './resealing.ts'
-
-// A cache may have read the JWKS just before a key was published, and keeps it for one cache time.
-const publishedBeforeSeconds = ({ jwksMaxAge }: Pick<KeyringOptions, 'jwksMaxAge'>) => 2 * jwksMaxAge
-
-/** Whether the successor of a key can be created later and still be published early enough. */
-const canWait = (ageSeconds: number, options: Pick<KeyringOptions, 'jwksMaxAge' | 'rotation'>) =>
-  ageSeconds + publishedBeforeSeconds(options) < options.rotation
 
 // An arbitrary constant, the same in every version. The transaction that holds the lock may create keys.
 const advisoryLock = 7308332182714019
@@ -31,8 +27,8 @@ async function exclusively<T> (db: Database, work: (tx: Queryable) => Promise<T>
 export type EnsureOccasion = 'start' | 'later'
 
 /**
- * Creates the keys that are missing or due, and seals everything with the current key-encryption key. If
- * several instances try at the same time, one of them creates the keys.
+ * Creates the keys of access tokens and refresh tokens that are missing or due, and seals everything with the
+ * current key-encryption key. If several instances try at the same time, one of them creates the keys.
  *
  * - The first key of a purpose signs at once.
  * - The successor of a key is published for two JWKS cache times before it signs.
@@ -68,7 +64,7 @@ async function isChangeDue (db: Queryable, options: KeyringOptions): Promise<boo
   if (keys.some(key => key.is_forgettable)) return true
   const isCurrent = (purpose: KeyPurpose) => keys.some(key => key.purpose === purpose && key.is_newest &&
     key.longest_life >= tokenLifetimes[purpose] && canWait(key.age, options))
-  if (!keyPurposes.every(isCurrent)) return true
+  if (!isCurrent('access_token') || !isCurrent('refresh_token')) return true
   return await isResealingDue(db, keyEncryptionKeys, sealedColumns)
 }
 
@@ -78,12 +74,10 @@ async function prepareKeys (tx: Queryable, options: KeyringOptions, occasion: En
   // An operator can see a key for one more day.
   await tx.query("delete from keys where gone_at < now() - interval '1 day'")
   if (options.pepper && occasion === 'start') await ensurePepper(tx, keyEncryptionKeys)
-  for (const purpose of keyPurposes) {
+  for (const purpose of ['access_token', 'refresh_token'] as const) {
     await extendTokenLifetime(tx, purpose, options)
     for (;;) {
-      const [newest] = await tx.query<{ alg: string, age: number }>(`
-        select algorithm as alg, extract(epoch from now() - signs_from)::float8 as age from keys
-        where purpose = $1 and retires_at is null order by signs_from desc limit 1`, [purpose])
+      const newest = await findNewestKey(tx, purpose)
       const isAlgorithmChecked = purpose === 'access_token' && occasion === 'start'
       const isAlgorithmChanged = isAlgorithmChecked && newest?.alg !== algorithm
       if (newest && !isAlgorithmChanged && canWait(newest.age, options)) break
@@ -103,14 +97,16 @@ export interface RotationRequest {
 }
 
 /**
- * Creates a signing key, or a successor of the dropped key. Throws `not_found` if the key to drop does not
- * exist, `validation_failed` if it is a pepper, and an UnsealError if the key-encryption keys do not open the
- * existing keys.
+ * Creates a key that signs access tokens, or a successor of the dropped key. Throws `not_found` if the key to
+ * drop does not exist, `validation_failed` if it is a pepper, and an UnsealError if the key-encryption keys
+ * do not open the existing keys.
  */
 export async function rotateKey (
   db: Database, options: KeyringOptions, { immediately, drop }: RotationRequest, origin: audit.Origin
 ): Promise<KeyRecord> {
   return await exclusively(db, async tx => {
+    // The key to drop may be one of ID tokens. Before a row is locked, so that there is no deadlock.
+    if (drop !== undefined) await waitForIdTokenKeys(tx)
     // Without this, the instances would have no key to sign with if they cannot open the existing keys, or if
     // the first key of all did not sign yet.
     await prepareKeys(tx, options, 'later')

@@ -2,13 +2,13 @@ import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { unseal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { MacKey, Pepper } from '../crypto/secret-keys.ts'
 import type { Queryable } from '../database/database.ts'
-import { exportKeyPair, type PublicJwk, type SigningAlgorithm } from './key-pair.ts'
+import { exportKeyPair, idTokenAlgorithm, type PublicJwk, type SigningAlgorithm } from './key-pair.ts'
 import { pepperPurpose } from './peppers.ts'
 
 /** When a key signs. */
 interface SigningPeriod { signsFrom: Date, retiresAt: Date | null }
 
-/** A key that signs access tokens. Both halves are in PEM. */
+/** A key that signs access tokens or ID tokens. Both halves are in PEM. */
 export interface SigningKey extends SigningPeriod {
   kid: string
   algorithm: SigningAlgorithm
@@ -22,7 +22,9 @@ export interface RefreshTokenKey extends MacKey, SigningPeriod {}
 
 /** The keys of the database by id. Each map has the newest key first. */
 export interface Keyring {
+  /** The keys of access tokens. */
   signingKeys: Map<string, SigningKey>
+  idTokenKeys: Map<string, SigningKey>
   refreshTokenKeys: Map<string, RefreshTokenKey>
   peppers: Map<string, Pepper>
   /** The database's clock minus this process's. */
@@ -63,6 +65,7 @@ export async function loadKeyring (
     order by signs_from desc, kid`)
   const keyring: Keyring = {
     signingKeys: new Map(),
+    idTokenKeys: new Map(),
     refreshTokenKeys: new Map(),
     peppers: new Map(),
     clockOffsetMs: (rows[0]?.now.getTime() ?? 0) - (requestedAtMs + Date.now()) / 2
@@ -80,19 +83,33 @@ export async function loadKeyring (
     } else {
       // The public half comes from the sealed private key. Otherwise an attacker who can write to the table
       // could put their own public key into the JWKS.
-      const key = known?.signingKeys.get(kid) ?? { kid, algorithm, ...exportKeyPair(unsealKey(), algorithm) }
-      keyring.signingKeys.set(kid, { ...key, ...period })
+      const name = purpose === 'id_token' ? 'idTokenKeys' : 'signingKeys'
+      const key = known?.[name].get(kid) ?? { kid, algorithm, ...exportKeyPair(unsealKey(), algorithm) }
+      keyring[name].set(kid, { ...key, ...period })
     }
   }
   return keyring
 }
 
-/** Finds the newest key that signs at this time. */
-export function findActiveKey<Key extends SigningPeriod> (
-  keys: Map<string, Key>, now: Date
-): Key | undefined {
-  for (const key of keys.values()) {
-    if (key.signsFrom <= now && (key.retiresAt === null || key.retiresAt > now)) return key
-  }
-  return undefined
+/**
+ * Finds a published key of either purpose. A signature proves the same with any of them: the `typ` in a
+ * token's header keeps the kinds of tokens apart (RFC 8725 section 3.11). An instance of an earlier version
+ * may sign access tokens with a key of ID tokens.
+ */
+export const findPublishedKey = ({ signingKeys, idTokenKeys }: Keyring, kid: string) =>
+  signingKeys.get(kid) ?? idTokenKeys.get(kid)
+
+/** The keys that may sign an ID token with RS256, the preferred ones first. */
+export const idTokenSigners = ({ signingKeys, idTokenKeys }: Keyring): SigningKey[] =>
+  [...[...signingKeys.values()].filter(key => key.algorithm === idTokenAlgorithm), ...idTokenKeys.values()]
+
+/** All public keys, those of access tokens first. */
+export const publishedKeys = ({ signingKeys, idTokenKeys }: Keyring): PublicJwk[] =>
+  [...signingKeys.values(), ...idTokenKeys.values()].map(({ publicJwk }) => publicJwk)
+
+/** Finds the first of the keys that signs at this time. */
+export function findActiveKey<Key extends SigningPeriod> (keys: readonly Key[], now: Date): Key | undefined {
+  return keys.find(key => key.signsFrom <= now && (key.retiresAt === null || key.retiresAt > now)) ??
+    // By a clock that is only estimated, a key that signs at once may not have begun to sign.
+    keys.find(({ retiresAt }) => retiresAt === null)
 }

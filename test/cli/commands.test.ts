@@ -490,7 +490,9 @@ t.test('with the embedded database, commands work while the service runs', async
   const ada = { ...newUser(), refresh_token_delivery: 'body' }
   const { access_token: token, refresh_token: refreshToken, user } = await post('/v1/auth/register', ada)
   t.equal(kidOf(token), kid, 'the next token is signed with the new key')
-  t.match(await runJson(t, ['keys', 'list'], environment, cwd), { items: { length: 3 } })
+  const { items: keys } = await runJson(t, ['keys', 'list'], environment, cwd)
+  // The service makes the key of ID tokens after it has started.
+  t.equal(keys.filter(({ purpose }: { purpose: string }) => purpose !== 'id_token').length, 3)
   t.match(await runJson(t, ['clients', 'create', '--name', 'Orders', '--scope', 'a'], environment, cwd), {
     client_secret: /^lks_/
   })

@@ -354,6 +354,7 @@ t.test('keys', async t => {
       await first.sql('select purpose, count(*)::int as n from keys group by purpose order by purpose'),
       [
         { purpose: 'access_token', n: 1 },
+        { purpose: 'id_token', n: 1 },
         { purpose: 'refresh_token', n: 1 }
       ]
     )
@@ -456,7 +457,7 @@ t.test('keys', async t => {
         (await service.browser().get('/.well-known/jwks.json')).body.keys.map(
           ({ alg }: { alg: string }) => alg
         )
-      t.strictSame(await jwks(after), ['EdDSA', 'ES256'])
+      t.strictSame(await jwks(after), ['EdDSA', 'ES256', 'RS256'])
       t.equal((await signedIn(after)).header.alg, 'ES256', 'until every cache has the new key')
       await before.sql("update keys set signs_from = now() where algorithm = 'EdDSA'")
       const third = await build(t, { SIGNING_ALGORITHM: 'EdDSA' }, { url: before.url })
@@ -474,7 +475,7 @@ t.test('keys', async t => {
       )
       await before.sql("update keys set gone_at = now() where algorithm = 'ES256'")
       const fourth = await build(t, { SIGNING_ALGORITHM: 'EdDSA' }, { url: before.url })
-      t.strictSame(await jwks(fourth), ['EdDSA'])
+      t.strictSame(await jwks(fourth), ['EdDSA', 'RS256'])
       t.match(await fourth.browser().get('/v1/me', { authorization: `Bearer ${token}` }), { status: 401 })
     }
   )

@@ -412,8 +412,9 @@ t.test('a signing key', async t => {
   await t.test('is listed with its times, and without its material', async t => {
     const { body } = await admin.get(keysPath)
     t.equal(body.next_cursor, null)
-    t.equal(body.items.length, 2)
-    for (const [purpose, alg] of [['access_token', 'ES256'], ['refresh_token', 'HS256']]) {
+    const expected = [['access_token', 'ES256'], ['refresh_token', 'HS256'], ['id_token', 'RS256']]
+    t.equal(body.items.length, expected.length)
+    for (const [purpose, alg] of expected) {
       const key = body.items.find((key: Key) => key.purpose === purpose)
       const properties = ['kid', 'purpose', 'alg', 'published_at', 'signs_from', 'retires_at', 'gone_at']
       t.strictSame(Object.keys(key), properties)

@@ -219,7 +219,7 @@ t.test(
         algorithm: 'ES256' as const,
         jwksMaxAge: 1,
         rotation: 3,
-        tokenLifetimes: { access_token: 120, refresh_token: 604_800 },
+        tokenLifetimes: { access_token: 120, refresh_token: 604_800, id_token: 120 },
         pepper: false
       }
       const seen = new Set<string>()

@@ -5,6 +5,7 @@ import type { Environment } from '../../src/config/environment.ts'
 import { keyEncryptionKeys } from '../../src/config/key-encryption.ts'
 import { build as buildServer } from '../../src/server/http-server.ts'
 import { Browser } from './client.ts'
+import { insertIdTokenKey } from './id-token-key.ts'
 import { createDatabase, sql } from './postgres.ts'
 
 export interface Teardown { teardown: (handler: () => unknown) => void }
@@ -55,6 +56,10 @@ export async function build (
 ): Promise<Service> {
   const databaseUrl = url ?? (await createDatabase(t))
   const config = load({ ...environment, ...overrides })
+  const keys = keyEncryptionKeys(config)
+  if (url === undefined && config.signing.algorithm !== 'RS256') {
+    await insertIdTokenKey(databaseUrl, keys, config.lifetimes.accessToken)
+  }
   const logs: Service['logs'] = []
   const together = [...(logsOn.get(databaseUrl) ?? []), logs]
   logsOn.set(databaseUrl, together)
@@ -62,7 +67,7 @@ export async function build (
     {
       config,
       databaseUrl,
-      keyEncryptionKeys: keyEncryptionKeys(config),
+      keyEncryptionKeys: keys,
       ...idleAfterMs !== undefined && { idleAfterMs }
     },
     {

@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
 import { migrate } from '../../src/database/migrate.ts'
 import { readMigrations } from '../../src/database/migration-files.ts'
+import { prepareIdTokenKey } from './id-token-key.ts'
 import { addressFile, folder, named, sql, template } from './postgres.ts'
 
 /** Settings of a server whose data may be lost at any time. */
@@ -19,6 +20,7 @@ export async function start (): Promise<() => Promise<void>> {
   await dropAbandonedDatabases(url)
   await createTemplate(url)
   mkdirSync(folder, { recursive: true })
+  await prepareIdTokenKey()
   writeFileSync(addressFile, url)
   return async () => { await server?.stop() }
 }
