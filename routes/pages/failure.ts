@@ -34,7 +34,10 @@ export function failureOf (
     case 'validation_failed': {
       const fields = invalidFields(problem)
       const isEmail = fields.length === 1 && fields[0] === 'email'
-      return refused(isEmail ? texts.invalidEmail : texts.incomplete, ...fields)
+      // The form to sign in has the address in its field for the identifier.
+      return isEmail
+        ? refused(texts.invalidEmail, 'email', 'identifier')
+        : refused(texts.incomplete, ...fields)
     }
     case 'cross_site_request': return refused(texts.crossSite)
     default: return { ...describeProblem(problem, language), fields: [] }

@@ -31,7 +31,7 @@ export const refusedAs = (
   renderProblem: async (problem, request) => {
     const language = languageFor(request, context.issuer)
     const headers = pageHeaders(language)
-    if (problem.code !== 'cross_site_request') await readRefusedForm(request).catch(() => {})
+    if (problem.code !== 'cross_site_request') await readRefusedForm(request)
     const continuation = await findContinuation(request)
     if (request.method !== 'POST' || continuation instanceof Problem) {
       return { headers, page: renderError(context, { language, problem, requestId: request.id }) }

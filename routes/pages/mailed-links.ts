@@ -33,7 +33,7 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
     limit: 'password' as const,
     renderProblem: async (problem: Problem, request: FastifyRequest) => {
       const language = languageFor(request, context.issuer)
-      await readRefusedForm(request).catch(() => {})
+      await readRefusedForm(request)
       const outcome = failureOutcome(problem, { request, language, minLength: context.minLength })
       return { headers: pageHeaders(language), page: renderPage(purpose, language, outcome) }
     }

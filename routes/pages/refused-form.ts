@@ -1,6 +1,9 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 
 const maxBytes = 16_384
+// A form usually arrives together with its headers. A slow client must not hold up its own refusal.
+const maxWaitMs = 500
 
 /**
  * Reads the form of a request that was refused before its body was read, such as one over the rate limit: the
@@ -11,9 +14,19 @@ export async function readRefusedForm (request: FastifyRequest): Promise<void> {
   const length = Number(headers['content-length'])
   const isForm = headers['content-type']?.startsWith(formType) === true && length <= maxBytes
   if (!isForm || body !== undefined || raw.readableEnded || !request.isSameOrigin()) return
-  const chunks: Buffer[] = []
-  for await (const chunk of raw) chunks.push(Buffer.from(chunk))
-  request.body = parseForm(Buffer.concat(chunks).toString())
+  const text = await Promise.race([readText(raw), pause(maxWaitMs, undefined, { ref: false })])
+  if (text !== undefined) request.body = parseForm(text)
+}
+
+/** Reads a body. Returns undefined if it does not arrive completely. */
+async function readText (body: AsyncIterable<Uint8Array>): Promise<string | undefined> {
+  const chunks: Uint8Array[] = []
+  try {
+    for await (const chunk of body) chunks.push(chunk)
+    return Buffer.concat(chunks).toString()
+  } catch {
+    return undefined
+  }
 }
 
 export const formType = 'application/x-www-form-urlencoded'

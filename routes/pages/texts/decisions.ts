@@ -3,7 +3,7 @@ import type { Language } from '../../../src/http/language.ts'
 const en = {
   continueTo: (name: string) => `Continue to ${name}`,
   leavingTitle: 'Continue',
-  leavingText: 'You are signed in. If nothing happens, press the button.',
+  leavingText: 'If nothing happens, press the button.',
   signedInTitle: 'You are signed in',
   signedInText: 'You can close this page, or return to the application.',
   consentTitle: (name: string) => `Allow ${name} to use your account?`,
@@ -31,7 +31,7 @@ const en = {
 const de: typeof en = {
   continueTo: name => `Weiter zu ${name}`,
   leavingTitle: 'Weiter',
-  leavingText: 'Sie sind angemeldet. Wenn nichts geschieht, klicken Sie auf die Schaltfläche.',
+  leavingText: 'Wenn nichts geschieht, klicken Sie auf die Schaltfläche.',
   signedInTitle: 'Sie sind angemeldet',
   signedInText: 'Sie können diese Seite schließen oder zur Anwendung zurückkehren.',
   consentTitle: name => `Darf ${name} Ihr Konto verwenden?`,
