@@ -173,7 +173,8 @@ t.test('names on the pages are those of the code', async t => {
     Object.keys(operations).map(method => `${method.toUpperCase()} ${path}`)))
   // The API document does not describe these: pages for people, and what describes the API itself.
   for (const path of [
-    '/email-verification', '/password-reset', '/magic-link', '/openapi.json', '/docs', '/', '/favicon.ico'
+    '/email-verification', '/password-reset', '/magic-link', '/openapi.json', '/docs', '/', '/favicon.ico',
+    '/sign-in', '/sign-up', '/forgot', '/check-inbox', '/signed-in'
   ]) requests.add(`GET ${path}`)
   const metrics = readFileSync('plugins/metrics.ts', 'utf8')
   const isMetric = (name: string) =>

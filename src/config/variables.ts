@@ -131,8 +131,11 @@ export const variables = {
     'time for which a key signs access tokens or refresh tokens before its successor does'),
   JWKS_MAX_AGE: variable('5m', parseDuration(),
     'time for which others may cache the JWKS; a new signing key is published twice as long before it signs'),
-  SMTP_URL: secret('no e-mail is sent; in development, subjects and links are shown in the log', parseSmtpUrl,
-    'the mail server, such as smtp://user:password@host:587, or smtps:// for TLS from the start'),
+  SMTP_URL: secret(
+    'no e-mail is sent; in development, they are shown on the start page and in the log',
+    parseSmtpUrl,
+    'the mail server, such as smtp://user:password@host:587, or smtps:// for TLS from the start'
+  ),
   SMTP_TLS: optional('required, except for a mail server on this host', parseWord('required', 'optional'),
     'whether e-mails are sent only over TLS; `optional` sends without TLS if the server does not offer it, ' +
     'but never a password to another host'),
@@ -153,8 +156,8 @@ export const variables = {
   LINKS_URL: optional('pages of this service', parseBaseUrl,
     'the URL of your own pages for mailed links: /email-verification, /password-reset and /magic-link ' +
     'under it'),
-  HOME_URL: optional('those pages show no link', parseWebUrl,
-    'the URL of your application; the pages behind mailed links lead there when they are done'),
+  HOME_URL: optional('the pages lead to no application', parseWebUrl,
+    'the URL of your application; after a sign-in, and when they are done, the pages lead there'),
   REQUIRE_EMAIL_VERIFICATION: variable('false', parseBoolean,
     'whether users must verify their address before they can sign in'),
   EMAIL_VERIFICATION_TTL: variable('24h', parseDuration(),
