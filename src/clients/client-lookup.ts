@@ -21,7 +21,7 @@ export interface ClientLookup {
 interface KnownClient { client: Client, secretHashes: ReadonlySet<string> }
 
 /** The life of an entry, for an instance that no notification reaches. */
-export const lifeMs = 5_000
+const defaultLifeMs = 5_000
 const maxClients = 1_000
 
 const reading: Statement = {
@@ -39,17 +39,18 @@ const readingOrigins: Statement = {
 }
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
-export function createClientLookup (db: Queryable): ClientLookup {
-  const readClient = cached(maxClients, async (id: string): Promise<KnownClient | undefined> => {
+export function createClientLookup (db: Queryable, { lifeMs = defaultLifeMs } = {}): ClientLookup {
+  const readClient = cached<KnownClient>({ max: maxClients, lifeMs }, async id => {
     const [row] = await db.query<Client & { secret_hashes: string[] }>(reading, [id])
     if (!row) return undefined
     const { secret_hashes: secretHashes, ...client } = row
     return { client, secretHashes: new Set(secretHashes) }
   })
-  const readOrigins = cached(1, async (): Promise<ReadonlySet<string>> => {
+  const readOrigins = cached<ReadonlySet<string>>({ max: 1, lifeMs }, async () => {
     const rows = await db.query<{ origin: string | null }>(readingOrigins)
     // Browsers leave out a default port.
-    const origins = rows.flatMap(({ origin }) => origin !== null && URL.canParse(origin) ? [origin] : [])
+    const origins = rows.flatMap(({ origin }) =>
+      origin !== null && URL.canParse(origin) ? [origin] : [])
     return new Set(origins.map(origin => new URL(origin).origin))
   })
   const read = async (id: string) => uuid.test(id) ? await readClient.get(id) : undefined
@@ -77,7 +78,9 @@ const hasMethod = ({ token_endpoint_auth_method: registered }: Client, method: A
   registered === null ? method !== 'none' : registered === method
 
 /** Keeps values in memory for a short time. What does not exist is not kept, and neither is a failure. */
-function cached<Value extends object> (max: number, read: (key: string) => Promise<Value | undefined>) {
+function cached<Value extends object> (
+  { max, lifeMs }: { max: number, lifeMs: number }, read: (key: string) => Promise<Value | undefined>
+) {
   const values = new LRUCache<string, Value>({ max, ttl: lifeMs })
   let pending = new Map<string, Promise<Value | undefined>>()
 
