@@ -14,8 +14,8 @@ const many = (value: string, description: string) =>
 
 export const create = defineCommand({
   usage: 'latchkey clients create --name NAME [--redirect-uri URI...] [--scope SCOPE...] [options]',
-  description: 'Create a client: an application that users sign in to (--redirect-uri), or a service with' +
-    ' its own tokens (--scope). The secret is shown only once.',
+  description: 'Create a client: an application that users sign in to, or a service with its own tokens.' +
+    ' The secret is shown only once.',
   example: 'latchkey clients create --name Shop --redirect-uri https://shop.example.com/callback',
   options: {
     name: { type: 'string', value: 'NAME', description: 'its name, 1 to 100 characters' },
@@ -101,7 +101,7 @@ const readGrants = (lists: string[]): GrantType[] => splitLists(lists).map(item 
 
 function readScopes (lists: string[], isRequired: boolean): string[] {
   const scopes = splitLists(lists)
-  if (isRequired && scopes.length === 0) throw new UsageError('Give --scope, --redirect-uri or both.')
+  if (isRequired && scopes.length === 0) throw new UsageError('--scope must name a scope, unless --redirect-uri is given.')
   if (scopes.length > maxScopes) throw new UsageError(`--scope must name at most ${maxScopes} scopes.`)
   const malformed = scopes.find(each => !scopeSyntax.test(each))
   if (malformed !== undefined) {

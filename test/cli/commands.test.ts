@@ -325,7 +325,7 @@ t.test('clients', async t => {
       [['--scope', 'a', '--grant', 'authorization_code'], /redirect_uris must not be empty/],
       [['--scope', 'a', '--grant', 'implicit'], /--grant must be one of/],
       [['--scope', 'a', '--backchannel-logout-uri', 'https://10.0.0.1/'], /backchannel_logout_uri .*private/],
-      [[], /Give --scope, --redirect-uri or both/]
+      [[], /--scope must name a scope/]
     ]
     for (const [args, message] of invalid) {
       const { code, stderr } = await run(t, ['clients', 'create', '--name', 'x', ...args], environment)
