@@ -101,7 +101,9 @@ const readGrants = (lists: string[]): GrantType[] => splitLists(lists).map(item 
 
 function readScopes (lists: string[], isRequired: boolean): string[] {
   const scopes = splitLists(lists)
-  if (isRequired && scopes.length === 0) throw new UsageError('--scope must name a scope, unless --redirect-uri is given.')
+  if (isRequired && scopes.length === 0) {
+    throw new UsageError('--scope must name a scope, unless --redirect-uri is given.')
+  }
   if (scopes.length > maxScopes) throw new UsageError(`--scope must name at most ${maxScopes} scopes.`)
   const malformed = scopes.find(each => !scopeSyntax.test(each))
   if (malformed !== undefined) {
