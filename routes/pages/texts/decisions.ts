@@ -10,11 +10,11 @@ const en = {
   unverified: 'This application registered itself. The operator has not checked its name.',
   account: 'Account',
   destination: 'You will return to',
-  asksFor: 'It asks for:',
+  asksFor: 'It will be able to:',
   allow: 'Allow',
   cancel: 'Cancel',
   scopes: {
-    openid: 'Know who you are: an identifier of your account',
+    openid: 'Recognise you, by an identifier of your account',
     profile: 'See your name and your username',
     email: 'See your email address',
     offline_access: 'Stay signed in, even while you do not use it'
@@ -38,11 +38,11 @@ const de: typeof en = {
   unverified: 'Diese Anwendung hat sich selbst registriert. Der Betreiber hat ihren Namen nicht geprüft.',
   account: 'Konto',
   destination: 'Sie kehren zurück zu',
-  asksFor: 'Sie möchte:',
+  asksFor: 'Die Anwendung kann dann:',
   allow: 'Erlauben',
   cancel: 'Abbrechen',
   scopes: {
-    openid: 'Wissen, wer Sie sind: eine Kennung Ihres Kontos',
+    openid: 'Sie wiedererkennen, an einer Kennung Ihres Kontos',
     profile: 'Ihren Namen und Ihren Benutzernamen sehen',
     email: 'Ihre E-Mail-Adresse sehen',
     offline_access: 'Angemeldet bleiben, auch wenn Sie sie nicht benutzen'
