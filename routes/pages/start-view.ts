@@ -26,8 +26,9 @@ export function renderStart (context: PageContext, { language, docs, mails }: St
     step(texts.administrator,
       html`<pre tabindex="0">npx latchkey users create --email you@example.com --role user,admin</pre>`),
     step(texts.pages, html`<p class="small">${paths.map(path => html`${link(path, path)} `)}</p>`),
-    step(texts.connect, html`<p class="small quiet">${texts.connectText}</p>
-<pre tabindex="0">${issuer}/.well-known/oauth-authorization-server</pre>`)
+    step(texts.connect, html`
+<pre tabindex="0">npx latchkey clients create --name "My app" --redirect-uri http://localhost:8080/callback</pre>
+<p class="small quiet">${texts.connectText} ${issuer}</p>`)
   ]
   const references = [
     ...docs ? [link('/docs', texts.docs)] : [],
