@@ -27,7 +27,7 @@ export function renderStart (context: PageContext, { language, docs, mails }: St
       html`<pre tabindex="0">npx latchkey users create --email you@example.com --role user,admin</pre>`),
     step(texts.pages, html`<p class="small">${paths.map(path => html`${link(path, path)} `)}</p>`),
     step(texts.connect, html`
-<pre tabindex="0">npx latchkey clients create --name "My app" --redirect-uri http://localhost:8080/callback</pre>
+<pre tabindex="0">npx latchkey clients create --name Shop --redirect-uri http://localhost:8080/callback</pre>
 <p class="small quiet">${texts.connectText} ${issuer}</p>`)
   ]
   const references = [
