@@ -151,9 +151,9 @@ function observeQueues (app: FastifyInstance, registry: Registry): void {
       }
     }))
   }
-  addBacklog('latchkey_jobs', 'Mails ("mail") and deliveries ("webhook") that all instances together have' +
-    ' yet to send, as of at most 15 seconds ago. Counts up to 10,000 mails, and up to 10,000 deliveries of' +
-    ' each webhook.', 'jobs')
+  addBacklog('latchkey_jobs', 'Mails ("mail"), deliveries ("webhook") and back-channel logouts that all' +
+    ' instances together have yet to send, as of at most 15 seconds ago. Counts up to 10,000 of each kind,' +
+    ' and up to 10,000 deliveries of each webhook.', 'jobs')
   addBacklog('latchkey_jobs_oldest_seconds', 'Age of the oldest job, except those of paused webhooks.',
     'lateSeconds')
 }

@@ -32,7 +32,7 @@ export default fp(async function sessionProof (app, lifetimes: SessionProofOptio
     // If there are two, a neighbouring origin planted one of them.
     if (!token || others.length > 0) return []
     const state = await introspectRefreshToken(app.db, token, lifetimes)
-    return state ? [{ id: token.sessionId, userId: state.userId }] : []
+    return state?.clientId === null ? [{ id: token.sessionId, userId: state.userId }] : []
   }
 
   async function findByBearer (request: FastifyRequest): Promise<ProvenSession[]> {

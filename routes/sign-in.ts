@@ -39,27 +39,38 @@ export interface SignInOptions {
 export interface TokenResponseOptions { lifetimes: Lifetimes, delivery: TokenDelivery | undefined }
 
 /** What the caller chooses about the new session. */
-export interface SessionChoice { remember?: boolean | undefined, delivery?: TokenDelivery | undefined }
+export interface SessionChoice {
+  remember?: boolean | undefined
+  delivery?: TokenDelivery | undefined
+  /** Whether the sign-in is on a page: it creates a browser session. */
+  isOnPage?: boolean
+}
 
 /** Returns the request for the new session, including the sessions that it replaces. */
 export async function signInRequestOf (
   request: FastifyRequest,
   options: Pick<SignInOptions, 'lifetimes' | 'sessionLimit' | 'requirements'>,
-  { remember = false, delivery = 'cookie' }: SessionChoice
+  { remember = false, delivery = 'cookie', isOnPage = false }: SessionChoice
 ): Promise<SignInRequest> {
   const { lifetimes, sessionLimit, requirements } = options
   const replaced = await findReplacedSessions(request, delivery)
-  return { remember, lifetimes, sessionLimit, requirements, replaced }
+  const browser = isOnPage ? request.issueBrowserToken() : undefined
+  return { remember, lifetimes, sessionLimit, requirements, replaced, browser }
 }
 
 /**
- * Returns the token response of a sign-in, and sets the cookies of the refresh token and of the known device.
+ * Returns the token response of a sign-in, and sets the cookies: of the refresh token, of the known device
+ * and, for a sign-in on a page, of the browser session.
  * Throws the problem of a sign-in that needs something more. Every way to sign in ends with this function.
  */
 export function answerSignIn (reply: FastifyReply, completion: Completion, options: TokenResponseOptions) {
   if ('pending' in completion) throw completion.pending
   const { session } = completion
   const response = tokenResponse(reply, session, options)
+  if (reply.request.issuedBrowserToken !== undefined) {
+    const seconds = Math.floor((session.expiresAt.getTime() - session.now.getTime()) / 1_000)
+    reply.setBrowserCookie(session.remembered ? seconds : undefined)
+  }
   reply.setDeviceCookie(session.user.id, session.now)
   return response
 }

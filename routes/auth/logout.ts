@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Problem } from '../../src/http/problem.ts'
-import { end } from '../../src/sessions/ending.ts'
+import { endFirstParty } from '../../src/sessions/ending.ts'
 import { revokeForgotten, type ProvenSession } from '../../src/sessions/forgotten.ts'
 import { refreshTokenSentTwice } from '../refresh-token-source.ts'
 import { refreshToken } from '../schemas.ts'
@@ -37,7 +37,7 @@ const logout: Typed<SignInOptions> = async (app, { lifetimes }) => {
     const bearerSession = await findBearerSession(app, request)
     if (bearerSession) sessions.set(bearerSession.id, bearerSession)
     if (sessions.size > 0) {
-      await end(app.db, [...sessions.keys()], 'logout', originOf(request))
+      await endFirstParty(app.db, [...sessions.keys()], 'logout', originOf(request))
       const forgotten = await revokeForgotten(app.db, [...sessions.values()], lifetimes.accessToken)
       for (const sessionId of forgotten) {
         request.log.warn({ sessionId }, 'the session is missing in the database: recent writes were lost')

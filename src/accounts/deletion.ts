@@ -42,7 +42,8 @@ const deleteReferences = {
     ), links_to_the_address as (
       delete from one_time_tokens where canonical_email = $2 and user_id <> $1
     ), outstanding as (
-      delete from jobs where user_id = $1
+      -- Logout tokens that are still to be sent tell clients that the user's sessions have ended.
+      delete from jobs where user_id = $1 and kind <> 'backchannel_logout'
     )
     insert into erasures (user_id) values ($1) on conflict do nothing`
 }

@@ -22,7 +22,7 @@ export const end = defineCommand({
       const ended = await withDatabase(config, async db => {
         if (user !== undefined && !await forgetDevices(db, user)) throw new Error(`there is no user ${user}`)
         await revokeEmailChanges(db, user)
-        return await endInBatches(db, user, 'ended_by_operator', {})
+        return await endInBatches(db, user === undefined ? 'all' : { userId: user }, 'ended_by_operator', {})
       })
       return { text: `Ended ${ended} ${ended === 1 ? 'session' : 'sessions'}.`, data: { ended } }
     }

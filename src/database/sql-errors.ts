@@ -43,3 +43,6 @@ export const leavesConnectionIntact = (error: unknown) =>
 /** Whether an insert or update failed on the unique constraint of this name. */
 export const violates = (error: unknown, constraint: string) =>
   error instanceof pg.DatabaseError && error.code === '23505' && error.constraint === constraint
+
+/** Whether an insert or update failed because a row that it references was deleted. */
+export const lacksReference = (error: unknown) => error instanceof pg.DatabaseError && error.code === '23503'

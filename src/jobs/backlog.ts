@@ -15,6 +15,8 @@ const count: Statement = {
   text: `
     with mails as (
       select created_at from jobs where kind = 'mail' order by run_at limit $1
+    ), logouts as (
+      select created_at from jobs where kind = 'backchannel_logout' order by run_at limit $1
     ), deliveries as (
       select waiting.created_at, paused_at is null and deleted_at is null as is_active
       from webhooks cross join lateral (
@@ -23,13 +25,15 @@ const count: Statement = {
     ), counted as (
       select 'mail' as kind, count(*) as jobs, min(created_at) as oldest from mails
       union all
+      select 'backchannel_logout', count(*), min(created_at) from logouts
+      union all
       select 'webhook', count(*), min(created_at) filter (where is_active) from deliveries
     )
     select kind, jobs::int, coalesce(extract(epoch from now() - oldest), 0)::float8 as "lateSeconds"
     from counted where jobs > 0`
 }
 
-/** How many jobs are counted at most: mails, and the deliveries of each webhook. */
+/** How many jobs of a kind are counted at most, and how many deliveries of each webhook. */
 export const maxCountedJobs = 10_000
 
 /**

@@ -1,7 +1,7 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import { createTopic } from '../database/effects.ts'
 
-export const jobKinds = ['mail', 'webhook'] as const
+export const jobKinds = ['mail', 'webhook', 'backchannel_logout'] as const
 export type JobKind = typeof jobKinds[number]
 
 /** The kinds of jobs that this process has enqueued. Its workers subscribe, and look for jobs at once. */

@@ -48,7 +48,7 @@ const purgeExpiredSessions: HousekeepingTask = async function * (db, { refreshTo
 // pairs makes it use the index over both columns.
 const ofUser = `
   select id::text as cursor, id, methods, authenticated_at, remembered, user_agent, host(ip) as ip,
-    created_at, last_used_at, expires_at, ended_at, end_reason
+    created_at, last_used_at, expires_at, ended_at, end_reason, client_id, scope, audience
   from sessions left join refresh_tokens on session_id = id
   where (user_id, id) > ($1::uuid, coalesce($2::text, '00000000-0000-0000-0000-000000000000')::uuid)
     and (user_id, id) <= ($1::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
@@ -73,7 +73,10 @@ export const capability = {
       last_used_at: nullable(time),
       expires_at: time,
       ended_at: nullable(time),
-      end_reason: nullable(text)
+      end_reason: nullable(text),
+      client_id: describe(nullable(uuid), 'The client that the session belongs to; null for your own.'),
+      scope: nullable(arrayOf(text)),
+      audience: nullable(arrayOf(text))
     }), 'Ended sessions are kept for a day.')
   }],
   housekeeping: [endSurplusSessions, purgeExpiredSessions]

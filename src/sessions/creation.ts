@@ -27,6 +27,16 @@ export interface SessionRequest {
   attempt?: CountedAttempt
   /** The sealed mail that asks the owner about a sign-in from a new device. */
   notification?: Buffer | undefined
+  /** The cookie of the browser session to create or to renew. Undefined for a sign-in of the API. */
+  browser?: BrowserCookies | undefined
+}
+
+/** The values of the cookie of a browser session, as digests. */
+export interface BrowserCookies {
+  /** That of the new cookie. */
+  hash: Buffer
+  /** That of the cookie that came with the request. Its session is renewed if it is the same user's. */
+  presentedHash: Buffer | undefined
 }
 
 // `create_session` takes the locks of users and sessions. Those of the throttle come last.
@@ -34,11 +44,12 @@ const creation: Statement = {
   name: 'sessions.create',
   text: `
     with created as materialized (
-      select session, owner, ended from create_session($1, $2, $3::jsonb, $4::jsonb)
+      select session, owner, generation, ended from create_session($1, $2, $3::jsonb, $4::jsonb)
     )
     select
       (session).id as session_id, (session).methods, (session).remembered,
-      (session).authenticated_at, (session).expires_at, (owner).id, (owner).email, (owner).username,
+      (session).authenticated_at, (session).expires_at, (session).client_id, (session).scope,
+      (session).audience, (session).is_offline, generation, (owner).id, (owner).email, (owner).username,
       (owner).name, (owner).roles,
       (owner).email_verified_at is not null as email_verified, (owner).created_at, (owner).updated_at,
       (owner).external_id, (owner).token_version, to_jsonb(ended) as ended, now() as now,
@@ -47,14 +58,15 @@ const creation: Statement = {
 }
 
 /**
- * Creates a session for a verified credential, in one round trip. Every sign-in calls this. The
- * replaced sessions end with it, and so do the oldest ones if the user would otherwise have too many. Throws
- * `invalid_credentials` if the credential was changed or the account disabled since it was verified.
+ * Creates a session for a verified credential, in one round trip, or renews the browser session of the
+ * request if it is the same user's: it keeps its id, and so its client sessions. Every sign-in calls this.
+ * The replaced sessions end with it, and so do the oldest ones if the user would otherwise have too many.
+ * Throws `invalid_credentials` if the credential was changed or the account disabled since it was verified.
  */
 export async function createSession (
   db: Queryable, { userId, passwordVersion }: Credential, request: SessionRequest, origin: audit.Origin
 ): Promise<LiveSession> {
-  const { methods, remember, lifetimes, sessionLimit, replaced, attempt, notification } = request
+  const { methods, remember, lifetimes, sessionLimit, replaced, attempt, notification, browser } = request
   const parameters = {
     methods,
     remembered: remember,
@@ -63,15 +75,17 @@ export async function createSession (
     refresh_token_seconds: lifetimes.refreshToken,
     session_limit: sessionLimit,
     replaced: replaced?.ids ?? [],
-    replaces_others: replaced?.evenOfOthers ?? false
+    replaces_others: browser !== undefined || (replaced?.evenOfOthers ?? false),
+    ...browser && { browser_token_hash: browser.hash.toString('hex') },
+    ...browser?.presentedHash && { presented_browser_token_hash: browser.presentedHash.toString('hex') }
   }
-  const [row] = await db.query<LiveSessionRow & { ended: RevocationJson[] }>(creation, [
+  const [row] = await db.query<LiveSessionRow & { generation: number, ended: RevocationJson[] }>(creation, [
     userId, passwordVersion, JSON.stringify(parameters), origin,
     notification ?? null, attempt?.resetKey ?? null, attempt?.refundKeys ?? [], notificationLifetimeSeconds
   ])
   if (!row) throw invalidCredentials()
-  const { ended, ...session } = row
+  const { ended, generation, ...session } = row
   publishRevokedJson(db, ended)
   publishEnqueuedMail(db, notification)
-  return toLiveSession(session, 1)
+  return toLiveSession(session, generation)
 }

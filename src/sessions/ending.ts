@@ -7,7 +7,7 @@ import { publishRevoked, type RevocationRow } from '../tokens/revocations.ts'
 export type EndReason =
   'logout' | 'replayed' | 'ended_by_user' | 'session_limit' | 'signed_in_again' | 'revoked' |
   'ended_by_operator' | 'password_changed' | 'password_reset' | 'email_verified' | 'email_change_undone' |
-  'ended_by_admin' | 'account_disabled' | 'account_deleted'
+  'ended_by_admin' | 'account_disabled' | 'account_deleted' | 'consent_revoked' | 'client_deleted'
 
 const byId: Statement = {
   name: 'sessions.end',
@@ -21,6 +21,22 @@ export async function end (
   db: Queryable, sessionIds: string[], reason: EndReason, origin: audit.Origin
 ): Promise<void> {
   publishRevoked(db, await db.query<RevocationRow>(byId, [sessionIds, reason, origin]))
+}
+
+const firstPartyById: Statement = {
+  name: 'sessions.end-first-party',
+  text: `
+    select revoked.*, transaction_id::text
+    from end_sessions(
+      array(select id from sessions where id = any ($1::uuid[]) and client_id is null), $2, $3::jsonb
+    ) as revoked`
+}
+
+/** Ends those of the sessions that are no client's. Client sessions are ended by their client. */
+export async function endFirstParty (
+  db: Queryable, sessionIds: string[], reason: EndReason, origin: audit.Origin
+): Promise<void> {
+  publishRevoked(db, await db.query<RevocationRow>(firstPartyById, [sessionIds, reason, origin]))
 }
 
 // The lock makes sure that only one of two concurrent requests finds the session. A session without a valid
@@ -110,18 +126,35 @@ const batchOfUser: Statement = {
       (select count(*)::int from end_sessions(array(select session_id from page), $4, $5::jsonb)) as revoked`
 }
 
+const batchOfClient: Statement = {
+  name: 'sessions.end-batch-of-client',
+  text: `
+    with page as materialized (
+      select session_id from refresh_tokens join sessions on sessions.id = session_id
+      where created_at <= $1 and ($2::uuid is null or session_id > $2) and client_id = $6
+      order by session_id limit $3 for update of refresh_tokens
+    )
+    select
+      (select count(*)::int from page) as ended,
+      (select session_id from page order by 1 desc limit 1) as last,
+      (select count(*)::int from end_sessions(array(select session_id from page), $4, $5::jsonb)) as revoked`
+}
+
+/** Whose sessions are ended: those of a user, those of a client, or all. */
+export type SessionSelection = { userId: string } | { clientId: string } | 'all'
+
 const batchSize = 1_000
 // A batch that waited too long for a lock, or lost its connection, can safely be repeated.
 const maxAttempts = 5
 const retryIntervalMs = 200
 
 /**
- * Ends all sessions that exist when it is called: those of one user, or those of all users if `userId` is
- * undefined. Each batch is a transaction of its own, so that no request waits for long. If one fails, the
+ * Ends all selected sessions that exist when it is called. Each batch is a transaction of its own, so that no
+ * request waits for long. If one fails, the
  * sessions of earlier batches stay ended. Returns the number of ended sessions.
  */
 export async function endInBatches (
-  db: Queryable, userId: string | undefined, reason: EndReason, origin: audit.Origin
+  db: Queryable, selection: SessionSelection, reason: EndReason, origin: audit.Origin
 ): Promise<number> {
   // Rounded up, because a Date has milliseconds.
   const [start] = await db.query<{ cutoff: Date }>(
@@ -131,9 +164,11 @@ export async function endInBatches (
   for (let after: string | null = null; ;) {
     let failures = 0
     const values: unknown[] = [cutoff, after, batchSize, reason, origin]
-    const [statement, parameters] = userId === undefined
+    const [statement, parameters] = selection === 'all'
       ? [batchOfAll, values]
-      : [batchOfUser, [...values, userId]]
+      : 'userId' in selection
+        ? [batchOfUser, [...values, selection.userId]]
+        : [batchOfClient, [...values, selection.clientId]]
     const [row] = await retry(
       async () => await db.query<{ ended: number, last: string | null }>(statement, parameters),
       { intervalMs: retryIntervalMs, isFinal: () => ++failures >= maxAttempts, onFailure: () => {} })

@@ -3,13 +3,20 @@ import type { UserClaims } from '../../plugins/verifier/claims.ts'
 import type { RefreshToken } from './refresh-token.ts'
 import type { Lifetimes } from './session.ts'
 
-export interface RefreshTokenState { userId: string, roles: string[], expiresAt: Date }
+export interface RefreshTokenState {
+  userId: string
+  roles: string[]
+  expiresAt: Date
+  /** The client that the token was issued to, and its scopes; null for a first-party session. */
+  clientId: string | null
+  scope: string[] | null
+}
 
 // The conditions are those of `rotation`: keep them alike. This statement only reads, and detects no reuse.
 const refreshTokenQuery: Statement = {
   name: 'sessions.introspect',
   text: `
-    select users.id as "userId", users.roles,
+    select users.id as "userId", users.roles, sessions.client_id as "clientId", sessions.scope,
       least(sessions.expires_at, $5::timestamptz + make_interval(secs => $6)) as "expiresAt"
     from refresh_tokens as family
     join sessions on sessions.id = family.session_id join users on users.id = sessions.user_id

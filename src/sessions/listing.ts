@@ -17,10 +17,11 @@ const page: Statement = {
   name: 'sessions.list',
   text: `
     select id, created_at, last_used_at,
-      least(expires_at, last_used_at + make_interval(secs => $2)) as expires_at,
+      case when is_browser then expires_at
+        else least(expires_at, last_used_at + make_interval(secs => $2)) end as expires_at,
       user_agent, host(ip) as ip, methods
     from unended_sessions($1) join refresh_tokens on session_id = id
-    where expires_at > now() and last_used_at + make_interval(secs => $2) > now()
+    where expires_at > now() and (is_browser or last_used_at + make_interval(secs => $2) > now())
       and ($3::uuid is null or (case when ended_at is null then id end) < $3)
     order by (case when ended_at is null then id end) desc limit $4`
 }

@@ -24,6 +24,7 @@ import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } 
 // | g < c                 | an older token                           | superseded at `confirmations[c - g]` |
 // | g = c, same hash,     | the current token, but too late for a    | superseded at `confirmations[1]`     |
 // | retry window is over  | retry                                    |                                      |
+// | of another client     | the client has no right to it            | refuse                               |
 // | no row; the session,  | the session cannot be refreshed          | refuse                               |
 // | or token has expired; |                                          |                                      |
 // | user is disabled      |                                          |                                      |
@@ -48,7 +49,7 @@ const rotation: Statement = {
   name: 'sessions.rotate',
   text: `
     -- $1 session, $2 generation and $3 hash of the token, $4 retry window, $5 grace period,
-    -- $6 when the token was issued, $7 lifetime of a refresh token, $8 of an access token
+    -- $6 when the token was issued, $7 lifetime of a refresh token, $8 of an access token, $9 client
     with exchanged as (
       update refresh_tokens as family set
         generation = $2,
@@ -72,9 +73,12 @@ const rotation: Statement = {
         and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null
         -- The token has not expired.
         and $6::timestamptz > now() - make_interval(secs => $7)
+        -- The token was issued to this client (RFC 6749 section 6); null for the first party.
+        and sessions.client_id is not distinct from $9
       returning
         sessions.id as session_id, sessions.methods, sessions.remembered, sessions.authenticated_at,
-        sessions.expires_at, users.id, users.email, users.username, users.name, users.roles,
+        sessions.expires_at, sessions.client_id, sessions.scope, sessions.audience, sessions.is_offline,
+        users.id, users.email, users.username, users.name, users.roles,
         users.email_verified_at is not null as email_verified, users.created_at, users.updated_at,
         users.external_id, users.token_version,
         -- The second entry is now() only if this statement added two of them, that is, if g > c + 1.
@@ -90,12 +94,13 @@ const reuseDetection: Statement = {
   name: 'sessions.detect-reuse',
   text: `
     -- $1 session, $2 generation and $3 hash of the token, $4 retry window, $5 grace period,
-    -- $6 when the token was presented, $7 origin of the request, $8 mail to the owner, $9 its lifetime
+    -- $6 when the token was presented, $7 origin of the request, $8 mail to the owner, $9 its lifetime,
+    -- $10 client
     with reused as materialized (
       select family.session_id, family.generation, family.last_used_at,
         sessions.user_id, sessions.ip, sessions.user_agent
       from refresh_tokens as family join sessions on sessions.id = family.session_id
-      where family.session_id = $1
+      where family.session_id = $1 and sessions.client_id is not distinct from $10
         and (
           family.generation > $2
           or (family.generation = $2 and family.token_hash <> $3)
@@ -132,6 +137,8 @@ export interface RefreshRequest {
   sealNotification: () => Buffer | undefined
   /** Called if the token is newer than its row, because the database has lost what it had committed. */
   onLostState: (details: { sessionId: string, presented: number }) => void
+  /** The client that presents the token; undefined for the first party. */
+  clientId?: string | undefined
 }
 
 /** Why a refresh token was refused, for the log. The names are public. */
@@ -159,7 +166,8 @@ export async function rotate (
   const [row] = await db.query<
     LiveSessionRow & { has_lost_state: boolean } | { session_id: null, now: Date }
   >(rotation, [
-    sessionId, generation, hash, retryWindow ?? null, replayGrace, issuedAt, refreshToken, accessToken
+    sessionId, generation, hash, retryWindow ?? null, replayGrace, issuedAt, refreshToken, accessToken,
+    request.clientId ?? null
   ])
   assert(row)
   if (row.session_id !== null) {
@@ -187,7 +195,7 @@ async function detectReuse (
   const notification = request.sealNotification()
   const [found] = await db.query<ReuseDetection>(reuseDetection, [
     sessionId, generation, hash, retryWindow ?? null, replayGrace, presentedAt,
-    request.origin, notification ?? null, notificationLifetimeSeconds
+    request.origin, notification ?? null, notificationLifetimeSeconds, request.clientId ?? null
   ])
   assert(found)
   const { confirmed, replayed, revocations } = found

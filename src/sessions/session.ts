@@ -15,6 +15,15 @@ export interface Lifetimes {
   retryWindow: number | undefined
 }
 
+/** What a client session was authorized for. */
+export interface ClientGrant {
+  clientId: string
+  scope: string[]
+  /** The resources (RFC 8707); empty if none was named. */
+  audience: string[]
+  isOffline: boolean
+}
+
 /** A session that was just created or refreshed, and the generation of the refresh token to issue for it. */
 export interface LiveSession {
   id: string
@@ -30,6 +39,8 @@ export interface LiveSession {
   /** The database's time, at which the new tokens are issued. */
   now: Date
   generation: number
+  /** What the session was authorized for, if it is that of a client; undefined for a first-party session. */
+  grant: ClientGrant | undefined
 }
 
 /** A live session and its user as the statements select them. */
@@ -42,15 +53,33 @@ export interface LiveSessionRow extends User {
   authenticated_at: Date
   expires_at: Date
   now: Date
+  client_id: string | null
+  scope: string[] | null
+  audience: string[] | null
+  is_offline: boolean
 }
 
 /** Converts a row; `generation` is that of the refresh token to issue. */
 export function toLiveSession (row: LiveSessionRow, generation: number): LiveSession {
   const {
     session_id: id, external_id: externalId, token_version: tokenVersion, methods, remembered,
-    authenticated_at: authenticatedAt, expires_at: expiresAt, now, ...user
+    authenticated_at: authenticatedAt, expires_at: expiresAt, now,
+    client_id: clientId, scope, audience, is_offline: isOffline, ...user
   } = row
+  const grant = clientId === null
+    ? undefined
+    : { clientId, scope: scope ?? [], audience: audience ?? [], isOffline }
   return {
-    id, user, externalId, tokenVersion, methods, remembered, authenticatedAt, expiresAt, now, generation
+    id,
+    user,
+    externalId,
+    tokenVersion,
+    methods,
+    remembered,
+    authenticatedAt,
+    expiresAt,
+    now,
+    generation,
+    grant
   }
 }

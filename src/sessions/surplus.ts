@@ -7,7 +7,8 @@ const page: Statement = {
     with page as (
       select user_id from (
         select (case when ended_at is null then user_id end) as user_id from sessions
-        where ended_at is null and (case when ended_at is null then user_id end) > $1
+        where ended_at is null and client_id is null
+          and (case when ended_at is null then user_id end) > $1
         order by 1 limit $2
       ) as listed
     ), counted as (

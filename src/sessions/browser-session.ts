@@ -1,0 +1,118 @@
+import { randomBytes } from 'node:crypto'
+import * as audit from '../audit/events.ts'
+import { digest } from '../crypto/sealing.ts'
+import type { Database, Queryable, Statement } from '../database/database.ts'
+import { enqueueMail } from '../mail/outbox.ts'
+import type { User } from '../users/users.ts'
+import { end } from './ending.ts'
+
+/** What the user of a browser session has allowed a client. */
+export interface GrantedConsent { scopes: string[], audiences: string[] }
+
+/** The session of a sign-in on the pages of the service. */
+export interface BrowserSession {
+  id: string
+  user: User
+  methods: string[]
+  authenticatedAt: Date
+  /** The database's time. */
+  now: Date
+  /** For the client that the session was looked up for; undefined if the user has not allowed it anything. */
+  consent: GrantedConsent | undefined
+}
+
+/** Generates a value of the cookie, with 256 random bits. */
+export const generateToken = () => `lkb_${randomBytes(32).toString('base64url')}`
+
+const tokenSyntax = /^lkb_[A-Za-z0-9_-]{43}$/
+
+/** Returns the digest of a cookie's value; undefined if it is no such value. */
+export const hashOf = (token: string): Buffer | undefined =>
+  tokenSyntax.test(token) ? digest(token) : undefined
+
+interface BrowserSessionRow extends User {
+  session_id: string
+  methods: string[]
+  authenticated_at: Date
+  now: Date
+  superseded_seconds: number | null
+  scopes: string[] | null
+  audiences: string[] | null
+}
+
+const finding: Statement = {
+  name: 'sessions.find-browser',
+  text: `
+    select sessions.id as session_id, sessions.methods, sessions.authenticated_at, now() as now,
+      extract(epoch from now() - superseded_at)::float8 as superseded_seconds,
+      users.id, users.email, users.username, users.name, users.roles,
+      users.email_verified_at is not null as email_verified, users.created_at, users.updated_at,
+      consents.scopes, consents.audiences
+    from browser_tokens join sessions on sessions.id = session_id join users on users.id = sessions.user_id
+    left join consents on consents.user_id = users.id and consents.client_id = $2
+    where token_hash = any ($1::bytea[])
+      and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null`
+}
+
+/** A session whose replaced cookie was used, and its user. */
+export interface ReusedSession { id: string, userId: string }
+
+/** What a browser's cookies stand for. */
+export interface BrowserSessionState {
+  session: BrowserSession | undefined
+  /** A session whose cookie was used longer than the grace period after a newer one had replaced it. */
+  reused: ReusedSession | undefined
+}
+
+export interface BrowserSessionLookup {
+  /** The digests of the cookies of the request. */
+  hashes: Buffer[]
+  /** The client whose consent is looked up. */
+  clientId?: string | undefined
+  /** For how many seconds a replaced cookie is only refused. */
+  replayGrace: number
+}
+
+/**
+ * Finds the browser session of a request's cookies, in one statement. If two of them are current, a
+ * neighbouring origin planted one, and neither counts.
+ */
+export async function findBrowserSession (
+  db: Queryable, { hashes, clientId, replayGrace }: BrowserSessionLookup
+): Promise<BrowserSessionState> {
+  if (hashes.length === 0) return { session: undefined, reused: undefined }
+  const rows = await db.query<BrowserSessionRow>(finding, [hashes, clientId ?? null])
+  const [current, ...others] = rows.filter(row => row.superseded_seconds === null)
+  const reused = rows.find(({ superseded_seconds: seconds }) => seconds !== null && seconds >= replayGrace)
+  return {
+    session: current && others.length === 0 ? toBrowserSession(current) : undefined,
+    reused: reused && { id: reused.session_id, userId: reused.id }
+  }
+}
+
+function toBrowserSession (row: BrowserSessionRow): BrowserSession {
+  const {
+    session_id: id, methods, authenticated_at: authenticatedAt, now, superseded_seconds: _, scopes, audiences,
+    ...user
+  } = row
+  const consent = scopes && audiences ? { scopes, audiences } : undefined
+  return { id, user, methods, authenticatedAt, now, consent }
+}
+
+const childrenQuery = 'select id from sessions where parent_id = $1 and ended_at is null'
+
+/**
+ * Ends a browser session whose replaced cookie was used again: someone copied it. All its client sessions end
+ * too, even those with offline access. `mail` tells the owner.
+ */
+export async function endReused (
+  db: Database, { id, userId }: ReusedSession, mail: Buffer | undefined, origin: audit.Origin
+): Promise<void> {
+  await db.transaction(async tx => {
+    const children = await tx.query<{ id: string }>(childrenQuery, [id])
+    await end(tx, [id, ...children.map(child => child.id)], 'replayed', origin)
+    const detail = { presented: 'browser_cookie' }
+    await audit.record(tx, 'session.replayed', { userId, sessionId: id, detail }, origin)
+    await enqueueMail(tx, mail, userId)
+  })
+}
