@@ -3,8 +3,8 @@ import type { FastifyContextConfig } from 'fastify'
 import fp from 'fastify-plugin'
 import type { OpenAPIV3_1 as openapi31 } from 'openapi-types'
 import {
-  exampleName, failuresOf, oauthFailuresOf, oauthResponse, problemExample, problemResponse, type Failure,
-  type FailureResponse
+  exampleName, failuresOf, oauthFailuresOf, oauthResponse, pageResponse, problemExample,
+  problemResponse, type Failure, type FailureResponse
 } from '../src/api-document/failure-responses.ts'
 import { failureSchemas } from '../src/api-document/failure-schemas.ts'
 import { describeRepeatable } from '../src/api-document/form-parameters.ts'
@@ -87,6 +87,10 @@ const describeApi = (
   tags: [
     { name: 'Sign-in', description: 'Sign up, sign in, stay signed in, and sign out.' },
     { name: 'Links', description: 'Request and use mailed links. Each link works once.' },
+    {
+      name: 'Delegated login',
+      description: 'For clients that delegate the login of their users (OAuth 2.1, OpenID Connect).'
+    },
     { name: 'Account', description: 'The account of the signed-in user.' },
     {
       name: 'Administration',
@@ -158,7 +162,7 @@ function complete (operation: Operation, config: FastifyContextConfig): Failure[
       response.description = describeSuccess(Number(status), response)
     }
   }
-  const { problems = [], limit, optionalBody, errors, oauthErrors: named = [] } = config
+  const { problems = [], limit, optionalBody, errors, oauthErrors: named = [], renderProblem } = config
   if (requestBody) requestBody.required = !optionalBody
   describeRepeatable(requestBody?.content?.['application/x-www-form-urlencoded'] ?? {})
   const hasBody = requestBody !== undefined
@@ -171,7 +175,8 @@ function complete (operation: Operation, config: FastifyContextConfig): Failure[
   const failures = failuresOf({ hasBody, isRateLimited: limit !== 'none', problems })
   const statuses = new Set(failures.map(({ status }) => status))
   for (const status of [...statuses].sort()) {
-    responses[status] = problemResponse(failures.filter(failure => failure.status === status))
+    const ofStatus = failures.filter(failure => failure.status === status)
+    responses[status] = renderProblem ? pageResponse(ofStatus) : problemResponse(ofStatus)
   }
   return failures
 }

@@ -4,9 +4,15 @@ import { LRUCache } from 'lru-cache'
 import type { Config } from '../src/config/config.ts'
 import { newId } from '../src/crypto/random.ts'
 import type { LiveSession } from '../src/sessions/session.ts'
+import type { Client } from '../src/clients/records.ts'
+import { userInfoUrl } from '../src/delegation/endpoints.ts'
+import { effectiveScopes } from '../src/delegation/scopes.ts'
 import { definedRoles, scopesOf, type Roles } from '../src/syntax/roles.ts'
 import type { User } from '../src/users/users.ts'
-import type { AccessTokenClaims, UserClaims } from './verifier/claims.ts'
+import type { ClientClaims, UserClaims } from './verifier/claims.ts'
+
+/** The claims of a token that is signed. Roles are absent unless its client may see them. */
+type SignedClaims = ClientClaims | (Omit<UserClaims, 'roles'> & Partial<Pick<UserClaims, 'roles'>>)
 
 interface SignedToken {
   accessToken: string
@@ -14,14 +20,28 @@ interface SignedToken {
   expiresIn: number
 }
 
-interface ClientGrant { clientId: string, scope: string, audience: string | string[] }
+interface RequestedGrant { scope: string[], audience: string[] }
+
+interface DelegatedToken extends SignedToken {
+  scope: string
+  /** Seconds since the epoch. */
+  issuedAt: number
+}
+
+interface ClientTokenRequest { clientId: string, scope: string, audience: string | string[] }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Signs an access token of a session. */
+    /** Signs an access token of a first-party session. */
     signAccessToken: (session: LiveSession) => SignedToken
+    /**
+     * Signs an access token of a client session for resources (RFC 8707). Without a resource it is for the
+     * user info endpoint alone or, if the client is the first party's, for the audience of the service. The
+     * scopes that the user has no role for are left out.
+     */
+    signDelegatedToken: (session: LiveSession, client: Client, grant: RequestedGrant) => DelegatedToken
     /** Signs a client's own access token (RFC 6749 section 4.4). */
-    signClientToken: (grant: ClientGrant) => SignedToken
+    signClientToken: (request: ClientTokenRequest) => SignedToken
   }
 }
 
@@ -44,8 +64,8 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
   const { issuer, audience, roles, tokenClaims, ttl } = options
 
   // Creating a signer takes ten times as long as signing.
-  const signers = new LRUCache<string, (claims: AccessTokenClaims) => string>({ max: maxSigners })
-  function sign (claims: AccessTokenClaims): string {
+  const signers = new LRUCache<string, (claims: SignedClaims) => string>({ max: maxSigners })
+  function sign (claims: SignedClaims): string {
     const { kid, algorithm, privateKey } = app.keyring.getSigningKey()
     const header = { alg: algorithm, typ: 'at+jwt' }
     const signer = signers.get(kid) ?? createSigner({ algorithm, key: privateKey, kid, header })
@@ -53,27 +73,55 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
     return signer(claims)
   }
 
-  app.decorate('signAccessToken', session => {
-    const { user, externalId, tokenVersion } = session
+  type SessionClaims = Omit<UserClaims, 'roles' | 'aud' | 'client_id' | 'scope'>
+  function sessionClaims (session: LiveSession): SessionClaims {
+    const { user, tokenVersion } = session
     const iat = toSeconds(session.now)
-    const exp = Math.min(iat + ttl, toSeconds(session.expiresAt))
-    const claims: UserClaims = {
-      ...additionalClaims({ ...user, external_id: externalId }, tokenClaims),
+    return {
       iss: issuer,
-      aud: audience,
       sub: user.id,
-      client_id: firstPartyClientId,
-      scope: scopesOf(roles, user.roles).join(' '),
       iat,
-      exp,
+      exp: Math.min(iat + ttl, toSeconds(session.expiresAt)),
       jti: newId(),
       sid: session.id,
       auth_time: toSeconds(session.authenticatedAt),
       amr: session.methods,
-      roles: definedRoles(roles, user.roles),
       ...tokenVersion > 0 && { token_version: tokenVersion }
     }
-    return { accessToken: sign(claims), expiresIn: exp - iat }
+  }
+  const additional = ({ user, externalId }: LiveSession) =>
+    additionalClaims({ ...user, external_id: externalId }, tokenClaims)
+
+  app.decorate('signAccessToken', session => {
+    const claims = sessionClaims(session)
+    const userRoles = session.user.roles
+    const accessToken = sign({
+      ...additional(session),
+      ...claims,
+      aud: audience,
+      client_id: firstPartyClientId,
+      scope: scopesOf(roles, userRoles).join(' '),
+      roles: definedRoles(roles, userRoles)
+    })
+    return { accessToken, expiresIn: claims.exp - claims.iat }
+  })
+
+  app.decorate('signDelegatedToken', (session, client, requested) => {
+    const { first_party: isFirstParty, permissions, client_id: clientId } = client
+    const claims = sessionClaims(session)
+    const userRoles = session.user.roles
+    const scope = effectiveScopes(roles, userRoles, requested.scope).join(' ')
+    const [first = isFirstParty ? audience : userInfoUrl(issuer), ...others] = requested.audience
+    const accessToken = sign({
+      ...isFirstParty && additional(session),
+      ...claims,
+      aud: others.length > 0 ? [first, ...others] : first,
+      client_id: clientId,
+      scope,
+      // Roles are for the operator's own services. Another client gets them only with this permission.
+      ...(isFirstParty || permissions.includes('roles')) && { roles: definedRoles(roles, userRoles) }
+    })
+    return { accessToken, expiresIn: claims.exp - claims.iat, issuedAt: claims.iat, scope }
   })
 
   app.decorate('signClientToken', ({ clientId, scope, audience: aud }) => {

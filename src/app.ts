@@ -1,6 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import accessToken from '../plugins/access-token.ts'
+import authorizationRequests from '../plugins/authorization-requests.ts'
+import backchannelLogout from '../plugins/backchannel-logout.ts'
+import browserSession from '../plugins/browser-session.ts'
 import clientOrigins from '../plugins/client-origins.ts'
 import clients from '../plugins/clients.ts'
 import database from '../plugins/database.ts'
@@ -147,6 +150,8 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(clientOrigins, { corsOrigins, allowLocalOrigins })
   await app.register(oauthClient)
   await app.register(refreshCookie, { issuer, corsOrigins, allowLocalOrigins })
+  await app.register(authorizationRequests, { keys: keyEncryptionKeys })
+  await app.register(browserSession, { issuer, replayGrace: lifetimes.replayGrace })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(registrationCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(sessionProof, {
@@ -164,6 +169,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     issuer,
     production: config.production
   })
+  await app.register(backchannelLogout, { privateNetworks: config.webhooks.privateNetworks })
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
   if (port !== undefined) await app.register(metricsPort, { host: config.host, port })
@@ -184,9 +190,14 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(v1, {
     prefix: '/v1', signIn, roles: config.roles, emailClaim: emailClaimOf(config.tokenClaims)
   })
-  await app.register(oauthRoutes, { prefix: '/oauth', issuer, audience, lifetimes, roles: config.roles })
+  await app.register(oauthRoutes, { prefix: '/oauth', issuer, audience, roles: config.roles, signIn })
   await app.register(wellKnown, {
-    prefix: '/.well-known', issuer, jwksMaxAge: signing.jwksMaxAge, docs: config.docs
+    prefix: '/.well-known',
+    issuer,
+    jwksMaxAge: signing.jwksMaxAge,
+    docs: config.docs,
+    algorithm: signing.algorithm,
+    roles: config.roles
   })
   await app.register(operations, { isDraining, metrics: config.metrics && port === undefined })
   await app.register(documentation, { page: config.docs, basePath })
@@ -210,10 +221,10 @@ async function v1 (app: FastifyInstance, { signIn, roles, emailClaim }: V1Option
   await app.register(admin, { prefix: '/admin', refreshToken, links, rules: { roles, accessToken } })
 }
 
-type OAuthRoutesOptions = Pick<Config, 'issuer' | 'audience' | 'lifetimes' | 'roles'>
+type OAuthRoutesOptions = Pick<Config, 'issuer' | 'audience' | 'roles'> & { signIn: SignInOptions }
 
 async function oauthRoutes (app: FastifyInstance, options: OAuthRoutesOptions) {
-  const { issuer, audience, roles, lifetimes: { refreshToken, retryWindow } } = options
+  const { issuer, audience, roles, signIn: { lifetimes, links, sessionLimit } } = options
   await app.register(formBody)
-  await app.register(oauth, { issuer, audience, roles, refreshToken, retryWindow })
+  await app.register(oauth, { issuer, audience, roles, lifetimes, links, sessionLimit })
 }

@@ -7,6 +7,7 @@ import type { Capability, MailKindDeclaration } from './capability.ts'
 import { capability as clients } from './clients/capability.ts'
 import type { ProblemCode, ProblemDefinition } from './http/problem.ts'
 import { problems as httpProblems } from './http/problems.ts'
+import { capability as delegation } from './delegation/capability.ts'
 import { capability as jobs } from './jobs/capability.ts'
 import { capability as mail } from './mail/capability.ts'
 import type { MailKind, MailKindList } from './mail/mail-kinds.ts'
@@ -22,7 +23,7 @@ import { capability as webhooks } from './webhooks/capability.ts'
 // The only list of capabilities. Add a new one here.
 const declared = [
   users, passwords, accounts, authentication, sessions, oneTimeTokens, throttle, transfer, clients, tokens,
-  mail, webhooks, jobs, audit
+  delegation, mail, webhooks, jobs, audit
 ]
 
 const capabilities: readonly Capability[] = declared

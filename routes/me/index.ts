@@ -4,6 +4,7 @@ import * as sessions from '../../src/sessions/owner.ts'
 import * as users from '../../src/users/users.ts'
 import { name, orNone, User, username } from '../schemas.ts'
 import { originOf, ref, strict, userOf, type Typed } from '../typed.ts'
+import consents from './consents.ts'
 import deletion from './deletion.ts'
 import email from './email.ts'
 import dataExport from './export.ts'
@@ -66,6 +67,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, options) => {
   await app.register(dataExport)
   await app.register(password, { links, requireVerification })
   await app.register(email, { links, requireVerification })
+  await app.register(consents)
   await app.register(ownSessions, { prefix: '/sessions', refreshToken })
 }
 

@@ -1,16 +1,23 @@
 import type { Typed } from '../typed.ts'
+import type { GrantOptions } from './grants/grant.ts'
 import introspect, { type IntrospectionOptions } from './introspect.ts'
 import revocations from './revocations.ts'
 import revoke from './revoke.ts'
-import token, { type TokenOptions } from './token.ts'
+import token from './token.ts'
+import userInfo, { type UserInfoOptions } from './userinfo.ts'
 
-/** The OAuth endpoints for services: client tokens, introspection, revocation, and the revocation feed. */
-const oauth: Typed<TokenOptions & IntrospectionOptions> = async (app, options) => {
-  const { issuer, audience, roles, refreshToken, retryWindow } = options
-  await app.register(token, { audience })
+export type OAuthOptions =
+  GrantOptions & Omit<IntrospectionOptions, 'refreshToken' | 'retryWindow'> & UserInfoOptions
+
+/** The OAuth endpoints that other services call. Those that a browser visits are pages. */
+const oauth: Typed<OAuthOptions> = async (app, options) => {
+  const { issuer, audience, roles, lifetimes, links, sessionLimit } = options
+  const { refreshToken, retryWindow } = lifetimes
+  await app.register(token, { audience, lifetimes, links, sessionLimit })
   await app.register(introspect, { issuer, roles, refreshToken, retryWindow })
   await app.register(revoke)
   await app.register(revocations)
+  await app.register(userInfo, { issuer, audience })
 }
 
 export default oauth

@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import * as clients from '../../src/clients/clients.ts'
+import { effectiveScopes } from '../../src/delegation/scopes.ts'
 import { insufficientScope } from '../../src/http/oauth-error.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { introspectRefreshToken, isAccessTokenActive } from '../../src/sessions/introspection.ts'
@@ -77,8 +78,11 @@ async function describeRefreshToken (
     active: true,
     iss: issuer,
     sub: state.userId,
-    client_id: 'latchkey',
-    scope: scopesOf(roles, state.roles).join(' '),
+    client_id: state.clientId ?? 'latchkey',
+    scope: (state.scope
+      ? effectiveScopes(roles, state.roles, state.scope)
+      : scopesOf(roles, state.roles)
+    ).join(' '),
     iat: toSeconds(authentic.issuedAt),
     exp: toSeconds(state.expiresAt),
     sid: authentic.sessionId

@@ -1,7 +1,14 @@
 import { Type } from '@sinclair/typebox'
+import type { FastifyRequest } from 'fastify'
 
 // RFC 6749 section 3.2: unknown parameters are ignored, and no parameter may be sent twice. A parameter that
 // is sent twice arrives as a list, which is not a string.
+
+/** Removes parameters without a value: they count as absent (RFC 6749 section 3.1). */
+export const dropEmptyParameters = async ({ body }: FastifyRequest) => {
+  const parameters: Record<string, unknown> = Object(body)
+  for (const [name, value] of Object.entries(parameters)) if (value === '') delete parameters[name]
+}
 
 /** The parameters of `client_secret_post`. The alternative is the `Authorization` header. */
 export const clientCredentials = {

@@ -21,7 +21,12 @@ export interface PageContext {
 }
 
 /** What happens after the sign-in: the request of a client that delegated the login, or nothing. */
-export interface Continuation { sealed: string, clientName: string, loginHint?: string | undefined }
+export interface Continuation {
+  /** What a link or a form of a page carries. */
+  sealed: string
+  clientName: string
+  loginHint?: string | undefined
+}
 
 /** What a page is rendered from, in addition to the context. */
 export interface PageState {

@@ -2,6 +2,10 @@ import { Type } from '@sinclair/typebox'
 import type { SignInOptions } from '../sign-in.ts'
 import type { Typed } from '../typed.ts'
 import assets from './assets.ts'
+import authorize from './authorize.ts'
+import consent from './consent.ts'
+import endSession from './end-session.ts'
+import signOutPages from './sign-out.ts'
 import { head, buttonLink } from './components.ts'
 import { readContinuation } from './continuation.ts'
 import { renderInbox, sentAddress } from './inbox.ts'
@@ -28,6 +32,11 @@ const pages: Typed<PagesOptions> = async (app, { context, signIn, serviceName, d
   await app.register(mailedLinks, { context, signIn })
   await app.register(signInPages, { context, signIn })
   await app.register(signUpPage, { context, signIn })
+  const { links } = signIn
+  await app.register(authorize, { context, links })
+  await app.register(consent, { context, links })
+  await app.register(signOutPages, { context, links })
+  await app.register(endSession, { context, links })
 
   const sent = Type.Union([Type.Literal('sign-in'), Type.Literal('password'), Type.Literal('sign-up')])
   app.get('/check-inbox', {

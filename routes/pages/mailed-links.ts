@@ -9,7 +9,7 @@ import { currentPassword, linkToken, newPassword } from '../schemas.ts'
 import { signInRequestOf, type SignInOptions } from '../sign-in.ts'
 import { originOf, strict, type Typed } from '../typed.ts'
 import type { PageContext } from './context.ts'
-import { continueAfterSignIn } from './continuation.ts'
+import { continueAfterSignIn, recallContinuation } from './continuation.ts'
 import { languageFor, rememberLanguage } from './language.ts'
 import { pageHeaders } from './layout.ts'
 import { failureOutcome } from './mailed-link-failure.ts'
@@ -99,10 +99,12 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
     config: { ...formConfig('magic_link'), counted: 'logins' }
   }, async (request, reply) => {
     const { token, remember } = request.body
-    const signInRequest = await signInRequestOf(request, signIn, { remember: remember === 'true' })
+    const signInRequest = await signInRequestOf(
+      request, signIn, { remember: remember === 'true', isOnPage: true })
     const completion = await signInWithLink(app.db, token, signInRequest, originOf(request))
-    const { lifetimes } = signIn
-    return await continueAfterSignIn(request, reply, completion, { context, lifetimes })
+    return await continueAfterSignIn(request, reply, completion, {
+      context, signIn, continuation: await recallContinuation(request, reply, context)
+    })
   })
 }
 

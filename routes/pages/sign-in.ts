@@ -5,7 +5,7 @@ import { identify } from '../../src/users/credential.ts'
 import { signInRequestOf, type SignInOptions } from '../sign-in.ts'
 import { strict, type Typed } from '../typed.ts'
 import type { PageContext } from './context.ts'
-import { continueAfterSignIn, readContinuation } from './continuation.ts'
+import { continueAfterSignIn, readContinuation, rememberContinuation } from './continuation.ts'
 import { refusedAs, sendFormPage } from './form-page.ts'
 import { redirectToInbox } from './inbox.ts'
 import { assertOwnForm, pageContextOf } from './page-request.ts'
@@ -45,10 +45,10 @@ const signInPages: Typed<SignInPageOptions> = async (app, { context, signIn }) =
     const subject = await identify(app.db, name, { includesPending: signIn.requireVerification })
     const requestContext = pageContextOf(request, context, signIn)
     const attempt = { subject, password, device: request.device, ticket: requestContext.ticket }
-    const signInRequest = await signInRequestOf(request, signIn, { remember: remember === 'true' })
+    const signInRequest = await signInRequestOf(
+      request, signIn, { remember: remember === 'true', isOnPage: true })
     const completion = await signInWithPassword(app, attempt, signInRequest, requestContext)
-    const { lifetimes } = signIn
-    return await continueAfterSignIn(request, reply, completion, { context, lifetimes, continuation })
+    return await continueAfterSignIn(request, reply, completion, { context, signIn, continuation })
   })
 
   /** Adds a form that asks for a mail. Its answer is the same whether or not the account exists. */
@@ -73,6 +73,7 @@ const signInPages: Typed<SignInPageOptions> = async (app, { context, signIn }) =
       const { identifier = '', email = identifier } = request.body
       const continuation = await readContinuation(request)
       await requestLink(app.db, { kind, email }, pageContextOf(request, context, signIn).mail)
+      rememberContinuation(reply, context, continuation)
       return redirectToInbox(reply, context, { sent, address: email, continuation })
     })
   }

@@ -33,16 +33,16 @@ const signUpPage: Typed<SignInPageOptions> = async (app, { context, signIn }) =>
     const continuation = await readContinuation(request)
     const user = { email, password, name: name.trim() === '' ? null : name }
     const requestContext = pageContextOf(request, context, signIn)
-    const { lifetimes, links } = signIn
+    const { links } = signIn
     if (signIn.requireVerification) {
       const id = await requestRegistration(app, user, requestContext)
       reply.setRegistrationCookie(id, links.emailVerification)
       return redirectToInbox(reply, context, { sent: 'sign-up', address: email, continuation })
     }
-    const signInRequest = await signInRequestOf(request, signIn, {})
+    const signInRequest = await signInRequestOf(request, signIn, { isOnPage: true })
     const { userId, completion } = await register(app, user, signInRequest, requestContext)
     reply.setRegistrationCookie(userId, links.emailVerification)
-    return await continueAfterSignIn(request, reply, completion, { context, lifetimes, continuation })
+    return await continueAfterSignIn(request, reply, completion, { context, signIn, continuation })
   })
 }
 

@@ -1,16 +1,11 @@
 import { Type } from '@sinclair/typebox'
 import { strict, type Typed } from '../typed.ts'
+import { createMetadata, Metadata, type MetadataOptions } from './metadata.ts'
 
-export interface WellKnownOptions {
-  issuer: string
+export interface WellKnownOptions extends MetadataOptions {
   /** In seconds. */
   jwksMaxAge: number
-  /** Whether the page `/docs` exists. */
-  docs: boolean
 }
-
-const url = (description?: string) =>
-  Type.String({ format: 'uri', ...description !== undefined && { description } })
 
 const Jwk = strict({
   kty: Type.String(),
@@ -33,24 +28,6 @@ const exampleJwk = {
   y: 'x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0'
 }
 
-const Metadata = strict({
-  issuer: url(),
-  jwks_uri: url(),
-  token_endpoint: url(),
-  token_endpoint_auth_methods_supported: Type.Array(Type.String()),
-  introspection_endpoint: url(),
-  introspection_endpoint_auth_methods_supported: Type.Array(Type.String()),
-  revocation_endpoint: url(),
-  revocation_endpoint_auth_methods_supported: Type.Array(Type.String()),
-  revocation_feed_endpoint: url(
-    'The revocation feed (server-sent events). This member is specific to Latchkey.'
-  ),
-  response_types_supported: Type.Array(Type.String()),
-  grant_types_supported: Type.Array(Type.String()),
-  subject_types_supported: Type.Array(Type.String()),
-  service_documentation: Type.Optional(url())
-}, { description: 'The metadata.', examples: [createMetadata('https://auth.example.com', true)] })
-
 const metadataAddresses = [
   {
     path: '/oauth-authorization-server',
@@ -60,13 +37,13 @@ const metadataAddresses = [
   {
     path: '/openid-configuration',
     operationId: 'getOpenIdConfiguration',
-    description: 'The same document at the address of OpenID Connect Discovery 1.0, for libraries that read' +
-      ' only that address. Latchkey has no authorization endpoint and issues no ID tokens.'
+    description: 'The same document at the address of OpenID Connect Discovery 1.0.'
   }
 ]
 
 /** The documents with which other services verify tokens. */
-const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, docs }) => {
+const wellKnown: Typed<WellKnownOptions> = async (app, { jwksMaxAge, ...options }) => {
+  const metadata = createMetadata(options)
   const cacheable = { 'cache-control': `public, max-age=${jwksMaxAge}` }
 
   app.get('/jwks.json', {
@@ -90,7 +67,7 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
     return { keys }
   })
 
-  // One document at two addresses: many libraries look only at the one of OpenID Connect.
+  // One document at two addresses: libraries of OpenID Connect look only at theirs.
   for (const { path, operationId, description } of metadataAddresses) {
     app.get(path, {
       schema: {
@@ -104,27 +81,8 @@ const wellKnown: Typed<WellKnownOptions> = async (app, { issuer, jwksMaxAge, doc
       config: { isPublicDocument: true }
     }, async (_request, reply) => {
       reply.headers(cacheable)
-      return createMetadata(issuer, docs)
+      return metadata
     })
-  }
-}
-
-function createMetadata (issuer: string, docs: boolean) {
-  const clientAuthentication = ['client_secret_basic', 'client_secret_post']
-  return {
-    issuer,
-    jwks_uri: `${issuer}/.well-known/jwks.json`,
-    token_endpoint: `${issuer}/oauth/token`,
-    token_endpoint_auth_methods_supported: clientAuthentication,
-    introspection_endpoint: `${issuer}/oauth/introspect`,
-    introspection_endpoint_auth_methods_supported: clientAuthentication,
-    revocation_endpoint: `${issuer}/oauth/revoke`,
-    revocation_endpoint_auth_methods_supported: clientAuthentication,
-    revocation_feed_endpoint: `${issuer}/oauth/revocations`,
-    response_types_supported: [],
-    grant_types_supported: ['client_credentials'],
-    subject_types_supported: ['public'],
-    ...docs && { service_documentation: `${issuer}/docs` }
   }
 }
 

@@ -11,7 +11,7 @@ export interface Failure { code: ProblemCode, status: number }
 export interface FailureResponse {
   description: string
   headers?: object
-  content: Record<string, { schema: { allOf: object[] }, examples: Record<string, object> }>
+  content: Record<string, { schema: object, examples?: Record<string, object> }>
 }
 
 /** The problems that every request can have. */
@@ -75,6 +75,12 @@ export function problemResponse (failures: Failure[]): FailureResponse {
       }
     }
   }
+}
+
+/** The response for the same problems of a page, which a person reads. */
+export function pageResponse (failures: Failure[]): FailureResponse {
+  const { content: _, ...response } = problemResponse(failures)
+  return { ...response, content: { 'text/html': { schema: { type: 'string' } } } }
 }
 
 /** A title within a sentence. Acronyms stay. */

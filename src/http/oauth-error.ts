@@ -10,6 +10,10 @@ export const oauthErrors = {
   unauthorized_client: { status: 400, meaning: 'The client is not registered for this grant type.' },
   invalid_token: { status: 401, meaning: 'The bearer token is not valid.' },
   unsupported_grant_type: { status: 400, meaning: 'The grant type is not supported.' },
+  invalid_grant: {
+    status: 400,
+    meaning: 'The code or refresh token is not valid, or was issued to another client.'
+  },
   invalid_scope: { status: 400, meaning: 'A scope is malformed, or not granted to the client.' },
   invalid_target: {
     status: 400, meaning: 'A resource or audience is not an absolute URI without a fragment.'
@@ -84,6 +88,9 @@ export const invalidClient = (cause?: unknown) => new OAuthError('invalid_client
 export const unauthorizedClient = () => new OAuthError('unauthorized_client')
 export const unsupportedGrantType = () => new OAuthError('unsupported_grant_type')
 export const invalidScope = (detail: string) => new OAuthError('invalid_scope', { detail })
-export const invalidTarget = () => new OAuthError('invalid_target')
+export const invalidGrant = (detail: string, cause?: unknown) =>
+  new OAuthError('invalid_grant', { detail, cause })
+export const invalidTarget = (detail?: string) =>
+  new OAuthError('invalid_target', { ...detail !== undefined && { detail } })
 export const insufficientScope = (scope: string) =>
   new OAuthError('insufficient_scope', { detail: `The scope ${scope} is required.` })

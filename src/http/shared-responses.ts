@@ -32,10 +32,13 @@ const failuresIn = (responses: Responses): Use[] => Object.entries(responses).fl
 function uniqueName ({ content = {} }: SharedResponse, status: string, taken: object): string {
   const [type, media] = Object.entries(content)[0] ?? []
   const codes = media !== undefined && 'examples' in media ? Object.keys(Object(media.examples)) : []
-  const prefix = type === 'application/json' ? 'OAuth' : ''
+  const prefix = prefixes[type ?? ''] ?? ''
   const name = prefix + codes.map(toPascalCase).join('Or')
   return name in taken ? `${name}${status}` : name
 }
+
+// A page has no codes.
+const prefixes: Record<string, string> = { 'application/json': 'OAuth', 'text/html': 'Page' }
 
 const toPascalCase = (code: string): string =>
   `_${code}`.replaceAll(/_([a-z])/g, (_match, letter: string) => letter.toUpperCase())

@@ -462,6 +462,12 @@ t.test('the data export', async t => {
       insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
       values ('\\x0a', 'magic_link', $1, 1, 1, now() + interval '1 hour')`, [ada.id])
     await service.sql(`
+      with client as (
+        insert into clients (id, name, scopes) values (uuid_v7(), 'Orders', '{openid}') returning id
+      )
+      insert into consents (user_id, client_id, scopes, audiences) select $1, id, '{openid}', '{}' from client`,
+    [ada.id])
+    await service.sql(`
       insert into jobs (kind, user_id, sealed, run_at, expires_at)
       values ('mail', $1, '\\x0b', now() + interval '1 hour', now() + interval '1 day')`, [ada.id])
     await service.sql(`
@@ -485,6 +491,7 @@ t.test('the data export', async t => {
       sessions: body.sessions.length,
       one_time_tokens: body.links.length,
       jobs: body.jobs.length,
+      consents: body.consents.length,
       'audit_events.user_id': body.audit_events.length
     }
     // An existing user has no rows there, or only rows that another table has too.

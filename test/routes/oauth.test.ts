@@ -158,7 +158,7 @@ t.test("a client's own access token", async t => {
     const errors: Array<[fields: Record<string, string> | Array<[string, string]>, error: string]> = [
       [{}, 'invalid_request'],
       [{ grant_type: 'password' }, 'unsupported_grant_type'],
-      [{ grant_type: 'authorization_code' }, 'unsupported_grant_type'],
+      [{ grant_type: 'authorization_code' }, 'unauthorized_client'],
       [{ ...grant, scope: 'orders:delete' }, 'invalid_scope'],
       [{ ...grant, scope: 'orders:read admin' }, 'invalid_scope'],
       [
@@ -176,7 +176,7 @@ t.test("a client's own access token", async t => {
         ],
         'invalid_request'
       ],
-      ...['orders', '/orders', 'https://orders.example.com/#x', 'https://', 'not a uri', ''].map(
+      ...['orders', '/orders', 'https://orders.example.com/#x', 'https://', 'not a uri'].map(
         (resource): [Record<string, string>, string] => [{ ...grant, resource }, 'invalid_target']
       )
     ]
@@ -848,8 +848,6 @@ t.test('real clients', async t => {
     t.equal(headers['cache-control'], 'public, max-age=300')
     t.strictSame(body, (await service.browser().get('/.well-known/oauth-authorization-server')).body)
     t.match(body, { issuer: service.issuer, subject_types_supported: ['public'] })
-    t.notOk('authorization_endpoint' in body, 'nobody can be sent to sign in yet')
-    t.notOk('id_token_signing_alg_values_supported' in body, 'there are no ID tokens yet')
     for (const [name, url] of Object.entries(body).filter(([name]) => /_(endpoint|uri)$/.test(name))) {
       for (const method of ['GET', 'POST']) {
         const { status } = await fetch(String(url), { method, signal: AbortSignal.timeout(5_000) })

@@ -161,7 +161,7 @@ t.test('the pages of mailed links', async t => {
         origin: 'null',
         'sec-fetch-site': 'same-origin'
       }),
-      { status: 303, cookies: [/^refresh_token_3000=/, /^device_3000=/] },
+      { status: 303, cookies: [/^refresh_token_3000=/, /^session_3000=/, /^device_3000=/] },
       'none of these requests used the link'
     )
     t.notMatch(
@@ -180,7 +180,7 @@ t.test('the pages of mailed links', async t => {
       )
     )
     t.strictSame(responses.map(({ status }) => status).sort(), [303, ...Array(7).fill(410)])
-    t.equal(responses.flatMap(({ cookies }) => cookies).length, 2)
+    t.equal(responses.flatMap(({ cookies }) => cookies).length, 3)
   })
 
   t.test('say when a throttled network can try again, and keep the form', async t => {

@@ -1,0 +1,66 @@
+import type { FastifyInstance } from 'fastify'
+import type { Client } from '../../../src/clients/records.ts'
+import { invalidScope, invalidTarget } from '../../../src/http/oauth-error.ts'
+import { issue } from '../../../src/sessions/refresh-token.ts'
+import type { LiveSession } from '../../../src/sessions/session.ts'
+import { words, type GrantOptions, type IssuedTokens, type TokenParameters } from './grant.ts'
+
+/** What the tokens of a client session are issued with. */
+export interface SessionTokenRequest {
+  client: Client
+  session: LiveSession
+  /** The nonce of the authorization request. A refreshed ID token has none. */
+  nonce?: string | undefined
+  parameters: Pick<TokenParameters, 'scope' | 'resource'>
+}
+
+/**
+ * Issues the tokens of a client session. A request may narrow the scope and the audience of the access token,
+ * and never widen them (RFC 6749 section 6, RFC 8707 section 2.2). What the client may no longer have is left
+ * out. Throws `invalid_scope` or `invalid_target`.
+ */
+export function issueSessionTokens (
+  app: FastifyInstance, { lifetimes }: GrantOptions, tokenRequest: SessionTokenRequest
+): IssuedTokens {
+  const { client, session, nonce, parameters } = tokenRequest
+  const { grant, user } = session
+  const granted = (grant?.scope ?? []).filter(scope => client.scopes.includes(scope))
+  const scope = parameters.scope === undefined ? granted : words(parameters.scope)
+  if (!scope.every(each => grant?.scope.includes(each))) {
+    throw invalidScope('The user has not authorized every scope that is requested.')
+  }
+  const resources = requestedAudience(parameters)
+  const audience = resources.length > 0 ? resources : grant?.audience ?? []
+  const isAllowed = (resource: string) =>
+    grant?.audience.includes(resource) === true && client.audiences.includes(resource)
+  if (!audience.every(isAllowed)) throw invalidTarget('The user has not authorized this resource.')
+  const token = app.signDelegatedToken(session, client, {
+    scope: scope.filter(each => client.scopes.includes(each)), audience
+  })
+  const refreshToken = client.grant_types.includes('refresh_token')
+    ? issue(app.keyring.getMacKey(), session, lifetimes.refreshToken).token
+    : undefined
+  const idToken = granted.includes('openid')
+    ? app.signIdToken({
+      sub: user.id,
+      aud: client.client_id,
+      iat: token.issuedAt,
+      exp: token.issuedAt + token.expiresIn,
+      auth_time: Math.floor(session.authenticatedAt.getTime() / 1_000),
+      amr: session.methods,
+      sid: session.id,
+      ...nonce !== undefined && { nonce }
+    }, client.id_token_signed_response_alg, token.accessToken)
+    : undefined
+  return {
+    access_token: token.accessToken,
+    token_type: 'Bearer',
+    expires_in: token.expiresIn,
+    scope: token.scope,
+    ...refreshToken !== undefined && { refresh_token: refreshToken },
+    ...idToken !== undefined && { id_token: idToken }
+  }
+}
+
+export const requestedAudience = ({ resource = [] }: Pick<TokenParameters, 'resource'>): string[] =>
+  [...new Set([resource].flat())]

@@ -1,0 +1,113 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyRequest } from 'fastify'
+import { userInfoUrl } from '../../src/delegation/endpoints.ts'
+import { insufficientScope, invalidRequest } from '../../src/http/oauth-error.ts'
+import { invalidToken } from '../../src/http/problems.ts'
+import { findUser } from '../../src/sessions/owner.ts'
+import type { User } from '../../src/users/users.ts'
+import { strict, type Typed } from '../typed.ts'
+import { exampleAccessToken, oauthConfig } from './parameters.ts'
+
+export interface UserInfoOptions {
+  issuer: string
+  /** The audience of the tokens of first-party clients. */
+  audience: string
+}
+
+const userInfo = strict({
+  sub: Type.String({ description: 'The id of the user.' }),
+  name: Type.Optional(Type.String({ description: 'With the scope `profile`, if the user has a name.' })),
+  preferred_username: Type.Optional(Type.String({
+    description: 'With the scope `profile`, if the user has a username.'
+  })),
+  updated_at: Type.Optional(Type.Integer({
+    description: 'With the scope `profile`: when the account was last changed, in seconds since the epoch.'
+  })),
+  email: Type.Optional(Type.String({ description: 'With the scope `email`.' })),
+  email_verified: Type.Optional(Type.Boolean({ description: 'With the scope `email`.' }))
+}, {
+  examples: [{
+    sub: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f',
+    name: 'Ada Lovelace',
+    updated_at: 1795338000,
+    email: 'ada@example.com',
+    email_verified: true
+  }]
+})
+
+const schema = {
+  tags: ['Delegated login'],
+  summary: 'Read who signed in',
+  description: 'The user info endpoint (OpenID Connect Core section 5.3). It takes an access token that a' +
+    ' client got with the scope `openid`, and answers with the claims of its other scopes.',
+  response: { 200: userInfo }
+}
+const config = {
+  ...oauthConfig,
+  isForClientOrigins: true,
+  oauthErrors: ['invalid_token', 'insufficient_scope'] as const
+}
+
+/** The user info endpoint. */
+const userInfoRoutes: Typed<UserInfoOptions> = async (app, { issuer, audience }) => {
+  const audiences = [userInfoUrl(issuer), audience]
+
+  async function answer (request: FastifyRequest, bodyToken: string | undefined) {
+    const claims = await app.verifyAccessToken(request, tokenOf(request, bodyToken))
+    if (claims.sid === undefined || ![claims.aud].flat().some(each => audiences.includes(each))) {
+      throw invalidToken(true, 'the token is for another audience')
+    }
+    const scopes = claims.scope.split(' ')
+    if (!scopes.includes('openid')) throw insufficientScope('openid')
+    const user = await findUser(app.db, claims.sid)
+    if (!user) throw invalidToken(true, 'the session has ended')
+    return claimsOf(user, scopes)
+  }
+
+  app.get('/userinfo', {
+    schema: { ...schema, operationId: 'getUserInfo', security: [{ bearer: [] }] },
+    config
+  }, async request => await answer(request, undefined))
+
+  app.post('/userinfo', {
+    schema: {
+      ...schema,
+      operationId: 'postUserInfo',
+      security: [{ bearer: [] }, {}],
+      consumes: ['application/x-www-form-urlencoded'],
+      body: Type.Optional(Type.Object({
+        access_token: Type.Optional(Type.String({
+          maxLength: 8192, description: 'The access token, if it is not in the header (RFC 6750 section 2.2).'
+        }))
+      }, { examples: [{ access_token: exampleAccessToken }] }))
+    },
+    config: { ...config, optionalBody: true }
+  }, async request => await answer(request, Object(request.body).access_token))
+}
+
+function tokenOf ({ headers: { authorization } }: FastifyRequest, bodyToken: string | undefined): string {
+  if (authorization === undefined) {
+    if (bodyToken === undefined) throw invalidToken(false)
+    return bodyToken
+  }
+  if (bodyToken !== undefined) throw invalidRequest('The access token was sent in two ways.')
+  const [, token] = /^Bearer +(\S+) *$/i.exec(authorization) ?? []
+  if (token === undefined) throw invalidToken(false)
+  return token
+}
+
+/** OpenID Connect Core section 5.4: a scope stands for claims. A claim without a value is left out. */
+function claimsOf (user: User, scopes: string[]) {
+  const { id, name, username, email, email_verified: emailVerified, updated_at: updatedAt } = user
+  return {
+    sub: id,
+    ...scopes.includes('profile') && {
+      ...name !== null && { name },
+      ...username !== null && { preferred_username: username },
+      updated_at: Math.floor(updatedAt.getTime() / 1_000)
+    },
+    ...scopes.includes('email') && { email, email_verified: emailVerified }
+  }
+}
+
+export default userInfoRoutes

@@ -1,0 +1,122 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Client } from '../../src/clients/records.ts'
+import { issueCode } from '../../src/delegation/authorization-codes.ts'
+import type { AuthorizationRequest } from '../../src/delegation/authorization-request.ts'
+import { responseUrl, type AuthorizationResponse } from '../../src/delegation/authorization-response.ts'
+import { decide, type NextStep, type Progress } from '../../src/delegation/decision.ts'
+import { signInExpired } from '../../src/delegation/problems.ts'
+import type { PendingAuthorization } from '../../src/delegation/sealed-request.ts'
+import { notification, type LinkLives } from '../../src/mail/mail-context.ts'
+import { endReused, type BrowserSession } from '../../src/sessions/browser-session.ts'
+import { mailContextOf, originOf } from '../typed.ts'
+import type { PageContext } from './context.ts'
+import { languageFor } from './language.ts'
+import { pageHeaders } from './layout.ts'
+import { renderLeaving } from './leaving-view.ts'
+
+/** A request of a browser for a page. */
+export interface Visit {
+  request: FastifyRequest
+  reply: FastifyReply
+  context: PageContext
+  links: LinkLives
+}
+
+/** An authorization request at the point where it goes on. */
+export interface AuthorizationState {
+  authorization: AuthorizationRequest
+  client: Client
+  progress: Progress
+}
+
+/**
+ * Finds the browser session of a request, and what its user has allowed a client. If a copy of a replaced
+ * cookie is used, the session ends.
+ */
+export async function findSession (
+  { request, links }: Pick<Visit, 'request' | 'links'>, clientId?: string
+): Promise<BrowserSession | undefined> {
+  const { server: app } = request
+  const { session, reused } = await app.findBrowserSession(request, clientId)
+  if (!reused) return session
+  const origin = originOf(request)
+  const mail = notification(mailContextOf(request, links), 'session_replayed', origin)
+  await endReused(app.db, reused, mail, origin)
+  return undefined
+}
+
+/** Takes an authorization request to its next step, and answers with it. */
+export async function advance (visit: Visit, state: AuthorizationState): Promise<FastifyReply> {
+  const { server: app } = visit.request
+  const { authorization: request, client, progress } = state
+  const session = await findSession(visit, client.client_id)
+  const expectedUserId = await readExpectedUser(visit.request, request)
+  const step = decide({ request, client, session, expectedUserId, progress })
+  if (step.kind !== 'code') return answerStep(visit, state, step)
+  const code = await issueCode(app.db, request, step.session.id)
+  if (code !== undefined) return respond(visit, { ...state, response: { code } })
+  // The session has ended meanwhile.
+  const notSignedIn = decide({ request, client, session: undefined, expectedUserId, progress })
+  return answerStep(visit, state, notSignedIn)
+}
+
+function answerStep (visit: Visit, state: AuthorizationState, step: NextStep): FastifyReply {
+  const pending: PendingAuthorization = { kind: 'authorization', request: state.authorization }
+  switch (step.kind) {
+    case 'sign_in': return openPage(visit, '/sign-in', pending)
+    case 'sign_up': return openPage(visit, '/sign-up', pending)
+    case 'consent': return openPage(visit, '/consent', {
+      ...pending, consentOf: step.session.id, hasSignedIn: state.progress.hasSignedIn
+    })
+    case 'error': return respond(visit, {
+      ...state, response: { error: step.code, error_description: step.description }
+    })
+    // Only a session that is still there has a code.
+    case 'code': throw signInExpired()
+  }
+}
+
+function openPage ({ request, reply, context }: Visit, path: string, pending: PendingAuthorization) {
+  const sealed = request.server.sealedRequests.seal(pending)
+  return reply.redirect(`${context.basePath}${path}?request=${sealed}`, 303)
+}
+
+/** Returns the user that the client expects: null if its hint is not valid, undefined if it sent none. */
+async function readExpectedUser (
+  { server: app }: FastifyRequest, { idTokenHint, clientId }: AuthorizationRequest
+): Promise<string | null | undefined> {
+  if (idTokenHint === undefined) return undefined
+  const hint = await app.readIdTokenHint(idTokenHint)
+  return hint?.client === clientId ? hint.sub : null
+}
+
+/** What a client is told, and where. */
+export interface ResponseToClient {
+  authorization: Pick<AuthorizationRequest, 'redirectUri' | 'state'>
+  client: Pick<Client, 'name'>
+  response: AuthorizationResponse
+}
+
+/** Sends the browser back to the client with a response. */
+export function respond (visit: Visit, { authorization, client, response }: ResponseToClient): FastifyReply {
+  return leave(visit, responseUrl(authorization, response, visit.context.issuer), client.name)
+}
+
+/**
+ * Sends the browser to another origin. `form-action 'self'` makes browsers block a redirect to another origin
+ * that answers a form, so after a form it is a page that moves on by itself.
+ */
+export function leave (
+  { request, reply, context }: Visit, url: string, name: string | undefined
+): FastifyReply {
+  if (request.method !== 'POST') return reply.redirect(url, 303)
+  const language = languageFor(request, context.issuer)
+  return reply.headers(pageHeaders(language)).send(renderLeaving(context, { language, url, name }))
+}
+
+/** Finds the client of a pending request. Throws `sign_in_expired` if it was deleted meanwhile. */
+export async function requireClient ({ server: app }: FastifyRequest, clientId: string): Promise<Client> {
+  const client = await app.clients.find(clientId)
+  if (!client) throw signInExpired()
+  return client
+}

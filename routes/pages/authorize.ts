@@ -1,0 +1,111 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyRequest } from 'fastify'
+import type { Client } from '../../src/clients/records.ts'
+import { matchRedirectUri } from '../../src/clients/redirect-uris.ts'
+import {
+  AuthorizationError, readAuthorizationRequest, unrepeated, type RequestParameters
+} from '../../src/delegation/authorization-request.ts'
+import { invalidAuthorizationRequest } from '../../src/delegation/problems.ts'
+import type { LinkLives } from '../../src/mail/mail-context.ts'
+import type { Typed } from '../typed.ts'
+import { advance, respond } from './authorization-flow.ts'
+import type { PageContext } from './context.ts'
+import { problemPage } from './error-view.ts'
+import { formType } from './refused-form.ts'
+
+export interface AuthorizeOptions { context: PageContext, links: LinkLives }
+
+const parameter = (description: string) => Type.Optional(Type.String({ description }))
+const querystring = Type.Object({
+  response_type: Type.String({ description: 'Must be `code`.' }),
+  client_id: Type.String(),
+  redirect_uri: Type.String({ description: 'A registered redirect URI.' }),
+  code_challenge: Type.String({ description: 'The SHA-256 of the code verifier, in base64url (RFC 7636).' }),
+  code_challenge_method: Type.String({ description: 'Must be `S256`.' }),
+  scope: parameter('The requested scopes, separated by spaces. Unknown ones are ignored.'),
+  state: parameter('Returned as it is.'),
+  nonce: parameter('Returned in the ID token.'),
+  prompt: parameter('`none`, or some of `login`, `consent`, `select_account` and `create`.'),
+  max_age: parameter('How many seconds ago the user may have authenticated.'),
+  login_hint: parameter('Fills in the sign-in form.'),
+  id_token_hint: parameter('An ID token of the user who is expected.'),
+  resource: parameter('A resource that the tokens are for (RFC 8707). May be repeated.'),
+  response_mode: parameter('Must be `query`, which is the default.')
+})
+
+/**
+ * The authorization endpoint (RFC 6749 section 3.1). It answers a person's browser: with a redirect to the
+ * client, to a page of the service, or with an error page if the client is not proven.
+ */
+const authorize: Typed<AuthorizeOptions> = async (app, { context, links }) => {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser(formType, { parseAs: 'string' }, (_request, body, done) => { done(null, body) })
+  const config = {
+    renderProblem: async (problem: Parameters<typeof problemPage>[1], request: FastifyRequest) =>
+      problemPage(context, problem, request),
+    cors: { origin: false }
+  }
+
+  app.get('/oauth/authorize', {
+    schema: {
+      operationId: 'authorize',
+      tags: ['Delegated login'],
+      summary: 'Sign a user in for a client',
+      description: 'The authorization endpoint (RFC 6749 section 3.1, OpenID Connect Core section 3.1.2).' +
+        ' Send the browser here. It comes back to the redirect URI with `code`, `state` and `iss`, or with' +
+        ' `error` and `error_description`. Without a registered client and redirect URI, it stays on a page.',
+      security: [],
+      querystring,
+      response: {
+        303: { description: 'A redirect to the client, or to a page of the service.', type: 'null' }
+      }
+    },
+    // The protocol says how each wrong parameter is answered.
+    validatorCompiler: () => () => true,
+    config: { ...config, problems: ['invalid_authorization_request', 'database_unavailable'] }
+  }, async (request, reply) => {
+    const parameters = request.query as RequestParameters
+    const { client, redirectUri } = await identifyClient(request, parameters)
+    const visit = { request, reply, context, links }
+    try {
+      const authorization = readAuthorizationRequest(parameters, client, redirectUri)
+      const progress = { hasSignedIn: false, hasConsented: false }
+      return await advance(visit, { authorization, client, progress })
+    } catch (error) {
+      if (!(error instanceof AuthorizationError)) throw error
+      const state = unrepeated(parameters, 'state')
+      return respond(visit, {
+        authorization: { redirectUri, ...state !== undefined && { state } },
+        client,
+        response: { error: error.code, error_description: error.message }
+      })
+    }
+  })
+
+  // The cookie of the browser session does not come along with a form of another site. It does with the
+  // redirect.
+  app.post('/oauth/authorize', { schema: { hide: true }, config }, async (request, reply) => {
+    const query = new URLSearchParams(typeof request.body === 'string' ? request.body : '')
+    return reply.redirect(`${context.basePath}/oauth/authorize?${query.toString()}`, 303)
+  })
+}
+
+/** Finds the client and its redirect URI. Throws a problem for the user, because nobody else is proven. */
+async function identifyClient (
+  { server: app }: FastifyRequest, parameters: RequestParameters
+): Promise<{ client: Client, redirectUri: string }> {
+  const clientId = unrepeated(parameters, 'client_id')
+  if (clientId === undefined) throw invalidAuthorizationRequest('The client_id is missing or repeated.')
+  const client = await app.clients.find(clientId)
+  if (!client) throw invalidAuthorizationRequest('No client has this client_id.')
+  const redirectUri = unrepeated(parameters, 'redirect_uri')
+  if (redirectUri === undefined) {
+    throw invalidAuthorizationRequest('The redirect_uri is missing or repeated.')
+  }
+  if (!matchRedirectUri(client, redirectUri)) {
+    throw invalidAuthorizationRequest('The redirect_uri is not registered for this client.')
+  }
+  return { client, redirectUri }
+}
+
+export default authorize

@@ -1,0 +1,263 @@
+import t from 'tap'
+import { build, newUser, type Service } from '../support/app.ts'
+import {
+  authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, newVerifier, redeem, redirectUri,
+  requestTokens, signInFor, submit, type TestClient
+} from '../support/delegation.ts'
+
+const grace = { REFRESH_REPLAY_GRACE: '0s' }
+const service = await build(t)
+const second = await build(t, {}, { url: service.url })
+const strict = await build(t, grace, { url: service.url })
+const client = await newClient(service)
+
+const refresh = async (on: Service, by: TestClient, refreshToken: string, parameters = {}) =>
+  await requestTokens(on, by, { grant_type: 'refresh_token', refresh_token: refreshToken, ...parameters })
+
+async function newCode (overrides: Record<string, string | undefined> = {}, of = client) {
+  const user = newUser()
+  await service.browser().post('/v1/auth/register', user)
+  const attempt = authorizationOf(of, overrides)
+  const browser = service.browser()
+  return { code: codeIn(await authorize(browser, attempt, user)), verifier: attempt.verifier, browser, user }
+}
+
+const isActive = async (accessToken: string) => {
+  const browser = service.browser()
+  browser.accessToken = accessToken
+  return (await browser.get('/oauth/userinfo')).status === 200
+}
+
+t.test('a code', async t => {
+  await t.test('is redeemed once, however many requests race on two instances', async t => {
+    const { code, verifier } = await newCode()
+    const answers = await Promise.all(Array.from({ length: 12 }, async (_, index) =>
+      await redeem(index % 2 === 0 ? service : second, client, { code, verifier })))
+    t.equal(answers.filter(({ status }) => status === 200).length, 1)
+    t.ok(answers.every(({ status, body }) => status === 200 || body.error === 'invalid_grant'))
+    const tokens = answers.find(({ status }) => status === 200)?.body
+    t.ok(await isActive(tokens.access_token), 'the retries did not end the session')
+  })
+
+  await t.test('is not used up by a request that is refused', async t => {
+    const { code, verifier } = await newCode()
+    const parameters = {
+      grant_type: 'authorization_code', code, redirect_uri: redirectUri, code_verifier: verifier
+    }
+    const other = await newClient(service, { name: 'Other' })
+    const wrong: Array<[error: string, by: TestClient, overrides: Record<string, string>]> = [
+      ['invalid_grant', client, { code_verifier: newVerifier().verifier }],
+      ['invalid_request', client, { code_verifier: 'short' }],
+      ['invalid_grant', client, { redirect_uri: `${redirectUri}/` }],
+      ['invalid_grant', other, {}],
+      ['invalid_grant', client, { code: `${code}A` }],
+      ['invalid_target', client, { resource: 'https://orders.example.com' }],
+      ['invalid_client', { ...client, secret: 'lks_wrong' }, {}],
+      ['invalid_request', client, { redirect_uri: '' }],
+      ['unsupported_grant_type', client, { grant_type: 'password' }]
+    ]
+    for (const [error, by, overrides] of wrong) {
+      const { body } = await requestTokens(service, by, { ...parameters, ...overrides })
+      t.equal(body.error, error, JSON.stringify(overrides))
+    }
+    t.equal((await redeem(service, client, { code, verifier })).status, 200)
+  })
+
+  await t.test('that is used again ends the session, if its client has the verifier', async t => {
+    const { code, verifier } = await newCode()
+    const { body: tokens } = await redeem(service, client, { code, verifier })
+    t.equal((await redeem(strict, client, { code, verifier: newVerifier().verifier })).status, 400)
+    t.ok(await isActive(tokens.access_token), 'a wrong verifier proves nothing')
+    t.equal((await redeem(service, client, { code, verifier })).body.error, 'invalid_grant')
+    t.ok(await isActive(tokens.access_token), 'within the grace period it is a retry')
+    t.equal((await redeem(strict, client, { code, verifier })).body.error, 'invalid_grant')
+    t.notOk(await isActive(tokens.access_token))
+    t.equal((await refresh(service, client, tokens.refresh_token)).body.error, 'invalid_grant')
+    const { sid } = claimsOf(tokens.access_token)
+    const events = await service.sql<{ type: string }>(
+      'select type from audit_events where session_id = $1 order by type', [sid])
+    t.strictSame(events.map(({ type }) => type), ['code.reused', 'session.authorized', 'session.ended'])
+  })
+
+  await t.test('lives for a minute', async t => {
+    const { code, verifier } = await newCode()
+    await service.sql('update authorization_codes set expires_at = now() where redeemed_at is null')
+    t.equal((await redeem(service, client, { code, verifier })).body.error, 'invalid_grant')
+  })
+
+  await t.test('is worth nothing once its user has signed out', async t => {
+    const { code, verifier, browser } = await newCode()
+    await submit(browser, '/sign-out', {})
+    t.equal((await redeem(service, client, { code, verifier })).body.error, 'invalid_grant')
+  })
+
+  await t.test('and the sign-out never miss each other', async t => {
+    for (let round = 0; round < 10; round++) {
+      const { code, verifier, browser } = await newCode()
+      const [{ status, body }] = await Promise.all([
+        redeem(service, client, { code, verifier }), submit(browser, '/sign-out', {})
+      ])
+      t.notOk(status === 200 && await isActive(body.access_token), `round ${round}`)
+    }
+  })
+})
+
+t.test('a client refreshes with the rotation of first-party sessions', async t => {
+  const { tokens } = await signInFor(service, client)
+  const next = (await refresh(service, client, tokens.refresh_token)).body
+  t.match(next, { token_type: 'Bearer', scope: 'openid profile email', refresh_token: /^lkr_/ })
+  t.not(next.refresh_token, tokens.refresh_token)
+  const [before, after] = [claimsOf(tokens.id_token), claimsOf(next.id_token)]
+  for (const claim of ['iss', 'sub', 'aud', 'auth_time', 'sid']) t.equal(after[claim], before[claim], claim)
+  t.notOk('nonce' in after)
+
+  await t.test('a lost response can be repeated', async t => {
+    t.equal((await refresh(service, client, tokens.refresh_token)).status, 200)
+  })
+  await t.test('another client, and the first party, get nothing', async t => {
+    const other = await newClient(service, { name: 'Other' })
+    t.equal((await refresh(service, other, next.refresh_token)).body.error, 'invalid_grant')
+    const firstParty = await service.browser().post('/v1/auth/refresh', { refresh_token: next.refresh_token })
+    t.equal(firstParty.status, 401)
+    await service.browser().post('/v1/auth/logout', { refresh_token: next.refresh_token })
+    t.equal((await refresh(service, client, next.refresh_token)).status, 200, 'and cannot end the session')
+  })
+  await t.test('reuse of a superseded token ends the session', async t => {
+    const latest = (await refresh(service, client, next.refresh_token)).body
+    await refresh(service, client, latest.refresh_token)
+    t.equal((await refresh(strict, client, tokens.refresh_token)).body.error, 'invalid_grant')
+    t.notOk(await isActive(latest.access_token))
+  })
+})
+
+t.test('a request narrows scope and audience, and never widens them', async t => {
+  const audiences = ['https://orders.example.com', 'https://stock.example.com']
+  const buyer = await newClient(service, { name: 'Buyer', audiences })
+  const [first = '', second = ''] = audiences
+  const authorization = authorizationOf(buyer)
+  authorization.url += audiences.map(resource => `&resource=${encodeURIComponent(resource)}`).join('')
+  const user = newUser()
+  await service.browser().post('/v1/auth/register', user)
+  const code = codeIn(await authorize(service.browser(), authorization, user))
+  const { body: tokens } = await redeem(service, buyer, { code, verifier: authorization.verifier })
+  t.strictSame(claimsOf(tokens.access_token).aud, audiences)
+  const ask = async (parameters: Record<string, string>) =>
+    await refresh(service, buyer, tokens.refresh_token, parameters)
+  t.equal(claimsOf((await ask({ resource: second })).body.access_token).aud, second)
+  t.equal((await ask({ scope: 'openid' })).body.scope, 'openid')
+  t.equal((await ask({ resource: 'https://other.example.com' })).body.error, 'invalid_target')
+  t.equal((await ask({ scope: 'openid admin' })).body.error, 'invalid_scope')
+  t.strictSame(claimsOf((await ask({})).body.access_token).aud, [first, second], 'nothing was lost')
+  const { tokens: without } = await signInFor(service, buyer)
+  const denied = await refresh(service, buyer, without.refresh_token, { resource: first })
+  t.equal(denied.body.error, 'invalid_target', 'none was granted')
+})
+
+t.test('offline access', async t => {
+  const scopes = ['openid', 'offline_access']
+  const offline = await newClient(service, { name: 'Offline', scopes })
+  const { tokens, browser, user } = await signInFor(service, offline, { scope: scopes.join(' ') })
+  t.equal(tokens.scope, 'openid offline_access')
+  const online = await signInFor(service, client)
+  await submit(browser, '/sign-out', {})
+  await submit(online.browser, '/sign-out', {})
+  t.notOk(await isActive(online.tokens.access_token), 'a client session ends with its browser session')
+  t.ok(await isActive(tokens.access_token), 'with offline access it goes on')
+  const next = (await refresh(service, offline, tokens.refresh_token)).body
+  t.ok(next.access_token)
+
+  await t.test('ends with a password change', async t => {
+    const first = service.browser()
+    first.accessToken = (await first.post('/v1/auth/login', user)).body.access_token
+    await first.post('/v1/me/password', { current_password: user.password, new_password: 'another phrase of mine' })
+    t.notOk(await isActive(next.access_token))
+  })
+
+  await t.test('a user has it ten times for a client', async t => {
+    const person = newUser()
+    await service.browser().post('/v1/auth/register', person)
+    const all = []
+    for (let index = 0; index < 11; index++) {
+      const attempt = authorizationOf(offline, { scope: scopes.join(' ') })
+      const code = codeIn(await authorize(service.browser(), attempt, person))
+      all.push((await redeem(service, offline, { code, verifier: attempt.verifier })).body)
+    }
+    const active = await Promise.all(all.map(async ({ access_token: token }) => await isActive(token)))
+    t.strictSame(active, [false, ...Array<boolean>(10).fill(true)])
+  })
+
+  await t.test('is not for a client without refresh tokens', async t => {
+    const codeOnly = await newClient(service, { name: 'Code only', scopes, grant_types: ['authorization_code'] })
+    const { tokens } = await signInFor(service, codeOnly, { scope: scopes.join(' ') })
+    t.equal(tokens.scope, 'openid')
+    t.notOk('refresh_token' in tokens)
+  })
+})
+
+t.test('a browser session has one session for each client', async t => {
+  const { tokens, browser } = await signInFor(service, client)
+  const next = authorizationOf(client)
+  const code = codeIn(await authorize(browser, next))
+  const { body } = await redeem(service, client, { code, verifier: next.verifier })
+  t.notOk(await isActive(tokens.access_token))
+  t.ok(await isActive(body.access_token))
+})
+
+t.test('if another user signs in, the sessions of the first one end', async t => {
+  const { tokens, browser } = await signInFor(service, client)
+  const second = newUser()
+  await service.browser().post('/v1/auth/register', second)
+  await submit(browser, '/sign-in', { identifier: second.email, password: second.password })
+  t.notOk(await isActive(tokens.access_token))
+  const attempt = authorizationOf(client)
+  const code = codeIn(await authorize(browser, attempt))
+  const { body } = await redeem(service, client, { code, verifier: attempt.verifier })
+  t.equal((await service.sql<{ email: string }>('select email from users where id = $1',
+    [claimsOf(body.id_token).sub]))[0]?.email, second.email)
+})
+
+t.test('a sign-in renews the cookie of the browser session, and keeps its sessions', async t => {
+  const { tokens, browser, user } = await signInFor(service, client)
+  const name = 'session_3000'
+  const before = browser.jar.get(name) ?? ''
+  await submit(browser, '/sign-in', { identifier: user.email, password: user.password })
+  t.not(browser.jar.get(name), before)
+  t.ok(await isActive(tokens.access_token))
+
+  const thief = service.browser()
+  thief.jar.set(name, before)
+  const silent = async (on: Service) => {
+    thief.app = on.app
+    return destinationOf(await thief.get(authorizationOf(client, { prompt: 'none' }).url)).searchParams.get('error')
+  }
+  t.equal(await silent(service), 'login_required')
+  t.ok(await isActive(tokens.access_token), 'within the grace period nothing more happens')
+  t.equal(await silent(strict), 'login_required')
+  t.notOk(await isActive(tokens.access_token), 'later its use ends the session')
+})
+
+t.test('users see and revoke what they have allowed', async t => {
+  const { tokens, user, browser } = await signInFor(service, client)
+  const account = service.browser()
+  account.accessToken = (await account.post('/v1/auth/login', user)).body.access_token
+  const { body } = await account.get('/v1/me/consents')
+  t.match(body, {
+    items: [{ client_id: client.id, name: 'Orders', scopes: ['email', 'openid', 'profile'], audiences: [] }],
+    next_cursor: null
+  })
+  t.match((await account.get('/v1/me/export')).body, { consents: [{ client_id: client.id, client_name: 'Orders' }] })
+  t.equal((await account.delete(`/v1/me/consents/${client.id}`)).status, 204)
+  t.equal((await account.delete(`/v1/me/consents/${client.id}`)).status, 404)
+  t.notOk(await isActive(tokens.access_token))
+  t.strictSame((await account.get('/v1/me/consents')).body.items, [])
+  t.equal(destinationOf(await browser.get(authorizationOf(client).url)).pathname, '/consent')
+})
+
+t.test('deleting a client ends the sessions of its users', async t => {
+  const shortLived = await newClient(service, { name: 'Short-lived' })
+  const { tokens } = await signInFor(service, shortLived)
+  const { adminOf } = await import('../support/delegation.ts')
+  t.equal((await (await adminOf(service)).delete(`/v1/admin/clients/${shortLived.id}`)).status, 204)
+  t.notOk(await isActive(tokens.access_token))
+  t.equal((await refresh(service, shortLived, tokens.refresh_token)).body.error, 'invalid_client')
+})
