@@ -34,7 +34,9 @@ export async function readContinuation (request: FastifyRequest): Promise<Pendin
   return continuation
 }
 
-async function openSealed (request: FastifyRequest, sealed: string): Promise<PendingContinuation | undefined> {
+async function openSealed (
+  request: FastifyRequest, sealed: string
+): Promise<PendingContinuation | undefined> {
   const pending = request.server.sealedRequests.unseal(sealed)
   if (pending?.kind !== 'authorization') return undefined
   const client = await requireClient(request, pending.request.clientId)

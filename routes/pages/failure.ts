@@ -48,6 +48,11 @@ export function failureOf (
 export function describeProblem (problem: Problem, language: Language): { title: string, text: string } {
   const texts = failureTexts[language]
   const { status, headers } = problem
+  if (problem.code === 'sign_in_expired') return { title: texts.expiredTitle, text: texts.expired }
+  if (problem.code === 'invalid_authorization_request') {
+    // The detail is for the developer of the application.
+    return { title: texts.invalidRequestTitle, text: `${texts.invalidRequest} ${problem.message}` }
+  }
   if (status === 404) return { title: texts.notFoundTitle, text: texts.notFound }
   if (status === 429) {
     const text = texts.tooMany(formatDelay(Number(headers['retry-after'] ?? 60), language))

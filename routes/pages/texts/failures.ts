@@ -33,6 +33,10 @@ const en = {
   notFound: 'There is no page at this address. Check the address, or go back.',
   notAllowedTitle: 'This page cannot be opened like this',
   notAllowed: 'Please go back and start again.',
+  expiredTitle: 'The sign-in took too long',
+  expired: 'Please go back to the application and start again.',
+  invalidRequestTitle: 'The application sent a wrong request',
+  invalidRequest: 'You cannot sign in for it until its operator has mended this:',
   unexpectedTitle: 'Something went wrong',
   unexpected: 'The service failed unexpectedly. If it happens again, give the operator the request ID ' +
     'below.',
@@ -72,6 +76,10 @@ const de: typeof en = {
   notFound: 'Unter dieser Adresse gibt es keine Seite. Prüfen Sie die Adresse, oder gehen Sie zurück.',
   notAllowedTitle: 'Diese Seite lässt sich so nicht öffnen',
   notAllowed: 'Bitte gehen Sie zurück und beginnen Sie noch einmal.',
+  expiredTitle: 'Die Anmeldung hat zu lange gedauert',
+  expired: 'Bitte gehen Sie zur Anwendung zurück und beginnen Sie noch einmal.',
+  invalidRequestTitle: 'Die Anwendung hat eine falsche Anfrage gesendet',
+  invalidRequest: 'Sie können sich für sie erst anmelden, wenn ihr Betreiber diesen Fehler behoben hat:',
   unexpectedTitle: 'Etwas ist schiefgegangen',
   unexpected: 'Der Dienst hatte einen unerwarteten Fehler. Wenn es wieder vorkommt, nennen Sie dem ' +
     'Betreiber die Kennung der Anfrage.',
