@@ -5,8 +5,10 @@ import { linkExpired } from './problems.ts'
 import { accountColumns, type Account } from '../users/credential.ts'
 
 /** What a one-time token is for. */
-export type OneTimeTokenPurpose =
-  | 'registration' | 'email_verification' | 'password_reset' | 'magic_link' | 'email_change' | 'email_undo'
+export const oneTimeTokenPurposes = [
+  'registration', 'email_verification', 'password_reset', 'magic_link', 'email_change', 'email_undo'
+] as const
+export type OneTimeTokenPurpose = typeof oneTimeTokenPurposes[number]
 
 /** Generates a token of 256 random bits, with the prefix that secret scanners know. */
 export const generateToken = () => `lkl_${Buffer.concat([random16(), random16()]).toString('base64url')}`

@@ -29,7 +29,7 @@ const largeText = `for (const sheet of document.styleSheets) {
 }`
 /** The controls that are smaller than 44 pixels, except for links within a sentence. */
 const smallControls = `[...document.querySelectorAll('.button, button, input:not([type=hidden]), footer a, .check')]
-  .filter(element => element.type !== 'checkbox' && element.checkVisibility())
+  .filter(element => element.type !== 'checkbox' && element.checkVisibility() && !element.closest('[aria-hidden]'))
   .filter(element => Math.min(element.offsetHeight, element.offsetWidth) < 44)
   .map(element => element.outerHTML)`
 const overflow = 'document.documentElement.scrollWidth - window.innerWidth'

@@ -51,7 +51,7 @@ const form = { 'content-type': 'application/x-www-form-urlencoded' }
 /** The field for the account's current password. */
 const currentPasswordField = ({ page }: Tab) => page.locator('input[name=password]')
 const confirmWithPassword = 'Confirm with this password'
-const confirmWithNewPassword = 'Set password and confirm'
+const confirmWithNewPassword = 'Save password and confirm'
 const readHeading = async ({ page }: Tab) => await page.locator('h1').innerText()
 const readOutcome = async ({ page }: Tab) => await page.locator('main').innerText()
 /** Presses the page's button, or the one with this name, and returns the response's status. */
@@ -62,6 +62,17 @@ async function press ({ page }: Tab, name?: string) {
   const status = (await responded).status()
   await loaded
   return status
+}
+
+/** Opens the URL of a link, and returns the status of the page that the script asks for. */
+async function open ({ page }: Tab, url: string) {
+  const responded = page.waitForResponse(response => response.request().method() === 'POST')
+  await page.goto(url, { waitUntil: 'commit' })
+  const response = await responded
+  await response.finished()
+  await page.waitForURL('**/open')
+  await page.waitForLoadState()
+  return response.status()
 }
 
 t.test('the pages of mailed links', async t => {
@@ -126,7 +137,7 @@ t.test('the pages of mailed links', async t => {
     )
     t.match(await browser.post('/magic-link', 'token=lkl_x', { ...form, 'accept-language': 'de' }), {
       status: 410,
-      text: /Dieser Link ist ungültig oder abgelaufen/,
+      text: /Dieser Link funktioniert nicht mehr/,
       headers: { 'content-language': 'de' }
     })
   })
@@ -164,10 +175,15 @@ t.test('the pages of mailed links', async t => {
       { status: 303, cookies: [/^refresh_token_3000=/, /^session_3000=/, /^device_3000=/] },
       'none of these requests used the link'
     )
-    t.notMatch(
-      (await browser.post('/magic-link', 'token=%22%3E%3Cscript%3Ealert(1)%3C/script%3E', form)).text,
-      '<script>alert'
-    )
+    for (const path of ['/magic-link', '/magic-link/open']) {
+      const { text } = await browser.post(path, 'token=%22%3E%3Cscript%3Ealert(1)%3C/script%3E', form)
+      t.notMatch(text, '<script>alert')
+    }
+    const shown = 'username=%3Cimg%20src=x%3E&purpose=%22%3E%3Cimg&methods=password%20%3Cimg'
+    t.match(await browser.post('/email-verification', `token=lkl_x&new_password=&${shown}`, form), {
+      status: 400, text: /&lt;img src=x&gt;/
+    })
+    t.notMatch((await browser.post('/email-verification', `token=lkl_x&new_password=&${shown}`, form)).text, '<img')
   })
 
   t.test('accept a link once, even if it is posted many times at once', async t => {
@@ -275,7 +291,7 @@ t.test('the pages show the brand', async t => {
   const service = await build(t, { ...brand, ISSUER_URL: 'http://localhost:3000/sso' })
   const browser = service.browser()
   const { text } = await browser.get('/password-reset')
-  t.match(text, '<title>Choose a password · Acme &lt;b&gt;</title>')
+  t.match(text, '<title>Choose a new password · Acme &lt;b&gt;</title>')
   t.notMatch(text, '<b>')
   for (const url of ['help?a=1&amp;b=%222%22', 'privacy', 'terms']) {
     t.ok(text.includes(`<a href="https://www.example.com/${url}">`), url)
@@ -324,9 +340,9 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       rmSync(screenshots, { recursive: true, force: true })
     })
   } else t.comment(screenshots)
-  const openLink = async ({ page }: Tab, kind: Kind, token: string) => {
-    await page.goto(`${service.origin}/${kind}#token=${token}`)
-  }
+  /** Opens a link. The script shows what it is for. Returns the status of the answer. */
+  const openLink = async (visit: Tab, kind: Kind, token: string) =>
+    await open(visit, `${service.origin}/${kind}#token=${token}`)
   const takeScreenshot = async ({ page }: Tab, name: string) => {
     await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true })
   }
@@ -359,10 +375,9 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       const token = await requestLink(service, 'email-verification', email)
       const visit = await tab(phone)
       await openLink(visit, 'email-verification', token)
-      t.equal(visit.page.url(), `${service.origin}/email-verification`)
-      t.notOk(await visit.page.locator('[name=token]').isVisible())
+      t.equal(visit.page.url(), `${service.origin}/email-verification/open`)
+      t.match(await readOutcome(visit), `You confirm that ${email} is yours.`)
       await takeScreenshot(visit, 'verification')
-      t.equal(await press(visit), 409)
       await currentPasswordField(visit).fill(password)
       t.equal(await press(visit, confirmWithPassword), 303)
       t.equal(await readHeading(visit), 'Confirmed')
@@ -380,6 +395,8 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       const token = await requestLink(service, 'password-reset', email)
       const visit = await tab(phone)
       await openLink(visit, 'password-reset', token)
+      t.match(await readOutcome(visit), `for ${email}`)
+      t.equal(await visit.page.locator('[autocomplete=username]').inputValue(), email)
       await takeScreenshot(visit, 'password')
       const field = visit.page.getByLabel('New password')
       t.equal(await field.getAttribute('autocomplete'), 'new-password')
@@ -395,8 +412,10 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       await takeScreenshot(visit, 'password-rejected')
       await field.fill('a fresh phrase of my own')
       t.equal(await press(visit), 303)
-      t.equal(await readHeading(visit), 'Your password is set')
+      t.equal(await readHeading(visit), 'Your password is saved')
       t.equal(await visit.page.locator('form').count(), 0)
+      t.equal(
+        await visit.page.getByRole('link', { name: 'Go to sign-in' }).getAttribute('href'), '/sign-in')
       await assertCleanVisit(t, visit, token)
       t.match(await browser.post('/v1/auth/login', { email, password: 'a fresh phrase of my own' }), {
         status: 200
@@ -407,6 +426,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       const token = await requestLink(service, 'magic-link', email)
       const visit = await tab(phone)
       await openLink(visit, 'magic-link', token)
+      t.match(await readOutcome(visit), `as ${email}`)
       await visit.page.getByLabel('Stay signed in').check()
       await takeScreenshot(visit, 'magic-link')
       t.equal(await press(visit), 303)
@@ -427,7 +447,9 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
         200
       )
       await visit.page.goBack()
+      t.ok(await visit.page.getByLabel('Link from the email').isVisible(), 'going back submits nothing')
       await visit.page.goForward()
+      t.equal(await readHeading(visit), 'You are signed in')
       t.strictSame(visit.complaints, [])
     })
   })
@@ -442,15 +464,16 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       }
       const scanner = await tab()
       await openLink(scanner, kind, token)
-      await scanner.page.waitForLoadState('networkidle')
-      t.notOk(scanner.requests.some(request => request.method() !== 'GET'))
+      t.strictSame(
+        scanner.requests.filter(request => request.method() !== 'GET').map(request => request.url()),
+        [`${service.origin}/${kind}/open`], 'even a scanner with scripts only learns what the link is for'
+      )
       const visit = await tab()
       await openLink(visit, kind, token)
       if (kind === 'password-reset') {
         await visit.page.getByLabel('New password').fill('a phrase after all of that')
       }
       if (kind === 'email-verification') {
-        t.equal(await press(visit), 409)
         await currentPasswordField(visit).fill(password)
       }
       t.equal(await press(visit, kind === 'email-verification' ? confirmWithPassword : undefined), 303, kind)
@@ -463,7 +486,6 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const token = await requestLink(service, 'email-verification', email)
     const visit = await tab(phone)
     await openLink(visit, 'email-verification', token)
-    t.equal(await press(visit), 409)
     t.match(await readOutcome(visit), /enter that password[^]*choose a new one/)
     t.equal(await currentPasswordField(visit).getAttribute('autocomplete'), 'current-password')
     const newPasswordField = visit.page.getByLabel('New password')
@@ -499,10 +521,9 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const cookies = async () => (await visit.page.context().cookies()).filter(cookie => cookie.name === name)
     t.match(await cookies(), [{ httpOnly: true, sameSite: 'Strict' }])
     const token = await requestLink(service, 'email-verification', email)
-    await Promise.all([
-      visit.page.waitForEvent('load'),
-      visit.page.evaluate(`window.location.hash = 'token=${token}'`)
-    ])
+    await visit.page.evaluate(`window.location.hash = 'token=${token}'`)
+    await visit.page.waitForURL('**/open')
+    t.equal(await visit.page.locator('[type=password]').count(), 0)
     t.equal(await press(visit), 303)
     t.strictSame(await cookies(), [])
     await assertCleanVisit(t, visit, token)
@@ -518,11 +539,12 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       const { token } = await mailTo(service, newEmail, 'email_change')
       const visit = await tab(phone)
       await openLink(visit, 'email-verification', token)
-      t.equal(await press(visit), 409)
       t.match(
         await readOutcome(visit),
-        hasPassword ? /enter the password of the account[^]*sign in/ : /in this browser, sign in/
+        hasPassword ? /Enter the password of the account[^]*sign in/ : /In this browser, sign in/
       )
+      t.match(await readOutcome(visit), `Your account will use ${newEmail} from now on.`)
+      t.notMatch(await visit.page.content(), email, 'the new mailbox does not learn the other address')
       t.equal(await visit.page.locator('[name=new_password]').count(), 0)
       t.equal(await visit.page.locator('button.button').count(), hasPassword ? 1 : 0)
       await takeScreenshot(visit, hasPassword ? 'change' : 'change-sign-in')
@@ -533,31 +555,87 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     }
   })
 
-  t.test('an expired link says so, and the page has no button', async t => {
+  t.test('the page of a dead link mails a new one of its kind', async t => {
     const { email } = await registerUser(service)
-    const token = await requestLink(service, 'magic-link', email)
-    await service.sql('update one_time_tokens set expires_at = now()')
-    const visit = await tab(phone)
-    await openLink(visit, 'magic-link', token)
-    t.equal(await press(visit), 410)
-    t.match(await readOutcome(visit), /invalid or has expired/)
-    t.equal(await visit.page.locator('button.button').count(), 0)
-    t.strictSame(await visit.page.context().cookies(), [])
-    await takeScreenshot(visit, 'expired')
-    await assertCleanVisit(t, visit, token)
+    const mails = { 'magic-link': 'magic_link', 'password-reset': 'password_reset' } as const
+    for (const kind of ['magic-link', 'password-reset'] as const) {
+      const token = await requestLink(service, kind, email)
+      await mailTo(service, email, mails[kind])
+      await service.sql('update one_time_tokens set expires_at = now()')
+      const visit = await tab(phone)
+      t.equal(await openLink(visit, kind, token), 410)
+      t.equal(await readHeading(visit), 'This link no longer works')
+      t.match(await readOutcome(visit), kind === 'magic-link' ? /once, and for 10 minutes/ : /for 30 minutes/)
+      await takeScreenshot(visit, `dead-${kind}`)
+      await assertCleanVisit(t, visit, token)
+      await visit.page.getByLabel('Email').fill(email)
+      t.equal(await press(visit), 303)
+      const { link = '' } = await mailTo(service, email, mails[kind])
+      t.equal(await open(visit, link), 200)
+      t.match(await readOutcome(visit), email)
+    }
+    const unverified = await registerUser(service)
+    await mailTo(service, unverified.email, 'email_verification')
+    const visit = await tab()
+    t.equal(await openLink(visit, 'email-verification', 'lkl_none'), 410)
+    await visit.page.getByLabel('Email').fill(unverified.email)
+    t.equal(await press(visit), 303)
+    const { link = '' } = await mailTo(service, unverified.email, 'email_verification')
+    t.equal(await open(visit, link), 200)
+  })
+
+  t.test('a link that confirmed its address says so when it is opened again', async t => {
+    const { email, password } = await registerUser(service)
+    const token = await requestLink(service, 'email-verification', email)
+    const visit = await tab()
+    await openLink(visit, 'email-verification', token)
+    const second = await tab()
+    await openLink(second, 'email-verification', token)
+    await currentPasswordField(visit).fill(password)
+    t.equal(await press(visit, confirmWithPassword), 303)
+    for (const again of [visit, second]) {
+      if (again === visit) t.equal(await openLink(again, 'email-verification', token), 200)
+      else {
+        await currentPasswordField(again).fill(password)
+        t.equal(await press(again, confirmWithPassword), 200, 'the page was open before')
+      }
+      t.equal(await readHeading(again), 'Already confirmed')
+      t.match(await readOutcome(again), `${email} is confirmed.`)
+    }
+    await takeScreenshot(visit, 'already-confirmed')
+    await service.sql('update users set email_version = email_version + 1 where email = $1', [email])
+    t.equal(await openLink(visit, 'email-verification', token), 410, 'the account has another address now')
+    await service.sql('update users set email_verified_at = null where email = $1', [email])
+    t.equal(await openLink(visit, 'email-verification', token), 410)
+    t.match(
+      await service.browser().post('/v1/auth/email-verification/confirm', { token, password }),
+      { status: 410 }, 'a used link never works again'
+    )
   })
 
   t.test('another link that is pasted into the open page replaces the first', async t => {
     const { email } = await registerUser(service)
     const visit = await tab()
-    await openLink(visit, 'magic-link', 'lkl_none')
-    t.equal(await press(visit), 410)
+    t.equal(await openLink(visit, 'magic-link', 'lkl_none'), 410)
     const token = await requestLink(service, 'magic-link', email)
-    await Promise.all([
-      visit.page.waitForEvent('load'),
-      visit.page.evaluate(`window.location.hash = 'token=${token}'`)
-    ])
+    await visit.page.evaluate(`window.location.hash = 'token=${token}'`)
+    await visit.page.getByText(`as ${email}`).waitFor()
     t.equal(await press(visit), 303)
+    await assertCleanVisit(t, visit, token)
+  })
+
+  t.test('the link to the other language keeps the link, and going back leaves the page', async t => {
+    const { email } = await registerUser(service)
+    const token = await requestLink(service, 'magic-link', email)
+    const visit = await tab()
+    await visit.page.goto(`${service.origin}/livez`)
+    await openLink(visit, 'magic-link', token)
+    await visit.page.getByText('Deutsch').click()
+    await visit.page.getByText(`als ${email}`).waitFor()
+    await visit.page.goBack()
+    await visit.page.getByLabel('Link aus der E-Mail').waitFor()
+    await visit.page.goBack()
+    await visit.page.waitForURL('**/livez')
     await assertCleanVisit(t, visit, token)
   })
 
@@ -573,9 +651,10 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
         alerted = true
         dialog.dismiss().catch(() => {})
       })
-      await visit.page.goto(`${service.origin}/email-verification#${hash}`)
+      const url = `${service.origin}/email-verification#${hash}`
+      if (hash.startsWith('token=')) t.ok([400, 410].includes(await open(visit, url)), hash)
+      else await visit.page.goto(url)
       t.equal(await visit.page.locator('img, main script').count(), 0)
-      if (hash.startsWith('token=')) t.ok([400, 410].includes(await press(visit)), hash)
       t.notOk(alerted)
       t.strictSame(visit.complaints, [])
       await visit.page.context().close()
@@ -585,37 +664,43 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
   t.test('a page without a token asks for the code', async t => {
     const visit = await tab(phone)
     await visit.page.goto(`${service.origin}/password-reset`)
-    t.ok(await visit.page.getByLabel('Link code').isVisible())
+    t.ok(await visit.page.getByLabel('Link from the email').isVisible())
     await takeScreenshot(visit, 'no-link')
     t.strictSame(visit.complaints, [])
   })
 
-  t.test('without JavaScript a field takes the code, and a plain form does the same', async t => {
+  t.test('without JavaScript a field takes the whole link or its code, and plain forms do the same', async t => {
     const { email, password } = await registerUser(service)
     for (const kind of kinds) {
       const token = await requestLink(service, kind, email)
       const visit = await tab({ ...phone, javaScriptEnabled: false, locale: 'de-DE' })
-      await openLink(visit, kind, token)
-      const field = visit.page.getByLabel('Code aus dem Link')
-      t.ok(await field.isVisible())
+      await visit.page.goto(`${service.origin}/${kind}#token=${token}`)
+      const field = visit.page.getByLabel('Link aus der E-Mail')
+      await field.fill('nichts')
+      t.equal(await press(visit), 410)
+      await visit.page.goBack()
+      await field.fill({
+        'password-reset': ` ${service.origin}/${kind}#token=${token} `,
+        'magic-link': `${service.origin}/${kind}#token=${token.slice(0, 20)} ${token.slice(20)}`,
+        'email-verification': token
+      }[kind])
+      if (kind === 'magic-link') await takeScreenshot(visit, 'no-script')
+      t.equal(await press(visit), 200)
+      t.match(await readOutcome(visit), email)
       if (kind === 'password-reset') {
         t.notOk(await visit.page.getByText('Anzeigen').isVisible())
-        await field.fill(token)
         await visit.page.getByLabel('Neues Passwort').fill('passwort')
-        await visit.page.locator('.button').click()
+        t.equal(await press(visit), 422)
         await visit.page.getByText('häufigsten Passwörtern').waitFor()
-        t.notOk(await field.isVisible(), 'the token is kept')
+        t.match(await readOutcome(visit), email, 'the address is kept')
         await takeScreenshot(visit, 'no-script-rejected')
         await visit.page.getByLabel('Neues Passwort').fill('ein Satz von mir allein')
-      } else {
-        await field.fill(token)
       }
-      if (kind === 'magic-link') await takeScreenshot(visit, 'no-script')
       if (kind === 'email-verification') {
-        await visit.page.locator('.button').click()
         await currentPasswordField(visit).fill('falsch')
-        await visit.page.getByRole('button', { name: 'Mit diesem Passwort bestätigen' }).click()
+        t.equal(await press(visit, 'Mit diesem Passwort bestätigen'), 403)
         await visit.page.getByText('Dieses Passwort ist falsch').waitFor()
+        t.match(await readOutcome(visit), email)
         await currentPasswordField(visit).fill(password)
         await takeScreenshot(visit, 'no-script-proof')
       }
@@ -633,13 +718,10 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
 
   t.test('a page can be shown in dark mode and in German', async t => {
     const visit = await tab({ ...phone, locale: 'de-DE', colorScheme: 'dark' })
-    await openLink(visit, 'password-reset', 'lkl_none')
+    t.equal(await openLink(visit, 'password-reset', 'lkl_none'), 410)
     t.equal(await visit.page.evaluate('document.documentElement.lang'), 'de')
-    t.equal(await readHeading(visit), 'Passwort wählen')
-    await visit.page.getByLabel('Neues Passwort').fill('ein Satz von mir allein')
+    t.equal(await readHeading(visit), 'Dieser Link funktioniert nicht mehr')
     await takeScreenshot(visit, 'dark')
-    t.equal(await press(visit), 410)
-    t.match(await readOutcome(visit), /ungültig oder abgelaufen/)
     await assertCleanVisit(t, visit, 'lkl_none')
   })
 
@@ -677,10 +759,10 @@ t.test('with a home URL, the pages link there after success', { skip: missing ??
     await route.fulfill({ contentType: 'text/html', body: '<h1>Home</h1>' })
   })
 
-  await visit.page.goto(
+  await open(
+    visit,
     `${service.origin}/email-verification#token=${await requestLink(service, 'email-verification', email)}`
   )
-  await press(visit)
   await currentPasswordField(visit).fill(password)
   await press(visit, confirmWithPassword)
   await visit.page.getByRole('link', { name: 'Continue' }).click()
@@ -692,9 +774,7 @@ t.test('with a home URL, the pages link there after success', { skip: missing ??
     'going back submits nothing'
   )
 
-  await visit.page.goto(
-    `${service.origin}/magic-link#token=${await requestLink(service, 'magic-link', email)}`
-  )
+  await open(visit, `${service.origin}/magic-link#token=${await requestLink(service, 'magic-link', email)}`)
   await visit.page.locator('.button').click()
   await visit.page.waitForURL(`http://localhost:${port}/welcome?a=1&b=%22`)
   t.equal(

@@ -226,7 +226,7 @@ t.test('the session limit', async t => {
       'POST', '/magic-link', new URLSearchParams({ token: await mailedToken() }).toString(),
       { 'content-type': 'application/x-www-form-urlencoded' }
     )
-    t.equal(page.status, 200)
+    t.equal(page.status, 303)
     t.equal((await activeIds()).length, 1)
     t.not((await activeIds())[0], linked.body.session_id)
   })
@@ -335,7 +335,7 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
       'POST', '/magic-link', new URLSearchParams({ token: await mailedToken() }).toString(),
       { 'content-type': 'application/x-www-form-urlencoded' }
     )
-    t.equal(page.status, 200)
+    t.equal(page.status, 303)
     t.equal(await endReasonOf(latest), 'signed_in_again')
 
     const registering = await signInOnce()

@@ -11,6 +11,7 @@ import { renderInbox } from '../../routes/pages/inbox.ts'
 import { renderLeaving } from '../../routes/pages/leaving-view.ts'
 import { renderForgot, renderSignIn, renderSignUp } from '../../routes/pages/sign-in-views.ts'
 import { renderSignedOut, renderSignOut } from '../../routes/pages/sign-out-view.ts'
+import { mailedLinkStates } from './mailed-link-states.ts'
 import { renderMailPage, renderStart } from '../../routes/pages/start-view.ts'
 
 export const pageContext: PageContext = {
@@ -95,6 +96,7 @@ export function pageStates (language: Language, context: PageContext = pageConte
     ['sign out', renderSignOut(context, { language, sealed: 'sealed', account: 'ada@example.com' })],
     ['signed out', renderSignedOut(context, { language })],
     ['leaving', renderLeaving(context, { language, url: 'about:blank#next', name: 'Orders' })],
+    ...mailedLinkStates(language, context),
     ['not found', renderError(context, { language, requestId, problem: notFound() })],
     ['error of a client', renderError(context, {
       language, requestId, problem: { title: 'The application is not known', text: 'Go back to it.' }

@@ -1,7 +1,7 @@
 // The pages work without this script. It only makes them more convenient.
 
 // The token of a mailed link is in the URL's fragment, which browsers send to no server. The script removes
-// it from the address bar, and puts it into the form, which only the user submits.
+// it from the address bar, and submits the form that shows what the link is for. Only the user uses the link.
 const token = new URLSearchParams(window.location.hash.slice(1)).get('token')
 if (token) {
   window.history.replaceState(null, '', window.location.pathname + window.location.search)
@@ -16,10 +16,13 @@ window.addEventListener('hashchange', () => {
 window.addEventListener('pageshow', () => setBusy(false))
 
 document.addEventListener('DOMContentLoaded', () => {
-  if (token) {
-    for (const field of document.querySelectorAll('[name=token]')) field.value = token
-    const hash = `token=${encodeURIComponent(token)}`
-    for (const link of document.querySelectorAll('a.language')) link.hash = hash
+  const known = token ?? document.querySelector('[type=hidden][name=token]')?.value
+  if (known) {
+    const hash = `token=${encodeURIComponent(known)}`
+    for (const link of document.querySelectorAll('a.language')) {
+      link.hash = hash
+      link.addEventListener('click', leave)
+    }
   }
   for (const button of document.querySelectorAll('.reveal button')) {
     button.hidden = false
@@ -27,6 +30,11 @@ document.addEventListener('DOMContentLoaded', () => {
   }
   for (const form of document.forms) form.addEventListener('submit', submit)
   document.querySelector('[role=alert]')?.focus()
+  const opening = document.querySelector('[data-open]')
+  if (token && opening) {
+    opening.elements.token.value = token
+    opening.requestSubmit()
+  }
 })
 
 /** Shows the password of a field, or hides it again. */
@@ -45,6 +53,12 @@ function submit (event) {
   if (document.querySelector('[aria-busy]')) return event.preventDefault()
   for (const field of event.target.querySelectorAll('.reveal input')) field.type = 'password'
   setBusy(true)
+  if (event.target.querySelector('[type=hidden][name=token]')) leave()
+}
+
+/** If the user comes back to a page that answered a form, the browser must not ask to submit it again. */
+function leave () {
+  window.history.replaceState(null, '', window.location.href)
 }
 
 function setBusy (isBusy) {

@@ -1,52 +1,79 @@
 import type { MailedLinkTexts } from './mailed-links.ts'
 
 const german: MailedLinkTexts = {
-  pages: {
+  purposes: {
+    registration: {
+      title: 'Adresse bestätigen',
+      before: 'Sie bestätigen, dass',
+      after: 'Ihre Adresse ist.',
+      button: 'Bestätigen'
+    },
     email_verification: {
-      title: 'Bestätigen',
-      introduction: 'Sie haben einen Link aus einer E-Mail geöffnet. Bitte bestätigen Sie hier, was in der ' +
-        'E-Mail beschrieben ist.',
-      button: 'Bestätigen',
-      doneTitle: 'Bestätigt',
-      doneText: 'Vielen Dank. Ihre Bestätigung wurde übernommen.'
+      title: 'Adresse bestätigen',
+      before: 'Sie bestätigen, dass',
+      after: 'Ihre Adresse ist.',
+      button: 'Bestätigen'
+    },
+    email_change: {
+      title: 'Neue Adresse verwenden',
+      before: 'Ihr Konto verwendet dann die Adresse',
+      after: '.',
+      button: 'Bestätigen'
+    },
+    email_undo: {
+      title: 'Änderung der Adresse rückgängig machen',
+      before: 'Ihr Konto erhält wieder die Adresse',
+      after: '. Alle Geräte werden abgemeldet, und Sie erhalten eine E-Mail, mit der Sie ein neues ' +
+        'Passwort wählen können.',
+      button: 'Änderung rückgängig machen'
     },
     password_reset: {
-      title: 'Passwort wählen',
-      introduction: 'Wählen Sie ein neues Passwort für Ihr Konto. Sie werden dabei auf allen Geräten ' +
-        'abgemeldet.',
-      button: 'Passwort speichern',
+      title: 'Neues Passwort wählen', before: 'für', after: '', button: 'Passwort speichern'
+    },
+    magic_link: { title: 'Anmelden', before: 'als', after: '', button: 'Anmelden' }
+  },
+  kinds: {
+    email_verification: {
+      title: 'Adresse bestätigen',
+      doneTitle: 'Bestätigt',
+      doneText: 'Vielen Dank. Ihre Adresse ist bestätigt.',
+      deadText: lives => `Links zum Bestätigen einer Adresse funktionieren einmal und ${lives} lang. ` +
+        'Dieser wurde schon verwendet, ist abgelaufen oder wurde durch einen neueren ersetzt.'
+    },
+    password_reset: {
+      title: 'Neues Passwort wählen',
       doneTitle: 'Ihr Passwort ist gespeichert',
-      doneText: 'Melden Sie sich ab jetzt mit diesem Passwort an.'
+      doneText: 'Sie sind auf allen Geräten abgemeldet. Melden Sie sich mit dem neuen Passwort an.',
+      deadText: lives => `Links für ein neues Passwort funktionieren einmal und ${lives} lang. Dieser ` +
+        'wurde schon verwendet oder ist abgelaufen.'
     },
     magic_link: {
       title: 'Anmelden',
-      introduction: 'Mit diesem Link melden Sie sich auf diesem Gerät an. Er funktioniert nur einmal.',
-      button: 'Anmelden',
       doneTitle: 'Sie sind angemeldet',
-      doneText: 'Sie können zur Anwendung zurückkehren.'
+      doneText: 'Sie können zur Anwendung zurückkehren.',
+      deadText: lives => `Anmeldelinks funktionieren einmal und ${lives} lang. Dieser wurde schon ` +
+        'verwendet oder ist abgelaufen.'
     }
   },
-  token: 'Code aus dem Link',
-  tokenHint: 'Kopieren Sie ihn aus dem Link in der E-Mail: Er steht hinter „#token=“.',
+  link: 'Link aus der E-Mail',
+  linkHint: 'Fügen Sie den ganzen Link ein oder den Teil hinter „#token=“.',
+  open: 'Weiter',
   newPassword: 'Neues Passwort',
-  newPasswordHint: minLength => `Mindestens ${minLength} Zeichen. Gut geeignet ist ein Satz aus mehreren ` +
-    'Wörtern.',
+  newPasswordHint: minLength => `Mindestens ${minLength} Zeichen. Drei oder vier zufällige Wörter sind gut.`,
+  signsOut: 'Sie werden auf allen Geräten abgemeldet.',
   currentPassword: 'Passwort',
   confirmWithPassword: 'Mit diesem Passwort bestätigen',
   confirmWithNewPassword: 'Passwort speichern und bestätigen',
   proof: {
-    anyPassword: 'Noch ein Schritt: Jemand hat sich mit dieser Adresse registriert und ein Passwort ' +
-      'gewählt. Wenn Sie das waren, geben Sie dieses Passwort ein. Wenn Sie das nicht waren oder das ' +
-      'Passwort nicht kennen, wählen Sie ein neues. Es ersetzt das alte, und alle anderen werden ' +
-      'abgemeldet.',
-    newPassword: 'Noch ein Schritt: Wählen Sie ein Passwort für Ihr Konto. Alle anderen werden dann ' +
-      'abgemeldet.',
-    password: 'Noch ein Schritt: Geben Sie das Passwort des Kontos ein, dessen Adresse geändert werden ' +
-      'soll. Oder melden Sie sich in diesem Browser mit diesem Konto an und öffnen Sie den Link noch ' +
-      'einmal.',
-    session: 'Noch ein Schritt: Melden Sie sich in diesem Browser mit dem Konto an, dessen Adresse ' +
-      'geändert werden soll. Öffnen Sie dann den Link noch einmal. Wenn Sie dieses Konto nicht kennen, ' +
-      'schließen Sie die Seite. Es ändert sich dann nichts.'
+    anyPassword: 'Jemand hat sich mit dieser Adresse registriert und ein Passwort gewählt. Wenn Sie das ' +
+      'waren, geben Sie dieses Passwort ein. Wenn Sie das nicht waren oder das Passwort nicht kennen, ' +
+      'wählen Sie ein neues. Es ersetzt das alte, und alle anderen werden abgemeldet.',
+    newPassword: 'Wählen Sie ein Passwort für Ihr Konto. Alle anderen werden dann abgemeldet.',
+    password: 'Geben Sie das Passwort des Kontos ein, dessen Adresse geändert werden soll. Oder melden Sie ' +
+      'sich in diesem Browser mit diesem Konto an und öffnen Sie den Link noch einmal.',
+    session: 'Melden Sie sich in diesem Browser mit dem Konto an, dessen Adresse geändert werden soll. ' +
+      'Öffnen Sie dann den Link noch einmal. Wenn Sie dieses Konto nicht kennen, schließen Sie die Seite. ' +
+      'Es ändert sich dann nichts.'
   },
   wrongPassword: {
     orNewPassword: 'Dieses Passwort ist falsch. Wenn Sie es nicht kennen, wählen Sie unten ein neues.',
@@ -54,15 +81,17 @@ const german: MailedLinkTexts = {
   },
   staySignedIn: 'Auf diesem Gerät angemeldet bleiben',
   continueLink: 'Weiter',
-  linkExpired: 'Dieser Link ist ungültig oder abgelaufen. Jeder Link funktioniert nur einmal. Bitte ' +
-    'fordern Sie einen neuen an.',
+  signInLink: 'Zur Anmeldung',
+  deadTitle: 'Dieser Link funktioniert nicht mehr',
+  email: 'E-Mail-Adresse',
+  newLink: 'Neuen Link per E-Mail erhalten',
+  confirmedTitle: 'Schon bestätigt',
+  confirmedText: 'ist bestätigt. Sie brauchen den Link nicht mehr.',
   addressTaken: 'Diese E-Mail-Adresse gehört inzwischen zu einem anderen Konto.',
   crossSite: 'Diese Anfrage kam von einer anderen Website und wurde abgelehnt. Bitte öffnen Sie den Link ' +
     'aus der E-Mail noch einmal.',
-  malformed: 'Eine Eingabe fehlt oder ist zu lang. Der Code aus dem Link beginnt mit „lkl_“. Bitte prüfen ' +
-    'Sie ihn und versuchen Sie es noch einmal.',
-  unexpectedError: id =>
-    `Etwas ist schiefgegangen. Falls es noch einmal geschieht, nennen Sie dem Betreiber diese Kennung: ${id}`
+  malformed: 'Eine Eingabe fehlt oder ist zu lang, oder das ist nicht der Link aus unserer E-Mail. Sein ' +
+    'Code beginnt mit „lkl_“. Bitte prüfen Sie ihn und versuchen Sie es noch einmal.'
 }
 
 export default german

@@ -1,46 +1,67 @@
 import type { MailedLinkTexts } from './mailed-links.ts'
 
 const english: MailedLinkTexts = {
-  pages: {
+  purposes: {
+    registration: {
+      title: 'Confirm your address', before: 'You confirm that', after: 'is yours.', button: 'Confirm'
+    },
     email_verification: {
-      title: 'Confirm',
-      introduction: 'You opened a link from an e-mail. Press the button to confirm what it asks for.',
-      button: 'Confirm',
-      doneTitle: 'Confirmed',
-      doneText: 'Thank you. Your request is complete.'
+      title: 'Confirm your address', before: 'You confirm that', after: 'is yours.', button: 'Confirm'
+    },
+    email_change: {
+      title: 'Use a new address', before: 'Your account will use', after: 'from now on.', button: 'Confirm'
+    },
+    email_undo: {
+      title: 'Undo the change of address',
+      before: 'Your account gets',
+      after: 'back. All devices are signed out, and you get an email to choose a new password.',
+      button: 'Undo the change'
     },
     password_reset: {
-      title: 'Choose a password',
-      introduction: 'Choose a password for your account. You will be signed out on all devices.',
-      button: 'Set password',
-      doneTitle: 'Your password is set',
-      doneText: 'Use it the next time you sign in.'
+      title: 'Choose a new password', before: 'for', after: '', button: 'Save password'
+    },
+    magic_link: { title: 'Sign in', before: 'as', after: '', button: 'Sign in' }
+  },
+  kinds: {
+    email_verification: {
+      title: 'Confirm your address',
+      doneTitle: 'Confirmed',
+      doneText: 'Thank you. Your address is confirmed.',
+      deadText: lives => `Links that confirm an address work once, and for ${lives}. This one was used ` +
+        'before, has expired, or was replaced by a newer one.'
+    },
+    password_reset: {
+      title: 'Choose a new password',
+      doneTitle: 'Your password is saved',
+      doneText: 'You are signed out on all devices. Sign in with the new password.',
+      deadText: lives => `Links that set a password work once, and for ${lives}. This one was used before ` +
+        'or has expired.'
     },
     magic_link: {
       title: 'Sign in',
-      introduction: 'This link signs you in on this device. It works once.',
-      button: 'Sign in',
       doneTitle: 'You are signed in',
-      doneText: 'You can return to the application.'
+      doneText: 'You can return to the application.',
+      deadText: lives => `Sign-in links work once, and for ${lives}. This one was used before or has expired.`
     }
   },
-  token: 'Link code',
-  tokenHint: 'Copy it from the link in the e-mail: it is the part after “#token=”.',
+  link: 'Link from the email',
+  linkHint: 'Paste the whole link, or the part after “#token=”.',
+  open: 'Continue',
   newPassword: 'New password',
-  newPasswordHint: minLength => `At least ${minLength} characters. A phrase of several words is a good ` +
-    'choice.',
+  newPasswordHint: minLength => `At least ${minLength} characters. Three or four random words work well.`,
+  signsOut: 'You will be signed out on all your devices.',
   currentPassword: 'Password',
   confirmWithPassword: 'Confirm with this password',
-  confirmWithNewPassword: 'Set password and confirm',
+  confirmWithNewPassword: 'Save password and confirm',
   proof: {
-    anyPassword: 'One more step: someone signed up with this address and set a password. If it was you, ' +
-      'enter that password. If it was not you, or if you do not know the password, choose a new one. The ' +
-      'new password replaces the old one and signs out everyone else.',
-    newPassword: 'One more step: choose a password for your account. Everyone else will be signed out.',
-    password: 'One more step: enter the password of the account whose address will change. Or sign in to ' +
-      'that account in this browser, and open the link again.',
-    session: 'One more step: in this browser, sign in to the account whose address will change. Then open ' +
-      'the link again. If you do not know that account, close this page. Nothing will change.'
+    anyPassword: 'Someone signed up with this address and set a password. If it was you, enter that ' +
+      'password. If it was not you, or if you do not know the password, choose a new one. The new password ' +
+      'replaces the old one and signs out everyone else.',
+    newPassword: 'Choose a password for your account. Everyone else will be signed out.',
+    password: 'Enter the password of the account whose address will change. Or sign in to that account in ' +
+      'this browser, and open the link again.',
+    session: 'In this browser, sign in to the account whose address will change. Then open the link again. ' +
+      'If you do not know that account, close this page. Nothing will change.'
   },
   wrongPassword: {
     orNewPassword: 'This password is wrong. If you do not know it, choose a new one below.',
@@ -48,13 +69,17 @@ const english: MailedLinkTexts = {
   },
   staySignedIn: 'Stay signed in on this device',
   continueLink: 'Continue',
-  linkExpired: 'This link is invalid or has expired. Each link works once. Please request a new one.',
-  addressTaken: 'Another account now uses this e-mail address.',
-  crossSite: 'This request came from another site and was rejected. Please open the link from the e-mail ' +
+  signInLink: 'Go to sign-in',
+  deadTitle: 'This link no longer works',
+  email: 'Email',
+  newLink: 'Email me a new link',
+  confirmedTitle: 'Already confirmed',
+  confirmedText: 'is confirmed. You do not need the link any more.',
+  addressTaken: 'Another account now uses this email address.',
+  crossSite: 'This request came from another site and was rejected. Please open the link from the email ' +
     'again.',
-  malformed: 'A field is empty or too long. The link code begins with “lkl_”. Please check it and try ' +
-    'again.',
-  unexpectedError: id => `Something went wrong. If it happens again, give the operator this ID: ${id}`
+  malformed: 'A field is empty or too long, or this is not the link of our email. Its code begins with ' +
+    '“lkl_”. Please check it and try again.'
 }
 
 export default english

@@ -1,25 +1,29 @@
-/** What a page is for. */
-export type PagePurpose = 'email_verification' | 'password_reset' | 'magic_link'
+import type { LinkKind } from '../../../src/accounts/link-requests.ts'
+import type { OneTimeTokenPurpose } from '../../../src/one-time-tokens/one-time-tokens.ts'
 
-/** The texts of one page: before its form is sent, and after it succeeded. */
-export interface PurposeTexts {
+/** What a page says about a link. The address stands between `before` and `after`. */
+export interface PurposeTexts { title: string, before: string, after: string, button: string }
+
+/** The texts of the page for one kind of links. `lives` is a time such as "10 minutes". */
+export interface KindTexts {
+  /** Before the link is known. */
   title: string
-  introduction: string
-  button: string
   doneTitle: string
   doneText: string
+  /** Why a link of this kind may not work any more. */
+  deadText: (lives: string) => string
 }
 
-/**
- * All texts of the pages in one language. `minLength` is in characters. An example of `when`: "in 30
- * seconds".
- */
+/** The texts of the pages of mailed links in one language. `minLength` is in characters. */
 export interface MailedLinkTexts {
-  pages: Record<PagePurpose, PurposeTexts>
-  token: string
-  tokenHint: string
+  purposes: Record<OneTimeTokenPurpose, PurposeTexts>
+  kinds: Record<LinkKind, KindTexts>
+  link: string
+  linkHint: string
+  open: string
   newPassword: string
   newPasswordHint: (minLength: number) => string
+  signsOut: string
   currentPassword: string
   confirmWithPassword: string
   confirmWithNewPassword: string
@@ -31,9 +35,14 @@ export interface MailedLinkTexts {
   wrongPassword: { orNewPassword: string, passwordOnly: string }
   staySignedIn: string
   continueLink: string
-  linkExpired: string
+  signInLink: string
+  deadTitle: string
+  email: string
+  newLink: string
+  confirmedTitle: string
+  /** What follows the address. */
+  confirmedText: string
   addressTaken: string
   crossSite: string
   malformed: string
-  unexpectedError: (id: string) => string
 }
