@@ -14,9 +14,15 @@ type RequestHook = (request: FastifyRequest) => Promise<void>
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Returns the claims of a valid token of this service, for any audience. Throws `invalid_token`. */
+    /**
+     * Returns the claims of a valid token of this service, for any audience and of any client. Throws
+     * `invalid_token`.
+     */
     verifyAccessToken: (request: FastifyRequest, token: string) => Promise<VerifiedClaims>
-    /** Returns the claims of the request's bearer token, for this service. Throws `invalid_token`. */
+    /**
+     * Returns the claims of the request's bearer token, for this service. A user's token must be of the first
+     * party. Throws `invalid_token`.
+     */
     verifyBearer: (request: FastifyRequest) => Promise<VerifiedClaims>
     /**
      * Creates a hook that sets `request.bearer`. The hook throws `invalid_token`. It throws `forbidden` for a
@@ -103,6 +109,7 @@ export default fp(async function accessToken (app, { issuer, audience }: AccessT
     const claims = await app.verifyAccessToken(request, authorization.slice('Bearer '.length))
     return await rejectAsProblem(async () => {
       tokenRules.assertAudience(claims, audience)
+      tokenRules.assertClient(claims, [])
       return claims
     })
   })

@@ -10,6 +10,7 @@ import { effectiveScopes } from '../src/delegation/scopes.ts'
 import { definedRoles, scopesOf, type Roles } from '../src/syntax/roles.ts'
 import type { User } from '../src/users/users.ts'
 import type { ClientClaims, UserClaims } from './verifier/claims.ts'
+import { firstPartyClientId } from './verifier/token-rules.ts'
 
 /** The claims of a token that is signed. Roles are absent unless its client may see them. */
 type SignedClaims = ClientClaims | (Omit<UserClaims, 'roles'> & Partial<Pick<UserClaims, 'roles'>>)
@@ -55,8 +56,6 @@ export interface TokenSigningOptions {
   ttl: number
 }
 
-// The client of users who sign in to the service itself.
-const firstPartyClientId = 'latchkey'
 const maxSigners = 10
 
 /** Signs access tokens (RFC 9068) with the active key of their own purpose. */

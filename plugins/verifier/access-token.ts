@@ -21,8 +21,8 @@ export type TokenJudge = (token: string) => Auth | Promise<Auth>
 export function createTokenJudge (
   settings: VerifierSettings, keys: IssuerKeys, isRevoked: (token: RevocableClaims) => boolean
 ): TokenJudge {
-  const { issuer, audience, algorithms, clockTolerance, cacheSize } = settings
-  const rules: TokenRules = { issuer, audience, algorithms, clockToleranceSeconds: clockTolerance }
+  const { issuer, audience, clients, algorithms, clockTolerance, cacheSize } = settings
+  const rules: TokenRules = { issuer, audience, clients, algorithms, clockToleranceSeconds: clockTolerance }
   // Valid tokens by the SHA-256 of the whole token. The least recently used one is dropped first.
   const cache = new Map<string, VerifiedToken>()
 

@@ -23,6 +23,12 @@ export interface VerifierOptions {
    */
   audience: string
   /**
+   * The ids of the clients whose users' tokens are accepted, beside the tokens of users who signed in to
+   * Latchkey itself; default: none. Name the applications that delegate their sign-in to Latchkey and may
+   * call your service. A client's own token, which stands for no user, needs no entry.
+   */
+  clients?: readonly string[] | undefined
+  /**
    * Where the issuer is reached if its own URL does not resolve here, such as `http://latchkey:3000`;
    * default: the issuer. The metadata are read under this URL, and so are the addresses under the issuer that
    * they name. Tokens still name the issuer in `iss`. If the issuer has a path, this URL needs it too.

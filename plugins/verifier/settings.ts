@@ -6,6 +6,7 @@ import { defaultClockToleranceSeconds } from './token-rules.ts'
 export interface VerifierSettings {
   issuer: string
   audience: string
+  clients: readonly string[]
   /** Without a trailing slash. */
   discoveryUrl: string
   credentials: ClientCredentials | undefined
@@ -20,8 +21,8 @@ export interface VerifierSettings {
 export interface ClientCredentials { id: string, secret: string }
 
 const optionNames: ReadonlySet<string> = new Set<keyof VerifierOptions>([
-  'issuer', 'audience', 'discoveryUrl', 'clientId', 'clientSecret', 'algorithms', 'clockTolerance',
-  'cacheSize', 'feedTimeout', 'failClosedAfter', 'log'
+  'issuer', 'audience', 'clients', 'discoveryUrl', 'clientId', 'clientSecret', 'algorithms',
+  'clockTolerance', 'cacheSize', 'feedTimeout', 'failClosedAfter', 'log'
 ])
 
 const logMethods: ReadonlyArray<keyof VerifierLog> = ['debug', 'info', 'warn', 'error']
@@ -30,7 +31,7 @@ const logMethods: ReadonlyArray<keyof VerifierLog> = ['debug', 'info', 'warn', '
 export function checkOptions (options: VerifierOptions): VerifierSettings {
   const { issuer, audience, discoveryUrl, clientId, clientSecret, failClosedAfter } = options
   const { algorithms = allAlgorithms, cacheSize = 10_000, feedTimeout = 15, log = consoleLog } = options
-  const { clockTolerance = defaultClockToleranceSeconds } = options
+  const { clockTolerance = defaultClockToleranceSeconds, clients = [] } = options
   const failsClosed = failClosedAfter !== undefined
   const isAlgorithms = Array.isArray(algorithms) && algorithms.length > 0 &&
     algorithms.every(algorithm => allAlgorithms.includes(algorithm))
@@ -39,6 +40,8 @@ export function checkOptions (options: VerifierOptions): VerifierSettings {
     [isIssuer(issuer), 'issuer must be an http or https URL without a trailing slash, query or fragment,' +
       ' exactly as the tokens name it in "iss"'],
     [isText(audience), 'audience must be a string that is not empty, as the tokens name it in "aud"'],
+    [Array.isArray(clients) && clients.every(isText),
+      'clients must be a list of client ids, as the tokens name them in "client_id"'],
     [discoveryUrl === undefined || isBaseUrl(discoveryUrl),
       'discoveryUrl must be an http or https URL without a query or fragment'],
     [(clientId === undefined) === (clientSecret === undefined),
@@ -68,6 +71,7 @@ export function checkOptions (options: VerifierOptions): VerifierSettings {
   return {
     issuer,
     audience,
+    clients: [...clients],
     discoveryUrl: (discoveryUrl ?? issuer).replace(/\/+$/, ''),
     credentials,
     algorithms: [...algorithms],

@@ -17,6 +17,10 @@ export interface TokenRules {
   issuer: string
   /** What `aud` must name. Without it, any audience passes. */
   audience?: string | undefined
+  /**
+   * The clients whose users' tokens pass, beside those of the first party. Without it, any client's pass.
+   */
+  clients?: readonly string[] | undefined
   /** The signature algorithms (RFC 7518) that the header may name. */
   algorithms: readonly string[]
   /** By how much two clocks may differ when `exp`, `nbf` and `iat` are compared with the time. */
@@ -24,6 +28,9 @@ export interface TokenRules {
 }
 
 export const defaultClockToleranceSeconds = 5
+
+/** The `client_id` of users who sign in to Latchkey itself. */
+export const firstPartyClientId = 'latchkey'
 
 /** What a token says. It proves nothing until its signature is verified. */
 export interface UnverifiedToken {
@@ -91,6 +98,7 @@ export function judgeClaims (
   // RFC 9068 section 2.2: only in a client's own token is the subject the client. It has no session.
   if (sid === undefined && sub === clientId) return base
   if (!isString(sid) || !uuidSyntax.test(sid)) throw invalidClaim('sid')
+  assertClient({ sid, client_id: clientId }, rules.clients)
   return {
     ...base,
     sid,
@@ -106,6 +114,19 @@ export function judgeClaims (
  */
 export function assertAudience ({ aud }: Pick<AccessTokenClaims, 'aud'>, audience: string | undefined): void {
   if (audience !== undefined && !(isString(aud) ? [aud] : aud).includes(audience)) throw invalidClaim('aud')
+}
+
+/**
+ * Throws a TokenRejection unless a user's token was issued to the first party or one of these clients. An
+ * application of someone else also holds tokens of the users who signed in to it, even of administrators. A
+ * client's own token passes, because it stands for no user. Without `clients`, any passes.
+ */
+export function assertClient (
+  { sid, client_id: clientId }: Pick<AccessTokenClaims, 'sid' | 'client_id'>,
+  clients: readonly string[] | undefined
+): void {
+  if (clients === undefined || sid === undefined || clientId === firstPartyClientId) return
+  if (!clients.includes(clientId)) throw invalidClaim('client_id')
 }
 
 /** RFC 7519 section 4.1.4: a token ends at the second that `exp` names, by the clock tolerance later. */

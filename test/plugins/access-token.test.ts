@@ -10,6 +10,8 @@ import { createLocalJWKSet, jwtVerify } from 'jose'
 import t from 'tap'
 import { loadKeyring } from '../../src/tokens/keyring.ts'
 import { ensureKeys } from '../../src/tokens/key-rotation.ts'
+import * as clients from '../../src/clients/clients.ts'
+import { newId } from '../../src/crypto/random.ts'
 import { seal } from '../../src/crypto/sealing.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 
@@ -263,6 +265,9 @@ t.test('every token that is not valid here gets the same response', async t => {
       'no issuer': compact(header, { ...claims, iss: undefined }, signWithServiceKey),
       'another audience': compact(header, { ...claims, aud: 'urn:orders' }, signWithServiceKey),
       'no audience': compact(header, { ...claims, aud: undefined }, signWithServiceKey),
+      "a user's token of another client": compact(header, { ...claims, client_id: 'shop' }, signWithServiceKey),
+      'a user who is named as the client': compact(
+        header, { ...claims, client_id: claims.sub }, signWithServiceKey),
       'an ID token': compact({ ...header, typ: 'JWT' }, claims, signWithServiceKey),
       'no type': compact({ ...header, typ: undefined }, claims, signWithServiceKey),
       'a list of types': compact({ ...header, typ: ['at+jwt'] }, claims, signWithServiceKey),
@@ -340,6 +345,48 @@ t.test('every token that is not valid here gets the same response', async t => {
       service.logs.some(line => JSON.stringify(line).includes(parts.signature)),
       'no token is logged'
     )
+  })
+})
+
+t.test("an administrator's token of another application", async t => {
+  const service = await build(t)
+  const { header, claims, signWithServiceKey } = await signedIn(service)
+  await service.sql("update users set roles = '{user,admin}' where id = $1", [claims.sub])
+  const token = (clientId: string) => compact(
+    header, { ...claims, client_id: clientId, roles: ['user', 'admin'], jti: newId() }, signWithServiceKey)
+  const browserWith = (accessToken: string) => Object.assign(service.browser(), { accessToken })
+  const [foreign, own] = [browserWith(token('shop')), browserWith(token('latchkey'))]
+
+  await t.test('is refused at every route that needs a user, and has no effect', async t => {
+    for (const path of ['/v1/me', '/v1/me/sessions', '/v1/admin/users', '/v1/admin/keys']) {
+      t.equal((await own.get(path)).status, 200, `${path} with a token of the first party`)
+      t.match(await foreign.get(path), { status: 401, body: { code: 'invalid_token' } }, path)
+    }
+    t.equal((await own.get('/v1/auth/verify')).status, 204)
+    t.equal((await foreign.get('/v1/auth/verify')).status, 401)
+    t.equal((await foreign.delete('/v1/me/sessions')).status, 401)
+    t.equal((await foreign.post('/v1/auth/logout')).status, 204, 'as for any unusable token')
+    const form = { 'content-type': 'application/x-www-form-urlencoded' }
+    const revocation = await foreign.post('/oauth/revoke', `token=${token('latchkey')}`, form)
+    t.match(revocation, { status: 401, body: { error: 'invalid_token' } })
+    t.equal((await own.get('/v1/me')).status, 200, 'the session continues')
+    t.ok(service.logs.some(({ cause }) => cause === 'invalid claim: client_id'))
+  })
+
+  await t.test('is known to introspection, and can be revoked', async t => {
+    const scopes = ['introspect', 'sessions:end']
+    const client = await clients.create(service.app.db, { name: 'shop', scopes }, {})
+    const pair = `${client.client_id}:${client.client_secret}`
+    const headers = {
+      authorization: `Basic ${Buffer.from(pair).toString('base64')}`,
+      'content-type': 'application/x-www-form-urlencoded'
+    }
+    const post = async (path: string) =>
+      await service.browser().post(path, `token=${foreign.accessToken}`, headers)
+    t.match(await post('/oauth/introspect'), { status: 200, body: { active: true, client_id: 'shop' } })
+    t.equal((await post('/oauth/revoke')).status, 200)
+    t.strictSame((await post('/oauth/introspect')).body, { active: false })
+    t.equal((await own.get('/v1/me')).status, 401, 'its session has ended')
   })
 })
 

@@ -128,6 +128,22 @@ t.test('a valid token', async t => {
   }
 })
 
+t.test('tokens of the clients that a service names are accepted, and those of no other client', async t => {
+  const issuer = await issuers.start(t)
+  const clients = ['shop', 'https://mail.example.com/client']
+  const { status, get, logs } = await consumer.start(t, issuer, { clients })
+  for (const clientId of ['latchkey', ...clients]) {
+    t.match(await get('/me', issuer.token({ client_id: clientId })), { status: 200, body: { client_id: clientId } })
+  }
+  for (const clientId of ['shop2', 'Shop', 'shop ', 'https://mail.example.com/client/', 'toString']) {
+    t.equal(await status(issuer.token({ client_id: clientId })), 401, clientId)
+  }
+  t.ok(logs.some(({ err }) => Object(err).reason === 'invalid claim: client_id'))
+  const machine = { sid: undefined, roles: undefined, amr: undefined, auth_time: undefined }
+  t.equal(await status(issuer.token({ ...machine, sub: 'billing', client_id: 'billing' })), 200, 'its own token')
+  t.equal(await status(issuer.token({ ...machine, client_id: 'billing' })), 401, 'a user without a session')
+})
+
 t.test('every token that is not valid gets the same response', async t => {
   const trap = http
     .createServer((_request, response) => {
@@ -249,6 +265,8 @@ t.test('every token that is not valid gets the same response', async t => {
       ),
       'an empty sub': issuer.token({ sub: '' }),
       'sub as a number': issuer.token({ sub: 1 }),
+      'a user of another client': issuer.token({ client_id: 'shop' }),
+      'a user as the client': issuer.token({ sub: 'shop', client_id: 'shop' }),
       'sid in a list': issuer.token({ sid: [claims.sid] }),
       'roles as a text': issuer.token({ roles: 'admin' }),
       'roles as objects': issuer.token({ roles: [{}] }),
@@ -1223,6 +1241,8 @@ t.test('invalid options fail the start with a message for each problem', async t
     [{ ...validToken, discoveryUrl: '' }, /discoveryUrl must/],
     [{ ...validToken, audience: ['urn:orders'] }, /audience must/],
     [{ ...validToken, audience: '' }, /audience must/],
+    [{ ...validToken, clients: 'shop' }, /clients must be a list/],
+    [{ ...validToken, clients: ['shop', ''] }, /clients must/],
     [{ ...validToken, clientId: 'orders' }, /must be set together/],
     [{ ...validToken, clientSecret: 'secret' }, /must be set together/],
     [{ ...validToken, clientId: '', clientSecret: '' }, /clientId must .*; clientSecret must/],
