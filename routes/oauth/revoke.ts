@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Problem } from '../../src/http/problem.ts'
-import { end, endOwn } from '../../src/sessions/ending.ts'
+import { end, endOfClient, endOwn } from '../../src/sessions/ending.ts'
 import { revokeToken } from '../../src/tokens/revocations.ts'
 import { originOf, type Typed } from '../typed.ts'
 import { clientSecurity, oauthConfig, tokenParameters } from './parameters.ts'
@@ -16,10 +16,11 @@ const revoke: Typed = async (app) => {
       tags: ['Services'],
       summary: 'Revoke a token',
       description: 'Token revocation (RFC 7009). Revoking an access token or refresh token of a user ends' +
-        ' its session. The caller needs a bearer token of the same user, or must be a client with the scope' +
-        ' `sessions:end`. A client can revoke its own access tokens. If the token is invalid, or the caller' +
-        ' may not revoke it, nothing happens and the response is the same.',
-      security: [...clientSecurity, { bearer: [] }],
+        ' its session. A client can revoke the tokens that were issued to it; a public client sends its' +
+        ' `client_id` alone. To revoke other tokens, the caller needs a bearer token of the same user, or' +
+        ' must be a client with the scope `sessions:end`. If the token is invalid, or the caller may not' +
+        ' revoke it, nothing happens and the response is the same.',
+      security: [...clientSecurity, { bearer: [] }, {}],
       consumes: ['application/x-www-form-urlencoded'],
       body: Type.Object(tokenParameters, { examples: [{ token: 'lkr_AQIDBAUG…' }] }),
       response: {
@@ -38,6 +39,8 @@ const revoke: Typed = async (app) => {
         await endOwn(app.db, { userId: caller.userId, sessionId }, 'revoked', origin)
       } else if (caller.scopes.includes('sessions:end')) {
         await end(app.db, [sessionId], 'revoked', origin)
+      } else {
+        await endOfClient(app.db, { sessionId, clientId: caller.clientId }, 'revoked', origin)
       }
     } else if (target && caller.kind === 'client' && caller.clientId === target.clientId) {
       await revokeToken(app.db, target, origin)

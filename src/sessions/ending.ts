@@ -39,6 +39,23 @@ export async function endFirstParty (
   publishRevoked(db, await db.query<RevocationRow>(firstPartyById, [sessionIds, reason, origin]))
 }
 
+const ofClient: Statement = {
+  name: 'sessions.end-of-client',
+  text: `
+    select revoked.*, transaction_id::text
+    from end_sessions(
+      array(select id from sessions where id = $1 and client_id = $2), $3, $4::jsonb
+    ) as revoked`
+}
+
+/** Ends a session if it is that of this client. */
+export async function endOfClient (
+  db: Queryable, { sessionId, clientId }: { sessionId: string, clientId: string },
+  reason: EndReason, origin: audit.Origin
+): Promise<void> {
+  publishRevoked(db, await db.query<RevocationRow>(ofClient, [sessionId, clientId, reason, origin]))
+}
+
 // The lock makes sure that only one of two concurrent requests finds the session. A session without a valid
 // access token returns no revocation: its row still shows that the session was found.
 const oneOfUser: Statement = {
