@@ -193,9 +193,12 @@ declare
   browser_hash constant bytea := decode(request ->> 'browser_token_hash', 'hex');
   browser_id uuid;
   browser_user_id uuid;
+  is_browser_live boolean;
   renewed_id uuid;
   replaced_ids uuid[] := '{}';
   surplus_ids uuid[] := '{}';
+  shortened_ids uuid[] := '{}';
+  child_ids uuid[];
 begin
   select * into owner from users
   where id = account_id and password_version = verified_password_version and disabled_at is null
@@ -205,11 +208,12 @@ begin
   end if;
 
   if request ? 'presented_browser_token_hash' then
-    select sessions.id, user_id into browser_id, browser_user_id
+    select sessions.id, user_id, expires_at > now() into browser_id, browser_user_id, is_browser_live
     from browser_tokens join sessions on sessions.id = session_id
     where token_hash = decode(request ->> 'presented_browser_token_hash', 'hex')
       and superseded_at is null and ended_at is null;
-    if browser_user_id = account_id then
+    -- An expired session is not renewed, because housekeeping may be purging it. It is replaced.
+    if browser_user_id = account_id and is_browser_live then
       renewed_id := browser_id;
     end if;
   end if;
@@ -247,8 +251,18 @@ begin
   end if;
   ended := '{}';
   if cardinality(replaced_ids || surplus_ids) > 0 or renewed_id is not null then
+    child_ids := array(
+      select id from sessions
+      where parent_id = any (replaced_ids || surplus_ids) and ended_at is null and not is_offline
+    );
+    -- The session may get a shorter life. Its client sessions without offline access do not outlive it.
+    shortened_ids := array(
+      select id from sessions
+      where parent_id = renewed_id and ended_at is null and not is_offline and expires_at > new_expiry
+    );
     -- Takes all locks in one order. Two calls of end_sessions alone would take them in two orders.
-    perform from refresh_tokens where session_id = any (replaced_ids || surplus_ids || renewed_id)
+    perform from refresh_tokens
+    where session_id = any (replaced_ids || surplus_ids || child_ids || shortened_ids || renewed_id)
     order by session_id for update;
     if cardinality(replaced_ids) > 0 then
       ended := array(
@@ -274,6 +288,7 @@ begin
       -- It ended while this waited for its lock.
       renewed_id := null;
     else
+      update sessions set expires_at = new_expiry where id = any (shortened_ids) and ended_at is null;
       update browser_tokens set superseded_at = now() where session_id = renewed_id and superseded_at is null;
       -- The cookies that it had before are few, however often its user signs in.
       delete from browser_tokens where token_hash in (
@@ -332,15 +347,16 @@ $$;
 
 -- Redeems an authorization code: creates the client session that it stands for. Returns no row, and leaves
 -- the code as it is, unless the client, the redirect URI and the code challenge are those of the code, it is
--- unused and has not expired, and the requested resources are among those that it is for. Returns no row
--- either if its browser session has ended.
+-- unused and has not expired, and the requested resources are among those that it is for. The same holds if
+-- its browser session has ended, or if its user does not allow the client all of it any more.
 --
 -- `request` names: `audience` (the requested resources, perhaps none), `access_token_seconds`,
 -- `offline_seconds` (the lifetime of a session with offline access), `offline_limit` (how many of them a user
 -- has for each client) and `session_limit`.
 --
--- The lock on the user and that on the token family of the browser session meet every end of sessions and
--- every other redemption: one of them comes first.
+-- The locks on the client, on the user and on the token family of the browser session meet every deletion of
+-- a client, every revocation of consent, every end of sessions and every other redemption: one of them comes
+-- first. All of them take the locks in this order, and the code comes last, so that no two deadlock.
 create function redeem_authorization_code (
   presented_hash bytea, presenting_client uuid, presented_redirect_uri text, presented_challenge text,
   request jsonb, origin jsonb
@@ -349,14 +365,15 @@ language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
   requested_audience constant text[] := array(select jsonb_array_elements_text(request -> 'audience'));
+  is_first_party boolean;
   parent sessions;
   replaced_ids uuid[];
 begin
-  update authorization_codes set redeemed_at = now()
+  select first_party into is_first_party from clients where id = presenting_client for key share;
+  select * into code from authorization_codes
   where code_hash = presented_hash and client_id = presenting_client
     and redirect_uri = presented_redirect_uri and code_challenge = presented_challenge
-    and redeemed_at is null and expires_at > now() and requested_audience <@ audience
-  returning * into code;
+    and redeemed_at is null and expires_at > now() and requested_audience <@ audience;
   if not found then
     return;
   end if;
@@ -365,9 +382,12 @@ begin
   if not found then
     return;
   end if;
-  perform from refresh_tokens where session_id = code.session_id for no key update;
-  select * into parent from sessions where id = code.session_id and ended_at is null and expires_at > now();
-  if not found then
+  -- The consent may have been revoked while the code was issued.
+  if not is_first_party and not exists (
+    select from consents
+    where user_id = owner.id and client_id = presenting_client
+      and scopes @> code.scope and audiences @> code.audience
+  ) then
     return;
   end if;
 
@@ -378,11 +398,24 @@ begin
   if code.is_offline then
     replaced_ids := replaced_ids || array(
       select id from sessions
-      where client_id = presenting_client and user_id = parent.user_id and is_offline and ended_at is null
+      where client_id = presenting_client and user_id = owner.id and is_offline and ended_at is null
         and id <> all (replaced_ids)
       order by id desc offset (request ->> 'offline_limit')::integer - 1
     );
   end if;
+  perform from refresh_tokens where session_id = any (replaced_ids || code.session_id)
+  order by session_id for update;
+  select * into parent from sessions where id = code.session_id and ended_at is null and expires_at > now();
+  if not found then
+    return;
+  end if;
+  update authorization_codes set redeemed_at = now()
+  where code_hash = presented_hash and redeemed_at is null
+  returning * into code;
+  if not found then
+    return;
+  end if;
+
   ended := '{}';
   if cardinality(replaced_ids) > 0 then
     ended := array(

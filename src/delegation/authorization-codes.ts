@@ -16,6 +16,7 @@ export const deletedClient = (problem: () => Error) => (error: unknown): never =
   throw lacksReference(error) ? problem() : error
 }
 
+const targetRefusal = 'The code is not for this resource.'
 const refusal = 'The code is unknown, expired or used, or belongs to another request.'
 const lifetimeSeconds = 60
 const maxOfflineSessions = 10
@@ -130,6 +131,9 @@ export async function redeemCode (
 ): Promise<Redemption> {
   const { code, clientId, redirectUri, codeVerifier, audience } = presented
   const { lifetimes, sessionLimit, origin, assertAwaited } = request
+  // The database has no such texts.
+  if (redirectUri.includes('\0')) throw invalidGrant(refusal)
+  if (audience.some(resource => resource.includes('\0'))) throw invalidTarget(targetRefusal)
   const codeParameters = [digest(code), clientId, redirectUri, hash('sha256', codeVerifier, 'base64url')]
   const parameters = {
     audience,
@@ -153,7 +157,7 @@ export async function redeemCode (
   assert(found)
   publishRevokedJson(db, found.revocations)
   throw found.is_target_invalid
-    ? invalidTarget('The code is not for this resource.')
+    ? invalidTarget(targetRefusal)
     : invalidGrant(refusal)
 }
 

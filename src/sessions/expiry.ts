@@ -7,12 +7,13 @@ const purge: Statement = {
   name: 'sessions.purge-expired',
   text: `
     with page as (
-      select id, ended_at, expires_at, is_browser from sessions
+      select id, ended_at, expires_at, is_offline or (client_id is null and not is_browser) as can_idle
+      from sessions
       where $1::uuid is null or id > $1 order by id limit $2
     ), expired as (
       select session_id from refresh_tokens join page on id = session_id
       where (
-          expires_at < now() or (not is_browser and last_used_at + make_interval(secs => $3) < now())
+          expires_at < now() or (can_idle and last_used_at + make_interval(secs => $3) < now())
         )
         and access_expires_at < now()
       for update of refresh_tokens skip locked
@@ -51,7 +52,8 @@ export interface PageToPurge {
 
 /**
  * Purges, in one page of the table, the sessions that have expired, those that can no longer be refreshed
- * (a browser session needs no refresh), and those that ended more than a day ago.
+ * (a browser session needs no refresh, and its sign-out must still reach the clients that never refresh), and
+ * those that ended more than a day ago.
  */
 export async function purgeExpired (
   db: Queryable, { after, limit, refreshToken }: PageToPurge
