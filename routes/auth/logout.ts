@@ -15,8 +15,8 @@ const logout: Typed<SignInOptions> = async (app, { lifetimes }) => {
       tags: ['Sign-in'],
       summary: 'Sign out',
       description: 'Ends the session of the refresh token, in the cookie or the body, or of the bearer' +
-        ' token, and clears the cookie. Any refresh token of the session is accepted, even a superseded' +
-        ' one. If there is no session to end, the response is the same.',
+        ' token, and clears the cookie. A browser is also signed out of the pages of the service. Any' +
+        ' refresh token of the session is accepted, even a superseded one. If there is no session to end, the response is the same.',
       security: [{ refreshCookie: [] }, { bearer: [] }, {}],
       body: strict({ refresh_token: Type.Optional(refreshToken) }, {
         examples: [{}, { refresh_token: 'lkr_AQIDBAUG…' }]
@@ -36,17 +36,27 @@ const logout: Typed<SignInOptions> = async (app, { lifetimes }) => {
     }
     const bearerSession = await findBearerSession(app, request)
     if (bearerSession) sessions.set(bearerSession.id, bearerSession)
-    if (sessions.size > 0) {
-      await endFirstParty(app.db, [...sessions.keys()], 'logout', originOf(request))
+    const browserSession = await findBrowserSession(app, request)
+    const ended = new Set([...sessions.keys(), ...browserSession ? [browserSession.id] : []])
+    if (ended.size > 0) {
+      await endFirstParty(app.db, [...ended], 'logout', originOf(request))
       const forgotten = await revokeForgotten(app.db, [...sessions.values()], lifetimes.accessToken)
       for (const sessionId of forgotten) {
         request.log.warn({ sessionId }, 'the session is missing in the database: recent writes were lost')
       }
     }
     if (bodyToken === undefined) reply.clearRefreshCookie()
+    if (browserSession) reply.clearBrowserCookie()
     return reply.code(204).send()
   })
 }
+
+/**
+ * Returns the browser session of the request. Otherwise the next visit of a page would sign the user in again
+ * without a question. A page of another site must not end it.
+ */
+const findBrowserSession = async (app: FastifyInstance, request: FastifyRequest) =>
+  request.isSameOrigin() ? (await app.findBrowserSession(request)).session : undefined
 
 /** Returns the session of the bearer token. Returns undefined if there is no valid token. */
 async function findBearerSession (

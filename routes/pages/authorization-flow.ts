@@ -5,7 +5,7 @@ import type { AuthorizationRequest } from '../../src/delegation/authorization-re
 import { responseUrl, type AuthorizationResponse } from '../../src/delegation/authorization-response.ts'
 import { decide, type NextStep, type Progress } from '../../src/delegation/decision.ts'
 import { signInExpired } from '../../src/delegation/problems.ts'
-import type { PendingAuthorization } from '../../src/delegation/sealed-request.ts'
+import { maxSealedLength, type PendingAuthorization } from '../../src/delegation/sealed-request.ts'
 import { notification, type LinkLives } from '../../src/mail/mail-context.ts'
 import { endReused, type BrowserSession } from '../../src/sessions/browser-session.ts'
 import { mailContextOf, originOf } from '../typed.ts'
@@ -63,10 +63,11 @@ export async function advance (visit: Visit, state: AuthorizationState): Promise
 function answerStep (visit: Visit, state: AuthorizationState, step: NextStep): FastifyReply {
   const pending: PendingAuthorization = { kind: 'authorization', request: state.authorization }
   switch (step.kind) {
-    case 'sign_in': return openPage(visit, '/sign-in', pending)
-    case 'sign_up': return openPage(visit, '/sign-up', pending)
-    case 'consent': return openPage(visit, '/consent', {
-      ...pending, consentOf: step.session.id, hasSignedIn: state.progress.hasSignedIn
+    case 'sign_in': return openPage(visit, state, { path: '/sign-in', pending })
+    case 'sign_up': return openPage(visit, state, { path: '/sign-up', pending })
+    case 'consent': return openPage(visit, state, {
+      path: '/consent',
+      pending: { ...pending, consentOf: step.session.id, hasSignedIn: state.progress.hasSignedIn }
     })
     case 'error': return respond(visit, {
       ...state, response: { error: step.code, error_description: step.description }
@@ -76,8 +77,15 @@ function answerStep (visit: Visit, state: AuthorizationState, step: NextStep): F
   }
 }
 
-function openPage ({ request, reply, context }: Visit, path: string, pending: PendingAuthorization) {
+interface NextPage { path: string, pending: PendingAuthorization }
+
+function openPage (visit: Visit, state: AuthorizationState, { path, pending }: NextPage): FastifyReply {
+  const { request, reply, context } = visit
   const sealed = request.server.sealedRequests.seal(pending)
+  if (sealed.length > maxSealedLength) {
+    const response = { error: 'invalid_request' as const, error_description: 'The request is too long.' }
+    return respond(visit, { ...state, response })
+  }
   return reply.redirect(`${context.basePath}${path}?request=${sealed}`, 303)
 }
 

@@ -58,6 +58,10 @@ function single (parameters: RequestParameters, name: string): string | undefine
   if (value.length > maxLength) {
     throw new AuthorizationError('invalid_request', `The parameter ${name} is too long.`)
   }
+  // The database cannot store it.
+  if (value.includes('\0')) {
+    throw new AuthorizationError('invalid_request', `The parameter ${name} contains a NUL byte.`)
+  }
   return value
 }
 

@@ -24,6 +24,9 @@ export interface PendingSignOut {
 
 export type PendingRequest = PendingAuthorization | PendingSignOut
 
+/** A longer sealed request would not fit into the URL of a page. */
+export const maxSealedLength = 8_192
+
 const purpose = 'authorization request'
 const lifetimeMs = 10 * 60_000
 // What comes before the ciphertext.
