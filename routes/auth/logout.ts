@@ -16,7 +16,8 @@ const logout: Typed<SignInOptions> = async (app, { lifetimes }) => {
       summary: 'Sign out',
       description: 'Ends the session of the refresh token, in the cookie or the body, or of the bearer' +
         ' token, and clears the cookie. A browser is also signed out of the pages of the service. Any' +
-        ' refresh token of the session is accepted, even a superseded one. If there is no session to end, the response is the same.',
+        ' refresh token of the session is accepted, even a superseded one. If there is no session to end,' +
+        ' the response is the same.',
       security: [{ refreshCookie: [] }, { bearer: [] }, {}],
       body: strict({ refresh_token: Type.Optional(refreshToken) }, {
         examples: [{}, { refresh_token: 'lkr_AQIDBAUG…' }]
