@@ -114,7 +114,10 @@ export const session = {
   browser: orNull<string>({ type: 'string' }, 'The browser, from the `User-Agent` header; null if unknown.'),
   system: orNull<string>({ type: 'string' }, 'The operating system, from the same header; null if unknown.'),
   ip: orNull<string>({ type: 'string' }, 'The network address of the sign-in.'),
-  methods: Type.Array(Type.String(), { description: 'How the user authenticated (RFC 8176).' })
+  methods: Type.Array(Type.String(), { description: 'How the user authenticated (RFC 8176).' }),
+  client_id: orNull<string>({ type: 'string', format: 'uuid' }, 'The application that the session belongs to;' +
+    ' null for a session of the service itself.'),
+  client_name: orNull<string>({ type: 'string' }, 'The name of that application.')
 }
 
 export const Session = strict({
@@ -132,7 +135,9 @@ export const Session = strict({
     browser: 'Firefox 140',
     system: 'Linux',
     ip: '203.0.113.7',
-    methods: ['pwd']
+    methods: ['pwd'],
+    client_id: null,
+    client_name: null
   }]
 })
 

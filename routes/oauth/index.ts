@@ -13,7 +13,7 @@ export type OAuthOptions =
 const oauth: Typed<OAuthOptions> = async (app, options) => {
   const { issuer, audience, roles, lifetimes, links, sessionLimit } = options
   const { refreshToken, retryWindow } = lifetimes
-  await app.register(token, { audience, lifetimes, links, sessionLimit })
+  await app.register(token, { issuer, audience, lifetimes, links, sessionLimit })
   await app.register(introspect, { issuer, roles, refreshToken, retryWindow })
   await app.register(revoke)
   await app.register(revocations)

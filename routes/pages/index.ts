@@ -6,18 +6,15 @@ import authorize from './authorize.ts'
 import consent from './consent.ts'
 import endSession from './end-session.ts'
 import signOutPages from './sign-out.ts'
-import { head, buttonLink } from './components.ts'
 import { readContinuation } from './continuation.ts'
 import { renderInbox, sentAddress } from './inbox.ts'
 import { languageFor, rememberLanguage } from './language.ts'
-import { pageHeaders, renderDocument } from './layout.ts'
+import { pageHeaders } from './layout.ts'
 import mailedLinks from './mailed-links.ts'
 import { formType, parseForm } from './refused-form.ts'
 import signInPages from './sign-in.ts'
 import signUpPage from './sign-up.ts'
 import startPage, { type StartOptions } from './start.ts'
-import { decisionTexts } from './texts/decisions.ts'
-import { html } from '../../src/http/html.ts'
 
 export interface PagesOptions extends StartOptions { signIn: SignInOptions }
 
@@ -54,16 +51,6 @@ const pages: Typed<PagesOptions> = async (app, { context, signIn, serviceName, d
   // Password managers open this address to change a password (W3C, A Well-Known URL for Changing Passwords).
   app.get('/.well-known/change-password', { schema: { hide: true } }, async (_request, reply) =>
     reply.redirect(`${context.basePath}/forgot`, 303))
-
-  app.get('/signed-in', { schema: { hide: true } }, async (request, reply) => {
-    const language = languageFor(request, context.issuer)
-    rememberLanguage(request, reply, context.issuer)
-    const { signedInTitle: title, signedInText, leavingTitle } = decisionTexts[language]
-    const link = context.homeUrl !== undefined && buttonLink(context.homeUrl, leavingTitle)
-    const main = html`${head(title, signedInText)}${link}`
-    return reply.headers(pageHeaders(language))
-      .send(renderDocument(context, { language, title, path: '/signed-in', main }))
-  })
 }
 
 export default pages

@@ -4,6 +4,7 @@ import { signInWithPassword } from '../../src/authentication/password-sign-in.ts
 import { identify } from '../../src/users/credential.ts'
 import { signInRequestOf, type SignInOptions } from '../sign-in.ts'
 import { strict, type Typed } from '../typed.ts'
+import { findSession } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { continueAfterSignIn, readContinuation, rememberContinuation } from './continuation.ts'
 import { refusedAs, sendFormPage } from './form-page.ts'
@@ -20,7 +21,13 @@ const remember = Type.Optional(Type.Literal('true'))
 /** The pages to sign in and to ask for a link. They keep the rules of the API's routes. */
 const signInPages: Typed<SignInPageOptions> = async (app, { context, signIn }) => {
   app.get('/sign-in', { schema: { hide: true }, config: refusedAs(context, renderSignIn) },
-    async (request, reply) => await sendFormPage(request, reply, context, renderSignIn))
+    async (request, reply) => {
+      const isForClient = Object(request.query).request !== undefined
+      const session = isForClient ? undefined : await findSession({ request, links: signIn.links })
+      return session
+        ? reply.redirect(`${context.basePath}/signed-in`, 303)
+        : await sendFormPage(request, reply, context, renderSignIn)
+    })
 
   app.get('/forgot', { schema: { hide: true }, config: refusedAs(context, renderForgot) },
     async (request, reply) => await sendFormPage(request, reply, context, renderForgot))

@@ -28,6 +28,26 @@ ${form(`${context.basePath}/sign-out`, undefined, [...request, html`<div class="
   })
 }
 
+export interface SignedInView {
+  language: Language
+  /** The address of the account; undefined if nobody is signed in any more. */
+  account: string | undefined
+}
+
+/** Renders the page of a person who is signed in, and came from no application. */
+export function renderSignedIn (context: PageContext, { language, account }: SignedInView): string {
+  const { signedInTitle: title, signedInText, leavingTitle, signOut } = decisionTexts[language]
+  const { homeUrl, basePath } = context
+  return renderDocument(context, {
+    language,
+    title,
+    path: '/signed-in',
+    main: html`${head(title, account)}<p>${signedInText}</p>
+${homeUrl !== undefined && buttonLink(homeUrl, leavingTitle)}
+<p class="small quiet ways"><a href="${basePath}/sign-out">${signOut}</a></p>`
+  })
+}
+
 /** Renders the page after a sign-out. `url` is where the person can go on. */
 export function renderSignedOut (
   context: PageContext, { language, url }: { language: Language, url?: string | undefined }

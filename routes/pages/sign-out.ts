@@ -12,7 +12,7 @@ import { problemPage } from './error-view.ts'
 import { languageFor, rememberLanguage } from './language.ts'
 import { pageHeaders } from './layout.ts'
 import { assertOwnForm } from './page-request.ts'
-import { renderSignedOut, renderSignOut } from './sign-out-view.ts'
+import { renderSignedIn, renderSignedOut, renderSignOut } from './sign-out-view.ts'
 
 export interface SignOutOptions { context: PageContext, links: LinkLives }
 
@@ -35,7 +35,7 @@ export async function signOutBrowser (
   if (cookies.length > 0) reply.clearRefreshCookie()
 }
 
-/** The page to sign out of this browser. */
+/** The pages of a person who is signed in, to sign out of this browser. */
 const signOutPages: Typed<SignOutOptions> = async (app, { context, links }) => {
   const config = {
     renderProblem: async (problem: Parameters<typeof problemPage>[1], request: FastifyRequest) =>
@@ -82,6 +82,14 @@ const signOutPages: Typed<SignOutOptions> = async (app, { context, links }) => {
     return pending?.redirectUrl === undefined
       ? reply.redirect(`${context.basePath}/signed-out`, 303)
       : leave(visit, pending.redirectUrl, pending.clientName)
+  })
+
+  app.get('/signed-in', { schema: { hide: true }, config }, async (request, reply) => {
+    const language = languageFor(request, context.issuer)
+    rememberLanguage(request, reply, context.issuer)
+    const session = await findSession({ request, links })
+    const page = renderSignedIn(context, { language, account: session?.user.email })
+    return reply.headers(pageHeaders(language)).send(page)
   })
 
   app.get('/signed-out', { schema: { hide: true } }, async (request, reply) => {

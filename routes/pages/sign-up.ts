@@ -3,7 +3,7 @@ import { register, requestRegistration } from '../../src/accounts/registration.t
 import { email, name, newPassword } from '../schemas.ts'
 import { signInRequestOf } from '../sign-in.ts'
 import { strict, type Typed } from '../typed.ts'
-import { continueAfterSignIn, readContinuation } from './continuation.ts'
+import { continueAfterSignIn, readContinuation, rememberContinuation } from './continuation.ts'
 import { refusedAs, sendFormPage } from './form-page.ts'
 import { redirectToInbox } from './inbox.ts'
 import { assertOwnForm, pageContextOf } from './page-request.ts'
@@ -37,6 +37,7 @@ const signUpPage: Typed<SignInPageOptions> = async (app, { context, signIn }) =>
     if (signIn.requireVerification) {
       const id = await requestRegistration(app, user, requestContext)
       reply.setRegistrationCookie(id, links.emailVerification)
+      rememberContinuation(reply, context, continuation)
       return redirectToInbox(reply, context, { sent: 'sign-up', address: email, continuation })
     }
     const signInRequest = await signInRequestOf(request, signIn, { isOnPage: true })

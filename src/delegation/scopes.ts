@@ -3,8 +3,9 @@ import { scopesOf, type Roles } from '../syntax/roles.ts'
 
 /** The scope with which a client session outlives its browser session (OpenID Connect Core section 11). */
 export const offlineAccess = 'offline_access'
-// It lets a token use the account of its user at this service, which is the first party's alone.
-const accountScope = 'account'
+// Rights at this service: of its own users, and of clients that act for themselves. No client gets them for a
+// user.
+const serviceScopes = ['account', 'introspect', 'revocations', 'sessions:end']
 
 /**
  * Returns the scopes that a client gets for those that it requests; without a request, all of its scopes but
@@ -14,7 +15,7 @@ export function grantableScopes (
   { scopes, grant_types: grantTypes }: Pick<Client, 'scopes' | 'grant_types'>, requested: string[] | undefined
 ): string[] {
   const wanted = requested ?? scopes.filter(scope => scope !== offlineAccess)
-  return wanted.filter(scope => scopes.includes(scope) && scope !== accountScope &&
+  return wanted.filter(scope => scopes.includes(scope) && !serviceScopes.includes(scope) &&
     (scope !== offlineAccess || grantTypes.includes('refresh_token')))
 }
 

@@ -9,6 +9,9 @@ export interface OwnSession {
   user_agent: string | null
   ip: string | null
   methods: string[]
+  /** The client that the session belongs to, and its name; null for a first-party session. */
+  client_id: string | null
+  client_name: string | null
 }
 
 // A session whose refresh token has expired cannot be refreshed any more. The list is sorted by the second
@@ -16,14 +19,15 @@ export interface OwnSession {
 const page: Statement = {
   name: 'sessions.list',
   text: `
-    select id, created_at, last_used_at,
+    select session.id, session.created_at, last_used_at,
       case when is_browser then expires_at
         else least(expires_at, last_used_at + make_interval(secs => $2)) end as expires_at,
-      user_agent, host(ip) as ip, methods
-    from unended_sessions($1) join refresh_tokens on session_id = id
+      user_agent, host(ip) as ip, methods, client_id, clients.name as client_name
+    from unended_sessions($1) as session join refresh_tokens on session_id = session.id
+    left join clients on clients.id = client_id
     where expires_at > now() and (is_browser or last_used_at + make_interval(secs => $2) > now())
-      and ($3::uuid is null or (case when ended_at is null then id end) < $3)
-    order by (case when ended_at is null then id end) desc limit $4`
+      and ($3::uuid is null or (case when ended_at is null then session.id end) < $3)
+    order by (case when ended_at is null then session.id end) desc limit $4`
 }
 
 export interface SessionPage {

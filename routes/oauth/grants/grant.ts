@@ -26,6 +26,7 @@ export interface IssuedTokens {
 }
 
 export interface GrantOptions {
+  issuer: string
   /** The audience of a client's own token whose request names no resource. */
   audience: string
   lifetimes: Lifetimes

@@ -20,7 +20,7 @@ export interface SessionTokenRequest {
  * out. Throws `invalid_scope` or `invalid_target`.
  */
 export function issueSessionTokens (
-  app: FastifyInstance, { lifetimes }: GrantOptions, tokenRequest: SessionTokenRequest
+  app: FastifyInstance, { issuer, audience: ownAudience, lifetimes }: GrantOptions, tokenRequest: SessionTokenRequest
 ): IssuedTokens {
   const { client, session, nonce, parameters } = tokenRequest
   const { grant, user } = session
@@ -32,7 +32,9 @@ export function issueSessionTokens (
   const resources = requestedAudience(parameters)
   const audience = resources.length > 0 ? resources : grant?.audience ?? []
   const isAllowed = (resource: string) =>
-    grant?.audience.includes(resource) === true && client.audiences.includes(resource)
+    grant?.audience.includes(resource) === true && client.audiences.includes(resource) &&
+    // The configuration may have changed since the client was registered.
+    (client.first_party || ![issuer, ownAudience].includes(resource))
   if (!audience.every(isAllowed)) throw invalidTarget('The user has not authorized this resource.')
   const token = app.signDelegatedToken(session, client, {
     scope: scope.filter(each => client.scopes.includes(each)), audience
