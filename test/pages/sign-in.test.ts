@@ -29,7 +29,11 @@ t.test('the page to sign in', async t => {
       t.match(await post(visitor, '/sign-in', { identifier, password, remember: 'true' }), {
         status: 303,
         headers: { location: '/signed-in' },
-        cookies: [/^refresh_token_3000=.*Max-Age=\d+.*HttpOnly.*SameSite=Strict/, /^device_3000=/]
+        cookies: [
+          /^refresh_token_3000=.*Max-Age=\d+.*HttpOnly.*SameSite=Strict/,
+          /^session_3000=.*Max-Age=\d+.*HttpOnly.*SameSite=Lax/,
+          /^device_3000=/
+        ]
       })
       t.match(await visitor.get('/signed-in', html), { status: 200, text: /You are signed in/ })
       t.match(await visitor.post('/v1/auth/refresh'), { status: 200 })
@@ -43,7 +47,7 @@ t.test('the page to sign in', async t => {
     const atHome = await build(t, { HOME_URL: home }, { url: service.url })
     const { email, password } = await signUp(service)
     const answer = await post(atHome.browser(), '/sign-in', { identifier: email, password })
-    t.match(answer, { status: 200, cookies: { length: 2 } })
+    t.match(answer, { status: 200, cookies: { length: 3 } })
     t.match(answer.text, '<meta http-equiv="refresh" content="0;url=https://app.example/?a=1&amp;b=')
   })
 
@@ -83,7 +87,7 @@ t.test('the page to sign in', async t => {
 
   t.test('keeps what was typed, even if the request is refused before its form is read', async t => {
     const limited = await build(t, { RATE_LIMIT: '5/1h' }, { url: service.url })
-    const fields = { identifier: 'ada"<b>', password: wrong, remember: 'true', request: 'sealed' }
+    const fields = { identifier: 'ada"<b>', password: wrong, remember: 'true' }
     await post(limited.browser(), '/sign-in', fields)
     const { status, text } = await post(limited.browser(), '/sign-in', fields)
     t.equal(status, 429)

@@ -776,7 +776,7 @@ const linkPurposes = Object.keys(mailRoutes) as LinkPurpose[]
 /** The number of links by purpose, of all users. */
 async function countLinks ({ sql }: Service) {
   const rows = await sql<{ purpose: string; count: number }>(
-    'select purpose, count(*)::int from one_time_tokens group by purpose'
+    'select purpose, count(*)::int from one_time_tokens where email_version > 0 group by purpose'
   )
   return Object.fromEntries(rows.map(({ purpose, count }) => [purpose, count]))
 }
@@ -1053,7 +1053,8 @@ t.test('a flood of registrations with one address', async t => {
     for (let i = 0; i < 6; i++) await post(origin, mailRoutes.email_verification, { email: ada.email })
     t.equal(
       (await countPending()) +
-        (await service.sql("select from one_time_tokens where purpose = 'email_verification'")).length,
+        (await service.sql(
+          "select from one_time_tokens where purpose = 'email_verification' and email_version > 0")).length,
       9,
       'fifteen with the six before'
     )
