@@ -115,8 +115,10 @@ export const session = {
   system: orNull<string>({ type: 'string' }, 'The operating system, from the same header; null if unknown.'),
   ip: orNull<string>({ type: 'string' }, 'The network address of the sign-in.'),
   methods: Type.Array(Type.String(), { description: 'How the user authenticated (RFC 8176).' }),
-  client_id: orNull<string>({ type: 'string', format: 'uuid' }, 'The application that the session belongs to;' +
-    ' null for a session of the service itself.'),
+  client_id: orNull<string>(
+    { type: 'string', format: 'uuid' },
+    'The application that the session belongs to; null for a session of the service itself.'
+  ),
   client_name: orNull<string>({ type: 'string' }, 'The name of that application.')
 }
 

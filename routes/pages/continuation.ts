@@ -59,17 +59,24 @@ export function rememberContinuation (
   })
 }
 
-/** Recalls what `rememberContinuation` kept, once. Returns undefined if it is not valid any more. */
-export async function recallContinuation (
-  request: FastifyRequest, reply: FastifyReply, { issuer }: PageContext
+/** Returns what `rememberContinuation` kept. Returns undefined if it is not valid any more. */
+export async function findRemembered (
+  request: FastifyRequest, { issuer }: PageContext
 ): Promise<PendingContinuation | undefined> {
-  const name = cookieName(issuer, requestCookie)
-  const values = cookieValues(request.headers.cookie, name)
-  if (values.length === 0) return undefined
-  reply.clearCookie(name, cookieAttributes(issuer))
   // If there are two, a neighbouring origin planted one of them.
-  const [sealed = '', ...others] = values
-  return others.length === 0 ? await openSealed(request, sealed).catch(() => undefined) : undefined
+  const [sealed, ...others] = cookieValues(request.headers.cookie, cookieName(issuer, requestCookie))
+  if (sealed === undefined || others.length > 0) return undefined
+  return await openSealed(request, sealed).catch(() => undefined)
+}
+
+/** Returns what `rememberContinuation` kept, and forgets it. */
+export async function recallContinuation (
+  request: FastifyRequest, reply: FastifyReply, context: PageContext
+): Promise<PendingContinuation | undefined> {
+  const name = cookieName(context.issuer, requestCookie)
+  if (cookieValues(request.headers.cookie, name).length === 0) return undefined
+  reply.clearCookie(name, cookieAttributes(context.issuer))
+  return await findRemembered(request, context)
 }
 
 const cookieAttributes = (issuer: string) =>

@@ -5,7 +5,7 @@ import type { Language } from '../../src/http/language.ts'
 import type { Problem } from '../../src/http/problem.ts'
 import { oneTimeTokenPurposes } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { passwordReasons } from '../../src/passwords/problems.ts'
-import type { PageContext } from './context.ts'
+import type { Continuation, PageContext } from './context.ts'
 import { describeProblem, type FormFailure } from './failure.ts'
 import { failureTexts } from './texts/failures.ts'
 import de from './texts/mailed-links-de.ts'
@@ -26,6 +26,8 @@ export const mailedLinkPaths: Record<LinkKind, string> = {
 export interface MailedLinkPage {
   kind: LinkKind
   language: Language
+  /** The request of a client for which this browser asked for the mail. */
+  continuation?: Continuation | undefined
   failure?: FormFailure | undefined
 }
 

@@ -3,13 +3,14 @@ import type { LinkKind } from '../../src/accounts/link-requests.ts'
 import { html, type Html } from '../../src/http/html.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import { formatDuration } from '../../src/mail/rendering.ts'
-import { button, buttonLink, failureNote, field, form, head } from './components.ts'
+import { button, buttonLink, failureNote, field, form, head, withRequest } from './components.ts'
 import type { PageContext } from './context.ts'
 import { renderDocument } from './layout.ts'
 import { formsOf } from './mailed-link-forms.ts'
 import {
   mailedLinkPaths, mailedLinkTexts, type MailedLinkPage, type OpenLink
 } from './mailed-link-state.ts'
+import { decisionTexts } from './texts/decisions.ts'
 import type { MailedLinkTexts } from './texts/mailed-links.ts'
 
 function renderPage (
@@ -104,10 +105,14 @@ export function renderConfirmed (context: PageContext, page: MailedLinkPage & { 
 
 /** Renders the result of a link that was used. */
 export function renderDone (context: PageContext, page: MailedLinkPage): string {
-  const { kind, language } = page
+  const { kind, language, continuation } = page
   const texts = mailedLinkTexts[language]
   const { doneTitle, doneText } = texts.kinds[kind]
-  const next = kind === 'password_reset' ? signInLink(context, texts) : nextLink(context, texts)
+  const next = continuation
+    ? buttonLink(
+      context.basePath + withRequest('/sign-in', continuation),
+      decisionTexts[language].continueTo(continuation.clientName))
+    : kind === 'password_reset' ? signInLink(context, texts) : nextLink(context, texts)
   return renderPage(context, page, doneTitle, html`${head(doneTitle, doneText)}${next}`)
 }
 

@@ -11,7 +11,7 @@ import { currentPassword, linkToken, newPassword } from '../schemas.ts'
 import { signInRequestOf, type SignInOptions } from '../sign-in.ts'
 import { originOf, strict, type Typed } from '../typed.ts'
 import type { PageContext } from './context.ts'
-import { continueAfterSignIn, recallContinuation } from './continuation.ts'
+import { continueAfterSignIn, findRemembered, recallContinuation } from './continuation.ts'
 import { languageFor, rememberLanguage } from './language.ts'
 import { pageHeaders } from './layout.ts'
 import { linkFailureOf, mailedLinkPaths as paths, readOpenLink, tokenIn } from './mailed-link-state.ts'
@@ -93,7 +93,8 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
     app.get(`${paths[kind]}/done`, { schema: { hide: true } }, async (request, reply) => {
       rememberLanguage(request, reply, context.issuer)
       const language = languageFor(request, context.issuer)
-      return send(request, reply, renderDone(context, { kind, language }))
+      const continuation = await findRemembered(request, context)
+      return send(request, reply, renderDone(context, { kind, language, continuation }))
     })
     app.post(`${paths[kind]}/open`, {
       schema: { hide: true, body: strict({ token: linkToken }) },

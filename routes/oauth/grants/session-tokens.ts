@@ -20,8 +20,9 @@ export interface SessionTokenRequest {
  * out. Throws `invalid_scope` or `invalid_target`.
  */
 export function issueSessionTokens (
-  app: FastifyInstance, { issuer, audience: ownAudience, lifetimes }: GrantOptions, tokenRequest: SessionTokenRequest
+  app: FastifyInstance, options: GrantOptions, tokenRequest: SessionTokenRequest
 ): IssuedTokens {
+  const { issuer, audience: ownAudience, lifetimes } = options
   const { client, session, nonce, parameters } = tokenRequest
   const { grant, user } = session
   const granted = (grant?.scope ?? []).filter(scope => client.scopes.includes(scope))
