@@ -8,21 +8,26 @@ import type { LiveSession } from './session.ts'
 /** The content of an authentic refresh token, and the SHA-256 of its text. */
 export interface RefreshToken { sessionId: string, generation: number, issuedAt: Date, hash: Buffer }
 
-// The bytes are: version 1 | key id 6 | session id 16 | generation 4 | time of issue in milliseconds 6 |
+// The bytes are: version | key id 6 | session id 16 | generation 4 | time of issue in milliseconds 6 |
 // nonce 16 | HMAC-SHA-256 of all preceding bytes 32. These 81 bytes make 108 characters without a spare bit,
 // so that each token has one spelling.
 const version = 1
+// The token of a client session. An instance from before there were client sessions would exchange it for the
+// tokens of a first-party session. It does not know this version, so it refuses the token.
+const clientVersion = 2
 const shape = /^lkr_[A-Za-z0-9_-]{108}$/
 const signedBytes = 49
 
 const macOf = (secret: Buffer, content: Buffer) => createHmac('sha256', secret).update(content).digest()
 
+interface TokenContent extends Omit<RefreshToken, 'hash'> { isOfClient?: boolean }
+
 /** Makes a refresh token. */
 export function mint (
-  { kid, secret }: MacKey, { sessionId, generation, issuedAt }: Omit<RefreshToken, 'hash'>
+  { kid, secret }: MacKey, { sessionId, generation, issuedAt, isOfClient = false }: TokenContent
 ): string {
   const content = Buffer.alloc(signedBytes)
-  content[0] = version
+  content[0] = isOfClient ? clientVersion : version
   content.set(Buffer.from(kid, 'base64url'), 1)
   content.set(parseUuid(sessionId), 7)
   content.writeUInt32BE(generation, 23)
@@ -36,11 +41,12 @@ export function mint (
  * with the session if that ends first.
  */
 export function issue (
-  key: MacKey, { id: sessionId, generation, now: issuedAt, expiresAt }: LiveSession, lifeSeconds: number
+  key: MacKey, session: LiveSession, lifeSeconds: number
 ): { token: string, expiresInSeconds: number } {
+  const { id: sessionId, generation, now: issuedAt, expiresAt, grant } = session
   const sessionSeconds = Math.floor((expiresAt.getTime() - issuedAt.getTime()) / 1000)
   return {
-    token: mint(key, { sessionId, generation, issuedAt }),
+    token: mint(key, { sessionId, generation, issuedAt, isOfClient: grant !== undefined }),
     expiresInSeconds: Math.max(0, Math.min(lifeSeconds, sessionSeconds))
   }
 }
@@ -54,7 +60,7 @@ export function parse (
 ): RefreshToken | undefined {
   if (!shape.test(token)) return undefined
   const bytes = Buffer.from(token.slice(4), 'base64url')
-  if (bytes[0] !== version) return undefined
+  if (bytes[0] !== version && bytes[0] !== clientVersion) return undefined
   const secret = findSecret(bytes.toString('base64url', 1, 7))
   if (!secret) return undefined
   const mac = macOf(secret, bytes.subarray(0, signedBytes))

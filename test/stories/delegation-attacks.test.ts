@@ -156,6 +156,31 @@ t.test('signing out by the API leaves nobody signed in on the pages of the brows
   })
 })
 
+t.test('an instance from before delegated login does not know the refresh token of a client', async t => {
+  const { user, tokens } = await signInFor(service, client)
+  const { body } = await service.browser().post('/v1/auth/login', { ...user, refresh_token_delivery: 'body' })
+  const versionOf = (token: string) => Buffer.from(token.slice('lkr_'.length), 'base64url')[0]
+  t.equal(versionOf(body.refresh_token), 1)
+  t.equal(versionOf(tokens.refresh_token), 2, 'it would take version 1 for the token of a first-party session')
+})
+
+t.test('a redirect URI that is removed meanwhile gets nothing', async t => {
+  const moving = await newClient(service, { name: 'Moving' })
+  const { user, browser } = await newAccount()
+  const page = destinationOf(await browser.get(authorizationOf(moving).url))
+  const credentials = { identifier: user.email, password: user.password }
+  const asked = destinationOf(await submit(browser, '/sign-in', { ...credentials, request: sealedIn(page) }))
+  await (await adminOf(service)).send('PATCH', `/v1/admin/clients/${moving.id}`, {
+    redirect_uris: ['https://new.example.com/callback']
+  })
+  const forms: Array<[path: string, fields: Record<string, string>]> = [
+    ['/sign-in', { ...credentials, request: sealedIn(page) }],
+    ['/consent', { request: sealedIn(asked), decision: 'cancel' }],
+    ['/consent', { request: sealedIn(asked), decision: 'allow' }]
+  ]
+  for (const [path, fields] of forms) t.match(await submit(browser, path, fields), { status: 400, text: /took too long/ })
+})
+
 t.test('a NUL byte is a wrong value, and no failure of the service', async t => {
   const { browser, code, verifier } = await newCode()
   const url = destinationOf(await browser.get(authorizationOf(client, { nonce: 'a\0b', prompt: 'none' }).url))
