@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Client } from '../../src/clients/records.ts'
+import { matchRedirectUri } from '../../src/clients/redirect-uris.ts'
 import { issueCode } from '../../src/delegation/authorization-codes.ts'
 import type { AuthorizationRequest } from '../../src/delegation/authorization-request.ts'
 import { responseUrl, type AuthorizationResponse } from '../../src/delegation/authorization-response.ts'
@@ -122,9 +123,16 @@ export function leave (
   return reply.headers(pageHeaders(language)).send(renderLeaving(context, { language, url, name }))
 }
 
-/** Finds the client of a pending request. Throws `sign_in_expired` if it was deleted meanwhile. */
-export async function requireClient ({ server: app }: FastifyRequest, clientId: string): Promise<Client> {
+/**
+ * Finds the client of a pending request. Throws `sign_in_expired` if it was deleted meanwhile, or if the
+ * response must not go to this redirect URI any more.
+ */
+export async function requireClient (
+  { server: app }: FastifyRequest, { clientId, redirectUri }: AuthorizationRequest
+): Promise<Client> {
   const client = await app.clients.find(clientId)
-  if (!client) throw signInExpired()
+  const isAllowed = client?.grant_types.includes('authorization_code') === true &&
+    matchRedirectUri(client, redirectUri)
+  if (!isAllowed) throw signInExpired()
   return client
 }

@@ -36,7 +36,7 @@ const consent: Typed<ConsentOptions> = async (app, { context, links }) => {
   async function readQuestion (request: FastifyRequest, sealed: string): Promise<ConsentQuestion> {
     const pending = app.sealedRequests.unseal(sealed)
     if (pending?.kind !== 'authorization' || pending.consentOf === undefined) throw signInExpired()
-    const client = await requireClient(request, pending.request.clientId)
+    const client = await requireClient(request, pending.request)
     const session = await findSession({ request, links }, client.client_id)
     return { sealed, pending, client, session: session?.id === pending.consentOf ? session : undefined }
   }

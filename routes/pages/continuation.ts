@@ -39,7 +39,7 @@ async function openSealed (
 ): Promise<PendingContinuation | undefined> {
   const pending = request.server.sealedRequests.unseal(sealed)
   if (pending?.kind !== 'authorization') return undefined
-  const client = await requireClient(request, pending.request.clientId)
+  const client = await requireClient(request, pending.request)
   return { sealed, pending, clientName: client.name, loginHint: pending.request.loginHint }
 }
 
@@ -91,7 +91,7 @@ export async function continueAfterSignIn (
   const visit = { request, reply, context, links }
   if (continuation) {
     const { pending: { request: authorization } } = continuation
-    const client = await requireClient(request, authorization.clientId)
+    const client = await requireClient(request, authorization)
     const progress = { hasSignedIn: true, hasConsented: false }
     return await advance(visit, { authorization, client, progress })
   }
