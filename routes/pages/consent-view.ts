@@ -1,6 +1,6 @@
 import { html, type Html } from '../../src/http/html.ts'
 import type { Language } from '../../src/http/language.ts'
-import { button, form, head, note } from './components.ts'
+import { button, form, head, note, withRequest } from './components.ts'
 import type { Continuation, PageContext } from './context.ts'
 import { renderDocument } from './layout.ts'
 import { decisionTexts } from './texts/decisions.ts'
@@ -28,7 +28,7 @@ export function renderConsent (context: PageContext, view: ConsentView): string 
   return renderDocument(context, {
     language,
     title,
-    path: '/consent',
+    path: withRequest('/consent', continuation),
     main: html`${head(title)}${isUnverified && note('warn', texts.unverified)}<dl class="facts">
 <div><dt>${texts.account}</dt><dd>${account}</dd></div>
 <div><dt>${texts.destination}</dt><dd>${redirectHost}</dd></div></dl>

@@ -23,8 +23,7 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
   app.addContentTypeParser(formType, { parseAs: 'string' }, (_request, body, done) => { done(null, body) })
   const config = {
     renderProblem: async (problem: Parameters<typeof problemPage>[1], request: FastifyRequest) =>
-      problemPage(context, problem, request),
-    cors: { origin: false }
+      problemPage(context, problem, request)
   }
 
   app.get('/oauth/logout', {

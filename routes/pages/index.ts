@@ -18,8 +18,16 @@ import startPage, { type StartOptions } from './start.ts'
 
 export interface PagesOptions extends StartOptions { signIn: SignInOptions }
 
+const noCors = { cors: { origin: false } }
+
 /** The pages for people, on which they sign in, sign up, and use mailed links. They work without scripts. */
 const pages: Typed<PagesOptions> = async (app, { context, signIn, serviceName, docs, production }) => {
+  // No other origin may read a page, not even one that may call the API: a page shows who is signed in.
+  app.addHook('onRoute', route => {
+    route.config = { ...route.config, ...noCors }
+    const { method, url } = route
+    if (method === 'GET') app.options(url, { schema: { hide: true }, config: noCors }, async () => {})
+  })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(formType, { parseAs: 'string' }, (_request, body, done) => {
     done(null, parseForm(body.toString()))

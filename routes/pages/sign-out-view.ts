@@ -20,7 +20,7 @@ export function renderSignOut (context: PageContext, { language, sealed, account
   return renderDocument(context, {
     language,
     title,
-    path: '/sign-out',
+    path: sealed === undefined ? '/sign-out' : `/sign-out?request=${sealed}`,
     main: html`${head(title, account)}<p>${signOutText}</p>
 ${form(`${context.basePath}/sign-out`, undefined, [...request, html`<div class="pair">${
   button(staySignedIn, { isPlain: true, name: 'decision', value: 'stay' })}${

@@ -271,3 +271,21 @@ t.test('a sealed request that was changed or has expired gets a page', async t =
     t.match(answer.headers['content-type'], /^text\/html/)
   }
 })
+
+t.test('pages of other origins cannot read the pages of the sign-in', async t => {
+  const app = 'https://app.example.com'
+  const browser = (await build(t, { CORS_ORIGINS: app }, { url: service.url })).browser()
+  for (const origin of ['https://orders.example.com', app]) {
+    for (const url of [authorizationOf(client).url, '/oauth/logout', '/sign-in', '/consent', '/sign-out']) {
+      const { headers } = await browser.get(url, { origin })
+      t.equal(headers['access-control-allow-origin'], undefined, `${url} ${origin}`)
+      const preflight = await browser.send('OPTIONS', url, undefined, {
+        origin, 'access-control-request-method': 'GET'
+      })
+      t.equal(preflight.headers['access-control-allow-origin'], undefined, `preflight of ${url} ${origin}`)
+    }
+    const { headers } = await browser.get('/oauth/userinfo', { origin, authorization: 'Bearer x' })
+    t.equal(headers['access-control-allow-origin'], origin)
+    t.equal(headers['access-control-allow-credentials'], undefined)
+  }
+})
