@@ -145,14 +145,13 @@ $$;
 
 -- Deletes the oldest ended sessions of a user. They are kept for a while, but their number is bounded:
 -- deleting the user deletes all of them in one statement.
-create function trim_ended_sessions (account_id uuid, session_limit integer) returns void
+create function trim_ended_sessions (account_id uuid) returns void
 language plpgsql set enable_seqscan = off as $$
 begin
   with own as materialized (
-    select id, ended_at from sessions where user_id = account_id limit session_limit + 200
+    select id from sessions where user_id = account_id and ended_at is not null limit 200
   ), oldest as (
-    select id from own where ended_at is not null
-    order by id limit (select greatest(0, least(20, count(*) - 100)) from own where ended_at is not null)
+    select id from own order by id limit (select greatest(0, least(20, count(*) - 100)) from own)
   )
   delete from sessions where id in (
     select id from sessions where id in (select id from oldest) for update skip locked
@@ -275,7 +274,7 @@ begin
       );
     end if;
   end if;
-  perform trim_ended_sessions(account_id, session_limit);
+  perform trim_ended_sessions(account_id);
 
   if renewed_id is not null then
     update sessions set
@@ -351,8 +350,8 @@ $$;
 -- its browser session has ended, or if its user does not allow the client all of it any more.
 --
 -- `request` names: `audience` (the requested resources, perhaps none), `access_token_seconds`,
--- `offline_seconds` (the lifetime of a session with offline access), `offline_limit` (how many of them a user
--- has for each client) and `session_limit`.
+-- `offline_seconds` (the lifetime of a session with offline access) and `offline_limit` (how many of them a
+-- user has for each client).
 --
 -- The locks on the client, on the user and on the token family of the browser session meet every deletion of
 -- a client, every revocation of consent, every end of sessions and every other redemption: one of them comes
@@ -422,7 +421,7 @@ begin
       select revocation from end_sessions(replaced_ids, 'signed_in_again', origin) as revocation
     );
   end if;
-  perform trim_ended_sessions(parent.user_id, (request ->> 'session_limit')::integer);
+  perform trim_ended_sessions(parent.user_id);
 
   insert into sessions (
     id, user_id, methods, authenticated_at, remembered, user_agent, ip, expires_at,

@@ -224,7 +224,7 @@ async function v1 (app: FastifyInstance, { signIn, roles, emailClaim }: V1Option
 type OAuthRoutesOptions = Pick<Config, 'issuer' | 'audience' | 'roles'> & { signIn: SignInOptions }
 
 async function oauthRoutes (app: FastifyInstance, options: OAuthRoutesOptions) {
-  const { issuer, audience, roles, signIn: { lifetimes, links, sessionLimit } } = options
+  const { issuer, audience, roles, signIn: { lifetimes, links } } = options
   await app.register(formBody)
-  await app.register(oauth, { issuer, audience, roles, lifetimes, links, sessionLimit })
+  await app.register(oauth, { issuer, audience, roles, lifetimes, links })
 }

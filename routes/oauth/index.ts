@@ -11,9 +11,9 @@ export type OAuthOptions =
 
 /** The OAuth endpoints that other services call. Those that a browser visits are pages. */
 const oauth: Typed<OAuthOptions> = async (app, options) => {
-  const { issuer, audience, roles, lifetimes, links, sessionLimit } = options
+  const { issuer, audience, roles, lifetimes, links } = options
   const { refreshToken, retryWindow } = lifetimes
-  await app.register(token, { issuer, audience, lifetimes, links, sessionLimit })
+  await app.register(token, { issuer, audience, lifetimes, links })
   await app.register(introspect, { issuer, roles, refreshToken, retryWindow })
   await app.register(revoke)
   await app.register(revocations)

@@ -110,7 +110,6 @@ export interface PresentedCode {
 
 export interface RedemptionRequest {
   lifetimes: Lifetimes
-  sessionLimit: number
   origin: audit.Origin
   /** Throws if the client has disconnected, or was already answered because the request took too long. */
   assertAwaited: () => void
@@ -130,7 +129,7 @@ export async function redeemCode (
   db: Queryable, presented: PresentedCode, request: RedemptionRequest
 ): Promise<Redemption> {
   const { code, clientId, redirectUri, codeVerifier, audience } = presented
-  const { lifetimes, sessionLimit, origin, assertAwaited } = request
+  const { lifetimes, origin, assertAwaited } = request
   // The database has no such texts.
   if (redirectUri.includes('\0')) throw invalidGrant(refusal)
   if (audience.some(resource => resource.includes('\0'))) throw invalidTarget(targetRefusal)
@@ -139,8 +138,7 @@ export async function redeemCode (
     audience,
     access_token_seconds: lifetimes.accessToken,
     offline_seconds: lifetimes.rememberedSession,
-    offline_limit: maxOfflineSessions,
-    session_limit: sessionLimit
+    offline_limit: maxOfflineSessions
   }
   const [row] = await db.query<RedeemedRow | { session_id: null, now: Date }>(
     redeeming, [...codeParameters, JSON.stringify(parameters), origin]

@@ -181,6 +181,22 @@ t.test('a redirect URI that is removed meanwhile gets nothing', async t => {
   for (const [path, fields] of forms) t.match(await submit(browser, path, fields), { status: 400, text: /took too long/ })
 })
 
+t.test('ended sessions do not pile up, however many sessions of clients a user has', async t => {
+  const { browser, userId } = await signInFor(service, client)
+  await sql(`
+    insert into sessions (id, user_id, methods, remembered, expires_at, client_id, scope, audience, ended_at, end_reason)
+    select uuid_v7(), $1, '{pwd}', false, now() + interval '1 day', $2, '{}', '{}',
+      case when number > 400 then now() end, case when number > 400 then 'signed_in_again' end
+    from generate_series(1, 700) as number`, [userId, client.id])
+  const countEnded = async () =>
+    (await sql('select from sessions where user_id = $1 and ended_at is not null', [userId])).length
+  const before = await countEnded()
+  const attempt = silently()
+  const code = codeIn(destinationOf(await browser.get(attempt.url)))
+  t.equal((await redeem(service, client, { code, verifier: attempt.verifier })).status, 200)
+  t.ok(await countEnded() <= before - 19)
+})
+
 t.test('a NUL byte is a wrong value, and no failure of the service', async t => {
   const { browser, code, verifier } = await newCode()
   const url = destinationOf(await browser.get(authorizationOf(client, { nonce: 'a\0b', prompt: 'none' }).url))

@@ -18,7 +18,6 @@ export const authorizationCode: Grant = async (app, options, { request, client, 
   }
   const { session, nonce } = await redeemCode(app.db, presented, {
     lifetimes: options.lifetimes,
-    sessionLimit: options.sessionLimit,
     origin: { ...originOf(request), clientId: client.client_id },
     assertAwaited: () => { request.deadline.throwIfAborted() }
   })

@@ -31,8 +31,6 @@ export interface GrantOptions {
   audience: string
   lifetimes: Lifetimes
   links: LinkLives
-  /** How many sessions a user may have. */
-  sessionLimit: number
 }
 
 /** A token request of an authenticated client that may use the grant. */
