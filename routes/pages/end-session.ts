@@ -15,6 +15,9 @@ import { signOutBrowser } from './sign-out.ts'
 
 export interface EndSessionOptions { context: PageContext, links: LinkLives }
 
+// An ID token contains the nonce of its client, of any length that a request can have.
+const maxHintLength = 8_192
+
 const parameter = (description: string) => Type.Optional(Type.String({ description }))
 
 /** The end session endpoint (OpenID Connect RP-Initiated Logout 1.0). */
@@ -76,7 +79,7 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
 async function readHint (
   { server: app }: FastifyRequest, parameters: RequestParameters
 ): Promise<{ sid: IdTokenHint['sid'], client: Client } | undefined> {
-  const token = unrepeated(parameters, 'id_token_hint')
+  const token = unrepeated(parameters, 'id_token_hint', maxHintLength)
   const hint = token === undefined ? undefined : await app.readIdTokenHint(token)
   const client = hint && await app.clients.find(hint.client)
   if (!client) return undefined

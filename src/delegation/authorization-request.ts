@@ -65,10 +65,12 @@ function single (parameters: RequestParameters, name: string): string | undefine
   return value
 }
 
-/** Returns a parameter if it was sent exactly once; undefined otherwise. */
-export const unrepeated = (parameters: RequestParameters, name: string): string | undefined => {
+/** Returns a parameter if it was sent exactly once and is not too long; undefined otherwise. */
+export const unrepeated = (
+  parameters: RequestParameters, name: string, limit = maxLength
+): string | undefined => {
   const value = parameters[name]
-  return typeof value === 'string' && value !== '' && value.length <= maxLength ? value : undefined
+  return typeof value === 'string' && value !== '' && value.length <= limit ? value : undefined
 }
 
 const challengeSyntax = /^[A-Za-z0-9_-]{43}$/
