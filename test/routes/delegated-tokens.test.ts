@@ -10,8 +10,9 @@ interface Operation { security?: Array<Record<string, string[]>> }
 
 /** All operations of the API document. A parameter of a path is an id that does not exist. */
 function operationsOf ({ app }: Service) {
-  const { paths }: { paths: Record<string, Record<string, Operation>> } = JSON.parse(JSON.stringify(app.swagger()))
-  return Object.entries(paths).flatMap(([path, methods]) =>
+  const document: { paths: Record<string, Record<string, Operation>> } =
+    JSON.parse(JSON.stringify(app.swagger()))
+  return Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { security = [] }]) => ({
       method: method.toUpperCase() as 'GET',
       path: path.replaceAll(/\{\w+\}/g, '0199e8f2-6c1c-7000-8000-0a1b2c3d4e5f'),
@@ -149,7 +150,8 @@ t.test('a client revokes its tokens', async t => {
       t.equal((await revoke(publicClient, token)).status, 200)
     }
     t.ok(await isActive(service, tokens.access_token))
-    t.equal((await service.browser().post('/v1/auth/refresh', { refresh_token: own.refresh_token })).status, 200)
+    const refreshed = await service.browser().post('/v1/auth/refresh', { refresh_token: own.refresh_token })
+    t.equal(refreshed.status, 200)
     t.equal((await browser.get('/sign-out')).status, 200)
   })
 

@@ -30,8 +30,11 @@ export interface Receiver {
   received: (count: number) => Promise<Received[]>
 }
 
-/** A server that takes webhooks, on the loopback address; with a certificate over TLS alone. */
-export async function receiver (t: Teardown, certificate?: Certificate): Promise<Receiver> {
+/**
+ * A server that takes webhooks and logout tokens, on the loopback address, on a free port unless one is named;
+ * with a certificate over TLS alone.
+ */
+export async function receiver (t: Teardown, certificate?: Certificate, port = 0): Promise<Receiver> {
   const requests: Received[] = []
   let connections = 0
   let how: Parameters<Receiver['answer']>[0] = (_request, response) => { response.writeHead(204).end() }
@@ -41,13 +44,14 @@ export async function receiver (t: Teardown, certificate?: Certificate): Promise
       const text = Buffer.concat(chunks).toString()
       const { headers, socket } = request
       const servername = socket instanceof TLSSocket ? String(socket.servername) : undefined
-      const received = { id: String(headers['webhook-id']), headers, text, servername, ...JSON.parse(text) }
+      const content = headers['content-type'] === 'application/json' ? JSON.parse(text) : {}
+      const received = { id: String(headers['webhook-id']), headers, text, servername, ...content }
       requests.push(received)
       how(received, response)
     })
   }
   const server = certificate ? createTlsServer(certificate, listener) : createServer(listener)
-  server.on('connection', () => { connections++ }).listen(0, '127.0.0.1')
+  server.on('connection', () => { connections++ }).listen(port, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => { server.close(); server.closeAllConnections() })
   return {
