@@ -178,7 +178,8 @@ function complete (operation: Operation, config: FastifyContextConfig): Failure[
     const ofStatus = failures.filter(failure => failure.status === status)
     responses[status] = renderProblem ? pageResponse(ofStatus) : problemResponse(ofStatus)
   }
-  return failures
+  // A page refers to no example.
+  return renderProblem ? [] : failures
 }
 
 // What @fastify/swagger writes for a response without a description.
