@@ -2,6 +2,7 @@
 // feed.
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import cors from '@fastify/cors'
 import Fastify from 'fastify'
 import verifier from 'latchkey/verifier'
 
@@ -13,14 +14,20 @@ const {
   CLIENT_ID: clientId,
   CLIENT_SECRET,
   CLIENT_SECRET_FILE: secretFile,
+  // The applications whose users' tokens are accepted, and the origins of their pages; separated by commas.
+  CLIENTS = '',
+  CORS_ORIGINS = '',
   HOST: host = '127.0.0.1',
   PORT = '8080'
 } = process.env
 const clientSecret = secretFile ? readFileSync(secretFile, 'utf8').trim() : CLIENT_SECRET
 
+const listOf = (text: string) => text.split(',').filter(item => item !== '')
+
 const app = Fastify({ logger: true })
 const orders: Order[] = []
-await app.register(verifier, { issuer, audience, clientId, clientSecret })
+await app.register(cors, { origin: listOf(CORS_ORIGINS) })
+await app.register(verifier, { issuer, audience, clientId, clientSecret, clients: listOf(CLIENTS) })
 
 app.get('/orders', { onRequest: app.requireAuth }, async ({ auth }) =>
   orders.filter(order => order.owner === auth.sub)
