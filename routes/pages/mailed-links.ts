@@ -72,10 +72,10 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
 
   /** Says that the address is confirmed already, if the link did it. Throws the problem of any other link. */
   const sendIfConfirmed = async (
-    request: FastifyRequest<{ Body: { token: string } }>, reply: FastifyReply, problem: unknown
+    request: FastifyRequest, reply: FastifyReply, { token, problem }: { token: string, problem: unknown }
   ) => {
     const isExpired = problem instanceof Problem && problem.code === 'link_expired'
-    const address = isExpired ? await findConfirmedAddress(app.db, request.body.token) : undefined
+    const address = isExpired ? await findConfirmedAddress(app.db, token) : undefined
     if (address === undefined) throw problem
     const language = languageFor(request, context.issuer)
     return send(request, reply, renderConfirmed(context, { kind: 'email_verification', language, address }))
@@ -111,9 +111,9 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
         const preview = await previewLink(app.db, { kind, token, evidence, cookieSeconds })
         const link = { ...preview, token, isRemembered: false }
         return send(request, reply, renderOpenLink(context, { kind, language, link }))
-      } catch (error) {
-        if (kind !== 'email_verification') throw error
-        return await sendIfConfirmed(request, reply, error)
+      } catch (problem) {
+        if (kind !== 'email_verification') throw problem
+        return await sendIfConfirmed(request, reply, { token, problem })
       }
     })
   }
@@ -139,8 +139,8 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
     const confirmation = { token, evidence, device: request.device, ticket: requestContext.ticket }
     try {
       await confirm(app, confirmation, requestContext)
-    } catch (error) {
-      return await sendIfConfirmed(request, reply, error)
+    } catch (problem) {
+      return await sendIfConfirmed(request, reply, { token, problem })
     }
     reply.clearRegistrationCookie()
     return redirectToDone('email_verification', reply)
