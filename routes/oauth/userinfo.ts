@@ -5,7 +5,7 @@ import { insufficientScope, invalidRequest } from '../../src/http/oauth-error.ts
 import { invalidToken } from '../../src/http/problems.ts'
 import { findUser } from '../../src/sessions/owner.ts'
 import type { User } from '../../src/users/users.ts'
-import { strict, type Typed } from '../typed.ts'
+import { allowMissingBody, strict, type Typed } from '../typed.ts'
 import { exampleAccessToken, oauthConfig } from './parameters.ts'
 
 export interface UserInfoOptions {
@@ -81,6 +81,7 @@ const userInfoRoutes: Typed<UserInfoOptions> = async (app, { issuer, audience })
         }))
       }, { examples: [{ access_token: exampleAccessToken }] }))
     },
+    preValidation: allowMissingBody,
     config: { ...config, optionalBody: true }
   }, async request => await answer(request, Object(request.body).access_token))
 }
