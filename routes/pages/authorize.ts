@@ -11,6 +11,7 @@ import type { Typed } from '../typed.ts'
 import { advance, respond } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
+import { adoptLanguage } from './language.ts'
 import { formType } from './refused-form.ts'
 
 export interface AuthorizeOptions { context: PageContext, links: LinkLives }
@@ -28,6 +29,7 @@ const querystring = Type.Object({
   prompt: parameter('`none`, or some of `login`, `consent`, `select_account` and `create`.'),
   max_age: parameter('How many seconds ago the user may have authenticated.'),
   login_hint: parameter('Fills in the sign-in form.'),
+  ui_locales: parameter('The languages that the client prefers for the pages, separated by spaces.'),
   id_token_hint: parameter('An ID token of the user who is expected.'),
   resource: parameter('A resource that the tokens are for (RFC 8707). May be repeated.'),
   response_mode: parameter('Must be `query`, which is the default.')
@@ -66,6 +68,7 @@ const authorize: Typed<AuthorizeOptions> = async (app, { context, links }) => {
     const parameters = request.query as RequestParameters
     const { client, redirectUri } = await identifyClient(request, parameters)
     const visit = { request, reply, context, links }
+    adoptLanguage(request, reply, context.issuer)
     try {
       const authorization = readAuthorizationRequest(parameters, client, redirectUri)
       const progress = { hasSignedIn: false, hasConsented: false }

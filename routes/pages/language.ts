@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { cookieName } from '../../src/http/cookie-name.ts'
 import { cookieValues } from '../../src/http/cookie-header.ts'
-import { languageOf, languages, type Language } from '../../src/http/language.ts'
+import { languageOf, languageOfTags, languages, type Language } from '../../src/http/language.ts'
 
 const maxAgeSeconds = 365 * 86_400
 
@@ -21,6 +21,22 @@ export function rememberLanguage (request: FastifyRequest, reply: FastifyReply, 
   if (!isLanguage(named)) return
   reply.setCookie(cookieName(issuer, 'lang'), named, {
     path: '/', httpOnly: true, sameSite: 'lax', secure: issuer.startsWith('https:'), maxAge: maxAgeSeconds
+  })
+}
+
+/**
+ * Uses the language that a client prefers (`ui_locales`, OpenID Connect Core section 3.1.2.1), until the
+ * browser is closed. What the user has chosen stays.
+ */
+export function adoptLanguage (
+  { headers, query }: FastifyRequest, reply: FastifyReply, issuer: string
+): void {
+  const name = cookieName(issuer, 'lang')
+  const { ui_locales: tags } = Object(query)
+  const preferred = typeof tags === 'string' ? languageOfTags(tags) : undefined
+  if (preferred === undefined || cookieValues(headers.cookie, name).some(isLanguage)) return
+  reply.setCookie(name, preferred, {
+    path: '/', httpOnly: true, sameSite: 'lax', secure: issuer.startsWith('https:')
   })
 }
 

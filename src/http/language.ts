@@ -6,6 +6,13 @@ export type Language = typeof languages[number]
 
 const maxHeaderLength = 256
 
+/** The language of the first tag (RFC 5646) that is one of ours; undefined if none is. */
+export function languageOfTags (tags: string): Language | undefined {
+  const primary = tags.split(' ').map(tag => tag.split('-')[0]?.toLowerCase())
+  const known = primary.find(name => languages.some(language => language === name))
+  return languages.find(language => language === known)
+}
+
 /** The language that an `Accept-Language` header prefers; undefined if it names none of ours. */
 export function languageOf (header: string | undefined): Language | undefined {
   if (header === undefined) return undefined
