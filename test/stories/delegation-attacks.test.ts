@@ -1,5 +1,7 @@
 import pg from 'pg'
 import t from 'tap'
+import { connect } from '../../src/database/database.ts'
+import { redeemCode } from '../../src/delegation/authorization-codes.ts'
 import { purgeExpired } from '../../src/sessions/expiry.ts'
 import { build, newUser } from '../support/app.ts'
 import {
@@ -26,6 +28,24 @@ const isWaiting = async () => await waitFor(async () => (await sql(`
   select from pg_stat_activity
   where datname = current_database() and wait_event_type = 'Lock' and query like '%redeem_authorization_code%'`
 )).length > 0)
+
+// The service waits for a lock only briefly. A busy machine must not fail a test.
+const patient = connect({ url: service.url, connections: 2, lockTimeoutMs: 60_000 })
+t.teardown(async () => { await patient.end() })
+const lifetimes = {
+  accessToken: 900,
+  refreshToken: 86_400,
+  session: 86_400,
+  rememberedSession: 86_400,
+  replayGrace: 10,
+  retryWindow: undefined
+}
+
+/** Redeems a code, and waits for locks. Returns the OAuth error, or `redeemed`. */
+const redeemPatiently = async (clientId: string, { code, verifier }: { code: string, verifier: string }) =>
+  await redeemCode(patient, { code, clientId, redirectUri, codeVerifier: verifier, audience: [] }, {
+    lifetimes, origin: {}, assertAwaited: () => {}
+  }).then(() => 'redeemed', error => error.code ?? error.message)
 
 async function newAccount () {
   const user = newUser()
@@ -60,12 +80,12 @@ t.test('a redemption and a revocation of consent do not deadlock', async t => {
   const { code, verifier, userId } = await newCode()
   const revocation = await openTransaction()
   await revocation.query('select from users where id = $1 for no key update', [userId])
-  const redeemed = redeem(service, client, { code, verifier })
+  const redeemed = redeemPatiently(client.id, { code, verifier })
   await isWaiting()
   await revocation.query('delete from consents where user_id = $1', [userId])
   await revocation.query('delete from authorization_codes using sessions where session_id = sessions.id and user_id = $1', [userId])
   await revocation.query('commit')
-  t.match(await redeemed, { status: 400, body: { error: 'invalid_grant' } })
+  t.equal(await redeemed, 'invalid_grant')
 })
 
 t.test('a redemption and a deletion of the client do not deadlock', async t => {
@@ -73,11 +93,11 @@ t.test('a redemption and a deletion of the client do not deadlock', async t => {
   const { code, verifier } = await newCode({}, other)
   const deletion = await openTransaction()
   await deletion.query('select from clients where id = $1 for update', [other.id])
-  const redeemed = redeem(service, other, { code, verifier })
+  const redeemed = redeemPatiently(other.id, { code, verifier })
   await isWaiting()
   await deletion.query('delete from clients where id = $1', [other.id])
   await deletion.query('commit')
-  t.match(await redeemed, { status: 400, body: { error: 'invalid_grant' } })
+  t.equal(await redeemed, 'invalid_grant')
 })
 
 t.test('a redemption with offline access takes its locks in the order of every end of sessions', async t => {
@@ -96,11 +116,11 @@ t.test('a redemption with offline access takes its locks in the order of every e
     'select id from sessions where user_id = $1 and is_browser order by id desc limit 1', [userId])
   const ending = await openTransaction()
   await ending.query('select from refresh_tokens where session_id = $1 for update', [oldest?.id])
-  const redeemed = redeem(service, offline, last)
+  const redeemed = redeemPatiently(offline.id, last)
   await isWaiting()
   await ending.query('select from refresh_tokens where session_id = $1 for update nowait', [parent?.id])
   await ending.query('commit')
-  t.match(await redeemed, { status: 200 })
+  t.equal(await redeemed, 'redeemed')
 })
 
 t.test('a browser session that has expired is not renewed, and ends with its sessions', async t => {
