@@ -11,6 +11,10 @@ export interface Connection {
   post: (path: string, body: object) => Promise<string>
   /** Sends a POST request, and returns the response, also of a failure. */
   send: (path: string, body: object, headers?: Record<string, string>) => Promise<RawResponse>
+  /** Sends a GET request, and returns the response, also a redirect or a failure. */
+  visit: (path: string, headers?: Record<string, string>) => Promise<RawResponse>
+  /** Sends a form. Throws if the response is not a success. */
+  submit: (path: string, fields: Record<string, string>) => Promise<string>
   readonly isClosed: boolean
   close: () => void
 }
@@ -94,6 +98,12 @@ export async function openConnection (port: number): Promise<Connection> {
     get: async (path, headers = {}) =>
       success(`GET ${path}`, await exchange(`GET ${path}`, `${headerLines(headers)}\r\n`)),
     post: async (path, body) => success(`POST ${path}`, await send(path, body)),
+    visit: async (path, headers = {}) => await exchange(`GET ${path}`, `${headerLines(headers)}\r\n`),
+    async submit (path, fields) {
+      const form = new URLSearchParams(fields).toString()
+      return success(`POST ${path}`, await exchange(`POST ${path}`,
+        `content-type: application/x-www-form-urlencoded\r\ncontent-length: ${form.length}\r\n\r\n${form}`))
+    },
     send,
     get isClosed () {
       return socket.destroyed

@@ -4,6 +4,7 @@ import type { Benchmark, Finding, Report } from './benchmark.ts'
 import floods from './floods.ts'
 import logins from './logins.ts'
 import memory from './memory.ts'
+import provider from './provider.ts'
 import refresh from './refresh.ts'
 import reset from './reset.ts'
 import revocations from './revocations.ts'
@@ -19,6 +20,7 @@ const benchmarks: Record<string, Benchmark> = {
   throttle,
   reset,
   refresh,
+  provider,
   sessions,
   revocations,
   verify,
