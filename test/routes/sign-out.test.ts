@@ -233,8 +233,12 @@ t.test('a page of another site cannot sign a user out', async t => {
   }
   t.strictSame(browser.jar.get('session_3000'), before.get('session_3000'))
   t.strictSame(browser.jar.get('refresh_token_3000'), before.get('refresh_token_3000'))
-  t.equal((await browser.get('/oauth/logout', { origin: 'https://evil.example' }))
-    .headers['access-control-allow-origin'], undefined)
+  for (const path of ['/oauth/logout', '/oauth/authorize']) {
+    for (const origin of ['https://evil.example', 'https://orders.example.com']) {
+      const { headers } = await browser.get(path, { origin })
+      t.equal(headers['access-control-allow-origin'], undefined, 'no script reads it')
+    }
+  }
   await t.test('with a sealed request of another purpose either', async t => {
     const { browser } = await signInFor(service, client)
     const page = destinationOf(await browser.get(authorizationOf(client, { prompt: 'login' }).url))
