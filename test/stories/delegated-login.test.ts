@@ -29,7 +29,7 @@ t.test('applications that delegate their login, in a browser', { skip: missing ?
     return service
   }
   const service = await startService()
-  let restarted = service
+  let running = service
 
   const addressesOf = (url: string) => ({
     redirect_uris: [`${url}/callback`], post_logout_redirect_uris: [`${url}/`]
@@ -81,13 +81,15 @@ t.test('applications that delegate their login, in a browser', { skip: missing ?
   const office = await shop.context().newPage()
   const browserApp = await shop.context().newPage()
 
-  await t.test('a user signs up on the way to an application, and allows it', async t => {
+  await t.test('a user signs up on the way to an application, although the service restarts', async t => {
     await shop.goto(shopUrl)
     await shows(t, shop, 'Signed out')
     await shop.getByRole('link', { name: 'Sign in' }).click()
     await shop.getByText('Shop').waitFor()
     await signUp(shop, ada)
     await shop.getByText(ada.email).waitFor()
+    await running.app.close()
+    running = await startService(service.url)
     await allow(shop)
     await shows(t, shop, signedIn)
     t.equal(shop.url(), `${shopUrl}/`)
@@ -100,10 +102,10 @@ t.test('applications that delegate their login, in a browser', { skip: missing ?
   })
 
   await t.test('the sessions of applications continue after a restart of the service', async t => {
-    await service.app.close()
+    await running.app.close()
     const answer = await shop.reload()
     t.equal(answer?.status(), 503, 'meanwhile the application does not sign its users out')
-    restarted = await startService(service.url)
+    running = await startService(service.url)
     for (const page of [shop, office]) {
       await page.goto(page.url())
       await shows(t, page, signedIn)
@@ -178,10 +180,9 @@ t.test('applications that delegate their login, in a browser', { skip: missing ?
     await page.goto(`${shopUrl}/sign-in`)
     await signIn(page, user)
     await shows(t, page, `Signed in as ${user.email}`)
-    await page.context().close()
   })
   await t.test('the application of the guide signs in and out', async t => {
-    const client = await newClient(restarted, { name: 'Hello', ...addressesOf(helloUrl) })
+    const client = await newClient(running, { name: 'Hello', ...addressesOf(helloUrl) })
     const settings = { issuer, client, port: helloPort }
     await ready(runDocumented(t, 'docs/delegated-login.md', 'app.mjs', settings), '/')
     const { page } = await tab()
@@ -194,6 +195,5 @@ t.test('applications that delegate their login, in a browser', { skip: missing ?
     await page.getByRole('link', { name: 'Sign out' }).click()
     await page.getByRole('link', { name: 'Sign in' }).waitFor()
     t.equal(page.url(), `${helloUrl}/`)
-    await page.context().close()
   })
 })
