@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Client } from '../../src/clients/records.ts'
 import { matchPostLogoutRedirectUri } from '../../src/clients/redirect-uris.ts'
 import { unrepeated, type RequestParameters } from '../../src/delegation/authorization-request.ts'
+import { maxSealedLength } from '../../src/delegation/sealed-request.ts'
 import { isOfBrowser } from '../../src/delegation/sign-out.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import type { IdTokenHint } from '../../src/tokens/id-token.ts'
@@ -60,7 +61,9 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
       const sealed = app.sealedRequests.seal({
         kind: 'sign_out', redirectUrl, clientName: redirectUrl && hint.client.name
       })
-      return reply.redirect(`${context.basePath}/sign-out?request=${sealed}`, 303)
+      // A client's long state must not keep its user from signing out.
+      const query = sealed.length > maxSealedLength ? '' : `?request=${sealed}`
+      return reply.redirect(`${context.basePath}/sign-out${query}`, 303)
     }
     // If nobody is signed in, there is nothing to end, and no other site may clear a cookie.
     if (session) await signOutBrowser(visit, session)
