@@ -111,7 +111,7 @@ export function readAuthorizationRequest (
     throw refuse('The code_challenge is not 43 characters of base64url.')
   }
   const maxAge = read('max_age')
-  if (maxAge !== undefined && !/^[0-9]{1,9}$/.test(maxAge)) {
+  if (maxAge !== undefined && !(/^[0-9]+$/.test(maxAge) && Number.isSafeInteger(Number(maxAge)))) {
     throw refuse('The parameter max_age is not a number of seconds.')
   }
   const nonce = read('nonce')

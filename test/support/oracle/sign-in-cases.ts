@@ -53,6 +53,7 @@ const rows: AuthorizationRow[] = [
   ['a max_age with a fraction', { max_age: '1.5' }, 'invalid_request', { signedIn: true }],
   ['a max_age with an exponent', { max_age: '1e3' }, 'code', { difference: digits, signedIn: true }],
   ['an enormous max_age', { max_age: '9'.repeat(30) }, 'invalid_request', { signedIn: true }],
+  ['a max_age of 10 digits', { max_age: '9999999999' }, 'code', { signedIn: true }],
   ['a repeated max_age', { max_age: '10' }, 'invalid_request', { signedIn: true, added: { max_age: '10' } }],
 
   ['the id_token_hint of the user', hintOf('orders'), 'code', { signedIn: true }],
