@@ -26,10 +26,11 @@ export function issueSessionTokens (
   const { client, session, nonce, parameters } = tokenRequest
   const { grant, user } = session
   const granted = (grant?.scope ?? []).filter(scope => client.scopes.includes(scope))
-  const scope = parameters.scope === undefined ? granted : words(parameters.scope)
-  if (!scope.every(each => grant?.scope.includes(each))) {
+  const requested = parameters.scope === undefined ? granted : words(parameters.scope)
+  if (!requested.every(each => grant?.scope.includes(each))) {
     throw invalidScope('The user has not authorized every scope that is requested.')
   }
+  const scope = requested.filter(each => client.scopes.includes(each))
   const resources = requestedAudience(parameters)
   const audience = resources.length > 0 ? resources : grant?.audience ?? []
   const isAllowed = (resource: string) =>
@@ -37,13 +38,11 @@ export function issueSessionTokens (
     // The configuration may have changed since the client was registered.
     (client.first_party || ![issuer, ownAudience].includes(resource))
   if (!audience.every(isAllowed)) throw invalidTarget('The user has not authorized this resource.')
-  const token = app.signDelegatedToken(session, client, {
-    scope: scope.filter(each => client.scopes.includes(each)), audience
-  })
+  const token = app.signDelegatedToken(session, client, { scope, audience })
   const refreshToken = client.grant_types.includes('refresh_token')
     ? issue(app.keyring.getMacKey(), session, lifetimes.refreshToken).token
     : undefined
-  const idToken = granted.includes('openid')
+  const idToken = scope.includes('openid')
     ? app.signIdToken({
       sub: user.id,
       aud: client.client_id,

@@ -124,6 +124,8 @@ const rows: JsonRow[] = [
     return await party.request({ client: orders, parameters })
   }, '400 invalid_grant'],
   ['a narrower scope', refreshing({ scope: 'openid' }), tokens],
+  ['a narrower scope without openid', refreshing({ scope: 'profile' }),
+    '200 access_token expires_in refresh_token scope token_type'],
   ['a wider scope in a refresh', refreshing({ scope: 'openid profile email address' }), '400 invalid_scope'],
   ['a refresh for another resource', refreshing({ resource: 'https://other.example.com' }),
     '400 invalid_target'],
