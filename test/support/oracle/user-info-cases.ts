@@ -50,6 +50,10 @@ const rows: JsonRow[] = [
     const { body } = await party.tokens(orders)
     return await party.newBrowser().get(`${path}?access_token=${body.access_token}`)
   }, '400 invalid_request, challenge Bearer invalid_request', inQuery],
+  ['POST with the header', async ({ party, orders }) => {
+    const { body } = await party.tokens(orders)
+    return await party.post(path, '', { authorization: `Bearer ${body.access_token}` })
+  }, '200 email email_verified sub updated_at'],
   ['POST with the token in the form', async ({ party, orders }) => {
     const { body } = await party.tokens(orders)
     return await party.post(path, encode({ access_token: body.access_token }))
@@ -57,6 +61,8 @@ const rows: JsonRow[] = [
   ['POST with a wrong token in the form', async ({ party }) =>
     await party.post(path, encode({ access_token: 'wrong' })),
   '401 invalid_token, challenge Bearer invalid_token'],
+  ['POST without a token', async ({ party }) => await party.post(path, ''),
+    '401 invalid_token, challenge Bearer'],
   ['the token of a session that has ended', async ({ party, orders }) => {
     const issued = await party.code(orders)
     const { body } = await party.request(issued)
