@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { userInfoUrl } from '../../src/delegation/endpoints.ts'
-import { insufficientScope, invalidRequest } from '../../src/http/oauth-error.ts'
+import { insufficientScope, invalidBearerRequest } from '../../src/http/oauth-error.ts'
 import { invalidToken } from '../../src/http/problems.ts'
 import { findUser } from '../../src/sessions/owner.ts'
 import type { User } from '../../src/users/users.ts'
@@ -91,7 +91,7 @@ function tokenOf ({ headers: { authorization } }: FastifyRequest, bodyToken: str
     if (bodyToken === undefined) throw invalidToken(false)
     return bodyToken
   }
-  if (bodyToken !== undefined) throw invalidRequest('The access token was sent in two ways.')
+  if (bodyToken !== undefined) throw invalidBearerRequest('The access token was sent in two ways.')
   const [, token] = /^Bearer +(\S+) *$/i.exec(authorization) ?? []
   if (token === undefined) throw invalidToken(false)
   return token

@@ -92,5 +92,14 @@ export const invalidGrant = (detail: string, cause?: unknown) =>
   new OAuthError('invalid_grant', { detail, cause })
 export const invalidTarget = (detail?: string) =>
   new OAuthError('invalid_target', { ...detail !== undefined && { detail } })
-export const insufficientScope = (scope: string) =>
-  new OAuthError('insufficient_scope', { detail: `The scope ${scope} is required.` })
+
+/** RFC 6750 section 3: the refusal of a request for a resource says how to send an access token. */
+const bearerChallenge = (parameters: string) =>
+  ({ 'www-authenticate': `Bearer realm="latchkey", ${parameters}` })
+export const invalidBearerRequest = (detail: string) => new OAuthError('invalid_request', {
+  detail, headers: bearerChallenge('error="invalid_request"')
+})
+export const insufficientScope = (scope: string) => new OAuthError('insufficient_scope', {
+  detail: `The scope ${scope} is required.`,
+  headers: bearerChallenge(`error="insufficient_scope", scope="${scope}"`)
+})

@@ -26,6 +26,8 @@ const rows: JsonRow[] = [
   ['an access token', bearer(), '200 email email_verified sub updated_at'],
   ['an access token with the scope email', bearer({ scope: 'openid email' }), '200 email email_verified sub'],
   ['an access token with the scope openid', bearer({ scope: 'openid' }), '200 sub'],
+  ['an access token without the scope openid', bearer({ scope: 'profile', nonce: undefined }),
+    '403 insufficient_scope, challenge Bearer insufficient_scope'],
   ['the scheme in lower case', bearer({}, 'bearer'), '200 email email_verified sub updated_at'],
   ['no token', async ({ party }) => await party.newBrowser().get(path),
     '401 invalid_token, challenge Bearer'],
@@ -63,6 +65,11 @@ const rows: JsonRow[] = [
   '401 invalid_token, challenge Bearer invalid_token'],
   ['POST without a token', async ({ party }) => await party.post(path, ''),
     '401 invalid_token, challenge Bearer'],
+  ['the token in the header and in the form', async ({ party, orders }) => {
+    const { body } = await party.tokens(orders)
+    const { access_token: token } = body
+    return await party.post(path, encode({ access_token: token }), { authorization: `Bearer ${token}` })
+  }, '400 invalid_request, challenge Bearer invalid_request'],
   ['the token of a session that has ended', async ({ party, orders }) => {
     const issued = await party.code(orders)
     const { body } = await party.request(issued)
