@@ -238,7 +238,7 @@ t.test('the pages of mailed links', async t => {
       'x7!': /fewer than 8/,
       [`a phrase ${'y'.repeat(300)}`]: /more than 256/,
       password: /most common/,
-      [`my ${email}`]: /your e-mail address/,
+      [`my ${email}`]: /your email address/,
       'that is ada lovelace': /your name/,
       'the ünïcorn & <söhne> themselves': /this service/
     }

@@ -5,7 +5,7 @@ const en = {
   leavingTitle: 'Continue',
   leavingText: 'If nothing happens, press the button.',
   signedInTitle: 'You are signed in',
-  signedInText: 'You can close this page, or return to the application.',
+  signedInText: 'You can close this page or return to the application.',
   consentTitle: (name: string) => `Allow ${name} to use your account?`,
   unverified: 'This application registered itself. The operator has not checked its name.',
   account: 'Account',
@@ -14,13 +14,13 @@ const en = {
   allow: 'Allow',
   cancel: 'Cancel',
   scopes: {
-    openid: 'Recognise you, by an identifier of your account',
+    openid: 'Recognise you by the ID of your account',
     profile: 'See your name and your username',
     email: 'See your email address',
-    offline_access: 'Stay signed in, even while you do not use it'
+    offline_access: 'Stay signed in, even after you sign out in this browser'
   } as Record<string, string>,
   signOutTitle: 'Sign out?',
-  signOutText: 'You will be signed out of the applications that you opened in this browser, too.',
+  signOutText: 'You will also be signed out of the applications that you opened in this browser.',
   signOut: 'Sign out',
   staySignedIn: 'Stay signed in',
   signedOutTitle: 'You are signed out',
@@ -42,10 +42,10 @@ const de: typeof en = {
   allow: 'Erlauben',
   cancel: 'Abbrechen',
   scopes: {
-    openid: 'Sie wiedererkennen, an einer Kennung Ihres Kontos',
+    openid: 'Sie an der Kennung Ihres Kontos wiedererkennen',
     profile: 'Ihren Namen und Ihren Benutzernamen sehen',
     email: 'Ihre E-Mail-Adresse sehen',
-    offline_access: 'Angemeldet bleiben, auch wenn Sie sie nicht benutzen'
+    offline_access: 'Angemeldet bleiben, auch wenn Sie sich in diesem Browser abmelden'
   },
   signOutTitle: 'Abmelden?',
   signOutText: 'Sie werden auch von den Anwendungen abgemeldet, die Sie in diesem Browser geöffnet haben.',
@@ -53,7 +53,7 @@ const de: typeof en = {
   staySignedIn: 'Angemeldet bleiben',
   signedOutTitle: 'Sie sind abgemeldet',
   signedOutText: 'Sie können diese Seite schließen.',
-  signInAgain: 'Wieder anmelden'
+  signInAgain: 'Erneut anmelden'
 }
 
 /** The texts of consent, sign-out, and the pages between this service and an application. */

@@ -3,11 +3,11 @@ import type { PasswordReason } from '../../../src/passwords/problems.ts'
 
 const en = {
   refused: 'That did not work',
-  invalidCredentials: 'The email, the username or the password is wrong. Check them, or choose a new ' +
+  invalidCredentials: 'The email, username or password is wrong. Check what you entered, or choose a new ' +
     'password with “Forgot password?”.',
   accountDisabled: 'This account is disabled. Please contact the operator of the service.',
   emailNotVerified: 'Your password is right, but your email address is not confirmed yet. Open the link ' +
-    'in the email that we sent you, or ask for a new one.',
+    'in the email that we sent you, or request a new one.',
   emailTaken: 'An account with this email address exists already. Sign in, or choose a new password ' +
     'with “Forgot password?”.',
   invalidEmail: 'Please enter an email address, such as name@example.com.',
@@ -19,7 +19,7 @@ const en = {
     too_long: () => 'It has more than 256 characters.',
     too_common: () => 'It is one of the most common passwords.',
     breached: () => 'It was found in a data breach of another service.',
-    contains_email: () => 'It contains your e-mail address or a part of it.',
+    contains_email: () => 'It contains your email address or a part of it.',
     contains_name: () => 'It contains your name or username.',
     contains_service: () => 'It contains the name of this service.'
   } satisfies Record<PasswordReason, (minLength: number) => string> as
@@ -31,27 +31,27 @@ const en = {
   crossSite: 'This request came from another site and was rejected. Please fill in the form here.',
   notFoundTitle: 'Page not found',
   notFound: 'There is no page at this address. Check the address, or go back.',
-  notAllowedTitle: 'This page cannot be opened like this',
+  notAllowedTitle: 'This page cannot be opened this way',
   notAllowed: 'Please go back and start again.',
   expiredTitle: 'The sign-in took too long',
   expired: 'Please go back to the application and start again.',
-  invalidRequestTitle: 'The application sent a wrong request',
-  invalidRequest: 'You cannot sign in for it until its operator has mended this:',
+  invalidRequestTitle: 'The application sent an invalid request',
+  invalidRequest: 'You cannot sign in to it until its operator fixes this:',
   unexpectedTitle: 'Something went wrong',
-  unexpected: 'The service failed unexpectedly. If it happens again, give the operator the request ID ' +
-    'below.',
+  unexpected: 'An unexpected error occurred. Please try again. If it happens again, send the operator the ' +
+    'request ID below.',
   requestId: 'Request ID',
   home: 'Go to the start page'
 }
 
 const de: typeof en = {
   refused: 'Das hat nicht geklappt',
-  invalidCredentials: 'E-Mail-Adresse, Benutzername oder Passwort ist falsch. Prüfen Sie Ihre Eingaben, ' +
+  invalidCredentials: 'E-Mail-Adresse, Benutzername oder Passwort ist falsch. Prüfen Sie Ihre Eingaben ' +
     'oder wählen Sie über „Passwort vergessen?“ ein neues Passwort.',
   accountDisabled: 'Dieses Konto ist gesperrt. Bitte wenden Sie sich an den Betreiber des Dienstes.',
   emailNotVerified: 'Ihr Passwort stimmt, aber Ihre E-Mail-Adresse ist noch nicht bestätigt. Öffnen Sie ' +
     'den Link in der E-Mail, die wir Ihnen geschickt haben, oder fordern Sie eine neue an.',
-  emailTaken: 'Mit dieser E-Mail-Adresse gibt es schon ein Konto. Melden Sie sich an, oder wählen Sie ' +
+  emailTaken: 'Mit dieser E-Mail-Adresse gibt es schon ein Konto. Melden Sie sich an oder wählen Sie ' +
     'über „Passwort vergessen?“ ein neues Passwort.',
   invalidEmail: 'Bitte geben Sie eine E-Mail-Adresse ein, zum Beispiel name@example.com.',
   incomplete: 'Ein Feld ist leer, zu lang oder enthält unzulässige Zeichen. Bitte prüfen Sie Ihre ' +
@@ -73,17 +73,17 @@ const de: typeof en = {
   crossSite: 'Diese Anfrage kam von einer anderen Website und wurde abgelehnt. Bitte füllen Sie das ' +
     'Formular hier aus.',
   notFoundTitle: 'Seite nicht gefunden',
-  notFound: 'Unter dieser Adresse gibt es keine Seite. Prüfen Sie die Adresse, oder gehen Sie zurück.',
+  notFound: 'Unter dieser Adresse gibt es keine Seite. Prüfen Sie die Adresse oder gehen Sie zurück.',
   notAllowedTitle: 'Diese Seite lässt sich so nicht öffnen',
   notAllowed: 'Bitte gehen Sie zurück und beginnen Sie noch einmal.',
   expiredTitle: 'Die Anmeldung hat zu lange gedauert',
   expired: 'Bitte gehen Sie zur Anwendung zurück und beginnen Sie noch einmal.',
-  invalidRequestTitle: 'Die Anwendung hat eine falsche Anfrage gesendet',
-  invalidRequest: 'Sie können sich für sie erst anmelden, wenn ihr Betreiber diesen Fehler behoben hat:',
+  invalidRequestTitle: 'Die Anwendung hat eine ungültige Anfrage gesendet',
+  invalidRequest: 'Sie können sich dort erst anmelden, wenn ihr Betreiber diesen Fehler behoben hat:',
   unexpectedTitle: 'Etwas ist schiefgegangen',
-  unexpected: 'Der Dienst hatte einen unerwarteten Fehler. Wenn es wieder vorkommt, nennen Sie dem ' +
-    'Betreiber die Kennung der Anfrage.',
-  requestId: 'Kennung der Anfrage',
+  unexpected: 'Ein unerwarteter Fehler ist aufgetreten. Bitte versuchen Sie es noch einmal. Wenn er wieder ' +
+    'auftritt, nennen Sie dem Betreiber die Anfrage-ID.',
+  requestId: 'Anfrage-ID',
   home: 'Zur Startseite'
 }
 

@@ -9,24 +9,25 @@ const en = {
   texts: {
     'sign-in': ['If', 'belongs to an account, we sent a link that signs you in.'],
     password: ['If', 'belongs to an account, we sent a link to set a new password.'],
-    'sign-up': ['We sent an email to', 'Open the link in it to finish.']
+    'sign-up': ['We sent an email to', 'Open the link in it to continue.']
   } as Record<SentKind, [before: string, after: string]>,
-  lifetime: (time: string) => `The link works once, and for ${time}.`,
-  missing: 'Nothing there? Look in the spam folder, and check the address. Then ask again:',
+  lifetime: (time: string) => `The link works once and expires in ${time}.`,
+  missing: 'No email? Check your spam folder and the address below. Then send the email again:',
   email: 'Email',
   again: 'Send again'
 }
 
 const de: typeof en = {
-  title: 'Sehen Sie in Ihr Postfach',
+  title: 'Sehen Sie in Ihrem Postfach nach',
   yourAddress: 'der eingegebenen Adresse',
   texts: {
     'sign-in': ['Wenn es zu', 'ein Konto gibt, haben wir einen Link zum Anmelden geschickt.'],
     password: ['Wenn es zu', 'ein Konto gibt, haben wir einen Link für ein neues Passwort geschickt.'],
-    'sign-up': ['Wir haben eine E-Mail geschickt an', 'Öffnen Sie den Link darin, um fertig zu werden.']
+    'sign-up': ['Eine E-Mail ist unterwegs zu', 'Öffnen Sie den Link darin, um fortzufahren.']
   },
-  lifetime: time => `Der Link funktioniert einmal und ${time} lang.`,
-  missing: 'Nichts angekommen? Sehen Sie im Spam-Ordner nach, und prüfen Sie die Adresse. Dann noch einmal:',
+  lifetime: time => `Der Link ist ${time} lang gültig und funktioniert nur einmal.`,
+  missing: 'Nichts angekommen? Prüfen Sie den Spam-Ordner und diese Adresse. Senden Sie dann die E-Mail ' +
+    'noch einmal:',
   email: 'E-Mail-Adresse',
   again: 'Noch einmal senden'
 }

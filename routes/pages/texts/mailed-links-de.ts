@@ -22,7 +22,7 @@ const german: MailedLinkTexts = {
     },
     email_undo: {
       title: 'Änderung der Adresse rückgängig machen',
-      before: 'Ihr Konto erhält wieder die Adresse',
+      before: 'Ihr Konto verwendet dann wieder die Adresse',
       after: '. Alle Geräte werden abgemeldet, und Sie erhalten eine E-Mail, mit der Sie ein neues ' +
         'Passwort wählen können.',
       button: 'Änderung rückgängig machen'
@@ -37,29 +37,29 @@ const german: MailedLinkTexts = {
       title: 'Adresse bestätigen',
       doneTitle: 'Bestätigt',
       doneText: 'Vielen Dank. Ihre Adresse ist bestätigt.',
-      deadText: lives => `Links zum Bestätigen einer Adresse funktionieren einmal und ${lives} lang. ` +
-        'Dieser wurde schon verwendet, ist abgelaufen oder wurde durch einen neueren ersetzt.'
+      deadText: lives => `Links zum Bestätigen einer Adresse sind ${lives} lang gültig und funktionieren ` +
+        'nur einmal. Dieser wurde schon verwendet, ist abgelaufen oder wurde durch einen neueren ersetzt.'
     },
     password_reset: {
       title: 'Neues Passwort wählen',
       doneTitle: 'Ihr Passwort ist gespeichert',
       doneText: 'Sie sind auf allen Geräten abgemeldet. Melden Sie sich mit dem neuen Passwort an.',
-      deadText: lives => `Links für ein neues Passwort funktionieren einmal und ${lives} lang. Dieser ` +
-        'wurde schon verwendet oder ist abgelaufen.'
+      deadText: lives => `Links für ein neues Passwort sind ${lives} lang gültig und funktionieren nur ` +
+        'einmal. Dieser wurde schon verwendet oder ist abgelaufen.'
     },
     magic_link: {
       title: 'Anmelden',
       doneTitle: 'Sie sind angemeldet',
       doneText: 'Sie können zur Anwendung zurückkehren.',
-      deadText: lives => `Anmeldelinks funktionieren einmal und ${lives} lang. Dieser wurde schon ` +
-        'verwendet oder ist abgelaufen.'
+      deadText: lives => `Anmeldelinks sind ${lives} lang gültig und funktionieren nur einmal. Dieser wurde ` +
+        'schon verwendet oder ist abgelaufen.'
     }
   },
   link: 'Link aus der E-Mail',
   linkHint: 'Fügen Sie den ganzen Link ein oder den Teil hinter „#token=“.',
   open: 'Weiter',
   newPassword: 'Neues Passwort',
-  newPasswordHint: minLength => `Mindestens ${minLength} Zeichen. Drei oder vier zufällige Wörter sind gut.`,
+  newPasswordHint: minLength => `Mindestens ${minLength} Zeichen. Gut sind drei oder vier zufällige Wörter.`,
   signsOut: 'Sie werden auf allen Geräten abgemeldet.',
   currentPassword: 'Passwort',
   confirmWithPassword: 'Mit diesem Passwort bestätigen',
@@ -90,8 +90,8 @@ const german: MailedLinkTexts = {
   addressTaken: 'Diese E-Mail-Adresse gehört inzwischen zu einem anderen Konto.',
   crossSite: 'Diese Anfrage kam von einer anderen Website und wurde abgelehnt. Bitte öffnen Sie den Link ' +
     'aus der E-Mail noch einmal.',
-  malformed: 'Eine Eingabe fehlt oder ist zu lang, oder das ist nicht der Link aus unserer E-Mail. Sein ' +
-    'Code beginnt mit „lkl_“. Bitte prüfen Sie ihn und versuchen Sie es noch einmal.'
+  malformed: 'Eine Eingabe fehlt oder ist zu lang, oder das ist nicht der Link aus unserer E-Mail. Der Code ' +
+    'in diesem Link beginnt mit „lkl_“. Bitte prüfen Sie Ihre Eingabe und versuchen Sie es noch einmal.'
 }
 
 export default german

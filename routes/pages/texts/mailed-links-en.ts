@@ -13,8 +13,8 @@ const english: MailedLinkTexts = {
     },
     email_undo: {
       title: 'Undo the change of address',
-      before: 'Your account gets',
-      after: 'back. All devices are signed out, and you get an email to choose a new password.',
+      before: 'Your account will use',
+      after: 'again. All devices will be signed out, and you will get an email to choose a new password.',
       button: 'Undo the change'
     },
     password_reset: {
@@ -27,21 +27,22 @@ const english: MailedLinkTexts = {
       title: 'Confirm your address',
       doneTitle: 'Confirmed',
       doneText: 'Thank you. Your address is confirmed.',
-      deadText: lives => `Links that confirm an address work once, and for ${lives}. This one was used ` +
-        'before, has expired, or was replaced by a newer one.'
+      deadText: lives => `Links that confirm an address work once and expire after ${lives}. This one ` +
+        'was already used, has expired, or was replaced by a newer one.'
     },
     password_reset: {
       title: 'Choose a new password',
       doneTitle: 'Your password is saved',
       doneText: 'You are signed out on all devices. Sign in with the new password.',
-      deadText: lives => `Links that set a password work once, and for ${lives}. This one was used before ` +
-        'or has expired.'
+      deadText: lives => `Links that set a password work once and expire after ${lives}. This one was ` +
+        'already used or has expired.'
     },
     magic_link: {
       title: 'Sign in',
       doneTitle: 'You are signed in',
       doneText: 'You can return to the application.',
-      deadText: lives => `Sign-in links work once, and for ${lives}. This one was used before or has expired.`
+      deadText: lives => `Sign-in links work once and expire after ${lives}. This one was already used or ` +
+        'has expired.'
     }
   },
   link: 'Link from the email',
@@ -78,8 +79,8 @@ const english: MailedLinkTexts = {
   addressTaken: 'Another account now uses this email address.',
   crossSite: 'This request came from another site and was rejected. Please open the link from the email ' +
     'again.',
-  malformed: 'A field is empty or too long, or this is not the link of our email. Its code begins with ' +
-    '“lkl_”. Please check it and try again.'
+  malformed: 'A field is empty or too long, or this is not the link from our email. The code in that link ' +
+    'begins with “lkl_”. Please check what you entered and try again.'
 }
 
 export default english

@@ -30,8 +30,8 @@ const de: typeof en = {
   identifier: 'E-Mail-Adresse oder Benutzername',
   email: 'E-Mail-Adresse',
   password: 'Passwort',
-  newPasswordHint: minLength => `Mindestens ${minLength} Zeichen. Drei oder vier zufällige Wörter sind gut.`,
-  name: 'Name (freiwillig)',
+  newPasswordHint: minLength => `Mindestens ${minLength} Zeichen. Gut sind drei oder vier zufällige Wörter.`,
+  name: 'Name (optional)',
   remember: 'Angemeldet bleiben',
   forgotLink: 'Passwort vergessen?',
   emailLink: 'Anmeldelink per E-Mail erhalten',
@@ -42,7 +42,7 @@ const de: typeof en = {
   signUpButton: 'Konto erstellen',
   haveAccount: 'Sie haben schon ein Konto?',
   forgot: 'Neues Passwort wählen',
-  forgotText: 'Wir schicken Ihnen einen Link, mit dem Sie ein neues Passwort wählen.',
+  forgotText: 'Wir schicken Ihnen einen Link, mit dem Sie ein neues Passwort wählen können.',
   forgotButton: 'Link per E-Mail erhalten',
   backToSignIn: 'Zurück zur Anmeldung'
 }
