@@ -74,7 +74,7 @@ t.test('mails', async t => {
     const mail = await smtp.mailTo(ada.email)
     t.match(mail, {
       from: 'login@example.com',
-      subject: 'Confirm your e-mail address for Orders',
+      subject: 'Confirm your email address for Orders',
       link: /^https:\/\/auth\.example\.com\/email-verification#token=lkl_[\w-]{43}$/
     })
     t.match(mail.headers, {
