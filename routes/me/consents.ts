@@ -40,8 +40,8 @@ const consents: Typed = async (app) => {
     schema: {
       operationId: 'listConsents',
       tags: ['Account'],
-      summary: 'List what you have allowed applications',
-      description: 'The applications that may sign the caller in, ordered by their id.',
+      summary: 'List your consents',
+      description: 'Lists the applications that the caller has allowed to use their account, by client id.',
       security: [{ bearer: [] }],
       querystring: strict(paging),
       response: { 200: page(Consent) }
@@ -57,9 +57,9 @@ const consents: Typed = async (app) => {
     schema: {
       operationId: 'revokeConsent',
       tags: ['Account'],
-      summary: 'Revoke what you have allowed an application',
-      description: 'Ends the sessions of the application for this user, even those with offline access. The' +
-        ' application must ask for consent again.',
+      summary: 'Revoke your consent to an application',
+      description: 'Ends the sessions of the application for the caller, even those with `offline_access`. At the' +
+        ' next sign-in, the user is asked for consent again.',
       security: [{ bearer: [] }],
       params: strict({ client_id: id }),
       response: { 204: { type: 'null', description: 'The consent is revoked.' } }

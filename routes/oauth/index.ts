@@ -9,7 +9,7 @@ import userInfo, { type UserInfoOptions } from './userinfo.ts'
 export type OAuthOptions =
   GrantOptions & Omit<IntrospectionOptions, 'refreshToken' | 'retryWindow'> & UserInfoOptions
 
-/** The OAuth endpoints that other services call. Those that a browser visits are pages. */
+/** The OAuth endpoints that services and applications call. Those that a browser visits are pages. */
 const oauth: Typed<OAuthOptions> = async (app, options) => {
   const { issuer, audience, roles, lifetimes, links } = options
   const { refreshToken, retryWindow } = lifetimes

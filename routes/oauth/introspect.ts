@@ -36,7 +36,7 @@ const introspectionResponse = strict({
   amr: Type.Optional(Type.Array(Type.String())),
   roles: Type.Optional(Type.Array(Type.String())),
   token_version: Type.Optional(Type.Integer({
-    description: 'How often all access tokens of the user had been revoked before this one; absent if never.'
+    description: 'How many times all access tokens of the user were revoked before this one; absent if never.'
   }))
 }, { examples: [{ active: false }] })
 type Introspection = typeof introspectionResponse['static']

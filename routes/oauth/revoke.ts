@@ -24,7 +24,7 @@ const revoke: Typed = async (app) => {
       consumes: ['application/x-www-form-urlencoded'],
       body: Type.Object(tokenParameters, { examples: [{ token: 'lkr_AQIDBAUG…' }] }),
       response: {
-        200: { type: 'null', description: 'The token is not active, or the caller may not revoke it.' }
+        200: { type: 'null', description: 'The token is no longer active, or the caller may not revoke it.' }
       }
     },
     config: { ...oauthConfig, isForClientOrigins: true, oauthErrors: ['invalid_client', 'invalid_token'] }

@@ -55,7 +55,8 @@ const tokenResponse = strict({
     description: 'The token for the next refresh, for clients with the grant `refresh_token`.'
   })),
   id_token: Type.Optional(Type.String({
-    description: 'Who signed in (OpenID Connect Core section 2), with the scope `openid`.'
+    description: 'The ID token, which says who signed in (OpenID Connect Core section 2). Present with the' +
+      ' scope `openid`.'
   }))
 }, {
   examples: [

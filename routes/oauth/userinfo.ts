@@ -37,9 +37,9 @@ const userInfo = strict({
 
 const schema = {
   tags: ['Delegated login'],
-  summary: 'Read who signed in',
-  description: 'The user info endpoint (OpenID Connect Core section 5.3). It takes an access token that a' +
-    ' client got with the scope `openid`, and answers with the claims of its other scopes.',
+  summary: 'Read the claims of a user',
+  description: 'The userinfo endpoint (OpenID Connect Core section 5.3). It takes an access token that a' +
+    ' client got with the scope `openid`. The response has the claims of the other scopes of the token.',
   response: { 200: userInfo }
 }
 const config = {
@@ -48,7 +48,7 @@ const config = {
   oauthErrors: ['invalid_token', 'insufficient_scope'] as const
 }
 
-/** The user info endpoint. */
+/** The userinfo endpoint. */
 const userInfoRoutes: Typed<UserInfoOptions> = async (app, { issuer, audience }) => {
   const audiences = [userInfoUrl(issuer), audience]
 

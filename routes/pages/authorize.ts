@@ -20,18 +20,20 @@ const parameter = (description: string) => Type.Optional(Type.String({ descripti
 const querystring = Type.Object({
   response_type: Type.String({ description: 'Must be `code`.' }),
   client_id: Type.String(),
-  redirect_uri: Type.String({ description: 'A registered redirect URI.' }),
+  redirect_uri: Type.String({ description: 'A registered redirect URI of the client.' }),
   code_challenge: Type.String({ description: 'The SHA-256 of the code verifier, in base64url (RFC 7636).' }),
   code_challenge_method: Type.String({ description: 'Must be `S256`.' }),
-  scope: parameter('The requested scopes, separated by spaces. Unknown ones are ignored.'),
-  state: parameter('Returned as it is.'),
+  scope: parameter('The requested scopes, separated by spaces. Those that the client may not have are left' +
+    ' out. The default is all scopes of the client except `offline_access`.'),
+  state: parameter('Returned unchanged in the response.'),
   nonce: parameter('Returned in the ID token.'),
   prompt: parameter('`none`, or some of `login`, `consent`, `select_account` and `create`.'),
-  max_age: parameter('How many seconds ago the user may have authenticated.'),
-  login_hint: parameter('Fills in the sign-in form.'),
+  max_age: parameter('The maximum time since the user authenticated, in seconds. If more has passed,' +
+    ' the user must sign in again.'),
+  login_hint: parameter('The address or username with which the sign-in form is filled in.'),
   ui_locales: parameter('The languages that the client prefers for the pages, separated by spaces.'),
-  id_token_hint: parameter('An ID token of the user who is expected.'),
-  resource: parameter('A resource that the tokens are for (RFC 8707). May be repeated.'),
+  id_token_hint: parameter('An ID token of the user who is expected. It may have expired.'),
+  resource: parameter('A service that the access token is for (RFC 8707). May be repeated.'),
   response_mode: parameter('Must be `query`, which is the default.')
 })
 
@@ -54,7 +56,8 @@ const authorize: Typed<AuthorizeOptions> = async (app, { context, links }) => {
       summary: 'Sign a user in for a client',
       description: 'The authorization endpoint (RFC 6749 section 3.1, OpenID Connect Core section 3.1.2).' +
         ' Send the browser here. It comes back to the redirect URI with `code`, `state` and `iss`, or with' +
-        ' `error` and `error_description`. Without a registered client and redirect URI, it stays on a page.',
+        ' `error`, `error_description`, `state` and `iss`. If the client or the redirect URI is not' +
+        ' registered, the browser stays on an error page.',
       security: [],
       querystring,
       response: {

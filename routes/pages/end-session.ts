@@ -36,14 +36,15 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
       tags: ['Delegated login'],
       summary: 'Sign a user out for a client',
       description: 'The end session endpoint (OpenID Connect RP-Initiated Logout 1.0). Send the browser' +
-        ' here. With an ID token of this browser\'s session, all its sessions end at once, and the browser' +
-        ' goes on to the registered `post_logout_redirect_uri`. Otherwise a page asks the user.',
+        ' here. It ends the browser session and its client sessions, except those with `offline_access`. If' +
+        ' the ID token does not belong to this browser\'s session, a page asks the user first. Then the' +
+        ' browser goes on to the registered `post_logout_redirect_uri`.',
       security: [],
       querystring: Type.Object({
         id_token_hint: parameter('The ID token of the user. It may have expired.'),
-        client_id: parameter('The client; it must be that of the ID token.'),
+        client_id: parameter('The client. It must be the one that the ID token was issued to.'),
         post_logout_redirect_uri: parameter('A registered URI. It needs `id_token_hint`.'),
-        state: parameter('Returned as it is.')
+        state: parameter('Returned unchanged in the redirect.')
       }),
       response: { 303: { description: 'A redirect to the client, or to a page.', type: 'null' } }
     },

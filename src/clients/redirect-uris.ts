@@ -31,7 +31,7 @@ export function redirectUriRefusal (uri: string, rules: RedirectUriRules): strin
   if (uri.includes('#')) return 'must not have a fragment'
   if (uri.includes('*')) return 'must not have a wildcard'
   if (!uriCharacters.test(uri)) {
-    return 'must have only the characters of a URI (RFC 3986): write others percent-encoded, and the host' +
+    return 'must have only the characters of a URI (RFC 3986): percent-encode others, and write the host' +
       ' in its ASCII form'
   }
   if (malformedEncoding.test(uri)) return 'must have two hexadecimal digits after each %'

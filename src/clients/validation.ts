@@ -71,7 +71,7 @@ const audienceViolations: Check = (metadata, { issuer, audience }, changedMember
   return violationsOfItems('audiences', audiences, uri => {
     if (!isResourceIndicator(uri)) return 'must be an absolute URI without a fragment'
     return !isFirstParty && ownAudiences.includes(normalize(uri))
-      ? 'must be another service: a third party never gets tokens for this one'
+      ? 'must not be Latchkey itself: a third party never gets tokens for it'
       : undefined
   })
 }
@@ -95,7 +95,7 @@ function combinationViolations (metadata: ClientMetadata): Violation[] {
     violations.push({ pointer: '/redirect_uris', detail })
   }
   if (grants.includes('refresh_token') && !grants.includes('authorization_code')) {
-    const detail = 'must have authorization_code, too: without it the client gets no refresh token'
+    const detail = 'must also have authorization_code: without it the client gets no refresh token'
     violations.push({ pointer: '/grant_types', detail })
   }
   if (!isPublicClient(metadata)) return violations

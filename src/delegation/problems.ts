@@ -4,14 +4,14 @@ export const problems = defineProblems({
   invalid_authorization_request: {
     status: [400],
     title: 'Invalid authorization request',
-    meaning: 'An application sent you here with a request that names no registered client and redirect URI,' +
-      ' so nobody can be told but you. Tell the operator of the application.'
+    meaning: 'An application sent you here with a client or a redirect URI that is not registered. Latchkey' +
+      ' therefore cannot send you back. Tell the operator of the application.'
   },
   sign_in_expired: {
     status: [400],
     title: 'Sign-in expired',
-    meaning: 'The sign-in took longer than ten minutes, or its address was changed. Go back to the' +
-      ' application and start again.'
+    meaning: 'The sign-in took longer than ten minutes, its address was changed, or the application is no' +
+      ' longer registered for it. Go back to the application and start again.'
   }
 })
 

@@ -16,7 +16,9 @@ export const oauthErrors = {
   },
   invalid_scope: { status: 400, meaning: 'A scope is malformed, or not granted to the client.' },
   invalid_target: {
-    status: 400, meaning: 'A resource or audience is not an absolute URI without a fragment.'
+    status: 400,
+    meaning: 'A resource or audience is not an absolute URI without a fragment, or the client may not ' +
+      'request tokens for it.'
   },
   insufficient_scope: { status: 403, meaning: 'The client lacks the required scope.' },
   access_denied: { status: 403, meaning: 'The request is not allowed.' },
