@@ -58,8 +58,8 @@ const consents: Typed = async (app) => {
       operationId: 'revokeConsent',
       tags: ['Account'],
       summary: 'Revoke your consent to an application',
-      description: 'Ends the sessions of the application for the caller, even those with `offline_access`. At the' +
-        ' next sign-in, the user is asked for consent again.',
+      description: 'Ends the sessions of the application for the caller, even those with `offline_access`.' +
+        ' The application must then ask for consent again.',
       security: [{ bearer: [] }],
       params: strict({ client_id: id }),
       response: { 204: { type: 'null', description: 'The consent is revoked.' } }

@@ -51,8 +51,8 @@ const german: MailedLinkTexts = {
       title: 'Anmelden',
       doneTitle: 'Sie sind angemeldet',
       doneText: 'Sie können zur Anwendung zurückkehren.',
-      deadText: lives => `Anmeldelinks sind ${lives} lang gültig und funktionieren nur einmal. Dieser wurde ` +
-        'schon verwendet oder ist abgelaufen.'
+      deadText: lives => `Anmeldelinks sind ${lives} lang gültig und funktionieren nur einmal. Dieser ` +
+        'wurde schon verwendet oder ist abgelaufen.'
     }
   },
   link: 'Link aus der E-Mail',
@@ -90,8 +90,8 @@ const german: MailedLinkTexts = {
   addressTaken: 'Diese E-Mail-Adresse gehört inzwischen zu einem anderen Konto.',
   crossSite: 'Diese Anfrage kam von einer anderen Website und wurde abgelehnt. Bitte öffnen Sie den Link ' +
     'aus der E-Mail noch einmal.',
-  malformed: 'Eine Eingabe fehlt oder ist zu lang, oder das ist nicht der Link aus unserer E-Mail. Der Code ' +
-    'in diesem Link beginnt mit „lkl_“. Bitte prüfen Sie Ihre Eingabe und versuchen Sie es noch einmal.'
+  malformed: 'Eine Eingabe fehlt oder ist zu lang, oder das ist nicht der Link aus unserer E-Mail. Der ' +
+    'Code in diesem Link beginnt mit „lkl_“. Bitte prüfen Sie Ihre Eingabe und versuchen Sie es noch einmal.'
 }
 
 export default german
