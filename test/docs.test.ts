@@ -174,7 +174,7 @@ t.test('names on the pages are those of the code', async t => {
   // The API document does not describe these: pages for people, and what describes the API itself.
   for (const path of [
     '/email-verification', '/password-reset', '/magic-link', '/openapi.json', '/docs', '/', '/favicon.ico',
-    '/sign-in', '/sign-up', '/forgot', '/check-inbox', '/signed-in'
+    '/sign-in', '/sign-up', '/forgot', '/check-inbox', '/consent', '/signed-in', '/sign-out', '/signed-out'
   ]) requests.add(`GET ${path}`)
   const metrics = readFileSync('plugins/metrics.ts', 'utf8')
   const isMetric = (name: string) =>
