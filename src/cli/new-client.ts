@@ -19,18 +19,23 @@ export const create = defineCommand({
   example: 'latchkey clients create --name Shop --redirect-uri https://shop.example.com/callback',
   options: {
     name: { type: 'string', value: 'NAME', description: 'its name, 1 to 100 characters' },
-    'redirect-uri': many('URI', 'where users come back to after the sign-in; repeat it for several'),
-    'post-logout-redirect-uri': many(
-      'URI', 'where users may be sent after the sign-out; repeat it for several'
+    'redirect-uri': many(
+      'URI', 'a URI to which users may come back after the sign-in; repeat it for several'
     ),
-    public: { type: 'boolean', description: 'it runs where it cannot keep a secret, so it gets none' },
+    'post-logout-redirect-uri': many(
+      'URI', 'a URI to which users may be sent after the sign-out; repeat it for several'
+    ),
+    public: {
+      type: 'boolean',
+      description: 'it cannot keep a secret, so it gets none: a page, or a program on a device'
+    },
     native: { type: 'boolean', description: 'it runs on the user\'s own device (RFC 8252)' },
     'first-party': { type: 'boolean', description: 'your own team runs it: users are not asked for consent' },
     grant: many('GRANT', 'client_credentials, authorization_code, refresh_token; the default follows from' +
       ' --redirect-uri'),
-    scope: many('SCOPE', 'the scopes that it can request; repeat it, or separate them with commas; with' +
+    scope: many('SCOPE', 'scopes that it can request; repeat it, or separate them with commas; with' +
       ' --redirect-uri, the default is openid,profile,email'),
-    audience: many('URI', 'the services that it may request tokens of users for; repeat it for several'),
+    audience: many('URI', 'a service that it may request tokens of users for; repeat it for several'),
     'backchannel-logout-uri': {
       type: 'string', value: 'URI', description: 'the URL that is notified when a user\'s session ends'
     }

@@ -101,7 +101,7 @@ export function readAuthorizationRequest (
     throw new AuthorizationError('request_uri_not_supported', 'The parameter request_uri is not supported.')
   }
   if (read('registration') !== undefined) {
-    throw new AuthorizationError('registration_not_supported', 'Register the client before.')
+    throw new AuthorizationError('registration_not_supported', 'A client cannot register by this request.')
   }
   if ((read('response_mode') ?? 'query') !== 'query') throw refuse('The only response_mode is query.')
   const codeChallenge = read('code_challenge')
