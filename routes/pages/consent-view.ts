@@ -14,13 +14,15 @@ export interface ConsentView {
   /** The host of the redirect URI, or its scheme if it has no host. */
   redirectHost: string
   scopes: readonly string[]
+  /** The services that the client may call for the user (RFC 8707). */
+  resources?: readonly string[]
   /** The address or the username of the account that is signed in. */
   account: string
 }
 
 /** Renders the question whether a client may use the account. Both answers have the same weight. */
 export function renderConsent (context: PageContext, view: ConsentView): string {
-  const { language, continuation, isUnverified, redirectHost, scopes, account } = view
+  const { language, continuation, isUnverified, redirectHost, scopes, resources = [], account } = view
   const texts = decisionTexts[language]
   const title = texts.consentTitle(continuation.clientName)
   const words = (scope: string): Html =>
@@ -33,7 +35,8 @@ export function renderConsent (context: PageContext, view: ConsentView): string 
 <div><dt>${texts.account}</dt><dd>${account}</dd></div>
 <div><dt>${texts.destination}</dt><dd>${redirectHost}</dd></div></dl>
 <div><p>${texts.asksFor}</p>
-<ul class="scopes">${scopes.map(scope => html`<li>${words(scope)}</li>`)}</ul></div>
+<ul class="scopes">${scopes.map(scope => html`<li>${words(scope)}</li>`)}${
+    resources.map(resource => html`<li>${texts.useResource(resource)}</li>`)}</ul></div>
 ${form(`${context.basePath}/consent`, continuation, [html`<div class="pair">${
   button(texts.cancel, { isPlain: true, name: 'decision', value: 'cancel' })}${
   button(texts.allow, { isPlain: true, name: 'decision', value: 'allow' })}</div>`])}`

@@ -59,7 +59,8 @@ const consent: Typed<ConsentOptions> = async (app, { context, links }) => {
       continuation: { sealed, clientName: client.name },
       isUnverified: false,
       redirectHost: destinationOf(redirectUri),
-      scopes: [...scope, ...audience],
+      scopes: scope,
+      resources: audience.map(destinationOf),
       account: session.user.email
     })
     return reply.headers(pageHeaders(language)).send(page)
@@ -92,9 +93,9 @@ const consent: Typed<ConsentOptions> = async (app, { context, links }) => {
   })
 }
 
-/** Returns the host of a redirect URI, or its scheme if that belongs to a native application. */
-function destinationOf (redirectUri: string): string {
-  const { host, protocol } = new URL(redirectUri)
+/** Returns the host of a URI, or its scheme if that belongs to a native application. */
+function destinationOf (uri: string): string {
+  const { host, protocol } = new URL(uri)
   return host === '' ? protocol.slice(0, -1) : host
 }
 

@@ -22,18 +22,19 @@ const noCors = { cors: { origin: false } }
 
 /** The pages for people, on which they sign in, sign up, and use mailed links. They work without scripts. */
 const pages: Typed<PagesOptions> = async (app, { context, signIn, serviceName, docs, production }) => {
-  // No other origin may read a page, not even one that may call the API: a page shows who is signed in.
-  app.addHook('onRoute', route => {
-    route.config = { ...route.config, ...noCors }
-    const { method, url } = route
-    if (method === 'GET') app.options(url, { schema: { hide: true }, config: noCors }, async () => {})
-  })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(formType, { parseAs: 'string' }, (_request, body, done) => {
     done(null, parseForm(body.toString()))
   })
   await app.register(assets, { assets: context.assets })
   await app.register(startPage, { context, serviceName, docs, production })
+
+  // No other origin may read a page, not even one that may call the API: a page shows who is signed in.
+  app.addHook('onRoute', route => {
+    route.config = { ...route.config, ...noCors }
+    const { method, url } = route
+    if (method === 'GET') app.options(url, { schema: { hide: true }, config: noCors }, async () => {})
+  })
   await app.register(mailedLinks, { context, signIn })
   await app.register(signInPages, { context, signIn })
   await app.register(signUpPage, { context, signIn })

@@ -19,6 +19,7 @@ const en = {
     email: 'See your email address',
     offline_access: 'Stay signed in, even after you sign out in this browser'
   } as Record<string, string>,
+  useResource: (resource: string) => `Use ${resource} for you`,
   signOutTitle: 'Sign out?',
   signOutText: 'You will also be signed out of the applications that you opened in this browser.',
   signOut: 'Sign out',
@@ -47,6 +48,7 @@ const de: typeof en = {
     email: 'Ihre E-Mail-Adresse sehen',
     offline_access: 'Angemeldet bleiben, auch wenn Sie sich in diesem Browser abmelden'
   },
+  useResource: resource => `${resource} in Ihrem Namen benutzen`,
   signOutTitle: 'Abmelden?',
   signOutText: 'Sie werden auch von den Anwendungen abgemeldet, die Sie in diesem Browser geöffnet haben.',
   signOut: 'Abmelden',
