@@ -16,6 +16,11 @@ declare module 'fastify' {
      * for the access token that is issued with it.
      */
     signIdToken: (claims: IdTokenClaims, algorithm: string, accessToken?: string) => string
+    /**
+     * Throws `database_unavailable` if no key can sign an ID token with this algorithm now, so that nothing is
+     * used up for a response that cannot be given.
+     */
+    assertIdTokenKey: (algorithm: string) => void
     /** Signs a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4) as ID tokens are signed. */
     signLogoutToken: (claims: LogoutTokenClaims, algorithm: string) => string
     /**
@@ -49,6 +54,7 @@ export default fp(async function idTokens (app, { issuer }: IdTokenOptions) {
     return signer(claims)
   }
 
+  app.decorate('assertIdTokenKey', algorithm => { findSigningKey(algorithm) })
   app.decorate('signIdToken', (claims, algorithm, accessToken) => {
     const key = findSigningKey(algorithm)
     const binding = accessToken === undefined ? {} : { at_hash: hashAccessToken(accessToken, key.algorithm) }

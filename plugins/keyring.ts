@@ -154,7 +154,12 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     options,
     reload,
     getSigningKey: () => getActiveKey([...getKeys().signingKeys.values()]),
-    getIdTokenKey: () => getActiveKey(idTokenSigners(getKeys())),
+    getIdTokenKey () {
+      const signers = idTokenSigners(getKeys())
+      // The first one is generated after the start.
+      if (signers.length === 0) rotate()
+      return getActiveKey(signers)
+    },
     findSigningKey: async kid => await lookup.find('signing', kid, () => findPublishedKey(getKeys(), kid)),
     isKnownKey: kid => findPublishedKey(getKeys(), kid) !== undefined,
     getPublishedKeys: () => publishedKeys(getKeys()),

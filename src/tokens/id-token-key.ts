@@ -7,7 +7,7 @@ import type { KeyringOptions } from './key-records.ts'
 
 const purpose = 'id_token'
 // An arbitrary constant, the same in every version. The transaction that holds the lock may create the key.
-const advisoryLock = 7308332182714020
+const advisoryLock = 7308332182714022
 // Longer than it takes to generate a key.
 const backdatingMarginSeconds = 60
 

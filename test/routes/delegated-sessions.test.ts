@@ -4,6 +4,7 @@ import {
   authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, newVerifier, redeem, redirectUri,
   requestTokens, signInFor, submit, type TestClient
 } from '../support/delegation.ts'
+import { waitUntil } from '../support/polling.ts'
 
 const grace = { REFRESH_REPLAY_GRACE: '0s' }
 const service = await build(t)
@@ -260,4 +261,24 @@ t.test('deleting a client ends the sessions of its users', async t => {
   t.equal((await (await adminOf(service)).delete(`/v1/admin/clients/${shortLived.id}`)).status, 204)
   t.notOk(await isActive(tokens.access_token))
   t.equal((await refresh(service, shortLived, tokens.refresh_token)).body.error, 'invalid_client')
+})
+
+t.test('while no key can sign an ID token, a code is not used up', async t => {
+  const starting = await build(t)
+  const shop = await newClient(starting)
+  const user = newUser()
+  await starting.browser().post('/v1/auth/register', user)
+  const attempt = authorizationOf(shop)
+  const code = codeIn(await authorize(starting.browser(), attempt, user))
+  const { db, keyring } = starting.app
+  await db.transaction(async tx => {
+    // As if another instance were generating the key.
+    await tx.query('select pg_advisory_xact_lock(7308332182714022)')
+    await starting.sql("delete from keys where purpose = 'id_token'")
+    await keyring.reload()
+    const refused = await redeem(starting, shop, { code, verifier: attempt.verifier })
+    t.match(refused, { status: 503, body: { error: 'temporarily_unavailable' } })
+  })
+  await waitUntil('the key exists', async () =>
+    (await redeem(starting, shop, { code, verifier: attempt.verifier })).status === 200)
 })

@@ -13,6 +13,7 @@ export const authorizationCode: Grant = async (app, options, { request, client, 
   if (redirectUri === undefined) throw invalidRequest('The parameter redirect_uri is missing.')
   if (codeVerifier === undefined) throw invalidRequest('The parameter code_verifier is missing.')
   if (!verifierSyntax.test(codeVerifier)) throw invalidRequest('The code_verifier is malformed.')
+  app.assertIdTokenKey(client.id_token_signed_response_alg)
   const presented = {
     code, clientId: client.client_id, redirectUri, codeVerifier, audience: requestedAudience(parameters)
   }
