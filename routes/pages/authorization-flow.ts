@@ -51,13 +51,12 @@ export async function advance (visit: Visit, state: AuthorizationState): Promise
   const { server: app } = visit.request
   const { authorization: request, client, progress } = state
   const session = await findSession(visit, client.client_id)
-  const expectedUserId = await readExpectedUser(visit.request, request)
-  const step = decide({ request, client, session, expectedUserId, progress })
+  const step = decide({ request, client, session, progress })
   if (step.kind !== 'code') return answerStep(visit, state, step)
   const code = await issueCode(app.db, request, step.session.id)
   if (code !== undefined) return respond(visit, { ...state, response: { code } })
   // The session has ended meanwhile.
-  const notSignedIn = decide({ request, client, session: undefined, expectedUserId, progress })
+  const notSignedIn = decide({ request, client, session: undefined, progress })
   return answerStep(visit, state, notSignedIn)
 }
 
@@ -88,15 +87,6 @@ function openPage (visit: Visit, state: AuthorizationState, { path, pending }: N
     return respond(visit, { ...state, response })
   }
   return reply.redirect(`${context.basePath}${path}?request=${sealed}`, 303)
-}
-
-/** Returns the user that the client expects: null if its hint is not valid, undefined if it sent none. */
-async function readExpectedUser (
-  { server: app }: FastifyRequest, { idTokenHint, clientId }: AuthorizationRequest
-): Promise<string | null | undefined> {
-  if (idTokenHint === undefined) return undefined
-  const hint = await app.readIdTokenHint(idTokenHint)
-  return hint?.client === clientId ? hint.sub : null
 }
 
 /** What a client is told, and where. */

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Client } from '../../src/clients/records.ts'
 import { matchRedirectUri } from '../../src/clients/redirect-uris.ts'
 import {
-  AuthorizationError, readAuthorizationRequest, unrepeated, type RequestParameters
+  AuthorizationError, readAuthorizationRequest, unrepeated, type AuthorizationRequest, type RequestParameters
 } from '../../src/delegation/authorization-request.ts'
 import { invalidAuthorizationRequest } from '../../src/delegation/problems.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
@@ -73,7 +73,8 @@ const authorize: Typed<AuthorizeOptions> = async (app, { context, links }) => {
     const visit = { request, reply, context, links }
     adoptLanguage(request, reply, context.issuer)
     try {
-      const authorization = readAuthorizationRequest(parameters, client, redirectUri)
+      const { idTokenHint, ...unverified } = readAuthorizationRequest(parameters, client, redirectUri)
+      const authorization = { ...unverified, ...await readExpectedUser(request, client, idTokenHint) }
       const progress = { hasSignedIn: false, hasConsented: false }
       return await advance(visit, { authorization, client, progress })
     } catch (error) {
@@ -93,6 +94,15 @@ const authorize: Typed<AuthorizeOptions> = async (app, { context, links }) => {
     const query = new URLSearchParams(typeof request.body === 'string' ? request.body : '')
     return reply.redirect(`${context.basePath}/oauth/authorize?${query.toString()}`, 303)
   })
+}
+
+/** Reads the user that the client expects from its hint, which is an ID token that was issued to it. */
+async function readExpectedUser (
+  { server: app }: FastifyRequest, client: Client, idTokenHint: string | undefined
+): Promise<Pick<AuthorizationRequest, 'expectedUserId'>> {
+  if (idTokenHint === undefined) return {}
+  const hint = await app.readIdTokenHint(idTokenHint)
+  return { expectedUserId: hint?.client === client.client_id ? hint.sub : null }
 }
 
 /** Finds the client and its redirect URI. Throws a problem for the user, because nobody else is proven. */

@@ -21,8 +21,12 @@ export interface AuthorizationRequest {
   /** How long ago the user may have authenticated, in seconds. */
   maxAge?: number
   loginHint?: string
-  idTokenHint?: string
+  /** The user that the client expects (`id_token_hint`); null if its hint is not valid. */
+  expectedUserId?: string | null
 }
+
+/** A request whose ID token hint was not verified yet. */
+export type UnverifiedRequest = Omit<AuthorizationRequest, 'expectedUserId'> & { idTokenHint?: string }
 
 /** The parameters of a request. A parameter that is sent twice is a list. */
 export type RequestParameters = Readonly<Record<string, unknown>>
@@ -45,17 +49,20 @@ export class AuthorizationError extends Error {
   }
 }
 
-// The sealed request must fit into a URL.
+// The sealed request must fit into a URL. The hint is not sealed.
 const maxLength = 2_048
+const maxHintLength = 8_192
 
 /** Reads a parameter. An empty one counts as absent (RFC 6749 section 3.1). Throws if it is repeated. */
-function single (parameters: RequestParameters, name: string): string | undefined {
+function single (
+  parameters: RequestParameters, name: string, limit = maxLength
+): string | undefined {
   const value = parameters[name]
   if (value === undefined || value === '') return undefined
   if (typeof value !== 'string') {
     throw new AuthorizationError('invalid_request', `The parameter ${name} is repeated.`)
   }
-  if (value.length > maxLength) {
+  if (value.length > limit) {
     throw new AuthorizationError('invalid_request', `The parameter ${name} is too long.`)
   }
   // The database cannot store it.
@@ -82,7 +89,7 @@ const words = (text: string | undefined) => [...new Set((text ?? '').split(' ').
  */
 export function readAuthorizationRequest (
   parameters: RequestParameters, client: Client, redirectUri: string
-): AuthorizationRequest {
+): UnverifiedRequest {
   const refuse = (description: string) => new AuthorizationError('invalid_request', description)
   const read = (name: string) => single(parameters, name)
   const state = read('state')
@@ -116,7 +123,7 @@ export function readAuthorizationRequest (
   }
   const nonce = read('nonce')
   const loginHint = read('login_hint')
-  const idTokenHint = read('id_token_hint')
+  const idTokenHint = single(parameters, 'id_token_hint', maxHintLength)
   const scope = read('scope')
   return {
     clientId: client.client_id,

@@ -16,8 +16,6 @@ export interface DecisionFacts {
   client: Pick<Client, 'first_party' | 'application_type' | 'token_endpoint_auth_method'>
   /** The browser session; undefined if nobody is signed in. */
   session: BrowserSession | undefined
-  /** The user that the client expects (`id_token_hint`); null if its hint is not valid. */
-  expectedUserId: string | null | undefined
   progress: Progress
 }
 
@@ -37,7 +35,7 @@ export function decide (facts: DecisionFacts): NextStep {
   const { request: { prompt }, session, progress } = facts
   const isExpected = isExpectedUser(facts)
   if (prompt.includes('none')) {
-    if (!session || !isFresh(facts) || !isExpected || facts.expectedUserId === null) {
+    if (!session || !isFresh(facts) || !isExpected || facts.request.expectedUserId === null) {
       return error('login_required', 'The user must sign in.')
     }
     if (isPublicNative(facts)) {
@@ -56,7 +54,7 @@ export function decide (facts: DecisionFacts): NextStep {
   return needsConsent(facts, session) ? { kind: 'consent', session } : { kind: 'code', session }
 }
 
-const isExpectedUser = ({ session, expectedUserId }: DecisionFacts) =>
+const isExpectedUser = ({ session, request: { expectedUserId } }: DecisionFacts) =>
   expectedUserId == null || session?.user.id === expectedUserId
 
 /** Whether the user authenticated recently enough, by the database's clock. */

@@ -25,10 +25,17 @@ const purge: Statement = {
     ), purged as (
       delete from sessions
       where id in (select session_id from expired union all select id from outdated)
-      returning id, user_id, ended_at
+      returning id, user_id, client_id, ended_at
     ), recorded as (
       insert into audit_events (type, user_id, session_id, detail)
       select 'session.ended', user_id, id, '{"reason": "expired"}' from purged where ended_at is null
+    ), notified as (
+      -- As end_sessions does for the sessions that end before they expire.
+      insert into jobs (id, kind, user_id, subject, expires_at)
+      select purged.id, 'backchannel_logout', user_id, clients.id, now() + interval '1 day'
+      from purged join clients on clients.id = purged.client_id
+      where ended_at is null and backchannel_logout_uri is not null
+      on conflict do nothing
     )
     select
       (select count(*)::int from page) as seen, (select count(*)::int from purged) as purged,

@@ -1,6 +1,7 @@
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from 'jose'
 import t, { type Test } from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
+import { purgeExpired } from '../../src/sessions/expiry.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import {
   adminOf, authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, requestTokens,
@@ -139,6 +140,13 @@ const ends: Record<string, (signedIn: SignedIn) => Promise<unknown>> = {
     const thief = strict.browser()
     thief.jar.set('session_3000', copied)
     await thief.get(authorizationOf(client).url)
+  },
+  'its expiry': async signedIn => {
+    await service.sql("update sessions set expires_at = now() - interval '1 s' where id = $1", [sidOf(signedIn)])
+    await service.sql(
+      "update refresh_tokens set access_expires_at = now() - interval '1 s' where session_id = $1",
+      [sidOf(signedIn)])
+    await purgeExpired(service.app.db, { after: undefined, limit: 1_000, refreshToken: 604_800 })
   }
 }
 t.test('a client is told once of every end of a session', async t => {
