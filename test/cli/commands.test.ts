@@ -320,7 +320,7 @@ t.test('clients', async t => {
     const invalid: Array<[args: string[], message: RegExp]> = [
       [['--redirect-uri', 'http://shop.example.com/'], /redirect_uris\/0 must use https:/],
       [['--redirect-uri', 'javascript:alert(1)'], /redirect_uris\/0 must not have the scheme javascript:/],
-      [['--redirect-uri', 'https://a.example/', '--audience', 'http://localhost:3000'], /audiences\/0 must be/],
+      [['--redirect-uri', 'https://a.example/', '--audience', 'http://localhost:3000'], /audiences\/0 must not be/],
       [['--scope', 'a', '--public'], /grant_types must not have client_credentials/],
       [['--scope', 'a', '--grant', 'authorization_code'], /redirect_uris must not be empty/],
       [['--scope', 'a', '--grant', 'implicit'], /--grant must be one of/],
