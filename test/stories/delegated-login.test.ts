@@ -160,7 +160,7 @@ t.test('applications that delegate their login, in a browser', { skip: missing ?
     const { page } = await tab()
     await page.goto(address)
     await signIn(page, ada)
-    await page.getByText(archiveUrl).waitFor()
+    await page.getByText(new URL(archiveUrl).host).waitFor()
     await allow(page)
     await page.getByText('You can close this window').waitFor()
     t.match(await program.ended, { code: 0 })
