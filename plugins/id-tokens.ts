@@ -17,8 +17,8 @@ declare module 'fastify' {
      */
     signIdToken: (claims: IdTokenClaims, algorithm: string, accessToken?: string) => string
     /**
-     * Throws `database_unavailable` if no key can sign an ID token with this algorithm now, so that nothing is
-     * used up for a response that cannot be given.
+     * Throws `database_unavailable` if no key can sign an ID token with this algorithm now, so that nothing
+     * is used up for a response that cannot be given.
      */
     assertIdTokenKey: (algorithm: string) => void
     /** Signs a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4) as ID tokens are signed. */
