@@ -195,6 +195,11 @@ t.test('an ID token as a hint names the only user who is good', async t => {
   t.match(responseOf(end), { error: 'login_required' }, 'another user signed in')
   const silent = destinationOf(await elsewhere.get(authorizationOf(client, { ...hint, prompt: 'none' }).url))
   t.match(responseOf(silent), { error: 'login_required' })
+
+  const long = await signInFor(service, client, { nonce: 'n'.repeat(1_900) })
+  t.ok(long.tokens.id_token.length > 2_048)
+  const longHint = { id_token_hint: long.tokens.id_token, prompt: 'none' }
+  t.ok(codeIn(destinationOf(await long.browser.get(authorizationOf(client, longHint).url))))
 })
 
 t.test('consent', async t => {
