@@ -59,6 +59,9 @@ export function renderSignIn (context: PageContext, state: PageState): string {
   ])
 }
 
+const emailField = (label: string) =>
+  ({ name: 'email', label, type: 'email' as const, autocomplete: 'username' })
+
 /** Renders the page to sign up. */
 export function renderSignUp (context: PageContext, state: PageState): string {
   const { language, continuation } = state
@@ -66,14 +69,7 @@ export function renderSignUp (context: PageContext, state: PageState): string {
   const text = continuation && html`${texts.toContinueTo} <strong>${continuation.clientName}</strong>`
   const page = { path: '/sign-up', title: texts.signUp, ...text && { text } }
   return renderPage(context, state, page, (fields, isFresh) => [
-    field({
-      name: 'email',
-      label: texts.email,
-      type: 'email',
-      autocomplete: 'username',
-      isFocused: isFresh,
-      ...fields('email')
-    }),
+    field({ ...emailField(texts.email), isFocused: isFresh, ...fields('email') }),
     field({ name: 'name', label: texts.name, autocomplete: 'name', isOptional: true, ...fields('name') }),
     passwordField({
       name: 'password',
@@ -92,14 +88,7 @@ export function renderForgot (context: PageContext, state: PageState): string {
   const texts = signInTexts[state.language]
   const page = { path: '/forgot', title: texts.forgot, text: texts.forgotText }
   return renderPage(context, state, page, (fields, isFresh) => [
-    field({
-      name: 'email',
-      label: texts.email,
-      type: 'email',
-      autocomplete: 'username',
-      isFocused: isFresh,
-      ...fields('email')
-    }),
+    field({ ...emailField(texts.email), isFocused: isFresh, ...fields('email') }),
     button(texts.forgotButton)
   ])
 }

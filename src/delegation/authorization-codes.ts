@@ -70,8 +70,8 @@ const redeeming: Statement = {
     from (select now()) as clock left join redeemed on true`
 }
 
-// The code is presented by its client with everything else that belongs to it, so whoever sends it has the
-// verifier. A request that began before the redemption was over, or soon after it, is a retry.
+// The client presents the code with everything that belongs to it, so the sender has the code verifier. A
+// request that began before the redemption was over, or soon after it, is a retry.
 const reuseDetection: Statement = {
   name: 'authorization-codes.detect-reuse',
   text: `

@@ -57,7 +57,7 @@ async function prepareKey (tx: Queryable, options: KeyringOptions): Promise<void
 
 /**
  * Creates a key that looks older than the key of access tokens. An instance of an earlier version signs
- * access tokens with the newest key of all, whatever its purpose.
+ * access tokens with the newest key of any purpose.
  */
 async function createFirstKey (tx: Queryable, options: KeyringOptions): Promise<void> {
   const { age = 0 } = await findNewestKey(tx, 'access_token') ?? {}

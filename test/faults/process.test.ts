@@ -7,19 +7,9 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import * as nginx from '../support/nginx.ts'
-import { ready, start, type Running } from '../support/process.ts'
+import { post, ready, start, type Running } from '../support/process.ts'
 import { ask, dial, requestText, type RawConnection } from '../support/wire.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
-
-async function post (url: string, body: object) {
-  const answer = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body)
-  })
-  const text = await answer.text()
-  return { status: answer.status, headers: answer.headers, body: text === '' ? {} : JSON.parse(text) }
-}
 
 t.test('after SIGTERM, accepted requests are served, and the exit code is 0', async t => {
   const port = await freePort()

@@ -5,18 +5,8 @@ import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
-import { ready, start } from '../support/process.ts'
+import { post, ready, start } from '../support/process.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
-
-async function post (url: string, body: object) {
-  const answer = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body)
-  })
-  const text = await answer.text()
-  return { status: answer.status, headers: answer.headers, body: text === '' ? {} : JSON.parse(text) }
-}
 
 t.test('a process that starts before its database waits for it', async t => {
   const url = new URL(await createDatabase(t))

@@ -101,7 +101,7 @@ t.test('after that, the client is told what is wrong, with state and iss', async
 })
 
 t.test('an empty parameter counts as absent, and an unknown one is ignored', async t => {
-  const attempt = authorizationOf(client, { response_mode: '', prompt: '', max_age: '', whatever: 'x', scope: '' })
+  const attempt = authorizationOf(client, { response_mode: '', prompt: '', max_age: '', unknown: 'x', scope: '' })
   t.equal(destinationOf(await service.browser().get(attempt.url)).pathname, '/sign-in')
 })
 

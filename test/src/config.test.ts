@@ -281,7 +281,7 @@ t.test('every variable has an effect', async t => {
   })
 })
 
-t.test('a logo is an image by its content, whatever its name, and of at most 256 KiB', async t => {
+t.test('a logo is an image by its content and not its name, and of at most 256 KiB', async t => {
   const folder = temporaryFolder(t)
   const png = Buffer.from('89504e470d0a1a0a0000000d49484452', 'hex')
   const accepted = {

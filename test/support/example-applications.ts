@@ -45,7 +45,7 @@ export function runDocumented (t: Teardown, page: string, file: string, settings
 
 const types: Record<string, string> = { html: 'text/html', js: 'text/javascript' }
 
-/** Serves `examples/browser-app`, as any static file server does. */
+/** Serves the files of `examples/browser-app`. */
 export function serveBrowserApp (
   t: Teardown, { issuer, client, port }: ExampleSettings, ordersUrl: string
 ): void {

@@ -67,3 +67,14 @@ export async function ready ({ base, child, output }: Running, path = '/readyz')
   }
   throw new Error(`it ended: ${output()}`)
 }
+
+/** Posts JSON to a running service, and reads the answer. */
+export async function post (url: string, body: object) {
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body)
+  })
+  const text = await answer.text()
+  return { status: answer.status, headers: answer.headers, body: text === '' ? {} : JSON.parse(text) }
+}
