@@ -8,6 +8,7 @@ import {
 } from '../src/api-document/failure-responses.ts'
 import { failureSchemas } from '../src/api-document/failure-schemas.ts'
 import { describeRepeatable } from '../src/api-document/form-parameters.ts'
+import { describeSuccess } from '../src/api-document/success-descriptions.ts'
 import type { OAuthErrorCode } from '../src/http/oauth-error.ts'
 import { shareResponses } from '../src/http/shared-responses.ts'
 
@@ -184,23 +185,3 @@ function complete (operation: Operation, config: FastifyContextConfig): Failure[
 
 // What @fastify/swagger writes for a response without a description.
 const defaultDescription = 'Default Response'
-const createdStatus = 201
-
-/** What a response returns, by the name of its schema. */
-function describeSuccess (status: number, { content }: SuccessResponse | FailureResponse): string {
-  const [media] = Object.values<{ schema?: object }>(content ?? {})
-  const schema: { $ref?: string, properties?: object } = media?.schema ?? {}
-  const name = schema.$ref?.split('/').at(-1)
-  if (name === undefined) return 'items' in Object(schema.properties) ? 'A page of the list.' : 'The result.'
-  const known = successDescriptions[name]
-  if (known !== undefined) return known
-  const noun = name.replaceAll(/(?<=[a-z])(?=[A-Z])/g, ' ').toLowerCase()
-  return status === createdStatus ? `The new ${noun}.` : `The ${noun}.`
-}
-
-const successDescriptions: Record<string, string> = {
-  TokenResponse: 'The tokens of the session, and its user.',
-  AdminUser: 'The user.',
-  ClientWithSecret: 'The client, with its secret. The secret is not shown again.',
-  WebhookWithSecret: 'The webhook, with its secret. The secret is not shown again.'
-}
