@@ -46,9 +46,15 @@ const makeOlder = async (service: Service, interval: string) => {
     where purpose = 'id_token'`, [interval])
   await service.app.keyring.reload()
 }
-const checkKeys = async ({ app }: Service) => {
-  await ensureIdTokenKey(app.db, app.keyring.options)
-  await app.keyring.reload()
+const isCreatingKey = async (service: Service) => (await service.sql(`
+  select from pg_locks where locktype = 'advisory' and database = (
+    select oid from pg_database where datname = current_database())`)).length > 0
+const checkKeys = async (service: Service) => {
+  const { db, keyring } = service.app
+  await ensureIdTokenKey(db, keyring.options)
+  // The service may have noticed by itself that a key is due. Then the call above does not wait for it.
+  await waitFor(async () => !await isCreatingKey(service))
+  await keyring.reload()
 }
 
 /** Signs tokens with a key of the service, as only the service can. */
