@@ -1,7 +1,9 @@
-// Runs test files without tap's runner and coverage: from source, or compiled if this script is compiled.
+// Runs test files side by side, each in a process of its own: those that are named, those of a set, or all.
 //   node --import tsx scripts/run-tests.ts test/routes/refresh.test.ts …
 //   node --import tsx scripts/run-tests.ts --set fast test/plugins/pepper.test.ts …
-// It starts the tests' PostgreSQL server, or shares that of another run, and stops it at the end.
+// It runs the source, or the compiled files if this script is compiled. It starts the tests' PostgreSQL
+// server, or shares that of another run, and stops it at the end. `tap` itself runs the files with hooks in
+// the loader of modules, for types and coverage, with which they take twice as long.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
@@ -11,28 +13,31 @@ import { mapConcurrently } from '../test/support/concurrency.ts'
 import { commandOf } from '../test/support/program.ts'
 import * as testDatabase from '../test/support/test-database.ts'
 import { failuresOf } from './test-failures.ts'
-import { filesOf } from './test-sets.ts'
+import { allFiles, filesOf } from './test-sets.ts'
 
 interface Result { passed: number, failed: number }
 
 // TAP_TIMEOUT=1200 gives a slow machine more time.
-const fileTimeoutSeconds = process.env['TAP_TIMEOUT'] ?? '300'
+const fileTimeoutSeconds = Number(process.env['TAP_TIMEOUT'] ?? 300)
+// A file that does not even notice its timeout is ended after another minute.
+const endedAfterMs = (fileTimeoutSeconds + 60) * 1_000
+// While a file waits, others use the processors.
+const defaultJobs = 2 * availableParallelism()
 
-const { values: { set }, positionals } = parseArgs({
-  options: { set: { type: 'string' } },
+const { values: { set, jobs = defaultJobs }, positionals } = parseArgs({
+  options: { set: { type: 'string' }, jobs: { type: 'string' } },
   allowPositionals: true
 })
-const files = [...set === undefined ? [] : filesOf(set), ...positionals]
-if (files.length === 0) {
-  console.error('Usage: npm run test:file -- test/routes/refresh.test.ts …')
-  process.exit(2)
-}
+const named = [...set === undefined ? [] : filesOf(set), ...positionals]
+const files = named.length > 0 ? named : allFiles()
 
 async function runFile (file: string): Promise<Result> {
   const startedAt = performance.now()
   const child = spawn(process.execPath, commandOf(file), {
-    env: { ...process.env, TAP_TIMEOUT: fileTimeoutSeconds, ...set === 'soak' && { SOAK: '1' } },
-    stdio: ['ignore', 'pipe', 'inherit']
+    env: { ...process.env, TAP_TIMEOUT: String(fileTimeoutSeconds), ...set === 'soak' && { SOAK: '1' } },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: endedAfterMs,
+    killSignal: 'SIGKILL'
   })
   const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
   const counts = output.split('\n').filter(line => line.startsWith('# {')).at(-1) ?? ''
@@ -47,7 +52,7 @@ async function runFile (file: string): Promise<Result> {
 }
 
 const stopServer = await testDatabase.start()
-const results = await mapConcurrently(files, availableParallelism(), runFile)
+const results = await mapConcurrently(files, Number(jobs), runFile)
 await stopServer()
 const sum = (outcome: keyof Result) => results.reduce((total, result) => total + result[outcome], 0)
 console.log(`${sum('passed')} passed, ${sum('failed')} failed`)

@@ -1,4 +1,12 @@
-/** Finds the failed assertions in the TAP of a test file, each with its details and its subtests. */
+import { existsSync, readFileSync } from 'node:fs'
+import { SourceMap } from 'node:module'
+import { relative } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+/**
+ * Finds the failed assertions in the TAP of a test file, each with its details and its subtests. Lines of
+ * compiled files are named by the lines of their source.
+ */
 export function failuresOf (tap: string): string {
   const shown: string[] = []
   let subtests: string[] = []
@@ -13,5 +21,23 @@ export function failuresOf (tap: string): string {
     if (/^ *((not )?ok \d+|# Subtest|\d+\.\.\d+)/.test(line)) isInDetails = isFailure
     if (isInDetails || line.startsWith('Bail out!')) shown.push(`  ${line}`)
   }
-  return shown.length > 0 ? shown.join('\n') : tap
+  return nameSourceLines(shown.length > 0 ? shown.join('\n') : tap)
+}
+
+/** Replaces the places in compiled files. Node.js would do so too, but slows each assertion down. */
+function nameSourceLines (text: string): string {
+  const maps = new Map<string, SourceMap | undefined>()
+  return text.replace(/\b(dist\/[\w/.-]+\.js):(\d+):(\d+)/g, (place, ...groups: string[]) => {
+    const [file = '', line, column] = groups
+    if (!maps.has(file)) maps.set(file, readSourceMap(file))
+    const origin = maps.get(file)?.findOrigin(Number(line), Number(column))
+    if (!origin || !('fileName' in origin)) return place
+    const source = fileURLToPath(new URL(origin.fileName, pathToFileURL(file)))
+    return `${relative('.', source)}:${origin.lineNumber}:${origin.columnNumber}`
+  })
+}
+
+function readSourceMap (file: string): SourceMap | undefined {
+  const map = `${file}.map`
+  return existsSync(map) ? new SourceMap(JSON.parse(readFileSync(map, 'utf8'))) : undefined
 }
