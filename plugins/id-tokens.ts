@@ -16,10 +16,7 @@ declare module 'fastify' {
      * for the access token that is issued with it.
      */
     signIdToken: (claims: IdTokenClaims, algorithm: string, accessToken?: string) => string
-    /**
-     * Throws `database_unavailable` if no key can sign an ID token with this algorithm now, so that nothing
-     * is used up for a response that cannot be given.
-     */
+    /** Throws `database_unavailable` if no key can sign an ID token with this algorithm now. */
     assertIdTokenKey: (algorithm: string) => void
     /** Signs a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4) as ID tokens are signed. */
     signLogoutToken: (claims: LogoutTokenClaims, algorithm: string) => string

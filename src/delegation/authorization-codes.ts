@@ -16,7 +16,7 @@ export const deletedClient = (problem: () => Error) => (error: unknown): never =
   throw lacksReference(error) ? problem() : error
 }
 
-const targetRefusal = 'The code is not for this resource.'
+const targetRefusal = 'The code is not for this resource, or the client may not use it any more.'
 const refusal = 'The code is unknown, expired or used, or belongs to another request.'
 const lifetimeSeconds = 60
 const maxOfflineSessions = 10
@@ -54,11 +54,18 @@ export async function issueCode (
   return rows.length > 0 ? code : undefined
 }
 
+// The client may have lost a resource since it was authorized. Its code is not used up for tokens that it
+// cannot get.
 const redeeming: Statement = {
   name: 'authorization-codes.redeem',
   text: `
-    with redeemed as materialized (
-      select session, owner, code, ended from redeem_authorization_code($1, $2, $3, $4, $5::jsonb, $6::jsonb)
+    -- $1 to $6 as for the function, $7 requested resources, $8 those that the client may have now
+    with presented as materialized (
+      select code_hash from authorization_codes
+      where code_hash = $1 and (case when cardinality($7::text[]) > 0 then $7 else audience end) <@ $8::text[]
+    ), redeemed as materialized (
+      select session, owner, code, ended
+      from presented, redeem_authorization_code(presented.code_hash, $2, $3, $4, $5::jsonb, $6::jsonb)
     )
     select
       (session).id as session_id, (session).methods, (session).remembered,
@@ -76,7 +83,7 @@ const reuseDetection: Statement = {
   name: 'authorization-codes.detect-reuse',
   text: `
     -- $1 to $4 as for the redemption, $5 when the code was presented, $6 grace period, $7 origin,
-    -- $8 requested resources
+    -- $8 requested resources, $9 those that the client may have now
     with reused as materialized (
       select client_session_id, codes.client_id, sessions.user_id
       from authorization_codes as codes join sessions on sessions.id = client_session_id
@@ -93,7 +100,10 @@ const reuseDetection: Statement = {
       exists (
         select from authorization_codes
         where code_hash = $1 and client_id = $2 and redirect_uri = $3 and code_challenge = $4
-          and redeemed_at is null and expires_at > now() and not $8::text[] <@ audience
+          and redeemed_at is null and expires_at > now() and not (
+            $8::text[] <@ audience
+            and (case when cardinality($8) > 0 then $8 else audience end) <@ $9::text[]
+          )
       ) as is_target_invalid
     from (select count(*) from reported) as reports`
 }
@@ -106,6 +116,8 @@ export interface PresentedCode {
   codeVerifier: string
   /** The requested resources (RFC 8707); empty for those of the code. */
   audience: string[]
+  /** The resources that the client may have now. */
+  allowedAudience: string[]
 }
 
 export interface RedemptionRequest {
@@ -128,7 +140,7 @@ type RedeemedRow = LiveSessionRow & { nonce: string | null, ended: RevocationJso
 export async function redeemCode (
   db: Queryable, presented: PresentedCode, request: RedemptionRequest
 ): Promise<Redemption> {
-  const { code, clientId, redirectUri, codeVerifier, audience } = presented
+  const { code, clientId, redirectUri, codeVerifier, audience, allowedAudience } = presented
   const { lifetimes, origin, assertAwaited } = request
   // The database has no such texts.
   if (redirectUri.includes('\0')) throw invalidGrant(refusal)
@@ -141,7 +153,7 @@ export async function redeemCode (
     offline_limit: maxOfflineSessions
   }
   const [row] = await db.query<RedeemedRow | { session_id: null, now: Date }>(
-    redeeming, [...codeParameters, JSON.stringify(parameters), origin]
+    redeeming, [...codeParameters, JSON.stringify(parameters), origin, audience, allowedAudience]
   ).catch(deletedClient(() => invalidGrant(refusal)))
   assert(row)
   if (row.session_id !== null) {
@@ -151,7 +163,8 @@ export async function redeemCode (
   }
   assertAwaited()
   const [found] = await db.query<{ revocations: RevocationJson[], is_target_invalid: boolean }>(
-    reuseDetection, [...codeParameters, row.now, lifetimes.replayGrace, origin, audience])
+    reuseDetection,
+    [...codeParameters, row.now, lifetimes.replayGrace, origin, audience, allowedAudience])
   assert(found)
   publishRevokedJson(db, found.revocations)
   throw found.is_target_invalid

@@ -1,8 +1,8 @@
 import t from 'tap'
 import { build, newUser, type Service } from '../support/app.ts'
 import {
-  authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, newVerifier, redeem, redirectUri,
-  requestTokens, signInFor, submit, type TestClient
+  adminOf, authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, newVerifier, redeem,
+  redirectUri, requestTokens, signInFor, submit, type TestClient
 } from '../support/delegation.ts'
 import { waitUntil } from '../support/polling.ts'
 
@@ -261,6 +261,82 @@ t.test('deleting a client ends the sessions of its users', async t => {
   t.equal((await (await adminOf(service)).delete(`/v1/admin/clients/${shortLived.id}`)).status, 204)
   t.notOk(await isActive(tokens.access_token))
   t.equal((await refresh(service, shortLived, tokens.refresh_token)).body.error, 'invalid_client')
+})
+
+t.test('a code is not used up while its client may not use a resource of it', async t => {
+  const audiences = ['https://orders.example.com', 'https://stock.example.com']
+  const [orders = '', stock = ''] = audiences
+  const buyer = await newClient(service, { name: 'Buyer', audiences })
+  const admin = await adminOf(service)
+  const allow = async (allowed: string[]) => {
+    t.match(await admin.patch(`/v1/admin/clients/${buyer.id}`, { audiences: allowed }), { status: 200 })
+  }
+  const user = newUser()
+  const browser = service.browser()
+  await service.browser().post('/v1/auth/register', user)
+  const newCode = async () => {
+    const attempt = authorizationOf(buyer)
+    attempt.url += audiences.map(resource => `&resource=${encodeURIComponent(resource)}`).join('')
+    return { code: codeIn(await authorize(browser, attempt, user)), verifier: attempt.verifier }
+  }
+  type IssuedCode = Awaited<ReturnType<typeof newCode>>
+  const present = async (on: Service, { code, verifier }: IssuedCode, resource?: string) =>
+    await requestTokens(on, buyer, {
+      grant_type: 'authorization_code',
+      code,
+      redirect_uri: redirectUri,
+      code_verifier: verifier,
+      ...resource !== undefined && { resource }
+    })
+
+  await t.test('because an administrator took it from the client', async t => {
+    const issued = await newCode()
+    await allow([stock])
+    for (const resource of [undefined, orders]) {
+      const refused = await present(service, issued, resource)
+      t.match(refused, { status: 400, body: { error: 'invalid_target' } }, String(resource))
+    }
+    const wrong = await present(service, { ...issued, verifier: newVerifier().verifier })
+    t.equal(wrong.body.error, 'invalid_grant', 'it says this only to the sender of the verifier')
+    await allow(audiences)
+    const { status, body } = await present(service, issued)
+    t.equal(status, 200)
+    t.strictSame(claimsOf(body.access_token).aud, audiences)
+    await allow([stock])
+    t.equal((await present(strict, issued, orders)).body.error, 'invalid_grant')
+    t.notOk(await isActive(body.access_token), 'a replay ends the session although its resource is refused')
+  })
+
+  await t.test('but for its other resources it works', async t => {
+    await allow(audiences)
+    const issued = await newCode()
+    await allow([stock])
+    const { status, body } = await present(service, issued, stock)
+    t.equal(status, 200)
+    t.equal(claimsOf(body.access_token).aud, stock)
+  })
+
+  await t.test('because the service itself has its name now', async t => {
+    await allow(audiences)
+    const issued = await newCode()
+    const moved = await build(t, { AUDIENCE: orders }, { url: service.url })
+    t.match(await present(moved, issued), { status: 400, body: { error: 'invalid_target' } })
+    t.equal((await present(service, issued)).status, 200)
+  })
+})
+
+t.test('while no key can sign the other tokens, a code is not used up', async t => {
+  for (const purpose of ['access_token', 'refresh_token']) {
+    const { code, verifier } = await newCode()
+    const retire = async (at: string) => {
+      await service.sql(`update keys set retires_at = ${at} where purpose = $1`, [purpose])
+      await service.app.keyring.reload()
+    }
+    await retire("now() - interval '1 second'")
+    t.match(await redeem(service, client, { code, verifier }), { status: 503 }, purpose)
+    await retire('null')
+    t.match(await redeem(service, client, { code, verifier }), { status: 200 }, purpose)
+  }
 })
 
 t.test('while no key can sign an ID token, a code is not used up', async t => {

@@ -43,7 +43,9 @@ const lifetimes = {
 
 /** Redeems a code, and waits for locks. Returns the OAuth error, or `redeemed`. */
 const redeemPatiently = async (clientId: string, { code, verifier }: { code: string, verifier: string }) =>
-  await redeemCode(patient, { code, clientId, redirectUri, codeVerifier: verifier, audience: [] }, {
+  await redeemCode(patient, {
+    code, clientId, redirectUri, codeVerifier: verifier, audience: [], allowedAudience: []
+  }, {
     lifetimes, origin: {}, assertAwaited: () => {}
   }).then(() => 'redeemed', error => error.code ?? error.message)
 

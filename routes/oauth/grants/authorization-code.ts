@@ -2,7 +2,7 @@ import { redeemCode } from '../../../src/delegation/authorization-codes.ts'
 import { invalidRequest } from '../../../src/http/oauth-error.ts'
 import { originOf } from '../../typed.ts'
 import type { Grant } from './grant.ts'
-import { issueSessionTokens, requestedAudience } from './session-tokens.ts'
+import { allowedAudience, assertKeys, issueSessionTokens, requestedAudience } from './session-tokens.ts'
 
 const verifierSyntax = /^[A-Za-z0-9._~-]{43,128}$/
 
@@ -13,9 +13,14 @@ export const authorizationCode: Grant = async (app, options, { request, client, 
   if (redirectUri === undefined) throw invalidRequest('The parameter redirect_uri is missing.')
   if (codeVerifier === undefined) throw invalidRequest('The parameter code_verifier is missing.')
   if (!verifierSyntax.test(codeVerifier)) throw invalidRequest('The code_verifier is malformed.')
-  app.assertIdTokenKey(client.id_token_signed_response_alg)
+  assertKeys(app, client)
   const presented = {
-    code, clientId: client.client_id, redirectUri, codeVerifier, audience: requestedAudience(parameters)
+    code,
+    clientId: client.client_id,
+    redirectUri,
+    codeVerifier,
+    audience: requestedAudience(parameters),
+    allowedAudience: allowedAudience(client, options)
   }
   const { session, nonce } = await redeemCode(app.db, presented, {
     lifetimes: options.lifetimes,

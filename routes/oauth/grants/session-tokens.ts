@@ -22,7 +22,7 @@ export interface SessionTokenRequest {
 export function issueSessionTokens (
   app: FastifyInstance, options: GrantOptions, tokenRequest: SessionTokenRequest
 ): IssuedTokens {
-  const { issuer, audience: ownAudience, lifetimes } = options
+  const { lifetimes } = options
   const { client, session, nonce, parameters } = tokenRequest
   const { grant, user } = session
   const granted = (grant?.scope ?? []).filter(scope => client.scopes.includes(scope))
@@ -33,10 +33,9 @@ export function issueSessionTokens (
   const scope = requested.filter(each => client.scopes.includes(each))
   const resources = requestedAudience(parameters)
   const audience = resources.length > 0 ? resources : grant?.audience ?? []
+  const allowed = allowedAudience(client, options)
   const isAllowed = (resource: string) =>
-    grant?.audience.includes(resource) === true && client.audiences.includes(resource) &&
-    // The configuration may have changed since the client was registered.
-    (client.first_party || ![issuer, ownAudience].includes(resource))
+    grant?.audience.includes(resource) === true && allowed.includes(resource)
   if (!audience.every(isAllowed)) throw invalidTarget('The user has not authorized this resource.')
   const token = app.signDelegatedToken(session, client, { scope, audience })
   const refreshToken = client.grant_types.includes('refresh_token')
@@ -63,6 +62,21 @@ export function issueSessionTokens (
     ...idToken !== undefined && { id_token: idToken }
   }
 }
+
+/**
+ * Throws `database_unavailable` if a key is missing that the tokens of a client session need, so that nothing
+ * is used up for a response that cannot be given.
+ */
+export function assertKeys (app: FastifyInstance, client: Client): void {
+  app.keyring.getSigningKey()
+  app.keyring.getMacKey()
+  app.assertIdTokenKey(client.id_token_signed_response_alg)
+}
+
+/** The resources that a client may have for a user now. The configuration may have changed meanwhile. */
+export const allowedAudience = (
+  { audiences, first_party: isFirstParty }: Client, { issuer, audience }: GrantOptions
+): string[] => audiences.filter(resource => isFirstParty || ![issuer, audience].includes(resource))
 
 export const requestedAudience = ({ resource = [] }: Pick<TokenParameters, 'resource'>): string[] =>
   [...new Set([resource].flat())]
