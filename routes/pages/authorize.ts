@@ -5,7 +5,7 @@ import { matchRedirectUri } from '../../src/clients/redirect-uris.ts'
 import {
   AuthorizationError, readAuthorizationRequest, unrepeated, type AuthorizationRequest, type RequestParameters
 } from '../../src/delegation/authorization-request.ts'
-import { invalidAuthorizationRequest } from '../../src/delegation/problems.ts'
+import { InvalidAuthorizationRequest } from '../../src/delegation/problems.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import type { Typed } from '../typed.ts'
 import { advance, respond } from './authorization-flow.ts'
@@ -110,15 +110,13 @@ async function identifyClient (
   { server: app }: FastifyRequest, parameters: RequestParameters
 ): Promise<{ client: Client, redirectUri: string }> {
   const clientId = unrepeated(parameters, 'client_id')
-  if (clientId === undefined) throw invalidAuthorizationRequest('The client_id is missing or repeated.')
+  if (clientId === undefined) throw new InvalidAuthorizationRequest('client_id_missing')
   const client = await app.clients.find(clientId)
-  if (!client) throw invalidAuthorizationRequest('No client has this client_id.')
+  if (!client) throw new InvalidAuthorizationRequest('client_unknown')
   const redirectUri = unrepeated(parameters, 'redirect_uri')
-  if (redirectUri === undefined) {
-    throw invalidAuthorizationRequest('The redirect_uri is missing or repeated.')
-  }
+  if (redirectUri === undefined) throw new InvalidAuthorizationRequest('redirect_uri_missing')
   if (!matchRedirectUri(client, redirectUri)) {
-    throw invalidAuthorizationRequest('The redirect_uri is not registered for this client.')
+    throw new InvalidAuthorizationRequest('redirect_uri_unregistered')
   }
   return { client, redirectUri }
 }

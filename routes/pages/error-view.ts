@@ -12,8 +12,7 @@ import { failureTexts } from './texts/failures.ts'
 /** A failure that a person meets on a page without a form. */
 export interface ErrorView {
   language: Language
-  /** The problem, or the title and the text of another failure. */
-  problem: Problem | { title: string, text: string }
+  problem: Problem
   requestId: string
   /** The path that the link to the other language leads to. */
   path?: string
@@ -25,7 +24,7 @@ export interface ErrorView {
 export function renderError (context: PageContext, view: ErrorView): string {
   const { language, problem, requestId, path = '/', link } = view
   const texts = failureTexts[language]
-  const { title, text } = 'code' in problem ? describeProblem(problem, language) : problem
+  const { title, text } = describeProblem(problem, language)
   return renderDocument(context, {
     language,
     title,

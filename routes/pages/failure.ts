@@ -1,3 +1,4 @@
+import { InvalidAuthorizationRequest } from '../../src/delegation/problems.ts'
 import type { Language } from '../../src/http/language.ts'
 import type { Problem } from '../../src/http/problem.ts'
 import { passwordReasons } from '../../src/passwords/problems.ts'
@@ -49,9 +50,10 @@ export function describeProblem (problem: Problem, language: Language): { title:
   const texts = failureTexts[language]
   const { status, headers } = problem
   if (problem.code === 'sign_in_expired') return { title: texts.expiredTitle, text: texts.expired }
-  if (problem.code === 'invalid_authorization_request') {
-    // The detail is for the developer of the application.
-    return { title: texts.invalidRequestTitle, text: `${texts.invalidRequest} ${problem.message}` }
+  if (problem instanceof InvalidAuthorizationRequest) {
+    // The fault is for the developer of the application.
+    const text = `${texts.invalidRequest} ${texts.authorizationFaults[problem.fault]}`
+    return { title: texts.invalidRequestTitle, text }
   }
   if (status === 404) return { title: texts.notFoundTitle, text: texts.notFound }
   if (status === 429) {

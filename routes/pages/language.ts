@@ -7,12 +7,12 @@ const maxAgeSeconds = 365 * 86_400
 
 /**
  * Returns the language of a page: the one that its address names, or that was chosen before, or that the
- * browser asks for.
+ * client prefers (`ui_locales`), or that the browser asks for.
  */
 export function languageFor ({ headers, query }: FastifyRequest, issuer: string): Language {
   const chosen = [namedIn(query), ...cookieValues(headers.cookie, cookieName(issuer, 'lang'))]
   return languages.find(language => language === chosen.find(isLanguage)) ??
-    languageOf(headers['accept-language']) ?? languages[0]
+    preferredBy(query) ?? languageOf(headers['accept-language']) ?? languages[0]
 }
 
 /** Remembers the language that the address of a page names. */
@@ -32,12 +32,16 @@ export function adoptLanguage (
   { headers, query }: FastifyRequest, reply: FastifyReply, issuer: string
 ): void {
   const name = cookieName(issuer, 'lang')
-  const { ui_locales: tags } = Object(query)
-  const preferred = typeof tags === 'string' ? languageOfTags(tags) : undefined
+  const preferred = preferredBy(query)
   if (preferred === undefined || cookieValues(headers.cookie, name).some(isLanguage)) return
   reply.setCookie(name, preferred, {
     path: '/', httpOnly: true, sameSite: 'lax', secure: issuer.startsWith('https:')
   })
+}
+
+function preferredBy (query: unknown): Language | undefined {
+  const { ui_locales: tags } = Object(query)
+  return typeof tags === 'string' ? languageOfTags(tags) : undefined
 }
 
 const namedIn = (query: unknown): unknown => Object(query).lang

@@ -19,7 +19,21 @@ declare module '../http/problem.ts' {
   interface ProblemCodes extends Record<keyof typeof problems, true> {}
 }
 
-/** A request whose redirect URI is not proven. It gets a page, because a redirect could go anywhere. */
-export const invalidAuthorizationRequest = (detail: string) =>
-  new Problem(problems.invalid_authorization_request, { detail })
+/** What is wrong with a request whose client and redirect URI are not proven. */
+export type AuthorizationFault =
+  'client_id_missing' | 'client_unknown' | 'redirect_uri_missing' | 'redirect_uri_unregistered'
+
+/**
+ * A request whose redirect URI is not proven. It gets a page, because a redirect could go anywhere. The page
+ * says what is wrong in the language of its user.
+ */
+export class InvalidAuthorizationRequest extends Problem {
+  readonly fault: AuthorizationFault
+
+  constructor (fault: AuthorizationFault) {
+    super(problems.invalid_authorization_request)
+    this.fault = fault
+  }
+}
+
 export const signInExpired = () => new Problem(problems.sign_in_expired)

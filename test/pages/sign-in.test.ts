@@ -295,3 +295,20 @@ t.test('failures are pages for people, and documents for programs', async t => {
   }
   t.match(await browser().get('/v1/me', html), { status: 401, headers: { 'content-type': /problem\+json/ } })
 })
+
+t.test('failures are told in the language of the browser', async t => {
+  const limited = await build(t, { RATE_LIMIT: '3/1m' })
+  const german = { ...html, 'accept-language': 'de' }
+  const visitor = limited.browser()
+  const cases = [
+    ['/nowhere', 404, 'Unter dieser Adresse gibt es keine Seite.'],
+    ['/v1/auth/login', 405, 'Diese Seite lässt sich so nicht öffnen'],
+    ['/sign-in?request=forged', 400, 'Die Anmeldung hat zu lange gedauert'],
+    ['/oauth/authorize', 429, /Bitte versuchen Sie es in \d+ Sekunden noch einmal\./]
+  ] as const
+  for (const [path, status, text] of cases) {
+    const page = await visitor.get(path, german)
+    t.match(page, { status, text }, path)
+    t.match(page.text, '<html lang="de"', path)
+  }
+})

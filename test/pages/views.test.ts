@@ -1,8 +1,12 @@
 import { brotliCompressSync, gzipSync } from 'node:zlib'
 import t from 'tap'
+import { problemDefinitions } from '../../src/capabilities.ts'
 import { languages } from '../../src/http/language.ts'
+import { Problem } from '../../src/http/problem.ts'
 import { renderConsent } from '../../routes/pages/consent-view.ts'
+import { renderError } from '../../routes/pages/error-view.ts'
 import { renderLeaving } from '../../routes/pages/leaving-view.ts'
+import { linkFailureOf } from '../../routes/pages/mailed-link-state.ts'
 import { renderForgot, renderSignIn, renderSignUp } from '../../routes/pages/sign-in-views.ts'
 import { hostile, pageContext, pageStates } from '../support/page-states.ts'
 
@@ -43,9 +47,27 @@ t.test('every state of every page', async t => {
     const english = pageStates('en')
     for (const [name, page] of pageStates('de')) {
       const [one, other] = [page, english.get(name) ?? ''].map(text => /<h1>(.*?)<\/h1>/.exec(text)?.[1])
-      if (name !== 'mail' && name !== 'error of a client') t.not(one, other, name)
+      if (name !== 'mail') t.not(one, other, name)
     }
   })
+})
+
+t.test('no page shows what a problem says in English', async t => {
+  const detail = 'Words of the API.'
+  for (const definition of problemDefinitions) {
+    const problem = new Problem(definition, { detail })
+    const state = { ...fresh, language: 'de' as const, problem }
+    const pages = [
+      renderError(pageContext, state),
+      ...[renderSignIn, renderSignUp, renderForgot].map(render => render(pageContext, state))
+    ]
+    const failure = linkFailureOf(pageContext, problem, 'de', [])
+    for (const text of [...pages, `${failure?.title} ${failure?.text}`]) {
+      for (const english of [detail, definition.title, definition.meaning]) {
+        t.notOk(text.includes(english), definition.code)
+      }
+    }
+  }
 })
 
 t.test('the request of a client', async t => {

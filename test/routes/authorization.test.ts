@@ -63,6 +63,31 @@ t.test('a request without a proven redirect URI gets a page, and no redirect', a
   }
 })
 
+t.test('the page says what is wrong with the request, in the language of its user', async t => {
+  const cases: Array<[overrides: Record<string, string | undefined>, english: string, german: string]> = [
+    [{ client_id: undefined }, 'The client_id is missing or repeated.',
+      'Die client_id fehlt oder kommt mehrfach vor.'],
+    [{ client_id: 'unknown' }, 'No client has this client_id.',
+      'Es gibt keinen Client mit dieser client_id.'],
+    [{ redirect_uri: undefined }, 'The redirect_uri is missing or repeated.',
+      'Die redirect_uri fehlt oder kommt mehrfach vor.'],
+    [{ redirect_uri: `${redirectUri}/other` }, 'The redirect_uri is not registered for this client.',
+      'Die redirect_uri ist für diesen Client nicht registriert.']
+  ]
+  for (const [overrides, english, german] of cases) {
+    const read = async (locale: string, added = {}) => {
+      const { url } = authorizationOf(client, { ...overrides, ...added })
+      return (await service.browser().get(url, { 'accept-language': locale })).text
+    }
+    t.match(await read('en'), english)
+    for (const page of [await read('de'), await read('en', { ui_locales: 'fr de' })]) {
+      t.match(page, '<html lang="de"')
+      t.match(page, german)
+      t.notMatch(page, english)
+    }
+  }
+})
+
 t.test('after that, the client is told what is wrong, with state and iss', async t => {
   const browser = service.browser()
   const cases: Array<[error: string, overrides: Record<string, string | undefined>, added?: string]> = [

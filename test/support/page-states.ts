@@ -1,4 +1,5 @@
 import { emailTaken, invalidCredentials, accountDisabled } from '../../src/users/problems.ts'
+import { InvalidAuthorizationRequest } from '../../src/delegation/problems.ts'
 import { emailNotVerified } from '../../src/authentication/problems.ts'
 import type { Language } from '../../src/http/language.ts'
 import { databaseUnavailable, notFound, tooManyRequests, validationFailed } from '../../src/http/problems.ts'
@@ -99,7 +100,7 @@ export function pageStates (language: Language, context: PageContext = pageConte
     ...mailedLinkStates(language, context),
     ['not found', renderError(context, { language, requestId, problem: notFound() })],
     ['error of a client', renderError(context, {
-      language, requestId, problem: { title: 'The application is not known', text: 'Go back to it.' }
+      language, requestId, problem: new InvalidAuthorizationRequest('redirect_uri_unregistered')
     })],
     ['start', renderStart(context, { language, docs: true, mails: [mail] })],
     ['start without mails', renderStart(context, { language, docs: true, mails: [] })],

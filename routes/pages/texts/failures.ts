@@ -1,3 +1,4 @@
+import type { AuthorizationFault } from '../../../src/delegation/problems.ts'
 import type { Language } from '../../../src/http/language.ts'
 import type { PasswordReason } from '../../../src/passwords/problems.ts'
 
@@ -37,6 +38,12 @@ const en = {
   expired: 'Please go back to the application and start again.',
   invalidRequestTitle: 'The application sent an invalid request',
   invalidRequest: 'You cannot sign in to it until its operator fixes this:',
+  authorizationFaults: {
+    client_id_missing: 'The client_id is missing or repeated.',
+    client_unknown: 'No client has this client_id.',
+    redirect_uri_missing: 'The redirect_uri is missing or repeated.',
+    redirect_uri_unregistered: 'The redirect_uri is not registered for this client.'
+  } satisfies Record<AuthorizationFault, string>,
   unexpectedTitle: 'Something went wrong',
   unexpected: 'An unexpected error occurred. Please try again. If it happens again, send the operator the ' +
     'request ID below.',
@@ -80,6 +87,12 @@ const de: typeof en = {
   expired: 'Bitte gehen Sie zur Anwendung zurück und beginnen Sie noch einmal.',
   invalidRequestTitle: 'Die Anwendung hat eine ungültige Anfrage gesendet',
   invalidRequest: 'Sie können sich dort erst anmelden, wenn ihr Betreiber diesen Fehler behoben hat:',
+  authorizationFaults: {
+    client_id_missing: 'Die client_id fehlt oder kommt mehrfach vor.',
+    client_unknown: 'Es gibt keinen Client mit dieser client_id.',
+    redirect_uri_missing: 'Die redirect_uri fehlt oder kommt mehrfach vor.',
+    redirect_uri_unregistered: 'Die redirect_uri ist für diesen Client nicht registriert.'
+  },
   unexpectedTitle: 'Etwas ist schiefgegangen',
   unexpected: 'Ein unerwarteter Fehler ist aufgetreten. Bitte versuchen Sie es noch einmal. Wenn er wieder ' +
     'auftritt, nennen Sie dem Betreiber die Anfrage-ID.',
