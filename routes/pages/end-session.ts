@@ -11,6 +11,7 @@ import type { Typed } from '../typed.ts'
 import { findSession, leave } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
+import { adoptLanguage } from './language.ts'
 import { formType } from './refused-form.ts'
 import { signOutBrowser } from './sign-out.ts'
 
@@ -44,7 +45,9 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
         id_token_hint: parameter('The ID token of the user. It may have expired.'),
         client_id: parameter('The client. It must be the one that the ID token was issued to.'),
         post_logout_redirect_uri: parameter('A registered URI. It needs `id_token_hint`.'),
-        state: parameter('Returned unchanged in the redirect.')
+        state: parameter('Returned unchanged in the redirect.'),
+        ui_locales: parameter('The languages that the client prefers for the pages, separated by spaces.'),
+        logout_hint: parameter('Latchkey ignores it. The page names the account that is signed in.')
       }),
       response: { 303: { description: 'A redirect to the client, or to a page.', type: 'null' } }
     },
@@ -58,6 +61,8 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
     const session = await findSession(visit)
     const isProven = session !== undefined && hint?.sid !== undefined &&
       await isOfBrowser(app.db, hint.sid, session.id)
+    // A redirect to the client needs no language.
+    if (redirectUrl === undefined || (session && !isProven)) adoptLanguage(request, reply, context.issuer)
     if (session && !isProven) {
       const sealed = app.sealedRequests.seal({
         kind: 'sign_out', redirectUrl, clientName: redirectUrl && hint.client.name

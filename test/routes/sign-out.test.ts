@@ -213,6 +213,50 @@ t.test('a logout redirects only to a registered URI of the client of the hint', 
   })
 })
 
+t.test('the page is in the language that the client prefers, unless the user has chosen another', async t => {
+  const { browser } = await signInFor(service, client)
+  const openPage = async (parameters: Record<string, string>) => {
+    const page = destinationOf(await logOut(browser, parameters))
+    return (await browser.get(page.pathname + page.search, { 'accept-language': 'en' })).text
+  }
+  t.match(await openPage({ ui_locales: 'xx' }), '<html lang="en"')
+  const german = await openPage({ ui_locales: 'fr-CA de-AT en' })
+  t.match(german, '<html lang="de"')
+  t.match(german, 'Abmelden?')
+  await browser.get('/sign-out?lang=en')
+  t.match(await openPage({ ui_locales: 'de' }), '<html lang="en"')
+
+  await t.test('also after the sign-out', async t => {
+    const { tokens, browser } = await signInFor(service, client)
+    const parameters = { id_token_hint: tokens.id_token, ui_locales: 'de' }
+    const { pathname } = destinationOf(await logOut(browser, parameters))
+    t.match((await browser.get(pathname)).text, /<html lang="de"[^]*Sie sind abgemeldet/)
+  })
+
+  await t.test('and nothing is remembered if the browser goes on to the client', async t => {
+    const { tokens, browser } = await signInFor(service, client)
+    const { cookies } = await logOut(browser, {
+      id_token_hint: tokens.id_token, post_logout_redirect_uri: home, ui_locales: 'de'
+    })
+    t.notOk(cookies.some(cookie => cookie.startsWith('lang')))
+  })
+})
+
+t.test('a logout hint has no effect', async t => {
+  const { user, tokens, browser } = await signInFor(service, client)
+  const hints = [user.email, claimsOf(tokens.id_token).sid, newUser().email, '<b>ada</b>', 'x'.repeat(3_000)]
+  for (const logoutHint of hints) {
+    const answer = await assertAsks(t, browser, { logout_hint: logoutHint, post_logout_redirect_uri: home })
+    const page = destinationOf(answer)
+    const { text } = await browser.get(page.pathname + page.search)
+    t.match(text, user.email, 'the page names the account that is signed in')
+    if (logoutHint !== user.email) t.notOk(text.includes(logoutHint))
+  }
+  t.ok(await isActive(tokens.access_token))
+  const parameters = { id_token_hint: tokens.id_token, logout_hint: newUser().email }
+  t.equal(destinationOf(await logOut(browser, parameters)).href, signedOut)
+})
+
 t.test('if nobody is signed in, a logout goes on, and sets no cookie', async t => {
   const { tokens } = await signInFor(service, client)
   for (const browser of [service.browser(), Object.assign(service.browser(), {
