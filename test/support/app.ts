@@ -5,6 +5,7 @@ import type { Environment } from '../../src/config/environment.ts'
 import { keyEncryptionKeys } from '../../src/config/key-encryption.ts'
 import { build as buildServer } from '../../src/server/http-server.ts'
 import { Browser } from './client.ts'
+import { shareContract } from './contract.ts'
 import { insertIdTokenKey } from './id-token-key.ts'
 import { createDatabase, sql } from './postgres.ts'
 
@@ -76,6 +77,7 @@ export async function build (
       }
     }
   )
+  shareContract(app, overrides)
   if (onRoute) app.addHook('onRoute', onRoute)
   // The service's own timers keep no process alive.
   const alive = setInterval(() => {}, 1_000)

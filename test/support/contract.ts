@@ -18,11 +18,18 @@ function once<T> (make: () => T): () => T {
   return () => (made ??= make())
 }
 
-const contracts = new WeakMap<FastifyInstance, Operation[]>()
+const contracts = new Map<unknown, Operation[]>()
+const configurations = new WeakMap<FastifyInstance, string>()
+
+/** Tells that apps of the same configuration have the same document, so that it is read once. */
+export function shareContract (app: FastifyInstance, configuration: object): void {
+  configurations.set(app, JSON.stringify(configuration))
+}
 
 /** The operations of the service's own API document, with validators of what they answer. */
 function contract (app: FastifyInstance): Operation[] {
-  const known = contracts.get(app)
+  const key = configurations.get(app) ?? app
+  const known = contracts.get(key)
   if (known) return known
   const api: unknown = app.swagger()
   const { paths, components } = api as {
@@ -56,7 +63,7 @@ function contract (app: FastifyInstance): Operation[] {
       }
     })
   )
-  contracts.set(app, operations)
+  contracts.set(key, operations)
   return operations
 }
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import pg from 'pg'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
 import { migrate } from '../../src/database/migrate.ts'
 import { readMigrations } from '../../src/database/migration-files.ts'
@@ -7,7 +8,11 @@ import { prepareIdTokenKey } from './id-token-key.ts'
 import { addressFile, folder, named, sql, template } from './postgres.ts'
 
 /** Settings of a server whose data may be lost at any time. */
-const settings = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=300']
+const settings = [
+  'fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=300',
+  // It would visit each of the many databases, and change the statistics in the middle of a test.
+  'autovacuum=off'
+]
 
 /**
  * Starts the PostgreSQL server of this checkout's tests, or shares the one that runs, and makes the migrated
@@ -36,13 +41,22 @@ export async function discard (): Promise<void> {
 
 async function startEmbedded (): Promise<embeddedPostgres.EmbeddedPostgres> {
   const options = { exclusive: false, settings }
-  try {
-    return await embeddedPostgres.start(folder, options)
-  } catch {
+  const server = await embeddedPostgres.start(folder, options).catch(async () => {
     // The data of an earlier run can be damaged, because the server does not wait until they are on the disk.
     rmSync(folder, { recursive: true, force: true })
     return await embeddedPostgres.start(folder, options)
-  }
+  })
+  await cheapenLogin(server.url)
+  return server
+}
+
+/** Tests connect thousands of times. With the usual number of iterations, that costs milliseconds each. */
+async function cheapenLogin (url: string): Promise<void> {
+  const { username, password } = new URL(url)
+  await sql(url, `do $$ begin
+    set local scram_iterations = 1;
+    alter role ${pg.escapeIdentifier(username)} password ${pg.escapeLiteral(decodeURIComponent(password))};
+  end $$`)
 }
 
 /** Drops the databases of test runs that were killed. Younger ones may belong to another run. */
@@ -64,5 +78,7 @@ async function createTemplate (url: string): Promise<void> {
   await sql(url, `drop database if exists ${template} with (force)`)
   await sql(url, `create database ${template} template template0`)
   await migrate(named(url, template))
+  // The first connection makes a file that later ones read instead of the catalog. It is copied, too.
+  await sql(named(url, template), 'select 1')
   await sql(url, `comment on database ${template} is '${checksum}'`)
 }
