@@ -20,8 +20,8 @@ const portOf = (address: AddressInfo | string | null) =>
 export interface Sender { from?: string, token?: string, cookie?: string, lines?: string[] }
 
 /**
- * Sends an object as JSON, or a text as it is, on a new connection, and from a new network unless `from` is
- * set.
+ * Sends an object as JSON, the fields of a page's form, or a text as it is, on a new connection, and from a
+ * new network unless `from` is set.
  */
 export async function post (
   origin: string,
@@ -29,12 +29,15 @@ export async function post (
   body: object | string,
   { from = newLoopbackAddress(), token, cookie, lines = [] }: Sender = {}
 ): Promise<Exchange> {
-  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  const isForm = body instanceof URLSearchParams
+  const text = typeof body === 'string' ? body : isForm ? body.toString() : JSON.stringify(body)
   return await ask(
     'POST',
     `${origin}${path}`,
     [
-      'content-type: application/json',
+      ...isForm
+        ? ['content-type: application/x-www-form-urlencoded', 'sec-fetch-site: same-origin']
+        : ['content-type: application/json'],
       ...(token === undefined ? [] : [`authorization: Bearer ${token}`]),
       ...(cookie === undefined ? [] : [`cookie: ${cookie}`]),
       ...lines

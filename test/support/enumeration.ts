@@ -1,0 +1,247 @@
+import { createHash, pbkdf2Sync, randomBytes } from 'node:crypto'
+import * as argon2id from '../../src/passwords/argon2id.ts'
+import { newUser, type Service } from './app.ts'
+import { post } from './concurrency.ts'
+
+// The requests that are sent to learn whether an account exists.
+
+export const register = '/v1/auth/register'
+export const login = '/v1/auth/login'
+export const wrongPassword = 'not the password'
+const base64 = (bytes: Buffer) => bytes.toString('base64').replaceAll('=', '')
+
+// Hashes of accounts that differ from a new hash. None of them takes longer to verify than a new hash. More
+// expensive ones (such as bcrypt with a cost of 10) are distinguishable until their owner signs in.
+const hashes: Record<string, () => string | Promise<string> | null> = {
+  'no password': () => null,
+  'a hash of less work': async () =>
+    await argon2id.hash('older', { memoryKib: 4096, timeCost: 1, parallelism: 1 }),
+  'a hash of bcrypt': () => '$2b$06$TArzT37JtOFyMApJrYQ67.o0g/n1SmflX8V26E2PJTims2hTcUCrO',
+  'a hash of SHA-512-crypt': () =>
+    '$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1',
+  'a hash of PBKDF2': () =>
+    `$pbkdf2-sha256$1000$${base64(Buffer.alloc(16))}$${base64(pbkdf2Sync('older', Buffer.alloc(16), 1000, 32, 'sha256'))}`,
+  'a salted digest': () =>
+    `{SSHA512}${Buffer.concat([createHash('sha512').update('older').update('salt').digest(), Buffer.from('salt')]).toString('base64')}`
+}
+
+/** A request that is sent to learn whether an account exists. */
+export interface Question {
+  what: string
+  /** Creates a new body each time. */
+  body: () => object
+  /** Whether the account has a hash that differs from a new one. */
+  hasOtherHash?: boolean
+}
+/**
+ * The first question of a flow is about no account. The others must get the same responses (`hasSameText`) in
+ * the same time (`hasSameTime`).
+ */
+export interface Flow {
+  what: string
+  path: string
+  hasSameText: boolean
+  hasSameTime: boolean
+  /** Those of the responses to a question that is repeated. */
+  statuses: number[]
+  questions: Question[]
+}
+
+const refusals = [401, 401, 401, 429, 429]
+const fiveTimes = (status: number) => Array<number>(5).fill(status)
+export const linkRoutes = {
+  'a password reset': '/v1/auth/password-reset',
+  'a link to verify an address': '/v1/auth/email-verification',
+  'a link to sign in': '/v1/auth/magic-link'
+}
+
+const newUsername = () => `user.${randomBytes(6).toString('hex')}`
+
+/** Creates accounts of every kind, and returns the flows that ask for them. */
+export async function apiFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
+  const account = async (what: string, change: string, ...values: unknown[]) => {
+    const user = { ...newUser(), username: newUsername() }
+    await post(origin, register, user)
+    await sql(`update users set ${change} where email = $1`, [user.email, ...values])
+    return { what, ...user }
+  }
+  const known = await account('an account', 'name = null')
+  const disabled = await account('a disabled account', 'disabled_at = now()')
+  const verified = await account('an account', 'email_verified_at = now()')
+  const withUnknownHash = await account(
+    'an account with a hash of unknown format',
+    "password_hash = '$unknown$AAAA'"
+  )
+  const withOtherHashes = []
+  for (const [what, hash] of Object.entries(hashes)) {
+    withOtherHashes.push(await account(`an account with ${what}`, 'password_hash = $2', await hash()))
+  }
+  const unknownAddress = {
+    what: 'an unknown address',
+    body: () => ({ email: newUser().email, password: wrongPassword })
+  }
+  const byAddress = ({ what, email }: { what: string; email: string }) => ({
+    what,
+    body: () => ({ email, password: wrongPassword })
+  })
+  const rejectedPassword = 'password1'
+  return [
+    {
+      what: 'signing in',
+      path: login,
+      statuses: refusals,
+      hasSameText: true,
+      hasSameTime: true,
+      questions: [
+        unknownAddress,
+        { what: 'an unknown username', body: () => ({ username: newUsername(), password: wrongPassword }) },
+        { what: 'a username', body: () => ({ username: known.username, password: wrongPassword }) },
+        ...[known, disabled].map(byAddress),
+        ...withOtherHashes.map(account => ({ ...byAddress(account), hasOtherHash: true }))
+      ]
+    },
+    {
+      what: 'signing in with malformed values',
+      path: login,
+      statuses: refusals,
+      hasSameText: true,
+      hasSameTime: false,
+      questions: [
+        unknownAddress,
+        {
+          what: 'a malformed address',
+          body: () => ({ email: `not an address ${newUsername()}`, password: wrongPassword })
+        },
+        {
+          what: 'a malformed username',
+          body: () => ({ username: `💥 ${newUsername()}`, password: wrongPassword })
+        },
+        {
+          what: 'a username in upper case',
+          body: () => ({ username: known.username.toUpperCase(), password: wrongPassword })
+        },
+        {
+          what: 'a password that is too long',
+          body: () => ({ email: known.email, password: 'x'.repeat(1_000) })
+        },
+        { what: 'a lone surrogate', body: () => ({ email: known.email, password: '\ud83d' }) },
+        byAddress(withUnknownHash)
+      ]
+    },
+    {
+      what: 'registering with a rejected password',
+      path: register,
+      statuses: fiveTimes(422),
+      hasSameText: true,
+      // Nothing is hashed, so the difference in time is too small to be observed over a network.
+      hasSameTime: false,
+      questions: [
+        { what: 'an unknown address', body: () => ({ email: newUser().email, password: rejectedPassword }) },
+        { what: 'a taken address', body: () => ({ email: known.email, password: rejectedPassword }) },
+        {
+          what: 'a taken username',
+          body: () => ({ email: newUser().email, username: known.username, password: rejectedPassword })
+        }
+      ]
+    },
+    {
+      what: 'registering',
+      path: register,
+      statuses: fiveTimes(201),
+      // Without REQUIRE_EMAIL_VERIFICATION, the status reveals taken addresses. A new account takes longer.
+      hasSameText: false,
+      hasSameTime: false,
+      questions: [
+        { what: 'an unknown address', body: () => newUser() },
+        { what: 'a taken address', body: () => ({ ...newUser(), email: known.email }) }
+      ]
+    },
+    {
+      what: 'registering a taken address or username',
+      path: register,
+      statuses: fiveTimes(409),
+      // The code names the address or the username. The time reveals nothing more.
+      hasSameText: false,
+      hasSameTime: true,
+      questions: [
+        { what: 'a taken address', body: () => ({ ...newUser(), email: known.email }) },
+        { what: 'an address of a disabled account', body: () => ({ ...newUser(), email: disabled.email }) },
+        { what: 'a taken username', body: () => ({ ...newUser(), username: known.username }) }
+      ]
+    },
+    ...Object.entries(linkRoutes).map(([what, path]) => ({
+      what: `requesting ${what}`,
+      path,
+      statuses: fiveTimes(202),
+      hasSameText: true,
+      hasSameTime: true,
+      questions: [
+        unknownAddress,
+        ...[known, disabled].map(byAddress),
+        { what: 'a verified address', body: () => ({ email: verified.email, password: wrongPassword }) }
+      ].map(({ what, body }) => ({ what, body: () => ({ email: body().email }) }))
+    }))
+  ]
+}
+
+/** The flows with REQUIRE_EMAIL_VERIFICATION, where not even a registration reveals an account. */
+export async function secretApiFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
+  const taken = newUser()
+  await post(origin, register, taken)
+  const pending = newUser()
+  await post(origin, register, pending)
+  const [{ email, password_hash: hash } = {}] = await sql<{ email: string; password_hash: string }>(
+    'select email, password_hash from pending_registrations where email = $1',
+    [taken.email]
+  )
+  await sql(
+    `insert into users (id, email, canonical_email, password_hash, email_verified_at)
+    values (gen_random_uuid(), $1, $1, $2, now())`,
+    [email, hash]
+  )
+  const unverified = newUser()
+  await sql(
+    'insert into users (id, email, canonical_email, password_hash) values (gen_random_uuid(), $1, $1, $2)',
+    [unverified.email, hash]
+  )
+  const kinds = [
+    { what: 'a taken address', email: taken.email },
+    { what: 'an address of a pending registration', email: pending.email },
+    { what: 'an unverified address of an account', email: unverified.email }
+  ]
+  return [
+    {
+      what: 'registering if addresses must be verified',
+      path: register,
+      statuses: fiveTimes(202),
+      hasSameText: true,
+      hasSameTime: true,
+      questions: [
+        { what: 'an unknown address', body: () => newUser() },
+        ...kinds.map(({ what, email }) => ({ what, body: () => ({ ...newUser(), email }) }))
+      ]
+    },
+    {
+      what: 'signing in if addresses must be verified',
+      path: login,
+      statuses: refusals,
+      hasSameText: true,
+      hasSameTime: true,
+      questions: [
+        { what: 'an unknown address', body: () => ({ email: newUser().email, password: wrongPassword }) },
+        ...kinds.map(({ what, email }) => ({ what, body: () => ({ email, password: wrongPassword }) }))
+      ]
+    },
+    {
+      what: 'requesting another link to verify an address',
+      path: linkRoutes['a link to verify an address'],
+      statuses: fiveTimes(202),
+      hasSameText: true,
+      hasSameTime: true,
+      questions: [
+        { what: 'an unknown address', body: () => ({ email: newUser().email }) },
+        ...kinds.map(({ what, email }) => ({ what, body: () => ({ email }) }))
+      ]
+    }
+  ]
+}
