@@ -5,7 +5,7 @@ import { ExactSupersessions, newFamily, present, type ModelToken } from '../supp
 import { scale } from '../support/soak.ts'
 
 // The rule of reuse detection, judged by its model alone. test/routes/rotation.test.ts holds the service to
-// the model. SOAK=1 makes many more histories.
+// the model. A soak test makes many more histories.
 const histories = { numRuns: scale(200_000, 2_000) }
 
 t.test('the list of confirmations agrees with the exact times at which tokens were superseded', async t => {

@@ -10,7 +10,7 @@ import {
 } from '../support/token-family-model.ts'
 import { scale } from '../support/soak.ts'
 
-// SOAK=1 makes many more. A history is judged by the model alone, and a run by two instances over HTTP.
+// A soak test makes many more. A history is judged by the model alone, and a run by two instances over HTTP.
 const histories = { numRuns: scale(200_000, 2_000) }
 const runs = (share: number) => ({ numRuns: Math.ceil(share * scale(300, 30)) })
 
