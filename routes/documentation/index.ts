@@ -16,12 +16,11 @@ const json = 'application/json; charset=utf-8'
 const maxAgeSeconds = 300
 
 /**
- * The API document, and a page to read it and try it out. Both are rendered once, not for each request.
+ * The API document, and a page to read it and try it out. Both are rendered when they are first requested, so
+ * that the service starts sooner.
  */
 const documentation: Typed<DocumentationOptions> = async (app, { page, basePath }) => {
-  const contents = new Map<string, () => Content>()
   const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {
-    contents.set(url, content)
     app.get(url, { schema: { hide: true }, config: { isPublicDocument: true } }, async (request, reply) => {
       const { 'accept-encoding': accepted, 'if-none-match': known } = request.headers
       const { type, select } = content()
@@ -46,9 +45,6 @@ const documentation: Typed<DocumentationOptions> = async (app, { page, basePath 
     const yaml = () => stringify(document(), { version: '1.1', aliasDuplicateObjects: false })
     serve('/docs/yaml', once(() => createContent(yaml(), 'application/yaml')), headers)
   }
-
-  // All routes are registered when the server listens.
-  app.addHook('onListen', async () => { for (const content of contents.values()) content() })
 }
 
 /** Returns a function that calls `create` once, and then returns the same value. */
