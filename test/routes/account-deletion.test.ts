@@ -4,6 +4,7 @@ import type { Answer, Browser } from '../support/client.ts'
 import { dump, encodingsOf } from '../support/dump.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { waitUntil } from '../support/polling.ts'
+import { repeatUnavailable } from '../support/repetition.ts'
 
 const address = '203.0.113.77'
 const userAgent = 'Distinctive/7.31 (Analytical Engine)'
@@ -292,7 +293,8 @@ t.test('the last administrator', async t => {
 
   await t.test('remains if two administrators delete their accounts at once', async t => {
     const answers = await Promise.all([
-      deleteAccount(ada.browser, ada.password), deleteAccount(bob.browser, bob.password)
+      repeatUnavailable(async () => await deleteAccount(ada.browser, ada.password)),
+      repeatUnavailable(async () => await deleteAccount(bob.browser, bob.password))
     ])
     t.strictSame(answers.map(({ status }) => status).sort(), [204, 409])
     t.equal((await service.sql("select from users where roles @> '{admin}'")).length, 1)
@@ -336,8 +338,9 @@ t.test('a deletion that races other requests', async t => {
       const ada = await registerUser(service)
       const otherBrowser = await signInElsewhere(service, ada)
       const [change, deletion] = await Promise.all([
-        setPassword(ada.browser, 'another phrase of her own', ada.password),
-        deleteAccount(otherBrowser, ada.password)
+        repeatUnavailable(async () =>
+          await setPassword(ada.browser, 'another phrase of her own', ada.password)),
+        repeatUnavailable(async () => await deleteAccount(otherBrowser, ada.password))
       ])
       const successes = [change, deletion].filter(({ status }) => status === 204)
       t.equal(successes.length, 1, `${change.status} ${deletion.status}`)
@@ -549,7 +552,8 @@ t.test('the data export', async t => {
 
   await t.test('ends without an error if its user is deleted meanwhile', async t => {
     const [exported, deletion] = await Promise.all([
-      ada.browser.get(exportPath, headers), deleteAccount(ada.browser, ada.password)
+      ada.browser.get(exportPath, headers),
+      repeatUnavailable(async () => await deleteAccount(ada.browser, ada.password))
     ])
     t.ok([200, 401].includes(exported.status), String(exported.status))
     t.equal(deletion.status, 204)

@@ -10,6 +10,7 @@ import { setStatus } from '../../src/accounts/user-status.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { mailsTo, mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
+import { repeatUnavailable } from '../support/repetition.ts'
 import { scale } from '../support/soak.ts'
 
 const registerPath = '/v1/auth/register'
@@ -57,7 +58,7 @@ async function requestLink (service: Service, kind: Kind, email: string) {
 
 /** Uses a link in a browser without cookies. */
 const useLink = async (service: Service, kind: Kind, body: { token: string } & Record<string, unknown>) =>
-  await service.browser().post(confirmPaths[kind], body)
+  await repeatUnavailable(async () => await service.browser().post(confirmPaths[kind], body))
 const verifyEmail = async (service: Service, body: { token: string } & Record<string, unknown>) =>
   await useLink(service, 'email_verification', body)
 const resetPassword = async (service: Service, token: string, password = newPassword) =>
@@ -74,15 +75,9 @@ const signInStatus = async (service: Service, email: string, password: string) =
 const passwordRequired = (...methods: string[]) =>
   ({ status: 409, body: { code: 'password_required', methods } })
 
-/** Posts again for as long as the service asks for a retry after one second, because others hold the lock. */
-async function statusAfterRetries (service: Service, url: string, body: object): Promise<number> {
-  const { status, headers } = await service.browser().post(url, body)
-  const isBusy = status === 503 && headers['retry-after'] === '1'
-  return isBusy ? await statusAfterRetries(service, url, body) : status
-}
 /** Uses a link ten times at once and returns the sorted statuses. */
 const raceLink = async (service: Service, kind: Kind, body: { token: string } & Record<string, unknown>) => {
-  const uses = Array.from({ length: 10 }, () => statusAfterRetries(service, confirmPaths[kind], body))
+  const uses = Array.from({ length: 10 }, async () => (await useLink(service, kind, body)).status)
   return (await Promise.all(uses)).sort()
 }
 /** The statuses of a race that one request wins. */
@@ -703,7 +698,8 @@ t.test('the verification of an address', async t => {
       const bodies = tokens.flatMap(token => credentials.map(credential => ({ token, ...credential })))
       const statuses = await Promise.all(bodies.map(async body => {
         const browser = 'password' in body || 'new_password' in body ? at.browser() : ada.browser
-        return (await browser.post(confirmPaths.email_verification, body)).status
+        return (await repeatUnavailable(async () =>
+          await browser.post(confirmPaths.email_verification, body))).status
       }))
       t.strictSame(statuses.filter(status => status === 204).length, 1)
       t.strictSame(statuses.filter(status => ![204, 409, 410].includes(status)), [])
@@ -749,7 +745,8 @@ t.test('the verification of an address', async t => {
   await t.test('wins against a second registration of the address that races it', async t => {
     const ada = await registerUnverified(pendingService)
     const [verified] = await Promise.all([
-      ada.browser.post(confirmPaths.email_verification, { token: ada.token }),
+      repeatUnavailable(async () =>
+        await ada.browser.post(confirmPaths.email_verification, { token: ada.token })),
       pendingService.browser().post(registerPath, { email: ada.email, password: newPassword })
     ])
     t.equal(verified.status, 204)
@@ -935,7 +932,8 @@ t.test('a change of address', async t => {
       const token = await changeLink(ada, newUser().email)
       const registrations = Array.from({ length: 6 }, async () => {
         await pause(Math.random() * 12)
-        return (await service.browser().post(registerPath, { ...newUser(), email: ada.email })).status
+        return (await repeatUnavailable(async () =>
+          await service.browser().post(registerPath, { ...newUser(), email: ada.email }))).status
       })
       await pause(10)
       t.equal(await useChangeLink(token, ada.password), 204)

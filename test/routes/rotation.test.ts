@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { mint, parse } from '../../src/sessions/refresh-token.ts'
 import { build, newUser, type Service } from '../support/app.ts'
+import { repeatUnavailable } from '../support/repetition.ts'
 import {
   newFamily, present, sessionLife, tokenLife,
   type ModelFamily, type ModelToken, type RotationRule
@@ -96,8 +97,8 @@ async function signIn (rule: RotationRule) {
     },
     /** The successor; undefined if the token is refused. */
     refresh: async (token: Token, instance: number) => {
-      const { status, body } = await either(instance)
-        .post('/v1/auth/refresh', { refresh_token: token.text })
+      const { status, body } = await repeatUnavailable(async () =>
+        await either(instance).post('/v1/auth/refresh', { refresh_token: token.text }))
       if (status === 401) return undefined
       assert.equal(status, 200)
       const successor = receive(body.refresh_token)
@@ -106,7 +107,8 @@ async function signIn (rule: RotationRule) {
       return successor
     },
     logout: async (token: Token, instance: number) => {
-      const { status } = await either(instance).post('/v1/auth/logout', { refresh_token: token.text })
+      const { status } = await repeatUnavailable(async () =>
+        await either(instance).post('/v1/auth/logout', { refresh_token: token.text }))
       assert.equal(status, 204)
       return true
     },

@@ -9,6 +9,7 @@ import { mailTo } from '../support/inbox.ts'
 import { named, sql } from '../support/postgres.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 import { waitUntil } from '../support/polling.ts'
+import { repeatUnavailable } from '../support/repetition.ts'
 
 /** Whether the access token of a browser is valid. */
 const isSignedIn = async (browser: Browser | undefined) =>
@@ -394,8 +395,8 @@ t.test('a new sign-in in a browser ends the session of its old cookie', async t 
       const { user, browser, id, cookie } = await signInOnce()
       const headers = { cookie: `refresh_token_3000=${cookie}` }
       const [first, second, refreshed] = await Promise.all([
-        service.browser().post('/v1/auth/login', user, headers),
-        secondInstance.browser().post('/v1/auth/login', user, headers),
+        repeatUnavailable(async () => await service.browser().post('/v1/auth/login', user, headers)),
+        repeatUnavailable(async () => await secondInstance.browser().post('/v1/auth/login', user, headers)),
         secondInstance.browser().post('/v1/auth/refresh', undefined, headers)
       ])
       t.strictSame([first.status, second.status], [200, 200])
