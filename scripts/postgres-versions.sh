@@ -40,7 +40,8 @@ for version in "${@:-15 16 17}"; do for version in $version; do
   data=$folder/data-$version
   "${as[@]}" "$bin/initdb" --no-sync -D "$data" -U latchkey -A trust -E UTF8 --locale=C >/dev/null
   port=$((30000 + RANDOM % 20000))
-  "${as[@]}" "$bin/postgres" -D "$data" -p "$port" -h 127.0.0.1 -k '' -c fsync=off -c max_connections=300 \
+  "${as[@]}" "$bin/postgres" -D "$data" -p "$port" -h 127.0.0.1 -k '' \
+    -c fsync=off -c autovacuum=off -c max_connections=300 \
     2>"$folder/log-$version" &
   server=$!
   export TEST_DATABASE_URL="postgres://latchkey@127.0.0.1:$port/postgres"
