@@ -5,7 +5,7 @@ import type { Problem } from '../../src/http/problem.ts'
 import { buttonLink, head } from './components.ts'
 import type { PageContext } from './context.ts'
 import { describeProblem } from './failure.ts'
-import { languageFor } from './language.ts'
+import { languageCookie, languageFor } from './language.ts'
 import { pageHeaders, renderDocument } from './layout.ts'
 import { failureTexts } from './texts/failures.ts'
 
@@ -39,6 +39,29 @@ export function renderError (context: PageContext, view: ErrorView): string {
 export function problemPage (context: PageContext, problem: Problem, request: FastifyRequest) {
   const language = languageFor(request, context.issuer)
   const link = { url: `${context.basePath}/`, label: failureTexts[language].home }
-  const page = renderError(context, { language, problem, requestId: request.id, link })
-  return { headers: pageHeaders(language), page }
+  const view = { language, problem, requestId: request.id, path: translatedPath(request), link }
+  return {
+    headers: { ...pageHeaders(language), ...languageCookie(request, context.issuer) },
+    page: renderError(context, view)
+  }
+}
+
+// Not `//example.com`, which leads to another site.
+const pathSyntax = /^\/[^/\\]/
+
+/**
+ * Returns the path at which a person who opened a page gets it in the other language: that of the page, or of
+ * the start page if there is none.
+ */
+export function translatedPath ({ method, url, is404 }: FastifyRequest): string {
+  if (method !== 'GET' || is404 || !pathSyntax.test(url)) return '/'
+  const [path = '/', query = ''] = splitOnce(url)
+  const parameters = new URLSearchParams(query)
+  parameters.delete('lang')
+  return parameters.size === 0 ? path : `${path}?${parameters.toString()}`
+}
+
+const splitOnce = (url: string): string[] => {
+  const mark = url.indexOf('?')
+  return mark < 0 ? [url] : [url.slice(0, mark), url.slice(mark + 1)]
 }

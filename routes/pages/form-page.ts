@@ -2,7 +2,7 @@ import type { FastifyContextConfig, FastifyReply, FastifyRequest } from 'fastify
 import { Problem } from '../../src/http/problem.ts'
 import type { Continuation, PageContext, PageState } from './context.ts'
 import { readContinuation } from './continuation.ts'
-import { renderError } from './error-view.ts'
+import { renderError, translatedPath } from './error-view.ts'
 import { languageFor, rememberLanguage } from './language.ts'
 import { pageHeaders } from './layout.ts'
 import { readRefusedForm, typedOf } from './refused-form.ts'
@@ -34,7 +34,8 @@ export const refusedAs = (
     if (problem.code !== 'cross_site_request') await readRefusedForm(request)
     const continuation = await findContinuation(request)
     if (request.method !== 'POST' || continuation instanceof Problem) {
-      return { headers, page: renderError(context, { language, problem, requestId: request.id }) }
+      const path = translatedPath(request)
+      return { headers, page: renderError(context, { language, problem, requestId: request.id, path }) }
     }
     const typed = problem.code === 'cross_site_request' ? {} : typedOf(request.body)
     return { headers, page: page(context, { language, continuation, typed, problem, requestId: request.id }) }

@@ -18,10 +18,15 @@ export function languageFor ({ headers, query }: FastifyRequest, issuer: string)
 /** Remembers the language that the address of a page names. */
 export function rememberLanguage (request: FastifyRequest, reply: FastifyReply, issuer: string): void {
   const named = namedIn(request.query)
-  if (!isLanguage(named)) return
-  reply.setCookie(cookieName(issuer, 'lang'), named, {
-    path: '/', httpOnly: true, sameSite: 'lax', secure: issuer.startsWith('https:'), maxAge: maxAgeSeconds
-  })
+  if (isLanguage(named)) reply.setCookie(cookieName(issuer, 'lang'), named, rememberedAttributes(issuer))
+}
+
+/** The header that does the same on the page of a failure. */
+export function languageCookie (request: FastifyRequest, issuer: string): Record<string, string> {
+  const named = namedIn(request.query)
+  if (!isLanguage(named)) return {}
+  const name = cookieName(issuer, 'lang')
+  return { 'set-cookie': request.server.serializeCookie(name, named, rememberedAttributes(issuer)) }
 }
 
 /**
@@ -34,10 +39,12 @@ export function adoptLanguage (
   const name = cookieName(issuer, 'lang')
   const preferred = preferredBy(query)
   if (preferred === undefined || cookieValues(headers.cookie, name).some(isLanguage)) return
-  reply.setCookie(name, preferred, {
-    path: '/', httpOnly: true, sameSite: 'lax', secure: issuer.startsWith('https:')
-  })
+  reply.setCookie(name, preferred, attributes(issuer))
 }
+
+const attributes = (issuer: string) =>
+  ({ path: '/', httpOnly: true, sameSite: 'lax' as const, secure: issuer.startsWith('https:') })
+const rememberedAttributes = (issuer: string) => ({ ...attributes(issuer), maxAge: maxAgeSeconds })
 
 function preferredBy (query: unknown): Language | undefined {
   const { ui_locales: tags } = Object(query)

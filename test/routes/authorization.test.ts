@@ -1,9 +1,11 @@
 import t from 'tap'
 import { build, newUser } from '../support/app.ts'
+import { listen } from '../support/concurrency.ts'
 import {
   authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, redirectUri, sealedIn,
   signInFor, submit
 } from '../support/delegation.ts'
+import { ask } from '../support/wire.ts'
 
 const service = await build(t)
 const client = await newClient(service)
@@ -85,6 +87,32 @@ t.test('the page says what is wrong with the request, in the language of its use
       t.match(page, german)
       t.notMatch(page, english)
     }
+  }
+})
+
+t.test('the link of an error page to the other language keeps the error', async t => {
+  const browser = service.browser()
+  const languageLink = (text: string) =>
+    /<a class="language" href="([^"]+)"/.exec(text)?.[1]?.replaceAll('&amp;', '&') ?? ''
+  const unregistered = authorizationOf(client, { redirect_uri: `${redirectUri}/"><b>` }).url
+  const cases: Array<[url: string, german: string]> = [
+    [unregistered, 'Die redirect_uri ist für diesen Client nicht registriert.'],
+    ['/sign-in?request=forged', 'Die Anmeldung hat zu lange gedauert'],
+    ['/sign-out?request=forged', 'Die Anmeldung hat zu lange gedauert']
+  ]
+  for (const [url, german] of cases) {
+    const { text } = await browser.get(url, { 'accept-language': 'en' })
+    const translated = await browser.get(languageLink(text))
+    t.match(translated, { status: 400, text: german }, url)
+    const back = await browser.get(languageLink(translated.text))
+    t.match(back, { status: 400, text: '<html lang="en"' }, url)
+  }
+  t.equal(browser.jar.get('lang_3000'), 'en', 'the choice is remembered')
+  const origin = await listen(service)
+  for (const path of ['//evil.example/', '/\\evil.example', '/nowhere']) {
+    const { status, text } = await ask('GET', origin + path, ['accept: text/html', 'accept-language: en'])
+    t.equal(status, 404, path)
+    t.equal(languageLink(text), '/?lang=de', 'an unknown address is not repeated')
   }
 })
 
