@@ -47,6 +47,10 @@ const metadata = {
   id_token_signed_response_alg: oneOf(idTokenAlgorithms, {
     description: 'The algorithm of its ID tokens: `RS256`, which is the default, or that of access tokens.'
   }),
+  userinfo_in_id_token: Type.Boolean({
+    description: 'Whether its ID tokens contain the claims of userinfo, for a library that reads only the ID' +
+      ' token. The default is false.'
+  }),
   first_party: Type.Boolean({
     description: 'Whether your own team runs the client. Its users are not asked for their consent. The' +
       ' default is false.'
@@ -73,6 +77,7 @@ const optional = {
   token_endpoint_auth_method: Type.Optional(others.token_endpoint_auth_method),
   backchannel_logout_uri: Type.Optional(others.backchannel_logout_uri),
   id_token_signed_response_alg: Type.Optional(others.id_token_signed_response_alg),
+  userinfo_in_id_token: Type.Optional(others.userinfo_in_id_token),
   first_party: Type.Optional(others.first_party),
   audiences: Type.Optional(others.audiences),
   permissions: Type.Optional(others.permissions),
@@ -108,6 +113,7 @@ const clientExample = {
   token_endpoint_auth_method: 'client_secret_basic',
   backchannel_logout_uri: backchannelUri,
   id_token_signed_response_alg: 'RS256',
+  userinfo_in_id_token: false,
   first_party: false,
   audiences: ['https://api.example.com'],
   permissions: [],

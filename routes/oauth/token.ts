@@ -56,7 +56,7 @@ const tokenResponse = strict({
   })),
   id_token: Type.Optional(Type.String({
     description: 'The ID token, which says who signed in (OpenID Connect Core section 2). Present with the' +
-      ' scope `openid`.'
+      ' scope `openid`. With `userinfo_in_id_token` of the client, it has the claims of userinfo.'
   }))
 }, {
   examples: [

@@ -1,10 +1,10 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { userInfoUrl } from '../../src/delegation/endpoints.ts'
+import { toUserInfo } from '../../src/delegation/user-info.ts'
 import { insufficientScope, invalidBearerRequest } from '../../src/http/oauth-error.ts'
 import { invalidToken } from '../../src/http/problems.ts'
 import { findUser } from '../../src/sessions/owner.ts'
-import type { User } from '../../src/users/users.ts'
 import { allowMissingBody, strict, type Typed } from '../typed.ts'
 import { exampleAccessToken, oauthConfig } from './parameters.ts'
 
@@ -61,7 +61,7 @@ const userInfoRoutes: Typed<UserInfoOptions> = async (app, { issuer, audience })
     if (!scopes.includes('openid')) throw insufficientScope('openid')
     const user = await findUser(app.db, claims.sid)
     if (!user) throw invalidToken(true, 'the session has ended')
-    return claimsOf(user, scopes)
+    return toUserInfo(user, scopes)
   }
 
   app.get('/userinfo', {
@@ -95,20 +95,6 @@ function tokenOf ({ headers: { authorization } }: FastifyRequest, bodyToken: str
   const [, token] = /^Bearer +(\S+) *$/i.exec(authorization) ?? []
   if (token === undefined) throw invalidToken(false)
   return token
-}
-
-/** OpenID Connect Core section 5.4: a scope stands for claims. A claim without a value is left out. */
-function claimsOf (user: User, scopes: string[]) {
-  const { id, name, username, email, email_verified: emailVerified, updated_at: updatedAt } = user
-  return {
-    sub: id,
-    ...scopes.includes('profile') && {
-      ...name !== null && { name },
-      ...username !== null && { preferred_username: username },
-      updated_at: Math.floor(updatedAt.getTime() / 1_000)
-    },
-    ...scopes.includes('email') && { email, email_verified: emailVerified }
-  }
 }
 
 export default userInfoRoutes

@@ -36,6 +36,10 @@ export const create = defineCommand({
     scope: many('SCOPE', 'scopes that it can request; repeat it, or separate them with commas; with' +
       ' --redirect-uri, the default is openid,profile,email'),
     audience: many('URI', 'a service that it may request tokens of users for; repeat it for several'),
+    'userinfo-in-id-token': {
+      type: 'boolean',
+      description: 'its ID tokens contain the name and the address, for a library that reads nothing else'
+    },
     'backchannel-logout-uri': {
       type: 'string', value: 'URI', description: 'the URL that is notified when a user\'s session ends'
     }
@@ -61,6 +65,7 @@ interface CreateOptions {
   public?: boolean
   native?: boolean
   'first-party'?: boolean
+  'userinfo-in-id-token'?: boolean
   grant?: string[]
   scope?: string[]
   audience?: string[]
@@ -72,7 +77,8 @@ function readClient (options: CreateOptions): NewClient {
   const { name = '', grant = [], scope = [], audience = [] } = options
   const { native = false, public: isPublic = false } = options
   const { 'redirect-uri': redirectUris = [], 'post-logout-redirect-uri': postLogoutUris = [] } = options
-  const { 'first-party': firstParty = false, 'backchannel-logout-uri': backchannelUri } = options
+  const { 'first-party': firstParty = false, 'userinfo-in-id-token': hasUserInfo = false } = options
+  const { 'backchannel-logout-uri': backchannelUri } = options
   if (!/^[^\p{Cc}\p{Cs}]{1,100}$/u.test(name)) {
     throw new UsageError('--name must have 1 to 100 characters, and no control characters.')
   }
@@ -89,6 +95,7 @@ function readClient (options: CreateOptions): NewClient {
     post_logout_redirect_uris: postLogoutUris,
     ...isPublic && { token_endpoint_auth_method: 'none' },
     ...backchannelUri !== undefined && { backchannel_logout_uri: backchannelUri },
+    userinfo_in_id_token: hasUserInfo,
     first_party: firstParty,
     audiences: audience,
     ...scopes.length > 0 && { scopes }

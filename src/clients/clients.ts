@@ -15,14 +15,14 @@ const inserting = `
   insert into clients (
     id, name, application_type, grant_types, redirect_uris, post_logout_redirect_uris,
     token_endpoint_auth_method, backchannel_logout_uri, id_token_signed_response_alg, first_party, audiences,
-    permissions, scopes
-  ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) returning ${columns}`
+    permissions, scopes, userinfo_in_id_token
+  ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) returning ${columns}`
 
 const valuesOf = (id: string, metadata: ClientMetadata) => [
   id, metadata.name, metadata.application_type, metadata.grant_types, metadata.redirect_uris,
   metadata.post_logout_redirect_uris, metadata.token_endpoint_auth_method, metadata.backchannel_logout_uri,
   metadata.id_token_signed_response_alg, metadata.first_party, metadata.audiences, metadata.permissions,
-  metadata.scopes
+  metadata.scopes, metadata.userinfo_in_id_token
 ]
 
 /** Creates a client with its first secret. `assertValid` has checked its metadata. */
@@ -65,7 +65,8 @@ const updating = `
   update clients set
     name = $2, application_type = $3, grant_types = $4, redirect_uris = $5, post_logout_redirect_uris = $6,
     token_endpoint_auth_method = $7, backchannel_logout_uri = $8, id_token_signed_response_alg = $9,
-    first_party = $10, audiences = $11, permissions = $12, scopes = $13, updated_at = now()
+    first_party = $10, audiences = $11, permissions = $12, scopes = $13, userinfo_in_id_token = $14,
+    updated_at = now()
   where id = $1 returning ${columns}`
 
 /**

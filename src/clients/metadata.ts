@@ -24,6 +24,8 @@ export interface ClientMetadata {
   token_endpoint_auth_method: AuthMethod | null
   backchannel_logout_uri: string | null
   id_token_signed_response_alg: IdTokenAlgorithm
+  /** Whether its ID tokens contain the claims of userinfo, because its library reads only the ID token. */
+  userinfo_in_id_token: boolean
   /** Whether the operator's own team runs the client. Its users are not asked for their consent. */
   first_party: boolean
   /** The resources that it may request tokens for (RFC 8707). */
@@ -55,6 +57,7 @@ export function withDefaults (client: NewClient): ClientMetadata {
     token_endpoint_auth_method: null,
     backchannel_logout_uri: null,
     id_token_signed_response_alg: 'RS256',
+    userinfo_in_id_token: false,
     first_party: false,
     audiences: [],
     permissions: [],
@@ -76,6 +79,7 @@ const withoutRepetitions = (metadata: ClientMetadata): ClientMetadata => ({
   token_endpoint_auth_method: metadata.token_endpoint_auth_method,
   backchannel_logout_uri: metadata.backchannel_logout_uri,
   id_token_signed_response_alg: metadata.id_token_signed_response_alg,
+  userinfo_in_id_token: metadata.userinfo_in_id_token,
   first_party: metadata.first_party,
   audiences: [...new Set(metadata.audiences)],
   permissions: [...new Set(metadata.permissions)],

@@ -21,7 +21,7 @@ export const present = <Stored extends Client>(
 export const columns = `clients.id as client_id, clients.name, clients.application_type, clients.grant_types,
   clients.redirect_uris, clients.post_logout_redirect_uris, clients.token_endpoint_auth_method,
   clients.backchannel_logout_uri, clients.id_token_signed_response_alg, clients.first_party,
-  clients.audiences, clients.permissions, clients.scopes, clients.created_at`
+  clients.audiences, clients.permissions, clients.scopes, clients.userinfo_in_id_token, clients.created_at`
 
 /** Published after each change of a client or of its secrets. */
 export const clientChanges = createTopic<undefined>('client changes')

@@ -284,7 +284,7 @@ t.test('clients', async t => {
     const shop = await runJson(t, [
       'clients', 'create', '--name', 'Shop', '--redirect-uri', 'https://shop.example.com/cb',
       '--redirect-uri', 'https://shop.example.com/cb2', '--post-logout-redirect-uri', 'https://shop.example.com/',
-      '--backchannel-logout-uri', 'https://shop.example.com/bye', '--first-party',
+      '--backchannel-logout-uri', 'https://shop.example.com/bye', '--first-party', '--userinfo-in-id-token',
       '--audience', 'https://api.example.com', '--scope', 'openid,offline_access'
     ], environment)
     const { client_id: id, client_secret: secret, created_at: createdAt, ...metadata } = shop
@@ -297,6 +297,7 @@ t.test('clients', async t => {
       token_endpoint_auth_method: 'client_secret_basic',
       backchannel_logout_uri: 'https://shop.example.com/bye',
       id_token_signed_response_alg: 'RS256',
+      userinfo_in_id_token: true,
       first_party: true,
       audiences: ['https://api.example.com'],
       permissions: [],
@@ -314,6 +315,7 @@ t.test('clients', async t => {
       application_type: 'native',
       token_endpoint_auth_method: 'none',
       grant_types: ['authorization_code'],
+      userinfo_in_id_token: false,
       scopes: ['openid', 'profile', 'email'],
       client_secret: undefined
     })

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Client } from '../../../src/clients/records.ts'
+import { toUserInfo } from '../../../src/delegation/user-info.ts'
 import { invalidScope, invalidTarget } from '../../../src/http/oauth-error.ts'
 import { issue } from '../../../src/sessions/refresh-token.ts'
 import type { LiveSession } from '../../../src/sessions/session.ts'
@@ -43,6 +44,7 @@ export function issueSessionTokens (
     : undefined
   const idToken = scope.includes('openid')
     ? app.signIdToken({
+      ...client.userinfo_in_id_token && toUserInfo(user, words(token.scope)),
       sub: user.id,
       aud: client.client_id,
       iat: token.issuedAt,
