@@ -543,8 +543,8 @@ async function waitFor<T> (read: () => T[]): Promise<T[]> {
  * Leaves what `pg_restore --no-owner --no-privileges` leaves: one role owns everything, with the default
  * privileges of PostgreSQL.
  */
-async function resetPrivileges (superuser: string, owner: string) {
-  await sql(superuser, `
+async function resetPrivileges (superuser: string, owner: string): Promise<void> {
+  const reset = `
     do $$
     declare
       object text;
@@ -562,7 +562,12 @@ async function resetPrivileges (superuser: string, owner: string) {
           execute format('grant execute on %s to public', object);
         end if;
       end loop;
-    end $$`)
+    end $$`
+  // A service on the database locks some of the tables, too. PostgreSQL then ends one of the transactions.
+  await sql(superuser, reset).catch(async (error: unknown) => {
+    if (Object(error).code !== '40P01') throw error
+    await resetPrivileges(superuser, owner)
+  })
 }
 
 /**

@@ -297,9 +297,13 @@ t.test('with IDLE_POLL_INTERVAL, the database is left alone while no requests co
   t.match(await other.browser().post('/v1/auth/logout', undefined, { authorization }), { status: 204 })
   const answer = await idle.browser().get('/v1/auth/verify', { authorization })
   t.match(answer, { status: 401 }, 'the first request after the pause knows of the revocation')
-  await waitUntil('it listens again', async () => (await other.sql(`
-    select from pg_stat_activity
-    where datname = current_database() and application_name = 'latchkey listen'`)).length === 2)
+  await waitUntil('it listens again', async () => {
+    // Without requests it would soon be idle again.
+    await idle.browser().get('/v1/auth/verify', { authorization })
+    return (await other.sql(`
+      select from pg_stat_activity
+      where datname = current_database() and application_name = 'latchkey listen'`)).length === 2
+  })
 })
 
 t.test('after an idle time, no token is accepted until the revocations are known', async t => {
