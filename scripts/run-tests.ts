@@ -21,8 +21,8 @@ interface Result { passed: number, failed: number }
 const fileTimeoutSeconds = Number(process.env['TAP_TIMEOUT'] ?? 300)
 // A file that does not even notice its timeout is ended after another minute.
 const endedAfterMs = (fileTimeoutSeconds + 60) * 1_000
-// While a file waits, others use the processors.
-const defaultJobs = 2 * availableParallelism()
+// While a file waits, another one uses its processor.
+const defaultJobs = 1 + availableParallelism()
 
 const { values: { set, jobs = defaultJobs }, positionals } = parseArgs({
   options: { set: { type: 'string' }, jobs: { type: 'string' } },
