@@ -507,8 +507,7 @@ t.test('no GET without credentials keeps the event loop busy for long', async t 
   })
 
   /**
-   * Milliseconds of this thread for a request, in the best of three rounds, or of more as long as that is
-   * over the limit.
+   * Milliseconds of this thread for a request, in the first round under the limit, or the best of twenty.
    */
   async function measure ({
     server,
@@ -523,7 +522,7 @@ t.test('no GET without credentials keeps the event loop busy for long', async t 
   }): Promise<number> {
     const { port } = server.address() as AddressInfo
     let best = Infinity
-    for (let i = 0; i < 3 || (i < 20 && best >= maxBusyMs); i++) {
+    for (let i = 0; i < 20 && best >= maxBusyMs; i++) {
       const before = busyMs()
       client.postMessage({
         port,
@@ -555,7 +554,7 @@ t.test('no GET without credentials keeps the event loop busy for long', async t 
     // The metrics first: they grow with the routes that were asked.
     for (const path of new Set(['/metrics', ...paths, '/nothing'])) {
       for (const method of ['GET', 'HEAD']) {
-        for (const encoding of ['identity', 'br']) {
+        for (const encoding of method === 'GET' ? ['identity', 'br'] : ['identity']) {
           const measured = await measure({ server: service.app.server, method, path, encoding })
           t.ok(measured < maxBusyMs, `${method} ${path} ${encoding}: ${measured} ms`)
         }
