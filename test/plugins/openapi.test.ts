@@ -7,8 +7,10 @@ import type { AddressInfo } from 'node:net'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
+import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import t from 'tap'
 import { toOpenapi30 } from '../../scripts/openapi-3.0.ts'
+import { buildValidator } from '../../src/server/query-validation.ts'
 import { contradiction } from '../support/contract.ts'
 import { build } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
@@ -271,6 +273,30 @@ t.test('the API document', async t => {
       /says otherwise/
     )
   })
+})
+
+t.test('every schema of a route compiles, although it is compiled only when it is used', async t => {
+  const compile: Array<{ name: string, run: () => unknown }> = []
+  await build(t, {}, {
+    onRoute ({ url, method, schema = {} }) {
+      const shared = () => this.getSchemas() as Parameters<typeof buildValidator>[0]
+      const { response = {}, ...parts } = schema as { response?: Record<string, object> }
+      for (const [httpPart, schema] of Object.entries<object>(parts)) {
+        if (!['body', 'querystring', 'params', 'headers'].includes(httpPart)) continue
+        const route = { method: 'GET', url, httpPart, schema }
+        compile.push({ name: `${method} ${url} ${httpPart}`, run: () => buildValidator(shared(), {})(route) })
+      }
+      for (const [httpStatus, schema] of Object.entries(response)) {
+        if ('content' in schema) continue
+        const route = { method: 'GET', url, httpStatus, schema }
+        compile.push({
+          name: `${method} ${url} ${httpStatus}`, run: () => SerializerSelector()(shared(), {})(route)
+        })
+      }
+    }
+  })
+  for (const { name, run } of compile) t.doesNotThrow(run, name)
+  t.ok(compile.length > 100, `${compile.length} schemas`)
 })
 
 t.test('the documentation page', async t => {

@@ -43,8 +43,8 @@ interface BuildOptions {
   ready?: boolean
   /** Milliseconds without a request after which the service is idle. */
   idleAfterMs?: number
-  /** Called with every route of the service, the hidden ones too. */
-  onRoute?: (route: RouteOptions) => void
+  /** Called with every route of the service, the hidden ones too. `this` is the plugin that adds it. */
+  onRoute?: (this: FastifyInstance, route: RouteOptions) => void
 }
 
 const logsOn = new Map<string, Array<Service['logs']>>()
