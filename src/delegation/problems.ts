@@ -19,13 +19,13 @@ declare module '../http/problem.ts' {
   interface ProblemCodes extends Record<keyof typeof problems, true> {}
 }
 
-/** What is wrong with a request whose client and redirect URI are not proven. */
+/** What is wrong with the client or the redirect URI of an authorization request. */
 export type AuthorizationFault =
   'client_id_missing' | 'client_unknown' | 'redirect_uri_missing' | 'redirect_uri_unregistered'
 
 /**
- * A request whose redirect URI is not proven. It gets a page, because a redirect could go anywhere. The page
- * says what is wrong in the language of its user.
+ * An authorization request without a valid client and redirect URI. The user gets a page, because a redirect
+ * could lead to an attacker's site (open redirect). The page says what is wrong, in the user's language.
  */
 export class InvalidAuthorizationRequest extends Problem {
   readonly fault: AuthorizationFault

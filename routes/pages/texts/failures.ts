@@ -37,7 +37,7 @@ const en = {
   expiredTitle: 'The sign-in took too long',
   expired: 'Please go back to the application and start again.',
   invalidRequestTitle: 'The application sent an invalid request',
-  invalidRequest: 'You cannot sign in to it until its operator fixes this:',
+  invalidRequest: 'You cannot sign in until the operator of the application fixes this:',
   authorizationFaults: {
     client_id_missing: 'The client_id is missing or repeated.',
     client_unknown: 'No client has this client_id.',
@@ -86,7 +86,8 @@ const de: typeof en = {
   expiredTitle: 'Die Anmeldung hat zu lange gedauert',
   expired: 'Bitte gehen Sie zur Anwendung zurück und beginnen Sie noch einmal.',
   invalidRequestTitle: 'Die Anwendung hat eine ungültige Anfrage gesendet',
-  invalidRequest: 'Sie können sich dort erst anmelden, wenn ihr Betreiber diesen Fehler behoben hat:',
+  invalidRequest: 'Sie können sich erst anmelden, wenn der Betreiber der Anwendung diesen Fehler ' +
+    'behoben hat:',
   authorizationFaults: {
     client_id_missing: 'Die client_id fehlt oder kommt mehrfach vor.',
     client_unknown: 'Es gibt keinen Client mit dieser client_id.',
