@@ -38,7 +38,7 @@ export const create = defineCommand({
     audience: many('URI', 'a service that it may request tokens of users for; repeat it for several'),
     'userinfo-in-id-token': {
       type: 'boolean',
-      description: 'its ID tokens contain the name and the address, for a library that reads nothing else'
+      description: 'its ID tokens contain the claims of userinfo, for a library that reads only the ID token'
     },
     'backchannel-logout-uri': {
       type: 'string', value: 'URI', description: 'the URL that is notified when a user\'s session ends'
