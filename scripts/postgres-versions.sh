@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 declare -A releases=([15]=15.18.0-beta.17 [16]=16.14.0-beta.17 [17]=17.10.0-beta.17)
 [ "$(uname -sm)" = 'Linux x86_64' ] || { echo 'skipped: there are no servers for this platform'; exit 0; }
 
-# In memory, where Linux offers that: the tests create and delete many databases.
+# Keeps the data in memory if Linux offers that, because the tests create and delete many databases.
 if [ -d /dev/shm ]; then folder=$(mktemp -d -p /dev/shm); else folder=$(mktemp -d); fi
 server=
 stop() {

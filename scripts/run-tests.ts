@@ -1,9 +1,9 @@
-// Runs test files side by side, each in a process of its own: those that are named, those of a set, or all.
+// Runs test files in parallel, each in a process of its own: the given files, those of a set, or all.
 //   node --import tsx scripts/run-tests.ts test/routes/refresh.test.ts …
 //   node --import tsx scripts/run-tests.ts --set fast test/plugins/pepper.test.ts …
 // It runs the source, or the compiled files if this script is compiled. It starts the tests' PostgreSQL
-// server, or shares that of another run, and stops it at the end. `tap` itself runs the files with hooks in
-// the loader of modules, for types and coverage, with which they take twice as long.
+// server, or shares that of another run, and stops it at the end. The runner of `tap` takes twice as long,
+// because it loads every module through hooks for types and coverage.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
@@ -19,9 +19,9 @@ interface Result { passed: number, failed: number }
 
 // TAP_TIMEOUT=1200 gives a slow machine more time.
 const fileTimeoutSeconds = Number(process.env['TAP_TIMEOUT'] ?? 300)
-// A file that does not even notice its timeout is ended after another minute.
+// A file that does not stop at its timeout is killed a minute later.
 const endedAfterMs = (fileTimeoutSeconds + 60) * 1_000
-// While a file waits, another one uses its processor.
+// One more than there are processors: while a file waits, another one can use its processor.
 const defaultJobs = 1 + availableParallelism()
 
 const { values: { set, jobs = defaultJobs }, positionals } = parseArgs({

@@ -4,8 +4,8 @@ import { relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 /**
- * Finds the failed assertions in the TAP of a test file, each with its details and its subtests. Lines of
- * compiled files are named by the lines of their source.
+ * Finds the failed assertions in the TAP of a test file, each with its details and its subtests. Positions
+ * in compiled files are replaced by those in their source.
  */
 export function failuresOf (tap: string): string {
   const shown: string[] = []
@@ -24,7 +24,7 @@ export function failuresOf (tap: string): string {
   return nameSourceLines(shown.length > 0 ? shown.join('\n') : tap)
 }
 
-/** Replaces the places in compiled files. Node.js would do so too, but slows each assertion down. */
+/** Replaces positions in compiled files. Node.js can do so (`--enable-source-maps`), but slows assertions. */
 function nameSourceLines (text: string): string {
   const maps = new Map<string, SourceMap | undefined>()
   return text.replace(/\b(dist\/[\w/.-]+\.js):(\d+):(\d+)/g, (place, ...groups: string[]) => {

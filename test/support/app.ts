@@ -43,7 +43,7 @@ interface BuildOptions {
   ready?: boolean
   /** Milliseconds without a request after which the service is idle. */
   idleAfterMs?: number
-  /** Called with every route of the service, the hidden ones too. `this` is the plugin that adds it. */
+  /** Called with every route of the service, including hidden ones. `this` is the plugin that adds it. */
   onRoute?: (this: FastifyInstance, route: RouteOptions) => void
 }
 

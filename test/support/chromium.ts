@@ -5,7 +5,7 @@ import {
 } from 'playwright-core'
 import type { Teardown } from './app.ts'
 
-// The first is Chromium without the interface around the page, which takes half of the time.
+// The first is Chromium without a user interface. With it, tests take half the time.
 const names = ['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome']
 const executable = (process.env['PATH'] ?? '')
   .split(delimiter)

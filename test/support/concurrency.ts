@@ -20,8 +20,8 @@ const portOf = (address: AddressInfo | string | null) =>
 export interface Sender { from?: string, token?: string, cookie?: string, lines?: string[] }
 
 /**
- * Sends an object as JSON, the fields of a page's form, or a text as it is, on a new connection, and from a
- * new network unless `from` is set.
+ * Sends an object as JSON, `URLSearchParams` as the form of a page, and a text as it is. Each request uses a
+ * new connection, and comes from a new network unless `from` is set.
  */
 export async function post (
   origin: string,

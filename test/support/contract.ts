@@ -21,7 +21,7 @@ function once<T> (make: () => T): () => T {
 const contracts = new Map<unknown, Operation[]>()
 const configurations = new WeakMap<FastifyInstance, string>()
 
-/** Tells that apps of the same configuration have the same document, so that it is read once. */
+/** Remembers the configuration of an app. Apps with the same one share a document, which is read once. */
 export function shareContract (app: FastifyInstance, configuration: object): void {
   configurations.set(app, JSON.stringify(configuration))
 }

@@ -3,15 +3,15 @@ import * as argon2id from '../../src/passwords/argon2id.ts'
 import { newUser, type Service } from './app.ts'
 import { post } from './concurrency.ts'
 
-// The requests that are sent to learn whether an account exists.
+// The requests with which an attacker finds out whether an account exists (account enumeration).
 
 export const register = '/v1/auth/register'
 export const login = '/v1/auth/login'
 export const wrongPassword = 'not the password'
 const base64 = (bytes: Buffer) => bytes.toString('base64').replaceAll('=', '')
 
-// Hashes of accounts that differ from a new hash. None of them takes longer to verify than a new hash. More
-// expensive ones (such as bcrypt with a cost of 10) are distinguishable until their owner signs in.
+// Password hashes in other formats or with lower costs than new ones. None takes longer to verify than a new
+// hash. More expensive ones (such as bcrypt with a cost of 10) are distinguishable until the owner signs in.
 const hashes: Record<string, () => string | Promise<string> | null> = {
   'no password': () => null,
   'a hash of less work': async () =>
@@ -25,24 +25,24 @@ const hashes: Record<string, () => string | Promise<string> | null> = {
     `{SSHA512}${Buffer.concat([createHash('sha512').update('older').update('salt').digest(), Buffer.from('salt')]).toString('base64')}`
 }
 
-/** A request that is sent to learn whether an account exists. */
+/** A request whose response or time may reveal whether an account exists. */
 export interface Question {
   what: string
   /** Creates a new body each time. */
   body: () => object
-  /** Whether the account has a hash that differs from a new one. */
+  /** Whether the account has a hash in another format or with a lower cost than a new one, or none. */
   hasOtherHash?: boolean
 }
 /**
- * The first question of a flow is about no account. The others must get the same responses (`hasSameText`) in
- * the same time (`hasSameTime`).
+ * A list of questions for one route. The first names no account. The others must get the same responses as
+ * the first one (`hasSameText`), in the same time (`hasSameTime`).
  */
 export interface Flow {
   what: string
   path: string
   hasSameText: boolean
   hasSameTime: boolean
-  /** Those of the responses to a question that is repeated. */
+  /** The statuses of the responses when a question is repeated. */
   statuses: number[]
   questions: Question[]
 }
@@ -57,7 +57,7 @@ export const linkRoutes = {
 
 const newUsername = () => `user.${randomBytes(6).toString('hex')}`
 
-/** Creates accounts of every kind, and returns the flows that ask for them. */
+/** Creates accounts of every kind, and returns the flows that ask about them. */
 export async function apiFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
   const account = async (what: string, change: string, ...values: unknown[]) => {
     const user = { ...newUser(), username: newUsername() }
@@ -184,7 +184,7 @@ export async function apiFlows ({ sql }: Service, origin: string): Promise<Flow[
   ]
 }
 
-/** The flows with REQUIRE_EMAIL_VERIFICATION, where not even a registration reveals an account. */
+/** Returns the flows with REQUIRE_EMAIL_VERIFICATION. Then not even a registration reveals an account. */
 export async function secretApiFlows ({ sql }: Service, origin: string): Promise<Flow[]> {
   const taken = newUser()
   await post(origin, register, taken)

@@ -1,8 +1,8 @@
 import { linkRoutes, login, register, type Flow } from './enumeration.ts'
 
-// The requests that are sent to the pages to learn whether an account exists.
+// The requests to pages with which an attacker finds out whether an account exists (account enumeration).
 
-/** A form of a page, and the route of the API that takes the same. */
+/** A form of a page that does the same as a route of the API. */
 interface PageForm {
   path: string
   what: string
@@ -30,7 +30,7 @@ const pageForms: Record<string, PageForm> = {
   }
 }
 
-/** Returns the same questions as they are asked on the pages. A page shows what was typed, so texts differ. */
+/** Returns the flows of the API for the forms of pages. Texts differ, because a page shows what was typed. */
 export function pageFlows (flows: Flow[]): Flow[] {
   return flows.flatMap(({ path, statuses, questions, ...flow }) => {
     const form = pageForms[path]
@@ -43,7 +43,7 @@ export function pageFlows (flows: Flow[]): Flow[] {
       // A success leads to the next page.
       statuses: statuses.map(status => status < 300 ? 303 : status),
       questions: questions
-        // All ways to sign in verify hashes alike, and the page to sign up has no usernames.
+        // Every way to sign in verifies hashes alike, and the page to sign up has no usernames.
         .filter(({ body, hasOtherHash }) => !hasOtherHash && (path !== register || !('username' in body())))
         .map(({ what, body }) => ({ what, body: () => new URLSearchParams(form.fieldsOf({ ...body() })) }))
     }]

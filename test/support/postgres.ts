@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 
-// In memory, where Linux offers that: creating and deleting the files of a database costs a third there.
+// On Linux, this folder is in memory: creating and deleting a database there takes a third of the time.
 const memory = '/dev/shm'
 const checkout = createHash('sha256').update(process.cwd()).digest('hex').slice(0, 12)
 /** The folder in which the server of this checkout's tests keeps its data, and leaves its address. */

@@ -1,6 +1,6 @@
 /**
- * How much of the bulk runs, from 0 to 1. `npm run test:soak` runs all of it, `.ci/run` a part, and
- * `npm test` only a few of the same cases.
+ * The size of bulk tests, from 0 to 1. `npm run test:soak` runs them in full, `.ci/run` at a fifth, and
+ * `npm test` at the smallest size.
  */
 const share = Number(process.env['SOAK'] ?? 0)
 

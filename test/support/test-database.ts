@@ -10,7 +10,7 @@ import { addressFile, folder, named, sql, template } from './postgres.ts'
 /** Settings of a server whose data may be lost at any time. */
 const settings = [
   'fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=300',
-  // It would visit each of the many databases, and change the statistics in the middle of a test.
+  // Autovacuum would visit each of the many databases, and change statistics in the middle of a test.
   'autovacuum=off'
 ]
 
@@ -50,7 +50,7 @@ async function startEmbedded (): Promise<embeddedPostgres.EmbeddedPostgres> {
   return server
 }
 
-/** Tests connect thousands of times. With the usual number of iterations, that costs milliseconds each. */
+/** Tests connect thousands of times. With the default number of iterations, each login takes milliseconds. */
 async function cheapenLogin (url: string): Promise<void> {
   const { username, password } = new URL(url)
   await sql(url, `do $$ begin
@@ -78,7 +78,7 @@ async function createTemplate (url: string): Promise<void> {
   await sql(url, `drop database if exists ${template} with (force)`)
   await sql(url, `create database ${template} template template0`)
   await migrate(named(url, template))
-  // The first connection makes a file that later ones read instead of the catalog. It is copied, too.
+  // The first connection writes a cache of the catalog (`pg_internal.init`). Copies of the template have it.
   await sql(named(url, template), 'select 1')
   await sql(url, `comment on database ${template} is '${checksum}'`)
 }
