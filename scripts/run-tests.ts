@@ -15,7 +15,7 @@ import * as testDatabase from '../test/support/test-database.ts'
 import { failuresOf } from './test-failures.ts'
 import { allFiles, filesOf } from './test-sets.ts'
 
-interface Result { passed: number, failed: number }
+interface Result { file: string, passed: number, failed: number }
 
 // TAP_TIMEOUT=1200 gives a slow machine more time.
 const fileTimeoutSeconds = Number(process.env['TAP_TIMEOUT'] ?? 300)
@@ -24,8 +24,13 @@ const endedAfterMs = (fileTimeoutSeconds + 60) * 1_000
 // One more than there are processors: while a file waits, another one can use its processor.
 const defaultJobs = 1 + availableParallelism()
 
-const { values: { set, jobs = defaultJobs }, positionals } = parseArgs({
-  options: { set: { type: 'string' }, jobs: { type: 'string' } },
+const { values: { set, jobs = defaultJobs, again = '0' }, positionals } = parseArgs({
+  options: {
+    set: { type: 'string' },
+    jobs: { type: 'string' },
+    // How many files may fail beside others and pass when each is run again by itself.
+    again: { type: 'string' }
+  },
   allowPositionals: true
 })
 const named = [...set === undefined ? [] : filesOf(set), ...positionals]
@@ -48,12 +53,24 @@ async function runFile (file: string): Promise<Result> {
   const outcome = failed === 0 ? 'ok    ' : 'FAILED'
   console.log(`${outcome} ${file}: ${passed} passed, ${failed} failed (${seconds} s)`)
   if (failed > 0) console.log(failuresOf(output))
-  return { passed, failed }
+  return { file, passed, failed }
+}
+
+/** Runs the files that failed again, one at a time, unless they are more than may fail once. */
+async function runAgain (results: Result[]): Promise<Result[]> {
+  const failures = results.filter(({ failed }) => failed > 0)
+  if (failures.length > Number(again)) return results
+  const repeated: Result[] = []
+  for (const { file } of failures) {
+    console.log(`${file} failed beside other files. It is run again by itself.`)
+    repeated.push(await runFile(file))
+  }
+  return [...results.filter(({ failed }) => failed === 0), ...repeated]
 }
 
 const stopServer = await testDatabase.start()
-const results = await mapConcurrently(files, Number(jobs), runFile)
+const results = await runAgain(await mapConcurrently(files, Number(jobs), runFile))
 await stopServer()
-const sum = (outcome: keyof Result) => results.reduce((total, result) => total + result[outcome], 0)
+const sum = (outcome: 'passed' | 'failed') => results.reduce((total, result) => total + result[outcome], 0)
 console.log(`${sum('passed')} passed, ${sum('failed')} failed`)
 process.exit(sum('failed') > 0 ? 1 : 0)
