@@ -6,8 +6,9 @@ cd "$(dirname "$0")/.."
 declare -A releases=([15]=15.18.0-beta.17 [16]=16.14.0-beta.17 [17]=17.10.0-beta.17)
 [ "$(uname -sm)" = 'Linux x86_64' ] || { echo 'skipped: there are no servers for this platform'; exit 0; }
 
-# Keeps the data in memory if Linux offers that, because the tests create and delete many databases.
-if [ -d /dev/shm ]; then folder=$(mktemp -d -p /dev/shm); else folder=$(mktemp -d); fi
+# Keeps the data in memory if Linux offers 4 GB of it, because the tests create and delete many databases.
+memory=$(df -k --output=size /dev/shm 2>/dev/null | tail -1)
+if [ "${memory:-0}" -ge 4000000 ]; then folder=$(mktemp -d -p /dev/shm); else folder=$(mktemp -d); fi
 server=
 stop() {
   if [ -n "$server" ]; then kill -INT "$server" && wait "$server" || true; fi

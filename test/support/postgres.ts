@@ -1,14 +1,21 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 
-// On Linux, this folder is in memory: creating and deleting a database there takes a third of the time.
+// On Linux, this folder is in memory: creating and deleting a database there takes a third of the time. The
+// size of it decides, and not what is free, so that all processes of a run choose the same folder.
 const memory = '/dev/shm'
+const neededBytes = 4 * 2 ** 30
+function hasMemory (): boolean {
+  if (!existsSync(memory)) return false
+  const { blocks, bsize } = statfsSync(memory)
+  return blocks * bsize >= neededBytes
+}
 const checkout = createHash('sha256').update(process.cwd()).digest('hex').slice(0, 12)
 /** The folder in which the server of this checkout's tests keeps its data, and leaves its address. */
-export const folder = join(existsSync(memory) ? memory : tmpdir(), `latchkey-test-${checkout}`)
+export const folder = join(hasMemory() ? memory : tmpdir(), `latchkey-test-${checkout}`)
 export const addressFile = join(folder, 'address')
 export const template = 'latchkey_template'
 
