@@ -45,11 +45,12 @@ const metadata = {
     { type: 'string', minLength: 1, maxLength: 2048, examples: [backchannelUri] }, backchannelDescription
   ),
   id_token_signed_response_alg: oneOf(idTokenAlgorithms, {
-    description: 'The algorithm of its ID tokens: `RS256`, which is the default, or that of access tokens.'
+    description: 'The algorithm of the client\'s ID tokens: `RS256`, which is the default, or that of access' +
+      ' tokens.'
   }),
   userinfo_in_id_token: Type.Boolean({
-    description: 'Whether its ID tokens contain the claims of userinfo, for a library that reads only the' +
-      ' ID token. The default is false.'
+    description: 'Whether the client\'s ID tokens contain the claims of userinfo, for a library that reads' +
+      ' only the ID token. The default is false.'
   }),
   first_party: Type.Boolean({
     description: 'Whether your own team runs the client. Its users are not asked for their consent. The' +

@@ -4,8 +4,8 @@ export const problems = defineProblems({
   invalid_authorization_request: {
     status: [400],
     title: 'Invalid authorization request',
-    meaning: 'An application sent you here with a client or a redirect URI that is not registered. Latchkey' +
-      ' therefore cannot send you back. Tell the operator of the application.'
+    meaning: 'An application sent you here with a client or a redirect URI that is missing, repeated or not' +
+      ' registered. Latchkey therefore cannot send you back. Tell the operator of the application.'
   },
   sign_in_expired: {
     status: [400],
