@@ -29,7 +29,8 @@ can_connect() {
 # Tests of many interleavings, pages, other servers and password rules do not depend on the version.
 mapfile -t all < <(
   ls test/routes/*.test.ts test/src/migrate.test.ts |
-    grep -v -e rotation -e refresh-storage -e reuse-rule -e password-policy -e pages -e webhook -e throttle
+    grep -v -e rotation -e refresh-storage -e reuse-rule -e password-policy -e pages -e webhook \
+      -e throttle -e imported
 )
 # The oldest version runs all of them. A version between the oldest and the newest runs those that exercise
 # migrations, functions and query plans.

@@ -45,8 +45,8 @@ const metadata = {
     { type: 'string', minLength: 1, maxLength: 2048, examples: [backchannelUri] }, backchannelDescription
   ),
   id_token_signed_response_alg: oneOf(idTokenAlgorithms, {
-    description: 'The algorithm of the client\'s ID tokens: `RS256`, which is the default, or that of access' +
-      ' tokens.'
+    description: 'The algorithm of the client\'s ID tokens: `RS256`, which is the default, or that of' +
+      ' access tokens.'
   }),
   userinfo_in_id_token: Type.Boolean({
     description: 'Whether the client\'s ID tokens contain the claims of userinfo, for a library that reads' +

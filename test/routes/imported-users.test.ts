@@ -169,9 +169,15 @@ t.test('a wrong password takes as long for an imported or an old hash as without
 
   // The first sign-in of each kind loads code.
   await measureRatios(2)
-  const ratios = await measureRatios(scale(31, 15))
-  t.comment(ratios.map(ratio => ratio.toFixed(2)).join(' '))
-  for (const [index, ratio] of ratios.entries()) {
-    t.ok(ratio >= 0.8 && ratio <= 1.25, `${names[index + 1]}: ${ratio.toFixed(2)}`)
+  // The other threads of the process work, too. What differs by itself differs each time.
+  let different = names.slice(1)
+  for (let attempt = 0; attempt < 3 && different.length > 0; attempt++) {
+    const ratios = await measureRatios(scale(31, 15))
+    t.comment(ratios.map(ratio => ratio.toFixed(2)).join(' '))
+    different = different.filter(name => {
+      const ratio = ratios[names.indexOf(name) - 1] ?? 0
+      return ratio < 0.8 || ratio > 1.25
+    })
   }
+  t.strictSame(different, [])
 })
