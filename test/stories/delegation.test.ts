@@ -11,18 +11,22 @@ import * as programs from '../support/process.ts'
 import { commandOf } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 
-interface Answer {
+/** An answer. The sender names the members of the body that it reads; a missing one fails an assertion. */
+interface Answer<Body> {
   status: number
   headers: Headers
-  body: any // Untrusted JSON: the story asserts the members that it reads.
+  body: Body
 }
+interface Tokens { access_token: string, refresh_token: string }
+interface SignedIn extends Tokens { user: { id: string } }
+interface Health { feed: { followed: boolean } }
 
-async function send (
+async function send<Body = unknown> (
   method: string,
   url: string,
   token?: string,
   body?: object | URLSearchParams
-): Promise<Answer> {
+): Promise<Answer<Body>> {
   const form = body instanceof URLSearchParams
   const response = await fetch(url, {
     method,
@@ -92,7 +96,7 @@ t.test(
     const orders = startOrders()
     await programs.ready(orders, '/health')
     const gateway = await nginx.start(t, { latchkey: [portOne], orders: ordersPort })
-    const health = async () => (await send('GET', `${orders.base}/health`)).body
+    const health = async () => (await send<Health>('GET', `${orders.base}/health`)).body
     t.match(await health(), {
       ready: true,
       keys: { failing: false },
@@ -101,16 +105,16 @@ t.test(
 
     /** Signs in at instance one, and registers first if needed. */
     async function signIn (credentials = newUser()) {
-      const { status, body } = await send('POST', `${one.base}/v1/auth/login`, undefined, {
+      const { status, body } = await send<SignedIn>('POST', `${one.base}/v1/auth/login`, undefined, {
         ...credentials,
         refresh_token_delivery: 'body'
       })
       if (status === 200) {
         return {
           credentials,
-          token: body.access_token as string,
-          refreshToken: body.refresh_token as string,
-          sub: body.user.id as string
+          token: body.access_token,
+          refreshToken: body.refresh_token,
+          sub: body.user.id
         }
       }
       await send('POST', `${one.base}/v1/auth/register`, undefined, credentials)
@@ -145,7 +149,7 @@ t.test(
     async function expectRevocation (
       t: Test,
       token: string,
-      end: () => Promise<Answer>,
+      end: () => Promise<Answer<unknown>>,
       within: number,
       why: string
     ) {
@@ -184,16 +188,15 @@ t.test(
       const admin = await signIn(stranger.credentials)
       for (const base of Object.values(paths)) {
         t.strictSame(
-          (await send('GET', `${base}/orders/all`, admin.token)).body.map(
-            ({ item }: { item: string }) => item
-          ),
+          (await send<Array<{ item: string }>>('GET', `${base}/orders/all`, admin.token)).body
+            .map(({ item }) => item),
           ['by the gateway', 'by the verifier']
         )
       }
     })
 
     await t.test('a client can order, too, until its token is revoked', async t => {
-      const { status, body } = await send(
+      const { status, body } = await send<Tokens>(
         'POST',
         `${one.base}/oauth/token`,
         basic,
@@ -225,7 +228,7 @@ t.test(
       const seen = new Set<string>()
       let requests = 0
       await until(async () => {
-        const { status, body } = await send(
+        const { status, body } = await send<Tokens>(
           'POST',
           `${requests % 2 === 0 ? one.base : two.base}/v1/auth/refresh`,
           undefined,
@@ -288,7 +291,7 @@ t.test(
             1_000,
             `round ${n}`
           )
-          const { status, body } = await send('POST', `${two.base}/v1/auth/refresh`, undefined, {
+          const { status, body } = await send<Tokens>('POST', `${two.base}/v1/auth/refresh`, undefined, {
             refresh_token: refreshToken
           })
           t.equal(status, 200)
