@@ -13,6 +13,7 @@ import { load } from '../src/config/config.ts'
 import { variables } from '../src/config/variables.ts'
 import { freePort } from '../src/database/embedded/server.ts'
 import { build, newUser, type Service } from './support/app.ts'
+import { authority } from './support/certificates.ts'
 import { caddy } from './support/gateways.ts'
 import { skip as skipNginx, startServer } from './support/nginx.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
@@ -91,6 +92,40 @@ t.test('the unit of systemd', async t => {
   const given = { ...environmentFile(), KEY_ENCRYPTION_KEY: key }
   t.match(load(given), { production: true, issuer: 'https://auth.example.com' })
   for (const name of Object.keys(given)) t.ok(name in variables, name)
+})
+
+t.test('nginx with TLS', { skip: skipNginx }, async t => {
+  const [https, http] = [await freePort(), await freePort()]
+  const issuer = `https://localhost:${https}`
+  const { service, port } = await listen(t, issuer, environmentFile()['TRUST_PROXY'] ?? '')
+  const { file, issue } = authority(t)
+  const { cert, key } = issue('DNS:localhost')
+  const folder = temporaryFolder(t)
+  writeFileSync(join(folder, 'cert.pem'), cert)
+  writeFileSync(join(folder, 'key.pem'), key)
+  const configuration = example('nginx.conf')
+    .replaceAll('auth.example.com;', 'localhost;')
+    .replace('127.0.0.1:3000', `127.0.0.1:${port}`)
+    .replace('listen 80;', `listen 127.0.0.1:${http};`)
+    .replace('listen 443 ssl;', `listen 127.0.0.1:${https} ssl;`)
+    .replace('/etc/ssl/auth.example.com.pem', join(folder, 'cert.pem'))
+    .replace('/etc/ssl/private/auth.example.com.key', join(folder, 'key.pem'))
+  await startServer(t, { http: configuration, locations: '' })
+
+  const headers = { 'content-type': 'application/json' }
+  const sent = request(`https://127.0.0.1:${https}/v1/auth/register`, {
+    method: 'POST', headers, servername: 'localhost', ca: readFileSync(file), agent: false
+  }).end(JSON.stringify(newUser()))
+  const [response] = await once(sent, 'response')
+  const chunks = await response.toArray()
+  t.equal(response.statusCode, 201)
+  const { session_id: id } = JSON.parse(Buffer.concat(chunks).toString())
+  t.strictSame(await addressOfSession(service, id), [{ ip: '127.0.0.1' }])
+  const [redirect] = await once(get(`http://127.0.0.1:${http}/v1/me`, {
+    headers: { host: 'localhost' }
+  }), 'response')
+  t.match(redirect, { statusCode: 301, headers: { location: 'https://localhost/v1/me' } })
+  redirect.resume()
 })
 
 t.test('nginx behind a load balancer', { skip: skipNginx }, async t => {
