@@ -62,7 +62,8 @@ export function parseSender (text: string): { name: string, address: string } {
   const parsed = mailbox?.address === undefined ? undefined : parseEmail(mailbox.address)
   if (!mailbox || !parsed || others.length > 0 || /\p{C}/u.test(text)) {
     throw new Error('must be an address, or a name and an address in angle brackets, such as ' +
-      '"Example, Inc." <login@example.com>')
+      'Example <login@example.com>; put a name with a comma into double quotes, and in an environment file ' +
+      'the whole value into single quotes')
   }
   return { name: mailbox.name, address: parsed.address }
 }
