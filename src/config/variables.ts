@@ -34,16 +34,20 @@ const secret = <Value>(unset: string, parse: (text: string) => Value, meaning: s
 /** Every variable that the service reads, in the order of `.env.example`. */
 export const variables = {
   NODE_ENV: variable('development', parseWord('development', 'production', 'test'),
-    'the kind of environment; `production` requires DATABASE_URL, KEY_ENCRYPTION_KEY and an https ' +
-    'ISSUER_URL'),
+    'the kind of environment: `development`, `test` or `production`; `production` requires DATABASE_URL, ' +
+    'KEY_ENCRYPTION_KEY and an https ISSUER_URL'),
   DATABASE_URL: secret('an embedded PostgreSQL under .data/', parseDatabaseUrl('DATABASE_PASSWORD'),
     'the database, PostgreSQL 15 to 18, such as postgres://user@host:5432/name'),
   DATABASE_PASSWORD: secret('the password in DATABASE_URL', parseText,
     'the password for DATABASE_URL and DATABASE_DIRECT_URL, if it is kept apart from the URL'),
-  DATABASE_DIRECT_URL: secret('migrations use DATABASE_URL', parseDatabaseUrl('DATABASE_PASSWORD'),
+  DATABASE_DIRECT_URL: secret(
+    'migrations and notifications use DATABASE_URL; behind a pooler, instances poll instead',
+    parseDatabaseUrl('DATABASE_PASSWORD'),
     'the URL of the same database and role that bypasses the connection pooler of DATABASE_URL; migrations ' +
-    'and notifications use it (docs/poolers.md)'),
-  DATABASE_OWNER_URL: secret('migrations use DATABASE_URL', parseDatabaseUrl('DATABASE_OWNER_PASSWORD'),
+    'and notifications use it (docs/poolers.md)'
+  ),
+  DATABASE_OWNER_URL: secret('migrations use DATABASE_DIRECT_URL, or else DATABASE_URL',
+    parseDatabaseUrl('DATABASE_OWNER_PASSWORD'),
     'the URL that only migrations use: the same database, with a role that is a member of latchkey_owner; ' +
     'latchkey_owner then owns the schema (docs/database-roles.md)'),
   DATABASE_OWNER_PASSWORD: secret('the password in DATABASE_OWNER_URL', parseText,
@@ -107,10 +111,13 @@ export const variables = {
     '7d', parseDuration(), 'time after which a session ends if it is not refreshed'
   ),
   SESSION_TTL: variable(
-    '30d', parseDuration(), 'time after which a session ends, even if it is refreshed; without `remember`'
+    '30d', parseDuration(),
+    'time after which a session ends, however often it is refreshed, unless the sign-in had ' +
+    '`"remember": true`'
   ),
   REMEMBERED_SESSION_TTL: variable(
-    '90d', parseDuration(), 'the same time for a session whose sign-in had `"remember": true`'
+    '90d', parseDuration(),
+    'time after which a session ends, however often it is refreshed, if the sign-in had `"remember": true`'
   ),
   REFRESH_REPLAY_GRACE: variable('10s', parseDuration({ minSeconds: 0 }),
     'grace period in which a superseded refresh token is only rejected; afterwards its use ends the ' +
@@ -119,26 +126,28 @@ export const variables = {
     'time after its first use in which a refresh token can be used again, as long as its successor was ' +
     'not used; later it counts as superseded, and its use ends the session'),
   MAX_SESSIONS_PER_USER: variable('100', parseInteger(1, 1_000),
-    'number of sessions that a user can have; a further sign-in ends the oldest one'),
+    'number of sessions that a user can have, 1,000 at most; a further sign-in ends one that can no longer ' +
+    'be refreshed, or else the oldest'),
   REVOCATION_STALE_LIMIT: optional('no limit', parseDuration(),
     'time for which this service accepts access tokens while it cannot read revocations from the database'),
   AUDIT_RETENTION: variable('365d', parseDuration(),
     'time for which audit events are kept; the last day is always kept'),
   SIGNING_ALGORITHM: variable(
-    'ES256', parseWord('ES256', 'EdDSA', 'RS256'), 'algorithm of new keys that sign access tokens'
+    'ES256', parseWord('ES256', 'EdDSA', 'RS256'),
+    'algorithm of new keys that sign access tokens: `ES256`, `EdDSA` or `RS256`'
   ),
   SIGNING_KEY_ROTATION: variable('30d', parseDuration(),
     'time for which a key signs access tokens or refresh tokens before its successor does'),
   JWKS_MAX_AGE: variable('5m', parseDuration(),
     'time for which others may cache the JWKS; a new signing key is published twice as long before it signs'),
   SMTP_URL: secret(
-    'no e-mail is sent; in development, they are shown on the start page and in the log',
+    'e-mails are not sent; in development, they are shown on the start page and in the log',
     parseSmtpUrl,
     'the mail server, such as smtp://user:password@host:587, or smtps:// for TLS from the start'
   ),
   SMTP_TLS: optional('required, except for a mail server on this host', parseWord('required', 'optional'),
-    'whether e-mails are sent only over TLS; `optional` sends without TLS if the server does not offer it, ' +
-    'but never a password to another host'),
+    'whether e-mails are sent only over TLS: `required`, or `optional`, which sends without TLS if the ' +
+    'server does not offer it, but never a password to another host'),
   SMTP_OAUTH_TOKEN_URL: optional('the password of SMTP_URL is used', parseWebUrl,
     'the token endpoint from which the service gets access tokens for the mail server (XOAUTH2), with the ' +
     'client credentials grant; SMTP_URL then has a user and no password (docs/mail.md)'),
@@ -149,15 +158,15 @@ export const variables = {
   SMTP_OAUTH_SCOPE: variable('https://outlook.office365.com/.default', parseText,
     'the scope of those access tokens'),
   MAIL_FROM: optional('none; required with SMTP_URL', parseSender,
-    'the sender of e-mails (RFC 5322), such as login@example.com, Example <login@example.com> or ' +
-    '"Example, Inc." <login@example.com>'),
+    'the sender of e-mails (RFC 5322), such as login@example.com or Example <login@example.com>; ' +
+    'docs/mail.md shows how to quote a name with a comma'),
   MAIL_TEMPLATES: optional('the included templates', parseText,
     'a folder with your own templates of e-mails; each replaces the included one of the same name'),
   LINKS_URL: optional('pages of this service', parseBaseUrl,
     'the URL of your own pages for mailed links: /email-verification, /password-reset and /magic-link ' +
     'under it'),
-  HOME_URL: optional('the pages lead to no application', parseWebUrl,
-    'the URL of your application; after a sign-in, and when they are done, the pages lead there'),
+  HOME_URL: optional('the pages send the user to no application', parseWebUrl,
+    'the URL of your application, to which the pages send the user after a sign-in, and when they are done'),
   REQUIRE_EMAIL_VERIFICATION: variable('false', parseBoolean,
     'whether users must verify their address before they can sign in'),
   EMAIL_VERIFICATION_TTL: variable('24h', parseDuration(),
@@ -172,8 +181,8 @@ export const variables = {
   ARGON2_CONCURRENCY: optional('the number of cores', parseInteger(1, 1_024),
     'number of passwords that are hashed at the same time'),
   ARGON2_BUILD: variable('auto', parseWord('auto', 'avx512', 'avx2', 'prebuilt'),
-    'the build of argon2; `auto` selects the fastest that was built (npm run build:argon2) and runs on ' +
-    'this CPU'),
+    'the build of argon2: `avx512`, `avx2`, `prebuilt`, or `auto`, which selects the fastest that was ' +
+    'built (npm run build:argon2) and runs on this CPU'),
   RATE_LIMIT: variable('300/1m', parseRate,
     'requests that one network (an IPv4 address or IPv6 /64) may make in a period, or `off`. Routes that ' +
     'take a password have a separate limit of a fifth of it; routes that request an e-mail, a tenth; ' +
@@ -182,14 +191,16 @@ export const variables = {
     'the Redis server in which several instances count together for RATE_LIMIT, such as ' +
     'redis://user:password@host:6379/0, or rediss:// for TLS; Redis Cluster and Sentinel are not supported'),
   LOGIN_RATE_LIMIT: variable('5/15m', parseRate,
-    'wrong passwords for one account in a period, from one network or one known device, or `off`; then ' +
-    'each further failure starts a wait: half a minute at first, twice as long each time, an hour at most ' +
-    '(the account\'s e-mail address and its username are counted separately)'),
+    'wrong passwords for one account in a period, from one network or one known device. The failure ' +
+    'that reaches the limit starts a wait of 30 seconds; each failure after a wait doubles it, up to an ' +
+    'hour. The e-mail address and the username are counted separately. `off` switches the limit off'),
   LOGIN_NETWORK_LIMIT: variable('50/15m', parseRate,
-    'wrong passwords from one network, over all accounts, in a period, or `off`; then waits start'),
+    'wrong passwords from one network in a period, over all accounts. The failure that reaches the limit ' +
+    'starts a wait, as with LOGIN_RATE_LIMIT. `off` switches the limit off'),
   LOGIN_ACCOUNT_LIMIT: variable('100/24h', parseRate,
-    'wrong passwords for one account, over all networks but without its known devices, in a period, or ' +
-    '`off`; then waits start'),
+    'wrong passwords for one account in a period, over all networks, but without its known devices. ' +
+    'The failure that reaches the limit starts a wait, as with LOGIN_RATE_LIMIT. `off` switches the limit ' +
+    'off'),
   WEBHOOK_PRIVATE_NETWORKS: variable('off', parseNetworks,
     'private addresses and CIDR ranges that webhooks may be sent to, even over http, separated by commas'),
   PASSWORD_MIN_LENGTH: variable('8', parseInteger(8, 64), 'minimum length of a password, in code points'),
@@ -216,13 +227,17 @@ export const variables = {
     'the format of the log: `json` is one object a line, `pretty` is for people')
 } satisfies Record<string, Variable<unknown>>
 
+const exampleHeading =
+  '# Copy this file to .env, and remove the # from what you set. Latchkey reads .env only outside ' +
+  'production;\n# Docker Compose reads it itself.\n'
+
 /** The text of `.env.example`: what each variable does, and its default. */
-export const example = (): string =>
-  Object.entries<Variable<unknown>>(variables).map(([name, { preset, unset, meaning, secret }]) => {
+export const example = (): string => [exampleHeading, ...Object.entries<Variable<unknown>>(variables).map(
+  ([name, { preset, unset, meaning, secret }]) => {
     const whenUnset = unset === undefined ? '' : `; unset: ${unset}`
     const file = secret ? ` (or put it into a file, and name the file in ${name}_FILE)` : ''
     return `# ${meaning}${whenUnset}${file}\n#${name}=${preset ?? ''}\n`
-  }).join('\n')
+  })].join('\n')
 
 export type VariableName = keyof typeof variables
 type Parsed<Name extends VariableName> = ReturnType<(typeof variables)[Name]['parse']>
