@@ -26,7 +26,8 @@ const responseHeaders = {
   'x-auth-roles': headerSchema('The roles of the user, separated by commas. Within a role, commas, spaces,' +
     ' `%` and non-ASCII characters are percent-encoded.'),
   'x-auth-scope': headerSchema('The scopes, separated by spaces.'),
-  'x-auth-client': headerSchema('The id of the client.'),
+  'x-auth-client': headerSchema('The `client_id` of the token: `latchkey` for a user who signed in to' +
+    ' Latchkey itself, otherwise the id of the client.'),
   'x-auth-email': headerSchema('The e-mail address of the user, if access tokens contain it' +
     ' (`TOKEN_CLAIMS`); empty for a client\'s own token. `%` and non-ASCII characters are percent-encoded.')
 }

@@ -93,7 +93,8 @@ export const problems = defineProblems({
     status: [503],
     title: 'Database not available',
     meaning: 'The service cannot reach its database now. The answer says nothing about credentials, and ' +
-      'sessions stay valid. Repeat the request after the number of seconds in `Retry-After`.'
+      'sessions stay valid. The request had no effect, or took effect completely. Repeat it after the ' +
+      'number of seconds in `Retry-After`.'
   },
   shutting_down: {
     status: [503],
