@@ -54,9 +54,14 @@ const commandNames = Object.keys(commands)
 const nameWidth = 25
 const [usageExitCode, successExitCode] = [2, 0]
 
-function formatHelp (): string {
-  const lines = Object.entries(commands).map(([name, { description }]) =>
-    `  ${`latchkey ${name}`.padEnd(nameWidth)}${description.split('. ')[0]?.replace(/\.?$/, '.')}`)
+const groupOf = (name: string | undefined) => commandNames.filter(each => each.split(' ')[0] === name)
+
+/** The help of several commands: a line for each. */
+function formatHelp (names = commandNames): string {
+  const lines = names.map(name => {
+    const [sentence = ''] = commands[name]?.description.split('. ') ?? []
+    return `  ${`latchkey ${name}`.padEnd(nameWidth)}${sentence.replace(/\.?$/, '.')}`
+  })
   return `Latchkey ${version}, a login service.
 
 Usage: latchkey <command> [options]
@@ -80,7 +85,11 @@ async function main (args: string[]): Promise<number | undefined> {
   const name = commandNames.find(name => name === words.slice(0, name.split(' ').length).join(' '))
   const command = name === undefined ? undefined : commands[name]
   if (values.version) return print(successExitCode, `${version}\n`)
-  if (values.help || args.includes('-h')) return print(successExitCode, command?.help ?? formatHelp())
+  if (values.help || args.includes('-h')) {
+    const group = groupOf(words[0])
+    const help = group.length > 0 ? formatHelp(group) : formatHelp()
+    return print(successExitCode, command?.help ?? help)
+  }
   if (name === undefined || !command) return print(usageExitCode, explainUnknown(words))
   try {
     const run = command.parse(without(args, name.split(' ')))
@@ -98,7 +107,7 @@ async function main (args: string[]): Promise<number | undefined> {
 function explainUnknown (words: string[]): string {
   if (words.length === 0) return `No command was given.\n\n${formatHelp()}`
   const given = words.join(' ')
-  const group = commandNames.filter(name => name.split(' ')[0] === words[0])
+  const group = groupOf(words[0])
   const meant = closest(given, commandNames) ?? (group.length > 0 ? group.join(' or ') : undefined)
   const hint = meant === undefined ? '' : ` Did you mean ${meant}?`
   return `There is no command "${given}".${hint}\n\n${formatHelp()}`

@@ -64,6 +64,14 @@ t.test('--help after a command shows its usage, and runs nothing', async t => {
   }
 })
 
+t.test('--help after a group of commands lists only that group', async t => {
+  const { code, stdout, stderr } = await run(t, ['keys', '--help'])
+  t.strictSame({ code, stderr }, { code: 0, stderr: '' })
+  t.strictSame([...stdout.matchAll(/^ {2}latchkey (\w+ \w+) /gm)].map(([, name]) => name), [
+    'keys list', 'keys rotate'
+  ])
+})
+
 t.test('--version prints the version of the package', async t => {
   t.strictSame(await run(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
 })

@@ -13,7 +13,7 @@ const many = (value: string, description: string) =>
   ({ type: 'string', multiple: true, value, description }) as const
 
 export const create = defineCommand({
-  usage: 'latchkey clients create --name NAME [--redirect-uri URI...] [--scope SCOPE...] [options]',
+  usage: 'latchkey clients create --name NAME [--redirect-uri URI...] [--scope SCOPE...] [options] [--json]',
   description: 'Create a client: an application that users sign in to, or a service with its own tokens.' +
     ' The secret is shown only once.',
   example: 'latchkey clients create --name Shop --redirect-uri https://shop.example.com/callback',

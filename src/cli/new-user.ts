@@ -28,7 +28,7 @@ export const create = defineCommand({
       type: 'string',
       multiple: true,
       value: 'ROLE',
-      description: 'the roles, "user" by default; repeat it, or separate them with commas'
+      description: 'a role, "user" by default; repeat the option, or separate roles with commas'
     },
     'password-stdin': { type: 'boolean', description: 'read the password from standard input' }
   },
@@ -90,10 +90,17 @@ export const create = defineCommand({
   }
 })
 
-const explain = (error: unknown): unknown =>
-  error instanceof Problem && error.code === 'password_rejected'
-    ? new Error(`The password was rejected: ${String(error.members['reasons'])}.`)
-    : error
+function explain (error: unknown): unknown {
+  if (!(error instanceof Problem)) return error
+  if (error.code === 'password_rejected') {
+    return new Error(`The password was rejected: ${String(error.members['reasons'])}.`)
+  }
+  if (error.code === 'email_taken') {
+    return new Error('An account with this e-mail address exists. To give an existing account roles, an ' +
+      'administrator uses PATCH /v1/admin/users/{id}. For the first administrator, use another address.')
+  }
+  return error
+}
 
 /** Loads what validates and hashes a password, as for a registration, with the pepper if there is one. */
 async function loadPasswords (config: Config, db: Database) {

@@ -798,6 +798,11 @@ t.test('latchkey users create', async t => {
         { type: 'user.roles_changed', actor_id: null }
       ]
     )
+
+    // An existing account is not changed: the message says how it gets roles.
+    t.match(await created('', '--email', 'ada@example.com', '--role', 'admin'), {
+      code: 1, result: { error: /exists\. To give an existing account roles, an administrator uses PATCH / }
+    })
   })
 
   await t.test('prints a link to set a password if none is given', async t => {
