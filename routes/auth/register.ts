@@ -8,11 +8,11 @@ const description = [
   'Creates an account and signs its user in. If the request carries a refresh cookie, the session of that',
   'cookie ends, as in a login. If the service requires verified addresses, it mails a link that creates the',
   'account instead. The response is then the same if the address is taken, and the owner of the address gets',
-  'a mail. The registration cookie proves who registered when the link is used.'
+  'an email. When the link is used, the registration cookie proves who registered.'
 ].join(' ')
 
 const verificationRequired = strict({ status: Type.Literal('verification_required') }, {
-  description: 'The address must be verified first. The link in the mail creates the account.',
+  description: 'The address must be verified first. The link in the email creates the account.',
   examples: [{ status: 'verification_required' }]
 })
 

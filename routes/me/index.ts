@@ -37,7 +37,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, options) => {
       operationId: 'updateMe',
       tags: ['Account'],
       summary: 'Change your account',
-      description: 'Changes only the given members. `null` clears a member.',
+      description: 'Changes only the given members. `null` clears `name` or `username`.',
       security: [{ bearer: [] }],
       body: strict({
         name: Type.Optional(orNone(name)),

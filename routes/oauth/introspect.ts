@@ -38,7 +38,7 @@ const introspectionResponse = strict({
   token_version: Type.Optional(Type.Integer({
     description: 'How many times all access tokens of the user were revoked before this one; absent if never.'
   }))
-}, { examples: [{ active: false }] })
+}, { description: 'Whether the token is active, and its claims if it is.', examples: [{ active: false }] })
 type Introspection = typeof introspectionResponse['static']
 
 const introspect: Typed<IntrospectionOptions> = async (app, options) => {

@@ -21,11 +21,12 @@ const requiredScope = 'revocations'
 const description = 'A stream of server-sent events. `session.ended` has the data `{ "sid", "sub",' +
   ' "reason", "ended_at", "expires_at" }`: the session has ended, and its access tokens expire at' +
   ' `expires_at` or earlier. `token.revoked` has `jti` instead of `sid`: a client\'s own access token was' +
-  ' revoked. `user.tokens_revoked` has `token_version` instead of `sid`: the access tokens of the user' +
-  ' `sub` whose claim `token_version` is lower or absent were revoked. The sessions continue, for example' +
-  ' when a role was removed. The stream begins with the events after `Last-Event-ID`, or with all events' +
-  ' whose tokens have not expired. The comment `synced` follows, then new events, and a heartbeat every 5' +
-  ' seconds. An event may arrive twice. The client needs the scope `revocations`.'
+  ' revoked. `user.tokens_revoked` has `token_version` instead of `sid`: a role was taken from the user' +
+  ' `sub`. Reject the access tokens of their sessions whose claim `token_version` is lower or absent. The' +
+  ' sessions continue. The stream begins with the events after `Last-Event-ID`, or with all events whose' +
+  ' tokens have not expired. The comment `synced` follows, then new events, and a heartbeat every 5' +
+  ' seconds. An event may arrive twice, and several can have the same id: the id is a position. The client' +
+  ' needs the scope `revocations`.'
 
 const exampleData = JSON.stringify({
   sid: '0199e8f2-6c1b-7000-8000-0a1b2c3d4e5f',

@@ -59,6 +59,7 @@ const tokenResponse = strict({
       ' scope `openid`. With `userinfo_in_id_token` of the client, it has the claims of userinfo.'
   }))
 }, {
+  description: 'The access token, and the other tokens that the grant gives.',
   examples: [
     { access_token: exampleAccessToken, token_type: 'Bearer', expires_in: 900, scope: 'orders:read' }
   ]

@@ -26,6 +26,7 @@ const userInfo = strict({
   email: Type.Optional(Type.String({ description: 'With the scope `email`.' })),
   email_verified: Type.Optional(Type.Boolean({ description: 'With the scope `email`.' }))
 }, {
+  description: 'The claims of the user that the scopes of the token allow.',
   examples: [{
     sub: '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f',
     name: 'Ada Lovelace',

@@ -17,6 +17,9 @@ export function describeSuccess (status: number, { content }: DescribedContent):
 const successDescriptions: Record<string, string> = {
   TokenResponse: 'The tokens of the session, and its user.',
   AdminUser: 'The user.',
+  CreatedClient: 'The new client, with its secret. A public client has none.',
   ClientWithSecret: 'The client, with its secret. The secret is not shown again.',
+  WebhookDelivery: 'The delivery.',
+  WebhookDeliveryWithLog: 'The delivery, with its attempts.',
   WebhookWithSecret: 'The webhook, with its secret. The secret is not shown again.'
 }
