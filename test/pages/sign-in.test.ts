@@ -194,7 +194,7 @@ t.test('the page to sign up', async t => {
   t.test('refuses what the API refuses, and keeps what was typed', async t => {
     const { email, password } = await signUp(service)
     const cases = [
-      [{ email, password }, 409, /exists already/],
+      [{ email, password }, 409, /already exists/],
       [{ email: newUser().email, password: 'password' }, 422, /most common/],
       [{ email: 'ada', password }, 400, /enter an email address/],
       [{ email: newUser().email, password: '' }, 400, /empty/]

@@ -14,7 +14,7 @@ const en = {
   allow: 'Allow',
   cancel: 'Cancel',
   scopes: {
-    openid: 'Recognise you by the ID of your account',
+    openid: 'Recognize you when you come back',
     profile: 'See your name and your username',
     email: 'See your email address',
     offline_access: 'Stay signed in, even after you sign out in this browser'
@@ -43,7 +43,7 @@ const de: typeof en = {
   allow: 'Erlauben',
   cancel: 'Abbrechen',
   scopes: {
-    openid: 'Sie an der Kennung Ihres Kontos wiedererkennen',
+    openid: 'Sie beim nächsten Besuch wiedererkennen',
     profile: 'Ihren Namen und Ihren Benutzernamen sehen',
     email: 'Ihre E-Mail-Adresse sehen',
     offline_access: 'Angemeldet bleiben, auch wenn Sie sich in diesem Browser abmelden'

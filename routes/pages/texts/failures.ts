@@ -7,9 +7,9 @@ const en = {
   invalidCredentials: 'The email, username or password is wrong. Check what you entered, or choose a new ' +
     'password with “Forgot password?”.',
   accountDisabled: 'This account is disabled. Please contact the operator of the service.',
-  emailNotVerified: 'Your password is right, but your email address is not confirmed yet. Open the link ' +
+  emailNotVerified: 'Your password is correct, but your email address is not confirmed yet. Open the link ' +
     'in the email that we sent you, or request a new one.',
-  emailTaken: 'An account with this email address exists already. Sign in, or choose a new password ' +
+  emailTaken: 'An account with this email address already exists. Sign in, or choose a new password ' +
     'with “Forgot password?”.',
   invalidEmail: 'Please enter an email address, such as name@example.com.',
   incomplete: 'A field is empty, too long, or has characters that are not allowed. Please check what ' +
@@ -52,7 +52,7 @@ const en = {
 }
 
 const de: typeof en = {
-  refused: 'Das hat nicht geklappt',
+  refused: 'Das hat leider nicht funktioniert',
   invalidCredentials: 'E-Mail-Adresse, Benutzername oder Passwort ist falsch. Prüfen Sie Ihre Eingaben ' +
     'oder wählen Sie über „Passwort vergessen?“ ein neues Passwort.',
   accountDisabled: 'Dieses Konto ist gesperrt. Bitte wenden Sie sich an den Betreiber des Dienstes.',

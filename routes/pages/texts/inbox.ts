@@ -23,7 +23,7 @@ const de: typeof en = {
   texts: {
     'sign-in': ['Wenn es zu', 'ein Konto gibt, haben wir einen Link zum Anmelden geschickt.'],
     password: ['Wenn es zu', 'ein Konto gibt, haben wir einen Link für ein neues Passwort geschickt.'],
-    'sign-up': ['Eine E-Mail ist unterwegs zu', 'Öffnen Sie den Link darin, um fortzufahren.']
+    'sign-up': ['Wir haben eine E-Mail geschickt an', 'Öffnen Sie den Link darin, um fortzufahren.']
   },
   lifetime: time => `Der Link ist ${time} lang gültig und funktioniert nur einmal.`,
   missing: 'Nichts angekommen? Prüfen Sie den Spam-Ordner und diese Adresse. Senden Sie dann die E-Mail ' +

@@ -26,7 +26,7 @@ const en = {
 
 const de: typeof en = {
   signIn: 'Anmelden',
-  toContinueTo: 'Weiter zu',
+  toContinueTo: 'und weiter zu',
   identifier: 'E-Mail-Adresse oder Benutzername',
   email: 'E-Mail-Adresse',
   password: 'Passwort',
