@@ -15,7 +15,7 @@ declare module 'fastify' {
 
 export interface AuthorizationRequestsOptions { keys: KeyEncryptionKeys }
 
-/** Keeps the requests of clients in the pages that a user visits for them, instead of in the database. */
+/** Seals the requests of clients, which travel through the pages instead of being in the database. */
 export default fp(async function authorizationRequests (app, { keys }: AuthorizationRequestsOptions) {
   app.decorate('sealedRequests', {
     seal: pending => sealedRequests.sealRequest(keys, pending, app.keyring.nowMs()),

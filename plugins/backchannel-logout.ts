@@ -19,8 +19,9 @@ const retryScheduleSeconds = [2, 10, 60, 300, 1_800, 7_200] as const
 const tokenLifetimeSeconds = 120
 
 /**
- * Tells clients that a session of theirs has ended (OpenID Connect Back-Channel Logout 1.0). Ending the
- * session has enqueued the job, whose id is that of the session.
+ * Tells clients that a session of theirs has ended (OpenID Connect Back-Channel Logout 1.0). The SQL function
+ * `end_sessions` has enqueued the job, or the purge of expired sessions (src/sessions/expiry.ts). The id of
+ * the job is that of the session.
  */
 export default fp(async function backchannelLogout (app, options: BackchannelLogoutOptions) {
   const destination = createDestination({ ...options, httpsOnly: true })

@@ -23,7 +23,8 @@ const emailVerification: Typed<SignInOptions> = async (app, { links }) => {
     kind: 'email_verification',
     operationId: 'requestEmailVerification',
     summary: 'Request a link that verifies the address',
-    purpose: 'Mails a link to an address that is not verified yet: of an account, or of a pending registration.',
+    purpose: 'Mails a link to an address that is not verified yet: of an account, or of a pending' +
+      ' registration.',
     links
   })
 

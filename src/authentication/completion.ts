@@ -35,7 +35,8 @@ export interface SignInRequest extends Omit<sessions.SessionRequest, 'methods' |
 export type Completion = { session: LiveSession } | { pending: Problem }
 
 /**
- * Completes a sign-in. Every way to sign in ends here, and only this function creates a session. Throws
+ * Completes a sign-in. Every way to sign in ends here, and only this function creates a first-party session.
+ * A client session comes from an authorization code (src/delegation/authorization-codes.ts). Throws
  * `invalid_credentials` if the credential has changed since it was verified, or the account is disabled.
  */
 export async function complete (

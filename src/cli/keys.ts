@@ -9,7 +9,8 @@ const headings = ['KID', 'PURPOSE', 'ALG', 'STATE', 'PUBLISHED', 'SIGNS FROM', '
 
 export const list = defineCommand({
   usage: 'latchkey keys list [--json]',
-  description: 'List the keys of access, refresh and ID tokens, and the peppers. Show when each starts and ends.',
+  description: 'List the keys of access, refresh and ID tokens, and the peppers. Show when each starts and' +
+    ' ends.',
   options: {},
   plan: () => async config => {
     const { listKeys } = await import('../tokens/key-records.ts')

@@ -2,8 +2,9 @@ import { seal, unseal, UnsealError, type KeyEncryptionKeys } from '../crypto/sea
 import type { AuthorizationRequest } from './authorization-request.ts'
 
 /**
- * An authorization request that waits for its user. It is sealed in the form of the page, and not stored, so
- * that a visit without a sign-in writes nothing. Parallel tabs each have their own.
+ * An authorization request that waits for its user. It is sealed and not stored, so that a visit without a
+ * sign-in writes nothing. It travels in the URL of a page, then in its form. After a request for a mailed
+ * link, it is in a cookie. Parallel tabs each have their own.
  */
 export interface PendingAuthorization {
   kind: 'authorization'

@@ -92,7 +92,8 @@ export interface ValidToken extends Account {
 // | email_change       | yes          | yes           |                      | yes                  |
 // | email_undo         |              |               |                      | yes                  |
 //
-// A token that verifies an address becomes invalid when another one has verified it.
+// A token that verifies an address becomes invalid when another one has verified it. The token of a pending
+// registration has no account: see `consumeUnchecked`.
 const selectValid = `
   select one_time_tokens.purpose, one_time_tokens.created_at, users.created_at as user_created_at,
     one_time_tokens.email as target_email, one_time_tokens.canonical_email as target_canonical_email,

@@ -59,7 +59,7 @@ const creation: Statement = {
 
 /**
  * Creates a session for a verified credential, in one round trip, or renews the browser session of the
- * request if it is the same user's: it keeps its id, and so its client sessions. Every sign-in calls this.
+ * request if it is the same user's: it keeps its id, and so its client sessions. Only `complete` calls it.
  * The replaced sessions end with it, and so do the oldest ones if the user would otherwise have too many.
  * Throws `invalid_credentials` if the credential was changed or the account disabled since it was verified.
  */

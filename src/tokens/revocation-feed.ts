@@ -1,3 +1,6 @@
+// The server's side of the revocation feed. `revocations.ts` writes revocations to the database,
+// `revocation-reader.ts` reads them, and `revocation-log.ts` keeps them in memory. The endpoint is
+// routes/oauth/revocations.ts, and the other end of the feed is plugins/verifier/revocation-feed.ts.
 import type { RevocationEntry } from './revocation-log.ts'
 
 /** Gives a reader the entries after a position, then every new entry until `stop`. */

@@ -16,7 +16,10 @@ export interface User {
   updated_at: Date
 }
 
-/** The columns of a User, from the table or alias `users`. */
+/**
+ * The columns of a User, from the table or alias `users`. These statements repeat them: `sessions.rotate`,
+ * `sessions.create`, `sessions.find-browser` and `authorization-codes.redeem`.
+ */
 export const columns = `users.id, users.email, users.username, users.name, users.roles,
   users.email_verified_at is not null as email_verified, users.created_at, users.updated_at`
 
