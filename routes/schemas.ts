@@ -12,7 +12,7 @@ export const id = Type.String({ format: 'uuid', pattern: '^[0-9a-f]{8}(-[0-9a-f]
 export const email = Type.String({
   minLength: 3,
   maxLength: 320,
-  description: 'An e-mail address. Case and Unicode form do not matter.',
+  description: 'An email address. Case and Unicode form do not matter.',
   examples: ['ada@example.com']
 })
 export const username = Type.String({
@@ -34,7 +34,7 @@ export const newPassword = Type.String({
   pattern: '^[^\\p{Cs}]*$',
   description: 'At least 8 (or `PASSWORD_MIN_LENGTH`) and at most 256 code points of any kind. Common' +
     ' passwords are rejected, and breached ones if the operator enables that check. The password must not' +
-    ' contain the e-mail address, the name, the username or the name of the service.',
+    ' contain the email address, the name, the username or the name of the service.',
   examples: ['a phrase of my own']
 })
 /** The same schema, or null for no value. */

@@ -21,7 +21,7 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
       ...shared,
       operationId: 'listUsers',
       summary: 'List the users',
-      description: 'Lists the users by e-mail address. Filters are combined with AND.',
+      description: 'Lists the users by email address. Filters are combined with AND.',
       querystring: strict({
         email: Type.Optional(text(1, 320, {
           description: 'The beginning of the address. Case does not matter, and there are no wildcards.',

@@ -7,7 +7,7 @@ import { answerSignIn, signInMembers, signInRequestOf, type SignInOptions } from
 import { contextOf, ref, strict, type Typed } from '../typed.ts'
 
 const description = [
-  'Creates a session for the account with this e-mail address or username and password. Send either `email`',
+  'Creates a session for the account with this email address or username and password. Send either `email`',
   'or `username`. If the request carries a refresh cookie, the session of that cookie ends. If that session',
   'belongs to another user, it ends only if the new refresh token is delivered in the cookie.'
 ].join(' ')

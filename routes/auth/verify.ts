@@ -13,7 +13,7 @@ const description = [
 ].join(' ')
 
 /**
- * Encodes a role as an item of a list in a header, or an e-mail address. Characters that would end the item,
+ * Encodes a role as an item of a list in a header, or an email address. Characters that would end the item,
  * or that a header cannot contain, are percent-encoded.
  */
 const encodeItem = (text: string) =>
@@ -28,12 +28,12 @@ const responseHeaders = {
   'x-auth-scope': headerSchema('The scopes, separated by spaces.'),
   'x-auth-client': headerSchema('The `client_id` of the token: `latchkey` for a user who signed in to' +
     ' Latchkey itself, otherwise the id of the client.'),
-  'x-auth-email': headerSchema('The e-mail address of the user, if access tokens contain it' +
+  'x-auth-email': headerSchema('The email address of the user, if access tokens contain it' +
     ' (`TOKEN_CLAIMS`); empty for a client\'s own token. `%` and non-ASCII characters are percent-encoded.')
 }
 
 export interface VerifyOptions {
-  /** The claim that contains the e-mail address of the user; undefined if access tokens contain none. */
+  /** The claim that contains the email address of the user; undefined if access tokens contain none. */
   emailClaim: string | undefined
 }
 

@@ -22,7 +22,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
     schema: {
       operationId: 'changeEmail',
       tags: ['Account'],
-      summary: 'Change your e-mail address',
+      summary: 'Change your email address',
       description,
       security: [{ bearer: [] }],
       body: strict({ password: Type.Optional(currentPassword), email }, {

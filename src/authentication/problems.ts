@@ -4,8 +4,8 @@ import { problems as userProblems } from '../users/problems.ts'
 export const problems = defineProblems({
   email_not_verified: {
     status: [403],
-    title: 'E-mail address not verified',
-    meaning: 'The password was correct, but the e-mail address of the account is not verified yet. Open ' +
+    title: 'Email address not verified',
+    meaning: 'The password was correct, but the email address of the account is not verified yet. Open ' +
       'the link in the mail that was sent to it, or request another one.'
   }
 })

@@ -1,7 +1,7 @@
 import type { SignInRequirement } from './completion.ts'
 import { emailNotVerified } from './problems.ts'
 
-/** Requires a verified e-mail address (REQUIRE_EMAIL_VERIFICATION). The problem is `email_not_verified`. */
+/** Requires a verified email address (REQUIRE_EMAIL_VERIFICATION). The problem is `email_not_verified`. */
 export const verifiedEmail: SignInRequirement = {
   findMissing: async (_tx, { isEmailVerified }) => isEmailVerified ? undefined : emailNotVerified()
 }

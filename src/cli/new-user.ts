@@ -16,7 +16,7 @@ export const create = defineCommand({
     'set one.',
   example: 'latchkey users create --email ada@example.com --role user,admin',
   options: {
-    email: { type: 'string', value: 'EMAIL', description: 'the e-mail address' },
+    email: { type: 'string', value: 'EMAIL', description: 'the email address' },
     'email-verified': {
       type: 'boolean', description: 'mark the address as verified; a password implies it'
     },
@@ -35,7 +35,7 @@ export const create = defineCommand({
   plan: options => {
     const { email = '', 'email-verified': isVerified = false, name, username, role = [] } = options
     const { 'password-stdin': readsPassword = false } = options
-    if (!parseEmail(email)) throw new UsageError('--email must be an e-mail address.')
+    if (!parseEmail(email)) throw new UsageError('--email must be an email address.')
     if (name !== undefined && !/^[^\p{Cc}\p{Cs}]{1,200}$/u.test(name)) {
       throw new UsageError('--name must have 1 to 200 characters, and no control characters.')
     }
@@ -96,7 +96,7 @@ function explain (error: unknown): unknown {
     return new Error(`The password was rejected: ${String(error.members['reasons'])}.`)
   }
   if (error.code === 'email_taken') {
-    return new Error('An account with this e-mail address exists. To give an existing account roles, an ' +
+    return new Error('An account with this email address exists. To give an existing account roles, an ' +
       'administrator uses PATCH /v1/admin/users/{id}. For the first administrator, use another address.')
   }
   return error

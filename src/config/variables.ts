@@ -59,16 +59,16 @@ export const variables = {
     'the public URL of this service, an origin with or without a path: browsers and services reach it ' +
     'there, and tokens have it as `iss`; https makes cookies Secure'),
   SERVICE_NAME: variable('Latchkey', parseDisplayName,
-    'the name of the service in e-mails and on pages; a password must not contain it'),
-  BRAND_NAME: optional('SERVICE_NAME', parseDisplayName, 'the name on pages and in e-mails'),
+    'the name of the service in emails and on pages; a password must not contain it'),
+  BRAND_NAME: optional('SERVICE_NAME', parseDisplayName, 'the name on pages and in emails'),
   BRAND_LOGO: optional('a key beside the name', parseLogo,
-    'the file of your logo, an SVG, PNG, JPEG or WebP image of at most 256 KiB; pages show it, and e-mails ' +
+    'the file of your logo, an SVG, PNG, JPEG or WebP image of at most 256 KiB; pages show it, and emails ' +
     'too if it is PNG or JPEG and ISSUER_URL is https'),
   BRAND_COLOR: optional('black, and brass in dark mode', parseColor,
-    'the colour of buttons on pages and in e-mails, such as #1177aa; the colours of texts, links and focus ' +
+    'the colour of buttons on pages and in emails, such as #1177aa; the colours of texts, links and focus ' +
     'rings are computed from it so that they can be read'),
-  SUPPORT_URL: optional('pages and e-mails have no such link', parseWebUrl,
-    'the URL of your page with help, for links on pages and in e-mails'),
+  SUPPORT_URL: optional('pages and emails have no such link', parseWebUrl,
+    'the URL of your page with help, for links on pages and in emails'),
   PRIVACY_URL: optional('pages have no such link', parseWebUrl,
     'the URL of your privacy notice, for links on pages'),
   TERMS_URL: optional('pages have no such link', parseWebUrl, 'the URL of your terms, for links on pages'),
@@ -141,12 +141,12 @@ export const variables = {
   JWKS_MAX_AGE: variable('5m', parseDuration(),
     'time for which others may cache the JWKS; a new signing key is published twice as long before it signs'),
   SMTP_URL: secret(
-    'e-mails are not sent; in development, they are shown on the start page and in the log',
+    'emails are not sent; in development, they are shown on the start page and in the log',
     parseSmtpUrl,
     'the mail server, such as smtp://user:password@host:587, or smtps:// for TLS from the start'
   ),
   SMTP_TLS: optional('required, except for a mail server on this host', parseWord('required', 'optional'),
-    'whether e-mails are sent only over TLS: `required`, or `optional`, which sends without TLS if the ' +
+    'whether emails are sent only over TLS: `required`, or `optional`, which sends without TLS if the ' +
     'server does not offer it, but never a password to another host'),
   SMTP_OAUTH_TOKEN_URL: optional('the password of SMTP_URL is used', parseWebUrl,
     'the token endpoint from which the service gets access tokens for the mail server (XOAUTH2), with the ' +
@@ -158,10 +158,10 @@ export const variables = {
   SMTP_OAUTH_SCOPE: variable('https://outlook.office365.com/.default', parseText,
     'the scope of those access tokens'),
   MAIL_FROM: optional('none; required with SMTP_URL', parseSender,
-    'the sender of e-mails (RFC 5322), such as login@example.com or Example <login@example.com>; ' +
+    'the sender of emails (RFC 5322), such as login@example.com or Example <login@example.com>; ' +
     'docs/mail.md shows how to quote a name with a comma'),
   MAIL_TEMPLATES: optional('the included templates', parseText,
-    'a folder with your own templates of e-mails; each replaces the included one of the same name'),
+    'a folder with your own templates of emails; each replaces the included one of the same name'),
   LINKS_URL: optional('pages of this service', parseBaseUrl,
     'the URL of your own pages for mailed links: /email-verification, /password-reset and /magic-link ' +
     'under it'),
@@ -185,7 +185,7 @@ export const variables = {
     'built (npm run build:argon2) and runs on this CPU'),
   RATE_LIMIT: variable('300/1m', parseRate,
     'requests that one network (an IPv4 address or IPv6 /64) may make in a period, or `off`. Routes that ' +
-    'take a password have a separate limit of a fifth of it; routes that request an e-mail, a tenth; ' +
+    'take a password have a separate limit of a fifth of it; routes that request an email, a tenth; ' +
     'routes that services call, ten times as much'),
   REDIS_URL: secret('each instance counts by itself', parseRedisUrl,
     'the Redis server in which several instances count together for RATE_LIMIT, such as ' +
@@ -193,7 +193,7 @@ export const variables = {
   LOGIN_RATE_LIMIT: variable('5/15m', parseRate,
     'wrong passwords for one account in a period, from one network or one known device. The failure ' +
     'that reaches the limit starts a wait of 30 seconds; each failure after a wait doubles it, up to an ' +
-    'hour. The e-mail address and the username are counted separately. `off` switches the limit off'),
+    'hour. The email address and the username are counted separately. `off` switches the limit off'),
   LOGIN_NETWORK_LIMIT: variable('50/15m', parseRate,
     'wrong passwords from one network in a period, over all accounts. The failure that reaches the limit ' +
     'starts a wait, as with LOGIN_RATE_LIMIT. `off` switches the limit off'),

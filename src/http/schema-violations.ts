@@ -43,7 +43,7 @@ const types: Record<string, string> = {
 
 const formats: Record<string, string> = {
   'date-time': 'a time such as 2026-11-22T09:00:00Z',
-  email: 'an e-mail address',
+  email: 'an email address',
   uri: 'a URL',
   uuid: 'a UUID'
 }

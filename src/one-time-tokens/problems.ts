@@ -18,6 +18,6 @@ export const linkExpired = () => new Problem(problems.link_expired)
 
 /** `seconds` until the address can be changed again. */
 export const tooManyAddressChanges = (seconds: number) => new Problem(httpProblems.too_many_requests, {
-  detail: 'The e-mail address of this account has been changed too often. Try again later.',
+  detail: 'The email address of this account has been changed too often. Try again later.',
   headers: retryAfter(seconds)
 })

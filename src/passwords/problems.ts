@@ -32,7 +32,7 @@ const reasonTexts: Record<PasswordReason, string> = {
   too_long: 'is too long',
   too_common: 'is one of the most common passwords',
   breached: 'is known from a breach elsewhere',
-  contains_email: 'contains the e-mail address',
+  contains_email: 'contains the email address',
   contains_name: 'contains the name or username',
   contains_service: 'contains the name of the service'
 }

@@ -12,7 +12,7 @@ const urlCharacters = /[\s/?#\\:@%[\]<>^|]/
 const domain = /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])$/
 
 /**
- * Parses an e-mail address; returns undefined if the text is none. The text is normalised to NFKC first. The
+ * Parses an email address; returns undefined if the text is none. The text is normalised to NFKC first. The
  * domain becomes lower-case ASCII (IDNA). The local part keeps its case but is compared without it. Dots and
  * plus signs are kept, because only the owner's mail server knows what they mean.
  */

@@ -42,7 +42,7 @@ export function parseIds (id: unknown, externalId: unknown): { id?: string, exte
 export function parseAddress (email: unknown): EmailAddress {
   const address = typeof email === 'string' && email.length <= 320 ? parseEmail(email) : undefined
   if (address) return address
-  const detail = email === null ? 'is missing' : 'must be an e-mail address'
+  const detail = email === null ? 'is missing' : 'must be an email address'
   throw new RecordError('invalid_email', '/email', detail)
 }
 

@@ -66,11 +66,11 @@ export interface IdentifiedAccount {
 export const identifiedByEmail = (account: Account): IdentifiedAccount =>
   ({ identifier: `email ${account.canonical_email}`, account })
 
-/** An e-mail address or a username, as it was typed. */
+/** An email address or a username, as it was typed. */
 export type LoginName = { email: string } | { username: string }
 
 /**
- * Finds the account of an e-mail address or username and, if requested, the latest pending registration. Text
+ * Finds the account of an email address or username and, if requested, the latest pending registration. Text
  * that is neither takes the same path and finds nothing, so its response takes the same time.
  */
 export async function identify (

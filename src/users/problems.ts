@@ -4,7 +4,7 @@ export const problems = defineProblems({
   invalid_credentials: {
     status: [401, 403],
     title: 'Invalid credentials',
-    meaning: 'No account has this e-mail address or username, or the password is wrong. The response does' +
+    meaning: 'No account has this email address or username, or the password is wrong. The response does' +
       ' not say which. With status 403, a signed-in caller had to confirm their password, but it is wrong,' +
       ' or the account has no password and the last sign-in is not recent. Status 403 also means that the' +
       ' password that confirms an address is wrong. Correct the password, or sign in again.'
@@ -16,8 +16,8 @@ export const problems = defineProblems({
   },
   email_taken: {
     status: [409],
-    title: 'E-mail address taken',
-    meaning: 'An account with this e-mail address exists. Addresses that differ only in case are the same.'
+    title: 'Email address taken',
+    meaning: 'An account with this email address exists. Addresses that differ only in case are the same.'
   },
   username_taken: {
     status: [409],
@@ -44,7 +44,7 @@ declare module '../http/problem.ts' {
 }
 
 export const invalidCredentials = () => new Problem(problems.invalid_credentials, {
-  detail: 'No account has this e-mail address or username, or the password is wrong.'
+  detail: 'No account has this email address or username, or the password is wrong.'
 })
 /** For a signed-in caller who must confirm the password. */
 export const forbiddenCredentials = () => new Problem(problems.invalid_credentials, {

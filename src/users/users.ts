@@ -149,12 +149,12 @@ export function parseUsername (text: string): string | undefined {
   return /^[a-z0-9_.-]{3,32}$/.test(username) ? username : undefined
 }
 
-/** Parses the member `email` of a body. Throws `validation_failed` if it is not an e-mail address. */
+/** Parses the member `email` of a body. Throws `validation_failed` if it is not an email address. */
 export function requireEmail (text: string): EmailAddress {
   const email = parseEmail(text)
   if (email) return email
-  const violations = [{ pointer: '/email', detail: 'must be an e-mail address' }]
-  throw validationFailed('The e-mail address is invalid.', violations)
+  const violations = [{ pointer: '/email', detail: 'must be an email address' }]
+  throw validationFailed('The email address is invalid.', violations)
 }
 
 /** Parses the member `username` of a body. Throws `validation_failed` if it is not a username. */

@@ -847,7 +847,7 @@ t.test('latchkey users create', async t => {
       '', '--email', 'new@example.com', '--password-stdin'
     )
     await refused(
-      { code: 1, result: { error: /e-mail address exists/ } },
+      { code: 1, result: { error: /email address exists/ } },
       'a phrase of my own', '--email', 'ADA@example.com', '--password-stdin'
     )
     await refused(
