@@ -34,9 +34,9 @@ export class Shutdown {
     return this.#stopping.signal.aborted
   }
 
-  /** Begins the shutdown on SIGTERM, SIGINT or an exception that nothing caught. */
+  /** Begins the shutdown on SIGTERM, SIGINT, SIGHUP (a closed terminal) or an uncaught exception. */
   listen (signals: EventEmitter): void {
-    for (const signal of ['SIGTERM', 'SIGINT']) {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) {
       signals.on(
         signal, () => this.begin(0, `stopping on ${signal}`)
       )

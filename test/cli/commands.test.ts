@@ -501,7 +501,8 @@ t.test('with the embedded database, commands work while the service runs', async
   t.strictSame(await runJson(t, ['sessions', 'end', '--user', user.id], environment, cwd), { ended: 1 })
   t.match(await post('/v1/auth/refresh', { refresh_token: refreshToken }), { code: 'invalid_refresh_token' })
   t.equal((await fetch(`${base}/readyz`)).status, 200)
-  child.kill('SIGTERM')
+  // As when its terminal is closed.
+  child.kill('SIGHUP')
   t.match(await end(), { code: 0 })
   t.notOk(existsSync(join(cwd, '.data/pg/postmaster.pid')), 'the embedded database ends with the service')
 })
