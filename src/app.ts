@@ -54,6 +54,7 @@ import { strict } from '../routes/typed.ts'
 import wellKnown from '../routes/well-known/index.ts'
 import { verifiedEmail } from './authentication/verified-email.ts'
 import { sealedColumns } from './capabilities.ts'
+import { commandPrefix } from './config/command-prefix.ts'
 import type { Config } from './config/config.ts'
 import { productionWarnings, settingWarnings } from './config/warnings.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
@@ -203,7 +204,12 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(documentation, { page: config.docs, basePath })
   await app.register(problemPages, { prefix: '/problems' })
   await app.register(pages, {
-    context: pageContext, signIn, serviceName, docs: config.docs, production: config.production
+    context: pageContext,
+    signIn,
+    serviceName,
+    docs: config.docs,
+    commandPrefix: commandPrefix(config),
+    production: config.production
   })
 }, { name: 'latchkey' })
 

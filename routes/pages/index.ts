@@ -21,13 +21,14 @@ export interface PagesOptions extends StartOptions { signIn: SignInOptions }
 const noCors = { cors: { origin: false } }
 
 /** The pages for people, on which they sign in, sign up, and use mailed links. They work without scripts. */
-const pages: Typed<PagesOptions> = async (app, { context, signIn, serviceName, docs, production }) => {
+const pages: Typed<PagesOptions> = async (app, { signIn, ...start }) => {
+  const { context } = start
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(formType, { parseAs: 'string' }, (_request, body, done) => {
     done(null, parseForm(body.toString()))
   })
   await app.register(assets, { assets: context.assets })
-  await app.register(startPage, { context, serviceName, docs, production })
+  await app.register(startPage, start)
 
   // No other origin may read a page, not even one that may call the API: a page shows who is signed in.
   app.addHook('onRoute', route => {

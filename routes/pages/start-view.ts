@@ -11,12 +11,14 @@ export interface StartView {
   language: Language
   /** Whether the page `/docs` exists. */
   docs: boolean
+  /** What stands before a command, so that its links lead to this service. */
+  commandPrefix: string
   /** The last mails that were not sent; undefined if they are sent, or must not be shown. */
   mails: readonly ShownMail[] | undefined
 }
 
 /** Renders the start page of development: the first steps, the last mails, and where to read on. */
-export function renderStart (context: PageContext, { language, docs, mails }: StartView): string {
+export function renderStart (context: PageContext, { language, docs, commandPrefix, mails }: StartView): string {
   const { issuer, basePath } = context
   const texts = startTexts[language]
   const link = (path: string, text: string) => html`<a href="${basePath}${path}">${text}</a>`
@@ -24,10 +26,11 @@ export function renderStart (context: PageContext, { language, docs, mails }: St
   const steps = [
     step(texts.running, html`<p class="small quiet">${texts.issuer} ${issuer}</p>`, true),
     step(texts.administrator,
-      html`<pre tabindex="0">npx latchkey users create --email you@example.com --role user,admin</pre>`),
+      html`<pre tabindex="0">${commandPrefix}npx latchkey users create --email you@example.com --role user,admin</pre>`),
     step(texts.pages, html`<p class="small">${paths.map(path => html`${link(path, path)} `)}</p>`),
     step(texts.connect, html`
-<pre tabindex="0">npx latchkey clients create --name Shop --redirect-uri http://localhost:8080/callback</pre>
+<pre tabindex="0">${commandPrefix}npx latchkey clients create --name Shop ${
+  '--redirect-uri http://localhost:8080/callback'}</pre>
 <p class="small quiet">${texts.connectText} ${issuer}</p>`)
   ]
   const references = [

@@ -13,6 +13,8 @@ export interface StartOptions {
   serviceName: string
   /** Whether the page `/docs` exists. */
   docs: boolean
+  /** What stands before a command of this program, so that its links lead to this service. */
+  commandPrefix: string
   production: boolean
 }
 
@@ -25,7 +27,8 @@ const mailPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self
  * What is at the root of the service. Health checks of balancers, which know no other path, ask for it, and
  * people who open the host.
  */
-const startPage: Typed<StartOptions> = async (app, { context, serviceName, docs, production }) => {
+const startPage: Typed<StartOptions> = async (app, options) => {
+  const { context, serviceName, docs, commandPrefix, production } = options
   const { issuer, basePath, homeUrl } = context
   const config = { limit: 'none', isProbe: true } as const
   const description = {
@@ -46,7 +49,7 @@ const startPage: Typed<StartOptions> = async (app, { context, serviceName, docs,
       const language = languageFor(request, issuer)
       rememberLanguage(request, reply, issuer)
       const mails = isOwnMachine(request) ? app.mailer.shown?.list() : undefined
-      const page = renderStart(context, { language, docs, mails })
+      const page = renderStart(context, { language, docs, commandPrefix, mails })
       return reply.headers({ ...pageHeaders(language), vary: 'origin, accept, accept-language, cookie' })
         .send(page)
     }

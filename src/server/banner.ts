@@ -1,8 +1,6 @@
 import { relative } from 'node:path'
+import { commandPrefix } from '../config/command-prefix.ts'
 import type { Config } from '../config/config.ts'
-
-// That of the setting PORT.
-const defaultPort = 3_000
 
 export interface BannerOptions {
   config: Config
@@ -19,10 +17,11 @@ export function banner (options: BannerOptions): string {
   const { issuer, docs, mail } = config
   const facts: Array<[label: string, text: string]> = [
     ['Service', issuer],
+    ['Pages', `${issuer}/ (first steps, sign-in, emails that were not sent)`],
     ['API docs', docs ? `${issuer}/docs` : 'off (DOCS)'],
     ['Database', databaseText(options)],
     ['Mail', mail.smtpUrl === undefined
-      ? 'subjects and links are shown here, nothing is sent; set SMTP_URL to send it'
+      ? 'not sent; subjects and links are shown here and on the start page; set SMTP_URL to send it'
       : `sent through ${hostOf(mail.smtpUrl)}`]
   ]
   return [
@@ -31,7 +30,7 @@ export function banner (options: BannerOptions): string {
     '',
     ...facts.map(([label, text]) => `  ${label.padEnd(10)}${text}`),
     '',
-    '  Next: sign up with curl, as in README.md under "A first session".',
+    '  Next: open the pages, or sign up with curl, as in README.md under "A first session".',
     `  ${administratorAdvice(options)}`,
     `    ${commandPrefix(config)}npx latchkey users create --email you@example.com --role user,admin`,
     '',
@@ -50,10 +49,6 @@ function administratorAdvice ({ embedded, isDatabaseReachable }: BannerOptions):
   const start = `Create an administrator${isReady ? '' : ' once the database is reachable'}`
   return `${start} (${place}):`
 }
-
-/** What the command needs to know of the environment, unless that is what it assumes. */
-const commandPrefix = ({ issuer, port }: Config): string =>
-  port !== defaultPort && issuer === `http://localhost:${port}` ? `PORT=${port} ` : ''
 
 function databaseText ({ config, embedded, isDatabaseReachable }: BannerOptions): string {
   if (embedded) {

@@ -102,8 +102,8 @@ export function pageStates (language: Language, context: PageContext = pageConte
     ['error of a client', renderError(context, {
       language, requestId, problem: new InvalidAuthorizationRequest('redirect_uri_unregistered')
     })],
-    ['start', renderStart(context, { language, docs: true, mails: [mail] })],
-    ['start without mails', renderStart(context, { language, docs: true, mails: [] })],
+    ['start', renderStart(context, { language, docs: true, commandPrefix: '', mails: [mail] })],
+    ['start without mails', renderStart(context, { language, docs: true, commandPrefix: '', mails: [] })],
     ['mail', renderMailPage(context, { language, mail })]
   ])
 }
