@@ -21,7 +21,7 @@ import { version } from './version.ts'
 // handler. They are never replaced, because a signal that waits to be delivered is lost when its handler is
 // exchanged.
 const signals = new EventEmitter()
-for (const [signal, code] of [['SIGTERM', 143], ['SIGINT', 130]] as const) {
+for (const [signal, code] of [['SIGTERM', 143], ['SIGINT', 130], ['SIGHUP', 129]] as const) {
   process.on(signal, () => { if (!signals.emit(signal)) process.exit(code) })
 }
 
