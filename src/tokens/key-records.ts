@@ -3,6 +3,7 @@ import * as audit from '../audit/events.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { Queryable } from '../database/database.ts'
+import { createTopic } from '../database/effects.ts'
 import { generateSigningKey, idTokenAlgorithm, type SigningAlgorithm } from './key-pair.ts'
 
 export type KeyPurpose = 'access_token' | 'refresh_token' | 'id_token'
@@ -32,6 +33,15 @@ export interface KeyRecord {
   signs_from: Date
   retires_at: Date | null
   gone_at: Date | null
+}
+
+/** Published after each change of the keys or peppers. */
+export const keysChanged = createTopic<undefined>('keys changed')
+
+/** Tells all instances that the keys or peppers have changed, once the transaction is committed. */
+export async function announceKeyChange (tx: Queryable): Promise<void> {
+  await tx.query("select pg_notify('latchkey_keys', '')")
+  tx.publish(keysChanged, undefined)
 }
 
 const keyColumns = 'kid, purpose, algorithm as alg, published_at, signs_from, retires_at, gone_at'
@@ -94,7 +104,7 @@ export async function createKey (
     goneAfterSeconds(options), backdatedSeconds])
   if (!key) throw new Error('a key was not inserted')
   await audit.record(tx, event, { detail: { kid, purpose, signs_from: key.signs_from } }, origin)
-  await tx.query("select pg_notify('latchkey_keys', '')")
+  await announceKeyChange(tx)
   return key
 }
 
@@ -117,7 +127,7 @@ export async function retireKeys (
       gone_at = now() + make_interval(secs => $2 + longest_life + $3)
     where purpose = $1 and retires_at is null`,
   [purpose, delaySeconds, goneAfterSeconds(options)])
-  await tx.query("select pg_notify('latchkey_keys', '')")
+  await announceKeyChange(tx)
 }
 
 // A cache may have read the JWKS just before a key was published, and keeps it for one cache time.
