@@ -11,8 +11,9 @@ import type { PublicJwk } from '../src/tokens/key-pair.ts'
 import { keysChanged, type KeyringOptions } from '../src/tokens/key-records.ts'
 import { ensureKeys } from '../src/tokens/key-rotation.ts'
 import {
-  findActiveKey, findPublishedKey, idTokenSigners, loadKeyring, publishedKeys, type Keyring, type SigningKey
+  findActiveKey, findPublishedKey, idTokenSigners, loadKeyring, publishedKeys
 } from '../src/tokens/keyring.ts'
+import type { Keyring, SigningKey, SigningPeriod } from '../src/tokens/keyring.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -121,7 +122,6 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   }
   const clockOffsetMs = () => keys?.clockOffsetMs ?? 0
   const nowMs = () => Date.now() + clockOffsetMs()
-  type SigningPeriod = Pick<SigningKey, 'signsFrom' | 'retiresAt'>
   function getActiveKey<Key extends SigningPeriod> (candidates: Key[]) {
     // A successor that is unknown here was created after the last read. It is published for at least two
     // cache times before it signs, so until then the known key is the right one.

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { createContent, type Content } from '../../src/http/representation.ts'
 
 /** The page of Swagger UI, and the files that it loads, by name. */
-export interface Page { html: Content, files: ReadonlyMap<string, Content> }
+export interface DocumentationPage { html: Content, files: ReadonlyMap<string, Content> }
 
 /**
  * The policy that Swagger UI needs. With `upgrade-insecure-requests` the page could not load over plain HTTP.
@@ -62,7 +62,7 @@ const packaged = {
 let loading: Promise<Array<[name: string, content: Content]>> | undefined
 
 /** The page under this path, and its files. A process reads those of the package once. */
-export async function loadPage (basePath: string): Promise<Page> {
+export async function loadPage (basePath: string): Promise<DocumentationPage> {
   const files = await (loading ??= loadFiles())
   return {
     html: createContent(html(basePath), 'text/html; charset=utf-8'),

@@ -4,7 +4,7 @@ import { matchRedirectUri } from '../../src/clients/redirect-uris.ts'
 import { issueCode } from '../../src/delegation/authorization-codes.ts'
 import type { AuthorizationRequest } from '../../src/delegation/authorization-request.ts'
 import { responseUrl, type AuthorizationResponse } from '../../src/delegation/authorization-response.ts'
-import { decide, type NextStep, type Progress } from '../../src/delegation/decision.ts'
+import { decide, type NextStep, type RequestProgress } from '../../src/delegation/decision.ts'
 import { signInExpired } from '../../src/delegation/problems.ts'
 import { maxSealedLength, type PendingAuthorization } from '../../src/delegation/sealed-request.ts'
 import { notification, type LinkLives } from '../../src/mail/mail-context.ts'
@@ -27,7 +27,7 @@ export interface Visit {
 export interface AuthorizationState {
   authorization: AuthorizationRequest
   client: Client
-  progress: Progress
+  progress: RequestProgress
 }
 
 /**

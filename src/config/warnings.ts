@@ -37,11 +37,11 @@ export function settingWarnings ({ mail: { smtpUrl } }: Config): string[] {
   return []
 }
 
-type Database = 'DATABASE_URL' | 'DATABASE_DIRECT_URL' | 'DATABASE_OWNER_URL'
+type DatabaseVariable = 'DATABASE_URL' | 'DATABASE_DIRECT_URL' | 'DATABASE_OWNER_URL'
 
 function transportWarnings (config: Config): string[] {
   const warnings: string[] = []
-  const databases: Array<[Database, string | undefined]> = [
+  const databases: Array<[DatabaseVariable, string | undefined]> = [
     ['DATABASE_URL', config.databaseUrl], ['DATABASE_DIRECT_URL', config.databaseDirectUrl],
     ['DATABASE_OWNER_URL', config.databaseOwnerUrl]]
   for (const [name, address] of databases) {

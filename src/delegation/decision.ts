@@ -3,7 +3,7 @@ import type { BrowserSession } from '../sessions/browser-session.ts'
 import type { AuthorizationErrorCode, AuthorizationRequest } from './authorization-request.ts'
 
 /** What the user has done for this request. Another request, a reload or another tab does not count. */
-export interface Progress {
+export interface RequestProgress {
   /** Whether the user has authenticated for it. */
   hasSignedIn: boolean
   /** Whether the user has given consent to it. */
@@ -16,7 +16,7 @@ export interface DecisionFacts {
   client: Pick<Client, 'first_party' | 'application_type' | 'token_endpoint_auth_method'>
   /** The browser session; undefined if nobody is signed in. */
   session: BrowserSession | undefined
-  progress: Progress
+  progress: RequestProgress
 }
 
 /** What comes next for an authorization request. */

@@ -28,7 +28,7 @@ export function createLogOutput ({ logFormat }: Pick<Config, 'logFormat'>): LogO
   return { write: terminal.write, terminal }
 }
 
-interface LoggedError { [key: string]: unknown, type: string, message: string, stack: string }
+interface SerializedError { [key: string]: unknown, type: string, message: string, stack: string }
 
 /**
  * The options of the logger. Of an error only safe fields are logged: drivers put rows and parameters into
@@ -41,7 +41,7 @@ export const loggerOptions = (level: string) => ({
     .flatMap(name => [name, `*.${name}`])
 })
 
-function describeError (error: Error): LoggedError {
+function describeError (error: Error): SerializedError {
   const { name, stack = '', cause } = error
   return {
     type: name,
