@@ -23,6 +23,8 @@ export function createLogOutput ({ logFormat }: Pick<Config, 'logFormat'>): LogO
   const terminal = createTerminalLog({
     write: text => { process.stdout.write(text) },
     isColored,
+    // Undefined if standard output is not a terminal, unlike its declared type.
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
     columns: () => process.stdout.columns ?? defaultColumns
   })
   return { write: terminal.write, terminal }

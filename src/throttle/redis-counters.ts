@@ -128,6 +128,8 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
         return await withTimeout(answerTimeoutMs, increment(key))
       } catch (error) {
         // If the connection was lost, the client's own error says less than that.
+        // The connection may have failed meanwhile.
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
         if (isAvailable) reconnect(redis.stream.writable ? error : connectionClosed())
         return undefined
       }

@@ -56,7 +56,8 @@ const explanation: Statement = {
           and (existing.is_equal or exists (
             select from audit_events
             where user_id = existing.id and type = 'user.imported'
-              and detail ->> 'password_hash_sha256' = encode(sha256(convert_to(record.given_hash, 'UTF8')), 'hex')
+              and detail ->> 'password_hash_sha256'
+                = encode(sha256(convert_to(record.given_hash, 'UTF8')), 'hex')
           )) then 'already_exists'
         when existing.is_id then 'id_taken'
         when existing.is_external_id then 'external_id_taken'

@@ -143,14 +143,15 @@ export async function setPassword (
 export async function replacePassword (tx: Queryable, userId: string, hash: string | null): Promise<number> {
   const [row] = await tx.query<{ password_version: number }>(`
     update users set password_hash = $2, password_version = password_version + 1,
-      devices_known_from = date_trunc('milliseconds', now()), email_verified_at = coalesce(email_verified_at, now()),
-      updated_at = now()
+      devices_known_from = date_trunc('milliseconds', now()),
+      email_verified_at = coalesce(email_verified_at, now()), updated_at = now()
     where id = $1 returning password_version`, [userId, hash])
   return row?.password_version ?? 0
 }
 
 const updateDevices = `
-  update users set devices_known_from = date_trunc('milliseconds', now()) where id = $1 returning devices_known_from`
+  update users set devices_known_from = date_trunc('milliseconds', now())
+  where id = $1 returning devices_known_from`
 
 /**
  * Forgets all devices of a user: their sign-ins are counted with those of unknown devices. Returns the time

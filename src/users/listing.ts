@@ -30,9 +30,9 @@ export interface UserFilter {
   external_id?: string | undefined
 }
 
-// The page is merged from ranges of indexes, so that rows that do not match are never read. Each status has an
-// index of its own, because the users of the other status may all come first. PostgreSQL leaves out the ranges
-// that the filter excludes, because the statement has no name: it is planned for its values.
+// The page is merged from ranges of indexes, so that rows that do not match are never read. Each status has
+// an index of its own, because the users of the other status may all come first. PostgreSQL leaves out the
+// ranges that the filter excludes, because the statement has no name: it is planned for its values.
 const selectPage = `
   with page as (
     select canonical_email collate "C" as address from (
