@@ -29,6 +29,7 @@ import rateLimit from '../plugins/rate-limit.ts'
 import refreshCookie from '../plugins/refresh-cookie.ts'
 import registrationCookie from '../plugins/registration-cookie.ts'
 import requestLog from '../plugins/request-log.ts'
+import resourceMetrics from '../plugins/resource-metrics.ts'
 import revocations from '../plugins/revocations.ts'
 import security from '../plugins/security.ts'
 import sessionProof from '../plugins/session-proof.ts'
@@ -92,7 +93,9 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
 
   for (const warning of [...settingWarnings(config), ...productionWarnings(config)]) app.log.warn(warning)
   await app.register(problems, {
-    issuer, renderPage: (problem, request) => problemPage(pageContext, problem, request)
+    issuer,
+    renderPage: (problem, request) => problemPage(pageContext, problem, request),
+    isOutageLogged: () => app.databaseOutage.isOngoing
   })
   await app.register(requestLog, { logPaths })
   await app.register(metrics)
@@ -172,6 +175,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(backchannelLogout, { privateNetworks: config.webhooks.privateNetworks })
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
+  await app.register(resourceMetrics)
   if (port !== undefined) await app.register(metricsPort, { host: config.host, port })
   await app.register(housekeeping, {
     refreshTokenSeconds: lifetimes.refreshToken,
