@@ -174,7 +174,7 @@ export default fp(async function jobsPlugin (app) {
    */
   async function deleteFinished (job: jobs.Job, untilMs: number) {
     try {
-      await jobs.remove(app.db, job)
+      await jobs.deleteJob(app.db, job)
     } catch (error) {
       if (signal.aborted || performance.now() > untilMs) {
         const details = { err: error, job: job.id, kind: job.kind }

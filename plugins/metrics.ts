@@ -32,7 +32,7 @@ export interface MetricValue { labels?: Record<string, string>, value: number }
 /** A metric whose values are read when the metrics are. */
 export interface ReadMetric extends NewMetric { read: () => MetricValue[] }
 
-/** The registry of metrics, and the metrics of requests. They name no user, and each label has fixed values. */
+/** The registry of metrics, and the metrics of requests. They name no user, and labels have fixed values. */
 export default fp(async function metrics (app) {
   const registry = new Registry()
   observeRequests(app, registry)

@@ -34,7 +34,7 @@ const registration: Typed<SignInOptions> = async (app, options) => {
       }, { examples: [{ email: 'ada@example.com', password: 'a phrase of my own', name: 'Ada Lovelace' }] }),
       response: { 201: ref(TokenResponse), 202: verificationRequired }
     },
-    onRequest: app.admitPassword,
+    onRequest: app.assertHashingCapacity,
     config: {
       limit: 'password',
       problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable']

@@ -26,7 +26,7 @@ const signUpPage: Typed<SignInPageOptions> = async (app, { context, signIn }) =>
         request: Type.Optional(Type.String({ maxLength: 8_192 }))
       })
     },
-    onRequest: [assertOwnForm, app.admitPassword],
+    onRequest: [assertOwnForm, app.assertHashingCapacity],
     config: { limit: 'password', ...refusedAs(context, renderSignUp) }
   }, async (request, reply) => {
     const { email, password, name = '' } = request.body

@@ -88,7 +88,7 @@ async function confirmRegistration (
     // The link comes after the account. A concurrent transaction that creates an account with this address
     // deletes this link, and must not wait for it.
     await oneTimeTokens.consumeUnchecked(tx, token)
-    await pendingRegistrations.forgetPending(tx, canonical)
+    await pendingRegistrations.deletePendingRegistrations(tx, canonical)
     return userId
   }
   await oneTimeTokens.consumeUnchecked(tx, token)

@@ -31,6 +31,6 @@ export async function requestLink (
   const sealed = sealMail({ kind, language, token, lives, facts: factsOf(origin) })
   const buckets = limit.bucketsOf(kind, canonical, lives)
   const tokenRequest = { canonical, purpose: kind, token, mail: sealed, lifetimeSeconds: lives, buckets }
-  const isAdmitted = await issueByAddress(db, tokenRequest)
-  if (!isAdmitted) limit.onDrop(kind)
+  const isCounted = await issueByAddress(db, tokenRequest)
+  if (!isCounted) limit.onDrop(kind)
 }

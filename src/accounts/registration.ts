@@ -3,7 +3,7 @@ import { complete, type Completion, type SignInRequest } from '../authentication
 import type { AuthenticationServices } from '../authentication/password-verification.ts'
 import type { RequestContext } from '../authentication/request-context.ts'
 import { newId } from '../crypto/random.ts'
-import { admitMail } from '../mail/limits.ts'
+import { countMail } from '../mail/limits.ts'
 import { factsOf } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
@@ -55,7 +55,7 @@ export async function register (
     await audit.record(tx, 'user.registered', { userId: user.id }, userOrigin)
     const completion = await complete(tx, proof, request, userOrigin)
     if (!mail) return { completion, isDropped: false }
-    if (!await admitMail(tx, buckets)) return { completion, isDropped: true }
+    if (!await countMail(tx, buckets)) return { completion, isDropped: true }
     await oneTimeTokens.issue(tx, {
       userId: user.id, purpose: 'email_verification', token, lifetimeSeconds: lives
     })

@@ -14,7 +14,7 @@ export interface RequestProgress {
 export interface DecisionFacts {
   request: AuthorizationRequest
   client: Pick<Client, 'first_party' | 'application_type' | 'token_endpoint_auth_method'>
-  /** The browser session; undefined if nobody is signed in. */
+  /** The browser session; undefined if no user is signed in. */
   session: BrowserSession | undefined
   progress: RequestProgress
 }

@@ -99,7 +99,7 @@ function toBrowserSession (row: BrowserSessionRow): BrowserSession {
   return { id, user, methods, authenticatedAt, now, consent }
 }
 
-const childrenQuery = 'select id from sessions where parent_id = $1 and ended_at is null'
+const clientSessionsQuery = 'select id from sessions where parent_id = $1 and ended_at is null'
 
 /**
  * Ends a browser session whose replaced cookie was used again: someone copied it. All its client sessions end
@@ -109,8 +109,8 @@ export async function endReused (
   db: Database, { id, userId }: ReusedSession, mail: Buffer | undefined, origin: audit.Origin
 ): Promise<void> {
   await db.transaction(async tx => {
-    const children = await tx.query<{ id: string }>(childrenQuery, [id])
-    await end(tx, [id, ...children.map(child => child.id)], 'replayed', origin)
+    const clientSessions = await tx.query<{ id: string }>(clientSessionsQuery, [id])
+    await end(tx, [id, ...clientSessions.map(session => session.id)], 'replayed', origin)
     const detail = { presented: 'browser_cookie' }
     await audit.record(tx, 'session.replayed', { userId, sessionId: id, detail }, origin)
     await enqueueMail(tx, mail, userId)

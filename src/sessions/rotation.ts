@@ -125,7 +125,7 @@ const reuseDetection: Statement = {
     )
     select (select generation from refresh_tokens where session_id = $1) as confirmed,
       array(select revocation from ended where revocation is not null) as revocations,
-      (select count(*) from reported) > 0 as replayed`
+      (select count(*) from reported) > 0 as "isReused"`
 }
 
 /** A refresh as its caller knows it. */
@@ -181,7 +181,8 @@ export async function rotate (
   throw invalidRefreshToken(await detectReuse(db, token, { lifetimes, request, presentedAt: row.now }))
 }
 
-interface ReuseDetection extends Pick<RefusedRefresh, 'confirmed' | 'replayed'> {
+interface ReuseDetection extends Pick<RefusedRefresh, 'confirmed'> {
+  isReused: boolean
   revocations: RevocationJson[]
 }
 
@@ -198,8 +199,8 @@ async function detectReuse (
     request.origin, notification ?? null, notificationLifetimeSeconds, request.clientId ?? null
   ])
   assert(found)
-  const { confirmed, replayed, revocations } = found
+  const { confirmed, isReused, revocations } = found
   publishRevokedJson(db, revocations)
-  if (replayed) publishEnqueuedMail(db, notification)
-  return { sessionId, presented: generation, confirmed, replayed }
+  if (isReused) publishEnqueuedMail(db, notification)
+  return { sessionId, presented: generation, confirmed, replayed: isReused }
 }

@@ -82,8 +82,8 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
     isAvailable = false
     endFirstAttempt(reason)
     // A server of a kind that is not supported may appear only after an outage.
-    const isNews = unavailableSince === undefined || (reason instanceof ConfigError && !isUnsupported)
-    if (isClosed || !isNews) return
+    const isNewFailure = unavailableSince === undefined || (reason instanceof ConfigError && !isUnsupported)
+    if (isClosed || !isNewFailure) return
     isUnsupported = reason instanceof ConfigError
     unavailableSince ??= performance.now()
     listeners.onUnavailable(reason)
