@@ -68,7 +68,7 @@ const maxRotationCheckIntervalMs = 30_000
  * them.
  */
 export default fp(async function keyring (app, options: KeyringOptions) {
-  const { keyEncryptionKeys, jwksMaxAge: jwksMaxAgeSeconds, rotation: rotationSeconds } = options
+  const { keyEncryptionKeys, jwksMaxAgeSeconds, rotationSeconds } = options
   const closing = new AbortController()
   let keys: Keyring | undefined
   let readAt = 0

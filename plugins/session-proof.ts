@@ -17,10 +17,9 @@ declare module 'fastify' {
 }
 
 export interface SessionProofOptions {
-  /** Seconds that a refresh token lives. */
-  refreshToken: number
-  /** Seconds. */
-  retryWindow: number | undefined
+  /** The lifetime of a refresh token. */
+  refreshTokenSeconds: number
+  retryWindowSeconds: number | undefined
 }
 
 /** Lets a public route find the sessions of its caller. */

@@ -83,9 +83,9 @@ export function renderInvalidLink (
   const { kind, language, lives } = page
   const texts = mailedLinkTexts[language]
   const seconds = {
-    email_verification: lives.emailVerification,
-    password_reset: lives.passwordReset,
-    magic_link: lives.magicLink
+    email_verification: lives.emailVerificationSeconds,
+    password_reset: lives.passwordResetSeconds,
+    magic_link: lives.magicLinkSeconds
   }[kind]
   const text = texts.kinds[kind].invalidText(formatDuration(seconds, language))
   return renderPage(context, page, texts.invalidTitle, html`${head(texts.invalidTitle, text)}${

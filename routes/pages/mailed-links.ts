@@ -106,7 +106,7 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
       const evidence = {
         registrationId: request.registrationId(), sessions: await app.findProvenSessions(request)
       }
-      const cookieSeconds = signIn.links.emailVerification
+      const cookieSeconds = signIn.links.emailVerificationSeconds
       try {
         const preview = await previewLink(app.db, { kind, token, evidence, cookieSeconds })
         const link = { ...preview, token, isRemembered: false }

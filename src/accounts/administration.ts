@@ -76,7 +76,7 @@ export async function createAccount (
 }
 
 /** An invitation that is valid as long as a link to verify an address. */
-export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation =>
+export const newInvitation = ({ emailVerificationSeconds: lives }: LinkLives): Invitation =>
   ({ token: oneTimeTokens.generateToken(), lives })
 
 /** An invitation with its mail. The mail does not use the language of the administrator. */
@@ -166,7 +166,7 @@ export async function endSessions (db: Database, id: string, origin: audit.Origi
 export async function requestReset (
   db: Database, id: string, mail: Pick<MailContext, 'sealMail' | 'lives'>, origin: audit.Origin
 ): Promise<boolean> {
-  const { sealMail, lives: { passwordReset: lives } } = mail
+  const { sealMail, lives: { passwordResetSeconds: lives } } = mail
   const token = oneTimeTokens.generateToken()
   const sealed = sealMail({ kind: 'password_reset', token, lives })
   return await db.transaction(async tx => {

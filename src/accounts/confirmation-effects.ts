@@ -43,7 +43,7 @@ export async function applyEffect (
   const userId = registration
     ? await confirmRegistration(tx, effect, registration.id, step)
     : await confirmAccount(tx, effect, step)
-  await rememberConfirmation(tx, { token, userId, lifetimeSeconds: mail.lives.emailVerification })
+  await rememberConfirmation(tx, { token, userId, lifetimeSeconds: mail.lives.emailVerificationSeconds })
 }
 
 /** Confirms with a link of an account. Returns the id of the account. */

@@ -35,7 +35,7 @@ export async function requestEmailChange (
 ): Promise<void> {
   const { credential, to: { address, canonical }, hidesTaken } = change
   const { userId, passwordVersion } = credential
-  const { sealMail, lives: { emailVerification: lives }, language, limit, origin } = context
+  const { sealMail, lives: { emailVerificationSeconds: lives }, language, limit, origin } = context
   const owner = await users.findOwner(db, canonical)
   const otherOwner = owner?.id === userId ? undefined : owner
   if (otherOwner && !hidesTaken) throw emailTaken()
@@ -93,7 +93,7 @@ export async function changeAddress (
   to: EmailAddress,
   { mail, origin }: MoveContext
 ): Promise<void> {
-  const { sealMail, lives: { emailUndo: lives } } = mail
+  const { sealMail, lives: { emailUndoSeconds: lives } } = mail
   const token = oneTimeTokens.generateToken()
   // A mailbox that was never verified as the user's must not get the account.
   const undo = account.email_verified ? { token, lives } : {}

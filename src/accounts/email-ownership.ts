@@ -38,7 +38,7 @@ export interface OwnershipReset { userId: string, reason: EndReason }
 export async function resetOwnership (
   tx: Queryable, { userId, reason }: OwnershipReset, mail: MailContext, origin: audit.Origin
 ): Promise<void> {
-  const { sealMail, lives: { passwordReset: lives } } = mail
+  const { sealMail, lives: { passwordResetSeconds: lives } } = mail
   await replacePassword(tx, userId, null)
   await endAll(tx, { userId }, reason, origin)
   await revokeAll(tx, userId)

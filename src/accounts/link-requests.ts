@@ -5,9 +5,9 @@ import { issueByAddress } from '../one-time-tokens/request.ts'
 import * as users from '../users/users.ts'
 
 const lifetimeNames = {
-  email_verification: 'emailVerification',
-  password_reset: 'passwordReset',
-  magic_link: 'magicLink'
+  email_verification: 'emailVerificationSeconds',
+  password_reset: 'passwordResetSeconds',
+  magic_link: 'magicLinkSeconds'
 } as const
 
 /** The kinds of links that anyone can request for an address. */

@@ -44,7 +44,7 @@ export async function register (
   context: RequestContext
 ): Promise<{ userId: string, completion: Completion }> {
   const user = await validateRegistration(services, registration, context)
-  const { sealMail, lives: { emailVerification: lives }, language, limit, origin } = context.mail
+  const { sealMail, lives: { emailVerificationSeconds: lives }, language, limit, origin } = context.mail
   const token = oneTimeTokens.generateToken()
   const mail = sealMail({ kind: 'email_verification', language, token, lives, facts: factsOf(origin) })
   const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
@@ -76,7 +76,7 @@ export async function requestRegistration (
   services: AuthenticationServices, registration: Registration, context: RequestContext
 ): Promise<string> {
   const user = await validateRegistration(services, registration, context)
-  const { sealMail, lives: { emailVerification: lives }, language, limit, origin } = context.mail
+  const { sealMail, lives: { emailVerificationSeconds: lives }, language, limit, origin } = context.mail
   const token = oneTimeTokens.generateToken()
   const facts = factsOf(origin)
   const isStored = await pendingRegistrations.add(services.db, {

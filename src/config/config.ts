@@ -61,20 +61,20 @@ export function load (environment: Environment) {
     roles: values.ROLES,
     tokenClaims: { names: values.TOKEN_CLAIMS, namespace: values.TOKEN_CLAIMS_NAMESPACE ?? '' },
     lifetimes: {
-      accessToken: values.ACCESS_TOKEN_TTL,
-      refreshToken: values.REFRESH_TOKEN_TTL,
-      session: values.SESSION_TTL,
-      rememberedSession: values.REMEMBERED_SESSION_TTL,
-      replayGrace: values.REFRESH_REPLAY_GRACE,
-      retryWindow: values.REFRESH_RETRY_WINDOW
+      accessTokenSeconds: values.ACCESS_TOKEN_TTL,
+      refreshTokenSeconds: values.REFRESH_TOKEN_TTL,
+      sessionSeconds: values.SESSION_TTL,
+      rememberedSessionSeconds: values.REMEMBERED_SESSION_TTL,
+      replayGraceSeconds: values.REFRESH_REPLAY_GRACE,
+      retryWindowSeconds: values.REFRESH_RETRY_WINDOW
     },
     sessionLimit: values.MAX_SESSIONS_PER_USER,
     revocationStaleLimit: values.REVOCATION_STALE_LIMIT,
     auditRetention: values.AUDIT_RETENTION,
     signing: {
       algorithm: values.SIGNING_ALGORITHM,
-      rotation: values.SIGNING_KEY_ROTATION,
-      jwksMaxAge: values.JWKS_MAX_AGE
+      rotationSeconds: values.SIGNING_KEY_ROTATION,
+      jwksMaxAgeSeconds: values.JWKS_MAX_AGE
     },
     passwords: {
       minLength: values.PASSWORD_MIN_LENGTH,
@@ -105,10 +105,10 @@ export function load (environment: Environment) {
     homeUrl: values.HOME_URL,
     requireEmailVerification: values.REQUIRE_EMAIL_VERIFICATION,
     links: {
-      emailVerification: values.EMAIL_VERIFICATION_TTL,
-      passwordReset: values.PASSWORD_RESET_TTL,
-      magicLink: values.MAGIC_LINK_TTL,
-      emailUndo: values.EMAIL_UNDO_TTL
+      emailVerificationSeconds: values.EMAIL_VERIFICATION_TTL,
+      passwordResetSeconds: values.PASSWORD_RESET_TTL,
+      magicLinkSeconds: values.MAGIC_LINK_TTL,
+      emailUndoSeconds: values.EMAIL_UNDO_TTL
     },
     migrateOnStart: values.MIGRATE_ON_START,
     requestTimeout: values.REQUEST_TIMEOUT,

@@ -70,7 +70,7 @@ export interface BrowserSessionLookup {
   /** The client whose consent is looked up. */
   clientId?: string | undefined
   /** For how many seconds a replaced cookie is only refused. */
-  replayGrace: number
+  replayGraceSeconds: number
 }
 
 /**
@@ -78,12 +78,14 @@ export interface BrowserSessionLookup {
  * neighbouring origin planted one, and neither counts.
  */
 export async function findBrowserSession (
-  db: Queryable, { hashes, clientId, replayGrace }: BrowserSessionLookup
+  db: Queryable, { hashes, clientId, replayGraceSeconds }: BrowserSessionLookup
 ): Promise<BrowserSessionState> {
   if (hashes.length === 0) return { session: undefined, reused: undefined }
   const rows = await db.query<BrowserSessionRow>(finding, [hashes, clientId ?? null])
   const [current, ...others] = rows.filter(row => row.superseded_seconds === null)
-  const reused = rows.find(({ superseded_seconds: seconds }) => seconds !== null && seconds >= replayGrace)
+  const reused = rows.find(
+    ({ superseded_seconds: seconds }) => seconds !== null && seconds >= replayGraceSeconds
+  )
   return {
     session: current && others.length === 0 ? toBrowserSession(current) : undefined,
     reused: reused && { id: reused.session_id, userId: reused.id }

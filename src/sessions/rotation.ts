@@ -162,12 +162,12 @@ export async function rotate (
   db: Queryable, token: RefreshToken, lifetimes: Lifetimes, request: RefreshRequest
 ): Promise<LiveSession> {
   const { sessionId, generation, hash, issuedAt } = token
-  const { retryWindow, replayGrace, refreshToken, accessToken } = lifetimes
+  const { retryWindowSeconds, replayGraceSeconds, refreshTokenSeconds, accessTokenSeconds } = lifetimes
   const [row] = await db.query<
     LiveSessionRow & { has_lost_state: boolean } | { session_id: null, now: Date }
   >(rotation, [
-    sessionId, generation, hash, retryWindow ?? null, replayGrace, issuedAt, refreshToken, accessToken,
-    request.clientId ?? null
+    sessionId, generation, hash, retryWindowSeconds ?? null, replayGraceSeconds, issuedAt,
+    refreshTokenSeconds, accessTokenSeconds, request.clientId ?? null
   ])
   assert(row)
   if (row.session_id !== null) {
@@ -192,10 +192,10 @@ interface Presentation { lifetimes: Lifetimes, request: RefreshRequest, presente
 async function detectReuse (
   db: Queryable, { sessionId, generation, hash }: RefreshToken, presentation: Presentation
 ): Promise<RefusedRefresh> {
-  const { lifetimes: { retryWindow, replayGrace }, request, presentedAt } = presentation
+  const { lifetimes: { retryWindowSeconds, replayGraceSeconds }, request, presentedAt } = presentation
   const notification = request.sealNotification()
   const [found] = await db.query<ReuseDetection>(reuseDetection, [
-    sessionId, generation, hash, retryWindow ?? null, replayGrace, presentedAt,
+    sessionId, generation, hash, retryWindowSeconds ?? null, replayGraceSeconds, presentedAt,
     request.origin, notification ?? null, notificationLifetimeSeconds, request.clientId ?? null
   ])
   assert(found)

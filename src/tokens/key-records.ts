@@ -8,21 +8,22 @@ import { generateSigningKey, idTokenAlgorithm, type SigningAlgorithm } from './k
 
 export type KeyPurpose = 'access_token' | 'refresh_token' | 'id_token'
 
-/** All durations are seconds. */
 export interface KeyringOptions {
   keyEncryptionKeys: KeyEncryptionKeys
   /** All columns that are sealed with the key-encryption key. */
   sealedColumns: readonly SealedColumn[]
   /** The algorithm of new keys that sign access tokens. */
   algorithm: SigningAlgorithm
-  jwksMaxAge: number
+  jwksMaxAgeSeconds: number
   /** How long a key signs. */
-  rotation: number
-  /** The lifetime of the tokens that a key of each purpose signs. */
+  rotationSeconds: number
+  /** The lifetime in seconds of the tokens that a key of each purpose signs. */
   tokenLifetimes: Record<KeyPurpose, number>
   /** Whether new password hashes have a pepper. */
   pepper: boolean
 }
+
+type PublicationOptions = Pick<KeyringOptions, 'jwksMaxAgeSeconds'>
 
 /** A key as an operator sees it. */
 export interface KeyRecord {
@@ -47,7 +48,7 @@ export async function announceKeyChange (tx: Queryable): Promise<void> {
 const keyColumns = 'kid, purpose, algorithm as alg, published_at, signs_from, retires_at, gone_at'
 
 // A retired key stays known for this long after its last token expired.
-const goneAfterSeconds = ({ jwksMaxAge }: Pick<KeyringOptions, 'jwksMaxAge'>) => jwksMaxAge + 60
+const goneAfterSeconds = ({ jwksMaxAgeSeconds }: PublicationOptions) => jwksMaxAgeSeconds + 60
 
 /** Whether a key is published but does not sign yet, signs, only verifies, or is no longer used. */
 export type KeyState = 'published' | 'active' | 'retired' | 'gone'
@@ -131,11 +132,13 @@ export async function retireKeys (
 }
 
 // A cache may have read the JWKS just before a key was published, and keeps it for one cache time.
-export const publishedBeforeSeconds = ({ jwksMaxAge }: Pick<KeyringOptions, 'jwksMaxAge'>) => 2 * jwksMaxAge
+export const publishedBeforeSeconds = ({ jwksMaxAgeSeconds }: PublicationOptions) => 2 * jwksMaxAgeSeconds
 
 /** Whether the successor of a key can be created later and still be published early enough. */
-export const canWait = (ageSeconds: number, options: Pick<KeyringOptions, 'jwksMaxAge' | 'rotation'>) =>
-  ageSeconds + publishedBeforeSeconds(options) < options.rotation
+export const canWait = (
+  ageSeconds: number, options: PublicationOptions & Pick<KeyringOptions, 'rotationSeconds'>
+) =>
+  ageSeconds + publishedBeforeSeconds(options) < options.rotationSeconds
 
 interface NewestKey {
   alg: string
