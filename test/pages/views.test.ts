@@ -11,7 +11,8 @@ import { renderForgot, renderSignIn, renderSignUp } from '../../routes/pages/sig
 import { hostile, pageContext, pageStates } from '../support/page-states.ts'
 
 const { script, style } = pageContext.assets
-const assets = [script, style].map(({ content }) => content.select(undefined).body)
+const assets = (await Promise.all([script, style].map(async ({ content }) => await content.select(undefined))))
+  .map(({ body }) => body)
 const fresh = { language: 'en' as const, typed: {}, requestId: 'id' }
 
 t.test('every state of every page', async t => {
