@@ -75,7 +75,8 @@ const ownStyle = `
 .swagger-ui .responses-table .response-col_links { display: none }
 @media (max-width: 640px) {
   .swagger-ui .wrapper, .swagger-ui .info { padding: 0 10px; margin: 10px 0 }
-  .swagger-ui .opblock-tag small { display: block; padding: 5px 0 0 }
+  .swagger-ui .opblock-tag { flex-wrap: wrap }
+  .swagger-ui .opblock-tag small { flex: 0 0 100%; order: 1; padding: 5px 0 0 }
   .swagger-ui .responses-inner { padding: 10px }
   .swagger-ui .responses-table .response-col_status { width: 48px; min-width: 48px; padding-right: 5px }
   .swagger-ui .response-controls { flex-wrap: wrap }
