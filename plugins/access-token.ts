@@ -80,11 +80,11 @@ export default fp(async function accessToken (app, { issuer, audience }: AccessT
   // Access tokens get their times from the database, so they are judged by its clock.
   const nowSeconds = () => app.keyring.nowMs() / 1_000
 
-  interface VerifiedToken { claims: VerifiedClaims, kid: string }
+  interface CachedToken { claims: VerifiedClaims, kid: string }
   // A verified token stays valid until it expires, its key is dropped or it is revoked.
-  const verifiedTokens = new LRUCache<string, VerifiedToken>({ max: maxVerifiedTokens })
+  const verifiedTokens = new LRUCache<string, CachedToken>({ max: maxVerifiedTokens })
 
-  async function verify (request: FastifyRequest, token: string): Promise<VerifiedToken> {
+  async function verify (request: FastifyRequest, token: string): Promise<CachedToken> {
     const unverified = tokenRules.readToken(token, rules, nowSeconds())
     const { alg, kid } = unverified
     const key = await app.keyring.findSigningKey(kid)

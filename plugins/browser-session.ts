@@ -37,14 +37,14 @@ declare module 'fastify' {
 export interface BrowserSessionOptions {
   issuer: string
   /** For how many seconds a replaced cookie is only refused. */
-  replayGrace: number
+  replayGraceSeconds: number
 }
 
 /**
  * Keeps the cookie of the browser session. It is `Lax`, so that it comes along when a page of another site
  * sends the browser here to sign in. Routes that change something also check the origin.
  */
-export default fp(async function browserSession (app, { issuer, replayGrace }: BrowserSessionOptions) {
+export default fp(async function browserSession (app, { issuer, replayGraceSeconds }: BrowserSessionOptions) {
   const name = cookieName(issuer, 'session')
   const secure = issuer.startsWith('https:')
   const attributes: CookieSerializeOptions = { path: '/', httpOnly: true, sameSite: 'lax', secure }
@@ -55,7 +55,7 @@ export default fp(async function browserSession (app, { issuer, replayGrace }: B
   app.decorate('findBrowserSession', async (request, clientId) => {
     const { issuedBrowserToken: issued } = request
     const hashes = issued === undefined ? request.browserTokenHashes() : [digest(issued)]
-    return await browserSessions.findBrowserSession(app.db, { hashes, clientId, replayGrace })
+    return await browserSessions.findBrowserSession(app.db, { hashes, clientId, replayGraceSeconds })
   })
   app.decorateRequest('issuedBrowserToken', undefined)
   app.decorateRequest('issueBrowserToken', function () {

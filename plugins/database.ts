@@ -84,12 +84,12 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
   })
 }, { name: 'database' })
 
-type Log = Record<'info' | 'warn', (detail: object, message: string) => void>
+type PrivilegeLog = Record<'info' | 'warn', (detail: object, message: string) => void>
 
 /**
  * Logs the problems with the privileges in the database. A start is retried, so each finding is logged once.
  */
-function reportPrivileges (log: Log, { production }: DatabasePluginOptions) {
+function reportPrivileges (log: PrivilegeLog, { production }: DatabasePluginOptions) {
   const logged = new Set<string>()
   const warnOnce = (detail: object, message: string) => {
     if (!logged.has(message)) log.warn(detail, message)

@@ -13,14 +13,14 @@ declare module 'fastify' {
   }
 }
 
-interface Deadline { reason?: unknown, controller?: AbortController }
+interface RequestDeadline { reason?: unknown, controller?: AbortController }
 
 /**
  * Limits the time of a request. Fastify's own `handlerTimeout` and `request.signal` do not serve: they listen
  * to the request's `close`, which Node.js emits as soon as the body is read.
  */
 export default fp(async function deadline (app, { seconds }: { seconds: number }) {
-  const deadlines = new WeakMap<FastifyRequest, Deadline>()
+  const deadlines = new WeakMap<FastifyRequest, RequestDeadline>()
 
   // Most requests end before their signal is needed. A signal costs more than everything else here.
   app.decorateRequest('deadline', {
@@ -33,7 +33,7 @@ export default fp(async function deadline (app, { seconds }: { seconds: number }
     }
   })
   app.addHook('onRequest', (request, reply, done) => {
-    const deadline: Deadline = {}
+    const deadline: RequestDeadline = {}
     deadlines.set(request, deadline)
     const abort = (reason: unknown) => {
       deadline.reason = reason

@@ -9,7 +9,7 @@ declare module 'fastify' {
 
 export interface IdlenessPluginOptions {
   /** Seconds between reads of the database while no requests come; undefined to read as often as always. */
-  interval: number | undefined
+  intervalSeconds: number | undefined
   /** Milliseconds without a request after which the service is idle. */
   afterMs?: number | undefined
 }
@@ -18,12 +18,12 @@ const defaultAfterMs = 60_000
 
 /** Notices when no requests come. Health checks are none. */
 export default fp(async function idlenessPlugin (app, options: IdlenessPluginOptions) {
-  const { interval, afterMs = defaultAfterMs } = options
+  const { intervalSeconds, afterMs = defaultAfterMs } = options
   const idleness = new Idleness({
-    afterMs, intervalMs: interval === undefined ? undefined : interval * 1_000
+    afterMs, intervalMs: intervalSeconds === undefined ? undefined : intervalSeconds * 1_000
   })
   app.decorate('idleness', idleness)
-  if (interval === undefined) return
+  if (intervalSeconds === undefined) return
   app.addHook('onRequest', async (request, reply) => {
     // Health checks come whether or not the service is used.
     if (request.routeOptions.config.isProbe) return

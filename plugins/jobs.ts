@@ -119,6 +119,8 @@ export default fp(async function jobsPlugin (app) {
           running.add(work)
         }
       } catch (error) {
+        // The shutdown may have begun meanwhile.
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
         if (!isFailing && !signal.aborted) {
           const level = app.databaseOutage.consequenceLevel
           app.log[level]({ err: error, kind }, 'jobs not read; retrying')
@@ -130,6 +132,8 @@ export default fp(async function jobsPlugin (app) {
       utilizationBefore = utilizationNow
       const delayMs = Math.min(batchDelayMs / (1 - utilization), maxBatchDelayMs)
       await pause(delayMs, undefined, { signal, ref: false }).catch(() => {})
+      // `wake` and the end of a job change these meanwhile.
+      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
       if ((isWoken && probeAt === undefined) || signal.aborted) continue
       await new Promise<void>(resolve => {
         const untilProbeMs = (probeAt ?? 0) - performance.now()
@@ -170,7 +174,7 @@ export default fp(async function jobsPlugin (app) {
    */
   async function deleteFinished (job: jobs.Job, untilMs: number) {
     try {
-      await jobs.remove(app.db, job)
+      await jobs.deleteJob(app.db, job)
     } catch (error) {
       if (signal.aborted || performance.now() > untilMs) {
         const details = { err: error, job: job.id, kind: job.kind }

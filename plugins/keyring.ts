@@ -8,11 +8,12 @@ import { parse, type RefreshToken } from '../src/sessions/refresh-token.ts'
 import { ensureIdTokenKey } from '../src/tokens/id-token-key.ts'
 import { createKeyLookup } from '../src/tokens/key-lookup.ts'
 import type { PublicJwk } from '../src/tokens/key-pair.ts'
-import type { KeyringOptions } from '../src/tokens/key-records.ts'
+import { keysChanged, type KeyringOptions } from '../src/tokens/key-records.ts'
 import { ensureKeys } from '../src/tokens/key-rotation.ts'
 import {
-  findActiveKey, findPublishedKey, idTokenSigners, loadKeyring, publishedKeys, type Keyring, type SigningKey
+  findActiveKey, findPublishedKey, idTokenSigners, loadKeyring, publishedKeys
 } from '../src/tokens/keyring.ts'
+import type { Keyring, SigningKey, SigningPeriod } from '../src/tokens/keyring.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -51,7 +52,7 @@ declare module 'fastify' {
       /** The database's clock minus this machine's, in milliseconds. 0 until the keys are loaded. */
       clockOffsetMs: () => number
       options: KeyringOptions
-      /** Reads the keys again, after a change. */
+      /** Reads the keys again. A change by this service does so by itself. */
       reload: () => Promise<void>
     }
   }
@@ -67,7 +68,7 @@ const maxRotationCheckIntervalMs = 30_000
  * them.
  */
 export default fp(async function keyring (app, options: KeyringOptions) {
-  const { keyEncryptionKeys, jwksMaxAge: jwksMaxAgeSeconds, rotation: rotationSeconds } = options
+  const { keyEncryptionKeys, jwksMaxAgeSeconds, rotationSeconds } = options
   const closing = new AbortController()
   let keys: Keyring | undefined
   let readAt = 0
@@ -121,7 +122,6 @@ export default fp(async function keyring (app, options: KeyringOptions) {
   }
   const clockOffsetMs = () => keys?.clockOffsetMs ?? 0
   const nowMs = () => Date.now() + clockOffsetMs()
-  type SigningPeriod = Pick<SigningKey, 'signsFrom' | 'retiresAt'>
   function getActiveKey<Key extends SigningPeriod> (candidates: Key[]) {
     // A successor that is unknown here was created after the last read. It is published for at least two
     // cache times before it signs, so until then the known key is the right one.
@@ -173,10 +173,13 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     findPepper: async kid => await lookup.find('password', kid, () => getKeys().peppers.get(kid))
   })
 
-  app.notifications.on('latchkey_keys', () => {
+  async function reloadAfterChange () {
     lookup.forget()
-    if (keys) void logFailure(reload())
-  })
+    if (keys) await logFailure(reload())
+  }
+  // A change by this instance takes effect here before its request is answered.
+  app.db.subscribe(keysChanged, reloadAfterChange)
+  app.notifications.on('latchkey_keys', () => { void reloadAfterChange() })
   const stopPolling = app.idleness.repeat(pollIntervalMs, () => { if (keys) void logFailure(read()) })
   app.idleness.addRefresher(async () => { if (keys) await logFailure(read()) })
   function rotate () {

@@ -3,7 +3,7 @@ import type { Job } from '../src/jobs/queue.ts'
 import { abandonMail, type MailFailureReason } from '../src/mail/failure.ts'
 import { renderMail, type MailSender } from '../src/mail/rendering.ts'
 import {
-  admitMailWithAsyncCommit, isCountedWhenSent, mailLimits, type MailLimits
+  countMailWithAsyncCommit, isCountedWhenSent, mailLimits, type MailLimits
 } from '../src/mail/limits.ts'
 import { MailDeliveryError } from '../src/mail/delivery-error.ts'
 import { findRecipient } from '../src/mail/recipient.ts'
@@ -99,7 +99,7 @@ export default fp(async function mailer (app, options: MailerOptions) {
     // A notification counts once: its further attempts follow one that was admitted.
     const isCounted = isCountedWhenSent(mail, mailKinds) && job.attempts === 1
     const buckets = limits.notificationBuckets(kind, recipient.address)
-    if (isCounted && !await admitMailWithAsyncCommit(app.db, buckets)) {
+    if (isCounted && !await countMailWithAsyncCommit(app.db, buckets)) {
       countMail(kind, 'limited')
       app.log.debug({ job: job.id, mail: kind }, 'mail dropped: too many mails of this kind to the address')
       return

@@ -1,10 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
-import { counters } from '../src/capabilities.ts'
 import { Problem } from '../src/http/problem.ts'
 import { shareRendering } from '../src/http/shared-rendering.ts'
-import { jobKinds } from '../src/jobs/queue.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -12,6 +10,11 @@ declare module 'fastify' {
       /** All metrics in Prometheus' text format, whose media type is `contentType`. */
       text: () => Promise<string>
       contentType: string
+      addCounter: (metric: NewMetric) => Counter
+      addHistogram: (metric: NewMetric) => Histogram
+      addGauge: (metric: ReadMetric) => void
+      /** Adds a counter that something else keeps. */
+      addCopiedCounter: (metric: ReadMetric) => void
     }
   }
   interface FastifyContextConfig {
@@ -20,19 +23,41 @@ declare module 'fastify' {
   }
 }
 
-/** The metrics of the service. They name no users, and each label has a fixed set of values. */
+/** The name and the labels of a metric. */
+export interface NewMetric { name: string, help: string, labelNames?: readonly string[] }
+
+/** A value with its labels. A metric without labels has one. */
+export interface MetricValue { labels?: Record<string, string>, value: number }
+
+/** A metric whose values are read when the metrics are. */
+export interface ReadMetric extends NewMetric { read: () => MetricValue[] }
+
+/** The registry of metrics, and the metrics of requests. They name no user, and labels have fixed values. */
 export default fp(async function metrics (app) {
   const registry = new Registry()
   observeRequests(app, registry)
-  observeResources(app, registry)
-  observeQueues(app, registry)
-  observeHashing(app, registry)
-  observeCapabilities(app, registry)
   // The default metrics describe the process until it ends, so only a server that listens collects them.
   app.addHook('onListen', async () => collectDefaultMetrics({ register: registry }))
-  app.decorate(
-    'metrics', { text: shareRendering(() => registry.metrics()), contentType: registry.contentType }
-  )
+  const registers = [registry]
+  app.decorate('metrics', {
+    text: shareRendering(() => registry.metrics()),
+    contentType: registry.contentType,
+    addCounter: metric => new Counter({ ...metric, registers }),
+    addHistogram: metric => new Histogram({ ...metric, registers }),
+    addGauge ({ read, ...metric }) {
+      const collect = function (this: Gauge) {
+        for (const { labels = {}, value } of read()) this.set(labels, value)
+      }
+      registry.registerMetric(new Gauge({ ...metric, registers: [], collect }))
+    },
+    addCopiedCounter ({ read, ...metric }) {
+      const collect = function (this: Counter) {
+        this.reset()
+        for (const { labels = {}, value } of read()) this.inc(labels, value)
+      }
+      registry.registerMetric(new Counter({ ...metric, registers: [], collect }))
+    }
+  })
 }, { name: 'metrics' })
 
 function observeRequests (app: FastifyInstance, registry: Registry): void {
@@ -90,115 +115,3 @@ function resultOf (status: string): string {
 
 const isReuse = (cause: unknown): boolean =>
   typeof cause === 'object' && cause !== null && 'replayed' in cause && cause.replayed === true
-
-/** Adds a gauge that calls `read` when the metrics are read. */
-function addGauge (registry: Registry, name: string, help: string, read: () => number): void {
-  registry.registerMetric(new Gauge({ name, help, registers: [], collect () { this.set(read()) } }))
-}
-
-/** Adds a counter whose values are copied from `read` when the metrics are read. */
-function addCopiedCounter (registry: Registry, options: {
-  name: string,
-  help: string,
-  labelNames: string[],
-  read: () => Array<{ labels: Record<string, string>, count: number }>
-}): void {
-  const { read, ...counterOptions } = options
-  registry.registerMetric(new Counter({
-    ...counterOptions,
-    registers: [],
-    collect () {
-      this.reset()
-      for (const { labels, count } of read()) this.inc(labels, count)
-    }
-  }))
-}
-
-function observeResources (app: FastifyInstance, registry: Registry): void {
-  addGauge(
-    registry, 'latchkey_database_connections', 'Connections to the database.', () => app.db.connections.total
-  )
-  addGauge(registry, 'latchkey_database_connections_idle', 'Connections to the database that are not in use.',
-    () => app.db.connections.idle)
-  addGauge(registry, 'latchkey_database_queue_depth', 'Requests that wait for a connection to the database.',
-    () => app.db.connections.waiting)
-  addGauge(registry, 'latchkey_clock_offset_seconds', "The database's clock minus that of this machine.",
-    () => app.keyring.clockOffsetMs() / 1_000)
-  addGauge(registry, 'latchkey_rate_limits_shared',
-    '1 while the instances count requests together in Redis, 0 otherwise.',
-    () => Number(app.rateLimiting.shared))
-  addCopiedCounter(registry, {
-    name: 'latchkey_rate_limited_total',
-    help: 'Requests that were refused because their network was over the limit of the class.',
-    labelNames: ['class'],
-    read: () => Object.entries(app.rateLimiting.refused).map(
-      ([limit, count]) => ({ labels: { class: limit }, count })
-    )
-  })
-}
-
-function observeQueues (app: FastifyInstance, registry: Registry): void {
-  function addBacklog (name: string, help: string, value: 'jobs' | 'lateSeconds'): void {
-    registry.registerMetric(new Gauge({
-      name,
-      help,
-      labelNames: ['kind'],
-      registers: [],
-      collect () {
-        for (const kind of jobKinds) {
-          this.set({ kind }, app.jobs.backlog().find(each => each.kind === kind)?.[value] ?? 0)
-        }
-      }
-    }))
-  }
-  addBacklog('latchkey_jobs', 'Mails ("mail"), deliveries ("webhook") and back-channel logouts that all' +
-    ' instances together have yet to send, as of at most 15 seconds ago. Counts up to 10,000 of each kind,' +
-    ' and up to 10,000 deliveries of each webhook.', 'jobs')
-  addBacklog('latchkey_jobs_oldest_seconds', 'Age of the oldest job, except those of paused webhooks.',
-    'lateSeconds')
-}
-
-/** Adds the counters that the capabilities declare. */
-function observeCapabilities (app: FastifyInstance, registry: Registry): void {
-  for (const { name, help, labelNames, topic } of counters) {
-    const counter = new Counter({ name, help, labelNames, registers: [registry] })
-    app.addHook('onReady', async () => {
-      app.db.subscribe(topic, (labels: Record<string, string>) => counter.inc(labels))
-    })
-  }
-}
-
-function observeHashing (app: FastifyInstance, registry: Registry): void {
-  const registers = [registry]
-  addGauge(registry, 'latchkey_hashing_queue_depth', 'Requests that wait for password hashing.',
-    () => app.passwords.queue.waiting)
-  addGauge(registry, 'latchkey_hashing_running', 'Passwords that are being hashed.',
-    () => app.passwords.queue.running)
-  const waits = new Histogram({
-    name: 'latchkey_hashing_wait_seconds', help: 'Time that a request waited for password hashing.', registers
-  })
-  const hashes = new Histogram({
-    name: 'latchkey_hashing_duration_seconds', help: 'Time to hash a password.', registers
-  })
-  const refused = new Counter({
-    name: 'latchkey_hashing_refused_total',
-    help: 'Requests that were not hashed: the queue was "full", or their network\'s "share" of it was, the ' +
-      '"wait" would have been too long, it was too "late", or the client had "gone".',
-    labelNames: ['reason'],
-    registers
-  })
-  app.addHook('onReady', async () => {
-    app.passwords.queue.observe({
-      started: seconds => waits.observe(seconds),
-      ended: seconds => hashes.observe(seconds),
-      refused: reason => refused.inc({ reason })
-    })
-    const build = new Gauge({
-      name: 'latchkey_argon2_build_info',
-      help: 'The build of argon2 in use.',
-      labelNames: ['build'],
-      registers
-    })
-    build.set({ build: app.passwords.build }, 1)
-  })
-}

@@ -88,10 +88,6 @@ const describeApi = (
   tags: [
     { name: 'Sign-in', description: 'Sign up, sign in, stay signed in, and sign out.' },
     { name: 'Links', description: 'Request and use mailed links. Each link works once.' },
-    {
-      name: 'Delegated login',
-      description: 'For clients that delegate the login of their users (OAuth 2.1, OpenID Connect).'
-    },
     { name: 'Account', description: 'The account of the signed-in user.' },
     {
       name: 'Administration',
@@ -99,6 +95,10 @@ const describeApi = (
       'request.'
     },
     { name: 'Verification', description: 'For services that verify access tokens.' },
+    {
+      name: 'Delegated login',
+      description: 'For clients that delegate the login of their users (OAuth 2.1, OpenID Connect).'
+    },
     {
       name: 'Services',
       description: 'For services: tokens of their own (RFC 6749), introspection and revocations. ' +

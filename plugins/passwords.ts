@@ -8,7 +8,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     passwords: Passwords
     /** Throws `overloaded` early if the hashing queue has no capacity for the request's password. */
-    admitPassword: onRequestHookHandler
+    assertHashingCapacity: onRequestHookHandler
   }
 }
 
@@ -40,7 +40,7 @@ export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, .
       message => log.warn(message)
     )
   )
-  app.decorate<onRequestHookHandler>('admitPassword', (request, _reply, done) => {
+  app.decorate<onRequestHookHandler>('assertHashingCapacity', (request, _reply, done) => {
     // The account is not known yet, so a known device of any account counts.
     app.passwords.queue.assertCapacity({
       network: networkOf(request.ip) ?? networkOf(request.socket.remoteAddress),

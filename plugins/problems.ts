@@ -24,6 +24,8 @@ export interface ProblemsOptions {
   issuer: string
   /** Renders a failure of a route without pages of its own. */
   renderPage: (problem: Problem, request: FastifyRequest) => ProblemPage
+  /** Whether the log already says that the database is not available. */
+  isOutageLogged: () => boolean
 }
 
 /**
@@ -31,7 +33,7 @@ export interface ProblemsOptions {
  * unexpected error shows the client nothing of its text.
  */
 export default fp(async function problemResponses (app, options: ProblemsOptions) {
-  const { issuer, renderPage } = options
+  const { issuer, renderPage, isOutageLogged } = options
   app.decorateRequest('problemCode', undefined)
 
   app.setErrorHandler<FastifyError>(async (error, request, reply) => {
@@ -70,7 +72,7 @@ export default fp(async function problemResponses (app, options: ProblemsOptions
     if (cause === undefined) return
     const detail = cause instanceof Error ? { code, err: cause } : { code, cause }
     // The outage is logged once, and the failed attempts are counted.
-    const isKnown = code === 'database_unavailable' && app.databaseOutage.isOngoing
+    const isKnown = code === 'database_unavailable' && isOutageLogged()
     if (isKnown) log.debug(detail, 'request refused')
     else if (failure.status >= 500) log.warn(detail, 'request failed')
     else log.info(detail, 'request refused')

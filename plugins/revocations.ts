@@ -40,12 +40,12 @@ export interface RevocationsPluginOptions {
   /**
    * Seconds for which the log is trusted while the database is unavailable. Undefined means no limit.
    */
-  staleLimit: number | undefined
+  staleLimitSeconds: number | undefined
 }
 
 /** The revocation log in memory, so that the check of a token needs no database query. */
 export default fp(async function revocations (app, options: RevocationsPluginOptions) {
-  const { staleLimit: staleLimitSeconds } = options
+  const { staleLimitSeconds } = options
   const closing = new AbortController()
   // A notification arrives at once. The poll makes up for lost notifications.
   const pollIntervalMs = Math.min(maxPollIntervalMs, (staleLimitSeconds ?? Infinity) * 250)

@@ -4,7 +4,7 @@ import { Problem } from '../src/http/problem.ts'
 import { introspectRefreshToken, isAccessTokenActive } from '../src/sessions/introspection.ts'
 
 /** A live session, and its user. */
-interface ProvenSession { id: string, userId: string }
+interface CallerSession { id: string, userId: string }
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -12,20 +12,19 @@ declare module 'fastify' {
      * Finds the sessions that a request proves: by a refresh cookie that could be exchanged now, and by a
      * bearer token. Changes nothing. Throws `cross_site_request` if a page of another site sent the cookie.
      */
-    findProvenSessions: (request: FastifyRequest) => Promise<ProvenSession[]>
+    findProvenSessions: (request: FastifyRequest) => Promise<CallerSession[]>
   }
 }
 
 export interface SessionProofOptions {
-  /** Seconds that a refresh token lives. */
-  refreshToken: number
-  /** Seconds. */
-  retryWindow: number | undefined
+  /** The lifetime of a refresh token. */
+  refreshTokenSeconds: number
+  retryWindowSeconds: number | undefined
 }
 
 /** Lets a public route find the sessions of its caller. */
 export default fp(async function sessionProof (app, lifetimes: SessionProofOptions) {
-  async function findByCookie (request: FastifyRequest): Promise<ProvenSession[]> {
+  async function findByCookie (request: FastifyRequest): Promise<CallerSession[]> {
     const values = request.refreshCookies()
     const read = await Promise.all(values.map(async value => await app.keyring.readRefreshToken(value)))
     const [token, ...others] = read.filter(token => token !== undefined)
@@ -35,7 +34,7 @@ export default fp(async function sessionProof (app, lifetimes: SessionProofOptio
     return state?.clientId === null ? [{ id: token.sessionId, userId: state.userId }] : []
   }
 
-  async function findByBearer (request: FastifyRequest): Promise<ProvenSession[]> {
+  async function findByBearer (request: FastifyRequest): Promise<CallerSession[]> {
     if (request.headers.authorization === undefined) return []
     try {
       const claims = await app.verifyBearer(request)

@@ -52,15 +52,14 @@ export interface TokenSigningOptions {
   roles: Roles
   /** The properties of the user that access tokens also contain. */
   tokenClaims: Config['tokenClaims']
-  /** Seconds. */
-  ttl: number
+  lifetimeSeconds: number
 }
 
 const maxSigners = 10
 
 /** Signs access tokens (RFC 9068) with the active key of their own purpose. */
 export default fp(async function tokenSigning (app, options: TokenSigningOptions) {
-  const { issuer, audience, roles, tokenClaims, ttl } = options
+  const { issuer, audience, roles, tokenClaims, lifetimeSeconds } = options
 
   // Creating a signer takes ten times as long as signing.
   const signers = new LRUCache<string, (claims: SignedClaims) => string>({ max: maxSigners })
@@ -80,7 +79,7 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
       iss: issuer,
       sub: user.id,
       iat,
-      exp: Math.min(iat + ttl, toSeconds(session.expiresAt)),
+      exp: Math.min(iat + lifetimeSeconds, toSeconds(session.expiresAt)),
       jti: newId(),
       sid: session.id,
       auth_time: toSeconds(session.authenticatedAt),
@@ -125,9 +124,9 @@ export default fp(async function tokenSigning (app, options: TokenSigningOptions
 
   app.decorate('signClientToken', ({ clientId, scope, audience: aud }) => {
     const iat = toSeconds(new Date(app.keyring.nowMs()))
-    const times = { iat, exp: iat + ttl, jti: newId() }
+    const times = { iat, exp: iat + lifetimeSeconds, jti: newId() }
     const claims = { iss: issuer, aud, sub: clientId, client_id: clientId, scope, ...times }
-    return { accessToken: sign(claims), expiresIn: ttl }
+    return { accessToken: sign(claims), expiresIn: lifetimeSeconds }
   })
 }, { name: 'token-signing', dependencies: ['keyring'] })
 

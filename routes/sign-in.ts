@@ -85,7 +85,7 @@ export function tokenResponse (
   const { server: app } = reply
   const { id, user, remembered } = session
   const { accessToken, expiresIn } = app.signAccessToken(session)
-  const { token, expiresInSeconds } = issue(app.keyring.getMacKey(), session, lifetimes.refreshToken)
+  const { token, expiresInSeconds } = issue(app.keyring.getMacKey(), session, lifetimes.refreshTokenSeconds)
   if (delivery === 'cookie') reply.setRefreshCookie(token, remembered ? expiresInSeconds : undefined)
   return {
     access_token: accessToken,

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 
 const compiler = createRequire(import.meta.url).resolve('typescript/bin/tsc')
 const notice = setTimeout(() => {
-  console.error('Building Latchkey (about 15 seconds the first time) …')
+  console.error('Building Latchkey …')
 }, 1_000)
 const build = spawn(process.execPath, [compiler, '--build', '.', 'plugins/verifier'], { stdio: 'inherit' })
 build.on('exit', code => {

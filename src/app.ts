@@ -29,6 +29,7 @@ import rateLimit from '../plugins/rate-limit.ts'
 import refreshCookie from '../plugins/refresh-cookie.ts'
 import registrationCookie from '../plugins/registration-cookie.ts'
 import requestLog from '../plugins/request-log.ts'
+import resourceMetrics from '../plugins/resource-metrics.ts'
 import revocations from '../plugins/revocations.ts'
 import security from '../plugins/security.ts'
 import sessionProof from '../plugins/session-proof.ts'
@@ -93,7 +94,9 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
 
   for (const warning of [...settingWarnings(config), ...productionWarnings(config)]) app.log.warn(warning)
   await app.register(problems, {
-    issuer, renderPage: (problem, request) => problemPage(pageContext, problem, request)
+    issuer,
+    renderPage: (problem, request) => problemPage(pageContext, problem, request),
+    isOutageLogged: () => app.databaseOutage.isOngoing
   })
   await app.register(requestLog, { logPaths })
   await app.register(metrics)
@@ -109,7 +112,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     refreshCookie: cookieName(issuer, 'refresh_token'),
     registrationCookie: cookieName(issuer, 'registration')
   })
-  await app.register(idleness, { interval: config.idlePollInterval, afterMs: idleAfterMs })
+  await app.register(idleness, { intervalSeconds: config.idlePollInterval, afterMs: idleAfterMs })
   await app.register(database, {
     url: databaseUrl,
     directUrl: config.databaseDirectUrl,
@@ -125,19 +128,19 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     sealedColumns,
     ...signing,
     tokenLifetimes: {
-      access_token: lifetimes.accessToken,
-      refresh_token: lifetimes.refreshToken,
-      id_token: lifetimes.accessToken
+      access_token: lifetimes.accessTokenSeconds,
+      refresh_token: lifetimes.refreshTokenSeconds,
+      id_token: lifetimes.accessTokenSeconds
     },
     pepper: config.passwords.pepper
   })
-  await app.register(revocations, { staleLimit: config.revocationStaleLimit })
+  await app.register(revocations, { staleLimitSeconds: config.revocationStaleLimit })
   await app.register(tokenSigning, {
     issuer,
     audience,
     roles: config.roles,
     tokenClaims: config.tokenClaims,
-    ttl: lifetimes.accessToken
+    lifetimeSeconds: lifetimes.accessTokenSeconds
   })
   await app.register(idTokens, { issuer })
   await app.register(accessToken, { issuer, audience })
@@ -152,11 +155,11 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(oauthClient)
   await app.register(refreshCookie, { issuer, corsOrigins, allowLocalOrigins })
   await app.register(authorizationRequests, { keys: keyEncryptionKeys })
-  await app.register(browserSession, { issuer, replayGrace: lifetimes.replayGrace })
+  await app.register(browserSession, { issuer, replayGraceSeconds: lifetimes.replayGraceSeconds })
   await app.register(deviceCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(registrationCookie, { issuer, keys: keyEncryptionKeys })
   await app.register(sessionProof, {
-    refreshToken: lifetimes.refreshToken, retryWindow: lifetimes.retryWindow
+    refreshTokenSeconds: lifetimes.refreshTokenSeconds, retryWindowSeconds: lifetimes.retryWindowSeconds
   })
   await app.register(passwords, { ...config.passwords, serviceName, issuer })
   await app.register(usernames, { serviceName })
@@ -173,9 +176,10 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(backchannelLogout, { privateNetworks: config.webhooks.privateNetworks })
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
 
+  await app.register(resourceMetrics)
   if (port !== undefined) await app.register(metricsPort, { host: config.host, port })
   await app.register(housekeeping, {
-    refreshTokenSeconds: lifetimes.refreshToken,
+    refreshTokenSeconds: lifetimes.refreshTokenSeconds,
     auditRetentionSeconds: config.auditRetention,
     sessionLimit: config.sessionLimit
   })
@@ -195,7 +199,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(wellKnown, {
     prefix: '/.well-known',
     issuer,
-    jwksMaxAge: signing.jwksMaxAge,
+    jwksMaxAgeSeconds: signing.jwksMaxAgeSeconds,
     docs: config.docs,
     algorithm: signing.algorithm,
     roles: config.roles
@@ -219,12 +223,13 @@ const emailClaimOf = ({ names, namespace }: Config['tokenClaims']) =>
 interface V1Options { signIn: SignInOptions, roles: Config['roles'], emailClaim: string | undefined }
 
 async function v1 (app: FastifyInstance, { signIn, roles, emailClaim }: V1Options) {
-  const { links, requireVerification, lifetimes: { accessToken, refreshToken } } = signIn
+  const { links, requireVerification, lifetimes: { accessTokenSeconds, refreshTokenSeconds } } = signIn
   // An unknown query parameter is refused, like an unknown property of a body.
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
   await app.register(auth, { prefix: '/auth', signIn, emailClaim })
-  await app.register(me, { prefix: '/me', refreshToken, links, requireVerification })
-  await app.register(admin, { prefix: '/admin', refreshToken, links, rules: { roles, accessToken } })
+  await app.register(me, { prefix: '/me', refreshTokenSeconds, links, requireVerification })
+  const rules = { roles, accessTokenSeconds }
+  await app.register(admin, { prefix: '/admin', refreshTokenSeconds, links, rules })
 }
 
 type OAuthRoutesOptions = Pick<Config, 'issuer' | 'audience' | 'roles'> & { signIn: SignInOptions }

@@ -108,10 +108,14 @@ function explainUnknown (words: string[]): string {
   if (words.length === 0) return `No command was given.\n\n${formatHelp()}`
   const given = words.join(' ')
   const group = groupOf(words[0])
-  const meant = closest(given, commandNames) ?? (group.length > 0 ? group.join(' or ') : undefined)
-  const hint = meant === undefined ? '' : ` Did you mean ${meant}?`
+  const similar = closest(given, commandNames)
+  const meant = (similar === undefined ? group : [similar]).map(name => `"${name}"`)
+  const hint = meant.length === 0 ? '' : ` Did you mean ${listOf(meant)}?`
   return `There is no command "${given}".${hint}\n\n${formatHelp()}`
 }
+
+const listOf = (choices: string[]) => [choices.slice(0, -1).join(', '), ...choices.slice(-1)]
+  .filter(text => text !== '').join(' or ')
 
 /**
  * The text for a person who runs the service. What a client may see of a database error would not help them.

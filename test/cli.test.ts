@@ -80,12 +80,14 @@ t.test('wrong usage gives exit code 2, and the right usage on standard error', a
   const user = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
   const cases: Array<[args: string[], problem: string, right: RegExp | string]> = [
     [[], 'No command was given.', usage],
-    [['sevre'], 'There is no command "sevre". Did you mean serve?', usage],
-    [['user', 'create'], 'There is no command "user create". Did you mean users create?', usage],
+    [['sevre'], 'There is no command "sevre". Did you mean "serve"?', usage],
+    [['user', 'create'], 'There is no command "user create". Did you mean "users create"?', usage],
     [['unlock'], 'There is no command "unlock".\n', usage],
-    [['config'], 'There is no command "config". Did you mean config check?', usage],
+    [['config'], 'There is no command "config". Did you mean "config check"?', usage],
     [['toString'], 'There is no command "toString".', usage],
-    [['keys', 'burn'], 'There is no command "keys burn". Did you mean keys list or keys rotate?', usage],
+    [
+      ['keys', 'burn'], 'There is no command "keys burn". Did you mean "keys list" or "keys rotate"?', usage
+    ],
     [['serve', '--prot', '3000'], "Unknown option '--prot'", 'latchkey serve\n'],
     [['serve', 'again'], "Unexpected argument 'again'", 'latchkey serve\n'],
     [['migrate', '--json=yes'], "Option '--json' does not take an argument", 'latchkey migrate '],

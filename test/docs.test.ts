@@ -176,7 +176,8 @@ t.test('names on the pages are those of the code', async t => {
     '/email-verification', '/password-reset', '/magic-link', '/openapi.json', '/docs', '/', '/favicon.ico',
     '/sign-in', '/sign-up', '/forgot', '/check-inbox', '/consent', '/signed-in', '/sign-out', '/signed-out'
   ]) requests.add(`GET ${path}`)
-  const metrics = readFileSync('plugins/metrics.ts', 'utf8')
+  const metrics = ['metrics', 'resource-metrics']
+    .map(plugin => readFileSync(`plugins/${plugin}.ts`, 'utf8')).join('\n')
   const isMetric = (name: string) =>
     metrics.includes(`'${name}'`) || counters.some(counter => counter.name === name)
   // They are read by Node, by libuv, by the examples and by the tests.

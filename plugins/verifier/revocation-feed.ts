@@ -126,6 +126,8 @@ export function createFeedClient (options: FeedClientOptions): FeedClient {
       try {
         await connect()
       } catch (error) {
+        // `close` may abort it while the feed is open.
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
         if (closing.aborted) return
         if (reportFailure(error)) delayMs = rejectedRetryMs
       }

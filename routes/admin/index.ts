@@ -15,7 +15,7 @@ const role = 'admin'
 export interface AdminOptions extends UserOptions, UserSessionsOptions {}
 
 /** The routes for administrators. */
-const admin: Typed<AdminOptions> = async (app, { links, rules, refreshToken }) => {
+const admin: Typed<AdminOptions> = async (app, { links, rules, refreshTokenSeconds }) => {
   // After the rate limits, which are hooks of the routes, and before the body is read.
   app.addHook('preParsing', app.requireUser({ roles: [role] }))
 
@@ -31,7 +31,7 @@ const admin: Typed<AdminOptions> = async (app, { links, rules, refreshToken }) =
   await app.register(keys, { prefix: '/keys' })
   await app.register(users, { prefix: '/users', links, rules })
   await app.register(user, { prefix: '/users/:id', links, rules })
-  await app.register(userSessions, { prefix: '/users/:id/sessions', refreshToken })
+  await app.register(userSessions, { prefix: '/users/:id/sessions', refreshTokenSeconds })
   await app.register(auditEvents, { prefix: '/audit-events' })
   await app.register(webhooks, { prefix: '/webhooks' })
 }

@@ -52,7 +52,6 @@ const keys: Typed = async (app) => {
   }, async (request, reply) => {
     const { immediately = false, drop } = request.body
     const key = await rotateKey(app.db, app.keyring.options, { immediately, drop }, originOf(request))
-    await app.keyring.reload()
     return reply.code(201).send(key)
   })
 }

@@ -8,12 +8,12 @@ import { originOf, strict, type Typed } from '../typed.ts'
 import { UserSession } from './schemas.ts'
 
 export interface UserSessionsOptions {
-  /** The lifetime of a refresh token, in seconds. */
-  refreshToken: number
+  /** The lifetime of a refresh token. */
+  refreshTokenSeconds: number
 }
 
 /** The sessions of a user. */
-const userSessions: Typed<UserSessionsOptions> = async (app, { refreshToken }) => {
+const userSessions: Typed<UserSessionsOptions> = async (app, { refreshTokenSeconds }) => {
   const shared = { tags: ['Administration'], security: [{ bearer: [] }], params: strict({ id }) }
   const config = { problems: ['invalid_token', 'forbidden', 'not_found', 'database_unavailable'] as const }
 
@@ -30,7 +30,7 @@ const userSessions: Typed<UserSessionsOptions> = async (app, { refreshToken }) =
   }, async request => {
     const { params: { id }, query: { limit = 20, cursor } } = request
     if (!await find(app.db, id)) throw notFound()
-    const sessions = await list(app.db, id, { refreshToken, before: cursor, limit: limit + 1 })
+    const sessions = await list(app.db, id, { refreshTokenSeconds, before: cursor, limit: limit + 1 })
     const items = sessions.map(session => ({ ...session, ...describe(session.user_agent) }))
     return pageOf(items, limit, ({ id }) => id)
   })

@@ -69,7 +69,7 @@ const users: Typed<UserOptions> = async (app, { links, rules }) => {
       }, { examples: [{ email: 'ada@example.com', name: 'Ada Lovelace', roles: ['user'] }] }),
       response: { 201: ref(AdminUser) }
     },
-    onRequest: app.admitPassword,
+    onRequest: app.assertHashingCapacity,
     config: {
       limit: 'password',
       problems: [

@@ -29,7 +29,7 @@ const login: Typed<SignInOptions> = async (app, options) => {
       }, { examples: [{ email: 'ada@example.com', password: 'a phrase of my own' }] }),
       response: { 200: ref(TokenResponse) }
     },
-    onRequest: app.admitPassword,
+    onRequest: app.assertHashingCapacity,
     config: {
       limit: 'password',
       counted: 'logins',

@@ -41,7 +41,7 @@ const logout: Typed<SignInOptions> = async (app, { lifetimes }) => {
     const ended = new Set([...sessions.keys(), ...browserSession ? [browserSession.id] : []])
     if (ended.size > 0) {
       await endFirstParty(app.db, [...ended], 'logout', originOf(request))
-      const forgotten = await revokeForgotten(app.db, [...sessions.values()], lifetimes.accessToken)
+      const forgotten = await revokeForgotten(app.db, [...sessions.values()], lifetimes.accessTokenSeconds)
       for (const sessionId of forgotten) {
         request.log.warn({ sessionId }, 'the session is missing in the database: recent writes were lost')
       }

@@ -32,7 +32,7 @@ const passwordReset: Typed<SignInOptions> = async (app, { links }) => {
       }),
       response: { 204: { type: 'null', description: 'The password was set.' } }
     },
-    onRequest: app.admitPassword,
+    onRequest: app.assertHashingCapacity,
     config: {
       limit: 'password', problems: ['link_expired', 'password_rejected', 'overloaded', 'database_unavailable']
     }

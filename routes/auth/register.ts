@@ -34,7 +34,7 @@ const registration: Typed<SignInOptions> = async (app, options) => {
       }, { examples: [{ email: 'ada@example.com', password: 'a phrase of my own', name: 'Ada Lovelace' }] }),
       response: { 201: ref(TokenResponse), 202: verificationRequired }
     },
-    onRequest: app.admitPassword,
+    onRequest: app.assertHashingCapacity,
     config: {
       limit: 'password',
       problems: ['email_taken', 'username_taken', 'password_rejected', 'overloaded', 'database_unavailable']
@@ -45,12 +45,12 @@ const registration: Typed<SignInOptions> = async (app, options) => {
     const context = contextOf(request, links)
     if (requireVerification) {
       const id = await requestRegistration(app, user, context)
-      reply.setRegistrationCookie(id, links.emailVerification)
+      reply.setRegistrationCookie(id, links.emailVerificationSeconds)
       return reply.code(202).send({ status: 'verification_required' })
     }
     const signInRequest = await signInRequestOf(request, options, { remember, delivery })
     const { userId, completion } = await register(app, user, signInRequest, context)
-    reply.code(201).setRegistrationCookie(userId, links.emailVerification)
+    reply.code(201).setRegistrationCookie(userId, links.emailVerificationSeconds)
     return answerSignIn(reply, completion, { lifetimes, delivery })
   })
 }

@@ -24,7 +24,7 @@ const documentation: Typed<DocumentationOptions> = async (app, { page, basePath 
     app.get(url, { schema: { hide: true }, config: { isPublicDocument: true } }, async (request, reply) => {
       const { 'accept-encoding': accepted, 'if-none-match': known } = request.headers
       const { type, select } = content()
-      const { body, etag, encoding } = select(accepted)
+      const { body, etag, encoding } = await select(accepted)
       const cacheControl = `public, max-age=${maxAgeSeconds}`
       reply.headers({ ...headers, etag, 'cache-control': cacheControl, vary: 'accept-encoding' })
       if (matchesEtag(known, etag)) return reply.code(304).send()

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { createContent, type Content } from '../../src/http/representation.ts'
 
 /** The page of Swagger UI, and the files that it loads, by name. */
-export interface Page { html: Content, files: ReadonlyMap<string, Content> }
+export interface DocumentationPage { html: Content, files: ReadonlyMap<string, Content> }
 
 /**
  * The policy that Swagger UI needs. With `upgrade-insecure-requests` the page could not load over plain HTTP.
@@ -62,7 +62,7 @@ const packaged = {
 let loading: Promise<Array<[name: string, content: Content]>> | undefined
 
 /** The page under this path, and its files. A process reads those of the package once. */
-export async function loadPage (basePath: string): Promise<Page> {
+export async function loadPage (basePath: string): Promise<DocumentationPage> {
   const files = await (loading ??= loadFiles())
   return {
     html: createContent(html(basePath), 'text/html; charset=utf-8'),
@@ -75,7 +75,8 @@ const ownStyle = `
 .swagger-ui .responses-table .response-col_links { display: none }
 @media (max-width: 640px) {
   .swagger-ui .wrapper, .swagger-ui .info { padding: 0 10px; margin: 10px 0 }
-  .swagger-ui .opblock-tag small { display: block; padding: 5px 0 0 }
+  .swagger-ui .opblock-tag { flex-wrap: wrap }
+  .swagger-ui .opblock-tag small { flex: 0 0 100%; order: 1; padding: 5px 0 0 }
   .swagger-ui .responses-inner { padding: 10px }
   .swagger-ui .responses-table .response-col_status { width: 48px; min-width: 48px; padding-right: 5px }
   .swagger-ui .response-controls { flex-wrap: wrap }

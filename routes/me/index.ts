@@ -13,7 +13,7 @@ import ownSessions, { type OwnSessionsOptions } from './sessions.ts'
 
 /** The routes of the signed-in user's account. */
 const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, options) => {
-  const { refreshToken, links, requireVerification } = options
+  const { refreshTokenSeconds, links, requireVerification } = options
   // After the rate limits, which are hooks of the routes, and before the body is read.
   app.addHook('preParsing', app.requireUser({ scopes: ['account'] }))
 
@@ -68,7 +68,7 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, options) => {
   await app.register(password, { links, requireVerification })
   await app.register(email, { links, requireVerification })
   await app.register(consents)
-  await app.register(ownSessions, { prefix: '/sessions', refreshToken })
+  await app.register(ownSessions, { prefix: '/sessions', refreshTokenSeconds })
 }
 
 export default me

@@ -12,8 +12,8 @@ import { id, page, pageOf, paging, Session } from '../schemas.ts'
 import { originOf, strict, userOf, type Typed } from '../typed.ts'
 
 export interface OwnSessionsOptions {
-  /** The lifetime of a refresh token, in seconds. */
-  refreshToken: number
+  /** The lifetime of a refresh token. */
+  refreshTokenSeconds: number
 }
 
 const endSessionsDescription = [
@@ -23,7 +23,7 @@ const endSessionsDescription = [
 ].join(' ')
 
 /** The sessions of the signed-in user. */
-const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => {
+const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshTokenSeconds }) => {
   const security = [{ bearer: [] }]
 
   // The claims may be older than a change of the account, or than the session's end on another instance.
@@ -48,7 +48,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshToken }) => 
     const { limit = 20, cursor } = request.query
     const { sid } = userOf(request)
     const userId = await requireUserId(request)
-    const liveSessions = await list(app.db, userId, { refreshToken, before: cursor, limit: limit + 1 })
+    const liveSessions = await list(app.db, userId, { refreshTokenSeconds, before: cursor, limit: limit + 1 })
     const items = liveSessions.map(session => ({
       ...session, ...describe(session.user_agent), current: session.id === sid
     }))

@@ -7,14 +7,14 @@ import token from './token.ts'
 import userInfo, { type UserInfoOptions } from './userinfo.ts'
 
 export type OAuthOptions =
-  GrantOptions & Omit<IntrospectionOptions, 'refreshToken' | 'retryWindow'> & UserInfoOptions
+  GrantOptions & Omit<IntrospectionOptions, 'refreshTokenSeconds' | 'retryWindowSeconds'> & UserInfoOptions
 
 /** The OAuth endpoints that services and applications call. Those that a browser visits are pages. */
 const oauth: Typed<OAuthOptions> = async (app, options) => {
   const { issuer, audience, roles, lifetimes, links } = options
-  const { refreshToken, retryWindow } = lifetimes
+  const { refreshTokenSeconds, retryWindowSeconds } = lifetimes
   await app.register(token, { issuer, audience, lifetimes, links })
-  await app.register(introspect, { issuer, roles, refreshToken, retryWindow })
+  await app.register(introspect, { issuer, roles, refreshTokenSeconds, retryWindowSeconds })
   await app.register(revoke)
   await app.register(revocations)
   await app.register(userInfo, { issuer, audience })

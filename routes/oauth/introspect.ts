@@ -14,10 +14,9 @@ const requiredScope = 'introspect'
 export interface IntrospectionOptions {
   issuer: string
   roles: Roles
-  /** The lifetime of a refresh token, in seconds. */
-  refreshToken: number
-  /** In seconds. */
-  retryWindow: number | undefined
+  /** The lifetime of a refresh token. */
+  refreshTokenSeconds: number
+  retryWindowSeconds: number | undefined
 }
 
 const introspectionResponse = strict({
@@ -70,10 +69,11 @@ const introspect: Typed<IntrospectionOptions> = async (app, options) => {
 }
 
 async function describeRefreshToken (
-  app: FastifyInstance, token: string, { issuer, roles, refreshToken, retryWindow }: IntrospectionOptions
+  app: FastifyInstance, token: string, options: IntrospectionOptions
 ): Promise<Introspection | undefined> {
+  const { issuer, roles } = options
   const authentic = await app.keyring.readRefreshToken(token)
-  const state = authentic && await introspectRefreshToken(app.db, authentic, { refreshToken, retryWindow })
+  const state = authentic && await introspectRefreshToken(app.db, authentic, options)
   return state && {
     active: true,
     iss: issuer,

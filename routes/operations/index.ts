@@ -7,7 +7,7 @@ import { strict, type Typed } from '../typed.ts'
 export interface OperationsOptions {
   /** Whether the service is shutting down. */
   isDraining: () => boolean
-  /** Whether this port serves the metrics to everybody. */
+  /** Whether this port serves the metrics to everyone. */
   metrics: boolean
 }
 

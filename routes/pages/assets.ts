@@ -38,7 +38,7 @@ const routes: Typed<{ assets: PageAssets }> = async (app, { assets }) => {
   const all = [assets.script, assets.style, ...assets.logo ? [assets.logo] : []]
   for (const { path, version, content } of all) {
     app.get<{ Querystring: { v?: unknown } }>(path, { schema: { hide: true } }, async (request, reply) => {
-      const { body, encoding } = content.select(request.headers['accept-encoding'])
+      const { body, encoding } = await content.select(request.headers['accept-encoding'])
       // A page of another version of the service gets this version's content, and must not keep it.
       const isCurrent = request.query.v === version
       if (encoding) reply.header('content-encoding', encoding)

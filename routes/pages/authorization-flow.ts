@@ -4,7 +4,7 @@ import { matchRedirectUri } from '../../src/clients/redirect-uris.ts'
 import { issueCode } from '../../src/delegation/authorization-codes.ts'
 import type { AuthorizationRequest } from '../../src/delegation/authorization-request.ts'
 import { responseUrl, type AuthorizationResponse } from '../../src/delegation/authorization-response.ts'
-import { decide, type NextStep, type Progress } from '../../src/delegation/decision.ts'
+import { decide, type NextStep, type RequestProgress } from '../../src/delegation/decision.ts'
 import { signInExpired } from '../../src/delegation/problems.ts'
 import { maxSealedLength, type PendingAuthorization } from '../../src/delegation/sealed-request.ts'
 import { notification, type LinkLives } from '../../src/mail/mail-context.ts'
@@ -13,7 +13,7 @@ import { mailContextOf, originOf } from '../typed.ts'
 import type { PageContext } from './context.ts'
 import { languageFor } from './language.ts'
 import { pageHeaders } from './layout.ts'
-import { renderLeaving } from './leaving-view.ts'
+import { renderRedirectPage } from './redirect-view.ts'
 
 /** A request of a browser for a page. */
 export interface Visit {
@@ -27,7 +27,7 @@ export interface Visit {
 export interface AuthorizationState {
   authorization: AuthorizationRequest
   client: Client
-  progress: Progress
+  progress: RequestProgress
 }
 
 /**
@@ -98,19 +98,19 @@ export interface ResponseToClient {
 
 /** Sends the browser back to the client with a response. */
 export function respond (visit: Visit, { authorization, client, response }: ResponseToClient): FastifyReply {
-  return leave(visit, responseUrl(authorization, response, visit.context.issuer), client.name)
+  return redirectAway(visit, responseUrl(authorization, response, visit.context.issuer), client.name)
 }
 
 /**
  * Sends the browser to another origin. `form-action 'self'` makes browsers block a redirect to another origin
  * that answers a form, so after a form it is a page that moves on by itself.
  */
-export function leave (
+export function redirectAway (
   { request, reply, context }: Visit, url: string, name: string | undefined
 ): FastifyReply {
   if (request.method !== 'POST') return reply.redirect(url, 303)
   const language = languageFor(request, context.issuer)
-  return reply.headers(pageHeaders(language)).send(renderLeaving(context, { language, url, name }))
+  return reply.headers(pageHeaders(language)).send(renderRedirectPage(context, { language, url, name }))
 }
 
 /**

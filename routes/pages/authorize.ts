@@ -105,7 +105,7 @@ async function readExpectedUser (
   return { expectedUserId: hint?.client === client.client_id ? hint.sub : null }
 }
 
-/** Finds the client and its redirect URI. Throws a problem for the user, because nobody else is proven. */
+/** Finds the client and its redirect URI. Throws a problem for the user, because the client is not proven. */
 async function identifyClient (
   { server: app }: FastifyRequest, parameters: RequestParameters
 ): Promise<{ client: Client, redirectUri: string }> {

@@ -9,7 +9,7 @@ export interface ConsentView {
   language: Language
   /** The request that the person decides about. The form carries it. */
   continuation: Continuation
-  /** Whether the client registered itself, so that nobody has checked its name. */
+  /** Whether the client registered itself, so that its name was not checked. */
   isUnverified: boolean
   /** The host of the redirect URI, or its scheme if it has no host. */
   redirectHost: string

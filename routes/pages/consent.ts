@@ -41,7 +41,7 @@ const consent: Typed<ConsentOptions> = async (app, { context, links }) => {
     return { sealed, pending, client, session: session?.id === pending.consentOf ? session : undefined }
   }
 
-  /** Another user, or nobody, is signed in now: the request begins again. */
+  /** Another user, or no user, is signed in now: the request begins again. */
   const restart = async (visit: Visit, { pending: { request: authorization }, client }: ConsentQuestion) =>
     await advance(visit, { authorization, client, progress: { hasSignedIn: false, hasConsented: false } })
 

@@ -5,7 +5,7 @@ import type { PendingAuthorization } from '../../src/delegation/sealed-request.t
 import { cookieValues } from '../../src/http/cookie-header.ts'
 import { cookieName } from '../../src/http/cookie-name.ts'
 import { answerSignIn, type SignInOptions } from '../sign-in.ts'
-import { advance, leave, requireClient } from './authorization-flow.ts'
+import { advance, redirectAway, requireClient } from './authorization-flow.ts'
 import type { Continuation, PageContext } from './context.ts'
 
 export type { Continuation } from './context.ts'
@@ -97,5 +97,5 @@ export async function continueAfterSignIn (
   }
   return context.homeUrl === undefined
     ? reply.redirect(`${context.basePath}/signed-in`, 303)
-    : leave(visit, context.homeUrl, undefined)
+    : redirectAway(visit, context.homeUrl, undefined)
 }

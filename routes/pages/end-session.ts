@@ -8,7 +8,7 @@ import { isOfBrowser } from '../../src/delegation/sign-out.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import type { IdTokenHint } from '../../src/tokens/id-token.ts'
 import type { Typed } from '../typed.ts'
-import { findSession, leave } from './authorization-flow.ts'
+import { findSession, redirectAway } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
 import { adoptLanguage } from './language.ts'
@@ -71,11 +71,11 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
       const query = sealed.length > maxSealedLength ? '' : `?request=${sealed}`
       return reply.redirect(`${context.basePath}/sign-out${query}`, 303)
     }
-    // If nobody is signed in, there is nothing to end, and no other site may clear a cookie.
+    // If no user is signed in, there is nothing to end, and no other site may clear a cookie.
     if (session) await signOutBrowser(visit, session)
     return redirectUrl === undefined
       ? reply.redirect(`${context.basePath}/signed-out`, 303)
-      : leave(visit, redirectUrl, hint?.client.name)
+      : redirectAway(visit, redirectUrl, hint?.client.name)
   })
 
   app.post('/oauth/logout', { schema: { hide: true }, config }, async (request, reply) => {

@@ -35,7 +35,9 @@ export function renderInbox (context: PageContext, view: InboxView): string {
   const texts = inboxTexts[language]
   const [before, after] = texts.texts[sent]
   const seconds = {
-    'sign-in': lives.magicLink, password: lives.passwordReset, 'sign-up': lives.emailVerification
+    'sign-in': lives.magicLinkSeconds,
+    password: lives.passwordResetSeconds,
+    'sign-up': lives.emailVerificationSeconds
   }[sent]
   const { path, name } = requests[sent]
   const shown = html`<strong>${address ?? texts.yourAddress}</strong>`

@@ -77,16 +77,18 @@ const requestPaths: Record<LinkKind, string> = {
 }
 
 /** Renders the page of a link that does not work any more, with a form that asks for a new one. */
-export function renderDeadLink (context: PageContext, page: MailedLinkPage & { lives: LinkLives }): string {
+export function renderInvalidLink (
+  context: PageContext, page: MailedLinkPage & { lives: LinkLives }
+): string {
   const { kind, language, lives } = page
   const texts = mailedLinkTexts[language]
   const seconds = {
-    email_verification: lives.emailVerification,
-    password_reset: lives.passwordReset,
-    magic_link: lives.magicLink
+    email_verification: lives.emailVerificationSeconds,
+    password_reset: lives.passwordResetSeconds,
+    magic_link: lives.magicLinkSeconds
   }[kind]
-  const text = texts.kinds[kind].deadText(formatDuration(seconds, language))
-  return renderPage(context, page, texts.deadTitle, html`${head(texts.deadTitle, text)}${
+  const text = texts.kinds[kind].invalidText(formatDuration(seconds, language))
+  return renderPage(context, page, texts.invalidTitle, html`${head(texts.invalidTitle, text)}${
     form(context.basePath + requestPaths[kind], undefined, [
       field({ name: 'email', label: texts.email, type: 'email', autocomplete: 'username', isFocused: true }),
       button(texts.newLink)

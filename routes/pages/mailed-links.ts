@@ -16,7 +16,7 @@ import { languageFor, rememberLanguage } from './language.ts'
 import { pageHeaders } from './layout.ts'
 import { linkFailureOf, mailedLinkPaths as paths, readOpenLink, tokenIn } from './mailed-link-state.ts'
 import {
-  renderConfirmed, renderDeadLink, renderDone, renderOpening, renderOpenLink
+  renderConfirmed, renderInvalidLink, renderDone, renderOpening, renderOpenLink
 } from './mailed-link-views.ts'
 import { assertOwnForm, pageContextOf } from './page-request.ts'
 import { readRefusedForm, typedOf } from './refused-form.ts'
@@ -57,7 +57,7 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
     return {
       headers: pageHeaders(language),
       page: problem.code === 'link_expired'
-        ? renderDeadLink(context, { kind, language, lives: signIn.links })
+        ? renderInvalidLink(context, { kind, language, lives: signIn.links })
         : isOpening || link === undefined
           ? renderOpening(context, { ...page, pasted })
           : renderOpenLink(context, { ...page, link })
@@ -106,7 +106,7 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
       const evidence = {
         registrationId: request.registrationId(), sessions: await app.findProvenSessions(request)
       }
-      const cookieSeconds = signIn.links.emailVerification
+      const cookieSeconds = signIn.links.emailVerificationSeconds
       try {
         const preview = await previewLink(app.db, { kind, token, evidence, cookieSeconds })
         const link = { ...preview, token, isRemembered: false }
@@ -148,7 +148,7 @@ const mailedLinks: Typed<MailedLinksOptions> = async (app, { context, signIn }) 
 
   app.post(paths.password_reset, {
     schema: { hide: true, body: strict({ token: linkToken, new_password: newPassword, ...shown }) },
-    onRequest: [assertOwnForm, app.admitPassword],
+    onRequest: [assertOwnForm, app.assertHashingCapacity],
     config: formConfig('password_reset')
   }, async (request, reply) => {
     const { token, new_password: chosen } = request.body

@@ -42,7 +42,7 @@ const signInPages: Typed<SignInPageOptions> = async (app, { context, signIn }) =
         request: sealedRequest
       })
     },
-    onRequest: [assertOwnForm, app.admitPassword],
+    onRequest: [assertOwnForm, app.assertHashingCapacity],
     config: { limit: 'password', counted: 'logins', ...refusedAs(context, renderSignIn) }
   }, async (request, reply) => {
     const { identifier, password, remember } = request.body

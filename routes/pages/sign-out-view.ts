@@ -30,7 +30,7 @@ ${form(`${context.basePath}/sign-out`, undefined, [...request, html`<div class="
 
 export interface SignedInView {
   language: Language
-  /** The address of the account; undefined if nobody is signed in any more. */
+  /** The address of the account; undefined if no user is signed in any more. */
   account: string | undefined
 }
 

@@ -6,7 +6,7 @@ import { signOut } from '../../src/delegation/sign-out.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import type { BrowserSession } from '../../src/sessions/browser-session.ts'
 import { allowMissingBody, originOf, strict, type Typed } from '../typed.ts'
-import { findSession, leave, type Visit } from './authorization-flow.ts'
+import { findSession, redirectAway, type Visit } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
 import { languageFor, rememberLanguage } from './language.ts'
@@ -81,7 +81,7 @@ const signOutPages: Typed<SignOutOptions> = async (app, { context, links }) => {
     if (decision === 'stay') return reply.redirect(`${context.basePath}/signed-in`, 303)
     return pending?.redirectUrl === undefined
       ? reply.redirect(`${context.basePath}/signed-out`, 303)
-      : leave(visit, pending.redirectUrl, pending.clientName)
+      : redirectAway(visit, pending.redirectUrl, pending.clientName)
   })
 
   app.get('/signed-in', { schema: { hide: true }, config }, async (request, reply) => {

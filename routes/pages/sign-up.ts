@@ -26,7 +26,7 @@ const signUpPage: Typed<SignInPageOptions> = async (app, { context, signIn }) =>
         request: Type.Optional(Type.String({ maxLength: 8_192 }))
       })
     },
-    onRequest: [assertOwnForm, app.admitPassword],
+    onRequest: [assertOwnForm, app.assertHashingCapacity],
     config: { limit: 'password', ...refusedAs(context, renderSignUp) }
   }, async (request, reply) => {
     const { email, password, name = '' } = request.body
@@ -36,13 +36,13 @@ const signUpPage: Typed<SignInPageOptions> = async (app, { context, signIn }) =>
     const { links } = signIn
     if (signIn.requireVerification) {
       const id = await requestRegistration(app, user, requestContext)
-      reply.setRegistrationCookie(id, links.emailVerification)
+      reply.setRegistrationCookie(id, links.emailVerificationSeconds)
       rememberContinuation(reply, context, continuation)
       return redirectToInbox(reply, context, { sent: 'sign-up', address: email, continuation })
     }
     const signInRequest = await signInRequestOf(request, signIn, { isOnPage: true })
     const { userId, completion } = await register(app, user, signInRequest, requestContext)
-    reply.setRegistrationCookie(userId, links.emailVerification)
+    reply.setRegistrationCookie(userId, links.emailVerificationSeconds)
     return await continueAfterSignIn(request, reply, completion, { context, signIn, continuation })
   })
 }

@@ -3,8 +3,7 @@ import { strict, type Typed } from '../typed.ts'
 import { createMetadata, Metadata, type MetadataOptions } from './metadata.ts'
 
 export interface WellKnownOptions extends MetadataOptions {
-  /** In seconds. */
-  jwksMaxAge: number
+  jwksMaxAgeSeconds: number
 }
 
 const Jwk = strict({
@@ -42,9 +41,9 @@ const metadataAddresses = [
 ]
 
 /** The documents with which other services verify tokens. */
-const wellKnown: Typed<WellKnownOptions> = async (app, { jwksMaxAge, ...options }) => {
+const wellKnown: Typed<WellKnownOptions> = async (app, { jwksMaxAgeSeconds, ...options }) => {
   const metadata = createMetadata(options)
-  const cacheable = { 'cache-control': `public, max-age=${jwksMaxAge}` }
+  const cacheable = { 'cache-control': `public, max-age=${jwksMaxAgeSeconds}` }
 
   app.get('/jwks.json', {
     schema: {

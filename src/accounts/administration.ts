@@ -14,7 +14,7 @@ import { setExternalId } from '../users/external-id.ts'
 import { find, type AdminUser, type UserStatus } from '../users/listing.ts'
 import * as users from '../users/users.ts'
 import { deleteUser } from './deletion.ts'
-import { forgetPending } from './pending-registrations.ts'
+import { deletePendingRegistrations } from './pending-registrations.ts'
 import { setRoles, type RoleRules } from './user-roles.ts'
 import { setStatus } from './user-status.ts'
 
@@ -60,7 +60,7 @@ export async function createAccount (
     await audit.record(tx, 'user.registered', { userId: id, detail }, origin)
     if (isVerified) {
       await audit.record(tx, 'user.verified', { userId: id }, origin)
-      await forgetPending(tx, email.canonical)
+      await deletePendingRegistrations(tx, email.canonical)
     }
     if (roles) await setRoles(tx, id, { roles, rules }, origin)
     if (password === undefined) {
@@ -76,7 +76,7 @@ export async function createAccount (
 }
 
 /** An invitation that is valid as long as a link to verify an address. */
-export const newInvitation = ({ emailVerification: lives }: LinkLives): Invitation =>
+export const newInvitation = ({ emailVerificationSeconds: lives }: LinkLives): Invitation =>
   ({ token: oneTimeTokens.generateToken(), lives })
 
 /** An invitation with its mail. The mail does not use the language of the administrator. */
@@ -131,7 +131,7 @@ async function markVerified (tx: Queryable, id: string, origin: audit.Origin): P
       returning record_event('user.verified', $2, user_id => id)
     )
     select canonical_email from users where id = $1`, [id, origin])
-  if (user) await forgetPending(tx, user.canonical_email)
+  if (user) await deletePendingRegistrations(tx, user.canonical_email)
 }
 
 async function markUnverified (tx: Queryable, id: string, origin: audit.Origin): Promise<void> {
@@ -166,7 +166,7 @@ export async function endSessions (db: Database, id: string, origin: audit.Origi
 export async function requestReset (
   db: Database, id: string, mail: Pick<MailContext, 'sealMail' | 'lives'>, origin: audit.Origin
 ): Promise<boolean> {
-  const { sealMail, lives: { passwordReset: lives } } = mail
+  const { sealMail, lives: { passwordResetSeconds: lives } } = mail
   const token = oneTimeTokens.generateToken()
   const sealed = sealMail({ kind: 'password_reset', token, lives })
   return await db.transaction(async tx => {

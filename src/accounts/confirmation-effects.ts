@@ -43,7 +43,7 @@ export async function applyEffect (
   const userId = registration
     ? await confirmRegistration(tx, effect, registration.id, step)
     : await confirmAccount(tx, effect, step)
-  await rememberConfirmation(tx, { token, userId, lifetimeSeconds: mail.lives.emailVerification })
+  await rememberConfirmation(tx, { token, userId, lifetimeSeconds: mail.lives.emailVerificationSeconds })
 }
 
 /** Confirms with a link of an account. Returns the id of the account. */
@@ -88,7 +88,7 @@ async function confirmRegistration (
     // The link comes after the account. A concurrent transaction that creates an account with this address
     // deletes this link, and must not wait for it.
     await oneTimeTokens.consumeUnchecked(tx, token)
-    await pendingRegistrations.forgetPending(tx, canonical)
+    await pendingRegistrations.deletePendingRegistrations(tx, canonical)
     return userId
   }
   await oneTimeTokens.consumeUnchecked(tx, token)

@@ -23,7 +23,7 @@ export async function confirm (
 ): Promise<void> {
   const { db, throttle } = services
   const { token, evidence, ticket } = confirmation
-  const link = await findLink(db, token, mail.lives.emailVerification)
+  const link = await findLink(db, token, mail.lives.emailVerificationSeconds)
   const kind = chooseProof(link, evidence)
   const effect = effects[link.kind][kind]
   if (effect === 'ask') throw passwordRequired(methodsFor(link))

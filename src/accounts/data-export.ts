@@ -18,14 +18,14 @@ export const account = {
 const pageRows = 200
 
 /** The rows of a page. A part that leaves rows out also returns how many it read, as `seen`. */
-type Page = Array<{ cursor: string, seen?: number, id?: string | null }>
+type ExportRows = Array<{ cursor: string, seen?: number, id?: string | null }>
 
 async function * readRows (
   db: Queryable, { name, text }: PersonalDataPart, userId: string
 ): AsyncGenerator<object[]> {
   for (let after: string | null | undefined = null; after !== undefined;) {
     const statement = { name: `personal-data.${name}`, text }
-    const page: Page = await db.query<Page[number]>(statement, [userId, after, pageRows])
+    const page: ExportRows = await db.query<ExportRows[number]>(statement, [userId, after, pageRows])
     const { cursor, seen = page.length } = page.at(-1) ?? {}
     yield page.filter(({ id }) => id !== null).map(({ cursor: _cursor, seen: _seen, ...row }) => row)
     after = seen < pageRows ? undefined : cursor

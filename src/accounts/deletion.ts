@@ -11,7 +11,7 @@ import { recordSuccess } from '../throttle/sign-in-throttle.ts'
 import { assertAnotherAdmin } from '../users/last-admin.ts'
 import { forbiddenCredentials } from '../users/problems.ts'
 import { eraseIfUnlocked } from './erasure.ts'
-import { forgetPending } from './pending-registrations.ts'
+import { deletePendingRegistrations } from './pending-registrations.ts'
 
 /** How a user is deleted. */
 export interface DeletionOptions {
@@ -35,11 +35,11 @@ const maxErasedEvents = 1_000
 
 const lock = 'select password_version, email, canonical_email, language from users where id = $1 for update'
 const deleteReferences = {
-  name: 'users.clear',
+  name: 'users.delete-references',
   text: `
-    with own_links as (
+    with own_tokens as (
       delete from one_time_tokens where user_id = $1
-    ), links_to_the_address as (
+    ), tokens_for_the_address as (
       delete from one_time_tokens where canonical_email = $2 and user_id <> $1
     ), outstanding as (
       -- Logout tokens that are still to be sent tell clients that the user's sessions have ended.
@@ -57,7 +57,8 @@ export async function deleteUser (
   tx: Queryable, id: string, options: DeletionOptions, { actorId }: audit.Origin
 ): Promise<boolean> {
   const { sealMail, isByAdmin = false, passwordVersion } = options
-  // The administrators are locked first, and in one order. Otherwise two of them who leave would deadlock.
+  // The administrators are locked first, and in one order. Otherwise two who delete their accounts at the
+  // same time would deadlock.
   await assertAnotherAdmin(tx, id)
   const [deleted] = await tx.query<DeletedUser>(lock, [id])
   if (!deleted) return false
@@ -67,8 +68,8 @@ export async function deleteUser (
   // The network address and browser of the request are personal data too, so the events do not contain them.
   const origin = { actorId }
   await endAll(tx, { userId: id }, 'account_deleted', origin)
-  await forgetPending(tx, deleted.canonical_email)
-  // The links come before the user, as in a change to this address. In one statement the user would come
+  await deletePendingRegistrations(tx, deleted.canonical_email)
+  // The tokens come before the user, as in a change to this address. In one statement the user would come
   // first, and the two transactions would deadlock.
   await tx.query(deleteReferences, [id, deleted.canonical_email])
   await tx.query(deleteRow, [id])

@@ -1,7 +1,7 @@
 import * as audit from '../audit/events.ts'
 import type { Database, Queryable } from '../database/database.ts'
 import { languages } from '../http/language.ts'
-import { admitMail } from '../mail/limits.ts'
+import { countMail } from '../mail/limits.ts'
 import { factsOf, type MailContext } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
@@ -12,7 +12,7 @@ import { lockCredential, type Credential } from '../users/credential.ts'
 import { emailTaken, forbiddenCredentials } from '../users/problems.ts'
 import * as users from '../users/users.ts'
 import { resetOwnership } from './email-ownership.ts'
-import { forgetPending } from './pending-registrations.ts'
+import { deletePendingRegistrations } from './pending-registrations.ts'
 
 /** A user's request for a new address. */
 export interface EmailChange {
@@ -35,7 +35,7 @@ export async function requestEmailChange (
 ): Promise<void> {
   const { credential, to: { address, canonical }, hidesTaken } = change
   const { userId, passwordVersion } = credential
-  const { sealMail, lives: { emailVerification: lives }, language, limit, origin } = context
+  const { sealMail, lives: { emailVerificationSeconds: lives }, language, limit, origin } = context
   const owner = await users.findOwner(db, canonical)
   const otherOwner = owner?.id === userId ? undefined : owner
   if (otherOwner && !hidesTaken) throw emailTaken()
@@ -52,12 +52,12 @@ export async function requestEmailChange (
     })
     : sealMail({ kind: 'email_change', language, token, lives, to: address, facts })
   const buckets = limit.bucketsOf('email_change', canonical, lives)
-  const isAdmitted = await db.transaction(async tx => {
+  const isCounted = await db.transaction(async tx => {
     // Of two concurrent requests, the second one waits here, and then revokes the link of the first.
     const current = await users.lock(tx, userId)
     if (!current || !await lockCredential(tx, credential)) throw forbiddenCredentials()
     await assertUndoCapacity(tx, userId)
-    if (!await admitMail(tx, buckets)) {
+    if (!await countMail(tx, buckets)) {
       // The user gets no new link to this address, so an earlier one stays valid.
       await revokeOtherEmailChanges(tx, userId, canonical)
       return false
@@ -71,13 +71,13 @@ export async function requestEmailChange (
     // The data export shows the user their pending mails. It must not reveal whether the address is taken.
     await enqueueMail(tx, mail, userId, lives)
     if (current.canonical === canonical) return true
-    const notice = sealMail({
+    const notification = sealMail({
       kind: 'email_change_requested', to: current.address, facts: { ...facts, email: address }
     })
-    await enqueueMail(tx, notice, userId)
+    await enqueueMail(tx, notification, userId)
     return true
   })
-  if (!isAdmitted) limit.onDrop('email_change')
+  if (!isCounted) limit.onDrop('email_change')
 }
 
 /** What is needed to record a change of address and to mail about it. */
@@ -93,7 +93,7 @@ export async function changeAddress (
   to: EmailAddress,
   { mail, origin }: MoveContext
 ): Promise<void> {
-  const { sealMail, lives: { emailUndo: lives } } = mail
+  const { sealMail, lives: { emailUndoSeconds: lives } } = mail
   const token = oneTimeTokens.generateToken()
   // A mailbox that was never verified as the user's must not get the account.
   const undo = account.email_verified ? { token, lives } : {}
@@ -112,8 +112,8 @@ export async function changeAddress (
   // address.
   const isUncounted = account.email_verified
   const facts = { ...factsOf(origin), email: to.address }
-  const notice = sealMail({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts })
-  await enqueueMail(tx, notice, account.id)
+  const notification = sealMail({ kind: 'email_changed', ...undo, to: account.email, isUncounted, facts })
+  await enqueueMail(tx, notification, account.id)
 }
 
 /**
@@ -141,5 +141,5 @@ async function move (
   await audit.record(tx, 'user.email_changed', { userId, detail }, origin)
   await revokeAll(tx, userId)
   // The address is verified, so its pending registrations are deleted.
-  await forgetPending(tx, to.canonical)
+  await deletePendingRegistrations(tx, to.canonical)
 }

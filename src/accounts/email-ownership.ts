@@ -6,7 +6,7 @@ import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
 import { revokeAll, revokeVerifications } from '../one-time-tokens/revocation.ts'
 import { endAll, type EndReason } from '../sessions/ending.ts'
 import { replacePassword } from '../users/credential.ts'
-import { forgetPending } from './pending-registrations.ts'
+import { deletePendingRegistrations } from './pending-registrations.ts'
 
 /** An account whose address was just proved. */
 export interface AddressHolder { id: string, canonical_email: string, email_verified: boolean }
@@ -25,7 +25,7 @@ export async function markEmailVerified (
   await tx.query(verifyEmail, [holder.id])
   await audit.record(tx, 'user.verified', { userId: holder.id }, origin)
   await revokeVerifications(tx, holder.id)
-  await forgetPending(tx, holder.canonical_email)
+  await deletePendingRegistrations(tx, holder.canonical_email)
 }
 
 /** The account whose ownership is reset, and why its sessions end. */
@@ -38,7 +38,7 @@ export interface OwnershipReset { userId: string, reason: EndReason }
 export async function resetOwnership (
   tx: Queryable, { userId, reason }: OwnershipReset, mail: MailContext, origin: audit.Origin
 ): Promise<void> {
-  const { sealMail, lives: { passwordReset: lives } } = mail
+  const { sealMail, lives: { passwordResetSeconds: lives } } = mail
   await replacePassword(tx, userId, null)
   await endAll(tx, { userId }, reason, origin)
   await revokeAll(tx, userId)

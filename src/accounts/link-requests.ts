@@ -5,9 +5,9 @@ import { issueByAddress } from '../one-time-tokens/request.ts'
 import * as users from '../users/users.ts'
 
 const lifetimeNames = {
-  email_verification: 'emailVerification',
-  password_reset: 'passwordReset',
-  magic_link: 'magicLink'
+  email_verification: 'emailVerificationSeconds',
+  password_reset: 'passwordResetSeconds',
+  magic_link: 'magicLinkSeconds'
 } as const
 
 /** The kinds of links that anyone can request for an address. */
@@ -31,6 +31,6 @@ export async function requestLink (
   const sealed = sealMail({ kind, language, token, lives, facts: factsOf(origin) })
   const buckets = limit.bucketsOf(kind, canonical, lives)
   const tokenRequest = { canonical, purpose: kind, token, mail: sealed, lifetimeSeconds: lives, buckets }
-  const isAdmitted = await issueByAddress(db, tokenRequest)
-  if (!isAdmitted) limit.onDrop(kind)
+  const isCounted = await issueByAddress(db, tokenRequest)
+  if (!isCounted) limit.onDrop(kind)
 }

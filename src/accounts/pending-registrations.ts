@@ -46,7 +46,7 @@ const insert: Statement = {
           or (username_skeleton(username) = username_skeleton($4) and not username_lookalike)
       )
     ), counted as materialized (
-      select count_mail($12, $13, $14) as is_admitted from available
+      select count_mail($12, $13, $14) as is_counted from available
     ), owner as (
       select users.id from (select) as always
       left join users on canonical_email = $3 and email_verified_at is not null
@@ -54,13 +54,13 @@ const insert: Statement = {
       insert into pending_registrations (
         id, email, canonical_email, username, name, password_hash, language, expires_at
       )
-      select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11) from counted where is_admitted
+      select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $11) from counted where is_counted
       returning id
     ), linked as (
       insert into one_time_tokens (token_hash, purpose, user_id, email_version, password_version, expires_at)
       select $8, 'registration', id, 1, 1, now() + make_interval(secs => $11) from applied
     )
-    select is_admitted as "isAdmitted", (
+    select is_counted as "isCounted", (
       select enqueue_mail(
         coalesce(owner.id, applied.id), case when owner.id is null then $9::bytea else $10 end, $11
       )
@@ -81,10 +81,10 @@ export async function add (db: Queryable, request: RegistrationRequest): Promise
     hashToken(token), link ?? null, taken ?? null, lives,
     buckets.keys, buckets.capacities, buckets.intervalSeconds
   ]
-  const [row] = await db.query<{ isAdmitted: boolean }>(insert, values)
+  const [row] = await db.query<{ isCounted: boolean }>(insert, values)
   if (!row) throw usernameTaken()
-  if (row.isAdmitted) publishEnqueuedMail(db, link ?? taken)
-  return row.isAdmitted
+  if (row.isCounted) publishEnqueuedMail(db, link ?? taken)
+  return row.isCounted
 }
 
 const select: Statement = {
@@ -109,7 +109,7 @@ export async function lockAddress (tx: Queryable, canonical: string): Promise<vo
 }
 
 /** Deletes all pending registrations of an address, with their links. */
-export async function forgetPending (tx: Queryable, canonical: string): Promise<void> {
+export async function deletePendingRegistrations (tx: Queryable, canonical: string): Promise<void> {
   await tx.query(`
     with deleted as (
       delete from pending_registrations where canonical_email = $1 returning id

@@ -3,7 +3,7 @@ import { complete, type Completion, type SignInRequest } from '../authentication
 import type { AuthenticationServices } from '../authentication/password-verification.ts'
 import type { RequestContext } from '../authentication/request-context.ts'
 import { newId } from '../crypto/random.ts'
-import { admitMail } from '../mail/limits.ts'
+import { countMail } from '../mail/limits.ts'
 import { factsOf } from '../mail/mail-context.ts'
 import { enqueueMail } from '../mail/outbox.ts'
 import * as oneTimeTokens from '../one-time-tokens/one-time-tokens.ts'
@@ -44,7 +44,7 @@ export async function register (
   context: RequestContext
 ): Promise<{ userId: string, completion: Completion }> {
   const user = await validateRegistration(services, registration, context)
-  const { sealMail, lives: { emailVerification: lives }, language, limit, origin } = context.mail
+  const { sealMail, lives: { emailVerificationSeconds: lives }, language, limit, origin } = context.mail
   const token = oneTimeTokens.generateToken()
   const mail = sealMail({ kind: 'email_verification', language, token, lives, facts: factsOf(origin) })
   const buckets = limit.bucketsOf('email_verification', user.email.canonical, lives)
@@ -55,7 +55,7 @@ export async function register (
     await audit.record(tx, 'user.registered', { userId: user.id }, userOrigin)
     const completion = await complete(tx, proof, request, userOrigin)
     if (!mail) return { completion, isDropped: false }
-    if (!await admitMail(tx, buckets)) return { completion, isDropped: true }
+    if (!await countMail(tx, buckets)) return { completion, isDropped: true }
     await oneTimeTokens.issue(tx, {
       userId: user.id, purpose: 'email_verification', token, lifetimeSeconds: lives
     })
@@ -76,7 +76,7 @@ export async function requestRegistration (
   services: AuthenticationServices, registration: Registration, context: RequestContext
 ): Promise<string> {
   const user = await validateRegistration(services, registration, context)
-  const { sealMail, lives: { emailVerification: lives }, language, limit, origin } = context.mail
+  const { sealMail, lives: { emailVerificationSeconds: lives }, language, limit, origin } = context.mail
   const token = oneTimeTokens.generateToken()
   const facts = factsOf(origin)
   const isStored = await pendingRegistrations.add(services.db, {

@@ -9,7 +9,7 @@ import { assertAnotherAdmin } from '../users/last-admin.ts'
 export const admin = 'admin'
 
 /** The roles that exist, and the lifetime of an access token in seconds. */
-export interface RoleRules { roles: Roles, accessToken: number }
+export interface RoleRules { roles: Roles, accessTokenSeconds: number }
 
 /** The new roles of a user, and the rules that they must follow. */
 export interface RoleAssignment { roles: readonly string[], rules: RoleRules }
@@ -36,5 +36,5 @@ export async function setRoles (
   await tx.query('update users set roles = $2, updated_at = now() where id = $1', [id, to])
   await audit.record(tx, 'user.roles_changed', { userId: id, detail: { from: before.roles, to } }, origin)
   if (isNothingRemoved) return
-  await revokeUserTokens(tx, id, { reason: 'roles_changed', accessTokenSeconds: rules.accessToken })
+  await revokeUserTokens(tx, id, { reason: 'roles_changed', accessTokenSeconds: rules.accessTokenSeconds })
 }

@@ -35,7 +35,7 @@ export const generalOptions = {
 /** Runs a command. The result is undefined while the service runs, or if everything is printed already. */
 type Run = (config: Config) => Promise<CommandResult | undefined>
 
-type Values<Own extends Options> = ReturnType<typeof parseArgs<{ options: Own }>>['values']
+type OptionValues<Own extends Options> = ReturnType<typeof parseArgs<{ options: Own }>>['values']
 
 interface Definition<Own extends Options> {
   usage: string
@@ -46,7 +46,7 @@ interface Definition<Own extends Options> {
   operands?: Operand[]
   options: Own
   /** What to run for these options and operands. Throws a UsageError if they do not fit together. */
-  plan: (values: Values<Own>, operands: string[]) => Run
+  plan: (values: OptionValues<Own>, operands: string[]) => Run
 }
 
 export interface Command {
@@ -78,7 +78,7 @@ export function defineCommand<const Own extends Options> (definition: Definition
         const actual = words.length === 0 ? 'none was given' : `${words.join(' ')} was given`
         throw new UsageError(`The command needs ${expected}, but ${actual}.`)
       }
-      return plan(values as Values<Own>, words)
+      return plan(values as OptionValues<Own>, words)
     }
   }
 }

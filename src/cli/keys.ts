@@ -27,9 +27,9 @@ const rotationOptions = (config: Config) => ({
   keyEncryptionKeys: keyEncryptionKeys(config),
   ...config.signing,
   tokenLifetimes: {
-    access_token: config.lifetimes.accessToken,
-    refresh_token: config.lifetimes.refreshToken,
-    id_token: config.lifetimes.accessToken
+    access_token: config.lifetimes.accessTokenSeconds,
+    refresh_token: config.lifetimes.refreshTokenSeconds,
+    id_token: config.lifetimes.accessTokenSeconds
   },
   pepper: config.passwords.pepper
 })

@@ -68,7 +68,7 @@ export const create = defineCommand({
         ...roles.length > 0 && { roles },
         ...password !== undefined && { password }
       }
-      const rules = { roles: config.roles, accessToken: config.lifetimes.accessToken }
+      const rules = { roles: config.roles, accessTokenSeconds: config.lifetimes.accessTokenSeconds }
       const user = await withDatabase(config, async db => {
         const passwords = await loadPasswords(config, db)
         return await createAccount({ db, passwords }, { account, invitation, rules }, { origin: {} })

@@ -48,7 +48,7 @@ export function parseBaseUrl (text: string): string {
 export const isLoopback = (host: string): boolean =>
   /^(.+\.)?localhost$/i.test(host) || /^127(\.\d{1,3}){3}$/.test(host) || host === '[::1]' || host === '::1'
 
-/** Whether nobody between here and a URL can read or change the traffic. */
+/** Whether the traffic to a URL cannot be read or changed on the way. */
 export function isPrivate (text: string): boolean {
   const { protocol, hostname } = new URL(text)
   return protocol === 'https:' || hostname === 'localhost' || hostname === '[::1]' ||

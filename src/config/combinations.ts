@@ -1,13 +1,15 @@
 import { isLoopback, isPrivate } from './addresses.ts'
 import { isPatterned } from './values.ts'
-import type { Values } from './variables.ts'
+import type { VariableValues } from './variables.ts'
 
 /**
  * The problems of values that are valid each by itself, but not together or not in production. `isReported`
  * says whether a variable already has a problem, because then its value is absent for that reason.
  */
-export function combinationProblems (values: Values, isReported: (name: string) => boolean): string[] {
-  const isMissing = (name: keyof Values) => values[name] === undefined && !isReported(name)
+export function combinationProblems (
+  values: VariableValues, isReported: (name: string) => boolean
+): string[] {
+  const isMissing = (name: keyof VariableValues) => values[name] === undefined && !isReported(name)
   const problems = values.NODE_ENV === 'production' ? productionProblems(values, isMissing) : []
   const { METRICS_PORT: metricsPort, PORT: port } = values
   if (values.SMTP_URL && isMissing('MAIL_FROM')) problems.push('MAIL_FROM is required with SMTP_URL')
@@ -31,7 +33,9 @@ export function combinationProblems (values: Values, isReported: (name: string) 
   return problems
 }
 
-function smtpOauthProblems (values: Values, isMissing: (name: keyof Values) => boolean): string[] {
+function smtpOauthProblems (
+  values: VariableValues, isMissing: (name: keyof VariableValues) => boolean
+): string[] {
   const { SMTP_OAUTH_TOKEN_URL: tokenUrl, SMTP_URL: smtpUrl } = values
   const names = ['SMTP_OAUTH_CLIENT_ID', 'SMTP_OAUTH_CLIENT_SECRET'] as const
   if (tokenUrl === undefined) {
@@ -49,7 +53,9 @@ function smtpOauthProblems (values: Values, isMissing: (name: keyof Values) => b
   return problems
 }
 
-function productionProblems (values: Values, isMissing: (name: keyof Values) => boolean): string[] {
+function productionProblems (
+  values: VariableValues, isMissing: (name: keyof VariableValues) => boolean
+): string[] {
   const problems: string[] = []
   if (isMissing('DATABASE_URL')) {
     problems.push('DATABASE_URL is required in production: the embedded PostgreSQL is for development')
@@ -90,11 +96,11 @@ const minMemoryKib = 7_168
 const minWorkKib = 5 * minMemoryKib
 const isWeak = ({
   ARGON2_MEMORY_KIB: memoryKib, ARGON2_TIME_COST: passes
-}: Pick<Values, 'ARGON2_MEMORY_KIB' | 'ARGON2_TIME_COST'>) =>
+}: Pick<VariableValues, 'ARGON2_MEMORY_KIB' | 'ARGON2_TIME_COST'>) =>
   memoryKib < minMemoryKib || memoryKib * passes < minWorkKib
 
 /** Pages of a packaged application have a loopback origin. Any other http page can be changed in transit. */
-function exposedOrigins ({ ISSUER_URL: issuer, CORS_ORIGINS: origins = [] }: Values): string[] {
+function exposedOrigins ({ ISSUER_URL: issuer, CORS_ORIGINS: origins = [] }: VariableValues): string[] {
   if (!issuer?.startsWith('https:')) return []
   const exposed = origins.filter(each => each.startsWith('http:') && !isLoopback(new URL(each).hostname))
   if (exposed.length === 0) return []

@@ -4,7 +4,7 @@ import { ConfigError } from './config-error.ts'
 import { readSecret, type Environment } from './environment.ts'
 import { isLoopback } from './addresses.ts'
 import { misspellingWarnings } from './misspellings.ts'
-import { variables, type Values, type Variable, type VariableName } from './variables.ts'
+import { variables, type VariableValues, type Variable, type VariableName } from './variables.ts'
 
 /** The folder of the embedded database and of the development key. */
 export const dataFolder = '.data'
@@ -61,20 +61,20 @@ export function load (environment: Environment) {
     roles: values.ROLES,
     tokenClaims: { names: values.TOKEN_CLAIMS, namespace: values.TOKEN_CLAIMS_NAMESPACE ?? '' },
     lifetimes: {
-      accessToken: values.ACCESS_TOKEN_TTL,
-      refreshToken: values.REFRESH_TOKEN_TTL,
-      session: values.SESSION_TTL,
-      rememberedSession: values.REMEMBERED_SESSION_TTL,
-      replayGrace: values.REFRESH_REPLAY_GRACE,
-      retryWindow: values.REFRESH_RETRY_WINDOW
+      accessTokenSeconds: values.ACCESS_TOKEN_TTL,
+      refreshTokenSeconds: values.REFRESH_TOKEN_TTL,
+      sessionSeconds: values.SESSION_TTL,
+      rememberedSessionSeconds: values.REMEMBERED_SESSION_TTL,
+      replayGraceSeconds: values.REFRESH_REPLAY_GRACE,
+      retryWindowSeconds: values.REFRESH_RETRY_WINDOW
     },
     sessionLimit: values.MAX_SESSIONS_PER_USER,
     revocationStaleLimit: values.REVOCATION_STALE_LIMIT,
     auditRetention: values.AUDIT_RETENTION,
     signing: {
       algorithm: values.SIGNING_ALGORITHM,
-      rotation: values.SIGNING_KEY_ROTATION,
-      jwksMaxAge: values.JWKS_MAX_AGE
+      rotationSeconds: values.SIGNING_KEY_ROTATION,
+      jwksMaxAgeSeconds: values.JWKS_MAX_AGE
     },
     passwords: {
       minLength: values.PASSWORD_MIN_LENGTH,
@@ -105,10 +105,10 @@ export function load (environment: Environment) {
     homeUrl: values.HOME_URL,
     requireEmailVerification: values.REQUIRE_EMAIL_VERIFICATION,
     links: {
-      emailVerification: values.EMAIL_VERIFICATION_TTL,
-      passwordReset: values.PASSWORD_RESET_TTL,
-      magicLink: values.MAGIC_LINK_TTL,
-      emailUndo: values.EMAIL_UNDO_TTL
+      emailVerificationSeconds: values.EMAIL_VERIFICATION_TTL,
+      passwordResetSeconds: values.PASSWORD_RESET_TTL,
+      magicLinkSeconds: values.MAGIC_LINK_TTL,
+      emailUndoSeconds: values.EMAIL_UNDO_TTL
     },
     migrateOnStart: values.MIGRATE_ON_START,
     requestTimeout: values.REQUEST_TIMEOUT,
@@ -121,21 +121,21 @@ export function load (environment: Environment) {
 }
 
 /** The value of each variable. Throws a ConfigError with the problems of all of them. */
-function parseVariables (environment: Environment): Values {
+function parseVariables (environment: Environment): VariableValues {
   const problems: string[] = []
-  const parse = <Name extends VariableName>(name: Name): Values[Name] => {
+  const parse = <Name extends VariableName>(name: Name): VariableValues[Name] => {
     const { parse, preset, secret }: Variable<unknown> = variables[name]
     try {
       const text = (secret ? readSecret(environment, name) : environment[name]?.trim()) || preset
       assertNoServiceLink(text)
-      return (text === undefined ? undefined : parse(text)) as Values[Name]
+      return (text === undefined ? undefined : parse(text)) as VariableValues[Name]
     } catch (error) {
       problems.push(`${name} ${error instanceof Error ? error.message : String(error)}`)
-      return undefined as Values[Name]
+      return undefined as VariableValues[Name]
     }
   }
   const names = Object.keys(variables) as VariableName[]
-  const values = Object.fromEntries(names.map(name => [name, parse(name)])) as Values
+  const values = Object.fromEntries(names.map(name => [name, parse(name)])) as VariableValues
   const isReported = (name: string) => problems.some(problem => problem.startsWith(`${name} `))
   problems.push(...combinationProblems(values, isReported))
   // A required variable may be missing because its name is misspelled.
@@ -151,7 +151,7 @@ function assertNoServiceLink (text: string | undefined): void {
 }
 
 /** The client of XOAUTH2, of which `combinationProblems` has checked that it is complete. */
-function smtpOauth (values: Values) {
+function smtpOauth (values: VariableValues) {
   const { SMTP_OAUTH_TOKEN_URL: tokenUrl, SMTP_OAUTH_SCOPE: scope } = values
   const { SMTP_OAUTH_CLIENT_ID: clientId, SMTP_OAUTH_CLIENT_SECRET: clientSecret } = values
   if (tokenUrl === undefined || clientId === undefined || clientSecret === undefined) return undefined

@@ -246,4 +246,4 @@ type Absence<Name extends VariableName> = undefined extends (typeof variables)[N
   : never
 
 /** The value of each variable; undefined if it is unset and has no default. */
-export type Values = { [Name in VariableName]: Parsed<Name> | Absence<Name> }
+export type VariableValues = { [Name in VariableName]: Parsed<Name> | Absence<Name> }

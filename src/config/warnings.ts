@@ -37,11 +37,11 @@ export function settingWarnings ({ mail: { smtpUrl } }: Config): string[] {
   return []
 }
 
-type Database = 'DATABASE_URL' | 'DATABASE_DIRECT_URL' | 'DATABASE_OWNER_URL'
+type DatabaseVariable = 'DATABASE_URL' | 'DATABASE_DIRECT_URL' | 'DATABASE_OWNER_URL'
 
 function transportWarnings (config: Config): string[] {
   const warnings: string[] = []
-  const databases: Array<[Database, string | undefined]> = [
+  const databases: Array<[DatabaseVariable, string | undefined]> = [
     ['DATABASE_URL', config.databaseUrl], ['DATABASE_DIRECT_URL', config.databaseDirectUrl],
     ['DATABASE_OWNER_URL', config.databaseOwnerUrl]]
   for (const [name, address] of databases) {
@@ -99,19 +99,19 @@ function limitWarnings ({ rateLimit, throttle }: Config): string[] {
 
 function lifetimeWarnings ({ lifetimes, links, audience }: Config): string[] {
   const warnings: string[] = []
-  if (lifetimes.accessToken > daySeconds) {
+  if (lifetimes.accessTokenSeconds > daySeconds) {
     warnings.push('ACCESS_TOKEN_TTL is longer than a day: a service that does not follow the revocation ' +
       'feed accepts a token for that long after a sign-out; use minutes, such as 15m')
   }
-  if (lifetimes.replayGrace > hourSeconds) {
+  if (lifetimes.replayGraceSeconds > hourSeconds) {
     warnings.push('REFRESH_REPLAY_GRACE is longer than an hour: ' +
       'for that long the reuse of a stolen refresh token ends no session; use seconds, such as 10s')
   }
-  if (links.passwordReset > daySeconds) {
+  if (links.passwordResetSeconds > daySeconds) {
     warnings.push('PASSWORD_RESET_TTL is longer than a day: an old mail is enough to set a password; ' +
       'use minutes, such as 30m')
   }
-  if (links.magicLink > daySeconds) {
+  if (links.magicLinkSeconds > daySeconds) {
     warnings.push('MAGIC_LINK_TTL is longer than a day: an old mail is enough to sign in; ' +
       'use minutes, such as 10m')
   }

@@ -20,11 +20,19 @@ const passwordVariableOf = (variable: string) =>
 /** An error for the failure to connect. It is a PermanentDatabaseError if another attempt would fail too. */
 export function explainConnectionError (cause: unknown, destination: ConnectionTarget): Error {
   const permanent = findPermanentCause(cause, destination)
-  const message = `the database at ${destination.server} cannot be reached: ${permanent ?? reasonOf(cause)}`
+  const reason = permanent ?? `${reasonOf(cause)}${adviceFor(cause, destination)}`
+  const message = `the database at ${destination.server} cannot be reached: ${reason}`
   return permanent === undefined
     ? new Error(message, { cause })
     : new PermanentDatabaseError(message, { cause })
 }
+
+// At that address, or under the name of that socket, nothing listens.
+const isNotRunning = (cause: unknown) =>
+  cause instanceof Error && 'code' in cause && ['ECONNREFUSED', 'ENOENT'].includes(String(cause.code))
+
+const adviceFor = (cause: unknown, { variable }: ConnectionTarget) =>
+  isNotRunning(cause) ? `; start it, or check ${variable}` : ''
 
 // A host with two addresses fails twice, in an error without a message.
 const reasonOf = (cause: unknown) => cause instanceof AggregateError

@@ -28,7 +28,8 @@ export interface Queryable extends Publisher {
 
 export interface Database extends Queryable, EffectHub {
   /**
-   * Runs `work` in a transaction. Commits it and then publishes its effects, or rolls back if `work` throws.
+   * Runs `work` in a transaction. Commits it, publishes its effects and waits for their listeners, or rolls
+   * back if `work` throws.
    */
   transaction: <T>(work: (tx: Queryable) => Promise<T>) => Promise<T>
   /** How many connections the pool has, and how many requests wait for one. */
@@ -151,7 +152,8 @@ export function connect (options: DatabaseOptions): Database {
   }
 
   return {
-    ...hub,
+    publish: hub.publish,
+    subscribe: hub.subscribe,
     async query (statement, values = []) {
       try {
         return await runAlone(statement, values)
@@ -161,14 +163,17 @@ export function connect (options: DatabaseOptions): Database {
         return await runAlone(statement, values)
       }
     },
-    transaction: work => withConnection(async client => {
+    async transaction (work) {
       const { publish, release } = holdEffects(hub)
-      const query: Queryable['query'] = (statement, values = []) =>
-        run(client, isDirect(client) ? statement : withoutName(statement), values)
-      const result = await inTransaction(client, async () => await work({ query, publish }))
-      release()
+      const result = await withConnection(async client => {
+        const query: Queryable['query'] = (statement, values = []) =>
+          run(client, isDirect(client) ? statement : withoutName(statement), values)
+        return await inTransaction(client, async () => await work({ query, publish }))
+      })
+      // A listener may need a connection, so this one is free again.
+      await release()
       return result
-    }),
+    },
     get connections () {
       return { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }
     },

@@ -6,11 +6,14 @@
 export interface Topic<Value> {
   readonly name: string
   /** The listeners of one hub. */
-  listenersOf: (hub: object) => Array<(value: Value) => void>
+  listenersOf: (hub: object) => Array<Listener<Value>>
 }
 
+/** Acts on a change. A transaction ends only when its listeners have finished. */
+export type Listener<Value> = (value: Value) => void | Promise<void>
+
 export function createTopic<Value> (name: string): Topic<Value> {
-  const listeners = new WeakMap<object, Array<(value: Value) => void>>()
+  const listeners = new WeakMap<object, Array<Listener<Value>>>()
   return {
     name,
     listenersOf (hub) {
@@ -28,28 +31,35 @@ export interface Publisher {
 
 export interface EffectHub extends Publisher {
   /** Calls `listener` with each value that is published on the topic from now on. */
-  subscribe: <Value>(topic: Topic<Value>, listener: (value: Value) => void) => void
+  subscribe: <Value>(topic: Topic<Value>, listener: Listener<Value>) => void
+}
+
+export interface DeliveringHub extends EffectHub {
+  /** Publishes a value, and waits until its listeners have finished. */
+  deliver: <Value>(topic: Topic<Value>, value: Value) => Promise<void>
 }
 
 /** Values that wait for the commit of a transaction. */
 export interface HeldEffects extends Publisher {
-  /** Publishes the values in their order. */
-  release: () => void
+  /** Publishes the values in their order, and waits until their listeners have finished. */
+  release: () => Promise<void>
 }
 
 /**
- * Creates a hub of effects. Calls `onError` if a listener throws, because the change itself has succeeded.
+ * Creates a hub of effects. Calls `onError` if a listener fails, because the change itself has succeeded.
  */
-export function createEffectHub (onError: (error: unknown) => void): EffectHub {
-  const hub: EffectHub = {
-    publish (topic, value) {
-      for (const listener of topic.listenersOf(hub)) {
+export function createEffectHub (onError: (error: unknown) => void): DeliveringHub {
+  const hub: DeliveringHub = {
+    publish (topic, value) { void hub.deliver(topic, value) },
+    // All listeners are called before the first wait, so that values arrive in their order.
+    async deliver (topic, value) {
+      await Promise.all(topic.listenersOf(hub).map(async listener => {
         try {
-          listener(value)
+          await listener(value)
         } catch (error) {
           onError(error)
         }
-      }
+      }))
     },
     subscribe (topic, listener) {
       topic.listenersOf(hub).push(listener)
@@ -59,10 +69,10 @@ export function createEffectHub (onError: (error: unknown) => void): EffectHub {
 }
 
 /** Holds the published values until `release`. */
-export function holdEffects (hub: Publisher): HeldEffects {
-  const held: Array<() => void> = []
+export function holdEffects (hub: DeliveringHub): HeldEffects {
+  const held: Array<() => Promise<void>> = []
   return {
-    publish: (topic, value) => { held.push(() => { hub.publish(topic, value) }) },
-    release: () => { for (const publish of held.splice(0)) publish() }
+    publish: (topic, value) => { held.push(async () => { await hub.deliver(topic, value) }) },
+    release: async () => { await Promise.all(held.splice(0).map(async deliver => { await deliver() })) }
   }
 }

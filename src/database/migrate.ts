@@ -110,18 +110,22 @@ const applyTimeoutMs = 30_000
 const lockNotAvailable = '55P03'
 const deadlockDetected = '40P01'
 
-interface Progress { migrations: readonly Migration[], runtime: ConnectionIdentity, owner: Owner | undefined }
+interface MigrationContext {
+  migrations: readonly Migration[]
+  runtime: ConnectionIdentity
+  owner: Owner | undefined
+}
 
 /**
  * Applies the first migration that the database lacks, in a transaction, and returns its name. It waits for
  * the lock on a table only briefly, because requests wait behind it, and then retries after a pause.
  */
-async function applyNext (client: pg.Client, progress: Progress): Promise<string | undefined> {
+async function applyNext (client: pg.Client, context: MigrationContext): Promise<string | undefined> {
   for (const end = Date.now() + applyTimeoutMs; ; await pause(lockTimeoutMs)) {
     let migration: Migration | undefined
     try {
-      return await exclusively(client, progress.owner, async () => {
-        const { migrations, runtime, owner } = progress
+      return await exclusively(client, context.owner, async () => {
+        const { migrations, runtime, owner } = context
         const exists = await findHistory(client, runtime.schema) !== 'missing'
         const missing = findMissing(migrations, exists ? await readHistory(client) : [])
         const [next] = missing

@@ -148,8 +148,8 @@ export async function redeemCode (
   const codeParameters = [digest(code), clientId, redirectUri, hash('sha256', codeVerifier, 'base64url')]
   const parameters = {
     audience,
-    access_token_seconds: lifetimes.accessToken,
-    offline_seconds: lifetimes.rememberedSession,
+    access_token_seconds: lifetimes.accessTokenSeconds,
+    offline_seconds: lifetimes.rememberedSessionSeconds,
     offline_limit: maxOfflineSessions
   }
   const [row] = await db.query<RedeemedRow | { session_id: null, now: Date }>(
@@ -164,7 +164,7 @@ export async function redeemCode (
   assertAwaited()
   const [found] = await db.query<{ revocations: RevocationJson[], is_target_invalid: boolean }>(
     reuseDetection,
-    [...codeParameters, row.now, lifetimes.replayGrace, origin, audience, allowedAudience])
+    [...codeParameters, row.now, lifetimes.replayGraceSeconds, origin, audience, allowedAudience])
   assert(found)
   publishRevokedJson(db, found.revocations)
   throw found.is_target_invalid

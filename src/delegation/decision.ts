@@ -3,7 +3,7 @@ import type { BrowserSession } from '../sessions/browser-session.ts'
 import type { AuthorizationErrorCode, AuthorizationRequest } from './authorization-request.ts'
 
 /** What the user has done for this request. Another request, a reload or another tab does not count. */
-export interface Progress {
+export interface RequestProgress {
   /** Whether the user has authenticated for it. */
   hasSignedIn: boolean
   /** Whether the user has given consent to it. */
@@ -14,9 +14,9 @@ export interface Progress {
 export interface DecisionFacts {
   request: AuthorizationRequest
   client: Pick<Client, 'first_party' | 'application_type' | 'token_endpoint_auth_method'>
-  /** The browser session; undefined if nobody is signed in. */
+  /** The browser session; undefined if no user is signed in. */
   session: BrowserSession | undefined
-  progress: Progress
+  progress: RequestProgress
 }
 
 /** What comes next for an authorization request. */

@@ -3,7 +3,7 @@ import type { Queryable, Statement } from '../database/database.ts'
 import { endFirstParty } from '../sessions/ending.ts'
 
 const matching: Statement = {
-  name: 'sign-out.is-child',
+  name: 'sign-out.is-client-session',
   text: 'select from sessions where id = $1 and (id = $2 or parent_id = $2)'
 }
 

@@ -15,9 +15,9 @@ type Coding = 'br' | 'gzip'
 /** Content that is the same for every request, in each form that it is sent in. */
 export interface Content {
   type: string
-  /** The form for a client with this `Accept-Encoding`. Compressing starts with the first call, once. */
-  select: (acceptEncoding: string | undefined) => Representation
-  /** Makes the compressed forms, off the event loop. Until they are made, `select` gives the plain one. */
+  /** The form for a client with this `Accept-Encoding`. The first call that needs them makes the others. */
+  select: (acceptEncoding: string | undefined) => Promise<Representation>
+  /** Makes the compressed forms, off the event loop. */
   compress: () => Promise<void>
 }
 
@@ -54,9 +54,9 @@ export function createContent (given: string | Buffer, type: string): Content {
   return {
     type,
     compress,
-    select (acceptEncoding) {
+    async select (acceptEncoding) {
       // If compressing fails, the plain form is sent, which is correct too.
-      compress().catch(() => {})
+      if (preferredCoding(acceptEncoding, () => true)) await compress().catch(() => {})
       const coding = preferredCoding(acceptEncoding, each => forms.has(each))
       return (coding && forms.get(coding)) ?? { body: plain, etag: `"${hash}"`, encoding: undefined }
     }

@@ -60,14 +60,14 @@ export async function reschedule (db: Queryable, { id, attempts }: Job, seconds:
 }
 
 const deleteDone: Statement = {
-  name: 'jobs.remove',
+  name: 'jobs.delete',
   text: 'delete from jobs where id = $1 and attempts = $2'
 }
 
 /**
- * Removes a job that is finished or given up. Does nothing if another worker has leased the job since, or if
+ * Deletes a job that is finished or given up. Does nothing if another worker has leased the job since, or if
  * it was requested again.
  */
-export async function remove (db: Queryable, { id, attempts }: Job): Promise<void> {
+export async function deleteJob (db: Queryable, { id, attempts }: Job): Promise<void> {
   await db.query(deleteDone, [id, attempts])
 }

@@ -57,26 +57,26 @@ export function mailLimits (secret: Buffer): MailLimits {
 export const isCountedWhenSent = ({ kind, isUncounted = false }: Mail, kinds: MailKindList): boolean =>
   !isUncounted && kinds.get(kind)?.isNotification === true
 
-const count: Statement = { name: 'mails.count', text: 'select count_mail($1, $2, $3) as "isAdmitted"' }
+const count: Statement = { name: 'mails.count', text: 'select count_mail($1, $2, $3) as "isCounted"' }
 const countWithAsyncCommit: Statement = {
   name: 'mails.count-with-async-commit',
-  text: `select count_mail($1, $2, $3) as "isAdmitted" where ${withAsyncCommit}`
+  text: `select count_mail($1, $2, $3) as "isCounted" where ${withAsyncCommit}`
 }
 
 async function runCount (db: Queryable, statement: Statement, buckets: MailBuckets): Promise<boolean> {
   const { keys, capacities, intervalSeconds } = buckets
-  const [row] = await db.query<{ isAdmitted: boolean }>(statement, [keys, capacities, intervalSeconds])
-  return row?.isAdmitted ?? false
+  const [row] = await db.query<{ isCounted: boolean }>(statement, [keys, capacities, intervalSeconds])
+  return row?.isCounted ?? false
 }
 
 /**
  * Counts a mail. Returns false, and counts nothing, if a bucket is full. Call it in a transaction after the
  * locks on users and sessions; a rollback undoes it.
  */
-export const admitMail = async (tx: Queryable, buckets: MailBuckets) => await runCount(tx, count, buckets)
+export const countMail = async (tx: Queryable, buckets: MailBuckets) => await runCount(tx, count, buckets)
 
 /** Does the same outside a transaction, without waiting for the disk. */
-export const admitMailWithAsyncCommit = async (db: Queryable, buckets: MailBuckets) =>
+export const countMailWithAsyncCommit = async (db: Queryable, buckets: MailBuckets) =>
   await runCount(db, countWithAsyncCommit, buckets)
 
 const purgeEmpty: Statement = {

@@ -5,12 +5,12 @@ import type { MailBuckets } from './limits.ts'
 import type { MailKind } from './mail-kinds.ts'
 import type { Mail, MailSealer } from './outbox.ts'
 
-/** For how many seconds each kind of mailed link is valid. */
+/** How long each kind of mailed link is valid. */
 export interface LinkLives {
-  emailVerification: number
-  passwordReset: number
-  magicLink: number
-  emailUndo: number
+  emailVerificationSeconds: number
+  passwordResetSeconds: number
+  magicLinkSeconds: number
+  emailUndoSeconds: number
 }
 
 /** The limit on mails that are requested from the network of one request. */

@@ -56,13 +56,13 @@ export function renderMail (
   }
   const renderText = (text: string) => Mustache.render(text, values, {}, { escape: String })
   const subject = renderText(template.subject).replaceAll(/[\p{C}\p{Z}]+/gu, ' ').trim()
-  const look = { ...lookOf(brand), subject, help: helpNames[language], ...blocksIn(language) }
+  const appearance = { ...appearanceOf(brand), subject, help: helpNames[language], ...blocksIn(language) }
   return {
     to: address,
     language,
     subject,
     text: renderText(template.text).replaceAll(/\n{3,}/g, '\n\n') + '\n',
-    html: Mustache.render(templates.layout, { ...values, ...look }, { content: template.html }),
+    html: Mustache.render(templates.layout, { ...values, ...appearance }, { content: template.html }),
     link
   }
 }
@@ -70,7 +70,7 @@ export function renderMail (
 const helpNames: Record<Language, string> = { en: 'Help', de: 'Hilfe' }
 
 /** The logo and the colours of the brand, as the layout names them. */
-const lookOf = ({ logoUrl: logo, colors: { light, dark } }: MailBrand) => ({
+const appearanceOf = ({ logoUrl: logo, colors: { light, dark } }: MailBrand) => ({
   logo,
   brand: light.brand,
   on_brand: light.onBrand,

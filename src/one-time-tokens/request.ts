@@ -10,19 +10,19 @@ const issueToAccount: Statement = {
   name: 'one-time-tokens.request',
   text: `
     with counted as materialized (
-      select count_mail($6, $7, $8) as is_admitted
+      select count_mail($6, $7, $8) as is_counted
     ), recipient as materialized (
       select coalesce(users.id, gen_random_uuid()) as id,
         coalesce(email_version, 1) as email_version, coalesce(password_version, 1) as password_version
       from counted left join users on canonical_email = $1 and disabled_at is null
-      where is_admitted
+      where is_counted
     ), issued as (
       insert into one_time_tokens (
         token_hash, purpose, user_id, email_version, password_version, expires_at
       ) select $2, $3, id, email_version, password_version, now() + make_interval(secs => $4)
       from recipient
     )
-    select is_admitted as "isAdmitted", (select enqueue_mail(id, $5, $4) from recipient) from counted`
+    select is_counted as "isCounted", (select enqueue_mail(id, $5, $4) from recipient) from counted`
 }
 
 // Verifies the address of an account, or else of the latest pending registration.
@@ -30,7 +30,7 @@ const issueVerification: Statement = {
   name: 'one-time-tokens.request-verification',
   text: `
     with counted as materialized (
-      select count_mail($6, $7, $8) as is_admitted
+      select count_mail($6, $7, $8) as is_counted
     ), owner as (
       select id, $3::text as purpose, email_version, password_version from users
       where canonical_email = $1 and disabled_at is null and email_verified_at is null
@@ -46,14 +46,14 @@ const issueVerification: Statement = {
       select coalesce(id, gen_random_uuid()) as id, coalesce(purpose, $3) as purpose,
         coalesce(email_version, 1) as email_version, coalesce(password_version, 1) as password_version
       from counted left join owner on true
-      where is_admitted
+      where is_counted
     ), issued as (
       insert into one_time_tokens (
         token_hash, purpose, user_id, email_version, password_version, expires_at
       ) select $2, purpose, id, email_version, password_version, now() + make_interval(secs => $4)
       from recipient
     )
-    select is_admitted as "isAdmitted", (select enqueue_mail(id, $5, $4) from recipient) from counted`
+    select is_counted as "isCounted", (select enqueue_mail(id, $5, $4) from recipient) from counted`
 }
 
 /** A request for a token that will be mailed to an address. */
@@ -75,11 +75,11 @@ export interface TokenRequest {
 export async function issueByAddress (db: Queryable, request: TokenRequest): Promise<boolean> {
   const { canonical, purpose, token, mail, lifetimeSeconds, buckets } = request
   const statement = purpose === 'email_verification' ? issueVerification : issueToAccount
-  const [row] = await db.query<{ isAdmitted: boolean }>(statement, [
+  const [row] = await db.query<{ isCounted: boolean }>(statement, [
     canonical, hashToken(token), purpose, lifetimeSeconds, mail ?? null,
     buckets.keys, buckets.capacities, buckets.intervalSeconds
   ])
-  if (!row?.isAdmitted) return false
+  if (!row?.isCounted) return false
   publishEnqueuedMail(db, mail)
   return true
 }

@@ -26,7 +26,7 @@ export const withoutKeyid = (hash: string) => hash.replace(parameter, '')
 
 /**
  * Returns the pepper of a hash; undefined if it has none. Throws `database_unavailable` if the pepper is
- * lost, because then nobody can tell whether the password is right.
+ * lost, because then the password cannot be verified.
  */
 export async function findPepper (hash: string, { find }: Peppers): Promise<Pepper | undefined> {
   const kid = pepperIdOf(hash)

@@ -2,7 +2,7 @@ import { domainToUnicode } from 'node:url'
 import type { PasswordReason } from './problems.ts'
 import { isCommon } from './dictionary.ts'
 
-/** The user that a new password is for. The password must not contain what everybody knows of the user. */
+/** The user that a new password is for. The password must not contain what is publicly known of the user. */
 export interface PasswordOwner {
   email: string
   username?: string | null | undefined

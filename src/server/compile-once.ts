@@ -9,12 +9,14 @@ export function compileOnce<Shared, Options, Route, Result extends Compiled> (
   build: (sharedSchemas: Shared, options: Options) => (route: Route) => Result
 ) {
   const compilers = new Map<string, (route: Route) => Result>()
-  return (sharedSchemas: Shared, options: Options) => keep(compilers, JSON.stringify(sharedSchemas), () => {
+  const createCompiler = (sharedSchemas: Shared, options: Options) => {
     let compile: ((route: Route) => Result) | undefined
     const compiled = new Map<string, Result>()
-    return route => keep(compiled, JSON.stringify(Object(route).schema), () =>
+    return (route: Route) => getOrMake(compiled, JSON.stringify(Object(route).schema), () =>
       onFirstCall(() => (compile ??= build(sharedSchemas, options))(route)))
-  })
+  }
+  return (sharedSchemas: Shared, options: Options) =>
+    getOrMake(compilers, JSON.stringify(sharedSchemas), () => createCompiler(sharedSchemas, options))
 }
 
 /** Returns a function that is made when it is first called. A validator leaves its errors on itself. */
@@ -29,10 +31,10 @@ function onFirstCall<Result extends Compiled> (make: () => Result): Result {
   return call as Result
 }
 
-function keep<Value> (kept: Map<string, Value>, key: string, make: () => Value): Value {
-  const known = kept.get(key)
+function getOrMake<Value> (cache: Map<string, Value>, key: string, make: () => Value): Value {
+  const known = cache.get(key)
   if (known !== undefined) return known
   const made = make()
-  kept.set(key, made)
+  cache.set(key, made)
   return made
 }

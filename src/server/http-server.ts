@@ -90,6 +90,8 @@ function refuseUnreadable (server: FastifyInstance, socket: Socket, problem: Pro
   const id = refuse(problem, socket, issuer)
   if (id === undefined) return
   const { code, status } = problem
+  // Browsers open connections in advance, and may never use them.
+  if (status === 408 && socket.bytesRead === 0) return
   server.log.info({ request_id: id, method: null, route: null, status, code }, 'request')
 }
 

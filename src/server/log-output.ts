@@ -23,12 +23,14 @@ export function createLogOutput ({ logFormat }: Pick<Config, 'logFormat'>): LogO
   const terminal = createTerminalLog({
     write: text => { process.stdout.write(text) },
     isColored,
+    // Undefined if standard output is not a terminal, unlike its declared type.
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
     columns: () => process.stdout.columns ?? defaultColumns
   })
   return { write: terminal.write, terminal }
 }
 
-interface LoggedError { [key: string]: unknown, type: string, message: string, stack: string }
+interface SerializedError { [key: string]: unknown, type: string, message: string, stack: string }
 
 /**
  * The options of the logger. Of an error only safe fields are logged: drivers put rows and parameters into
@@ -41,7 +43,7 @@ export const loggerOptions = (level: string) => ({
     .flatMap(name => [name, `*.${name}`])
 })
 
-function describeError (error: Error): LoggedError {
+function describeError (error: Error): SerializedError {
   const { name, stack = '', cause } = error
   return {
     type: name,

@@ -88,10 +88,10 @@ function formatRequest (entry: LogEntry, cause: string, palette: Palette): strin
   const paint = Number(status) >= 500 ? palette.red : Number(status) >= 400 ? palette.yellow : palette.green
   const parts = [
     palette.dim(clock(time)),
-    String(method ?? '-').padEnd(6),
+    String(method ?? '-').padEnd('OPTIONS'.length),
     // The client had gone before there was an answer.
     paint(String(status ?? 'gone').padEnd(4)),
-    palette.dim(`${ms === undefined ? '' : Math.round(Number(ms))} ms`.padStart(7)),
+    palette.dim((ms === undefined ? '' : `${Math.round(Number(ms))} ms`).padStart(7)),
     escapeControls(String(path ?? route ?? '(not valid HTTP)')),
     ...code === undefined ? [] : [paint(code)],
     ...cause === '' ? [] : [palette.dim(`(${escapeControls(cause)})`)]
@@ -134,5 +134,10 @@ function formatError (error: LoggedError | undefined, withStack: boolean): strin
   if (error === undefined) return []
   const { message = '', stack = '', cause } = error
   const own = withStack && stack !== '' ? stack.split('\n') : [message]
-  return [...own.map(line => escapeControls(line.trim())), ...formatError(cause, false)]
+  // Many errors repeat the message of their cause.
+  const isCauseRepeated = cause?.message !== undefined && message.includes(cause.message)
+  return [
+    ...own.map(line => escapeControls(line.trim())),
+    ...isCauseRepeated ? [] : formatError(cause, false)
+  ]
 }

@@ -70,7 +70,7 @@ export interface BrowserSessionLookup {
   /** The client whose consent is looked up. */
   clientId?: string | undefined
   /** For how many seconds a replaced cookie is only refused. */
-  replayGrace: number
+  replayGraceSeconds: number
 }
 
 /**
@@ -78,12 +78,14 @@ export interface BrowserSessionLookup {
  * neighbouring origin planted one, and neither counts.
  */
 export async function findBrowserSession (
-  db: Queryable, { hashes, clientId, replayGrace }: BrowserSessionLookup
+  db: Queryable, { hashes, clientId, replayGraceSeconds }: BrowserSessionLookup
 ): Promise<BrowserSessionState> {
   if (hashes.length === 0) return { session: undefined, reused: undefined }
   const rows = await db.query<BrowserSessionRow>(finding, [hashes, clientId ?? null])
   const [current, ...others] = rows.filter(row => row.superseded_seconds === null)
-  const reused = rows.find(({ superseded_seconds: seconds }) => seconds !== null && seconds >= replayGrace)
+  const reused = rows.find(
+    ({ superseded_seconds: seconds }) => seconds !== null && seconds >= replayGraceSeconds
+  )
   return {
     session: current && others.length === 0 ? toBrowserSession(current) : undefined,
     reused: reused && { id: reused.session_id, userId: reused.id }
@@ -99,7 +101,7 @@ function toBrowserSession (row: BrowserSessionRow): BrowserSession {
   return { id, user, methods, authenticatedAt, now, consent }
 }
 
-const childrenQuery = 'select id from sessions where parent_id = $1 and ended_at is null'
+const clientSessionsQuery = 'select id from sessions where parent_id = $1 and ended_at is null'
 
 /**
  * Ends a browser session whose replaced cookie was used again: someone copied it. All its client sessions end
@@ -109,8 +111,8 @@ export async function endReused (
   db: Database, { id, userId }: ReusedSession, mail: Buffer | undefined, origin: audit.Origin
 ): Promise<void> {
   await db.transaction(async tx => {
-    const children = await tx.query<{ id: string }>(childrenQuery, [id])
-    await end(tx, [id, ...children.map(child => child.id)], 'replayed', origin)
+    const clientSessions = await tx.query<{ id: string }>(clientSessionsQuery, [id])
+    await end(tx, [id, ...clientSessions.map(session => session.id)], 'replayed', origin)
     const detail = { presented: 'browser_cookie' }
     await audit.record(tx, 'session.replayed', { userId, sessionId: id, detail }, origin)
     await enqueueMail(tx, mail, userId)

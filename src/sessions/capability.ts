@@ -37,7 +37,7 @@ const endSurplusSessions: HousekeepingTask = async function * (db, { sessionLimi
 
 const purgeExpiredSessions: HousekeepingTask = async function * (db, { refreshTokenSeconds }) {
   for (let after: string | undefined, hasMore = true; hasMore;) {
-    const { last } = await purgeExpired(db, { after, limit: expiredBatch, refreshToken: refreshTokenSeconds })
+    const { last } = await purgeExpired(db, { after, limit: expiredBatch, refreshTokenSeconds })
     after = last
     hasMore = last !== undefined
     yield

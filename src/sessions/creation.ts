@@ -70,9 +70,9 @@ export async function createSession (
   const parameters = {
     methods,
     remembered: remember,
-    session_seconds: remember ? lifetimes.rememberedSession : lifetimes.session,
-    access_token_seconds: lifetimes.accessToken,
-    refresh_token_seconds: lifetimes.refreshToken,
+    session_seconds: remember ? lifetimes.rememberedSessionSeconds : lifetimes.sessionSeconds,
+    access_token_seconds: lifetimes.accessTokenSeconds,
+    refresh_token_seconds: lifetimes.refreshTokenSeconds,
     session_limit: sessionLimit,
     replaced: replaced?.ids ?? [],
     replaces_others: browser !== undefined || (replaced?.evenOfOthers ?? false),

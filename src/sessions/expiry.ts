@@ -53,8 +53,8 @@ export interface PurgedPage {
 export interface PageToPurge {
   after: string | undefined
   limit: number
-  /** The life of a refresh token, in seconds. */
-  refreshToken: number
+  /** The lifetime of a refresh token. */
+  refreshTokenSeconds: number
 }
 
 /**
@@ -63,10 +63,10 @@ export interface PageToPurge {
  * those that ended more than a day ago.
  */
 export async function purgeExpired (
-  db: Queryable, { after, limit, refreshToken }: PageToPurge
+  db: Queryable, { after, limit, refreshTokenSeconds }: PageToPurge
 ): Promise<PurgedPage> {
   const [row] = await db.query<{ seen: number, purged: number, last: string | null }>(
-    purge, [after ?? null, limit, refreshToken])
+    purge, [after ?? null, limit, refreshTokenSeconds])
   return { purged: row?.purged ?? 0, last: row && row.seen === limit ? row.last ?? undefined : undefined }
 }
 

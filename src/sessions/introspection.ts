@@ -33,10 +33,10 @@ const refreshTokenQuery: Statement = {
 /** The owner and the expiry of a refresh token that could be exchanged now; undefined if it could not. */
 export async function introspectRefreshToken (
   db: Queryable, { sessionId, generation, hash, issuedAt }: RefreshToken,
-  { refreshToken, retryWindow }: Pick<Lifetimes, 'refreshToken' | 'retryWindow'>
+  { refreshTokenSeconds, retryWindowSeconds }: Pick<Lifetimes, 'refreshTokenSeconds' | 'retryWindowSeconds'>
 ): Promise<RefreshTokenState | undefined> {
   const [state] = await db.query<RefreshTokenState>(refreshTokenQuery, [
-    sessionId, generation, hash, retryWindow ?? null, issuedAt, refreshToken
+    sessionId, generation, hash, retryWindowSeconds ?? null, issuedAt, refreshTokenSeconds
   ])
   return state
 }

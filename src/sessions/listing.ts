@@ -31,8 +31,8 @@ const page: Statement = {
 }
 
 export interface SessionPage {
-  /** The life of a refresh token, in seconds. */
-  refreshToken: number
+  /** The lifetime of a refresh token. */
+  refreshTokenSeconds: number
   /** The session after which the page begins; undefined for the first page. */
   before: string | undefined
   limit: number
@@ -40,7 +40,7 @@ export interface SessionPage {
 
 /** A page of the user's sessions that can be refreshed, the newest first. */
 export async function list (
-  db: Queryable, userId: string, { refreshToken, before, limit }: SessionPage
+  db: Queryable, userId: string, { refreshTokenSeconds, before, limit }: SessionPage
 ): Promise<OwnSession[]> {
-  return await db.query<OwnSession>(page, [userId, refreshToken, before ?? null, limit])
+  return await db.query<OwnSession>(page, [userId, refreshTokenSeconds, before ?? null, limit])
 }

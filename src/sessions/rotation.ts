@@ -125,7 +125,7 @@ const reuseDetection: Statement = {
     )
     select (select generation from refresh_tokens where session_id = $1) as confirmed,
       array(select revocation from ended where revocation is not null) as revocations,
-      (select count(*) from reported) > 0 as replayed`
+      (select count(*) from reported) > 0 as "isReused"`
 }
 
 /** A refresh as its caller knows it. */
@@ -162,12 +162,12 @@ export async function rotate (
   db: Queryable, token: RefreshToken, lifetimes: Lifetimes, request: RefreshRequest
 ): Promise<LiveSession> {
   const { sessionId, generation, hash, issuedAt } = token
-  const { retryWindow, replayGrace, refreshToken, accessToken } = lifetimes
+  const { retryWindowSeconds, replayGraceSeconds, refreshTokenSeconds, accessTokenSeconds } = lifetimes
   const [row] = await db.query<
     LiveSessionRow & { has_lost_state: boolean } | { session_id: null, now: Date }
   >(rotation, [
-    sessionId, generation, hash, retryWindow ?? null, replayGrace, issuedAt, refreshToken, accessToken,
-    request.clientId ?? null
+    sessionId, generation, hash, retryWindowSeconds ?? null, replayGraceSeconds, issuedAt,
+    refreshTokenSeconds, accessTokenSeconds, request.clientId ?? null
   ])
   assert(row)
   if (row.session_id !== null) {
@@ -181,7 +181,8 @@ export async function rotate (
   throw invalidRefreshToken(await detectReuse(db, token, { lifetimes, request, presentedAt: row.now }))
 }
 
-interface ReuseDetection extends Pick<RefusedRefresh, 'confirmed' | 'replayed'> {
+interface ReuseDetection extends Pick<RefusedRefresh, 'confirmed'> {
+  isReused: boolean
   revocations: RevocationJson[]
 }
 
@@ -191,15 +192,15 @@ interface Presentation { lifetimes: Lifetimes, request: RefreshRequest, presente
 async function detectReuse (
   db: Queryable, { sessionId, generation, hash }: RefreshToken, presentation: Presentation
 ): Promise<RefusedRefresh> {
-  const { lifetimes: { retryWindow, replayGrace }, request, presentedAt } = presentation
+  const { lifetimes: { retryWindowSeconds, replayGraceSeconds }, request, presentedAt } = presentation
   const notification = request.sealNotification()
   const [found] = await db.query<ReuseDetection>(reuseDetection, [
-    sessionId, generation, hash, retryWindow ?? null, replayGrace, presentedAt,
+    sessionId, generation, hash, retryWindowSeconds ?? null, replayGraceSeconds, presentedAt,
     request.origin, notification ?? null, notificationLifetimeSeconds, request.clientId ?? null
   ])
   assert(found)
-  const { confirmed, replayed, revocations } = found
+  const { confirmed, isReused, revocations } = found
   publishRevokedJson(db, revocations)
-  if (replayed) publishEnqueuedMail(db, notification)
-  return { sessionId, presented: generation, confirmed, replayed }
+  if (isReused) publishEnqueuedMail(db, notification)
+  return { sessionId, presented: generation, confirmed, replayed: isReused }
 }

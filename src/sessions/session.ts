@@ -1,18 +1,18 @@
 import type { User } from '../users/users.ts'
 
-/** How long tokens and sessions live, in seconds. */
+/** How long tokens and sessions live. */
 export interface Lifetimes {
-  accessToken: number
-  refreshToken: number
-  session: number
-  rememberedSession: number
+  accessTokenSeconds: number
+  refreshTokenSeconds: number
+  sessionSeconds: number
+  rememberedSessionSeconds: number
   /** For how long a superseded refresh token is only refused. Later its reuse ends the session. */
-  replayGrace: number
+  replayGraceSeconds: number
   /**
    * For how long after its confirmation the current refresh token can be exchanged again. Undefined: until it
    * expires.
    */
-  retryWindow: number | undefined
+  retryWindowSeconds: number | undefined
 }
 
 /** What a client session was authorized for. */

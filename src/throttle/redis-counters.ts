@@ -82,8 +82,8 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
     isAvailable = false
     endFirstAttempt(reason)
     // A server of a kind that is not supported may appear only after an outage.
-    const isNews = unavailableSince === undefined || (reason instanceof ConfigError && !isUnsupported)
-    if (isClosed || !isNews) return
+    const isNewFailure = unavailableSince === undefined || (reason instanceof ConfigError && !isUnsupported)
+    if (isClosed || !isNewFailure) return
     isUnsupported = reason instanceof ConfigError
     unavailableSince ??= performance.now()
     listeners.onUnavailable(reason)
@@ -128,6 +128,8 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
         return await withTimeout(answerTimeoutMs, increment(key))
       } catch (error) {
         // If the connection was lost, the client's own error says less than that.
+        // The connection may have failed meanwhile.
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
         if (isAvailable) reconnect(redis.stream.writable ? error : connectionClosed())
         return undefined
       }

@@ -3,25 +3,27 @@ import * as audit from '../audit/events.ts'
 import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { Queryable } from '../database/database.ts'
+import { createTopic } from '../database/effects.ts'
 import { generateSigningKey, idTokenAlgorithm, type SigningAlgorithm } from './key-pair.ts'
 
 export type KeyPurpose = 'access_token' | 'refresh_token' | 'id_token'
 
-/** All durations are seconds. */
 export interface KeyringOptions {
   keyEncryptionKeys: KeyEncryptionKeys
   /** All columns that are sealed with the key-encryption key. */
   sealedColumns: readonly SealedColumn[]
   /** The algorithm of new keys that sign access tokens. */
   algorithm: SigningAlgorithm
-  jwksMaxAge: number
+  jwksMaxAgeSeconds: number
   /** How long a key signs. */
-  rotation: number
-  /** The lifetime of the tokens that a key of each purpose signs. */
+  rotationSeconds: number
+  /** The lifetime in seconds of the tokens that a key of each purpose signs. */
   tokenLifetimes: Record<KeyPurpose, number>
   /** Whether new password hashes have a pepper. */
   pepper: boolean
 }
+
+type PublicationOptions = Pick<KeyringOptions, 'jwksMaxAgeSeconds'>
 
 /** A key as an operator sees it. */
 export interface KeyRecord {
@@ -34,10 +36,19 @@ export interface KeyRecord {
   gone_at: Date | null
 }
 
+/** Published after each change of the keys or peppers. */
+export const keysChanged = createTopic<undefined>('keys changed')
+
+/** Tells all instances that the keys or peppers have changed, once the transaction is committed. */
+export async function announceKeyChange (tx: Queryable): Promise<void> {
+  await tx.query("select pg_notify('latchkey_keys', '')")
+  tx.publish(keysChanged, undefined)
+}
+
 const keyColumns = 'kid, purpose, algorithm as alg, published_at, signs_from, retires_at, gone_at'
 
 // A retired key stays known for this long after its last token expired.
-const goneAfterSeconds = ({ jwksMaxAge }: Pick<KeyringOptions, 'jwksMaxAge'>) => jwksMaxAge + 60
+const goneAfterSeconds = ({ jwksMaxAgeSeconds }: PublicationOptions) => jwksMaxAgeSeconds + 60
 
 /** Whether a key is published but does not sign yet, signs, only verifies, or is no longer used. */
 export type KeyState = 'published' | 'active' | 'retired' | 'gone'
@@ -94,7 +105,7 @@ export async function createKey (
     goneAfterSeconds(options), backdatedSeconds])
   if (!key) throw new Error('a key was not inserted')
   await audit.record(tx, event, { detail: { kid, purpose, signs_from: key.signs_from } }, origin)
-  await tx.query("select pg_notify('latchkey_keys', '')")
+  await announceKeyChange(tx)
   return key
 }
 
@@ -117,15 +128,17 @@ export async function retireKeys (
       gone_at = now() + make_interval(secs => $2 + longest_life + $3)
     where purpose = $1 and retires_at is null`,
   [purpose, delaySeconds, goneAfterSeconds(options)])
-  await tx.query("select pg_notify('latchkey_keys', '')")
+  await announceKeyChange(tx)
 }
 
 // A cache may have read the JWKS just before a key was published, and keeps it for one cache time.
-export const publishedBeforeSeconds = ({ jwksMaxAge }: Pick<KeyringOptions, 'jwksMaxAge'>) => 2 * jwksMaxAge
+export const publishedBeforeSeconds = ({ jwksMaxAgeSeconds }: PublicationOptions) => 2 * jwksMaxAgeSeconds
 
 /** Whether the successor of a key can be created later and still be published early enough. */
-export const canWait = (ageSeconds: number, options: Pick<KeyringOptions, 'jwksMaxAge' | 'rotation'>) =>
-  ageSeconds + publishedBeforeSeconds(options) < options.rotation
+export const canWait = (
+  ageSeconds: number, options: PublicationOptions & Pick<KeyringOptions, 'rotationSeconds'>
+) =>
+  ageSeconds + publishedBeforeSeconds(options) < options.rotationSeconds
 
 interface NewestKey {
   alg: string

@@ -69,7 +69,7 @@ async function isChangeDue (db: Queryable, options: KeyringOptions): Promise<boo
 }
 
 async function prepareKeys (tx: Queryable, options: KeyringOptions, occasion: EnsureOccasion): Promise<void> {
-  const { keyEncryptionKeys, sealedColumns, algorithm, rotation } = options
+  const { keyEncryptionKeys, sealedColumns, algorithm, rotationSeconds } = options
   await reseal(tx, keyEncryptionKeys, sealedColumns)
   // An operator can see a key for one more day.
   await tx.query("delete from keys where gone_at < now() - interval '1 day'")
@@ -81,7 +81,7 @@ async function prepareKeys (tx: Queryable, options: KeyringOptions, occasion: En
       const isAlgorithmChecked = purpose === 'access_token' && occasion === 'start'
       const isAlgorithmChanged = isAlgorithmChecked && newest?.alg !== algorithm
       if (newest && !isAlgorithmChanged && canWait(newest.age, options)) break
-      const remainingSeconds = newest && !isAlgorithmChanged ? rotation - newest.age : 0
+      const remainingSeconds = newest && !isAlgorithmChanged ? rotationSeconds - newest.age : 0
       const delaySeconds = newest ? Math.max(publishedBeforeSeconds(options), remainingSeconds) : 0
       const event = newest ? 'key.rotated' : 'key.created'
       await createKey(tx, options, { purpose, delaySeconds, event }, {})

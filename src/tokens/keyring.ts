@@ -6,7 +6,7 @@ import { exportKeyPair, idTokenAlgorithm, type PublicJwk, type SigningAlgorithm 
 import { pepperPurpose } from './peppers.ts'
 
 /** When a key signs. */
-interface SigningPeriod { signsFrom: Date, retiresAt: Date | null }
+export interface SigningPeriod { signsFrom: Date, retiresAt: Date | null }
 
 /** A key that signs access tokens or ID tokens. Both halves are in PEM. */
 export interface SigningKey extends SigningPeriod {

@@ -4,6 +4,7 @@ import type { SealedColumn } from '../crypto/sealed-column.ts'
 import { seal, type KeyEncryptionKeys } from '../crypto/sealing.ts'
 import type { Queryable } from '../database/database.ts'
 import { validationFailed } from '../http/problems.ts'
+import { announceKeyChange } from './key-records.ts'
 
 /** The purpose for which the secret of a pepper is sealed. */
 export const pepperPurpose = (kid: string) => `pepper ${kid}`
@@ -28,7 +29,7 @@ export async function ensurePepper (tx: Queryable, keys: KeyEncryptionKeys): Pro
   const sealedSecret = seal(keys, pepperPurpose(kid), randomBytes(32))
   await tx.query('insert into peppers (kid, sealed_secret) values ($1, $2)', [kid, sealedSecret])
   await audit.record(tx, 'key.created', { detail: { kid, purpose: 'password' } }, {})
-  await tx.query("select pg_notify('latchkey_keys', '')")
+  await announceKeyChange(tx)
 }
 
 /** Throws `validation_failed` if the key to be dropped is a pepper. */

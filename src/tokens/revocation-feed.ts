@@ -83,6 +83,8 @@ export function createRevocationStream (
       } else {
         await waitForEntries()
         lastReadAt = performance.now()
+        // `stop` may have been called meanwhile.
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
         const isIdle = !closing.signal.aborted && waiting.length === 0
         if (isIdle) yield `id: ${subscription.position()}\n: heartbeat\n\n`
       }

@@ -17,12 +17,9 @@ export interface Snapshot {
 /** A snapshot, and the revocations that became visible with it. */
 export interface RevocationUpdate extends Snapshot { revocations: Revocation[] }
 
-// More than the clock tolerance of verifiers for `exp`.
-const marginSeconds = 60
-
 // Revocations that were visible in the earlier snapshot are left out, so that a long transaction costs the
 // readers nothing. The left join always returns a row, so the snapshot is known even if there are no
-// revocations.
+// revocations. The 60 seconds are more than the clock tolerance of verifiers for `exp`.
 const select: Statement = {
   name: 'revocations.since',
   text: `
@@ -31,7 +28,7 @@ const select: Statement = {
       from revocations
       where transaction_id >= $1::xid8
         and ($2::pg_snapshot is null or not pg_visible_in_snapshot(transaction_id, $2::pg_snapshot))
-        and ($3::uuid is null or id > $3) and expires_at > now() - make_interval(secs => ${marginSeconds})
+        and ($3::uuid is null or id > $3) and expires_at > now() - interval '60 seconds'
       order by id limit $4
     )
     select page.*, now() as now, pg_current_snapshot()::text as visible,

@@ -11,13 +11,10 @@ export type ImportOutcome = 'imported' | 'without_username' | 'already_exists' |
 type TakenReason = 'id_taken' | 'external_id_taken' | 'email_taken'
 
 // Each id has one row at most, so that outcomes can be assigned by id.
-const records = `jsonb_to_recordset($1::jsonb) as record (
+const recordColumns = `
   id uuid, has_id boolean, line_order integer, external_id text, email text, canonical_email text,
   username text, name text, roles text[], email_verified boolean, disabled boolean, password_hash text,
-  given_hash text, created_at timestamptz
-)`
-
-const sha256 = (hash: string) => `encode(sha256(convert_to(${hash}, 'UTF8')), 'hex')`
+  given_hash text, created_at timestamptz`
 
 const insertion: Statement = {
   name: 'users.import',
@@ -30,16 +27,19 @@ const insertion: Statement = {
       select id, external_id, email, canonical_email, username, name, roles, password_hash,
         case when email_verified then now() end, case when disabled then now() end,
         coalesce(created_at, now())
-      from ${records} order by line_order
+      from jsonb_to_recordset($1::jsonb) as record (${recordColumns}) order by line_order
       on conflict do nothing
       returning id
     ), recorded as (
       insert into audit_events (type, user_id, client_id, detail, actor_id, ip, user_agent, request_id)
       select 'user.imported', inserted.id, ($2::jsonb ->> 'clientId')::uuid,
-        jsonb_strip_nulls(jsonb_build_object('password_hash_sha256', ${sha256('given_hash')})),
+        jsonb_strip_nulls(jsonb_build_object(
+          'password_hash_sha256', encode(sha256(convert_to(given_hash, 'UTF8')), 'hex')
+        )),
         ($2::jsonb ->> 'actorId')::uuid, ($2::jsonb ->> 'ip')::inet, $2::jsonb ->> 'userAgent',
         $2::jsonb ->> 'requestId'
-      from inserted join ${records} on record.id = inserted.id
+      from inserted
+      join jsonb_to_recordset($1::jsonb) as record (${recordColumns}) on record.id = inserted.id
     )
     select id from inserted`
 }
@@ -56,7 +56,8 @@ const explanation: Statement = {
           and (existing.is_equal or exists (
             select from audit_events
             where user_id = existing.id and type = 'user.imported'
-              and detail ->> 'password_hash_sha256' = ${sha256('record.given_hash')}
+              and detail ->> 'password_hash_sha256'
+                = encode(sha256(convert_to(record.given_hash, 'UTF8')), 'hex')
           )) then 'already_exists'
         when existing.is_id then 'id_taken'
         when existing.is_external_id then 'external_id_taken'
@@ -64,7 +65,8 @@ const explanation: Statement = {
       end
       else 'username_taken'
     end as outcome
-    from ${records} cross join lateral (
+    from jsonb_to_recordset($1::jsonb) as record (${recordColumns})
+    cross join lateral (
       select users.id, users.id = record.id as is_id,
         users.external_id is not distinct from record.external_id and record.external_id is not null
           as is_external_id,

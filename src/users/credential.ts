@@ -113,13 +113,12 @@ export async function lockCredential (
   return (await tx.query(lock, [userId, passwordVersion])).length > 0
 }
 
-// A device cookie has the time of a sign-in in milliseconds.
-const nowInMs = "date_trunc('milliseconds', now())"
-
 /** Stores a hash of the same password with other parameters, unless the password was changed meanwhile. */
 export async function rehash (db: Queryable, id: string, old: string, hash: string): Promise<void> {
   await db.query('update users set password_hash = $3 where id = $1 and password_hash = $2', [id, old, hash])
 }
+
+// The times below are truncated, because a device cookie has the time of a sign-in in milliseconds.
 
 /**
  * Replaces the password that was verified, and forgets all devices. Returns the time from which devices are
@@ -130,7 +129,7 @@ export async function setPassword (
 ): Promise<Date | undefined> {
   const [row] = await db.query<{ devices_known_from: Date }>(`
     update users set password_hash = $3, password_version = password_version + 1,
-      devices_known_from = ${nowInMs}, updated_at = now()
+      devices_known_from = date_trunc('milliseconds', now()), updated_at = now()
     where id = $1 and password_version = $2 and disabled_at is null
     returning devices_known_from, record_event('user.password_changed', $4, user_id => id)`,
   [userId, passwordVersion, hash, origin])
@@ -144,14 +143,15 @@ export async function setPassword (
 export async function replacePassword (tx: Queryable, userId: string, hash: string | null): Promise<number> {
   const [row] = await tx.query<{ password_version: number }>(`
     update users set password_hash = $2, password_version = password_version + 1,
-      devices_known_from = ${nowInMs}, email_verified_at = coalesce(email_verified_at, now()),
-      updated_at = now()
+      devices_known_from = date_trunc('milliseconds', now()),
+      email_verified_at = coalesce(email_verified_at, now()), updated_at = now()
     where id = $1 returning password_version`, [userId, hash])
   return row?.password_version ?? 0
 }
 
 const updateDevices = `
-  update users set devices_known_from = ${nowInMs} where id = $1 returning devices_known_from`
+  update users set devices_known_from = date_trunc('milliseconds', now())
+  where id = $1 returning devices_known_from`
 
 /**
  * Forgets all devices of a user: their sign-ins are counted with those of unknown devices. Returns the time

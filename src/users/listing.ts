@@ -30,21 +30,40 @@ export interface UserFilter {
   external_id?: string | undefined
 }
 
-// Each list is a range of one index, so that rows that do not match are never read. Each status has an index
-// of its own, because the users of the other status may all come first.
-const selectRange = (source: string) => `
-  (select canonical_email from ${source}
-    and canonical_email collate "C" >= $1 and canonical_email collate "C" < $2
-    and canonical_email collate "C" > $3
-  order by canonical_email collate "C" limit $4)`
-const ranges = {
-  active: selectRange('users where disabled_at is null'),
-  disabled: selectRange('users where disabled_at is not null')
-}
-const rangesOfRole = {
-  active: selectRange('user_roles where role = $5 and disabled = false'),
-  disabled: selectRange('user_roles where role = $5 and disabled = true')
-}
+// The page is merged from ranges of indexes, so that rows that do not match are never read. Each status has
+// an index of its own, because the users of the other status may all come first. PostgreSQL leaves out the
+// ranges that the filter excludes, because the statement has no name: it is planned for its values.
+const selectPage = `
+  with page as (
+    select canonical_email collate "C" as address from (
+      (select canonical_email from users
+      where $5::text is null and coalesce($6, 'active') = 'active' and disabled_at is null
+        and canonical_email collate "C" >= $1 and canonical_email collate "C" < $2
+        and canonical_email collate "C" > $3
+      order by canonical_email collate "C" limit $4)
+      union all
+      (select canonical_email from users
+      where $5::text is null and coalesce($6, 'disabled') = 'disabled' and disabled_at is not null
+        and canonical_email collate "C" >= $1 and canonical_email collate "C" < $2
+        and canonical_email collate "C" > $3
+      order by canonical_email collate "C" limit $4)
+      union all
+      (select canonical_email from user_roles
+      where role = $5 and coalesce($6, 'active') = 'active' and disabled = false
+        and canonical_email collate "C" >= $1 and canonical_email collate "C" < $2
+        and canonical_email collate "C" > $3
+      order by canonical_email collate "C" limit $4)
+      union all
+      (select canonical_email from user_roles
+      where role = $5 and coalesce($6, 'disabled') = 'disabled' and disabled = true
+        and canonical_email collate "C" >= $1 and canonical_email collate "C" < $2
+        and canonical_email collate "C" > $3
+      order by canonical_email collate "C" limit $4)
+    ) as found order by 1 limit $4
+  )
+  select ${adminColumns} from page
+  join users on users.canonical_email = page.address collate "default"
+  order by page.address`
 
 // Sorts after all characters that an address can have.
 const lastCharacter = '\u{10FFFF}'
@@ -70,23 +89,13 @@ export interface UserPage { after: string | undefined, limit: number }
 export async function list (
   db: Queryable, filter: UserFilter, { after, limit }: UserPage
 ): Promise<AdminUser[]> {
-  const { email = '', role, status, external_id: externalId } = filter
+  const { email = '', role = null, status = null, external_id: externalId } = filter
   const prefix = canonicalPrefix(email)
   if (externalId !== undefined) {
-    const others = [role ?? null, status ?? null]
-    return await db.query<AdminUser>(byExternalId, [externalId, prefix, after ?? '', ...others])
+    return await db.query<AdminUser>(byExternalId, [externalId, prefix, after ?? '', role, status])
   }
-  const from = role === undefined ? ranges : rangesOfRole
-  const source = status ? from[status] : `${from.active} union all ${from.disabled}`
-  // The statement has no name, so that PostgreSQL plans it for these values.
-  return await db.query<AdminUser>(`
-    with page as (
-      select canonical_email collate "C" as address from (${source}) as found order by 1 limit $4
-    )
-    select ${adminColumns} from page
-    join users on users.canonical_email = page.address collate "default"
-    order by page.address`,
-  [prefix, prefix + lastCharacter, after ?? '', limit, ...role === undefined ? [] : [role]])
+  return await db.query<AdminUser>(
+    selectPage, [prefix, prefix + lastCharacter, after ?? '', limit, role, status])
 }
 
 /** Returns the cursor of the page after a user. It stays valid if the user is deleted. */

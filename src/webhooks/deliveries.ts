@@ -32,8 +32,6 @@ const columns = `webhook_deliveries.id, type, webhook_deliveries.status, webhook
   webhook_deliveries.attempts, finished_at, response_status, error,
   case when webhook_deliveries.status = 'pending' and webhooks.paused_at is null then jobs.run_at end
     as next_attempt_at`
-const deliveries = `webhook_deliveries join webhooks on webhooks.id = webhook_id and deleted_at is null
-  left join jobs on jobs.kind = 'webhook' and jobs.id = webhook_deliveries.id`
 
 export interface DeliveryFilter {
   status?: Delivery['status'] | undefined
@@ -47,7 +45,9 @@ export interface DeliveryFilter {
 export async function list (db: Queryable, webhookId: string, filter: DeliveryFilter): Promise<Delivery[]> {
   const { status = null, type = null, before = null, limit } = filter
   return await db.query<Delivery>(`
-    select ${columns} from ${deliveries}
+    select ${columns} from webhook_deliveries
+    join webhooks on webhooks.id = webhook_id and deleted_at is null
+    left join jobs on jobs.kind = 'webhook' and jobs.id = webhook_deliveries.id
     where webhook_id = $1
       and ($2::text is null or webhook_deliveries.status = $2)
       and ($3::text is null or type = $3)
@@ -68,7 +68,10 @@ export async function find (
 ): Promise<DeliveryWithLog | undefined> {
   const rows = await db.query<DeliveryRow>(`
     select ${columns}, data, attempted_at, milliseconds, attempt_status, attempt_error
-    from ${deliveries} left join lateral (
+    from webhook_deliveries
+    join webhooks on webhooks.id = webhook_id and deleted_at is null
+    left join jobs on jobs.kind = 'webhook' and jobs.id = webhook_deliveries.id
+    left join lateral (
       select id as attempt_id, created_at as attempted_at, milliseconds, response_status as attempt_status,
         error as attempt_error
       from webhook_attempts where delivery_id = webhook_deliveries.id order by id desc limit 100
@@ -89,8 +92,11 @@ function attemptOf (row: DeliveryRow): DeliveryAttempt[] {
   return at === null ? [] : [{ created_at: at, milliseconds, response_status: status, error }]
 }
 
-/** How long a delivery is tried after its event, after a redelivery, and after its webhook was resumed. */
-export const lifetime = "interval '3 days'"
+/**
+ * How long a delivery is tried after a redelivery, after a test, and after its webhook was resumed. An event
+ * has the same lifetime from the trigger of `audit_events`.
+ */
+export const lifetimeSeconds = 3 * 86_400
 
 /** Sends a delivery again from the start, in any status. Undefined if it does not exist. */
 export async function redeliver (
@@ -104,9 +110,11 @@ export async function redeliver (
       returning webhook_deliveries.id`, [webhookId, id])
     if (!reset) return undefined
     await tx.query(`
-      insert into jobs (id, kind, subject, expires_at) values ($2, 'webhook', $1, now() + ${lifetime})
+      insert into jobs (id, kind, subject, expires_at)
+      values ($2, 'webhook', $1, now() + make_interval(secs => $3))
       on conflict (id) do update set
-        created_at = now(), attempts = 0, run_at = now(), expires_at = excluded.expires_at`, [webhookId, id])
+        created_at = now(), attempts = 0, run_at = now(), expires_at = excluded.expires_at`,
+    [webhookId, id, lifetimeSeconds])
     const detail = { webhook_id: webhookId, delivery_id: id }
     await audit.record(tx, 'webhook.redelivered', { detail }, origin)
     tx.publish(enqueued, 'webhook')
@@ -126,8 +134,8 @@ export async function enqueueTest (
         returning id, webhook_id
       )
       insert into jobs (id, kind, subject, expires_at)
-      select id, 'webhook', webhook_id, now() + ${lifetime} from created
-      returning id`, [webhookId, testType])
+      select id, 'webhook', webhook_id, now() + make_interval(secs => $3) from created
+      returning id`, [webhookId, testType, lifetimeSeconds])
     if (!delivery) return undefined
     const detail = { webhook_id: webhookId, delivery_id: delivery.id }
     await audit.record(tx, 'webhook.tested', { detail }, origin)
@@ -138,7 +146,9 @@ export async function enqueueTest (
 
 async function findOne (tx: Queryable, webhookId: string, id: string): Promise<Delivery | undefined> {
   const [delivery] = await tx.query<Delivery>(`
-    select ${columns} from ${deliveries}
+    select ${columns} from webhook_deliveries
+    join webhooks on webhooks.id = webhook_id and deleted_at is null
+    left join jobs on jobs.kind = 'webhook' and jobs.id = webhook_deliveries.id
     where webhook_id = $1 and webhook_deliveries.id = $2`, [webhookId, id])
   return delivery
 }

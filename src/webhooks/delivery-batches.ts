@@ -1,6 +1,6 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import { enqueued } from '../jobs/queue.ts'
-import { lifetime } from './deliveries.ts'
+import { lifetimeSeconds } from './deliveries.ts'
 
 // What changes many deliveries at once: a webhook is active again or has another secret, or they are too old.
 
@@ -16,7 +16,8 @@ const resuming: Statement = {
       (select id from jobs where kind = 'webhook' and subject = $1 and run_at > now()
       order by run_at desc limit $3)
     ), renewed as (
-      update jobs set created_at = now(), run_at = now(), attempts = 0, expires_at = now() + ${lifetime}
+      update jobs set created_at = now(), run_at = now(), attempts = 0,
+        expires_at = now() + make_interval(secs => $4)
       where id = any(array(select id from waiting)) returning 1
     )
     select count(*)::int as renewed from renewed`
@@ -28,7 +29,8 @@ const resuming: Statement = {
 export async function resumeDeliveries (db: Queryable, webhookId: string): Promise<void> {
   const [start] = await db.query<{ now: Date }>('select now()')
   for (let renewed = jobBatch; renewed >= jobBatch;) {
-    const [row] = await db.query<{ renewed: number }>(resuming, [webhookId, start?.now, jobBatch])
+    const [row] = await db.query<{ renewed: number }>(
+      resuming, [webhookId, start?.now, jobBatch, lifetimeSeconds])
     renewed = row?.renewed ?? 0
     if (renewed > 0) db.publish(enqueued, 'webhook')
   }

@@ -97,16 +97,16 @@ export async function readMessage (
 }
 
 // A delivery and its job end in one transaction. A job deleted later could belong to a redelivery by then.
-const deletingJob = 'delete from jobs where id = $1'
-const insertingAttempt = `
-  insert into webhook_attempts (delivery_id, milliseconds, response_status, error) values ($1, $2, $3, $4)`
-
 const recordingSuccess: Statement = {
   name: 'webhooks.record-success',
   text: `
-    with attempt as (${insertingAttempt}), reached as (
-      update webhooks set failing_since = null, failures = 0 where id = $5 and failing_since is not null
-    ), deleted_job as (${deletingJob})
+    with attempt as (
+      insert into webhook_attempts (delivery_id, milliseconds, response_status) values ($1, $2, $3)
+    ), reached as (
+      update webhooks set failing_since = null, failures = 0 where id = $4 and failing_since is not null
+    ), deleted_job as (
+      delete from jobs where id = $1
+    )
     update webhook_deliveries
     set status = 'delivered', attempts = attempts + 1, finished_at = now(), response_status = $3, error = null
     where id = $1`
@@ -116,7 +116,7 @@ const recordingSuccess: Statement = {
 export async function recordSuccess (
   db: Queryable, { id, webhookId }: DeliveryMessage, { milliseconds, status }: DeliveryOutcome
 ): Promise<void> {
-  await db.query(recordingSuccess, [id, milliseconds, status, null, webhookId])
+  await db.query(recordingSuccess, [id, milliseconds, status, webhookId])
 }
 
 /** What follows from a failure. */
@@ -128,16 +128,17 @@ export interface FailureConsequence {
 }
 
 const goneStatus = 410
-/** An unreachable webhook is paused after as many failures and as much time. */
-const failuresUntilPause = 20
-const timeUntilPause = "interval '24 hours'"
 
+const deletingJob = 'delete from jobs where id = $1'
+const insertingAttempt = `
+  insert into webhook_attempts (delivery_id, milliseconds, response_status, error) values ($1, $2, $3, $4)`
 const countingFailure = `
   update webhooks set failing_since = coalesce(failing_since, now()), failures = failures + 1 where id = $1`
+// An unreachable webhook is paused after 20 failures and 24 hours.
 const pausing = `
   update webhooks set paused_at = now(), paused_reason = case when $2 then 'gone' else 'failing' end
   where id = $1 and paused_at is null and deleted_at is null
-    and ($2 or (failures >= ${failuresUntilPause} and failing_since <= now() - ${timeUntilPause}))
+    and ($2 or (failures >= 20 and failing_since <= now() - interval '24 hours'))
   returning paused_reason as reason`
 // The deliveries of a paused webhook are kept.
 const recordingFailure = `

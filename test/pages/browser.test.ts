@@ -17,7 +17,7 @@ async function serveStates ({ page }: Tab, states: Map<string, string>) {
     const asset = [script, style].find(({ path }) => path === url.pathname)
     if (asset) {
       const { type, select } = asset.content
-      return await route.fulfill({ contentType: type, body: select(undefined).body })
+      return await route.fulfill({ contentType: type, body: (await select(undefined)).body })
     }
     const body = states.get(decodeURIComponent(url.pathname.slice(1)))
     await route.fulfill(body === undefined ? { status: 404 } : { headers: pageHeaders('en'), body })

@@ -5,13 +5,14 @@ import { languages } from '../../src/http/language.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { renderConsent } from '../../routes/pages/consent-view.ts'
 import { renderError } from '../../routes/pages/error-view.ts'
-import { renderLeaving } from '../../routes/pages/leaving-view.ts'
+import { renderRedirectPage } from '../../routes/pages/redirect-view.ts'
 import { linkFailureOf } from '../../routes/pages/mailed-link-state.ts'
 import { renderForgot, renderSignIn, renderSignUp } from '../../routes/pages/sign-in-views.ts'
 import { hostile, pageContext, pageStates } from '../support/page-states.ts'
 
 const { script, style } = pageContext.assets
-const assets = [script, style].map(({ content }) => content.select(undefined).body)
+const assets = (await Promise.all([script, style].map(async ({ content }) => await content.select(undefined))))
+  .map(({ body }) => body)
 const fresh = { language: 'en' as const, typed: {}, requestId: 'id' }
 
 t.test('every state of every page', async t => {
@@ -96,7 +97,7 @@ t.test('the request of a client', async t => {
       ...[renderSignIn, renderSignUp, renderForgot].map(render =>
         render(pageContext, { ...fresh, continuation: hostile, typed })),
       renderConsent(pageContext, { ...view, continuation: hostile }),
-      renderLeaving(pageContext, { language: 'en', url: 'https://a.example/"><b>', name: hostile.clientName })
+      renderRedirectPage(pageContext, { language: 'en', url: 'https://a.example/"><b>', name: hostile.clientName })
     ]
     for (const page of pages) t.notMatch(page, /<(img|b>|i>|u>|script>)|"onfocus/)
     t.match(pages[3], /<code>toString<\/code>[^]*<code>__proto__<\/code>/)
@@ -123,7 +124,7 @@ t.test('the consent page gives both answers the same weight, and says if the nam
 
 t.test('the page that leaves for a client moves on by itself, and has a link', async t => {
   const url = 'https://orders.example.com/cb?code=a&state="b"'
-  const page = renderLeaving(pageContext, { language: 'en', url, name: 'Orders' })
+  const page = renderRedirectPage(pageContext, { language: 'en', url, name: 'Orders' })
   const escaped = 'https://orders.example.com/cb?code=a&amp;state=&quot;b&quot;'
   t.match(page, `<meta http-equiv="refresh" content="0;url=${escaped}">`)
   t.match(page, `href="${escaped}">Continue to Orders</a>`)

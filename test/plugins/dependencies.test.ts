@@ -11,12 +11,6 @@ const exceptions: DependencyExceptions = {
     'client-origins': ['security'],
     'not-found': ['rate-limit', 'problems']
   },
-  late: {
-    // It is registered first, to handle the errors of all others. It logs them by the state of the database.
-    problems: ['database'],
-    // It is registered early, because it times every request. It reads the others only when it is scraped.
-    metrics: ['database', 'rate-limit', 'jobs', 'keyring', 'passwords']
-  },
   packages: {
     setCookie: 'refresh-cookie',
     clearCookie: 'refresh-cookie',
@@ -39,7 +33,7 @@ t.test('every plugin names the plugins whose decorators it uses, and no others',
 })
 
 t.test('the checker', async t => {
-  const none: DependencyExceptions = { ordered: {}, late: {}, packages: {} }
+  const none: DependencyExceptions = { ordered: {}, packages: {} }
   const declaration = "declare module 'fastify' { interface FastifyInstance { db: Database } }"
   const database = summarizePlugin(
     'database.ts',
@@ -67,7 +61,6 @@ t.test('the checker', async t => {
   t.test('accepts what is complete, and options of the same name', async t => {
     t.strictSame(check('app => { app.db.query() }', "['database']"), [])
     t.strictSame(check('(app, { db }: Options) => { db() }'), [])
-    t.strictSame(check('app => { app.db.query() }', '[]', { ...none, late: { a: ['database'] } }), [])
     t.strictSame(check('app => {}', "['database']", { ...none, ordered: { a: ['database'] } }), [])
     const packages = { query: 'database' }
     t.strictSame(check('app => { app.query() }', "['database']", { ...none, packages }), [])
@@ -75,7 +68,5 @@ t.test('the checker', async t => {
 
   t.test('finds what is superfluous', async t => {
     t.strictSame(check('app => {}', "['database']"), ['a does not use database'])
-    const late = { a: ['database'] }
-    t.strictSame(check('app => {}', '[]', { ...none, late }), ['a does not use database late'])
   })
 })

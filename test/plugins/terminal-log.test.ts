@@ -78,9 +78,9 @@ t.test('on a terminal in development', { skip }, async t => {
       await (await fetch(`${base}/%1b[31mred`)).arrayBuffer()
       await until('not_found')
       await until(/email-verification#token=/)
-      t.match(screen(), /^\d\d:\d\d:\d\d POST {3}201 +\d+ ms \/v1\/auth\/register$/m)
-      t.match(screen(), /^\d\d:\d\d:\d\d POST {3}401 +\d+ ms \/v1\/auth\/login invalid_credentials$/m)
-      t.match(screen(), /^\d\d:\d\d:\d\d GET {4}401 +\d+ ms \/v1\/me\?… invalid_token/m)
+      t.match(screen(), /^\d\d:\d\d:\d\d POST {4}201 +\d+ ms \/v1\/auth\/register$/m)
+      t.match(screen(), /^\d\d:\d\d:\d\d POST {4}401 +\d+ ms \/v1\/auth\/login invalid_credentials$/m)
+      t.match(screen(), /^\d\d:\d\d:\d\d GET {5}401 +\d+ ms \/v1\/me\?… invalid_token/m)
       t.match(
         screen(),
         new RegExp(
@@ -168,7 +168,7 @@ t.test('the log for a person', async t => {
     const controls = new RegExp(`[${controlCharacters}]`)
     t.equal(
       text({ msg: 'request', method: 'GET', path: hostile, status: 404, ms: 1.4 }),
-      'TIME GET    404     1 ms /\\u001b[2J\\u009b2J\\u202e\\u000d\\u000a\n'
+      'TIME GET     404     1 ms /\\u001b[2J\\u009b2J\\u202e\\u000d\\u000a\n'
     )
     t.notMatch(text({ msg: hostile, field: hostile, err: { message: hostile } }), controls)
     t.notMatch(
@@ -193,11 +193,13 @@ t.test('the log for a person', async t => {
       code: 'invalid_token',
       ms: 2
     }
-    t.equal(text(refusal, request), 'TIME GET    401     2 ms /v1/me invalid_token (the token has expired)\n')
+    t.equal(
+      text(refusal, request), 'TIME GET     401     2 ms /v1/me invalid_token (the token has expired)\n'
+    )
   })
 
   t.test('shows disconnected clients and requests that are not HTTP', async t => {
-    t.match(text({ msg: 'request', method: 'GET', path: '/', status: null, ms: 2 }), /GET {4}gone /)
+    t.match(text({ msg: 'request', method: 'GET', path: '/', status: null, ms: 2 }), /GET {5}gone /)
     t.match(
       text({ msg: 'request', method: null, route: null, status: 400, code: 'validation_failed' }),
       /\(not valid HTTP\) validation_failed/

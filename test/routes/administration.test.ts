@@ -53,7 +53,7 @@ const auditEventsOf = async (service: Service, userId: string) =>
 const bindValues = (statement: string, values: readonly unknown[] = []) =>
   statement.replaceAll(/\$(\d)/g, (_, index) => {
     const value = values[Number(index) - 1]
-    return typeof value === 'number' ? String(value) : `'${String(value)}'`
+    return value === null || typeof value === 'number' ? String(value) : `'${String(value)}'`
   })
 
 /** A database that does not run a statement, but keeps its plan. `options` are those of `explain`. */

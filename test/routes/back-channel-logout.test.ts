@@ -146,7 +146,7 @@ const ends: Record<string, (signedIn: SignedIn) => Promise<unknown>> = {
     await service.sql(
       "update refresh_tokens set access_expires_at = now() - interval '1 s' where session_id = $1",
       [sidOf(signedIn)])
-    await purgeExpired(service.app.db, { after: undefined, limit: 1_000, refreshToken: 604_800 })
+    await purgeExpired(service.app.db, { after: undefined, limit: 1_000, refreshTokenSeconds: 604_800 })
   }
 }
 t.test('a client is told once of every end of a session', async t => {

@@ -555,7 +555,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     }
   })
 
-  t.test('the page of a dead link mails a new one of its kind', async t => {
+  t.test('the page of an invalid link mails a new one of its kind', async t => {
     const { email } = await registerUser(service)
     const mails = { 'magic-link': 'magic_link', 'password-reset': 'password_reset' } as const
     for (const kind of ['magic-link', 'password-reset'] as const) {
@@ -567,7 +567,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       t.equal(await readHeading(visit), 'This link no longer works')
       const minutes = kind === 'magic-link' ? 10 : 30
       t.match(await readOutcome(visit), `work once and expire after ${minutes} minutes`)
-      await takeScreenshot(visit, `dead-${kind}`)
+      await takeScreenshot(visit, `invalid-${kind}`)
       await assertCleanVisit(t, visit, token)
       await visit.page.getByLabel('Email').fill(email)
       t.equal(await press(visit), 303)

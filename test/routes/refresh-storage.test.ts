@@ -11,7 +11,7 @@ const refreshes = scale(20_000, 5_000)
 t.test('many refreshes add no row and hardly a page: each is one heap-only update', async t => {
   const { lifetimes } = load(environment)
   // With a long grace period the list of confirmations is full, and the row as long as it can be.
-  for (const replayGrace of [0, 3_600]) {
+  for (const replayGraceSeconds of [0, 3_600]) {
     const service = await build(t)
     const sessionIds: string[] = []
     for (let i = 0; i < 8; i++) {
@@ -20,7 +20,7 @@ t.test('many refreshes add no row and hardly a page: each is one heap-only updat
     await Promise.all(sessionIds.map(async sessionId => {
       for (let generation = 1; generation <= refreshes / sessionIds.length; generation++) {
         const token = { sessionId, generation, hash: randomBytes(32), issuedAt: new Date() }
-        await rotate(service.app.db, token, { ...lifetimes, replayGrace }, {
+        await rotate(service.app.db, token, { ...lifetimes, replayGraceSeconds }, {
           origin: {},
           assertAwaited: () => {},
           sealNotification: () => undefined,
@@ -30,7 +30,7 @@ t.test('many refreshes add no row and hardly a page: each is one heap-only updat
     }))
     const [{ longest } = { longest: 0 }] = await service.sql<{ longest: number }>(
       'select max(cardinality(confirmations)) as longest from refresh_tokens')
-    t.equal(longest, replayGrace === 0 ? 1 : 32)
+    t.equal(longest, replayGraceSeconds === 0 ? 1 : 32)
     // What a connection did is counted at the latest when it ends.
     await service.app.close()
     interface Statistics { updates: number, hot: number, rows: number, bytes: number, rowBytes: number }

@@ -306,7 +306,7 @@ t.test('a token that is newer than the database, after a failover or a restored 
     const { secret } = service.app.keyring.getMacKey()
     const read = parse(session.tokens[4] ?? '', () => secret)
     const state = read && await introspectRefreshToken(
-      service.app.db, read, { refreshToken: 604_800, retryWindow: undefined })
+      service.app.db, read, { refreshTokenSeconds: 604_800, retryWindowSeconds: undefined })
     t.match(state, { roles: ['user'] })
     t.match(await session.family(), { generation: 2 })
   })

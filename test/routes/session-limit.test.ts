@@ -155,17 +155,17 @@ t.test('the number of rows that a statement reads does not grow with ended sessi
   const db = connect({ url: service.url, connections: 1 })
   t.teardown(async () => await db.end())
   const lifetimes = {
-    accessToken: 900,
-    refreshToken: 604_800,
-    session: 2_592_000,
-    rememberedSession: 7_776_000,
-    replayGrace: 10,
-    retryWindow: undefined
+    accessTokenSeconds: 900,
+    refreshTokenSeconds: 604_800,
+    sessionSeconds: 2_592_000,
+    rememberedSessionSeconds: 7_776_000,
+    replayGraceSeconds: 10,
+    retryWindowSeconds: undefined
   }
   const credential = { userId: id, passwordVersion: 1 }
   const request = { methods: ['pwd'], remember: false, lifetimes, sessionLimit: 10 }
   const operations: Record<string, (tx: Queryable) => Promise<unknown>> = {
-    'a list': async tx => await list(tx, id, { refreshToken: 604_800, before: undefined, limit: 21 }),
+    'a list': async tx => await list(tx, id, { refreshTokenSeconds: 604_800, before: undefined, limit: 21 }),
     'the end of one': async tx => await endOwn(tx, { userId: id, sessionId }, 'ended_by_user', {}),
     'the end of all': async tx => await endAll(tx, { userId: id }, 'ended_by_user', {}),
     'a new session': async tx => await createSession(tx, credential, request, {}),

@@ -462,7 +462,7 @@ t.test('expired sessions are purged', async t => {
   const purgeAll = async (limit: number) => {
     let [total, rounds, after]: [number, number, string | undefined] = [0, 0, undefined]
     do {
-      const page: PurgedPage = await purgeExpired(service.app.db, { after, limit, refreshToken: 604_800 })
+      const page: PurgedPage = await purgeExpired(service.app.db, { after, limit, refreshTokenSeconds: 604_800 })
       total += page.purged
       rounds++
       after = page.last

@@ -12,7 +12,7 @@ t.test('the effects of a transaction follow its commit', async t => {
   const db = connect({ url, onError: error => errors.push(error) })
   t.teardown(async () => await db.end())
   const received: string[] = []
-  db.subscribe(topic, value => received.push(value))
+  db.subscribe(topic, value => { received.push(value) })
 
   await t.test('in their order, once it has committed', async t => {
     await db.transaction(async tx => {
@@ -53,10 +53,22 @@ t.test('the effects of a transaction follow its commit', async t => {
   await t.test('a listener that throws stops neither the change nor the other listeners', async t => {
     db.subscribe(topic, () => { throw new Error('broken listener') })
     const others: string[] = []
-    db.subscribe(topic, value => others.push(value))
+    db.subscribe(topic, value => { others.push(value) })
     await db.transaction(async tx => { tx.publish(topic, 'change') })
     t.strictSame(others, ['change'])
     t.match(errors, [{ message: 'broken listener' }])
+  })
+
+  await t.test('a transaction ends when its listeners have finished, even if they use the database', async t => {
+    const single = connect({ url, connections: 1 })
+    t.teardown(async () => await single.end())
+    const finished: string[] = []
+    single.subscribe(topic, async value => {
+      await single.query('select 1')
+      finished.push(value)
+    })
+    await single.transaction(async tx => { tx.publish(topic, 'slow') })
+    t.strictSame(finished, ['slow'])
   })
 
   await t.test('another connection pool hears nothing of them', async t => {

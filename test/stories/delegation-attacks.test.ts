@@ -33,12 +33,12 @@ const isWaiting = async () => await waitFor(async () => (await sql(`
 const patient = connect({ url: service.url, connections: 2, lockTimeoutMs: 60_000 })
 t.teardown(async () => { await patient.end() })
 const lifetimes = {
-  accessToken: 900,
-  refreshToken: 86_400,
-  session: 86_400,
-  rememberedSession: 86_400,
-  replayGrace: 10,
-  retryWindow: undefined
+  accessTokenSeconds: 900,
+  refreshTokenSeconds: 86_400,
+  sessionSeconds: 86_400,
+  rememberedSessionSeconds: 86_400,
+  replayGraceSeconds: 10,
+  retryWindowSeconds: undefined
 }
 
 /** Redeems a code, and waits for locks. Returns the OAuth error, or `redeemed`. */
@@ -154,10 +154,10 @@ t.test('a client that never refreshes is still told of the sign-out after the li
   await sql(`
     update refresh_tokens set last_used_at = now() - interval '100 days', access_expires_at = now() - interval '99 days'
     where session_id = $1`, [sid])
-  await purgeExpired(service.app.db, { after: undefined, limit: 1_000, refreshToken: 86_400 })
+  await purgeExpired(service.app.db, { after: undefined, limit: 1_000, refreshTokenSeconds: 86_400 })
   t.equal((await sql('select from sessions where id = $1', [sid])).length, 1)
   await sql("update sessions set expires_at = now() - interval '1 s' where id = $1", [sid])
-  await purgeExpired(service.app.db, { after: undefined, limit: 1_000, refreshToken: 86_400 })
+  await purgeExpired(service.app.db, { after: undefined, limit: 1_000, refreshTokenSeconds: 86_400 })
   t.equal((await sql('select from sessions where id = $1', [sid])).length, 0)
 })
 

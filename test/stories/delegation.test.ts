@@ -220,8 +220,8 @@ t.test(
         keyEncryptionKeys: [keyEncryptionKey] as [Buffer],
         sealedColumns: [],
         algorithm: 'ES256' as const,
-        jwksMaxAge: 1,
-        rotation: 3,
+        jwksMaxAgeSeconds: 1,
+        rotationSeconds: 3,
         tokenLifetimes: { access_token: 120, refresh_token: 604_800, id_token: 120 },
         pepper: false
       }

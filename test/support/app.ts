@@ -59,7 +59,7 @@ export async function build (
   const config = load({ ...environment, ...overrides })
   const keys = keyEncryptionKeys(config)
   if (url === undefined && config.signing.algorithm !== 'RS256') {
-    await insertIdTokenKey(databaseUrl, keys, config.lifetimes.accessToken)
+    await insertIdTokenKey(databaseUrl, keys, config.lifetimes.accessTokenSeconds)
   }
   const logs: Service['logs'] = []
   const together = [...(logsOn.get(databaseUrl) ?? []), logs]

@@ -9,10 +9,7 @@ export const topFolders = ['src', 'plugins', 'routes']
 const manifest = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'))
 const dependencies = new Set(Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies }))
 
-/**
- * The floors of src/, lowest first. A room imports from itself and from the floors below its own. A room that is
- * not named here is a capability on the floor of `accounts`, from which no other room of src/ imports.
- */
+/** The floors of src/, lowest first. A room imports from itself and from the floors below its own. */
 export const floors = [
   ['crypto', 'syntax'],
   ['http'],
@@ -22,13 +19,12 @@ export const floors = [
   ['mail'],
   ['one-time-tokens', 'sessions', 'clients', 'webhooks', 'calibration'],
   ['authentication'],
-  ['accounts', 'transfer'],
+  ['accounts', 'delegation', 'transfer'],
   ['api-document'],
   ['cli', 'server']
 ]
 const floorOf = new Map(floors.flatMap((rooms, floor) => rooms.map(room => [room, floor] as const)))
 const topFloor = floors.length
-const capabilityFloor = floorOf.get('accounts') ?? topFloor
 
 // The files that put the rooms together.
 const entryPoints = ['src/app.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.cts']
@@ -84,7 +80,7 @@ function floorOfFile (file: string): number {
   if (fileFloor !== undefined) return fileFloor
   const [, room = '', inside] = file.split('/')
   if (inside === undefined) return ground.includes(file) ? -1 : topFloor
-  return floorOf.get(room) ?? capabilityFloor
+  return floorOf.get(room) ?? topFloor
 }
 
 function mayRoomImport (file: string, { target }: ModuleImport): boolean {

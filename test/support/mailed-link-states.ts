@@ -7,10 +7,10 @@ import { passwordRejected } from '../../src/passwords/problems.ts'
 import type { PageContext } from '../../routes/pages/context.ts'
 import { linkFailureOf, type OpenLink } from '../../routes/pages/mailed-link-state.ts'
 import {
-  renderConfirmed, renderDeadLink, renderDone, renderOpening, renderOpenLink
+  renderConfirmed, renderInvalidLink, renderDone, renderOpening, renderOpenLink
 } from '../../routes/pages/mailed-link-views.ts'
 
-const lives = { emailVerification: 86_400, passwordReset: 1_800, magicLink: 600, emailUndo: 604_800 }
+const lives = { emailVerificationSeconds: 86_400, passwordResetSeconds: 1_800, magicLinkSeconds: 600, emailUndoSeconds: 604_800 }
 const kinds = ['email_verification', 'password_reset', 'magic_link'] as const
 const address = 'ada.lovelace.of.london@mail.example.com'
 const token = `lkl_${'a'.repeat(43)}`
@@ -47,7 +47,7 @@ export function mailedLinkStates (language: Language, context: PageContext): Arr
     ['link signs in: outage', open('magic_link', {}, databaseUnavailable(''))],
     ['link is for a hostile address', open('magic_link', { address: '"><script>alert(1)</script>@x' })],
     ...kinds.map((kind): [string, string] =>
-      [`dead link: ${kind}`, renderDeadLink(context, { kind, language, lives })]),
+      [`invalid link: ${kind}`, renderInvalidLink(context, { kind, language, lives })]),
     ...kinds.map((kind): [string, string] => [`link done: ${kind}`, renderDone(context, { kind, language })]),
     ['link confirmed before', renderConfirmed(context, { kind: 'email_verification', language, address })]
   ]

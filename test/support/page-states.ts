@@ -9,7 +9,7 @@ import { renderConsent } from '../../routes/pages/consent-view.ts'
 import type { Continuation, PageContext } from '../../routes/pages/context.ts'
 import { renderError } from '../../routes/pages/error-view.ts'
 import { renderInbox } from '../../routes/pages/inbox.ts'
-import { renderLeaving } from '../../routes/pages/leaving-view.ts'
+import { renderRedirectPage } from '../../routes/pages/redirect-view.ts'
 import { renderForgot, renderSignIn, renderSignUp } from '../../routes/pages/sign-in-views.ts'
 import { renderSignedOut, renderSignOut } from '../../routes/pages/sign-out-view.ts'
 import { mailedLinkStates } from './mailed-link-states.ts'
@@ -37,7 +37,7 @@ export const hostile: Continuation = {
 }
 
 const requestId = '01a22c12-ad0d-7117-bb41-c332ef65c6b0'
-const lives = { emailVerification: 86_400, passwordReset: 1_800, magicLink: 600, emailUndo: 604_800 }
+const lives = { emailVerificationSeconds: 86_400, passwordResetSeconds: 1_800, magicLinkSeconds: 600, emailUndoSeconds: 604_800 }
 const mail = {
   id: 3,
   at: new Date(0),
@@ -96,7 +96,7 @@ export function pageStates (language: Language, context: PageContext = pageConte
     ['consent for an unverified client', renderConsent(context, { ...consent, isUnverified: true })],
     ['sign out', renderSignOut(context, { language, sealed: 'sealed', account: 'ada@example.com' })],
     ['signed out', renderSignedOut(context, { language })],
-    ['leaving', renderLeaving(context, { language, url: 'about:blank#next', name: 'Orders' })],
+    ['leaving', renderRedirectPage(context, { language, url: 'about:blank#next', name: 'Orders' })],
     ...mailedLinkStates(language, context),
     ['not found', renderError(context, { language, requestId, problem: notFound() })],
     ['error of a client', renderError(context, {

@@ -72,8 +72,6 @@ export function summarizePlugin (file: string, text: string): PluginSummary {
 export interface DependencyExceptions {
   /** By plugin: what it must be registered after because of the order of hooks. */
   ordered: Record<string, string[]>
-  /** By plugin: what it uses only after the start, although it is registered earlier. */
-  late: Record<string, string[]>
   /** By decorator of a package: the plugin that registers the package. */
   packages: Record<string, string>
 }
@@ -83,7 +81,7 @@ export function checkDependencies (
   plugins: readonly PluginSummary[],
   exceptions: DependencyExceptions
 ): string[] {
-  const { ordered, late, packages } = exceptions
+  const { ordered, packages } = exceptions
   const owners = new Map([
     ...Object.entries(packages),
     ...plugins.flatMap(({ name, declared }) => declared.map(decorator => [decorator, name] as const))
@@ -93,15 +91,12 @@ export function checkDependencies (
       const usedPlugins = used
         .flatMap(decorator => owners.get(decorator) ?? [])
         .filter(owner => owner !== name)
-      const usedAtStart = usedPlugins.filter(owner => !late[name]?.includes(owner))
-      const needed = new Set([...usedAtStart, ...(ordered[name] ?? [])])
+      const needed = new Set([...usedPlugins, ...(ordered[name] ?? [])])
       const missing = [...needed].filter(owner => !dependencies.includes(owner))
       const superfluous = dependencies.filter(owner => !needed.has(owner))
-      const unusedLate = (late[name] ?? []).filter(owner => !usedPlugins.includes(owner))
       return [
         ...missing.map(owner => `${name} lacks ${owner}`),
-        ...superfluous.map(owner => `${name} does not use ${owner}`),
-        ...unusedLate.map(owner => `${name} does not use ${owner} late`)
+        ...superfluous.map(owner => `${name} does not use ${owner}`)
       ]
     })
     .sort()

@@ -40,7 +40,7 @@ export function issueSessionTokens (
   if (!audience.every(isAllowed)) throw invalidTarget('The user has not authorized this resource.')
   const token = app.signDelegatedToken(session, client, { scope, audience })
   const refreshToken = client.grant_types.includes('refresh_token')
-    ? issue(app.keyring.getMacKey(), session, lifetimes.refreshToken).token
+    ? issue(app.keyring.getMacKey(), session, lifetimes.refreshTokenSeconds).token
     : undefined
   const idToken = scope.includes('openid')
     ? app.signIdToken({

@@ -37,21 +37,22 @@ const german: MailedLinkTexts = {
       title: 'Adresse bestätigen',
       doneTitle: 'Bestätigt',
       doneText: 'Vielen Dank. Ihre Adresse ist bestätigt.',
-      deadText: lives => `Links zum Bestätigen einer Adresse sind ${lives} lang gültig und funktionieren ` +
-        'nur einmal. Dieser wurde schon verwendet, ist abgelaufen oder wurde durch einen neueren ersetzt.'
+      invalidText: lives => `Links zum Bestätigen einer Adresse sind ${lives} lang gültig und ` +
+        'funktionieren nur einmal. Dieser wurde schon verwendet, ist abgelaufen oder wurde durch einen ' +
+        'neueren ersetzt.'
     },
     password_reset: {
       title: 'Neues Passwort wählen',
       doneTitle: 'Ihr Passwort ist gespeichert',
       doneText: 'Sie sind auf allen Geräten abgemeldet. Melden Sie sich mit dem neuen Passwort an.',
-      deadText: lives => `Links für ein neues Passwort sind ${lives} lang gültig und funktionieren nur ` +
+      invalidText: lives => `Links für ein neues Passwort sind ${lives} lang gültig und funktionieren nur ` +
         'einmal. Dieser wurde schon verwendet oder ist abgelaufen.'
     },
     magic_link: {
       title: 'Anmelden',
       doneTitle: 'Sie sind angemeldet',
       doneText: 'Sie können zur Anwendung zurückkehren.',
-      deadText: lives => `Anmeldelinks sind ${lives} lang gültig und funktionieren nur einmal. Dieser ` +
+      invalidText: lives => `Anmeldelinks sind ${lives} lang gültig und funktionieren nur einmal. Dieser ` +
         'wurde schon verwendet oder ist abgelaufen.'
     }
   },
@@ -82,7 +83,7 @@ const german: MailedLinkTexts = {
   staySignedIn: 'Auf diesem Gerät angemeldet bleiben',
   continueLink: 'Weiter',
   signInLink: 'Zur Anmeldung',
-  deadTitle: 'Dieser Link funktioniert nicht mehr',
+  invalidTitle: 'Dieser Link funktioniert nicht mehr',
   email: 'E-Mail-Adresse',
   newLink: 'Neuen Link per E-Mail erhalten',
   confirmedTitle: 'Schon bestätigt',

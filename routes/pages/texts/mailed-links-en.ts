@@ -27,22 +27,22 @@ const english: MailedLinkTexts = {
       title: 'Confirm your address',
       doneTitle: 'Confirmed',
       doneText: 'Thank you. Your address is confirmed.',
-      deadText: lives => `Links that confirm an address work once and expire after ${lives}. This one ` +
+      invalidText: lives => `Links that confirm an address work once and expire after ${lives}. This one ` +
         'was already used, has expired, or was replaced by a newer one.'
     },
     password_reset: {
       title: 'Choose a new password',
       doneTitle: 'Your password is saved',
       doneText: 'You are signed out on all devices. Sign in with the new password.',
-      deadText: lives => `Links that set a password work once and expire after ${lives}. This one was ` +
+      invalidText: lives => `Links that set a password work once and expire after ${lives}. This one was ` +
         'already used or has expired.'
     },
     magic_link: {
       title: 'Sign in',
       doneTitle: 'You are signed in',
       doneText: 'You can return to the application.',
-      deadText: lives => `Sign-in links work once and expire after ${lives}. This one was already used or ` +
-        'has expired.'
+      invalidText: lives => `Sign-in links work once and expire after ${lives}. This one was already used ` +
+        'or has expired.'
     }
   },
   link: 'Link from the email',
@@ -71,7 +71,7 @@ const english: MailedLinkTexts = {
   staySignedIn: 'Stay signed in on this device',
   continueLink: 'Continue',
   signInLink: 'Go to sign-in',
-  deadTitle: 'This link no longer works',
+  invalidTitle: 'This link no longer works',
   email: 'Email',
   newLink: 'Email me a new link',
   confirmedTitle: 'Already confirmed',

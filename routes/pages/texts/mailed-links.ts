@@ -11,7 +11,7 @@ export interface KindTexts {
   doneTitle: string
   doneText: string
   /** Why a link of this kind may not work any more. */
-  deadText: (lives: string) => string
+  invalidText: (lives: string) => string
 }
 
 /** The texts of the pages of mailed links in one language. `minLength` is in characters. */
@@ -36,7 +36,7 @@ export interface MailedLinkTexts {
   staySignedIn: string
   continueLink: string
   signInLink: string
-  deadTitle: string
+  invalidTitle: string
   email: string
   newLink: string
   confirmedTitle: string

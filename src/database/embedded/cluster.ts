@@ -5,7 +5,7 @@ import { EmbeddedPostgresError, ignoreCodes, messageOf } from './failure.ts'
 import { changeOwner, commandLine, identify } from './identity.ts'
 import { isAlive, isWindows, run, serverEnvironment } from './process.ts'
 
-export type Log = (message: string, detail?: Record<string, unknown>) => void
+export type ClusterLog = (message: string, detail?: Record<string, unknown>) => void
 
 /** A folder with a database cluster, and the programs that serve it. */
 export interface Cluster {
@@ -15,7 +15,7 @@ export interface Cluster {
   postgres: string
   initdb: string
   settings: readonly string[]
-  log: Log
+  log: ClusterLog
 }
 
 // The names of drafts have the process id, so that leftovers are recognized, and a random part, because the
@@ -25,7 +25,7 @@ const draftPrefix = `pg.new-${process.pid}-${randomName()}-`
 const passwordBytes = 24
 
 /** Prepares the cluster in a folder. Creates the cluster if it does not exist. */
-export async function prepare (path: string, settings: readonly string[], log: Log): Promise<Cluster> {
+export async function prepare (path: string, settings: readonly string[], log: ClusterLog): Promise<Cluster> {
   const dir = await tidy(path).catch(cause => {
     throw new EmbeddedPostgresError(`the folder ${path} cannot be used: ${messageOf(cause)}; ` +
       'give this user the right to write it, or set DATABASE_URL', { cause })

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type pg from 'pg'
-import { prepare, type Cluster, type Log } from './cluster.ts'
+import { prepare, type Cluster, type ClusterLog } from './cluster.ts'
 import { codeOf, EmbeddedPostgresError } from './failure.ts'
 import { claimFolder, folderInUse } from './folder-claim.ts'
 import { isServer, terminate } from './server-process.ts'
@@ -27,7 +27,7 @@ export interface EmbeddedPostgresOptions {
   exclusive?: boolean
   /** Further settings of the server, as `name=value`. A server that already runs does not get them. */
   settings?: readonly string[]
-  log?: Log
+  log?: ClusterLog
 }
 
 const firstHealDelayMs = 20

@@ -27,6 +27,8 @@ export async function cryptInThread (task: NewTask): Promise<string> {
     return await result
   } finally {
     pendingTasks.delete(id)
+    // The worker is undefined if it failed meanwhile.
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
     if (pendingTasks.size === 0) worker?.unref()
   }
 }

@@ -5,7 +5,7 @@ import type { PageContext } from './context.ts'
 import { renderDocument } from './layout.ts'
 import { decisionTexts } from './texts/decisions.ts'
 
-export interface LeavingView {
+export interface RedirectPage {
   language: Language
   /** Where the browser goes on to. */
   url: string
@@ -17,7 +17,7 @@ export interface LeavingView {
  * Renders the page that moves on to another origin by itself. Browsers block a redirect to another origin
  * that answers a form, because of `form-action 'self'`; this page is an answer that they accept.
  */
-export function renderLeaving (context: PageContext, { language, url, name }: LeavingView): string {
+export function renderRedirectPage (context: PageContext, { language, url, name }: RedirectPage): string {
   const { continueTo, leavingTitle, leavingText } = decisionTexts[language]
   const title = name === undefined ? leavingTitle : continueTo(name)
   return renderDocument(context, {
