@@ -386,34 +386,72 @@ t.test('the checker', async t => {
     const good: Array<[file: string, text: string]> = [
       [
         'src/passwords/argon2-build.ts',
-        "import { cpus } from 'node:os'\nimport argon2 from 'argon2'\nimport pg from 'pg'\nimport { digest } from '../crypto/sealing.ts'\nconst pid = process.pid"
+        [
+          "import { cpus } from 'node:os'",
+          "import argon2 from 'argon2'",
+          "import pg from 'pg'",
+          "import { digest } from '../crypto/sealing.ts'",
+          'const pid = process.pid'
+        ].join('\n')
       ],
       [
         'src/users/users.ts',
-        "import { open } from '../audit/events.ts'\nawait db.query('select id from users') // the reply of process.env"
+        [
+          "import { open } from '../audit/events.ts'",
+          "await db.query('select id from users') // the reply of process.env"
+        ].join('\n')
       ],
       ['src/latchkey.cts', "process.env['UV_THREADPOOL_SIZE'] ||= '8'\nimport('./cli.ts')"],
       ['src/config/environment.ts', 'export const environment = () => process.env'],
       [
         'src/server.ts',
-        "import Fastify, { type FastifyReply } from 'fastify'\nimport app from './app.ts'\nimport { document } from '../plugins/problems.ts'\nexport const refuse = (reply: FastifyReply) => reply.send()"
+        [
+          "import Fastify, { type FastifyReply } from 'fastify'",
+          "import app from './app.ts'",
+          "import { document } from '../plugins/problems.ts'",
+          'export const refuse = (reply: FastifyReply) => reply.send()'
+        ].join('\n')
       ],
       ['src/mail/commons.ts', "export { open } from './outbox.ts'\nexport const one = 1"],
       [
         'plugins/keyring.ts',
-        "import cookie from '@fastify/cookie'\nimport fp from 'fastify-plugin'\nimport type { OpenAPIV3 } from 'openapi-types'\nimport { load } from '../src/tokens/keyring.ts'\nexport default fp((app, reply) => {})"
+        [
+          "import cookie from '@fastify/cookie'",
+          "import fp from 'fastify-plugin'",
+          "import type { OpenAPIV3 } from 'openapi-types'",
+          "import { load } from '../src/tokens/keyring.ts'",
+          'export default fp((app, reply) => {})'
+        ].join('\n')
       ],
       [
         'plugins/verifier/fastify.ts',
-        "import type { FastifyInstance } from 'fastify'\nimport fp from 'fastify-plugin'\nimport { judge } from './access-token.ts'\ndeclare module 'fastify' { interface FastifyRequest { auth: string } }"
+        [
+          "import type { FastifyInstance } from 'fastify'",
+          "import fp from 'fastify-plugin'",
+          "import { judge } from './access-token.ts'",
+          "declare module 'fastify' { interface FastifyRequest { auth: string } }"
+        ].join('\n')
       ],
       [
         'plugins/verifier/keys.ts',
-        "import { once } from 'node:events'\nimport { createParser } from 'eventsource-parser'\nimport { importJWK } from 'jose'\nimport { backoff } from './backoff.ts'"
+        [
+          "import { once } from 'node:events'",
+          "import { createParser } from 'eventsource-parser'",
+          "import { importJWK } from 'jose'",
+          "import { backoff } from './backoff.ts'"
+        ].join('\n')
       ],
       [
         'routes/me/index.ts',
-        "import { Type } from '@sinclair/typebox'\nimport type { FastifyReply } from 'fastify'\nimport * as users from '../../src/users/users.ts'\nimport { User } from '../schemas.ts'\nimport { strict } from '../typed.ts'\nimport { profile } from './profile.ts'\nexport const summary = 'Update the own account: select what to set, and delete from it what is old'"
+        [
+          "import { Type } from '@sinclair/typebox'",
+          "import type { FastifyReply } from 'fastify'",
+          "import * as users from '../../src/users/users.ts'",
+          "import { User } from '../schemas.ts'",
+          "import { strict } from '../typed.ts'",
+          "import { profile } from './profile.ts'",
+          "export const summary = 'Update the own account: select what to set, delete from it what is old'"
+        ].join('\n')
       ],
       [
         'routes/me/profile.ts',

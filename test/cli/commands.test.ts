@@ -283,7 +283,8 @@ t.test('clients', async t => {
     const environment = { ...configurationOf(service), REDIRECT_SCHEMES: 'myapp' }
     const shop = await runJson(t, [
       'clients', 'create', '--name', 'Shop', '--redirect-uri', 'https://shop.example.com/cb',
-      '--redirect-uri', 'https://shop.example.com/cb2', '--post-logout-redirect-uri', 'https://shop.example.com/',
+      '--redirect-uri', 'https://shop.example.com/cb2',
+      '--post-logout-redirect-uri', 'https://shop.example.com/',
       '--backchannel-logout-uri', 'https://shop.example.com/bye', '--first-party', '--userinfo-in-id-token',
       '--audience', 'https://api.example.com', '--scope', 'openid,offline_access'
     ], environment)
@@ -322,7 +323,10 @@ t.test('clients', async t => {
     const invalid: Array<[args: string[], message: RegExp]> = [
       [['--redirect-uri', 'http://shop.example.com/'], /redirect_uris\/0 must use https:/],
       [['--redirect-uri', 'javascript:alert(1)'], /redirect_uris\/0 must not have the scheme javascript:/],
-      [['--redirect-uri', 'https://a.example/', '--audience', 'http://localhost:3000'], /audiences\/0 must not be/],
+      [
+        ['--redirect-uri', 'https://a.example/', '--audience', 'http://localhost:3000'],
+        /audiences\/0 must not be/
+      ],
       [['--scope', 'a', '--public'], /grant_types must not have client_credentials/],
       [['--scope', 'a', '--grant', 'authorization_code'], /redirect_uris must not be empty/],
       [['--scope', 'a', '--grant', 'implicit'], /--grant must be one of/],

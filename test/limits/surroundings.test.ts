@@ -273,7 +273,9 @@ verifiedBy(t, 'limits-091: weak costs do not start in production', {
 })
 
 verifiedBy(t, 'limits-092: older hashes are replaced at sign-in', {
-  'test/routes/sign-in.test.ts': ['rehashes the password with stronger parameters, and never with weaker ones']
+  'test/routes/sign-in.test.ts': [
+    'rehashes the password with stronger parameters, and never with weaker ones'
+  ]
 })
 
 verifiedBy(t, 'limits-093: too few threads are logged', {

@@ -1,6 +1,8 @@
 import t from 'tap'
 import { build, newUser } from '../support/app.ts'
-import { authorizationOf, authorize, codeIn, destinationOf, newClient, sealedIn, submit } from '../support/delegation.ts'
+import {
+  authorizationOf, authorize, codeIn, destinationOf, newClient, sealedIn, submit
+} from '../support/delegation.ts'
 import { mailTo } from '../support/inbox.ts'
 
 t.test('a magic link that was asked for to sign in to an application', async t => {
@@ -31,7 +33,7 @@ t.test('a magic link that was asked for to sign in to an application', async t =
   })
 })
 
-t.test('a sign-up for an application whose address must be confirmed goes on after the confirmation', async t => {
+t.test('a sign-up for an application goes on after the confirmation of the address', async t => {
   const service = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
   const client = await newClient(await build(t, {}, { url: service.url }), { first_party: true })
   const user = newUser()

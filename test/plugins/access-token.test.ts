@@ -81,7 +81,7 @@ t.test('an access token', async t => {
     t.ok(claims.iat <= Date.now() / 1000 && claims.auth_time <= claims.iat)
   })
 
-  t.test('has the claims of TOKEN_CLAIMS if the user has them, with the values of the last refresh', async t => {
+  t.test('has the claims of TOKEN_CLAIMS that the user has, with the values of the last refresh', async t => {
     const namespace = 'https://example.com/'
     const other = await build(t, {
       TOKEN_CLAIMS: 'email,email_verified,name,username,external_id', TOKEN_CLAIMS_NAMESPACE: namespace
@@ -265,7 +265,11 @@ t.test('every token that is not valid here gets the same response', async t => {
       'no issuer': compact(header, { ...claims, iss: undefined }, signWithServiceKey),
       'another audience': compact(header, { ...claims, aud: 'urn:orders' }, signWithServiceKey),
       'no audience': compact(header, { ...claims, aud: undefined }, signWithServiceKey),
-      "a user's token of another client": compact(header, { ...claims, client_id: 'shop' }, signWithServiceKey),
+      "a user's token of another client": compact(
+        header,
+        { ...claims, client_id: 'shop' },
+        signWithServiceKey
+      ),
       'a user who is named as the client': compact(
         header, { ...claims, client_id: claims.sub }, signWithServiceKey),
       'an ID token': compact({ ...header, typ: 'JWT' }, claims, signWithServiceKey),

@@ -115,7 +115,10 @@ t.test('a key of ID tokens', async t => {
 
   await t.test('is not rotated on request', async t => {
     const keys = (await keysOf(service)).length
-    t.match(await rotateKey(app.db, app.keyring.options, { immediately: true }, {}), { purpose: 'access_token' })
+    t.match(
+      await rotateKey(app.db, app.keyring.options, { immediately: true }, {}),
+      { purpose: 'access_token' }
+    )
     t.equal((await keysOf(service)).length, keys)
   })
 
@@ -141,7 +144,11 @@ t.test('a key of ID tokens', async t => {
     const forged = await forge(service, kidOf(app.signIdToken(createClaims(), 'RS256')))
     const claims = decodeJwt(await signIn(service))
     t.equal(await present(service, forged({ typ: 'at+jwt' }, claims)), 200)
-    t.equal(await present(service, forged({ typ: 'JWT' }, claims)), 401, 'only with the type of access tokens')
+    t.equal(
+      await present(service, forged({ typ: 'JWT' }, claims)),
+      401,
+      'only with the type of access tokens'
+    )
   })
 })
 
@@ -162,13 +169,19 @@ t.test('with SIGNING_ALGORITHM=RS256', async t => {
     const after = await build(t, rsa, { url: before.url })
     const { app } = after
     t.equal(kidOf(app.signIdToken(createClaims(), 'RS256')), key?.kid, 'until every cache has the new key')
-    await after.sql("update keys set signs_from = now() where algorithm = 'RS256' and purpose = 'access_token'")
+    await after.sql(
+      "update keys set signs_from = now() where algorithm = 'RS256' and purpose = 'access_token'"
+    )
     await app.keyring.reload()
     const token = await signIn(after)
     t.equal(decodeProtectedHeader(token).alg, 'RS256')
     t.equal(kidOf(app.signIdToken(createClaims(), 'RS256')), kidOf(token))
     await checkKeys(after)
-    t.match(await keysOf(after), [{ is_retired: false }], 'instances with the earlier configuration may need it')
+    t.match(
+      await keysOf(after),
+      [{ is_retired: false }],
+      'instances with the earlier configuration may need it'
+    )
     await makeOlder(after, '30 days')
     await checkKeys(after)
     t.match(await keysOf(after), [{ kid: key?.kid, is_retired: true, gone_in: 900 + 300 + 60 }])

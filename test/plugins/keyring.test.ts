@@ -202,7 +202,10 @@ t.test('while two instances rotate keys every second and users refresh on both',
       failures.filter(({ kid }) => !lateKids.includes(kid)),
       []
     )
-    t.ok(checks >= scale(40, 15) && tokens.length >= scale(40, 15), `${tokens.length} tokens, ${checks} checks by two services`)
+    t.ok(
+      checks >= scale(40, 15) && tokens.length >= scale(40, 15),
+      `${tokens.length} tokens, ${checks} checks by two services`
+    )
     t.ok(new Set(tokens.map(kidOf)).size > scale(7, 2), `signed with ${new Set(tokens.map(kidOf)).size} keys`)
   })
 
@@ -478,7 +481,9 @@ t.test('unknown key ids', async t => {
   const user = await signIn(service)
   const { privateKey } = await generateKeyPair('ES256')
   const signWith = async (kid: string) =>
-    await new SignJWT(decodeJwt(user.accessToken())).setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid }).sign(privateKey)
+    await new SignJWT(decodeJwt(user.accessToken())).setProtectedHeader(
+      { alg: 'ES256', typ: 'at+jwt', kid }
+    ).sign(privateKey)
   const inventedToken = async () => await signWith(randomBytes(32).toString('base64url'))
   /** A text in the form of a refresh token, with an unknown key id. */
   const inventedRefreshToken = () =>

@@ -558,7 +558,10 @@ t.test('a mail server', async t => {
     t.match(reasonOf(service), { err: { message: /takes no password to sign in; it may require XOAUTH2/ } })
 
     const exchange = await smtpServer(t, { login: { user: 'login', password: 'password' } })
-    await exchange.answer('AUTH', '535 5.7.139 Authentication unsuccessful, basic authentication is disabled.')
+    await exchange.answer(
+      'AUTH',
+      '535 5.7.139 Authentication unsuccessful, basic authentication is disabled.'
+    )
     const other = await build(t, { SMTP_URL: exchange.url, MAIL_FROM: from })
     await enqueue(other, resetMail('ada@example.com'))
     await untilAttempted(other)

@@ -639,7 +639,8 @@ t.test('a Redis Cluster or Sentinel ends the start', { skip }, async t => {
   const DATABASE_URL = await createDatabase(t)
   const cluster = await redisServer(t, '--cluster-enabled', 'yes')
   t.match(await start(cluster.url), {
-    code: 78, stderr: /REDIS_URL names a node of a Redis Cluster, which is not supported: name a Redis server /
+    code: 78,
+    stderr: /REDIS_URL names a node of a Redis Cluster, which is not supported: name a Redis server /
   })
 
   const port = await freePort()
@@ -662,7 +663,10 @@ t.test('a Redis Cluster that appears while the service runs is logged', { skip }
   t.match(outageWarnings(service), [{ err: { message: /ECONNREFUSED/ } }])
   await cluster.start()
   await waitUntil('the cluster is logged', () => outageWarnings(service).length > 1)
-  t.match(outageWarnings(service)[1], { err: { message: /a node of a Redis Cluster, which is not supported/ } })
+  t.match(
+    outageWarnings(service)[1],
+    { err: { message: /a node of a Redis Cluster, which is not supported/ } }
+  )
 })
 
 t.test('without Redis an instance counts by itself', { skip }, async t => {
@@ -749,7 +753,9 @@ t.test('without Redis an instance counts by itself', { skip }, async t => {
   })
 
   await t.test('a start with a login that Redis refuses ends, and names no password', async t => {
-    await redis.command('acl', 'setuser', 'limited', 'on', '>limited-password', '~*', '-@all', '+ping', '+hello')
+    await redis.command(
+      'acl', 'setuser', 'limited', 'on', '>limited-password', '~*', '-@all', '+ping', '+hello'
+    )
     await redis.command('config', 'set', 'requirepass', 'hunter2hunter2')
     for (const [url, reason] of [
       [`redis://:wrong-password@127.0.0.1:${redis.port}`, /REDIS_URL: the Redis server refuses its user/],

@@ -67,8 +67,14 @@ t.test('on a terminal in development', { skip }, async t => {
       t.match(screen(), `API docs  http://localhost:${port}/docs\n`)
       t.match(screen(), /Database {2}127\.0\.0\.1:\d+\/\w+\n/)
       t.notMatch(screen(), /latchkey:/, 'without the password')
-      t.match(screen(), /Mail {6}subjects and links are shown here, nothing is sent; set SMTP_URL to send it\n/)
-      t.match(screen(), `    PORT=${port} npx latchkey users create --email you@example.com --role user,admin\n`)
+      t.match(
+        screen(),
+        /Mail {6}subjects and links are shown here, nothing is sent; set SMTP_URL to send it\n/
+      )
+      t.match(
+        screen(),
+        `    PORT=${port} npx latchkey users create --email you@example.com --role user,admin\n`
+      )
 
       const ada = { email: 'ada@example.com', password: 'a phrase of my own' }
       await post('/v1/auth/register', ada)

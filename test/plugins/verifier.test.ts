@@ -133,14 +133,21 @@ t.test('tokens of the clients that a service names are accepted, and those of no
   const clients = ['shop', 'https://mail.example.com/client']
   const { status, get, logs } = await consumer.start(t, issuer, { clients })
   for (const clientId of ['latchkey', ...clients]) {
-    t.match(await get('/me', issuer.token({ client_id: clientId })), { status: 200, body: { client_id: clientId } })
+    t.match(
+      await get('/me', issuer.token({ client_id: clientId })),
+      { status: 200, body: { client_id: clientId } }
+    )
   }
   for (const clientId of ['shop2', 'Shop', 'shop ', 'https://mail.example.com/client/', 'toString']) {
     t.equal(await status(issuer.token({ client_id: clientId })), 401, clientId)
   }
   t.ok(logs.some(({ err }) => Object(err).reason === 'invalid claim: client_id'))
   const machine = { sid: undefined, roles: undefined, amr: undefined, auth_time: undefined }
-  t.equal(await status(issuer.token({ ...machine, sub: 'billing', client_id: 'billing' })), 200, 'its own token')
+  t.equal(
+    await status(issuer.token({ ...machine, sub: 'billing', client_id: 'billing' })),
+    200,
+    'its own token'
+  )
   t.equal(await status(issuer.token({ ...machine, client_id: 'billing' })), 401, 'a user without a session')
 })
 

@@ -182,7 +182,11 @@ t.test('the list of users', async t => {
     t.strictSame(await listAddresses('email=b_'), ['b_b@list.example'])
     t.strictSame(await listAddresses('email=b%25'), ['b%b@list.example'])
     t.strictSame(await listAddresses('email=%20B%2BB@LIST'), ['B+b@list.example'], 'in any case')
-    t.strictSame(await listAddresses('email=b+b@list.example'), ['B+b@list.example'], 'with a plus sign as it is')
+    t.strictSame(
+      await listAddresses('email=b+b@list.example'),
+      ['B+b@list.example'],
+      'with a plus sign as it is'
+    )
     t.strictSame(await listAddresses('email=b+'), ['B+b@list.example'])
     t.strictSame(await listAddresses('email=bb@list.example%20'), ['bb@list.example'], 'a space at the end')
     t.strictSame(await listAddresses('email=bb@list.example'), ['bb@list.example'], 'a whole address')
@@ -402,8 +406,14 @@ t.test('the external id of a user', async t => {
     t.match(await admin.patch(userPath(id), { external_id: externalId }), {
       status: 409, body: { code: 'external_id_taken' }
     })
-    t.match(await admin.patch(userPath(id), { external_id: 'own' }), { status: 200, body: { external_id: 'own' } })
-    t.match(await admin.patch(userPath(id), { external_id: null }), { status: 200, body: { external_id: null } })
+    t.match(
+      await admin.patch(userPath(id), { external_id: 'own' }),
+      { status: 200, body: { external_id: 'own' } }
+    )
+    t.match(
+      await admin.patch(userPath(id), { external_id: null }),
+      { status: 200, body: { external_id: null } }
+    )
     t.match(await admin.patch(userPath(id), { external_id: '' }), { status: 400 })
     const events = await service.sql(
       "select detail from audit_events where user_id = $1 and type = 'user.updated'", [id])

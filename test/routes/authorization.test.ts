@@ -33,7 +33,10 @@ t.test('a client delegates the login of a user', async t => {
   })
   const anybody = service.browser()
   anybody.accessToken = tokens.access_token
-  t.match((await anybody.get('/oauth/userinfo')).body, { sub: userId, email: user.email, email_verified: false })
+  t.match(
+    (await anybody.get('/oauth/userinfo')).body,
+    { sub: userId, email: user.email, email_verified: false }
+  )
   t.equal((await anybody.get('/v1/me')).status, 401, 'a token of a client is not good for the account')
 
   await t.test('and the next login of the browser needs no page', async t => {
@@ -154,12 +157,19 @@ t.test('after that, the client is told what is wrong, with state and iss', async
 })
 
 t.test('an empty parameter counts as absent, and an unknown one is ignored', async t => {
-  const attempt = authorizationOf(client, { response_mode: '', prompt: '', max_age: '', unknown: 'x', scope: '' })
+  const attempt = authorizationOf(
+    client,
+    { response_mode: '', prompt: '', max_age: '', unknown: 'x', scope: '' }
+  )
   t.equal(destinationOf(await service.browser().get(attempt.url)).pathname, '/sign-in')
 })
 
 t.test('unknown scopes are dropped, and the granted ones are returned', async t => {
-  const { tokens } = await signInFor(service, client, { scope: 'openid admin orders:read offline_access account' })
+  const { tokens } = await signInFor(
+    service,
+    client,
+    { scope: 'openid admin orders:read offline_access account' }
+  )
   t.equal(tokens.scope, 'openid')
 })
 
@@ -203,8 +213,14 @@ t.test('prompt', async t => {
     const other = authorizationOf(client, { prompt: 'login' })
     const otherPage = destinationOf(await browser.get(other.url))
     const credentials = { identifier: user.email, password: user.password }
-    t.ok(codeIn(destinationOf(await submit(browser, '/sign-in', { ...credentials, request: sealedIn(page) }))))
-    t.equal((await browser.get(otherPage.pathname + otherPage.search)).status, 200, 'the other tab still asks')
+    t.ok(
+      codeIn(destinationOf(await submit(browser, '/sign-in', { ...credentials, request: sealedIn(page) })))
+    )
+    t.equal(
+      (await browser.get(otherPage.pathname + otherPage.search)).status,
+      200,
+      'the other tab still asks'
+    )
     t.equal(destinationOf(await browser.get(other.url)).pathname, '/sign-in')
   })
 
@@ -266,7 +282,9 @@ t.test('consent', async t => {
     const browser = service.browser()
     const attempt = authorizationOf(reports, overrides)
     const signIn = destinationOf(await browser.get(attempt.url))
-    const page = destinationOf(await submit(browser, '/sign-in', { ...credentials, request: sealedIn(signIn) }))
+    const page = destinationOf(
+      await submit(browser, '/sign-in', { ...credentials, request: sealedIn(signIn) })
+    )
     return { browser, attempt, page }
   }
 
@@ -288,7 +306,7 @@ t.test('consent', async t => {
     t.equal((await ask()).page.pathname, '/consent', 'it is asked again')
   })
 
-  await t.test('is given by the user who was asked, in the browser that was asked, from our own page', async t => {
+  await t.test('is given by the user who was asked, in the same browser, from our own page', async t => {
     const { browser, page } = await ask()
     const fields = { request: sealedIn(page), decision: 'allow' }
     const elsewhere = await submit(service.browser(), '/consent', fields)

@@ -142,7 +142,10 @@ const ends: Record<string, (signedIn: SignedIn) => Promise<unknown>> = {
     await thief.get(authorizationOf(client).url)
   },
   'its expiry': async signedIn => {
-    await service.sql("update sessions set expires_at = now() - interval '1 s' where id = $1", [sidOf(signedIn)])
+    await service.sql(
+      "update sessions set expires_at = now() - interval '1 s' where id = $1",
+      [sidOf(signedIn)]
+    )
     await service.sql(
       "update refresh_tokens set access_expires_at = now() - interval '1 s' where session_id = $1",
       [sidOf(signedIn)])
@@ -256,7 +259,8 @@ t.test('a logout token is not sent', async t => {
     const inside = await receiver(t)
     const admin = await adminOf(cautious)
     const urls = [
-      inside.url, 'https://127.0.0.1/', 'https://localhost/', 'https://169.254.169.254/', 'http://example.com/'
+      inside.url, 'https://127.0.0.1/', 'https://localhost/', 'https://169.254.169.254/',
+      'http://example.com/'
     ]
     for (const url of urls) {
       const { status } = await admin.post('/v1/admin/clients', {

@@ -172,7 +172,10 @@ t.test('offline access', async t => {
   await t.test('ends with a password change', async t => {
     const first = service.browser()
     first.accessToken = (await first.post('/v1/auth/login', user)).body.access_token
-    await first.post('/v1/me/password', { current_password: user.password, new_password: 'another phrase of mine' })
+    await first.post(
+      '/v1/me/password',
+      { current_password: user.password, new_password: 'another phrase of mine' }
+    )
     t.notOk(await isActive(next.access_token))
   })
 
@@ -190,7 +193,10 @@ t.test('offline access', async t => {
   })
 
   await t.test('is not for a client without refresh tokens', async t => {
-    const codeOnly = await newClient(service, { name: 'Code only', scopes, grant_types: ['authorization_code'] })
+    const codeOnly = await newClient(
+      service,
+      { name: 'Code only', scopes, grant_types: ['authorization_code'] }
+    )
     const { tokens } = await signInFor(service, codeOnly, { scope: scopes.join(' ') })
     t.equal(tokens.scope, 'openid')
     t.notOk('refresh_token' in tokens)
@@ -231,7 +237,9 @@ t.test('a sign-in renews the cookie of the browser session, and keeps its sessio
   thief.jar.set(name, before)
   const silent = async (on: Service) => {
     thief.app = on.app
-    return destinationOf(await thief.get(authorizationOf(client, { prompt: 'none' }).url)).searchParams.get('error')
+    return destinationOf(
+      await thief.get(authorizationOf(client, { prompt: 'none' }).url)
+    ).searchParams.get('error')
   }
   t.equal(await silent(service), 'login_required')
   t.ok(await isActive(tokens.access_token), 'within the grace period nothing more happens')
@@ -248,7 +256,10 @@ t.test('users see and revoke what they have allowed', async t => {
     items: [{ client_id: client.id, name: 'Orders', scopes: ['email', 'openid', 'profile'], audiences: [] }],
     next_cursor: null
   })
-  t.match((await account.get('/v1/me/export')).body, { consents: [{ client_id: client.id, client_name: 'Orders' }] })
+  t.match(
+    (await account.get('/v1/me/export')).body,
+    { consents: [{ client_id: client.id, client_name: 'Orders' }] }
+  )
   t.equal((await account.delete(`/v1/me/consents/${client.id}`)).status, 204)
   t.equal((await account.delete(`/v1/me/consents/${client.id}`)).status, 404)
   t.notOk(await isActive(tokens.access_token))

@@ -28,7 +28,10 @@ const refresh = async (tokens: Tokens, of: TestClient = client, parameters: Reco
 }
 
 async function userInfoOf ({ access_token: token }: Tokens) {
-  const { status, body } = await service.browser().get('/oauth/userinfo', { authorization: `Bearer ${token}` })
+  const { status, body } = await service.browser().get(
+    '/oauth/userinfo',
+    { authorization: `Bearer ${token}` }
+  )
   t.equal(status, 200)
   return body
 }

@@ -76,7 +76,11 @@ t.test('an imported user', async t => {
       t.equal((await signIn(service, emails[index] ?? '', password)).status, 200, password)
     }
     await service.sql('delete from users')
-    const [trimmed = ''] = await importAccounts(t, service, [importedHashes['bcrypt of WordPress']?.[0] ?? ''])
+    const [trimmed = ''] = await importAccounts(
+      t,
+      service,
+      [importedHashes['bcrypt of WordPress']?.[0] ?? '']
+    )
     t.equal((await signIn(service, trimmed, ' Hello wörld! ')).status, 200, 'WordPress trims passwords')
   })
 

@@ -89,8 +89,8 @@ t.test('the pages of mailed links', async t => {
           headers: {
             'content-type': 'text/html; charset=utf-8',
             'content-security-policy':
-              "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; " +
-              "frame-ancestors 'none'; base-uri 'none'",
+              "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; " +
+              "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
             'referrer-policy': 'no-referrer',
             'cache-control': 'no-store',
             'x-frame-options': 'DENY',
@@ -183,7 +183,10 @@ t.test('the pages of mailed links', async t => {
     t.match(await browser.post('/email-verification', `token=lkl_x&new_password=&${shown}`, form), {
       status: 400, text: /&lt;img src=x&gt;/
     })
-    t.notMatch((await browser.post('/email-verification', `token=lkl_x&new_password=&${shown}`, form)).text, '<img')
+    t.notMatch(
+      (await browser.post('/email-verification', `token=lkl_x&new_password=&${shown}`, form)).text,
+      '<img'
+    )
   })
 
   t.test('accept a link once, even if it is posted many times at once', async t => {
@@ -670,7 +673,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     t.strictSame(visit.complaints, [])
   })
 
-  t.test('without JavaScript a field takes the whole link or its code, and plain forms do the same', async t => {
+  t.test('without JavaScript a field takes the whole link or its code, and forms do the same', async t => {
     const { email, password } = await registerUser(service)
     for (const kind of kinds) {
       const token = await requestLink(service, kind, email)

@@ -97,7 +97,8 @@ t.test('the sessions of a user', async t => {
     t.ok(await isSignedIn(browser))
     t.match(
       await browser?.delete(`/v1/me/sessions/${ids[0]}`),
-      { status: 204, cookies: [/^refresh_token_3000=; Max-Age=0/] }, 'the current session ends with its cookie'
+      { status: 204, cookies: [/^refresh_token_3000=; Max-Age=0/] },
+      'the current session ends with its cookie'
     )
     t.match(await browser?.get('/v1/me'), { status: 401 })
   })

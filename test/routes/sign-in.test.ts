@@ -231,7 +231,10 @@ t.test('a sign-in', async t => {
 
   t.test('sets a cookie that lives as long as its token if the session is remembered', async t => {
     const { cookies, body } = await signIn(service.browser(), { ...ada, remember: true })
-    t.match(cookies[0], /^refresh_token_3000=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/)
+    t.match(
+      cookies[0],
+      /^refresh_token_3000=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/
+    )
     const [row] = await service.sql(`
       select remembered, expires_at - created_at = '90 days' as lasts_three_months
       from sessions where id = $1`, [body.session_id])

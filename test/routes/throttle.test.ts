@@ -206,7 +206,11 @@ t.test('failed sign-ins', async t => {
     for (const instances of [[service], [service, secondInstance]]) {
       const answers = await Promise.all(Array.from({ length: 20 }, async (_, i) =>
         await signIn(instances[i % instances.length] ?? service, { email, password }, address)))
-      t.strictSame(distinctStatuses(answers), [200], 'many sign-ins at once with the correct password succeed')
+      t.strictSame(
+        distinctStatuses(answers),
+        [200],
+        'many sign-ins at once with the correct password succeed'
+      )
     }
     const mixed = await Promise.all([
       ...Array.from({ length: 4 }, () => guess(service, { email }, address)),

@@ -92,7 +92,7 @@ async function compareTimes (t: Test, measured: Measured): Promise<void> {
 
 interface Asking { questions: Question[], times: number, samples: Map<Question, number[]> }
 
-/** Asks each question so many times, in a random order, and adds the times of the responses to the samples. */
+/** Asks each question so many times, in a random order, and adds the response times to the samples. */
 async function ask (t: Test, { flow, service, origin, isDropped }: Measured, asking: Asking): Promise<void> {
   const { questions, times, samples } = asking
   const { path, statuses: [expected] } = flow

@@ -330,7 +330,7 @@ t.test('a removed role has no effect any more', async t => {
   })
 })
 
-t.test('no token with a removed role is accepted, even if refreshes and sign-ins race the removal', async t => {
+t.test('no token with a removed role is accepted, even if refreshes and sign-ins race it', async t => {
   const service = await build(t, { ROLES: 'support=tickets:read', MAX_SESSIONS_PER_USER: '1000' })
   const other = await build(
     t,

@@ -10,8 +10,8 @@ const manifest = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'))
 const dependencies = new Set(Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies }))
 
 /**
- * The floors of src/, lowest first. A room imports from itself and from the floors below its own. A room that is
- * not named here is a capability on the floor of `accounts`, from which no other room of src/ imports.
+ * The floors of src/, lowest first. A room imports from itself and from the floors below its own. A room that
+ * is not named here is a capability on the floor of `accounts`, from which no other room of src/ imports.
  */
 export const floors = [
   ['crypto', 'syntax'],

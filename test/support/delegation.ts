@@ -65,15 +65,32 @@ export function authorizationOf (
     code_challenge_method: 'S256',
     ...overrides
   }
-  const sent = Object.entries(parameters).flatMap(([name, value]) => value === undefined ? [] : [[name, value] as const])
-  return { url: `/oauth/authorize?${new URLSearchParams(Object.fromEntries(sent)).toString()}`, verifier, state, nonce }
+  const sent = Object.entries(parameters).flatMap(
+    ([name, value]) => value === undefined ? [] : [[name, value] as const]
+  )
+  return {
+    url: `/oauth/authorize?${new URLSearchParams(
+    Object.fromEntries(sent)
+  ).toString()}`,
+    verifier,
+    state,
+    nonce
+  }
 }
 
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
 
 /** Submits a form of a page. */
-export const submit = async (browser: Browser, path: string, fields: Record<string, string>): Promise<Answer> =>
-  await browser.post(path, new URLSearchParams(fields).toString(), { ...form, 'sec-fetch-site': 'same-origin' })
+export const submit = async (
+  browser: Browser,
+  path: string,
+  fields: Record<string, string>
+): Promise<Answer> =>
+  await browser.post(
+    path,
+    new URLSearchParams(fields).toString(),
+    { ...form, 'sec-fetch-site': 'same-origin' }
+  )
 
 /** Where an answer sends the browser: by a redirect, or by a page that moves on by itself. */
 export function destinationOf ({ headers, text }: Answer): URL {

@@ -6,7 +6,8 @@ import type { Service } from './app.ts'
  */
 export async function dump ({ sql }: Service): Promise<string> {
   const columns = await sql<{ table: string; column: string; type: string }>(`
-    select table_name as table, column_name as column, data_type as type from information_schema.columns join information_schema.tables using (table_schema, table_name)
+    select table_name as table, column_name as column, data_type as type
+    from information_schema.columns join information_schema.tables using (table_schema, table_name)
     where table_schema = 'public' and table_type = 'BASE TABLE' order by 1, ordinal_position`)
   const tables = [...new Set(columns.map(({ table }) => table))]
   const pages = await Promise.all(tables.map(async table => {

@@ -52,12 +52,13 @@ export interface SmtpServer {
 const patience = 15_000
 
 /**
- * A mail server of its own, that ends with the test; where it speaks TLS without a certificate of its own,
- * with one that nobody trusts.
+ * Starts a mail server, which stops with the test. If it speaks TLS and is given no certificate, it has one
+ * that no client trusts.
  */
 export async function smtpServer (
   t: Teardown,
-  { login, xoauth2, tls, certificate }: Pick<Settings, 'login' | 'xoauth2' | 'tls'> & { certificate?: Certificate } = {}
+  { login, xoauth2, tls, certificate }:
+    Pick<Settings, 'login' | 'xoauth2' | 'tls'> & { certificate?: Certificate } = {}
 ): Promise<SmtpServer> {
   const port = await freePort()
   const mails: Received[] = []

@@ -31,8 +31,8 @@ export interface Receiver {
 }
 
 /**
- * A server that takes webhooks and logout tokens, on the loopback address, on a free port unless one is named;
- * with a certificate over TLS alone.
+ * Starts a server for webhooks and logout tokens on the loopback address, on a free port unless one is given.
+ * With a certificate, it speaks only TLS.
  */
 export async function receiver (t: Teardown, certificate?: Certificate, port = 0): Promise<Receiver> {
   const requests: Received[] = []
