@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the C core of the argon2 package for AVX2 and for AVX-512. The core chooses its instructions when
-# it is compiled, and the binary in the package uses SSE2, which is half as fast. The service loads the fastest
-# build that its processor can run.
+# it is compiled, and the binary in the package uses SSE2, which is half as fast. The service loads the
+# fastest build that its processor can run.
 #
 #   scripts/build-argon2.sh [FOLDER]     into native/ beside this folder, unless another is given
 set -euo pipefail

@@ -36,10 +36,10 @@ async function assertRefused (t: Test, url: string, statements: string[]) {
   })
 }
 
-type Run = (text: string) => Promise<pg.QueryResult>
+type RunStatement = (text: string) => Promise<pg.QueryResult>
 
 /** Executes statements on one connection. */
-async function withConnection (url: string, work: (run: Run) => Promise<void>) {
+async function withConnection (url: string, work: (run: RunStatement) => Promise<void>) {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {

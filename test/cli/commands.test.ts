@@ -8,6 +8,7 @@ import { calibrate, recommend } from '../../src/calibration/calibration.ts'
 import type { Browser } from '../support/client.ts'
 import { closedPort, run, start } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
+import { kidOf } from '../support/jwt.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 import { waitFor } from '../support/polling.ts'
@@ -23,9 +24,6 @@ const configurationOf = ({ url }: Service, more: Environment = {}): Environment 
   KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64'),
   ...more
 })
-
-const kidOf = (token: string): string =>
-  JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
 
 /** Runs a command with `--json`, and returns the parsed output. */
 async function runJson (t: Test, args: string[], environment: Environment, cwd?: string) {

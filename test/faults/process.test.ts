@@ -248,7 +248,9 @@ t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, 
   const body = Buffer.from(JSON.stringify(ada))
   const users = Array.from({ length: 4 }, async () => {
     while (!controller.signal.aborted) {
-      const { status } = await ask('POST', `${base}/v1/auth/login`, ['content-type: application/json'], body)
+      const { status } = await ask('POST', `${base}/v1/auth/login`, {
+        lines: ['content-type: application/json'], body
+      })
       counts.set(status, (counts.get(status) ?? 0) + 1)
     }
   })

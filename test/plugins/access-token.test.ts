@@ -3,8 +3,7 @@ import {
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
-  sign,
-  type KeyObject
+  sign
 } from 'node:crypto'
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import t from 'tap'
@@ -14,15 +13,7 @@ import * as clients from '../../src/clients/clients.ts'
 import { newId } from '../../src/crypto/random.ts'
 import { seal } from '../../src/crypto/sealing.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
-
-const encode = (value: unknown) =>
-  Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
-const es256 = (key: KeyObject) => (input: string) =>
-  sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')
-const compact = (header: unknown, payload: unknown, signer: (input: string) => string) => {
-  const input = `${encode(header)}.${encode(payload)}`
-  return `${input}.${signer(input)}`
-}
+import { compact, encode, es256 } from '../support/jwt.ts'
 
 /** A signed-in user, the service's signing key, and how the service responds to a token. */
 async function signedIn (service: Service) {

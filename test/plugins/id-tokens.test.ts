@@ -7,13 +7,11 @@ import { ensureIdTokenKey } from '../../src/tokens/id-token-key.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import { findPublishedKey, loadKeyring } from '../../src/tokens/keyring.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
-import { compact, signers } from '../support/issuer.ts'
+import { compact, kidOf, nowSeconds, signers } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
 import { createDatabase } from '../support/postgres.ts'
 
 const issuer = 'http://localhost:3000'
-const nowSeconds = () => Math.floor(Date.now() / 1_000)
-const kidOf = (token: string) => decodeProtectedHeader(token).kid ?? ''
 
 /** The claims of an ID token for the client `shop`. */
 const createClaims = (changes: object = {}) =>

@@ -14,8 +14,10 @@ import { connect } from '../../src/database/database.ts'
 import { ensureKeys, rotateKey } from '../../src/tokens/key-rotation.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
+import { bearer } from '../support/authorization-header.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
+import { kidOf } from '../support/jwt.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { flakyProxy } from '../support/flaky-proxy.ts'
 import { scale } from '../support/soak.ts'
@@ -29,8 +31,6 @@ async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await holds())) await pause()
 }
 
-const kidOf = (token: string) => decodeProtectedHeader(token).kid ?? ''
-const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 /** The status, after retries while the machine is too busy. */
 async function statusOf (ask: () => Promise<number>): Promise<number> {
   for (;;) {

@@ -19,7 +19,7 @@ interface Response {
   description: string
   content?: Record<string, { schema: { allOf?: Array<{ properties?: Record<string, { enum: string[] }> }> } }>
 }
-interface Operation {
+interface DocumentedOperation {
   operationId: string
   summary: string
   tags: string[]
@@ -74,7 +74,7 @@ function paths (tree: string): string[] {
 t.test('the API document', async t => {
   const service = await build(t, { ISSUER_URL: 'https://auth.example.com' })
   const { body: api } = await service.browser().get('/openapi.json')
-  const operations = Object.entries(api.paths as Record<string, Record<string, Operation>>).flatMap(
+  const operations = Object.entries(api.paths as Record<string, Record<string, DocumentedOperation>>).flatMap(
     ([path, methods]) =>
       Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation }))
   )
@@ -349,9 +349,9 @@ t.test('the documentation page', async t => {
       'a browser sends cookies by itself'
     )
     t.notMatch(JSON.stringify(answer.body.paths), /refreshCookie|registrationCookie/)
-    for (const [path, methods] of Object.entries<Record<string, Operation>>(api.paths)) {
+    for (const [path, methods] of Object.entries<Record<string, DocumentedOperation>>(api.paths)) {
       for (const [method, exact] of Object.entries(methods)) {
-        const { responses } = answer.body.paths[path][method] as Operation
+        const { responses } = answer.body.paths[path][method] as DocumentedOperation
         for (const [status, response] of Object.entries(exact.responses)) {
           if (status in responses) continue
           const { description } =

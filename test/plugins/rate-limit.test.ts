@@ -212,7 +212,7 @@ t.test('the routes of a class share one rate limit', async t => {
   })
 })
 
-interface RawResponse { status: number, text: string }
+interface ReceivedText { status: number, text: string }
 
 /**
  * Sends bytes from a local address, and returns everything that arrives until the end or until `isEnough`.
@@ -222,7 +222,7 @@ async function sendRaw (
   bytes: string,
   localAddress = '127.0.0.1',
   isEnough = (_text: string) => false
-): Promise<RawResponse> {
+): Promise<ReceivedText> {
   const { port } = service.app.server.address() as AddressInfo
   const socket = connect({ port, host: '127.0.0.1', localAddress })
   let text = ''

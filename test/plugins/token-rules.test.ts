@@ -8,14 +8,13 @@ import { loadKeyring } from '../../src/tokens/keyring.ts'
 import { revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as consumer from '../support/consumer.ts'
+import { compact, nowSeconds, signers } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
-import { compact, signers } from '../support/issuer.ts'
 
 type Claims = Record<string, unknown>
 type Assertions = Pick<typeof t, 'strictSame'>
 
 const audience = 'urn:orders'
-const nowSeconds = () => Math.floor(Date.now() / 1_000)
 const signWith = (key: KeyObject) => signers['ES256']?.(key) ?? String
 
 t.test('the service and the verifier judge every token alike', async t => {

@@ -10,10 +10,11 @@ import verifier, {
   AuthError, createVerifier, requireRole, requireScope, type VerifierOptions
 } from '../../plugins/verifier/fastify.ts'
 import * as consumer from '../support/consumer.ts'
+import { compact, signers } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
-import type { Teardown } from '../support/app.ts'
+import type { Teardown } from '../support/teardown.ts'
 import * as issuers from '../support/issuer.ts'
-import { compact, makeKey, signers } from '../support/issuer.ts'
+import { makeKey } from '../support/issuer.ts'
 import { moduleFile, nodeOptions } from '../support/program.ts'
 
 const { credentials } = consumer

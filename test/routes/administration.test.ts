@@ -6,24 +6,13 @@ import type { Answer, Browser } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
+import { registerUser } from '../support/registered-user.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { scale } from '../support/soak.ts'
 
 const usersPath = '/v1/admin/users'
 const userPath = (id: string) => `${usersPath}/${id}`
 const auditPath = '/v1/admin/audit-events'
-
-interface SignedInUser { browser: Browser, id: string, email: string, password: string }
-
-/** Registers a user who has these roles besides `user`, and signs them in. */
-async function registerUser (service: Service, ...roles: string[]): Promise<SignedInUser> {
-  const browser = service.browser()
-  const user = newUser()
-  const { body } = await browser.post('/v1/auth/register', user)
-  await service.sql('update users set roles = $2 where id = $1', [body.user.id, ['user', ...roles]])
-  browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
-  return { browser, id: body.user.id, ...user }
-}
 
 const settings = { ROLES: 'editor,support' }
 

@@ -2,9 +2,10 @@ import t from 'tap'
 import { build, newUser } from '../support/app.ts'
 import { listen } from '../support/concurrency.ts'
 import {
-  authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, redirectUri, sealedIn,
-  signInFor, submit
+  authorizationOf, authorize, codeIn, destinationOf, newClient, redeem, redirectUri, sealedIn, signInFor,
+  submit
 } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 import { ask } from '../support/wire.ts'
 
 const service = await build(t)
@@ -113,7 +114,9 @@ t.test('the link of an error page to the other language keeps the error', async 
   t.equal(browser.jar.get('lang_3000'), 'en', 'the choice is remembered')
   const origin = await listen(service)
   for (const path of ['//evil.example/', '/\\evil.example', '/nowhere']) {
-    const { status, text } = await ask('GET', origin + path, ['accept: text/html', 'accept-language: en'])
+    const { status, text } = await ask('GET', origin + path, {
+      lines: ['accept: text/html', 'accept-language: en']
+    })
     t.equal(status, 404, path)
     t.equal(languageLink(text), '/?lang=de', 'an unknown address is not repeated')
   }

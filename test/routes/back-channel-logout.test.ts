@@ -4,9 +4,10 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { purgeExpired } from '../../src/sessions/expiry.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import {
-  adminOf, authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, requestTokens,
-  signInFor, submit, type TestClient
+  adminOf, authorizationOf, authorize, codeIn, destinationOf, newClient, redeem, requestTokens, signInFor,
+  submit, type TestClient
 } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 import { waitUntil } from '../support/polling.ts'
 import { receiver, type Receiver } from '../support/webhook-receiver.ts'
 
@@ -18,8 +19,8 @@ const client = await newClient(service, {
   backchannel_logout_uri: inbox.url, post_logout_redirect_uris: ['https://orders.example.com/bye']
 })
 
-type SignedIn = Awaited<ReturnType<typeof signInFor>>
-const sidOf = ({ tokens }: Pick<SignedIn, 'tokens'>): string => claimsOf(tokens.access_token).sid
+type SignedInForClient = Awaited<ReturnType<typeof signInFor>>
+const sidOf = ({ tokens }: Pick<SignedInForClient, 'tokens'>): string => claimsOf(tokens.access_token).sid
 
 /** The logout tokens that a receiver has got, with their claims, which are not verified. */
 const receivedBy = ({ requests }: Receiver) => requests.map(({ text, headers }) => {
@@ -37,7 +38,7 @@ const makeDue = async (sid: string) =>
   await service.sql('update jobs set run_at = now() where id = $1', [sid])
 
 /** The owner's API client, signed in beside the browser. */
-async function accountOf ({ user }: Pick<SignedIn, 'user'>) {
+async function accountOf ({ user }: Pick<SignedInForClient, 'user'>) {
   const account = service.browser()
   account.accessToken = (await account.post('/v1/auth/login', user)).body.access_token
   return account
@@ -97,7 +98,7 @@ const revoke = async ({ id, secret = '' }: TestClient, token: string) =>
 const refresh = async (on: Service, token: string) =>
   await requestTokens(on, client, { grant_type: 'refresh_token', refresh_token: token })
 
-const ends: Record<string, (signedIn: SignedIn) => Promise<unknown>> = {
+const ends: Record<string, (signedIn: SignedInForClient) => Promise<unknown>> = {
   'a sign-out': async ({ browser }) => await submit(browser, '/sign-out', {}),
   'a logout by the client': async ({ browser, tokens }) =>
     await browser.get(`/oauth/logout?id_token_hint=${tokens.id_token}`),

@@ -6,6 +6,7 @@ import type { NewClient } from '../../src/clients/metadata.ts'
 import { rotateSecret } from '../../src/clients/secrets.ts'
 import type { Queryable } from '../../src/database/database.ts'
 import { build, newUser, type Service } from '../support/app.ts'
+import { basic } from '../support/authorization-header.ts'
 import { waitFor } from '../support/polling.ts'
 
 const path = '/v1/admin/clients'
@@ -27,9 +28,6 @@ async function create (service: Service, metadata: Partial<NewClient> = {}) {
   )
   return { id, secret }
 }
-
-const basic = (id: string, secret: string) =>
-  ({ authorization: `Basic ${btoa(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`)}` })
 
 const post = async (
   service: Service, url: string, fields: Record<string, string>, headers: Record<string, string> = {}

@@ -7,15 +7,13 @@ import * as openid from 'openid-client'
 import t from 'tap'
 import * as clients from '../../src/clients/clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { build, newUser, type Service, type Teardown } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
+import { basic } from '../support/authorization-header.ts'
 import { waitUntil } from '../support/polling.ts'
 import { named, sql } from '../support/postgres.ts'
 import { scale } from '../support/soak.ts'
+import type { Teardown } from '../support/teardown.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
-
-const basic = (id: string, secret: string) => ({
-  authorization: `Basic ${btoa(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`)}`
-})
 
 async function createClient (service: Service, ...scopes: string[]) {
   const { client_id: id, client_secret: secret = '' } = await clients.create(
@@ -492,7 +490,7 @@ t.test('revocation', async t => {
   })
 })
 
-interface Received {
+interface ReceivedEvent {
   id: string | undefined
   event: string | undefined
   data: { sid?: string, jti?: string, sub: string, reason: string, ended_at: string, expires_at: string }
@@ -500,7 +498,7 @@ interface Received {
 
 /** Reads the feed over a real connection. */
 async function followFeed (t: Teardown, { port }: { port: number }, headers: Record<string, string>) {
-  const received: Received[] = []
+  const received: ReceivedEvent[] = []
   const comments: string[] = []
   let lastId: string | undefined
   const request = http.get({ host: '127.0.0.1', port, path: '/oauth/revocations', headers, agent: false })

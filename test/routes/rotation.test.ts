@@ -45,7 +45,7 @@ for (const rule of [strict, usual, windowed, hasty]) {
 /** A token with its text, which changes when time passes. */
 interface Token extends ModelToken { text: string }
 
-interface Row {
+interface FamilyRow {
   generation: number | null
   hash: string | null
   /** How many seconds ago the generations were confirmed, the latest first. */
@@ -68,7 +68,7 @@ async function signIn (rule: RotationRule) {
     ({ text, generation: read(text).generation, issuedAt: clock.now })
   const first = receive(body.refresh_token)
   const tokens = [first]
-  const row = async () => (await app.db.query<Row>(`
+  const row = async () => (await app.db.query<FamilyRow>(`
     select generation, encode(token_hash, 'hex') as hash, end_reason, (
       select array_agg(extract(epoch from now() - confirmed_at)::float8 order by confirmed_at desc)
       from unnest(confirmations) as confirmed_at
@@ -85,7 +85,7 @@ async function signIn (rule: RotationRule) {
     recent: (back: number) => tokens.at(-1 - back) ?? first,
     row,
     /** Whether the row is what the model expects it to be. */
-    isRow: (seen: Row, { generation, current, confirmations, endReason }: ModelFamily) => {
+    isRow: (seen: FamilyRow, { generation, current, confirmations, endReason }: ModelFamily) => {
       if (endReason) return isDeepStrictEqual({ ...seen }, { ...noRow, end_reason: endReason })
       const token = tokens.find(token => token === current)
       const { ages } = seen
@@ -140,7 +140,7 @@ async function signIn (rule: RotationRule) {
     }
   }
 }
-const noRow: Row = { generation: null, hash: null, ages: null, end_reason: null }
+const noRow: FamilyRow = { generation: null, hash: null, ages: null, end_reason: null }
 
 /** A refresh with a token, and whether it was exchanged; without a token, a logout. */
 interface Served { token?: Token, isExchanged: boolean }

@@ -10,12 +10,8 @@ import { list } from '../../src/sessions/listing.ts'
 import { endSurplus } from '../../src/sessions/surplus.ts'
 import { Browser, type Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
-import { firefox, safari, signInDevices } from '../support/devices.ts'
+import { firefox, isSignedIn, safari, signInDevices } from '../support/devices.ts'
 import { scale } from '../support/soak.ts'
-
-/** Whether the access token of a browser is valid. */
-const isSignedIn = async (browser: Browser | undefined) =>
-  (await browser?.get('/v1/auth/verify'))?.status === 204
 
 interface InsertedSessions { count: number, ended?: boolean }
 

@@ -4,16 +4,13 @@ import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { purgeExpired, type PurgedPage } from '../../src/sessions/expiry.ts'
 import { Browser, type Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
-import { firefox, safari, signInDevices } from '../support/devices.ts'
+import { firefox, isSignedIn, safari, signInDevices } from '../support/devices.ts'
 import { mailTo } from '../support/inbox.ts'
 import { named, sql } from '../support/postgres.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 
-/** Whether the access token of a browser is valid. */
-const isSignedIn = async (browser: Browser | undefined) =>
-  (await browser?.get('/v1/auth/verify'))?.status === 204
 const listedIds = async (browser: Browser | undefined): Promise<string[]> => {
   const { body } = await browser?.get('/v1/me/sessions') ?? {}
   return (body.items as Array<{ id: string }>).map(({ id }) => id)

@@ -24,7 +24,13 @@ const nobody = 65_534
 const settings = ['fsync=off']
 const library = pathToFileURL(moduleFile('src/database/embedded/embedded-postgres.ts'))
 
-interface Answer { url?: string, version?: string, dataDir?: string, adopted?: boolean, refusal?: string }
+interface StartResult {
+  url?: string
+  version?: string
+  dataDir?: string
+  adopted?: boolean
+  refusal?: string
+}
 interface ServiceOptions { options?: EmbeddedPostgresOptions, uid?: number, path?: string, arch?: string }
 
 // They wait more than they work.
@@ -73,7 +79,7 @@ function service (
     ...(uid === undefined ? {} : { uid, gid: uid })
   })
   const exit = once(child, 'exit')
-  const answer = once(createInterface(child.stdout), 'line').then(([line]): Answer => JSON.parse(line))
+  const answer = once(createInterface(child.stdout), 'line').then(([line]): StartResult => JSON.parse(line))
   async function kill () {
     child.kill('SIGKILL')
     await exit

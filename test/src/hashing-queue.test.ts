@@ -16,7 +16,7 @@ function deferred (): Deferred {
 
 interface Test { teardown: (handler: () => unknown) => void }
 
-interface Task {
+interface QueuedTask {
   name: string
   abort: (reason: unknown) => void
   end: Deferred
@@ -26,19 +26,19 @@ interface Task {
 
 /** Runs tasks in a queue until the test ends them; aborts the remaining tasks at the end of the test. */
 function manualTasks (t: Test, queue: HashingQueue) {
-  const all: Task[] = []
+  const all: QueuedTask[] = []
   t.teardown(() => {
     for (const { abort, end } of all) {
       abort('the test is over')
       end.resolve()
     }
   })
-  const started: Task[] = []
-  const running = new Set<Task>()
-  function add (name: string, ticket: QueueTicket = {}): Task {
+  const started: QueuedTask[] = []
+  const running = new Set<QueuedTask>()
+  function add (name: string, ticket: QueueTicket = {}): QueuedTask {
     const controller = new AbortController()
     const abort = (reason: unknown) => controller.abort(reason)
-    const task: Task = { name, abort, end: deferred(), settled: Promise.resolve(), outcomes: [] }
+    const task: QueuedTask = { name, abort, end: deferred(), settled: Promise.resolve(), outcomes: [] }
     task.settled = queue.run(async () => {
       started.push(task)
       running.add(task)
@@ -125,14 +125,14 @@ t.test('the queue keeps its invariants in any order of arrivals, ends and depart
       refused: reason => events.push(reason)
     })
     const { started, running, add } = manualTasks({ teardown () {} }, queue)
-    const all: Task[] = []
+    const all: QueuedTask[] = []
     const waiting = () => all.filter(task => task.outcomes.length === 0 && !started.includes(task))
-    const pick = (tasks: Iterable<Task>, which: number) => {
+    const pick = (tasks: Iterable<QueuedTask>, which: number) => {
       const list = [...tasks]
       return list[which % Math.max(1, list.length)]
     }
     // How many tasks have started since each waiting task was added.
-    const overtakenBy = new Map<Task, number>()
+    const overtakenBy = new Map<QueuedTask, number>()
 
     for (const action of actions) {
       if (action.kind === 'arrives') {

@@ -328,7 +328,7 @@ interface Step {
   which: number
 }
 
-interface Party {
+interface MailboxOwner {
   email: string
   browser: Browser
   /** The links in the mailbox. */
@@ -338,7 +338,7 @@ interface Party {
   /** The access tokens that this actor has received. */
   accessTokens: string[]
 }
-type Parties = Record<Actor, Party>
+type Parties = Record<Actor, MailboxOwner>
 
 const confirmingKinds = ['email_verification', 'email_change', 'email_changed']
 const choose = <Item>(items: readonly Item[], which: number) => items[which % items.length]
@@ -365,7 +365,7 @@ for (const required of ['false', 'true']) {
       let histories = 0
       await fc.assert(
         fc.asyncProperty(fc.array(randomStep, { minLength: 6, maxLength: 14 }), async steps => {
-          const party = (): Party => ({
+          const party = (): MailboxOwner => ({
             email: newUser().email,
             browser: service.browser(),
             links: [],
@@ -455,10 +455,10 @@ async function takeStep (
   }
 }
 
-const linkOf = ({ links }: Party, kinds: readonly string[], which: number) =>
+const linkOf = ({ links }: MailboxOwner, kinds: readonly string[], which: number) =>
   choose(links.filter(({ kind }) => kinds.includes(kind)), which)?.token
 
-function keepTokens (self: Party, { status, body }: Answer) {
+function keepTokens (self: MailboxOwner, { status, body }: Answer) {
   if (status >= 300 || body.access_token === undefined) return
   self.browser.accessToken = body.access_token
   self.accessTokens.push(body.access_token)
@@ -507,7 +507,11 @@ async function assertSeparation (service: Service, parties: Parties): Promise<vo
 }
 
 /** The accounts that an actor has access to, by a session or a password. */
-async function accounts (service: Service, parties: Parties, { browser, accessTokens, passwords }: Party) {
+async function accounts (
+  service: Service,
+  parties: Parties,
+  { browser, accessTokens, passwords }: MailboxOwner
+) {
   const users: Array<{ id: string, email: string, email_verified: boolean }> = []
   for (const accessToken of accessTokens) {
     const { status, body } = await service.browser().get('/v1/me', { authorization: `Bearer ${accessToken}` })

@@ -5,9 +5,10 @@ import { redeemCode } from '../../src/delegation/authorization-codes.ts'
 import { purgeExpired } from '../../src/sessions/expiry.ts'
 import { build, newUser } from '../support/app.ts'
 import {
-  adminOf, authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, redirectUri,
-  requestTokens, sealedIn, signInFor, submit
+  adminOf, authorizationOf, authorize, codeIn, destinationOf, newClient, redeem, redirectUri, requestTokens,
+  sealedIn, signInFor, submit
 } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
 
 const service = await build(t)

@@ -4,12 +4,11 @@ import * as clients from '../../src/clients/clients.ts'
 import { purge, revokeUserTokens } from '../../src/tokens/revocations.ts'
 import type { Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
-import { compact, signers } from '../support/issuer.ts'
+import { claimsOf, compact, signers } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { scale } from '../support/soak.ts'
 
-const claimsOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
 const signIn = async (service: Service, path = 'login', user = newUser()) => {
   const { body } = await service
     .browser()

@@ -8,8 +8,7 @@ import { Browser } from './client.ts'
 import { shareContract } from './contract.ts'
 import { insertIdTokenKey } from './id-token-key.ts'
 import { createDatabase, sql } from './postgres.ts'
-
-export interface Teardown { teardown: (handler: () => unknown) => void }
+import type { Teardown } from './teardown.ts'
 
 export const keyEncryptionKey = randomBytes(32)
 
@@ -98,12 +97,15 @@ export async function build (
   }
 }
 
-let people = 0
-/** Somebody new, with a password that is accepted. */
-export const newUser = () => {
-  people++
+// A type, because an interface has no index signature and so is no `Record<string, string>`.
+export type UserCredentials = { email: string, password: string }
+
+let userCount = 0
+/** An unused address, with a password that the policy accepts. */
+export const newUser = (): UserCredentials => {
+  userCount++
   return {
-    email: `person-${people}-${process.pid}@example.com`,
+    email: `person-${userCount}-${process.pid}@example.com`,
     password: `correct horse ${randomBytes(6).toString('hex')}`
   }
 }

@@ -4,8 +4,8 @@ import { createServer, type AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { Environment } from '../../src/config/environment.ts'
 import { variables } from '../../src/config/variables.ts'
-import type { Teardown } from './app.ts'
 import { commandOf, threadPool } from './program.ts'
+import type { Teardown } from './teardown.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 // What configures this checkout is not to configure the command.

@@ -1,15 +1,20 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import verifier, { type VerifierOptions } from '../../plugins/verifier/fastify.ts'
-import type { Teardown } from './app.ts'
 import { waitFor } from './polling.ts'
+import type { Teardown } from './teardown.ts'
 
-export interface Answer { status: number, headers: Headers, body: Record<string, unknown> }
+/** A response of `fetch`. A test that reads members of the body names their types. */
+export interface FetchedResponse<Body = Record<string, unknown>> {
+  status: number
+  headers: Headers
+  body: Body
+}
 
 /** A service that has the verifier, on a port of its own. */
 export interface Consumer {
   app: FastifyInstance
   logs: Array<Record<string, unknown>>
-  get: (path: string, token?: string, scheme?: string) => Promise<Answer>
+  get: (path: string, token?: string, scheme?: string) => Promise<FetchedResponse>
   /** The status of a request that a token is needed for. */
   status: (token: string) => Promise<number>
   /** The same of many requests that come in one moment, past the network. */

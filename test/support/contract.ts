@@ -5,7 +5,7 @@ import type { Answer } from './client.ts'
 
 interface Documented { content?: Record<string, { schema: object }> }
 type Reference = { $ref: string }
-interface Operation {
+interface ContractOperation {
   path: RegExp
   method: string
   responses: Record<string, Documented>
@@ -18,7 +18,7 @@ function once<T> (make: () => T): () => T {
   return () => (made ??= make())
 }
 
-const contracts = new Map<unknown, Operation[]>()
+const contracts = new Map<unknown, ContractOperation[]>()
 const configurations = new WeakMap<FastifyInstance, string>()
 
 /** Remembers the configuration of an app. Apps with the same one share a document, which is read once. */
@@ -27,7 +27,7 @@ export function shareContract (app: FastifyInstance, configuration: object): voi
 }
 
 /** The operations of the service's own API document, with validators of what they answer. */
-function contract (app: FastifyInstance): Operation[] {
+function contract (app: FastifyInstance): ContractOperation[] {
   const key = configurations.get(app) ?? app
   const known = contracts.get(key)
   if (known) return known

@@ -5,6 +5,8 @@ import type { Answer, Browser } from './client.ts'
 
 export const redirectUri = 'https://orders.example.com/callback'
 
+export interface TokenPair { access_token: string, refresh_token: string }
+
 export interface TestClient { id: string, secret: string | undefined, redirectUri: string }
 
 const admins = new WeakMap<Service, Browser>()
@@ -119,6 +121,13 @@ export async function authorize (
   return url
 }
 
+/** Whether an access token with the scope `openid` is accepted. */
+export async function isActive (service: Service, accessToken: string): Promise<boolean> {
+  const browser = service.browser()
+  browser.accessToken = accessToken
+  return (await browser.get('/oauth/userinfo')).status === 200
+}
+
 /** The code of a redirect to the client. */
 export function codeIn (url: URL): string {
   const code = url.searchParams.get('code')
@@ -156,7 +165,3 @@ export async function signInFor (
   assert.equal(status, 200, JSON.stringify(body))
   return { user, userId: String(registered.body.user.id), browser, attempt, code, tokens: body }
 }
-
-/** The claims of a JWT, which the caller need not verify. */
-export const claimsOf = (token: string) =>
-  JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 
 /** The way to a database, that can be blocked, frozen, and made to lose an answer. */
 export async function flakyProxy (t: Teardown, url: string) {

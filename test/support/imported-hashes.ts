@@ -95,7 +95,10 @@ export const importedHashes: Record<string, [hash: string, password: string]> = 
     'AQAAAAEAAASwAAAAEAECAwQFBgcICQoLDA0ODxDN+hTkrmjCgqCjLr2WS8bUzcVyVARfQTUhlMsKmDWhwg==', 'Hello wörld!'
   ],
   // password_hash of PHP 8.2
-  'bcrypt of Spring': ['{bcrypt}$2a$04$YNK0ac7vpFg0JqG9Ay7fRev.Eswl.8GNXJeU5QvrjvE70M3pJdCXe', 'Hello wörld!'],
+  'bcrypt of Spring': [
+    '{bcrypt}$2a$04$YNK0ac7vpFg0JqG9Ay7fRev.Eswl.8GNXJeU5QvrjvE70M3pJdCXe',
+    'Hello wörld!'
+  ],
   // argon2-cffi
   'argon2id of Spring': [
     '{argon2@SpringSecurity_v5_8}$argon2id$v=19$m=256,t=2,p=1$ZoYM4rRv6FiUdJNcNne2Sw$9GhsqNtznWSC5gmvBAipgCQgWo+unccJeEALsBB0RrE',
@@ -107,7 +110,8 @@ export const importedHashes: Record<string, [hash: string, password: string]> = 
     'Hello wörld!'
   ],
   'PBKDF2 of Spring 5.7': [
-    '{pbkdf2}01020304050607081fe94e5f2e43f6b2adbd5f5b3d7cec90da62b09d3f4c3baed2227653f19cb519', 'Hello wörld!'
+    '{pbkdf2}01020304050607081fe94e5f2e43f6b2adbd5f5b3d7cec90da62b09d3f4c3baed2227653f19cb519',
+    'Hello wörld!'
   ],
   'scrypt of Spring': [
     '{scrypt}$a0801$AQIDBAUGBwgJCgsMDQ4PEA==$LBz8D9UV6gRU5vhLXuCGQEx4+t04JZ4QdxDzDXCJlYA=', 'Hello wörld!'

@@ -1,9 +1,10 @@
-import { generateKeyPairSync, randomUUID, sign, type KeyObject } from 'node:crypto'
+import { generateKeyPairSync, randomUUID, type KeyObject } from 'node:crypto'
 import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
-import type { Teardown } from './app.ts'
+import { compact, nowSeconds, signers } from './jwt.ts'
+import type { Teardown } from './teardown.ts'
 
-type Answer = (request: IncomingMessage, response: ServerResponse) => void
+type Responder = (request: IncomingMessage, response: ServerResponse) => void
 
 /** A key as an issuer has it; `jwk` is what it publishes. */
 export interface Key {
@@ -12,19 +13,6 @@ export interface Key {
   sign: (input: string) => string
 }
 
-const encode = (value: unknown) =>
-  Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
-export const compact = (header: unknown, payload: unknown, signer: (input: string) => string) => {
-  const input = `${encode(header)}.${encode(payload)}`
-  return `${input}.${signer(input)}`
-}
-
-export const signers: Record<string, (key: KeyObject) => (input: string) => string> = {
-  ES256: key => input =>
-    sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url'),
-  RS256: key => input => sign('sha256', Buffer.from(input), key).toString('base64url'),
-  EdDSA: key => input => sign(null, Buffer.from(input), key).toString('base64url')
-}
 const pairs: Record<string, () => { publicKey: KeyObject, privateKey: KeyObject }> = {
   ES256: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
   RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
@@ -53,7 +41,7 @@ export class Issuer {
   /** All events, numbered from 1. A reader gets those after its `Last-Event-ID`. */
   readonly events: string[] = []
   /** Other answers than the usual, by path. */
-  readonly answers: Record<string, Answer | undefined> = {}
+  readonly answers: Record<string, Responder | undefined> = {}
   readonly metadata: Record<string, unknown> = {}
   #server = http.createServer()
   #streams = new Set<ServerResponse>()
@@ -92,7 +80,7 @@ export class Issuer {
       .end(JSON.stringify(body))
   }
 
-  #usual (path: string): Answer {
+  #usual (path: string): Responder {
     if (path === '/.well-known/oauth-authorization-server') {
       return (_request, response) =>
         this.json(response, {
@@ -155,7 +143,7 @@ export class Issuer {
 
   /** The claims of a user's token, for the audience `urn:orders`. */
   claims (changes: object = {}) {
-    const now = Math.floor(Date.now() / 1_000)
+    const now = nowSeconds()
     return {
       iss: this.url,
       aud: 'urn:orders',

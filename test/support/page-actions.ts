@@ -1,18 +1,17 @@
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
+import type { UserCredentials } from './app.ts'
 
 // What a person does on the pages of the service, and sees in an application.
 
-export interface Person { email: string, password: string }
-
-export async function signUp (page: Page, { email, password }: Person): Promise<void> {
+export async function signUp (page: Page, { email, password }: UserCredentials): Promise<void> {
   await page.getByRole('link', { name: 'Create an account' }).click()
   await page.getByLabel('Email').fill(email)
   await page.getByLabel('Password', { exact: true }).fill(password)
   await page.getByRole('button', { name: 'Create account' }).click()
 }
 
-export async function signIn (page: Page, { email, password }: Person): Promise<void> {
+export async function signIn (page: Page, { email, password }: UserCredentials): Promise<void> {
   await page.getByLabel('Email or username').fill(email)
   await page.getByLabel('Password', { exact: true }).fill(password)
   await page.getByRole('button', { name: 'Sign in', exact: true }).click()

@@ -1,7 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { environment, type Teardown } from './app.ts'
+import { environment } from './app.ts'
 import { commandOf, threadPool } from './program.ts'
+import type { Teardown } from './teardown.ts'
 
 export interface Running {
   child: ChildProcess

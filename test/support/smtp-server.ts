@@ -13,7 +13,7 @@ export interface Rule { to: string, answer: string | 'cut', times: number }
  * What it is like: with a login it wants that, with a certificate it speaks TLS, from the start or when it is
  * asked to.
  */
-export interface Settings {
+export interface SmtpSettings {
   port: number
   login?: { user: string; password: string }
   /** It offers XOAUTH2 alone, and takes this token. */
@@ -28,7 +28,7 @@ export type Told =
   | { known: Rule }
   | { mail: { from: string; to: string[]; raw: string; user: string | null; isSecure: boolean } }
 
-const { port, login, xoauth2, tls, key, cert } = JSON.parse(process.argv[2] ?? '') as Settings
+const { port, login, xoauth2, tls, key, cert } = JSON.parse(process.argv[2] ?? '') as SmtpSettings
 const rules: Rule[] = []
 const tell = (told: Told) => { process.send?.(told) }
 

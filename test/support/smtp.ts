@@ -4,11 +4,11 @@ import { setTimeout as pause } from 'node:timers/promises'
 import PostalMime from 'postal-mime'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Certificate } from './certificates.ts'
-import type { Teardown } from './app.ts'
 import { moduleFile, nodeOptions } from './program.ts'
-import type { Rule, Settings, Told } from './smtp-server.ts'
+import type { Rule, SmtpSettings, Told } from './smtp-server.ts'
+import type { Teardown } from './teardown.ts'
 
-export interface Received {
+export interface ReceivedMail {
   /** Of the envelope. */
   from: string
   to: string
@@ -30,11 +30,11 @@ export interface Received {
 export interface SmtpServer {
   url: string
   /** The next mail to an address that was not asked for before; waits for it. */
-  mailTo: (address: string) => Promise<Received>
+  mailTo: (address: string) => Promise<ReceivedMail>
   /** All mails so far, in the order in which they came. */
-  all: () => Received[]
+  all: () => ReceivedMail[]
   /** Waits until this many mails have arrived. */
-  total: (count: number) => Promise<Received[]>
+  total: (count: number) => Promise<ReceivedMail[]>
   /**
    * Answers mails to an address this many times with a text. The address `*` stands for every address, and
    * `AUTH` for the sign-in. The answer `cut` hangs up when the mail has arrived.
@@ -58,11 +58,11 @@ const patience = 15_000
 export async function smtpServer (
   t: Teardown,
   { login, xoauth2, tls, certificate }:
-    Pick<Settings, 'login' | 'xoauth2' | 'tls'> & { certificate?: Certificate } = {}
+    Pick<SmtpSettings, 'login' | 'xoauth2' | 'tls'> & { certificate?: Certificate } = {}
 ): Promise<SmtpServer> {
   const port = await freePort()
-  const mails: Received[] = []
-  const read = new Set<Received>()
+  const mails: ReceivedMail[] = []
+  const read = new Set<ReceivedMail>()
   let child: ChildProcess
   let parsing = Promise.resolve()
 
@@ -151,7 +151,7 @@ async function received ({
   raw,
   user,
   isSecure
-}: Extract<Told, { mail: unknown }>['mail']): Promise<Received> {
+}: Extract<Told, { mail: unknown }>['mail']): Promise<ReceivedMail> {
   const {
     subject = '',
     text = '',

@@ -3,26 +3,29 @@ import { once } from 'node:events'
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { connect, createServer as createListener, type Socket } from 'node:net'
 import { freePort } from '../../src/database/embedded/server.ts'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 
-export interface Exchange {
+export interface WireResponse {
   status: number
   headers: IncomingMessage['headers']
   rawHeaders: string[]
   text: string
 }
 
-/**
- * A request on a connection of its own, with the path as it is written, and these header lines, `name: value`
- * each; from this address of the machine's.
- */
+interface RequestContent {
+  /** Header lines: `name: value` each. */
+  lines?: string[] | undefined
+  body?: Buffer | undefined
+  /** The address of this machine from which the request is sent. */
+  from?: string
+}
+
+/** Sends a request on a connection of its own. The path is sent as it is written. */
 export async function ask (
   method: string,
   url: string,
-  lines: string[] = [],
-  body?: Buffer,
-  localAddress?: string
-): Promise<Exchange> {
+  { lines = [], body, from }: RequestContent = {}
+): Promise<WireResponse> {
   const [, origin = '', path = ''] = /^(http:\/\/[^/]+)(.*)$/.exec(url) ?? []
   const { host, hostname, port } = new URL(origin)
   const headers = [
@@ -38,7 +41,7 @@ export async function ask (
     path,
     headers,
     agent: false,
-    ...(localAddress !== undefined && { localAddress })
+    ...(from !== undefined && { localAddress: from })
   })
   sent.end(body)
   const [response]: [IncomingMessage] = (await once(sent, 'response')) as [IncomingMessage]

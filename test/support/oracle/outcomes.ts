@@ -1,5 +1,6 @@
 import type { Answer } from '../client.ts'
-import { claimsOf, type AuthorizationAttempt, type TestClient } from '../delegation.ts'
+import { type AuthorizationAttempt, type TestClient } from '../delegation.ts'
+import { claimsOf } from '../jwt.ts'
 import type { SignOutEnd } from './parties.ts'
 
 // What a client or its user sees of an answer, in words, without what is the provider's own choice.
