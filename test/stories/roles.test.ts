@@ -195,18 +195,13 @@ t.test('a removed role has no effect any more', async t => {
       for (const service of instances) t.equal(await verificationStatus(service, token), 204)
     }
     await reduceRoles(one, ada.id, ['user'])
-    const startedAt = performance.now()
     for (const token of before) {
       t.equal(await verificationStatus(one, token), 401, 'this instance rejects them at once')
     }
     for (const token of before) {
       t.strictSame(await introspect(two, token), { active: false }, 'introspection asks the database')
     }
-    for (const token of before) await waitFor(async () => await verificationStatus(two, token) === 401, 20)
-    t.ok(
-      performance.now() - startedAt < 1_000,
-      `the other instance after ${Math.round(performance.now() - startedAt)} ms`
-    )
+    for (const token of before) await waitFor(async () => await verificationStatus(two, token) === 401)
     t.equal(await verificationStatus(two, bob.token), 204, 'other users are not affected')
     t.match(
       await one.sql('select count(*)::int as n from sessions where user_id = $1 and ended_at is null', [
