@@ -48,7 +48,7 @@ const floods: Benchmark = async t => {
   t.teardown(() => pool.close())
 
   let requests = 0
-  // Each request of a bystander comes from a network of its own, as if from many testUsers.
+  // Each request of a bystander comes from a network of its own, as if from many users.
   const network = () => ({ 'x-forwarded-for': `198.18.${(requests++ >> 8) % 256}.${requests % 256}` })
   const post = async (path: string, body: object) => await pool.use(async connection => {
     const { status, body: text } = await connection.send(path, body, network())

@@ -11,6 +11,7 @@ import { MigrationError, readMigrations } from '../src/database/migration-files.
 import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
 import { importLines } from '../src/transfer/import.ts'
 import { build, newUser, type Service } from './support/app.ts'
+import { waitFor } from './support/polling.ts'
 import { named, sql } from './support/postgres.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
 
@@ -409,7 +410,7 @@ t.test('roles of the database', async t => {
       await resetPrivileges(database.superuser, 'other')
       for (const MIGRATE_ON_START of ['false', 'true']) {
         const service = await build(t, { MIGRATE_ON_START }, { url: database.url, ready: false })
-        const lines = await waitFor(() => privilegeLines(service).filter(({ level }) => level === 40))
+        const lines = await waitForLines(() => privilegeLines(service).filter(({ level }) => level === 40))
         const grant = 'grant select, insert on "public"\\."audit_events" to "latchkey"'
         t.match(lines.find(({ object }) => object === 'table "public"."audit_events"'), {
           msg: new RegExp(
@@ -446,7 +447,7 @@ t.test('roles of the database', async t => {
     ] as const) {
       await sql(database.superuser, statement)
       const service = await build(t, { MIGRATE_ON_START: 'false' }, { url: database.url, ready: false })
-      const [line] = await waitFor(() => privilegeLines(service))
+      const [line] = await waitForLines(() => privilegeLines(service))
       t.match(line, { level: 40, object, msg: /role latchkey (lacks|may not call it)/ })
       await t.rejects(service.app.migrated, { message: /^role latchkey lacks privileges in the database/ })
       if (expected !== undefined) t.equal(line?.['sql'], expected)
@@ -531,13 +532,11 @@ const production = {
   ARGON2_TIME_COST: '5'
 }
 
-/** Waits until `read` returns something, for 20 s at most. Returns what it returned last. */
-async function waitFor<T> (read: () => T[]): Promise<T[]> {
-  for (const end = Date.now() + 20_000; ; await pause(20)) {
-    const found = read()
-    if (found.length > 0 || Date.now() > end) return found
-  }
-}
+/** Waits until there are lines, and returns them. */
+const waitForLines = async <T>(read: () => T[]): Promise<T[]> => await waitFor(() => {
+  const lines = read()
+  return lines.length > 0 && lines
+})
 
 /**
  * Leaves what `pg_restore --no-owner --no-privileges` leaves: one role owns everything, with the default

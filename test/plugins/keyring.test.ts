@@ -500,7 +500,7 @@ t.test('unknown key ids', async t => {
       const token = await inventToken()
       const before = reads
       for (let round = 0; round < 50; round++) t.equal((await present[kind](token)).status, 401)
-      // Without the memory of unknown ids, each request would read the keys. The service also reads by itself.
+      // Without the memory of unknown ids, each request would read the keys. The service also polls.
       t.ok(reads - before < 25, `${reads - before} reads`)
     })
   }

@@ -51,9 +51,8 @@ const clientOfLoop = `
     parentPort.postMessage('answered')
   })`
 
-// On Linux the processor time of this thread, which does not count what else a busy machine does; elsewhere
-// the time of
-// its event loop that is not idle.
+// On Linux, the processor time of this thread, which does not depend on what else runs on the machine. On
+// other systems, the time in which its event loop is not idle.
 const schedstat = `/proc/self/task/${process.pid}/schedstat`
 const busyMs = existsSync(schedstat)
   ? () => Number(readFileSync(schedstat, 'utf8').split(' ')[0]) / 1_000_000

@@ -2,6 +2,7 @@ import argon2 from 'argon2'
 import t from 'tap'
 import { build, newUser } from '../support/app.ts'
 import type { Browser } from '../support/client.ts'
+import { deferred } from '../support/deferred.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 
 const uuid7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -392,10 +393,3 @@ t.test("the user's own account", async t => {
     t.match(await browser.get('/v1/me'), { body: { name: null, username: null, roles: ['user'] } })
   })
 })
-
-/** A promise and the function that resolves it. */
-function deferred () {
-  let resolve: (value?: unknown) => void = () => {}
-  const promise = new Promise(_resolve => { resolve = _resolve })
-  return { promise, resolve }
-}

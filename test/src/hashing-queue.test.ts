@@ -5,16 +5,9 @@ import { Problem } from '../../src/http/problem.ts'
 import {
   hashingQueue, type HashingQueue, type QueueLimits, type QueueRejection, type QueueTicket
 } from '../../src/passwords/hashing-queue.ts'
+import { deferred, type Deferred } from '../support/deferred.ts'
 import { scale } from '../support/soak.ts'
-
-interface Deferred { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void }
-function deferred (): Deferred {
-  let [resolve, reject]: [() => void, (error: Error) => void] = [() => {}, () => {}]
-  const promise = new Promise<void>((...settlers) => { [resolve, reject] = settlers })
-  return { promise, resolve, reject }
-}
-
-interface Test { teardown: (handler: () => unknown) => void }
+import type { Teardown } from '../support/teardown.ts'
 
 interface QueuedTask {
   name: string
@@ -25,7 +18,7 @@ interface QueuedTask {
 }
 
 /** Runs tasks in a queue until the test ends them; aborts the remaining tasks at the end of the test. */
-function manualTasks (t: Test, queue: HashingQueue) {
+function manualTasks (t: Teardown, queue: HashingQueue) {
   const all: QueuedTask[] = []
   t.teardown(() => {
     for (const { abort, end } of all) {
@@ -218,7 +211,7 @@ t.test('the queue keeps its invariants in any order of arrivals, ends and depart
 })
 
 t.test('the waiting places', async t => {
-  const observed = (t: Test, queue: HashingQueue) => {
+  const observed = (t: Teardown, queue: HashingQueue) => {
     const reasons: QueueRejection[] = []
     queue.observe({ started () {}, ended () {}, refused: reason => reasons.push(reason) })
     return { ...manualTasks(t, queue), reasons }

@@ -307,8 +307,7 @@ for (const required of ['false', 'true']) {
 }
 
 // Two actors take random steps, and each reads only their own mailbox. The invariant: if an actor has
-// verified
-// an address, the other actor has no access to the account.
+// verified an address, the other actor has no access to the account.
 const actors = ['owner', 'stranger'] as const
 type Actor = typeof actors[number]
 const actions = [

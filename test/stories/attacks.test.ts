@@ -8,6 +8,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import {
   bytesOf, cookiesOf, mapConcurrently, listen, open, post, newLoopbackAddress, type Sender
 } from '../support/concurrency.ts'
+import { deferred } from '../support/deferred.ts'
 import { sumCounter } from '../support/metrics.ts'
 import { build, environment, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
@@ -258,12 +259,6 @@ function occupyQueue ({ app: { passwords: { queue } } }: Service) {
       await task
     }
   }
-}
-
-function deferred () {
-  let resolve = () => {}
-  const promise = new Promise<void>(_resolve => { resolve = _resolve })
-  return { promise, resolve: () => resolve() }
 }
 
 const oneAtATime = { ARGON2_CONCURRENCY: '1' }

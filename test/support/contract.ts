@@ -26,7 +26,7 @@ export function shareContract (app: FastifyInstance, configuration: object): voi
   configurations.set(app, JSON.stringify(configuration))
 }
 
-/** The operations of the service's own API document, with validators of what they answer. */
+/** The operations of the service's API document, with validators of their responses. */
 function contract (app: FastifyInstance): ContractOperation[] {
   const key = configurations.get(app) ?? app
   const known = contracts.get(key)
@@ -68,8 +68,8 @@ function contract (app: FastifyInstance): ContractOperation[] {
 }
 
 /**
- * In what an answer differs from the API document; undefined where it does not, or the document does not
- * speak of it.
+ * Returns how an answer differs from the API document. Returns undefined if it does not differ, or if the
+ * document does not describe it.
  */
 export function contradiction (
   app: FastifyInstance,

@@ -1,11 +1,10 @@
 // A process that hashes with the build of argon2 that its configuration names. Its first message is the name
-// of
-// that build.
+// of that build.
 import { load } from '../../src/config/config.ts'
 import { environment } from '../../src/config/environment.ts'
 import * as argon2Build from '../../src/passwords/argon2-build.ts'
 
-/** What is to be hashed, in base64, and how. */
+/** The texts to hash, in base64, and the parameters of argon2. */
 export interface HashRequest {
   password: string
   salt: string

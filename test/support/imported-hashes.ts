@@ -1,4 +1,4 @@
-/** Hashes that other programs made, by what made them: the hash, and the password it is of. */
+/** Hashes of other programs, by the program that made them, with their passwords. */
 export const importedHashes: Record<string, [hash: string, password: string]> = {
   // crypt(3) of libxcrypt
   'bcrypt, $2a$': ['$2a$04$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu', 'Hello wörld!'],
@@ -149,7 +149,7 @@ export const importedHashes: Record<string, [hash: string, password: string]> = 
   ]
 }
 
-/** Hashes that would cost more than is given for a sign-in. */
+/** Hashes that would cost more than a sign-in may cost. */
 export const excessiveHashes = [
   '$2b$15$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu',
   '$2b$31$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu',
@@ -173,7 +173,7 @@ export const excessiveHashes = [
   'AQAAAAL/////AAAAEAECAwQFBgcICQoLDA0ODxBOStQPlmV+L/6IdxX6DoMxpySAdi8jFxxa2T1dhv34Dg=='
 ]
 
-/** What looks like a hash and is none that is known, or one that many passwords fit. */
+/** Texts that look like a hash but have an unknown format, or that many passwords match. */
 export const unknownHashes = [
   'password', '5f4dcc3b5aa765d61d8327deb882cf99', '$1$salt$qJH7.N4xYta3aEG/dfqo/0',
   '{SSHA}W6ph5Mm5Pz8GgiULbPgzG37mj9hzYWx0', '$2b$03$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu',

@@ -6,7 +6,7 @@ import type { Teardown } from './teardown.ts'
 
 type Responder = (request: IncomingMessage, response: ServerResponse) => void
 
-/** A key as an issuer has it; `jwk` is what it publishes. */
+/** A key of an issuer. The issuer publishes `jwk`. */
 export interface Key {
   header: { alg: string; kid: string; typ: string }
   jwk: object
@@ -30,7 +30,7 @@ export function makeKey (alg = 'ES256', kid: string = randomUUID()): Key {
   }
 }
 
-/** An issuer on a free port, with configurable responses, that counts its requests. */
+/** An issuer on a free port. Its responses can be configured, and it counts its requests. */
 export class Issuer {
   key = makeKey()
   published: object[] = [this.key.jwk]
@@ -40,7 +40,7 @@ export class Issuer {
   readonly followers: IncomingMessage[] = []
   /** All events, numbered from 1. A reader gets those after its `Last-Event-ID`. */
   readonly events: string[] = []
-  /** Other answers than the usual, by path. */
+  /** Answers that replace the usual ones, by path. */
   readonly answers: Record<string, Responder | undefined> = {}
   readonly metadata: Record<string, unknown> = {}
   #server = http.createServer()
@@ -97,7 +97,7 @@ export class Issuer {
     }
   }
 
-  /** Answers as the feed does: what came before, `: synced`, and what comes. */
+  /** Answers like the feed: with the earlier events, then `: synced`, then each new event. */
   feed ({ headers }: IncomingMessage, response: ServerResponse) {
     response.writeHead(200, { 'content-type': 'text/event-stream' }).write('retry: 1000\n\n')
     for (const event of this.events.slice(Number(headers['last-event-id'] ?? 0))) response.write(event)
@@ -110,17 +110,17 @@ export class Issuer {
     return this.#streams.size
   }
 
-  /** Writes to everyone who reads. */
+  /** Writes to all readers of the feed. */
   write (part: string | Buffer) {
     for (const stream of this.#streams) stream.write(part)
   }
 
-  /** Ends the connections of everyone who reads: in order, or in the middle of it. */
+  /** Ends the connections of all readers: `end` closes them properly, `destroy` breaks them. */
   hangUp (end: 'end' | 'destroy' = 'destroy') {
     for (const stream of this.#streams) stream[end]()
   }
 
-  /** Adds an event to the feed's past; the text is what those who read are told now. */
+  /** Adds an event to the feed's past, and returns the text that current readers would get. */
   record (event: string, data: object): string {
     const text = `id: ${this.events.length + 1}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`
     this.events.push(text)
@@ -166,7 +166,7 @@ export class Issuer {
   }
 }
 
-/** An issuer that is up until the test ends. */
+/** Starts an issuer, which stops with the test. */
 export async function start (t: Teardown, prepare: (issuer: Issuer) => void = () => {}): Promise<Issuer> {
   const issuer = new Issuer()
   prepare(issuer)

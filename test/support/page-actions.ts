@@ -27,12 +27,3 @@ export async function showsStatus (t: Test, page: Page, text: string): Promise<v
   await status.filter({ hasText: text }).waitFor()
   t.equal(await status.textContent(), text)
 }
-
-/** Repeats a step until it returns true. */
-export async function until (step: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 20_000
-  while (!(await step())) {
-    if (Date.now() > deadline) throw new Error(`not within 20 s: ${step}`)
-    await new Promise(resolve => setTimeout(resolve, 50))
-  }
-}

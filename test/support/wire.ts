@@ -64,7 +64,7 @@ export interface Call {
   connection: number
 }
 
-/** A service behind a gateway: it remembers what it was asked. */
+/** Starts a service behind a gateway. It records the requests that it gets. */
 export async function upstream (t: Teardown): Promise<{ port: number, calls: Call[], server: Server }> {
   const calls: Call[] = []
   const connections: Socket[] = []
@@ -101,18 +101,16 @@ export async function upstream (t: Teardown): Promise<{ port: number, calls: Cal
   return { port: typeof address === 'object' && address ? address.port : 0, calls, server }
 }
 
-/**
- * What stands between a gateway and the service: it can be listened to, cut, and made to speak for itself.
- */
+/** A proxy between a gateway and the service. It records what it forwards. It can be cut, or answer itself. */
 export interface Wire {
   port: number
-  /** Everything that was sent to the service. */
+  /** All bytes that were sent to the service. */
   sent: () => string
   forget: () => void
   connections: () => number
   /**
-   * From now on each request gets this, or nothing at all where it is empty; or the service's own answer
-   * again.
+   * Answers each further request with this text, or not at all if the text is empty. With undefined, the
+   * service answers again.
    */
   answer: (text: string | undefined) => void
   cut: () => Promise<void>
@@ -165,7 +163,7 @@ export async function wire (t: Teardown, target: number): Promise<Wire> {
 
 export interface RawResponse { status: number, head: string, body: string }
 
-/** A connection on which a test writes what it likes, when it likes. */
+/** A connection on which a test can write any bytes at any time. */
 export interface RawConnection {
   send: (text: string) => void
   received: () => string
