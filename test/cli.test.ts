@@ -242,19 +242,19 @@ t.test('migrate', async t => {
   })
 
   t.test('fails if the database cannot be reached, with one line without the password', async t => {
-    const there = await createDatabase(t, { empty: true })
+    const targetUrl = await createDatabase(t, { empty: true })
     const port = await closedPort()
-    const stranger = new URL(there)
-    stranger.username = 'stranger'
-    stranger.password = 'hunter2'
+    const otherUserUrl = new URL(targetUrl)
+    otherUserUrl.username = 'stranger'
+    otherUserUrl.password = 'hunter2'
     const cases: Array<[url: string, message: RegExp]> = [
       [
         `postgres://latchkey:hunter2@127.0.0.1:${port}/latchkey`,
         new RegExp(`ECONNREFUSED 127\\.0\\.0\\.1:${port}`)
       ],
       ['postgres://latchkey:hunter2@db.invalid/latchkey', /ENOTFOUND db\.invalid|EAI_AGAIN db\.invalid/],
-      [named(there, 'missing'), /database "missing" does not exist/],
-      [stranger.href, /"stranger"/]
+      [named(targetUrl, 'missing'), /database "missing" does not exist/],
+      [otherUserUrl.href, /"stranger"/]
     ]
     for (const [DATABASE_URL, message] of cases) {
       const { code, stdout, stderr } = await run(t, ['migrate'], { DATABASE_URL })

@@ -174,8 +174,8 @@ t.test('roles of the database', async t => {
 
     await t.test('keep a role without grants from everything', async t => {
       await sql(other, "create role stranger login password 'stranger'")
-      const stranger = asRole(url, 'stranger', 'stranger')
-      await assertRefused(t, stranger, [
+      const outsiderUrl = asRole(url, 'stranger', 'stranger')
+      await assertRefused(t, outsiderUrl, [
         'select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)',
         'select uuid_v7()', 'select transaction_history()', "select username_skeleton('a')",
         "select record_event('user.deleted', '{}')", "select enqueue_job('mail', now())",
@@ -382,8 +382,8 @@ t.test('roles of the database', async t => {
       await migrate(restored)
       await sql(restored, insertEvents)
       await resetPrivileges(database.superuser, 'alone')
-      const stranger = asRole(restored, 'stranger', 'stranger')
-      const purged = await sql(stranger, 'select purge_audit_events(now(), 1000) as purged')
+      const outsiderUrl = asRole(restored, 'stranger', 'stranger')
+      const purged = await sql(outsiderUrl, 'select purge_audit_events(now(), 1000) as purged')
       t.strictSame(purged, [{ purged: 1 }], 'every role could call it')
       for (const MIGRATE_ON_START of ['false', 'true']) {
         await resetPrivileges(database.superuser, 'alone')
@@ -398,7 +398,7 @@ t.test('roles of the database', async t => {
           t.match(line, { level: 30, msg: 'database privileges repaired', sql: /revoke/ }, name)
         }
         t.strictSame(lines.filter(({ level }) => level !== 30), [])
-        await assertRefused(t, stranger,
+        await assertRefused(t, outsiderUrl,
           ['select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)'])
         await assertRefused(t, restored, changes)
       }
@@ -519,8 +519,8 @@ t.test('roles of the database', async t => {
     t.strictSame(await migrate(database.url, migrations, { ownerUrl: database.ownerUrl }), [later])
     await sql(database.url, "select note('one')")
     t.strictSame(await sql(database.url, 'select text from notes'), [{ text: 'one' }])
-    const stranger = asRole(database.url, 'stranger', 'stranger')
-    await assertRefused(t, stranger, ["select note('two')", 'select from notes'])
+    const outsiderUrl = asRole(database.url, 'stranger', 'stranger')
+    await assertRefused(t, outsiderUrl, ["select note('two')", 'select from notes'])
   })
 })
 

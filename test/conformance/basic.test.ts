@@ -146,11 +146,11 @@ module('oidcc-login-hint', { login_hint: 'ada@example.com' }, async (t, login) =
 module('oidcc-prompt-login', { prompt: 'login' }, async (t, login) => {
   const first = await login({ parameters: { prompt: undefined } })
   await letPass2Seconds()
-  const again = await login(first)
-  t.strictSame(again.pages, ['/sign-in'])
-  t.equal(again.claims.sub, first.claims.sub)
-  t.ok(Number(again.claims.auth_time) >= Number(first.claims.auth_time))
-  t.not(again.claims['sid'], first.claims['sid'])
+  const second = await login(first)
+  t.strictSame(second.pages, ['/sign-in'])
+  t.equal(second.claims.sub, first.claims.sub)
+  t.ok(Number(second.claims.auth_time) >= Number(first.claims.auth_time))
+  t.not(second.claims['sid'], first.claims['sid'])
 })
 
 module('oidcc-prompt-none-not-logged-in', { prompt: 'none' }, async t => {
@@ -159,30 +159,30 @@ module('oidcc-prompt-none-not-logged-in', { prompt: 'none' }, async t => {
 
 module('oidcc-prompt-none-logged-in', { prompt: 'none' }, async (t, login) => {
   const first = await login({ parameters: { prompt: undefined } })
-  const again = await login(first)
-  t.strictSame(again.pages, [])
-  t.match(again.claims, { sub: first.claims.sub, auth_time: first.claims.auth_time })
+  const second = await login(first)
+  t.strictSame(second.pages, [])
+  t.match(second.claims, { sub: first.claims.sub, auth_time: first.claims.auth_time })
 })
 
 module('oidcc-max-age-1', { max_age: '1' }, async (t, login) => {
   const first = await login({ parameters: { max_age: undefined } })
   await letPass2Seconds()
-  const again = await login({ ...first, maxAge: 1 })
-  t.strictSame(again.pages, ['/sign-in'])
-  t.equal(again.claims.sub, first.claims.sub)
+  const second = await login({ ...first, maxAge: 1 })
+  t.strictSame(second.pages, ['/sign-in'])
+  t.equal(second.claims.sub, first.claims.sub)
 })
 
 module('oidcc-max-age-10000', { max_age: '10000' }, async (t, login) => {
   const first = await login({ parameters: { max_age: undefined } })
-  const again = await login({ ...first, maxAge: 10_000 })
-  t.strictSame(again.pages, [])
-  t.match(again.claims, { sub: first.claims.sub, auth_time: first.claims.auth_time })
+  const second = await login({ ...first, maxAge: 10_000 })
+  t.strictSame(second.pages, [])
+  t.match(second.claims, { sub: first.claims.sub, auth_time: first.claims.auth_time })
 })
 
 module('oidcc-id-token-hint', { prompt: 'none' }, async (t, login) => {
   const first = await login({ parameters: { prompt: undefined } })
-  const again = await login({ ...first, parameters: { id_token_hint: first.tokens.id_token } })
-  t.equal(again.claims.sub, first.claims.sub)
+  const second = await login({ ...first, parameters: { id_token_hint: first.tokens.id_token } })
+  t.equal(second.claims.sub, first.claims.sub)
 })
 
 for (const [name, seconds] of [['oidcc-codereuse', 0], ['oidcc-codereuse-30seconds', 30]] as const) {

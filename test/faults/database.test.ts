@@ -491,8 +491,8 @@ t.test('an instance whose clock differs from that of the database', { skip: skip
       const { access_token: token } = await signedIn.json() as { access_token: string }
       const headers = { authorization: `Bearer ${token}` }
       t.equal((await fetch(`${service.base}/v1/me`, { headers })).status, 200, 'takes its own new token')
-      const elsewhere = await other.app.inject({ url: '/v1/me', headers })
-      t.equal(elsewhere.statusCode, 200, 'its token is valid on an instance whose clock is right')
+      const otherResponse = await other.app.inject({ url: '/v1/me', headers })
+      t.equal(otherResponse.statusCode, 200, 'its token is valid on an instance whose clock is right')
       const browser = other.browser()
       const { body } = await browser.post('/v1/auth/login', { email, password })
       const theirs = { authorization: `Bearer ${body.access_token}` }

@@ -27,8 +27,8 @@ t.test('a magic link that was asked for to sign in to an application', async t =
 
   await t.test('signs in elsewhere, and ends there', async t => {
     const { browser, token } = await ask()
-    const elsewhere = service.browser()
-    t.equal(destinationOf(await submit(elsewhere, '/magic-link', { token })).pathname, '/signed-in')
+    const otherBrowser = service.browser()
+    t.equal(destinationOf(await submit(otherBrowser, '/magic-link', { token })).pathname, '/signed-in')
     t.equal(destinationOf(await browser.get(authorizationOf(client).url)).pathname, '/sign-in')
   })
 })

@@ -257,7 +257,7 @@ t.test('the hint of a client', async t => {
   const issued = { ...claims, iss: issuer }
   const forgeries = (key: KeyObject) => compact(
     { alg: 'RS256', kid: kidOf(genuine), typ: 'JWT' }, issued, signers['RS256']?.(key) ?? String)
-  const stranger = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
+  const otherKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
   const { publicKey = '' } = await app.keyring.findSigningKey(kidOf(genuine)) ?? {}
   const hmac = (input: string) => createHmac('sha256', publicKey).update(input).digest('base64url')
 
@@ -291,7 +291,7 @@ t.test('the hint of a client', async t => {
       'a token of several clients': rsa(idToken, { ...issued, aud: ['shop', 'api'] }),
       'a token with a session that is no text': rsa(idToken, { ...issued, sid: 1 }),
       'a critical extension': rsa({ ...idToken, crit: ['x'], x: 1 }, issued),
-      'the signature of another key': forgeries(stranger),
+      'the signature of another key': forgeries(otherKey),
       'an unknown key': rsa({ ...idToken, kid: 'unknown' }, issued),
       'the key of another algorithm': rsa({ ...idToken, kid: kidOf(accessToken) }, issued),
       'another algorithm than that of the key': rsa({ ...idToken, alg: 'PS256' }, issued),

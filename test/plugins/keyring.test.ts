@@ -330,19 +330,25 @@ t.test('a rolling change of the algorithm fails no verification', async t => {
 })
 
 t.test('a leaked key that is dropped', async t => {
-  const here = await build(t)
-  const there = await build(t, {}, { url: here.url })
-  const user = await signIn(here)
+  const first = await build(t)
+  const second = await build(t, {}, { url: first.url })
+  const user = await signIn(first)
   const leaked = user.accessToken()
-  for (const service of [here, there]) t.equal(await verifyToken(service, leaked), 204, 'verified and cached')
+  for (const service of [first, second]) {
+    t.equal(
+      await verifyToken(service, leaked),
+      204,
+      'verified and cached'
+    )
+  }
 
   await t.test('is not trusted any more: here at once, elsewhere when the notification arrives', async t => {
-    const { options, reload } = here.app.keyring
-    const key = await rotateKey(here.app.db, options, { immediately: false, drop: kidOf(leaked) }, {})
+    const { options, reload } = first.app.keyring
+    const key = await rotateKey(first.app.db, options, { immediately: false, drop: kidOf(leaked) }, {})
     await reload()
-    t.equal(await verifyToken(here, leaked), 401)
-    await waitFor(async () => (await verifyToken(there, leaked)) === 401)
-    for (const service of [here, there]) {
+    t.equal(await verifyToken(first, leaked), 401)
+    await waitFor(async () => (await verifyToken(second, leaked)) === 401)
+    for (const service of [first, second]) {
       t.strictSame(
         (await service.browser().get('/.well-known/jwks.json')).body.keys
           .filter(({ alg }: { alg: string }) => alg === 'ES256')
@@ -350,16 +356,16 @@ t.test('a leaked key that is dropped', async t => {
         [key.kid]
       )
     }
-    t.equal(await user.refresh(there), 200, 'no user is signed out')
-    for (const service of [here, there]) t.equal(await verifyToken(service, user.accessToken()), 204)
+    t.equal(await user.refresh(second), 200, 'no user is signed out')
+    for (const service of [first, second]) t.equal(await verifyToken(service, user.accessToken()), 204)
   })
 
   await t.test('is not trusted any more even if the notification is lost', async t => {
-    there.app.notifications.removeAllListeners('latchkey_keys')
+    second.app.notifications.removeAllListeners('latchkey_keys')
     const token = user.accessToken()
-    t.equal(await verifyToken(there, token), 204)
-    await rotateKey(here.app.db, here.app.keyring.options, { immediately: false, drop: kidOf(token) }, {})
-    await waitFor(async () => (await verifyToken(there, token)) === 401)
+    t.equal(await verifyToken(second, token), 204)
+    await rotateKey(first.app.db, first.app.keyring.options, { immediately: false, drop: kidOf(token) }, {})
+    await waitFor(async () => (await verifyToken(second, token)) === 401)
   })
 
   await t.test('stays dropped when token lifetimes grow or the key-encryption key changes', async t => {
@@ -371,7 +377,7 @@ t.test('a leaked key that is dropped', async t => {
         SIGNING_KEY_ROTATION: '1s',
         KEY_ENCRYPTION_KEY: [fresh, keyEncryptionKey].map(key => key.toString('base64')).join()
       },
-      { url: here.url }
+      { url: first.url }
     )
     t.equal(await verifyToken(later, leaked), 401)
     t.notOk(jwks(later).includes(kidOf(leaked)))
@@ -379,19 +385,19 @@ t.test('a leaked key that is dropped', async t => {
 })
 
 t.test('an attacker with invented key ids', async t => {
-  const here = await build(t)
-  const there = await build(t, {}, { url: here.url })
+  const first = await build(t)
+  const second = await build(t, {}, { url: first.url })
   // Notifications of the keys do not arrive.
-  there.app.notifications.removeAllListeners('latchkey_keys')
+  second.app.notifications.removeAllListeners('latchkey_keys')
   const { privateKey } = await generateKeyPair('ES256')
-  const claims = decodeJwt((await signIn(here)).accessToken())
+  const claims = decodeJwt((await signIn(first)).accessToken())
   const inventToken = async () =>
     await new SignJWT(claims)
       .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: randomBytes(32).toString('base64url') })
       .sign(privateKey)
   let queries = 0
-  const { query } = there.app.db
-  there.app.db.query = async (statement, values) => {
+  const { query } = second.app.db
+  second.app.db.query = async (statement, values) => {
     if (typeof statement === 'string' && statement.includes('from keys')) queries++
     return await query(statement, values)
   }
@@ -401,18 +407,18 @@ t.test('an attacker with invented key ids', async t => {
     const flood = (async () => {
       const tokens = await Promise.all(Array.from({ length: 20 }, inventToken))
       while (!stopping.signal.aborted) {
-        for (const status of await Promise.all(tokens.map(async token => await verifyToken(there, token)))) {
+        for (const status of await Promise.all(tokens.map(async token => await verifyToken(second, token)))) {
           if (status !== 401) t.fail(`response ${status}`)
         }
         await new Promise(resolve => setImmediate(resolve))
       }
     })()
-    const user = await signIn(here)
+    const user = await signIn(first)
     for (let round = 0; round < 6; round++) {
-      await rotateKey(here.app.db, here.app.keyring.options, { immediately: true }, {})
-      await here.app.keyring.reload()
-      t.equal(await user.refresh(here), 200)
-      t.equal(await verifyToken(there, user.accessToken()), 204)
+      await rotateKey(first.app.db, first.app.keyring.options, { immediately: true }, {})
+      await first.app.keyring.reload()
+      t.equal(await user.refresh(first), 200)
+      t.equal(await verifyToken(second, user.accessToken()), 204)
     }
     stopping.abort()
     await flood
@@ -423,7 +429,7 @@ t.test('an attacker with invented key ids', async t => {
     const startedAt = performance.now()
     queries = 0
     t.strictSame(
-      [...new Set(await Promise.all(tokens.map(async token => await verifyToken(there, token))))],
+      [...new Set(await Promise.all(tokens.map(async token => await verifyToken(second, token))))],
       [401]
     )
     const seconds = (performance.now() - startedAt) / 1_000
@@ -667,11 +673,11 @@ t.test('when the database is unavailable for longer than a rotation', async t =>
         gone_at = gone_at - interval '1 day'`
     )
     const last = (await timelines(real)).at(-1)?.kid
-    const again: Service = await build(t, everySecond, { url: real })
-    t.equal(again.app.keyring.getSigningKey().kid, last, 'at first it signs with the last key')
-    const browser: Browser = again.browser()
+    const restarted: Service = await build(t, everySecond, { url: real })
+    t.equal(restarted.app.keyring.getSigningKey().kid, last, 'at first it signs with the last key')
+    const browser: Browser = restarted.browser()
     t.match(await browser.post('/v1/auth/register', newUser()), { status: 201 })
-    await waitFor(() => again.app.keyring.getSigningKey().kid !== last)
+    await waitFor(() => restarted.app.keyring.getSigningKey().kid !== last)
     t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
   })
 })

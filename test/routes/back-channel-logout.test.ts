@@ -175,10 +175,10 @@ t.test('a session that goes on after the sign-out is told of when it ends', asyn
   const scopes = ['openid', 'offline_access']
   const offline = await newClient(service, { name: 'Offline', scopes, backchannel_logout_uri: inbox.url })
   const { tokens, browser } = await signInFor(service, offline, { scope: scopes.join(' ') })
-  const beside = await signInFor(service, client)
+  const otherSession = await signInFor(service, client)
   await submit(browser, '/sign-out', {})
-  await submit(beside.browser, '/sign-out', {})
-  await logoutOf(sidOf(beside))
+  await submit(otherSession.browser, '/sign-out', {})
+  await logoutOf(sidOf(otherSession))
   t.notOk(receivedBy(inbox).some(({ claims }) => claims.sid === sidOf({ tokens })))
   await revoke(offline, tokens.refresh_token)
   await logoutOf(sidOf({ tokens }))
@@ -191,7 +191,7 @@ t.test('a logout token is sent again', async t => {
     await submit(signedIn.browser, '/sign-out', {})
     const sid = sidOf(signedIn)
     const first = await logoutOf(sid)
-    await waitUntil('the retry', () => service.together().some(({ msg, session }) =>
+    await waitUntil('the retry', () => service.allLogs().some(({ msg, session }) =>
       session === sid && msg === 'back-channel logout failed; retrying'))
     inbox.answer((_request, response) => { response.writeHead(204).end() })
     await makeDue(sid)
@@ -211,7 +211,7 @@ t.test('a logout token is sent again', async t => {
     const signedIn = await signInFor(service, down)
     await submit(signedIn.browser, '/sign-out', {})
     const sid = sidOf(signedIn)
-    await waitUntil('the retry', () => service.together().some(({ session, error }) =>
+    await waitUntil('the retry', () => service.allLogs().some(({ session, error }) =>
       session === sid && error === 'connection'))
     const back = await receiver(t, undefined, port)
     await makeDue(sid)
@@ -229,7 +229,7 @@ t.test('a logout token is sent again', async t => {
       from jobs where id = $1`, [sid])
     t.equal(job?.hours, 24)
     await service.sql('update jobs set run_at = now(), expires_at = now() where id = $1', [sid])
-    await waitUntil('it is given up', () => service.together().some(({ session, msg }) =>
+    await waitUntil('it is given up', () => service.allLogs().some(({ session, msg }) =>
       session === sid && msg === 'back-channel logout given up'))
     inbox.answer((_request, response) => { response.writeHead(204).end() })
   })
@@ -241,7 +241,7 @@ t.test('a logout token is not sent', async t => {
     const signedIn = await signInFor(service, client)
     inbox.answer((_request, response) => { response.writeHead(307, { location: target.url }).end() })
     await submit(signedIn.browser, '/sign-out', {})
-    await waitUntil('the retry', () => service.together().some(({ session, status }) =>
+    await waitUntil('the retry', () => service.allLogs().some(({ session, status }) =>
       session === sidOf(signedIn) && status === 307))
     t.equal(target.connections(), 0)
     inbox.answer((_request, response) => { response.writeHead(204).end() })

@@ -444,18 +444,18 @@ t.test('revocation', async t => {
 
   await t.test('by another user or client gets the same response and changes nothing', async t => {
     const [one, other] = [await signedIn(service), await signedIn(service)]
-    const stranger = await createClient(service, 'introspect', 'revocations')
+    const otherClient = await createClient(service, 'introspect', 'revocations')
     for (const token of [one.access, one.refresh]) {
       await revoke(token, other.bearer)
-      await revoke(token, stranger.header)
+      await revoke(token, otherClient.header)
     }
     t.match(await stateOf(one), { gateway: 204, reason: null })
-    for (const garbage of ['x', 'lkr_x', 'a.b.c']) await revoke(garbage, stranger.header)
+    for (const garbage of ['x', 'lkr_x', 'a.b.c']) await revoke(garbage, otherClient.header)
     t.match(await postForm(service, '/oauth/revoke', { token: one.access }), {
       status: 401,
       body: { error: 'invalid_client' }
     })
-    t.match(await postForm(service, '/oauth/revoke', {}, stranger.header), {
+    t.match(await postForm(service, '/oauth/revoke', {}, otherClient.header), {
       status: 400,
       body: { error: 'invalid_request' }
     })
@@ -599,11 +599,13 @@ t.test('the revocation feed', async t => {
     await signOut(two, b)
     await signOut(one, c)
     for (const instance of [one, two]) {
-      const again = await followFeed(t, instance, { ...follower.header, 'last-event-id': position })
-      await again.synced()
-      await again.until(() => [b, c].every(({ sid }) => again.received.some(({ data }) => data.sid === sid)))
+      const resumedFeed = await followFeed(t, instance, { ...follower.header, 'last-event-id': position })
+      await resumedFeed.synced()
+      await resumedFeed.until(
+        () => [b, c].every(({ sid }) => resumedFeed.received.some(({ data }) => data.sid === sid))
+      )
       t.notOk(
-        again.received.some(({ data }) => data.sid === a.sid),
+        resumedFeed.received.some(({ data }) => data.sid === a.sid),
         'without earlier events'
       )
     }
@@ -639,8 +641,8 @@ t.test('the revocation feed', async t => {
     feed.close()
     await late.query("select pg_notify('latchkey_revocations', '')")
     await late.query('commit')
-    const again = await followFeed(t, one, { ...follower.header, 'last-event-id': feed.lastId() ?? '' })
-    await again.until(() => again.received.some(({ data }) => data.sid === slow.sid))
+    const resumedFeed = await followFeed(t, one, { ...follower.header, 'last-event-id': feed.lastId() ?? '' })
+    await resumedFeed.until(() => resumedFeed.received.some(({ data }) => data.sid === slow.sid))
     t.pass('a transaction with a lower number that commits after the last event')
   })
 

@@ -456,11 +456,11 @@ t.test('a registration that needs a verified address', async t => {
   })
   await t.test('leaves an unverified account unchanged if its link is used in a session of it', async t => {
     const owner = await makeUnverifiedAccount()
-    const stranger = { email: owner.email, password: newUser().password }
-    await requestRegistration(stranger)
+    const attacker = { email: owner.email, password: newUser().password }
+    await requestRegistration(attacker)
     const token = await mailedToken(service, owner.email, 'email_verification')
     t.equal((await owner.browser.post(confirmPaths.email_verification, { token })).status, 204)
-    t.equal(await signInStatus(service, owner.email, stranger.password), 401)
+    t.equal(await signInStatus(service, owner.email, attacker.password), 401)
     t.equal(await signInStatus(service, owner.email, owner.password), 200)
     t.equal((await owner.browser.post(refreshPath)).status, 200)
   })

@@ -386,7 +386,7 @@ t.test('a theft is detected once both holders are active', async t => {
   })
 
   t.test('in every order of seven attempts in the model', async t => {
-    const most = new Map<RotationRule, number>()
+    const maxima = new Map<RotationRule, number>()
     for (const [rule, waits] of [[strict, [1]], [usual, [1, 900, 4_000]]] as const) {
       const choices = 2 * waits.length
       for (let schedule = 0; schedule < choices ** 7; schedule++) {
@@ -395,12 +395,12 @@ t.test('a theft is detected once both holders are active', async t => {
         for (let left = schedule, index = 0; index < 7; index++, left = Math.floor(left / choices)) {
           now += waits[Math.floor(left / 2) % waits.length] ?? 0
           const { turns, isEnded } = visit(left % 2 === 0 ? 'owner' : 'thief', now)
-          most.set(rule, Math.max(most.get(rule) ?? 0, turns))
+          maxima.set(rule, Math.max(maxima.get(rule) ?? 0, turns))
           if (isEnded) break
         }
       }
     }
-    t.strictSame([...most.values()], [3, 3], 'if they take turns, three are enough and may be needed')
+    t.strictSame([...maxima.values()], [3, 3], 'if they take turns, three are enough and may be needed')
   })
 
   t.test('by the third attempt of both if they take turns, whichever of them comes first', async t => {

@@ -103,10 +103,10 @@ t.test('a client signs its user out', async t => {
 
 t.test('a page asks', async t => {
   const mine = await signInFor(service, client)
-  const elsewhere = await signInFor(service, client)
+  const otherSession = await signInFor(service, client)
   const { user, browser } = mine
-  const again = service.browser()
-  await submit(again, '/sign-in', { identifier: user.email, password: user.password })
+  const secondBrowser = service.browser()
+  await submit(secondBrowser, '/sign-in', { identifier: user.email, password: user.password })
   const [header = '', payload = '', signature = ''] = String(mine.tokens.id_token).split('.')
   const forgery = JSON.stringify({ ...claimsOf(mine.tokens.id_token), aud: other.id })
   const changed = Buffer.from(forgery).toString('base64url')
@@ -117,10 +117,10 @@ t.test('a page asks', async t => {
     ['without a hint', browser, {}, signedOut],
     ['with an empty hint', browser, { id_token_hint: '' }, signedOut],
     ['with the client alone', browser, { client_id: client.id }, signedOut],
-    ['with the hint of another browser of the user', again,
+    ['with the hint of another browser of the user', secondBrowser,
       { id_token_hint: mine.tokens.id_token }, `${home}?state=x`],
     ['with the hint of another user', browser,
-      { id_token_hint: elsewhere.tokens.id_token }, `${home}?state=x`],
+      { id_token_hint: otherSession.tokens.id_token }, `${home}?state=x`],
     ['with a hint that someone changed', browser, { id_token_hint: `${header}.${changed}.${signature}` },
       signedOut],
     ['with a hint without a signature', browser, { id_token_hint: `${header}.${payload}.` },
@@ -153,7 +153,7 @@ t.test('a page asks', async t => {
   await t.test('although the state is too long to come back', async t => {
     const { browser } = await signInFor(service, client)
     const answer = await logOut(browser, {
-      id_token_hint: elsewhere.tokens.id_token, post_logout_redirect_uri: home, state: 'ü'.repeat(2_000)
+      id_token_hint: otherSession.tokens.id_token, post_logout_redirect_uri: home, state: 'ü'.repeat(2_000)
     })
     const page = destinationOf(answer)
     t.equal((await browser.get(page.pathname + page.search)).status, 200)
@@ -162,7 +162,7 @@ t.test('a page asks', async t => {
 
   await t.test('and the user can stay', async t => {
     const { browser, tokens } = await signInFor(service, client)
-    const page = destinationOf(await logOut(browser, { id_token_hint: elsewhere.tokens.id_token }))
+    const page = destinationOf(await logOut(browser, { id_token_hint: otherSession.tokens.id_token }))
     const answer = await submit(browser, '/sign-out', { request: sealedIn(page), decision: 'stay' })
     t.equal(destinationOf(answer).href, 'http://localhost:3000/signed-in')
     t.ok(await isActive(service, tokens.access_token))

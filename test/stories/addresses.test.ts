@@ -92,18 +92,18 @@ t.test('a registration with a foreign address, if addresses must be verified,', 
     const owner = newUser()
     const { browser } = await registerAs(service, owner.email, owner.password)
     const token = await nextToken(service, owner.email, 'email_verification')
-    const stranger = await registerAs(service, owner.email, 'a phrase of the stranger')
+    const attacker = await registerAs(service, owner.email, 'a phrase of the stranger')
     // Read before the confirmation, because a later mail would not be sent.
     const strangerToken = await nextToken(service, owner.email, 'email_verification')
     t.equal((await browser.post(confirm, { token })).status, 204)
     t.strictSame(
       [
         await signIn(service, owner.email, owner.password),
-        await signIn(service, owner.email, stranger.password)
+        await signIn(service, owner.email, attacker.password)
       ],
       [200, 401]
     )
-    t.match(await stranger.browser.post(confirm, { token: strangerToken }), { status: 410 })
+    t.match(await attacker.browser.post(confirm, { token: strangerToken }), { status: 410 })
   })
 })
 
@@ -112,10 +112,10 @@ t.test('a registration with a foreign address, if accounts can be used at once,'
 
   await t.test('loses its password, session and links when the owner follows the link', async t => {
     const owner = newUser()
-    const stranger = await registerAs(service, owner.email, 'a phrase of the stranger')
+    const attacker = await registerAs(service, owner.email, 'a phrase of the stranger')
     const otherAddress = newUser().email
     const token = await nextToken(service, owner.email, 'email_verification')
-    await stranger.browser.post('/v1/me/email', { password: stranger.password, email: otherAddress })
+    await attacker.browser.post('/v1/me/email', { password: attacker.password, email: otherAddress })
     const changeToken = await nextToken(service, otherAddress, 'email_change')
     const browser = service.browser()
     t.match(
@@ -123,22 +123,22 @@ t.test('a registration with a foreign address, if accounts can be used at once,'
       confirmationRequired(['session', 'password', 'new_password'])
     )
     t.match(
-      (await stranger.browser.get('/v1/me')).body,
+      (await attacker.browser.get('/v1/me')).body,
       { email_verified: false },
       'the request alone changes nothing'
     )
     t.equal((await browser.post(confirm, { token, new_password: owner.password })).status, 204)
     t.strictSame(
       [
-        await signIn(service, owner.email, stranger.password),
+        await signIn(service, owner.email, attacker.password),
         await signIn(service, owner.email, owner.password)
       ],
       [401, 200]
     )
-    t.equal((await stranger.browser.get('/v1/me')).status, 401)
-    t.equal((await stranger.browser.post('/v1/auth/refresh')).status, 401)
+    t.equal((await attacker.browser.get('/v1/me')).status, 401)
+    t.equal((await attacker.browser.post('/v1/auth/refresh')).status, 401)
     t.equal(
-      (await stranger.browser.post(confirm, { token: changeToken, password: stranger.password })).status,
+      (await attacker.browser.post(confirm, { token: changeToken, password: attacker.password })).status,
       410
     )
   })

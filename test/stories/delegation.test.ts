@@ -155,14 +155,14 @@ t.test(
         t.match(await send('POST', `${base}/orders`, undefined, { item: 'x' }), { status: 401 })
         t.match(await send('GET', `${base}/orders/all`, ada.token), { status: 403 })
       }
-      const stranger = await signIn()
+      const otherUser = await signIn()
       t.strictSame(
-        (await send('GET', `${gateway.base}/orders`, stranger.token)).body,
+        (await send('GET', `${gateway.base}/orders`, otherUser.token)).body,
         [],
         'each user sees their own'
       )
-      await sql(url, "update users set roles = '{user,admin}' where id = $1", [stranger.sub])
-      const admin = await signIn(stranger.credentials)
+      await sql(url, "update users set roles = '{user,admin}' where id = $1", [otherUser.sub])
+      const admin = await signIn(otherUser.credentials)
       for (const base of Object.values(paths)) {
         t.strictSame(
           (await send<Array<{ item: string }>>('GET', `${base}/orders/all`, admin.token)).body

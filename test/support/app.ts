@@ -31,7 +31,7 @@ export interface Service {
   /** Every line logged so far. */
   logs: Array<Record<string, unknown>>
   /** The logs of all instances on its database. Any of them may run a job or housekeeping. */
-  together: () => Array<Record<string, unknown>>
+  allLogs: () => Array<Record<string, unknown>>
   /** Runs one statement on the service's database. */
   sql: <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>
   browser: () => Browser
@@ -61,8 +61,8 @@ export async function build (
     await insertIdTokenKey(databaseUrl, keys, config.lifetimes.accessToken)
   }
   const logs: Service['logs'] = []
-  const together = [...(logsOn.get(databaseUrl) ?? []), logs]
-  logsOn.set(databaseUrl, together)
+  const logsOfInstances = [...(logsOn.get(databaseUrl) ?? []), logs]
+  logsOn.set(databaseUrl, logsOfInstances)
   const app = buildServer(
     {
       config,
@@ -91,7 +91,7 @@ export async function build (
     app,
     url: databaseUrl,
     logs,
-    together: () => (logsOn.get(databaseUrl) ?? []).flat(),
+    allLogs: () => (logsOn.get(databaseUrl) ?? []).flat(),
     sql: (text, values) => sql(databaseUrl, text, values),
     browser: () => new Browser(app)
   }

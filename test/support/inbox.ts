@@ -8,12 +8,12 @@ const read = new WeakSet()
 
 /** Waits for the next mail of a kind to an address that no call has returned yet. */
 export async function mailTo (
-  { together }: Pick<Service, 'together'>,
+  { allLogs }: Pick<Service, 'allLogs'>,
   to: string,
   kind: string
 ): Promise<Shown> {
   return await waitUntil(`no mail of ${kind} to ${to}`, () => {
-    for (const line of together()) {
+    for (const line of allLogs()) {
       const { mail } = line as { mail?: Omit<Shown, 'token'> }
       if (mail?.to !== to || mail.kind !== kind || read.has(line)) continue
       read.add(line)
@@ -24,7 +24,7 @@ export async function mailTo (
 }
 
 /** The kinds of all mails shown so far to an address. */
-export const mailsTo = ({ together }: Pick<Service, 'together'>, to: string) =>
-  together().flatMap(({ mail }) =>
+export const mailsTo = ({ allLogs }: Pick<Service, 'allLogs'>, to: string) =>
+  allLogs().flatMap(({ mail }) =>
     mail !== undefined && (mail as Shown).to === to ? [(mail as Shown).kind] : []
   )

@@ -18,14 +18,14 @@ export interface SmtpSettings {
   cert?: string
 }
 
-export type Told =
+export type ServerMessage =
   | { ready: true }
   | { known: Rule }
   | { mail: { from: string; to: string[]; raw: string; user: string | null; isSecure: boolean } }
 
 const { port, login, xoauth2, tls, key, cert } = JSON.parse(process.argv[2] ?? '') as SmtpSettings
 const rules: Rule[] = []
-const tell = (told: Told) => { process.send?.(told) }
+const tell = (told: ServerMessage) => { process.send?.(told) }
 
 function ruleOf (to: string, isCut: boolean): Rule | undefined {
   const rule = rules.find(

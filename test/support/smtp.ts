@@ -5,7 +5,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import type { Certificate } from './certificates.ts'
 import { waitUntil } from './polling.ts'
 import { moduleFile, nodeOptions } from './program.ts'
-import type { Rule, SmtpSettings, Told } from './smtp-server.ts'
+import type { Rule, SmtpSettings, ServerMessage } from './smtp-server.ts'
 import type { Teardown } from './teardown.ts'
 
 export interface ReceivedMail {
@@ -64,10 +64,10 @@ export async function smtpServer (
   let child: ChildProcess
   let parsing = Promise.resolve()
 
-  const waitForMessage = async (matches: (message: Told) => boolean) =>
+  const waitForMessage = async (matches: (message: ServerMessage) => boolean) =>
     await new Promise<void>((resolve, reject) => {
       const events = {
-        message: (message: Told) => {
+        message: (message: ServerMessage) => {
           if (matches(message)) end(resolve)
         },
         exit: () => end(() => reject(new Error('the mail server ended')))
@@ -84,7 +84,7 @@ export async function smtpServer (
       [JSON.stringify({ port, login, xoauth2, tls, ...certificate })],
       { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: [...nodeOptions] }
     )
-    child.on('message', (message: Told) => {
+    child.on('message', (message: ServerMessage) => {
       if ('mail' in message) {
         parsing = parsing.then(async () => {
           mails.push(await received(message.mail))
@@ -142,7 +142,7 @@ async function received ({
   raw,
   user,
   isSecure
-}: Extract<Told, { mail: unknown }>['mail']): Promise<ReceivedMail> {
+}: Extract<ServerMessage, { mail: unknown }>['mail']): Promise<ReceivedMail> {
   const {
     subject = '',
     text = '',

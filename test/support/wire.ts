@@ -101,7 +101,7 @@ export async function upstream (t: Teardown): Promise<{ port: number, calls: Cal
   return { port: typeof address === 'object' && address ? address.port : 0, calls, server }
 }
 
-/** A proxy between a gateway and the service. It records what it forwards. It can be cut, or answer itself. */
+/** A proxy between a gateway and the service. It records what it forwards, and can be cut or answer. */
 export interface Wire {
   port: number
   /** All bytes that were sent to the service. */
