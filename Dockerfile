@@ -54,7 +54,7 @@ USER 1000:1000
 
 # Docker and Compose restart nothing by this: it says whether the service should get traffic, which /readyz knows.
 # It asks where the service listens: at HOST, or at the loopback address if that is all addresses.
-# Where an unhealthy container is replaced, as by Swarm, let the check ask /livez: a new one mends no database.
+# If an unhealthy container is replaced, as by Swarm, let the check ask /livez: a new one mends no database.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD ["node", "-e", "const host = (process.env.HOST || '127.0.0.1').trim().replace(/^\\[|\\]$/g, ''); require('http').get({ host: { '0.0.0.0': '127.0.0.1', '::': '::1' }[host] || host, port: process.env.PORT || 3000, path: '/readyz' }, ({ statusCode }) => process.exit(statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
 

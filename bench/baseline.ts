@@ -2,7 +2,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import type { Teardown } from './benchmark.ts'
+import type { Teardown } from '../test/support/teardown.ts'
 import { terminate } from './child.ts'
 
 /** A process that the service is compared with: it does only the part of the work that cannot be avoided. */

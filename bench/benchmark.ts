@@ -1,8 +1,7 @@
-/** Registers a handler that cleans up after the benchmark. Handlers run in reverse order. */
-export interface Teardown { teardown: (handler: () => unknown) => void }
+import type { Teardown } from '../test/support/teardown.ts'
 
 /** A promised figure, and its measured value; `undefined` if it cannot be measured on this machine. */
-export interface Finding {
+export interface Measurement {
   /** What is measured, and what it is compared with. */
   name: string
   measured: number | undefined
@@ -14,7 +13,7 @@ export interface Finding {
 }
 
 export interface Report {
-  findings: Finding[]
+  findings: Measurement[]
   /** The absolute figures, one line each. */
   notes: string[]
 }

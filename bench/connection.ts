@@ -5,28 +5,32 @@ import net from 'node:net'
  * A keep-alive HTTP/1.1 connection for one request at a time. It parses only what Fastify's responses
  * contain, so that it takes little processor time from the measured server.
  */
-export interface Connection {
+export interface HttpConnection {
   /** Returns the response body. Throws if the response is not a success. */
   get: (path: string, headers?: Record<string, string>) => Promise<string>
   post: (path: string, body: object) => Promise<string>
   /** Sends a POST request, and returns the response, also of a failure. */
-  send: (path: string, body: object, headers?: Record<string, string>) => Promise<RawResponse>
+  send: (path: string, body: object, headers?: Record<string, string>) => Promise<ResponseText>
   /** Sends a GET request, and returns the response, also a redirect or a failure. */
-  visit: (path: string, headers?: Record<string, string>) => Promise<RawResponse>
+  visit: (path: string, headers?: Record<string, string>) => Promise<ResponseText>
   /** Sends a form. Throws if the response is not a success. */
   submit: (path: string, fields: Record<string, string>) => Promise<string>
   readonly isClosed: boolean
   close: () => void
 }
 
-export interface RawResponse { status: number, body: string }
+export interface ResponseText { status: number, body: string }
 
-interface Waiter { line: string, resolve: (response: RawResponse) => void, reject: (error: Error) => void }
+interface WaitingRequest {
+  line: string
+  resolve: (response: ResponseText) => void
+  reject: (error: Error) => void
+}
 
 /** Opens a connection. If the server ends it after a response, the next request opens another one. */
-export async function openConnection (port: number): Promise<Connection> {
+export async function openConnection (port: number): Promise<HttpConnection> {
   let received = ''
-  let waiter: Waiter | undefined
+  let waiter: WaitingRequest | undefined
   let isEnded = false
   let socket = await dial()
 
@@ -67,7 +71,7 @@ export async function openConnection (port: number): Promise<Connection> {
     return dialled
   }
 
-  async function exchange (line: string, headersAndBody: string): Promise<RawResponse> {
+  async function exchange (line: string, headersAndBody: string): Promise<ResponseText> {
     if (isEnded) {
       socket.destroy()
       socket = await dial()
@@ -83,14 +87,14 @@ export async function openConnection (port: number): Promise<Connection> {
     Object.entries(headers)
       .map(([name, value]) => `${name}: ${value}\r\n`)
       .join('')
-  const send: Connection['send'] = (path, body, headers = {}) => {
+  const send: HttpConnection['send'] = (path, body, headers = {}) => {
     const json = JSON.stringify(body)
     return exchange(
       `POST ${path}`,
       `${headerLines(headers)}content-type: application/json\r\ncontent-length: ${json.length}\r\n\r\n${json}`
     )
   }
-  const success = (line: string, { status, body }: RawResponse) => {
+  const success = (line: string, { status, body }: ResponseText) => {
     if (status >= 300) throw new Error(`${line} answered ${status}: ${body}`)
     return body
   }
@@ -116,7 +120,7 @@ export async function openConnection (port: number): Promise<Connection> {
 export async function withConnections<T> (
   port: number,
   count: number,
-  work: (connections: Connection[]) => Promise<T>
+  work: (connections: HttpConnection[]) => Promise<T>
 ): Promise<T> {
   const connections = await Promise.all(Array.from({ length: count }, () => openConnection(port)))
   try {

@@ -4,7 +4,7 @@ import pg from 'pg'
 import { smtpServer } from '../test/support/smtp.ts'
 import { runOpenLoop, connectionPool, percentile } from './open-loop.ts'
 import * as baseline from './baseline.ts'
-import type { Benchmark, Finding } from './benchmark.ts'
+import type { Benchmark, Measurement } from './benchmark.ts'
 import type { FloodOptions, ResponseCounts, FloodRequest } from './flood-generator.ts'
 import * as testUsers from './users.ts'
 import { temporaryFolder, startPostgres } from './postgres.ts'
@@ -21,7 +21,7 @@ const attackerEndedSessions = 100_000
 const attackerEvents = 18_000
 
 interface WaitsMs { readiness: number[], refreshes: number[], logins: number[] }
-type TestUser = testUsers.SessionTokens & { login: testUsers.Login }
+type TestUser = testUsers.SessionTokens & { login: testUsers.RegistrationBody }
 type Attack = Pick<FloodOptions, 'connections' | 'networks' | 'requests' | 'pipelined'> & {
   meanwhile?: () => Promise<void>
 }
@@ -48,7 +48,7 @@ const floods: Benchmark = async t => {
   t.teardown(() => pool.close())
 
   let requests = 0
-  // Each request of a bystander comes from a network of its own, as if from many testUsers.
+  // Each request of a bystander comes from a network of its own, as if from many users.
   const network = () => ({ 'x-forwarded-for': `198.18.${(requests++ >> 8) % 256}.${requests % 256}` })
   const post = async (path: string, body: object) => await pool.use(async connection => {
     const { status, body: text } = await connection.send(path, body, network())
@@ -56,7 +56,7 @@ const floods: Benchmark = async t => {
     return text
   })
   const register = async (email: string): Promise<TestUser> => {
-    const login: testUsers.Login = {
+    const login: testUsers.RegistrationBody = {
       email,
       password: `correct horse ${email.length} battery`,
       refresh_token_delivery: 'body'
@@ -147,7 +147,7 @@ const floods: Benchmark = async t => {
   await measure(4)
   const idle = await measure(idleSeconds)
   const generator = baseline.start(t, 'flood-generator')
-  const findings: Finding[] = []
+  const findings: Measurement[] = []
   const notes = [`floods: idle: ${describe(idle)}`]
   let prefixes = 0
   for (const [name, { meanwhile, ...attack }] of Object.entries(attacks)) {

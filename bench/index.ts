@@ -1,6 +1,6 @@
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import admin from './admin.ts'
-import type { Benchmark, Finding, Report } from './benchmark.ts'
+import type { Benchmark, Measurement, Report } from './benchmark.ts'
 import floods from './floods.ts'
 import logins from './logins.ts'
 import memory from './memory.ts'
@@ -71,12 +71,12 @@ async function run (name: string): Promise<Report> {
   }
 }
 
-function isWithinBound ({ measured, bound, limit }: Finding): boolean {
+function isWithinBound ({ measured, bound, limit }: Measurement): boolean {
   if (measured === undefined) return true
   return limit === 'minimum' ? measured >= bound : measured <= bound
 }
 
-function formatTable (findings: Finding[]): string {
+function formatTable (findings: Measurement[]): string {
   const rows = findings.map(finding => {
     const { name, measured, bound, limit, unit, digits } = finding
     const value = measured === undefined ? '-' : measured.toFixed(digits) + unit

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { openConnection, type Connection } from './connection.ts'
+import { openConnection, type HttpConnection } from './connection.ts'
 
 /**
  * Starts `work` at a fixed rate per second, whether or not earlier work is done. A closed loop would send
@@ -27,9 +27,9 @@ export async function runOpenLoop<T> (
 
 /** A pool of connections to a port, which grows as needed. Each connection carries one request at a time. */
 export function connectionPool (port: number) {
-  const idle: Connection[] = []
+  const idle: HttpConnection[] = []
   return {
-    async use<T> (work: (connection: Connection) => Promise<T>): Promise<T> {
+    async use<T> (work: (connection: HttpConnection) => Promise<T>): Promise<T> {
       // The connection that was idle longest comes first, so that none is idle until the server closes it.
       let connection = idle.shift()
       while (connection?.isClosed) connection = idle.shift()

@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as embeddedPostgres from '../src/database/embedded/embedded-postgres.ts'
-import type { Teardown } from './benchmark.ts'
+import type { Teardown } from '../test/support/teardown.ts'
 
 /** Creates an empty folder. Every user may read it, because PostgreSQL may have to run as another user. */
 export function temporaryFolder (t: Teardown): string {

@@ -9,10 +9,10 @@ export const expiredCodes = 1_000_000
 const [signInsPerSecond, purgeSeconds] = [40, 20]
 
 /** The service that is measured, and the client that asks it. */
-export interface Measured { url: string, port: number, client: providerClient.MeasuredClient }
+export interface PurgedProvider { url: string, port: number, client: providerClient.MeasuredClient }
 
 /** Returns the milliseconds of silent sign-ins at a fixed rate. */
-export async function measureSignIns ({ url, port, client }: Measured): Promise<number[]> {
+export async function measureSignIns ({ url, port, client }: PurgedProvider): Promise<number[]> {
   const cookie = await providerClient.createBrowserSession(url, client.id)
   const headers = { cookie: `${cookieName(`http://localhost:${port}`, 'session')}=${cookie}` }
   const pool = connectionPool(port)
@@ -29,7 +29,7 @@ export async function measureSignIns ({ url, port, client }: Measured): Promise<
 }
 
 /** Measures silent sign-ins while expired codes are purged. */
-export async function measurePurge (measured: Measured, undisturbed: number[]): Promise<Report> {
+export async function measurePurge (measured: PurgedProvider, undisturbed: number[]): Promise<Report> {
   const startedAt = performance.now()
   const disturbed = await measureSignIns(measured)
   const isPurging = async () => (await providerClient.execute(measured.url, `

@@ -6,12 +6,13 @@ import {
   authorizationOf, codeIn, destinationOf, newClient, redeem, signInFor
 } from '../test/support/delegation.ts'
 import { countStatements } from '../test/support/statement-count.ts'
+import type { Teardown } from '../test/support/teardown.ts'
 import * as baseline from './baseline.ts'
-import type { Benchmark, Finding, Report, Teardown } from './benchmark.ts'
-import { withConnections, type Connection } from './connection.ts'
+import type { Benchmark, Measurement, Report } from './benchmark.ts'
+import { withConnections, type HttpConnection } from './connection.ts'
 import { startPostgres, temporaryFolder } from './postgres.ts'
 import * as providerClient from './provider-client.ts'
-import { expiredCodes, measurePurge, measureSignIns, type Measured } from './provider-purge.ts'
+import { expiredCodes, measurePurge, measureSignIns, type PurgedProvider } from './provider-purge.ts'
 import * as service from './service.ts'
 import { compare, formatSpread, measureRate, median } from './throughput.ts'
 import * as testUsers from './users.ts'
@@ -53,7 +54,7 @@ const provider: Benchmark = async t => {
   }
 }
 
-const ratioOf = (name: string, ratios: number[], bound: number): Finding =>
+const ratioOf = (name: string, ratios: number[], bound: number): Measurement =>
   ({ name, measured: median(ratios), bound, limit: 'minimum', unit: '', digits: 3 })
 
 /** Counts the statements of an instance in this process. */
@@ -70,7 +71,7 @@ async function countRequests (
     await redeem(instance, client, { code, verifier: attempt.verifier }))
   const anonymous = await countStatements(async () =>
     await instance.browser().get(authorizationOf(client).url))
-  const count = (name: string, measured: number, bound: number): Finding =>
+  const count = (name: string, measured: number, bound: number): Measurement =>
     ({ name: `provider: SQL statements of ${name}`, measured, bound, limit: 'maximum', unit: '', digits: 0 })
   return {
     findings: [
@@ -82,10 +83,10 @@ async function countRequests (
   }
 }
 
-type SendRefresh = (connection: Connection, token: string) => Promise<string>
+type SendRefresh = (connection: HttpConnection, token: string) => Promise<string>
 
 /** Compares the refreshes of clients with those of the first party. */
-async function measureRefreshes ({ url, port, client }: Measured, key: Buffer): Promise<Report> {
+async function measureRefreshes ({ url, port, client }: PurgedProvider, key: Buffer): Promise<Report> {
   const db = connect({ url })
   const mac = findActiveKey([...(await loadKeyring(db, [key])).refreshTokenKeys.values()], new Date())
   await db.end()
@@ -132,7 +133,7 @@ async function measureRefreshes ({ url, port, client }: Measured, key: Buffer): 
 }
 
 /** Compares visits without a session with a bare route that serves the same bytes. */
-async function measureVisits (t: Teardown, { url, port, client }: Measured): Promise<Report> {
+async function measureVisits (t: Teardown, { url, port, client }: PurgedProvider): Promise<Report> {
   const answer = await fetch(`http://127.0.0.1:${port}${client.authorizationPath}`, { redirect: 'manual' })
   const hopByHop = new Set(['connection', 'keep-alive', 'date', 'content-length', 'transfer-encoding'])
   const headers = Object.fromEntries([...answer.headers].filter(([name]) => !hopByHop.has(name)))

@@ -9,6 +9,14 @@ import { compare, median, formatSpread, measureRate } from './throughput.ts'
 
 const [inFlight, sessionsEach] = [16, 50]
 
+/** Requests of sessions, to a service or to its baseline. */
+interface SessionRequests {
+  port: number
+  path: string
+  body: (session: testUsers.SessionTokens) => object
+  onResponse: (session: testUsers.SessionTokens, response: string) => void
+}
+
 /**
  * Measures the refreshes per second, as a fraction of the rate of a baseline route that updates one row and
  * signs one token.
@@ -24,7 +32,7 @@ const refresh: Benchmark = async t => {
   })
   const users = await testUsers.registerUsers(port, inFlight)
   // Each connection refreshes its own sessions in turn.
-  const sessionss = await withConnections(port, inFlight, connections =>
+  const sessionsByConnection = await withConnections(port, inFlight, connections =>
     Promise.all(
       connections.map(async (connection, i) => {
         const sessions: testUsers.SessionTokens[] = []
@@ -38,16 +46,11 @@ const refresh: Benchmark = async t => {
   await createBaselineTable(url)
   const baselinePort = await baseline.start(t, 'refresh-baseline').ask<number>({ url })
 
-  const rate = (
-    port: number,
-    seconds: number,
-    path: string,
-    body: (session: testUsers.SessionTokens) => object,
-    onResponse: (session: testUsers.SessionTokens, response: string) => void
-  ) =>
+  /** Measures how many of these requests are answered per second, with a session of its own in each. */
+  const measureRequests = ({ port, path, body, onResponse }: SessionRequests, seconds: number) =>
     withConnections(port, inFlight, connections =>
       measureRate(inFlight, seconds, async i => {
-        const [sessions, connection] = [sessionss[i], connections[i]]
+        const [sessions, connection] = [sessionsByConnection[i], connections[i]]
         const session = sessions?.shift()
         if (!sessions || !connection || !session) return
         sessions.push(session)
@@ -58,19 +61,21 @@ const refresh: Benchmark = async t => {
   const { rates, baselineRates, ratios } = await compare(
     { rounds: 20, seconds: 0.5, warmUp: 4 },
     seconds =>
-      rate(
-        port, seconds, '/v1/auth/refresh',
-        ({ token }) => ({ refresh_token: token }),
-        (session, response) => {
+      measureRequests({
+        port,
+        path: '/v1/auth/refresh',
+        body: ({ token }) => ({ refresh_token: token }),
+        onResponse: (session, response) => {
           session.token = testUsers.parseTokens(response).token
         }
-      ),
+      }, seconds),
     seconds =>
-      rate(
-        baselinePort, seconds, '/refresh',
-        ({ id }) => ({ session_id: id }),
-        (_session, response) => testUsers.parseTokens(response)
-      )
+      measureRequests({
+        port: baselinePort,
+        path: '/refresh',
+        body: ({ id }) => ({ session_id: id }),
+        onResponse: (_session, response) => testUsers.parseTokens(response)
+      }, seconds)
   )
   return {
     findings: [

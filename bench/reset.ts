@@ -1,6 +1,6 @@
 import { smtpServer } from '../test/support/smtp.ts'
 import * as baseline from './baseline.ts'
-import type { Benchmark, Finding } from './benchmark.ts'
+import type { Benchmark, Measurement } from './benchmark.ts'
 import { withConnections } from './connection.ts'
 import * as testUsers from './users.ts'
 import { temporaryFolder, startPostgres } from './postgres.ts'
@@ -49,7 +49,7 @@ const reset: Benchmark = async t => {
   const p99 = (samples: number[]) =>
     [...samples].sort((a, b) => a - b)[Math.floor(samples.length * 0.99)] ?? NaN
 
-  const findings: Finding[] = []
+  const findings: Measurement[] = []
   const notes: string[] = []
   const compare = async (mailServer: string) => {
     const [times, baselineTimes, ratios]: [number[], number[], number[]] = [[], [], []]

@@ -5,8 +5,9 @@ import verifier from '../plugins/verifier/fastify.ts'
 import * as clients from '../src/clients/clients.ts'
 import { connect } from '../src/database/database.ts'
 import { freePort } from '../src/database/embedded/server.ts'
-import type { Benchmark, Teardown } from './benchmark.ts'
-import { withConnections, type Connection } from './connection.ts'
+import type { Teardown } from '../test/support/teardown.ts'
+import type { Benchmark } from './benchmark.ts'
+import { withConnections, type HttpConnection } from './connection.ts'
 import { percentile } from './open-loop.ts'
 import * as testUsers from './users.ts'
 import { temporaryFolder, startPostgres } from './postgres.ts'
@@ -37,7 +38,7 @@ const revocations: Benchmark = async t => {
   const users = await testUsers.registerUsers(firstInstance.port, inFlight)
 
   const [instanceMs, followerMs]: [number[], number[]] = [[], []]
-  const measure = async (load: Connection[], first: Connection, second: Connection) => {
+  const measure = async (load: HttpConnection[], first: HttpConnection, second: HttpConnection) => {
     const stop = new AbortController()
     // Other clients refresh as fast as they can.
     const busy = load.map(async (connection, i) => {
@@ -114,7 +115,7 @@ async function startFollower (t: Teardown, url: string, issuer: string) {
 }
 
 // The connection throws if the response is not a success.
-const accepts = async (connection: Connection, headers: Record<string, string>) =>
+const accepts = async (connection: HttpConnection, headers: Record<string, string>) =>
   await connection.get('/v1/auth/verify', headers).then(
     () => true,
     (error: Error) => {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { freePort } from '../src/database/embedded/server.ts'
-import type { Teardown } from './benchmark.ts'
+import type { Teardown } from '../test/support/teardown.ts'
 import { terminate } from './child.ts'
 import { withConnections } from './connection.ts'
 

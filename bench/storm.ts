@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os'
 import pg from 'pg'
 import { runOpenLoop, connectionPool, percentile } from './open-loop.ts'
 import * as baseline from './baseline.ts'
-import type { Benchmark, Finding } from './benchmark.ts'
+import type { Benchmark, Measurement } from './benchmark.ts'
 import { withConnections } from './connection.ts'
 import * as testUsers from './users.ts'
 import { temporaryFolder, startPostgres } from './postgres.ts'
@@ -88,7 +88,7 @@ const storm: Benchmark = async t => {
   const peakMb = await memory.stop()
 
   const hashMs = 1_000 * availableParallelism() / rate
-  const compareWithIdle = (name: string, before: number[], during: number[]): Finding => {
+  const compareWithIdle = (name: string, before: number[], during: number[]): Measurement => {
     const idleP99 = percentile(before, 0.99)
     return {
       name: `storm: p99 of ${name} during the storm, compared with idle`,

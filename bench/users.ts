@@ -1,11 +1,11 @@
 import { withConnections } from './connection.ts'
 
 /** The request body of a login. */
-export interface Login { email: string, password: string, refresh_token_delivery: 'body' }
+export interface RegistrationBody { email: string, password: string, refresh_token_delivery: 'body' }
 
 /** Registers users, and returns the request bodies of their logins. */
-export async function registerUsers (port: number, count: number): Promise<Login[]> {
-  const logins = Array.from({ length: count }, (_, index): Login => ({
+export async function registerUsers (port: number, count: number): Promise<RegistrationBody[]> {
+  const logins = Array.from({ length: count }, (_, index): RegistrationBody => ({
     email: `person-${index}@example.com`,
     password: `correct horse ${index}`,
     refresh_token_delivery: 'body'

@@ -2,7 +2,8 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import Fastify from 'fastify'
 import { createSigner } from 'fast-jwt'
 import verifierPlugin from '../plugins/verifier/fastify.ts'
-import type { Benchmark, Teardown } from './benchmark.ts'
+import type { Teardown } from '../test/support/teardown.ts'
+import type { Benchmark } from './benchmark.ts'
 import { median, formatSpread } from './throughput.ts'
 
 const [kid, audience] = ['bench', 'urn:bench']

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Compiles the C core of the argon2 package for AVX2 and for AVX-512, which it chooses when it is compiled: the binary
-# that the package brings is for SSE2, and half as fast. The service takes the best one that its processor runs.
+# Compiles the C core of the argon2 package for AVX2 and for AVX-512. The core chooses its instructions when
+# it is compiled, and the binary in the package uses SSE2, which is half as fast. The service loads the
+# fastest build that its processor can run.
 #
 #   scripts/build-argon2.sh [FOLDER]     into native/ beside this folder, unless another is given
 set -euo pipefail
@@ -21,11 +22,13 @@ fi
 
 argon2=node_modules/argon2
 cc=${CC:-cc} cxx=${CXX:-c++}
-for file in "$argon2/argon2.cpp" node_modules/node-addon-api/napi.h node_modules/node-api-headers/include/node_api.h; do
+headers=(node_modules/node-addon-api/napi.h node_modules/node-api-headers/include/node_api.h)
+for file in "$argon2/argon2.cpp" "${headers[@]}"; do
   [[ -f $file ]] || failed "$file is missing: run npm ci, with the packages for development"
 done
 for compiler in "$cc" "$cxx"; do
-  command -v "$compiler" > /dev/null || failed "there is no compiler $compiler: install g++ (Debian, Alpine) or gcc-c++ (Fedora)"
+  command -v "$compiler" > /dev/null ||
+    failed "there is no compiler $compiler: install g++ (Debian, Alpine) or gcc-c++ (Fedora)"
 done
 
 work=$(mktemp -d)
@@ -33,7 +36,8 @@ trap 'rm -rf "$work"' EXIT
 
 # As the package's binding.gyp has it.
 flags=(-O3 -fPIC -pthread -fvisibility=hidden -fdata-sections -ffunction-sections -Wno-type-limits)
-defines=(-DNDEBUG -DNAPI_VERSION=8 -DNODE_GYP_MODULE_NAME=argon2 -DNODE_ADDON_API_DISABLE_DEPRECATED -DNODE_API_NO_EXTERNAL_BUFFERS_ALLOWED)
+defines=(-DNDEBUG -DNAPI_VERSION=8 -DNODE_GYP_MODULE_NAME=argon2)
+defines+=(-DNODE_ADDON_API_DISABLE_DEPRECATED -DNODE_API_NO_EXTERNAL_BUFFERS_ALLOWED)
 # Some distributions have their compilers define it.
 defines+=(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 folders=(-I "$argon2/argon2/include" -I node_modules/node-addon-api -I node_modules/node-api-headers/include)
@@ -46,10 +50,13 @@ build() {
   target=$work/$name.node
   for source in argon2 blake2/blake2b core encoding thread opt; do
     objects+=("$work/$name-${source##*/}.o")
-    "$cc" -std=gnu11 "${flags[@]}" "$instructions" "${defines[@]}" "${folders[@]}" -c "$argon2/argon2/src/$source.c" -o "${objects[-1]}" || failed "$source.c does not compile for $name"
+    "$cc" -std=gnu11 "${flags[@]}" "$instructions" "${defines[@]}" "${folders[@]}" \
+      -c "$argon2/argon2/src/$source.c" -o "${objects[-1]}" || failed "$source.c does not compile for $name"
   done
   objects+=("$work/$name.o")
-  "$cxx" -std=c++17 -fexceptions "${flags[@]}" "${defines[@]}" "${folders[@]}" -c "$argon2/argon2.cpp" -o "${objects[-1]}" || failed "argon2.cpp does not compile: is g++ there, and not only gcc?"
+  "$cxx" -std=c++17 -fexceptions "${flags[@]}" "${defines[@]}" "${folders[@]}" \
+    -c "$argon2/argon2.cpp" -o "${objects[-1]}" ||
+      failed "argon2.cpp does not compile: is g++ there, and not only gcc?"
   "$cxx" -shared -pthread -Wl,--gc-sections -s "${objects[@]}" -o "$target" || failed "$name does not link"
   mkdir -p "$folder"
   # A service may have the one before open.

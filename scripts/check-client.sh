@@ -5,7 +5,10 @@ cd "$(dirname "$0")/.."
 root=$PWD
 folder=$(mktemp -d)
 port=$((20000 + RANDOM % 10000))
-(cd "$folder" && PORT=$port ISSUER_URL=http://localhost:$port LOG_LEVEL=warn exec node "$root/dist/src/latchkey.cjs" serve) &
+(
+  cd "$folder"
+  PORT=$port ISSUER_URL=http://localhost:$port LOG_LEVEL=warn exec node "$root/dist/src/latchkey.cjs" serve
+) &
 service=$!
 trap 'kill "$service" && wait "$service" || true; rm -rf "$folder"' EXIT
 for _ in $(seq 200); do

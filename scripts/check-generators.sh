@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Has further generators of TypeScript make clients from the API document, and compiles the clients. orval and
-# @hey-api/openapi-ts read OpenAPI 3.1, openapi-typescript-codegen stops at 3.0. (npm run openapi:client does the
-# same with openapi-typescript.) The generators need a newer Node.js than the service, and are installed apart.
+# Generates clients from the API document with further generators of TypeScript, and compiles the clients.
+# orval and @hey-api/openapi-ts read OpenAPI 3.1, and openapi-typescript-codegen reads only 3.0.
+# (npm run openapi:client does the same with openapi-typescript.) The generators need a newer Node.js than the
+# service, so this script installs one in a folder of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$PWD/generated/generators

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Has services that import the verifier compiled and run against a Latchkey, as other services install it: a Fastify
-# service with `latchkey/verifier` and with `@latchkey/verifier/fastify`, and the Express example with
+# Compiles services that install the verifier as other services do, and runs them against a Latchkey: a
+# Fastify service with `latchkey/verifier` and with `@latchkey/verifier/fastify`, and the Express example with
 # `@latchkey/verifier` and nothing else of Latchkey.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -147,7 +147,8 @@ t.test('config check', async t => {
       stdout,
       'The configuration is valid.\n' +
       'Warning: PORTT is not a variable of Latchkey and has no effect: did you mean PORT?\n' +
-      'Warning: SMTP_URL begins with smtp://, but port 465 is for TLS from the start: use smtps://, or port 587\n'
+      'Warning: SMTP_URL begins with smtp://, but port 465 is for TLS from the start: ' +
+      'use smtps://, or port 587\n'
     )
   })
 
@@ -164,8 +165,11 @@ t.test('config check', async t => {
     const redisAnswer = redis ? 'REDIS_URL: Redis counts\n' : ''
     const { code, stdout } = await run(t, ['config', 'check', '--connect'], environment)
     t.equal(code, 0)
-    t.match(stdout, new RegExp('^The configuration is valid\\.\nDATABASE_URL: PostgreSQL 1\\d.*, signed in as .+\n' +
-      `${redisAnswer}SMTP_URL: the mail server accepted the sign-in\n$`))
+    t.match(stdout, new RegExp([
+      '^The configuration is valid\\.',
+      'DATABASE_URL: PostgreSQL 1\\d.*, signed in as .+',
+      `${redisAnswer}SMTP_URL: the mail server accepted the sign-in\n$`
+    ].join('\n')))
 
     await smtp.answer('AUTH', '535 5.7.8 Bad credentials', 1)
     const port = await closedPort()
@@ -181,7 +185,11 @@ t.test('config check', async t => {
       connections: [
         { variable: 'DATABASE_URL', ok: false, answer: /ECONNREFUSED/ },
         { variable: 'REDIS_URL', ok: false, answer: /ECONNREFUSED/ },
-        { variable: 'SMTP_URL', ok: false, answer: /EAUTH, 535, AUTH PLAIN.* replied: 535 5\.7\.8 Bad credentials/ }
+        {
+          variable: 'SMTP_URL',
+          ok: false,
+          answer: /EAUTH, 535, AUTH PLAIN.* replied: 535 5\.7\.8 Bad credentials/
+        }
       ]
     })
     t.equal(smtp.all().length, 0, 'no mail is sent')
@@ -233,7 +241,8 @@ t.test('migrate', async t => {
   t.test('refuses a database with another history', async t => {
     const DATABASE_URL = await createDatabase(t)
     await sql(DATABASE_URL, "update schema_migrations set checksum = 'other' where version = 1")
-    const message = `${migrations[0]} is not the file that was applied: restore the file, or use a database that this version of Latchkey has migrated`
+    const message = `${migrations[0]} is not the file that was applied: restore the file, ` +
+      'or use a database that this version of Latchkey has migrated'
     t.strictSame(await run(t, ['migrate'], { DATABASE_URL }), { code: 1, stdout: '', stderr: `${message}\n` })
     const { code, stdout, stderr } = await run(t, ['migrate', '--json'], { DATABASE_URL })
     t.strictSame(
@@ -243,19 +252,19 @@ t.test('migrate', async t => {
   })
 
   t.test('fails if the database cannot be reached, with one line without the password', async t => {
-    const there = await createDatabase(t, { empty: true })
+    const targetUrl = await createDatabase(t, { empty: true })
     const port = await closedPort()
-    const stranger = new URL(there)
-    stranger.username = 'stranger'
-    stranger.password = 'hunter2'
+    const otherUserUrl = new URL(targetUrl)
+    otherUserUrl.username = 'stranger'
+    otherUserUrl.password = 'hunter2'
     const cases: Array<[url: string, message: RegExp]> = [
       [
         `postgres://latchkey:hunter2@127.0.0.1:${port}/latchkey`,
         new RegExp(`ECONNREFUSED 127\\.0\\.0\\.1:${port}`)
       ],
       ['postgres://latchkey:hunter2@db.invalid/latchkey', /ENOTFOUND db\.invalid|EAI_AGAIN db\.invalid/],
-      [named(there, 'missing'), /database "missing" does not exist/],
-      [stranger.href, /"stranger"/]
+      [named(targetUrl, 'missing'), /database "missing" does not exist/],
+      [otherUserUrl.href, /"stranger"/]
     ]
     for (const [DATABASE_URL, message] of cases) {
       const { code, stdout, stderr } = await run(t, ['migrate'], { DATABASE_URL })
@@ -301,7 +310,12 @@ t.test('serve', async t => {
     t.strictSame({ code, stdout }, { code: 78, stdout: '' })
     t.match(
       stderr,
-      /^The configuration is not valid:\n {2}- DATABASE_URL is required in production.*\n {2}- KEY_ENCRYPTION_KEY is required in production.*\n {2}- ISSUER_URL is required in production.*\n$/
+      new RegExp([
+        '^The configuration is not valid:',
+        ' {2}- DATABASE_URL is required in production.*',
+        ' {2}- KEY_ENCRYPTION_KEY is required in production.*',
+        ' {2}- ISSUER_URL is required in production.*\n$'
+      ].join('\n'))
     )
   })
 
@@ -317,22 +331,23 @@ t.test('serve', async t => {
     t.equal(code, 78)
     t.equal(
       stderr,
-      'The configuration is not valid:\n  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: it was sealed with another KEY_ENCRYPTION_KEY\n'
+      'The configuration is not valid:\n  - KEY_ENCRYPTION_KEY does not decrypt the keys in the database: ' +
+      'it was sealed with another KEY_ENCRYPTION_KEY\n'
     )
   })
 
   t.test('refuses a database that is newer than it', async t => {
     const DATABASE_URL = await createDatabase(t)
-    await sql(
-      DATABASE_URL,
-      "insert into schema_migrations (version, name, checksum) select max(version) + 1, '999-future.sql', 'unknown' from schema_migrations"
-    )
+    await sql(DATABASE_URL, `
+      insert into schema_migrations (version, name, checksum)
+      select max(version) + 1, '999-future.sql', 'unknown' from schema_migrations`)
     const { code, stderr } = await run(t, ['serve'], { DATABASE_URL, PORT: '0' })
     t.strictSame(
       { code, stderr },
       {
         code: 1,
-        stderr: `the database is newer than this program: it has 999-future.sql, and the last one known here is ${migrations.at(-1)}\n`
+        stderr: 'the database is newer than this program: it has 999-future.sql, ' +
+          `and the last one known here is ${migrations.at(-1)}\n`
       }
     )
   })
@@ -358,7 +373,8 @@ t.test('serve', async t => {
       { code, stderr },
       {
         code: 1,
-        stderr: `Port ${port} of 127.0.0.1 is in use, perhaps by another Latchkey: stop that program, or choose another port with PORT.\n`
+        stderr: `Port ${port} of 127.0.0.1 is in use, perhaps by another Latchkey: ` +
+          'stop that program, or choose another port with PORT.\n'
       }
     )
   })

@@ -11,6 +11,7 @@ import { MigrationError, readMigrations } from '../src/database/migration-files.
 import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
 import { importLines } from '../src/transfer/import.ts'
 import { build, newUser, type Service } from './support/app.ts'
+import { waitFor } from './support/polling.ts'
 import { named, sql } from './support/postgres.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
 
@@ -36,10 +37,10 @@ async function assertRefused (t: Test, url: string, statements: string[]) {
   })
 }
 
-type Run = (text: string) => Promise<pg.QueryResult>
+type RunStatement = (text: string) => Promise<pg.QueryResult>
 
 /** Executes statements on one connection. */
-async function withConnection (url: string, work: (run: Run) => Promise<void>) {
+async function withConnection (url: string, work: (run: RunStatement) => Promise<void>) {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {
@@ -173,8 +174,8 @@ t.test('roles of the database', async t => {
 
     await t.test('keep a role without grants from everything', async t => {
       await sql(other, "create role stranger login password 'stranger'")
-      const stranger = asRole(url, 'stranger', 'stranger')
-      await assertRefused(t, stranger, [
+      const outsiderUrl = asRole(url, 'stranger', 'stranger')
+      await assertRefused(t, outsiderUrl, [
         'select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)',
         'select uuid_v7()', 'select transaction_history()', "select username_skeleton('a')",
         "select record_event('user.deleted', '{}')", "select enqueue_job('mail', now())",
@@ -381,8 +382,8 @@ t.test('roles of the database', async t => {
       await migrate(restored)
       await sql(restored, insertEvents)
       await resetPrivileges(database.superuser, 'alone')
-      const stranger = asRole(restored, 'stranger', 'stranger')
-      const purged = await sql(stranger, 'select purge_audit_events(now(), 1000) as purged')
+      const outsiderUrl = asRole(restored, 'stranger', 'stranger')
+      const purged = await sql(outsiderUrl, 'select purge_audit_events(now(), 1000) as purged')
       t.strictSame(purged, [{ purged: 1 }], 'every role could call it')
       for (const MIGRATE_ON_START of ['false', 'true']) {
         await resetPrivileges(database.superuser, 'alone')
@@ -397,7 +398,7 @@ t.test('roles of the database', async t => {
           t.match(line, { level: 30, msg: 'database privileges repaired', sql: /revoke/ }, name)
         }
         t.strictSame(lines.filter(({ level }) => level !== 30), [])
-        await assertRefused(t, stranger,
+        await assertRefused(t, outsiderUrl,
           ['select purge_audit_events(now(), 1000)', 'select erase_audit_events(1000)'])
         await assertRefused(t, restored, changes)
       }
@@ -409,7 +410,7 @@ t.test('roles of the database', async t => {
       await resetPrivileges(database.superuser, 'other')
       for (const MIGRATE_ON_START of ['false', 'true']) {
         const service = await build(t, { MIGRATE_ON_START }, { url: database.url, ready: false })
-        const lines = await waitFor(() => privilegeLines(service).filter(({ level }) => level === 40))
+        const lines = await waitForLines(() => privilegeLines(service).filter(({ level }) => level === 40))
         const grant = 'grant select, insert on "public"\\."audit_events" to "latchkey"'
         t.match(lines.find(({ object }) => object === 'table "public"."audit_events"'), {
           msg: new RegExp(
@@ -446,7 +447,7 @@ t.test('roles of the database', async t => {
     ] as const) {
       await sql(database.superuser, statement)
       const service = await build(t, { MIGRATE_ON_START: 'false' }, { url: database.url, ready: false })
-      const [line] = await waitFor(() => privilegeLines(service))
+      const [line] = await waitForLines(() => privilegeLines(service))
       t.match(line, { level: 40, object, msg: /role latchkey (lacks|may not call it)/ })
       await t.rejects(service.app.migrated, { message: /^role latchkey lacks privileges in the database/ })
       if (expected !== undefined) t.equal(line?.['sql'], expected)
@@ -518,8 +519,8 @@ t.test('roles of the database', async t => {
     t.strictSame(await migrate(database.url, migrations, { ownerUrl: database.ownerUrl }), [later])
     await sql(database.url, "select note('one')")
     t.strictSame(await sql(database.url, 'select text from notes'), [{ text: 'one' }])
-    const stranger = asRole(database.url, 'stranger', 'stranger')
-    await assertRefused(t, stranger, ["select note('two')", 'select from notes'])
+    const outsiderUrl = asRole(database.url, 'stranger', 'stranger')
+    await assertRefused(t, outsiderUrl, ["select note('two')", 'select from notes'])
   })
 })
 
@@ -531,13 +532,11 @@ const production = {
   ARGON2_TIME_COST: '5'
 }
 
-/** Waits until `read` returns something, for 20 s at most. Returns what it returned last. */
-async function waitFor<T> (read: () => T[]): Promise<T[]> {
-  for (const end = Date.now() + 20_000; ; await pause(20)) {
-    const found = read()
-    if (found.length > 0 || Date.now() > end) return found
-  }
-}
+/** Waits until there are lines, and returns them. */
+const waitForLines = async <T>(read: () => T[]): Promise<T[]> => await waitFor(() => {
+  const lines = read()
+  return lines.length > 0 && lines
+})
 
 /**
  * Leaves what `pg_restore --no-owner --no-privileges` leaves: one role owns everything, with the default

@@ -64,7 +64,8 @@ t.test('a virtual machine with Caddy', { skip: caddy.skip }, async t => {
   async function send (method: string, path: string, body?: object) {
     const ca = readFileSync(join(folder, 'caddy/pki/authorities/local/root.crt'))
     const headers = body && { 'content-type': 'application/json' }
-    const sent = request(issuer + path, { method, ca, headers, agent: false }).end(body && JSON.stringify(body))
+    const sent = request(issuer + path, { method, ca, headers, agent: false })
+    sent.end(body && JSON.stringify(body))
     const [response] = await once(sent, 'response')
     const chunks = await response.toArray()
     return { status: response.statusCode, headers: response.headers, text: Buffer.concat(chunks).toString() }
@@ -139,7 +140,11 @@ t.test('nginx behind a load balancer', { skip: skipNginx }, async t => {
 
   const send = async (path: string, headers: Record<string, string>, body?: object) =>
     await fetch(`http://127.0.0.1:${nginxPort}${path}`, body
-      ? { method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) }
+      ? {
+          method: 'POST',
+          headers: { ...headers, 'content-type': 'application/json' },
+          body: JSON.stringify(body)
+        }
       : { headers })
   // As the load balancer appends the client's address to what the client claims.
   const client = { 'x-forwarded-for': '203.0.113.9, 198.51.100.7, 10.0.3.4', 'x-forwarded-proto': 'https' }
@@ -161,7 +166,9 @@ t.test('Kubernetes', async t => {
   t.strictSame(manifests.map(({ kind }) => kind), [
     'ConfigMap', 'Job', 'Deployment', 'Service', 'PodDisruptionBudget', 'Ingress'
   ])
-  const secret = { DATABASE_URL: 'postgres://latchkey:secret@db.example.com/latchkey', KEY_ENCRYPTION_KEY: key }
+  const secret = {
+    DATABASE_URL: 'postgres://latchkey:secret@db.example.com/latchkey', KEY_ENCRYPTION_KEY: key
+  }
   const data = manifests[0]?.data ?? {}
   for (const name of Object.keys(data)) t.ok(name in variables, name)
   const config = load({ NODE_ENV: 'production', HOST: '0.0.0.0', ...data, ...secret })

@@ -99,7 +99,9 @@ t.test('docker-compose.yml passes every variable to the service', async t => {
 })
 
 t.test('the image\'s health check asks where the service listens', async t => {
-  const [, command = ''] = /^HEALTHCHECK .*\\\n {2}CMD (\[.+\])$/m.exec(readFileSync('Dockerfile', 'utf8')) ?? []
+  const [, command = ''] = /^HEALTHCHECK .*\\\n {2}CMD (\[.+\])$/m.exec(
+    readFileSync('Dockerfile', 'utf8')
+  ) ?? []
   const [, ...args]: string[] = JSON.parse(command)
   const isHealthy = async (environment: Record<string, string>) => {
     const child = spawn(process.execPath, args, { env: environment, stdio: 'ignore' })
@@ -153,7 +155,9 @@ t.test('docs/codes-and-events.md has every problem and every event', async t => 
 
 t.test('docs/command-line.md has every command', async t => {
   const { stdout } = await run(t, ['--help'])
-  const commands = [...stdout.matchAll(/^ {2}latchkey ([a-z]+(?: [a-z]+)?) {2,}/gm)].map(([, name = '']) => name)
+  const commands = [
+    ...stdout.matchAll(/^ {2}latchkey ([a-z]+(?: [a-z]+)?) {2,}/gm)
+  ].map(([, name = '']) => name)
   t.ok(commands.length > 10)
   const named = listedCodes('docs/command-line.md', 'Commands')
     .map(code => /^latchkey ([a-z]+(?: [a-z]+)?)/.exec(code)?.[1])

@@ -20,9 +20,9 @@ const config = await oidc.discovery(issuer, clientId, clientSecret, undefined, {
 const keys = createRemoteJWKSet(new URL(config.serverMetadata().jwks_uri ?? ''))
 
 /** What the browser must still know when it comes back from the sign-in. */
-export interface SignInAttempt { state: string, nonce: string, verifier: string }
+export interface LoginAttempt { state: string, nonce: string, verifier: string }
 
-export async function startSignIn (): Promise<{ url: URL, attempt: SignInAttempt }> {
+export async function startSignIn (): Promise<{ url: URL, attempt: LoginAttempt }> {
   const verifier = oidc.randomPKCECodeVerifier()
   const attempt = { state: oidc.randomState(), nonce: oidc.randomNonce(), verifier }
   const url = oidc.buildAuthorizationUrl(config, {
@@ -44,7 +44,7 @@ const tokensOf = (tokens: oidc.TokenEndpointResponse & oidc.TokenEndpointRespons
 })
 
 /** Exchanges the code for tokens. Throws if the answer does not belong to the attempt. */
-export async function completeSignIn (url: URL, attempt: SignInAttempt): Promise<Omit<Session, 'id'>> {
+export async function completeSignIn (url: URL, attempt: LoginAttempt): Promise<Omit<Session, 'id'>> {
   const tokens = await oidc.authorizationCodeGrant(config, url, {
     pkceCodeVerifier: attempt.verifier,
     expectedState: attempt.state,

@@ -4,7 +4,7 @@ import formbody from '@fastify/formbody'
 import Fastify, { type FastifyRequest } from 'fastify'
 import {
   appUrl, completeSignIn, isSessionEnd, readUser, signOutUrl, startSignIn, verifyLogoutToken,
-  type SignInAttempt
+  type LoginAttempt
 } from './login.ts'
 import * as sessions from './sessions.ts'
 
@@ -61,7 +61,7 @@ app.get('/sign-in', async (_request, reply) => {
 app.get<{ Querystring: { state?: string } }>('/callback', async (request, reply) => {
   const saved = request.cookies[attemptCookie(request.query.state ?? '')]
   if (saved === undefined) return await reply.redirect('/', 303)
-  const attempt: SignInAttempt = JSON.parse(saved)
+  const attempt: LoginAttempt = JSON.parse(saved)
   reply.clearCookie(attemptCookie(attempt.state), cookieOptions)
   const session = sessions.create(await completeSignIn(new URL(request.url, appUrl), attempt))
   reply.setCookie(sessionCookie, session.id, cookieOptions)

@@ -18,7 +18,7 @@ const commandWith = (words: string) => blocks.find(({ text }) => text.includes(w
 const statementWith = (words: string) => /<<'SQL'\n([^]*)\nSQL\n/.exec(commandWith(words))?.[1] ?? ''
 const hashOf = (name: string) => importedHashes[name]?.[0] ?? ''
 
-/** Imports lines into a new database, without a refusal. Returns the users in the order of their addresses. */
+/** Imports lines into a new database; none is refused. Returns the users in the order of their addresses. */
 async function importLines (t: Test, lines: string) {
   const DATABASE_URL = await createDatabase(t)
   const { child, end } = start(t, ['users', 'import', '-'], { DATABASE_URL })
@@ -79,8 +79,8 @@ t.test('Supabase', async t => {
 })
 
 t.test('Keycloak', async t => {
-  const argon2 = '{"hashIterations": 5, "algorithm": "argon2", "additionalParameters": {"hashLength": ["32"], ' +
-    '"memory": ["7168"], "type": ["id"], "version": ["1.3"], "parallelism": ["1"]}}'
+  const argon2 = '{"hashIterations": 5, "algorithm": "argon2", "additionalParameters": ' +
+    '{"hashLength": ["32"], "memory": ["7168"], "type": ["id"], "version": ["1.3"], "parallelism": ["1"]}}'
   const pbkdf2 = '{"hashIterations": 27500, "algorithm": "pbkdf2-sha256", "additionalParameters": {}}'
   const secret = (bytes: number) => JSON.stringify({
     value: Buffer.alloc(bytes, 7).toString('base64'), salt: Buffer.alloc(16, 9).toString('base64')
@@ -116,7 +116,9 @@ t.test('Keycloak', async t => {
       password_hash: /^\$argon2id\$v=19\$m=7168,t=5,p=1\$CQkJ\w+\$Bwc\w+$/,
       created_at: createdAt
     },
-    { id: otherId, username: null, password_hash: /^\$pbkdf2-sha256\$27500\$CQk.+==\$Bwc.+==$/, disabled: true },
+    {
+      id: otherId, username: null, password_hash: /^\$pbkdf2-sha256\$27500\$CQk.+==\$Bwc.+==$/, disabled: true
+    },
     { email: 'c@example.com', username: 'carol', name: null, password_hash: null }
   ])
   t.equal(users.length, 3)
@@ -129,12 +131,17 @@ t.test('Django', async t => {
       last_name varchar(150), email varchar(254), is_active boolean, date_joined timestamptz
     );
     insert into auth_user values
-      (7, '${hashOf('PBKDF2, of Django')}', 'ada', 'Ada', '', 'a@example.com', true, '2021-02-03 04:05:06.789Z'),
+      (7, '${hashOf('PBKDF2, of Django')}', 'ada', 'Ada', '',
+        'a@example.com', true, '2021-02-03 04:05:06.789Z'),
       (8, '!Jh8tP2', 'b@example.com', '', '', 'b@example.com', false, now()),
       (9, '', 'nobody', '', '', '', true, now())`, 'auth_user')
   t.match(users, [
     {
-      external_id: '7', username: 'ada', name: 'Ada', password_hash: hashOf('PBKDF2, of Django'), created_at: createdAt
+      external_id: '7',
+      username: 'ada',
+      name: 'Ada',
+      password_hash: hashOf('PBKDF2, of Django'),
+      created_at: createdAt
     },
     { external_id: '8', username: null, name: null, password_hash: null, disabled: true }
   ])
@@ -144,7 +151,8 @@ t.test('Django', async t => {
 t.test('WordPress', async t => {
   // PostgreSQL stands in for MySQL, with functions of the same names.
   const users = await importTables(t, `
-    create function if (boolean, text, text) returns text language sql as 'select case when $1 then $2 else $3 end';
+    create function if (boolean, text, text) returns text language sql
+      as 'select case when $1 then $2 else $3 end';
     create function year (timestamp) returns numeric language sql as 'select extract(year from $1)';
     create table wp_users (
       "ID" bigint, user_login varchar(60), user_pass varchar(255), user_email varchar(100),
@@ -156,7 +164,11 @@ t.test('WordPress', async t => {
   'wp_users', text => text.replace('json_object(', 'json_build_object(').replaceAll(/\bID\b/g, '"ID"'))
   t.match(users, [
     {
-      external_id: '7', username: 'ada', name: 'Ada', password_hash: hashOf('phpass of WordPress'), created_at: createdAt
+      external_id: '7',
+      username: 'ada',
+      name: 'Ada',
+      password_hash: hashOf('phpass of WordPress'),
+      created_at: createdAt
     },
     { external_id: '8', username: 'bob', name: null, password_hash: hashOf('bcrypt of WordPress') }
   ])
@@ -190,7 +202,9 @@ t.test('exports in JSON', { skip: !hasJq && 'jq is not installed' }, async t => 
       _tmp_is_unique: true
     }
     t.match(await importFile(t, ['auth0.ndjson', `${JSON.stringify(line)}\n`], 'auth0.ndjson'), [{
-      external_id: 'auth0|5f7c8ec7c33c6c004bbafe82', email_verified: true, password_hash: hashOf('bcrypt, $2b$')
+      external_id: 'auth0|5f7c8ec7c33c6c004bbafe82',
+      email_verified: true,
+      password_hash: hashOf('bcrypt, $2b$')
     }])
   })
 
@@ -216,7 +230,8 @@ t.test('exports in JSON', { skip: !hasJq && 'jq is not installed' }, async t => 
         email: 'a@example.com',
         emailVerified: true,
         displayName: 'Ada',
-        passwordHash: 'lSrfV15cpx95_sZS2W9c9Kp6i_LVgQNDNC_qzrCnh1SAyZvqmZqAjTdn3aoItz-VHjoZilo78198JAdRuid5lQ==',
+        passwordHash:
+          'lSrfV15cpx95_sZS2W9c9Kp6i_LVgQNDNC_qzrCnh1SAyZvqmZqAjTdn3aoItz-VHjoZilo78198JAdRuid5lQ==',
         salt: '42xEC-ixf3L2lw==',
         createdAt: '1612325106789',
         disabled: false,

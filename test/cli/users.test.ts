@@ -338,7 +338,9 @@ t.test('users import', async t => {
     t.strictSame(
       refused.map(({ reason, pointer }) => [reason, pointer]),
       [
-        ['external_id_taken', '/external_id'], ['email_taken', '/email'], ['external_id_taken', '/external_id']
+        ['external_id_taken', '/external_id'],
+        ['email_taken', '/email'],
+        ['external_id_taken', '/external_id']
       ]
     )
   })
@@ -382,14 +384,15 @@ t.test('users import', async t => {
     const { stdout, stderr } = await run(
       t, ['users', 'import', path], { DATABASE_URL: await createDatabase(t) }
     )
-    t.match(stdout, /^Imported 6, already there 0, refused 0\.\nImported without a value:\n {2}username_taken: 2\n/)
     t.match(
-      stderr,
-      /^line 2: username belongs to another account, .* \(username_taken: b@example\.com\); imported without it\n/
+      stdout,
+      /^Imported 6, already there 0, refused 0\.\nImported without a value:\n {2}username_taken: 2\n/
     )
+    t.match(stderr, /^line 2: username belongs to another account, /)
+    t.match(stderr, / \(username_taken: b@example\.com\); imported without it\n/)
   })
 
-  await t.test('--without-unknown-hashes imports accounts without the hashes that it cannot verify', async t => {
+  await t.test('--without-unknown-hashes imports accounts without hashes that it cannot verify', async t => {
     const DATABASE_URL = await createDatabase(t)
     const [unknown = '', expensive = ''] = [unknownHashes[0], excessiveHashes[0]]
     const lines = json(
@@ -831,7 +834,14 @@ t.test('latchkey users create', async t => {
       200
     )
     const { stdout } = await run(t, ['users', 'create', '--email', 'eve@example.com'], environment)
-    t.match(stdout, /^User id: {2}[0-9a-f-]{36}\nOpen this link within 24 hours to set the password\. It works once:\nhttp.*#token=lkl_[\w-]{43}\n$/)
+    t.match(
+      stdout,
+      new RegExp([
+        '^User id: {2}[0-9a-f-]{36}',
+        'Open this link within 24 hours to set the password\\. It works once:',
+        'http.*#token=lkl_[\\w-]{43}\n$'
+      ].join('\n'))
+    )
   })
 
   await t.test('refuses what a registration refuses', async t => {

@@ -2,10 +2,14 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
-import verifier, { AuthError, createVerifier, type Auth, type VerifierHealth, type VerifierOptions } from 'latchkey/verifier'
+import verifier, {
+  AuthError, createVerifier, type Auth, type VerifierHealth, type VerifierOptions
+} from 'latchkey/verifier'
 
 const issuer = process.argv[2] ?? 'http://localhost:3000'
-const options: VerifierOptions = { issuer, audience: issuer, clientId: process.env['CLIENT_ID'], clientSecret: process.env['CLIENT_SECRET'] }
+const options: VerifierOptions = {
+  issuer, audience: issuer, clientId: process.env['CLIENT_ID'], clientSecret: process.env['CLIENT_SECRET']
+}
 
 const app = Fastify().withTypeProvider<TypeBoxTypeProvider>()
 await app.register(verifier, options)
@@ -14,7 +18,9 @@ app.get('/me', { onRequest: app.requireAuth }, async ({ auth }) => {
   return { sub, roles }
 })
 app.put('/orders/:number', {
-  schema: { params: Type.Object({ number: Type.Number() }), headers: Type.Object({ authorization: Type.String() }) },
+  schema: {
+    params: Type.Object({ number: Type.Number() }), headers: Type.Object({ authorization: Type.String() })
+  },
   preHandler: [app.requireAuth, app.requireScope('orders:write')]
 }, async request => ({ number: request.params.number + 1, by: request.auth.client_id }))
 await app.register(async (scope: FastifyInstance) => {
@@ -34,9 +40,15 @@ export const shared: VerifierOptions = { ...options, algorithms: ['HS256'] }
 const registered = await fetch(`${issuer}/v1/auth/register`, {
   method: 'POST',
   headers: { 'content-type': 'application/json' },
-  body: JSON.stringify({ email: `consumer-${Date.now()}@example.com`, password: 'a phrase for the consumer', refresh_token_delivery: 'body' })
+  body: JSON.stringify({
+    email: `consumer-${Date.now()}@example.com`,
+    password: 'a phrase for the consumer',
+    refresh_token_delivery: 'body'
+  })
 })
-const { access_token: token, user }: { access_token: string, user: { id: string } } = Object(await registered.json())
+const { access_token: token, user }: { access_token: string, user: { id: string } } = Object(
+  await registered.json()
+)
 const authorization = `Bearer ${token}`
 function expect (holds: boolean, what: string) {
   if (!holds) throw new Error(what)
@@ -44,9 +56,18 @@ function expect (holds: boolean, what: string) {
 
 const me = await app.inject({ url: '/me', headers: { authorization } })
 expect(me.json().sub === user.id, `the user is another: ${me.body}`)
-expect((await app.inject({ url: '/for-users', headers: { authorization } })).body === 'true', 'a user is not let in')
-expect((await app.inject({ method: 'PUT', url: '/orders/1', headers: { authorization } })).statusCode === 403, 'a scope is not demanded')
-expect((await app.inject({ url: '/me', headers: { authorization: `${authorization}x` } })).statusCode === 401, 'a changed token is let in')
+expect(
+  (await app.inject({ url: '/for-users', headers: { authorization } })).body === 'true',
+  'a user is not let in'
+)
+expect(
+  (await app.inject({ method: 'PUT', url: '/orders/1', headers: { authorization } })).statusCode === 403,
+  'a scope is not demanded'
+)
+expect(
+  (await app.inject({ url: '/me', headers: { authorization: `${authorization}x` } })).statusCode === 401,
+  'a changed token is let in'
+)
 const health: VerifierHealth = app.verifier.health()
 expect(health.ready && health.keys.count > 0, JSON.stringify(health))
 await app.close()

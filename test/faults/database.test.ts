@@ -12,7 +12,7 @@ import { migrate } from '../../src/database/migrate.ts'
 import { mint } from '../../src/sessions/refresh-token.ts'
 import { build, environment, newUser, type Service } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
-import { waitUntil } from '../support/polling.ts'
+import { waitFor, waitUntil } from '../support/polling.ts'
 import { flakyProxy } from '../support/flaky-proxy.ts'
 import { ready, run } from '../support/process.ts'
 import { commandOf, threadPool } from '../support/program.ts'
@@ -87,11 +87,12 @@ t.test('an outage is logged once, and its end with the number of failed attempts
     service.logs.filter(({ msg, level }) => message.test(String(msg)) && Number(level) >= 30)
   block()
   for (let i = 0; i < 20; i++) t.match(await service.browser().post('/v1/auth/login', ada), unavailable)
-  while (linesOf(/^database not available/).length === 0) {
-    await new Promise(resolve => setTimeout(resolve, 10))
-  }
-  // The service tries to reconnect twice a second.
-  await new Promise(resolve => setTimeout(resolve, 2_000))
+  await waitFor(() => linesOf(/^database not available/).length > 0)
+  // Meanwhile the service tries to reconnect by itself.
+  const { databaseOutage } = service.app
+  const failures = t.captureFn(databaseOutage.recordFailure.bind(databaseOutage))
+  databaseOutage.recordFailure = failures
+  await waitFor(() => failures.calls.length >= 3)
   t.equal(linesOf(/^database not available/).length, 1)
   const others = service.logs.filter(
     ({ level, msg }) => Number(level) >= 40 && !/^database not available/.test(String(msg))
@@ -99,13 +100,13 @@ t.test('an outage is logged once, and its end with the number of failed attempts
   t.strictSame(others, [], 'no other line warns of the outage')
   t.strictSame(linesOf(/^database is back/), [])
   unblock()
-  while (linesOf(/^database is back/).length === 0) {
+  await waitFor(async () => {
     await service.browser().get('/readyz')
-    await new Promise(resolve => setTimeout(resolve, 10))
-  }
+    return linesOf(/^database is back/).length > 0
+  })
   const [recovery] = linesOf(/^database is back/)
   t.ok(Number(recovery?.['failed_attempts']) >= 20, `${String(recovery?.['failed_attempts'])} attempts`)
-  t.ok(Number(recovery?.['seconds']) >= 2)
+  t.ok(Number(recovery?.['seconds']) > 0)
 })
 
 t.test('a thousand requests wait for a connection, and further ones are refused at once', async t => {
@@ -135,18 +136,12 @@ t.test('a hanging database leads to a timeout', async t => {
   const browser = service.browser()
   await browser.post('/v1/auth/register', newUser())
   freeze()
-  const startedAt = performance.now()
-  const [ready, refreshed] = await Promise.all([
-    service
-      .browser()
-      .get('/readyz')
-      .then(answer => ({ answer, ms: performance.now() - startedAt })),
-    browser.post('/v1/auth/refresh')
-  ])
-  t.match(ready.answer, unavailable)
-  t.ok(ready.ms < 2_000, `/readyz took ${ready.ms} ms`)
-  t.match(refreshed, unavailable)
-  t.ok(performance.now() - startedAt < 10_000)
+  let isRefreshWaiting = true
+  const refreshed = browser.post('/v1/auth/refresh').finally(() => { isRefreshWaiting = false })
+  t.match(await service.browser().get('/readyz'), unavailable)
+  t.ok(isRefreshWaiting, '/readyz waits less than other requests')
+  // The database still hangs when the answer comes.
+  t.match(await refreshed, unavailable)
   thaw()
   await waitUntilReady(service, 5_000)
   t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
@@ -496,8 +491,8 @@ t.test('an instance whose clock differs from that of the database', { skip: skip
       const { access_token: token } = await signedIn.json() as { access_token: string }
       const headers = { authorization: `Bearer ${token}` }
       t.equal((await fetch(`${service.base}/v1/me`, { headers })).status, 200, 'takes its own new token')
-      const elsewhere = await other.app.inject({ url: '/v1/me', headers })
-      t.equal(elsewhere.statusCode, 200, 'its token is valid on an instance whose clock is right')
+      const otherResponse = await other.app.inject({ url: '/v1/me', headers })
+      t.equal(otherResponse.statusCode, 200, 'its token is valid on an instance whose clock is right')
       const browser = other.browser()
       const { body } = await browser.post('/v1/auth/login', { email, password })
       const theirs = { authorization: `Bearer ${body.access_token}` }

@@ -92,8 +92,11 @@ t.test('behind PgBouncer in transaction mode with its defaults', { skip }, async
     t.match(listening.query, /^(listen|select 1)/i)
     t.strictSame(service.logs.filter(({ msg }) => /pooler/.test(String(msg))), [])
     const wrong = named(direct, 'missing')
-    const unready = await build(t, { MIGRATE_ON_START: 'false', DATABASE_URL: pooled, DATABASE_DIRECT_URL: wrong },
-      { url: pooled, ready: false })
+    const unready = await build(
+      t,
+      { MIGRATE_ON_START: 'false', DATABASE_URL: pooled, DATABASE_DIRECT_URL: wrong },
+      { url: pooled, ready: false }
+    )
     await t.rejects(unready.app.migrated, {
       message: /database "missing" does not exist; correct DATABASE_DIRECT_URL/
     })

@@ -248,7 +248,9 @@ t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, 
   const body = Buffer.from(JSON.stringify(ada))
   const users = Array.from({ length: 4 }, async () => {
     while (!controller.signal.aborted) {
-      const { status } = await ask('POST', `${base}/v1/auth/login`, ['content-type: application/json'], body)
+      const { status } = await ask('POST', `${base}/v1/auth/login`, {
+        lines: ['content-type: application/json'], body
+      })
       counts.set(status, (counts.get(status) ?? 0) + 1)
     }
   })
@@ -301,9 +303,11 @@ t.test('a request that hangs is aborted after the shutdown timeout', async t => 
   const socket = connect(Number(new URL(service.base).port), '127.0.0.1')
   socket.on('error', () => {})
   socket.write(
-    'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{'
+    'POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n' +
+    'expect: 100-continue\r\n\r\n{'
   )
-  await new Promise(resolve => setTimeout(resolve, 100))
+  // The service answers `100 Continue` once the request has begun.
+  await once(socket, 'data')
   service.child.kill('SIGTERM')
   t.match(await service.ended, { code: 1 })
 })

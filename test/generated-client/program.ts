@@ -20,7 +20,9 @@ const me = await client.GET('/v1/me', { headers: { authorization: `Bearer ${toke
 if (me.data?.id !== user.id) throw new Error('the account is another')
 
 const refused = await client.POST('/v1/auth/login', { body: { email, password: 'wrong' } })
-if (refused.response.status === 401 && refused.error?.code !== 'invalid_credentials') throw new Error('the refusal is another')
+if (refused.response.status === 401 && refused.error?.code !== 'invalid_credentials') {
+  throw new Error('the refusal is another')
+}
 
 // @ts-expect-error: of a type that the document does not know
 const wrong = async () => await client.PATCH('/v1/me', { body: { name: 5 } })

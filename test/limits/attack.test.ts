@@ -10,7 +10,7 @@ import {
   guessPassword,
   inSequence,
   passTime,
-  registerUser,
+  registerFromNewNetwork,
   newAddress,
   statuses
 } from '../support/other-networks.ts'
@@ -22,7 +22,7 @@ const service = await build(t, defaultLimits)
 // An instance on which everything that is counted has happened.
 const measured = await build(t, { ...defaultLimits, RATE_LIMIT: '30/1m', ARGON2_CONCURRENCY: '2' })
 const metrics = (async () => {
-  const { email, password } = await registerUser(measured)
+  const { email, password } = await registerFromNewNetwork(measured)
   await repeatUnavailable(async () => await guessPassword(measured, { email, password }))
   const address = newAddress()
   await inSequence(7, () => guessPassword(measured, { email }, address))
@@ -92,7 +92,7 @@ metricExists('limits-106: alert on Redis')
 // try one account.
 const [failuresPerMinute = '', mostFailures = '', enteredAccounts = ''] = blocks('During an attack', 'sql')
 const attack = (async () => {
-  const users = await inSequence(12, () => registerUser(service))
+  const users = await inSequence(12, () => registerFromNewNetwork(service))
   const [stuffer, prefix] = [newAddress(), '2001:db8:0:7::']
   const [entered, attacked] = users
   for (const { email } of users) await guessPassword(service, { email }, stuffer)
@@ -139,7 +139,7 @@ t.test('limits-109: accounts that an attacker entered', async t => {
 
 t.test('limits-110: the events of failed sign-ins', async t => {
   await attack
-  const { email, password, id } = await registerUser(service)
+  const { email, password, id } = await registerFromNewNetwork(service)
   const address = newAddress()
   await inSequence(9, () => guessPassword(service, { email }, address))
   await passTime(service, 30)
@@ -168,7 +168,7 @@ verifiedBy(t, 'limits-112: one account, many networks', {
 })
 
 t.test('limits-114: an entered account', async t => {
-  const { email, password, id, browser } = await registerUser(service)
+  const { email, password, id, browser } = await registerFromNewNetwork(service)
   const statement = /`(update [^`]+)`/.exec(claim('limits-114'))?.[1]?.replace('ID', id) ?? ''
   t.match(
     await run(t, ['sessions', 'end', '--user', id], {
@@ -186,7 +186,7 @@ t.test('limits-114: an entered account', async t => {
 })
 
 t.test('limits-116: a lower limit applies to earlier failures', async t => {
-  const { email } = await registerUser(service)
+  const { email } = await registerFromNewNetwork(service)
   const address = newAddress()
   t.strictSame(
     statuses(await inSequence(4, () => guessPassword(service, { email }, address))),
@@ -198,7 +198,7 @@ t.test('limits-116: a lower limit applies to earlier failures', async t => {
 
 t.test('limits-117: truncate login_throttles resets everything', async t => {
   const service = await build(t, defaultLimits)
-  const { email } = await registerUser(service)
+  const { email } = await registerFromNewNetwork(service)
   const address = newAddress()
   await inSequence(6, () => guessPassword(service, { email }, address))
   await service.sql('truncate login_throttles')

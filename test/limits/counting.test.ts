@@ -16,7 +16,7 @@ import {
   guessPassword,
   inSequence,
   withoutLimits,
-  registerUser,
+  registerFromNewNetwork,
   newAddress,
   statuses
 } from '../support/other-networks.ts'
@@ -76,7 +76,7 @@ verifiedBy(t, 'limits-006: accounts that do not exist are counted alike', {
 
 t.test('limits-007: address and username have separate counters in a network', async t => {
   const other = await secondInstance(t, service, { ...defaultLimits, LOGIN_ACCOUNT_LIMIT: '12/24h' })
-  const { email } = await registerUser(other, { username: 'countess' })
+  const { email } = await registerFromNewNetwork(other, { username: 'countess' })
   const address = newAddress()
   for (const login of [{ email }, { username: 'countess' }]) {
     t.strictSame(
@@ -147,7 +147,7 @@ verifiedBy(t, 'limits-017: notifications per address', {
 
 t.test('limits-012: failed sign-ins to one account', async t => {
   t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
-  const { email, browser } = await registerUser(service)
+  const { email, browser } = await registerFromNewNetwork(service)
   const address = newAddress()
   t.strictSame(
     statuses(await inSequence(6, () => guessPassword(service, { email }, address))),
@@ -174,7 +174,7 @@ t.test('limits-013: failed sign-ins of one network', async t => {
 
 t.test('limits-014: failed sign-ins from all networks', async t => {
   t.equal(variables.LOGIN_ACCOUNT_LIMIT.preset, '100/24h')
-  const owner = await registerUser(service)
+  const owner = await registerFromNewNetwork(service)
   t.strictSame(statuses(await inSequence(101, () => guessPassword(service, { email: owner.email }))), [
     ...Array(100).fill(401),
     429
@@ -248,7 +248,7 @@ t.test('limits-021: the routes that take a password', async t => {
     TRUST_PROXY: '127.0.0.1',
     RATE_LIMIT: '75/1m'
   })
-  const { browser } = await registerUser(limited)
+  const { browser } = await registerFromNewNetwork(limited)
   const headers = forwardedFor(newAddress())
   const paths = [
     '/v1/auth/login',
@@ -277,7 +277,7 @@ t.test('limits-022: the routes that request a mail', async t => {
     TRUST_PROXY: '127.0.0.1',
     RATE_LIMIT: '50/1m'
   })
-  const { browser } = await registerUser(limited)
+  const { browser } = await registerFromNewNetwork(limited)
   const headers = forwardedFor(newAddress())
   const paths = [
     '/v1/auth/email-verification',
@@ -334,7 +334,7 @@ t.test('limits-027: off disables a limit', async t => {
     TRUST_PROXY: '127.0.0.1',
     RATE_LIMIT: 'off'
   })
-  const { email } = await registerUser(unlimited)
+  const { email } = await registerFromNewNetwork(unlimited)
   const address = newAddress()
   t.strictSame(
     new Set(statuses(await inSequence(120, () => guessPassword(unlimited, { email }, address)))),

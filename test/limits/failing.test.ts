@@ -11,7 +11,7 @@ import {
   inSequence,
   withoutLimits,
   passTime,
-  registerUser,
+  registerFromNewNetwork,
   newAddress,
   statuses
 } from '../support/other-networks.ts'
@@ -40,7 +40,7 @@ verifiedBy(t, 'limits-040: refused attempts do not count', {
 
 t.test('limits-041: failures decay at the rate of the limit', async t => {
   t.equal(variables.LOGIN_RATE_LIMIT.preset, '5/15m')
-  const { email } = await registerUser(service)
+  const { email } = await registerFromNewNetwork(service)
   const address = newAddress()
   await inSequence(4, () => guessPassword(service, { email }, address))
   await inSequence(8, async () => {
@@ -51,7 +51,7 @@ t.test('limits-041: failures decay at the rate of the limit', async t => {
 })
 
 t.test('limits-042: failures are forgotten after a window', async t => {
-  const { email } = await registerUser(service)
+  const { email } = await registerFromNewNetwork(service)
   const address = newAddress()
   await inSequence(5, () => guessPassword(service, { email }, address))
   await passTime(service, 30 + 14.9 * 60)
@@ -72,7 +72,7 @@ verifiedBy(t, 'limits-044: a mailed link resets the failures of the account', {
 })
 
 t.test('limits-043: a success resets the failures of the account', async t => {
-  const { email, password, browser } = await registerUser(service)
+  const { email, password, browser } = await registerFromNewNetwork(service)
   const address = newAddress()
   for (const send of [
     async (login: { email: string; password: string }) => await guessPassword(service, login, address),
@@ -95,7 +95,7 @@ t.test('limits-045: a success does not reset the network or the whole account', 
     LOGIN_NETWORK_LIMIT: '3/15m',
     LOGIN_ACCOUNT_LIMIT: '4/24h'
   })
-  const { email, password } = await registerUser(strict)
+  const { email, password } = await registerFromNewNetwork(strict)
   const address = newAddress()
   const answers = await inSequence(4, i =>
     guessPassword(strict, i === 2 ? { email, password } : newUser(), address)
@@ -122,7 +122,7 @@ verifiedBy(t, 'limits-047: a wrong password for an address counts', {
 })
 
 t.test('limits-048: a full queue and a disabled account do not count', async t => {
-  const { email, password, id } = await registerUser(service)
+  const { email, password, id } = await registerFromNewNetwork(service)
   await service.sql('update users set disabled_at = now() where id = $1', [id])
   const address = newAddress()
   t.strictSame(
@@ -130,7 +130,7 @@ t.test('limits-048: a full queue and a disabled account do not count', async t =
     Array(7).fill(403)
   )
 
-  const { email: otherEmail } = await registerUser(service)
+  const { email: otherEmail } = await registerFromNewNetwork(service)
   const emptyQueue = fillHashingQueue(service.app.passwords)
   const otherAddress = newAddress()
   const refused = await inSequence(7, () => guessPassword(service, { email: otherEmail }, otherAddress))

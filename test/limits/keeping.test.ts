@@ -15,7 +15,7 @@ import {
   guessPassword,
   inSequence,
   withoutLimits,
-  registerUser,
+  registerFromNewNetwork,
   newAddress,
   statuses
 } from '../support/other-networks.ts'
@@ -40,7 +40,7 @@ verifiedBy(t, 'limits-051: known devices have three of four turns', {
 })
 
 t.test('limits-052: a refresh is not throttled', async t => {
-  const { email, browser } = await registerUser(service)
+  const { email, browser } = await registerFromNewNetwork(service)
   const address = newAddress()
   await inSequence(6, () => guessPassword(service, { email }, address))
   t.strictSame(
@@ -57,7 +57,7 @@ verifiedBy(t, 'limits-053: the device cookie lasts 180 days, for four accounts',
 })
 
 t.test('limits-054: the device cookie does not authenticate', async t => {
-  const { email, browser } = await registerUser(service)
+  const { email, browser } = await registerFromNewNetwork(service)
   const device = `device_3000=${browser.jar.get('device_3000')}`
   t.match(await service.browser().post('/v1/auth/refresh', undefined, { cookie: device }), { status: 401 })
   t.match(await service.browser().post('/v1/auth/login', { email, password: 'x' }, { cookie: device }), {
@@ -71,7 +71,7 @@ t.test('limits-055: what forgets known devices', async t => {
     ...withoutLimitsBehindProxy,
     LOGIN_ACCOUNT_LIMIT: '1/24h'
   })
-  const { email, password, id, browser: laptop } = await registerUser(strict)
+  const { email, password, id, browser: laptop } = await registerFromNewNetwork(strict)
   const phone = strict.browser()
   await phone.post('/v1/auth/login', { email, password }, forwardedFor(newAddress()))
   const next = 'another phrase of mine'
@@ -151,7 +151,7 @@ t.test('expired counters are purged', async t => {
 
 t.test('limits-058: where failed sign-ins are kept', async t => {
   const address = newAddress()
-  const { email } = await registerUser(service)
+  const { email } = await registerFromNewNetwork(service)
   await inSequence(3, () => guessPassword(service, { email }, address))
   const next = await secondInstance(t, service, defaultLimits)
   t.strictSame(statuses(await inSequence(3, () => guessPassword(next, { email }, address))), [401, 401, 429])
@@ -180,7 +180,7 @@ t.test('limits-061: where events are kept', async t => {
 
 t.test('limits-063: the throttle table reveals neither accounts nor networks', async t => {
   const service = await build(t, defaultLimits)
-  const { email } = await registerUser(service)
+  const { email } = await registerFromNewNetwork(service)
   const address = newAddress()
   await inSequence(6, () => guessPassword(service, { email }, address))
   t.match(await guessPassword(service, { email }, address), { status: 429 })
@@ -295,7 +295,7 @@ t.test('limits-081: errors of others do not throttle a known device', async t =>
     ...withoutLimitsBehindProxy,
     LOGIN_NETWORK_LIMIT: '3/15m'
   })
-  const { email, password, browser } = await registerUser(office)
+  const { email, password, browser } = await registerFromNewNetwork(office)
   const address = newAddress()
   await inSequence(3, () => guessPassword(office, newUser(), address))
   t.match(await guessPassword(office, { email, password }, address), { status: 429 })
@@ -304,7 +304,7 @@ t.test('limits-081: errors of others do not throttle a known device', async t =>
 
 t.test('limits-082: sign-ins count until they are verified, and further ones wait', async t => {
   const office = await secondInstance(t, service, { ...defaultLimits, LOGIN_NETWORK_LIMIT: '3/15m' })
-  const users = await Promise.all(Array.from({ length: 4 }, () => registerUser(service)))
+  const users = await Promise.all(Array.from({ length: 4 }, () => registerFromNewNetwork(service)))
   const address = newAddress()
   const signIn = ({ email, password }: { email: string; password: string }) =>
     guessPassword(office, { email, password }, address)

@@ -20,7 +20,7 @@ import {
   guessPassword,
   inSequence,
   withoutLimits,
-  registerUser,
+  registerFromNewNetwork,
   statuses
 } from '../support/other-networks.ts'
 import { isCompiled, moduleFile } from '../support/program.ts'
@@ -169,7 +169,7 @@ t.test('limits-075: a trusted address is believed', async t => {
 
 t.test('limits-076: the audit log shows the address', async t => {
   const behindProxy = await secondInstance(t, service, { TRUST_PROXY: '127.0.0.1' })
-  const { email, password } = await registerUser(behindProxy)
+  const { email, password } = await registerFromNewNetwork(behindProxy)
   await guessPassword(behindProxy, { email, password }, '203.0.113.9, 192.0.2.77')
   const [query = ''] = blocks('Behind a proxy', 'sql')
   t.match(await service.sql(query), [{ address: '192.0.2.77', user_agent: 'lightMyRequest' }, {}])
@@ -264,8 +264,8 @@ t.test('limits-090: large imported hashes are verified one at a time', async t =
     t.strictSame(statuses(await Promise.all(Array.from({ length: 6 }, guess))), Array(6).fill(401))
     return maxRunning
   }
-  t.equal(await maxConcurrency(await registerUser(usual)), 2)
-  t.equal(await maxConcurrency(await registerUser(large)), 1)
+  t.equal(await maxConcurrency(await registerFromNewNetwork(usual)), 2)
+  t.equal(await maxConcurrency(await registerFromNewNetwork(large)), 1)
 })
 
 verifiedBy(t, 'limits-091: weak costs do not start in production', {
@@ -273,7 +273,9 @@ verifiedBy(t, 'limits-091: weak costs do not start in production', {
 })
 
 verifiedBy(t, 'limits-092: older hashes are replaced at sign-in', {
-  'test/routes/sign-in.test.ts': ['rehashes the password with stronger parameters, and never with weaker ones']
+  'test/routes/sign-in.test.ts': [
+    'rehashes the password with stronger parameters, and never with weaker ones'
+  ]
 })
 
 verifiedBy(t, 'limits-093: too few threads are logged', {

@@ -28,8 +28,11 @@ const largeText = `for (const sheet of document.styleSheets) {
   sheet.insertRule('html { font-size: 200% }', sheet.cssRules.length)
 }`
 /** The controls that are smaller than 44 pixels, except for links within a sentence. */
-const smallControls = `[...document.querySelectorAll('.button, button, input:not([type=hidden]), footer a, .check')]
-  .filter(element => element.type !== 'checkbox' && element.checkVisibility() && !element.closest('[aria-hidden]'))
+const smallControls = `[
+  ...document.querySelectorAll('.button, button, input:not([type=hidden]), footer a, .check')
+]
+  .filter(element => element.type !== 'checkbox')
+  .filter(element => element.checkVisibility() && !element.closest('[aria-hidden]'))
   .filter(element => Math.min(element.offsetHeight, element.offsetWidth) < 44)
   .map(element => element.outerHTML)`
 const overflow = 'document.documentElement.scrollWidth - window.innerWidth'
@@ -50,7 +53,8 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
         // Only the colours differ.
         const options = colorScheme === 'light' ? '' : "{ runOnly: ['color-contrast'] }"
         const violations: unknown = await visit.page.evaluate(
-          `axe.run(${options}).then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes[0].html]))`
+          `axe.run(${options})
+            .then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes[0].html]))`
         )
         t.strictSame(violations, [], `${name}, ${colorScheme}`)
         t.strictSame(await visit.page.evaluate(smallControls), [], name)
@@ -79,8 +83,10 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     const states = pageStates('en')
     await serveStates(visit, states)
     await visit.page.goto(`${origin}/${encodeURIComponent('sign in: wrong password')}`)
-    const borders: unknown = await visit.page.evaluate(`['.button', 'input', '.note', '.card'].map(selector => {
-      const { borderTopWidth, borderTopColor, backgroundColor } = getComputedStyle(document.querySelector(selector))
+    const borders: unknown = await visit.page.evaluate(`
+    ['.button', 'input', '.note', '.card'].map(selector => {
+      const element = document.querySelector(selector)
+      const { borderTopWidth, borderTopColor, backgroundColor } = getComputedStyle(element)
       return borderTopWidth === '1px' && borderTopColor !== backgroundColor
     })`)
     t.strictSame(borders, [true, true, true, true])

@@ -1,6 +1,8 @@
 import t from 'tap'
 import { build, newUser } from '../support/app.ts'
-import { authorizationOf, authorize, codeIn, destinationOf, newClient, sealedIn, submit } from '../support/delegation.ts'
+import {
+  authorizationOf, authorize, codeIn, destinationOf, newClient, sealedIn, submit
+} from '../support/delegation.ts'
 import { mailTo } from '../support/inbox.ts'
 
 t.test('a magic link that was asked for to sign in to an application', async t => {
@@ -25,13 +27,13 @@ t.test('a magic link that was asked for to sign in to an application', async t =
 
   await t.test('signs in elsewhere, and ends there', async t => {
     const { browser, token } = await ask()
-    const elsewhere = service.browser()
-    t.equal(destinationOf(await submit(elsewhere, '/magic-link', { token })).pathname, '/signed-in')
+    const otherBrowser = service.browser()
+    t.equal(destinationOf(await submit(otherBrowser, '/magic-link', { token })).pathname, '/signed-in')
     t.equal(destinationOf(await browser.get(authorizationOf(client).url)).pathname, '/sign-in')
   })
 })
 
-t.test('a sign-up for an application whose address must be confirmed goes on after the confirmation', async t => {
+t.test('a sign-up for an application goes on after the confirmation of the address', async t => {
   const service = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' })
   const client = await newClient(await build(t, {}, { url: service.url }), { first_party: true })
   const user = newUser()

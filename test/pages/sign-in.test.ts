@@ -105,7 +105,10 @@ t.test('the page to sign in', async t => {
   t.test('says what is missing, disabled or not confirmed', async t => {
     const { email, password } = await signUp(service)
     t.match(await post(browser(), '/sign-in', { identifier: '', password }), { status: 400, text: /empty/ })
-    t.match(await post(browser(), '/sign-in', { identifier: email, password, admin: 'true' }), { status: 400 })
+    t.match(
+      await post(browser(), '/sign-in', { identifier: email, password, admin: 'true' }),
+      { status: 400 }
+    )
     t.match(await post(browser(), '/sign-in', { identifier: 'x'.repeat(321), password }), { status: 400 })
     t.match(await browser().post('/sign-in', { identifier: email, password }, html), {
       status: 415, headers: { 'content-type': /^text\/html/ }
@@ -125,7 +128,9 @@ t.test('the page to sign in', async t => {
 
   t.test('refuses forms of other sites, and shows nothing of them', async t => {
     const { email, password } = await signUp(service)
-    const paths = { '/sign-in': 'identifier', '/sign-up': 'email', '/forgot': 'email', '/sign-in/link': 'identifier' }
+    const paths = {
+      '/sign-in': 'identifier', '/sign-up': 'email', '/forgot': 'email', '/sign-in/link': 'identifier'
+    }
     for (const [path, name] of Object.entries(paths)) {
       for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'cross-site' }]) {
         const answer = await post(browser(), path, { [name]: email, password }, headers)
@@ -137,7 +142,9 @@ t.test('the page to sign in', async t => {
 })
 
 t.test('a mail that is asked for', async t => {
-  const kinds = { '/forgot': ['email', 'password_reset'], '/sign-in/link': ['identifier', 'magic_link'] } as const
+  const kinds = {
+    '/forgot': ['email', 'password_reset'], '/sign-in/link': ['identifier', 'magic_link']
+  } as const
 
   t.test('is answered alike for every address, and sent only to an account', async t => {
     for (const [path, [name, kind]] of Object.entries(kinds)) {
@@ -163,7 +170,11 @@ t.test('a mail that is asked for', async t => {
     for (const [path, [name]] of Object.entries(kinds)) {
       for (const text of ['', 'ada', 'a@b@c']) {
         const answer = await post(browser(), path, { [name]: text })
-        t.match(answer, { status: 400, cookies: [], text: /enter an email address[^]*aria-invalid/ }, `${path} ${text}`)
+        t.match(
+          answer,
+          { status: 400, cookies: [], text: /enter an email address[^]*aria-invalid/ },
+          `${path} ${text}`
+        )
       }
     }
   })
@@ -237,7 +248,10 @@ t.test('password managers find the fields, and the page that changes a password'
   t.match(text, /name="password"[^>]*autocomplete="current-password"/)
   t.match((await browser().get('/sign-up', html)).text,
     /name="password"[^>]*autocomplete="new-password" passwordrules="minlength: 8;"/)
-  t.match(await browser().get('/.well-known/change-password'), { status: 303, headers: { location: '/forgot' } })
+  t.match(
+    await browser().get('/.well-known/change-password'),
+    { status: 303, headers: { location: '/forgot' } }
+  )
 })
 
 t.test('the start page', async t => {

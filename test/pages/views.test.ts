@@ -104,7 +104,7 @@ t.test('the request of a client', async t => {
   })
 })
 
-t.test('the consent page gives both answers the same weight, and says if the name is not checked', async t => {
+t.test('the consent page gives both answers equal weight, and says if the name is not checked', async t => {
   const view = {
     language: 'en' as const,
     continuation: { sealed: 's', clientName: 'Orders' },

@@ -3,8 +3,7 @@ import {
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
-  sign,
-  type KeyObject
+  sign
 } from 'node:crypto'
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import t from 'tap'
@@ -14,15 +13,7 @@ import * as clients from '../../src/clients/clients.ts'
 import { newId } from '../../src/crypto/random.ts'
 import { seal } from '../../src/crypto/sealing.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
-
-const encode = (value: unknown) =>
-  Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
-const es256 = (key: KeyObject) => (input: string) =>
-  sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')
-const compact = (header: unknown, payload: unknown, signer: (input: string) => string) => {
-  const input = `${encode(header)}.${encode(payload)}`
-  return `${input}.${signer(input)}`
-}
+import { compact, encode, es256 } from '../support/jwt.ts'
 
 /** A signed-in user, the service's signing key, and how the service responds to a token. */
 async function signedIn (service: Service) {
@@ -81,7 +72,7 @@ t.test('an access token', async t => {
     t.ok(claims.iat <= Date.now() / 1000 && claims.auth_time <= claims.iat)
   })
 
-  t.test('has the claims of TOKEN_CLAIMS if the user has them, with the values of the last refresh', async t => {
+  t.test('has the claims of TOKEN_CLAIMS that the user has, with the values of the last refresh', async t => {
     const namespace = 'https://example.com/'
     const other = await build(t, {
       TOKEN_CLAIMS: 'email,email_verified,name,username,external_id', TOKEN_CLAIMS_NAMESPACE: namespace
@@ -265,7 +256,11 @@ t.test('every token that is not valid here gets the same response', async t => {
       'no issuer': compact(header, { ...claims, iss: undefined }, signWithServiceKey),
       'another audience': compact(header, { ...claims, aud: 'urn:orders' }, signWithServiceKey),
       'no audience': compact(header, { ...claims, aud: undefined }, signWithServiceKey),
-      "a user's token of another client": compact(header, { ...claims, client_id: 'shop' }, signWithServiceKey),
+      "a user's token of another client": compact(
+        header,
+        { ...claims, client_id: 'shop' },
+        signWithServiceKey
+      ),
       'a user who is named as the client': compact(
         header, { ...claims, client_id: claims.sub }, signWithServiceKey),
       'an ID token': compact({ ...header, typ: 'JWT' }, claims, signWithServiceKey),

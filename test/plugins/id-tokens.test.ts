@@ -7,13 +7,11 @@ import { ensureIdTokenKey } from '../../src/tokens/id-token-key.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import { findPublishedKey, loadKeyring } from '../../src/tokens/keyring.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
-import { compact, signers } from '../support/issuer.ts'
+import { compact, kidOf, nowSeconds, signers } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
 import { createDatabase } from '../support/postgres.ts'
 
 const issuer = 'http://localhost:3000'
-const nowSeconds = () => Math.floor(Date.now() / 1_000)
-const kidOf = (token: string) => decodeProtectedHeader(token).kid ?? ''
 
 /** The claims of an ID token for the client `shop`. */
 const createClaims = (changes: object = {}) =>
@@ -115,7 +113,10 @@ t.test('a key of ID tokens', async t => {
 
   await t.test('is not rotated on request', async t => {
     const keys = (await keysOf(service)).length
-    t.match(await rotateKey(app.db, app.keyring.options, { immediately: true }, {}), { purpose: 'access_token' })
+    t.match(
+      await rotateKey(app.db, app.keyring.options, { immediately: true }, {}),
+      { purpose: 'access_token' }
+    )
     t.equal((await keysOf(service)).length, keys)
   })
 
@@ -140,7 +141,11 @@ t.test('a key of ID tokens', async t => {
     const forged = await forge(service, kidOf(app.signIdToken(createClaims(), 'RS256')))
     const claims = decodeJwt(await signIn(service))
     t.equal(await present(service, forged({ typ: 'at+jwt' }, claims)), 200)
-    t.equal(await present(service, forged({ typ: 'JWT' }, claims)), 401, 'only with the type of access tokens')
+    t.equal(
+      await present(service, forged({ typ: 'JWT' }, claims)),
+      401,
+      'only with the type of access tokens'
+    )
   })
 })
 
@@ -161,13 +166,19 @@ t.test('with SIGNING_ALGORITHM=RS256', async t => {
     const after = await build(t, rsa, { url: before.url })
     const { app } = after
     t.equal(kidOf(app.signIdToken(createClaims(), 'RS256')), key?.kid, 'until every cache has the new key')
-    await after.sql("update keys set signs_from = now() where algorithm = 'RS256' and purpose = 'access_token'")
+    await after.sql(
+      "update keys set signs_from = now() where algorithm = 'RS256' and purpose = 'access_token'"
+    )
     await app.keyring.reload()
     const token = await signIn(after)
     t.equal(decodeProtectedHeader(token).alg, 'RS256')
     t.equal(kidOf(app.signIdToken(createClaims(), 'RS256')), kidOf(token))
     await checkKeys(after)
-    t.match(await keysOf(after), [{ is_retired: false }], 'instances with the earlier configuration may need it')
+    t.match(
+      await keysOf(after),
+      [{ is_retired: false }],
+      'instances with the earlier configuration may need it'
+    )
     await makeOlder(after, '30 days')
     await checkKeys(after)
     t.match(await keysOf(after), [{ kid: key?.kid, is_retired: true, gone_in: 900 + 300 + 60 }])
@@ -245,7 +256,7 @@ t.test('the hint of a client', async t => {
   const issued = { ...claims, iss: issuer }
   const forgeries = (key: KeyObject) => compact(
     { alg: 'RS256', kid: kidOf(genuine), typ: 'JWT' }, issued, signers['RS256']?.(key) ?? String)
-  const stranger = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
+  const otherKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
   const { publicKey = '' } = await app.keyring.findSigningKey(kidOf(genuine)) ?? {}
   const hmac = (input: string) => createHmac('sha256', publicKey).update(input).digest('base64url')
 
@@ -279,7 +290,7 @@ t.test('the hint of a client', async t => {
       'a token of several clients': rsa(idToken, { ...issued, aud: ['shop', 'api'] }),
       'a token with a session that is no text': rsa(idToken, { ...issued, sid: 1 }),
       'a critical extension': rsa({ ...idToken, crit: ['x'], x: 1 }, issued),
-      'the signature of another key': forgeries(stranger),
+      'the signature of another key': forgeries(otherKey),
       'an unknown key': rsa({ ...idToken, kid: 'unknown' }, issued),
       'the key of another algorithm': rsa({ ...idToken, kid: kidOf(accessToken) }, issued),
       'another algorithm than that of the key': rsa({ ...idToken, alg: 'PS256' }, issued),

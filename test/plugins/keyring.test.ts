@@ -14,38 +14,27 @@ import { connect } from '../../src/database/database.ts'
 import { ensureKeys, rotateKey } from '../../src/tokens/key-rotation.ts'
 import { Problem } from '../../src/http/problem.ts'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
+import { bearer } from '../support/authorization-header.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
+import { kidOf } from '../support/jwt.ts'
+import { waitFor } from '../support/polling.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { flakyProxy } from '../support/flaky-proxy.ts'
 import { scale } from '../support/soak.ts'
 
 const everySecond = { SIGNING_KEY_ROTATION: '1s', JWKS_MAX_AGE: '1s' }
+const everyTwoSeconds = { SIGNING_KEY_ROTATION: '2s', JWKS_MAX_AGE: '2s' }
 const issuer = 'http://localhost:3000'
 
 const pause = async (milliseconds = 5) => await new Promise(resolve => setTimeout(resolve, milliseconds))
-/** Waits until the condition holds. The test runner has the deadline. */
-async function until (holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await pause()
-}
-
-const kidOf = (token: string) => decodeProtectedHeader(token).kid ?? ''
-const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
-/** The status, after retries while the machine is too busy. */
-async function statusOf (ask: () => Promise<number>): Promise<number> {
-  for (;;) {
-    const status = await ask()
-    if (status !== 503) return status
-    await pause(50)
-  }
-}
 const verifyToken = async (service: Service, token: string) =>
-  await statusOf(async () => (await service.browser().get('/v1/auth/verify', bearer(token))).status)
-/** Runs work on the database, again if the machine was too busy. */
-async function retryWhileBusy<T> (work: () => Promise<T>): Promise<T> {
+  (await service.browser().get('/v1/auth/verify', bearer(token))).status
+/** Rotates keys as instances do that race. A statement waits for the lock of another one only briefly. */
+async function ensureKeysInRace ({ db, keyring }: Service['app']): Promise<void> {
   for (;;) {
     try {
-      return await work()
+      return await ensureKeys(db, keyring.options, 'later')
     } catch (error) {
       if (!(error instanceof Problem && error.status === 503)) throw error
     }
@@ -94,8 +83,7 @@ function createVerifier (service: Service) {
 async function signIn (service: Service) {
   const register = async () =>
     await service.browser().post('/v1/auth/register', { ...newUser(), refresh_token_delivery: 'body' })
-  let answer = await register()
-  while (answer.status === 503) answer = await register()
+  const answer = await register()
   if (answer.status !== 201) throw new Error(answer.text)
   let { access_token: accessToken, refresh_token: refreshToken } = answer.body
   return {
@@ -141,9 +129,9 @@ async function traffic (
   return { failures, tokens }
 }
 
-t.test('while two instances rotate keys every second and users refresh on both', async t => {
-  const first = await build(t, everySecond)
-  const second = await build(t, everySecond, { url: first.url })
+t.test('while two instances rotate keys every two seconds and users refresh on both', async t => {
+  const first = await build(t, everyTwoSeconds)
+  const second = await build(t, everyTwoSeconds, { url: first.url })
   const both = [first, second]
   const verifiers = both.map(createVerifier)
   const idleUser = await signIn(first)
@@ -156,20 +144,23 @@ t.test('while two instances rotate keys every second and users refresh on both',
   const samples: Array<{
     earliest: number
     latest: number
+    clockError: number
     signers: string[]
     macs: string[]
     published: string[][]
   }> = []
   const watched = (async () => {
     while (!stopping.signal.aborted) {
-      const earliest = await retryWhileBusy(now)
+      const earliest = await now()
       const sample = {
+        // Both clocks are that of this machine, so the offset is the error of its measurement.
+        clockError: Math.max(...both.map(({ app }) => Math.abs(app.keyring.clockOffsetMs()))) / 1_000,
         signers: both.map(({ app }) => app.keyring.getSigningKey().kid),
         macs: both.map(({ app }) => app.keyring.getMacKey().kid),
         published: both.map(jwks)
       }
-      samples.push({ earliest, ...sample, latest: await retryWhileBusy(now) })
-      if (new Set(samples.map(({ signers }) => signers[0])).size > scale(9, 4)) stopping.abort()
+      samples.push({ earliest, ...sample, latest: await now() })
+      if (new Set(samples.map(({ signers }) => signers[0])).size > scale(9, 2)) stopping.abort()
       await pause(30)
     }
   })()
@@ -185,25 +176,13 @@ t.test('while two instances rotate keys every second and users refresh on both',
   const keys = await timelines(first.url)
   const macs = await timelines(first.url, 'refresh_token')
 
-  // On a machine that stands still for a second, a key arrives too late for a cache time of a second.
-  const lateKids = keys
-    .filter(
-      ({ kid, published }, index) =>
-        index > 0 &&
-        !samples.some(
-          sample => sample.latest < published + 1 && sample.published.every(kids => kids.includes(kid))
-        )
-    )
-    .map(({ kid }) => kid)
-  t.comment(`${lateKids.length} of ${keys.length} keys were late`)
-
   t.test('every refresh succeeds, and every token can be verified', async t => {
-    t.strictSame(
-      failures.filter(({ kid }) => !lateKids.includes(kid)),
-      []
+    t.strictSame(failures, [])
+    t.ok(
+      checks >= scale(40, 15) && tokens.length >= scale(40, 15),
+      `${tokens.length} tokens, ${checks} checks by two services`
     )
-    t.ok(checks >= scale(40, 15) && tokens.length >= scale(40, 15), `${tokens.length} tokens, ${checks} checks by two services`)
-    t.ok(new Set(tokens.map(kidOf)).size > scale(7, 2), `signed with ${new Set(tokens.map(kidOf)).size} keys`)
+    t.ok(new Set(tokens.map(kidOf)).size > scale(7, 1), `signed with ${new Set(tokens.map(kidOf)).size} keys`)
   })
 
   t.test('every token stays valid, at both instances and at other services', async t => {
@@ -215,9 +194,8 @@ t.test('while two instances rotate keys every second and users refresh on both',
   })
 
   t.test('both sign with the active key', async t => {
-    // The offset of the clock is known to within a round trip to the database.
-    const tolerance = lateKids.length === 0 ? 0.5 : 5
-    for (const { earliest, latest, signers, macs: used } of samples) {
+    for (const { earliest, latest, clockError, signers, macs: used } of samples) {
+      const tolerance = clockError + 0.05
       for (const [kids, timeline] of [
         [signers, keys],
         [used, macs]
@@ -238,29 +216,25 @@ t.test('while two instances rotate keys every second and users refresh on both',
     for (const kid of new Set(samples.flatMap(({ signers }) => signers))) {
       const signs = samples.findIndex(({ signers }) => signers.includes(kid))
       const everywhere = samples.findIndex(({ published }) => published.every(kids => kids.includes(kid)))
-      if (kid !== original && !lateKids.includes(kid)) {
-        t.ok(
-          (samples[signs]?.earliest ?? 0) - (samples[everywhere]?.latest ?? Infinity) > 1,
-          `${kid} is published before it signs`
-        )
-      }
+      if (kid !== original) t.ok(everywhere < signs, `${kid} is published everywhere before it signs`)
       t.ok(
         samples.slice(everywhere).every(({ published }) => published.every(kids => kids.includes(kid))),
         'and afterwards'
       )
     }
-    for (const { from, to, gone } of keys) {
-      if (to !== null) t.ok(gone !== null && gone - to >= 900 + 1 && to >= from)
+    for (const { kid, published, from, to, gone } of keys) {
+      if (kid !== original) t.ok(from - published >= 4, 'a cache time for the instances, and one for others')
+      if (to !== null) t.ok(gone !== null && gone - to >= 900 + 2 && to >= from)
     }
     for (const { to, gone } of macs) if (to !== null) t.ok(gone !== null && gone - to >= 7 * 86_400)
   })
 
-  t.test('one successor is created each second', async t => {
+  t.test('one successor is created every two seconds', async t => {
     for (const timeline of [keys, macs]) {
       for (const [index, { from, to }] of timeline.entries()) {
         const next = timeline[index + 1]
         t.equal(to, next?.from ?? null, 'without a gap')
-        if (next) t.ok(next.from - from >= 0.999, `after ${next.from - from} s`)
+        if (next) t.ok(next.from - from >= 1.999, `after ${next.from - from} s`)
       }
     }
     const made = [...keys, ...macs].map(({ kid }) => kid)
@@ -276,9 +250,9 @@ t.test('while two instances rotate keys every second and users refresh on both',
 
   t.test('a refresh token stays valid after the rotation of its key', async t => {
     t.ok(macs.length > 3)
-    t.equal(await statusOf(async () => await idleUser.refresh(second)), 200)
-    const third = await build(t, everySecond, { url: first.url })
-    t.equal(await statusOf(async () => await idleUser.refresh(third)), 200, 'also at a new instance')
+    t.equal(await idleUser.refresh(second), 200)
+    const third = await build(t, everyTwoSeconds, { url: first.url })
+    t.equal(await idleUser.refresh(third), 200, 'also at a new instance')
   })
 })
 
@@ -297,11 +271,7 @@ t.test('instances that race create one successor', async t => {
   const instances = await Promise.all(
     Array.from({ length: 3 }, async () => await build(t, {}, { url: service.url }))
   )
-  await Promise.all(
-    [...instances, service].map(
-      async ({ app }) => await retryWhileBusy(async () => await ensureKeys(app.db, options, 'later'))
-    )
-  )
+  await Promise.all([...instances, service].map(({ app }) => ensureKeysInRace(app)))
   for (const purpose of ['access_token', 'refresh_token']) {
     const [old, successor, ...more] = await timelines(service.url, purpose)
     t.strictSame(more, [])
@@ -311,15 +281,15 @@ t.test('instances that race create one successor', async t => {
       'the overdue successor still waits for the caches'
     )
   }
-  await retryWhileBusy(async () => await ensureKeys(db, options, 'start'))
+  await ensureKeys(db, options, 'start')
   t.equal((await timelines(service.url)).length, 2)
 
   await t.test('a key that is gone for a day is deleted', async t => {
     await service.sql("update keys set gone_at = now() - interval '23 hours' where retires_at is not null")
-    await retryWhileBusy(async () => await ensureKeys(db, options, 'later'))
+    await ensureKeys(db, options, 'later')
     t.equal((await timelines(service.url)).length, 2)
     await service.sql("update keys set gone_at = now() - interval '25 hours' where retires_at is not null")
-    await retryWhileBusy(async () => await ensureKeys(db, options, 'later'))
+    await ensureKeys(db, options, 'later')
     t.equal((await timelines(service.url)).length, 1)
   })
 })
@@ -334,25 +304,22 @@ t.test('a rolling change of the algorithm fails no verification', async t => {
   instances.push(second)
   const verifiers = [first, second].map(createVerifier)
   const stopping = new AbortController()
+  const usedKids = new Set<string | undefined>()
   const running = traffic(() => instances, stopping.signal, {
     check: async token => {
       for (const verify of verifiers) await verify(token)
+      usedKids.add(kidOf(token))
     }
   })
   const third = await build(t, next, { url: first.url })
   instances.push(third)
   const newest = async () => (await timelines(first.url)).at(-1)?.kid
   const edDsa = await newest()
-  await until(() => instances.every(({ app }) => app.keyring.getSigningKey().kid === edDsa))
+  await waitFor(() => instances.every(({ app }) => app.keyring.getSigningKey().kid === edDsa))
   // Instances with the old configuration do not replace the new key.
-  await Promise.all(
-    [first, second].map(
-      async ({ app }) =>
-        await retryWhileBusy(async () => await ensureKeys(app.db, app.keyring.options, 'later'))
-    )
-  )
+  await Promise.all([first, second].map(({ app }) => ensureKeysInRace(app)))
   t.equal(await newest(), edDsa)
-  await pause(200)
+  await waitFor(() => usedKids.has(edDsa))
   stopping.abort()
   const { failures, tokens } = await running
   t.strictSame(failures, [])
@@ -363,21 +330,25 @@ t.test('a rolling change of the algorithm fails no verification', async t => {
 })
 
 t.test('a leaked key that is dropped', async t => {
-  const here = await build(t)
-  const there = await build(t, {}, { url: here.url })
-  const user = await signIn(here)
+  const first = await build(t)
+  const second = await build(t, {}, { url: first.url })
+  const user = await signIn(first)
   const leaked = user.accessToken()
-  for (const service of [here, there]) t.equal(await verifyToken(service, leaked), 204, 'verified and cached')
+  for (const service of [first, second]) {
+    t.equal(
+      await verifyToken(service, leaked),
+      204,
+      'verified and cached'
+    )
+  }
 
   await t.test('is not trusted any more: here at once, elsewhere when the notification arrives', async t => {
-    const { options, reload } = here.app.keyring
-    const key = await retryWhileBusy(
-      async () => await rotateKey(here.app.db, options, { immediately: false, drop: kidOf(leaked) }, {})
-    )
+    const { options, reload } = first.app.keyring
+    const key = await rotateKey(first.app.db, options, { immediately: false, drop: kidOf(leaked) }, {})
     await reload()
-    t.equal(await verifyToken(here, leaked), 401)
-    await until(async () => (await verifyToken(there, leaked)) === 401)
-    for (const service of [here, there]) {
+    t.equal(await verifyToken(first, leaked), 401)
+    await waitFor(async () => (await verifyToken(second, leaked)) === 401)
+    for (const service of [first, second]) {
       t.strictSame(
         (await service.browser().get('/.well-known/jwks.json')).body.keys
           .filter(({ alg }: { alg: string }) => alg === 'ES256')
@@ -385,21 +356,16 @@ t.test('a leaked key that is dropped', async t => {
         [key.kid]
       )
     }
-    t.equal(await statusOf(async () => await user.refresh(there)), 200, 'no user is signed out')
-    for (const service of [here, there]) t.equal(await verifyToken(service, user.accessToken()), 204)
+    t.equal(await user.refresh(second), 200, 'no user is signed out')
+    for (const service of [first, second]) t.equal(await verifyToken(service, user.accessToken()), 204)
   })
 
   await t.test('is not trusted any more even if the notification is lost', async t => {
-    there.app.notifications.removeAllListeners('latchkey_keys')
+    second.app.notifications.removeAllListeners('latchkey_keys')
     const token = user.accessToken()
-    t.equal(await verifyToken(there, token), 204)
-    await retryWhileBusy(
-      async () =>
-        await rotateKey(here.app.db, here.app.keyring.options, { immediately: false, drop: kidOf(token) }, {})
-    )
-    const dropped = performance.now()
-    await until(async () => (await verifyToken(there, token)) === 401)
-    t.ok(performance.now() - dropped < 5_000)
+    t.equal(await verifyToken(second, token), 204)
+    await rotateKey(first.app.db, first.app.keyring.options, { immediately: false, drop: kidOf(token) }, {})
+    await waitFor(async () => (await verifyToken(second, token)) === 401)
   })
 
   await t.test('stays dropped when token lifetimes grow or the key-encryption key changes', async t => {
@@ -411,7 +377,7 @@ t.test('a leaked key that is dropped', async t => {
         SIGNING_KEY_ROTATION: '1s',
         KEY_ENCRYPTION_KEY: [fresh, keyEncryptionKey].map(key => key.toString('base64')).join()
       },
-      { url: here.url }
+      { url: first.url }
     )
     t.equal(await verifyToken(later, leaked), 401)
     t.notOk(jwks(later).includes(kidOf(leaked)))
@@ -419,19 +385,19 @@ t.test('a leaked key that is dropped', async t => {
 })
 
 t.test('an attacker with invented key ids', async t => {
-  const here = await build(t)
-  const there = await build(t, {}, { url: here.url })
+  const first = await build(t)
+  const second = await build(t, {}, { url: first.url })
   // Notifications of the keys do not arrive.
-  there.app.notifications.removeAllListeners('latchkey_keys')
+  second.app.notifications.removeAllListeners('latchkey_keys')
   const { privateKey } = await generateKeyPair('ES256')
-  const claims = decodeJwt((await signIn(here)).accessToken())
+  const claims = decodeJwt((await signIn(first)).accessToken())
   const inventToken = async () =>
     await new SignJWT(claims)
       .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: randomBytes(32).toString('base64url') })
       .sign(privateKey)
   let queries = 0
-  const { query } = there.app.db
-  there.app.db.query = async (statement, values) => {
+  const { query } = second.app.db
+  second.app.db.query = async (statement, values) => {
     if (typeof statement === 'string' && statement.includes('from keys')) queries++
     return await query(statement, values)
   }
@@ -441,20 +407,18 @@ t.test('an attacker with invented key ids', async t => {
     const flood = (async () => {
       const tokens = await Promise.all(Array.from({ length: 20 }, inventToken))
       while (!stopping.signal.aborted) {
-        for (const status of await Promise.all(tokens.map(async token => await verifyToken(there, token)))) {
+        for (const status of await Promise.all(tokens.map(async token => await verifyToken(second, token)))) {
           if (status !== 401) t.fail(`response ${status}`)
         }
         await new Promise(resolve => setImmediate(resolve))
       }
     })()
-    const user = await signIn(here)
+    const user = await signIn(first)
     for (let round = 0; round < 6; round++) {
-      await retryWhileBusy(
-        async () => await rotateKey(here.app.db, here.app.keyring.options, { immediately: true }, {})
-      )
-      await here.app.keyring.reload()
-      t.equal(await statusOf(async () => await user.refresh(here)), 200)
-      t.equal(await verifyToken(there, user.accessToken()), 204)
+      await rotateKey(first.app.db, first.app.keyring.options, { immediately: true }, {})
+      await first.app.keyring.reload()
+      t.equal(await user.refresh(first), 200)
+      t.equal(await verifyToken(second, user.accessToken()), 204)
     }
     stopping.abort()
     await flood
@@ -465,7 +429,7 @@ t.test('an attacker with invented key ids', async t => {
     const startedAt = performance.now()
     queries = 0
     t.strictSame(
-      [...new Set(await Promise.all(tokens.map(async token => await verifyToken(there, token))))],
+      [...new Set(await Promise.all(tokens.map(async token => await verifyToken(second, token))))],
       [401]
     )
     const seconds = (performance.now() - startedAt) / 1_000
@@ -478,7 +442,9 @@ t.test('unknown key ids', async t => {
   const user = await signIn(service)
   const { privateKey } = await generateKeyPair('ES256')
   const signWith = async (kid: string) =>
-    await new SignJWT(decodeJwt(user.accessToken())).setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid }).sign(privateKey)
+    await new SignJWT(decodeJwt(user.accessToken())).setProtectedHeader(
+      { alg: 'ES256', typ: 'at+jwt', kid }
+    ).sign(privateKey)
   const inventedToken = async () => await signWith(randomBytes(32).toString('base64url'))
   /** A text in the form of a refresh token, with an unknown key id. */
   const inventedRefreshToken = () =>
@@ -491,9 +457,13 @@ t.test('unknown key ids', async t => {
 
   // Reads of the keys wait while the gate is closed.
   let readGate: Promise<void> | undefined
+  let reads = 0
   const { query } = service.app.db
   service.app.db.query = async (statement, values) => {
-    if (typeof statement === 'string' && statement.includes('from keys')) await readGate
+    if (typeof statement === 'string' && statement.includes('from keys')) {
+      reads++
+      await readGate
+    }
     return await query(statement, values)
   }
   const closeGate = () => {
@@ -521,7 +491,7 @@ t.test('unknown key ids', async t => {
           if (readGate) early.push(answer)
           return answer
         })
-        await until(() => early.length >= 200)
+        await waitFor(() => early.length >= 200)
         t.equal(await verifyToken(service, user.accessToken()), 204, 'a known key does not wait')
         open()
         const all = await Promise.all(answers)
@@ -534,23 +504,16 @@ t.test('unknown key ids', async t => {
 
     await t.test(`of ${kind} tokens: an unknown id is rejected without another read`, async t => {
       const token = await inventToken()
-      let isRefusedAtOnce = false
-      // An unknown id is remembered for a second. A busy machine may take longer than that.
-      for (let round = 0; round < 20 && !isRefusedAtOnce; round++) {
-        t.equal((await present[kind](token)).status, 401)
-        const open = closeGate()
-        const answer = present[kind](token)
-        isRefusedAtOnce = await Promise.race([answer.then(() => true), pause(300).then(() => false)])
-        open()
-        t.equal((await answer).status, 401)
-      }
-      t.ok(isRefusedAtOnce)
+      const before = reads
+      for (let round = 0; round < 50; round++) t.equal((await present[kind](token)).status, 401)
+      // Without the memory of unknown ids, each request would read the keys. The service also polls.
+      t.ok(reads - before < 25, `${reads - before} reads`)
     })
   }
 
   await t.test('are known when the notification arrives, even if they were just unknown', async t => {
     // A token that was not verified yet.
-    t.equal(await statusOf(async () => await user.refresh(service)), 200)
+    t.equal(await user.refresh(service), 200)
     const token = user.accessToken()
     const kid = kidOf(token)
     await service.sql('create table hidden_keys as select * from keys where kid = $1', [kid])
@@ -608,7 +571,7 @@ t.test('a rolling change of the key-encryption key fails nothing', async t => {
       await pause(300)
       await retired?.app.close()
       const known = new Set(live.flatMap(jwks))
-      await until(() => live.every(service => jwks(service).some(kid => !known.has(kid))))
+      await waitFor(() => live.every(service => jwks(service).some(kid => !known.has(kid))))
     }
   }
   stopping.abort()
@@ -635,15 +598,12 @@ t.test('a value that is sealed with an old key-encryption key is sealed again in
       ({ sealed_secret: sealed }) => isSealedWith(key, sealed)
     )
   t.ok(await sealedWith(fresh))
-  await retryWhileBusy(
-    async () =>
-      await ensureKeys(
-        service.app.db,
-        { ...service.app.keyring.options, keyEncryptionKeys: [keyEncryptionKey, fresh] },
-        'later'
-      )
+  await ensureKeys(
+    service.app.db,
+    { ...service.app.keyring.options, keyEncryptionKeys: [keyEncryptionKey, fresh] },
+    'later'
   )
-  await until(async () => await sealedWith(fresh))
+  await waitFor(async () => await sealedWith(fresh))
   t.match(await service.browser().post('/v1/auth/register', newUser()), { status: 201 })
 })
 
@@ -654,7 +614,7 @@ t.test('a shorter token lifetime ends no earlier token', async t => {
   await before.app.close()
   const after = await build(t, { ...everySecond, ACCESS_TOKEN_TTL: '1s' }, { url: before.url })
   const known = jwks(after)
-  await until(() => !known.includes(after.app.keyring.getSigningKey().kid))
+  await waitFor(() => !known.includes(after.app.keyring.getSigningKey().kid))
   t.equal(await verifyToken(after, token), 204)
   await createVerifier(after)(token)
   const key = (await timelines(before.url)).find(({ kid }) => kid === kidOf(token))
@@ -685,7 +645,7 @@ t.test('when the database is unavailable for longer than a rotation', async t =>
           "select bool_and(signs_from < now() - interval '3 s') as overdue from keys"
         )
       )[0]?.overdue === true
-    await until(overdue)
+    await waitFor(overdue)
     t.ok(known.includes(service.app.keyring.getSigningKey().kid))
     t.equal(await user.refresh(service), 503)
     t.equal((await service.browser().get('/.well-known/jwks.json')).status, 200)
@@ -693,11 +653,11 @@ t.test('when the database is unavailable for longer than a rotation', async t =>
 
   await t.test('the rotation continues without a gap when the database is back', async t => {
     unblock()
-    await until(async () => (await user.refresh(service)) === 200)
+    await waitFor(async () => (await user.refresh(service)) === 200)
     t.equal(await verifyToken(service, before), 204)
     await createVerifier(service)(user.accessToken())
-    await until(() => !known.includes(service.app.keyring.getSigningKey().kid))
-    t.equal(await statusOf(async () => await user.refresh(service)), 200)
+    await waitFor(() => !known.includes(service.app.keyring.getSigningKey().kid))
+    t.equal(await user.refresh(service), 200)
     for (const token of [before, user.accessToken()]) t.equal(await verifyToken(service, token), 204)
     const keys = await timelines(real)
     for (const [index, { to }] of keys.entries()) t.equal(to, keys[index + 1]?.from ?? null)
@@ -713,11 +673,11 @@ t.test('when the database is unavailable for longer than a rotation', async t =>
         gone_at = gone_at - interval '1 day'`
     )
     const last = (await timelines(real)).at(-1)?.kid
-    const again: Service = await build(t, everySecond, { url: real })
-    t.equal(again.app.keyring.getSigningKey().kid, last, 'at first it signs with the last key')
-    const browser: Browser = again.browser()
+    const restarted: Service = await build(t, everySecond, { url: real })
+    t.equal(restarted.app.keyring.getSigningKey().kid, last, 'at first it signs with the last key')
+    const browser: Browser = restarted.browser()
     t.match(await browser.post('/v1/auth/register', newUser()), { status: 201 })
-    await until(() => again.app.keyring.getSigningKey().kid !== last)
+    await waitFor(() => restarted.app.keyring.getSigningKey().kid !== last)
     t.match(await browser.post('/v1/auth/refresh'), { status: 200 })
   })
 })

@@ -70,7 +70,8 @@ t.test('the templates', async t => {
           link ?? 'https://www.example.com/account/',
           /^https:\/\/www\.example\.com\/account\/(email-verification|password-reset|magic-link|)/
         )
-        const action = link ?? (actions[kind] === undefined ? undefined : `http://localhost:3000/${actions[kind]}`)
+        const path = actions[kind]
+        const action = link ?? (path === undefined ? undefined : `http://localhost:3000/${path}`)
         t.equal(action === undefined, kind === withoutAction)
         t.strictSame(hrefs(html), action === undefined ? [] : [action])
         t.equal(text.split('\n').includes(action ?? ''), true, 'the link has a line of its own')
@@ -82,8 +83,9 @@ t.test('the templates', async t => {
         t.notMatch(html, /<(img|script|link|iframe)|https?:\/\/(?!www\.example\.com|localhost)|url\(|@import/)
         const wordsOf = (text: string) =>
           decodeEntities(text)
-            .replaceAll(/<style>[^]*<\/style>|<title>.*<\/title>|<h1 [^]*?<\/h1>|<p class="name"[^]*?<\/p>/g, ' ')
-            .replaceAll(/<table [^>]*class="action"[^]*?<\/table>|<p class="quiet link"[^]*?<\/p>|<[^>]*>/g, ' ')
+            .replaceAll(/<style>[^]*<\/style>|<title>.*<\/title>|<h1 [^]*?<\/h1>/g, ' ')
+            .replaceAll(/<p class="(name|quiet link)"[^]*?<\/p>/g, ' ')
+            .replaceAll(/<table [^>]*class="action"[^]*?<\/table>|<[^>]*>/g, ' ')
             .replaceAll(/\s+/g, ' ')
             .trim()
         t.equal(
@@ -127,7 +129,10 @@ t.test('the templates', async t => {
   t.test('have the brand: its name, its colour, its logo over https, and a link for help', async t => {
     const logo = join(temporaryFolder(t), 'logo')
     const brand = {
-      BRAND_NAME: 'Acme <b>', BRAND_COLOR: '#ffd400', SUPPORT_URL: 'https://www.example.com/help?a=1&b=2', BRAND_LOGO: logo
+      BRAND_NAME: 'Acme <b>',
+      BRAND_COLOR: '#ffd400',
+      SUPPORT_URL: 'https://www.example.com/help?a=1&b=2',
+      BRAND_LOGO: logo
     }
     const png = Buffer.from('89504e470d0a1a0a0000000d49484452', 'hex')
     const svg = Buffer.from('<svg/>')
@@ -145,7 +150,9 @@ t.test('the templates', async t => {
       t.ok(text.trimEnd().endsWith(`\n-- \nAcme <b>, ${issuer}\nHilfe: ${brand.SUPPORT_URL}`))
       t.match(html, /bgcolor="#ffd400"[^]*color:#000000/)
       t.notMatch(html, '<b>')
-      const images = [...html.matchAll(/<img src="([^"]*)" alt=""/g)].map(([, source = '']) => decodeEntities(source))
+      const images = [
+        ...html.matchAll(/<img src="([^"]*)" alt=""/g)
+      ].map(([, source = '']) => decodeEntities(source))
       t.match(images, isShown ? [/^https:\/\/auth\.example\.com\/sso\/assets\/logo\?v=[\w-]{16}$/] : [])
       t.equal(images.length, isShown ? 1 : 0)
     }

@@ -5,8 +5,8 @@ import { build, environment, newUser, type Service } from '../support/app.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 
 /**
- * The samples of Prometheus' text format 0.0.4, by name and labels as they are written; throws where it is
- * none.
+ * Parses Prometheus' text format 0.0.4. Returns the samples by their name and labels as they are written.
+ * Throws if the text has another format.
  */
 function parse (text: string): Map<string, number> {
   const samples = new Map<string, number>()

@@ -19,7 +19,7 @@ interface Response {
   description: string
   content?: Record<string, { schema: { allOf?: Array<{ properties?: Record<string, { enum: string[] }> }> } }>
 }
-interface Operation {
+interface DocumentedOperation {
   operationId: string
   summary: string
   tags: string[]
@@ -51,9 +51,8 @@ const clientOfLoop = `
     parentPort.postMessage('answered')
   })`
 
-// On Linux the processor time of this thread, which does not count what else a busy machine does; elsewhere
-// the time of
-// its event loop that is not idle.
+// On Linux, the processor time of this thread, which does not depend on what else runs on the machine. On
+// other systems, the time in which its event loop is not idle.
 const schedstat = `/proc/self/task/${process.pid}/schedstat`
 const busyMs = existsSync(schedstat)
   ? () => Number(readFileSync(schedstat, 'utf8').split(' ')[0]) / 1_000_000
@@ -74,7 +73,7 @@ function paths (tree: string): string[] {
 t.test('the API document', async t => {
   const service = await build(t, { ISSUER_URL: 'https://auth.example.com' })
   const { body: api } = await service.browser().get('/openapi.json')
-  const operations = Object.entries(api.paths as Record<string, Record<string, Operation>>).flatMap(
+  const operations = Object.entries(api.paths as Record<string, Record<string, DocumentedOperation>>).flatMap(
     ([path, methods]) =>
       Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation }))
   )
@@ -118,7 +117,8 @@ t.test('the API document', async t => {
         'delete /v1/admin/webhooks/{id} deleteWebhook', 'delete /v1/me deleteMe',
         'delete /v1/me/sessions endSessions', 'delete /v1/me/sessions/{id} endSession',
         'get /.well-known/jwks.json getJwks', 'get /.well-known/oauth-authorization-server getMetadata',
-        'get /.well-known/openid-configuration getOpenIdConfiguration', 'get /livez getLiveness', 'get /metrics getMetrics', 'get /oauth/revocations followRevocations',
+        'get /.well-known/openid-configuration getOpenIdConfiguration', 'get /livez getLiveness',
+        'get /metrics getMetrics', 'get /oauth/revocations followRevocations',
         'get /problems/{code} getProblem', 'get /readyz getReadiness',
         'get /v1/admin/audit-events listAuditEvents', 'get /v1/admin/clients listClients',
         'get /v1/admin/clients/{id} getClient', 'get /v1/admin/keys listKeys',
@@ -348,9 +348,9 @@ t.test('the documentation page', async t => {
       'a browser sends cookies by itself'
     )
     t.notMatch(JSON.stringify(answer.body.paths), /refreshCookie|registrationCookie/)
-    for (const [path, methods] of Object.entries<Record<string, Operation>>(api.paths)) {
+    for (const [path, methods] of Object.entries<Record<string, DocumentedOperation>>(api.paths)) {
       for (const [method, exact] of Object.entries(methods)) {
-        const { responses } = answer.body.paths[path][method] as Operation
+        const { responses } = answer.body.paths[path][method] as DocumentedOperation
         for (const [status, response] of Object.entries(exact.responses)) {
           if (status in responses) continue
           const { description } =

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { run } from '../support/command-line.ts'
-import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
+import { build, keyEncryptionKey, newUser, type Service, type UserCredentials } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 
@@ -11,9 +11,7 @@ const withPepper = { PASSWORD_PEPPER: 'true' }
 const peppered = /^\$argon2id\$v=19\$m=1024,t=1,p=1,keyid=[0-9a-f]{8}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/
 const plain = /^\$argon2id\$v=19\$m=1024,t=1,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/
 
-type Person = ReturnType<typeof newUser>
-
-const hashOf = async (service: Service, { email }: Person) =>
+const hashOf = async (service: Service, { email }: UserCredentials) =>
   (
     await service.sql<{ password_hash: string }>('select password_hash from users where email = $1', [email])
   )[0]?.password_hash ?? ''
@@ -23,7 +21,7 @@ const signUp = async (service: Service) => {
   if (status !== 201) throw new Error(text)
   return user
 }
-const signIn = async (service: Service, { email, password }: Person) =>
+const signIn = async (service: Service, { email, password }: UserCredentials) =>
   await service.browser().post('/v1/auth/login', { email, password })
 const accepted = { status: 200 }
 const rejected = { status: 401, body: { code: 'invalid_credentials' } }

@@ -1,13 +1,14 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { createTerminalLog } from '../../src/server/terminal-log.ts'
 import { environment } from '../support/app.ts'
 import { closedPort } from '../support/command-line.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { commandOf } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import t from 'tap'
 
 const script = '/usr/bin/script'
 const cli = commandOf('src/latchkey.cts')
@@ -67,9 +68,18 @@ t.test('on a terminal in development', { skip }, async t => {
       t.match(screen(), `API docs  http://localhost:${port}/docs\n`)
       t.match(screen(), /Database {2}127\.0\.0\.1:\d+\/\w+\n/)
       t.notMatch(screen(), /latchkey:/, 'without the password')
-      t.match(screen(), `Pages     http://localhost:${port}/ (first steps, sign-in, emails that were not sent)\n`)
-      t.match(screen(), /Mail {6}not sent; subjects and links are shown here and on the start page; set SMTP_URL/)
-      t.match(screen(), `    PORT=${port} npx latchkey users create --email you@example.com --role user,admin\n`)
+      t.match(
+        screen(),
+        `Pages     http://localhost:${port}/ (first steps, sign-in, emails that were not sent)\n`
+      )
+      t.match(
+        screen(),
+        /Mail {6}not sent; subjects and links are shown here and on the start page; set SMTP_URL/
+      )
+      t.match(
+        screen(),
+        `    PORT=${port} npx latchkey users create --email you@example.com --role user,admin\n`
+      )
 
       const ada = { email: 'ada@example.com', password: 'a phrase of my own' }
       await post('/v1/auth/register', ada)

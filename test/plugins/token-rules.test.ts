@@ -8,14 +8,13 @@ import { loadKeyring } from '../../src/tokens/keyring.ts'
 import { revokeUserTokens } from '../../src/tokens/revocations.ts'
 import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as consumer from '../support/consumer.ts'
+import { compact, nowSeconds, signers } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
-import { compact, signers } from '../support/issuer.ts'
 
 type Claims = Record<string, unknown>
 type Assertions = Pick<typeof t, 'strictSame'>
 
 const audience = 'urn:orders'
-const nowSeconds = () => Math.floor(Date.now() / 1_000)
 const signWith = (key: KeyObject) => signers['ES256']?.(key) ?? String
 
 t.test('the service and the verifier judge every token alike', async t => {
@@ -53,11 +52,11 @@ t.test('the service and the verifier judge every token alike', async t => {
     const [serviceLines, verifierLines] = [latchkey.logs.length, verifier.logs.length]
     const authorization = `Bearer ${token}`
     const service = await latchkey.browser().get('/v1/auth/verify', { authorization })
-    const elsewhere = await verifier.get('/me', token)
+    const verifierResponse = await verifier.get('/me', token)
     return {
       service: service.status === 204 ? 'accepted' : reasonIn(latchkey.logs.slice(serviceLines)),
-      verifier: elsewhere.status === 200 ? 'accepted' : reasonIn(verifier.logs.slice(verifierLines)),
-      statuses: [service.status, elsewhere.status]
+      verifier: verifierResponse.status === 200 ? 'accepted' : reasonIn(verifier.logs.slice(verifierLines)),
+      statuses: [service.status, verifierResponse.status]
     }
   }
   async function expectJudgement (t: Assertions, name: string, token: string, expected: string) {
@@ -69,9 +68,9 @@ t.test('the service and the verifier judge every token alike', async t => {
   const withHeader = (changes: Claims) => compact({ ...header, ...changes }, claims, sign)
   const absent = { sid: undefined, roles: undefined, amr: undefined, auth_time: undefined }
   const client = { sub: 'billing', client_id: 'billing', ...absent }
-  const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const strangerJwk = stranger.publicKey.export({ format: 'jwk' })
-  const signAsStranger = signWith(stranger.privateKey)
+  const otherKeyPair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const strangerJwk = otherKeyPair.publicKey.export({ format: 'jwk' })
+  const signAsStranger = signWith(otherKeyPair.privateKey)
   const hmac = (input: string) =>
     createHmac('sha256', signingKey?.publicKey ?? '')
       .update(input)

@@ -468,7 +468,8 @@ t.test('the data export', async t => {
       with client as (
         insert into clients (id, name, scopes) values (uuid_v7(), 'Orders', '{openid}') returning id
       )
-      insert into consents (user_id, client_id, scopes, audiences) select $1, id, '{openid}', '{}' from client`,
+      insert into consents (user_id, client_id, scopes, audiences)
+      select $1, id, '{openid}', '{}' from client`,
     [ada.id])
     await service.sql(`
       insert into jobs (kind, user_id, sealed, run_at, expires_at)

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { withDefaults } from '../../src/clients/metadata.ts'
+import { bearer } from '../support/authorization-header.ts'
 import type { Browser } from '../support/client.ts'
-import { build, newUser, type Service } from '../support/app.ts'
+import { build, newUser } from '../support/app.ts'
 import { waitUntil } from '../support/polling.ts'
+import { registerUser } from '../support/registered-user.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 
 const clientsPath = '/v1/admin/clients'
@@ -11,18 +13,6 @@ const clientPath = (id: string) => `${clientsPath}/${id}`
 const keysPath = '/v1/admin/keys'
 const rotatePath = '/v1/admin/keys/rotate'
 
-interface SignedInUser { browser: Browser, userId: string, sessionId: string }
-
-/** Registers a user who has these roles besides `user`, and signs them in. */
-async function registerUser (service: Service, ...roles: string[]): Promise<SignedInUser> {
-  const browser = service.browser()
-  const { body } = await browser.post('/v1/auth/register', newUser())
-  await service.sql('update users set roles = $2 where id = $1', [body.user.id, ['user', ...roles]])
-  browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
-  return { browser, userId: body.user.id, sessionId: body.session_id }
-}
-
-const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 const newClient = { name: 'Orders', scopes: ['orders:read', 'introspect'] }
 
 t.test('the routes for service clients and keys', async t => {
@@ -85,13 +75,13 @@ t.test('the routes for service clients and keys', async t => {
   })
 
   await t.test('refuse a user who has just lost the role admin', async t => {
-    const { browser, userId } = await registerUser(service, 'admin')
+    const { browser, id: userId } = await registerUser(service, 'admin')
     await service.sql("update users set roles = '{user}' where id = $1", [userId])
     await expectRefusal(t, browser, forbidden)
   })
 
   await t.test('refuse a disabled administrator', async t => {
-    const { browser, userId } = await registerUser(service, 'admin')
+    const { browser, id: userId } = await registerUser(service, 'admin')
     await service.sql('update users set disabled_at = now() where id = $1', [userId])
     await expectRefusal(t, browser, unauthorized)
   })
@@ -105,7 +95,7 @@ t.test('the routes for service clients and keys', async t => {
   })
 
   await t.test('refuse a deleted account', async t => {
-    const { browser, userId } = await registerUser(service, 'admin')
+    const { browser, id: userId } = await registerUser(service, 'admin')
     await service.sql('delete from users where id = $1', [userId])
     await expectRefusal(t, browser, unauthorized)
   })
@@ -120,7 +110,7 @@ t.test('the routes for service clients and keys', async t => {
 
 t.test('a service client', async t => {
   const service = await build(t)
-  const { browser: admin, userId } = await registerUser(service, 'admin')
+  const { browser: admin, id: userId } = await registerUser(service, 'admin')
   const create = async (client: object = newClient) => (await admin.post(clientsPath, client)).body
   const postSecret = async (id: string, body?: object) => await admin.post(`${clientPath(id)}/secret`, body)
   const postSecretWithRetry = async (id: string, body?: object) =>
@@ -393,7 +383,7 @@ t.test('a service client', async t => {
 t.test('a signing key', async t => {
   const service = await build(t)
   const { keyring } = service.app
-  const { browser: admin, userId } = await registerUser(service, 'admin')
+  const { browser: admin, id: userId } = await registerUser(service, 'admin')
   interface Key {
     kid: string
     purpose: string

@@ -6,24 +6,13 @@ import type { Answer, Browser } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
+import { registerUser } from '../support/registered-user.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { scale } from '../support/soak.ts'
 
 const usersPath = '/v1/admin/users'
 const userPath = (id: string) => `${usersPath}/${id}`
 const auditPath = '/v1/admin/audit-events'
-
-interface SignedInUser { browser: Browser, id: string, email: string, password: string }
-
-/** Registers a user who has these roles besides `user`, and signs them in. */
-async function registerUser (service: Service, ...roles: string[]): Promise<SignedInUser> {
-  const browser = service.browser()
-  const user = newUser()
-  const { body } = await browser.post('/v1/auth/register', user)
-  await service.sql('update users set roles = $2 where id = $1', [body.user.id, ['user', ...roles]])
-  browser.accessToken = (await browser.post('/v1/auth/refresh')).body.access_token
-  return { browser, id: body.user.id, ...user }
-}
 
 const settings = { ROLES: 'editor,support' }
 
@@ -182,7 +171,11 @@ t.test('the list of users', async t => {
     t.strictSame(await listAddresses('email=b_'), ['b_b@list.example'])
     t.strictSame(await listAddresses('email=b%25'), ['b%b@list.example'])
     t.strictSame(await listAddresses('email=%20B%2BB@LIST'), ['B+b@list.example'], 'in any case')
-    t.strictSame(await listAddresses('email=b+b@list.example'), ['B+b@list.example'], 'with a plus sign as it is')
+    t.strictSame(
+      await listAddresses('email=b+b@list.example'),
+      ['B+b@list.example'],
+      'with a plus sign as it is'
+    )
     t.strictSame(await listAddresses('email=b+'), ['B+b@list.example'])
     t.strictSame(await listAddresses('email=bb@list.example%20'), ['bb@list.example'], 'a space at the end')
     t.strictSame(await listAddresses('email=bb@list.example'), ['bb@list.example'], 'a whole address')
@@ -402,8 +395,14 @@ t.test('the external id of a user', async t => {
     t.match(await admin.patch(userPath(id), { external_id: externalId }), {
       status: 409, body: { code: 'external_id_taken' }
     })
-    t.match(await admin.patch(userPath(id), { external_id: 'own' }), { status: 200, body: { external_id: 'own' } })
-    t.match(await admin.patch(userPath(id), { external_id: null }), { status: 200, body: { external_id: null } })
+    t.match(
+      await admin.patch(userPath(id), { external_id: 'own' }),
+      { status: 200, body: { external_id: 'own' } }
+    )
+    t.match(
+      await admin.patch(userPath(id), { external_id: null }),
+      { status: 200, body: { external_id: null } }
+    )
     t.match(await admin.patch(userPath(id), { external_id: '' }), { status: 400 })
     const events = await service.sql(
       "select detail from audit_events where user_id = $1 and type = 'user.updated'", [id])

@@ -2,9 +2,10 @@ import t from 'tap'
 import { build, newUser } from '../support/app.ts'
 import { listen } from '../support/concurrency.ts'
 import {
-  authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, redirectUri, sealedIn,
-  signInFor, submit
+  authorizationOf, authorize, codeIn, destinationOf, newClient, redeem, redirectUri, sealedIn, signInFor,
+  submit
 } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 import { ask } from '../support/wire.ts'
 
 const service = await build(t)
@@ -33,7 +34,10 @@ t.test('a client delegates the login of a user', async t => {
   })
   const anybody = service.browser()
   anybody.accessToken = tokens.access_token
-  t.match((await anybody.get('/oauth/userinfo')).body, { sub: userId, email: user.email, email_verified: false })
+  t.match(
+    (await anybody.get('/oauth/userinfo')).body,
+    { sub: userId, email: user.email, email_verified: false }
+  )
   t.equal((await anybody.get('/v1/me')).status, 401, 'a token of a client is not good for the account')
 
   await t.test('and the next login of the browser needs no page', async t => {
@@ -110,7 +114,9 @@ t.test('the link of an error page to the other language keeps the error', async 
   t.equal(browser.jar.get('lang_3000'), 'en', 'the choice is remembered')
   const origin = await listen(service)
   for (const path of ['//evil.example/', '/\\evil.example', '/nowhere']) {
-    const { status, text } = await ask('GET', origin + path, ['accept: text/html', 'accept-language: en'])
+    const { status, text } = await ask('GET', origin + path, {
+      lines: ['accept: text/html', 'accept-language: en']
+    })
     t.equal(status, 404, path)
     t.equal(languageLink(text), '/?lang=de', 'an unknown address is not repeated')
   }
@@ -154,12 +160,19 @@ t.test('after that, the client is told what is wrong, with state and iss', async
 })
 
 t.test('an empty parameter counts as absent, and an unknown one is ignored', async t => {
-  const attempt = authorizationOf(client, { response_mode: '', prompt: '', max_age: '', unknown: 'x', scope: '' })
+  const attempt = authorizationOf(
+    client,
+    { response_mode: '', prompt: '', max_age: '', unknown: 'x', scope: '' }
+  )
   t.equal(destinationOf(await service.browser().get(attempt.url)).pathname, '/sign-in')
 })
 
 t.test('unknown scopes are dropped, and the granted ones are returned', async t => {
-  const { tokens } = await signInFor(service, client, { scope: 'openid admin orders:read offline_access account' })
+  const { tokens } = await signInFor(
+    service,
+    client,
+    { scope: 'openid admin orders:read offline_access account' }
+  )
   t.equal(tokens.scope, 'openid')
 })
 
@@ -203,8 +216,14 @@ t.test('prompt', async t => {
     const other = authorizationOf(client, { prompt: 'login' })
     const otherPage = destinationOf(await browser.get(other.url))
     const credentials = { identifier: user.email, password: user.password }
-    t.ok(codeIn(destinationOf(await submit(browser, '/sign-in', { ...credentials, request: sealedIn(page) }))))
-    t.equal((await browser.get(otherPage.pathname + otherPage.search)).status, 200, 'the other tab still asks')
+    t.ok(
+      codeIn(destinationOf(await submit(browser, '/sign-in', { ...credentials, request: sealedIn(page) })))
+    )
+    t.equal(
+      (await browser.get(otherPage.pathname + otherPage.search)).status,
+      200,
+      'the other tab still asks'
+    )
     t.equal(destinationOf(await browser.get(other.url)).pathname, '/sign-in')
   })
 
@@ -239,14 +258,16 @@ t.test('max_age is judged by the time of the sign-in', async t => {
 
 t.test('an ID token as a hint names the only user who is good', async t => {
   const { browser, tokens } = await signInFor(service, client)
-  const stranger = newUser()
-  await service.browser().post('/v1/auth/register', stranger)
+  const otherUser = newUser()
+  await service.browser().post('/v1/auth/register', otherUser)
   const hint = { id_token_hint: tokens.id_token }
   t.ok(codeIn(destinationOf(await browser.get(authorizationOf(client, { ...hint, prompt: 'none' }).url))))
-  const elsewhere = service.browser()
-  const end = await authorize(elsewhere, authorizationOf(client, hint), stranger)
+  const otherBrowser = service.browser()
+  const end = await authorize(otherBrowser, authorizationOf(client, hint), otherUser)
   t.match(responseOf(end), { error: 'login_required' }, 'another user signed in')
-  const silent = destinationOf(await elsewhere.get(authorizationOf(client, { ...hint, prompt: 'none' }).url))
+  const silent = destinationOf(
+    await otherBrowser.get(authorizationOf(client, { ...hint, prompt: 'none' }).url)
+  )
   t.match(responseOf(silent), { error: 'login_required' })
 
   const long = await signInFor(service, client, { nonce: 'n'.repeat(1_900) })
@@ -266,7 +287,9 @@ t.test('consent', async t => {
     const browser = service.browser()
     const attempt = authorizationOf(reports, overrides)
     const signIn = destinationOf(await browser.get(attempt.url))
-    const page = destinationOf(await submit(browser, '/sign-in', { ...credentials, request: sealedIn(signIn) }))
+    const page = destinationOf(
+      await submit(browser, '/sign-in', { ...credentials, request: sealedIn(signIn) })
+    )
     return { browser, attempt, page }
   }
 
@@ -288,11 +311,11 @@ t.test('consent', async t => {
     t.equal((await ask()).page.pathname, '/consent', 'it is asked again')
   })
 
-  await t.test('is given by the user who was asked, in the browser that was asked, from our own page', async t => {
+  await t.test('is given by the user who was asked, in the same browser, from our own page', async t => {
     const { browser, page } = await ask()
     const fields = { request: sealedIn(page), decision: 'allow' }
-    const elsewhere = await submit(service.browser(), '/consent', fields)
-    t.equal(destinationOf(elsewhere).pathname, '/sign-in')
+    const otherBrowserAnswer = await submit(service.browser(), '/consent', fields)
+    t.equal(destinationOf(otherBrowserAnswer).pathname, '/sign-in')
     const crossSite = await browser.post('/consent', new URLSearchParams(fields).toString(), {
       'content-type': 'application/x-www-form-urlencoded', origin: 'https://reports.example.com'
     })

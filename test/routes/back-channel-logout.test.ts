@@ -4,9 +4,10 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { purgeExpired } from '../../src/sessions/expiry.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import {
-  adminOf, authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, requestTokens,
-  signInFor, submit, type TestClient
+  adminOf, authorizationOf, authorize, codeIn, destinationOf, newClient, redeem, requestTokens, signInFor,
+  submit, type TestClient
 } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 import { waitUntil } from '../support/polling.ts'
 import { receiver, type Receiver } from '../support/webhook-receiver.ts'
 
@@ -18,8 +19,8 @@ const client = await newClient(service, {
   backchannel_logout_uri: inbox.url, post_logout_redirect_uris: ['https://orders.example.com/bye']
 })
 
-type SignedIn = Awaited<ReturnType<typeof signInFor>>
-const sidOf = ({ tokens }: Pick<SignedIn, 'tokens'>): string => claimsOf(tokens.access_token).sid
+type SignedInForClient = Awaited<ReturnType<typeof signInFor>>
+const sidOf = ({ tokens }: Pick<SignedInForClient, 'tokens'>): string => claimsOf(tokens.access_token).sid
 
 /** The logout tokens that a receiver has got, with their claims, which are not verified. */
 const receivedBy = ({ requests }: Receiver) => requests.map(({ text, headers }) => {
@@ -37,7 +38,7 @@ const makeDue = async (sid: string) =>
   await service.sql('update jobs set run_at = now() where id = $1', [sid])
 
 /** The owner's API client, signed in beside the browser. */
-async function accountOf ({ user }: Pick<SignedIn, 'user'>) {
+async function accountOf ({ user }: Pick<SignedInForClient, 'user'>) {
   const account = service.browser()
   account.accessToken = (await account.post('/v1/auth/login', user)).body.access_token
   return account
@@ -97,7 +98,7 @@ const revoke = async ({ id, secret = '' }: TestClient, token: string) =>
 const refresh = async (on: Service, token: string) =>
   await requestTokens(on, client, { grant_type: 'refresh_token', refresh_token: token })
 
-const ends: Record<string, (signedIn: SignedIn) => Promise<unknown>> = {
+const ends: Record<string, (signedIn: SignedInForClient) => Promise<unknown>> = {
   'a sign-out': async ({ browser }) => await submit(browser, '/sign-out', {}),
   'a logout by the client': async ({ browser, tokens }) =>
     await browser.get(`/oauth/logout?id_token_hint=${tokens.id_token}`),
@@ -142,7 +143,10 @@ const ends: Record<string, (signedIn: SignedIn) => Promise<unknown>> = {
     await thief.get(authorizationOf(client).url)
   },
   'its expiry': async signedIn => {
-    await service.sql("update sessions set expires_at = now() - interval '1 s' where id = $1", [sidOf(signedIn)])
+    await service.sql(
+      "update sessions set expires_at = now() - interval '1 s' where id = $1",
+      [sidOf(signedIn)]
+    )
     await service.sql(
       "update refresh_tokens set access_expires_at = now() - interval '1 s' where session_id = $1",
       [sidOf(signedIn)])
@@ -171,10 +175,10 @@ t.test('a session that goes on after the sign-out is told of when it ends', asyn
   const scopes = ['openid', 'offline_access']
   const offline = await newClient(service, { name: 'Offline', scopes, backchannel_logout_uri: inbox.url })
   const { tokens, browser } = await signInFor(service, offline, { scope: scopes.join(' ') })
-  const beside = await signInFor(service, client)
+  const otherSession = await signInFor(service, client)
   await submit(browser, '/sign-out', {})
-  await submit(beside.browser, '/sign-out', {})
-  await logoutOf(sidOf(beside))
+  await submit(otherSession.browser, '/sign-out', {})
+  await logoutOf(sidOf(otherSession))
   t.notOk(receivedBy(inbox).some(({ claims }) => claims.sid === sidOf({ tokens })))
   await revoke(offline, tokens.refresh_token)
   await logoutOf(sidOf({ tokens }))
@@ -187,7 +191,7 @@ t.test('a logout token is sent again', async t => {
     await submit(signedIn.browser, '/sign-out', {})
     const sid = sidOf(signedIn)
     const first = await logoutOf(sid)
-    await waitUntil('the retry', () => service.together().some(({ msg, session }) =>
+    await waitUntil('the retry', () => service.allLogs().some(({ msg, session }) =>
       session === sid && msg === 'back-channel logout failed; retrying'))
     inbox.answer((_request, response) => { response.writeHead(204).end() })
     await makeDue(sid)
@@ -207,7 +211,7 @@ t.test('a logout token is sent again', async t => {
     const signedIn = await signInFor(service, down)
     await submit(signedIn.browser, '/sign-out', {})
     const sid = sidOf(signedIn)
-    await waitUntil('the retry', () => service.together().some(({ session, error }) =>
+    await waitUntil('the retry', () => service.allLogs().some(({ session, error }) =>
       session === sid && error === 'connection'))
     const back = await receiver(t, undefined, port)
     await makeDue(sid)
@@ -225,7 +229,7 @@ t.test('a logout token is sent again', async t => {
       from jobs where id = $1`, [sid])
     t.equal(job?.hours, 24)
     await service.sql('update jobs set run_at = now(), expires_at = now() where id = $1', [sid])
-    await waitUntil('it is given up', () => service.together().some(({ session, msg }) =>
+    await waitUntil('it is given up', () => service.allLogs().some(({ session, msg }) =>
       session === sid && msg === 'back-channel logout given up'))
     inbox.answer((_request, response) => { response.writeHead(204).end() })
   })
@@ -237,7 +241,7 @@ t.test('a logout token is not sent', async t => {
     const signedIn = await signInFor(service, client)
     inbox.answer((_request, response) => { response.writeHead(307, { location: target.url }).end() })
     await submit(signedIn.browser, '/sign-out', {})
-    await waitUntil('the retry', () => service.together().some(({ session, status }) =>
+    await waitUntil('the retry', () => service.allLogs().some(({ session, status }) =>
       session === sidOf(signedIn) && status === 307))
     t.equal(target.connections(), 0)
     inbox.answer((_request, response) => { response.writeHead(204).end() })
@@ -256,7 +260,8 @@ t.test('a logout token is not sent', async t => {
     const inside = await receiver(t)
     const admin = await adminOf(cautious)
     const urls = [
-      inside.url, 'https://127.0.0.1/', 'https://localhost/', 'https://169.254.169.254/', 'http://example.com/'
+      inside.url, 'https://127.0.0.1/', 'https://localhost/', 'https://169.254.169.254/',
+      'http://example.com/'
     ]
     for (const url of urls) {
       const { status } = await admin.post('/v1/admin/clients', {

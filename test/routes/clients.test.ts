@@ -6,6 +6,7 @@ import type { NewClient } from '../../src/clients/metadata.ts'
 import { rotateSecret } from '../../src/clients/secrets.ts'
 import type { Queryable } from '../../src/database/database.ts'
 import { build, newUser, type Service } from '../support/app.ts'
+import { basic } from '../support/authorization-header.ts'
 import { waitFor } from '../support/polling.ts'
 
 const path = '/v1/admin/clients'
@@ -27,9 +28,6 @@ async function create (service: Service, metadata: Partial<NewClient> = {}) {
   )
   return { id, secret }
 }
-
-const basic = (id: string, secret: string) =>
-  ({ authorization: `Basic ${btoa(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`)}` })
 
 const post = async (
   service: Service, url: string, fields: Record<string, string>, headers: Record<string, string> = {}
@@ -222,14 +220,14 @@ t.test('a client authenticates by exactly its registered method', async t => {
   const service = await build(t)
   const grant = { grant_type: 'client_credentials' }
   type Parameters = Record<string, string>
-  const ways = (id: string, secret: string): Array<[string, Parameters, Parameters]> => [
+  const credentialsByMethod = (id: string, secret: string): Array<[string, Parameters, Parameters]> => [
     ['client_secret_basic', {}, basic(id, secret)],
     ['client_secret_post', { client_id: id, client_secret: secret }, {}],
     ['none', { client_id: id }, {}]
   ]
   for (const method of ['client_secret_basic', 'client_secret_post', null] as const) {
     const { id, secret } = await create(service, { token_endpoint_auth_method: method })
-    for (const [way, fields, headers] of ways(id, secret)) {
+    for (const [way, fields, headers] of credentialsByMethod(id, secret)) {
       const isAllowed = method === null ? way !== 'none' : way === method
       t.match(
         await post(service, '/oauth/token', { ...grant, ...fields }, headers),
@@ -307,7 +305,7 @@ t.test('clients in memory', async t => {
   const isAuthentic = async ({ app }: Service, id: string, secret: string) =>
     await app.clients.authenticate({ id, secret, method: 'client_secret_basic' }) !== undefined
   /** Waits for a change at the other instance, which must not take as long as the life of an entry. */
-  const soon = async (t: Test, holds: () => Promise<boolean>) => {
+  const expectSoon = async (t: Test, holds: () => Promise<boolean>) => {
     const startedAt = performance.now()
     await waitFor(holds)
     t.ok(performance.now() - startedAt < 4_000)
@@ -318,7 +316,7 @@ t.test('clients in memory', async t => {
     t.ok(await isAuthentic(other, id, secret))
     const changed = await rotateSecret(service.app.db, id, { replace: true }, {})
     t.notOk(await isAuthentic(service, id, secret))
-    await soon(t, async () => !await isAuthentic(other, id, secret))
+    await expectSoon(t, async () => !await isAuthentic(other, id, secret))
     t.ok(await isAuthentic(other, id, changed?.client_secret ?? ''))
 
     t.ok(await other.app.clients.isRedirectOrigin('https://memory.example'))
@@ -326,13 +324,13 @@ t.test('clients in memory', async t => {
     await clients.update(service.app.db, { id, change, policy: service.app.clients.policy }, {})
     t.match(await service.app.clients.find(id), change)
     t.notOk(await service.app.clients.isRedirectOrigin('https://memory.example'))
-    await soon(t, async () => !await other.app.clients.isRedirectOrigin('https://memory.example'))
+    await expectSoon(t, async () => !await other.app.clients.isRedirectOrigin('https://memory.example'))
     t.match(await other.app.clients.find(id), change)
 
     t.ok(await isAuthentic(other, id, changed?.client_secret ?? ''))
     await service.app.db.transaction(async tx => await clients.deleteClient(tx, id, {}))
     t.equal(await service.app.clients.find(id), undefined)
-    await soon(t, async () => await other.app.clients.find(id) === undefined)
+    await expectSoon(t, async () => await other.app.clients.find(id) === undefined)
     t.notOk(await isAuthentic(other, id, changed?.client_secret ?? ''))
   })
 

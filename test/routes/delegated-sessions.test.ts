@@ -1,9 +1,10 @@
 import t from 'tap'
 import { build, newUser, type Service } from '../support/app.ts'
 import {
-  adminOf, authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, newVerifier, redeem,
+  adminOf, authorizationOf, authorize, codeIn, destinationOf, isActive, newClient, newVerifier, redeem,
   redirectUri, requestTokens, signInFor, submit, type TestClient
 } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 
@@ -24,12 +25,6 @@ async function newCode (overrides: Record<string, string | undefined> = {}, of =
   return { code: codeIn(await authorize(browser, attempt, user)), verifier: attempt.verifier, browser, user }
 }
 
-const isActive = async (accessToken: string) => {
-  const browser = service.browser()
-  browser.accessToken = accessToken
-  return (await browser.get('/oauth/userinfo')).status === 200
-}
-
 t.test('a code', async t => {
   await t.test('is redeemed once, however many requests race on two instances', async t => {
     const { code, verifier } = await newCode()
@@ -39,7 +34,7 @@ t.test('a code', async t => {
     t.equal(answers.filter(({ status }) => status === 200).length, 1)
     t.ok(answers.every(({ status, body }) => status === 200 || body.error === 'invalid_grant'))
     const tokens = answers.find(({ status }) => status === 200)?.body
-    t.ok(await isActive(tokens.access_token), 'the retries did not end the session')
+    t.ok(await isActive(service, tokens.access_token), 'the retries did not end the session')
   })
 
   await t.test('is not used up by a request that is refused', async t => {
@@ -70,11 +65,11 @@ t.test('a code', async t => {
     const { code, verifier } = await newCode()
     const { body: tokens } = await redeem(service, client, { code, verifier })
     t.equal((await redeem(strict, client, { code, verifier: newVerifier().verifier })).status, 400)
-    t.ok(await isActive(tokens.access_token), 'a wrong verifier proves nothing')
+    t.ok(await isActive(service, tokens.access_token), 'a wrong verifier proves nothing')
     t.equal((await redeem(service, client, { code, verifier })).body.error, 'invalid_grant')
-    t.ok(await isActive(tokens.access_token), 'within the grace period it is a retry')
+    t.ok(await isActive(service, tokens.access_token), 'within the grace period it is a retry')
     t.equal((await redeem(strict, client, { code, verifier })).body.error, 'invalid_grant')
-    t.notOk(await isActive(tokens.access_token))
+    t.notOk(await isActive(service, tokens.access_token))
     t.equal((await refresh(service, client, tokens.refresh_token)).body.error, 'invalid_grant')
     const { sid } = claimsOf(tokens.access_token)
     const events = await service.sql<{ type: string }>(
@@ -100,7 +95,7 @@ t.test('a code', async t => {
       const [{ status, body }] = await Promise.all([
         redeem(service, client, { code, verifier }), submit(browser, '/sign-out', {})
       ])
-      t.notOk(status === 200 && await isActive(body.access_token), `round ${round}`)
+      t.notOk(status === 200 && await isActive(service, body.access_token), `round ${round}`)
     }
   })
 })
@@ -129,7 +124,7 @@ t.test('a client refreshes with the rotation of first-party sessions', async t =
     const latest = (await refresh(service, client, next.refresh_token)).body
     await refresh(service, client, latest.refresh_token)
     t.equal((await refresh(strict, client, tokens.refresh_token)).body.error, 'invalid_grant')
-    t.notOk(await isActive(latest.access_token))
+    t.notOk(await isActive(service, latest.access_token))
   })
 })
 
@@ -164,16 +159,22 @@ t.test('offline access', async t => {
   const online = await signInFor(service, client)
   await submit(browser, '/sign-out', {})
   await submit(online.browser, '/sign-out', {})
-  t.notOk(await isActive(online.tokens.access_token), 'a client session ends with its browser session')
-  t.ok(await isActive(tokens.access_token), 'with offline access it goes on')
+  t.notOk(
+    await isActive(service, online.tokens.access_token),
+    'a client session ends with its browser session'
+  )
+  t.ok(await isActive(service, tokens.access_token), 'with offline access it goes on')
   const next = (await refresh(service, offline, tokens.refresh_token)).body
   t.ok(next.access_token)
 
   await t.test('ends with a password change', async t => {
     const first = service.browser()
     first.accessToken = (await first.post('/v1/auth/login', user)).body.access_token
-    await first.post('/v1/me/password', { current_password: user.password, new_password: 'another phrase of mine' })
-    t.notOk(await isActive(next.access_token))
+    await first.post(
+      '/v1/me/password',
+      { current_password: user.password, new_password: 'another phrase of mine' }
+    )
+    t.notOk(await isActive(service, next.access_token))
   })
 
   await t.test('a user has it ten times for a client', async t => {
@@ -185,12 +186,17 @@ t.test('offline access', async t => {
       const code = codeIn(await authorize(service.browser(), attempt, person))
       all.push((await redeem(service, offline, { code, verifier: attempt.verifier })).body)
     }
-    const active = await Promise.all(all.map(async ({ access_token: token }) => await isActive(token)))
+    const active = await Promise.all(
+      all.map(async ({ access_token: token }) => await isActive(service, token))
+    )
     t.strictSame(active, [false, ...Array<boolean>(10).fill(true)])
   })
 
   await t.test('is not for a client without refresh tokens', async t => {
-    const codeOnly = await newClient(service, { name: 'Code only', scopes, grant_types: ['authorization_code'] })
+    const codeOnly = await newClient(
+      service,
+      { name: 'Code only', scopes, grant_types: ['authorization_code'] }
+    )
     const { tokens } = await signInFor(service, codeOnly, { scope: scopes.join(' ') })
     t.equal(tokens.scope, 'openid')
     t.notOk('refresh_token' in tokens)
@@ -202,8 +208,8 @@ t.test('a browser session has one session for each client', async t => {
   const next = authorizationOf(client)
   const code = codeIn(await authorize(browser, next))
   const { body } = await redeem(service, client, { code, verifier: next.verifier })
-  t.notOk(await isActive(tokens.access_token))
-  t.ok(await isActive(body.access_token))
+  t.notOk(await isActive(service, tokens.access_token))
+  t.ok(await isActive(service, body.access_token))
 })
 
 t.test('if another user signs in, the sessions of the first one end', async t => {
@@ -211,7 +217,7 @@ t.test('if another user signs in, the sessions of the first one end', async t =>
   const second = newUser()
   await service.browser().post('/v1/auth/register', second)
   await submit(browser, '/sign-in', { identifier: second.email, password: second.password })
-  t.notOk(await isActive(tokens.access_token))
+  t.notOk(await isActive(service, tokens.access_token))
   const attempt = authorizationOf(client)
   const code = codeIn(await authorize(browser, attempt))
   const { body } = await redeem(service, client, { code, verifier: attempt.verifier })
@@ -225,18 +231,20 @@ t.test('a sign-in renews the cookie of the browser session, and keeps its sessio
   const before = browser.jar.get(name) ?? ''
   await submit(browser, '/sign-in', { identifier: user.email, password: user.password })
   t.not(browser.jar.get(name), before)
-  t.ok(await isActive(tokens.access_token))
+  t.ok(await isActive(service, tokens.access_token))
 
   const thief = service.browser()
   thief.jar.set(name, before)
   const silent = async (on: Service) => {
     thief.app = on.app
-    return destinationOf(await thief.get(authorizationOf(client, { prompt: 'none' }).url)).searchParams.get('error')
+    return destinationOf(
+      await thief.get(authorizationOf(client, { prompt: 'none' }).url)
+    ).searchParams.get('error')
   }
   t.equal(await silent(service), 'login_required')
-  t.ok(await isActive(tokens.access_token), 'within the grace period nothing more happens')
+  t.ok(await isActive(service, tokens.access_token), 'within the grace period nothing more happens')
   t.equal(await silent(strict), 'login_required')
-  t.notOk(await isActive(tokens.access_token), 'later its use ends the session')
+  t.notOk(await isActive(service, tokens.access_token), 'later its use ends the session')
 })
 
 t.test('users see and revoke what they have allowed', async t => {
@@ -248,10 +256,13 @@ t.test('users see and revoke what they have allowed', async t => {
     items: [{ client_id: client.id, name: 'Orders', scopes: ['email', 'openid', 'profile'], audiences: [] }],
     next_cursor: null
   })
-  t.match((await account.get('/v1/me/export')).body, { consents: [{ client_id: client.id, client_name: 'Orders' }] })
+  t.match(
+    (await account.get('/v1/me/export')).body,
+    { consents: [{ client_id: client.id, client_name: 'Orders' }] }
+  )
   t.equal((await account.delete(`/v1/me/consents/${client.id}`)).status, 204)
   t.equal((await account.delete(`/v1/me/consents/${client.id}`)).status, 404)
-  t.notOk(await isActive(tokens.access_token))
+  t.notOk(await isActive(service, tokens.access_token))
   t.strictSame((await account.get('/v1/me/consents')).body.items, [])
   t.equal(destinationOf(await browser.get(authorizationOf(client).url)).pathname, '/consent')
 })
@@ -261,7 +272,7 @@ t.test('deleting a client ends the sessions of its users', async t => {
   const { tokens } = await signInFor(service, shortLived)
   const { adminOf } = await import('../support/delegation.ts')
   t.equal((await (await adminOf(service)).delete(`/v1/admin/clients/${shortLived.id}`)).status, 204)
-  t.notOk(await isActive(tokens.access_token))
+  t.notOk(await isActive(service, tokens.access_token))
   t.equal((await refresh(service, shortLived, tokens.refresh_token)).body.error, 'invalid_client')
 })
 
@@ -306,7 +317,10 @@ t.test('a code is not used up while its client may not use a resource of it', as
     t.strictSame(claimsOf(body.access_token).aud, audiences)
     await allow([stock])
     t.equal((await present(strict, issued, orders)).body.error, 'invalid_grant')
-    t.notOk(await isActive(body.access_token), 'a replay ends the session although its resource is refused')
+    t.notOk(
+      await isActive(service, body.access_token),
+      'a replay ends the session although its resource is refused'
+    )
   })
 
   await t.test('but for its other resources it works', async t => {

@@ -1,16 +1,17 @@
 import t from 'tap'
 import { build, type Service } from '../support/app.ts'
-import { claimsOf, newClient, requestTokens, signInFor, type TestClient } from '../support/delegation.ts'
+import { isActive, newClient, requestTokens, signInFor, type TestClient } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 
 const service = await build(t)
 const resource = 'https://orders.example.com'
 const client = await newClient(service, { audiences: [resource] })
 
-interface Operation { security?: Array<Record<string, string[]>> }
+interface SecuredOperation { security?: Array<Record<string, string[]>> }
 
 /** All operations of the API document. A parameter of a path is an id that does not exist. */
 function operationsOf ({ app }: Service) {
-  const document: { paths: Record<string, Record<string, Operation>> } =
+  const document: { paths: Record<string, Record<string, SecuredOperation>> } =
     JSON.parse(JSON.stringify(app.swagger()))
   return Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { security = [] }]) => ({
@@ -19,12 +20,6 @@ function operationsOf ({ app }: Service) {
       takesBearer: security.some(each => 'bearer' in each),
       needsNoToken: security.length === 0 || security.some(each => Object.keys(each).length === 0)
     })))
-}
-
-const isActive = async (on: Service, accessToken: string) => {
-  const browser = on.browser()
-  browser.accessToken = accessToken
-  return (await browser.get('/oauth/userinfo')).status === 200
 }
 
 /** The user becomes an administrator, so that only the client decides. */

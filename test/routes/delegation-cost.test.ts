@@ -1,6 +1,8 @@
 import t from 'tap'
 import { build } from '../support/app.ts'
-import { authorizationOf, codeIn, destinationOf, newClient, redeem, requestTokens, signInFor } from '../support/delegation.ts'
+import {
+  authorizationOf, codeIn, destinationOf, newClient, redeem, requestTokens, signInFor
+} from '../support/delegation.ts'
 import { countStatements } from '../support/statement-count.ts'
 
 const service = await build(t)

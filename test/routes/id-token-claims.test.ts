@@ -3,10 +3,11 @@ import { hashAccessToken } from '../../src/tokens/id-token.ts'
 import { build, newUser } from '../support/app.ts'
 import type { Browser } from '../support/client.ts'
 import {
-  adminOf, authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, requestTokens,
-  signInFor, type TestClient
+  adminOf, authorizationOf, authorize, codeIn, destinationOf, newClient, redeem, requestTokens, signInFor,
+  type TestClient
 } from '../support/delegation.ts'
 import { mailTo } from '../support/inbox.ts'
+import { claimsOf } from '../support/jwt.ts'
 
 const service = await build(t)
 const home = 'https://orders.example.com/bye'
@@ -17,24 +18,31 @@ const ordinary = await newClient(service, uris)
 /** The claims that every ID token has. */
 const protocolClaims = ['amr', 'at_hash', 'aud', 'auth_time', 'exp', 'iat', 'iss', 'sid', 'sub']
 
-interface Tokens { access_token: string, id_token: string, refresh_token: string }
+interface TokenResponse { access_token: string, id_token: string, refresh_token: string }
 
-const refresh = async (tokens: Tokens, of: TestClient = client, parameters: Record<string, string> = {}) => {
+const refresh = async (
+  tokens: TokenResponse,
+  of: TestClient = client,
+  parameters: Record<string, string> = {}
+) => {
   const { status, body } = await requestTokens(service, of, {
     grant_type: 'refresh_token', refresh_token: tokens.refresh_token, ...parameters
   })
   t.equal(status, 200)
-  return body as Tokens
+  return body as TokenResponse
 }
 
-async function userInfoOf ({ access_token: token }: Tokens) {
-  const { status, body } = await service.browser().get('/oauth/userinfo', { authorization: `Bearer ${token}` })
+async function userInfoOf ({ access_token: token }: TokenResponse) {
+  const { status, body } = await service.browser().get(
+    '/oauth/userinfo',
+    { authorization: `Bearer ${token}` }
+  )
   t.equal(status, 200)
   return body
 }
 
 /** The claims of an ID token about its user. */
-function userClaimsOf ({ id_token: idToken }: Tokens) {
+function userClaimsOf ({ id_token: idToken }: TokenResponse) {
   const { nonce, ...claims } = claimsOf(idToken)
   const others = protocolClaims.filter(name => name !== 'sub')
   return Object.fromEntries(Object.entries(claims).filter(([name]) => !others.includes(name)))
@@ -52,7 +60,7 @@ async function signInNamed (of: TestClient, overrides: Record<string, string | u
   const attempt = authorizationOf(of, overrides)
   const code = codeIn(await authorize(browser, attempt, { email, password }))
   const { body: tokens } = await redeem(service, of, { code, verifier: attempt.verifier })
-  return { email, password, username, owner, browser, attempt, tokens: tokens as Tokens }
+  return { email, password, username, owner, browser, attempt, tokens: tokens as TokenResponse }
 }
 
 t.test('an ID token has the claims of userinfo, if its client asks for it', async t => {

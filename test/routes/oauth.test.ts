@@ -1,21 +1,18 @@
 import { once } from 'node:events'
 import http from 'node:http'
-import { setImmediate as turn } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
 import * as oauth4webapi from 'oauth4webapi'
 import * as openid from 'openid-client'
 import t from 'tap'
 import * as clients from '../../src/clients/clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { build, newUser, type Service, type Teardown } from '../support/app.ts'
-import { waitUntil } from '../support/polling.ts'
+import { build, newUser, type Service } from '../support/app.ts'
+import { basic } from '../support/authorization-header.ts'
+import { waitFor, waitUntil } from '../support/polling.ts'
 import { named, sql } from '../support/postgres.ts'
 import { scale } from '../support/soak.ts'
+import type { Teardown } from '../support/teardown.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
-
-const basic = (id: string, secret: string) => ({
-  authorization: `Basic ${btoa(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`)}`
-})
 
 async function createClient (service: Service, ...scopes: string[]) {
   const { client_id: id, client_secret: secret = '' } = await clients.create(
@@ -447,18 +444,18 @@ t.test('revocation', async t => {
 
   await t.test('by another user or client gets the same response and changes nothing', async t => {
     const [one, other] = [await signedIn(service), await signedIn(service)]
-    const stranger = await createClient(service, 'introspect', 'revocations')
+    const otherClient = await createClient(service, 'introspect', 'revocations')
     for (const token of [one.access, one.refresh]) {
       await revoke(token, other.bearer)
-      await revoke(token, stranger.header)
+      await revoke(token, otherClient.header)
     }
     t.match(await stateOf(one), { gateway: 204, reason: null })
-    for (const garbage of ['x', 'lkr_x', 'a.b.c']) await revoke(garbage, stranger.header)
+    for (const garbage of ['x', 'lkr_x', 'a.b.c']) await revoke(garbage, otherClient.header)
     t.match(await postForm(service, '/oauth/revoke', { token: one.access }), {
       status: 401,
       body: { error: 'invalid_client' }
     })
-    t.match(await postForm(service, '/oauth/revoke', {}, stranger.header), {
+    t.match(await postForm(service, '/oauth/revoke', {}, otherClient.header), {
       status: 400,
       body: { error: 'invalid_request' }
     })
@@ -492,7 +489,7 @@ t.test('revocation', async t => {
   })
 })
 
-interface Received {
+interface ReceivedEvent {
   id: string | undefined
   event: string | undefined
   data: { sid?: string, jti?: string, sub: string, reason: string, ended_at: string, expires_at: string }
@@ -500,7 +497,7 @@ interface Received {
 
 /** Reads the feed over a real connection. */
 async function followFeed (t: Teardown, { port }: { port: number }, headers: Record<string, string>) {
-  const received: Received[] = []
+  const received: ReceivedEvent[] = []
   const comments: string[] = []
   let lastId: string | undefined
   const request = http.get({ host: '127.0.0.1', port, path: '/oauth/revocations', headers, agent: false })
@@ -602,11 +599,13 @@ t.test('the revocation feed', async t => {
     await signOut(two, b)
     await signOut(one, c)
     for (const instance of [one, two]) {
-      const again = await followFeed(t, instance, { ...follower.header, 'last-event-id': position })
-      await again.synced()
-      await again.until(() => [b, c].every(({ sid }) => again.received.some(({ data }) => data.sid === sid)))
+      const resumedFeed = await followFeed(t, instance, { ...follower.header, 'last-event-id': position })
+      await resumedFeed.synced()
+      await resumedFeed.until(
+        () => [b, c].every(({ sid }) => resumedFeed.received.some(({ data }) => data.sid === sid))
+      )
       t.notOk(
-        again.received.some(({ data }) => data.sid === a.sid),
+        resumedFeed.received.some(({ data }) => data.sid === a.sid),
         'without earlier events'
       )
     }
@@ -642,8 +641,8 @@ t.test('the revocation feed', async t => {
     feed.close()
     await late.query("select pg_notify('latchkey_revocations', '')")
     await late.query('commit')
-    const again = await followFeed(t, one, { ...follower.header, 'last-event-id': feed.lastId() ?? '' })
-    await again.until(() => again.received.some(({ data }) => data.sid === slow.sid))
+    const resumedFeed = await followFeed(t, one, { ...follower.header, 'last-event-id': feed.lastId() ?? '' })
+    await resumedFeed.until(() => resumedFeed.received.some(({ data }) => data.sid === slow.sid))
     t.pass('a transaction with a lower number that commits after the last event')
   })
 
@@ -699,33 +698,22 @@ t.test('the revocation feed', async t => {
     await one.sql('delete from revocations')
   })
 
-  await t.test('ends when the service stops, without a delay', async t => {
+  await t.test('ends when the service stops', async t => {
     const third = await startListening(t, one.url, { ISSUER_URL: one.issuer })
     const feed = await followFeed(t, third, follower.header)
     await feed.synced()
     const ended = once(feed.response, 'end')
-    const startedAt = performance.now()
+    // The reader does not close its connection.
     await third.app.close()
     await ended
-    t.ok(performance.now() - startedAt < 3_000)
   })
 })
 
 t.test('a revocation reaches the other instances', async t => {
   const one = await build(t)
   const two = await build(t, {}, { url: one.url })
-  const seenWithin = async (
-    service: Service,
-    { bearer }: { bearer: { authorization: string } },
-    ms: number
-  ) => {
-    const startedAt = performance.now()
-    while ((await service.browser().get('/v1/auth/verify', bearer)).status === 204) {
-      if (performance.now() - startedAt > ms) return Infinity
-      await turn()
-    }
-    return performance.now() - startedAt
-  }
+  const waitForRejection = async (service: Service, { bearer }: { bearer: { authorization: string } }) =>
+    await waitFor(async () => (await service.browser().get('/v1/auth/verify', bearer)).status === 401)
   const breakListening = async () => {
     await one.sql(
       `select pg_terminate_backend(pid) from pg_stat_activity
@@ -733,22 +721,22 @@ t.test('a revocation reaches the other instances', async t => {
     )
   }
 
-  await t.test('within a second, and this instance at once', async t => {
+  await t.test('soon, and this instance at once', async t => {
     for (let round = 0; round < scale(20, 6); round++) {
       const user = await signedIn(one)
       t.match(await two.browser().get('/v1/auth/verify', user.bearer), { status: 204 })
       await one.browser().post('/v1/auth/logout', undefined, user.bearer)
       t.match(await one.browser().get('/v1/auth/verify', user.bearer), { status: 401 })
-      t.ok((await seenWithin(two, user, 3_000)) < 1_000)
+      await waitForRejection(two, user)
     }
   })
 
-  await t.test('within two seconds if the listening connection breaks', async t => {
+  await t.test('also if the listening connection breaks', async () => {
     for (let round = 0; round < 3; round++) {
       const user = await signedIn(one)
       await breakListening()
       await one.browser().post('/v1/auth/logout', undefined, user.bearer)
-      t.ok((await seenWithin(two, user, 5_000)) < 2_000)
+      await waitForRejection(two, user)
     }
   })
 
@@ -760,7 +748,7 @@ t.test('a revocation reaches the other instances', async t => {
     t.match(await one.browser().post('/v1/auth/refresh', { refresh_token: replayed.refresh }), {
       status: 401
     })
-    t.ok((await seenWithin(two, replayed, 3_000)) < 1_000, 'reuse')
+    await waitForRejection(two, replayed)
     t.match(
       await one.sql(
         "select type, detail from audit_events where session_id = $1 and type like 'session.%' order by id",
@@ -786,12 +774,10 @@ t.test('a revocation reaches the other instances', async t => {
       { status: 204 },
       'without a limit, known state is trusted'
     )
-    const startedAt = performance.now()
-    let answer = await strict.browser().get('/v1/auth/verify', user.bearer)
-    while (answer.status === 204 && performance.now() - startedAt < 6_000) {
-      await turn()
-      answer = await strict.browser().get('/v1/auth/verify', user.bearer)
-    }
+    const answer = await waitFor(async () => {
+      const answer = await strict.browser().get('/v1/auth/verify', user.bearer)
+      return answer.status !== 204 && answer
+    })
     t.match(answer, { status: 503, body: { code: 'database_unavailable' }, headers: { 'retry-after': /\d/ } })
     t.match(await one.browser().get('/v1/auth/verify', user.bearer), { status: 204 })
   })

@@ -28,10 +28,10 @@ const confirmPaths = {
   magic_link: `${requestPaths.magic_link}/confirm`
 }
 const kinds = ['email_verification', 'password_reset', 'magic_link'] as const
-type Kind = typeof kinds[number]
+type TestedKind = typeof kinds[number]
 const newPassword = 'another phrase of my own'
 
-type User = Awaited<ReturnType<typeof registerUser>>
+type MailedUser = Awaited<ReturnType<typeof registerUser>>
 
 /** Registers a user, who is then signed in. `token` is that of the link which verifies the address. */
 async function registerUser (service: Service, { isVerified = true } = {}) {
@@ -46,18 +46,26 @@ async function registerUser (service: Service, { isVerified = true } = {}) {
 }
 
 /** Waits for a mail and returns the token of its link. */
-const mailedToken = async (service: Service, email: string, kind: Kind | 'email_change' | 'email_changed') =>
+const mailedToken = async (
+  service: Service,
+  email: string,
+  kind: TestedKind | 'email_change' | 'email_changed'
+) =>
   (await mailTo(service, email, kind)).token
 
 /** Requests a link and returns its token. */
-async function requestLink (service: Service, kind: Kind, email: string) {
+async function requestLink (service: Service, kind: TestedKind, email: string) {
   const { status } = await service.browser().post(requestPaths[kind], { email })
   if (status !== 202) throw new Error(`the request for a link was answered ${status}`)
   return await mailedToken(service, email, kind)
 }
 
 /** Uses a link in a browser without cookies. */
-const useLink = async (service: Service, kind: Kind, body: { token: string } & Record<string, unknown>) =>
+const useLink = async (
+  service: Service,
+  kind: TestedKind,
+  body: { token: string } & Record<string, unknown>
+) =>
   await repeatUnavailable(async () => await service.browser().post(confirmPaths[kind], body))
 const verifyEmail = async (service: Service, body: { token: string } & Record<string, unknown>) =>
   await useLink(service, 'email_verification', body)
@@ -76,7 +84,11 @@ const passwordRequired = (...methods: string[]) =>
   ({ status: 409, body: { code: 'password_required', methods } })
 
 /** Uses a link ten times at once and returns the sorted statuses. */
-const raceLink = async (service: Service, kind: Kind, body: { token: string } & Record<string, unknown>) => {
+const raceLink = async (
+  service: Service,
+  kind: TestedKind,
+  body: { token: string } & Record<string, unknown>
+) => {
   const uses = Array.from({ length: 10 }, async () => (await useLink(service, kind, body)).status)
   return (await Promise.all(uses)).sort()
 }
@@ -116,7 +128,7 @@ t.test('a request for a link', async t => {
   })
   await t.test('is answered in the language of the request, or else of the user', async t => {
     const email = newUser().email
-    const languageOf = async (kind: Kind) => (await mailTo(service, email, kind)).language
+    const languageOf = async (kind: TestedKind) => (await mailTo(service, email, kind)).language
     const german = { 'accept-language': 'de-AT, en;q=0.5' }
     await service.browser().post(registerPath, { ...newUser(), email }, german)
     t.equal(await languageOf('email_verification'), 'de')
@@ -444,11 +456,11 @@ t.test('a registration that needs a verified address', async t => {
   })
   await t.test('leaves an unverified account unchanged if its link is used in a session of it', async t => {
     const owner = await makeUnverifiedAccount()
-    const stranger = { email: owner.email, password: newUser().password }
-    await requestRegistration(stranger)
+    const attacker = { email: owner.email, password: newUser().password }
+    await requestRegistration(attacker)
     const token = await mailedToken(service, owner.email, 'email_verification')
     t.equal((await owner.browser.post(confirmPaths.email_verification, { token })).status, 204)
-    t.equal(await signInStatus(service, owner.email, stranger.password), 401)
+    t.equal(await signInStatus(service, owner.email, attacker.password), 401)
     t.equal(await signInStatus(service, owner.email, owner.password), 200)
     t.equal((await owner.browser.post(refreshPath)).status, 200)
   })
@@ -757,17 +769,20 @@ t.test('the verification of an address', async t => {
 
 t.test('a change of address', async t => {
   const service = await build(t)
-  const requestChange = async ({ browser, password }: Pick<User, 'browser' | 'password'>, email: string) =>
+  const requestChange = async (
+    { browser, password }: Pick<MailedUser, 'browser' | 'password'>,
+    email: string
+  ) =>
     await browser.post(emailPath, { password, email })
   /** Requests a change and returns the token of the link to the new address. */
-  const changeLink = async (user: User, email: string) => {
+  const changeLink = async (user: MailedUser, email: string) => {
     await requestChange(user, email)
     return await mailedToken(service, email, 'email_change')
   }
   const useChangeLink = async (token: string, password?: string) =>
     (await verifyEmail(service, { token, ...password !== undefined && { password } })).status
   /** Changes the address, which must succeed, and returns the token of the link that undoes it. */
-  const changeAddress = async (user: User, email: string, from = user.email) => {
+  const changeAddress = async (user: MailedUser, email: string, from = user.email) => {
     const status = await useChangeLink(await changeLink(user, email), user.password)
     if (status !== 204) throw new Error(`the change of address was answered ${status}`)
     return await mailedToken(service, from, 'email_changed')
@@ -1093,7 +1108,7 @@ t.test('a link becomes invalid with what it was mailed for, in any order of even
     fc.constant({ type: 'change password' as const }),
     fc.constant({ type: 'change address' as const })
   )
-  interface Link { kind: Kind, to: string, token: string, isValid: boolean }
+  interface Link { kind: TestedKind, to: string, token: string, isValid: boolean }
   const eventsArbitrary = fc.array(eventArbitrary, { minLength: 3, maxLength: 12 })
   await fc.assert(fc.asyncProperty(eventsArbitrary, async events => {
     const ada = await registerUser(service, { isVerified: false })

@@ -5,13 +5,14 @@ import t, { type Test } from 'tap'
 import type { Environment } from '../../src/config/environment.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { missing, phone, start, type Tab } from '../support/chromium.ts'
-import { build, newUser, type Service, type Teardown } from '../support/app.ts'
+import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
+import type { Teardown } from '../support/teardown.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const kinds = ['email-verification', 'password-reset', 'magic-link'] as const
-type Kind = typeof kinds[number]
+type LinkPath = typeof kinds[number]
 
 /** Starts the service on a port, so that a browser can reach it. */
 async function serve (t: Teardown, overrides: Environment = {}): Promise<Service & { origin: string }> {
@@ -35,7 +36,7 @@ async function registerUser (service: Service) {
 }
 
 /** Requests a link, and returns its token from the mail. */
-async function requestLink (service: Service, kind: Kind, email: string): Promise<string> {
+async function requestLink (service: Service, kind: LinkPath, email: string): Promise<string> {
   const loggedBefore = service.logs.length
   const { status } = await service.browser().post(`/v1/auth/${kind}`, { email })
   if (status !== 202) throw new Error(`the mail was not requested: ${status}`)
@@ -89,8 +90,8 @@ t.test('the pages of mailed links', async t => {
           headers: {
             'content-type': 'text/html; charset=utf-8',
             'content-security-policy':
-              "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; " +
-              "frame-ancestors 'none'; base-uri 'none'",
+              "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; " +
+              "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
             'referrer-policy': 'no-referrer',
             'cache-control': 'no-store',
             'x-frame-options': 'DENY',
@@ -183,7 +184,10 @@ t.test('the pages of mailed links', async t => {
     t.match(await browser.post('/email-verification', `token=lkl_x&new_password=&${shown}`, form), {
       status: 400, text: /&lt;img src=x&gt;/
     })
-    t.notMatch((await browser.post('/email-verification', `token=lkl_x&new_password=&${shown}`, form)).text, '<img')
+    t.notMatch(
+      (await browser.post('/email-verification', `token=lkl_x&new_password=&${shown}`, form)).text,
+      '<img'
+    )
   })
 
   t.test('accept a link once, even if it is posted many times at once', async t => {
@@ -341,7 +345,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     })
   } else t.comment(screenshots)
   /** Opens a link. The script shows what it is for. Returns the status of the answer. */
-  const openLink = async (visit: Tab, kind: Kind, token: string) =>
+  const openLink = async (visit: Tab, kind: LinkPath, token: string) =>
     await open(visit, `${service.origin}/${kind}#token=${token}`)
   const takeScreenshot = async ({ page }: Tab, name: string) => {
     await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true })
@@ -670,7 +674,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
     t.strictSame(visit.complaints, [])
   })
 
-  t.test('without JavaScript a field takes the whole link or its code, and plain forms do the same', async t => {
+  t.test('without JavaScript a field takes the whole link or its code, and forms do the same', async t => {
     const { email, password } = await registerUser(service)
     for (const kind of kinds) {
       const token = await requestLink(service, kind, email)

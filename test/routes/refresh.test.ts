@@ -391,7 +391,10 @@ t.test('delivery', async t => {
     const invalid = { status: 400, body: { code: 'validation_failed' } }
     t.match(await send('refresh', { refresh_token: first }, 'refresh_token_3000=x'), invalid)
     t.match(await send('logout', { refresh_token: first }, 'refresh_token_3000=x'), invalid)
-    t.match(await send('refresh', undefined, `refresh_token_3000=${first}; refresh_token_3000=${first}`), refused)
+    t.match(
+      await send('refresh', undefined, `refresh_token_3000=${first}; refresh_token_3000=${first}`),
+      refused
+    )
     const cookie = `other=1; refresh_token_3000=${first}; refresh_token2=x`
     t.match(await send('refresh', undefined, cookie), { status: 200 })
   })
@@ -415,7 +418,9 @@ t.test('delivery', async t => {
     browser.app = other.app
     await browser.post('/v1/auth/register', newUser())
     t.match(await browser.post('/v1/auth/logout'), { status: 204 })
-    const left = ['device_3000', 'device_3001', 'refresh_token_3000', 'registration_3000', 'registration_3001']
+    const left = [
+      'device_3000', 'device_3001', 'refresh_token_3000', 'registration_3000', 'registration_3001'
+    ]
     t.strictSame([...browser.jar.keys()].sort(), left)
     browser.app = service.app
     t.match(await browser.post('/v1/auth/refresh'), { status: 200 })

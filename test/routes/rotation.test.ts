@@ -45,7 +45,7 @@ for (const rule of [strict, usual, windowed, hasty]) {
 /** A token with its text, which changes when time passes. */
 interface Token extends ModelToken { text: string }
 
-interface Row {
+interface FamilyRow {
   generation: number | null
   hash: string | null
   /** How many seconds ago the generations were confirmed, the latest first. */
@@ -68,7 +68,7 @@ async function signIn (rule: RotationRule) {
     ({ text, generation: read(text).generation, issuedAt: clock.now })
   const first = receive(body.refresh_token)
   const tokens = [first]
-  const row = async () => (await app.db.query<Row>(`
+  const row = async () => (await app.db.query<FamilyRow>(`
     select generation, encode(token_hash, 'hex') as hash, end_reason, (
       select array_agg(extract(epoch from now() - confirmed_at)::float8 order by confirmed_at desc)
       from unnest(confirmations) as confirmed_at
@@ -85,7 +85,7 @@ async function signIn (rule: RotationRule) {
     recent: (back: number) => tokens.at(-1 - back) ?? first,
     row,
     /** Whether the row is what the model expects it to be. */
-    isRow: (seen: Row, { generation, current, confirmations, endReason }: ModelFamily) => {
+    isRow: (seen: FamilyRow, { generation, current, confirmations, endReason }: ModelFamily) => {
       if (endReason) return isDeepStrictEqual({ ...seen }, { ...noRow, end_reason: endReason })
       const token = tokens.find(token => token === current)
       const { ages } = seen
@@ -140,7 +140,7 @@ async function signIn (rule: RotationRule) {
     }
   }
 }
-const noRow: Row = { generation: null, hash: null, ages: null, end_reason: null }
+const noRow: FamilyRow = { generation: null, hash: null, ages: null, end_reason: null }
 
 /** A refresh with a token, and whether it was exchanged; without a token, a logout. */
 interface Served { token?: Token, isExchanged: boolean }
@@ -386,7 +386,7 @@ t.test('a theft is detected once both holders are active', async t => {
   })
 
   t.test('in every order of seven attempts in the model', async t => {
-    const most = new Map<RotationRule, number>()
+    const maxima = new Map<RotationRule, number>()
     for (const [rule, waits] of [[strict, [1]], [usual, [1, 900, 4_000]]] as const) {
       const choices = 2 * waits.length
       for (let schedule = 0; schedule < choices ** 7; schedule++) {
@@ -395,12 +395,12 @@ t.test('a theft is detected once both holders are active', async t => {
         for (let left = schedule, index = 0; index < 7; index++, left = Math.floor(left / choices)) {
           now += waits[Math.floor(left / 2) % waits.length] ?? 0
           const { turns, isEnded } = visit(left % 2 === 0 ? 'owner' : 'thief', now)
-          most.set(rule, Math.max(most.get(rule) ?? 0, turns))
+          maxima.set(rule, Math.max(maxima.get(rule) ?? 0, turns))
           if (isEnded) break
         }
       }
     }
-    t.strictSame([...most.values()], [3, 3], 'if they take turns, three are enough and may be needed')
+    t.strictSame([...maxima.values()], [3, 3], 'if they take turns, three are enough and may be needed')
   })
 
   t.test('by the third attempt of both if they take turns, whichever of them comes first', async t => {

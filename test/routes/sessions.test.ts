@@ -4,16 +4,13 @@ import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { purgeExpired, type PurgedPage } from '../../src/sessions/expiry.ts'
 import { Browser, type Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
-import { firefox, safari, signInDevices } from '../support/devices.ts'
+import { firefox, isSignedIn, safari, signInDevices } from '../support/devices.ts'
 import { mailTo } from '../support/inbox.ts'
 import { named, sql } from '../support/postgres.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 
-/** Whether the access token of a browser is valid. */
-const isSignedIn = async (browser: Browser | undefined) =>
-  (await browser?.get('/v1/auth/verify'))?.status === 204
 const listedIds = async (browser: Browser | undefined): Promise<string[]> => {
   const { body } = await browser?.get('/v1/me/sessions') ?? {}
   return (body.items as Array<{ id: string }>).map(({ id }) => id)
@@ -97,7 +94,8 @@ t.test('the sessions of a user', async t => {
     t.ok(await isSignedIn(browser))
     t.match(
       await browser?.delete(`/v1/me/sessions/${ids[0]}`),
-      { status: 204, cookies: [/^refresh_token_3000=; Max-Age=0/] }, 'the current session ends with its cookie'
+      { status: 204, cookies: [/^refresh_token_3000=; Max-Age=0/] },
+      'the current session ends with its cookie'
     )
     t.match(await browser?.get('/v1/me'), { status: 401 })
   })
@@ -504,9 +502,8 @@ t.test('expired sessions are purged', async t => {
     await client.connect()
     await client.query('begin')
     await client.query('update refresh_tokens set generation = 5 where session_id = $1', [ids[0]])
-    const startedAt = performance.now()
+    // A purge that waited for the lock would fail at the lock timeout.
     t.match(await purgeAll(100), { total: 1 }, 'the session that is not locked')
-    t.ok(performance.now() - startedAt < 2_500, 'without waiting')
     await client.query('rollback')
     await client.end()
     t.match(await purgeAll(100), { total: 1 })

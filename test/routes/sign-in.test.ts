@@ -2,6 +2,7 @@ import argon2 from 'argon2'
 import t from 'tap'
 import { build, newUser } from '../support/app.ts'
 import type { Browser } from '../support/client.ts'
+import { deferred } from '../support/deferred.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 
 const uuid7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -231,7 +232,10 @@ t.test('a sign-in', async t => {
 
   t.test('sets a cookie that lives as long as its token if the session is remembered', async t => {
     const { cookies, body } = await signIn(service.browser(), { ...ada, remember: true })
-    t.match(cookies[0], /^refresh_token_3000=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/)
+    t.match(
+      cookies[0],
+      /^refresh_token_3000=lkr_[\w-]{108}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Strict$/
+    )
     const [row] = await service.sql(`
       select remembered, expires_at - created_at = '90 days' as lasts_three_months
       from sessions where id = $1`, [body.session_id])
@@ -389,10 +393,3 @@ t.test("the user's own account", async t => {
     t.match(await browser.get('/v1/me'), { body: { name: null, username: null, roles: ['user'] } })
   })
 })
-
-/** A promise and the function that resolves it. */
-function deferred () {
-  let resolve: (value?: unknown) => void = () => {}
-  const promise = new Promise(_resolve => { resolve = _resolve })
-  return { promise, resolve }
-}

@@ -2,8 +2,9 @@ import t, { type Test } from 'tap'
 import { build, newUser } from '../support/app.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import {
-  authorizationOf, claimsOf, destinationOf, newClient, sealedIn, signInFor, submit
+  authorizationOf, destinationOf, isActive, newClient, sealedIn, signInFor, submit
 } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 
 const service = await build(t)
 const home = 'https://orders.example.com/bye'
@@ -18,12 +19,6 @@ const crossSite = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate'
 const signedOut = 'http://localhost:3000/signed-out'
 const logOut = async (browser: Browser, parameters: Record<string, string>) =>
   await browser.get(`/oauth/logout?${new URLSearchParams(parameters).toString()}`, crossSite)
-
-const isActive = async (accessToken: string) => {
-  const browser = service.browser()
-  browser.accessToken = accessToken
-  return (await browser.get('/oauth/userinfo')).status === 200
-}
 
 /** Confirms on the page that a sign-out led to. */
 async function confirm (browser: Browser, asked: Answer): Promise<URL> {
@@ -55,7 +50,7 @@ t.test('a client signs its user out', async t => {
     t.equal(answer.status, 303)
     t.equal(destinationOf(answer).href, `${home}?state=a+b%26c`)
     t.match(answer.cookies, [/^session_3000=;.*Max-Age=0/])
-    t.notOk(await isActive(tokens.access_token))
+    t.notOk(await isActive(service, tokens.access_token))
     const silent = destinationOf(await browser.get(authorizationOf(client, { prompt: 'none' }).url))
     t.equal(silent.searchParams.get('error'), 'login_required')
   })
@@ -81,11 +76,11 @@ t.test('a client signs its user out', async t => {
     })
     t.equal(posted.status, 303)
     t.strictSame(posted.cookies, [])
-    t.ok(await isActive(tokens.access_token), 'the form itself does nothing')
+    t.ok(await isActive(service, tokens.access_token), 'the form itself does nothing')
     for (const [name, value] of jar) browser.jar.set(name, value)
     const target = destinationOf(posted)
     t.equal(destinationOf(await browser.get(target.pathname + target.search)).href, home)
-    t.notOk(await isActive(tokens.access_token))
+    t.notOk(await isActive(service, tokens.access_token))
   })
 
   await t.test('with an ID token whose long nonce makes it long', async t => {
@@ -100,7 +95,7 @@ t.test('a client signs its user out', async t => {
     const { user } = await signInFor(service, client)
     await browser.post('/v1/auth/login', user, { 'sec-fetch-site': 'same-origin' })
     await logOut(browser, { id_token_hint: tokens.id_token })
-    t.notOk(await isActive(tokens.access_token))
+    t.notOk(await isActive(service, tokens.access_token))
     const { status } = await browser.post('/v1/auth/refresh')
     t.equal(status, 200, 'not the one whose cookie no other site can send')
   })
@@ -108,10 +103,10 @@ t.test('a client signs its user out', async t => {
 
 t.test('a page asks', async t => {
   const mine = await signInFor(service, client)
-  const elsewhere = await signInFor(service, client)
+  const otherSession = await signInFor(service, client)
   const { user, browser } = mine
-  const again = service.browser()
-  await submit(again, '/sign-in', { identifier: user.email, password: user.password })
+  const secondBrowser = service.browser()
+  await submit(secondBrowser, '/sign-in', { identifier: user.email, password: user.password })
   const [header = '', payload = '', signature = ''] = String(mine.tokens.id_token).split('.')
   const forgery = JSON.stringify({ ...claimsOf(mine.tokens.id_token), aud: other.id })
   const changed = Buffer.from(forgery).toString('base64url')
@@ -122,10 +117,10 @@ t.test('a page asks', async t => {
     ['without a hint', browser, {}, signedOut],
     ['with an empty hint', browser, { id_token_hint: '' }, signedOut],
     ['with the client alone', browser, { client_id: client.id }, signedOut],
-    ['with the hint of another browser of the user', again,
+    ['with the hint of another browser of the user', secondBrowser,
       { id_token_hint: mine.tokens.id_token }, `${home}?state=x`],
     ['with the hint of another user', browser,
-      { id_token_hint: elsewhere.tokens.id_token }, `${home}?state=x`],
+      { id_token_hint: otherSession.tokens.id_token }, `${home}?state=x`],
     ['with a hint that someone changed', browser, { id_token_hint: `${header}.${changed}.${signature}` },
       signedOut],
     ['with a hint without a signature', browser, { id_token_hint: `${header}.${payload}.` },
@@ -138,7 +133,7 @@ t.test('a page asks', async t => {
   for (const [name, browser, parameters] of hints) {
     await t.test(name, async t => {
       await assertAsks(t, browser, { post_logout_redirect_uri: home, state: 'x', ...parameters })
-      t.ok(await isActive(mine.tokens.access_token), 'nothing has ended')
+      t.ok(await isActive(service, mine.tokens.access_token), 'nothing has ended')
     })
   }
   await t.test('with two hints', async t => {
@@ -158,7 +153,7 @@ t.test('a page asks', async t => {
   await t.test('although the state is too long to come back', async t => {
     const { browser } = await signInFor(service, client)
     const answer = await logOut(browser, {
-      id_token_hint: elsewhere.tokens.id_token, post_logout_redirect_uri: home, state: 'ü'.repeat(2_000)
+      id_token_hint: otherSession.tokens.id_token, post_logout_redirect_uri: home, state: 'ü'.repeat(2_000)
     })
     const page = destinationOf(answer)
     t.equal((await browser.get(page.pathname + page.search)).status, 200)
@@ -167,10 +162,10 @@ t.test('a page asks', async t => {
 
   await t.test('and the user can stay', async t => {
     const { browser, tokens } = await signInFor(service, client)
-    const page = destinationOf(await logOut(browser, { id_token_hint: elsewhere.tokens.id_token }))
+    const page = destinationOf(await logOut(browser, { id_token_hint: otherSession.tokens.id_token }))
     const answer = await submit(browser, '/sign-out', { request: sealedIn(page), decision: 'stay' })
     t.equal(destinationOf(answer).href, 'http://localhost:3000/signed-in')
-    t.ok(await isActive(tokens.access_token))
+    t.ok(await isActive(service, tokens.access_token))
   })
 })
 
@@ -192,7 +187,7 @@ t.test('a logout redirects only to a registered URI of the client of the hint', 
       id_token_hint: tokens.id_token, post_logout_redirect_uri: uri, state: 'x'
     }))
     t.equal(url.href, leads ? `${uri}&state=x` : signedOut, uri)
-    t.notOk(await isActive(tokens.access_token), 'the session ends nevertheless')
+    t.notOk(await isActive(service, tokens.access_token), 'the session ends nevertheless')
   }
 
   await t.test('on any port of this machine for a native client', async t => {
@@ -252,7 +247,7 @@ t.test('a logout hint has no effect', async t => {
     t.match(text, user.email, 'the page names the account that is signed in')
     if (logoutHint !== user.email) t.notOk(text.includes(logoutHint))
   }
-  t.ok(await isActive(tokens.access_token))
+  t.ok(await isActive(service, tokens.access_token))
   const parameters = { id_token_hint: tokens.id_token, logout_hint: newUser().email }
   t.equal(destinationOf(await logOut(browser, parameters)).href, signedOut)
 })
@@ -269,7 +264,7 @@ t.test('if nobody is signed in, a logout goes on, and sets no cookie', async t =
     t.strictSame(answer.cookies, [])
     t.equal(destinationOf(await logOut(browser, { post_logout_redirect_uri: home })).pathname, '/signed-out')
   }
-  t.ok(await isActive(tokens.access_token), 'and ends nothing in other browsers')
+  t.ok(await isActive(service, tokens.access_token), 'and ends nothing in other browsers')
 })
 
 t.test('a page of another site cannot sign a user out', async t => {

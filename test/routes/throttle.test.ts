@@ -11,7 +11,8 @@ import {
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import {
-  defaultLimits as limits, forwardedFor, inSequence, newAddress, passTime, statuses, withoutLimits
+  defaultLimits as limits, forwardedFor, inSequence, newAddress, passTime, registerFromNewNetwork, statuses,
+  withoutLimits, type UserOfOwnNetwork
 } from '../support/other-networks.ts'
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
@@ -20,38 +21,26 @@ import { scale } from '../support/soak.ts'
 const wrongPassword = 'not the password'
 const newPassword = 'another phrase of mine'
 
-type Credentials = { email: string, password: string } | { username: string, password: string }
-type Guess = { email: string } | { username: string }
+type SignInCredentials = { email: string, password: string } | { username: string, password: string }
+type SignInIdentifier = { email: string } | { username: string }
 
-const signInWith = async (browser: Browser, credentials: Credentials, address = newAddress()) =>
+const signInWith = async (browser: Browser, credentials: SignInCredentials, address = newAddress()) =>
   await browser.post('/v1/auth/login', credentials, forwardedFor(address))
 /** Signs in from an unknown device. */
-const signIn = async (service: Service, credentials: Credentials, address: string) =>
+const signIn = async (service: Service, credentials: SignInCredentials, address: string) =>
   await signInWith(service.browser(), credentials, address)
 /** Tries a wrong password from an unknown device. */
-const guess = async (service: Service, login: Guess, address: string) =>
+const guess = async (service: Service, login: SignInIdentifier, address: string) =>
   await signIn(service, { ...login, password: wrongPassword }, address)
-const guessInSequence = async (count: number, service: Service, login: Guess, address: string) =>
+const guessInSequence = async (count: number, service: Service, login: SignInIdentifier, address: string) =>
   await inSequence(count, () => guess(service, login, address))
 const distinctStatuses = (answers: Answer[]) => [...new Set(statuses(answers))]
-
-/** Registers a user from a network of their own, and signs them in. */
-async function registerUser (service: Service, attributes: object = {}) {
-  const browser = service.browser()
-  const { email, password } = newUser()
-  const registration = { email, password, ...attributes }
-  const { body } = await browser.post('/v1/auth/register', registration, forwardedFor(newAddress()))
-  browser.accessToken = body.access_token
-  const device = browser.jar.get('device_3000') ?? ''
-  return { email, password, browser, device, id: body.user.id as string }
-}
-type User = Awaited<ReturnType<typeof registerUser>>
 
 t.test('failed sign-ins', async t => {
   const service = await build(t, limits)
 
   t.test('a correct password is no failure if the database fails afterwards', async t => {
-    const { email, password, id, browser } = await registerUser(service)
+    const { email, password, id, browser } = await registerFromNewNetwork(service)
     const address = newAddress()
     const db = connect({ url: service.url })
     t.teardown(async () => await db.end())
@@ -68,7 +57,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('at the limit even the right password must wait, for the time in Retry-After', async t => {
-    const { email, password } = await registerUser(service)
+    const { email, password } = await registerFromNewNetwork(service)
     const address = newAddress()
     const guesses = await guessInSequence(5, service, { email }, address)
     t.strictSame(statuses(guesses), [401, 401, 401, 401, 401])
@@ -83,7 +72,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('each wait is twice as long as the previous one, up to an hour', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerFromNewNetwork(service)
     const address = newAddress()
     await guessInSequence(4, service, { email }, address)
     const waits: number[] = []
@@ -98,7 +87,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('refused attempts do not count, and do not extend the wait', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerFromNewNetwork(service)
     const address = newAddress()
     await guessInSequence(5, service, { email }, address)
     const refused = await guessInSequence(30, service, { email }, address)
@@ -112,7 +101,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('failures are forgotten after a window, and decay below the limit', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerFromNewNetwork(service)
     const address = newAddress()
     await guessInSequence(6, service, { email }, address)
     await passTime(service, 30 + 15 * 60)
@@ -126,7 +115,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('a success resets the failures of the account from its network', async t => {
-    const { email, password } = await registerUser(service)
+    const { email, password } = await registerFromNewNetwork(service)
     const address = newAddress()
     for (let round = 0; round < 3; round++) {
       t.strictSame(statuses(await guessInSequence(4, service, { email }, address)), [401, 401, 401, 401])
@@ -135,7 +124,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('accounts that do not exist are counted and answered in the same way', async t => {
-    const { email, password } = await registerUser(service)
+    const { email, password } = await registerFromNewNetwork(service)
     const comparable = ({ status, headers, body, cookies }: Answer) => {
       const { 'x-request-id': _id, date: _date, 'content-length': _length, ...comparableHeaders } = headers
       const { instance: _instance, ...comparableBody } = body
@@ -156,7 +145,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('all spellings of an address are the same account', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerFromNewNetwork(service)
     const address = newAddress()
     const spellings = [
       email, email.toUpperCase(), ` ${email} `, email.replace('@', '＠').replace('＠', '@'),
@@ -172,7 +161,7 @@ t.test('failed sign-ins', async t => {
     const parallelArbitrary = fc.integer({ min: 2, max: 40 })
     const previousArbitrary = fc.integer({ min: 0, max: 4 })
     const property = async (parallel: number, previous: number, exists: boolean) => {
-      const { email } = exists ? await registerUser(service) : newUser()
+      const { email } = exists ? await registerFromNewNetwork(service) : newUser()
       const address = newAddress()
       await guessInSequence(previous, service, { email }, address)
       const answers = await Promise.all(Array.from({ length: parallel }, async (_, i) => {
@@ -190,7 +179,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('concurrent successes leave no failures', async t => {
-    const { email, password } = await registerUser(service)
+    const { email, password } = await registerFromNewNetwork(service)
     const address = newAddress()
     const answers = await Promise.all(
       Array.from({ length: 5 }, () => signIn(service, { email, password }, address)))
@@ -201,12 +190,16 @@ t.test('failed sign-ins', async t => {
 
   t.test('an attempt over the limit waits for those that are being verified', async t => {
     const secondInstance = await build(t, limits, { url: service.url })
-    const { email, password } = await registerUser(service)
+    const { email, password } = await registerFromNewNetwork(service)
     const address = newAddress()
     for (const instances of [[service], [service, secondInstance]]) {
       const answers = await Promise.all(Array.from({ length: 20 }, async (_, i) =>
         await signIn(instances[i % instances.length] ?? service, { email, password }, address)))
-      t.strictSame(distinctStatuses(answers), [200], 'many sign-ins at once with the correct password succeed')
+      t.strictSame(
+        distinctStatuses(answers),
+        [200],
+        'many sign-ins at once with the correct password succeed'
+      )
     }
     const mixed = await Promise.all([
       ...Array.from({ length: 4 }, () => guess(service, { email }, address)),
@@ -220,7 +213,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('an IPv6 network is a /64, and an IPv4-mapped address is an IPv4 address', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerFromNewNetwork(service)
     const ofOneNetwork = [1, 2, 3, 4, 5].map(n => `2001:db8:0:7::${n}`)
     for (const address of ofOneNetwork) t.equal((await guess(service, { email }, address)).status, 401)
     t.equal((await guess(service, { email }, '2001:db8::7:ffff:ffff:ffff:ffff')).status, 429)
@@ -234,7 +227,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('a network that tries many accounts is throttled, and others are not', async t => {
-    const { email, password } = await registerUser(service)
+    const { email, password } = await registerFromNewNetwork(service)
     const address = newAddress()
     const guessAnother = async () => await guess(service, { email: newUser().email }, address)
     t.strictSame(distinctStatuses(await inSequence(50, guessAnother)), [401])
@@ -258,7 +251,7 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('the audit log has one event for each wait', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerFromNewNetwork(service)
     const address = newAddress()
     const eventsOf = async () => await service.sql<{ type: string, detail: object, known: boolean }>(`
       select type, detail, user_id is not null as known from audit_events
@@ -273,22 +266,21 @@ t.test('failed sign-ins', async t => {
   })
 
   t.test('a flood of refused attempts takes no locks and writes nothing', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerFromNewNetwork(service)
     const address = newAddress()
     await guessInSequence(6, service, { email }, address)
     const [before] = await service.sql<{ count: number }>('select count(*)::int from login_throttles')
     await service.app.db.transaction(async tx => {
       await tx.query('select key from login_throttles for update')
-      const startedAt = performance.now()
+      // An attempt that waited for these locks would be answered 503.
       const refused = await Promise.all(Array.from({ length: 40 }, () => guess(service, { email }, address)))
       t.strictSame(distinctStatuses(refused), [429])
-      t.ok(performance.now() - startedAt < 2_500)
     })
     t.strictSame(await service.sql('select count(*)::int from login_throttles'), [before])
   })
 
   t.test('a wait from a clock that ran ahead is ignored', async t => {
-    const { email, password } = await registerUser(service)
+    const { email, password } = await registerFromNewNetwork(service)
     const address = newAddress()
     await guessInSequence(6, service, { email }, address)
     await passTime(service, -86_400 * 365)
@@ -367,7 +359,7 @@ t.test('failed sign-ins', async t => {
 
   t.test('limits can be off', async t => {
     const unlimited = await build(t, { ...limits, ...withoutLimits }, { url: service.url })
-    const { email, password } = await registerUser(service)
+    const { email, password } = await registerFromNewNetwork(service)
     const address = newAddress()
     t.strictSame(distinctStatuses(await guessInSequence(60, unlimited, { email }, address)), [401])
     t.equal((await signIn(unlimited, { email, password }, address)).status, 200)
@@ -376,8 +368,10 @@ t.test('failed sign-ins', async t => {
 
 t.test('an attack on one account from many networks', async t => {
   const service = await build(t, { ...limits, LOGIN_ACCOUNT_LIMIT: '20/24h' })
-  const { email, password, browser: laptop } = await registerUser(service, { username: 'owner' })
-  const guessElsewhere = async (login: Guess = { email }) => await guess(service, login, newAddress())
+  const { email, password, browser: laptop } = await registerFromNewNetwork(service, { username: 'owner' })
+  const guessElsewhere = async (
+    login: SignInIdentifier = { email }
+  ) => await guess(service, login, newAddress())
 
   t.strictSame(distinctStatuses(await inSequence(20, () => guessElsewhere())), [401])
   t.match(await guessElsewhere(), { status: 429, headers: { 'retry-after': '30' } }, 'is throttled')
@@ -401,7 +395,7 @@ t.test('an attack on one account from many networks', async t => {
   })
 
   await t.test('concurrent guesses from many networks cannot exceed the limit', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerFromNewNetwork(service)
     const answers = await Promise.all(
       Array.from({ length: 60 }, () => guess(service, { email }, newAddress())))
     t.equal(answers.filter(({ status }) => status === 401).length, 20)
@@ -415,7 +409,7 @@ t.test('the device cookie', async t => {
   const secret = Buffer.from(hkdfSync('sha256', keyEncryptionKey, '', 'latchkey device', 32))
   /** Whether a device with this cookie can sign in while unknown devices of the network are throttled. */
   const isKnown = async (
-    at: Service, { email, password }: Pick<User, 'email' | 'password'>, cookie: string
+    at: Service, { email, password }: Pick<UserOfOwnNetwork, 'email' | 'password'>, cookie: string
   ) => {
     const address = newAddress()
     await guessInSequence(2, at, { email }, address)
@@ -425,12 +419,12 @@ t.test('the device cookie', async t => {
     return status === 200
   }
   const deviceOf = ({ jar }: Browser) => jar.get('device_3000') ?? ''
-  const changePassword = async ({ browser, password }: User, to: string) => await browser.post(
+  const changePassword = async ({ browser, password }: UserOfOwnNetwork, to: string) => await browser.post(
     '/v1/me/password', { current_password: password, new_password: to }, forwardedFor(newAddress()))
 
   t.test('belongs to an account, and cannot be forged', async t => {
-    const ada = await registerUser(service)
-    const eve = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
+    const eve = await registerFromNewNetwork(service)
     t.equal(await isKnown(service, ada, ada.device), true)
     t.equal(await isKnown(service, ada, eve.device), false)
     const bytes = Buffer.from(ada.device, 'base64url')
@@ -450,7 +444,7 @@ t.test('the device cookie', async t => {
   })
 
   t.test('identifies the device for 180 days', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     const cookieOfAge = (days: number) => {
       const since = new Date(Date.now() - days * 86_400_000)
       return encodeDevice(secret, { id: newId(), accounts: [{ userId: ada.id, since }] })
@@ -461,9 +455,9 @@ t.test('the device cookie', async t => {
 
   t.test('remembers four accounts of a device, which keeps its id', async t => {
     const browser = service.browser()
-    const users: User[] = []
+    const users: UserOfOwnNetwork[] = []
     for (let i = 0; i < 5; i++) {
-      const user = await registerUser(service)
+      const user = await registerFromNewNetwork(service)
       await signInWith(browser, { email: user.email, password: user.password })
       users.push(user)
     }
@@ -474,12 +468,12 @@ t.test('the device cookie', async t => {
   })
 
   t.test('the authentic one of several cookies counts (cookie tossing)', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     t.equal(await isKnown(service, ada, `planted; device_3000=${ada.device}`), true)
   })
 
   t.test('is revoked by a password change, and by signing out everywhere', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     const changed = { email: ada.email, password: `${ada.password} and more` }
     t.match(await changePassword(ada, changed.password), { status: 204 })
     t.equal(await isKnown(service, changed, ada.device), false)
@@ -494,7 +488,7 @@ t.test('the device cookie', async t => {
   })
 
   t.test('cannot be obtained with a stolen access token', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     const thief = service.browser()
     thief.accessToken = ada.browser.accessToken
     t.match(await thief.delete('/v1/me/sessions'), { status: 204 })
@@ -507,7 +501,7 @@ t.test('the device cookie', async t => {
   })
 
   t.test('stays valid while its key-encryption key is configured', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     const newKey = Buffer.alloc(32, 7).toString('base64')
     const bothKeys = `${newKey},${keyEncryptionKey.toString('base64')}`
     const during = await build(t, { ...settings, KEY_ENCRYPTION_KEY: bothKeys }, { url: service.url })
@@ -522,12 +516,17 @@ t.test('the device cookie', async t => {
 
 t.test('a change of the password', async t => {
   const service = await build(t, limits)
-  const change = async ({ browser }: User, current: string, next = newPassword, address = newAddress()) =>
+  const change = async (
+    { browser }: UserOfOwnNetwork,
+    current: string,
+    next = newPassword,
+    address = newAddress()
+  ) =>
     await browser.post(
       '/v1/me/password', { current_password: current, new_password: next }, forwardedFor(address))
 
   t.test('requires the current one, and ends all other sessions', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     const { email, password } = ada
     const phone = service.browser()
     const { body } = await signInWith(phone, { email, password })
@@ -548,7 +547,7 @@ t.test('a change of the password', async t => {
   })
 
   t.test('a wrong current password counts as a failed sign-in', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     const { email, password } = ada
     const address = newAddress()
     ada.browser.jar.delete('device_3000')
@@ -565,7 +564,7 @@ t.test('a change of the password', async t => {
   })
 
   t.test('applies the password policy to the new one', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     const { email, password } = ada
     t.match(await change(ada, password, 'short'), {
       status: 422, body: { code: 'password_rejected', reasons: ['too_short'] }
@@ -581,7 +580,7 @@ t.test('a change of the password', async t => {
   })
 
   t.test('only one of two concurrent changes succeeds', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     const [first, second] = ['one phrase of mine', 'other phrase of mine']
     const answers = await Promise.all([first, second].map(next => change(ada, ada.password, next)))
     t.strictSame(statuses(answers).sort(), [204, 403])
@@ -593,9 +592,9 @@ t.test('a change of the password', async t => {
     const busy = await build(t, { ...limits, ARGON2_CONCURRENCY: '1' }, { url: service.url })
     const { queue } = busy.app.passwords
     await service.sql('delete from login_throttles')
-    const neighbour = await registerUser(service)
-    const knownUser = await registerUser(service)
-    const unknownUser = await registerUser(service)
+    const neighbour = await registerFromNewNetwork(service)
+    const knownUser = await registerFromNewNetwork(service)
+    const unknownUser = await registerFromNewNetwork(service)
     unknownUser.browser.jar.delete('device_3000')
     let release = () => {}
     const released = new Promise<void>(resolve => { release = resolve })
@@ -629,7 +628,7 @@ t.test('a change of the password', async t => {
   })
 
   t.test('is refused for an ended session and for a disabled account', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerFromNewNetwork(service)
     const invalidToken = { status: 401, body: { code: 'invalid_token' } }
     await service.sql('update users set disabled_at = now() where id = $1', [ada.id])
     t.match(await change(ada, ada.password), invalidToken)

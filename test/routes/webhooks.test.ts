@@ -12,7 +12,7 @@ import { seal } from '../../src/crypto/sealing.ts'
 import { purge } from '../../src/webhooks/delivery-batches.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { ready, start } from '../support/process.ts'
-import { receiver, type Received, type Receiver } from '../support/webhook-receiver.ts'
+import { receiver, type ReceivedWebhook, type Receiver } from '../support/webhook-receiver.ts'
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
@@ -20,7 +20,7 @@ import { temporaryFolder } from '../support/temporary-folder.ts'
 const allowLoopback = { WEBHOOK_PRIVATE_NETWORKS: '127.0.0.0/8' }
 const webhooksPath = '/v1/admin/webhooks'
 
-interface Delivery {
+interface DeliveryItem {
   id: string
   attempts: number
   status: string
@@ -48,7 +48,7 @@ async function setUp (t: Test, events = ['user.*', 'session.*', 'login.succeeded
   const { status, body: webhook } = await admin.post(webhooksPath, { url: inbox.url, events })
   t.equal(status, 201)
   const path = `${webhooksPath}/${webhook.id}`
-  const deliveries = async (query = ''): Promise<Delivery[]> =>
+  const deliveries = async (query = ''): Promise<DeliveryItem[]> =>
     (await admin.get(`${path}/deliveries${query}`)).body.items
   const waitForStatus = async (status: string) =>
     await waitUntil(`a ${status} delivery`, async () => (await deliveries(`?status=${status}`))[0])
@@ -76,7 +76,7 @@ const insertEvents = async ({ sql }: Service, type: string, count: number) => {
     select $1, gen_random_uuid() from generate_series(1, $2)`, [type, count])
 }
 
-const verify = ({ text, headers }: Received, secret: string) =>
+const verify = ({ text, headers }: ReceivedWebhook, secret: string) =>
   new Webhook(secret).verify(text, headers as Record<string, string>)
 const respondWith = (status: number): Parameters<Receiver['answer']>[0] =>
   (_request, response) => { response.writeHead(status).end() }
@@ -224,7 +224,7 @@ t.test('a failing receiver', async t => {
     for (const request of requests) t.ok(verify(request, webhook.secret))
     const { body } = await admin.get(deliveryPath)
     t.match(body.data, { user_id: user.id })
-    const attempts = body.log.map((attempt: Delivery) => [attempt.response_status, attempt.error])
+    const attempts = body.log.map((attempt: DeliveryItem) => [attempt.response_status, attempt.error])
     t.strictSame(attempts, [[200, null], [307, 'status'], [500, 'status']])
   })
 
@@ -524,9 +524,9 @@ t.test('a secret is rotated without downtime', async t => {
   const sendTest = async () => {
     await admin.post(`${path}/test`)
     const requests = await inbox.received(inbox.requests.length + 1)
-    return requests.at(-1) as Received
+    return requests.at(-1) as ReceivedWebhook
   }
-  const isSignedWith = (request: Received, secret: string) => {
+  const isSignedWith = (request: ReceivedWebhook, secret: string) => {
     try {
       return Boolean(verify(request, secret))
     } catch {
@@ -730,7 +730,7 @@ t.test('the routes for webhooks', async t => {
     const idsOfPages: string[] = []
     for (let cursor: string | null = ''; cursor !== null;) {
       const url = `${path}/deliveries?limit=2${cursor && `&cursor=${cursor}`}`
-      const { body }: { body: { items: Delivery[], next_cursor: string | null } } = await admin.get(url)
+      const { body }: { body: { items: DeliveryItem[], next_cursor: string | null } } = await admin.get(url)
       idsOfPages.push(...body.items.map(({ id }) => id))
       cursor = body.next_cursor
     }

@@ -10,7 +10,7 @@ import { ConfigError } from '../../src/config/config-error.ts'
 import { candidateBuilds, loadArgon2, type Argon2Build } from '../../src/passwords/argon2-build.ts'
 import { environment } from '../support/app.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
-import type { Question } from '../support/hasher.ts'
+import type { HashRequest } from '../support/hasher.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { ready, run } from '../support/process.ts'
 import { isCompiled, moduleFile, nodeOptions } from '../support/program.ts'
@@ -60,7 +60,7 @@ async function startHasher (t: Test, build: Argon2Build) {
   ended.catch(() => {})
   const nextMessage = async () => (await Promise.race([once(child, 'message'), ended]))[0]
   t.equal(await nextMessage(), build)
-  return async (question: Question): Promise<string> => {
+  return async (question: HashRequest): Promise<string> => {
     child.send(question)
     return await nextMessage()
   }
@@ -98,7 +98,7 @@ t.test('all builds compute the same hashes', async t => {
       ])
       const bytes = (minLength: number, maxLength: number) =>
         fc.uint8Array({ minLength, maxLength }).map(array => Buffer.from(array).toString('base64'))
-      const question: fc.Arbitrary<Question> = fc.record({
+      const question: fc.Arbitrary<HashRequest> = fc.record({
         password: bytes(0, 300),
         salt: bytes(8, 48),
         secret: bytes(0, 40),

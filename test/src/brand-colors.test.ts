@@ -47,7 +47,10 @@ t.test('the style sheet gets the colours of both themes, and nothing without a b
   t.equal(brandStyle(undefined), '')
   t.equal(brandColors(undefined), defaultColors)
   const style = brandStyle('#ffd400')
-  t.match(style, /^\n:root\{--brand:#ffd400;--on-brand:#000000;--brand-hover:#[0-9a-f]{6};--brass:#[0-9a-f]{6};--focus:#/)
+  t.match(
+    style,
+    /^\n:root\{--brand:#ffd400;--on-brand:#000000;--brand-hover:#[0-9a-f]{6};--brass:#[0-9a-f]{6};--focus:#/
+  )
   t.match(style, /@media \(prefers-color-scheme:dark\)\{:root\{--brand:#ffd400;/)
   const [light = '', dark = ''] = style.split('@media')
   t.match(light, /\.button\{border-color:#[0-9a-f]{6}\}/, 'a bright button has an edge on a white card')

@@ -290,7 +290,8 @@ t.test('a logo is an image by its content and not its name, and of at most 256 K
     'image/webp': [Buffer.from('RIFF\x04\0\0\0WEBPVP8 ', 'latin1')],
     'image/svg+xml': [
       '<svg xmlns="http://www.w3.org/2000/svg"/>',
-      '\uFEFF<?xml version="1.0"?>\n<!-- made by <b>hand</b> -->\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "x">\n<svg>'
+      '\uFEFF<?xml version="1.0"?>\n<!-- made by <b>hand</b> -->\n' +
+        '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "x">\n<svg>'
     ]
   }
   const path = join(folder, 'logo.txt')
@@ -308,7 +309,9 @@ t.test('a logo is an image by its content and not its name, and of at most 256 K
   for (const content of rejected) {
     writeFileSync(path, content)
     t.strictSame(
-      problems({ BRAND_LOGO: path }), ['BRAND_LOGO must be a file with an SVG, PNG, JPEG or WebP image'], content
+      problems({ BRAND_LOGO: path }), [
+        'BRAND_LOGO must be a file with an SVG, PNG, JPEG or WebP image'
+      ], content
     )
   }
   writeFileSync(path, Buffer.concat([png], 256 * 1_024 + 1))
@@ -390,7 +393,8 @@ t.test('a variable with a misspelled name causes a warning', async t => {
     [/^ISSUER_URL is required/, /^ISUER_URL is not a variable .* did you mean ISSUER_URL\?$/]
   )
   for (const name of [
-    'HOSTS', 'PORTS', 'DOC', 'HOSTNAME', 'POST', 'PATH', 'LOG_FILE', 'NODE_OPTIONS', 'DATABASE_NAME', 'npm_config_loglevel'
+    'HOSTS', 'PORTS', 'DOC', 'HOSTNAME', 'POST', 'PATH', 'LOG_FILE', 'NODE_OPTIONS', 'DATABASE_NAME',
+    'npm_config_loglevel'
   ]) {
     t.strictSame(misspellingWarnings({ [name]: 'x' }), [], name)
   }
@@ -1149,7 +1153,7 @@ t.test('a secret in a file', async t => {
   })
 })
 
-t.test('a password that is not percent-encoded in the URL of a database is refused, and not shown', async t => {
+t.test('a password that is not percent-encoded in a database URL is refused, and not shown', async t => {
   const host = 'secret-host.internal'
   for (const password of [
     '12/se', '12#se', '12?se', 'se/12', '12?sslmode=se', '12/se@12', 'se?12&port=1', '/12', '12?password=se',
@@ -1160,7 +1164,8 @@ t.test('a password that is not percent-encoded in the URL of a database is refus
       ['DATABASE_OWNER_URL', 'DATABASE_OWNER_PASSWORD']
     ] as const) {
       const found = problems({
-        DATABASE_URL: 'postgres://db/latchkey', [name]: `postgres://latchkey:${password}@${host}:5432/latchkey`
+        DATABASE_URL: 'postgres://db/latchkey',
+        [name]: `postgres://latchkey:${password}@${host}:5432/latchkey`
       })
       t.strictSame(found, [`${name} cannot be read: percent-encode the password or use ${other}`], password)
     }

@@ -24,7 +24,13 @@ const nobody = 65_534
 const settings = ['fsync=off']
 const library = pathToFileURL(moduleFile('src/database/embedded/embedded-postgres.ts'))
 
-interface Answer { url?: string, version?: string, dataDir?: string, adopted?: boolean, refusal?: string }
+interface StartResult {
+  url?: string
+  version?: string
+  dataDir?: string
+  adopted?: boolean
+  refusal?: string
+}
 interface ServiceOptions { options?: EmbeddedPostgresOptions, uid?: number, path?: string, arch?: string }
 
 // They wait more than they work.
@@ -73,7 +79,7 @@ function service (
     ...(uid === undefined ? {} : { uid, gid: uid })
   })
   const exit = once(child, 'exit')
-  const answer = once(createInterface(child.stdout), 'line').then(([line]): Answer => JSON.parse(line))
+  const answer = once(createInterface(child.stdout), 'line').then(([line]): StartResult => JSON.parse(line))
   async function kill () {
     child.kill('SIGKILL')
     await exit
@@ -135,7 +141,8 @@ t.test(
     t.same(
       await query(
         first.url,
-        "select current_setting('fsync'), current_setting('server_encoding'), current_setting('unix_socket_directories'), current_setting('listen_addresses')"
+        `select current_setting('fsync'), current_setting('server_encoding'),
+          current_setting('unix_socket_directories'), current_setting('listen_addresses')`
       ),
       ['on', 'UTF8', '', '127.0.0.1']
     )
@@ -191,7 +198,8 @@ t.test('an orphaned server that does not answer is replaced by a new one with th
 t.test('a second owner is refused, unless the first one is shutting down', async t => {
   const dir = await folder(t)
   const first = await start(dir, { settings })
-  const message = `another Latchkey is already using ${await fs.realpath(dir)}: stop it, or give this one its own database with DATABASE_URL`
+  const message = `another Latchkey is already using ${await fs.realpath(dir)}: ` +
+    'stop it, or give this one its own database with DATABASE_URL'
   await Promise.all([
     service(t, dir).answer.then(answer => t.same(answer, { refusal: `EmbeddedPostgresError: ${message}` })),
     t.rejects(start(dir), new EmbeddedPostgresError(message), 'in the same process neither')
@@ -365,7 +373,9 @@ t.test('a process ends by itself after stop, and a server does not keep its proc
     ...nodeOptions,
     '--input-type=module',
     '-e',
-    `import { start } from ${JSON.stringify(library)}; const postgres = await start(${JSON.stringify(dir)}, ${JSON.stringify({ settings })}); ${rest}`
+    `import { start } from ${JSON.stringify(library)}
+    const postgres = await start(${JSON.stringify(dir)}, ${JSON.stringify({ settings })})
+    ${rest}`
   ]
   await run(process.execPath, program('await postgres.stop()'), { timeout: 60_000 })
   t.notOk(await exists(join(dir, 'pg', 'postmaster.pid')))

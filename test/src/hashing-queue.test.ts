@@ -5,18 +5,11 @@ import { Problem } from '../../src/http/problem.ts'
 import {
   hashingQueue, type HashingQueue, type QueueLimits, type QueueRejection, type QueueTicket
 } from '../../src/passwords/hashing-queue.ts'
+import { deferred, type Deferred } from '../support/deferred.ts'
 import { scale } from '../support/soak.ts'
+import type { Teardown } from '../support/teardown.ts'
 
-interface Deferred { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void }
-function deferred (): Deferred {
-  let [resolve, reject]: [() => void, (error: Error) => void] = [() => {}, () => {}]
-  const promise = new Promise<void>((...settlers) => { [resolve, reject] = settlers })
-  return { promise, resolve, reject }
-}
-
-interface Test { teardown: (handler: () => unknown) => void }
-
-interface Task {
+interface QueuedTask {
   name: string
   abort: (reason: unknown) => void
   end: Deferred
@@ -25,20 +18,20 @@ interface Task {
 }
 
 /** Runs tasks in a queue until the test ends them; aborts the remaining tasks at the end of the test. */
-function manualTasks (t: Test, queue: HashingQueue) {
-  const all: Task[] = []
+function manualTasks (t: Teardown, queue: HashingQueue) {
+  const all: QueuedTask[] = []
   t.teardown(() => {
     for (const { abort, end } of all) {
       abort('the test is over')
       end.resolve()
     }
   })
-  const started: Task[] = []
-  const running = new Set<Task>()
-  function add (name: string, ticket: QueueTicket = {}): Task {
+  const started: QueuedTask[] = []
+  const running = new Set<QueuedTask>()
+  function add (name: string, ticket: QueueTicket = {}): QueuedTask {
     const controller = new AbortController()
     const abort = (reason: unknown) => controller.abort(reason)
-    const task: Task = { name, abort, end: deferred(), settled: Promise.resolve(), outcomes: [] }
+    const task: QueuedTask = { name, abort, end: deferred(), settled: Promise.resolve(), outcomes: [] }
     task.settled = queue.run(async () => {
       started.push(task)
       running.add(task)
@@ -125,14 +118,14 @@ t.test('the queue keeps its invariants in any order of arrivals, ends and depart
       refused: reason => events.push(reason)
     })
     const { started, running, add } = manualTasks({ teardown () {} }, queue)
-    const all: Task[] = []
+    const all: QueuedTask[] = []
     const waiting = () => all.filter(task => task.outcomes.length === 0 && !started.includes(task))
-    const pick = (tasks: Iterable<Task>, which: number) => {
+    const pick = (tasks: Iterable<QueuedTask>, which: number) => {
       const list = [...tasks]
       return list[which % Math.max(1, list.length)]
     }
     // How many tasks have started since each waiting task was added.
-    const overtakenBy = new Map<Task, number>()
+    const overtakenBy = new Map<QueuedTask, number>()
 
     for (const action of actions) {
       if (action.kind === 'arrives') {
@@ -218,7 +211,7 @@ t.test('the queue keeps its invariants in any order of arrivals, ends and depart
 })
 
 t.test('the waiting places', async t => {
-  const observed = (t: Test, queue: HashingQueue) => {
+  const observed = (t: Teardown, queue: HashingQueue) => {
     const reasons: QueueRejection[] = []
     queue.observe({ started () {}, ended () {}, refused: reason => reasons.push(reason) })
     return { ...manualTasks(t, queue), reasons }

@@ -9,6 +9,7 @@ import { listPending, migrate } from '../../src/database/migrate.ts'
 import { MigrationError, readMigrations, type Migration } from '../../src/database/migration-files.ts'
 import { build } from '../support/app.ts'
 import { packageFolder } from '../../src/package-folder.ts'
+import { waitUntil } from '../support/polling.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
 
 const digits = (version: number) => String(version).padStart(3, '0')
@@ -42,12 +43,13 @@ async function readState (url: string) {
 
 const selectTables = "select table_name from information_schema.tables where table_schema = 'public'"
 
-/** Reads until the result fits, or for 15 s. Returns the last result. */
+/** Reads until the result fits, and returns it. */
 async function readUntil<T> (read: () => Promise<T>, fits: (result: T) => boolean): Promise<T> {
-  for (const end = Date.now() + 15_000; ; await pause(20)) {
-    const result = await read()
-    if (fits(result) || Date.now() > end) return result
-  }
+  let result: T
+  return await waitUntil(() => `a result that fits instead of ${JSON.stringify(result)}`, async () => {
+    result = await read()
+    return fits(result) ? result : undefined
+  })
 }
 
 t.test('the migrations of this version', async t => {
@@ -148,7 +150,7 @@ t.test('a migration waits for the reader of a table without blocking other reade
       select wait_event as wait from pg_stat_activity
       where datname = current_database() and wait_event_type = 'Lock'`), waits => waits.length > 0)
     const others = Promise.all(Array.from({ length: 3 }, () => sql(url, 'select from steps')))
-    t.not(await Promise.race([others, pause(4_000, 'late')]), 'late')
+    t.not(await Promise.race([others, pause(60_000, 'late', { ref: false })]), 'late')
   })
   t.strictSame(await migrated, names(2).slice(1))
 })

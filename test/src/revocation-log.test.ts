@@ -97,7 +97,7 @@ class DatabaseModel {
 /** An instance of the service, and the readers of its feed. */
 class Instance {
   readonly log = new RevocationLog()
-  readonly readers = new Set<FeedReader>()
+  readonly readers = new Set<SimulatedReader>()
   read (database: DatabaseModel) {
     const entries =
       this.log.merge(database.readSince(this.log.snapshot)) ??
@@ -107,7 +107,7 @@ class Instance {
   }
 }
 
-class FeedReader {
+class SimulatedReader {
   position: string | undefined
   readonly received = new Set<string>()
   receive (entries: RevocationEntry[]) {
@@ -150,8 +150,8 @@ t.test('no reader misses a revocation, in any order in which transactions become
     fc.property(fc.array(step, { maxLength: 60 }), steps => {
       const database = new DatabaseModel()
       const instances = [new Instance(), new Instance()]
-      const readers = [new FeedReader(), new FeedReader(), new FeedReader()]
-      function connect (reader?: FeedReader, instance?: Instance, brokenAfter?: number) {
+      const readers = [new SimulatedReader(), new SimulatedReader(), new SimulatedReader()]
+      function connect (reader?: SimulatedReader, instance?: Instance, brokenAfter?: number) {
         if (!reader || !instance) return
         for (const { readers } of instances) readers.delete(reader)
         // The connection breaks while the reader receives what it lacks, or it lasts.

@@ -4,22 +4,28 @@ import { build, newUser } from '../support/app.ts'
 t.test('a request that does not match the schema is told what is wrong, and where', async t => {
   const service = await build(t)
   const browser = service.browser()
-  const expectDetail = async (t: Test, path: string, body: object, detail: string, errors: object[]) =>
-    t.match(await browser.post(path, body), { status: 400, body: { code: 'validation_failed', detail, errors } }, detail)
+  const expectRejection = async (t: Test, body: object, expected: { detail: string, errors: object[] }) =>
+    t.match(
+      await browser.post('/v1/auth/login', body),
+      { status: 400, body: { code: 'validation_failed', ...expected } },
+      expected.detail
+    )
   const wrong = (pointer: string, detail: string) => ({ pointer, detail })
 
   await t.test('in a sentence if one place is wrong', async t => {
     const login = { email: 'ada@example.com', password: 'a phrase of my own' }
-    await expectDetail(t, '/v1/auth/login', { email: login.email }, '`password` is required.', [wrong('/password', 'is required')])
-    await expectDetail(t, '/v1/auth/login', { ...login, password: '' }, '`password` must not be empty.', [
-      wrong('/password', 'must not be empty')
-    ])
-    await expectDetail(t, '/v1/auth/login', { ...login, remember: 'yes' }, '`remember` must be true or false.', [
-      wrong('/remember', 'must be true or false')
-    ])
-    await expectDetail(t, '/v1/auth/login', { ...login, extra: 1 }, '`extra` is not a known property.', [
-      wrong('/extra', 'is not a known property')
-    ])
+    await expectRejection(t, { email: login.email }, {
+      detail: '`password` is required.', errors: [wrong('/password', 'is required')]
+    })
+    await expectRejection(t, { ...login, password: '' }, {
+      detail: '`password` must not be empty.', errors: [wrong('/password', 'must not be empty')]
+    })
+    await expectRejection(t, { ...login, remember: 'yes' }, {
+      detail: '`remember` must be true or false.', errors: [wrong('/remember', 'must be true or false')]
+    })
+    await expectRejection(t, { ...login, extra: 1 }, {
+      detail: '`extra` is not a known property.', errors: [wrong('/extra', 'is not a known property')]
+    })
   })
 
   await t.test('each place once if several are wrong', async t => {
@@ -45,7 +51,10 @@ t.test('a request that does not match the schema is told what is wrong, and wher
 t.test('a password that is rejected is told why in words', async t => {
   const service = await build(t)
   const { body } = await service.browser().post('/v1/auth/register', { ...newUser(), password: '12345678' })
-  t.match(body, { code: 'password_rejected', detail: /^The password is .*one of the most common passwords\. Choose a longer/ })
+  t.match(body, {
+    code: 'password_rejected',
+    detail: /^The password is .*one of the most common passwords\. Choose a longer/
+  })
 })
 
 t.test('a request without a token is told how to send one', async t => {

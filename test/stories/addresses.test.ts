@@ -92,18 +92,18 @@ t.test('a registration with a foreign address, if addresses must be verified,', 
     const owner = newUser()
     const { browser } = await registerAs(service, owner.email, owner.password)
     const token = await nextToken(service, owner.email, 'email_verification')
-    const stranger = await registerAs(service, owner.email, 'a phrase of the stranger')
+    const attacker = await registerAs(service, owner.email, 'a phrase of the stranger')
     // Read before the confirmation, because a later mail would not be sent.
     const strangerToken = await nextToken(service, owner.email, 'email_verification')
     t.equal((await browser.post(confirm, { token })).status, 204)
     t.strictSame(
       [
         await signIn(service, owner.email, owner.password),
-        await signIn(service, owner.email, stranger.password)
+        await signIn(service, owner.email, attacker.password)
       ],
       [200, 401]
     )
-    t.match(await stranger.browser.post(confirm, { token: strangerToken }), { status: 410 })
+    t.match(await attacker.browser.post(confirm, { token: strangerToken }), { status: 410 })
   })
 })
 
@@ -112,10 +112,10 @@ t.test('a registration with a foreign address, if accounts can be used at once,'
 
   await t.test('loses its password, session and links when the owner follows the link', async t => {
     const owner = newUser()
-    const stranger = await registerAs(service, owner.email, 'a phrase of the stranger')
+    const attacker = await registerAs(service, owner.email, 'a phrase of the stranger')
     const otherAddress = newUser().email
     const token = await nextToken(service, owner.email, 'email_verification')
-    await stranger.browser.post('/v1/me/email', { password: stranger.password, email: otherAddress })
+    await attacker.browser.post('/v1/me/email', { password: attacker.password, email: otherAddress })
     const changeToken = await nextToken(service, otherAddress, 'email_change')
     const browser = service.browser()
     t.match(
@@ -123,22 +123,22 @@ t.test('a registration with a foreign address, if accounts can be used at once,'
       confirmationRequired(['session', 'password', 'new_password'])
     )
     t.match(
-      (await stranger.browser.get('/v1/me')).body,
+      (await attacker.browser.get('/v1/me')).body,
       { email_verified: false },
       'the request alone changes nothing'
     )
     t.equal((await browser.post(confirm, { token, new_password: owner.password })).status, 204)
     t.strictSame(
       [
-        await signIn(service, owner.email, stranger.password),
+        await signIn(service, owner.email, attacker.password),
         await signIn(service, owner.email, owner.password)
       ],
       [401, 200]
     )
-    t.equal((await stranger.browser.get('/v1/me')).status, 401)
-    t.equal((await stranger.browser.post('/v1/auth/refresh')).status, 401)
+    t.equal((await attacker.browser.get('/v1/me')).status, 401)
+    t.equal((await attacker.browser.post('/v1/auth/refresh')).status, 401)
     t.equal(
-      (await stranger.browser.post(confirm, { token: changeToken, password: stranger.password })).status,
+      (await attacker.browser.post(confirm, { token: changeToken, password: attacker.password })).status,
       410
     )
   })
@@ -307,8 +307,7 @@ for (const required of ['false', 'true']) {
 }
 
 // Two actors take random steps, and each reads only their own mailbox. The invariant: if an actor has
-// verified
-// an address, the other actor has no access to the account.
+// verified an address, the other actor has no access to the account.
 const actors = ['owner', 'stranger'] as const
 type Actor = typeof actors[number]
 const actions = [
@@ -328,7 +327,7 @@ interface Step {
   which: number
 }
 
-interface Party {
+interface MailboxOwner {
   email: string
   browser: Browser
   /** The links in the mailbox. */
@@ -338,7 +337,7 @@ interface Party {
   /** The access tokens that this actor has received. */
   accessTokens: string[]
 }
-type Parties = Record<Actor, Party>
+type Parties = Record<Actor, MailboxOwner>
 
 const confirmingKinds = ['email_verification', 'email_change', 'email_changed']
 const choose = <Item>(items: readonly Item[], which: number) => items[which % items.length]
@@ -365,7 +364,7 @@ for (const required of ['false', 'true']) {
       let histories = 0
       await fc.assert(
         fc.asyncProperty(fc.array(randomStep, { minLength: 6, maxLength: 14 }), async steps => {
-          const party = (): Party => ({
+          const party = (): MailboxOwner => ({
             email: newUser().email,
             browser: service.browser(),
             links: [],
@@ -455,10 +454,10 @@ async function takeStep (
   }
 }
 
-const linkOf = ({ links }: Party, kinds: readonly string[], which: number) =>
+const linkOf = ({ links }: MailboxOwner, kinds: readonly string[], which: number) =>
   choose(links.filter(({ kind }) => kinds.includes(kind)), which)?.token
 
-function keepTokens (self: Party, { status, body }: Answer) {
+function keepTokens (self: MailboxOwner, { status, body }: Answer) {
   if (status >= 300 || body.access_token === undefined) return
   self.browser.accessToken = body.access_token
   self.accessTokens.push(body.access_token)
@@ -507,7 +506,11 @@ async function assertSeparation (service: Service, parties: Parties): Promise<vo
 }
 
 /** The accounts that an actor has access to, by a session or a password. */
-async function accounts (service: Service, parties: Parties, { browser, accessTokens, passwords }: Party) {
+async function accounts (
+  service: Service,
+  parties: Parties,
+  { browser, accessTokens, passwords }: MailboxOwner
+) {
   const users: Array<{ id: string, email: string, email_verified: boolean }> = []
   for (const accessToken of accessTokens) {
     const { status, body } = await service.browser().get('/v1/me', { authorization: `Bearer ${accessToken}` })

@@ -8,19 +8,20 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import {
   bytesOf, cookiesOf, mapConcurrently, listen, open, post, newLoopbackAddress, type Sender
 } from '../support/concurrency.ts'
+import { deferred } from '../support/deferred.ts'
 import { sumCounter } from '../support/metrics.ts'
 import { build, environment, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { passTime } from '../support/other-networks.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { ready, start } from '../support/process.ts'
-import { ask, type Exchange } from '../support/wire.ts'
+import { ask, type WireResponse } from '../support/wire.ts'
 import { waitUntil } from '../support/polling.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const login = '/v1/auth/login'
 const wrongPassword = 'not the password'
-const statuses = (answers: Exchange[]) => answers.map(({ status }) => status)
+const statuses = (answers: WireResponse[]) => answers.map(({ status }) => status)
 const times = (count: number) => Array.from({ length: count }, (_, index) => index)
 
 /** A new user with a session and a known device. */
@@ -260,12 +261,6 @@ function occupyQueue ({ app: { passwords: { queue } } }: Service) {
   }
 }
 
-function deferred () {
-  let resolve = () => {}
-  const promise = new Promise<void>(_resolve => { resolve = _resolve })
-  return { promise, resolve: () => resolve() }
-}
-
 const oneAtATime = { ARGON2_CONCURRENCY: '1' }
 
 t.test('a flood of clients that are slow or disconnect', async t => {
@@ -302,7 +297,9 @@ t.test('a flood of clients that are slow or disconnect', async t => {
       t.equal(refreshed.status, 200)
       cookie = cookiesOf(refreshed)
       t.equal(
-        (await ask('GET', `${origin}/v1/auth/verify`, [`authorization: Bearer ${ada.token}`])).status,
+        (await ask('GET', `${origin}/v1/auth/verify`, {
+          lines: [`authorization: Bearer ${ada.token}`]
+        })).status,
         204
       )
       waits.push(performance.now() - startedAt)
@@ -641,7 +638,12 @@ t.test('guesses that race the counter', async t => {
   const countAllHashes = async () =>
     (await Promise.all(origins.map(countHashes))).reduce((sum, count) => sum + count, 0)
   const originOf = (n: number) => origins[n % 2] ?? ''
-  const race = async (t: Test, allowed: number, count: number, guess: (n: number) => Promise<Exchange>) => {
+  const race = async (
+    t: Test,
+    allowed: number,
+    count: number,
+    guess: (n: number) => Promise<WireResponse>
+  ) => {
     const before = [await countFailedLogins(service.url), await countAllHashes()]
     const answers = await mapConcurrently(times(count), count, guess)
     t.strictSame(new Set(statuses(answers).map(status => status === 403 ? 401 : status)), new Set([401, 429]))
@@ -684,7 +686,7 @@ t.test('guesses that race the counter', async t => {
 
   await t.test('through each route that takes a password, from many networks, share one limit', async t => {
     const bob = await register(originOf(0), { username: 'bob' })
-    const guesses: Array<(n: number, sender: Sender) => Promise<Exchange>> = [
+    const guesses: Array<(n: number, sender: Sender) => Promise<WireResponse>> = [
       async n => await post(originOf(n), login, { email: bob.email, password: wrongPassword }),
       async n => await post(originOf(n), login, { username: 'bob', password: wrongPassword }),
       async n =>
@@ -916,7 +918,7 @@ t.test('a botnet that requests links for one address', async t => {
     password: owner.password
   })
   const id: string = JSON.parse(
-    (await ask('GET', `${origin}/v1/me`, [`authorization: Bearer ${owner.token}`])).text
+    (await ask('GET', `${origin}/v1/me`, { lines: [`authorization: Bearer ${owner.token}`] })).text
   ).id
   // The owner will undo the change to this address.
   const newEmail = newUser().email

@@ -3,7 +3,8 @@ import t from 'tap'
 import { build, newUser, type Service } from '../support/app.ts'
 import type { Browser } from '../support/client.ts'
 import {
-  authorizationOf, authorize, codeIn, newClient, newVerifier, redeem, requestTokens, submit
+  authorizationOf, authorize, codeIn, isActive, newClient, newVerifier, redeem, requestTokens, submit,
+  type TokenPair
 } from '../support/delegation.ts'
 import { scale } from '../support/soak.ts'
 
@@ -14,15 +15,13 @@ const strict = await build(t, { REFRESH_REPLAY_GRACE: '0s' }, { url: service.url
 const instances = [service, second] as const
 const client = await newClient(service)
 
-interface Tokens { access_token: string, refresh_token: string }
-
 /** A code, as the model knows it. */
 interface ModelCode {
   code: string
   verifier: string
   /** Whether it can still be redeemed. */
   isOpen: boolean
-  tokens: Tokens | undefined
+  tokens: TokenPair | undefined
   /** Whether its session must have ended. */
   hasEnded: boolean
 }
@@ -38,20 +37,14 @@ type Action = typeof action extends fc.Arbitrary<infer Value> ? Value : never
 // The actions of a round are sent at the same time. Before each round, the client gets a new code.
 const history = fc.array(fc.array(action, { minLength: 1, maxLength: 5 }), { minLength: 1, maxLength: 4 })
 
-async function isActive (on: Service, { access_token: token }: Tokens): Promise<boolean> {
-  const browser = on.browser()
-  browser.accessToken = token
-  return (await browser.get('/oauth/userinfo')).status === 200
-}
-
 interface Actors { browser: Browser, account: Browser }
 
 /** Sends an action. Returns the tokens that it got. */
 async function send (
   { kind, instance }: Action, { code, verifier }: ModelCode, { browser, account }: Actors
-): Promise<Tokens | undefined> {
+): Promise<TokenPair | undefined> {
   const on: Service = instances[instance === 0 ? 0 : 1]
-  const present = async (to: Service, codeVerifier: string): Promise<Tokens | undefined> => {
+  const present = async (to: Service, codeVerifier: string): Promise<TokenPair | undefined> => {
     const { status, body } = await redeem(to, client, { code, verifier: codeVerifier })
     return status === 200 ? body : undefined
   }
@@ -71,7 +64,7 @@ async function send (
 }
 
 /** What was sent at the same time, and got these tokens. */
-interface Round { sent: Array<{ kind: Action['kind'], target: ModelCode, tokens: Tokens | undefined }> }
+interface Round { sent: Array<{ kind: Action['kind'], target: ModelCode, tokens: TokenPair | undefined }> }
 
 function assertRule (holds: boolean, violation: string) {
   if (!holds) throw new Error(violation)
@@ -118,7 +111,7 @@ async function run (rounds: Action[][]): Promise<void> {
     for (const each of replaced) each.hasEnded = true
 
     const states = await Promise.all(codes.map(async each => ({
-      each, isAlive: each.tokens !== undefined && await isActive(second, each.tokens)
+      each, isAlive: each.tokens !== undefined && await isActive(second, each.tokens.access_token)
     })))
     const alive = states.filter(({ isAlive }) => isAlive)
     assertRule(alive.every(({ each }) => !each.hasEnded), 'a session is active after its end')

@@ -4,7 +4,8 @@ import { build, newUser } from '../support/app.ts'
 import { missing, start } from '../support/chromium.ts'
 import { newClient } from '../support/delegation.ts'
 import { localhost, runDocumented, runExample, serveBrowserApp } from '../support/example-applications.ts'
-import { allow, showsStatus as shows, signIn, signUp, until } from '../support/page-actions.ts'
+import { allow, showsStatus as shows, signIn, signUp } from '../support/page-actions.ts'
+import { waitFor } from '../support/polling.ts'
 import { ready } from '../support/process.ts'
 
 async function freePorts (): Promise<[number, number, number, number]> {
@@ -136,12 +137,12 @@ t.test('applications that delegate their login, in a browser', { skip: missing ?
     await shop.getByRole('button', { name: 'Sign out' }).click()
     await shows(t, shop, 'Signed out')
     t.equal(shop.url(), `${shopUrl}/`)
-    await until(async () => {
+    await waitFor(async () => {
       await office.reload()
       return await office.locator('#status').textContent() === 'Signed out'
     })
     await t.test('and its tokens are refused by services', async () => {
-      await until(async () => {
+      await waitFor(async () => {
         const button = browserApp.getByRole('button', { name: 'Order a book' })
         await button.click({ timeout: 1_000 }).catch(() => {})
         return browserApp.url().startsWith(`${issuer}/sign-in`)
@@ -155,7 +156,7 @@ t.test('applications that delegate their login, in a browser', { skip: missing ?
     const program = runExample(t, 'native-app/cli.ts', {
       issuer, client: programClient, port: 0, env: { ORDERS_URL: archiveUrl }
     })
-    await until(async () => program.output().includes('redirect_uri'))
+    await waitFor(async () => program.output().includes('redirect_uri'))
     const [address = ''] = /http:\S+/.exec(program.output()) ?? []
     const { page } = await tab()
     await page.goto(address)

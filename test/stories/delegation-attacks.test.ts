@@ -5,9 +5,10 @@ import { redeemCode } from '../../src/delegation/authorization-codes.ts'
 import { purgeExpired } from '../../src/sessions/expiry.ts'
 import { build, newUser } from '../support/app.ts'
 import {
-  adminOf, authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, redirectUri,
-  requestTokens, sealedIn, signInFor, submit
+  adminOf, authorizationOf, authorize, codeIn, destinationOf, newClient, redeem, redirectUri, requestTokens,
+  sealedIn, signInFor, submit
 } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
 
 const service = await build(t)
@@ -26,7 +27,8 @@ async function openTransaction () {
 /** Waits until a statement of the service waits for a lock. */
 const isWaiting = async () => await waitFor(async () => (await sql(`
   select from pg_stat_activity
-  where datname = current_database() and wait_event_type = 'Lock' and query like '%redeem_authorization_code%'`
+  where datname = current_database() and wait_event_type = 'Lock'
+    and query like '%redeem_authorization_code%'`
 )).length > 0)
 
 // The service waits for a lock only briefly. A busy machine must not fail a test.
@@ -60,7 +62,13 @@ async function newAccount () {
 async function newCode (overrides: Record<string, string | undefined> = {}, of = client) {
   const account = await newAccount()
   const attempt = authorizationOf(of, overrides)
-  return { ...account, code: codeIn(await authorize(account.browser, attempt, account.user)), verifier: attempt.verifier }
+  return {
+    ...account,
+    code: codeIn(
+      await authorize(account.browser, attempt, account.user)
+    ),
+    verifier: attempt.verifier
+  }
 }
 
 const silently = authorizationOf.bind(undefined, client, { prompt: 'none' })
@@ -69,13 +77,19 @@ t.test('a code that was issued while its consent was being revoked is worth noth
   const { code, verifier, userId } = await newCode()
   // The revocation has not seen the code, because it was committed a moment later.
   await sql('delete from consents where user_id = $1', [userId])
-  t.match(await redeem(service, client, { code, verifier }), { status: 400, body: { error: 'invalid_grant' } })
+  t.match(
+    await redeem(service, client, { code, verifier }),
+    { status: 400, body: { error: 'invalid_grant' } }
+  )
 })
 
 t.test('a consent for less does not cover a code', async t => {
   const { code, verifier, userId } = await newCode()
   await sql("update consents set scopes = '{openid}' where user_id = $1", [userId])
-  t.match(await redeem(service, client, { code, verifier }), { status: 400, body: { error: 'invalid_grant' } })
+  t.match(
+    await redeem(service, client, { code, verifier }),
+    { status: 400, body: { error: 'invalid_grant' } }
+  )
 })
 
 t.test('a redemption and a revocation of consent do not deadlock', async t => {
@@ -85,7 +99,10 @@ t.test('a redemption and a revocation of consent do not deadlock', async t => {
   const redeemed = redeemPatiently(client.id, { code, verifier })
   await isWaiting()
   await revocation.query('delete from consents where user_id = $1', [userId])
-  await revocation.query('delete from authorization_codes using sessions where session_id = sessions.id and user_id = $1', [userId])
+  await revocation.query(
+    'delete from authorization_codes using sessions where session_id = sessions.id and user_id = $1',
+    [userId]
+  )
   await revocation.query('commit')
   t.equal(await redeemed, 'invalid_grant')
 })
@@ -148,11 +165,12 @@ t.test('a client session does not outlive a browser session that becomes shorter
   t.strictSame(session, { outlives: false })
 })
 
-t.test('a client that never refreshes is still told of the sign-out after the life of a refresh token', async t => {
+t.test('a client that never refreshes is told of a sign-out after the life of a refresh token', async t => {
   const { tokens } = await signInFor(service, client)
   const { sid } = claimsOf(tokens.access_token)
   await sql(`
-    update refresh_tokens set last_used_at = now() - interval '100 days', access_expires_at = now() - interval '99 days'
+    update refresh_tokens
+    set last_used_at = now() - interval '100 days', access_expires_at = now() - interval '99 days'
     where session_id = $1`, [sid])
   await purgeExpired(service.app.db, { after: undefined, limit: 1_000, refreshTokenSeconds: 86_400 })
   t.equal((await sql('select from sessions where id = $1', [sid])).length, 1)
@@ -173,7 +191,11 @@ t.test('signing out by the API leaves nobody signed in on the pages of the brows
   t.test('but not for a page of another site', async t => {
     const { browser } = await signInFor(service, client)
     browser.jar.delete('refresh_token_3000')
-    await browser.post('/v1/auth/logout', undefined, { origin: 'https://evil.example.com', 'sec-fetch-site': 'same-site' })
+    await browser.post(
+      '/v1/auth/logout',
+      undefined,
+      { origin: 'https://evil.example.com', 'sec-fetch-site': 'same-site' }
+    )
     t.match(destinationOf(await browser.get(silently().url)).searchParams.get('code'), /^lkc_/)
   })
 })
@@ -183,7 +205,11 @@ t.test('an instance from before delegated login does not know the refresh token 
   const { body } = await service.browser().post('/v1/auth/login', { ...user, refresh_token_delivery: 'body' })
   const versionOf = (token: string) => Buffer.from(token.slice('lkr_'.length), 'base64url')[0]
   t.equal(versionOf(body.refresh_token), 1)
-  t.equal(versionOf(tokens.refresh_token), 2, 'it would take version 1 for the token of a first-party session')
+  t.equal(
+    versionOf(tokens.refresh_token),
+    2,
+    'it would take version 1 for the token of a first-party session'
+  )
 })
 
 t.test('a redirect URI that is removed meanwhile gets nothing', async t => {
@@ -200,13 +226,19 @@ t.test('a redirect URI that is removed meanwhile gets nothing', async t => {
     ['/consent', { request: sealedIn(asked), decision: 'cancel' }],
     ['/consent', { request: sealedIn(asked), decision: 'allow' }]
   ]
-  for (const [path, fields] of forms) t.match(await submit(browser, path, fields), { status: 400, text: /took too long/ })
+  for (const [path, fields] of forms) {
+    t.match(
+      await submit(browser, path, fields),
+      { status: 400, text: /took too long/ }
+    )
+  }
 })
 
 t.test('ended sessions do not pile up, however many sessions of clients a user has', async t => {
   const { browser, userId } = await signInFor(service, client)
   await sql(`
-    insert into sessions (id, user_id, methods, remembered, expires_at, client_id, scope, audience, ended_at, end_reason)
+    insert into sessions
+      (id, user_id, methods, remembered, expires_at, client_id, scope, audience, ended_at, end_reason)
     select uuid_v7(), $1, '{pwd}', false, now() + interval '1 day', $2, '{}', '{}',
       case when number > 400 then now() end, case when number > 400 then 'signed_in_again' end
     from generate_series(1, 700) as number`, [userId, client.id])
@@ -223,7 +255,9 @@ t.test('a NUL byte is a wrong value, and no failure of the service', async t => 
   const { browser, code, verifier } = await newCode()
   const url = destinationOf(await browser.get(authorizationOf(client, { nonce: 'a\0b', prompt: 'none' }).url))
   t.equal(url.searchParams.get('error'), 'invalid_request')
-  for (const wrong of [{ redirect_uri: `${redirectUri}\0` }, { resource: 'https://a.example.com/\0' }, { code: '\0' }]) {
+  for (const wrong of [
+    { redirect_uri: `${redirectUri}\0` }, { resource: 'https://a.example.com/\0' }, { code: '\0' }
+  ]) {
     const { status } = await requestTokens(service, client, {
       grant_type: 'authorization_code', code, redirect_uri: redirectUri, code_verifier: verifier, ...wrong
     })
@@ -256,9 +290,14 @@ t.test('a sealed request is good for its own purpose, and for the user who was a
   }))
   t.equal(asked.pathname, '/consent')
   const { browser: attacker } = await signInFor(service, client)
-  const other = destinationOf(await submit(attacker, '/consent', { request: sealedIn(asked), decision: 'allow' }))
+  const other = destinationOf(
+    await submit(attacker, '/consent', { request: sealedIn(asked), decision: 'allow' })
+  )
   t.not(other.pathname, '/consent')
-  t.equal((await sql('select from consents join users on users.id = user_id where email = $1', [user.email])).length, 0)
+  t.equal((await sql(
+    'select from consents join users on users.id = user_id where email = $1',
+    [user.email]
+  )).length, 0)
 })
 
 t.test('tokens of one kind are refused in place of another', async t => {
@@ -275,9 +314,15 @@ t.test('tokens of one kind are refused in place of another', async t => {
     t.equal(await bearer(token, '/oauth/userinfo'), 401, name)
     t.equal(await bearer(token, '/v1/me'), 401, name)
   }
-  t.equal(await bearer(String(admin.accessToken), '/oauth/userinfo'), 403, 'a first-party token has no scope openid')
+  t.equal(
+    await bearer(String(admin.accessToken), '/oauth/userinfo'),
+    403,
+    'a first-party token has no scope openid'
+  )
   for (const token of [tokens.access_token, tokens.refresh_token, code]) {
-    const hinted = destinationOf(await browser.get(`/oauth/logout?${new URLSearchParams({ id_token_hint: token }).toString()}`))
+    const hinted = destinationOf(
+      await browser.get(`/oauth/logout?${new URLSearchParams({ id_token_hint: token }).toString()}`)
+    )
     t.equal(hinted.pathname, '/sign-out', 'only an ID token proves who asks for a sign-out')
   }
   const planted = service.browser()
@@ -285,7 +330,11 @@ t.test('tokens of one kind are refused in place of another', async t => {
   t.equal((await planted.post('/v1/auth/refresh')).status, 401)
   await planted.post('/v1/auth/logout')
   await submit(planted, '/sign-out', {})
-  t.equal(await bearer(tokens.access_token, '/oauth/userinfo'), 200, 'a client session is its client\'s to end')
+  t.equal(
+    await bearer(tokens.access_token, '/oauth/userinfo'),
+    200,
+    'a client session is its client\'s to end'
+  )
   planted.jar.clear()
   planted.jar.set('session_3000', tokens.refresh_token)
   t.equal(destinationOf(await planted.get(silently().url)).searchParams.get('error'), 'login_required')

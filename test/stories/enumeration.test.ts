@@ -4,14 +4,14 @@ import { cookiesOf, listen, newLoopbackAddress, post } from '../support/concurre
 import {
   apiFlows, login, register, secretApiFlows, wrongPassword, type Question
 } from '../support/enumeration.ts'
-import { ask, type Exchange } from '../support/wire.ts'
+import { ask, type WireResponse } from '../support/wire.ts'
 
 const timeHeaders = ['retry-after', 'ratelimit-reset']
 /** A cookie whose value is replaced by another one of the same length. */
 const maskValue = (line: string) =>
   line.replace(/=([\w-]+);/, (_, value: string) => `=${'x'.repeat(value.length)};`)
 /** The parts of a response that must be equal: not the date, the values of cookies, and remaining times. */
-const comparable = ({ status, rawHeaders, text }: Exchange) => ({
+const comparable = ({ status, rawHeaders, text }: WireResponse) => ({
   status,
   text,
   headers: rawHeaders.map((value, index) => {
@@ -111,13 +111,11 @@ t.test('responses', async t => {
             Object.entries(body()).map(([name, value]): [string, string] => [name, String(value)])
           )
           return comparable(
-            await ask(
-              method,
-              `${origin}${path}?${query}`,
-              [...lines, 'content-type: application/json'],
-              Buffer.from(JSON.stringify(body())),
-              newLoopbackAddress()
-            )
+            await ask(method, `${origin}${path}?${query}`, {
+              lines: [...lines, 'content-type: application/json'],
+              body: Buffer.from(JSON.stringify(body())),
+              from: newLoopbackAddress()
+            })
           )
         }
         const [expected, ...others] = await Promise.all(questions.map(answersTo))

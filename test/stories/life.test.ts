@@ -6,8 +6,7 @@ import { smtpServer } from '../support/smtp.ts'
 import { waitUntil } from '../support/polling.ts'
 
 // A user's account from registration to deletion. The mail server is down half of the time, and an
-// administrator
-// and a webhook observe all events.
+// administrator and a webhook observe all events.
 t.test('the life of an account', async t => {
   const smtp = await smtpServer(t)
   const mail = {

@@ -22,7 +22,7 @@ const shuffle = <Item>(items: readonly Item[]): Item[] => items
   .map(([item]) => item)
 
 /** A flow at a service, whose response times are measured. */
-interface Measured {
+interface MeasuredFlow {
   flow: Flow
   service: Service
   origin: string
@@ -64,7 +64,7 @@ t.test('response times', { skip: !isSoak && 'npm run test:soak measures them' },
 })
 
 /** Asserts that each question is answered in the time of the first one. */
-async function compareTimes (t: Test, measured: Measured): Promise<void> {
+async function compareTimes (t: Test, measured: MeasuredFlow): Promise<void> {
   const [baseline, ...others] = measured.flow.questions
   if (!baseline) throw new Error('a flow has questions')
   const samples = new Map<Question, number[]>()
@@ -92,8 +92,12 @@ async function compareTimes (t: Test, measured: Measured): Promise<void> {
 
 interface Asking { questions: Question[], times: number, samples: Map<Question, number[]> }
 
-/** Asks each question so many times, in a random order, and adds the times of the responses to the samples. */
-async function ask (t: Test, { flow, service, origin, isDropped }: Measured, asking: Asking): Promise<void> {
+/** Asks each question so many times, in a random order, and adds the response times to the samples. */
+async function ask (
+  t: Test,
+  { flow, service, origin, isDropped }: MeasuredFlow,
+  asking: Asking
+): Promise<void> {
   const { questions, times, samples } = asking
   const { path, statuses: [expected] } = flow
   for (let round = 0; round < times; round++) {

@@ -3,8 +3,9 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import * as clients from '../../src/clients/clients.ts'
 import { build, newUser } from '../support/app.ts'
 import {
-  authorizationOf, authorize, claimsOf, codeIn, destinationOf, newClient, redeem, requestTokens, submit
+  authorizationOf, authorize, codeIn, destinationOf, newClient, redeem, requestTokens, submit
 } from '../support/delegation.ts'
+import { claimsOf } from '../support/jwt.ts'
 import { waitUntil } from '../support/polling.ts'
 import { receiver } from '../support/webhook-receiver.ts'
 

@@ -8,8 +8,7 @@ import { Browser } from './client.ts'
 import { shareContract } from './contract.ts'
 import { insertIdTokenKey } from './id-token-key.ts'
 import { createDatabase, sql } from './postgres.ts'
-
-export interface Teardown { teardown: (handler: () => unknown) => void }
+import type { Teardown } from './teardown.ts'
 
 export const keyEncryptionKey = randomBytes(32)
 
@@ -32,7 +31,7 @@ export interface Service {
   /** Every line logged so far. */
   logs: Array<Record<string, unknown>>
   /** The logs of all instances on its database. Any of them may run a job or housekeeping. */
-  together: () => Array<Record<string, unknown>>
+  allLogs: () => Array<Record<string, unknown>>
   /** Runs one statement on the service's database. */
   sql: <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>
   browser: () => Browser
@@ -62,8 +61,8 @@ export async function build (
     await insertIdTokenKey(databaseUrl, keys, config.lifetimes.accessTokenSeconds)
   }
   const logs: Service['logs'] = []
-  const together = [...(logsOn.get(databaseUrl) ?? []), logs]
-  logsOn.set(databaseUrl, together)
+  const logsOfInstances = [...(logsOn.get(databaseUrl) ?? []), logs]
+  logsOn.set(databaseUrl, logsOfInstances)
   const app = buildServer(
     {
       config,
@@ -92,18 +91,21 @@ export async function build (
     app,
     url: databaseUrl,
     logs,
-    together: () => (logsOn.get(databaseUrl) ?? []).flat(),
+    allLogs: () => (logsOn.get(databaseUrl) ?? []).flat(),
     sql: (text, values) => sql(databaseUrl, text, values),
     browser: () => new Browser(app)
   }
 }
 
-let people = 0
-/** Somebody new, with a password that is accepted. */
-export const newUser = () => {
-  people++
+// A type, because an interface has no index signature and so is no `Record<string, string>`.
+export type UserCredentials = { email: string, password: string }
+
+let userCount = 0
+/** An unused address, with a password that the policy accepts. */
+export const newUser = (): UserCredentials => {
+  userCount++
   return {
-    email: `person-${people}-${process.pid}@example.com`,
+    email: `person-${userCount}-${process.pid}@example.com`,
     password: `correct horse ${randomBytes(6).toString('hex')}`
   }
 }

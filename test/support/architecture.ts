@@ -269,29 +269,53 @@ export function cycles (graph: Map<string, string[]>): string[] {
   return found
 }
 
-/** The types that a file exports, by name. */
-export function exportedTypes (file: string, text: string): string[] {
+/** The types that a file declares at its top level, exported or not. */
+export function typeNames (file: string, text: string): string[] {
   return parse(file, text).statements.flatMap(statement => {
     const isType =
       ts.isInterfaceDeclaration(statement) ||
       ts.isTypeAliasDeclaration(statement) ||
       ts.isClassDeclaration(statement)
-    const isExported = isType && statement.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)
-    return isExported && statement.name ? [statement.name.text] : []
+    return isType && statement.name ? [statement.name.text] : []
   })
 }
 
-/** The files of the top folders, with their text, by their path from the root. */
-export function readFiles (): Map<string, string> {
+/** The functions of a file that have too many parameters. */
+export const longParameterLists = (file: string, text: string): string[] =>
+  nodesOf(parse(file, text)).flatMap(node => tooManyParameters(node) ?? [])
+
+const maxColumns = 110
+
+/** The numbers of the lines that are too long. A hash or a URL in a line of its own cannot be broken. */
+export const longLines = (text: string): number[] =>
+  text.split('\n').flatMap((line, index) =>
+    line.length > maxColumns && line.trim().includes(' ') ? [index + 1] : [])
+
+/** The files of these folders with these extensions, with their text, by their path from the root. */
+function readFolders (folders: string[], extensions: string[]): Map<string, string> {
   return new Map(
-    topFolders.flatMap(folder =>
+    folders.flatMap(folder =>
       readdirSync(`${root}/${folder}`, { recursive: true, encoding: 'utf8' })
-        // The built package of the verifier is in plugins/, too.
-        .filter(name => /\.c?ts$/.test(name) && !name.endsWith('.d.ts'))
-        .map(name => {
-          const file = `${folder}/${name.replaceAll(sep, '/')}`
-          return [file, readFileSync(`${root}/${file}`, 'utf8')] as const
-        })
+        .map(name => `${folder}/${name.replaceAll(sep, '/')}`)
+        .filter(file => extensions.includes(posix.extname(file)) && !isBuilt(file))
+        .map(file => [file, readFileSync(`${root}/${file}`, 'utf8')] as const)
     )
   )
 }
+
+// The built package of the verifier is in plugins/, and an example may have installed its packages.
+const isBuilt = (file: string) =>
+  file.split('/').some(part => part === 'dist' || part === 'node_modules') ||
+  (file.startsWith('plugins/') && file.endsWith('.d.ts'))
+
+/** The source files of the service, with their text, by their path from the root. */
+export const readFiles = () => readFolders(topFolders, ['.ts', '.cts'])
+
+const otherFolders = ['bench', 'docker', 'examples', 'migrations', 'scripts', 'test']
+const otherFiles = ['.ci/run', 'eslint.config.js']
+
+/** Every file of the project that is a program or SQL, with its text, by its path from the root. */
+export const readAllFiles = (): Map<string, string> => new Map([
+  ...readFolders([...topFolders, ...otherFolders], ['.ts', '.cts', '.js', '.mjs', '.sql', '.sh']),
+  ...otherFiles.map(file => [file, readFileSync(`${root}/${file}`, 'utf8')] as const)
+])

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 export interface Certificate { key: string, cert: string }

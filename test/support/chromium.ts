@@ -3,7 +3,7 @@ import { delimiter, join } from 'node:path'
 import {
   chromium as playwright, type Browser, type BrowserContextOptions, type Page, type Request
 } from 'playwright-core'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 
 // The first is Chromium without a user interface. With it, tests take half the time.
 const names = ['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome']

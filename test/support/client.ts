@@ -65,7 +65,10 @@ export class Browser {
     const fault = contradiction(this.app, method, url, answer)
     if (fault !== undefined) {
       throw new Error(
-        `${method} ${url} answered ${answer.status} ${answer.text.slice(0, 200)}, but the API document ${fault}`
+        `${method} ${url} answered ${answer.status} ${answer.text.slice(
+          0,
+          200
+        )}, but the API document ${fault}`
       )
     }
     return answer

@@ -4,16 +4,16 @@ import { createServer, type AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { Environment } from '../../src/config/environment.ts'
 import { variables } from '../../src/config/variables.ts'
-import type { Teardown } from './app.ts'
 import { commandOf, threadPool } from './program.ts'
+import type { Teardown } from './teardown.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
-// What configures this checkout is not to configure the command.
+// The configuration of this checkout must not configure the command.
 const inherited = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !Object.hasOwn(variables, name.replace(/_FILE$/, '')))
 )
 
-/** Starts a command line, in a folder of its own unless one is given. */
+/** Starts a command in an empty folder, unless a folder is given. */
 export function start (t: Teardown, args: string[], environment: Environment = {}, cwd = temporaryFolder(t)) {
   const child = spawn(process.execPath, [...commandOf('src/latchkey.cts'), ...args], {
     cwd,
@@ -32,11 +32,11 @@ export function start (t: Teardown, args: string[], environment: Environment = {
   return { child, end }
 }
 
-/** What a command line comes to. */
+/** Runs a command, and returns its exit code and its output. */
 export const run = async (t: Teardown, args: string[], environment?: Environment, cwd?: string) =>
   await start(t, args, environment, cwd).end()
 
-/** A port of this machine where nobody listens. */
+/** Finds a port of this machine on which no program listens. */
 export async function closedPort (): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -1,6 +1,6 @@
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import type { Service } from './app.ts'
-import { ask, type Exchange } from './wire.ts'
+import { ask, type WireResponse } from './wire.ts'
 
 let networks = 0
 /** An unused address of the loopback network, which the service counts as a network of its own. */
@@ -28,13 +28,11 @@ export async function post (
   path: string,
   body: object | string,
   { from = newLoopbackAddress(), token, cookie, lines = [] }: Sender = {}
-): Promise<Exchange> {
+): Promise<WireResponse> {
   const isForm = body instanceof URLSearchParams
   const text = typeof body === 'string' ? body : isForm ? body.toString() : JSON.stringify(body)
-  return await ask(
-    'POST',
-    `${origin}${path}`,
-    [
+  return await ask('POST', `${origin}${path}`, {
+    lines: [
       ...isForm
         ? ['content-type: application/x-www-form-urlencoded', 'sec-fetch-site: same-origin']
         : ['content-type: application/json'],
@@ -42,9 +40,9 @@ export async function post (
       ...(cookie === undefined ? [] : [`cookie: ${cookie}`]),
       ...lines
     ],
-    Buffer.from(text),
+    body: Buffer.from(text),
     from
-  )
+  })
 }
 
 /** The bytes of such a request, for a misbehaving client. `length` replaces the length of the body. */
@@ -78,7 +76,7 @@ export function open (origin: string, bytes: string, from = newLoopbackAddress()
 }
 
 /** The cookies that a response sets, as a `Cookie` header. */
-export const cookiesOf = ({ headers }: Exchange) =>
+export const cookiesOf = ({ headers }: WireResponse) =>
   (headers['set-cookie'] ?? []).map(line => line.split(';')[0]).join('; ')
 
 /** Maps the items with at most `concurrency` calls of `work` at a time. */

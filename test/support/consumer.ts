@@ -1,26 +1,31 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import verifier, { type VerifierOptions } from '../../plugins/verifier/fastify.ts'
-import type { Teardown } from './app.ts'
 import { waitFor } from './polling.ts'
+import type { Teardown } from './teardown.ts'
 
-export interface Answer { status: number, headers: Headers, body: Record<string, unknown> }
+/** A response of `fetch`. A test that reads members of the body names their types. */
+export interface FetchedResponse<Body = Record<string, unknown>> {
+  status: number
+  headers: Headers
+  body: Body
+}
 
-/** A service that has the verifier, on a port of its own. */
+/** A service with the verifier, on a free port. */
 export interface Consumer {
   app: FastifyInstance
   logs: Array<Record<string, unknown>>
-  get: (path: string, token?: string, scheme?: string) => Promise<Answer>
-  /** The status of a request that a token is needed for. */
+  get: (path: string, token?: string, scheme?: string) => Promise<FetchedResponse>
+  /** Sends a request that needs a token, and returns the status. */
   status: (token: string) => Promise<number>
-  /** The same of many requests that come in one moment, past the network. */
+  /** Injects such requests at the same moment, without the network, and returns their statuses. */
   statuses: (tokens: string[]) => Promise<number[]>
 }
 
 export const credentials = { clientId: 'orders: the client', clientSecret: 'a secret%&+ö' }
 
 /**
- * A consuming service with a few routes, closed with the test; it has its keys, unless it is not to wait for
- * them.
+ * Starts a consuming service with a few routes, which stops with the test. If `ready` is true, it waits until
+ * the service has the keys.
  */
 export async function start (
   t: Teardown,

@@ -5,7 +5,7 @@ import type { Answer } from './client.ts'
 
 interface Documented { content?: Record<string, { schema: object }> }
 type Reference = { $ref: string }
-interface Operation {
+interface ContractOperation {
   path: RegExp
   method: string
   responses: Record<string, Documented>
@@ -18,7 +18,7 @@ function once<T> (make: () => T): () => T {
   return () => (made ??= make())
 }
 
-const contracts = new Map<unknown, Operation[]>()
+const contracts = new Map<unknown, ContractOperation[]>()
 const configurations = new WeakMap<FastifyInstance, string>()
 
 /** Remembers the configuration of an app. Apps with the same one share a document, which is read once. */
@@ -26,8 +26,8 @@ export function shareContract (app: FastifyInstance, configuration: object): voi
   configurations.set(app, JSON.stringify(configuration))
 }
 
-/** The operations of the service's own API document, with validators of what they answer. */
-function contract (app: FastifyInstance): Operation[] {
+/** The operations of the service's API document, with validators of their responses. */
+function contract (app: FastifyInstance): ContractOperation[] {
   const key = configurations.get(app) ?? app
   const known = contracts.get(key)
   if (known) return known
@@ -68,8 +68,8 @@ function contract (app: FastifyInstance): Operation[] {
 }
 
 /**
- * In what an answer differs from the API document; undefined where it does not, or the document does not
- * speak of it.
+ * Returns how an answer differs from the API document. Returns undefined if it does not differ, or if the
+ * document does not describe it.
  */
 export function contradiction (
   app: FastifyInstance,

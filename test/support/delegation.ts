@@ -5,6 +5,8 @@ import type { Answer, Browser } from './client.ts'
 
 export const redirectUri = 'https://orders.example.com/callback'
 
+export interface TokenPair { access_token: string, refresh_token: string }
+
 export interface TestClient { id: string, secret: string | undefined, redirectUri: string }
 
 const admins = new WeakMap<Service, Browser>()
@@ -65,15 +67,32 @@ export function authorizationOf (
     code_challenge_method: 'S256',
     ...overrides
   }
-  const sent = Object.entries(parameters).flatMap(([name, value]) => value === undefined ? [] : [[name, value] as const])
-  return { url: `/oauth/authorize?${new URLSearchParams(Object.fromEntries(sent)).toString()}`, verifier, state, nonce }
+  const sent = Object.entries(parameters).flatMap(
+    ([name, value]) => value === undefined ? [] : [[name, value] as const]
+  )
+  return {
+    url: `/oauth/authorize?${new URLSearchParams(
+    Object.fromEntries(sent)
+  ).toString()}`,
+    verifier,
+    state,
+    nonce
+  }
 }
 
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
 
 /** Submits a form of a page. */
-export const submit = async (browser: Browser, path: string, fields: Record<string, string>): Promise<Answer> =>
-  await browser.post(path, new URLSearchParams(fields).toString(), { ...form, 'sec-fetch-site': 'same-origin' })
+export const submit = async (
+  browser: Browser,
+  path: string,
+  fields: Record<string, string>
+): Promise<Answer> =>
+  await browser.post(
+    path,
+    new URLSearchParams(fields).toString(),
+    { ...form, 'sec-fetch-site': 'same-origin' }
+  )
 
 /** Where an answer sends the browser: by a redirect, or by a page that moves on by itself. */
 export function destinationOf ({ headers, text }: Answer): URL {
@@ -100,6 +119,13 @@ export async function authorize (
     url = destinationOf(await submit(browser, '/consent', { request: sealedIn(url), decision: 'allow' }))
   }
   return url
+}
+
+/** Whether an access token with the scope `openid` is accepted. */
+export async function isActive (service: Service, accessToken: string): Promise<boolean> {
+  const browser = service.browser()
+  browser.accessToken = accessToken
+  return (await browser.get('/oauth/userinfo')).status === 200
 }
 
 /** The code of a redirect to the client. */
@@ -139,7 +165,3 @@ export async function signInFor (
   assert.equal(status, 200, JSON.stringify(body))
   return { user, userId: String(registered.body.user.id), browser, attempt, code, tokens: body }
 }
-
-/** The claims of a JWT, which the caller need not verify. */
-export const claimsOf = (token: string) =>
-  JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())

@@ -1,4 +1,4 @@
-import { newUser, type Service } from './app.ts'
+import { newUser, type Service, type UserCredentials } from './app.ts'
 import type { Browser } from './client.ts'
 
 export const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
@@ -6,7 +6,7 @@ export const safari = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) Ap
   '(KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1'
 
 export interface SignedInUser {
-  user: { email: string, password: string }
+  user: UserCredentials
   browsers: Browser[]
   /** The ids of the sessions, in the order of the browsers. */
   ids: string[]
@@ -29,3 +29,7 @@ export async function signInDevices (service: Service, ...userAgents: string[]):
   }
   return { user, browsers, ids }
 }
+
+/** Whether the access token of a browser is valid. */
+export const isSignedIn = async (browser: Browser | undefined) =>
+  (await browser?.get('/v1/auth/verify'))?.status === 204

@@ -1,12 +1,13 @@
 import type { Service } from './app.ts'
 
 /**
- * Everything in every table of the service's database, as text: binary columns in each way that text could
- * hide in them.
+ * Returns all rows of all tables of the service's database as text. Binary columns appear in each form in
+ * which they could hide a text.
  */
 export async function dump ({ sql }: Service): Promise<string> {
   const columns = await sql<{ table: string; column: string; type: string }>(`
-    select table_name as table, column_name as column, data_type as type from information_schema.columns join information_schema.tables using (table_schema, table_name)
+    select table_name as table, column_name as column, data_type as type
+    from information_schema.columns join information_schema.tables using (table_schema, table_name)
     where table_schema = 'public' and table_type = 'BASE TABLE' order by 1, ordinal_position`)
   const tables = [...new Set(columns.map(({ table }) => table))]
   const pages = await Promise.all(tables.map(async table => {
@@ -21,10 +22,10 @@ export async function dump ({ sql }: Service): Promise<string> {
   return pages.flat().join('\n').toLowerCase()
 }
 
-/** The ways in which a text may have been written down. */
+/** The forms in which a text may be stored. */
 export function encodingsOf (text: string): string[] {
   const bytes = Buffer.from(text)
-  // What stands in the middle of something longer is written in base64 in one of three ways.
+  // In the middle of a longer text, base64 has one of three forms.
   const base64 = [0, 1, 2].map(shift =>
     Buffer.concat([Buffer.alloc(shift), bytes])
       .toString('base64')

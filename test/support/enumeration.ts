@@ -2,6 +2,7 @@ import { createHash, pbkdf2Sync, randomBytes } from 'node:crypto'
 import * as argon2id from '../../src/passwords/argon2id.ts'
 import { newUser, type Service } from './app.ts'
 import { post } from './concurrency.ts'
+import { importedHashes } from './imported-hashes.ts'
 
 // The requests with which an attacker finds out whether an account exists (account enumeration).
 
@@ -12,17 +13,23 @@ const base64 = (bytes: Buffer) => bytes.toString('base64').replaceAll('=', '')
 
 // Password hashes in other formats or with lower costs than new ones. None takes longer to verify than a new
 // hash. More expensive ones (such as bcrypt with a cost of 10) are distinguishable until the owner signs in.
+const zeros = Buffer.alloc(16)
 const hashes: Record<string, () => string | Promise<string> | null> = {
   'no password': () => null,
   'a hash of less work': async () =>
     await argon2id.hash('older', { memoryKib: 4096, timeCost: 1, parallelism: 1 }),
+  'a hash of argon2i': () =>
+    '$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8',
   'a hash of bcrypt': () => '$2b$06$TArzT37JtOFyMApJrYQ67.o0g/n1SmflX8V26E2PJTims2hTcUCrO',
   'a hash of SHA-512-crypt': () =>
     '$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1',
   'a hash of PBKDF2': () =>
-    `$pbkdf2-sha256$1000$${base64(Buffer.alloc(16))}$${base64(pbkdf2Sync('older', Buffer.alloc(16), 1000, 32, 'sha256'))}`,
-  'a salted digest': () =>
-    `{SSHA512}${Buffer.concat([createHash('sha512').update('older').update('salt').digest(), Buffer.from('salt')]).toString('base64')}`
+    ['$pbkdf2-sha256$1000', base64(zeros), base64(pbkdf2Sync('older', zeros, 1000, 32, 'sha256'))].join('$'),
+  'a hash of scrypt': () => importedHashes['scrypt']?.[0] ?? null,
+  'a salted digest': () => {
+    const digest = createHash('sha512').update('older').update('salt').digest()
+    return `{SSHA512}${Buffer.concat([digest, Buffer.from('salt')]).toString('base64')}`
+  }
 }
 
 /** A request whose response or time may reveal whether an account exists. */

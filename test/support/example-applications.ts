@@ -2,10 +2,10 @@ import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join, resolve } from 'node:path'
 import { directiveOf, parsePage } from '../../scripts/documentation.ts'
-import type { Teardown } from './app.ts'
 import type { TestClient } from './delegation.ts'
 import { run, type Running } from './process.ts'
 import { commandOf } from './program.ts'
+import type { Teardown } from './teardown.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 export const localhost = (port: number): string => `http://localhost:${port}`

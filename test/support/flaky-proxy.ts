@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 
-/** The way to a database, that can be blocked, frozen, and made to lose an answer. */
+/** A proxy before a database. It can refuse connections, freeze them, and lose a response. */
 export async function flakyProxy (t: Teardown, url: string) {
   const { hostname, port } = new URL(url)
   const pairs = new Set<[Socket, Socket]>()
@@ -19,7 +19,7 @@ export async function flakyProxy (t: Teardown, url: string) {
       if (losing?.test(chunk.toString('latin1'))) lost = true
       if (!frozen) far.write(chunk)
     })
-    // The statement arrived; its answer does not.
+    // The statement has arrived, but its response is lost.
     far.on('data', chunk => { if (lost) near.destroy(); else if (!frozen) near.write(chunk) })
     for (const socket of pair) {
       socket

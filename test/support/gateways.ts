@@ -3,13 +3,13 @@ import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { freePort } from '../../src/database/embedded/server.ts'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 const env = { PATH: `${process.env['PATH']}:/usr/local/sbin:/usr/sbin` }
 const { CI } = process.env
 
-/** Where a program cannot be run, why its tests are skipped; in CI they are not. */
+/** The reason to skip the tests of a program that cannot be run. CI requires all programs. */
 const skipWithout = (program: string, versionArgument: string): string | false =>
   CI !== 'true' && spawnSync(program, [versionArgument], { env }).error !== undefined
     ? `${program} is not installed`
@@ -39,7 +39,7 @@ function place (t: Teardown, files: string[], places: Array<[written: string, me
   return folder
 }
 
-/** Runs a program in a folder until the test ends. It answers 204 at `/_health`. */
+/** Runs a program in a folder until the test ends. The program must answer 204 at `/_health`. */
 async function run (t: Teardown, command: string[], folder: string, base: string): Promise<string> {
   const [program = '', ...args] = command
   const log = openSync(join(folder, 'log'), 'a')

@@ -1,12 +1,11 @@
 // A process that hashes with the build of argon2 that its configuration names. Its first message is the name
-// of
-// that build.
+// of that build.
 import { load } from '../../src/config/config.ts'
 import { environment } from '../../src/config/environment.ts'
 import * as argon2Build from '../../src/passwords/argon2-build.ts'
 
-/** What is to be hashed, in base64, and how. */
-export interface Question {
+/** The texts to hash, in base64, and the parameters of argon2. */
+export interface HashRequest {
   password: string
   salt: string
   secret: string
@@ -20,7 +19,7 @@ export interface Question {
 const bytes = (text: string) => Buffer.from(text, 'base64')
 
 const { name, argon2 } = await argon2Build.loadArgon2(load(environment()).passwords.build)
-async function answer (question: Question): Promise<void> {
+async function answer (question: HashRequest): Promise<void> {
   const hash = await argon2.hash(bytes(question.password), {
     type: argon2.argon2id,
     memoryCost: question.memory,
@@ -34,6 +33,6 @@ async function answer (question: Question): Promise<void> {
   })
   process.send?.(hash.toString('hex'))
 }
-process.on('message', (question: Question) => { void answer(question) })
+process.on('message', (question: HashRequest) => { void answer(question) })
 process.on('disconnect', () => process.exit())
 process.send?.(name)

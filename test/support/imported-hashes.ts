@@ -1,4 +1,4 @@
-/** Hashes that other programs made, by what made them: the hash, and the password it is of. */
+/** Hashes of other programs, by the program that made them, with their passwords. */
 export const importedHashes: Record<string, [hash: string, password: string]> = {
   // crypt(3) of libxcrypt
   'bcrypt, $2a$': ['$2a$04$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu', 'Hello wörld!'],
@@ -95,7 +95,10 @@ export const importedHashes: Record<string, [hash: string, password: string]> = 
     'AQAAAAEAAASwAAAAEAECAwQFBgcICQoLDA0ODxDN+hTkrmjCgqCjLr2WS8bUzcVyVARfQTUhlMsKmDWhwg==', 'Hello wörld!'
   ],
   // password_hash of PHP 8.2
-  'bcrypt of Spring': ['{bcrypt}$2a$04$YNK0ac7vpFg0JqG9Ay7fRev.Eswl.8GNXJeU5QvrjvE70M3pJdCXe', 'Hello wörld!'],
+  'bcrypt of Spring': [
+    '{bcrypt}$2a$04$YNK0ac7vpFg0JqG9Ay7fRev.Eswl.8GNXJeU5QvrjvE70M3pJdCXe',
+    'Hello wörld!'
+  ],
   // argon2-cffi
   'argon2id of Spring': [
     '{argon2@SpringSecurity_v5_8}$argon2id$v=19$m=256,t=2,p=1$ZoYM4rRv6FiUdJNcNne2Sw$9GhsqNtznWSC5gmvBAipgCQgWo+unccJeEALsBB0RrE',
@@ -107,7 +110,8 @@ export const importedHashes: Record<string, [hash: string, password: string]> = 
     'Hello wörld!'
   ],
   'PBKDF2 of Spring 5.7': [
-    '{pbkdf2}01020304050607081fe94e5f2e43f6b2adbd5f5b3d7cec90da62b09d3f4c3baed2227653f19cb519', 'Hello wörld!'
+    '{pbkdf2}01020304050607081fe94e5f2e43f6b2adbd5f5b3d7cec90da62b09d3f4c3baed2227653f19cb519',
+    'Hello wörld!'
   ],
   'scrypt of Spring': [
     '{scrypt}$a0801$AQIDBAUGBwgJCgsMDQ4PEA==$LBz8D9UV6gRU5vhLXuCGQEx4+t04JZ4QdxDzDXCJlYA=', 'Hello wörld!'
@@ -145,7 +149,7 @@ export const importedHashes: Record<string, [hash: string, password: string]> = 
   ]
 }
 
-/** Hashes that would cost more than is given for a sign-in. */
+/** Hashes that would cost more than a sign-in may cost. */
 export const excessiveHashes = [
   '$2b$15$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu',
   '$2b$31$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu',
@@ -169,7 +173,7 @@ export const excessiveHashes = [
   'AQAAAAL/////AAAAEAECAwQFBgcICQoLDA0ODxBOStQPlmV+L/6IdxX6DoMxpySAdi8jFxxa2T1dhv34Dg=='
 ]
 
-/** What looks like a hash and is none that is known, or one that many passwords fit. */
+/** Texts that look like a hash but have an unknown format, or that many passwords match. */
 export const unknownHashes = [
   'password', '5f4dcc3b5aa765d61d8327deb882cf99', '$1$salt$qJH7.N4xYta3aEG/dfqo/0',
   '{SSHA}W6ph5Mm5Pz8GgiULbPgzG37mj9hzYWx0', '$2b$03$abcdefghijklmnopqrstuuGmcg0s8QbH9Zkp0WLF79wz4A8OjATNu',
@@ -182,7 +186,8 @@ export const unknownHashes = [
   '$6$salt$8GjA4h6bLq3unnPDn38epw36h5BcS5NgYSvbTcRxaW',
   '$argon2id$v=19$m=4,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4',
   '{noop}password', '{MD5}5f4dcc3b5aa765d61d8327deb882cf99', 'md5$seasalt$5f4dcc3b5aa765d61d8327deb882cf99',
-  '$wp$P$BOv63dsOEU/XtM4heQ3xlC6bKAnuaw.', 'salt$$2b$04$i4pMvTLoAPSF44P5ZehWcefGCaTjSf9ZnEnanlRpDjz7W6GyRlsaW',
+  '$wp$P$BOv63dsOEU/XtM4heQ3xlC6bKAnuaw.',
+  'salt$$2b$04$i4pMvTLoAPSF44P5ZehWcefGCaTjSf9ZnEnanlRpDjz7W6GyRlsaW',
   '$P$0Ov63dsOEU/XtM4heQ3xlC6bKAnuaw.', '$P$zOv63dsOEU/XtM4heQ3xlC6bKAnuaw.',
   'argon2$argon2id$v=19$m=256,t=2,p=1,keyid=abcd$c2Vhc2FsdHNlYXNhbHQ$2NDEt2GxnjL8qPe3G7POug',
   'scrypt$1000$seasalt$8$1$do4+69VTcPP0tmqESBUJJ5rx2OU0W8Lp5DkAfym780Y=',

@@ -1,30 +1,18 @@
-import { generateKeyPairSync, randomUUID, sign, type KeyObject } from 'node:crypto'
+import { generateKeyPairSync, randomUUID, type KeyObject } from 'node:crypto'
 import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
-import type { Teardown } from './app.ts'
+import { compact, nowSeconds, signers } from './jwt.ts'
+import type { Teardown } from './teardown.ts'
 
-type Answer = (request: IncomingMessage, response: ServerResponse) => void
+type Responder = (request: IncomingMessage, response: ServerResponse) => void
 
-/** A key as an issuer has it; `jwk` is what it publishes. */
+/** A key of an issuer. The issuer publishes `jwk`. */
 export interface Key {
   header: { alg: string; kid: string; typ: string }
   jwk: object
   sign: (input: string) => string
 }
 
-const encode = (value: unknown) =>
-  Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
-export const compact = (header: unknown, payload: unknown, signer: (input: string) => string) => {
-  const input = `${encode(header)}.${encode(payload)}`
-  return `${input}.${signer(input)}`
-}
-
-export const signers: Record<string, (key: KeyObject) => (input: string) => string> = {
-  ES256: key => input =>
-    sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url'),
-  RS256: key => input => sign('sha256', Buffer.from(input), key).toString('base64url'),
-  EdDSA: key => input => sign(null, Buffer.from(input), key).toString('base64url')
-}
 const pairs: Record<string, () => { publicKey: KeyObject, privateKey: KeyObject }> = {
   ES256: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
   RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
@@ -42,7 +30,7 @@ export function makeKey (alg = 'ES256', kid: string = randomUUID()): Key {
   }
 }
 
-/** An issuer on a free port, with configurable responses, that counts its requests. */
+/** An issuer on a free port. Its responses can be configured, and it counts its requests. */
 export class Issuer {
   key = makeKey()
   published: object[] = [this.key.jwk]
@@ -52,8 +40,8 @@ export class Issuer {
   readonly followers: IncomingMessage[] = []
   /** All events, numbered from 1. A reader gets those after its `Last-Event-ID`. */
   readonly events: string[] = []
-  /** Other answers than the usual, by path. */
-  readonly answers: Record<string, Answer | undefined> = {}
+  /** Answers that replace the usual ones, by path. */
+  readonly answers: Record<string, Responder | undefined> = {}
   readonly metadata: Record<string, unknown> = {}
   #server = http.createServer()
   #streams = new Set<ServerResponse>()
@@ -92,7 +80,7 @@ export class Issuer {
       .end(JSON.stringify(body))
   }
 
-  #usual (path: string): Answer {
+  #usual (path: string): Responder {
     if (path === '/.well-known/oauth-authorization-server') {
       return (_request, response) =>
         this.json(response, {
@@ -109,7 +97,7 @@ export class Issuer {
     }
   }
 
-  /** Answers as the feed does: what came before, `: synced`, and what comes. */
+  /** Answers like the feed: with the earlier events, then `: synced`, then each new event. */
   feed ({ headers }: IncomingMessage, response: ServerResponse) {
     response.writeHead(200, { 'content-type': 'text/event-stream' }).write('retry: 1000\n\n')
     for (const event of this.events.slice(Number(headers['last-event-id'] ?? 0))) response.write(event)
@@ -122,17 +110,17 @@ export class Issuer {
     return this.#streams.size
   }
 
-  /** Writes to everyone who reads. */
+  /** Writes to all readers of the feed. */
   write (part: string | Buffer) {
     for (const stream of this.#streams) stream.write(part)
   }
 
-  /** Ends the connections of everyone who reads: in order, or in the middle of it. */
+  /** Ends the connections of all readers: `end` closes them properly, `destroy` breaks them. */
   hangUp (end: 'end' | 'destroy' = 'destroy') {
     for (const stream of this.#streams) stream[end]()
   }
 
-  /** Adds an event to the feed's past; the text is what those who read are told now. */
+  /** Adds an event to the feed's past, and returns the text that current readers would get. */
   record (event: string, data: object): string {
     const text = `id: ${this.events.length + 1}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`
     this.events.push(text)
@@ -155,7 +143,7 @@ export class Issuer {
 
   /** The claims of a user's token, for the audience `urn:orders`. */
   claims (changes: object = {}) {
-    const now = Math.floor(Date.now() / 1_000)
+    const now = nowSeconds()
     return {
       iss: this.url,
       aud: 'urn:orders',
@@ -178,7 +166,7 @@ export class Issuer {
   }
 }
 
-/** An issuer that is up until the test ends. */
+/** Starts an issuer, which stops with the test. */
 export async function start (t: Teardown, prepare: (issuer: Issuer) => void = () => {}): Promise<Issuer> {
   const issuer = new Issuer()
   prepare(issuer)

@@ -3,12 +3,12 @@ import { once } from 'node:events'
 import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { freePort } from '../../src/database/embedded/server.ts'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 const env = { PATH: `${process.env['PATH']}:/usr/local/sbin:/usr/sbin` }
 
-/** Where it cannot be run, why tests with nginx are skipped; in CI they are not. */
+/** The reason to skip tests with nginx if it cannot be run. CI requires it. */
 export const skip =
   process.env['CI'] !== 'true' && spawnSync('nginx', ['-v'], { env }).error !== undefined
     ? 'nginx is not installed'
@@ -27,14 +27,11 @@ export const configuration = (): Map<string, string> => {
 export interface Nginx {
   base: string
   port: number
-  /** What it has written to its log so far. */
+  /** What nginx has logged so far. */
   log: () => string
 }
 
-/**
- * An nginx with the configuration of the example, but for the ports: those of Latchkey's instances, and the
- * service's.
- */
+/** Starts nginx with the configuration of the example, and with the ports of these programs. */
 export async function start (
   t: Teardown,
   { latchkey, orders }: { latchkey: number[]; orders: number }
@@ -49,7 +46,7 @@ export async function start (
     ['server orders:8080;', `server 127.0.0.1:${orders};`],
     ['listen 8080;', `listen 127.0.0.1:${port};`]
   ])
-  // Its workers are others than root, where root starts it.
+  // If root starts nginx, its workers run as another user.
   chmodSync(prefix, 0o711)
   mkdirSync(join(prefix, 'conf'))
   for (const [name, text] of configuration()) {
@@ -75,7 +72,7 @@ export interface ServerConfiguration {
   port?: number
 }
 
-/** An nginx with one server, which has these locations. */
+/** Starts nginx with one server, which has these locations. */
 export async function startServer (t: Teardown, configuration: ServerConfiguration): Promise<Nginx> {
   const { http = '', locations, port = await freePort() } = configuration
   const prefix = temporaryFolder(t)
@@ -101,7 +98,7 @@ export async function startServer (t: Teardown, configuration: ServerConfigurati
   return await launch(t, prefix, port)
 }
 
-/** The nginx whose configuration is in a folder, under conf; it answers 204 at `/_health`. */
+/** Starts nginx with the configuration in `conf/` of a folder. It must answer 204 at `/_health`. */
 export async function launch (t: Teardown, prefix: string, port: number): Promise<Nginx> {
   const file = join(prefix, 'log')
   const log = openSync(file, 'a')

@@ -30,19 +30,22 @@ export async function inSequence<T> (count: number, work: (index: number) => Pro
   return results
 }
 
-/** A registered user, with the browser that registered. */
-export async function registerUser ({ browser: open }: Service, more: object = {}) {
-  const browser = open()
-  const login = newUser()
-  const { body } = await browser.post('/v1/auth/register', { ...login, ...more }, forwardedFor(newAddress()))
+/** Registers a user from a network of their own. Its browser is signed in, and its device is known. */
+export async function registerFromNewNetwork (service: Service, attributes: object = {}) {
+  const browser = service.browser()
+  const credentials = newUser()
+  const registration = { ...credentials, ...attributes }
+  const { body } = await browser.post('/v1/auth/register', registration, forwardedFor(newAddress()))
   browser.accessToken = body.access_token
-  return { ...login, browser, id: body.user.id as string }
+  const device = browser.jar.get('device_3000') ?? ''
+  return { ...credentials, browser, device, id: body.user.id as string }
 }
+export type UserOfOwnNetwork = Awaited<ReturnType<typeof registerFromNewNetwork>>
 
-type Guess = { email: string, password?: string } | { username: string }
+type PasswordGuess = { email: string, password?: string } | { username: string }
 
 /** A sign-in from an unknown device, with a wrong password unless one is given. */
-export const guessPassword = async ({ browser }: Service, login: Guess, address = newAddress()) =>
+export const guessPassword = async ({ browser }: Service, login: PasswordGuess, address = newAddress()) =>
   await browser().post('/v1/auth/login', { password: 'not the password', ...login }, forwardedFor(address))
 
 /** Ages all counted failures. */

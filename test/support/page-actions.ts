@@ -1,18 +1,17 @@
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
+import type { UserCredentials } from './app.ts'
 
 // What a person does on the pages of the service, and sees in an application.
 
-export interface Person { email: string, password: string }
-
-export async function signUp (page: Page, { email, password }: Person): Promise<void> {
+export async function signUp (page: Page, { email, password }: UserCredentials): Promise<void> {
   await page.getByRole('link', { name: 'Create an account' }).click()
   await page.getByLabel('Email').fill(email)
   await page.getByLabel('Password', { exact: true }).fill(password)
   await page.getByRole('button', { name: 'Create account' }).click()
 }
 
-export async function signIn (page: Page, { email, password }: Person): Promise<void> {
+export async function signIn (page: Page, { email, password }: UserCredentials): Promise<void> {
   await page.getByLabel('Email or username').fill(email)
   await page.getByLabel('Password', { exact: true }).fill(password)
   await page.getByRole('button', { name: 'Sign in', exact: true }).click()
@@ -27,13 +26,4 @@ export async function showsStatus (t: Test, page: Page, text: string): Promise<v
   const status = page.locator('#status')
   await status.filter({ hasText: text }).waitFor()
   t.equal(await status.textContent(), text)
-}
-
-/** Repeats a step until it returns true. */
-export async function until (step: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 20_000
-  while (!(await step())) {
-    if (Date.now() > deadline) throw new Error(`not within 20 s: ${step}`)
-    await new Promise(resolve => setTimeout(resolve, 50))
-  }
 }

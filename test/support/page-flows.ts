@@ -21,7 +21,9 @@ const pageForms: Record<string, PageForm> = {
     what: 'the page to sign up',
     fieldsOf: ({ email = '', password = '' }) => ({ email, password })
   },
-  [linkRoutes['a password reset']]: { path: '/forgot', what: 'the page to reset a password', fieldsOf: emailOnly },
+  [linkRoutes['a password reset']]: {
+    path: '/forgot', what: 'the page to reset a password', fieldsOf: emailOnly
+  },
   [linkRoutes['a link to verify an address']]: {
     path: '/sign-up/link', what: 'the page that sends the link again', fieldsOf: emailOnly
   },

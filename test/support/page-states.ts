@@ -44,7 +44,8 @@ const mail = {
   to: 'ada@example.com',
   language: 'en' as const,
   subject: 'Sign in to Acme',
-  text: 'Open this link:\n\nhttps://auth.acme.example/magic-link#token=lkl_4l3Yc0w7pD2abcdefghijklmnopqrstuvwxyz\n',
+  text: 'Open this link:\n\n' +
+    'https://auth.acme.example/magic-link#token=lkl_4l3Yc0w7pD2abcdefghijklmnopqrstuvwxyz\n',
   html: '<p>Open</p>',
   link: 'https://auth.acme.example/magic-link#token=lkl_4l3Yc0w7pD2abcdefghijklmnopqrstuvwxyz'
 }

@@ -3,9 +3,9 @@ import { once } from 'node:events'
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../../src/database/embedded/server.ts'
-import type { Teardown } from './app.ts'
 import { waitUntil } from './polling.ts'
 import { sql } from './postgres.ts'
+import type { Teardown } from './teardown.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 const env = { PATH: `${process.env['PATH']}:/usr/sbin` }

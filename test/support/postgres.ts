@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
+import type { Teardown } from './teardown.ts'
 
 // On Linux, this folder is in memory: creating and deleting a database there takes a third of the time. The
 // size of it decides, and not what is free, so that all processes of a run choose the same folder.
@@ -59,8 +60,6 @@ async function runOnPool<Row extends object> (
     return (await pool.query<Row>(text, values)).rows
   }
 }
-
-interface Teardown { teardown: (handler: () => unknown) => void }
 
 /** A database of its own, migrated unless `empty`, that is dropped when the test ends. */
 export async function createDatabase (t: Teardown, { empty = false } = {}): Promise<string> {

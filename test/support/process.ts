@@ -1,7 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { environment, type Teardown } from './app.ts'
+import { environment } from './app.ts'
 import { commandOf, threadPool } from './program.ts'
+import type { Teardown } from './teardown.ts'
 
 export interface Running {
   child: ChildProcess
@@ -10,7 +11,7 @@ export interface Running {
   ended: Promise<{ code: number | null; signal: string | null }>
 }
 
-/** How a program is run; what a `launcher` is given is the program's command line. */
+/** How a program is run. A `launcher` gets the program's command line as its arguments. */
 interface Surroundings {
   cwd: string
   env: Record<string, string | undefined>
@@ -18,7 +19,7 @@ interface Surroundings {
   launcher?: string[]
 }
 
-/** A program of this project in its own process, which ends with the test. */
+/** Starts a program of this project in a process of its own, which ends with the test. */
 export function run (t: Teardown, args: string[], { cwd, env, port, launcher = [] }: Surroundings): Running {
   const [command = '', ...others] = [...launcher, process.execPath, ...args]
   const child = spawn(command, others, {
@@ -37,7 +38,7 @@ export function run (t: Teardown, args: string[], { cwd, env, port, launcher = [
   return { child, base: `http://127.0.0.1:${port}`, output: () => text, ended }
 }
 
-/** The service as a process of its own, in a folder of its own. */
+/** Starts the service as a process of its own, in this folder. */
 export const start = (
   t: Teardown,
   cwd: string,
@@ -57,7 +58,7 @@ export const start = (
     }
   })
 
-/** Waits until it answers at this path with 200. */
+/** Waits until a program answers at this path with 200. */
 export async function ready ({ base, child, output }: Running, path = '/readyz'): Promise<void> {
   while (child.exitCode === null) {
     const answer = await fetch(`${base}${path}`).catch(() => undefined)

@@ -2,7 +2,7 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import { freePort } from '../../src/database/embedded/server.ts'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 const isMissing = process.env['CI'] !== 'true' && spawnSync('redis-server', ['--version']).error !== undefined

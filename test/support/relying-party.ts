@@ -1,10 +1,9 @@
 import * as openid from 'openid-client'
 import { freePort } from '../../src/database/embedded/server.ts'
-import { build, newUser, type Service, type Teardown } from './app.ts'
+import { build, newUser, type Service, type UserCredentials } from './app.ts'
 import type { Browser } from './client.ts'
 import { destinationOf, newClient, sealedIn, submit, type TestClient } from './delegation.ts'
-
-export type User = ReturnType<typeof newUser>
+import type { Teardown } from './teardown.ts'
 
 /** The service on a port. Its URL is its issuer, so that real clients can talk to it. */
 export async function startProvider (t: Teardown, overrides: Record<string, string> = {}) {
@@ -15,11 +14,11 @@ export async function startProvider (t: Teardown, overrides: Record<string, stri
   return { ...service, issuer }
 }
 
-export interface Login {
+export interface LoginOptions {
   /** The parameters of the request, besides those that every request has. */
   parameters?: Record<string, string | undefined>
   browser?: Browser
-  user?: User
+  user?: UserCredentials
   /** How old the sign-in may be for the client, in seconds. */
   maxAge?: number
 }
@@ -28,7 +27,7 @@ export interface LoggedIn {
   tokens: Awaited<ReturnType<typeof openid.authorizationCodeGrant>>
   claims: openid.IDToken
   browser: Browser
-  user: User
+  user: UserCredentials
   /** The pages that the user saw. */
   pages: string[]
   /** The response to the client, and the verifier of its request. */
@@ -68,7 +67,7 @@ export class RelyingParty {
   }
 
   /** Opens a request in a browser, and does on the pages what the user has to do. */
-  async follow (browser: Browser, path: string, user: User) {
+  async follow (browser: Browser, path: string, user: UserCredentials) {
     const pages: string[] = []
     let url = destinationOf(await browser.get(path))
     while (url.pathname === '/sign-in' || url.pathname === '/consent') {
@@ -82,7 +81,7 @@ export class RelyingParty {
   }
 
   /** Signs a user in, a new one unless given, and gets the tokens. */
-  async logIn (login: Login = {}): Promise<LoggedIn> {
+  async logIn (login: LoginOptions = {}): Promise<LoggedIn> {
     const { parameters = {}, browser = this.#service.browser(), user, maxAge } = login
     const someone = user ?? newUser()
     if (!user) await this.#service.browser().post('/v1/auth/register', someone)

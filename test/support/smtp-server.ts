@@ -1,36 +1,31 @@
 import { buffer } from 'node:stream/consumers'
 import { SMTPServer } from 'smtp-server'
 
-// A mail server as a process of its own, that test/smtp.ts starts: what it gets it hands to its parent, which
-// also tells it what to answer.
+// The program of a mail server, which smtp.ts starts as a process of its own. The server passes the mails
+// that it gets to its parent process, which also tells it what to answer.
 
-/**
- * What is answered instead, when a mail for this address comes; `cut` hangs up where the mail has arrived.
- */
+/** An answer to the next mails for an address. `cut` hangs up after the mail has arrived. */
 export interface Rule { to: string, answer: string | 'cut', times: number }
 
-/**
- * What it is like: with a login it wants that, with a certificate it speaks TLS, from the start or when it is
- * asked to.
- */
-export interface Settings {
+/** If a login is set, the server requires it. With a certificate, the server speaks TLS. */
+export interface SmtpSettings {
   port: number
   login?: { user: string; password: string }
-  /** It offers XOAUTH2 alone, and takes this token. */
+  /** If set, the server offers only XOAUTH2, and accepts this token. */
   xoauth2?: { user: string; token: string }
   tls?: 'from the start' | 'when asked'
   key?: string
   cert?: string
 }
 
-export type Told =
+export type ServerMessage =
   | { ready: true }
   | { known: Rule }
   | { mail: { from: string; to: string[]; raw: string; user: string | null; isSecure: boolean } }
 
-const { port, login, xoauth2, tls, key, cert } = JSON.parse(process.argv[2] ?? '') as Settings
+const { port, login, xoauth2, tls, key, cert } = JSON.parse(process.argv[2] ?? '') as SmtpSettings
 const rules: Rule[] = []
-const tell = (told: Told) => { process.send?.(told) }
+const tell = (told: ServerMessage) => { process.send?.(told) }
 
 function ruleOf (to: string, isCut: boolean): Rule | undefined {
   const rule = rules.find(
@@ -82,7 +77,7 @@ const server = new SMTPServer({
         }
       })
       const isCut = ruleOf(to[0] ?? '', true) !== undefined
-      // The sender cannot know that it has arrived.
+      // The sender cannot know that the mail has arrived.
       if (isCut) {
         for (const connection of server.connections) {
           if (connection.id === session.id) connection._socket.destroy()

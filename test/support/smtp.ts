@@ -1,74 +1,73 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { setTimeout as pause } from 'node:timers/promises'
 import PostalMime from 'postal-mime'
 import { freePort } from '../../src/database/embedded/server.ts'
 import type { Certificate } from './certificates.ts'
-import type { Teardown } from './app.ts'
+import { waitUntil } from './polling.ts'
 import { moduleFile, nodeOptions } from './program.ts'
-import type { Rule, Settings, Told } from './smtp-server.ts'
+import type { Rule, SmtpSettings, ServerMessage } from './smtp-server.ts'
+import type { Teardown } from './teardown.ts'
 
-export interface Received {
-  /** Of the envelope. */
+export interface ReceivedMail {
+  /** The sender and the recipient are those of the envelope. */
   from: string
   to: string
   subject: string
   text: string
   html: string
-  /** By name in lower case. */
+  /** The headers by their names in lower case. */
   headers: Record<string, string>
   messageId: string
-  /** The link with a token that stands alone on a line of the text, and the token in it. */
+  /** The link in a line of its own, and the token in it. */
   link: string | undefined
   token: string
   raw: string
-  /** Who signed in to the server, and whether by TLS. */
+  /** The user who signed in to the server, and whether the connection used TLS. */
   user: string | null
   isSecure: boolean
 }
 
 export interface SmtpServer {
   url: string
-  /** The next mail to an address that was not asked for before; waits for it. */
-  mailTo: (address: string) => Promise<Received>
+  /** Waits for the next mail to an address that no call has returned yet. */
+  mailTo: (address: string) => Promise<ReceivedMail>
   /** All mails so far, in the order in which they came. */
-  all: () => Received[]
+  all: () => ReceivedMail[]
   /** Waits until this many mails have arrived. */
-  total: (count: number) => Promise<Received[]>
+  total: (count: number) => Promise<ReceivedMail[]>
   /**
    * Answers mails to an address this many times with a text. The address `*` stands for every address, and
    * `AUTH` for the sign-in. The answer `cut` hangs up when the mail has arrived.
    */
   answer: (to: string, answer: string, times?: number) => Promise<void>
-  /** Kills it, and waits until it is gone. */
+  /** Kills the server, and waits until its process has ended. */
   kill: () => Promise<void>
-  /** Starts it again, as it was at first. */
+  /** Starts a killed server again, with the same settings. */
   start: () => Promise<void>
-  /** Freezes it, or lets it go on: connections are made, and nothing is said. */
+  /** Suspends the server: it accepts connections but says nothing. `thaw` resumes it. */
   freeze: () => void
   thaw: () => void
 }
 
-const patience = 15_000
-
 /**
- * A mail server of its own, that ends with the test; where it speaks TLS without a certificate of its own,
- * with one that nobody trusts.
+ * Starts a mail server, which stops with the test. If it speaks TLS and is given no certificate, it has one
+ * that no client trusts.
  */
 export async function smtpServer (
   t: Teardown,
-  { login, xoauth2, tls, certificate }: Pick<Settings, 'login' | 'xoauth2' | 'tls'> & { certificate?: Certificate } = {}
+  { login, xoauth2, tls, certificate }:
+    Pick<SmtpSettings, 'login' | 'xoauth2' | 'tls'> & { certificate?: Certificate } = {}
 ): Promise<SmtpServer> {
   const port = await freePort()
-  const mails: Received[] = []
-  const read = new Set<Received>()
+  const mails: ReceivedMail[] = []
+  const read = new Set<ReceivedMail>()
   let child: ChildProcess
   let parsing = Promise.resolve()
 
-  const waitForMessage = async (matches: (message: Told) => boolean) =>
+  const waitForMessage = async (matches: (message: ServerMessage) => boolean) =>
     await new Promise<void>((resolve, reject) => {
       const events = {
-        message: (message: Told) => {
+        message: (message: ServerMessage) => {
           if (matches(message)) end(resolve)
         },
         exit: () => end(() => reject(new Error('the mail server ended')))
@@ -85,7 +84,7 @@ export async function smtpServer (
       [JSON.stringify({ port, login, xoauth2, tls, ...certificate })],
       { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: [...nodeOptions] }
     )
-    child.on('message', (message: Told) => {
+    child.on('message', (message: ServerMessage) => {
       if ('mail' in message) {
         parsing = parsing.then(async () => {
           mails.push(await received(message.mail))
@@ -103,17 +102,10 @@ export async function smtpServer (
     child.kill('SIGKILL')
     await once(child, 'close')
   }
-  async function until<T> (find: () => T | undefined, what: string): Promise<T> {
-    for (const end = Date.now() + patience; ; await pause(5)) {
-      const found = find()
-      if (found !== undefined) return found
-      if (Date.now() > end) {
-        throw new Error(
-          `${what}; there are ${mails.map(({ to, subject }) => `${to}: ${subject}`).join(', ') || 'none'}`
-        )
-      }
-    }
-  }
+  const waitForMail = async <T>(what: string, find: () => T | undefined): Promise<T> => await waitUntil(
+    () => `${what}; there are ${mails.map(({ to, subject }) => `${to}: ${subject}`).join(', ') || 'none'}`,
+    find
+  )
 
   await start()
   t.teardown(kill)
@@ -122,16 +114,16 @@ export async function smtpServer (
   return {
     url: `${tls === 'from the start' ? 'smtps' : 'smtp'}://${userinfo}127.0.0.1:${port}`,
     async mailTo (address) {
-      const mail = await until(
-        () => mails.find(mail => mail.to === address && !read.has(mail)),
-        `no mail to ${address}`
+      const mail = await waitForMail(
+        `no mail to ${address}`,
+        () => mails.find(mail => mail.to === address && !read.has(mail))
       )
       read.add(mail)
       return mail
     },
     all: () => [...mails],
     total: async count =>
-      await until(() => (mails.length >= count ? [...mails] : undefined), `not ${count} mails`),
+      await waitForMail(`not ${count} mails`, () => (mails.length >= count ? [...mails] : undefined)),
     answer: async (to, answer, times = -1) => await tell({ to, answer, times }),
     kill,
     start,
@@ -150,7 +142,7 @@ async function received ({
   raw,
   user,
   isSecure
-}: Extract<Told, { mail: unknown }>['mail']): Promise<Received> {
+}: Extract<ServerMessage, { mail: unknown }>['mail']): Promise<ReceivedMail> {
   const {
     subject = '',
     text = '',

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 
 /** Makes an empty folder that is deleted when the test ends. */
 export function temporaryFolder (t: Teardown): string {

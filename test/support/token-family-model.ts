@@ -21,7 +21,7 @@ export const sessionLife = 10 * 86_400
 export const tokenLife = 7 * 86_400
 const maxConfirmations = 32
 
-interface Presentation {
+interface TokenPresentation {
   rule: RotationRule
   /** When the family's row is evaluated. */
   now: number
@@ -33,7 +33,7 @@ interface Judgement { isExchanged: boolean, family: ModelFamily }
 
 /** The truth table of the rotation: whether a token is exchanged, and the family afterwards. */
 export function present (
-  family: ModelFamily, token: ModelToken, { rule, now, presentedAt = now }: Presentation
+  family: ModelFamily, token: ModelToken, { rule, now, presentedAt = now }: TokenPresentation
 ): Judgement {
   const { generation, issuedAt } = token
   const unchanged = { isExchanged: false, family }

@@ -4,10 +4,10 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Certificate } from './certificates.ts'
-import type { Teardown } from './app.ts'
 import { waitUntil } from './polling.ts'
+import type { Teardown } from './teardown.ts'
 
-export interface Received {
+export interface ReceivedWebhook {
   id: string
   headers: IncomingHttpHeaders
   text: string
@@ -21,21 +21,21 @@ export interface Received {
 export interface Receiver {
   url: string
   /** All requests so far. */
-  requests: Received[]
+  requests: ReceivedWebhook[]
   /** The number of connections so far. */
   connections: () => number
   /** Sets how requests are answered from now on, instead of with 204. */
-  answer: (how: (request: Received, response: ServerResponse) => void) => void
+  answer: (how: (request: ReceivedWebhook, response: ServerResponse) => void) => void
   /** Waits for this number of requests and returns them. */
-  received: (count: number) => Promise<Received[]>
+  received: (count: number) => Promise<ReceivedWebhook[]>
 }
 
 /**
- * A server that takes webhooks and logout tokens, on the loopback address, on a free port unless one is named;
- * with a certificate over TLS alone.
+ * Starts a server for webhooks and logout tokens on the loopback address, on a free port unless one is given.
+ * With a certificate, it speaks only TLS.
  */
 export async function receiver (t: Teardown, certificate?: Certificate, port = 0): Promise<Receiver> {
-  const requests: Received[] = []
+  const requests: ReceivedWebhook[] = []
   let connections = 0
   let how: Parameters<Receiver['answer']>[0] = (_request, response) => { response.writeHead(204).end() }
   const listener = (request: IncomingMessage, response: ServerResponse) => {

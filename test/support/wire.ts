@@ -3,26 +3,29 @@ import { once } from 'node:events'
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { connect, createServer as createListener, type Socket } from 'node:net'
 import { freePort } from '../../src/database/embedded/server.ts'
-import type { Teardown } from './app.ts'
+import type { Teardown } from './teardown.ts'
 
-export interface Exchange {
+export interface WireResponse {
   status: number
   headers: IncomingMessage['headers']
   rawHeaders: string[]
   text: string
 }
 
-/**
- * A request on a connection of its own, with the path as it is written, and these header lines, `name: value`
- * each; from this address of the machine's.
- */
+interface RequestContent {
+  /** Header lines: `name: value` each. */
+  lines?: string[] | undefined
+  body?: Buffer | undefined
+  /** The address of this machine from which the request is sent. */
+  from?: string
+}
+
+/** Sends a request on a connection of its own. The path is sent as it is written. */
 export async function ask (
   method: string,
   url: string,
-  lines: string[] = [],
-  body?: Buffer,
-  localAddress?: string
-): Promise<Exchange> {
+  { lines = [], body, from }: RequestContent = {}
+): Promise<WireResponse> {
   const [, origin = '', path = ''] = /^(http:\/\/[^/]+)(.*)$/.exec(url) ?? []
   const { host, hostname, port } = new URL(origin)
   const headers = [
@@ -38,7 +41,7 @@ export async function ask (
     path,
     headers,
     agent: false,
-    ...(localAddress !== undefined && { localAddress })
+    ...(from !== undefined && { localAddress: from })
   })
   sent.end(body)
   const [response]: [IncomingMessage] = (await once(sent, 'response')) as [IncomingMessage]
@@ -61,7 +64,7 @@ export interface Call {
   connection: number
 }
 
-/** A service behind a gateway: it remembers what it was asked. */
+/** Starts a service behind a gateway. It records the requests that it gets. */
 export async function upstream (t: Teardown): Promise<{ port: number, calls: Call[], server: Server }> {
   const calls: Call[] = []
   const connections: Socket[] = []
@@ -98,18 +101,16 @@ export async function upstream (t: Teardown): Promise<{ port: number, calls: Cal
   return { port: typeof address === 'object' && address ? address.port : 0, calls, server }
 }
 
-/**
- * What stands between a gateway and the service: it can be listened to, cut, and made to speak for itself.
- */
+/** A proxy between a gateway and the service. It records what it forwards, and can be cut or answer. */
 export interface Wire {
   port: number
-  /** Everything that was sent to the service. */
+  /** All bytes that were sent to the service. */
   sent: () => string
   forget: () => void
   connections: () => number
   /**
-   * From now on each request gets this, or nothing at all where it is empty; or the service's own answer
-   * again.
+   * Answers each further request with this text, or not at all if the text is empty. With undefined, the
+   * service answers again.
    */
   answer: (text: string | undefined) => void
   cut: () => Promise<void>
@@ -162,7 +163,7 @@ export async function wire (t: Teardown, target: number): Promise<Wire> {
 
 export interface RawResponse { status: number, head: string, body: string }
 
-/** A connection on which a test writes what it likes, when it likes. */
+/** A connection on which a test can write any bytes at any time. */
 export interface RawConnection {
   send: (text: string) => void
   received: () => string

@@ -1,6 +1,6 @@
 import type { Answer } from '../client.ts'
 import { jsonOutcome } from './outcomes.ts'
-import type { Account, Party, RegisteredClient } from './parties.ts'
+import type { EndUser, Party, RegisteredClient } from './parties.ts'
 
 /** A provider, and its clients and users, which both providers know by the same ids. */
 export interface World {
@@ -11,7 +11,7 @@ export interface World {
   reports: RegisteredClient
   /** A public native client. */
   phone: RegisteredClient
-  otherAccount: Account
+  otherAccount: EndUser
   resource: string
 }
 

@@ -1,5 +1,5 @@
 import { toJsonCase, type Difference, type JsonRow, type World } from './case.ts'
-import { basicOf, type Credentials, type RegisteredClient } from './parties.ts'
+import { basicOf, type SentCredentials, type RegisteredClient } from './parties.ts'
 
 // How a client authenticates at the token endpoint (RFC 6749 section 2.3).
 
@@ -18,14 +18,14 @@ const registeredMethod = {
   because: 'a client authenticates by the one method that it registered (RFC 7591 section 2)'
 }
 
-type Row = [
+type ClientAuthenticationRow = [
   name: string,
   client: 'orders' | 'reports' | 'phone',
-  credentials: (client: RegisteredClient, world: World) => Credentials,
+  credentials: (client: RegisteredClient, world: World) => SentCredentials,
   expected: string,
   difference?: Difference
 ]
-const toRow = ([name, client, credentials, expected, difference]: Row): JsonRow => [
+const toRow = ([name, client, credentials, expected, difference]: ClientAuthenticationRow): JsonRow => [
   name,
   async world =>
     await world.party.request(await world.party.code(world[client]), {}, credentials(world[client], world)),
@@ -33,15 +33,15 @@ const toRow = ([name, client, credentials, expected, difference]: Row): JsonRow 
   difference
 ]
 
-const header = (authorization: string, parameters: Record<string, string> = {}): Credentials =>
+const header = (authorization: string, parameters: Record<string, string> = {}): SentCredentials =>
   ({ headers: { authorization }, parameters })
 const basic = ({ id, secret = '' }: RegisteredClient, parameters?: Record<string, string>) =>
   header(basicOf(id, secret), parameters)
-const form = (id: string, secret?: string): Credentials =>
+const form = (id: string, secret?: string): SentCredentials =>
   ({ parameters: { client_id: id, ...secret !== undefined && { client_secret: secret } } })
 
 const tokens = '200 access_token expires_in id_token refresh_token scope token_type'
-const rows: Row[] = [
+const rows: ClientAuthenticationRow[] = [
   ['client_secret_basic', 'orders', client => basic(client), tokens],
   ['client_secret_post', 'reports', ({ id, secret }) => form(id, secret), tokens],
   ['a public client', 'phone', ({ id }) => form(id), tokens],

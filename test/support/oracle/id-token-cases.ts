@@ -1,4 +1,4 @@
-import { claimsOf } from '../delegation.ts'
+import { claimsOf } from '../jwt.ts'
 import type { Case } from './case.ts'
 import { idTokenOutcome } from './outcomes.ts'
 

@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { errors, interactionPolicy, Provider } from 'oidc-provider'
-import type { Teardown } from '../app.ts'
+import type { Teardown } from '../teardown.ts'
 
 export interface OracleOptions {
   /** Client metadata (RFC 7591). */

@@ -1,8 +1,10 @@
 import type { Answer } from '../client.ts'
-import { claimsOf, type AuthorizationAttempt, type TestClient } from '../delegation.ts'
+import { type AuthorizationAttempt, type TestClient } from '../delegation.ts'
+import { claimsOf } from '../jwt.ts'
 import type { SignOutEnd } from './parties.ts'
 
-// What a client or its user sees of an answer, in words, without what is the provider's own choice.
+// These functions describe what a client or its user sees of an answer. They leave out what each provider may
+// choose.
 
 const locationOf = ({ headers }: Answer, issuer: string): URL | undefined =>
   headers['location'] === undefined ? undefined : new URL(String(headers['location']), issuer)
@@ -21,7 +23,7 @@ const pages: Record<string, string> = {
   '/interaction/create': 'create'
 }
 
-/** What an authorization request leads to: `code`, an error code, or a page. */
+/** Describes the result of an authorization request: `code`, an error code, or a page. */
 export function authorizationOutcome (
   answer: Answer, issuer: string, { state, redirectUri }: Pick<AuthorizationAttempt, 'state'> & {
     redirectUri: string
@@ -46,7 +48,7 @@ export function authorizationOutcome (
 export function jsonOutcome ({ status, headers, body }: Answer): string {
   const challenge = String(headers['www-authenticate'] ?? '')
   const [scheme = ''] = challenge.split(' ')
-  // Basic has no such parameter (RFC 7617).
+  // The challenge of Basic has no such parameter (RFC 7617).
   const [, challenged] = scheme === 'Basic' ? [] : /error="([a-z_]+)"/.exec(challenge) ?? []
   const members = body === undefined ? 'nothing' : Object.keys(body).sort().join(' ')
   return [
@@ -66,7 +68,7 @@ export function idTokenOutcome ({ body }: Answer, issuer: string, client: TestCl
   ].join(', ')
 }
 
-/** Where a sign-out ends, and whether a page asked before. */
+/** Describes where a sign-out ends, and whether a page asked before. */
 export function signOutOutcome ({ answer, hasAsked }: SignOutEnd, issuer: string): string {
   const [, refreshed] = /http-equiv="refresh" content="0;\s*url=([^"]+)"/i.exec(answer.text) ?? []
   const location = refreshed === undefined

@@ -4,19 +4,19 @@ import type { Answer, Browser } from '../client.ts'
 import {
   authorizationOf, authorize, codeIn, destinationOf, sealedIn, submit, type TestClient
 } from '../delegation.ts'
+import { basic } from '../authorization-header.ts'
 import { HttpBrowser } from './http-browser.ts'
 
-export interface Account { id: string, email: string, password: string }
+export interface EndUser { id: string, email: string, password: string }
 
 /** What a browser and a client need of a provider. */
 export type Agent = Pick<Browser, 'get' | 'post'>
 
 /** Ways in which a client names and proves itself: headers and parameters. */
-export interface Credentials { headers?: Record<string, string>, parameters?: Record<string, string> }
+export interface SentCredentials { headers?: Record<string, string>, parameters?: Record<string, string> }
 
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
-export const basicOf = (id: string, secret: string) =>
-  `Basic ${Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`).toString('base64')}`
+export const basicOf = (id: string, secret: string) => basic(id, secret).authorization
 
 export type Parameters = Record<string, string | undefined>
 export const encode = (parameters: Parameters): string => new URLSearchParams(
@@ -38,13 +38,13 @@ export abstract class Party {
   abstract readonly issuer: string
   abstract newBrowser (): Agent
   /** Signs a user in on the pages, gives consent, and returns where the browser ends. */
-  abstract signIn (browser: Agent, url: string, account: Account): Promise<URL>
+  abstract signIn (browser: Agent, url: string, account: EndUser): Promise<URL>
   /** Ends a sign-out that began with an answer: confirms it if a page asks. */
   abstract endSignOut (browser: Agent, answer: Answer): Promise<SignOutEnd>
 
-  readonly account: Account
+  readonly account: EndUser
   readonly #browsers = new Map<string, Promise<Agent>>()
-  constructor (account: Account) {
+  constructor (account: EndUser) {
     this.account = account
   }
 
@@ -105,7 +105,7 @@ export abstract class Party {
 }
 
 /** The registered method of a client. */
-export function credentialsOf ({ id, secret = '', authMethod }: RegisteredClient): Credentials {
+export function credentialsOf ({ id, secret = '', authMethod }: RegisteredClient): SentCredentials {
   switch (authMethod) {
     case 'client_secret_basic': return { headers: { authorization: basicOf(id, secret) } }
     case 'client_secret_post': return { parameters: { client_id: id, client_secret: secret } }
@@ -116,7 +116,7 @@ export function credentialsOf ({ id, secret = '', authMethod }: RegisteredClient
 export class Latchkey extends Party {
   readonly issuer = 'http://localhost:3000'
   readonly service: Service
-  constructor (service: Service, account: Account) {
+  constructor (service: Service, account: EndUser) {
     super(account)
     this.service = service
   }
@@ -125,7 +125,7 @@ export class Latchkey extends Party {
     return this.service.browser()
   }
 
-  async signIn (browser: Browser, url: string, account: Account): Promise<URL> {
+  async signIn (browser: Browser, url: string, account: EndUser): Promise<URL> {
     return await authorize(browser, { url, verifier: '', state: '', nonce: '' }, account)
   }
 
@@ -138,7 +138,7 @@ export class Latchkey extends Party {
 
 export class Oracle extends Party {
   readonly issuer: string
-  constructor (issuer: string, account: Account) {
+  constructor (issuer: string, account: EndUser) {
     super(account)
     this.issuer = issuer
   }
@@ -147,7 +147,7 @@ export class Oracle extends Party {
     return new HttpBrowser(this.issuer)
   }
 
-  async signIn (browser: Agent, url: string, account: Account): Promise<URL> {
+  async signIn (browser: Agent, url: string, account: EndUser): Promise<URL> {
     let location = new URL(url, this.issuer)
     for (let steps = 0; steps < 10; steps++) {
       if (location.origin !== this.issuer) return location

@@ -3,7 +3,7 @@ import type { Case, Difference, World } from './case.ts'
 import { signOutOutcome } from './outcomes.ts'
 import { encode, type Parameters } from './parties.ts'
 
-interface Options {
+interface SignOutVariation {
   /** Whether a user is signed in in the browser that signs out. */
   signedIn?: boolean
   /** Parameters that are sent once more. */
@@ -13,13 +13,13 @@ interface Options {
 }
 /** The parameters of a request, given the ID token of the user. */
 type Change = (hint: string, world: World) => Parameters
-type Row = [name: string, change: Change, expected: string, options?: Options]
+type SignOutRow = [name: string, change: Change, expected: string, options?: SignOutVariation]
 
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
 const path = '/oauth/logout'
 const uri = 'https://orders.example.com/signed-out'
 
-const toCase = ([name, change, expected, { difference, ...options } = {}]: Row): Case => ({
+const toCase = ([name, change, expected, { difference, ...options } = {}]: SignOutRow): Case => ({
   name,
   expected,
   ...difference && { difference },
@@ -55,7 +55,7 @@ const needsHint = {
   because: 'without a hint, nothing shows that the client sent the browser (RP-Initiated Logout section 3)'
 }
 
-const rows: Row[] = [
+const rows: SignOutRow[] = [
   ['an ID token', hint => ({ id_token_hint: hint }),
     'asks, stays, signed out', { difference: proven('stays, signed out') }],
   ['an ID token and a URI', hint => ({ id_token_hint: hint, post_logout_redirect_uri: uri }),
