@@ -18,7 +18,8 @@ export interface StartView {
 }
 
 /** Renders the start page of development: the first steps, the last mails, and where to read on. */
-export function renderStart (context: PageContext, { language, docs, commandPrefix, mails }: StartView): string {
+export function renderStart (context: PageContext, view: StartView): string {
+  const { language, docs, commandPrefix, mails } = view
   const { issuer, basePath } = context
   const texts = startTexts[language]
   const link = (path: string, text: string) => html`<a href="${basePath}${path}">${text}</a>`
@@ -26,7 +27,8 @@ export function renderStart (context: PageContext, { language, docs, commandPref
   const steps = [
     step(texts.running, html`<p class="small quiet">${texts.issuer} ${issuer}</p>`, true),
     step(texts.administrator,
-      html`<pre tabindex="0">${commandPrefix}npx latchkey users create --email you@example.com --role user,admin</pre>`),
+      html`<pre tabindex="0">${commandPrefix}npx latchkey users create ${
+        '--email you@example.com --role user,admin'}</pre>`),
     step(texts.pages, html`<p class="small">${paths.map(path => html`${link(path, path)} `)}</p>`),
     step(texts.connect, html`
 <pre tabindex="0">${commandPrefix}npx latchkey clients create --name Shop ${

@@ -39,7 +39,8 @@ export interface BrowserCookies {
   presentedHash: Buffer | undefined
 }
 
-// `create_session` takes the locks of users and sessions. Those of the throttle come last.
+// create_session (migrations/014-delegated-login.sql) takes the locks of users and sessions. Those of the
+// throttle come last.
 const creation: Statement = {
   name: 'sessions.create',
   text: `

@@ -9,6 +9,8 @@ export type EndReason =
   'ended_by_operator' | 'password_changed' | 'password_reset' | 'email_verified' | 'email_change_undone' |
   'ended_by_admin' | 'account_disabled' | 'account_deleted' | 'consent_revoked' | 'client_deleted'
 
+// end_sessions (migrations/014-delegated-login.sql) also ends the client sessions of a browser session,
+// records the events, and enqueues the logout tokens.
 const byId: Statement = {
   name: 'sessions.end',
   text: `

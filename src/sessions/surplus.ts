@@ -41,6 +41,7 @@ export async function findUsersOverLimit (
   }
 }
 
+// end_surplus_sessions (migrations/014-delegated-login.sql).
 const ending: Statement = {
   name: 'sessions.end-surplus',
   text: 'select surplus, ended from end_surplus_sessions($1, $2, $3)'

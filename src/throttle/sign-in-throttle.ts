@@ -54,6 +54,7 @@ export interface SignInThrottle {
   reset: (db: Queryable, target: ResetTarget) => Promise<void>
 }
 
+// count_login_attempt and refund_login_attempt (migrations/012-attempts-being-verified.sql).
 const counting: Statement = {
   name: 'throttle.count',
   text: `
