@@ -177,7 +177,7 @@ export default fp(async function keyring (app, options: KeyringOptions) {
     lookup.forget()
     if (keys) await logFailure(reload())
   }
-  // A change by this instance takes effect here before its request is answered.
+  // A change by this instance takes effect here before its request is answered, if the keys can be read.
   app.db.subscribe(keysChanged, reloadAfterChange)
   app.notifications.on('latchkey_keys', () => { void reloadAfterChange() })
   const stopPolling = app.idleness.repeat(pollIntervalMs, () => { if (keys) void logFailure(read()) })

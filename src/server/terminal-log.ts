@@ -135,9 +135,9 @@ function formatError (error: LoggedError | undefined, withStack: boolean): strin
   const { message = '', stack = '', cause } = error
   const own = withStack && stack !== '' ? stack.split('\n') : [message]
   // Many errors repeat the message of their cause.
-  const isCauseRepeated = cause?.message !== undefined && message.includes(cause.message)
+  const isCauseRepeated = Boolean(cause?.message) && message.includes(cause?.message ?? '')
   return [
     ...own.map(line => escapeControls(line.trim())),
-    ...isCauseRepeated ? [] : formatError(cause, false)
+    ...formatError(isCauseRepeated ? cause?.cause : cause, false)
   ]
 }
