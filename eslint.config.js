@@ -9,11 +9,10 @@ const otherProjects = ['examples/express-service/**', 'test/generated-client/**'
 
 // What still breaks the rules of `strict` below. Remove a line when its code is clean.
 const notYet = {
-  'max-len': ['test/**'],
   '@typescript-eslint/no-unnecessary-condition': ['bench/**', 'test/**']
 }
-// A URL cannot be broken.
-const maxLength = ['error', { code: 110, ignoreUrls: true }]
+// A URL or a hash cannot be broken.
+const maxLength = ['error', { code: 110, ignoreUrls: true, ignorePattern: '\\S{60}' }]
 const strict = {
   'max-len': maxLength,
   // Rows of pg and parsed JSON have declared types that are checked by tests, not by the compiler.
@@ -43,6 +42,6 @@ export default [
   },
   { files: scripts, rules: { 'max-len': maxLength } },
   ...Object.entries(strict).map(([rule, setting]) => ({
-    files: sources, ignores: [...otherProjects, ...notYet[rule]], rules: { [rule]: setting }
+    files: sources, ignores: [...otherProjects, ...notYet[rule] ?? []], rules: { [rule]: setting }
   }))
 ]

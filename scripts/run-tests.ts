@@ -1,4 +1,5 @@
-// Runs test files in parallel, each in a process of its own: the given files, those of a set, or all.
+// Runs test files in parallel: the given files, those of a set, or all. Files share a few processes, unless
+// they measure their process or there is only one.
 //   node --import tsx scripts/run-tests.ts test/routes/refresh.test.ts …
 //   node --import tsx scripts/run-tests.ts --set fast test/plugins/pepper.test.ts …
 // It runs the source, or the compiled files if this script is compiled. It starts the tests' PostgreSQL
@@ -12,10 +13,11 @@ import { parseArgs } from 'node:util'
 import { mapConcurrently } from '../test/support/concurrency.ts'
 import { commandOf } from '../test/support/program.ts'
 import * as testDatabase from '../test/support/test-database.ts'
-import { failuresOf } from './test-failures.ts'
-import { allFiles, filesOf } from './test-sets.ts'
+import { countAssertions, failuresOf } from './test-failures.ts'
+import { allFiles, filesOf, needsOwnProcess } from './test-sets.ts'
+import { TestWorkers, type FileOutput } from './test-workers.ts'
 
-interface Result { file: string, passed: number, failed: number }
+interface Counts { passed: number, failed: number }
 
 // TAP_TIMEOUT=1200 gives a slow machine more time.
 const fileTimeoutSeconds = Number(process.env['TAP_TIMEOUT'] ?? 300)
@@ -24,53 +26,58 @@ const endedAfterMs = (fileTimeoutSeconds + 60) * 1_000
 // One more than there are processors: while a file waits, another one can use its processor.
 const defaultJobs = 1 + availableParallelism()
 
-const { values: { set, jobs = defaultJobs, again = '0' }, positionals } = parseArgs({
-  options: {
-    set: { type: 'string' },
-    jobs: { type: 'string' },
-    // How many files may fail beside others and pass when each is run again by itself.
-    again: { type: 'string' }
-  },
+const { values: { set, jobs = defaultJobs }, positionals } = parseArgs({
+  options: { set: { type: 'string' }, jobs: { type: 'string' } },
   allowPositionals: true
 })
 const named = [...set === undefined ? [] : filesOf(set), ...positionals]
-const files = named.length > 0 ? named : allFiles()
+const files = named.length > 0 ? [...new Set(named)] : allFiles()
+const env = { ...process.env, ...set === 'soak' && { SOAK: '1' } }
+const workers = new TestWorkers({ env, fileTimeoutSeconds, endedAfterMs })
 
-async function runFile (file: string): Promise<Result> {
-  const startedAt = performance.now()
+/** Runs a file in a process of its own. */
+async function runAlone (file: string): Promise<FileOutput> {
   const child = spawn(process.execPath, commandOf(file), {
-    env: { ...process.env, TAP_TIMEOUT: String(fileTimeoutSeconds), ...set === 'soak' && { SOAK: '1' } },
+    env: { ...env, TAP_TIMEOUT: String(fileTimeoutSeconds) },
     stdio: ['ignore', 'pipe', 'inherit'],
     timeout: endedAfterMs,
     killSignal: 'SIGKILL'
   })
-  const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
-  const counts = output.split('\n').filter(line => line.startsWith('# {')).at(-1) ?? ''
-  const countOf = (outcome: string) => Number(new RegExp(`${outcome}: (\\d+)`).exec(counts)?.[1] ?? 0)
-  const passed = countOf('pass')
-  const failed = Math.max(countOf('fail'), code === 0 ? 0 : 1)
-  const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1)
-  const outcome = failed === 0 ? 'ok    ' : 'FAILED'
-  console.log(`${outcome} ${file}: ${passed} passed, ${failed} failed (${seconds} s)`)
-  if (failed > 0) console.log(failuresOf(output))
-  return { file, passed, failed }
+  const [tap, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
+  return { tap, hasEnded: code === 0 }
 }
 
-/** Runs the files that failed again, one at a time, unless they are more than may fail once. */
-async function runAgain (results: Result[]): Promise<Result[]> {
-  const failures = results.filter(({ failed }) => failed > 0)
-  if (failures.length > Number(again)) return results
-  const repeated: Result[] = []
-  for (const { file } of failures) {
-    console.log(`${file} failed beside other files. It is run again by itself.`)
-    repeated.push(await runFile(file))
+async function runFile (file: string): Promise<Counts> {
+  const startedAt = performance.now()
+  const isAlone = files.length === 1 || needsOwnProcess(file)
+  const output = isAlone ? await runAlone(file) : await workers.run(file)
+  const counts = countsOf(output)
+  const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1)
+  const outcome = counts.failed === 0 ? 'ok    ' : 'FAILED'
+  console.log(`${outcome} ${file}: ${counts.passed} passed, ${counts.failed} failed (${seconds} s)`)
+  if (counts.failed > 0) console.log(failuresOf(output.tap))
+  return counts
+}
+
+function countsOf ({ tap, hasEnded }: FileOutput): Counts {
+  const { passed, failed } = countAssertions(tap)
+  return { passed, failed: hasEnded ? failed : Math.max(failed, 1) }
+}
+
+/** Ends the workers. Counts what fails after their last file. */
+async function closeWorkers (): Promise<Counts[]> {
+  const outputs = await workers.close()
+  for (const { tap, hasEnded } of outputs) {
+    if (!hasEnded) console.log('FAILED: a process did not end by itself. A test has left something open.')
+    else if (countAssertions(tap).failed > 0) console.log(`FAILED after its last file:\n${failuresOf(tap)}`)
   }
-  return [...results.filter(({ failed }) => failed === 0), ...repeated]
+  return outputs.map(countsOf)
 }
 
 const stopServer = await testDatabase.start()
-const results = await runAgain(await mapConcurrently(files, Number(jobs), runFile))
+const counts = await mapConcurrently(files, Number(jobs), runFile)
+counts.push(...await closeWorkers())
 await stopServer()
-const sum = (outcome: 'passed' | 'failed') => results.reduce((total, result) => total + result[outcome], 0)
+const sum = (outcome: keyof Counts) => counts.reduce((total, result) => total + result[outcome], 0)
 console.log(`${sum('passed')} passed, ${sum('failed')} failed`)
 process.exit(sum('failed') > 0 ? 1 : 0)

@@ -4,6 +4,19 @@ import { relative } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 /**
+ * Counts the assertions in the TAP of a test file. A subtest, whose line tells the time, counts only if it
+ * failed without a failed assertion.
+ */
+export function countAssertions (tap: string): { passed: number, failed: number } {
+  const points = tap.split('\n').filter(line => /^ *(not )?ok \d+/.test(line) && !/ # (SKIP|TODO)/.test(line))
+  const [failures, successes] = [points.filter(isFailed), points.filter(line => !isFailed(line))]
+  const assertions = (lines: string[]) => lines.filter(line => !line.includes(' # time=')).length
+  return { passed: assertions(successes), failed: assertions(failures) || Number(failures.length > 0) }
+}
+
+const isFailed = (line: string): boolean => /^ *not /.test(line)
+
+/**
  * Finds the failed assertions in the TAP of a test file, each with its details and its subtests. Positions
  * in compiled files are replaced by those in their source.
  */

@@ -47,3 +47,14 @@ export function filesOf (set: string): string[] {
   if (set === 'soak') return soak()
   throw new Error(`there is no test set "${set}": there are fast and soak`)
 }
+
+/** Files that measure the processor time or the memory of their process, or how long answers take. */
+const ownProcess = [
+  'test/src/argon2.test.ts',
+  'test/stories/attacks.test.ts',
+  'test/stories/enumeration.test.ts',
+  'test/stories/response-times.test.ts'
+]
+
+/** Whether a test file must not share its process with other files. */
+export const needsOwnProcess = (file: string): boolean => ownProcess.includes(file)

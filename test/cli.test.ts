@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import t from 'tap'
 import { readMigrations } from '../src/database/migration-files.ts'
 import { version } from '../src/version.ts'
 import { closedPort, run } from './support/command-line.ts'
@@ -12,6 +11,7 @@ import { createDatabase, named, sql } from './support/postgres.ts'
 import { redisServer, skip } from './support/redis.ts'
 import { smtpServer } from './support/smtp.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
+import { t } from './support/test.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
 

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import * as embeddedPostgres from '../src/database/embedded/embedded-postgres.ts'
 import { connect } from '../src/database/database.ts'
 import { checkPrivileges, listPending, migrate } from '../src/database/migrate.ts'
@@ -14,6 +14,7 @@ import { build, newUser, type Service } from './support/app.ts'
 import { waitFor } from './support/polling.ts'
 import { named, sql } from './support/postgres.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
+import { t } from './support/test.ts'
 
 /** The address of the same database, for another role. */
 const asRole = (url: string, username: string, password: string) =>

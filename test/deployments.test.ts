@@ -6,7 +6,7 @@ import { get } from 'node:http'
 import { request } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { ConfigError, exitCode } from '../src/config/config-error.ts'
 import { load } from '../src/config/config.ts'
@@ -17,6 +17,7 @@ import { authority } from './support/certificates.ts'
 import { caddy } from './support/gateways.ts'
 import { skip as skipNginx, startServer } from './support/nginx.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
+import { t } from './support/test.ts'
 
 const example = (name: string) => readFileSync(resolve('examples/deployment', name), 'utf8')
 const key = randomBytes(32).toString('base64')

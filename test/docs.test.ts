@@ -4,7 +4,6 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
-import t from 'tap'
 import { parse as parseYaml } from 'yaml'
 import { configurationPage, ungrouped } from '../scripts/configuration-page.ts'
 import { directiveNames, directiveOf, listPages, parsePage } from '../scripts/documentation.ts'
@@ -12,6 +11,7 @@ import { auditEventTypes, counters, problemDefinitions } from '../src/capabiliti
 import { variables } from '../src/config/variables.ts'
 import { offeredTypes } from '../src/webhooks/events.ts'
 import { closedPort, run } from './support/command-line.ts'
+import { t } from './support/test.ts'
 
 const pages = listPages('.').map(page => ({ page, ...parsePage('.', page) }))
 const topics = pages.filter(({ page }) => page.startsWith('docs/'))

@@ -1,9 +1,10 @@
 import { createServer } from 'node:http'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { freePort } from '../src/database/embedded/server.ts'
 import { directiveOf, parsePage } from '../scripts/documentation.ts'
 import { build } from './support/app.ts'
 import { missing, start } from './support/chromium.ts'
+import { t } from './support/test.ts'
 
 const types: Record<string, string> = { html: 'text/html', js: 'text/javascript' }
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import type { Environment } from '../../src/config/environment.ts'
 import { readMigrations } from '../../src/database/migration-files.ts'
 import { calibrate, recommend } from '../../src/calibration/calibration.ts'
@@ -13,6 +13,7 @@ import { inSequence } from '../support/other-networks.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 import { waitFor } from '../support/polling.ts'
+import { t } from '../support/test.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
 

@@ -1,12 +1,13 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { parsePage } from '../../scripts/documentation.ts'
 import { start } from '../support/command-line.ts'
 import { importedHashes } from '../support/imported-hashes.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 // The commands of docs/moving-in-from.md run on tables and files as the other systems have them.
 

@@ -5,7 +5,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import pg from 'pg'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { run, start } from '../support/command-line.ts'
 import { excessiveHashes, importedHashes, unknownHashes } from '../support/imported-hashes.ts'
 import { build } from '../support/app.ts'
@@ -13,6 +13,7 @@ import { createDatabase, sql } from '../support/postgres.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 import { scale } from '../support/soak.ts'
 import { commandOf } from '../support/program.ts'
+import { t } from '../support/test.ts'
 
 // Most of the time is the start of a process.
 t.jobs = 2

@@ -2,9 +2,10 @@
 // sends no code_challenge but in one module. Latchkey refuses that on purpose, so here every request has one.
 import { createRemoteJWKSet, decodeProtectedHeader, jwtVerify } from 'jose'
 import * as openid from 'openid-client'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { adminOf, destinationOf, isActive, redeem } from '../support/delegation.ts'
 import { RelyingParty, startProvider, type LoginOptions } from '../support/relying-party.ts'
+import { t } from '../support/test.ts'
 
 const provider = await startProvider(t)
 const scopes = ['openid', 'profile', 'email']

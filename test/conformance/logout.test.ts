@@ -2,11 +2,11 @@
 // names.
 import { createRemoteJWKSet, decodeProtectedHeader, generateKeyPair, jwtVerify, SignJWT } from 'jose'
 import * as openid from 'openid-client'
-import t from 'tap'
 import { destinationOf, sealedIn, submit } from '../support/delegation.ts'
 import { claimsOf } from '../support/jwt.ts'
 import { waitUntil } from '../support/polling.ts'
 import { RelyingParty, startProvider, type LoggedIn } from '../support/relying-party.ts'
+import { t } from '../support/test.ts'
 import { receiver } from '../support/webhook-receiver.ts'
 
 const inbox = await receiver(t)

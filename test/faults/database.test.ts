@@ -4,7 +4,6 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { connect as connectTo, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
@@ -17,6 +16,7 @@ import { flakyProxy } from '../support/flaky-proxy.ts'
 import { ready, run } from '../support/process.ts'
 import { commandOf, threadPool } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 async function waitUntilReady (service: Service, timeoutMs: number) {
   const startedAt = performance.now()

@@ -1,4 +1,3 @@
-import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import { checkPrivileges, listPending, migrate } from '../../src/database/migrate.ts'
 import { build, newUser } from '../support/app.ts'
@@ -6,6 +5,7 @@ import { mapConcurrently } from '../support/concurrency.ts'
 import { pgbouncer, skip } from '../support/pgbouncer.ts'
 import { waitFor } from '../support/polling.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
+import { t } from '../support/test.ts'
 
 t.test('behind PgBouncer in transaction mode with its defaults', { skip }, async t => {
   await t.test('three migrations at once apply each migration once, and leave no lock', async t => {

@@ -1,12 +1,12 @@
 import { cpSync, readFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { post, ready, start } from '../support/process.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 t.test('a process that starts before its database waits for it', async t => {
   const url = new URL(await createDatabase(t))

@@ -1,7 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
-import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import { PermanentDatabaseError } from '../../src/database/connection-error.ts'
 import * as embeddedPostgres from '../../src/database/embedded/embedded-postgres.ts'
@@ -13,6 +12,7 @@ import { run } from '../support/command-line.ts'
 import { waitFor } from '../support/polling.ts'
 import { named, sql } from '../support/postgres.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 const password = 'pass/word'
 const settingsOf = (url: string) => ({ ...environment, DATABASE_URL: url })

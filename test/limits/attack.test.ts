@@ -1,4 +1,4 @@
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { run } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import { blocks, claim, verifiedBy } from '../support/limits-page.ts'
@@ -15,6 +15,7 @@ import {
   statuses
 } from '../support/other-networks.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
+import { t } from '../support/test.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
 import { hashingQueue, type QueueRejection } from '../../src/passwords/hashing-queue.ts'
@@ -21,6 +21,7 @@ import {
   statuses
 } from '../support/other-networks.ts'
 import { waitFor } from '../support/polling.ts'
+import { t } from '../support/test.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const rateLimit = 'test/plugins/rate-limit.test.ts'

@@ -1,4 +1,3 @@
-import t from 'tap'
 import { variables } from '../../src/config/variables.ts'
 import { build, newUser } from '../support/app.ts'
 import { verifiedBy } from '../support/limits-page.ts'
@@ -15,6 +14,7 @@ import {
   newAddress,
   statuses
 } from '../support/other-networks.ts'
+import { t } from '../support/test.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const service = await build(t, defaultLimits)

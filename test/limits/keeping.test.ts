@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import t from 'tap'
 import { variables } from '../../src/config/variables.ts'
 import { passwordReasons } from '../../src/passwords/problems.ts'
 import { createLocalCounters } from '../../src/throttle/local-counters.ts'
@@ -20,6 +19,7 @@ import {
   statuses
 } from '../support/other-networks.ts'
 import { waitFor } from '../support/polling.ts'
+import { t } from '../support/test.ts'
 
 const throttle = 'test/routes/throttle.test.ts'
 const rateLimit = 'test/plugins/rate-limit.test.ts'

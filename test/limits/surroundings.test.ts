@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { exitCode } from '../../src/config/config-error.ts'
 import { load } from '../../src/config/config.ts'
 import { variables } from '../../src/config/variables.ts'
@@ -25,6 +25,7 @@ import {
 } from '../support/other-networks.ts'
 import { isCompiled, moduleFile } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 const rateLimit = 'test/plugins/rate-limit.test.ts'
 const commands = 'test/cli/commands.test.ts'
@@ -33,7 +34,7 @@ const service = await build(t)
 
 const [headerLines = ''] = blocks('Behind a proxy', 'nginx')
 const trustedProxies = [
-  ...blocks('Behind a proxy', 'sh')
+  ...blocks('Behind a proxy', 'ini')
     .join('')
     .matchAll(/^TRUST_PROXY=(\S+)/gm)
 ].map(([, value = '']) => value)

@@ -1,11 +1,11 @@
 import axe from 'axe-core'
-import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { pageHeaders } from '../../routes/pages/layout.ts'
 import { build, newUser } from '../support/app.ts'
 import { missing, phone, start, type Tab } from '../support/chromium.ts'
 import { mailTo } from '../support/inbox.ts'
 import { pageContext, pageStates } from '../support/page-states.ts'
+import { t } from '../support/test.ts'
 
 const origin = 'http://pages.test'
 const { script, style } = pageContext.assets

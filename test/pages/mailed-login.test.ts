@@ -1,9 +1,9 @@
-import t from 'tap'
 import { build, newUser } from '../support/app.ts'
 import {
   authorizationOf, authorize, codeIn, destinationOf, newClient, sealedIn, submit
 } from '../support/delegation.ts'
 import { mailTo } from '../support/inbox.ts'
+import { t } from '../support/test.ts'
 
 t.test('a magic link that was asked for to sign in to an application', async t => {
   const service = await build(t)

@@ -1,8 +1,8 @@
-import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import type { Browser } from '../support/client.ts'
 import { mailTo, mailsTo } from '../support/inbox.ts'
+import { t } from '../support/test.ts'
 
 const html = { accept: 'text/html' }
 const form = { 'content-type': 'application/x-www-form-urlencoded', ...html }

@@ -1,5 +1,4 @@
 import { brotliCompressSync, gzipSync } from 'node:zlib'
-import t from 'tap'
 import { problemDefinitions } from '../../src/capabilities.ts'
 import { languages } from '../../src/http/language.ts'
 import { Problem } from '../../src/http/problem.ts'
@@ -9,10 +8,11 @@ import { renderRedirectPage } from '../../routes/pages/redirect-view.ts'
 import { linkFailureOf } from '../../routes/pages/mailed-link-state.ts'
 import { renderForgot, renderSignIn, renderSignUp } from '../../routes/pages/sign-in-views.ts'
 import { hostile, pageContext, pageStates } from '../support/page-states.ts'
+import { t } from '../support/test.ts'
 
 const { script, style } = pageContext.assets
-const assets = (await Promise.all([script, style].map(async ({ content }) => await content.select(undefined))))
-  .map(({ body }) => body)
+const assets = await Promise.all([script, style].map(async ({ content }) =>
+  (await content.select(undefined)).body))
 const fresh = { language: 'en' as const, typed: {}, requestId: 'id' }
 
 t.test('every state of every page', async t => {
@@ -97,7 +97,9 @@ t.test('the request of a client', async t => {
       ...[renderSignIn, renderSignUp, renderForgot].map(render =>
         render(pageContext, { ...fresh, continuation: hostile, typed })),
       renderConsent(pageContext, { ...view, continuation: hostile }),
-      renderRedirectPage(pageContext, { language: 'en', url: 'https://a.example/"><b>', name: hostile.clientName })
+      renderRedirectPage(
+        pageContext, { language: 'en', url: 'https://a.example/"><b>', name: hostile.clientName }
+      )
     ]
     for (const page of pages) t.notMatch(page, /<(img|b>|i>|u>|script>)|"onfocus/)
     t.match(pages[3], /<code>toString<\/code>[^]*<code>__proto__<\/code>/)

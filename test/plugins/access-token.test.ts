@@ -6,7 +6,6 @@ import {
   sign
 } from 'node:crypto'
 import { createLocalJWKSet, jwtVerify } from 'jose'
-import t from 'tap'
 import { loadKeyring } from '../../src/tokens/keyring.ts'
 import { ensureKeys } from '../../src/tokens/key-rotation.ts'
 import * as clients from '../../src/clients/clients.ts'
@@ -14,6 +13,7 @@ import { newId } from '../../src/crypto/random.ts'
 import { seal } from '../../src/crypto/sealing.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { compact, encode, es256 } from '../support/jwt.ts'
+import { t } from '../support/test.ts'
 
 /** A signed-in user, the service's signing key, and how the service responds to a token. */
 async function signedIn (service: Service) {

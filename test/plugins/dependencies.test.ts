@@ -1,7 +1,7 @@
-import t from 'tap'
 import { readFiles } from '../support/architecture.ts'
 import { checkDependencies, summarizePlugin } from '../support/plugin-dependencies.ts'
 import type { DependencyExceptions } from '../support/plugin-dependencies.ts'
+import { t } from '../support/test.ts'
 
 const exceptions: DependencyExceptions = {
   ordered: {

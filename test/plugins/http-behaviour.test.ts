@@ -3,11 +3,11 @@ import { Agent, get } from 'node:http'
 import { connect } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { once } from 'node:events'
-import t from 'tap'
 import { findProblem, problemDefinitions } from '../../src/capabilities.ts'
 import type { ProblemCode } from '../../src/http/problem.ts'
 import { DrainingServer } from '../../src/server/draining-server.ts'
 import { build, newUser, type Service } from '../support/app.ts'
+import { t } from '../support/test.ts'
 import { ask, dial, requestText } from '../support/wire.ts'
 
 /** Sends text as it is, and returns the head and the body of what arrives until the connection ends. */

@@ -1,6 +1,5 @@
 import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
-import t from 'tap'
 import { newId } from '../../src/crypto/random.ts'
 import { hashAccessToken } from '../../src/tokens/id-token.ts'
 import { ensureIdTokenKey } from '../../src/tokens/id-token-key.ts'
@@ -10,6 +9,7 @@ import { build, keyEncryptionKey, newUser, type Service } from '../support/app.t
 import { compact, kidOf, nowSeconds, signers } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
 import { createDatabase } from '../support/postgres.ts'
+import { t } from '../support/test.ts'
 
 const issuer = 'http://localhost:3000'
 

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
-import t from 'tap'
 import { load } from '../../src/config/config.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { createPathMapping } from '../../src/http/base-path.ts'
@@ -8,6 +7,7 @@ import { build, newUser } from '../support/app.ts'
 import { missing, start } from '../support/chromium.ts'
 import { mailTo } from '../support/inbox.ts'
 import { skip, startServer } from '../support/nginx.ts'
+import { t } from '../support/test.ts'
 
 t.test('an issuer can have a path', async t => {
   for (const [url, issuer] of [

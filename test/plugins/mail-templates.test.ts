@@ -1,6 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
 import { languages } from '../../src/http/language.ts'
 import { mailKinds } from '../../src/capabilities.ts'
 import { enqueueMail, type Mail } from '../../src/mail/outbox.ts'
@@ -8,6 +7,7 @@ import { run } from '../support/command-line.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { smtpServer } from '../support/smtp.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 const kindsWithLink = [
   'email_verification', 'email_change', 'email_changed', 'password_reset', 'invitation', 'magic_link'

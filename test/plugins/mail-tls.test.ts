@@ -1,4 +1,4 @@
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { sealMail, type Mail } from '../../src/mail/outbox.ts'
 import { authority } from '../support/certificates.ts'
@@ -8,6 +8,7 @@ import { ready, start } from '../support/process.ts'
 import { smtpServer, type SmtpServer } from '../support/smtp.ts'
 import { waitUntil } from '../support/polling.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 const from = { MAIL_FROM: 'login@example.com' }
 const { file: authorityFile, issue } = authority(t)

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
-import t from 'tap'
 import { build, environment, newUser, type Service } from '../support/app.ts'
+import { t } from '../support/test.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 
 /**

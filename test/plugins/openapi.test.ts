@@ -8,12 +8,12 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
-import t from 'tap'
 import { toOpenapi30 } from '../../scripts/openapi-3.0.ts'
 import { buildValidator } from '../../src/server/query-validation.ts'
 import { contradiction } from '../support/contract.ts'
 import { build } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
+import { t } from '../support/test.ts'
 
 interface Response {
   description: string

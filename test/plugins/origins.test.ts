@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import { createServer, request as forward } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import t from 'tap'
 import { load } from '../../src/config/config.ts'
 import { build, newUser } from '../support/app.ts'
 import { missing, start } from '../support/chromium.ts'
 import { waitFor } from '../support/polling.ts'
+import { t } from '../support/test.ts'
 
 const app = 'https://app.example.com'
 const service = await build(t, { CORS_ORIGINS: app })

@@ -1,11 +1,11 @@
 import argon2 from 'argon2'
 import { randomBytes } from 'node:crypto'
-import t from 'tap'
 import { isSealedWith } from '../../src/crypto/sealing.ts'
 import { run } from '../support/command-line.ts'
 import { build, keyEncryptionKey, newUser, type Service, type UserCredentials } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
+import { t } from '../support/test.ts'
 
 const withPepper = { PASSWORD_PEPPER: 'true' }
 const peppered = /^\$argon2id\$v=19\$m=1024,t=1,p=1,keyid=[0-9a-f]{8}\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
-import t from 'tap'
 import { load } from '../../src/config/config.ts'
 import { build } from '../support/app.ts'
 import { skip, startServer } from '../support/nginx.ts'
+import { t } from '../support/test.ts'
 
 const service = await build(t, {
   ISSUER_URL: 'https://auth.example.com', TRUST_PROXY: '127.0.0.1', RATE_LIMIT: '3/1m'
@@ -89,7 +89,8 @@ t.test('nginx behind a balancer that terminates TLS passes on what it says', { s
   }, { url: service.url })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
-  const [, lines = ''] = /```nginx\n(map .*?)```/s.exec(readFileSync('docs/deployment.md', 'utf8')) ?? []
+  const page = readFileSync('docs/deployment.md', 'utf8')
+  const [, lines = ''] = /```nginx\n([^`]*\nmap [^`]*)```/.exec(page) ?? []
   const { base } = await startServer(t, {
     http: lines, locations: `location / { proxy_pass http://127.0.0.1:${port}; }`
   })

@@ -5,7 +5,7 @@ import { request as httpRequest } from 'node:http'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser, type Service } from '../support/app.ts'
@@ -17,6 +17,7 @@ import { redisServer, skip, type RedisServer } from '../support/redis.ts'
 import { waitUntil } from '../support/polling.ts'
 import { scale } from '../support/soak.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 const from = (address: string) => ({ 'x-forwarded-for': address })
 const behindProxy = { TRUST_PROXY: '127.0.0.1' }

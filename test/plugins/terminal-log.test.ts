@@ -8,7 +8,7 @@ import { closedPort } from '../support/command-line.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { commandOf } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
-import t from 'tap'
+import { t } from '../support/test.ts'
 
 const script = '/usr/bin/script'
 const cli = commandOf('src/latchkey.cts')

@@ -1,5 +1,4 @@
 import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
-import t from 'tap'
 import { judgeClaims, readToken, TokenRejection } from '../../plugins/verifier/token-rules.ts'
 import type { TokenRules } from '../../plugins/verifier/token-rules.ts'
 import * as clients from '../../src/clients/clients.ts'
@@ -10,6 +9,7 @@ import { build, keyEncryptionKey, newUser } from '../support/app.ts'
 import * as consumer from '../support/consumer.ts'
 import { compact, nowSeconds, signers } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
+import { t } from '../support/test.ts'
 
 type Claims = Record<string, unknown>
 type Assertions = Pick<typeof t, 'strictSame'>

@@ -5,7 +5,6 @@ import http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import Fastify from 'fastify'
-import t from 'tap'
 import verifier, {
   AuthError, createVerifier, requireRole, requireScope, type VerifierOptions
 } from '../../plugins/verifier/fastify.ts'
@@ -16,6 +15,7 @@ import type { Teardown } from '../support/teardown.ts'
 import * as issuers from '../support/issuer.ts'
 import { makeKey } from '../support/issuer.ts'
 import { moduleFile, nodeOptions } from '../support/program.ts'
+import { t } from '../support/test.ts'
 
 const { credentials } = consumer
 const challenge = 'Bearer realm="latchkey"'

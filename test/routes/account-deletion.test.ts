@@ -1,10 +1,10 @@
-import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import { dump, encodingsOf } from '../support/dump.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
+import { t } from '../support/test.ts'
 
 const address = '203.0.113.77'
 const userAgent = 'Distinctive/7.31 (Analytical Engine)'

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { withDefaults } from '../../src/clients/metadata.ts'
 import { bearer } from '../support/authorization-header.ts'
 import type { Browser } from '../support/client.ts'
@@ -7,6 +7,7 @@ import { build, newUser } from '../support/app.ts'
 import { waitUntil } from '../support/polling.ts'
 import { registerUser } from '../support/registered-user.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
+import { t } from '../support/test.ts'
 
 const clientsPath = '/v1/admin/clients'
 const clientPath = (id: string) => `${clientsPath}/${id}`

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
-import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
@@ -9,6 +8,7 @@ import { waitUntil } from '../support/polling.ts'
 import { registerUser } from '../support/registered-user.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { scale } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 const usersPath = '/v1/admin/users'
 const userPath = (id: string) => `${usersPath}/${id}`

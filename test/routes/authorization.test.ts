@@ -1,4 +1,3 @@
-import t from 'tap'
 import { build, newUser } from '../support/app.ts'
 import { listen } from '../support/concurrency.ts'
 import {
@@ -6,6 +5,7 @@ import {
   submit
 } from '../support/delegation.ts'
 import { claimsOf } from '../support/jwt.ts'
+import { t } from '../support/test.ts'
 import { ask } from '../support/wire.ts'
 
 const service = await build(t)

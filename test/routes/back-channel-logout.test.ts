@@ -1,5 +1,5 @@
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from 'jose'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { purgeExpired } from '../../src/sessions/expiry.ts'
 import { build, newUser, type Service } from '../support/app.ts'
@@ -9,6 +9,7 @@ import {
 } from '../support/delegation.ts'
 import { claimsOf } from '../support/jwt.ts'
 import { waitUntil } from '../support/polling.ts'
+import { t } from '../support/test.ts'
 import { receiver, type Receiver } from '../support/webhook-receiver.ts'
 
 const allowLoopback = { WEBHOOK_PRIVATE_NETWORKS: '127.0.0.0/8' }

@@ -1,4 +1,3 @@
-import t from 'tap'
 import { build, newUser, type Service } from '../support/app.ts'
 import {
   adminOf, authorizationOf, authorize, codeIn, destinationOf, isActive, newClient, newVerifier, redeem,
@@ -7,6 +6,7 @@ import {
 import { claimsOf } from '../support/jwt.ts'
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
+import { t } from '../support/test.ts'
 
 const grace = { REFRESH_REPLAY_GRACE: '0s' }
 const service = await build(t)
@@ -245,6 +245,30 @@ t.test('a sign-in renews the cookie of the browser session, and keeps its sessio
   t.ok(await isActive(service, tokens.access_token), 'within the grace period nothing more happens')
   t.equal(await silent(strict), 'login_required')
   t.notOk(await isActive(service, tokens.access_token), 'later its use ends the session')
+})
+
+t.test('a sign-in on a page goes on with the token family, and its token supersedes the others', async t => {
+  const { browser, user } = await signInFor(service, client)
+  const name = 'refresh_token_3000'
+  const current = browser.jar.get(name) ?? ''
+  const thief = service.browser()
+  thief.jar.set(name, current)
+  t.match(await thief.post('/v1/auth/refresh'), { status: 200 })
+  const stolen = thief.jar.get(name) ?? ''
+
+  await submit(browser, '/sign-in', { identifier: user.email, password: user.password })
+  const other = service.browser()
+  other.jar.set(name, current)
+  t.match(await other.post('/v1/auth/refresh'), { status: 200 }, 'the response may have been lost')
+  const { status, body } = await browser.post('/v1/auth/refresh')
+  t.equal(status, 200)
+  t.match(await thief.post('/v1/auth/refresh'), { status: 401, body: { code: 'invalid_refresh_token' } })
+  browser.accessToken = body.access_token
+  t.match(await browser.get('/v1/me'), { status: 200 }, 'within the grace period the thief is only refused')
+  thief.app = strict.app
+  thief.jar.set(name, stolen)
+  t.match(await thief.post('/v1/auth/refresh'), { status: 401 })
+  t.match(await browser.get('/v1/me'), { status: 401 }, 'later the use of the stolen token ends the session')
 })
 
 t.test('users see and revoke what they have allowed', async t => {

@@ -1,7 +1,7 @@
-import t from 'tap'
 import { build, type Service } from '../support/app.ts'
 import { isActive, newClient, requestTokens, signInFor, type TestClient } from '../support/delegation.ts'
 import { claimsOf } from '../support/jwt.ts'
+import { t } from '../support/test.ts'
 
 const service = await build(t)
 const resource = 'https://orders.example.com'

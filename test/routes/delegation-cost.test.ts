@@ -1,9 +1,9 @@
-import t from 'tap'
 import { build } from '../support/app.ts'
 import {
   authorizationOf, codeIn, destinationOf, newClient, redeem, requestTokens, signInFor
 } from '../support/delegation.ts'
 import { countStatements } from '../support/statement-count.ts'
+import { t } from '../support/test.ts'
 
 const service = await build(t)
 

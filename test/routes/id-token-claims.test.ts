@@ -1,4 +1,3 @@
-import t from 'tap'
 import { hashAccessToken } from '../../src/tokens/id-token.ts'
 import { build, newUser } from '../support/app.ts'
 import type { Browser } from '../support/client.ts'
@@ -8,6 +7,7 @@ import {
 } from '../support/delegation.ts'
 import { mailTo } from '../support/inbox.ts'
 import { claimsOf } from '../support/jwt.ts'
+import { t } from '../support/test.ts'
 
 const service = await build(t)
 const home = 'https://orders.example.com/bye'

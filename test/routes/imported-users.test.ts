@@ -1,7 +1,8 @@
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { start } from '../support/command-line.ts'
 import { excessiveHashes, importedHashes, unknownHashes } from '../support/imported-hashes.ts'
 import { build, type Service } from '../support/app.ts'
+import { t } from '../support/test.ts'
 
 /** Imports accounts with these hashes, and returns their addresses. */
 async function importAccounts (t: Test, { url }: Service, hashes: string[]): Promise<string[]> {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import type { Environment } from '../../src/config/environment.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { missing, phone, start, type Tab } from '../support/chromium.ts'
@@ -10,6 +10,7 @@ import { mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
 import type { Teardown } from '../support/teardown.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 const kinds = ['email-verification', 'password-reset', 'magic-link'] as const
 type LinkPath = typeof kinds[number]

@@ -8,13 +8,14 @@ import { pathToFileURL } from 'node:url'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { isCommon } from '../../src/passwords/dictionary.ts'
 import { rejectionReasons } from '../../src/passwords/policy.ts'
 import { closedPort } from '../support/command-line.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { waitFor } from '../support/polling.ts'
 import { moduleFile, nodeOptions } from '../support/program.ts'
+import { t } from '../support/test.ts'
 
 const register = async (service: Service, password: string, owner: object = {}) =>
   await service.browser().post('/v1/auth/register', { ...newUser(), ...owner, password })

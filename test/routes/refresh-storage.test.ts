@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import t from 'tap'
 import { load } from '../../src/config/config.ts'
 import { rotate } from '../../src/sessions/rotation.ts'
 import { build, environment, newUser } from '../support/app.ts'
 import { scale } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 const refreshes = scale(20_000, 5_000)
 

@@ -1,7 +1,7 @@
-import t from 'tap'
 import { mint } from '../../src/sessions/refresh-token.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { sql } from '../support/postgres.ts'
+import { t } from '../support/test.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 
 interface Family { generation: number, hash: string, confirmations: Date[] }

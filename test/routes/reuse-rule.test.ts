@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import t from 'tap'
+import { t } from '../support/test.ts'
 import { ExactSupersessions, newFamily, present, type ModelToken } from '../support/token-family-model.ts'
 import { scale } from '../support/soak.ts'
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
-import t from 'tap'
 import { mint, parse } from '../../src/sessions/refresh-token.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
+import { t } from '../support/test.ts'
 import {
   newFamily, present, sessionLife, tokenLife,
   type ModelFamily, type ModelToken, type RotationRule

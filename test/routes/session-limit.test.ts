@@ -1,5 +1,4 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import t from 'tap'
 import { connect, type Queryable } from '../../src/database/database.ts'
 import { generateToken, hashToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { revokeUserTokens } from '../../src/tokens/revocations.ts'
@@ -12,6 +11,7 @@ import { Browser, type Answer } from '../support/client.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { firefox, isSignedIn, safari, signInDevices } from '../support/devices.ts'
 import { scale } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 interface InsertedSessions { count: number, ended?: boolean }
 

@@ -1,4 +1,3 @@
-import t from 'tap'
 import * as audit from '../../src/audit/events.ts'
 import { generateToken } from '../../src/one-time-tokens/one-time-tokens.ts'
 import { purgeExpired, type PurgedPage } from '../../src/sessions/expiry.ts'
@@ -7,6 +6,7 @@ import { build, newUser, type Service } from '../support/app.ts'
 import { firefox, isSignedIn, safari, signInDevices } from '../support/devices.ts'
 import { mailTo } from '../support/inbox.ts'
 import { named, sql } from '../support/postgres.ts'
+import { t } from '../support/test.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
@@ -460,7 +460,8 @@ t.test('expired sessions are purged', async t => {
   const purgeAll = async (limit: number) => {
     let [total, rounds, after]: [number, number, string | undefined] = [0, 0, undefined]
     do {
-      const page: PurgedPage = await purgeExpired(service.app.db, { after, limit, refreshTokenSeconds: 604_800 })
+      const range = { after, limit, refreshTokenSeconds: 604_800 }
+      const page: PurgedPage = await purgeExpired(service.app.db, range)
       total += page.purged
       rounds++
       after = page.last

@@ -1,9 +1,9 @@
 import argon2 from 'argon2'
-import t from 'tap'
 import { build, newUser } from '../support/app.ts'
 import type { Browser } from '../support/client.ts'
 import { deferred } from '../support/deferred.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
+import { t } from '../support/test.ts'
 
 const uuid7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 const phrase = 'a phrase of my own'

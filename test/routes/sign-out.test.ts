@@ -1,10 +1,11 @@
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { build, newUser } from '../support/app.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import {
   authorizationOf, destinationOf, isActive, newClient, sealedIn, signInFor, submit
 } from '../support/delegation.ts'
 import { claimsOf } from '../support/jwt.ts'
+import { t } from '../support/test.ts'
 
 const service = await build(t)
 const home = 'https://orders.example.com/bye'

@@ -1,7 +1,6 @@
 import { hkdfSync } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
-import t from 'tap'
 import { encodeDevice } from '../../src/authentication/known-device.ts'
 import { newId } from '../../src/crypto/random.ts'
 import { connect } from '../../src/database/database.ts'
@@ -17,6 +16,7 @@ import {
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { scale } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 const wrongPassword = 'not the password'
 const newPassword = 'another phrase of mine'

@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs'
-import t from 'tap'
 import { run } from '../support/command-line.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 const register = async ({ browser }: Service, username: string) =>
   await browser().post('/v1/auth/register', { ...newUser(), username })

@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, 
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import fc from 'fast-check'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { candidateBuilds, loadArgon2, type Argon2Build } from '../../src/passwords/argon2-build.ts'
 import { environment } from '../support/app.ts'
@@ -16,6 +16,7 @@ import { ready, run } from '../support/process.ts'
 import { isCompiled, moduleFile, nodeOptions } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 import { scale } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 const { version } = createRequire(import.meta.url)('argon2/package.json')
 const compiledBuilds = resolve(`native/argon2-${version}`)

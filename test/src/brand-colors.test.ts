@@ -1,5 +1,5 @@
-import t from 'tap'
 import { brandColors, brandStyle, contrast, defaultColors } from '../../src/http/brand-colors.ts'
+import { t } from '../support/test.ts'
 
 const grounds = { light: ['#f6f5f1', '#ffffff', '#faf9f6'], dark: ['#111216', '#191b20', '#15171b'] } as const
 const themes = ['light', 'dark'] as const

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import pg from 'pg'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { load } from '../../src/config/config.ts'
 import type { Environment } from '../../src/config/environment.ts'
@@ -16,6 +16,7 @@ import { packageFolder } from '../../src/package-folder.ts'
 import { parse as parseDatabase } from '../../src/syntax/database-url.ts'
 import { commandOf } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 const key = randomBytes(32).toString('base64')
 const production: Environment = {
@@ -74,17 +75,17 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
     roles: { user: [], admin: [] },
     tokenClaims: { names: [], namespace: '' },
     lifetimes: {
-      accessToken: 900,
-      refreshToken: 604_800,
-      session: 2_592_000,
-      rememberedSession: 7_776_000,
-      replayGrace: 10,
-      retryWindow: undefined
+      accessTokenSeconds: 900,
+      refreshTokenSeconds: 604_800,
+      sessionSeconds: 2_592_000,
+      rememberedSessionSeconds: 7_776_000,
+      replayGraceSeconds: 10,
+      retryWindowSeconds: undefined
     },
     sessionLimit: 100,
     revocationStaleLimit: undefined,
     auditRetention: 31_536_000,
-    signing: { algorithm: 'ES256', rotation: 2_592_000, jwksMaxAge: 300 },
+    signing: { algorithm: 'ES256', rotationSeconds: 2_592_000, jwksMaxAgeSeconds: 300 },
     passwords: {
       minLength: 8,
       memoryKib: 19_456,
@@ -113,7 +114,12 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
     },
     homeUrl: undefined,
     requireEmailVerification: false,
-    links: { emailVerification: 86_400, passwordReset: 1_800, magicLink: 600, emailUndo: 604_800 },
+    links: {
+      emailVerificationSeconds: 86_400,
+      passwordResetSeconds: 1_800,
+      magicLinkSeconds: 600,
+      emailUndoSeconds: 604_800
+    },
     migrateOnStart: true,
     requestTimeout: 10,
     keepAliveTimeout: 75,
@@ -234,17 +240,17 @@ t.test('every variable has an effect', async t => {
     roles: { user: ['profile'], admin: [], support: [], editor: ['articles:read', 'articles:write'] },
     tokenClaims: { names: ['username', 'email'], namespace: 'urn:example:' },
     lifetimes: {
-      accessToken: 1,
-      refreshToken: 120,
-      session: 10_800,
-      rememberedSession: 345_600,
-      replayGrace: 0,
-      retryWindow: 300
+      accessTokenSeconds: 1,
+      refreshTokenSeconds: 120,
+      sessionSeconds: 10_800,
+      rememberedSessionSeconds: 345_600,
+      replayGraceSeconds: 0,
+      retryWindowSeconds: 300
     },
     sessionLimit: 5,
     revocationStaleLimit: 60,
     auditRetention: 2_592_000,
-    signing: { algorithm: 'EdDSA', rotation: 604_800, jwksMaxAge: 30 },
+    signing: { algorithm: 'EdDSA', rotationSeconds: 604_800, jwksMaxAgeSeconds: 30 },
     passwords: {
       minLength: 12,
       memoryKib: 65_536,
@@ -270,7 +276,12 @@ t.test('every variable has an effect', async t => {
     },
     homeUrl: 'https://app.example.com/?from=mail',
     requireEmailVerification: true,
-    links: { emailVerification: 1, passwordReset: 60, magicLink: 3_600, emailUndo: 86_400 },
+    links: {
+      emailVerificationSeconds: 1,
+      passwordResetSeconds: 60,
+      magicLinkSeconds: 3_600,
+      emailUndoSeconds: 86_400
+    },
     migrateOnStart: false,
     requestTimeout: 20,
     keepAliveTimeout: 120,
@@ -414,7 +425,7 @@ t.test('a configuration is frozen', async t => {
   t.ok(Object.isFrozen(config.corsOrigins))
   t.ok([config.roles, ...Object.values(config.roles)].every(Object.isFrozen), 'roles')
   t.throws(() => Object.assign(config, { issuer: 'https://evil.example' }), TypeError)
-  t.throws(() => Object.assign(config.lifetimes, { accessToken: 1e9 }), TypeError)
+  t.throws(() => Object.assign(config.lifetimes, { accessTokenSeconds: 1e9 }), TypeError)
 })
 
 t.test('every problem is reported at once', async t => {
@@ -749,7 +760,7 @@ t.test('well-formed values are accepted up to their bounds', async t => {
   const cases: Array<[Environment, object]> = [
     [
       { ACCESS_TOKEN_TTL: '3650d', REQUEST_TIMEOUT: '1s', REFRESH_REPLAY_GRACE: '0s' },
-      { lifetimes: { accessToken: 315_360_000, replayGrace: 0 }, requestTimeout: 1 }
+      { lifetimes: { accessTokenSeconds: 315_360_000, replayGraceSeconds: 0 }, requestTimeout: 1 }
     ],
     [
       { PORT: '65535', PASSWORD_MIN_LENGTH: '64' },

@@ -2,11 +2,11 @@ import { getEventListeners, once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import ipaddr from 'ipaddr.js'
-import t from 'tap'
 import { parseNetworks } from '../../src/config/addresses.ts'
 import { createDestination, isPublic } from '../../src/webhooks/destination.ts'
 import { post } from '../../src/webhooks/request.ts'
 import { build } from '../support/app.ts'
+import { t } from '../support/test.ts'
 import { receiver } from '../support/webhook-receiver.ts'
 
 const never = new AbortController().signal

@@ -1,8 +1,8 @@
-import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import { createTopic } from '../../src/database/effects.ts'
 import { build, newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
+import { t } from '../support/test.ts'
 
 const topic = createTopic<string>('test')
 
@@ -59,7 +59,7 @@ t.test('the effects of a transaction follow its commit', async t => {
     t.match(errors, [{ message: 'broken listener' }])
   })
 
-  await t.test('a transaction ends when its listeners have finished, even if they use the database', async t => {
+  await t.test('a transaction ends when its listeners have, even if they use the database', async t => {
     const single = connect({ url, connections: 1 })
     t.teardown(async () => await single.end())
     const finished: string[] = []

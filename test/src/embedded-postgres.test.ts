@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import pg from 'pg'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { complete } from '../../src/database/embedded/cluster.ts'
 import {
   EmbeddedPostgresError,
@@ -16,6 +16,7 @@ import {
   type EmbeddedPostgresOptions
 } from '../../src/database/embedded/embedded-postgres.ts'
 import { moduleFile, nodeOptions } from '../support/program.ts'
+import { t } from '../support/test.ts'
 
 const run = promisify(execFile)
 const isRoot = process.getuid?.() === 0

@@ -1,6 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
-import t from 'tap'
 import { Problem } from '../../src/http/problem.ts'
 import {
   hashingQueue, type HashingQueue, type QueueLimits, type QueueRejection, type QueueTicket
@@ -8,6 +7,7 @@ import {
 import { deferred, type Deferred } from '../support/deferred.ts'
 import { scale } from '../support/soak.ts'
 import type { Teardown } from '../support/teardown.ts'
+import { t } from '../support/test.ts'
 
 interface QueuedTask {
   name: string

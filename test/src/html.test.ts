@@ -1,5 +1,5 @@
-import t from 'tap'
 import { escapeHtml } from '../../src/http/html.ts'
+import { t } from '../support/test.ts'
 
 t.test('text cannot leave an element or a quoted attribute', async t => {
   t.equal(

@@ -1,10 +1,11 @@
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { connect, type Database } from '../../src/database/database.ts'
 import { maxCountedJobs, readBacklog } from '../../src/jobs/backlog.ts'
 import * as jobs from '../../src/jobs/queue.ts'
 import { resumeDeliveries, retryUnsigned } from '../../src/webhooks/delivery-batches.ts'
 import * as sending from '../../src/webhooks/sending.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
+import { t } from '../support/test.ts'
 
 /**
  * A migrated database, and one connection to it: its prepared statements keep the plans of a small table.

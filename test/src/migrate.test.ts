@@ -3,7 +3,6 @@ import { readdirSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { join } from 'node:path'
-import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import { listPending, migrate } from '../../src/database/migrate.ts'
 import { MigrationError, readMigrations, type Migration } from '../../src/database/migration-files.ts'
@@ -11,6 +10,7 @@ import { build } from '../support/app.ts'
 import { packageFolder } from '../../src/package-folder.ts'
 import { waitUntil } from '../support/polling.ts'
 import { createDatabase, named, sql } from '../support/postgres.ts'
+import { t } from '../support/test.ts'
 
 const digits = (version: number) => String(version).padStart(3, '0')
 const letter = (version: number) => String.fromCharCode(96 + version)

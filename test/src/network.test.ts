@@ -1,8 +1,8 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import fc from 'fast-check'
-import t from 'tap'
 import { addressOf, networkOf } from '../../src/http/client-network.ts'
 import { scale } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 t.test('the address of a peer', async t => {
   for (const peer of [

@@ -1,7 +1,7 @@
-import t from 'tap'
 import {
   matchPostLogoutRedirectUri, matchRedirectUri, redirectUriRefusal, type RedirectUriRules
 } from '../../src/clients/redirect-uris.ts'
+import { t } from '../support/test.ts'
 
 const web: RedirectUriRules = { applicationType: 'web', isDevelopment: false, redirectSchemes: [] }
 const webInDevelopment: RedirectUriRules = { ...web, isDevelopment: true }

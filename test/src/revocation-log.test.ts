@@ -1,10 +1,10 @@
 import fc from 'fast-check'
-import t from 'tap'
 import type { RevocableClaims } from '../../plugins/verifier/claims.ts'
 import { createRevocationStream } from '../../src/tokens/revocation-feed.ts'
 import { RevocationLog, type RevocationEntry } from '../../src/tokens/revocation-log.ts'
 import type { RevocationUpdate, Snapshot } from '../../src/tokens/revocation-reader.ts'
 import type { Revocation } from '../../src/tokens/revocations.ts'
+import { t } from '../support/test.ts'
 
 const hourMs = 3_600_000
 const epoch = Date.UTC(2026, 0, 1)

@@ -1,5 +1,6 @@
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { build, newUser } from '../support/app.ts'
+import { t } from '../support/test.ts'
 
 t.test('a request that does not match the schema is told what is wrong, and where', async t => {
   const service = await build(t)

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
-import t from 'tap'
 import { findRecipient } from '../../src/mail/recipient.ts'
 import { unsealMail } from '../../src/mail/outbox.ts'
 import type { Answer, Browser } from '../support/client.ts'
 import { build, keyEncryptionKey, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { scale } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 const register = '/v1/auth/register'
 const login = '/v1/auth/login'

@@ -1,5 +1,4 @@
 import fc from 'fast-check'
-import t from 'tap'
 import { build, newUser, type Service } from '../support/app.ts'
 import type { Browser } from '../support/client.ts'
 import {
@@ -7,6 +6,7 @@ import {
   type TokenPair
 } from '../support/delegation.ts'
 import { scale } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 // A late replay goes to the instance without a grace period.
 const service = await build(t, { REFRESH_REPLAY_GRACE: '60s' })

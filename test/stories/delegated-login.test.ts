@@ -1,4 +1,3 @@
-import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { build, newUser } from '../support/app.ts'
 import { missing, start } from '../support/chromium.ts'
@@ -7,6 +6,7 @@ import { localhost, runDocumented, runExample, serveBrowserApp } from '../suppor
 import { allow, showsStatus as shows, signIn, signUp } from '../support/page-actions.ts'
 import { waitFor } from '../support/polling.ts'
 import { ready } from '../support/process.ts'
+import { t } from '../support/test.ts'
 
 async function freePorts (): Promise<[number, number, number, number]> {
   return [await freePort(), await freePort(), await freePort(), await freePort()]

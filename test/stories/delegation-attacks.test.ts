@@ -1,5 +1,4 @@
 import pg from 'pg'
-import t from 'tap'
 import { connect } from '../../src/database/database.ts'
 import { redeemCode } from '../../src/delegation/authorization-codes.ts'
 import { purgeExpired } from '../../src/sessions/expiry.ts'
@@ -10,6 +9,7 @@ import {
 } from '../support/delegation.ts'
 import { claimsOf } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
+import { t } from '../support/test.ts'
 
 const service = await build(t)
 const { sql } = service

@@ -1,4 +1,4 @@
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import * as clients from '../../src/clients/clients.ts'
 import { connect } from '../../src/database/database.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
@@ -14,6 +14,7 @@ import { createDatabase, sql } from '../support/postgres.ts'
 import * as programs from '../support/process.ts'
 import { commandOf } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { t } from '../support/test.ts'
 
 interface SignInResponse extends TokenPair { user: { id: string } }
 interface Health { feed: { followed: boolean } }

@@ -1,9 +1,9 @@
-import t from 'tap'
 import { build, newUser } from '../support/app.ts'
 import { cookiesOf, listen, newLoopbackAddress, post } from '../support/concurrency.ts'
 import {
   apiFlows, login, register, secretApiFlows, wrongPassword, type Question
 } from '../support/enumeration.ts'
+import { t } from '../support/test.ts'
 import { ask, type WireResponse } from '../support/wire.ts'
 
 const timeHeaders = ['retry-after', 'ratelimit-reset']

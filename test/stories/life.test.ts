@@ -1,6 +1,6 @@
-import t from 'tap'
 import { build, environment, keyEncryptionKey, newUser } from '../support/app.ts'
 import { start } from '../support/command-line.ts'
+import { t } from '../support/test.ts'
 import { receiver } from '../support/webhook-receiver.ts'
 import { smtpServer } from '../support/smtp.ts'
 import { waitUntil } from '../support/polling.ts'

@@ -1,4 +1,4 @@
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { build, newUser } from '../support/app.ts'
 import { mapConcurrently } from '../support/concurrency.ts'
 import { newClient } from '../support/delegation.ts'
@@ -12,6 +12,7 @@ import { signInCases } from '../support/oracle/sign-in-cases.ts'
 import { signOutCases } from '../support/oracle/sign-out-cases.ts'
 import { tokenCases } from '../support/oracle/token-cases.ts'
 import { userInfoCases } from '../support/oracle/user-info-cases.ts'
+import { t } from '../support/test.ts'
 
 // oidc-provider is a certified implementation. Clients of it and of the service send the same requests here,
 // and see the same, but for the differences that the tables explain.

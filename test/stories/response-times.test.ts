@@ -1,11 +1,12 @@
 import { randomInt } from 'node:crypto'
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { median } from '../../bench/throughput.ts'
 import { build, type Service } from '../support/app.ts'
 import { listen, post } from '../support/concurrency.ts'
 import { apiFlows, secretApiFlows, type Flow, type Question } from '../support/enumeration.ts'
 import { isLinkRequest, pageFlows } from '../support/page-flows.ts'
 import { isSoak } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 // How often a question is asked in an attempt. A time that is closer than it must be needs fewer rounds.
 const rounds = 60

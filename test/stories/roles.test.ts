@@ -1,5 +1,4 @@
 import { createPrivateKey } from 'node:crypto'
-import t from 'tap'
 import * as clients from '../../src/clients/clients.ts'
 import { purge, revokeUserTokens } from '../../src/tokens/revocations.ts'
 import type { Answer } from '../support/client.ts'
@@ -8,6 +7,7 @@ import { claimsOf, compact, signers } from '../support/jwt.ts'
 import { waitFor } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { scale } from '../support/soak.ts'
+import { t } from '../support/test.ts'
 
 const signIn = async (service: Service, path = 'login', user = newUser()) => {
   const { body } = await service

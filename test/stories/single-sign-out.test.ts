@@ -1,4 +1,3 @@
-import t from 'tap'
 import { freePort } from '../../src/database/embedded/server.ts'
 import * as clients from '../../src/clients/clients.ts'
 import { build, newUser } from '../support/app.ts'
@@ -7,6 +6,7 @@ import {
 } from '../support/delegation.ts'
 import { claimsOf } from '../support/jwt.ts'
 import { waitUntil } from '../support/polling.ts'
+import { t } from '../support/test.ts'
 import { receiver } from '../support/webhook-receiver.ts'
 
 /** Reads the revocation feed until it has sent everything that there was. */

@@ -1,10 +1,10 @@
-import t from 'tap'
 import * as clients from '../../src/clients/clients.ts'
 import { freePort } from '../../src/database/embedded/server.ts'
 import { rotateKey } from '../../src/tokens/key-rotation.ts'
 import * as consumer from '../support/consumer.ts'
 import { waitFor } from '../support/polling.ts'
 import { build, newUser } from '../support/app.ts'
+import { t } from '../support/test.ts'
 
 t.test('a service with the verifier', async t => {
   const port = await freePort()

@@ -84,6 +84,8 @@ export async function build (
   t.teardown(async () => {
     await app.close()
     clearInterval(alive)
+    // Its process may run many more tests. Other instances may go on until the database is dropped.
+    if (url === undefined) logsOn.delete(databaseUrl)
   })
   await app.ready()
   if (ready) await Promise.all([app.keyring.loaded, app.revocations.loaded])

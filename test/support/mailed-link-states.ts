@@ -10,7 +10,12 @@ import {
   renderConfirmed, renderInvalidLink, renderDone, renderOpening, renderOpenLink
 } from '../../routes/pages/mailed-link-views.ts'
 
-const lives = { emailVerificationSeconds: 86_400, passwordResetSeconds: 1_800, magicLinkSeconds: 600, emailUndoSeconds: 604_800 }
+const lives = {
+  emailVerificationSeconds: 86_400,
+  passwordResetSeconds: 1_800,
+  magicLinkSeconds: 600,
+  emailUndoSeconds: 604_800
+}
 const kinds = ['email_verification', 'password_reset', 'magic_link'] as const
 const address = 'ada.lovelace.of.london@mail.example.com'
 const token = `lkl_${'a'.repeat(43)}`

@@ -37,7 +37,12 @@ export const hostile: Continuation = {
 }
 
 const requestId = '01a22c12-ad0d-7117-bb41-c332ef65c6b0'
-const lives = { emailVerificationSeconds: 86_400, passwordResetSeconds: 1_800, magicLinkSeconds: 600, emailUndoSeconds: 604_800 }
+const lives = {
+  emailVerificationSeconds: 86_400,
+  passwordResetSeconds: 1_800,
+  magicLinkSeconds: 600,
+  emailUndoSeconds: 604_800
+}
 const mail = {
   id: 3,
   at: new Date(0),
