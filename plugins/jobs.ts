@@ -120,7 +120,7 @@ export default fp(async function jobsPlugin (app) {
         }
       } catch (error) {
         // The shutdown may have begun meanwhile.
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
         if (!isFailing && !signal.aborted) {
           const level = app.databaseOutage.consequenceLevel
           app.log[level]({ err: error, kind }, 'jobs not read; retrying')
@@ -133,7 +133,7 @@ export default fp(async function jobsPlugin (app) {
       const delayMs = Math.min(batchDelayMs / (1 - utilization), maxBatchDelayMs)
       await pause(delayMs, undefined, { signal, ref: false }).catch(() => {})
       // `wake` and the end of a job change these meanwhile.
-      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
       if ((isWoken && probeAt === undefined) || signal.aborted) continue
       await new Promise<void>(resolve => {
         const untilProbeMs = (probeAt ?? 0) - performance.now()

@@ -64,7 +64,7 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
     const loaded = Promise.all([server.keyring.loaded, server.revocations.loaded])
     await Promise.race([loaded, pauseUntilShutdown(databasePatienceMs, shutdown)])
     // A signal may begin the shutdown meanwhile.
-    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
     if (shutdown.hasBegun) return
     await listen(server, config)
   }

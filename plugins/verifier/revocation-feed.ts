@@ -127,7 +127,7 @@ export function createFeedClient (options: FeedClientOptions): FeedClient {
         await connect()
       } catch (error) {
         // `close` may abort it while the feed is open.
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
         if (closing.aborted) return
         if (reportFailure(error)) delayMs = rejectedRetryMs
       }

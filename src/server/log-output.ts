@@ -24,7 +24,7 @@ export function createLogOutput ({ logFormat }: Pick<Config, 'logFormat'>): LogO
     write: text => { process.stdout.write(text) },
     isColored,
     // Undefined if standard output is not a terminal, unlike its declared type.
-    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- inexact type
     columns: () => process.stdout.columns ?? defaultColumns
   })
   return { write: terminal.write, terminal }

@@ -129,7 +129,7 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
       } catch (error) {
         // If the connection was lost, the client's own error says less than that.
         // The connection may have failed meanwhile.
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- cleared meanwhile
         if (isAvailable) reconnect(redis.stream.writable ? error : connectionClosed())
         return undefined
       }

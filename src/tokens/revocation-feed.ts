@@ -84,7 +84,7 @@ export function createRevocationStream (
         await waitForEntries()
         lastReadAt = performance.now()
         // `stop` may have been called meanwhile.
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
         const isIdle = !closing.signal.aborted && waiting.length === 0
         if (isIdle) yield `id: ${subscription.position()}\n: heartbeat\n\n`
       }

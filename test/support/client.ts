@@ -11,7 +11,7 @@ export interface Answer {
   text: string
   // `any`, because the tests read the members of a hundred kinds of responses here. A type for each would
   // repeat the API document, and `send` checks every JSON body against that document while the test runs.
-  body: any
+  body: any // see above: `send` checks it against the API document
 }
 
 /** A small browser: it keeps the cookies it is given and sends them back. */

@@ -28,7 +28,7 @@ export async function cryptInThread (task: NewTask): Promise<string> {
   } finally {
     pendingTasks.delete(id)
     // The worker is undefined if it failed meanwhile.
-    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- cleared meanwhile
     if (pendingTasks.size === 0) worker?.unref()
   }
 }
