@@ -45,6 +45,8 @@ declare module 'fastify' {
 export interface RateLimitOptions {
   limit: Rate
   redisUrl: string | undefined
+  /** How long a request waits for Redis; 100 ms by default. */
+  redisTimeoutMs?: number | undefined
   trustProxy: Trust | undefined
 }
 
@@ -64,7 +66,7 @@ const networkOf = (address: string, { remoteAddress }: Pick<Socket, 'remoteAddre
 
 /** The rate limit: bounds the requests of a network (an IPv4 address or an IPv6 /64) per class of routes. */
 export default fp(async function rateLimitPlugin (app, options: RateLimitOptions) {
-  const { limit, redisUrl, trustProxy = () => false } = options
+  const { limit, redisUrl, redisTimeoutMs, trustProxy = () => false } = options
   const refused = { password: 0, mail: 0, client: 0, general: 0 }
   if (limit === 'off') {
     app.decorate('rateLimiting', { shared: false, refused, countUnrouted: () => undefined })
@@ -74,6 +76,7 @@ export default fp(async function rateLimitPlugin (app, options: RateLimitOptions
   const counters = await createRequestCounters({
     redisUrl,
     windowSeconds: limit.window,
+    answerTimeoutMs: redisTimeoutMs,
     onUnavailable: error => {
       const message = 'Redis is unavailable: this process counts requests by itself until it is back'
       app.log.warn({ err: error }, message)

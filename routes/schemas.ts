@@ -1,8 +1,10 @@
 import { Type, type TSchema, type TString } from '@sinclair/typebox'
 import { ref, strict, text } from './typed.ts'
 
+/** The schema of a time, which a handler returns as a `Date`. */
 export const time = (description: string) =>
   Type.Unsafe<Date>(Type.String({ format: 'date-time', description }))
+/** The schema of a value of type `T` or null. */
 export const orNull = <T>(schema: object, description: string) =>
   Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }], description })
 

@@ -74,12 +74,14 @@ export interface AppOptions {
   logPaths?: boolean
   /** Milliseconds without a request after which the service is idle; a minute by default. */
   idleAfterMs?: number
+  /** How long a request waits for the Redis of the rate limit; 100 ms by default. */
+  redisTimeoutMs?: number
 }
 
 /** The service. Registers its resources and HTTP behaviour in this order, and then its routes. */
 export default fp(async function latchkey (app: FastifyInstance, options: AppOptions) {
   const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logPaths = false } = options
-  const { idleAfterMs } = options
+  const { idleAfterMs, redisTimeoutMs } = options
   const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
   const { serviceName, metricsPort: port } = config
   const basePath = basePathOf(issuer)
@@ -102,7 +104,9 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
   await app.register(metrics)
   await app.register(deadline, { seconds: config.requestTimeout })
   await app.register(security, { issuer, corsOrigins, allowLocalOrigins })
-  await app.register(rateLimit, { limit: config.rateLimit, redisUrl: config.redisUrl, trustProxy })
+  await app.register(rateLimit, {
+    limit: config.rateLimit, redisUrl: config.redisUrl, redisTimeoutMs, trustProxy
+  })
   await app.register(transport, { issuer, trustProxy })
   await app.register(notFound)
   await app.register(jsonBody)

@@ -3,10 +3,21 @@ import type { RejectionReason } from './token-rejection.ts'
 /**
  * Why a request may not pass. `message` is for the caller, `reason` for the log. Neither contains a part of
  * the token.
+ *
+ * @example
+ * try {
+ *   const auth = await verifier.authenticate(request.headers.authorization)
+ * } catch (error) {
+ *   if (!(error instanceof AuthError)) throw error
+ *   response.writeHead(error.statusCode, error.headers).end(error.message)
+ * }
  */
 export class AuthError extends Error {
+  /** The status of the response: 401, 403 or 503 (RFC 6750 section 3.1). */
   readonly statusCode: number
+  /** `token_required`, `invalid_token`, `insufficient_scope` or `verification_unavailable`. */
   readonly code: string
+  /** Why, for the log. */
   readonly reason: string | undefined
   readonly #headers: Record<string, string>
 
@@ -19,7 +30,7 @@ export class AuthError extends Error {
     this.#headers = extra.headers
   }
 
-  /** The headers of the response. */
+  /** The headers of the response: the challenge (RFC 6750 section 3), or `Retry-After`. */
   get headers (): Record<string, string> {
     return this.#headers
   }

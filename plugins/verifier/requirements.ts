@@ -4,7 +4,12 @@ import { insufficientScope } from './auth-error.ts'
 // RFC 6749 section 3.3.
 const scopeSyntax = /^[\x21\x23-\x5b\x5d-\x7e]+$/
 
-/** Something that a token must have. Throws an AuthError (403) if it does not. */
+/**
+ * Something that a token must have. Throws an AuthError (403) if it does not.
+ *
+ * @example
+ * const requireMember: Requirement = requireRole('member')
+ */
 export type Requirement = (auth: Auth) => void
 
 /**
@@ -24,6 +29,10 @@ export function requireRole (...roles: string[]): Requirement {
 /**
  * Requires all of these scopes (RFC 6749 section 3.3). Throws an Error at once if no scope is given, or one
  * that is not a scope token.
+ *
+ * @example
+ * const requireWriting = requireScope('orders:write')
+ * requireWriting(await verifier.verify(token))
  */
 export function requireScope (...scopes: string[]): Requirement {
   if (scopes.length === 0 || !scopes.every(scope => scopeSyntax.test(scope))) {

@@ -13,7 +13,12 @@ import { checkOptions } from './settings.ts'
 export { AuthError, requireRole, requireScope }
 export type { Algorithm, Auth, FeedHealth, KeysHealth, Requirement, VerifierLog, VerifierOptions }
 
-/** How the verifier is doing, for a health check. */
+/**
+ * How the verifier is doing, for a health check.
+ *
+ * @example
+ * { ready: true, keys: { count: 2, age: 41, failing: false }, feed: { followed: true, downSince: null } }
+ */
 export interface VerifierHealth {
   /** Whether valid tokens are accepted now: the keys are known, and `failClosedAfter` has not passed. */
   ready: boolean
@@ -27,21 +32,41 @@ export interface Verifier {
   /**
    * Returns the claims of an access token. Rejects with an AuthError: 401 if the token is not valid, 503 if
    * that cannot be known now. The first call waits for the keys, for 2 seconds at most.
+   *
+   * @example
+   * const { sub, roles } = await verifier.verify(token)
    */
   verify: (token: string) => Promise<Auth>
   /**
    * The same for the value of the header `Authorization` (RFC 6750 section 2.1). Await it: a token that was
    * verified before is answered at once, and a failure may be thrown at once.
+   *
+   * @example
+   * const { sub } = await verifier.authenticate(request.headers.authorization)
    */
   authenticate: (authorization: string | undefined) => Auth | Promise<Auth>
   /**
    * Starts to read the keys and to follow the feed, unless it has started. Resolves when both were read, or
    * after 2 seconds without them. `verify` and `authenticate` call it themselves.
+   *
+   * @example
+   * await verifier.ready()
+   * server.listen(8080)
    */
   ready: () => Promise<void>
-  /** Returns the state of the keys and of the feed. It does no I/O. */
+  /**
+   * Returns the state of the keys and of the feed. It does no I/O.
+   *
+   * @example
+   * response.statusCode = verifier.health().ready ? 200 : 503
+   */
   health: () => VerifierHealth
-  /** Ends all connections. Known keys continue to work. */
+  /**
+   * Ends all connections. Known keys continue to work.
+   *
+   * @example
+   * process.once('SIGTERM', () => verifier.close())
+   */
   close: () => void
 }
 

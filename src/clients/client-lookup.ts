@@ -39,6 +39,10 @@ const readingOrigins: Statement = {
 }
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
+/**
+ * The clients of the database. If no notification arrives, an entry in memory is out of date for `lifeMs` at
+ * most.
+ */
 export function createClientLookup (db: Queryable, { lifeMs = defaultLifeMs } = {}): ClientLookup {
   const readClient = cached<KnownClient>({ max: maxClients, lifeMs }, async id => {
     const [row] = await db.query<Client & { secret_hashes: string[] }>(reading, [id])

@@ -43,6 +43,7 @@ export async function create (
 /** A page of a list, the newest first: up to `limit` entries after the id `before`. */
 export interface ClientPage { before: string | undefined, limit: number }
 
+/** Lists a page of the clients, the newest first. */
 export async function list (db: Queryable, { before, limit }: ClientPage): Promise<Client[]> {
   return await db.query<Client>(`
     select ${columns} from clients where $1::uuid is null or id < $1

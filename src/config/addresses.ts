@@ -17,6 +17,7 @@ export function parseUrl (text: string, protocols: string[]): URL {
 
 const web = ['https:', 'http:']
 
+/** Parses a URL of http or https, and returns it as browsers write it. */
 export const parseWebUrl = (text: string): string => parseUrl(text, web).href
 
 /** Parses the URL of a database. An error names `passwordVariable` as the other place for its password. */

@@ -36,6 +36,7 @@ function parseServerUrl (text: string, protocols: [string, string]): URL {
   return parseUrl(text, protocols)
 }
 
+/** Parses the URL of a mail relay, such as `smtps://user:password@mail.example.com`. */
 export function parseSmtpUrl (text: string): string {
   const url = parseServerUrl(text, ['smtp:', 'smtps:'])
   const isComplete = url.hostname !== '' && ['', '/'].includes(url.pathname) && url.search + url.hash === ''
@@ -43,6 +44,7 @@ export function parseSmtpUrl (text: string): string {
   throw new Error('must have a host, and may have a user and a password (percent-encoded) and a port')
 }
 
+/** Parses the URL of one Redis server, such as `redis://127.0.0.1:6379/1`. */
 export function parseRedisUrl (text: string): string {
   const hosts = text.slice(text.lastIndexOf('@') + 1)
   if (/^rediss?[+-]?sentinel:|^sentinel:|^rediss?-?cluster:/i.test(text) || hosts.includes(',')) {

@@ -27,6 +27,7 @@ export const parseDuration = ({ minSeconds = 1, maxDays: most = maxDays } = {}) 
   return seconds
 }
 
+/** Parses `true` or `false`. */
 export function parseBoolean (text: string): boolean {
   if (text !== 'true' && text !== 'false') throw new Error('must be true or false')
   return text === 'true'
@@ -57,6 +58,7 @@ export function parseNamespace (text: string): string {
   return text
 }
 
+/** Takes any text. */
 export const parseText = (text: string): string => text
 
 /** Splits a comma-separated list. Blanks around items and empty items do not count. */
@@ -75,6 +77,7 @@ export type Rate = 'off' | { count: number, window: number }
 const rateRule = 'must be off, or a count and a time such as 300/1m'
 const unitWithoutCount = /^([smhd])(?:ec|econd|in|inute|r|our|ay)?s?$/
 
+/** Parses a rate such as `300/1m`, or `off`. */
 export function parseRate (text: string): Rate {
   if (text === 'off') return 'off'
   const [count = '', window = ''] = text.split('/')

@@ -43,6 +43,7 @@ export const derive = (key: Buffer, purpose: string) =>
 /** Returns whether this key-encryption key sealed the secret. */
 export const isSealedWith = (key: Buffer, sealed: Buffer) => keyId(key).equals(sealed.subarray(1, 5))
 
+/** A secret cannot be unsealed: no key-encryption key fits, or its bytes were changed. */
 export class UnsealError extends Error {}
 
 /**

@@ -15,6 +15,7 @@ export interface FairQueue<T extends object> {
   countAhead: (network: string) => number
 }
 
+/** An empty queue. */
 export function fairQueue<T extends object> (): FairQueue<T> {
   // A Map keeps its order: the first network is served next, and moves to the end once it was served.
   const networks = new Map<string, Set<T>>()

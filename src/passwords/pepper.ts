@@ -20,8 +20,10 @@ const parameter = /(?<=^\$argon2[^$]*\$[^$]*(?:\$[^$]*)?),keyid=([^,$]+)/
 /** Returns the pepper's id that a PHC string names; undefined if it names none. */
 export const pepperIdOf = (hash: string): string | undefined => parameter.exec(hash)?.[1]
 
+/** Names the pepper of an Argon2 hash in its PHC string. */
 export const withKeyid = (hash: string, kid: string | undefined) =>
   kid === undefined ? hash : hash.replace(/,p=\d+/, lanes => `${lanes},keyid=${kid}`)
+/** Returns the PHC string as argon2 expects it. */
 export const withoutKeyid = (hash: string) => hash.replace(parameter, '')
 
 /**

@@ -38,6 +38,7 @@ const margin = ' '.repeat('00:00:00 '.length)
 // Causes wait for the line of their request. A request that never ends must not keep memory for ever.
 const maxCauses = 1_000
 
+/** The log for a terminal. It writes one line for a request, with the cause of its refusal. */
 export function createTerminalLog ({ write, isColored, columns }: TerminalLogOptions): TerminalLog {
   const palette = createPalette(isColored)
   const causes = new Map<string, string>()

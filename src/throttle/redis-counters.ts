@@ -22,6 +22,8 @@ export interface OutageListeners {
 export interface RedisCountersOptions extends OutageListeners {
   url: string
   windowSeconds: number
+  /** How long a request waits for Redis before it is counted without it; 100 ms by default. */
+  answerTimeoutMs?: number | undefined
 }
 
 export interface RedisCounters {
@@ -38,7 +40,7 @@ export interface RedisCounters {
 }
 
 const keyPrefix = 'latchkey:rate'
-const answerTimeoutMs = 100
+const defaultAnswerTimeoutMs = 100
 /** For a connection and its first answer. */
 const connectTimeoutMs = 1_000
 const reconnectDelayMs = 1_000
@@ -48,7 +50,7 @@ const noAnswer = (timeoutMs: number) => new Error(`no answer in ${timeoutMs} ms`
 
 /** The request counters that all instances on one Redis share. */
 export function createRedisCounters (options: RedisCountersOptions): RedisCounters {
-  const { url, windowSeconds, ...listeners } = options
+  const { url, windowSeconds, answerTimeoutMs = defaultAnswerTimeoutMs, ...listeners } = options
   const redis = new Redis(url, {
     connectionName: 'latchkey',
     disableClientInfo: true,

@@ -20,6 +20,8 @@ export interface RequestCountersOptions extends OutageListeners {
   /** The Redis in which instances count together. Without one, each instance counts by itself. */
   redisUrl: string | undefined
   windowSeconds: number
+  /** How long a request waits for Redis; 100 ms by default. */
+  answerTimeoutMs?: number | undefined
 }
 
 /**
@@ -27,12 +29,12 @@ export interface RequestCountersOptions extends OutageListeners {
  * becomes unavailable, counting continues from the shared counts that this process has seen.
  */
 export async function createRequestCounters (options: RequestCountersOptions): Promise<RequestCounters> {
-  const { redisUrl: url, windowSeconds, ...listeners } = options
+  const { redisUrl: url, windowSeconds, ...others } = options
   const local = createLocalCounters(windowSeconds * 1_000)
   // The Redis client is only loaded if a Redis is configured.
   const redis = url === undefined
     ? undefined
-    : (await import('./redis-counters.ts')).createRedisCounters({ url, windowSeconds, ...listeners })
+    : (await import('./redis-counters.ts')).createRedisCounters({ url, windowSeconds, ...others })
 
   async function incrementShared (key: string): Promise<RequestCount | undefined> {
     const count = await redis?.increment(key)

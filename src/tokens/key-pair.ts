@@ -36,6 +36,7 @@ export interface NewKeyPair {
   privateKey: Buffer
 }
 
+/** Generates a key pair for tokens with this algorithm. */
 export async function generateSigningKey (algorithm: SigningAlgorithm): Promise<NewKeyPair> {
   const { publicKey, privateKey } = await generators[algorithm]()
   const publicJwk = toJwk(publicKey, algorithm)

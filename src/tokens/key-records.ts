@@ -131,7 +131,10 @@ export async function retireKeys (
   await announceKeyChange(tx)
 }
 
-// A cache may have read the JWKS just before a key was published, and keeps it for one cache time.
+/**
+ * How many seconds before its first use a key is published. A cache may have read the JWKS just before the
+ * key was published, and keeps it for one cache time.
+ */
 export const publishedBeforeSeconds = ({ jwksMaxAgeSeconds }: PublicationOptions) => 2 * jwksMaxAgeSeconds
 
 /** Whether the successor of a key can be created later and still be published early enough. */

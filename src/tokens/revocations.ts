@@ -39,6 +39,7 @@ export interface RevocationRow {
   transaction_id: string
 }
 
+/** Converts a row of the table `revocations`. */
 export const toRevocation = (row: RevocationRow): Revocation => ({
   kind: row.kind,
   id: row.id,

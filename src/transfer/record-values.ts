@@ -39,6 +39,7 @@ export function parseIds (id: unknown, externalId: unknown): { id?: string, exte
   return { externalId: ownId }
 }
 
+/** Parses an email address. Throws a RecordError, as the other parsers of values do. */
 export function parseAddress (email: unknown): EmailAddress {
   const address = typeof email === 'string' && email.length <= 320 ? parseEmail(email) : undefined
   if (address) return address
@@ -46,12 +47,14 @@ export function parseAddress (email: unknown): EmailAddress {
   throw new RecordError('invalid_email', '/email', detail)
 }
 
+/** Parses a name; an empty one counts as null. */
 export function parseName (name: unknown): string | null {
   if (name === null || name === '') return null
   if (!isText(name)) throw invalid('name', `must be a text of ${textRule(maxTextLength)}, or null`)
   return name
 }
 
+/** Parses an array of roles. */
 export function parseRoles (roles: unknown): string[] {
   if (!Array.isArray(roles) || roles.length > 100 || !roles.every(role => isText(role))) {
     throw invalid('roles', `must be an array of at most 100 texts of ${textRule(maxTextLength)}`)
@@ -78,6 +81,7 @@ export function findHashError (hash: string, { argon2, peppers }: HashRules): Re
   return new RecordError('unknown_pepper', '/password_hash', detail)
 }
 
+/** Checks a time (RFC 3339) and returns it as written, with its microseconds. */
 export function parseTime (text: unknown): string {
   const [, year, month, day] = typeof text === 'string' ? timeSyntax.exec(text) ?? [] : []
   // JavaScript takes 30 February for a day in March; the database rejects it.

@@ -53,6 +53,7 @@ export async function create (
 /** A page of a list, the newest first: up to `limit` entries after the id `before`. */
 export interface WebhookPage { before: string | undefined, limit: number }
 
+/** Lists a page of the webhooks, the newest first. */
 export async function list (db: Queryable, { before, limit }: WebhookPage): Promise<Webhook[]> {
   return await db.query<Webhook>(`
     select ${columns} from webhooks
@@ -60,6 +61,7 @@ export async function list (db: Queryable, { before, limit }: WebhookPage): Prom
     order by id desc limit $2`, [before ?? null, limit])
 }
 
+/** Finds a webhook that has not been deleted. */
 export async function find (db: Queryable, id: string): Promise<Webhook | undefined> {
   const [webhook] = await db.query<Webhook>(
     `select ${columns} from webhooks where deleted_at is null and id = $1`, [id])

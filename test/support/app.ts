@@ -42,17 +42,21 @@ interface BuildOptions {
   ready?: boolean
   /** Milliseconds without a request after which the service is idle. */
   idleAfterMs?: number
+  redisTimeoutMs?: number
   /** Called with every route of the service, including hidden ones. `this` is the plugin that adds it. */
   onRoute?: (this: FastifyInstance, route: RouteOptions) => void
 }
 
 const logsOn = new Map<string, Array<Service['logs']>>()
 
+/** On a busy machine, Redis may need longer than the service waits by itself. */
+const patientRedisTimeoutMs = 3_000
+
 /** The service on a database of its own, or on the one at `url`; closed with the test. */
 export async function build (
   t: Teardown,
   overrides: Environment = {},
-  { url, ready = true, onRoute, idleAfterMs }: BuildOptions = {}
+  { url, ready = true, onRoute, idleAfterMs, redisTimeoutMs = patientRedisTimeoutMs }: BuildOptions = {}
 ): Promise<Service> {
   const databaseUrl = url ?? (await createDatabase(t))
   const config = load({ ...environment, ...overrides })
@@ -68,7 +72,8 @@ export async function build (
       config,
       databaseUrl,
       keyEncryptionKeys: keys,
-      ...idleAfterMs !== undefined && { idleAfterMs }
+      ...idleAfterMs !== undefined && { idleAfterMs },
+      redisTimeoutMs
     },
     {
       write: (line: string) => {

@@ -46,4 +46,5 @@ export type Grant = (
   app: FastifyInstance, options: GrantOptions, request: GrantRequest
 ) => Promise<IssuedTokens>
 
+/** The words of a list such as a scope (RFC 6749 section 3.3), each once. */
 export const words = (text: string): string[] => [...new Set(text.split(' ').filter(Boolean))]

@@ -80,5 +80,6 @@ export const allowedAudience = (
   { audiences, first_party: isFirstParty }: Client, { issuer, audience }: GrantOptions
 ): string[] => audiences.filter(resource => isFirstParty || ![issuer, audience].includes(resource))
 
+/** The resources of a request (RFC 8707), each once. Empty if it names none. */
 export const requestedAudience = ({ resource = [] }: Pick<TokenParameters, 'resource'>): string[] =>
   [...new Set([resource].flat())]

@@ -15,6 +15,7 @@ export interface Finding {
   isDefiner?: boolean
 }
 
+/** Whether requests fail because of a finding. */
 export const isBlocking = ({ blocks = false }: Finding): boolean => blocks
 
 /** Formats a finding for logs and commands. */
