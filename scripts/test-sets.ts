@@ -22,12 +22,24 @@ const fast = [
 
 /** The files that take longest. They start first, so that no processor is idle at the end. */
 const longest = [
-  'test/stories/enumeration.test.ts',
-  'test/routes/rotation.test.ts',
+  'test/plugins/keyring.test.ts',
+  'test/stories/attacks.test.ts',
+  'test/faults/database.test.ts',
+  'test/plugins/mail-tls.test.ts',
   'test/plugins/mailer.test.ts',
-  'test/cli/users.test.ts',
-  'test/cli.test.ts',
-  'test/faults/process.test.ts'
+  'test/faults/start.test.ts',
+  'test/plugins/http-behaviour.test.ts',
+  'test/faults/process.test.ts',
+  'test/routes/webhooks.test.ts',
+  'test/cli/commands.test.ts',
+  'test/plugins/rate-limit.test.ts',
+  'test/pages/browser.test.ts',
+  'test/plugins/terminal-log.test.ts',
+  'test/src/argon2.test.ts',
+  'test/src/embedded-postgres.test.ts',
+  'test/routes/oauth.test.ts',
+  'test/stories/delegation.test.ts',
+  'test/cli.test.ts'
 ]
 
 /** The test files of the project, in the order in which they start. */
