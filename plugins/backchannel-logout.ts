@@ -24,7 +24,7 @@ const tokenLifetimeSeconds = 120
  * the job is that of the session.
  */
 export default fp(async function backchannelLogout (app, options: BackchannelLogoutOptions) {
-  const destination = createDestination({ ...options, httpsOnly: true })
+  const destination = createDestination({ ...options, requiresHttps: true })
   const closing = new AbortController()
   setMaxListeners(concurrency, closing.signal)
   app.jobs.work('backchannel_logout', { concurrency, leaseSeconds, run })

@@ -22,7 +22,7 @@ export interface ClientsOptions extends Omit<ClientPolicy, 'destinationRefusal'>
 
 /** The registered clients. They are kept in memory, and read again when an instance changed one. */
 export default fp(async function clients (app, { privateNetworks, ...policy }: ClientsOptions) {
-  const { refusal: destinationRefusal } = createDestination({ privateNetworks, httpsOnly: true })
+  const { refusal: destinationRefusal } = createDestination({ privateNetworks, requiresHttps: true })
   const { clear, ...lookup } = createClientLookup(app.db)
   app.decorate('clients', { ...lookup, policy: { ...policy, destinationRefusal } })
   app.db.subscribe(clientChanges, clear)

@@ -28,7 +28,7 @@ export interface DatabasePluginOptions {
   /** The URL to migrate with; `url` if undefined. */
   ownerUrl: string | undefined
   migrateOnStart: boolean
-  production: boolean
+  isProduction: boolean
 }
 
 const retryIntervalMs = 1_000
@@ -89,7 +89,7 @@ type PrivilegeLog = Record<'info' | 'warn', (detail: object, message: string) =>
 /**
  * Logs the problems with the privileges in the database. A start is retried, so each finding is logged once.
  */
-function reportPrivileges (log: PrivilegeLog, { production }: DatabasePluginOptions) {
+function reportPrivileges (log: PrivilegeLog, { isProduction }: DatabasePluginOptions) {
   const logged = new Set<string>()
   const warnOnce = (detail: object, message: string) => {
     if (!logged.has(message)) log.warn(detail, message)
@@ -102,7 +102,7 @@ function reportPrivileges (log: PrivilegeLog, { production }: DatabasePluginOpti
       const advice = `run as its owner or as a superuser: ${sql}`
       warnOnce({ object, problem, sql }, `database privileges: ${object}: ${problem}; ${advice}`)
     }
-    if (separation !== 'separate' && production) {
+    if (separation !== 'separate' && isProduction) {
       warnOnce({ role: runtime }, separationWarnings[separation](runtime))
     }
   }

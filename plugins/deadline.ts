@@ -9,7 +9,7 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     /** Whether the response is a stream without an end. Then only the request must arrive in time. */
-    endless?: boolean
+    isEndless?: boolean
   }
 }
 
@@ -39,9 +39,9 @@ export default fp(async function deadline (app, { seconds }: { seconds: number }
       deadline.reason = reason
       deadline.controller?.abort(reason)
     }
-    const { endless = false } = request.routeOptions.config
+    const { isEndless = false } = request.routeOptions.config
     const timer = setTimeout(() => {
-      if (endless) return
+      if (isEndless) return
       const problem = request.raw.complete === false
         ? requestTimeout()
         : overloaded(1, `no answer in ${seconds} s`)

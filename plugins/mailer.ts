@@ -40,7 +40,7 @@ export interface MailerOptions extends MailSender {
   /** The folder with the operator's own templates. */
   templates: string | undefined
   /** In production mails are never shown in the log. */
-  production: boolean
+  isProduction: boolean
 }
 
 const maxConnections = 4
@@ -51,15 +51,15 @@ const shutdownGraceMs = 3_000
  * Sends the mails of the outbox, which transactions enqueue together with the change that they tell about.
  */
 export default fp(async function mailer (app, options: MailerOptions) {
-  const { keys, smtpUrl, smtpTls, smtpOauth, from, templates: folder, production, ...sender } = options
+  const { keys, smtpUrl, smtpTls, smtpOauth, from, templates: folder, isProduction, ...sender } = options
   const templates = readTemplates(folder, mailKinds)
   const limits = mailLimits(derive(keys[0], 'mail buckets'))
   const { hostname: domain } = new URL(sender.issuer)
   const transport = smtpUrl !== undefined && from !== undefined
     ? await connect({ url: smtpUrl, tls: smtpTls, oauth: smtpOauth, from, domain, maxConnections })
     : undefined
-  const isDisabled = production && transport === undefined
-  const shown = !production && transport === undefined ? keepShownMails() : undefined
+  const isDisabled = isProduction && transport === undefined
+  const shown = !isProduction && transport === undefined ? keepShownMails() : undefined
   if (isDisabled) {
     app.log.warn(
       'mails not sent: SMTP_URL is not set; users cannot verify addresses, reset passwords, use magic ' +

@@ -92,10 +92,10 @@ function observeRequests (app: FastifyInstance, registry: Registry): void {
     done()
   })
   app.addHook('onRequest', (request, reply, done) => {
-    const { method, routeOptions: { url: route = 'none', config: { endless, counted } } } = request
+    const { method, routeOptions: { url: route = 'none', config: { isEndless, counted } } } = request
     reply.raw.once('close', () => {
       const status = statusOf(reply)
-      if (!endless) duration.observe({ method, route, status }, reply.elapsedTime / 1_000)
+      if (!isEndless) duration.observe({ method, route, status }, reply.elapsedTime / 1_000)
       if (counted) counters[counted].inc({ result: results.get(request) ?? resultOf(status) })
     })
     done()

@@ -15,7 +15,7 @@ import { shareResponses } from '../src/http/shared-responses.ts'
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Whether the body may be omitted. */
-    optionalBody?: boolean
+    isBodyOptional?: boolean
     /** The errors of an OAuth route, besides those of every OAuth route. */
     oauthErrors?: readonly OAuthErrorCode[]
   }
@@ -163,8 +163,8 @@ function complete (operation: Operation, config: FastifyContextConfig): Failure[
       response.description = describeSuccess(Number(status), response)
     }
   }
-  const { problems = [], limit, optionalBody, errors, oauthErrors: named = [], renderProblem } = config
-  if (requestBody) requestBody.required = !optionalBody
+  const { problems = [], limit, isBodyOptional, errors, oauthErrors: named = [], renderProblem } = config
+  if (requestBody) requestBody.required = !isBodyOptional
   describeRepeatable(requestBody?.content?.['application/x-www-form-urlencoded'] ?? {})
   const hasBody = requestBody !== undefined
   if (errors === 'oauth') {

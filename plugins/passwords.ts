@@ -14,19 +14,20 @@ declare module 'fastify' {
 
 export interface HashingOptions extends PasswordOptions {
   /** Whether new hashes are made with the pepper. */
-  pepper: boolean
+  hasPepper: boolean
   breachedPasswordsUrl: string | undefined
 }
 
 /** Decorates the app with the one hashing queue of this process, and the rules for new passwords. */
-export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, ...options }: HashingOptions) {
+export default fp(async function hashing (app, options: HashingOptions) {
+  const { hasPepper, breachedPasswordsUrl, ...passwordOptions } = options
   const { keyring, log } = app
   app.decorate(
     'passwords',
     await createPasswords(
-      options,
+      passwordOptions,
       {
-        peppers: { current: () => (pepper ? keyring.getPepper() : undefined), find: keyring.findPepper },
+        peppers: { current: () => (hasPepper ? keyring.getPepper() : undefined), find: keyring.findPepper },
         isBreached: breachedPasswordLookup({
           url: breachedPasswordsUrl,
           onFailure: error =>
@@ -44,7 +45,7 @@ export default fp(async function hashing (app, { pepper, breachedPasswordsUrl, .
     // The account is not known yet, so a known device of any account counts.
     app.passwords.queue.assertCapacity({
       network: networkOf(request.ip) ?? networkOf(request.socket.remoteAddress),
-      known: request.device !== undefined
+      isKnownDevice: request.device !== undefined
     })
     done()
   })

@@ -18,7 +18,7 @@ export type LimitClass = 'password' | 'mail' | 'client' | 'general'
 
 export interface RateLimiting {
   /** Whether the instances count together now, in Redis. */
-  readonly shared: boolean
+  readonly isShared: boolean
   /** How many requests this process has refused. */
   readonly refused: Readonly<Record<LimitClass, number>>
   /**
@@ -69,7 +69,7 @@ export default fp(async function rateLimitPlugin (app, options: RateLimitOptions
   const { limit, redisUrl, redisTimeoutMs, trustProxy = () => false } = options
   const refused = { password: 0, mail: 0, client: 0, general: 0 }
   if (limit === 'off') {
-    app.decorate('rateLimiting', { shared: false, refused, countUnrouted: () => undefined })
+    app.decorate('rateLimiting', { isShared: false, refused, countUnrouted: () => undefined })
     return
   }
   const allowed = perClass(limit.count)
@@ -114,7 +114,7 @@ export default fp(async function rateLimitPlugin (app, options: RateLimitOptions
   })
 
   app.decorate('rateLimiting', {
-    get shared () { return counters.isShared },
+    get isShared () { return counters.isShared },
     refused,
     countUnrouted (from) {
       // Bytes that are not HTTP do not tell for which client a trusted proxy sent them.

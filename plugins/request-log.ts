@@ -3,7 +3,7 @@ import { addressOf } from '../src/http/client-network.ts'
 
 export interface RequestLogOptions {
   /** Whether a line has the path, and not only its route. The query is never logged. */
-  logPaths: boolean
+  logsPaths: boolean
 }
 
 /**
@@ -11,14 +11,14 @@ export interface RequestLogOptions {
  * null if the client had gone before it was sent. No line has headers, bodies or queries, which carry
  * secrets.
  */
-export default fp(async function requestLog (app, { logPaths }: RequestLogOptions) {
+export default fp(async function requestLog (app, { logsPaths }: RequestLogOptions) {
   // The fields are chosen here, so the logger need not search them for secrets.
   const log = app.log.child({}, { redact: [] })
   app.addHook('onRequest', (request, reply, done) => {
     const { method, id, routeOptions: { url: route } } = request
     // The address is not known any more when the connection is closed.
     const ip = addressOf(request.ip) ?? null
-    const path = logPaths ? pathOf(request.raw.url) : undefined
+    const path = logsPaths ? pathOf(request.raw.url) : undefined
     const { raw } = reply
     raw.once('close', () => {
       const { problemCode: code } = request

@@ -42,7 +42,7 @@ function observeRateLimits ({ metrics, rateLimiting }: FastifyInstance): void {
   metrics.addGauge({
     name: 'latchkey_rate_limits_shared',
     help: '1 while the instances count requests together in Redis, 0 otherwise.',
-    read: () => [{ value: Number(rateLimiting.shared) }]
+    read: () => [{ value: Number(rateLimiting.isShared) }]
   })
   metrics.addCopiedCounter({
     name: 'latchkey_rate_limited_total',

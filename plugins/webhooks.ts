@@ -24,7 +24,7 @@ export interface WebhooksOptions {
   /** Addresses that webhooks may have although they are not public. */
   privateNetworks: Trust | undefined
   /** Whether public addresses must be reached over TLS. */
-  httpsOnly: boolean
+  requiresHttps: boolean
 }
 
 /** A message without a signature is not sent: its receiver could not authenticate it. */

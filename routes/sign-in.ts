@@ -33,7 +33,7 @@ export interface SignInOptions {
   /** What must hold, in addition to the proof, before a session is created. */
   requirements: readonly SignInRequirement[]
   /** Whether an address must be verified before its account can be used. */
-  requireVerification: boolean
+  requiresVerification: boolean
 }
 
 export interface TokenResponseOptions { lifetimes: Lifetimes, delivery: TokenDelivery | undefined }
@@ -55,7 +55,7 @@ export async function signInRequestOf (
   const { lifetimes, sessionLimit, requirements } = options
   const replaced = await findReplacedSessions(request, delivery)
   const browser = isOnPage ? request.issueBrowserToken() : undefined
-  return { remember, lifetimes, sessionLimit, requirements, replaced, browser }
+  return { isRemembered: remember, lifetimes, sessionLimit, requirements, replaced, browser }
 }
 
 /**

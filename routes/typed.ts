@@ -95,5 +95,5 @@ export async function findReplacedSessions (
     const authentic = await keyring.readRefreshToken(token)
     if (authentic) ids.push(authentic.sessionId)
   }
-  return { ids, evenOfOthers: delivery === 'cookie' }
+  return { ids, includesOthers: delivery === 'cookie' }
 }

@@ -71,7 +71,7 @@ export interface AppOptions {
   /** Whether the service is shutting down. */
   isDraining?: () => boolean
   /** Whether the log has the paths of requests in addition to their routes. */
-  logPaths?: boolean
+  logsPaths?: boolean
   /** Milliseconds without a request after which the service is idle; a minute by default. */
   idleAfterMs?: number
   /** How long a request waits for the Redis of the rate limit; 100 ms by default. */
@@ -80,7 +80,7 @@ export interface AppOptions {
 
 /** The service. Registers its resources and HTTP behaviour in this order, and then its routes. */
 export default fp(async function latchkey (app: FastifyInstance, options: AppOptions) {
-  const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logPaths = false } = options
+  const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logsPaths = false } = options
   const { idleAfterMs, redisTimeoutMs } = options
   const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
   const { serviceName, metricsPort: port } = config
@@ -100,7 +100,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     renderPage: (problem, request) => problemPage(pageContext, problem, request),
     isOutageLogged: () => app.databaseOutage.isOngoing
   })
-  await app.register(requestLog, { logPaths })
+  await app.register(requestLog, { logsPaths })
   await app.register(metrics)
   await app.register(deadline, { seconds: config.requestTimeout })
   await app.register(security, { issuer, corsOrigins, allowLocalOrigins })
@@ -122,7 +122,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     directUrl: config.databaseDirectUrl,
     ownerUrl: config.databaseOwnerUrl,
     migrateOnStart: config.migrateOnStart,
-    production: config.production
+    isProduction: config.production
   })
   await app.register(notifications, {
     url: config.databaseDirectUrl ?? databaseUrl, isDirect: config.databaseDirectUrl !== undefined
@@ -136,7 +136,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
       refresh_token: lifetimes.refreshTokenSeconds,
       id_token: lifetimes.accessTokenSeconds
     },
-    pepper: config.passwords.pepper
+    hasPepper: config.passwords.hasPepper
   })
   await app.register(revocations, { staleLimitSeconds: config.revocationStaleLimit })
   await app.register(tokenSigning, {
@@ -175,7 +175,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     keys: keyEncryptionKeys,
     brand: mailBrand(config.brand, config),
     issuer,
-    production: config.production
+    isProduction: config.production
   })
   await app.register(backchannelLogout, { privateNetworks: config.webhooks.privateNetworks })
   await app.register(webhooks, { ...config.webhooks, keys: keyEncryptionKeys })
@@ -194,7 +194,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     sessionLimit: config.sessionLimit,
     links: config.links,
     requirements: config.requireEmailVerification ? [verifiedEmail] : [],
-    requireVerification: config.requireEmailVerification
+    requiresVerification: config.requireEmailVerification
   }
   await app.register(v1, {
     prefix: '/v1', signIn, roles: config.roles, emailClaim: emailClaimOf(config.tokenClaims)
@@ -204,20 +204,20 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     prefix: '/.well-known',
     issuer,
     jwksMaxAgeSeconds: signing.jwksMaxAgeSeconds,
-    docs: config.docs,
+    hasDocs: config.docs,
     algorithm: signing.algorithm,
     roles: config.roles
   })
-  await app.register(operations, { isDraining, metrics: config.metrics && port === undefined })
-  await app.register(documentation, { page: config.docs, basePath })
+  await app.register(operations, { isDraining, servesMetrics: config.metrics && port === undefined })
+  await app.register(documentation, { hasPage: config.docs, basePath })
   await app.register(problemPages, { prefix: '/problems' })
   await app.register(pages, {
     context: pageContext,
     signIn,
     serviceName,
-    docs: config.docs,
+    hasDocs: config.docs,
     commandPrefix: commandPrefix(config),
-    production: config.production
+    isProduction: config.production
   })
 }, { name: 'latchkey' })
 
@@ -227,11 +227,11 @@ const emailClaimOf = ({ names, namespace }: Config['tokenClaims']) =>
 interface V1Options { signIn: SignInOptions, roles: Config['roles'], emailClaim: string | undefined }
 
 async function v1 (app: FastifyInstance, { signIn, roles, emailClaim }: V1Options) {
-  const { links, requireVerification, lifetimes: { accessTokenSeconds, refreshTokenSeconds } } = signIn
+  const { links, requiresVerification, lifetimes: { accessTokenSeconds, refreshTokenSeconds } } = signIn
   // An unknown query parameter is refused, like an unknown property of a body.
   app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
   await app.register(auth, { prefix: '/auth', signIn, emailClaim })
-  await app.register(me, { prefix: '/me', refreshTokenSeconds, links, requireVerification })
+  await app.register(me, { prefix: '/me', refreshTokenSeconds, links, requiresVerification })
   const rules = { roles, accessTokenSeconds }
   await app.register(admin, { prefix: '/admin', refreshTokenSeconds, links, rules })
 }

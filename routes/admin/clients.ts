@@ -115,10 +115,10 @@ const clientRoutes: Typed = async (app) => {
       response: { 201: ref(ClientWithSecret) }
     },
     preValidation: allowMissingBody,
-    config: { optionalBody: true, problems: [...problems, 'not_found'] }
+    config: { isBodyOptional: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { params: { id }, body: { immediately = false } } = request
-    const client = await rotateSecret(app.db, id, { replace: immediately }, originOf(request))
+    const client = await rotateSecret(app.db, id, { endsOlder: immediately }, originOf(request))
     if (!client) throw notFound()
     return reply.code(201).send(present(client))
   })

@@ -48,10 +48,11 @@ const keys: Typed = async (app) => {
       response: { 201: ref(Key) }
     },
     preValidation: allowMissingBody,
-    config: { optionalBody: true, problems: [...problems, 'not_found'] }
+    config: { isBodyOptional: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { immediately = false, drop } = request.body
-    const key = await rotateKey(app.db, app.keyring.options, { immediately, drop }, originOf(request))
+    const rotation = { isImmediate: immediately, drop }
+    const key = await rotateKey(app.db, app.keyring.options, rotation, originOf(request))
     return reply.code(201).send(key)
   })
 }

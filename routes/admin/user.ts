@@ -88,7 +88,7 @@ const user: Typed<UserOptions> = async (app, { links, rules }) => {
       response: { 202: accepted }
     },
     preValidation: allowMissingBody,
-    config: { limit: 'mail', optionalBody: true, problems }
+    config: { limit: 'mail', isBodyOptional: true, problems }
   }, async (request, reply) => {
     const { params: { id } } = request
     const isRequested = await requestReset(app.db, id, mailContextOf(request, links), originOf(request))

@@ -127,10 +127,10 @@ const webhookRoutes: Typed = async (app) => {
       response: { 201: ref(WebhookWithSecret) }
     },
     preValidation: allowMissingBody,
-    config: { optionalBody: true, problems: [...problems, 'not_found'] }
+    config: { isBodyOptional: true, problems: [...problems, 'not_found'] }
   }, async (request, reply) => {
     const { params: { id }, body: { immediately = false } } = request
-    const rotation = { newSecret: app.webhooks.newSecret(), replace: immediately }
+    const rotation = { newSecret: app.webhooks.newSecret(), endsOlder: immediately }
     const webhook = await webhooks.rotateSecret(app.db, id, rotation, originOf(request))
     if (!webhook) throw notFound()
     return reply.code(201).send(webhook)

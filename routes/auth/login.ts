@@ -13,7 +13,7 @@ const description = [
 ].join(' ')
 
 const login: Typed<SignInOptions> = async (app, options) => {
-  const { lifetimes, links, requireVerification } = options
+  const { lifetimes, links, requiresVerification } = options
   app.post('/login', {
     schema: {
       operationId: 'login',
@@ -40,7 +40,7 @@ const login: Typed<SignInOptions> = async (app, options) => {
   }, async (request, reply) => {
     const { email, username, password, remember, refresh_token_delivery: delivery } = request.body
     const name = requireLoginName(email, username)
-    const subject = await identify(app.db, name, { includesPending: requireVerification })
+    const subject = await identify(app.db, name, { includesPending: requiresVerification })
     const context = contextOf(request, links)
     const attempt = { subject, password, device: request.device, ticket: context.ticket }
     const signInRequest = await signInRequestOf(request, options, { remember, delivery })

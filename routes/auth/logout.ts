@@ -25,7 +25,7 @@ const logout: Typed<SignInOptions> = async (app, { lifetimes }) => {
       response: { 204: { type: 'null', description: 'The session has ended, or there was none.' } }
     },
     preValidation: allowMissingBody,
-    config: { optionalBody: true, problems: ['cross_site_request', 'database_unavailable'] }
+    config: { isBodyOptional: true, problems: ['cross_site_request', 'database_unavailable'] }
   }, async (request, reply) => {
     const cookies = request.refreshCookies()
     const { refresh_token: bodyToken } = request.body

@@ -29,7 +29,7 @@ const refresh: Typed<SignInOptions> = async (app, { lifetimes, links }) => {
     },
     preValidation: allowMissingBody,
     config: {
-      optionalBody: true,
+      isBodyOptional: true,
       counted: 'refreshes',
       problems: ['invalid_refresh_token', 'cross_site_request', 'overloaded', 'database_unavailable']
     }

@@ -17,7 +17,7 @@ const verificationRequired = strict({ status: Type.Literal('verification_require
 })
 
 const registration: Typed<SignInOptions> = async (app, options) => {
-  const { lifetimes, links, requireVerification } = options
+  const { lifetimes, links, requiresVerification } = options
   app.post('/register', {
     schema: {
       operationId: 'register',
@@ -43,7 +43,7 @@ const registration: Typed<SignInOptions> = async (app, options) => {
     const { remember, refresh_token_delivery: delivery, ...user } = request.body
     if (user.username != null) await app.assertUsernameAvailable(user.username)
     const context = contextOf(request, links)
-    if (requireVerification) {
+    if (requiresVerification) {
       const id = await requestRegistration(app, user, context)
       reply.setRegistrationCookie(id, links.emailVerificationSeconds)
       return reply.code(202).send({ status: 'verification_required' })

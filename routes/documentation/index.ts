@@ -6,7 +6,7 @@ import { loadPage, policy } from './page.ts'
 
 export interface DocumentationOptions {
   /** Whether the page `/docs` is served beside `/openapi.json`. */
-  page: boolean
+  hasPage: boolean
   /** The path of the issuer, under which the page is. */
   basePath: string
 }
@@ -19,7 +19,7 @@ const maxAgeSeconds = 300
  * The API document, and a page to read it and try it out. Both are rendered when they are first requested, so
  * that the service starts sooner.
  */
-const documentation: Typed<DocumentationOptions> = async (app, { page, basePath }) => {
+const documentation: Typed<DocumentationOptions> = async (app, { hasPage, basePath }) => {
   const serve = (url: string, content: () => Content, headers: Record<string, string> = {}) => {
     app.get(url, { schema: { hide: true }, config: { isPublicDocument: true } }, async (request, reply) => {
       const { 'accept-encoding': accepted, 'if-none-match': known } = request.headers
@@ -34,7 +34,7 @@ const documentation: Typed<DocumentationOptions> = async (app, { page, basePath 
   }
 
   serve('/openapi.json', once(() => createContent(JSON.stringify(app.swagger()), json)))
-  if (page) {
+  if (hasPage) {
     const headers = { 'content-security-policy': policy }
     const { html, files } = await loadPage(basePath)
     for (const url of ['/docs', '/docs/']) serve(url, () => html, headers)

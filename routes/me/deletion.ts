@@ -28,7 +28,7 @@ const deletion: Typed = async (app) => {
     preValidation: allowMissingBody,
     config: {
       limit: 'password',
-      optionalBody: true,
+      isBodyOptional: true,
       problems: [
         'invalid_token', 'forbidden', { code: 'invalid_credentials', status: 403 }, 'last_admin',
         'overloaded', 'database_unavailable'

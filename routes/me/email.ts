@@ -17,7 +17,7 @@ const description = [
   'has none, a sign-in within the last five minutes takes its place.'
 ].join(' ')
 
-const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerification }) => {
+const emailRoute: Typed<AccountOptions> = async (app, { links, requiresVerification }) => {
   app.post('/email', {
     schema: {
       operationId: 'changeEmail',
@@ -46,7 +46,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requireVerificati
     const proof = { subject, password, device: request.device, ticket, pointer: '/password' }
     const credential = await reauthenticate(app, proof, origin)
     await recordSuccess(app.db, credential.attempt)
-    await requestEmailChange(app.db, { credential, to, hidesTaken: requireVerification }, mail)
+    await requestEmailChange(app.db, { credential, to, hidesTaken: requiresVerification }, mail)
     return reply.code(202).send({ status: 'accepted' })
   })
 }

@@ -48,7 +48,7 @@ const exportRoute: Typed = async (app) => {
     },
     config: {
       limit: 'mail',
-      endless: true,
+      isEndless: true,
       problems: ['invalid_token', 'forbidden', 'too_many_requests', 'database_unavailable']
     }
   }, async (request, reply) => {

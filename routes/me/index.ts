@@ -13,7 +13,7 @@ import ownSessions, { type OwnSessionsOptions } from './sessions.ts'
 
 /** The routes of the signed-in user's account. */
 const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, options) => {
-  const { refreshTokenSeconds, links, requireVerification } = options
+  const { refreshTokenSeconds, links, requiresVerification } = options
   // After the rate limits, which are hooks of the routes, and before the body is read.
   app.addHook('preParsing', app.requireUser({ scopes: ['account'] }))
 
@@ -65,8 +65,8 @@ const me: Typed<OwnSessionsOptions & AccountOptions> = async (app, options) => {
 
   await app.register(deletion)
   await app.register(dataExport)
-  await app.register(password, { links, requireVerification })
-  await app.register(email, { links, requireVerification })
+  await app.register(password, { links, requiresVerification })
+  await app.register(email, { links, requiresVerification })
   await app.register(consents)
   await app.register(ownSessions, { prefix: '/sessions', refreshTokenSeconds })
 }

@@ -10,7 +10,7 @@ export interface AccountOptions {
   /** For how many seconds mailed links are valid. */
   links: LinkLives
   /** Whether an address must be verified before its account can be used. */
-  requireVerification: boolean
+  requiresVerification: boolean
 }
 
 const description = [

@@ -87,7 +87,7 @@ const revocations: Typed = async (app) => {
     },
     config: {
       ...oauthConfig,
-      endless: true,
+      isEndless: true,
       oauthErrors: ['invalid_client', 'invalid_token', 'insufficient_scope']
     }
   }, async (request, reply) => {

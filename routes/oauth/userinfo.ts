@@ -83,7 +83,7 @@ const userInfoRoutes: Typed<UserInfoOptions> = async (app, { issuer, audience })
       }, { examples: [{ access_token: exampleAccessToken }] }))
     },
     preValidation: allowMissingBody,
-    config: { ...config, optionalBody: true }
+    config: { ...config, isBodyOptional: true }
   }, async request => await answer(request, Object(request.body).access_token))
 }
 

@@ -8,14 +8,14 @@ export interface OperationsOptions {
   /** Whether the service is shutting down. */
   isDraining: () => boolean
   /** Whether this port serves the metrics to everyone. */
-  metrics: boolean
+  servesMetrics: boolean
 }
 
 const pingTimeoutMs = 1_500
 const probe = { limit: 'none', isProbe: true } as const
 
 /** The routes for operators: health and metrics. */
-const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }) => {
+const operations: Typed<OperationsOptions> = async (app, { isDraining, servesMetrics }) => {
   app.get('/livez', {
     schema: {
       operationId: 'getLiveness',
@@ -68,7 +68,7 @@ const operations: Typed<OperationsOptions> = async (app, { isDraining, metrics }
     return { status: 'ready' as const }
   })
 
-  if (!metrics) return
+  if (!servesMetrics) return
   app.get('/metrics', {
     schema: {
       operationId: 'getMetrics',

@@ -49,7 +49,7 @@ const signInPages: Typed<SignInPageOptions> = async (app, { context, signIn }) =
     const continuation = await readContinuation(request)
     // A username has no `@`, and an address has one.
     const name = identifier.includes('@') ? { email: identifier } : { username: identifier }
-    const subject = await identify(app.db, name, { includesPending: signIn.requireVerification })
+    const subject = await identify(app.db, name, { includesPending: signIn.requiresVerification })
     const requestContext = pageContextOf(request, context, signIn)
     const attempt = { subject, password, device: request.device, ticket: requestContext.ticket }
     const signInRequest = await signInRequestOf(

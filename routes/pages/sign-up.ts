@@ -34,7 +34,7 @@ const signUpPage: Typed<SignInPageOptions> = async (app, { context, signIn }) =>
     const user = { email, password, name: name.trim() === '' ? null : name }
     const requestContext = pageContextOf(request, context, signIn)
     const { links } = signIn
-    if (signIn.requireVerification) {
+    if (signIn.requiresVerification) {
       const id = await requestRegistration(app, user, requestContext)
       reply.setRegistrationCookie(id, links.emailVerificationSeconds)
       rememberContinuation(reply, context, continuation)

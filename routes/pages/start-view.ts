@@ -10,7 +10,7 @@ import { startTexts } from './texts/start.ts'
 export interface StartView {
   language: Language
   /** Whether the page `/docs` exists. */
-  docs: boolean
+  hasDocs: boolean
   /** What stands before a command, so that its links lead to this service. */
   commandPrefix: string
   /** The last mails that were not sent; undefined if they are sent, or must not be shown. */
@@ -19,7 +19,7 @@ export interface StartView {
 
 /** Renders the start page of development: the first steps, the last mails, and where to read on. */
 export function renderStart (context: PageContext, view: StartView): string {
-  const { language, docs, commandPrefix, mails } = view
+  const { language, hasDocs, commandPrefix, mails } = view
   const { issuer, basePath } = context
   const texts = startTexts[language]
   const link = (path: string, text: string) => html`<a href="${basePath}${path}">${text}</a>`
@@ -36,7 +36,7 @@ export function renderStart (context: PageContext, view: StartView): string {
 <p class="small quiet">${texts.connectText} ${issuer}</p>`)
   ]
   const references = [
-    ...docs ? [link('/docs', texts.docs)] : [],
+    ...hasDocs ? [link('/docs', texts.docs)] : [],
     link('/openapi.json', texts.document),
     link('/.well-known/oauth-authorization-server', texts.metadata)
   ]

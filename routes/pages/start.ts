@@ -12,10 +12,10 @@ export interface StartOptions {
   context: PageContext
   serviceName: string
   /** Whether the page `/docs` exists. */
-  docs: boolean
+  hasDocs: boolean
   /** What stands before a command of this program, so that its links lead to this service. */
   commandPrefix: string
-  production: boolean
+  isProduction: boolean
 }
 
 const iconMaxAgeSeconds = 86_400
@@ -28,13 +28,13 @@ const mailPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self
  * people who open the host.
  */
 const startPage: Typed<StartOptions> = async (app, options) => {
-  const { context, serviceName, docs, commandPrefix, production } = options
+  const { context, serviceName, hasDocs, commandPrefix, isProduction } = options
   const { issuer, basePath, homeUrl } = context
   const config = { limit: 'none', isProbe: true } as const
   const description = {
     name: serviceName,
     metadata: `${issuer}/.well-known/oauth-authorization-server`,
-    ...docs && { documentation: `${issuer}/docs` }
+    ...hasDocs && { documentation: `${issuer}/docs` }
   }
 
   app.route({
@@ -45,11 +45,11 @@ const startPage: Typed<StartOptions> = async (app, options) => {
     handler: async (request, reply) => {
       reply.header('vary', 'origin, accept')
       if (!namesHtml(request.headers.accept)) return description
-      if (production) return reply.redirect(homeUrl ?? `${basePath}/sign-in`, 303)
+      if (isProduction) return reply.redirect(homeUrl ?? `${basePath}/sign-in`, 303)
       const language = languageFor(request, issuer)
       rememberLanguage(request, reply, issuer)
       const mails = isOwnMachine(request) ? app.mailer.shown?.list() : undefined
-      const page = renderStart(context, { language, docs, commandPrefix, mails })
+      const page = renderStart(context, { language, hasDocs, commandPrefix, mails })
       return reply.headers({ ...pageHeaders(language), vary: 'origin, accept, accept-language, cookie' })
         .send(page)
     }

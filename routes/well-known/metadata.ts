@@ -10,7 +10,7 @@ const list = Type.Array(Type.String())
 export interface MetadataOptions {
   issuer: string
   /** Whether the page `/docs` exists. */
-  docs: boolean
+  hasDocs: boolean
   /** The algorithm of access tokens, which ID tokens can have too. */
   algorithm: string
   roles: Roles
@@ -52,12 +52,12 @@ export const Metadata = strict({
 }, {
   description: 'The metadata.',
   examples: [createMetadata({
-    issuer: 'https://auth.example.com', docs: true, algorithm: 'ES256', roles: {}
+    issuer: 'https://auth.example.com', hasDocs: true, algorithm: 'ES256', roles: {}
   })]
 })
 
 /** Creates the metadata. */
-export function createMetadata ({ issuer, docs, algorithm, roles }: MetadataOptions) {
+export function createMetadata ({ issuer, hasDocs, algorithm, roles }: MetadataOptions) {
   const withSecret = ['client_secret_basic', 'client_secret_post']
   return {
     issuer,
@@ -93,6 +93,6 @@ export function createMetadata ({ issuer, docs, algorithm, roles }: MetadataOpti
     claims_parameter_supported: false,
     request_parameter_supported: false,
     request_uri_parameter_supported: false,
-    ...docs && { service_documentation: `${issuer}/docs` }
+    ...hasDocs && { service_documentation: `${issuer}/docs` }
   }
 }

@@ -47,7 +47,7 @@ export async function verifyPassword (
   const { db, passwords, throttle } = services
   const { subject: { identifier, account, pending }, password, mismatch } = presented
   const device = knownDeviceOf(presented)
-  const ticket = { ...presented.ticket, known: device !== undefined }
+  const ticket: QueueTicket = { ...presented.ticket, isKnownDevice: device !== undefined }
   const { network = '' } = ticket
   const counted = { identifier, userId: account?.id, network, device }
   const attempt = await throttle.countAttempt(db, counted, origin)

@@ -7,7 +7,7 @@ export async function withUrl<Result> (
 ): Promise<Result> {
   if (databaseUrl !== undefined) return await work(databaseUrl)
   const embeddedPostgres = await import('../database/embedded/embedded-postgres.ts')
-  const database = await embeddedPostgres.start(dataFolder, { exclusive: false })
+  const database = await embeddedPostgres.start(dataFolder, { isExclusive: false })
   try {
     return await work(database.url)
   } finally {

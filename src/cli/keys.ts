@@ -31,7 +31,7 @@ const rotationOptions = (config: Config) => ({
     refresh_token: config.lifetimes.refreshTokenSeconds,
     id_token: config.lifetimes.accessTokenSeconds
   },
-  pepper: config.passwords.pepper
+  hasPepper: config.passwords.hasPepper
 })
 
 export const rotate = defineCommand({
@@ -51,7 +51,7 @@ export const rotate = defineCommand({
     ])
     const options = { ...rotationOptions(config), sealedColumns }
     const key = await withDatabase(
-      config, async db => await rotateKey(db, options, { immediately: now, drop }, {})
+      config, async db => await rotateKey(db, options, { isImmediate: now, drop }, {})
     ).catch((error: unknown) => { throw explain(error, drop) })
     const dropped = drop === undefined ? '' : `Dropped ${drop}. `
     const text = `${dropped}Key ${key.kid} (${key.purpose}, ${key.alg}) signs from ` +

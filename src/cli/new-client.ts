@@ -136,7 +136,7 @@ async function assertValid (newClient: NewClient, config: Config): Promise<void>
       audience,
       ...clients,
       signingAlgorithm: signing.algorithm,
-      destinationRefusal: createDestination({ privateNetworks, httpsOnly: true }).refusal
+      destinationRefusal: createDestination({ privateNetworks, requiresHttps: true }).refusal
     })
   } catch (error) {
     throw error instanceof Problem ? new UsageError(`The client is not valid: ${error.message}`) : error

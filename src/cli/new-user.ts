@@ -104,7 +104,7 @@ function explain (error: unknown): unknown {
 
 /** Loads what validates and hashes a password, as for a registration, with the pepper if there is one. */
 async function loadPasswords (config: Config, db: Database) {
-  const { passwords: { pepper, breachedPasswordsUrl, ...options }, serviceName, issuer } = config
+  const { passwords: { hasPepper, breachedPasswordsUrl, ...options }, serviceName, issuer } = config
   const [
     { createPasswords }, { breachedPasswordLookup }, { loadKeyring }, { keyEncryptionKeys }
   ] = await Promise.all([
@@ -113,7 +113,7 @@ async function loadPasswords (config: Config, db: Database) {
     import('../tokens/keyring.ts'),
     import('../config/key-encryption.ts')
   ])
-  const peppers = pepper
+  const peppers = hasPepper
     ? (await loadKeyring(db, keyEncryptionKeys(config))).peppers
     : new Map<string, Pepper>()
   const warn = (message: string) => { process.stderr.write(`${message}\n`) }

@@ -46,7 +46,7 @@ export async function rotateSecret (
     if (isPublicClient(client)) throw publicClient()
     await tx.query(deletingOldSecrets, [id, retainedSecrets(rotation)])
     const secret = await insertSecret(tx, id)
-    const event = { clientId: id, detail: { replaced: rotation.replace } }
+    const event = { clientId: id, detail: { replaced: rotation.endsOlder } }
     await audit.record(tx, 'client.secret_rotated', event, origin)
     await announceChange(tx)
     return { ...client, client_secret: secret }

@@ -83,7 +83,7 @@ export function load (environment: Environment) {
       parallelism: values.ARGON2_PARALLELISM,
       concurrency: values.ARGON2_CONCURRENCY ?? availableParallelism(),
       build: values.ARGON2_BUILD,
-      pepper: values.PASSWORD_PEPPER,
+      hasPepper: values.PASSWORD_PEPPER,
       breachedPasswordsUrl: values.BREACHED_PASSWORDS_URL
     },
     rateLimit: values.RATE_LIMIT,
@@ -93,7 +93,7 @@ export function load (environment: Environment) {
       account: values.LOGIN_ACCOUNT_LIMIT
     },
     redisUrl: values.REDIS_URL,
-    webhooks: { privateNetworks: values.WEBHOOK_PRIVATE_NETWORKS, httpsOnly: production },
+    webhooks: { privateNetworks: values.WEBHOOK_PRIVATE_NETWORKS, requiresHttps: production },
     mail: {
       smtpUrl: values.SMTP_URL,
       smtpTls: values.SMTP_TLS,

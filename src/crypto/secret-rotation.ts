@@ -7,8 +7,8 @@ const maxValidSecrets = 2
 
 export interface SecretRotation {
   /** Whether all older secrets end now. Otherwise the latest of them stays valid until the next rotation. */
-  replace: boolean
+  endsOlder: boolean
 }
 
 /** How many of the older secrets stay valid beside a new one. */
-export const retainedSecrets = ({ replace }: SecretRotation): number => replace ? 0 : maxValidSecrets - 1
+export const retainedSecrets = ({ endsOlder }: SecretRotation): number => endsOlder ? 0 : maxValidSecrets - 1

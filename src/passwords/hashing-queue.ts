@@ -8,7 +8,7 @@ import { fairQueue, type FairQueue } from './fair-queue.ts'
 export interface QueueTicket {
   signal?: AbortSignal | undefined
   network?: string | undefined
-  known?: boolean | undefined
+  isKnownDevice?: boolean | undefined
 }
 
 /**
@@ -74,7 +74,7 @@ export function hashingQueue (
   let averageTaskMs = initialTaskMs
   let observer: QueueObserver | undefined
 
-  const lineOf = ({ known }: QueueTicket) => known ? knownDevices : unknownDevices
+  const lineOf = ({ isKnownDevice }: QueueTicket) => isKnownDevice ? knownDevices : unknownDevices
 
   function nextWaiter () {
     const isTurnOfUnknownDevices = knownInARow >= knownPlacesInARow && unknownDevices.waiters.size > 0

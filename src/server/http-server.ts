@@ -15,7 +15,7 @@ import { takeTurns } from './pipelining.ts'
 import { buildValidator } from './query-validation.ts'
 import { defaultHeaders, refuse, unreadableRequest } from './refusal.ts'
 
-export interface ServerOptions extends Omit<AppOptions, 'logPaths'> {
+export interface ServerOptions extends Omit<AppOptions, 'logsPaths'> {
   /** How long a connection must have been idle before closing the server ends it. */
   idleMs?: number
 }
@@ -77,7 +77,7 @@ export function build (
     lingerOnClose(socket)
     socket.destroySoon()
   })
-  server.register(app, { ...options, logPaths: output.terminal !== undefined })
+  server.register(app, { ...options, logsPaths: output.terminal !== undefined })
   return server
 }
 

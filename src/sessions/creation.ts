@@ -11,14 +11,14 @@ import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } 
 export interface ReplacedSessions {
   ids: string[]
   /** Whether they end even if they belong to another user, because the browser overwrites their cookie. */
-  evenOfOthers: boolean
+  includesOthers: boolean
 }
 
 /** The properties of a new session. */
 export interface SessionRequest {
   /** How the user was authenticated, in the terms of RFC 8176. */
   methods: string[]
-  remember: boolean
+  isRemembered: boolean
   lifetimes: Lifetimes
   /** How many sessions the user may have. Creating another ends the oldest. */
   sessionLimit: number
@@ -67,16 +67,16 @@ const creation: Statement = {
 export async function createSession (
   db: Queryable, { userId, passwordVersion }: Credential, request: SessionRequest, origin: audit.Origin
 ): Promise<LiveSession> {
-  const { methods, remember, lifetimes, sessionLimit, replaced, attempt, notification, browser } = request
+  const { methods, isRemembered, lifetimes, sessionLimit, replaced, attempt, notification, browser } = request
   const parameters = {
     methods,
-    remembered: remember,
-    session_seconds: remember ? lifetimes.rememberedSessionSeconds : lifetimes.sessionSeconds,
+    remembered: isRemembered,
+    session_seconds: isRemembered ? lifetimes.rememberedSessionSeconds : lifetimes.sessionSeconds,
     access_token_seconds: lifetimes.accessTokenSeconds,
     refresh_token_seconds: lifetimes.refreshTokenSeconds,
     session_limit: sessionLimit,
     replaced: replaced?.ids ?? [],
-    replaces_others: browser !== undefined || (replaced?.evenOfOthers ?? false),
+    replaces_others: browser !== undefined || (replaced?.includesOthers ?? false),
     ...browser && { browser_token_hash: browser.hash.toString('hex') },
     ...browser?.presentedHash && { presented_browser_token_hash: browser.presentedHash.toString('hex') }
   }

@@ -20,7 +20,7 @@ export interface KeyringOptions {
   /** The lifetime in seconds of the tokens that a key of each purpose signs. */
   tokenLifetimes: Record<KeyPurpose, number>
   /** Whether new password hashes have a pepper. */
-  pepper: boolean
+  hasPepper: boolean
 }
 
 type PublicationOptions = Pick<KeyringOptions, 'jwksMaxAgeSeconds'>

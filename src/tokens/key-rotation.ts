@@ -73,7 +73,7 @@ async function prepareKeys (tx: Queryable, options: KeyringOptions, occasion: En
   await reseal(tx, keyEncryptionKeys, sealedColumns)
   // An operator can see a key for one more day.
   await tx.query("delete from keys where gone_at < now() - interval '1 day'")
-  if (options.pepper && occasion === 'start') await ensurePepper(tx, keyEncryptionKeys)
+  if (options.hasPepper && occasion === 'start') await ensurePepper(tx, keyEncryptionKeys)
   for (const purpose of ['access_token', 'refresh_token'] as const) {
     await extendTokenLifetime(tx, purpose, options)
     for (;;) {
@@ -91,7 +91,7 @@ async function prepareKeys (tx: Queryable, options: KeyringOptions, occasion: En
 
 export interface RotationRequest {
   /** Sign at once. Verifiers must then read the JWKS again to find the new key. */
-  immediately: boolean
+  isImmediate: boolean
   /** The id of a key that must no longer be trusted. */
   drop?: string | undefined
 }
@@ -102,7 +102,7 @@ export interface RotationRequest {
  * do not open the existing keys.
  */
 export async function rotateKey (
-  db: Database, options: KeyringOptions, { immediately, drop }: RotationRequest, origin: audit.Origin
+  db: Database, options: KeyringOptions, { isImmediate, drop }: RotationRequest, origin: audit.Origin
 ): Promise<KeyRecord> {
   return await exclusively(db, async tx => {
     // The key to drop may be one of ID tokens. Before a row is locked, so that there is no deadlock.
@@ -111,7 +111,7 @@ export async function rotateKey (
     // the first key of all did not sign yet.
     await prepareKeys(tx, options, 'later')
     if (drop === undefined) {
-      const delaySeconds = immediately ? 0 : publishedBeforeSeconds(options)
+      const delaySeconds = isImmediate ? 0 : publishedBeforeSeconds(options)
       const newKey = { purpose: 'access_token', delaySeconds, event: 'key.rotated' } as const
       return await createKey(tx, options, newKey, origin)
     }

@@ -11,7 +11,7 @@ export interface DestinationOptions {
   /** Addresses that webhooks may have although they are not public. */
   privateNetworks: Trust | undefined
   /** Whether public addresses must be reached over TLS. */
-  httpsOnly: boolean
+  requiresHttps: boolean
   /** How hosts are resolved, by DNS unless given. */
   resolve?: Resolve
 }
@@ -80,10 +80,10 @@ const privateNetwork = 'must not be in a private network (WEBHOOK_PRIVATE_NETWOR
 
 /** The destinations that the options allow. */
 export function createDestination (options: DestinationOptions): Destination {
-  const { privateNetworks, httpsOnly, resolve = resolveByDns } = options
+  const { privateNetworks, requiresHttps, resolve = resolveByDns } = options
   const isPrivateAllowed = (address: string) => privateNetworks?.(addressOf(address)) === true
   const isAllowed = (protocol: string, address: string) =>
-    isPrivateAllowed(address) || (isPublic(address) && !(httpsOnly && protocol === 'http:'))
+    isPrivateAllowed(address) || (isPublic(address) && !(requiresHttps && protocol === 'http:'))
 
   function refusal (url: string): string | undefined {
     if (!URL.canParse(url)) return 'must be a URL'
@@ -94,7 +94,7 @@ export function createDestination (options: DestinationOptions): Destination {
     if (addresses?.some(address => isAllowed(protocol, address))) return undefined
     // A name may turn out to be in an allowed private network, where http is fine.
     const isSurelyPublic = addresses?.some(isPublic) ?? privateNetworks === undefined
-    if (protocol === 'http:' && httpsOnly && isSurelyPublic) return 'must be an https URL'
+    if (protocol === 'http:' && requiresHttps && isSurelyPublic) return 'must be an https URL'
     return addresses ? privateNetwork : undefined
   }
 

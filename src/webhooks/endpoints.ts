@@ -161,7 +161,7 @@ export async function rotateSecret (
     if (!webhook) return undefined
     await tx.query(deletingSecrets, [id, retainedSecrets(rotation)])
     await tx.query(insertingSecret, [secretId, id, sealed])
-    const detail = { webhook_id: id, replaced: rotation.replace }
+    const detail = { webhook_id: id, replaced: rotation.endsOlder }
     await audit.record(tx, 'webhook.secret_rotated', { detail }, origin)
     return { ...webhook, secret }
   })

@@ -215,9 +215,9 @@ async function occupiedQueue (t: Test, { hasFastTasks = false } = {}) {
     end()
   })
   /** Adds this many tasks, each from a network of its own. Returns the problems of the rejected ones. */
-  const addTasks = async (count: number, known = false) => {
+  const addTasks = async (count: number, isKnownDevice = false) => {
     const outcomes = await Promise.all(Array.from({ length: count }, async (_, i) => {
-      const ticket = { network: `${i}`, known, signal }
+      const ticket = { network: `${i}`, isKnownDevice, signal }
       const task = queue.run(async () => {}, ticket).catch((error: unknown) => error)
       return await Promise.race([task, new Promise(resolve => setImmediate(resolve))])
     }))

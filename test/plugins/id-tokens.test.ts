@@ -114,7 +114,7 @@ t.test('a key of ID tokens', async t => {
   await t.test('is not rotated on request', async t => {
     const keys = (await keysOf(service)).length
     t.match(
-      await rotateKey(app.db, app.keyring.options, { immediately: true }, {}),
+      await rotateKey(app.db, app.keyring.options, { isImmediate: true }, {}),
       { purpose: 'access_token' }
     )
     t.equal((await keysOf(service)).length, keys)
@@ -124,7 +124,7 @@ t.test('a key of ID tokens', async t => {
     const leaked = app.signIdToken(createClaims(), 'RS256')
     t.match(await app.readIdTokenHint(leaked), { client: 'shop' })
     const drop = kidOf(leaked)
-    const key = await rotateKey(app.db, app.keyring.options, { immediately: false, drop }, {})
+    const key = await rotateKey(app.db, app.keyring.options, { isImmediate: false, drop }, {})
     t.match(key, { purpose: 'id_token', alg: 'RS256' })
     t.equal(kidOf(app.signIdToken(createClaims(), 'RS256')), key.kid)
     t.equal(await app.readIdTokenHint(leaked), undefined)

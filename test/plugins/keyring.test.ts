@@ -344,7 +344,7 @@ t.test('a leaked key that is dropped', async t => {
 
   await t.test('is not trusted any more: here at once, elsewhere when the notification arrives', async t => {
     const { options } = first.app.keyring
-    const key = await rotateKey(first.app.db, options, { immediately: false, drop: kidOf(leaked) }, {})
+    const key = await rotateKey(first.app.db, options, { isImmediate: false, drop: kidOf(leaked) }, {})
     t.equal(await verifyToken(first, leaked), 401)
     await waitFor(async () => (await verifyToken(second, leaked)) === 401)
     for (const service of [first, second]) {
@@ -363,7 +363,7 @@ t.test('a leaked key that is dropped', async t => {
     second.app.notifications.removeAllListeners('latchkey_keys')
     const token = user.accessToken()
     t.equal(await verifyToken(second, token), 204)
-    await rotateKey(first.app.db, first.app.keyring.options, { immediately: false, drop: kidOf(token) }, {})
+    await rotateKey(first.app.db, first.app.keyring.options, { isImmediate: false, drop: kidOf(token) }, {})
     await waitFor(async () => (await verifyToken(second, token)) === 401)
   })
 
@@ -414,7 +414,7 @@ t.test('an attacker with invented key ids', async t => {
     })()
     const user = await signIn(first)
     for (let round = 0; round < 6; round++) {
-      await rotateKey(first.app.db, first.app.keyring.options, { immediately: true }, {})
+      await rotateKey(first.app.db, first.app.keyring.options, { isImmediate: true }, {})
       await first.app.keyring.reload()
       t.equal(await user.refresh(first), 200)
       t.equal(await verifyToken(second, user.accessToken()), 204)
@@ -687,7 +687,7 @@ t.test('an instance waits longer than a request for another one that creates a k
   t.teardown(async () => await db.end())
   const rotated = await db.transaction(async tx => {
     await tx.query('select pg_advisory_xact_lock(7308332182714019)')
-    const waiting = rotateKey(service.app.db, service.app.keyring.options, { immediately: false }, {})
+    const waiting = rotateKey(service.app.db, service.app.keyring.options, { isImmediate: false }, {})
     const waits = async () =>
       (
         await service.sql(

@@ -582,7 +582,7 @@ t.test('instances with the same Redis count together', { skip }, async t => {
       { ...environment, REDIS_URL: `redis://latchkey:p%40ss%2Fw%25rd@127.0.0.1:${redis.port}/0` },
       { url: one.url }
     )
-    t.ok(service.app.rateLimiting.shared)
+    t.ok(service.app.rateLimiting.isShared)
     const network = newAddress()
     await sendRequests([one], network, 50)
     t.match(await sendRequests([service], network, 1), [{ status: 429 }])
@@ -595,7 +595,7 @@ async function assertSurvives (
   service: Service,
   { fault, mend, reason }: { fault: () => unknown; mend: () => unknown; reason: RegExp }
 ) {
-  await waitUntil('the instance shares counters', () => service.app.rateLimiting.shared)
+  await waitUntil('the instance shares counters', () => service.app.rateLimiting.isShared)
   service.logs.length = 0
   const network = newAddress()
   await sendRequests([service], network, 10)
@@ -610,7 +610,7 @@ async function assertSurvives (
   t.match(outageWarnings(service)[0], { level: 40, err: { message: reason } })
   t.match(await service.browser().get('/readyz'), { status: 200 })
   await mend()
-  await waitUntil('the instance shares counters again', () => service.app.rateLimiting.shared)
+  await waitUntil('the instance shares counters again', () => service.app.rateLimiting.isShared)
   t.equal(outageWarnings(service).length, 1, 'the start of the outage is logged once')
   t.equal(recoveryMessages(service).length, 1, 'the end of the outage is logged once')
   t.ok(Number(recoveryMessages(service)[0]?.['seconds']) >= 0)
@@ -692,7 +692,7 @@ t.test('without Redis an instance counts by itself', { skip }, async t => {
 
   await t.test('counting continues from the shared counts, up to the limit', async t => {
     const two = await build(t, environment, { url: one.url })
-    await waitUntil('both share counters', () => [one, two].every(({ app }) => app.rateLimiting.shared))
+    await waitUntil('both share counters', () => [one, two].every(({ app }) => app.rateLimiting.isShared))
     const network = newAddress()
     // In turn, so that the last one has the latest count.
     for (let i = 0; i < 20; i++) await sendRequests([two, one], network, 2)
@@ -705,7 +705,7 @@ t.test('without Redis an instance counts by itself', { skip }, async t => {
       'a network without counts starts at zero'
     )
     await redis.start()
-    await waitUntil('both share counters', () => [one, two].every(({ app }) => app.rateLimiting.shared))
+    await waitUntil('both share counters', () => [one, two].every(({ app }) => app.rateLimiting.isShared))
     const address = newAddress()
     t.equal(countAccepted(await sendRequests([one, two], address, 120)), 50)
   })
@@ -716,7 +716,7 @@ t.test('without Redis an instance counts by itself', { skip }, async t => {
     t.equal(countAccepted(await sendRequests([service], newAddress(), 60)), 50)
     t.match(outageWarnings(service), [{ err: { message: /ECONNREFUSED/ } }])
     await redis.start()
-    await waitUntil('the instance shares counters', () => service.app.rateLimiting.shared)
+    await waitUntil('the instance shares counters', () => service.app.rateLimiting.isShared)
   })
 
   await t.test('a login that Redis refuses later is an outage, and the log has no password', async t => {
@@ -755,7 +755,7 @@ t.test('without Redis an instance counts by itself', { skip }, async t => {
       { ...environment, REDIS_URL: `redis://:hunter2hunter2@127.0.0.1:${redis.port}` },
       { url: one.url }
     )
-    t.ok(withPassword.app.rateLimiting.shared)
+    t.ok(withPassword.app.rateLimiting.isShared)
   })
 
   await t.test('shutdown does not wait for a Redis that never answers', async t => {

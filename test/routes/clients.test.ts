@@ -315,7 +315,7 @@ t.test('clients in memory', async t => {
   await t.test('learn of a replaced secret, a change and a deletion at once, and soon elsewhere', async t => {
     const { id, secret } = await create(service, { redirect_uris: ['https://memory.example/cb'] })
     t.ok(await isAuthentic(other, id, secret))
-    const changed = await rotateSecret(service.app.db, id, { replace: true }, {})
+    const changed = await rotateSecret(service.app.db, id, { endsOlder: true }, {})
     t.notOk(await isAuthentic(service, id, secret))
     await expectSoon(t, async () => !await isAuthentic(other, id, secret))
     t.ok(await isAuthentic(other, id, changed?.client_secret ?? ''))
@@ -372,7 +372,7 @@ t.test('clients in memory', async t => {
     const { lookup } = observe(200)
     const ask = async () => await lookup.authenticate({ id, secret, method: 'client_secret_basic' })
     t.ok(await ask())
-    await rotateSecret(service.app.db, id, { replace: true }, {})
+    await rotateSecret(service.app.db, id, { endsOlder: true }, {})
     await waitFor(async () => await ask() === undefined)
   })
 

@@ -159,7 +159,7 @@ t.test('the number of rows that a statement reads does not grow with ended sessi
     retryWindowSeconds: undefined
   }
   const credential = { userId: id, passwordVersion: 1 }
-  const request = { methods: ['pwd'], remember: false, lifetimes, sessionLimit: 10 }
+  const request = { methods: ['pwd'], isRemembered: false, lifetimes, sessionLimit: 10 }
   const operations: Record<string, (tx: Queryable) => Promise<unknown>> = {
     'a list': async tx => await list(tx, id, { refreshTokenSeconds: 604_800, before: undefined, limit: 21 }),
     'the end of one': async tx => await endOwn(tx, { userId: id, sessionId }, 'ended_by_user', {}),

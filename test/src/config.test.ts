@@ -93,7 +93,7 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
       parallelism: 1,
       concurrency: availableParallelism(),
       build: 'auto',
-      pepper: false,
+      hasPepper: false,
       breachedPasswordsUrl: undefined
     },
     rateLimit: { count: 300, window: 60 },
@@ -103,7 +103,7 @@ t.test('an empty environment is valid, with defaults for a first try on one mach
       account: { count: 100, window: 86_400 }
     },
     redisUrl: undefined,
-    webhooks: { privateNetworks: undefined, httpsOnly: false },
+    webhooks: { privateNetworks: undefined, requiresHttps: false },
     mail: {
       smtpUrl: undefined,
       smtpTls: undefined,
@@ -209,7 +209,7 @@ t.test('every variable has an effect', async t => {
     LOG_FORMAT: 'pretty'
   })
   t.ok(trustProxy?.('10.1.2.3'))
-  t.ok(webhooks.privateNetworks?.('10.1.2.3') && webhooks.httpsOnly)
+  t.ok(webhooks.privateNetworks?.('10.1.2.3') && webhooks.requiresHttps)
   t.strictSame(config, {
     production: true,
     issuer: 'https://auth.example.com',
@@ -258,7 +258,7 @@ t.test('every variable has an effect', async t => {
       parallelism: 4,
       concurrency: 7,
       build: 'prebuilt',
-      pepper: true,
+      hasPepper: true,
       breachedPasswordsUrl: 'https://api.pwnedpasswords.com/range/'
     },
     rateLimit: 'off',

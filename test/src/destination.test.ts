@@ -25,7 +25,7 @@ const forbidden = [
 ]
 
 t.test('URLs in private networks, and URLs of other schemes, are refused', async t => {
-  const { refusal } = createDestination({ privateNetworks: undefined, httpsOnly: true })
+  const { refusal } = createDestination({ privateNetworks: undefined, requiresHttps: true })
   for (const host of forbidden) t.match(refusal(`https://${host}/`), /private network/, host)
   for (const url of [
     'http://example.com/', 'http://93.184.215.14/', 'ftp://example.com/', 'file:///etc/passwd',
@@ -42,7 +42,7 @@ t.test('URLs in private networks, and URLs of other schemes, are refused', async
     t.equal(refusal(url), undefined, url)
   }
   t.equal(
-    createDestination({ privateNetworks: undefined, httpsOnly: false }).refusal('http://example.com/'),
+    createDestination({ privateNetworks: undefined, requiresHttps: false }).refusal('http://example.com/'),
     undefined,
     'over http in development'
   )
@@ -51,7 +51,7 @@ t.test('URLs in private networks, and URLs of other schemes, are refused', async
 t.test('networks that the operator allows are accepted, also over http', async t => {
   const { refusal, addresses } = createDestination({
     privateNetworks: parseNetworks('10.1.0.0/16, fd00::/8'),
-    httpsOnly: true,
+    requiresHttps: true,
     resolve: async host => (host === 'orders.internal' ? ['10.1.2.3', '10.2.2.3'] : ['93.184.215.14'])
   })
   for (const url of [
@@ -90,7 +90,7 @@ t.test('nothing is sent to a name with a private address (DNS rebinding)', async
     ]) {
       const leading = createDestination({
         privateNetworks: undefined,
-        httpsOnly: false,
+        requiresHttps: false,
         resolve: async () => [address]
       })
       t.match(
@@ -102,7 +102,7 @@ t.test('nothing is sent to a name with a private address (DNS rebinding)', async
     t.match(
       await post(
         { url: `http://rebound.example:${port}/`, headers: {}, body: '{}' },
-        createDestination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [] }),
+        createDestination({ privateNetworks: undefined, requiresHttps: false, resolve: async () => [] }),
         never
       ),
       { error: 'unresolved' }
@@ -111,7 +111,7 @@ t.test('nothing is sent to a name with a private address (DNS rebinding)', async
       t.match(
         await post(
           { url: `http://${host}:${port}/`, headers: {}, body: '{}' },
-          createDestination({ privateNetworks: undefined, httpsOnly: false }),
+          createDestination({ privateNetworks: undefined, requiresHttps: false }),
           never
         ),
         { error: 'private_address' },
@@ -125,7 +125,7 @@ t.test('nothing is sent to a name with a private address (DNS rebinding)', async
     let asked = 0
     const rebinding = createDestination({
       privateNetworks: parseNetworks('127.0.0.2'),
-      httpsOnly: false,
+      requiresHttps: false,
       resolve: async () => [asked++ === 0 ? '127.0.0.2' : '127.0.0.1']
     })
     t.match(
@@ -146,7 +146,7 @@ t.test('the connection goes to the checked address, and names the host', async t
   const inbox = await receiver(t)
   const leading = createDestination({
     privateNetworks: parseNetworks('127.0.0.1'),
-    httpsOnly: false,
+    requiresHttps: false,
     resolve: async () => ['127.0.0.1']
   })
   const { port } = new URL(inbox.url)
@@ -162,7 +162,7 @@ t.test('the scheme of a URL can be in upper case', async t => {
   const inbox = await receiver(t)
   const { refusal, addresses } = createDestination({
     privateNetworks: parseNetworks('127.0.0.1'),
-    httpsOnly: true
+    requiresHttps: true
   })
   const [plain, secure] = [inbox.url.replace('http', 'HTTP'), inbox.url.replace('http', 'HTTPS')]
   for (const url of [plain, secure]) t.equal(refusal(url), undefined, url)
@@ -181,7 +181,7 @@ t.test('a name lookup ends with the attempt, and with the service', async t => {
   const closing = new AbortController()
   const silent = createDestination({
     privateNetworks: undefined,
-    httpsOnly: false,
+    requiresHttps: false,
     resolve: async () => await new Promise(() => {})
   })
   const waiting = post({ url: 'https://silent.example/', headers: {}, body: '{}' }, silent, closing.signal)
@@ -191,7 +191,9 @@ t.test('a name lookup ends with the attempt, and with the service', async t => {
 
 t.test('finished attempts leave no listeners behind', async t => {
   const { signal } = new AbortController()
-  const nowhere = createDestination({ privateNetworks: undefined, httpsOnly: false, resolve: async () => [] })
+  const nowhere = createDestination({
+    privateNetworks: undefined, requiresHttps: false, resolve: async () => []
+  })
   for (let attempt = 0; attempt < 20; attempt++) {
     await post({ url: 'http://orders.invalid/', headers: {}, body: '{}' }, nowhere, signal)
   }

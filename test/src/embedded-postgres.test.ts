@@ -29,7 +29,7 @@ interface StartResult {
   url?: string
   version?: string
   dataDir?: string
-  adopted?: boolean
+  isAdopted?: boolean
   refusal?: string
 }
 interface ServiceOptions { options?: EmbeddedPostgresOptions, uid?: number, path?: string, arch?: string }
@@ -134,7 +134,7 @@ t.test(
       url: /^postgres:\/\/latchkey:[\w-]{32}@127\.0\.0\.1:\d+\/latchkey$/,
       version: /^\d+\.\d+$/,
       dataDir: join(await fs.realpath(dir), 'pg'),
-      adopted: false
+      isAdopted: false
     })
     t.equal((await fs.stat(dir)).mode & 0o777, 0o700)
     t.equal((await fs.stat(join(dir, 'pg-password'))).mode & 0o777, 0o600)
@@ -160,7 +160,7 @@ t.test(
     await fs.chmod(join(dir, 'pg'), 0o755)
     const second = await start(dir, { settings: ['max_connections=7'] })
     t.equal((await fs.stat(join(dir, 'pg'))).mode & 0o777, 0o700)
-    t.equal(second.adopted, false)
+    t.equal(second.isAdopted, false)
     t.same(await query(second.url, kept), [42])
     t.same(await query(second.url, 'show max_connections'), ['7'])
     await second.stop()
@@ -175,7 +175,7 @@ t.test('a server whose owner was killed is adopted, with its data', async t => {
   const pid = await serverPid(dir)
   await owner.kill()
   const next = await start(dir)
-  t.match(next, { adopted: true, url })
+  t.match(next, { isAdopted: true, url })
   t.equal(await serverPid(dir), pid)
   t.same(await query(next.url, kept), [42])
   await next.stop()
@@ -190,7 +190,7 @@ t.test('an orphaned server that does not answer is replaced by a new one with th
   await owner.kill()
   process.kill(pid, 'SIGSTOP')
   const next = await start(dir, { settings })
-  t.equal(next.adopted, false)
+  t.equal(next.isAdopted, false)
   t.not(await serverPid(dir), pid)
   t.same(await query(next.url, kept), [42])
   await next.stop()
@@ -244,7 +244,7 @@ t.test('leftovers of a kill or a crash do not prevent a start', async t => {
   for (const pid of [process.pid, gone.pid]) {
     await fs.writeFile(file, [pid, ...lines.slice(1)].join('\n'))
     const next = await start(dir, { settings })
-    t.equal(next.adopted, false, 'the pid of another program')
+    t.equal(next.isAdopted, false, 'the pid of another program')
     await next.stop()
   }
   await fs.writeFile(file, '')
@@ -334,7 +334,7 @@ t.test('the lock is acquired again after its connection is lost, and the port is
   t.match(await service(t, dir).answer, { refusal: /another Latchkey/ })
 
   process.kill(pid, 'SIGKILL')
-  const hasty = await start(dir, { exclusive: false, settings })
+  const hasty = await start(dir, { isExclusive: false, settings })
   await back(2)
   t.same(await query(postgres.url, 'select 1'), [1])
   await hasty.stop()
@@ -347,22 +347,22 @@ t.test(
   async t => {
     const dir = await folder(t)
     const owner = await start(dir, { settings })
-    const guest = await start(dir, { exclusive: false })
-    t.match(guest, { adopted: false, url: owner.url })
+    const guest = await start(dir, { isExclusive: false })
+    t.match(guest, { isAdopted: false, url: owner.url })
     await guest.stop()
     t.same(await query(owner.url, 'select 1'), [1])
     await owner.stop()
 
-    const alone = await start(dir, { exclusive: false, settings })
-    const other = await start(dir, { exclusive: false })
+    const alone = await start(dir, { isExclusive: false, settings })
+    const other = await start(dir, { isExclusive: false })
     await alone.stop()
     t.same(await query(alone.url, 'select 1'), [1], 'another one is at it')
     await other.stop()
     const heir = await start(dir)
-    t.equal(heir.adopted, true)
+    t.equal(heir.isAdopted, true)
     await heir.stop()
 
-    const last = await start(dir, { exclusive: false, settings })
+    const last = await start(dir, { isExclusive: false, settings })
     await last.stop()
     await t.rejects(query(last.url, 'select 1'), { code: 'ECONNREFUSED' })
   }
@@ -382,7 +382,7 @@ t.test('a process ends by itself after stop, and a server does not keep its proc
   t.notOk(await exists(join(dir, 'pg', 'postmaster.pid')))
   await run(process.execPath, program(''), { timeout: 60_000 })
   const next = await start(dir)
-  t.equal(next.adopted, true)
+  t.equal(next.isAdopted, true)
   await next.stop()
 })
 
@@ -427,7 +427,7 @@ t.test(
     await fs.mkdir(dir, { mode: 0o700 })
     await fs.chown(dir, nobody, nobody)
     const owner = service(t, dir, { uid: nobody })
-    t.match(await owner.answer, { url: /^postgres:/, adopted: false })
+    t.match(await owner.answer, { url: /^postgres:/, isAdopted: false })
     t.equal((await fs.stat(join(dir, 'pg'))).uid, nobody)
     t.equal(await owner.end(), 0)
 

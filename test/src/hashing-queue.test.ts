@@ -83,7 +83,7 @@ t.test('the order of service', async t => {
     const { add, runInOrder } = manualTasks(t, hashingQueue(1, generousLimits))
     add('running')
     for (let i = 0; i < 4; i++) add(`s${i}`, { network: `${i}` })
-    for (let i = 0; i < 7; i++) add(`k${i}`, { network: `${i}`, known: true })
+    for (let i = 0; i < 7; i++) add(`k${i}`, { network: `${i}`, isKnownDevice: true })
     t.strictSame(await runInOrder(), [
       'running', 'k0', 'k1', 'k2', 's0', 'k3', 'k4', 'k5', 's1', 'k6', 's2', 's3'
     ])
@@ -132,7 +132,7 @@ t.test('the queue keeps its invariants in any order of arrivals, ends and depart
         all.push(
           add(`${action.network}${action.known ? ' known' : ''}`, {
             network: action.network,
-            known: action.known
+            isKnownDevice: action.known
           })
         )
       }
@@ -233,7 +233,7 @@ t.test('the waiting places', async t => {
     add('fifth', { network: 'fifth' })
     t.throws(() => queue.assertCapacity({ network: 'sixth' }))
     t.doesNotThrow(
-      () => queue.assertCapacity({ network: 'sixth', known: true }),
+      () => queue.assertCapacity({ network: 'sixth', isKnownDevice: true }),
       'known devices have places of their own'
     )
     t.equal(queue.waiting, 8)
@@ -288,7 +288,7 @@ t.test('the expected wait', async t => {
     const cases: Array<{ ticket: QueueTicket, others: number }> = [
       { ticket: { network: 'quiet' }, others: 12 },
       { ticket: { network: 'flood' }, others: 40 },
-      { ticket: { network: 'quiet', known: true }, others: 40 }
+      { ticket: { network: 'quiet', isKnownDevice: true }, others: 40 }
     ]
     for (const { ticket, others } of cases) {
       const admission = async (maxWaitMs: number) => {

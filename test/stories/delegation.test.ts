@@ -201,7 +201,7 @@ t.test(
         jwksMaxAgeSeconds: 1,
         rotationSeconds: 3,
         tokenLifetimes: { access_token: 120, refresh_token: 604_800, id_token: 120 },
-        pepper: false
+        hasPepper: false
       }
       const seen = new Set<string>()
       let requests = 0
@@ -224,7 +224,7 @@ t.test(
         return tokens.size >= 4
       })
       // This key signs at once, before any cache has it.
-      await rotateKey(db, options, { immediately: true }, {})
+      await rotateKey(db, options, { isImmediate: true }, {})
       const { token: unannounced } = await signIn()
       t.notOk(tokens.has(kidOf(unannounced)))
       tokens.set(kidOf(unannounced), unannounced)

@@ -76,7 +76,7 @@ t.test('a service with the verifier', async t => {
     const old = await signIn()
     t.equal(await orders.status(old.token), 200)
     const { options } = latchkey.app.keyring
-    const { kid } = await rotateKey(latchkey.app.db, options, { immediately: true }, {})
+    const { kid } = await rotateKey(latchkey.app.db, options, { isImmediate: true }, {})
     let fresh = old
     await waitFor(async () => {
       fresh = await signIn()
@@ -84,7 +84,7 @@ t.test('a service with the verifier', async t => {
       return fresh.kid === kid
     })
     t.equal(await orders.status(old.token), 200)
-    await rotateKey(latchkey.app.db, options, { immediately: true, drop: old.kid }, {})
+    await rotateKey(latchkey.app.db, options, { isImmediate: true, drop: old.kid }, {})
     await waitFor(async () => (await orders.status(old.token)) === 401)
     t.equal(await orders.status(fresh.token), 200)
   })

@@ -108,8 +108,8 @@ export function pageStates (language: Language, context: PageContext = pageConte
     ['error of a client', renderError(context, {
       language, requestId, problem: new InvalidAuthorizationRequest('redirect_uri_unregistered')
     })],
-    ['start', renderStart(context, { language, docs: true, commandPrefix: '', mails: [mail] })],
-    ['start without mails', renderStart(context, { language, docs: true, commandPrefix: '', mails: [] })],
+    ['start', renderStart(context, { language, hasDocs: true, commandPrefix: '', mails: [mail] })],
+    ['start without mails', renderStart(context, { language, hasDocs: true, commandPrefix: '', mails: [] })],
     ['mail', renderMailPage(context, { language, mail })]
   ])
 }

@@ -40,7 +40,7 @@ export async function discard (): Promise<void> {
 }
 
 async function startEmbedded (): Promise<embeddedPostgres.EmbeddedPostgres> {
-  const options = { exclusive: false, settings }
+  const options = { isExclusive: false, settings }
   const server = await embeddedPostgres.start(folder, options).catch(async () => {
     // The data of an earlier run can be damaged, because the server does not wait until they are on the disk.
     rmSync(folder, { recursive: true, force: true })

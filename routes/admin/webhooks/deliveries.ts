@@ -24,7 +24,7 @@ const deliveryRoutes: Typed = async (app) => {
       response: { 202: ref(Delivery) }
     },
     preValidation: allowMissingBody,
-    config: { ...config, optionalBody: true }
+    config: { ...config, isBodyOptional: true }
   }, async (request, reply) => {
     const delivery = await deliveries.enqueueTest(app.db, request.params.id, originOf(request))
     if (!delivery) throw notFound()
@@ -80,7 +80,7 @@ const deliveryRoutes: Typed = async (app) => {
       response: { 202: ref(Delivery) }
     },
     preValidation: allowMissingBody,
-    config: { ...config, optionalBody: true }
+    config: { ...config, isBodyOptional: true }
   }, async (request, reply) => {
     const { id, delivery_id: deliveryId } = request.params
     const delivery = await deliveries.redeliver(app.db, id, deliveryId, originOf(request))

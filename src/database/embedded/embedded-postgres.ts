@@ -14,7 +14,7 @@ export interface EmbeddedPostgres {
   version: string
   dataDir: string
   /** Whether the server was adopted from an owner that died. */
-  adopted: boolean
+  isAdopted: boolean
   /** Shuts the server down, and waits until it has ended. */
   stop: () => Promise<void>
 }
@@ -24,7 +24,7 @@ export interface EmbeddedPostgresOptions {
    * Refuse if another live process owns the folder (the default). Otherwise share its server, and leave it
    * running.
    */
-  exclusive?: boolean
+  isExclusive?: boolean
   /** Further settings of the server, as `name=value`. A server that already runs does not get them. */
   settings?: readonly string[]
   log?: ClusterLog
@@ -39,27 +39,27 @@ const maxHealDelayMs = 5_000
  * EmbeddedPostgresError if that is not possible.
  */
 export async function start (dir: string, options: EmbeddedPostgresOptions = {}): Promise<EmbeddedPostgres> {
-  const { exclusive = true, settings = [], log = () => {} } = options
+  const { isExclusive = true, settings = [], log = () => {} } = options
   const cluster = await prepare(dir, settings, log)
   // PostgreSQL's own lock does not prevent two processes from starting a server at the same moment.
-  const release = exclusive ? await claimFolder(cluster.dir) : () => {}
+  const release = isExclusive ? await claimFolder(cluster.dir) : () => {}
   const ending = new AbortController()
   let healing: Promise<void> | undefined
   let stopping: Promise<void> | undefined
-  let server = await acquire(cluster, exclusive, ending.signal).catch((error: unknown) => {
+  let server = await acquire(cluster, isExclusive, ending.signal).catch((error: unknown) => {
     release()
     throw error
   })
-  const { port, started } = server
+  const { port, isStarted } = server
   watch()
-  const verb = started ? 'started' : exclusive ? 'adopted' : 'shared'
+  const verb = isStarted ? 'started' : isExclusive ? 'adopted' : 'shared'
   log(`embedded PostgreSQL ${verb}`, { pid: server.pid, port })
 
   // The connection that holds the lock ends with the server.
   function watch (): void {
     server.socket.unref()
     server.client.once('end', () => {
-      if (exclusive && !ending.signal.aborted) healing = heal()
+      if (isExclusive && !ending.signal.aborted) healing = heal()
     })
   }
 
@@ -71,7 +71,7 @@ export async function start (dir: string, options: EmbeddedPostgresOptions = {})
     for (let delayMs = firstDelayMs; ; delayMs = Math.min(delayMs * 2, maxHealDelayMs)) {
       try {
         await pause(delayMs, undefined, { signal: ending.signal, ref: false })
-        server = await acquire(cluster, exclusive, ending.signal, port)
+        server = await acquire(cluster, isExclusive, ending.signal, port)
         const seconds = Math.round((Date.now() - lostAt) / 100) / 10
         log('embedded PostgreSQL is back', {
           pid: server.pid, port, seconds, failed_attempts: failedAttempts
@@ -91,8 +91,8 @@ export async function start (dir: string, options: EmbeddedPostgresOptions = {})
     await healing
     server.socket.ref()
     // The lock is held until the server has ended, so that no process adopts a server that shuts down.
-    const isLastUser = async () => started && await isUnused(server.client).catch(() => false)
-    if (exclusive || await isLastUser()) await terminate(server.pid, cluster.dataDir)
+    const isLastUser = async () => isStarted && await isUnused(server.client).catch(() => false)
+    if (isExclusive || await isLastUser()) await terminate(server.pid, cluster.dataDir)
     await server.client.end()
     release()
   }
@@ -101,7 +101,7 @@ export async function start (dir: string, options: EmbeddedPostgresOptions = {})
     url: `postgres://latchkey:${cluster.password}@127.0.0.1:${port}/latchkey`,
     version: server.version,
     dataDir: cluster.dataDir,
-    adopted: exclusive && !started,
+    isAdopted: isExclusive && !isStarted,
     stop: () => (stopping ??= stop())
   }
 }
@@ -110,12 +110,12 @@ const maxAttempts = 5
 
 /** Connects to the server, locks it, and creates the database of the service. */
 async function acquire (
-  cluster: Cluster, exclusive: boolean, signal: AbortSignal, port?: number
+  cluster: Cluster, isExclusive: boolean, signal: AbortSignal, port?: number
 ): Promise<EmbeddedServer & { version: string }> {
   for (let attempt = 1; ; attempt++) {
     const server = await reach(cluster, signal, port)
     try {
-      await lock(server.client, exclusive, cluster.dir)
+      await lock(server.client, isExclusive, cluster.dir)
       if (port === undefined || port === server.port) {
         return { ...server, version: await createDatabase(server.client) }
       }
@@ -126,7 +126,7 @@ async function acquire (
       if (error instanceof EmbeddedPostgresError) throw error
       // The server has ended meanwhile, most likely because its owner shut it down.
       if (attempt < maxAttempts && !signal.aborted) continue
-      if (server.started) await terminate(server.pid, cluster.dataDir)
+      if (server.isStarted) await terminate(server.pid, cluster.dataDir)
       throw error
     }
   }
@@ -139,8 +139,8 @@ const lockPollMs = 50
  * Takes an advisory lock in the database "postgres", apart from the locks of the service: 1 belongs to the
  * owner, and 2 to all processes that share the server.
  */
-async function lock (client: pg.Client, exclusive: boolean, dir: string): Promise<void> {
-  if (!exclusive) {
+async function lock (client: pg.Client, isExclusive: boolean, dir: string): Promise<void> {
+  if (!isExclusive) {
     await client.query('select pg_advisory_lock_shared(2)')
     return
   }

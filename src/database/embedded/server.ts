@@ -20,7 +20,7 @@ interface Launched {
 }
 
 /** A server that answers. `started` says whether this call has started it. */
-export interface EmbeddedServer extends ServerConnection { pid: number, port: number, started: boolean }
+export interface EmbeddedServer extends ServerConnection { pid: number, port: number, isStarted: boolean }
 
 const pollIntervalMs = 15
 const relaunchDelayMs = 200
@@ -41,7 +41,7 @@ export async function reach (cluster: Cluster, signal: AbortSignal, port?: numbe
       if (found?.status === 'ready') {
         try {
           const connection = await connect(found.port, cluster.password)
-          return { ...found, ...connection, started: launched?.child.pid === found.pid }
+          return { ...found, ...connection, isStarted: launched?.child.pid === found.pid }
         } catch (error) {
           refusal = refusalOf(error, cluster)
         }
