@@ -12,7 +12,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     /**
      * Finds the browser session of a request's cookie, or the one that the request has just created, and what
-     * its user has allowed a client. Changes nothing.
+     * its user has allowed a client. The first use of a cookie supersedes the earlier ones of its session.
      */
     findBrowserSession: (request: FastifyRequest, clientId?: string) => Promise<BrowserSessionState>
   }
@@ -36,7 +36,7 @@ declare module 'fastify' {
 
 export interface BrowserSessionOptions {
   issuer: string
-  /** For how many seconds a replaced cookie is only refused. */
+  /** For how many seconds a superseded cookie is only refused. */
   replayGraceSeconds: number
 }
 
@@ -54,8 +54,10 @@ export default fp(async function browserSession (app, { issuer, replayGraceSecon
   })
   app.decorate('findBrowserSession', async (request, clientId) => {
     const { issuedBrowserToken: issued } = request
-    const hashes = issued === undefined ? request.browserTokenHashes() : [digest(issued)]
-    return await browserSessions.findBrowserSession(app.db, { hashes, clientId, replayGraceSeconds })
+    const isPresented = issued === undefined
+    const hashes = isPresented ? request.browserTokenHashes() : [digest(issued)]
+    const lookup = { hashes, isPresented, clientId, replayGraceSeconds }
+    return await browserSessions.findBrowserSession(app.db, lookup)
   })
   app.decorateRequest('issuedBrowserToken', undefined)
   app.decorateRequest('issueBrowserToken', function () {

@@ -35,13 +35,13 @@ const deletion: Typed = async (app) => {
       ]
     }
   }, async (request, reply) => {
-    const { sid, sub } = userOf(request)
-    const subject = await sessions.findAccount(app.db, sid)
+    const claims = userOf(request)
+    const subject = await sessions.findAccount(app.db, claims)
     if (!subject) throw invalidToken(true, 'the session has ended')
     const { device, body: { password } } = request
     const proof = { subject, password, device, ticket: queueTicketOf(request), pointer: '/password' }
     await deleteOwnAccount(app, proof, app.mailer.sealMail, originOf(request))
-    return await reply.clearRefreshCookie().clearRegistrationCookie().forgetOnDevice(sub).code(204).send()
+    return await reply.clearRefreshCookie().clearRegistrationCookie().forgetOnDevice(claims.sub).code(204).send()
   })
 }
 

@@ -40,7 +40,7 @@ const emailRoute: Typed<AccountOptions> = async (app, { links, requiresVerificat
   }, async (request, reply) => {
     const { password, email } = request.body
     const to = users.requireEmail(email)
-    const subject = await sessions.findAccount(app.db, userOf(request).sid)
+    const subject = await sessions.findAccount(app.db, userOf(request))
     if (!subject) throw invalidToken(true, 'the session has ended')
     const { mail, origin, ticket } = contextOf(request, links)
     const proof = { subject, password, device: request.device, ticket, pointer: '/password' }

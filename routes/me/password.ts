@@ -43,8 +43,9 @@ const password: Typed<AccountOptions> = async (app, { links }) => {
     }
   }, async (request, reply) => {
     const { current_password: currentPassword, new_password: newPassword } = request.body
-    const { sid: sessionId, sub } = userOf(request)
-    const subject = await sessions.findAccount(app.db, sessionId)
+    const claims = userOf(request)
+    const { sid: sessionId, sub } = claims
+    const subject = await sessions.findAccount(app.db, claims)
     if (!subject) throw invalidToken(true, 'the session has ended')
     const context = contextOf(request, links)
     const proof = {

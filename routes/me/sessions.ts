@@ -91,7 +91,7 @@ const ownSessions: Typed<OwnSessionsOptions> = async (app, { refreshTokenSeconds
     config: { problems: ['invalid_token', 'forbidden', 'database_unavailable'] }
   }, async (request, reply) => {
     const { include_current: includesCurrent = false } = request.query
-    const { account } = await sessions.findAccount(app.db, userOf(request).sid) ?? {}
+    const { account } = await sessions.findAccount(app.db, userOf(request)) ?? {}
     if (!account) throw invalidToken(true, 'the session has ended')
     // Only a known device forgets the others. A thief who has only the access token could otherwise make the
     // owner's devices unknown, and then lock out sign-ins from unknown devices.

@@ -31,7 +31,7 @@ export interface AuthorizationState {
 }
 
 /**
- * Finds the browser session of a request, and what its user has allowed a client. If a copy of a replaced
+ * Finds the browser session of a request, and what its user has allowed a client. If a copy of a superseded
  * cookie is used, the session ends.
  */
 export async function findSession (
@@ -53,7 +53,7 @@ export async function advance (visit: Visit, state: AuthorizationState): Promise
   const session = await findSession(visit, client.client_id)
   const step = decide({ request, client, session, progress })
   if (step.kind !== 'code') return answerStep(visit, state, step)
-  const code = await issueCode(app.db, request, step.session.id)
+  const code = await issueCode(app.db, request, step.session)
   if (code !== undefined) return respond(visit, { ...state, response: { code } })
   // The session has ended meanwhile.
   const notSignedIn = decide({ request, client, session: undefined, progress })

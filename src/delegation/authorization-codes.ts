@@ -5,6 +5,7 @@ import { invalidGrant, invalidTarget } from '../http/oauth-error.ts'
 import { digest } from '../crypto/sealing.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { lacksReference } from '../database/sql-errors.ts'
+import type { BrowserSession } from '../sessions/browser-session.ts'
 import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } from '../sessions/session.ts'
 import { publishRevokedJson, type RevocationJson } from '../tokens/revocations.ts'
 import type { AuthorizationRequest } from './authorization-request.ts'
@@ -25,7 +26,10 @@ const issuing: Statement = {
   name: 'authorization-codes.issue',
   text: `
     with live as (
-      select id, authenticated_at from sessions where id = $3 and ended_at is null and expires_at > now()
+      select sessions.id, token_hash, tokens.authenticated_at
+      from sessions join browser_tokens as tokens on session_id = sessions.id
+      where sessions.id = $3 and token_hash = $11 and superseded_at is null
+        and ended_at is null and expires_at > now()
     ), used as (
       -- The row is in memory anyway; it is written at most once a minute.
       update refresh_tokens set last_used_at = now()
@@ -33,23 +37,24 @@ const issuing: Statement = {
     )
     insert into authorization_codes (
       code_hash, client_id, session_id, authenticated_at, redirect_uri, code_challenge, scope, audience,
-      nonce, is_offline, expires_at
-    ) select $1, $2, id, authenticated_at, $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10)
+      nonce, is_offline, expires_at, browser_token_hash
+    ) select $1, $2, id, authenticated_at, $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10),
+      token_hash
     from live returning 1`
 }
 
 /**
- * Issues an authorization code for a browser session; undefined if the session has ended. Throws
- * `sign_in_expired` if the client was deleted.
+ * Issues an authorization code for a browser session; undefined if the session has ended, or its cookie was
+ * superseded. Throws `sign_in_expired` if the client was deleted.
  */
 export async function issueCode (
-  db: Queryable, request: AuthorizationRequest, sessionId: string
+  db: Queryable, request: AuthorizationRequest, session: Pick<BrowserSession, 'id' | 'tokenHash'>
 ): Promise<string | undefined> {
   const code = `lkc_${randomBytes(32).toString('base64url')}`
   const { clientId, redirectUri, codeChallenge, scope, audience, nonce = null } = request
   const rows = await db.query(issuing, [
-    digest(code), clientId, sessionId, redirectUri, codeChallenge, scope, audience, nonce,
-    scope.includes(offlineAccess), lifetimeSeconds
+    digest(code), clientId, session.id, redirectUri, codeChallenge, scope, audience, nonce,
+    scope.includes(offlineAccess), lifetimeSeconds, session.tokenHash
   ]).catch(deletedClient(signInExpired))
   return rows.length > 0 ? code : undefined
 }
@@ -66,6 +71,9 @@ const redeeming: Statement = {
     ), redeemed as materialized (
       select session, owner, code, ended
       from presented, redeem_authorization_code(presented.code_hash, $2, $3, $4, $5::jsonb, $6::jsonb)
+    ), used as materialized (
+      -- The browser that brought the code has the cookie of the same response.
+      select supersede_browser_tokens((code).browser_token_hash) from redeemed
     )
     select
       (session).id as session_id, (session).methods, (session).remembered,
@@ -74,7 +82,8 @@ const redeeming: Statement = {
       (owner).name, (owner).roles,
       (owner).email_verified_at is not null as email_verified, (owner).created_at, (owner).updated_at,
       (owner).external_id, (owner).token_version, (code).nonce, to_jsonb(ended) as ended, clock.now
-    from (select now()) as clock left join redeemed on true`
+    from (select now()) as clock cross join (select count(*) from used) as uses
+    left join redeemed on true`
 }
 
 // The client presents the code with everything that belongs to it, so the sender has the code verifier. A

@@ -14,7 +14,10 @@ export interface BrowserSession {
   id: string
   user: User
   methods: string[]
+  /** When the user authenticated for the value of the cookie. */
   authenticatedAt: Date
+  /** The digest of the cookie's value. */
+  tokenHash: Buffer
   /** The database's time. */
   now: Date
   /** For the client that the session was looked up for; undefined if the user has not allowed it anything. */
@@ -32,6 +35,8 @@ export const hashOf = (token: string): Buffer | undefined =>
 
 interface BrowserSessionRow extends User {
   session_id: string
+  token_hash: Buffer
+  is_first_use: boolean
   methods: string[]
   authenticated_at: Date
   now: Date
@@ -43,42 +48,57 @@ interface BrowserSessionRow extends User {
 const finding: Statement = {
   name: 'sessions.find-browser',
   text: `
-    select sessions.id as session_id, sessions.methods, sessions.authenticated_at, now() as now,
+    select sessions.id as session_id, sessions.methods, token_hash, tokens.authenticated_at, now() as now,
       extract(epoch from now() - superseded_at)::float8 as superseded_seconds,
+      superseded_at is null and exists (
+        select from browser_tokens as earlier
+        where earlier.session_id = tokens.session_id and earlier.number < tokens.number
+          and earlier.superseded_at is null
+      ) as is_first_use,
       users.id, users.email, users.username, users.name, users.roles,
       users.email_verified_at is not null as email_verified, users.created_at, users.updated_at,
       consents.scopes, consents.audiences
-    from browser_tokens join sessions on sessions.id = session_id join users on users.id = sessions.user_id
+    from browser_tokens as tokens
+    join sessions on sessions.id = session_id join users on users.id = sessions.user_id
     left join consents on consents.user_id = users.id and consents.client_id = $2
     where token_hash = any ($1::bytea[])
       and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null`
 }
 
-/** A session whose replaced cookie was used, and its user. */
+// supersede_browser_tokens is in migrations/016-browser-token-use.sql.
+const superseding: Statement = {
+  name: 'sessions.supersede-browser-tokens',
+  text: 'select supersede_browser_tokens($1)'
+}
+
+/** A session whose superseded cookie was used, and its user. */
 export interface ReusedSession { id: string, userId: string }
 
 /** What a browser's cookies stand for. */
 export interface BrowserSessionState {
   session: BrowserSession | undefined
-  /** A session whose cookie was used longer than the grace period after a newer one had replaced it. */
+  /** A session whose cookie was used longer than the grace period after the first use of a newer one. */
   reused: ReusedSession | undefined
 }
 
 export interface BrowserSessionLookup {
   /** The digests of the cookies of the request. */
   hashes: Buffer[]
+  /** Whether the browser has sent them. The cookie that the request issued is not used yet. */
+  isPresented: boolean
   /** The client whose consent is looked up. */
   clientId?: string | undefined
-  /** For how many seconds a replaced cookie is only refused. */
+  /** For how many seconds a superseded cookie is only refused. */
   replayGraceSeconds: number
 }
 
 /**
- * Finds the browser session of a request's cookies, in one statement. If two of them are current, a
- * neighbouring origin planted one, and neither counts.
+ * Finds the browser session of a request's cookies. If two of them are current, a neighbouring origin planted
+ * one, and neither counts. The first use of a cookie supersedes the earlier ones of its session: until then
+ * the browser may not have received it.
  */
 export async function findBrowserSession (
-  db: Queryable, { hashes, clientId, replayGraceSeconds }: BrowserSessionLookup
+  db: Queryable, { hashes, isPresented, clientId, replayGraceSeconds }: BrowserSessionLookup
 ): Promise<BrowserSessionState> {
   if (hashes.length === 0) return { session: undefined, reused: undefined }
   const rows = await db.query<BrowserSessionRow>(finding, [hashes, clientId ?? null])
@@ -86,33 +106,36 @@ export async function findBrowserSession (
   const reused = rows.find(
     ({ superseded_seconds: seconds }) => seconds !== null && seconds >= replayGraceSeconds
   )
+  const own = others.length === 0 ? current : undefined
+  if (isPresented && own?.is_first_use) await db.query(superseding, [own.token_hash])
   return {
-    session: current && others.length === 0 ? toBrowserSession(current) : undefined,
+    session: own && toBrowserSession(own),
     reused: reused && { id: reused.session_id, userId: reused.id }
   }
 }
 
 function toBrowserSession (row: BrowserSessionRow): BrowserSession {
   const {
-    session_id: id, methods, authenticated_at: authenticatedAt, now, superseded_seconds: _, scopes, audiences,
-    ...user
+    session_id: id, methods, authenticated_at: authenticatedAt, token_hash: tokenHash, now, scopes, audiences,
+    superseded_seconds: _seconds, is_first_use: _isFirstUse, ...user
   } = row
   const consent = scopes && audiences ? { scopes, audiences } : undefined
-  return { id, user, methods, authenticatedAt, now, consent }
+  return { id, user, methods, authenticatedAt, tokenHash, now, consent }
 }
 
 const clientSessionsQuery = 'select id from sessions where parent_id = $1 and ended_at is null'
 
 /**
- * Ends a browser session whose replaced cookie was used again: someone copied it. All its client sessions end
- * too, even those with offline access. `mail` tells the owner.
+ * Ends a browser session whose superseded cookie was used again: someone copied it. All its client sessions
+ * end too, even those with offline access. `mail` tells the owner. Does nothing if it has ended meanwhile.
  */
 export async function endReused (
   db: Database, { id, userId }: ReusedSession, mail: Buffer | undefined, origin: audit.Origin
 ): Promise<void> {
   await db.transaction(async tx => {
     const clientSessions = await tx.query<{ id: string }>(clientSessionsQuery, [id])
-    await end(tx, [id, ...clientSessions.map(session => session.id)], 'replayed', origin)
+    const ids = [id, ...clientSessions.map(session => session.id)]
+    if (!await end(tx, ids, 'replayed', origin)) return
     const detail = { presented: 'browser_cookie' }
     await audit.record(tx, 'session.replayed', { userId, sessionId: id, detail }, origin)
     await enqueueMail(tx, mail, userId)

@@ -1,4 +1,5 @@
 import * as audit from '../audit/events.ts'
+import { random16 } from '../crypto/random.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import { invalidCredentials } from '../users/problems.ts'
 import { notificationLifetimeSeconds, publishEnqueuedMail } from '../mail/outbox.ts'
@@ -39,7 +40,7 @@ export interface BrowserCookies {
   presentedHash: Buffer | undefined
 }
 
-// create_session (migrations/014-delegated-login.sql) takes the locks of users and sessions. Those of the
+// create_session (migrations/016-browser-token-use.sql) takes the locks of users and sessions. Those of the
 // throttle come last.
 const creation: Statement = {
   name: 'sessions.create',
@@ -68,6 +69,7 @@ export async function createSession (
   db: Queryable, { userId, passwordVersion }: Credential, request: SessionRequest, origin: audit.Origin
 ): Promise<LiveSession> {
   const { methods, isRemembered, lifetimes, sessionLimit, replaced, attempt, notification, browser } = request
+  const refreshNonce = Buffer.from(random16())
   const parameters = {
     methods,
     remembered: isRemembered,
@@ -76,6 +78,7 @@ export async function createSession (
     refresh_token_seconds: lifetimes.refreshTokenSeconds,
     session_limit: sessionLimit,
     replaced: replaced?.ids ?? [],
+    refresh_nonce: refreshNonce.toString('hex'),
     replaces_others: browser !== undefined || (replaced?.includesOthers ?? false),
     ...browser && { browser_token_hash: browser.hash.toString('hex') },
     ...browser?.presentedHash && { presented_browser_token_hash: browser.presentedHash.toString('hex') }
@@ -88,5 +91,5 @@ export async function createSession (
   const { ended, generation, ...session } = row
   publishRevokedJson(db, ended)
   publishEnqueuedMail(db, notification)
-  return toLiveSession(session, generation)
+  return toLiveSession(session, generation, refreshNonce)
 }

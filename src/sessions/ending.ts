@@ -18,11 +18,16 @@ const byId: Statement = {
     from end_sessions($1::uuid[], $2, $3::jsonb) as revoked`
 }
 
-/** Ends sessions for good, and leaves ended ones as they are. Their access tokens are revoked. */
+/**
+ * Ends sessions for good, and leaves ended ones as they are. Their access tokens are revoked. Returns whether
+ * it has ended any.
+ */
 export async function end (
   db: Queryable, sessionIds: string[], reason: EndReason, origin: audit.Origin
-): Promise<void> {
-  publishRevoked(db, await db.query<RevocationRow>(byId, [sessionIds, reason, origin]))
+): Promise<boolean> {
+  const revoked = await db.query<RevocationRow>(byId, [sessionIds, reason, origin])
+  publishRevoked(db, revoked)
+  return revoked.length > 0
 }
 
 const firstPartyById: Statement = {

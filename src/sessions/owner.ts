@@ -1,3 +1,4 @@
+import type { UserClaims } from '../../plugins/verifier/claims.ts'
 import type { Queryable, Statement } from '../database/database.ts'
 import {
   accountColumns, identifiedByEmail, type Account, type IdentifiedAccount
@@ -31,10 +32,16 @@ const accountQuery: Statement = {
 /** The account of a session, and when its user was authenticated. */
 export interface SessionOwner extends IdentifiedAccount { account: Account, authenticatedAt: Date }
 
-/** The account of a session's user, to verify its password; undefined in the cases of `findUser`. */
-export async function findAccount (db: Queryable, sessionId: string): Promise<SessionOwner | undefined> {
+/**
+ * The account of a session's user, to verify its password; undefined in the cases of `findUser`. A token from
+ * before the session was authenticated again proves only the earlier time.
+ */
+export async function findAccount (
+  db: Queryable, { sid: sessionId, auth_time: tokenSeconds = 0 }: Pick<UserClaims, 'sid' | 'auth_time'>
+): Promise<SessionOwner | undefined> {
   const [row] = await db.query<Account & { authenticated_at: Date }>(accountQuery, [sessionId])
   if (!row) return undefined
-  const { authenticated_at: authenticatedAt, ...account } = row
+  const { authenticated_at: sessionTime, ...account } = row
+  const authenticatedAt = new Date(Math.min(sessionTime.getTime(), tokenSeconds * 1_000))
   return { ...identifiedByEmail(account), account, authenticatedAt }
 }

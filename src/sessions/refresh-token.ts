@@ -6,7 +6,13 @@ import type { MacKey } from '../crypto/secret-keys.ts'
 import type { LiveSession } from './session.ts'
 
 /** The content of an authentic refresh token, and the SHA-256 of its text. */
-export interface RefreshToken { sessionId: string, generation: number, issuedAt: Date, hash: Buffer }
+export interface RefreshToken {
+  sessionId: string
+  generation: number
+  issuedAt: Date
+  nonce: Buffer
+  hash: Buffer
+}
 
 // The bytes are: version | key id 6 | session id 16 | generation 4 | time of issue in milliseconds 6 |
 // nonce 16 | HMAC-SHA-256 of all preceding bytes 32. These 81 bytes make 108 characters without a spare bit,
@@ -20,11 +26,15 @@ const signedBytes = 49
 
 const macOf = (secret: Buffer, content: Buffer) => createHmac('sha256', secret).update(content).digest()
 
-interface TokenContent extends Omit<RefreshToken, 'hash'> { isOfClient?: boolean }
+interface TokenContent extends Omit<RefreshToken, 'hash' | 'nonce'> {
+  nonce?: Uint8Array | undefined
+  isOfClient?: boolean
+}
 
-/** Makes a refresh token. */
+/** Makes a refresh token. Its nonce is random unless it is given. */
 export function mint (
-  { kid, secret }: MacKey, { sessionId, generation, issuedAt, isOfClient = false }: TokenContent
+  { kid, secret }: MacKey,
+  { sessionId, generation, issuedAt, nonce = random16(), isOfClient = false }: TokenContent
 ): string {
   const content = Buffer.alloc(signedBytes)
   content[0] = isOfClient ? clientVersion : version
@@ -32,7 +42,7 @@ export function mint (
   content.set(parseUuid(sessionId), 7)
   content.writeUInt32BE(generation, 23)
   content.writeUIntBE(issuedAt.getTime(), 27, 6)
-  content.set(random16(), 33)
+  content.set(nonce, 33)
   return 'lkr_' + Buffer.concat([content, macOf(secret, content)]).toString('base64url')
 }
 
@@ -43,10 +53,10 @@ export function mint (
 export function issue (
   key: MacKey, session: LiveSession, lifeSeconds: number
 ): { token: string, expiresInSeconds: number } {
-  const { id: sessionId, generation, now: issuedAt, expiresAt, grant } = session
+  const { id: sessionId, generation, now: issuedAt, expiresAt, grant, refreshNonce: nonce } = session
   const sessionSeconds = Math.floor((expiresAt.getTime() - issuedAt.getTime()) / 1000)
   return {
-    token: mint(key, { sessionId, generation, issuedAt, isOfClient: grant !== undefined }),
+    token: mint(key, { sessionId, generation, issuedAt, nonce, isOfClient: grant !== undefined }),
     expiresInSeconds: Math.max(0, Math.min(lifeSeconds, sessionSeconds))
   }
 }
@@ -69,6 +79,7 @@ export function parse (
     sessionId: stringifyUuid(bytes, 7),
     generation: bytes.readUInt32BE(23),
     issuedAt: new Date(bytes.readUIntBE(27, 6)),
+    nonce: bytes.subarray(33, signedBytes),
     hash: digest(token)
   }
 }

@@ -49,7 +49,8 @@ const rotation: Statement = {
   name: 'sessions.rotate',
   text: `
     -- $1 session, $2 generation and $3 hash of the token, $4 retry window, $5 grace period,
-    -- $6 when the token was issued, $7 lifetime of a refresh token, $8 of an access token, $9 client
+    -- $6 when the token was issued, $7 lifetime of a refresh token, $8 of an access token, $9 client,
+    -- $10 nonce of the token
     with exchanged as (
       update refresh_tokens as family set
         generation = $2,
@@ -76,13 +77,20 @@ const rotation: Statement = {
         -- The token was issued to this client (RFC 6749 section 6); null for the first party.
         and sessions.client_id is not distinct from $9
       returning
-        sessions.id as session_id, sessions.methods, sessions.remembered, sessions.authenticated_at,
+        sessions.id as session_id, sessions.methods, sessions.remembered,
+        family.renewal_nonce is not distinct from $10 as is_of_renewal,
+        case when family.renewal_nonce = $10 then family.renewed_at else sessions.authenticated_at end
+          as authenticated_at,
         sessions.expires_at, sessions.client_id, sessions.scope, sessions.audience, sessions.is_offline,
         users.id, users.email, users.username, users.name, users.roles,
         users.email_verified_at is not null as email_verified, users.created_at, users.updated_at,
         users.external_id, users.token_version,
         -- The second entry is now() only if this statement added two of them, that is, if g > c + 1.
         coalesce(family.confirmations[2] = now(), false) as has_lost_state
+    ), renewed as (
+      -- The owner has the token that a repeated sign-in issued. Only it shows that the user signed in again.
+      update sessions set authenticated_at = exchanged.authenticated_at from exchanged
+      where sessions.id = exchanged.session_id and is_of_renewal
     )
     select exchanged.*, clock.now from (select now()) as clock left join exchanged on true`
 }
@@ -152,6 +160,8 @@ export interface RefusedRefresh {
   replayed: boolean
 }
 
+type ExchangedRow = LiveSessionRow & { has_lost_state: boolean, is_of_renewal: boolean }
+
 /**
  * Exchanges an authentic refresh token, in one statement and one round trip. The session lives on, and the
  * caller issues a token of the generation that is returned. Throws `invalid_refresh_token` if the token is
@@ -161,17 +171,17 @@ export interface RefusedRefresh {
 export async function rotate (
   db: Queryable, token: RefreshToken, lifetimes: Lifetimes, request: RefreshRequest
 ): Promise<LiveSession> {
-  const { sessionId, generation, hash, issuedAt } = token
+  const { sessionId, generation, hash, issuedAt, nonce } = token
   const { retryWindowSeconds, replayGraceSeconds, refreshTokenSeconds, accessTokenSeconds } = lifetimes
   const [row] = await db.query<
-    LiveSessionRow & { has_lost_state: boolean } | { session_id: null, now: Date }
+    ExchangedRow | { session_id: null, now: Date }
   >(rotation, [
     sessionId, generation, hash, retryWindowSeconds ?? null, replayGraceSeconds, issuedAt,
-    refreshTokenSeconds, accessTokenSeconds, request.clientId ?? null
+    refreshTokenSeconds, accessTokenSeconds, request.clientId ?? null, nonce
   ])
   assert(row)
   if (row.session_id !== null) {
-    const { has_lost_state: hasLostState, ...exchanged } = row
+    const { has_lost_state: hasLostState, is_of_renewal: _, ...exchanged } = row
     if (hasLostState) request.onLostState({ sessionId, presented: generation })
     return toLiveSession(exchanged, generation + 1)
   }

@@ -39,6 +39,8 @@ export interface LiveSession {
   /** The database's time, at which the new tokens are issued. */
   now: Date
   generation: number
+  /** The nonce of the refresh token to issue, if the database knows it; otherwise it is random. */
+  refreshNonce: Buffer | undefined
   /** What the session was authorized for, if it is that of a client; undefined for a first-party session. */
   grant: ClientGrant | undefined
 }
@@ -59,8 +61,10 @@ export interface LiveSessionRow extends User {
   is_offline: boolean
 }
 
-/** Converts a row; `generation` is that of the refresh token to issue. */
-export function toLiveSession (row: LiveSessionRow, generation: number): LiveSession {
+/** Converts a row; `generation` and perhaps `refreshNonce` are those of the refresh token to issue. */
+export function toLiveSession (
+  row: LiveSessionRow, generation: number, refreshNonce?: Buffer
+): LiveSession {
   const {
     session_id: id, external_id: externalId, token_version: tokenVersion, methods, remembered,
     authenticated_at: authenticatedAt, expires_at: expiresAt, now,
@@ -80,6 +84,7 @@ export function toLiveSession (row: LiveSessionRow, generation: number): LiveSes
     expiresAt,
     now,
     generation,
+    refreshNonce,
     grant
   }
 }

@@ -28,9 +28,9 @@ t.test('after SIGTERM, accepted requests are served, and the exit code is 0', as
     port
   )
   await ready(service)
-  const ada = { ...newUser(), refresh_token_delivery: 'body' }
-  await post(`${service.base}/v1/auth/register`, ada)
-  const logins = Array.from({ length: 5 }, async () => await post(`${service.base}/v1/auth/login`, ada))
+  const users = Array.from({ length: 5 }, () => ({ ...newUser(), refresh_token_delivery: 'body' }))
+  for (const user of users) await post(`${service.base}/v1/auth/register`, user)
+  const logins = users.map(async user => await post(`${service.base}/v1/auth/login`, user))
   const idle = connect(port, '127.0.0.1')
   await once(idle, 'connect')
   // After the first response, the others wait in the queue.

@@ -1,4 +1,5 @@
 import { build, newUser, type Service } from '../support/app.ts'
+import type { Browser } from '../support/client.ts'
 import {
   adminOf, authorizationOf, authorize, codeIn, destinationOf, isActive, newClient, newVerifier, redeem,
   redirectUri, requestTokens, signInFor, submit, type TestClient
@@ -225,26 +226,118 @@ t.test('if another user signs in, the sessions of the first one end', async t =>
     [claimsOf(body.id_token).sub]))[0]?.email, second.email)
 })
 
-t.test('a sign-in renews the cookie of the browser session, and keeps its sessions', async t => {
-  const { tokens, browser, user } = await signInFor(service, client)
-  const name = 'session_3000'
-  const before = browser.jar.get(name) ?? ''
-  await submit(browser, '/sign-in', { identifier: user.email, password: user.password })
-  t.not(browser.jar.get(name), before)
-  t.ok(await isActive(service, tokens.access_token))
+/** A browser with the cookies that this one has now. */
+function copyOf (browser: Browser, on = service): Browser {
+  const copy = on.browser()
+  for (const [name, value] of browser.jar) copy.jar.set(name, value)
+  return copy
+}
 
-  const thief = service.browser()
-  thief.jar.set(name, before)
-  const silent = async (on: Service) => {
-    thief.app = on.app
-    return destinationOf(
-      await thief.get(authorizationOf(client, { prompt: 'none' }).url)
-    ).searchParams.get('error')
+/** What an authorization request of the client leads to without a page: an error or a code. */
+async function silent (browser: Browser, overrides: Record<string, string> = {}) {
+  const { url } = authorizationOf(client, { prompt: 'none', ...overrides })
+  const { searchParams } = destinationOf(await browser.get(url))
+  return searchParams.get('error') ?? (searchParams.has('code') ? 'code' : 'nothing')
+}
+
+const signInAgain = async (browser: Browser, { email, password }: { email: string, password: string }) =>
+  await submit(browser, '/sign-in', { identifier: email, password })
+
+t.test('a sign-in renews the cookie of the browser session', async t => {
+  const sessionCookie = 'session_3000'
+
+  await t.test('and its first use supersedes the earlier one, whose use ends the session', async t => {
+    const { tokens, browser, user } = await signInFor(service, client)
+    const earlier = browser.jar.get(sessionCookie)
+    const thief = copyOf(browser)
+    await signInAgain(browser, user)
+    t.not(browser.jar.get(sessionCookie), earlier)
+    t.ok(await isActive(service, tokens.access_token), 'the sessions go on')
+    await browser.get('/signed-in')
+    t.equal(await silent(thief), 'login_required')
+    t.ok(await isActive(service, tokens.access_token), 'within the grace period nothing more happens')
+    t.equal(await silent(copyOf(thief, strict)), 'login_required')
+    t.notOk(await isActive(service, tokens.access_token), 'later its use ends the session')
+  })
+
+  await t.test('and the redemption of a code from the same response is a use of it', async t => {
+    const { tokens, browser, user } = await signInFor(service, client)
+    const thief = copyOf(browser, strict)
+    const attempt = authorizationOf(client, { prompt: 'login' })
+    const code = codeIn(await authorize(browser, attempt, user))
+    t.equal(await silent(thief), 'code', 'before it, the response may have been lost')
+    t.match(await redeem(service, client, { code, verifier: attempt.verifier }), { status: 200 })
+    t.equal(await silent(thief), 'login_required')
+    t.notOk(await isActive(service, tokens.access_token))
+    t.equal(await silent(browser), 'login_required', 'the session has ended')
+  })
+
+  await t.test('and if the response is lost, the browser stays signed in with the earlier one', async t => {
+    const { tokens, browser, user, userId } = await signInFor(service, client)
+    await service.sql(`
+      update browser_tokens set authenticated_at = now() - interval '1 hour' where session_id in (
+        select id from sessions where user_id = $1)`, [userId])
+    const late = copyOf(browser)
+    await signInAgain(late, user)
+    const onStrict = copyOf(browser, strict)
+    t.equal(await silent(onStrict), 'code')
+    t.ok(await isActive(service, tokens.access_token))
+    t.equal(await silent(onStrict, { max_age: '60' }), 'login_required', 'it proves only the first sign-in')
+    t.equal(await silent(copyOf(late), { max_age: '60' }), 'code')
+    t.equal(await silent(onStrict), 'login_required', 'it was superseded by that use')
+  })
+
+  await t.test('and a repeated sign-in after a lost response goes on with the session', async t => {
+    const { tokens, browser, user, userId } = await signInFor(service, client)
+    for (let i = 0; i < 25; i++) await signInAgain(copyOf(browser), user)
+    await signInAgain(browser, user)
+    t.equal(await silent(copyOf(browser, strict)), 'code')
+    t.ok(await isActive(service, tokens.access_token))
+    t.match(await service.sql(`
+      select count(*)::int as count from sessions
+      where user_id = $1 and is_browser and ended_at is null`, [userId]), [{ count: 1 }])
+    const [{ count } = { count: 0 }] = await service.sql<{ count: number }>(`
+      select count(*)::int as count from browser_tokens join sessions on id = session_id
+      where user_id = $1`, [userId])
+    t.ok(count <= 21, 'the earlier values are few')
+  })
+
+  await t.test('and concurrent uses of a superseded one are recorded once', async t => {
+    const { browser, user, userId } = await signInFor(service, client)
+    const thief = copyOf(browser, strict)
+    await signInAgain(browser, user)
+    await browser.get('/signed-in')
+    await Promise.all(Array.from({ length: 12 }, async () =>
+      await repeatUnavailable(async () => await thief.get('/signed-in'))))
+    t.match(await service.sql(`
+      select count(*)::int as count from audit_events
+      where type = 'session.replayed' and user_id = $1`, [userId]), [{ count: 1 }])
+  })
+})
+
+t.test('a repeated sign-in does not strengthen tokens from before it', async t => {
+  const { browser, user, userId } = await signInFor(service, client)
+  await service.sql(
+    "update sessions set authenticated_at = now() - interval '1 hour' where user_id = $1", [userId])
+  const authTimeOf = async (by: Browser) => {
+    const { status, body } = await by.post('/v1/auth/refresh')
+    t.equal(status, 200)
+    by.accessToken = body.access_token
+    return Number(claimsOf(body.access_token).auth_time)
   }
-  t.equal(await silent(service), 'login_required')
-  t.ok(await isActive(service, tokens.access_token), 'within the grace period nothing more happens')
-  t.equal(await silent(strict), 'login_required')
-  t.notOk(await isActive(service, tokens.access_token), 'later its use ends the session')
+  const [withAccessToken, withRefreshToken] = [copyOf(browser), copyOf(browser)]
+  const earlier = await authTimeOf(withAccessToken)
+  await signInAgain(browser, user)
+  t.equal(await authTimeOf(withRefreshToken), earlier)
+
+  // An account without a password can choose one soon after a sign-in.
+  await service.sql('update users set password_hash = null where id = $1', [userId])
+  const choosePassword = async (by: Browser) =>
+    await by.post('/v1/me/password', { new_password: 'a phrase that I chose' })
+  t.match(await choosePassword(withRefreshToken), { status: 403 })
+  t.ok(await authTimeOf(browser) > earlier)
+  t.match(await choosePassword(withAccessToken), { status: 403 })
+  t.match(await choosePassword(browser), { status: 204 })
 })
 
 t.test('a sign-in on a page goes on with the token family, and its token supersedes the others', async t => {

@@ -19,7 +19,8 @@ t.test('many refreshes add no row and hardly a page: each is one heap-only updat
     }
     await Promise.all(sessionIds.map(async sessionId => {
       for (let generation = 1; generation <= refreshes / sessionIds.length; generation++) {
-        const token = { sessionId, generation, hash: randomBytes(32), issuedAt: new Date() }
+        const [hash, nonce] = [randomBytes(32), randomBytes(16)]
+        const token = { sessionId, generation, hash, nonce, issuedAt: new Date() }
         await rotate(service.app.db, token, { ...lifetimes, replayGraceSeconds }, {
           origin: {},
           assertAwaited: () => {},

@@ -273,7 +273,7 @@ t.test('hashing leaves threads for files and host names', { skip: noProcfs || fr
       ISSUER_URL: `http://localhost:${port}`,
       ARGON2_CONCURRENCY: '8',
       ARGON2_MEMORY_KIB: '8192',
-      ARGON2_TIME_COST: '60',
+      ARGON2_TIME_COST: '150',
       REQUEST_TIMEOUT: '60s',
       ...variables
     }
