@@ -1,6 +1,7 @@
 // The server's side of the revocation feed. `revocations.ts` writes revocations to the database,
 // `revocation-reader.ts` reads them, and `revocation-log.ts` keeps them in memory. The endpoint is
 // routes/oauth/revocations.ts, and the other end of the feed is plugins/verifier/revocation-feed.ts.
+import { setImmediate } from 'node:timers/promises'
 import type { RevocationEntry } from './revocation-log.ts'
 
 /** Gives a reader the entries after a position, then every new entry until `stop`. */
@@ -77,6 +78,8 @@ export function createRevocationStream (
       lastReadAt = performance.now()
       if (waiting.length > 0) {
         yield waiting.splice(0, maxEventsPerWrite).map(formatEvent).join('')
+        // A fast reader asks for more at once. Otherwise other requests would wait for all of its entries.
+        await setImmediate()
       } else if (!isSynced) {
         isSynced = true
         yield `id: ${subscription.position()}\n: synced\n\n`

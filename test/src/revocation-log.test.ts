@@ -271,3 +271,28 @@ t.test('a reader gets everything it lacks, and is dropped if as many new entries
   t.equal(stalls, 1)
   stop()
 })
+
+t.test('a fast reader of many entries lets the event loop go on', async t => {
+  const entries = Array.from({ length: 20_000 }, (_, index): RevocationEntry => ({
+    revocation: sessionRevocation(`session ${index}`, BigInt(index)), position: `${index}`
+  }))
+  const { events, stop } = createRevocationStream((_position, onEntries) => {
+    onEntries(entries)
+    return { position: () => '20000', stop: () => {} }
+  }, undefined, () => t.fail('the reader has not stalled'))
+  let turns = 0
+  const turn = () => {
+    turns++
+    immediate = setImmediate(turn)
+  }
+  let immediate = setImmediate(turn)
+  let writes = 0
+  for await (const text of events) {
+    writes++
+    if (text.includes('synced')) break
+  }
+  clearImmediate(immediate)
+  stop()
+  t.ok(writes > 100)
+  t.ok(turns >= writes - 3, `${turns} turns of the loop during ${writes} writes`)
+})
