@@ -30,8 +30,8 @@ ${form(`${context.basePath}/sign-out`, undefined, [...request, html`<div class="
 
 export interface SignedInView {
   language: Language
-  /** The address of the account; undefined if no user is signed in any more. */
-  account: string | undefined
+  /** The address of the account. */
+  account: string
 }
 
 /** Renders the page of a person who is signed in, and came from no application. */

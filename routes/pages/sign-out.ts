@@ -88,7 +88,8 @@ const signOutPages: Typed<SignOutOptions> = async (app, { context, links }) => {
     const language = languageFor(request, context.issuer)
     rememberLanguage(request, reply, context.issuer)
     const session = await findSession({ request, links })
-    const page = renderSignedIn(context, { language, account: session?.user.email })
+    if (!session) return reply.redirect(`${context.basePath}/sign-in`, 303)
+    const page = renderSignedIn(context, { language, account: session.user.email })
     return reply.headers(pageHeaders(language)).send(page)
   })
 

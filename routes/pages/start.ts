@@ -89,15 +89,18 @@ const startPage: Typed<StartOptions> = async (app, options) => {
 
 const localHost = /^(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?$/
 
+const forwardingHeader = /^(?:forwarded|via|x-forwarded-.*|x-real-ip)$/
+
 /**
  * Whether a browser on this machine opened the address itself: the mails have links that sign in. The host
  * keeps out names that another site points to this machine (DNS rebinding), and a script of another origin
- * sends an `Origin` header.
+ * sends an `Origin` header. A tunnel from another machine says that it forwards.
  */
 function isOwnMachine ({ ip, socket, headers }: FastifyRequest): boolean {
   const isLoopback = (peer: string | undefined) => parseAddress(peer)?.range() === 'loopback'
+  const isForwarded = Object.keys(headers).some(name => forwardingHeader.test(name))
   return isLoopback(ip) && isLoopback(socket.remoteAddress) && localHost.test(headers.host ?? '') &&
-    headers.origin === undefined
+    headers.origin === undefined && !isForwarded && headers['sec-fetch-site'] !== 'cross-site'
 }
 
 export default startPage

@@ -38,6 +38,7 @@ t.test('the page to sign in', async t => {
       t.match(await visitor.get('/signed-in', html), { status: 200, text: /You are signed in/ })
       t.match(await visitor.post('/v1/auth/refresh'), { status: 200 })
     }
+    t.match(await browser().get('/signed-in', html), { status: 303, headers: { location: '/sign-in' } })
     const { cookies } = await post(browser(), '/sign-in', { identifier: email, password })
     t.notMatch(cookies[0], /Max-Age/, 'without the box, the cookie ends with the browser')
   })
@@ -267,7 +268,9 @@ t.test('the start page', async t => {
       headers: { 'content-security-policy': /sandbox/ }, text: /<!doctype html>/
     })
     for (const headers of [
-      { host: 'rebound.example' }, { origin: 'http://localhost:5173' }, { host: 'localhost.evil.example' }
+      { host: 'rebound.example' }, { origin: 'http://localhost:5173' }, { host: 'localhost.evil.example' },
+      { 'x-forwarded-host': 'abc.tunnel.example' }, { forwarded: 'for=203.0.113.9' },
+      { 'sec-fetch-site': 'cross-site' }
     ]) {
       t.match(await browser().get(path, { ...local, ...headers }), { status: 404 })
       t.notMatch((await browser().get('/', { ...local, ...headers })).text, '/dev/mails/')
