@@ -8,6 +8,7 @@ import * as keys from './cli/keys.ts'
 import { migrate } from './cli/migrate.ts'
 import { create as createClient } from './cli/new-client.ts'
 import { create as createUser } from './cli/new-user.ts'
+import { setRoles } from './cli/roles.ts'
 import * as sessions from './cli/sessions.ts'
 import * as users from './cli/users.ts'
 import { ConfigError, exitCode } from './config/config-error.ts'
@@ -39,6 +40,7 @@ const commands: Record<string, Command> = {
   }),
   migrate,
   'users create': createUser,
+  'users set-roles': setRoles,
   'users import': users.importAll,
   'users export': users.exportAll,
   'sessions end': sessions.end,

@@ -160,7 +160,7 @@ t.test('docs/command-line.md has every command', async t => {
   ].map(([, name = '']) => name)
   t.ok(commands.length > 10)
   const named = listedCodes('docs/command-line.md', 'Commands')
-    .map(code => /^latchkey ([a-z]+(?: [a-z]+)?)/.exec(code)?.[1])
+    .map(code => /^latchkey ([a-z]+(?: [a-z-]+)?)/.exec(code)?.[1])
   t.strictSame(named.sort(), commands.sort())
 })
 

@@ -7,6 +7,7 @@ import { Problem } from '../http/problem.ts'
 import { parse as parseEmail } from '../syntax/email-address.ts'
 import { defineCommand, UsageError } from './command.ts'
 import { withDatabase } from './database.ts'
+import { assertDefined, roleOption, splitRoles } from './roles.ts'
 
 const hourSeconds = 3_600
 
@@ -24,12 +25,7 @@ export const create = defineCommand({
     username: {
       type: 'string', value: 'NAME', description: '3 to 32 of the characters a-z, 0-9, _, . and -'
     },
-    role: {
-      type: 'string',
-      multiple: true,
-      value: 'ROLE',
-      description: 'a role, "user" by default; repeat the option, or separate roles with commas'
-    },
+    role: { ...roleOption, description: `${roleOption.description}; "user" by default` },
     'password-stdin': { type: 'boolean', description: 'read the password from standard input' }
   },
   plan: options => {
@@ -39,13 +35,12 @@ export const create = defineCommand({
     if (name !== undefined && !/^[^\p{Cc}\p{Cs}]{1,200}$/u.test(name)) {
       throw new UsageError('--name must have 1 to 200 characters, and no control characters.')
     }
-    const roles = role.flatMap(list => list.split(/[\s,]+/)).filter(each => each !== '')
+    const roles = splitRoles(role)
     return async config => {
       const [
-        { parseUsername }, { areDefined }, { createAccount, newInvitation }, { linkUrl }, { mailKinds }
+        { parseUsername }, { createAccount, newInvitation }, { linkUrl }, { mailKinds }
       ] = await Promise.all([
         import('../users/users.ts'),
-        import('../syntax/roles.ts'),
         import('../accounts/administration.ts'),
         import('../mail/link-url.ts'),
         import('../capabilities.ts')
@@ -53,9 +48,7 @@ export const create = defineCommand({
       if (username !== undefined && parseUsername(username) === undefined) {
         throw new UsageError('--username must be 3 to 32 of the characters a-z, 0-9, _, . and -.')
       }
-      if (!areDefined(config.roles, roles)) {
-        throw new UsageError(`--role must be one of ${Object.keys(config.roles).join(', ')}.`)
-      }
+      await assertDefined(config, roles)
       // The shell appends a line end.
       const password = readsPassword ? (await text(process.stdin)).replace(/\r?\n$/, '') : undefined
       const invitation = newInvitation(config.links)
@@ -96,8 +89,8 @@ function explain (error: unknown): unknown {
     return new Error(`The password was rejected: ${String(error.members['reasons'])}.`)
   }
   if (error.code === 'email_taken') {
-    return new Error('An account with this email address exists. To give an existing account roles, an ' +
-      'administrator uses PATCH /v1/admin/users/{id}. For the first administrator, use another address.')
+    return new Error('An account with this email address exists. To give it roles, run ' +
+      '`latchkey users set-roles`.')
   }
   return error
 }

@@ -802,11 +802,6 @@ t.test('latchkey users create', async t => {
         { type: 'user.roles_changed', actor_id: null }
       ]
     )
-
-    // An existing account is not changed: the message says how it gets roles.
-    t.match(await created('', '--email', 'ada@example.com', '--role', 'admin'), {
-      code: 1, result: { error: /exists\. To give an existing account roles, an administrator uses PATCH / }
-    })
   })
 
   await t.test('prints a link to set a password if none is given', async t => {
@@ -843,6 +838,32 @@ t.test('latchkey users create', async t => {
         'http.*#token=lkl_[\\w-]{43}\n$'
       ].join('\n'))
     )
+  })
+
+  await t.test('names the command that gives an existing account its roles', async t => {
+    const signedIn = { email: 'zoe@example.com', password: 'a phrase of hers' }
+    await service.browser().post('/v1/auth/register', signedIn)
+    t.match(
+      await run(t, ['users', 'create', '--email', 'zoe@example.com', '--role', 'admin'], environment),
+      { code: 1, stderr: /latchkey users set-roles/ })
+    const setRoles = async (...args: string[]) => await run(t, ['users', 'set-roles', ...args], environment)
+    t.match(await setRoles('--email', 'Zoe@example.com', '--role', 'user,admin'), {
+      code: 0, stdout: /^The account [0-9a-f-]{36} has the roles user, admin\.\n$/
+    })
+    const administrator = service.browser()
+    administrator.accessToken = (await administrator.post('/v1/auth/login', signedIn)).body.access_token
+    t.match(await administrator.get('/v1/admin/users'), { status: 200 })
+    t.match(await sql(DATABASE_URL, `
+      select detail, actor_id from audit_events join users on users.id = user_id
+      where type = 'user.roles_changed' and email = 'zoe@example.com'`), [{ actor_id: null }])
+    t.match(await setRoles('--email', 'nobody@example.com', '--role', 'admin'), {
+      code: 1, stderr: 'There is no account with this email address.\n'
+    })
+    for (const [args, message] of [
+      [['--role', 'admin'], /--email/],
+      [['--email', 'zoe@example.com'], /--role/],
+      [['--email', 'zoe@example.com', '--role', 'No'], /--role must be one of/]
+    ] as const) t.match(await setRoles(...args), { code: 2, stderr: message })
   })
 
   await t.test('refuses what a registration refuses', async t => {

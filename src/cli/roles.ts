@@ -1,0 +1,54 @@
+import type { Config } from '../config/config.ts'
+import { parse as parseEmail } from '../syntax/email-address.ts'
+import { defineCommand, UsageError } from './command.ts'
+import { withDatabase } from './database.ts'
+
+/** The option that names roles. */
+export const roleOption = {
+  type: 'string',
+  multiple: true,
+  value: 'ROLE',
+  description: 'a role; repeat the option, or separate roles with commas'
+} as const
+
+/** The roles of the option. Each may be a list. */
+export const splitRoles = (lists: readonly string[]): string[] =>
+  lists.flatMap(list => list.split(/[\s,]+/)).filter(role => role !== '')
+
+/** Throws a UsageError unless the configuration defines all of these roles. */
+export async function assertDefined ({ roles: defined }: Config, roles: readonly string[]): Promise<void> {
+  const { areDefined } = await import('../syntax/roles.ts')
+  if (!areDefined(defined, roles)) {
+    throw new UsageError(`--role must be one of ${Object.keys(defined).join(', ')}.`)
+  }
+}
+
+export const setRoles = defineCommand({
+  usage: 'latchkey users set-roles --email EMAIL --role ROLE... [--json]',
+  description: 'Set the roles of an existing account, such as those of the first administrator. It loses' +
+    ' all others.',
+  example: 'latchkey users set-roles --email ada@example.com --role user,admin',
+  options: {
+    email: { type: 'string', value: 'EMAIL', description: 'the email address of the account' },
+    role: roleOption
+  },
+  plan: ({ email = '', role = [] }) => {
+    const address = parseEmail(email)
+    if (!address) throw new UsageError('--email must be an email address.')
+    const roles = splitRoles(role)
+    if (roles.length === 0) throw new UsageError('--role must name at least one role.')
+    return async config => {
+      await assertDefined(config, roles)
+      const [{ changeAccount }, { findOwner }] = await Promise.all([
+        import('../accounts/administration.ts'), import('../users/users.ts')
+      ])
+      const rules = { roles: config.roles, accessTokenSeconds: config.lifetimes.accessTokenSeconds }
+      const user = await withDatabase(config, async db => {
+        const found = await findOwner(db, address.canonical)
+        return found && await changeAccount(db, { id: found.id, change: { roles }, rules }, {})
+      })
+      if (!user) throw new Error('There is no account with this email address.')
+      return { text: `The account ${user.id} has the roles ${user.roles.join(', ')}.`, data: user }
+    }
+  }
+})
