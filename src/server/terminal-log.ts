@@ -1,3 +1,4 @@
+import type { RefusedRefresh } from '../sessions/rotation.ts'
 import { createPalette, escapeControls, wrapText, type Palette } from './terminal-text.ts'
 
 export interface TerminalLogOptions {
@@ -81,7 +82,19 @@ function clock (time: number): string {
 }
 
 function causeOf ({ err, cause }: LogEntry): string {
+  if (isRefusedRefresh(cause)) return refusalOf(cause)
   return typeof cause === 'string' ? cause : err?.message ?? ''
+}
+
+const isRefusedRefresh = (cause: unknown): cause is RefusedRefresh =>
+  typeof cause === 'object' && cause !== null && 'presented' in cause && 'replayed' in cause
+
+function refusalOf ({ presented, confirmed, replayed }: RefusedRefresh): string {
+  if (replayed) return `reuse of token ${presented}, although token ${confirmed} is current: session ended`
+  if (confirmed === null) return 'the session has ended or expired'
+  return presented < confirmed
+    ? `token ${presented} is superseded, token ${confirmed} is current; within the grace period`
+    : 'the token is superseded or expired, or its session has expired'
 }
 
 function formatRequest (entry: LogEntry, cause: string, palette: Palette): string {

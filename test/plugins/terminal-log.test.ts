@@ -208,6 +208,20 @@ t.test('the log for a person', async t => {
     )
   })
 
+  t.test('says what became of a refused refresh token', async t => {
+    const refused = (cause: object) => text(
+      { msg: 'request refused', request_id: '1', code: 'invalid_refresh_token', cause },
+      { msg: 'request', request_id: '1', method: 'POST', path: '/v1/auth/refresh', status: 401 })
+    const session = { sessionId: 'a-session', presented: 1 }
+    t.match(
+      refused({ ...session, confirmed: 3, replayed: true }),
+      '(reuse of token 1, although token 3 is current: session ended)')
+    t.match(
+      refused({ ...session, confirmed: 3, replayed: false }),
+      '(token 1 is superseded, token 3 is current; within the grace period)')
+    t.match(refused({ ...session, confirmed: null, replayed: false }), '(the session has ended or expired)')
+  })
+
   t.test('shows disconnected clients and requests that are not HTTP', async t => {
     t.match(text({ msg: 'request', method: 'GET', path: '/', status: null, ms: 2 }), /GET {5}gone /)
     t.match(
