@@ -12,7 +12,7 @@ import { advance, respond } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
 import { adoptLanguage } from './language.ts'
-import { formType } from './refused-form.ts'
+import { formType, maxQueryLength } from './refused-form.ts'
 
 export interface AuthorizeOptions { context: PageContext, links: LinkLives }
 
@@ -90,7 +90,8 @@ const authorize: Typed<AuthorizeOptions> = async (app, { context, links }) => {
 
   // The cookie of the browser session does not come along with a form of another site. It does with the
   // redirect.
-  app.post('/oauth/authorize', { schema: { hide: true }, config }, async (request, reply) => {
+  const form = { schema: { hide: true }, bodyLimit: maxQueryLength, config }
+  app.post('/oauth/authorize', form, async (request, reply) => {
     const query = new URLSearchParams(typeof request.body === 'string' ? request.body : '')
     return reply.redirect(`${context.basePath}/oauth/authorize?${query.toString()}`, 303)
   })

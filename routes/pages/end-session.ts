@@ -12,7 +12,7 @@ import { findSession, redirectAway } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
 import { adoptLanguage } from './language.ts'
-import { formType } from './refused-form.ts'
+import { formType, maxQueryLength } from './refused-form.ts'
 import { signOutBrowser } from './sign-out.ts'
 
 export interface EndSessionOptions { context: PageContext, links: LinkLives }
@@ -78,7 +78,8 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
       : redirectAway(visit, redirectUrl, hint?.client.name)
   })
 
-  app.post('/oauth/logout', { schema: { hide: true }, config }, async (request, reply) => {
+  const form = { schema: { hide: true }, bodyLimit: maxQueryLength, config }
+  app.post('/oauth/logout', form, async (request, reply) => {
     const query = new URLSearchParams(typeof request.body === 'string' ? request.body : '')
     return reply.redirect(`${context.basePath}/oauth/logout?${query.toString()}`, 303)
   })

@@ -31,6 +31,12 @@ async function readText (body: AsyncIterable<Uint8Array>): Promise<string | unde
 
 export const formType = 'application/x-www-form-urlencoded'
 
+/**
+ * The longest form that is redirected to as a query. Servers and proxies take no longer URL (Node.js: 16 KiB
+ * with all other headers).
+ */
+export const maxQueryLength = 12_288
+
 /** Parses a form. Of several fields with the same name, the last one counts. */
 export const parseForm = (text: string): Record<string, string> =>
   Object.fromEntries(new URLSearchParams(text))

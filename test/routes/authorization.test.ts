@@ -184,6 +184,10 @@ t.test('a form that a client posts becomes a request by GET', async t => {
   })
   t.equal(status, 303)
   t.equal(headers['location'], url)
+  const long = await service.browser().post(path, `${query}&x=${'x'.repeat(20_000)}`, {
+    'content-type': 'application/x-www-form-urlencoded', accept: 'text/html'
+  })
+  t.match(long, { status: 413, headers: { 'content-type': /^text\/html/ } }, 'it would not fit into a URL')
 })
 
 t.test('a visit without a sign-in writes nothing', async t => {
