@@ -14,11 +14,13 @@ alter table browser_tokens alter column authenticated_at set not null;
 -- value, so its redemption is a use of the value.
 alter table authorization_codes add column browser_token_hash bytea;
 
--- A repeated sign-in also issues a refresh token, whose nonce this is. The session counts as authenticated by
--- that sign-in once this token is used. Tokens from before it, of which there may be copies, do not profit.
+-- A repeated sign-in also issues a refresh token. Until it is used, all others of the family are from before
+-- the sign-in. There may be copies of them, so they do not profit from the new authentication.
 alter table refresh_tokens
+  -- The nonce of that token. Null once it was used.
   add column renewal_nonce bytea,
-  add column renewed_at timestamptz;
+  -- When the user had authenticated for the others.
+  add column earlier_authenticated_at timestamptz;
 
 -- Supersedes the values that the session of this one had before. Locks them in one order.
 create function supersede_browser_tokens (used_hash bytea) returns void
@@ -54,6 +56,7 @@ declare
   verified_methods constant text[] := array(select jsonb_array_elements_text(request -> 'methods'));
   browser_hash constant bytea := decode(request ->> 'browser_token_hash', 'hex');
   presented_browser_hash constant bytea := decode(request ->> 'presented_browser_token_hash', 'hex');
+  earlier_authentication timestamptz;
   browser_id uuid;
   browser_user_id uuid;
   is_browser_live boolean;
@@ -140,12 +143,15 @@ begin
   perform trim_ended_sessions(account_id);
 
   if renewed_id is not null then
+    select authenticated_at into earlier_authentication from sessions where id = renewed_id;
     update sessions set
-      methods = verified_methods,
+      methods = verified_methods, authenticated_at = now(),
       remembered = (request ->> 'remembered')::boolean, expires_at = new_expiry
     where id = renewed_id and ended_at is null returning * into session;
     update refresh_tokens as family set
-      last_used_at = now(), renewal_nonce = decode(request ->> 'refresh_nonce', 'hex'), renewed_at = now()
+      last_used_at = now(), renewal_nonce = decode(request ->> 'refresh_nonce', 'hex'),
+      earlier_authenticated_at =
+        case when renewal_nonce is null then earlier_authentication else earlier_authenticated_at end
     where session_id = session.id
     returning family.generation + 1 into generation;
     if generation is null then
@@ -174,7 +180,7 @@ begin
   end if;
   if browser_hash is not null then
     insert into browser_tokens (token_hash, session_id, authenticated_at)
-    values (browser_hash, session.id, now());
+    values (browser_hash, session.id, session.authenticated_at);
   end if;
   perform record_event(
     'login.succeeded', origin, account_id, session.id,

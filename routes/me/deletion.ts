@@ -41,7 +41,8 @@ const deletion: Typed = async (app) => {
     const { device, body: { password } } = request
     const proof = { subject, password, device, ticket: queueTicketOf(request), pointer: '/password' }
     await deleteOwnAccount(app, proof, app.mailer.sealMail, originOf(request))
-    return await reply.clearRefreshCookie().clearRegistrationCookie().forgetOnDevice(claims.sub).code(204).send()
+    return await reply.clearRefreshCookie().clearRegistrationCookie().forgetOnDevice(claims.sub).code(204)
+      .send()
   })
 }
 

@@ -1,7 +1,7 @@
 import * as audit from '../audit/events.ts'
 import type { PersonalDataPart } from '../capability.ts'
 import type { Database, Queryable } from '../database/database.ts'
-import * as leases from '../jobs/leases.ts'
+import * as leases from '../jobs/named-leases.ts'
 import { exportRunning } from './problems.ts'
 
 /** The columns of a user that belong to the user: all except the password hash. */

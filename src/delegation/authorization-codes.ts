@@ -26,7 +26,8 @@ const issuing: Statement = {
   name: 'authorization-codes.issue',
   text: `
     with live as (
-      select sessions.id, token_hash, tokens.authenticated_at
+      select sessions.id, token_hash,
+        least(tokens.authenticated_at, sessions.authenticated_at) as authenticated_at
       from sessions join browser_tokens as tokens on session_id = sessions.id
       where sessions.id = $3 and token_hash = $11 and superseded_at is null
         and ended_at is null and expires_at > now()

@@ -1,7 +1,7 @@
 import type { Capability } from '../capability.ts'
 import { describe, integer, rowsOf, text, time, uuid } from '../syntax/json-schema.ts'
 import { inBatches } from './housekeeping.ts'
-import * as leases from './leases.ts'
+import * as leases from './named-leases.ts'
 
 export const capability = {
   personalData: [{

@@ -3,7 +3,7 @@ import { withAsyncCommit } from './queue.ts'
 import { newId } from '../crypto/random.ts'
 import { digest } from '../crypto/sealing.ts'
 
-// Named leases, such as that of a data export. They are not the leases of jobs: see queue.ts.
+// Named leases, such as that of a data export. The leases of jobs are in queue.ts.
 
 /** A lease that was acquired. */
 export interface Lease {

@@ -48,7 +48,8 @@ interface BrowserSessionRow extends User {
 const finding: Statement = {
   name: 'sessions.find-browser',
   text: `
-    select sessions.id as session_id, sessions.methods, token_hash, tokens.authenticated_at, now() as now,
+    select sessions.id as session_id, sessions.methods, token_hash, now() as now,
+      least(tokens.authenticated_at, sessions.authenticated_at) as authenticated_at,
       extract(epoch from now() - superseded_at)::float8 as superseded_seconds,
       superseded_at is null and exists (
         select from browser_tokens as earlier

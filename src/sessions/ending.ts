@@ -63,8 +63,8 @@ export async function endOfClient (
   publishRevoked(db, await db.query<RevocationRow>(ofClient, [sessionId, clientId, reason, origin]))
 }
 
-// The lock makes sure that only one of two concurrent requests finds the session. A session without a valid
-// access token returns no revocation: its row still shows that the session was found.
+// The lock makes sure that only one of two concurrent requests finds the session. The left join keeps a row
+// for a session without a valid access token, so that it counts as found.
 const oneOfUser: Statement = {
   name: 'sessions.end-own',
   text: `
@@ -135,7 +135,7 @@ const batchOfAll: Statement = {
       (select count(*)::int from end_sessions(array(select session_id from page), $4, $5::jsonb)) as revoked`
 }
 
-// It is sorted by the second expression of the index behind `unended_sessions`.
+// It is sorted by the second expression of the index `sessions_live_idx`, so that the planner uses it.
 const batchOfUser: Statement = {
   name: 'sessions.end-batch-of-user',
   text: `
@@ -174,8 +174,8 @@ const retryIntervalMs = 200
 
 /**
  * Ends all selected sessions that exist when it is called. Each batch is a transaction of its own, so that no
- * request waits for long. If one fails, the
- * sessions of earlier batches stay ended. Returns the number of ended sessions.
+ * request waits for long. If one fails, the sessions of earlier batches stay ended. Returns the number of
+ * ended sessions.
  */
 export async function endInBatches (
   db: Queryable, selection: SessionSelection, reason: EndReason, origin: audit.Origin

@@ -1,7 +1,7 @@
 import type { Queryable, Statement } from '../database/database.ts'
 import { publishRevoked, type RevocationRow } from '../tokens/revocations.ts'
 
-/** A session that someone proved to have, with an authentic token. */
+/** A session whose authentic token someone has presented. */
 export interface ProvenSession {
   id: string
   /** The user, if the token names one. */

@@ -53,10 +53,10 @@ export function mint (
 export function issue (
   key: MacKey, session: LiveSession, lifeSeconds: number
 ): { token: string, expiresInSeconds: number } {
-  const { id: sessionId, generation, now: issuedAt, expiresAt, grant, refreshNonce: nonce } = session
+  const { id: sessionId, nextGeneration: generation, refreshNonce: nonce, now: issuedAt, expiresAt } = session
   const sessionSeconds = Math.floor((expiresAt.getTime() - issuedAt.getTime()) / 1000)
   return {
-    token: mint(key, { sessionId, generation, issuedAt, nonce, isOfClient: grant !== undefined }),
+    token: mint(key, { sessionId, generation, issuedAt, nonce, isOfClient: session.grant !== undefined }),
     expiresInSeconds: Math.max(0, Math.min(lifeSeconds, sessionSeconds))
   }
 }

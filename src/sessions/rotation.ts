@@ -29,17 +29,17 @@ import { toLiveSession, type Lifetimes, type LiveSession, type LiveSessionRow } 
 // | or token has expired; |                                          |                                      |
 // | user is disabled      |                                          |                                      |
 //
-// A superseded token comes first: it is reused even if it has expired, or its session or user is not valid
-// any more, as long as the family exists.
+// Supersession takes precedence over the other refusals: a superseded token is reused even if it has expired,
+// or its session or user is not valid any more, as long as the family exists.
 //
 // A token that is presented less than REFRESH_REPLAY_GRACE after it was superseded is only refused. It may be
 // a duplicate that a network or a proxy delivers late, and a refusal gives a thief nothing. Later it is
 // reused, and its reuse ends the session. A token whose entry is beyond the end of `confirmations` was
 // superseded longer ago than the grace period.
 //
-// For a token that was used, the entry is exact. For a successor that was never used, `confirmations[c - g]`
-// is the time at which the next generation was confirmed. So its reuse may be detected as late as one grace
-// period after the next confirmation.
+// For a token that was used, the entry is exact. A successor that was never used (g = 2) was superseded when
+// another one of its generation was confirmed. But if a later generation has been confirmed since (c = 3),
+// its entry is the time of that one. So its reuse may be detected one grace period later than it could be.
 //
 // No token has generation 0. Its entry, the time of the sign-in, only keeps the list from being empty.
 
@@ -61,6 +61,8 @@ const rotation: Statement = {
             select confirmed_at from unnest(family.confirmations) as confirmed_at
             where confirmed_at > now() - make_interval(secs => $5) order by confirmed_at desc
           ))[:32] end,
+        -- Only the token that a repeated sign-in issued shows that its client has signed in again.
+        renewal_nonce = nullif(family.renewal_nonce, $10),
         last_used_at = now(),
         access_expires_at = greatest(
           family.access_expires_at, least(now() + make_interval(secs => $8), sessions.expires_at))
@@ -78,19 +80,14 @@ const rotation: Statement = {
         and sessions.client_id is not distinct from $9
       returning
         sessions.id as session_id, sessions.methods, sessions.remembered,
-        family.renewal_nonce is not distinct from $10 as is_of_renewal,
-        case when family.renewal_nonce = $10 then family.renewed_at else sessions.authenticated_at end
-          as authenticated_at,
+        case when family.renewal_nonce is null then sessions.authenticated_at
+          else least(family.earlier_authenticated_at, sessions.authenticated_at) end as authenticated_at,
         sessions.expires_at, sessions.client_id, sessions.scope, sessions.audience, sessions.is_offline,
         users.id, users.email, users.username, users.name, users.roles,
         users.email_verified_at is not null as email_verified, users.created_at, users.updated_at,
         users.external_id, users.token_version,
         -- The second entry is now() only if this statement added two of them, that is, if g > c + 1.
         coalesce(family.confirmations[2] = now(), false) as has_lost_state
-    ), renewed as (
-      -- The owner has the token that a repeated sign-in issued. Only it shows that the user signed in again.
-      update sessions set authenticated_at = exchanged.authenticated_at from exchanged
-      where sessions.id = exchanged.session_id and is_of_renewal
     )
     select exchanged.*, clock.now from (select now()) as clock left join exchanged on true`
 }
@@ -113,6 +110,7 @@ const reuseDetection: Statement = {
           family.generation > $2
           or (family.generation = $2 and family.token_hash <> $3)
           or (family.generation = $2
+            -- Null without a retry window, and so false.
             and family.confirmations[1] <= $6::timestamptz - make_interval(secs => $4))
         )
         -- Superseded longer ago than the grace period. A missing entry, which is null, counts as long ago.
@@ -160,8 +158,6 @@ export interface RefusedRefresh {
   replayed: boolean
 }
 
-type ExchangedRow = LiveSessionRow & { has_lost_state: boolean, is_of_renewal: boolean }
-
 /**
  * Exchanges an authentic refresh token, in one statement and one round trip. The session lives on, and the
  * caller issues a token of the generation that is returned. Throws `invalid_refresh_token` if the token is
@@ -174,14 +170,14 @@ export async function rotate (
   const { sessionId, generation, hash, issuedAt, nonce } = token
   const { retryWindowSeconds, replayGraceSeconds, refreshTokenSeconds, accessTokenSeconds } = lifetimes
   const [row] = await db.query<
-    ExchangedRow | { session_id: null, now: Date }
+    LiveSessionRow & { has_lost_state: boolean } | { session_id: null, now: Date }
   >(rotation, [
     sessionId, generation, hash, retryWindowSeconds ?? null, replayGraceSeconds, issuedAt,
     refreshTokenSeconds, accessTokenSeconds, request.clientId ?? null, nonce
   ])
   assert(row)
   if (row.session_id !== null) {
-    const { has_lost_state: hasLostState, is_of_renewal: _, ...exchanged } = row
+    const { has_lost_state: hasLostState, ...exchanged } = row
     if (hasLostState) request.onLostState({ sessionId, presented: generation })
     return toLiveSession(exchanged, generation + 1)
   }

@@ -38,7 +38,7 @@ export interface LiveSession {
   expiresAt: Date
   /** The database's time, at which the new tokens are issued. */
   now: Date
-  generation: number
+  nextGeneration: number
   /** The nonce of the refresh token to issue, if the database knows it; otherwise it is random. */
   refreshNonce: Buffer | undefined
   /** What the session was authorized for, if it is that of a client; undefined for a first-party session. */
@@ -83,7 +83,7 @@ export function toLiveSession (
     authenticatedAt,
     expiresAt,
     now,
-    generation,
+    nextGeneration: generation,
     refreshNonce,
     grant
   }
