@@ -1,14 +1,11 @@
--- A sign-in gives a browser session a new value of its cookie. If the response was lost, the browser still
--- has the earlier value. So a value supersedes the earlier ones when it is first used, and not when it is
--- issued. Until then the earlier ones are valid, but do not profit from the new authentication.
+-- A sign-in replaces the value of the cookie of a browser session. If the response was lost, the browser
+-- still has the earlier value. So the use of an earlier value is a reuse only after a newer one was used.
 alter table browser_tokens
   -- The order in which the values of a session were issued.
   add column number bigint generated always as identity,
-  -- When the user had authenticated for this value.
-  add column authenticated_at timestamptz;
-update browser_tokens set authenticated_at = sessions.authenticated_at
-from sessions where sessions.id = session_id;
-alter table browser_tokens alter column authenticated_at set not null;
+  -- When the value was first used. It shows that the browser has received it.
+  add column used_at timestamptz;
+update browser_tokens set used_at = now() where superseded_at is null;
 
 -- The value that authorized a code. Whoever redeems the code got it in a response to a browser with this
 -- value, so its redemption is a use of the value.
@@ -22,22 +19,28 @@ alter table refresh_tokens
   -- When the user had authenticated for the others.
   add column earlier_authenticated_at timestamptz;
 
--- Supersedes the values that the session of this one had before. Locks them in one order.
-create function supersede_browser_tokens (used_hash bytea) returns void
+-- Records the first use of a value. It supersedes those that the session had before.
+create function use_browser_token (used_hash bytea) returns void
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
+declare
+  used browser_tokens;
 begin
-  perform from browser_tokens as earlier join browser_tokens as used using (session_id)
-  where used.token_hash = used_hash and earlier.number < used.number and earlier.superseded_at is null
-  order by earlier.number for update of earlier;
-  update browser_tokens as earlier set superseded_at = now()
-  from browser_tokens as used
-  where used.token_hash = used_hash and earlier.session_id = used.session_id
-    and earlier.number < used.number and earlier.superseded_at is null;
+  select * into used from browser_tokens where token_hash = used_hash and used_at is null;
+  if not found then
+    return;
+  end if;
+  -- All callers lock the rows in one order.
+  perform from browser_tokens where session_id = used.session_id and number <= used.number
+  order by number for update;
+  update browser_tokens set used_at = now() where token_hash = used_hash and used_at is null;
+  update browser_tokens set superseded_at = now()
+  where session_id = used.session_id and number < used.number and superseded_at is null;
 end
 $$;
 
--- As before, but a sign-in supersedes no value of the cookie that may still be the browser's.
+-- As before, but a sign-in also renews the session of a replaced value if no newer one has been used. Values
+-- that other sign-ins have issued since the presented one stay: the browser may keep any of them.
 create or replace function create_session (
   account_id uuid, verified_password_version integer, request jsonb, origin jsonb
 ) returns table (session sessions, owner users, generation integer, ended revocations[])
@@ -75,8 +78,12 @@ begin
 
   if presented_browser_hash is not null then
     select sessions.id, user_id, expires_at > now() into browser_id, browser_user_id, is_browser_live
-    from browser_tokens join sessions on sessions.id = session_id
-    where token_hash = presented_browser_hash and superseded_at is null and ended_at is null;
+    from browser_tokens as presented join sessions on sessions.id = session_id
+    where token_hash = presented_browser_hash and ended_at is null and (superseded_at is null or not exists (
+      select from browser_tokens as newer
+      where newer.session_id = presented.session_id and newer.number > presented.number
+        and used_at is not null
+    ));
     -- An expired session is not renewed, because housekeeping may be purging it. It is replaced.
     if browser_user_id = account_id and is_browser_live then
       renewed_id := browser_id;
@@ -159,7 +166,11 @@ begin
       renewed_id := null;
     else
       update sessions set expires_at = new_expiry where id = any (shortened_ids) and ended_at is null;
-      perform supersede_browser_tokens(presented_browser_hash);
+      perform from browser_tokens where session_id = renewed_id order by number for update;
+      update browser_tokens set superseded_at = now()
+      where session_id = renewed_id and superseded_at is null and number <= (
+        select number from browser_tokens where token_hash = presented_browser_hash
+      );
       -- The values that it had before are few, however often its user signs in.
       delete from browser_tokens where token_hash in (
         select token_hash from browser_tokens
@@ -179,8 +190,7 @@ begin
     generation := 1;
   end if;
   if browser_hash is not null then
-    insert into browser_tokens (token_hash, session_id, authenticated_at)
-    values (browser_hash, session.id, session.authenticated_at);
+    insert into browser_tokens (token_hash, session_id) values (browser_hash, session.id);
   end if;
   perform record_event(
     'login.succeeded', origin, account_id, session.id,

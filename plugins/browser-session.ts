@@ -12,7 +12,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     /**
      * Finds the browser session of a request's cookie, or the one that the request has just created, and what
-     * its user has allowed a client. The first use of a cookie supersedes the earlier ones of its session.
+     * its user has allowed a client. Records the first use of a cookie.
      */
     findBrowserSession: (request: FastifyRequest, clientId?: string) => Promise<BrowserSessionState>
   }

@@ -8,7 +8,9 @@ import { decide, type NextStep, type RequestProgress } from '../../src/delegatio
 import { signInExpired } from '../../src/delegation/problems.ts'
 import { maxSealedLength, type PendingAuthorization } from '../../src/delegation/sealed-request.ts'
 import { notification, type LinkLives } from '../../src/mail/mail-context.ts'
-import { endReused, type BrowserSession } from '../../src/sessions/browser-session.ts'
+import {
+  endReused, type BrowserSession, type BrowserSessionState
+} from '../../src/sessions/browser-session.ts'
 import { mailContextOf, originOf } from '../typed.ts'
 import type { PageContext } from './context.ts'
 import { languageFor } from './language.ts'
@@ -34,12 +36,23 @@ export interface AuthorizationState {
  * Finds the browser session of a request, and what its user has allowed a client. If a copy of a superseded
  * cookie is used, the session ends.
  */
-export async function findSession (
+export const findSession = async (
+  visit: Pick<Visit, 'request' | 'links'>, clientId?: string
+): Promise<BrowserSession | undefined> => (await findSessions(visit, clientId))?.session
+
+/** Finds the session that a sign-out ends: also one whose new cookie the browser has not received. */
+export async function findSessionToEnd (visit: Visit): Promise<BrowserSession | undefined> {
+  const found = await findSessions(visit)
+  return found?.session ?? found?.unconfirmed
+}
+
+async function findSessions (
   { request, links }: Pick<Visit, 'request' | 'links'>, clientId?: string
-): Promise<BrowserSession | undefined> {
+): Promise<BrowserSessionState | undefined> {
   const { server: app } = request
-  const { session, reused } = await app.findBrowserSession(request, clientId)
-  if (!reused) return session
+  const found = await app.findBrowserSession(request, clientId)
+  const { reused } = found
+  if (!reused) return found
   const origin = originOf(request)
   const mail = notification(mailContextOf(request, links), 'session_replayed', origin)
   await endReused(app.db, reused, mail, origin)

@@ -8,7 +8,7 @@ import { isOfBrowser } from '../../src/delegation/sign-out.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import type { IdTokenHint } from '../../src/tokens/id-token.ts'
 import type { Typed } from '../typed.ts'
-import { findSession, redirectAway } from './authorization-flow.ts'
+import { findSessionToEnd, redirectAway } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
 import { adoptLanguage } from './language.ts'
@@ -58,7 +58,7 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
     const visit = { request, reply, context, links }
     const hint = await readHint(request, parameters)
     const redirectUrl = hint && redirectUrlOf(parameters, hint.client)
-    const session = await findSession(visit)
+    const session = await findSessionToEnd(visit)
     const isProven = session !== undefined && hint?.sid !== undefined &&
       await isOfBrowser(app.db, hint.sid, session.id)
     // A redirect to the client needs no language.

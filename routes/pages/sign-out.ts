@@ -6,7 +6,7 @@ import { signOut } from '../../src/delegation/sign-out.ts'
 import type { LinkLives } from '../../src/mail/mail-context.ts'
 import type { BrowserSession } from '../../src/sessions/browser-session.ts'
 import { allowMissingBody, originOf, strict, type Typed } from '../typed.ts'
-import { findSession, redirectAway, type Visit } from './authorization-flow.ts'
+import { findSession, findSessionToEnd, redirectAway, type Visit } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
 import { languageFor, rememberLanguage } from './language.ts'
@@ -77,7 +77,7 @@ const signOutPages: Typed<SignOutOptions> = async (app, { context, links }) => {
     const { request: sealed, decision = 'sign-out' } = request.body
     const pending = readPending(sealed)
     const visit = { request, reply, context, links }
-    if (decision === 'sign-out') await signOutBrowser(visit, await findSession(visit))
+    if (decision === 'sign-out') await signOutBrowser(visit, await findSessionToEnd(visit))
     if (decision === 'stay') return reply.redirect(`${context.basePath}/signed-in`, 303)
     return pending?.redirectUrl === undefined
       ? reply.redirect(`${context.basePath}/signed-out`, 303)

@@ -26,9 +26,8 @@ const issuing: Statement = {
   name: 'authorization-codes.issue',
   text: `
     with live as (
-      select sessions.id, token_hash,
-        least(tokens.authenticated_at, sessions.authenticated_at) as authenticated_at
-      from sessions join browser_tokens as tokens on session_id = sessions.id
+      select sessions.id, token_hash, authenticated_at
+      from sessions join browser_tokens on session_id = sessions.id
       where sessions.id = $3 and token_hash = $11 and superseded_at is null
         and ended_at is null and expires_at > now()
     ), used as (
@@ -74,7 +73,7 @@ const redeeming: Statement = {
       from presented, redeem_authorization_code(presented.code_hash, $2, $3, $4, $5::jsonb, $6::jsonb)
     ), used as materialized (
       -- The browser that brought the code has the cookie of the same response.
-      select supersede_browser_tokens((code).browser_token_hash) from redeemed
+      select use_browser_token((code).browser_token_hash) from redeemed
     )
     select
       (session).id as session_id, (session).methods, (session).remembered,

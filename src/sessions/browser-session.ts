@@ -14,7 +14,6 @@ export interface BrowserSession {
   id: string
   user: User
   methods: string[]
-  /** When the user authenticated for the value of the cookie. */
   authenticatedAt: Date
   /** The digest of the cookie's value. */
   tokenHash: Buffer
@@ -36,11 +35,12 @@ export const hashOf = (token: string): Buffer | undefined =>
 interface BrowserSessionRow extends User {
   session_id: string
   token_hash: Buffer
-  is_first_use: boolean
+  is_current: boolean
+  is_unused: boolean
   methods: string[]
   authenticated_at: Date
   now: Date
-  superseded_seconds: number | null
+  replaced_seconds: number | null
   scopes: string[] | null
   audiences: string[] | null
 }
@@ -48,14 +48,13 @@ interface BrowserSessionRow extends User {
 const finding: Statement = {
   name: 'sessions.find-browser',
   text: `
-    select sessions.id as session_id, sessions.methods, token_hash, now() as now,
-      least(tokens.authenticated_at, sessions.authenticated_at) as authenticated_at,
-      extract(epoch from now() - superseded_at)::float8 as superseded_seconds,
-      superseded_at is null and exists (
-        select from browser_tokens as earlier
-        where earlier.session_id = tokens.session_id and earlier.number < tokens.number
-          and earlier.superseded_at is null
-      ) as is_first_use,
+    select sessions.id as session_id, sessions.methods, sessions.authenticated_at, now() as now,
+      token_hash, superseded_at is null as is_current, used_at is null as is_unused,
+      -- Since when a newer value has been in use.
+      extract(epoch from now() - (
+        select min(newer.used_at) from browser_tokens as newer
+        where newer.session_id = tokens.session_id and newer.number > tokens.number
+      ))::float8 as replaced_seconds,
       users.id, users.email, users.username, users.name, users.roles,
       users.email_verified_at is not null as email_verified, users.created_at, users.updated_at,
       consents.scopes, consents.audiences
@@ -66,10 +65,10 @@ const finding: Statement = {
       and sessions.ended_at is null and sessions.expires_at > now() and users.disabled_at is null`
 }
 
-// supersede_browser_tokens is in migrations/016-browser-token-use.sql.
-const superseding: Statement = {
-  name: 'sessions.supersede-browser-tokens',
-  text: 'select supersede_browser_tokens($1)'
+// use_browser_token is in migrations/016-browser-token-use.sql.
+const using: Statement = {
+  name: 'sessions.use-browser-token',
+  text: 'select use_browser_token($1)'
 }
 
 /** A session whose superseded cookie was used, and its user. */
@@ -78,6 +77,8 @@ export interface ReusedSession { id: string, userId: string }
 /** What a browser's cookies stand for. */
 export interface BrowserSessionState {
   session: BrowserSession | undefined
+  /** A session whose cookie was replaced by one that was never used: its browser has not received that. */
+  unconfirmed: BrowserSession | undefined
   /** A session whose cookie was used longer than the grace period after the first use of a newer one. */
   reused: ReusedSession | undefined
 }
@@ -95,22 +96,25 @@ export interface BrowserSessionLookup {
 
 /**
  * Finds the browser session of a request's cookies. If two of them are current, a neighbouring origin planted
- * one, and neither counts. The first use of a cookie supersedes the earlier ones of its session: until then
- * the browser may not have received it.
+ * one, and neither counts. The first use of a cookie is recorded: from then on, use of an earlier one is a
+ * reuse.
  */
 export async function findBrowserSession (
   db: Queryable, { hashes, isPresented, clientId, replayGraceSeconds }: BrowserSessionLookup
 ): Promise<BrowserSessionState> {
-  if (hashes.length === 0) return { session: undefined, reused: undefined }
+  if (hashes.length === 0) return { session: undefined, unconfirmed: undefined, reused: undefined }
   const rows = await db.query<BrowserSessionRow>(finding, [hashes, clientId ?? null])
-  const [current, ...others] = rows.filter(row => row.superseded_seconds === null)
-  const reused = rows.find(
-    ({ superseded_seconds: seconds }) => seconds !== null && seconds >= replayGraceSeconds
+  const [current, ...others] = rows.filter(row => row.is_current)
+  const replaced = rows.filter(row => !row.is_current)
+  const reused = replaced.find(
+    ({ replaced_seconds: seconds }) => seconds !== null && seconds >= replayGraceSeconds
   )
+  const unconfirmed = replaced.find(row => row.replaced_seconds === null)
   const own = others.length === 0 ? current : undefined
-  if (isPresented && own?.is_first_use) await db.query(superseding, [own.token_hash])
+  if (isPresented && own?.is_unused) await db.query(using, [own.token_hash])
   return {
     session: own && toBrowserSession(own),
+    unconfirmed: unconfirmed && toBrowserSession(unconfirmed),
     reused: reused && { id: reused.session_id, userId: reused.id }
   }
 }
@@ -118,7 +122,7 @@ export async function findBrowserSession (
 function toBrowserSession (row: BrowserSessionRow): BrowserSession {
   const {
     session_id: id, methods, authenticated_at: authenticatedAt, token_hash: tokenHash, now, scopes, audiences,
-    superseded_seconds: _seconds, is_first_use: _isFirstUse, ...user
+    replaced_seconds: _seconds, is_current: _isCurrent, is_unused: _isUnused, ...user
   } = row
   const consent = scopes && audiences ? { scopes, audiences } : undefined
   return { id, user, methods, authenticatedAt, tokenHash, now, consent }
