@@ -53,7 +53,7 @@ const commands: Record<string, Command> = {
 }
 const commandNames = Object.keys(commands)
 
-const nameWidth = 25
+const nameWidth = 26
 const [usageExitCode, successExitCode] = [2, 0]
 
 const groupOf = (name: string | undefined) => commandNames.filter(each => each.split(' ')[0] === name)
