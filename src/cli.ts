@@ -100,20 +100,21 @@ async function main (args: string[]): Promise<number | undefined> {
     const text = values.json ? JSON.stringify(result.data) : result.text
     return print(result.code ?? successExitCode, `${text}\n`, process.stdout)
   } catch (error) {
-    if (error instanceof UsageError) return print(usageExitCode, `${error.message}\n\n${command.help}`)
+    if (error instanceof UsageError) return print(usageExitCode, `${command.help}\n${error.message}\n`)
     return print(exitCode(error), `${values.json ? JSON.stringify(describe(error)) : messageOf(error)}\n`)
   }
 }
 
-/** What is wrong with words that are no command, and what may have been meant. */
+/** The help that fits words that are no command. What is wrong with them comes last, where a reader looks. */
 function explainUnknown (words: string[]): string {
-  if (words.length === 0) return `No command was given.\n\n${formatHelp()}`
+  if (words.length === 0) return `${formatHelp()}\nNo command was given.\n`
   const given = words.join(' ')
   const group = groupOf(words[0])
   const similar = closest(given, commandNames)
   const meant = (similar === undefined ? group : [similar]).map(name => `"${name}"`)
   const hint = meant.length === 0 ? '' : ` Did you mean ${listOf(meant)}?`
-  return `There is no command "${given}".${hint}\n\n${formatHelp()}`
+  const help = group.length > 0 ? formatHelp(group) : formatHelp()
+  return `${help}\nThere is no command "${given}".${hint}\n`
 }
 
 const listOf = (choices: string[]) => [choices.slice(0, -1).join(', '), ...choices.slice(-1)]

@@ -76,17 +76,23 @@ t.test('--version prints the version of the package', async t => {
   t.strictSame(await run(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
 })
 
-t.test('wrong usage gives exit code 2, and the right usage on standard error', async t => {
+t.test('wrong usage gives exit code 2, and the right usage and the problem on standard error', async t => {
   const user = '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'
   const cases: Array<[args: string[], problem: string, right: RegExp | string]> = [
     [[], 'No command was given.', usage],
     [['sevre'], 'There is no command "sevre". Did you mean "serve"?', usage],
     [['user', 'create'], 'There is no command "user create". Did you mean "users create"?', usage],
     [['unlock'], 'There is no command "unlock".\n', usage],
-    [['config'], 'There is no command "config". Did you mean "config check"?', usage],
+    [
+      ['config'],
+      'There is no command "config". Did you mean "config check"?',
+      /options\]\n\n {2}latchkey config check .*\n\nOptions/
+    ],
     [['toString'], 'There is no command "toString".', usage],
     [
-      ['keys', 'burn'], 'There is no command "keys burn". Did you mean "keys list" or "keys rotate"?', usage
+      ['keys', 'burn'],
+      'There is no command "keys burn". Did you mean "keys list" or "keys rotate"?',
+      /options\]\n\n {2}latchkey keys list .*\n {2}latchkey keys rotate .*\n\nOptions/
     ],
     [['serve', '--prot', '3000'], "Unknown option '--prot'", 'latchkey serve\n'],
     [['serve', 'again'], "Unexpected argument 'again'", 'latchkey serve\n'],
@@ -119,8 +125,9 @@ t.test('wrong usage gives exit code 2, and the right usage on standard error', a
     // Reported before the configuration is read.
     const { code, stdout, stderr } = await run(t, args, { PORT: 'http' })
     t.strictSame({ code, stdout }, { code: 2, stdout: '' }, args.join(' '))
-    t.ok(stderr.startsWith(problem), args.join(' '), { stderr })
     t.match(stderr, right)
+    const [, last = ''] = /^[^]*\n\n([^]+)$/.exec(stderr) ?? []
+    t.ok(last.startsWith(problem), `${args.join(' ')}: the problem comes last`, { stderr })
   }
 })
 

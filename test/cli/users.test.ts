@@ -563,7 +563,7 @@ t.test('users import', async t => {
       t.match(await run(t, ['users', 'import', ...args]), {
         code: 2,
         stdout: '',
-        stderr: /^The command needs FILE\.jsonl, but /
+        stderr: /\n\nThe command needs FILE\.jsonl, but .*\n$/
       })
     }
     const DATABASE_URL = await createDatabase(t)
@@ -608,7 +608,7 @@ t.test('on a terminal', { skip: !existsSync(script) && 'script(1) is not install
   )
   const { status, stdout } = typed('users export')
   t.equal(status, 2)
-  t.match(stdout, /^The lines contain password hashes, and standard output is a terminal/)
+  t.match(stdout, /\r\nThe lines contain password hashes, and standard output is a terminal/)
   t.notOk(stdout.includes('person-'), 'hashes are not shown there')
   t.ok(typed('users export --output -').stdout.includes('person-'), 'unless one asks for it')
 })
