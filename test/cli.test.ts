@@ -170,13 +170,18 @@ t.test('config check', async t => {
       MAIL_FROM: 'login@example.com'
     }
     const redisAnswer = redis ? 'REDIS_URL: Redis counts\n' : ''
+    const untried = redis ? '' : 'Not set, so not tried: REDIS_URL\\.\n'
     const { code, stdout } = await run(t, ['config', 'check', '--connect'], environment)
     t.equal(code, 0)
     t.match(stdout, new RegExp([
       '^The configuration is valid\\.',
       'DATABASE_URL: PostgreSQL 1\\d.*, signed in as .+',
-      `${redisAnswer}SMTP_URL: the mail server accepted the sign-in\n$`
+      `${redisAnswer}SMTP_URL: the mail server accepted the sign-in\n${untried}$`
     ].join('\n')))
+
+    t.strictSame((await run(t, ['config', 'check', '--connect'])).stdout.split('\n'), [
+      'The configuration is valid.', 'Not set, so not tried: DATABASE_URL, REDIS_URL, SMTP_URL.', ''
+    ])
 
     await smtp.answer('AUTH', '535 5.7.8 Bad credentials', 1)
     const port = await closedPort()

@@ -2,7 +2,7 @@ import { environment } from '../config/environment.ts'
 import { misspellingWarnings } from '../config/misspellings.ts'
 import { productionWarnings, settingWarnings } from '../config/warnings.ts'
 import { defineCommand } from './command.ts'
-import { checkConnections } from './connection-checks.ts'
+import { checkConnections, unsetServers } from './connection-checks.ts'
 
 export const configCheck = defineCommand({
   usage: 'latchkey config check [--connect] [--json]',
@@ -24,9 +24,11 @@ export const configCheck = defineCommand({
     const ok = connections.every(connection => connection.ok)
     const answers = connections.map(connection =>
       `${connection.variable}: ${connection.ok ? '' : 'failed: '}${connection.answer}`)
+    const unset = connect ? unsetServers(config) : []
+    const untried = unset.length > 0 ? [`Not set, so not tried: ${unset.join(', ')}.`] : []
     const marked = warnings.map(warning => `Warning: ${warning}`)
     return {
-      text: ['The configuration is valid.', ...marked, ...answers].join('\n'),
+      text: ['The configuration is valid.', ...marked, ...answers, ...untried].join('\n'),
       data: { ok, ...warnings.length > 0 && { warnings }, ...connect && { connections } },
       code: ok ? 0 : 1
     }

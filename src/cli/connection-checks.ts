@@ -19,6 +19,12 @@ export async function checkConnections (config: Config): Promise<ConnectionCheck
   return await Promise.all(checks.filter(check => check !== false))
 }
 
+/** The variables of the servers that the service would use if they were set. */
+export function unsetServers ({ databaseUrl, redisUrl, mail: { smtpUrl } }: Config): string[] {
+  const servers = { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl, SMTP_URL: smtpUrl }
+  return Object.entries(servers).filter(([, url]) => url === undefined).map(([variable]) => variable)
+}
+
 async function tryServer (variable: string, ask: () => Promise<string>): Promise<ConnectionCheck> {
   try {
     return { variable, ok: true, answer: await ask() }
