@@ -101,6 +101,8 @@ function formatHelp<Own extends Options> (
 }
 
 const minNameWidth = 9
+/** Fits a terminal of 80 columns. */
+const maxLineLength = 80
 
 /** Options as lines of a help text. */
 export function formatOptions (options: Options): string {
@@ -109,7 +111,20 @@ export function formatOptions (options: Options): string {
   )
   const width = Math.max(minNameWidth, ...names.map(name => name.length)) + 3
   const descriptions = Object.values(options).map(({ description }) => description)
-  return descriptions.map(
-    (description, index) => `  ${(names[index] ?? '').padEnd(width)}${description}`
-  ).join('\n')
+  const indent = ' '.repeat(width + 2)
+  return descriptions.map((description, index) => {
+    const lines = wrap(description, maxLineLength - indent.length)
+    return `  ${(names[index] ?? '').padEnd(width)}${lines.join(`\n${indent}`)}`
+  }).join('\n')
+}
+
+/** Divides a text into lines of at most this length, unless a word is longer. */
+function wrap (text: string, maxLength: number): string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1)
+    if (line === undefined || line.length + 1 + word.length > maxLength) lines.push(word)
+    else lines[lines.length - 1] = `${line} ${word}`
+  }
+  return lines
 }

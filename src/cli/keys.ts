@@ -9,8 +9,8 @@ const headings = ['KID', 'PURPOSE', 'ALG', 'STATE', 'PUBLISHED', 'SIGNS FROM', '
 
 export const list = defineCommand({
   usage: 'latchkey keys list [--json]',
-  description: 'List the keys of access, refresh and ID tokens, and the peppers. Show when each starts and' +
-    ' ends.',
+  description: 'List the keys of access, refresh and ID tokens, and the pepper if there is one. Show when ' +
+    'each starts and ends.',
   options: {},
   plan: () => async config => {
     const { listKeys } = await import('../tokens/key-records.ts')
@@ -38,7 +38,7 @@ export const rotate = defineCommand({
   usage: 'latchkey keys rotate [--now] [--drop KID] [--json]',
   description: 'Create a new signing key for access tokens. It signs after twice JWKS_MAX_AGE.',
   options: {
-    now: { type: 'boolean', description: 'let it sign at once; verifiers must then read the JWKS again' },
+    now: { type: 'boolean', description: 'use it at once; verifiers must fetch the JWKS again' },
     drop: {
       type: 'string',
       value: 'KID',

@@ -14,7 +14,7 @@ const many = (value: string, description: string) =>
 
 export const create = defineCommand({
   usage: 'latchkey clients create --name NAME [--redirect-uri URI...] [--scope SCOPE...] [options] [--json]',
-  description: 'Create a client: an application that users sign in to, or a service with its own tokens.' +
+  description: 'Register an application that users sign in to, or a service that gets its own tokens.' +
     ' The secret is shown only once.',
   example: 'latchkey clients create --name Shop --redirect-uri https://shop.example.com/callback',
   options: {
@@ -27,9 +27,9 @@ export const create = defineCommand({
     ),
     public: {
       type: 'boolean',
-      description: 'it cannot keep a secret, so it gets none: a page, or a program on a device'
+      description: 'a client that cannot keep a secret, such as a page or a program on a device; it gets none'
     },
-    native: { type: 'boolean', description: 'it runs on the user\'s own device (RFC 8252)' },
+    native: { type: 'boolean', description: 'a client that runs on the user\'s own device (RFC 8252)' },
     'first-party': { type: 'boolean', description: 'your own team runs it: users are not asked for consent' },
     grant: many('GRANT', 'client_credentials, authorization_code, refresh_token; the default follows from' +
       ' --redirect-uri'),
