@@ -46,7 +46,7 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
 
   async function start (): Promise<void> {
     if (config.databaseUrl === undefined) {
-      output.terminal?.print(`Starting the embedded PostgreSQL in ${dataFolder}/ ...\n`)
+      output.terminal?.print(`Starting the embedded PostgreSQL in ${dataFolder}/ …\n`)
       database = await embeddedPostgres.start(
         dataFolder, { log: (message, detail) => log('info', message, detail) }
       )

@@ -17,11 +17,11 @@ export function banner (options: BannerOptions): string {
   const { issuer, docs, mail } = config
   const facts: Array<[label: string, text: string]> = [
     ['Service', issuer],
-    ['Pages', `${issuer}/ (first steps, sign-in, emails that were not sent)`],
+    ['Pages', `${issuer}/ (first steps, sign-in${mail.smtpUrl === undefined ? ', emails' : ''})`],
     ['API docs', docs ? `${issuer}/docs` : 'off (DOCS)'],
     ['Database', databaseText(options)],
     ['Mail', mail.smtpUrl === undefined
-      ? 'not sent; subjects and links are shown here and on the start page; set SMTP_URL to send it'
+      ? 'shown here and on the start page; set SMTP_URL to send it'
       : `sent through ${hostOf(mail.smtpUrl)}`]
   ]
   return [
