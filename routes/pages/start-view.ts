@@ -5,6 +5,7 @@ import { version } from '../../src/version.ts'
 import { head } from './components.ts'
 import type { PageContext } from './context.ts'
 import { brandMark, renderDocument } from './layout.ts'
+import { signInTexts } from './texts/sign-in.ts'
 import { startTexts } from './texts/start.ts'
 
 export interface StartView {
@@ -23,15 +24,15 @@ export function renderStart (context: PageContext, view: StartView): string {
   const { issuer, basePath } = context
   const texts = startTexts[language]
   const link = (path: string, text: string) => html`<a href="${basePath}${path}">${text}</a>`
-  const paths = ['/sign-in', '/sign-up', '/forgot']
+  const { signIn, signUpLink, forgot } = signInTexts[language]
+  const pages = [link('/sign-in', signIn), link('/sign-up', signUpLink), link('/forgot', forgot)]
   const steps = [
     step(texts.running, html`<p class="small quiet">${texts.issuer} ${issuer}</p>`, true),
     step(texts.administrator,
-      html`<pre tabindex="0">${commandPrefix}npx latchkey users create ${
-        '--email you@example.com --role user,admin'}</pre>`),
-    step(texts.pages, html`<p class="small">${paths.map(path => html`${link(path, path)} `)}</p>`),
+      html`<pre>${commandPrefix}npx latchkey users create --email you@example.com --role user,admin</pre>`),
+    step(texts.pages, html`<p class="small">${pages.map(page => html`${page} `)}</p>`),
     step(texts.connect, html`
-<pre tabindex="0">${commandPrefix}npx latchkey clients create --name Shop ${
+<pre>${commandPrefix}npx latchkey clients create --name Shop ${
   '--redirect-uri http://localhost:8080/callback'}</pre>
 <p class="small quiet">${texts.connectText} ${issuer}</p>`)
   ]
@@ -92,6 +93,6 @@ export function renderMailPage (
 ${head(subject, to)}
 <p class="ways links">${link !== undefined && html`<a href="${link}">${texts.openLink}</a> `}<a href="${
   basePath}/dev/mails/${id}/html">${texts.asHtml}</a> <a href="${basePath}/">${texts.back}</a></p>
-<pre class="mail" tabindex="0" lang="${mail.language}">${text}</pre>`
+<pre class="mail" lang="${mail.language}">${text}</pre>`
   })
 }

@@ -130,7 +130,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       const { email, password } = newUser()
 
       await page.goto(home)
-      await page.getByRole('link', { name: '/sign-in' }).click()
+      await page.getByRole('link', { name: 'Sign in', exact: true }).click()
       await page.getByRole('link', { name: 'Create an account' }).click()
       await page.getByLabel('Email').fill(email)
       await page.getByLabel('Password', { exact: true }).fill('password')
