@@ -4,10 +4,10 @@ export const problems = defineProblems({
   invalid_credentials: {
     status: [401, 403],
     title: 'Invalid credentials',
-    meaning: 'No account has this email address or username, or the password is wrong. The response does' +
-      ' not say which. With status 403, a signed-in caller had to confirm their password, but it is wrong,' +
-      ' or the account has no password and the last sign-in is not recent. Status 403 also means that the' +
-      ' password that confirms an address is wrong. Correct the password, or sign in again.'
+    meaning: 'The email address, username or password is wrong. The response does not say which. With' +
+      ' status 403, a signed-in caller had to confirm their password, but it is wrong, or the account has' +
+      ' no password and the last sign-in is not recent. Status 403 also means that the password that' +
+      ' confirms an address is wrong. Correct the password, or sign in again.'
   },
   account_disabled: {
     status: [403],
@@ -44,7 +44,7 @@ declare module '../http/problem.ts' {
 }
 
 export const invalidCredentials = () => new Problem(problems.invalid_credentials, {
-  detail: 'No account has this email address or username, or the password is wrong.'
+  detail: 'The email address, username or password is wrong.'
 })
 /** For a signed-in caller who must confirm the password. */
 export const forbiddenCredentials = () => new Problem(problems.invalid_credentials, {

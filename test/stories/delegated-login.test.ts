@@ -149,7 +149,7 @@ t.test('applications that delegate their login, in a browser', { skip: missing ?
       })
     })
     await office.getByRole('link', { name: 'Sign in' }).click()
-    await office.getByLabel('Email or username').waitFor()
+    await office.getByLabel('Email address or username').waitFor()
   })
 
   await t.test('a program on the user\'s device signs in, and calls a service', async t => {

@@ -12,7 +12,7 @@ export async function signUp (page: Page, { email, password }: UserCredentials):
 }
 
 export async function signIn (page: Page, { email, password }: UserCredentials): Promise<void> {
-  await page.getByLabel('Email or username').fill(email)
+  await page.getByLabel('Email address or username').fill(email)
   await page.getByLabel('Password', { exact: true }).fill(password)
   await page.getByRole('button', { name: 'Sign in', exact: true }).click()
 }

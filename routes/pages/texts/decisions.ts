@@ -10,7 +10,7 @@ const en = {
   unverified: 'This application registered itself. The operator has not checked its name.',
   account: 'Account',
   destination: 'You will return to',
-  asksFor: 'It will be able to:',
+  asksFor: 'The application will be able to:',
   allow: 'Allow',
   cancel: 'Cancel',
   scopes: {

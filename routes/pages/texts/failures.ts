@@ -4,8 +4,8 @@ import type { PasswordReason } from '../../../src/passwords/problems.ts'
 
 const en = {
   refused: 'That did not work',
-  invalidCredentials: 'The email, username or password is wrong. Check what you entered, or choose a new ' +
-    'password with “Forgot password?”.',
+  invalidCredentials: 'The email address, username or password is wrong. Check what you entered, or choose ' +
+    'a new password with “Forgot password?”.',
   accountDisabled: 'This account is disabled. Please contact the operator of the service.',
   emailNotVerified: 'Your password is correct, but your email address is not confirmed yet. Open the link ' +
     'in the email that we sent you, or request a new one.',

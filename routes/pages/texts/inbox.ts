@@ -13,7 +13,7 @@ const en = {
   } as Record<SentKind, [before: string, after: string]>,
   lifetime: (time: string) => `The link works once and expires in ${time}.`,
   missing: 'No email? Check your spam folder and the address below. Then send the email again:',
-  email: 'Email',
+  email: 'Email address',
   again: 'Send again'
 }
 

@@ -60,7 +60,8 @@ const german: MailedLinkTexts = {
   linkHint: 'Fügen Sie den ganzen Link ein oder den Teil hinter „#token=“.',
   open: 'Weiter',
   newPassword: 'Neues Passwort',
-  newPasswordHint: minLength => `Mindestens ${minLength} Zeichen. Gut sind drei oder vier zufällige Wörter.`,
+  newPasswordHint: minLength =>
+    `Mindestens ${minLength} Zeichen. Gut geeignet sind drei oder vier zufällige Wörter.`,
   signsOut: 'Sie werden auf allen Geräten abgemeldet.',
   currentPassword: 'Passwort',
   confirmWithPassword: 'Mit diesem Passwort bestätigen',
@@ -68,8 +69,8 @@ const german: MailedLinkTexts = {
   proof: {
     anyPassword: 'Jemand hat sich mit dieser Adresse registriert und ein Passwort gewählt. Wenn Sie das ' +
       'waren, geben Sie dieses Passwort ein. Wenn Sie das nicht waren oder das Passwort nicht kennen, ' +
-      'wählen Sie ein neues. Es ersetzt das alte, und alle anderen werden abgemeldet.',
-    newPassword: 'Wählen Sie ein Passwort für Ihr Konto. Alle anderen werden dann abgemeldet.',
+      'wählen Sie ein neues. Es ersetzt das alte, und alle anderen Geräte werden abgemeldet.',
+    newPassword: 'Wählen Sie ein Passwort für Ihr Konto. Alle anderen Geräte werden dann abgemeldet.',
     password: 'Geben Sie das Passwort des Kontos ein, dessen Adresse geändert werden soll. Oder melden Sie ' +
       'sich in diesem Browser mit diesem Konto an und öffnen Sie den Link noch einmal.',
     session: 'Melden Sie sich in diesem Browser mit dem Konto an, dessen Adresse geändert werden soll. ' +
@@ -92,7 +93,8 @@ const german: MailedLinkTexts = {
   crossSite: 'Diese Anfrage kam von einer anderen Website und wurde abgelehnt. Bitte öffnen Sie den Link ' +
     'aus der E-Mail noch einmal.',
   malformed: 'Eine Eingabe fehlt oder ist zu lang, oder das ist nicht der Link aus unserer E-Mail. Der ' +
-    'Code in diesem Link beginnt mit „lkl_“. Bitte prüfen Sie Ihre Eingabe und versuchen Sie es noch einmal.'
+    'Link in der E-Mail enthält einen Code, der mit „lkl_“ beginnt. Bitte prüfen Sie Ihre Eingabe und ' +
+    'versuchen Sie es noch einmal.'
 }
 
 export default german

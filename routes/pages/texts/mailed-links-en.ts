@@ -14,7 +14,8 @@ const english: MailedLinkTexts = {
     email_undo: {
       title: 'Undo the change of address',
       before: 'Your account will use',
-      after: 'again. All devices will be signed out, and you will get an email to choose a new password.',
+      after: 'again. All devices will be signed out, and you will get an email with a link to choose a new ' +
+        'password.',
       button: 'Undo the change'
     },
     password_reset: {
@@ -72,15 +73,15 @@ const english: MailedLinkTexts = {
   continueLink: 'Continue',
   signInLink: 'Go to sign-in',
   invalidTitle: 'This link no longer works',
-  email: 'Email',
+  email: 'Email address',
   newLink: 'Email me a new link',
   confirmedTitle: 'Already confirmed',
   confirmedText: 'is confirmed. You do not need the link any more.',
   addressTaken: 'Another account now uses this email address.',
   crossSite: 'This request came from another site and was rejected. Please open the link from the email ' +
     'again.',
-  malformed: 'A field is empty or too long, or this is not the link from our email. The code in that link ' +
-    'begins with “lkl_”. Please check what you entered and try again.'
+  malformed: 'A field is empty or too long, or this is not the link from our email. The link in the email ' +
+    'contains a code that begins with “lkl_”. Please check what you entered and try again.'
 }
 
 export default english

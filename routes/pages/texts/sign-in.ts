@@ -3,8 +3,8 @@ import type { Language } from '../../../src/http/language.ts'
 const en = {
   signIn: 'Sign in',
   toContinueTo: 'to continue to',
-  identifier: 'Email or username',
-  email: 'Email',
+  identifier: 'Email address or username',
+  email: 'Email address',
   password: 'Password',
   newPasswordHint: (minLength: number) =>
     `At least ${minLength} characters. Three or four random words work well.`,
@@ -30,7 +30,8 @@ const de: typeof en = {
   identifier: 'E-Mail-Adresse oder Benutzername',
   email: 'E-Mail-Adresse',
   password: 'Passwort',
-  newPasswordHint: minLength => `Mindestens ${minLength} Zeichen. Gut sind drei oder vier zufällige Wörter.`,
+  newPasswordHint: minLength =>
+    `Mindestens ${minLength} Zeichen. Gut geeignet sind drei oder vier zufällige Wörter.`,
   name: 'Name (optional)',
   remember: 'Angemeldet bleiben',
   forgotLink: 'Passwort vergessen?',
