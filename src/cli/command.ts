@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import type { Config } from '../config/config.ts'
+import { wrapText } from '../syntax/wrapping.ts'
 
 /** The result of a command, as text for a person and as data for a program. */
 export interface CommandResult {
@@ -113,18 +114,7 @@ export function formatOptions (options: Options): string {
   const descriptions = Object.values(options).map(({ description }) => description)
   const indent = ' '.repeat(width + 2)
   return descriptions.map((description, index) => {
-    const lines = wrap(description, maxLineLength - indent.length)
+    const lines = wrapText(description, maxLineLength - indent.length)
     return `  ${(names[index] ?? '').padEnd(width)}${lines.join(`\n${indent}`)}`
   }).join('\n')
-}
-
-/** Divides a text into lines of at most this length, unless a word is longer. */
-function wrap (text: string, maxLength: number): string[] {
-  const lines: string[] = []
-  for (const word of text.split(' ')) {
-    const line = lines.at(-1)
-    if (line === undefined || line.length + 1 + word.length > maxLength) lines.push(word)
-    else lines[lines.length - 1] = `${line} ${word}`
-  }
-  return lines
 }

@@ -1,5 +1,6 @@
 import type { RefusedRefresh } from '../sessions/rotation.ts'
-import { createPalette, escapeControls, wrapText, type Palette } from './terminal-text.ts'
+import { wrapText } from '../syntax/wrapping.ts'
+import { createPalette, escapeControls, type Palette } from './terminal-text.ts'
 
 export interface TerminalLogOptions {
   write: (text: string) => void
