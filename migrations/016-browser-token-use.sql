@@ -1,5 +1,6 @@
 -- A sign-in replaces the value of the cookie of a browser session. If the response was lost, the browser
--- still has the earlier value. So the use of an earlier value is a reuse only after a newer one was used.
+-- still has the earlier value. So the use of an earlier value is a reuse only after a newer one was used. A
+-- value that was never used before it was replaced is only refused: its response came too late.
 alter table browser_tokens
   -- The order in which the values of a session were issued.
   add column number bigint generated always as identity,
@@ -16,23 +17,33 @@ alter table authorization_codes add column browser_token_hash bytea;
 alter table refresh_tokens
   -- The nonce of that token. Null once it was used.
   add column renewal_nonce bytea,
-  -- When the user had authenticated for the others.
-  add column earlier_authenticated_at timestamptz;
+  -- When and how the user had authenticated for the others.
+  add column earlier_authenticated_at timestamptz,
+  add column earlier_methods text[];
 
--- Records the first use of a value. It supersedes those that the session had before.
+-- Records the first use of a value. It supersedes those that the session had before. If a sign-in is changing
+-- them, it waits for nothing, and the next use is recorded.
 create function use_browser_token (used_hash bytea) returns void
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
   used browser_tokens;
+  numbers bigint[];
 begin
   select * into used from browser_tokens where token_hash = used_hash and used_at is null;
   if not found then
     return;
   end if;
-  -- All callers lock the rows in one order.
-  perform from browser_tokens where session_id = used.session_id and number <= used.number
-  order by number for update;
+  numbers := array(
+    select number from browser_tokens where session_id = used.session_id and number <= used.number
+    for update skip locked
+  );
+  if exists (
+    select from browser_tokens
+    where session_id = used.session_id and number <= used.number and number <> all (numbers)
+  ) then
+    return;
+  end if;
   update browser_tokens set used_at = now() where token_hash = used_hash and used_at is null;
   update browser_tokens set superseded_at = now()
   where session_id = used.session_id and number < used.number and superseded_at is null;
@@ -60,6 +71,7 @@ declare
   browser_hash constant bytea := decode(request ->> 'browser_token_hash', 'hex');
   presented_browser_hash constant bytea := decode(request ->> 'presented_browser_token_hash', 'hex');
   earlier_authentication timestamptz;
+  earlier_method_names text[];
   browser_id uuid;
   browser_user_id uuid;
   is_browser_live boolean;
@@ -150,7 +162,8 @@ begin
   perform trim_ended_sessions(account_id);
 
   if renewed_id is not null then
-    select authenticated_at into earlier_authentication from sessions where id = renewed_id;
+    select authenticated_at, methods into earlier_authentication, earlier_method_names
+    from sessions where id = renewed_id;
     update sessions set
       methods = verified_methods, authenticated_at = now(),
       remembered = (request ->> 'remembered')::boolean, expires_at = new_expiry
@@ -158,7 +171,8 @@ begin
     update refresh_tokens as family set
       last_used_at = now(), renewal_nonce = decode(request ->> 'refresh_nonce', 'hex'),
       earlier_authenticated_at =
-        case when renewal_nonce is null then earlier_authentication else earlier_authenticated_at end
+        case when renewal_nonce is null then earlier_authentication else earlier_authenticated_at end,
+      earlier_methods = case when renewal_nonce is null then earlier_method_names else earlier_methods end
     where session_id = session.id
     returning family.generation + 1 into generation;
     if generation is null then
@@ -167,8 +181,10 @@ begin
     else
       update sessions set expires_at = new_expiry where id = any (shortened_ids) and ended_at is null;
       perform from browser_tokens where session_id = renewed_id order by number for update;
-      update browser_tokens set superseded_at = now()
-      where session_id = renewed_id and superseded_at is null and number <= (
+      update browser_tokens set
+        used_at = coalesce(used_at, case when token_hash = presented_browser_hash then now() end),
+        superseded_at = coalesce(superseded_at, now())
+      where session_id = renewed_id and number <= (
         select number from browser_tokens where token_hash = presented_browser_hash
       );
       -- The values that it had before are few, however often its user signs in.

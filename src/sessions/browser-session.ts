@@ -79,7 +79,7 @@ export interface BrowserSessionState {
   session: BrowserSession | undefined
   /** A session whose cookie was replaced by one that was never used: its browser has not received that. */
   unconfirmed: BrowserSession | undefined
-  /** A session whose cookie was used longer than the grace period after the first use of a newer one. */
+  /** A session whose used cookie is used again, longer than the grace period after the use of a newer one. */
   reused: ReusedSession | undefined
 }
 
@@ -106,9 +106,8 @@ export async function findBrowserSession (
   const rows = await db.query<BrowserSessionRow>(finding, [hashes, clientId ?? null])
   const [current, ...others] = rows.filter(row => row.is_current)
   const replaced = rows.filter(row => !row.is_current)
-  const reused = replaced.find(
-    ({ replaced_seconds: seconds }) => seconds !== null && seconds >= replayGraceSeconds
-  )
+  const reused = replaced.find(({ is_unused: isUnused, replaced_seconds: seconds }) =>
+    !isUnused && seconds !== null && seconds >= replayGraceSeconds)
   const unconfirmed = replaced.find(row => row.replaced_seconds === null)
   const own = others.length === 0 ? current : undefined
   if (isPresented && own?.is_unused) await db.query(using, [own.token_hash])
@@ -128,6 +127,8 @@ function toBrowserSession (row: BrowserSessionRow): BrowserSession {
   return { id, user, methods, authenticatedAt, tokenHash, now, consent }
 }
 
+// Only one of several requests finds the token family: the end of a session deletes it.
+const lock = 'select from refresh_tokens where session_id = $1 for update'
 const clientSessionsQuery = 'select id from sessions where parent_id = $1 and ended_at is null'
 
 /**
@@ -138,9 +139,9 @@ export async function endReused (
   db: Database, { id, userId }: ReusedSession, mail: Buffer | undefined, origin: audit.Origin
 ): Promise<void> {
   await db.transaction(async tx => {
+    if ((await tx.query(lock, [id])).length === 0) return
     const clientSessions = await tx.query<{ id: string }>(clientSessionsQuery, [id])
-    const ids = [id, ...clientSessions.map(session => session.id)]
-    if (!await end(tx, ids, 'replayed', origin)) return
+    await end(tx, [id, ...clientSessions.map(session => session.id)], 'replayed', origin)
     const detail = { presented: 'browser_cookie' }
     await audit.record(tx, 'session.replayed', { userId, sessionId: id, detail }, origin)
     await enqueueMail(tx, mail, userId)

@@ -18,16 +18,11 @@ const byId: Statement = {
     from end_sessions($1::uuid[], $2, $3::jsonb) as revoked`
 }
 
-/**
- * Ends sessions for good, and leaves ended ones as they are. Their access tokens are revoked. Returns whether
- * it has ended any.
- */
+/** Ends sessions for good, and leaves ended ones as they are. Their access tokens are revoked. */
 export async function end (
   db: Queryable, sessionIds: string[], reason: EndReason, origin: audit.Origin
-): Promise<boolean> {
-  const revoked = await db.query<RevocationRow>(byId, [sessionIds, reason, origin])
-  publishRevoked(db, revoked)
-  return revoked.length > 0
+): Promise<void> {
+  publishRevoked(db, await db.query<RevocationRow>(byId, [sessionIds, reason, origin]))
 }
 
 const firstPartyById: Statement = {

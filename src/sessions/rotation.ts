@@ -79,7 +79,9 @@ const rotation: Statement = {
         -- The token was issued to this client (RFC 6749 section 6); null for the first party.
         and sessions.client_id is not distinct from $9
       returning
-        sessions.id as session_id, sessions.methods, sessions.remembered,
+        sessions.id as session_id, sessions.remembered,
+        case when family.renewal_nonce is null then sessions.methods else family.earlier_methods end
+          as methods,
         case when family.renewal_nonce is null then sessions.authenticated_at
           else least(family.earlier_authenticated_at, sessions.authenticated_at) end as authenticated_at,
         sessions.expires_at, sessions.client_id, sessions.scope, sessions.audience, sessions.is_offline,

@@ -314,11 +314,36 @@ t.test('a sign-in renews the cookie of the browser session', async t => {
     }
   })
 
+  await t.test('and one that comes after another was used is only refused', async t => {
+    const { tokens, browser, user } = await signInFor(service, client)
+    const [late, next] = [copyOf(browser), copyOf(browser)]
+    await signInAgain(late, user)
+    await signInAgain(next, user)
+    t.equal(await silent(next), 'code')
+    t.equal(await silent(copyOf(late, strict)), 'login_required')
+    t.ok(await isActive(service, tokens.access_token))
+  })
+
+  await t.test('and does not wait for a sign-in that changes it', async t => {
+    const { browser, user, userId } = await signInFor(service, client)
+    await signInAgain(browser, user)
+    await service.app.db.transaction(async tx => {
+      await tx.query(`
+        select from browser_tokens join sessions on id = session_id
+        where user_id = $1 for update of browser_tokens`, [userId])
+      t.equal(await silent(browser), 'code')
+    })
+  })
+
   await t.test('and concurrent uses of a superseded one are recorded once', async t => {
     const { browser, user, userId } = await signInFor(service, client)
     const thief = copyOf(browser, strict)
     await signInAgain(browser, user)
     await browser.get('/signed-in')
+    // It is recorded although no access token is valid any more.
+    await service.sql(`
+      update refresh_tokens set access_expires_at = now() - interval '1 day'
+      where session_id in (select id from sessions where user_id = $1)`, [userId])
     await Promise.all(Array.from({ length: 12 }, async () =>
       await repeatUnavailable(async () => await thief.get('/signed-in'))))
     t.match(await service.sql(`
@@ -340,7 +365,9 @@ t.test('a repeated sign-in does not strengthen tokens from before it', async t =
   const [withAccessToken, withRefreshToken] = [copyOf(browser), copyOf(browser)]
   const earlier = await authTimeOf(withAccessToken)
   await signInAgain(browser, user)
+  await service.sql("update sessions set methods = '{link}' where user_id = $1", [userId])
   t.equal(await authTimeOf(withRefreshToken), earlier)
+  t.strictSame(claimsOf(withRefreshToken.accessToken ?? '').amr, ['pwd'])
 
   // An account without a password can choose one soon after a sign-in.
   await service.sql('update users set password_hash = null where id = $1', [userId])
