@@ -3,10 +3,21 @@
 -- value that was never used before it was replaced is only refused: its response came too late.
 alter table browser_tokens
   -- The order in which the values of a session were issued.
-  add column number bigint generated always as identity,
+  add column number bigint,
   -- When the value was first used. It shows that the browser has received it.
   add column used_at timestamptz;
-update browser_tokens set used_at = now() where superseded_at is null;
+update browser_tokens as tokens set
+  number = ordered.number,
+  used_at = coalesce(tokens.superseded_at, now())
+from (
+  select token_hash, row_number() over (partition by session_id order by superseded_at nulls last) as number
+  from browser_tokens
+) as ordered
+where ordered.token_hash = tokens.token_hash;
+-- A session has at most 20 values before this.
+alter table browser_tokens
+  alter column number set not null,
+  alter column number add generated always as identity (start with 1000);
 
 -- The value that authorized a code. Whoever redeems the code got it in a response to a browser with this
 -- value, so its redemption is a use of the value.
@@ -91,11 +102,12 @@ begin
   if presented_browser_hash is not null then
     select sessions.id, user_id, expires_at > now() into browser_id, browser_user_id, is_browser_live
     from browser_tokens as presented join sessions on sessions.id = session_id
-    where token_hash = presented_browser_hash and ended_at is null and (superseded_at is null or not exists (
-      select from browser_tokens as newer
-      where newer.session_id = presented.session_id and newer.number > presented.number
-        and used_at is not null
-    ));
+    where token_hash = presented_browser_hash and ended_at is null
+      and (superseded_at is null or (user_id = account_id and not exists (
+        select from browser_tokens as newer
+        where newer.session_id = presented.session_id and newer.number > presented.number
+          and used_at is not null
+      )));
     -- An expired session is not renewed, because housekeeping may be purging it. It is replaced.
     if browser_user_id = account_id and is_browser_live then
       renewed_id := browser_id;

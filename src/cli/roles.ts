@@ -24,28 +24,39 @@ export async function assertDefined ({ roles: defined }: Config, roles: readonly
 }
 
 export const setRoles = defineCommand({
-  usage: 'latchkey users set-roles --email EMAIL --role ROLE... [--json]',
+  usage: 'latchkey users set-roles --email EMAIL --role ROLE... [--email-verified] [--json]',
   description: 'Set the roles of an existing account, such as those of the first administrator. It loses' +
     ' all others.',
   example: 'latchkey users set-roles --email ada@example.com --role user,admin',
   options: {
     email: { type: 'string', value: 'EMAIL', description: 'the email address of the account' },
+    'email-verified': {
+      type: 'boolean', description: 'mark the address as verified: you know that the account is its owner\'s'
+    },
     role: roleOption
   },
-  plan: ({ email = '', role = [] }) => {
+  plan: ({ email = '', 'email-verified': isVerified = false, role = [] }) => {
     const address = parseEmail(email)
     if (!address) throw new UsageError('--email must be an email address.')
     const roles = splitRoles(role)
     if (roles.length === 0) throw new UsageError('--role must name at least one role.')
     return async config => {
       await assertDefined(config, roles)
-      const [{ changeAccount }, { findOwner }] = await Promise.all([
-        import('../accounts/administration.ts'), import('../users/users.ts')
+      const [{ changeAccount }, { find }, { findOwner }] = await Promise.all([
+        import('../accounts/administration.ts'), import('../users/listing.ts'), import('../users/users.ts')
       ])
+      const change = { roles, ...isVerified && { email_verified: true } }
       const rules = { roles: config.roles, accessTokenSeconds: config.lifetimes.accessTokenSeconds }
       const user = await withDatabase(config, async db => {
-        const found = await findOwner(db, address.canonical)
-        return found && await changeAccount(db, { id: found.id, change: { roles }, rules }, {})
+        const owner = await findOwner(db, address.canonical)
+        const found = owner && await find(db, owner.id)
+        if (!found) return undefined
+        // Anyone can sign up with an address that is not theirs.
+        if (!found.email_verified && !isVerified) {
+          throw new Error('The address of this account is not verified, so the account may be another ' +
+            'person\'s. If you know that it is not, add --email-verified.')
+        }
+        return await changeAccount(db, { id: found.id, change, rules }, {})
       })
       if (!user) throw new Error('There is no account with this email address.')
       return { text: `The account ${user.id} has the roles ${user.roles.join(', ')}.`, data: user }

@@ -847,7 +847,10 @@ t.test('latchkey users create', async t => {
       await run(t, ['users', 'create', '--email', 'zoe@example.com', '--role', 'admin'], environment),
       { code: 1, stderr: /latchkey users set-roles/ })
     const setRoles = async (...args: string[]) => await run(t, ['users', 'set-roles', ...args], environment)
-    t.match(await setRoles('--email', 'Zoe@example.com', '--role', 'user,admin'), {
+    t.match(await setRoles('--email', 'zoe@example.com', '--role', 'user,admin'), {
+      code: 1, stderr: /is not verified, so the account may be another person's/
+    })
+    t.match(await setRoles('--email', 'Zoe@example.com', '--role', 'user,admin', '--email-verified'), {
       code: 0, stdout: /^The account [0-9a-f-]{36} has the roles user, admin\.\n$/
     })
     const administrator = service.browser()

@@ -314,6 +314,17 @@ t.test('a sign-in renews the cookie of the browser session', async t => {
     }
   })
 
+  await t.test('and the earlier one does not let another user end the session', async t => {
+    const { tokens, browser, user } = await signInFor(service, client)
+    const thief = copyOf(browser)
+    thief.jar.delete('refresh_token_3000')
+    await signInAgain(browser, user)
+    const own = newUser()
+    await service.browser().post('/v1/auth/register', own)
+    await signInAgain(thief, own)
+    t.ok(await isActive(service, tokens.access_token))
+  })
+
   await t.test('and one that comes after another was used is only refused', async t => {
     const { tokens, browser, user } = await signInFor(service, client)
     const [late, next] = [copyOf(browser), copyOf(browser)]
