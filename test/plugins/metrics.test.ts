@@ -175,7 +175,7 @@ t.test('the metrics', async t => {
   t.test('are rendered once for simultaneous requests, and not more often for many', async t => {
     let renderings = 0
     const { app, browser } = await build(t)
-    Object.defineProperty(app.rateLimiting, 'shared', { get: () => { renderings++; return false } })
+    Object.defineProperty(app.rateLimiting, 'isShared', { get: () => { renderings++; return false } })
     const answers = await Promise.all(
       Array.from({ length: 1_100 }, async () => await browser().get('/metrics'))
     )

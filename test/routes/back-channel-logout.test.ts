@@ -139,6 +139,7 @@ const ends: Record<string, (signedIn: SignedInForClient) => Promise<unknown>> = 
   'reuse of the cookie of the browser session': async ({ browser, user }) => {
     const copied = browser.jar.get('session_3000') ?? ''
     await submit(browser, '/sign-in', { identifier: user.email, password: user.password })
+    await browser.get('/signed-in')
     const thief = strict.browser()
     thief.jar.set('session_3000', copied)
     await thief.get(authorizationOf(client).url)
