@@ -1,3 +1,4 @@
+import { domainToASCII, domainToUnicode } from 'node:url'
 import { forbiddenSchemes } from '../syntax/uri-scheme.ts'
 import type { ApplicationType, ClientMetadata } from './metadata.ts'
 
@@ -49,7 +50,9 @@ function webUriRefusal (uri: string, remainder: string, rules: RedirectUriRules)
   if (authority === '') return 'must have // and a host after its scheme'
   if (authority.includes('@')) return 'must not have a user or a password'
   const [, host] = webAuthority.exec(authority) ?? []
-  if (host === undefined || !URL.canParse(uri)) return 'must have a valid host and port'
+  if (host === undefined || !URL.canParse(uri) || !hasReadableLabels(host)) {
+    return 'must have a valid host and port'
+  }
   const { hostname } = new URL(uri)
   if (hostname !== host) return `must have its host written as ${hostname}`
   if (host.endsWith('.')) return 'must not have a dot at the end of its host'
@@ -60,6 +63,13 @@ function webUriRefusal (uri: string, remainder: string, rules: RedirectUriRules)
     return 'must use https: in production, only native clients can use http on localhost'
   }
   return undefined
+}
+
+/** Whether each label in Punycode stands for a name (RFC 5890). Newer URL parsers allow others, too. */
+function hasReadableLabels (host: string): boolean {
+  if (!/(?:^|\.)xn--/.test(host)) return true
+  const name = domainToUnicode(host)
+  return !/(?:^|\.)xn--/.test(name) && domainToASCII(name) === host
 }
 
 function privateUriRefusal (

@@ -65,7 +65,7 @@ t.test('hostile and ambiguous URIs can be registered by nobody', async t => {
       'https://a.example:/cb', 'https://a.example:99999/', 'https://a.example:x/',
       'https://a.example:443:443/',
       'https://a%2fb.example/', 'https://a%00.example/', 'https://[::1/', 'https://[::g]/', 'https://[/',
-      'https://1.2.3.4.5.6.7.8.256/', 'https://xn--a/'
+      'https://1.2.3.4.5.6.7.8.256/', 'https://xn--a/', 'https://www.xn--a/', 'https://xn--a-/'
     ]],
     [/host written as/, [
       'https://A.example/', 'https://a%2eexample/', 'https://127.1/', 'http://2130706433/',
