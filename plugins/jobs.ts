@@ -58,6 +58,7 @@ const backoff = { firstSeconds: 5, lastSeconds: 3_600 }
 export default fp(async function jobsPlugin (app) {
   const closing = new AbortController()
   const { signal } = closing
+  const isStopping = () => signal.aborted
   // While the database is unavailable, each finished job that waits to be deleted adds a listener.
   setMaxListeners(0, signal)
   const loops: Array<Promise<void>> = []
@@ -78,7 +79,7 @@ export default fp(async function jobsPlugin (app) {
 
   app.migrated.then(() => { loops.push(refreshBacklog()) }, () => {})
   async function refreshBacklog () {
-    while (!signal.aborted) {
+    while (!isStopping()) {
       backlog = await readBacklog(app.db).catch(() => backlog)
       await app.idleness.pause(statsIntervalMs, signal)
     }
@@ -92,10 +93,11 @@ export default fp(async function jobsPlugin (app) {
     let probeAt: number | undefined
     // A wake-up during a poll leads to another poll.
     let isWoken = false
+    const mayPollAgain = () => isWoken && probeAt === undefined
     let endWait = () => {}
     const wake = () => {
       isWoken = true
-      if (probeAt === undefined || signal.aborted) endWait()
+      if (probeAt === undefined || isStopping()) endWait()
     }
     const capacity = () => {
       if (probeAt === undefined) return worker.concurrency - running.size
@@ -103,7 +105,7 @@ export default fp(async function jobsPlugin (app) {
     }
     wakeUps.set(kind, wake)
     let utilizationBefore = performance.eventLoopUtilization()
-    while (!signal.aborted) {
+    while (!isStopping()) {
       isWoken = false
       try {
         const limit = capacity()
@@ -119,9 +121,7 @@ export default fp(async function jobsPlugin (app) {
           running.add(work)
         }
       } catch (error) {
-        // The shutdown may have begun meanwhile.
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
-        if (!isFailing && !signal.aborted) {
+        if (!isFailing && !isStopping()) {
           const level = app.databaseOutage.consequenceLevel
           app.log[level]({ err: error, kind }, 'jobs not read; retrying')
         }
@@ -132,9 +132,7 @@ export default fp(async function jobsPlugin (app) {
       utilizationBefore = utilizationNow
       const delayMs = Math.min(batchDelayMs / (1 - utilization), maxBatchDelayMs)
       await pause(delayMs, undefined, { signal, ref: false }).catch(() => {})
-      // `wake` and the end of a job change these meanwhile.
-      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
-      if ((isWoken && probeAt === undefined) || signal.aborted) continue
+      if (mayPollAgain() || isStopping()) continue
       await new Promise<void>(resolve => {
         const untilProbeMs = (probeAt ?? 0) - performance.now()
         const waitMs = probeAt === undefined

@@ -44,6 +44,8 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
     }
   })
 
+  const isStopping = () => shutdown.hasBegun
+
   async function start (): Promise<void> {
     if (config.databaseUrl === undefined) {
       output.terminal?.print(`Starting the embedded PostgreSQL in ${dataFolder}/ …\n`)
@@ -51,21 +53,19 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
         dataFolder, { log: (message, detail) => log('info', message, detail) }
       )
     }
-    if (shutdown.hasBegun) return
+    if (isStopping()) return
     server = build({
       config,
       databaseUrl: config.databaseUrl ?? database?.url ?? '',
       keyEncryptionKeys: keyEncryptionKeys(config),
-      isDraining: () => shutdown.hasBegun,
+      isDraining: isStopping,
       idleMs: Math.min(maxIdleMs, (config.shutdownTimeout - config.drainDelay) * 250)
     }, output)
     for (const warning of misspellingWarnings(environment())) server.log.warn(warning)
     await server.ready()
     const loaded = Promise.all([server.keyring.loaded, server.revocations.loaded])
     await Promise.race([loaded, pauseUntilShutdown(databasePatienceMs, shutdown)])
-    // A signal may begin the shutdown meanwhile.
-    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
-    if (shutdown.hasBegun) return
+    if (isStopping()) return
     await listen(server, config)
   }
 
@@ -75,14 +75,14 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
     await starting
   } catch (error) {
     // A signal that came meanwhile ends the process by itself.
-    if (shutdown.hasBegun) return
+    if (isStopping()) return
     await closeAll().catch(() => {})
     throw explainStartError(error, config)
   }
-  if (!server || shutdown.hasBegun) return
+  if (!server || isStopping()) return
   server.keyring.loaded.catch((error: unknown) => {
     const reason = explainStartError(error, config)
-    if (!shutdown.hasBegun) shutdown.begin(exitCode(reason), reason.message, error)
+    if (!isStopping()) shutdown.begin(exitCode(reason), reason.message, error)
   })
   announce({ server, config, database, terminal: output.terminal })
 }

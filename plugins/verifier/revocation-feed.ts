@@ -119,16 +119,16 @@ export function createFeedClient (options: FeedClientOptions): FeedClient {
     return isRejected
   }
 
+  const isClosed = () => closing.aborted
+
   async function follow (): Promise<void> {
-    for (let failures = 0; !closing.aborted;) {
+    for (let failures = 0; !isClosed();) {
       const connectedAt = performance.now()
       let delayMs: number | undefined
       try {
         await connect()
       } catch (error) {
-        // `close` may abort it while the feed is open.
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
-        if (closing.aborted) return
+        if (isClosed()) return
         if (reportFailure(error)) delayMs = rejectedRetryMs
       }
       failures = performance.now() - connectedAt > stableAfterMs ? 1 : failures + 1

@@ -20,12 +20,12 @@ export function createLogOutput ({ logFormat }: Pick<Config, 'logFormat'>): LogO
   if (format === 'json') return pino.destination({ dest: 1, sync: false })
   const isColored = isTerminal && isColorWanted()
   // On Linux and macOS a write to a terminal or a pipe is synchronous, so no line is lost at the exit.
+  // It has no columns if it is not a terminal.
+  const screen: { columns?: number } = process.stdout
   const terminal = createTerminalLog({
     write: text => { process.stdout.write(text) },
     isColored,
-    // Undefined if standard output is not a terminal, unlike its declared type.
-    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- inexact type
-    columns: () => process.stdout.columns ?? defaultColumns
+    columns: () => screen.columns ?? defaultColumns
   })
   return { write: terminal.write, terminal }
 }

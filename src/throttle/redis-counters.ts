@@ -102,6 +102,10 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
     onFailure(reason)
     if (!isClosed) redis.disconnect(true)
   }
+  function onIncrementFailure (error: unknown) {
+    // If the connection was lost, the client's own error says less than that.
+    if (isAvailable) reconnect(redis.stream.writable ? error : connectionClosed())
+  }
   async function increment (key: string): Promise<RequestCount> {
     const { consumedPoints, msBeforeNext } = await limiter.penalty(key)
     return { current: consumedPoints, ttlMs: msBeforeNext }
@@ -129,10 +133,7 @@ export function createRedisCounters (options: RedisCountersOptions): RedisCounte
       try {
         return await withTimeout(answerTimeoutMs, increment(key))
       } catch (error) {
-        // If the connection was lost, the client's own error says less than that.
-        // The connection may have failed meanwhile.
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- cleared meanwhile
-        if (isAvailable) reconnect(redis.stream.writable ? error : connectionClosed())
+        onIncrementFailure(error)
         return undefined
       }
     },

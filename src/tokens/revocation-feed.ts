@@ -38,6 +38,7 @@ export function createRevocationStream (
 ): RevocationStream {
   const waiting: RevocationEntry[] = []
   const closing = new AbortController()
+  const isStopped = () => closing.signal.aborted
   let wake = () => {}
   let lastReadAt = performance.now()
 
@@ -61,7 +62,7 @@ export function createRevocationStream (
 
   /** Waits for an entry, at most until the next heartbeat. */
   async function waitForEntries (): Promise<void> {
-    if (waiting.length > 0 || closing.signal.aborted) return
+    if (waiting.length > 0 || isStopped()) return
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, heartbeatMs)
       wake = () => {
@@ -74,7 +75,7 @@ export function createRevocationStream (
   async function * generateEvents () {
     let isSynced = false
     yield 'retry: 1000\n\n'
-    while (!closing.signal.aborted) {
+    while (!isStopped()) {
       lastReadAt = performance.now()
       if (waiting.length > 0) {
         yield waiting.splice(0, maxEventsPerWrite).map(formatEvent).join('')
@@ -86,9 +87,7 @@ export function createRevocationStream (
       } else {
         await waitForEntries()
         lastReadAt = performance.now()
-        // `stop` may have been called meanwhile.
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set meanwhile
-        const isIdle = !closing.signal.aborted && waiting.length === 0
+        const isIdle = !isStopped() && waiting.length === 0
         if (isIdle) yield `id: ${subscription.position()}\n: heartbeat\n\n`
       }
     }

@@ -9,9 +9,8 @@ export interface Answer {
   headers: Record<string, string | string[] | number | undefined>
   cookies: string[]
   text: string
-  // `any`, because the tests read the members of a hundred kinds of responses here. A type for each would
-  // repeat the API document, and `send` checks every JSON body against that document while the test runs.
-  body: any // see above: `send` checks it against the API document
+  /** The JSON of the response. `send` checks it against the API document. */
+  body: any // one of a hundred kinds, whose types would only repeat the API document
 }
 
 /** A small browser: it keeps the cookies it is given and sends them back. */

@@ -27,10 +27,13 @@ export async function cryptInThread (task: NewTask): Promise<string> {
     return await result
   } finally {
     pendingTasks.delete(id)
-    // The worker is undefined if it failed meanwhile.
-    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- cleared meanwhile
-    if (pendingTasks.size === 0) worker?.unref()
+    releaseIdleWorker()
   }
+}
+
+/** Lets the process end while the worker has no task. The worker is undefined if it failed. */
+function releaseIdleWorker () {
+  if (pendingTasks.size === 0) worker?.unref()
 }
 
 // When the service runs from source, a worker of Node.js 20 does not inherit the loader that reads
