@@ -19,8 +19,8 @@ alter table browser_tokens
   alter column number set not null,
   alter column number add generated always as identity (start with 1000);
 
--- The value that authorized a code. Whoever redeems the code got it in a response to a browser with this
--- value, so its redemption is a use of the value.
+-- The value that authorized a code. The client can redeem the code only if the browser has received it, and
+-- the value came in the same response or earlier. So the redemption is a use of the value.
 alter table authorization_codes add column browser_token_hash bytea;
 
 -- A repeated sign-in also issues a refresh token. Until it is used, all others of the family are from before

@@ -29,13 +29,15 @@ export interface DatabasePluginOptions {
   ownerUrl: string | undefined
   migrateOnStart: boolean
   isProduction: boolean
+  /** How long a statement may wait for a lock; 250 ms by default. */
+  lockTimeoutMs?: number | undefined
 }
 
 const retryIntervalMs = 1_000
 
 /** The connections to Postgres, and its schema. */
 export default fp(async function database (app, options: DatabasePluginOptions) {
-  const { url, directUrl, ownerUrl, migrateOnStart } = options
+  const { url, directUrl, ownerUrl, migrateOnStart, lockTimeoutMs } = options
   const closing = new AbortController()
   const outage = new Outage({
     onFailure: error => {
@@ -46,7 +48,8 @@ export default fp(async function database (app, options: DatabasePluginOptions) 
     onRecovery: ({ seconds, failedAttempts }) =>
       app.log.info({ seconds, failed_attempts: failedAttempts }, 'database is back')
   })
-  const db = recordOutages(connect({ url, onError: error => outage.recordFailure(error) }), outage)
+  const pool = connect({ url, lockTimeoutMs, onError: error => outage.recordFailure(error) })
+  const db = recordOutages(pool, outage)
   const report = reportPrivileges(app.log, options)
   const onPrivileges = (found: PrivilegeReport) => {
     report(found)

@@ -1,4 +1,5 @@
-import { variables, type Variable } from '../src/config/variables.ts'
+import type { Variable } from '../src/config/variable.ts'
+import { variables } from '../src/config/variables.ts'
 
 type Name = keyof typeof variables
 

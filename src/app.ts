@@ -9,7 +9,6 @@ import clients from '../plugins/clients.ts'
 import database from '../plugins/database.ts'
 import deadline from '../plugins/deadline.ts'
 import deviceCookie from '../plugins/device-cookie.ts'
-import formBody from '../plugins/form-body.ts'
 import housekeeping from '../plugins/housekeeping.ts'
 import idTokens from '../plugins/id-tokens.ts'
 import idleness from '../plugins/idleness.ts'
@@ -38,24 +37,11 @@ import tokenSigning from '../plugins/token-signing.ts'
 import transport from '../plugins/transport.ts'
 import usernames from '../plugins/usernames.ts'
 import webhooks from '../plugins/webhooks.ts'
-import admin from '../routes/admin/index.ts'
-import auth from '../routes/auth/index.ts'
-import documentation from '../routes/documentation/index.ts'
-import me from '../routes/me/index.ts'
-import oauth from '../routes/oauth/index.ts'
-import operations from '../routes/operations/index.ts'
+import routes from '../routes/index.ts'
 import { pageAssets } from '../routes/pages/assets.ts'
 import type { PageContext } from '../routes/pages/context.ts'
 import { problemPage } from '../routes/pages/error-view.ts'
-import pages from '../routes/pages/index.ts'
-import problemPages from '../routes/problems/index.ts'
-import * as schemas from '../routes/schemas.ts'
-import type { SignInOptions } from '../routes/sign-in.ts'
-import { strict } from '../routes/typed.ts'
-import wellKnown from '../routes/well-known/index.ts'
-import { verifiedEmail } from './authentication/verified-email.ts'
 import { sealedColumns } from './capabilities.ts'
-import { commandPrefix } from './config/command-prefix.ts'
 import type { Config } from './config/config.ts'
 import { productionWarnings, settingWarnings } from './config/warnings.ts'
 import type { KeyEncryptionKeys } from './crypto/sealing.ts'
@@ -76,20 +62,21 @@ export interface AppOptions {
   idleAfterMs?: number
   /** How long a request waits for the Redis of the rate limit; 100 ms by default. */
   redisTimeoutMs?: number
+  /** How long a statement waits for a lock of the database; 250 ms by default. */
+  lockTimeoutMs?: number | undefined
 }
 
 /** The service. Registers its resources and HTTP behaviour in this order, and then its routes. */
 export default fp(async function latchkey (app: FastifyInstance, options: AppOptions) {
   const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logsPaths = false } = options
-  const { idleAfterMs, redisTimeoutMs } = options
+  const { idleAfterMs, redisTimeoutMs, lockTimeoutMs } = options
   const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
   const { serviceName, metricsPort: port } = config
-  const basePath = basePathOf(issuer)
   const pageContext: PageContext = {
     brand: config.brand,
     assets: pageAssets(config.brand),
     issuer,
-    basePath,
+    basePath: basePathOf(issuer),
     homeUrl: config.homeUrl,
     minLength: config.passwords.minLength
   }
@@ -122,7 +109,8 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     directUrl: config.databaseDirectUrl,
     ownerUrl: config.databaseOwnerUrl,
     migrateOnStart: config.migrateOnStart,
-    isProduction: config.production
+    isProduction: config.production,
+    lockTimeoutMs
   })
   await app.register(notifications, {
     url: config.databaseDirectUrl ?? databaseUrl, isDirect: config.databaseDirectUrl !== undefined
@@ -188,58 +176,5 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     sessionLimit: config.sessionLimit
   })
 
-  for (const schema of schemas.shared) app.addSchema(schema)
-  const signIn: SignInOptions = {
-    lifetimes,
-    sessionLimit: config.sessionLimit,
-    links: config.links,
-    requirements: config.requireEmailVerification ? [verifiedEmail] : [],
-    requiresVerification: config.requireEmailVerification
-  }
-  await app.register(v1, {
-    prefix: '/v1', signIn, roles: config.roles, emailClaim: emailClaimOf(config.tokenClaims)
-  })
-  await app.register(oauthRoutes, { prefix: '/oauth', issuer, audience, roles: config.roles, signIn })
-  await app.register(wellKnown, {
-    prefix: '/.well-known',
-    issuer,
-    jwksMaxAgeSeconds: signing.jwksMaxAgeSeconds,
-    hasDocs: config.docs,
-    algorithm: signing.algorithm,
-    roles: config.roles
-  })
-  await app.register(operations, { isDraining, servesMetrics: config.metrics && port === undefined })
-  await app.register(documentation, { hasPage: config.docs, basePath })
-  await app.register(problemPages, { prefix: '/problems' })
-  await app.register(pages, {
-    context: pageContext,
-    signIn,
-    serviceName,
-    hasDocs: config.docs,
-    commandPrefix: commandPrefix(config),
-    isProduction: config.production
-  })
+  await app.register(routes, { config, pageContext, isDraining })
 }, { name: 'latchkey' })
-
-const emailClaimOf = ({ names, namespace }: Config['tokenClaims']) =>
-  names.includes('email') ? `${namespace}email` : undefined
-
-interface V1Options { signIn: SignInOptions, roles: Config['roles'], emailClaim: string | undefined }
-
-async function v1 (app: FastifyInstance, { signIn, roles, emailClaim }: V1Options) {
-  const { links, requiresVerification, lifetimes: { accessTokenSeconds, refreshTokenSeconds } } = signIn
-  // An unknown query parameter is refused, like an unknown property of a body.
-  app.addHook('onRoute', route => { route.schema = { querystring: strict({}), ...route.schema } })
-  await app.register(auth, { prefix: '/auth', signIn, emailClaim })
-  await app.register(me, { prefix: '/me', refreshTokenSeconds, links, requiresVerification })
-  const rules = { roles, accessTokenSeconds }
-  await app.register(admin, { prefix: '/admin', refreshTokenSeconds, links, rules })
-}
-
-type OAuthRoutesOptions = Pick<Config, 'issuer' | 'audience' | 'roles'> & { signIn: SignInOptions }
-
-async function oauthRoutes (app: FastifyInstance, options: OAuthRoutesOptions) {
-  const { issuer, audience, roles, signIn: { lifetimes, links } } = options
-  await app.register(formBody)
-  await app.register(oauth, { issuer, audience, roles, lifetimes, links })
-}

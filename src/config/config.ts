@@ -4,7 +4,8 @@ import { ConfigError } from './config-error.ts'
 import { readSecret, type Environment } from './environment.ts'
 import { isLoopback } from './addresses.ts'
 import { misspellingWarnings } from './misspellings.ts'
-import { variables, type VariableValues, type Variable, type VariableName } from './variables.ts'
+import type { Variable } from './variable.ts'
+import { variables, type VariableValues, type VariableName } from './variables.ts'
 
 /** The folder of the embedded database and of the development key. */
 export const dataFolder = '.data'

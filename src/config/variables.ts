@@ -10,26 +10,7 @@ import {
   maxTimerDays, parseBoolean, parseDisplayName, parseDuration, parseInteger, parseKeys, parseNamespace,
   parseRate, parseText, parseWord, parseWords, splitList
 } from './values.ts'
-
-/** One environment variable: how its text is parsed, and what `.env.example` says about it. */
-export interface Variable<Value> {
-  parse: (text: string) => Value
-  /** The default, as text; undefined if the default is the absence of a value. */
-  preset: string | undefined
-  /** What the service does if the variable is unset and `preset` does not say it. */
-  unset?: string
-  /** What the variable does, with its unit. */
-  meaning: string
-  /** Whether the value may also be in a file that the variable of this name with `_FILE` names. */
-  secret?: boolean
-}
-
-const variable = <Value>(preset: string, parse: (text: string) => Value, meaning: string) =>
-  ({ preset, parse, meaning })
-const optional = <Value>(unset: string, parse: (text: string) => Value, meaning: string) =>
-  ({ preset: undefined, unset, parse, meaning })
-const secret = <Value>(unset: string, parse: (text: string) => Value, meaning: string) =>
-  ({ preset: undefined, unset, parse, meaning, secret: true })
+import { optional, secret, variable, type Variable } from './variable.ts'
 
 /** Every variable that the service reads, in the order of `.env.example`. */
 export const variables = {
@@ -226,18 +207,6 @@ export const variables = {
   LOG_FORMAT: optional('pretty on a terminal, json elsewhere and in production', parseWord('json', 'pretty'),
     'the format of the log: `json` is one object a line, `pretty` is for people')
 } satisfies Record<string, Variable<unknown>>
-
-const exampleHeading =
-  '# Copy this file to .env, and remove the # from what you set. Latchkey reads .env only outside ' +
-  'production;\n# Docker Compose reads it itself.\n'
-
-/** The text of `.env.example`: what each variable does, and its default. */
-export const example = (): string => [exampleHeading, ...Object.entries<Variable<unknown>>(variables).map(
-  ([name, { preset, unset, meaning, secret }]) => {
-    const whenUnset = unset === undefined ? '' : `; unset: ${unset}`
-    const file = secret ? ` (or put it into a file, and name the file in ${name}_FILE)` : ''
-    return `# ${meaning}${whenUnset}${file}\n#${name}=${preset ?? ''}\n`
-  })].join('\n')
 
 export type VariableName = keyof typeof variables
 type Parsed<Name extends VariableName> = ReturnType<(typeof variables)[Name]['parse']>

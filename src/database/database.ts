@@ -1,10 +1,9 @@
-import pg from 'pg'
+import type pg from 'pg'
 import { Problem } from '../http/problem.ts'
 import { databaseUnavailable, overloaded } from '../http/problems.ts'
-import {
-  beginWith, prepare, readUrl, ReadOnlyServer, requiredSettings, type DriverAddress, type Settings
-} from './connection.ts'
+import { beginWith, prepare, ReadOnlyServer, requiredSettings, type Settings } from './connection.ts'
 import { createEffectHub, holdEffects, type EffectHub, type Publisher } from './effects.ts'
+import { createPool } from './pool.ts'
 import { isFault, isStatementLost, leavesConnectionIntact } from './sql-errors.ts'
 
 /** A statement with a name, which is prepared once per connection. */
@@ -42,16 +41,13 @@ export interface DatabaseOptions {
   /** The maximum number of connections. */
   connections?: number
   /** How long a statement may wait for a lock; 250 ms by default. */
-  lockTimeoutMs?: number
+  lockTimeoutMs?: number | undefined
   /** Called with errors of idle connections, which the pool replaces by itself, and of effect listeners. */
   onError?: (error: unknown) => void
 }
 
-// A request waits 2 s for a connection. The server ends a statement within 5 s. On a frozen connection, the
-// statement is abandoned shortly after that. A statement waits for a lock only briefly, so that requests that
+// The server ends a statement within 5 s. A statement waits for a lock only briefly, so that requests that
 // wait for one account do not hold all connections.
-const connectTimeoutMs = 2_000
-const queryTimeoutMs = 6_000
 const defaultLockTimeoutMs = 250
 const serviceSettings: Settings = {
   ...requiredSettings, statement_timeout: '5s', idle_in_transaction_session_timeout: '10s'
@@ -65,21 +61,8 @@ export function connect (options: DatabaseOptions): Database {
   const { url, connections = 10, onError = () => {} } = options
   const { lockTimeoutMs = defaultLockTimeoutMs } = options
   const settings = { ...serviceSettings, lock_timeout: `${lockTimeoutMs}ms` }
-  const address = readUrl(url, { applicationName: 'latchkey', connectTimeoutMs })
-  const [firstHost] = address.hosts
-  const pool = new pg.Pool({
-    ...address.options,
-    ...firstHost,
-    max: connections,
-    idleTimeoutMillis: 60_000,
-    query_timeout: queryTimeoutMs,
-    verify: (client, done) => { prepareClient(client).then(() => done(), done) }
-  })
-  pool.on('error', onError)
+  const { pool, checkOut, hasSeveralServers } = createPool({ url, connections, prepareClient, onError })
   const hub = createEffectHub(onError)
-  // Without a listener, the error of a connection that is checked out would end the process.
-  pool.on('connect', client => client.on('error', () => {}))
-
   const direct = new WeakSet<pg.ClientBase>()
   // A connection that lost a prepared statement, or knew one of another session, goes through a pooler that
   // could not be recognized.
@@ -89,23 +72,8 @@ export function connect (options: DatabaseOptions): Database {
 
   async function prepareClient (client: pg.ClientBase) {
     const state = await prepare(client, settings)
-    if (state.isReadOnly && address.hosts.length > 1) throw new ReadOnlyServer()
+    if (state.isReadOnly && hasSeveralServers) throw new ReadOnlyServer()
     if (!state.isPooled) direct.add(client)
-  }
-
-  /** Checks a connection out. Goes on to the next server if the current one refuses a new connection. */
-  async function checkOut (): Promise<pg.PoolClient> {
-    for (let attempt = 1; ; attempt++) {
-      const { host, port } = pool.options
-      try {
-        return await pool.connect()
-      } catch (error) {
-        if (attempt >= address.hosts.length || isQueueTimeout(error)) throw error
-        const isCurrent = (each: DriverAddress['hosts'][number]) => each?.host === host && each?.port === port
-        const next = address.hosts[(address.hosts.findIndex(isCurrent) + 1) % address.hosts.length]
-        if (pool.options.host === host && pool.options.port === port) Object.assign(pool.options, next)
-      }
-    }
   }
 
   async function withConnection<T> (work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
@@ -180,10 +148,6 @@ export function connect (options: DatabaseOptions): Database {
     end: () => pool.end()
   }
 }
-
-// The pool gave this request none of its connections in time. That says nothing about the server.
-const isQueueTimeout = (error: unknown) =>
-  error instanceof Error && error.message.startsWith('timeout exceeded')
 
 /** Throws `database_unavailable` if the database does not respond. */
 export const ping = async (db: Queryable) => { await db.query('select 1') }

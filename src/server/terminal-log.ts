@@ -1,4 +1,4 @@
-import type { RefusedRefresh } from '../sessions/rotation.ts'
+import type { RefusedRefresh } from '../sessions/problems.ts'
 import { wrapText } from '../syntax/wrapping.ts'
 import { createPalette, escapeControls, type Palette } from './terminal-text.ts'
 

@@ -12,5 +12,17 @@ declare module '../http/problem.ts' {
   interface ProblemCodes extends Record<keyof typeof problems, true> {}
 }
 
-/** The cause is a RefusedRefresh, for the log. */
-export const invalidRefreshToken = (cause?: unknown) => new Problem(problems.invalid_refresh_token, { cause })
+/** Why a refresh token was refused, for the log. The names are public. */
+export interface RefusedRefresh {
+  sessionId: string
+  /** The generation of the refused token. */
+  presented: number
+  /** The generation of the current token; null if the session had ended. */
+  confirmed: number | null
+  /** Whether it was a reuse, which has ended the session. */
+  replayed: boolean
+}
+
+/** The cause is for the log. */
+export const invalidRefreshToken = (cause?: RefusedRefresh | string) =>
+  new Problem(problems.invalid_refresh_token, { cause })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import * as audit from '../audit/events.ts'
 import type { Queryable, Statement } from '../database/database.ts'
-import { invalidRefreshToken } from './problems.ts'
+import { invalidRefreshToken, type RefusedRefresh } from './problems.ts'
 import { notificationLifetimeSeconds, publishEnqueuedMail } from '../mail/outbox.ts'
 import { publishRevokedJson, type RevocationJson } from '../tokens/revocations.ts'
 import type { RefreshToken } from './refresh-token.ts'
@@ -147,17 +147,6 @@ export interface RefreshRequest {
   onLostState: (details: { sessionId: string, presented: number }) => void
   /** The client that presents the token; undefined for the first party. */
   clientId?: string | undefined
-}
-
-/** Why a refresh token was refused, for the log. The names are public. */
-export interface RefusedRefresh {
-  sessionId: string
-  /** The generation of the refused token. */
-  presented: number
-  /** The generation of the current token; null if the session had ended. */
-  confirmed: number | null
-  /** Whether it was a reuse, which has ended the session. */
-  replayed: boolean
 }
 
 /**

@@ -67,7 +67,7 @@ const resolveByDns: Resolve = async host => {
   return [v4, v6].flatMap(result => result.status === 'fulfilled' ? result.value : [])
 }
 
-// The URL parser has already brought every spelling of an address into one form: 127.1, 0x7f000001 and ①②.
+// The URL parser has already brought every spelling of an address into one form, such as 127.1 and ①②⑦.
 const hostOf = (hostname: string) => hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '')
 
 /** The addresses of a host that is an address itself, or a name of this machine (RFC 6761 section 6.3). */

@@ -6,11 +6,12 @@ import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import pg from 'pg'
 import type { Test } from 'tap'
+import { formatExample } from '../../scripts/environment-example.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { load } from '../../src/config/config.ts'
 import type { Environment } from '../../src/config/environment.ts'
 import { misspellingWarnings } from '../../src/config/misspellings.ts'
-import { example, variables } from '../../src/config/variables.ts'
+import { variables } from '../../src/config/variables.ts'
 import { productionWarnings, settingWarnings } from '../../src/config/warnings.ts'
 import { packageFolder } from '../../src/package-folder.ts'
 import { parse as parseDatabase } from '../../src/syntax/database-url.ts'
@@ -1415,7 +1416,7 @@ t.test('.env.example', async t => {
   const text = readFileSync(join(packageFolder, '.env.example'), 'utf8')
 
   t.test('is generated from the variables', async t => {
-    t.equal(text, example())
+    t.equal(text, formatExample())
   })
 
   t.test('has every variable with its default', async t => {

@@ -27,7 +27,7 @@ const floorOf = new Map(floors.flatMap((rooms, floor) => rooms.map(room => [room
 const topFloor = floors.length
 
 // The files that put the rooms together.
-const entryPoints = ['src/app.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.cts']
+const entryPoints = ['src/app.ts', 'routes/index.ts', 'src/server.ts', 'src/cli.ts', 'src/latchkey.cts']
 // Files outside the rooms that every room may import.
 const ground = ['src/version.ts', 'src/package-folder.ts']
 // Single files between the floors: the base of the ground, the shape of a declaration, and the list of

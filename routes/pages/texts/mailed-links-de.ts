@@ -45,8 +45,8 @@ const german: MailedLinkTexts = {
       title: 'Neues Passwort wählen',
       doneTitle: 'Ihr Passwort ist gespeichert',
       doneText: 'Sie sind auf allen Geräten abgemeldet. Melden Sie sich mit dem neuen Passwort an.',
-      invalidText: lives => `Links für ein neues Passwort sind ${lives} lang gültig und funktionieren nur ` +
-        'einmal. Dieser wurde schon verwendet oder ist abgelaufen.'
+      invalidText: lives => `Links für ein neues Passwort sind ${lives} lang gültig und funktionieren ` +
+        'nur einmal. Dieser wurde schon verwendet oder ist abgelaufen.'
     },
     magic_link: {
       title: 'Anmelden',
@@ -71,11 +71,11 @@ const german: MailedLinkTexts = {
       'waren, geben Sie dieses Passwort ein. Wenn Sie das nicht waren oder das Passwort nicht kennen, ' +
       'wählen Sie ein neues. Es ersetzt das alte, und alle anderen Geräte werden abgemeldet.',
     newPassword: 'Wählen Sie ein Passwort für Ihr Konto. Alle anderen Geräte werden dann abgemeldet.',
-    password: 'Geben Sie das Passwort des Kontos ein, dessen Adresse geändert werden soll. Oder melden Sie ' +
-      'sich in diesem Browser mit diesem Konto an und öffnen Sie den Link noch einmal.',
+    password: 'Geben Sie das Passwort des Kontos ein, dessen Adresse geändert werden soll. Oder melden ' +
+      'Sie sich in diesem Browser mit diesem Konto an und öffnen Sie den Link noch einmal.',
     session: 'Melden Sie sich in diesem Browser mit dem Konto an, dessen Adresse geändert werden soll. ' +
-      'Öffnen Sie dann den Link noch einmal. Wenn Sie dieses Konto nicht kennen, schließen Sie die Seite. ' +
-      'Es ändert sich dann nichts.'
+      'Öffnen Sie dann den Link noch einmal. Wenn Sie dieses Konto nicht kennen, schließen Sie die ' +
+      'Seite. Es ändert sich dann nichts.'
   },
   wrongPassword: {
     orNewPassword: 'Dieses Passwort ist falsch. Wenn Sie es nicht kennen, wählen Sie unten ein neues.',
@@ -93,8 +93,8 @@ const german: MailedLinkTexts = {
   crossSite: 'Diese Anfrage kam von einer anderen Website und wurde abgelehnt. Bitte öffnen Sie den Link ' +
     'aus der E-Mail noch einmal.',
   malformed: 'Eine Eingabe fehlt oder ist zu lang, oder das ist nicht der Link aus unserer E-Mail. Der ' +
-    'Link in der E-Mail enthält einen Code, der mit „lkl_“ beginnt. Bitte prüfen Sie Ihre Eingabe und ' +
-    'versuchen Sie es noch einmal.'
+    'Link in der E-Mail enthält einen Code, der mit „lkl_“ beginnt. Bitte prüfen Sie Ihre Eingabe ' +
+    'und versuchen Sie es noch einmal.'
 }
 
 export default german
