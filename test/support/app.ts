@@ -43,6 +43,7 @@ interface BuildOptions {
   /** Milliseconds without a request after which the service is idle. */
   idleAfterMs?: number
   redisTimeoutMs?: number
+  lockTimeoutMs?: number
   /** Called with every route of the service, including hidden ones. `this` is the plugin that adds it. */
   onRoute?: (this: FastifyInstance, route: RouteOptions) => void
 }
@@ -56,7 +57,9 @@ const patientRedisTimeoutMs = 3_000
 export async function build (
   t: Teardown,
   overrides: Environment = {},
-  { url, ready = true, onRoute, idleAfterMs, redisTimeoutMs = patientRedisTimeoutMs }: BuildOptions = {}
+  {
+    url, ready = true, onRoute, idleAfterMs, redisTimeoutMs = patientRedisTimeoutMs, lockTimeoutMs
+  }: BuildOptions = {}
 ): Promise<Service> {
   const databaseUrl = url ?? (await createDatabase(t))
   const config = load({ ...environment, ...overrides })
@@ -73,7 +76,8 @@ export async function build (
       databaseUrl,
       keyEncryptionKeys: keys,
       ...idleAfterMs !== undefined && { idleAfterMs },
-      redisTimeoutMs
+      redisTimeoutMs,
+      lockTimeoutMs
     },
     {
       write: (line: string) => {
