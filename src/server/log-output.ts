@@ -19,9 +19,9 @@ export function createLogOutput ({ logFormat }: Pick<Config, 'logFormat'>): LogO
   // A line does not wait until the one before it is written.
   if (format === 'json') return pino.destination({ dest: 1, sync: false })
   const isColored = isTerminal && isColorWanted()
-  // On Linux and macOS a write to a terminal or a pipe is synchronous, so no line is lost at the exit.
-  // It has no columns if it is not a terminal.
+  // Standard output has no columns if it is not a terminal, unlike its declared type.
   const screen: { columns?: number } = process.stdout
+  // On Linux and macOS a write to a terminal or a pipe is synchronous, so no line is lost at the exit.
   const terminal = createTerminalLog({
     write: text => { process.stdout.write(text) },
     isColored,
