@@ -12,7 +12,7 @@ export interface Topic<Value> {
 /** Acts on a change. A transaction ends only when its listeners have finished. */
 export type Listener<Value> = (value: Value) => void | Promise<void>
 
-/** A topic that each hub has listeners of its own for. */
+/** Creates a topic. Each hub has its own listeners for it. */
 export function createTopic<Value> (name: string): Topic<Value> {
   const listeners = new WeakMap<object, Array<Listener<Value>>>()
   return {
