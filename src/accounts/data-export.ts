@@ -1,6 +1,6 @@
 import * as audit from '../audit/events.ts'
 import type { PersonalDataPart } from '../capability.ts'
-import type { Database, Queryable } from '../database/database.ts'
+import type { Database } from '../database/database.ts'
 import * as leases from '../jobs/named-leases.ts'
 import { exportRunning } from './problems.ts'
 
@@ -20,12 +20,22 @@ const pageRows = 200
 /** The rows of a page. A part that leaves rows out also returns how many it read, as `seen`. */
 type ExportRows = Array<{ cursor: string, seen?: number, id?: string | null }>
 
+// A page is read from an index that has the rows in its order. Where the planner expects few rows, it would
+// rather read and sort all rows of the user, for each page again.
+export const readsInOrder = {
+  name: 'personal-data.reads-in-order', text: "select set_config('enable_sort', 'off', true)"
+}
+
 async function * readRows (
-  db: Queryable, { name, text }: PersonalDataPart, userId: string
+  db: Database, { name, text }: PersonalDataPart, userId: string
 ): AsyncGenerator<object[]> {
+  const statement = { name: `personal-data.${name}`, text }
+  const readPage = async (after: string | null) => await db.transaction<ExportRows>(async tx => {
+    await tx.query(readsInOrder)
+    return await tx.query(statement, [userId, after, pageRows])
+  })
   for (let after: string | null | undefined = null; after !== undefined;) {
-    const statement = { name: `personal-data.${name}`, text }
-    const page: ExportRows = await db.query<ExportRows[number]>(statement, [userId, after, pageRows])
+    const page: ExportRows = await readPage(after)
     const { cursor, seen = page.length } = page.at(-1) ?? {}
     yield page.filter(({ id }) => id !== null).map(({ cursor: _cursor, seen: _seen, ...row }) => row)
     after = seen < pageRows ? undefined : cursor

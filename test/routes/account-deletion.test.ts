@@ -419,16 +419,21 @@ t.test('the data of a user with twenty thousand events', async t => {
   })
 
   await t.test('is read in pages of bounded size, also where events are left out', async t => {
-    const [row] = await service.sql<{ id: string }>('select gen_random_uuid() as id')
-    const id = row?.id ?? ''
+    // Of an id near the end of the index, the planner expects few rows.
+    const id = 'f07a109f-de2d-4b26-b7b7-eb8b33a1efec'
     await service.sql(`
       insert into audit_events (type, user_id, actor_id)
       select 'login.succeeded', $1::uuid, $1::uuid from generate_series(1, 20000)`, [id])
     await service.sql('analyze audit_events')
     const { personalData } = await import('../../src/capabilities.ts')
+    const { readsInOrder } = await import('../../src/accounts/data-export.ts')
     for (const { name, text } of personalData) {
       const bound = text.replaceAll('$1', `'${id}'`).replaceAll('$2', 'null').replaceAll('$3', '500')
-      const rows = await service.sql<{ 'QUERY PLAN': string }>(`explain (analyze, costs off) ${bound}`)
+      const rows = await service.app.db.transaction(async tx => {
+        await tx.query(readsInOrder)
+        const explain = { name: `test.explain.${name}`, text: `explain (analyze, costs off) ${bound}` }
+        return await tx.query<{ 'QUERY PLAN': string }>(explain)
+      })
       const plan = rows.map(row => row['QUERY PLAN']).join('\n')
       const scanned = [...plan.matchAll(/(?:rows=|Rows Removed by \w+ ?\w*: )(\d+)/g)]
         .map(([, rows]) => Number(rows))
