@@ -5,6 +5,10 @@ import type { Answer } from './client.ts'
 
 interface Documented { content?: Record<string, { schema: object }> }
 type Reference = { $ref: string }
+interface Api {
+  paths: Record<string, Record<string, { responses: Record<string, Documented | Reference> }>>
+  components: { responses: Record<string, Documented> }
+}
 interface ContractOperation {
   path: RegExp
   method: string
@@ -18,10 +22,11 @@ function once<T> (make: () => T): () => T {
   return () => (made ??= make())
 }
 
+/** The operations of each configuration, and of each document. Compiling them takes much of a test's time. */
 const contracts = new Map<unknown, ContractOperation[]>()
 const configurations = new WeakMap<FastifyInstance, string>()
 
-/** Remembers the configuration of an app. Apps with the same one share a document, which is read once. */
+/** Remembers the configuration of an app. Apps with the same one share a document, which is made once. */
 export function shareContract (app: FastifyInstance, configuration: object): void {
   configurations.set(app, JSON.stringify(configuration))
 }
@@ -31,11 +36,14 @@ function contract (app: FastifyInstance): ContractOperation[] {
   const key = configurations.get(app) ?? app
   const known = contracts.get(key)
   if (known) return known
-  const api: unknown = app.swagger()
-  const { paths, components } = api as {
-    paths: Record<string, Record<string, { responses: Record<string, Documented | Reference> }>>
-    components: { responses: Record<string, Documented> }
-  }
+  const { paths, components } = app.swagger() as unknown as Api
+  const text = JSON.stringify([paths, components])
+  const operations = contracts.get(text) ?? operationsOf({ paths, components })
+  contracts.set(text, operations).set(key, operations)
+  return operations
+}
+
+function operationsOf ({ paths, components }: Api): ContractOperation[] {
   const resolve = (response: Documented | Reference): Documented =>
     '$ref' in response ? components.responses[response.$ref.split('/').at(-1) ?? ''] ?? {} : response
   const ajv = new Ajv2020({ strict: false, allErrors: true })
@@ -43,7 +51,7 @@ function contract (app: FastifyInstance): ContractOperation[] {
   ajv.addSchema({ $id: 'api', components })
   const absolute = (schema: object): object =>
     JSON.parse(JSON.stringify(schema).replaceAll('"#/components', '"api#/components'))
-  const operations = Object.entries(paths).flatMap(([path, methods]) =>
+  return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => {
       const responses = Object.fromEntries(
         Object.entries(operation.responses).map(([status, response]) => [status, resolve(response)])
@@ -63,8 +71,6 @@ function contract (app: FastifyInstance): ContractOperation[] {
       }
     })
   )
-  contracts.set(key, operations)
-  return operations
 }
 
 /**
