@@ -13,6 +13,7 @@ import { inSequence } from '../support/other-networks.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 import { waitFor } from '../support/polling.ts'
+import { onlyInSoak } from '../support/soak.ts'
 import { t } from '../support/test.ts'
 
 const migrations = readMigrations().map(({ name }) => name)
@@ -545,42 +546,46 @@ t.test('calibrate', async t => {
     t.strictSame(data.warnings, ['even the fastest cost that OWASP accepts takes longer than 1ms here'])
   })
 
-  await t.test('prints a table and the variables to set, which make a valid configuration', async t => {
-    const { code, stdout, stderr } = await run(t, ['calibrate', '--target=50ms'], {
-      ...unreachableDatabase,
-      ARGON2_CONCURRENCY: '2',
-      ARGON2_PARALLELISM: '2',
-      UV_THREADPOOL_SIZE: '2'
-    })
-    t.strictSame({ code, stderr }, { code: 0, stderr: '' })
-    t.match(
-      stdout,
-      /^argon2id, the (avx512|avx2|prebuilt) build, 1 at a time:\n\nMEMORY KIB {2}PASSES {2}ONE HASH/
-    )
-    t.match(stdout, /^19456 +2 +[\d.]+ ms +[\d.]+ +19 MiB +OWASP$/m)
-    t.match(
-      stdout,
-      /^Warning: ARGON2_CONCURRENCY is 2, but the thread pool has 2 threads, so only 1 password is .*\.$/m
-    )
-    const environment = Object.fromEntries(
-      [...stdout.matchAll(/^(ARGON2_\w+)=(\d+)$/gm)].map(([, name, value]) => [name, value])
-    )
-    t.strictSame(Object.keys(environment), [
-      'ARGON2_MEMORY_KIB', 'ARGON2_TIME_COST', 'ARGON2_PARALLELISM', 'ARGON2_CONCURRENCY'
-    ])
-    t.strictSame([environment['ARGON2_PARALLELISM'], environment['ARGON2_CONCURRENCY']], ['2', '2'])
-    t.strictSame(
-      await runJson(t, ['config', 'check'], {
+  await t.test(
+    'prints a table and the variables to set, which make a valid configuration',
+    onlyInSoak,
+    async t => {
+      const { code, stdout, stderr } = await run(t, ['calibrate', '--target=50ms'], {
         ...unreachableDatabase,
-        ...environment,
-        NODE_ENV: 'production',
-        HOST: '127.0.0.1',
-        ISSUER_URL: 'https://auth.example.com',
-        KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64')
-      }),
-      { ok: true }
-    )
-  })
+        ARGON2_CONCURRENCY: '2',
+        ARGON2_PARALLELISM: '2',
+        UV_THREADPOOL_SIZE: '2'
+      })
+      t.strictSame({ code, stderr }, { code: 0, stderr: '' })
+      t.match(
+        stdout,
+        /^argon2id, the (avx512|avx2|prebuilt) build, 1 at a time:\n\nMEMORY KIB {2}PASSES {2}ONE HASH/
+      )
+      t.match(stdout, /^19456 +2 +[\d.]+ ms +[\d.]+ +19 MiB +OWASP$/m)
+      t.match(
+        stdout,
+        /^Warning: ARGON2_CONCURRENCY is 2, but the thread pool has 2 threads, so only 1 password is .*\.$/m
+      )
+      const environment = Object.fromEntries(
+        [...stdout.matchAll(/^(ARGON2_\w+)=(\d+)$/gm)].map(([, name, value]) => [name, value])
+      )
+      t.strictSame(Object.keys(environment), [
+        'ARGON2_MEMORY_KIB', 'ARGON2_TIME_COST', 'ARGON2_PARALLELISM', 'ARGON2_CONCURRENCY'
+      ])
+      t.strictSame([environment['ARGON2_PARALLELISM'], environment['ARGON2_CONCURRENCY']], ['2', '2'])
+      t.strictSame(
+        await runJson(t, ['config', 'check'], {
+          ...unreachableDatabase,
+          ...environment,
+          NODE_ENV: 'production',
+          HOST: '127.0.0.1',
+          ISSUER_URL: 'https://auth.example.com',
+          KEY_ENCRYPTION_KEY: keyEncryptionKey.toString('base64')
+        }),
+        { ok: true }
+      )
+    }
+  )
 
   await t.test('recommends the strongest cost within the target, or else the fastest', async t => {
     const measured = [
@@ -603,7 +608,7 @@ t.test('calibrate', async t => {
     t.equal(recommend([], 100), undefined)
   })
 
-  await t.test('leaves out costs for which there is not enough memory', async t => {
+  await t.test('leaves out costs for which there is not enough memory', onlyInSoak, async t => {
     const measured = await calibrate(
       { concurrency: 2, parallelism: 1, targetMs: 10_000 },
       (128 + 19) * 1_024 ** 2

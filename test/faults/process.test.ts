@@ -8,6 +8,7 @@ import { newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import * as nginx from '../support/nginx.ts'
 import { post, ready, start, type Running } from '../support/process.ts'
+import { onlyInSoak } from '../support/soak.ts'
 import { t } from '../support/test.ts'
 import { ask, dial, requestText, type RawConnection } from '../support/wire.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
@@ -217,7 +218,8 @@ t.test('after SIGTERM a connection is closed when it is idle', async t => {
   t.strictSame(await service.ended, { code: 0, signal: null })
 })
 
-t.test('a rolling restart behind nginx loses no request', { skip: nginx.skip }, async t => {
+const skip = nginx.skip || onlyInSoak.skip
+t.test('a rolling restart behind nginx loses no request', { skip }, async t => {
   const env = {
     DATABASE_URL: await createDatabase(t),
     KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),

@@ -5,6 +5,7 @@ import { freePort } from '../../src/database/embedded/server.ts'
 import { newUser } from '../support/app.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { post, ready, start } from '../support/process.ts'
+import { onlyInSoak } from '../support/soak.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 import { t } from '../support/test.ts'
 
@@ -43,7 +44,7 @@ t.test('a signal ends a process that waits for its database', async t => {
   t.strictSame(await service.ended, { code: 0, signal: null }, 'it ends by itself, and not by the timeout')
 })
 
-t.test('a signal at any time during the start ends the process', async t => {
+t.test('a signal at any time during the start ends the process', onlyInSoak, async t => {
   const DATABASE_URL = await createDatabase(t)
   for (const delayMs of [0, 100, 150, 200, 250, 300, 350, 400, 500, 600, 900]) {
     const service = start(t, temporaryFolder(t), { DATABASE_URL }, await freePort())

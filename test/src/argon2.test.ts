@@ -15,7 +15,7 @@ import { createDatabase } from '../support/postgres.ts'
 import { ready, run } from '../support/process.ts'
 import { isCompiled, moduleFile, nodeOptions } from '../support/program.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
-import { scale } from '../support/soak.ts'
+import { onlyInSoak, scale } from '../support/soak.ts'
 import { t } from '../support/test.ts'
 
 const { version } = createRequire(import.meta.url)('argon2/package.json')
@@ -342,6 +342,7 @@ t.test('hashing leaves threads for files and host names', { skip: noProcfs || fr
 
   await t.test(
     'also if the pool has fewer threads than ARGON2_CONCURRENCY needs; a warning says so',
+    onlyInSoak,
     async t => {
       const warning = (threads: number) =>
         `ARGON2_CONCURRENCY is 8, but the thread pool has ${threads} threads, so only ${threads - 1} ` +
@@ -361,7 +362,7 @@ t.test('hashing leaves threads for files and host names', { skip: noProcfs || fr
     }
   )
 
-  await t.test('and runs at a lower priority than the thread that runs JavaScript', async t => {
+  await t.test('and runs at a lower priority than the thread that runs JavaScript', onlyInSoak, async t => {
     const port = await freePort()
     const env = {
       ...environment,

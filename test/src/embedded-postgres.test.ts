@@ -16,6 +16,7 @@ import {
   type EmbeddedPostgresOptions
 } from '../../src/database/embedded/embedded-postgres.ts'
 import { moduleFile, nodeOptions } from '../support/program.ts'
+import { onlyInSoak } from '../support/soak.ts'
 import { t } from '../support/test.ts'
 
 const run = promisify(execFile)
@@ -182,19 +183,23 @@ t.test('a server whose owner was killed is adopted, with its data', async t => {
   await t.rejects(query(url, kept), { code: 'ECONNREFUSED' }, 'and it is stopped like one of our own')
 })
 
-t.test('an orphaned server that does not answer is replaced by a new one with the same data', async t => {
-  const dir = await folder(t)
-  const owner = service(t, dir)
-  await query((await owner.answer).url, keep)
-  const pid = await serverPid(dir)
-  await owner.kill()
-  process.kill(pid, 'SIGSTOP')
-  const next = await start(dir, { settings })
-  t.equal(next.isAdopted, false)
-  t.not(await serverPid(dir), pid)
-  t.same(await query(next.url, kept), [42])
-  await next.stop()
-})
+t.test(
+  'an orphaned server that does not answer is replaced by a new one with the same data',
+  onlyInSoak,
+  async t => {
+    const dir = await folder(t)
+    const owner = service(t, dir)
+    await query((await owner.answer).url, keep)
+    const pid = await serverPid(dir)
+    await owner.kill()
+    process.kill(pid, 'SIGSTOP')
+    const next = await start(dir, { settings })
+    t.equal(next.isAdopted, false)
+    t.not(await serverPid(dir), pid)
+    t.same(await query(next.url, kept), [42])
+    await next.stop()
+  }
+)
 
 t.test('a second owner is refused, unless the first one is shutting down', async t => {
   const dir = await folder(t)
@@ -279,7 +284,7 @@ t.test('links and executable bits that an installation without scripts lacks are
   })
 })
 
-t.test('a server that is killed is restarted on the same port, until it is stopped', async t => {
+t.test('a server that is killed is restarted on the same port, until it is stopped', onlyInSoak, async t => {
   const dir = await folder(t)
   const messages: string[] = []
   const postgres = await start(dir, { settings, log: message => { messages.push(message) } })
@@ -315,32 +320,36 @@ t.test('a server that is killed is restarted on the same port, until it is stopp
   await t.rejects(query(postgres.url, 'select 1'), { code: 'ECONNREFUSED' })
 })
 
-t.test('the lock is acquired again after its connection is lost, and the port is updated', async t => {
-  const dir = await folder(t)
-  const messages: string[] = []
-  const postgres = await start(dir, { settings, log: message => { messages.push(message) } })
-  const back = (times: number) => eventually(async () => {
-    if (messages.filter(message => message === 'embedded PostgreSQL is back').length < times) {
-      throw new Error(messages.at(-1))
-    }
-  })
-  const pid = await serverPid(dir)
-  await query(
-    postgres.url,
-    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'latchkey lock'"
-  )
-  await back(1)
-  t.equal(await serverPid(dir), pid, 'the server was left alone')
-  t.match(await service(t, dir).answer, { refusal: /another Latchkey/ })
+t.test(
+  'the lock is acquired again after its connection is lost, and the port is updated',
+  onlyInSoak,
+  async t => {
+    const dir = await folder(t)
+    const messages: string[] = []
+    const postgres = await start(dir, { settings, log: message => { messages.push(message) } })
+    const back = (times: number) => eventually(async () => {
+      if (messages.filter(message => message === 'embedded PostgreSQL is back').length < times) {
+        throw new Error(messages.at(-1))
+      }
+    })
+    const pid = await serverPid(dir)
+    await query(
+      postgres.url,
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'latchkey lock'"
+    )
+    await back(1)
+    t.equal(await serverPid(dir), pid, 'the server was left alone')
+    t.match(await service(t, dir).answer, { refusal: /another Latchkey/ })
 
-  process.kill(pid, 'SIGKILL')
-  const hasty = await start(dir, { isExclusive: false, settings })
-  await back(2)
-  t.same(await query(postgres.url, 'select 1'), [1])
-  await hasty.stop()
-  t.same(await query(postgres.url, 'select 1'), [1])
-  await postgres.stop()
-})
+    process.kill(pid, 'SIGKILL')
+    const hasty = await start(dir, { isExclusive: false, settings })
+    await back(2)
+    t.same(await query(postgres.url, 'select 1'), [1])
+    await hasty.stop()
+    t.same(await query(postgres.url, 'select 1'), [1])
+    await postgres.stop()
+  }
+)
 
 t.test(
   'a start that is not exclusive shares the server, and stops it only if nobody else uses it',
@@ -439,7 +448,7 @@ t.test(
 
 t.test(
   'root without user namespaces runs the server as nobody, or gets an error that says what to do',
-  { skip: !isRoot && 'needs root' },
+  { skip: isRoot ? onlyInSoak.skip : 'needs root' },
   async t => {
     const dir = await folder(t, 0o755)
     const bin = join(dirname(dir), 'bin')

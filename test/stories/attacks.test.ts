@@ -18,6 +18,7 @@ import { ready, start } from '../support/process.ts'
 import { t } from '../support/test.ts'
 import { ask, type WireResponse } from '../support/wire.ts'
 import { waitUntil } from '../support/polling.ts'
+import { onlyInSoak } from '../support/soak.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 
 const login = '/v1/auth/login'
@@ -710,7 +711,7 @@ t.test('guesses that race the counter', async t => {
 t.test('a fault during an attack allows no additional guesses', async t => {
   const limits = { LOGIN_RATE_LIMIT: '5/15m', LOGIN_NETWORK_LIMIT: '50/15m', LOGIN_ACCOUNT_LIMIT: '100/24h' }
 
-  await t.test('if the service is killed while it verifies passwords', async t => {
+  await t.test('if the service is killed while it verifies passwords', onlyInSoak, async t => {
     const url = await createDatabase(t)
     const cwd = temporaryFolder(t)
     const env = {

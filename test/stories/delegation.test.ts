@@ -13,6 +13,7 @@ import { waitFor } from '../support/polling.ts'
 import { createDatabase, sql } from '../support/postgres.ts'
 import * as programs from '../support/process.ts'
 import { commandOf } from '../support/program.ts'
+import { onlyInSoak } from '../support/soak.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 import { t } from '../support/test.ts'
 
@@ -191,7 +192,7 @@ t.test(
       await expectRevocation(t, body.access_token, revoke, 'revoked at the other instance')
     })
 
-    await t.test('key rotation has no visible effect', async t => {
+    await t.test('key rotation has no visible effect', onlyInSoak, async t => {
       let { refreshToken, token } = await signIn()
       const tokens = new Map([[kidOf(token), token]])
       const options = {
