@@ -13,8 +13,8 @@ const headers = { 'user-agent': userAgent, 'x-forwarded-for': address, 'x-reques
 const behindProxy = { TRUST_PROXY: '127.0.0.1' }
 const exportPath = '/v1/me/export'
 
-/** Registers a user and signs them in. */
-async function registerUser (service: Service, attributes: object = {}, roles: string[] = ['user']) {
+/** Registers a user whose requests can be found in the database, and signs them in. */
+async function registerTracedUser (service: Service, attributes: object = {}, roles: string[] = ['user']) {
   const user = { ...newUser(), ...attributes }
   const browser = service.browser()
   const { body } = await browser.post('/v1/auth/register', user, headers)
@@ -70,8 +70,8 @@ t.test('a deleted account', async t => {
       name: 'Augusta Ada, Countess of Lovelace',
       username: 'ada_countess'
     }
-    const ada = await registerUser(service, personal)
-    const boss = await registerUser(service, {}, ['user', 'admin'])
+    const ada = await registerTracedUser(service, personal)
+    const boss = await registerTracedUser(service, {}, ['user', 'admin'])
     const otherBrowser = service.browser()
     for (const password of ['wrong password', 'still wrong']) {
       await signIn(otherBrowser, { email: personal.email, password })
@@ -161,7 +161,7 @@ t.test('a deleted account', async t => {
   })
 
   await t.test('is signed out everywhere at once, and a new account can use its address', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerTracedUser(service)
     const otherBrowser = await signInElsewhere(service, ada)
     t.equal((await deleteAccount(otherBrowser, ada.password)).status, 204)
     for (const browser of [ada.browser, otherBrowser]) {
@@ -183,7 +183,7 @@ t.test('a deleted account', async t => {
   })
 
   await t.test('leaves no link or mail of an address change that was requested meanwhile', async t => {
-    const [ada, newEmail] = [await registerUser(service), newUser().email]
+    const [ada, newEmail] = [await registerTracedUser(service), newUser().email]
     const db = connect({ url: service.url })
     t.teardown(() => db.end())
     const requests = await db.transaction(async tx => {
@@ -208,7 +208,7 @@ t.test('a deleted account', async t => {
   })
 
   await t.test('leaves the device cookie to other users of the browser', async t => {
-    const [ada, bob] = [await registerUser(service), newUser()]
+    const [ada, bob] = [await registerTracedUser(service), newUser()]
     // A sign-in with cookie delivery would end Ada's session.
     const registration = { ...bob, refresh_token_delivery: 'body' }
     t.equal((await ada.browser.post('/v1/auth/register', registration, headers)).status, 201)
@@ -220,7 +220,7 @@ t.test('a deleted account', async t => {
   })
 
   await t.test('needs the password, or without one a recent sign-in', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerTracedUser(service)
     t.match(await deleteAccount(ada.browser, 'not the password'), {
       status: 403, body: { code: 'invalid_credentials' }
     })
@@ -250,7 +250,7 @@ t.test('a deleted account', async t => {
 
   await t.test('counts wrong passwords like failed sign-ins', async t => {
     const strict = await build(t, { ...behindProxy, LOGIN_RATE_LIMIT: '3/15m' }, { url: service.url })
-    const ada = await registerUser(strict)
+    const ada = await registerTracedUser(strict)
     for (const status of [403, 403, 403, 429]) {
       t.equal((await deleteAccount(ada.browser, 'not the password')).status, status)
     }
@@ -258,7 +258,7 @@ t.test('a deleted account', async t => {
   })
 
   await t.test('is confirmed by a mail to its address', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerTracedUser(service)
     t.equal((await deleteAccount(ada.browser, ada.password)).status, 204)
     await waitUntil('the mail is sent', () => service.logs.some(({ mail }) =>
       JSON.stringify(mail)?.includes(`"account_deleted","to":"${ada.email}"`)))
@@ -267,7 +267,7 @@ t.test('a deleted account', async t => {
 
 t.test('a user without a password can set a first one', async t => {
   const service = await build(t, behindProxy)
-  const ada = await registerUser(service)
+  const ada = await registerTracedUser(service)
   await service.sql('update users set password_hash = null where id = $1', [ada.id])
   const first = 'the first phrase of mine'
   t.match(await setPassword(ada.browser, 'password'), { status: 422 })
@@ -280,8 +280,8 @@ t.test('a user without a password can set a first one', async t => {
 
 t.test('the last administrator', async t => {
   const service = await build(t, behindProxy)
-  const ada = await registerUser(service, {}, ['admin'])
-  const bob = await registerUser(service, {}, ['user', 'admin'])
+  const ada = await registerTracedUser(service, {}, ['admin'])
+  const bob = await registerTracedUser(service, {}, ['user', 'admin'])
 
   await t.test('cannot be deleted, even if there are disabled administrators', async t => {
     await service.sql('update users set disabled_at = now() where id = $1', [bob.id])
@@ -306,7 +306,7 @@ t.test('a deletion that races other requests', async t => {
 
   await t.test('leaves no account and no session, and causes no error', async t => {
     for (let round = 0; round < 8; round++) {
-      const ada = await registerUser(service)
+      const ada = await registerTracedUser(service)
       const credentials = { email: ada.email, password: ada.password }
       const others: Browser[] = []
       for (let i = 0; i < 3; i++) others.push(await signInElsewhere(service, ada))
@@ -335,7 +335,7 @@ t.test('a deletion that races other requests', async t => {
 
   await t.test('fails if the password changes first', async t => {
     for (let round = 0; round < 4; round++) {
-      const ada = await registerUser(service)
+      const ada = await registerTracedUser(service)
       const otherBrowser = await signInElsewhere(service, ada)
       const [change, deletion] = await Promise.all([
         repeatUnavailable(async () =>
@@ -349,7 +349,7 @@ t.test('a deletion that races other requests', async t => {
   })
 
   await t.test('does not wait for locks on the audit log', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerTracedUser(service)
     const db = connect({ url: service.url, connections: 1 })
     t.teardown(() => db.end())
     await db.transaction(async tx => {
@@ -364,7 +364,7 @@ t.test('a deletion that races other requests', async t => {
   })
 
   await t.test('erases personal data also from an event that is written later', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerTracedUser(service)
     t.equal((await deleteAccount(ada.browser, ada.password)).status, 204)
     await service.sql(`
       insert into audit_events (type, user_id, ip, user_agent, detail)
@@ -407,7 +407,7 @@ const countPersonalEvents = async ({ sql }: Service, id: string) => (await sql<{
 
 t.test('the data of a user with twenty thousand events', async t => {
   const service = await build(t, behindProxy)
-  const ada = await registerUser(service)
+  const ada = await registerTracedUser(service)
   await insertEvents(service, ada.id)
 
   await t.test('is exported as one document', async t => {
@@ -462,8 +462,8 @@ t.test('the data of a user with twenty thousand events', async t => {
 
 t.test('the data export', async t => {
   const service = await build(t, behindProxy)
-  const ada = await registerUser(service, { name: 'Ada', username: 'ada' })
-  const boss = await registerUser(service, {}, ['admin'])
+  const ada = await registerTracedUser(service, { name: 'Ada', username: 'ada' })
+  const boss = await registerTracedUser(service, {}, ['admin'])
 
   await t.test('has the data of the user in every table', async t => {
     await service.sql(`
@@ -539,7 +539,7 @@ t.test('the data export', async t => {
     await insertEvents(service, ada.id, 6_000)
     const users = [ada]
     while (users.length < 12) {
-      const user = await registerUser(service)
+      const user = await registerTracedUser(service)
       await insertEvents(service, user.id, 6_000)
       users.push(user)
     }
@@ -567,7 +567,7 @@ t.test('the data export', async t => {
   })
 
   await t.test('is read from the database no faster than the client reads it', async t => {
-    const eve = await registerUser(service)
+    const eve = await registerTracedUser(service)
     await insertEvents(service, eve.id, 60_000)
     const { body } = await startExport(service, eve.browser)
     const reader = body?.getReader()
@@ -580,7 +580,7 @@ t.test('the data export', async t => {
   })
 
   await t.test('runs once at a time for a user, on all instances together', async t => {
-    const eve = await registerUser(service)
+    const eve = await registerTracedUser(service)
     await insertEvents(service, eve.id, 60_000)
     const secondInstance = await build(t, behindProxy, { url: service.url })
     const browser = secondInstance.browser()
@@ -644,7 +644,7 @@ async function startExport ({ app }: Service, { accessToken }: Browser) {
 
 t.test('one failing purge does not stop the others', async t => {
   const first = await build(t)
-  const ada = await registerUser(first)
+  const ada = await registerTracedUser(first)
   await insertEvents(first, ada.id)
   t.equal((await deleteAccount(ada.browser, ada.password)).status, 204)
   await first.app.close()

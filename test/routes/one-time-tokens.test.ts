@@ -31,10 +31,10 @@ const kinds = ['email_verification', 'password_reset', 'magic_link'] as const
 type TestedKind = typeof kinds[number]
 const newPassword = 'another phrase of my own'
 
-type MailedUser = Awaited<ReturnType<typeof registerUser>>
+type MailedUser = Awaited<ReturnType<typeof registerMailedUser>>
 
 /** Registers a user, who is then signed in. `token` is that of the link which verifies the address. */
-async function registerUser (service: Service, { isVerified = true } = {}) {
+async function registerMailedUser (service: Service, { isVerified = true } = {}) {
   const { email, password } = newUser()
   const browser = service.browser()
   const { body, status } = await browser.post(registerPath, { email, password })
@@ -97,8 +97,8 @@ const oneWinner = (status: number) => [status, ...Array(9).fill(410)]
 
 t.test('a request for a link', async t => {
   const service = await build(t)
-  const ada = await registerUser(service, { isVerified: false })
-  const disabled = await registerUser(service, { isVerified: false })
+  const ada = await registerMailedUser(service, { isVerified: false })
+  const disabled = await registerMailedUser(service, { isVerified: false })
   await service.sql('update users set disabled_at = now() where id = $1', [disabled.id])
   await service.sql('delete from jobs')
 
@@ -148,7 +148,7 @@ t.test('a request for a link', async t => {
     t.match(row?.hash, /^[0-9a-f]{64}$/)
   })
   await t.test('sends no verification mail for an address that is verified', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerMailedUser(service)
     await service.browser().post(requestPaths.email_verification, { email })
     await requestLink(service, 'magic_link', email)
     t.strictSame(mailsTo(service, email), ['email_verification', 'magic_link'])
@@ -159,7 +159,7 @@ t.test('a link', async t => {
   const service = await build(t)
 
   await t.test('works once, also if it is used many times at once', async t => {
-    const { id, email, password, token } = await registerUser(service, { isVerified: false })
+    const { id, email, password, token } = await registerMailedUser(service, { isVerified: false })
     t.strictSame(await raceLink(service, 'email_verification', { token, password }), oneWinner(204))
     const magicLink = await requestLink(service, 'magic_link', email)
     t.strictSame(await raceLink(service, 'magic_link', { token: magicLink }), oneWinner(200))
@@ -171,7 +171,7 @@ t.test('a link', async t => {
     t.equal(events.length, 2)
   })
   await t.test('works only for its own purpose', async t => {
-    const { email, password, token: verification } = await registerUser(service, { isVerified: false })
+    const { email, password, token: verification } = await registerMailedUser(service, { isVerified: false })
     const tokens = {
       email_verification: verification,
       password_reset: await requestLink(service, 'password_reset', email),
@@ -187,7 +187,7 @@ t.test('a link', async t => {
     t.equal((await verifyEmail(service, { token: verification, password })).status, 204)
   })
   await t.test('is refused if it is expired, unknown, malformed, or of a disabled account', async t => {
-    const { email, id } = await registerUser(service)
+    const { email, id } = await registerMailedUser(service)
     const reset = async (token: string) => (await resetPassword(service, token)).status
     const expired = await requestLink(service, 'password_reset', email)
     await service.sql('update one_time_tokens set expires_at = now() where user_id = $1', [id])
@@ -201,7 +201,7 @@ t.test('a link', async t => {
     t.equal(await reset('x'.repeat(201)), 400)
   })
   await t.test('is purged after it has expired', async t => {
-    const { email } = await registerUser(service)
+    const { email } = await registerMailedUser(service)
     await requestLink(service, 'magic_link', email)
     const { purgeExpired } = await import('../../src/one-time-tokens/purge.ts')
     await service.sql("update one_time_tokens set expires_at = now() - interval '1 second'")
@@ -214,7 +214,7 @@ t.test('a password reset', async t => {
   const service = await build(t)
 
   await t.test('ends every session, invalidates every other link, and signs no one in', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const otherBrowser = service.browser()
     await otherBrowser.post(loginPath, ada)
     const token = await requestLink(service, 'password_reset', ada.email)
@@ -236,7 +236,7 @@ t.test('a password reset', async t => {
     t.match(event, { actor_id: ada.id, ip: '127.0.0.1' })
   })
   await t.test('leaves the link valid if the new password is rejected', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const token = await requestLink(service, 'password_reset', ada.email)
     const rejected = (reason: string) => ({ status: 422, body: { reasons: [reason] } })
     t.match(await resetPassword(service, token, 'password1'), rejected('too_common'))
@@ -244,7 +244,7 @@ t.test('a password reset', async t => {
     t.equal((await resetPassword(service, token)).status, 204)
   })
   await t.test('verifies the address', async t => {
-    const ada = await registerUser(service, { isVerified: false })
+    const ada = await registerMailedUser(service, { isVerified: false })
     await resetPassword(service, await requestLink(service, 'password_reset', ada.email))
     const { body } = await signIn(service, { email: ada.email, password: newPassword })
     t.equal(body.user.email_verified, true)
@@ -252,7 +252,7 @@ t.test('a password reset', async t => {
   })
   await t.test('resets the failed sign-ins of the account', async t => {
     const strict = await build(t, { LOGIN_RATE_LIMIT: '2/15m' }, { url: service.url })
-    const ada = await registerUser(strict)
+    const ada = await registerMailedUser(strict)
     for (let i = 0; i < 2; i++) await signInStatus(strict, ada.email, 'wrong')
     t.equal(await signInStatus(strict, ada.email, ada.password), 429)
     await resetPassword(strict, await requestLink(strict, 'password_reset', ada.email))
@@ -260,7 +260,7 @@ t.test('a password reset', async t => {
   })
   await t.test('leaves no session of a concurrent sign-in with the old password', async t => {
     for (let round = 0; round < scale(10, 4); round++) {
-      const ada = await registerUser(service)
+      const ada = await registerMailedUser(service)
       const token = await requestLink(service, 'password_reset', ada.email)
       const thief = service.browser()
       await Promise.all([thief.post(loginPath, ada), resetPassword(service, token)])
@@ -273,7 +273,7 @@ t.test('a magic link', async t => {
   const service = await build(t)
 
   await t.test('signs the user in, and leaves their password and sessions as they are', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const browser = service.browser()
     const token = await requestLink(service, 'magic_link', ada.email)
     const { status, body, cookies } = await browser.post(confirmPaths.magic_link, { token, remember: true })
@@ -288,7 +288,7 @@ t.test('a magic link', async t => {
     t.strictSame(methods, ['otp'])
   })
   await t.test('invalidates a password that was set before the address was verified', async t => {
-    const thief = await registerUser(service, { isVerified: false })
+    const thief = await registerMailedUser(service, { isVerified: false })
     const owner = service.browser()
     const token = await requestLink(service, 'magic_link', thief.email)
     const { body } = await owner.post(confirmPaths.magic_link, { token })
@@ -300,7 +300,7 @@ t.test('a magic link', async t => {
   })
   await t.test('keeps to the session limit of a user', async t => {
     const limited = await build(t, { MAX_SESSIONS_PER_USER: '2' })
-    const ada = await registerUser(limited)
+    const ada = await registerMailedUser(limited)
     for (let i = 0; i < 3; i++) {
       await useMagicLink(limited, await requestLink(limited, 'magic_link', ada.email))
     }
@@ -789,8 +789,8 @@ t.test('a change of address', async t => {
   }
 
   await t.test('needs the password, and an address that no account has', async t => {
-    const ada = await registerUser(service)
-    const bob = await registerUser(service)
+    const ada = await registerMailedUser(service)
+    const bob = await registerMailedUser(service)
     t.match(await requestChange({ ...ada, password: 'wrong' }, newUser().email), {
       status: 403, body: { code: 'invalid_credentials' }
     })
@@ -799,7 +799,7 @@ t.test('a change of address', async t => {
     t.match(await requestChange({ ...ada, browser: service.browser() }, newUser().email), { status: 401 })
   })
   await t.test('does not reveal a taken address if addresses must be verified', async t => {
-    const [ada, bob] = [await registerUser(service), await registerUser(service)]
+    const [ada, bob] = [await registerMailedUser(service), await registerMailedUser(service)]
     const pendingService = await build(t, { REQUIRE_EMAIL_VERIFICATION: 'true' }, { url: service.url })
     const browser = pendingService.browser()
     await browser.post(loginPath, { email: ada.email, password: ada.password })
@@ -827,7 +827,7 @@ t.test('a change of address', async t => {
     t.strictSame(added, [2, 2], 'the export does not reveal it either')
   })
   await t.test('takes effect when the link to the new address is used', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const { email } = newUser()
     const reset = await requestLink(service, 'password_reset', ada.email)
     const token = await changeLink(ada, email)
@@ -840,7 +840,7 @@ t.test('a change of address', async t => {
     t.equal((await resetPassword(service, reset)).status, 410, 'a link to the old address')
   })
   await t.test('is undone by the link to the old address', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const { email } = newUser()
     const undoToken = await changeAddress(ada, email)
     t.equal(await signInStatus(service, email, ada.password), 200)
@@ -860,7 +860,7 @@ t.test('a change of address', async t => {
     t.strictSame(events.map(({ detail }) => detail), [{}, { undone: true }])
   })
   await t.test('ends every session with the reason email_change_undone if it is undone', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const undoToken = await changeAddress(ada, newUser().email)
     const endReasons = async () => (await service.sql<{ reason: string | null }>(
       'select end_reason as reason from sessions where user_id = $1', [ada.id])).map(({ reason }) => reason)
@@ -870,7 +870,7 @@ t.test('a change of address', async t => {
     t.strictSame(await endReasons(), ['email_change_undone'])
   })
   await t.test('can be undone from the first address after later changes, then from no other', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const [second, third] = [newUser().email, newUser().email]
     const undoFirst = await changeAddress(ada, second)
     const undoSecond = await changeAddress(ada, third, second)
@@ -882,7 +882,7 @@ t.test('a change of address', async t => {
     t.equal((await useMagicLink(service, magicLink)).status, 200)
   })
   await t.test('is refused after twenty that can be undone, and the first of them still can be', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const undoFirst = await changeAddress(ada, newUser().email)
     await service.sql(`
       insert into one_time_tokens (
@@ -908,7 +908,7 @@ t.test('a change of address', async t => {
   await t.test('creates no link if the password is invalidated while it is verified', async t => {
     await service.sql('delete from login_throttles')
     const slow = await build(t, { ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '6' }, { url: service.url })
-    const thief = await registerUser(slow, { isVerified: false })
+    const thief = await registerMailedUser(slow, { isVerified: false })
     const token = await requestLink(slow, 'magic_link', thief.email)
     const request = requestChange(thief, newUser().email)
     // An attempt is counted before its password is hashed, and refunded if the password is correct. The lock
@@ -929,12 +929,12 @@ t.test('a change of address', async t => {
     t.strictSame(links, [])
   })
   await t.test('cannot be undone from an address that was never verified', async t => {
-    const ada = await registerUser(service, { isVerified: false })
+    const ada = await registerMailedUser(service, { isVerified: false })
     await useChangeLink(await changeLink(ada, newUser().email), ada.password)
     t.equal((await mailTo(service, ada.email, 'email_changed')).link, undefined)
   })
   await t.test('keeps the old address reserved while it can be undone', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const undoToken = await changeAddress(ada, newUser().email)
     t.match(await service.browser().post(registerPath, { ...newUser(), email: ada.email }), {
       status: 409, body: { code: 'email_taken' }
@@ -943,7 +943,7 @@ t.test('a change of address', async t => {
   })
   await t.test('keeps the old address reserved against registrations that race it', async t => {
     for (let round = 0; round < scale(10, 4); round++) {
-      const ada = await registerUser(service)
+      const ada = await registerMailedUser(service)
       const token = await changeLink(ada, newUser().email)
       const registrations = Array.from({ length: 6 }, async () => {
         await pause(Math.random() * 12)
@@ -957,14 +957,14 @@ t.test('a change of address', async t => {
   })
   await t.test('succeeds for one of two accounts that change to the same address', async t => {
     const { email } = newUser()
-    const users = [await registerUser(service), await registerUser(service)]
+    const users = [await registerMailedUser(service), await registerMailedUser(service)]
     const links: Array<[token: string, password: string]> = []
     for (const user of users) links.push([await changeLink(user, email), user.password])
     const statuses = await Promise.all(links.map(async link => await useChangeLink(...link)))
     t.strictSame(statuses.sort(), [204, 409])
   })
   await t.test('is refused if the account of its address is being deleted, which succeeds', async t => {
-    const [ada, bob] = [await registerUser(service), newUser()]
+    const [ada, bob] = [await registerMailedUser(service), newUser()]
     const token = await changeLink(ada, bob.email)
     const browser = service.browser()
     browser.accessToken = (await browser.post(registerPath, bob)).body.access_token
@@ -988,7 +988,7 @@ t.test('a change of address', async t => {
     await service.sql('drop table held')
   })
   await t.test('is confirmed by the password, a session or the registration of its account', async t => {
-    const [ada, bob] = [await registerUser(service), await registerUser(service)]
+    const [ada, bob] = [await registerMailedUser(service), await registerMailedUser(service)]
     for (const method of ['password', 'session', 'bearer'] as const) {
       const { email } = newUser()
       const token = await changeLink(ada, email)
@@ -1019,7 +1019,7 @@ t.test('a change of address', async t => {
     t.equal(status, 204, 'the registration')
   })
   await t.test('invalidates the link of an earlier request, also if both are made at once', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const first = await changeLink(ada, newUser().email)
     const second = await changeLink(ada, newUser().email)
     t.equal(await useChangeLink(first, ada.password), 410)
@@ -1034,7 +1034,7 @@ t.test('a change of address', async t => {
     t.strictSame(statuses.sort(), [204, 410, 410, 410, 410])
   })
   await t.test('past the mail limit keeps a link to the same address valid, but no other', async t => {
-    const [ada, bob] = [await registerUser(service), await registerUser(service)]
+    const [ada, bob] = [await registerMailedUser(service), await registerMailedUser(service)]
     const [email, limitedEmail] = [newUser().email, newUser().email]
     const tokens: string[] = []
     for (let i = 0; i < 5; i++) tokens.push(await changeLink(ada, email))
@@ -1049,7 +1049,7 @@ t.test('a change of address', async t => {
     t.equal(await useChangeLink(token, ada.password), 410, 'the link to another address')
   })
   await t.test('notifies the old address of the request, without a link', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const { email } = newUser()
     await ada.browser.post(emailPath, { password: ada.password, email }, { 'accept-language': 'de' })
     await mailTo(service, email, 'email_change')
@@ -1060,7 +1060,7 @@ t.test('a change of address', async t => {
     t.equal(notifications.length, 1, 'another spelling of the same address is not notified')
   })
   await t.test('becomes invalid when the password changes', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const token = await changeLink(ada, newUser().email)
     const change = { current_password: ada.password, new_password: newPassword }
     await ada.browser.post('/v1/me/password', change)
@@ -1072,7 +1072,7 @@ t.test('the owner is notified', async t => {
   const service = await build(t, { REFRESH_REPLAY_GRACE: '0s' })
 
   await t.test('of a sign-in from a device that is new to the account', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const credentials = { email: ada.email, password: ada.password }
     t.equal((await ada.browser.post(loginPath, credentials)).status, 200)
     const newDevice = service.browser()
@@ -1083,7 +1083,7 @@ t.test('the owner is notified', async t => {
     t.strictSame(mailsTo(service, ada.email).filter(kind => kind === 'new_sign_in').length, 1)
   })
   await t.test('of the reuse of a superseded refresh token', async t => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const stolen = new Map(ada.browser.jar)
     for (let i = 0; i < 2; i++) await ada.browser.post(refreshPath)
     const thief = service.browser()
@@ -1092,7 +1092,7 @@ t.test('the owner is notified', async t => {
     await mailTo(service, ada.email, 'session_replayed')
   })
   await t.test('of a new password', async () => {
-    const ada = await registerUser(service)
+    const ada = await registerMailedUser(service)
     const change = { current_password: ada.password, new_password: newPassword }
     await ada.browser.post('/v1/me/password', change)
     await mailTo(service, ada.email, 'password_changed')
@@ -1111,7 +1111,7 @@ t.test('a link becomes invalid with what it was mailed for, in any order of even
   interface Link { kind: TestedKind, to: string, token: string, isValid: boolean }
   const eventsArbitrary = fc.array(eventArbitrary, { minLength: 3, maxLength: 12 })
   await fc.assert(fc.asyncProperty(eventsArbitrary, async events => {
-    const ada = await registerUser(service, { isVerified: false })
+    const ada = await registerMailedUser(service, { isVerified: false })
     let { email, password } = ada
     let isVerified = false
     let hasPassword = true

@@ -8,6 +8,7 @@ import { missing, phone, start, type Tab } from '../support/chromium.ts'
 import { build, newUser, type Service } from '../support/app.ts'
 import { mailTo } from '../support/inbox.ts'
 import { waitUntil } from '../support/polling.ts'
+import { registerUser } from '../support/registered-user.ts'
 import type { Teardown } from '../support/teardown.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 import { t } from '../support/test.ts'
@@ -22,18 +23,6 @@ async function serve (t: Teardown, overrides: Environment = {}): Promise<Service
   const service = await build(t, { ISSUER_URL: origin, ...overrides })
   await service.app.listen({ host: '127.0.0.1', port })
   return { ...service, origin }
-}
-
-async function registerUser (service: Service) {
-  const { email, password } = newUser()
-  const browser = service.browser()
-  const { status, body } = await browser.post('/v1/auth/register', {
-    email,
-    password,
-    refresh_token_delivery: 'body'
-  })
-  if (status !== 201) throw new Error(`not registered: ${status}`)
-  return { email, password, browser, id: body.user.id as string }
 }
 
 /** Requests a link, and returns its token from the mail. */
