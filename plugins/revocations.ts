@@ -34,18 +34,20 @@ declare module 'fastify' {
 // slow.
 const readTimeoutMs = 1_000
 const readTimeoutAfterFailureMs = 5_000
-const maxPollIntervalMs = 1_000
+const defaultPollIntervalMs = 1_000
 
 export interface RevocationsPluginOptions {
   /**
    * Seconds for which the log is trusted while the database is unavailable. Undefined means no limit.
    */
   staleLimitSeconds: number | undefined
+  /** Milliseconds between reads that make up for lost notifications; a second by default. */
+  pollIntervalMs?: number | undefined
 }
 
 /** The revocation log in memory, so that the check of a token needs no database query. */
 export default fp(async function revocations (app, options: RevocationsPluginOptions) {
-  const { staleLimitSeconds } = options
+  const { staleLimitSeconds, pollIntervalMs: maxPollIntervalMs = defaultPollIntervalMs } = options
   const closing = new AbortController()
   // A notification arrives at once. The poll makes up for lost notifications.
   const pollIntervalMs = Math.min(maxPollIntervalMs, (staleLimitSeconds ?? Infinity) * 250)

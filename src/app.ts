@@ -64,12 +64,14 @@ export interface AppOptions {
   redisTimeoutMs?: number
   /** How long a statement waits for a lock of the database; 250 ms by default. */
   lockTimeoutMs?: number | undefined
+  /** How often revocations are read without a notification; every second by default. */
+  revocationPollMs?: number | undefined
 }
 
 /** The service. Registers its resources and HTTP behaviour in this order, and then its routes. */
 export default fp(async function latchkey (app: FastifyInstance, options: AppOptions) {
   const { config, databaseUrl, keyEncryptionKeys, isDraining = () => false, logsPaths = false } = options
-  const { idleAfterMs, redisTimeoutMs, lockTimeoutMs } = options
+  const { idleAfterMs, redisTimeoutMs, lockTimeoutMs, revocationPollMs } = options
   const { issuer, audience, corsOrigins, allowLocalOrigins, trustProxy, lifetimes, signing } = config
   const { serviceName, metricsPort: port } = config
   const pageContext: PageContext = {
@@ -126,7 +128,9 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     },
     hasPepper: config.passwords.hasPepper
   })
-  await app.register(revocations, { staleLimitSeconds: config.revocationStaleLimit })
+  await app.register(revocations, {
+    staleLimitSeconds: config.revocationStaleLimit, pollIntervalMs: revocationPollMs
+  })
   await app.register(tokenSigning, {
     issuer,
     audience,

@@ -78,7 +78,8 @@ t.test('verification judges the token alone, for any method and without a body',
 })
 
 t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
-  const service = await build(t, { TOKEN_CLAIMS: 'email' })
+  // It learns of revocations by notifications alone.
+  const service = await build(t, { TOKEN_CLAIMS: 'email' }, { revocationPollMs: 3_600_000 })
   const latchkeyWire = await wire(t, await listen(service))
   const orders = await upstream(t)
   const gateway = await nginx.start(t, { latchkey: [latchkeyWire.port], orders: orders.port })
@@ -493,17 +494,13 @@ t.test('nginx in front of a service', { skip: nginx.skip }, async t => {
     expectRefusal(t, await through('GET', '/orders', [bearer(token)]), 'invalid_token')
   })
 
-  await t.test('a user who signs out at another instance is rejected within a second', async t => {
+  await t.test('a user who signs out at another instance is rejected, without a poll', async t => {
     const other = await build(t, {}, { url: service.url })
     const { token, refreshToken } = await signedIn(service)
     t.equal((await through('GET', '/orders', [bearer(token)])).status, 200)
     await other.browser().post('/v1/auth/logout', { refresh_token: refreshToken })
-    const ended = performance.now()
-    while ((await through('GET', '/orders', [bearer(token)])).status !== 401) {
-      if (performance.now() - ended > 5_000) break
-    }
-    const took = performance.now() - ended
-    t.ok(took <= 1_000, `${Math.round(took)} ms`)
+    await waitUntil('a refusal', async () =>
+      (await through('GET', '/orders', [bearer(token)])).status === 401)
   })
 
   await t.test('while Latchkey is unavailable or fails, every request gets 503 and no challenge', async t => {

@@ -44,6 +44,7 @@ interface BuildOptions {
   idleAfterMs?: number
   redisTimeoutMs?: number
   lockTimeoutMs?: number
+  revocationPollMs?: number
   /** Called with every route of the service, including hidden ones. `this` is the plugin that adds it. */
   onRoute?: (this: FastifyInstance, route: RouteOptions) => void
 }
@@ -58,7 +59,8 @@ export async function build (
   t: Teardown,
   overrides: Environment = {},
   {
-    url, ready = true, onRoute, idleAfterMs, redisTimeoutMs = patientRedisTimeoutMs, lockTimeoutMs
+    url, ready = true, onRoute, idleAfterMs, redisTimeoutMs = patientRedisTimeoutMs, lockTimeoutMs,
+    revocationPollMs
   }: BuildOptions = {}
 ): Promise<Service> {
   const databaseUrl = url ?? (await createDatabase(t))
@@ -77,7 +79,8 @@ export async function build (
       keyEncryptionKeys: keys,
       ...idleAfterMs !== undefined && { idleAfterMs },
       redisTimeoutMs,
-      lockTimeoutMs
+      lockTimeoutMs,
+      revocationPollMs
     },
     {
       write: (line: string) => {
