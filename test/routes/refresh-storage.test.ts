@@ -6,7 +6,7 @@ import { build, environment, newUser } from '../support/app.ts'
 import { scale } from '../support/soak.ts'
 import { t } from '../support/test.ts'
 
-const refreshes = scale(20_000, 2_000)
+const refreshes = scale(100_000, 2_000)
 
 t.test('many refreshes add no row and no page of an index: each is one heap-only update', async t => {
   const { lifetimes } = load(environment)
