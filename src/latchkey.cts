@@ -1,6 +1,14 @@
 #!/usr/bin/env node
 // libuv creates its thread pool at the first use. On Node.js 20, that is the loader of ES modules. So only a
 // CommonJS module runs early enough to set the size of the pool, and only if no module was preloaded.
+
+// Older versions lack what the next lines use, and so do the first ones of Node.js 22.
+const { node: version } = process.versions
+if (version.localeCompare('20.19', 'en', { numeric: true }) < 0 || !('getBuiltinModule' in process)) {
+  console.error(`Latchkey cannot run on Node.js ${version}. It needs 20.19, 22.3 or a newer version.`)
+  process.exit(1)
+}
+
 const { randomBytes } = process.getBuiltinModule('node:crypto')
 const { readdirSync } = process.getBuiltinModule('node:fs')
 const { availableParallelism, setPriority } = process.getBuiltinModule('node:os')

@@ -1,6 +1,7 @@
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { readMigrations } from '../src/database/migration-files.ts'
@@ -8,6 +9,7 @@ import { version } from '../src/version.ts'
 import { closedPort, run } from './support/command-line.ts'
 import { build } from './support/app.ts'
 import { createDatabase, named, sql } from './support/postgres.ts'
+import { isCompiled } from './support/program.ts'
 import { redisServer, skip } from './support/redis.ts'
 import { smtpServer } from './support/smtp.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
@@ -70,6 +72,35 @@ t.test('--help after a group of commands lists only that group', async t => {
   t.strictSame([...stdout.matchAll(/^ {2}latchkey (\w+ \w+) /gm)].map(([, name]) => name), [
     'keys list', 'keys rotate'
   ])
+})
+
+t.test('on a version of Node.js that is too old, every command and the build say so', async t => {
+  const folder = temporaryFolder(t)
+  const preload = join(folder, 'old.cjs')
+  for (const [node, hides] of [['18.20.8', false], ['20.18.3', false], ['22.2.0', true]] as const) {
+    const versions = JSON.stringify({ ...process.versions, node })
+    writeFileSync(preload, `
+      Object.defineProperty(process, 'versions', { value: ${versions} })
+      if (${hides}) delete process.getBuiltinModule`)
+    const env = { ...process.env, NODE_OPTIONS: `--require ${preload}` }
+    for (const program of [...isCompiled ? ['dist/src/latchkey.cjs'] : [], 'scripts/build.js']) {
+      const { status, stdout, stderr } = spawnSync(process.execPath, [program], { env, encoding: 'utf8' })
+      const message = `Latchkey cannot run on Node.js ${node}. It needs 20.19, 22.3 or a newer version.\n`
+      t.strictSame({ status, stdout, stderr }, { status: 1, stdout: '', stderr: message }, program)
+    }
+  }
+})
+
+t.test('without the packages, the build says how to install them', async t => {
+  const folder = temporaryFolder(t)
+  mkdirSync(join(folder, 'scripts'))
+  for (const file of ['package.json', 'scripts/build.js']) copyFileSync(file, join(folder, file))
+  const options = { cwd: folder, encoding: 'utf8' } as const
+  const { status, stderr } = spawnSync(process.execPath, ['scripts/build.js'], options)
+  t.strictSame(
+    { status, stderr },
+    { status: 1, stderr: 'The packages of Latchkey are not installed. Run: npm ci\n' }
+  )
 })
 
 t.test('--version prints the version of the package', async t => {
