@@ -45,16 +45,18 @@ export function renderOpenLink (
 ): string {
   const { kind, language, failure, link } = page
   const texts = mailedLinkTexts[language]
-  const { purpose, address, methods } = link
-  const { title, before, after } = texts.purposes[purpose]
+  const { purpose, address, methods, removesPassword, isFirstPassword } = link
+  const { title: usualTitle, before, after } = texts.purposes[purpose]
+  const title = isFirstPassword ? texts.firstPassword : usualTitle
   const separator = after === '' || after.startsWith('.') ? '' : ' '
   const subject = address !== '' && html`<p class="quiet">${before} <strong>${address}</strong>${separator}${
     after}</p>`
   const action = context.basePath + mailedLinkPaths[kind]
   return renderPage(context, page, title, html`<div class="head"><h1>${title}</h1>${subject}</div>
 ${failureNote(failure)}${methods.length > 0 && html`<p>${proofText(methods, texts)}</p>
+`}${removesPassword && html`<p>${texts.removesPassword}</p>
 `}${formsOf(context, { ...page, action })}${
-    kind === 'password_reset' && html`<p class="small quiet">${texts.signsOut}</p>
+    kind === 'password_reset' && !isFirstPassword && html`<p class="small quiet">${texts.signsOut}</p>
 `}${isSessionNeeded(methods) && signInLink(context, texts)}`)
 }
 

@@ -12,6 +12,10 @@ export interface LinkPreview {
   address: string
   /** What confirms the address in addition to the link. Empty if the link is enough in this browser. */
   methods: ConfirmationMethod[]
+  /** Whether a sign-in with the link removes the password, because the address is not verified. */
+  removesPassword?: boolean
+  /** Whether the link sets the first password of the account. */
+  isFirstPassword?: boolean
 }
 
 /** A link to look at, on the page for one kind of links. */
@@ -29,8 +33,15 @@ export async function previewLink (
   db: Queryable, { kind, token, evidence, cookieSeconds }: LinkInspection
 ): Promise<LinkPreview> {
   if (kind !== 'email_verification') {
-    const { purpose, email: address } = await oneTimeTokens.find(db, token, [kind])
-    return { purpose, address, methods: [] }
+    const account = await oneTimeTokens.find(db, token, [kind])
+    const hasPassword = account.password_hash !== null
+    return {
+      purpose: account.purpose,
+      address: account.email,
+      methods: [],
+      removesPassword: kind === 'magic_link' && hasPassword && !account.email_verified,
+      isFirstPassword: kind === 'password_reset' && !hasPassword
+    }
   }
   const link = await findLink(db, token, cookieSeconds)
   const isEnough = effects[link.kind][chooseProof(link, evidence)] !== 'ask'

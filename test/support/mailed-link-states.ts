@@ -48,7 +48,9 @@ export function mailedLinkStates (language: Language, context: PageContext): Arr
     ['link undoes a change', confirm({ purpose: 'email_undo' })],
     ['link sets a password', open('password_reset')],
     ['link sets a password: rejected', open('password_reset', {}, passwordRejected(['too_common']))],
+    ['link sets the first password', open('password_reset', { isFirstPassword: true })],
     ['link signs in', open('magic_link')],
+    ['link signs in and removes the password', open('magic_link', { removesPassword: true })],
     ['link signs in: outage', open('magic_link', {}, databaseUnavailable(''))],
     ['link is for a hostile address', open('magic_link', { address: '"><script>alert(1)</script>@x' })],
     ...kinds.map((kind): [string, string] =>

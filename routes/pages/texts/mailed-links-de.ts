@@ -44,9 +44,9 @@ const german: MailedLinkTexts = {
     password_reset: {
       title: 'Neues Passwort wählen',
       doneTitle: 'Ihr Passwort ist gespeichert',
-      doneText: 'Sie sind auf allen Geräten abgemeldet. Melden Sie sich mit dem neuen Passwort an.',
-      invalidText: lives => `Links für ein neues Passwort sind ${lives} lang gültig und funktionieren ` +
-        'nur einmal. Dieser wurde schon verwendet oder ist abgelaufen.'
+      doneText: 'Melden Sie sich damit an. Alle Ihre Geräte sind abgemeldet.',
+      invalidText: () => 'Ein Link für ein Passwort funktioniert nur einmal. Dieser wurde schon verwendet ' +
+        'oder ist abgelaufen.'
     },
     magic_link: {
       title: 'Anmelden',
@@ -63,6 +63,10 @@ const german: MailedLinkTexts = {
   newPasswordHint: minLength =>
     `Mindestens ${minLength} Zeichen. Gut geeignet sind drei oder vier zufällige Wörter.`,
   signsOut: 'Sie werden auf allen Geräten abgemeldet.',
+  removesPassword: 'Diese Adresse wurde noch nicht bestätigt. Wenn Sie sich mit diesem Link anmelden, wird ' +
+    'das Passwort ungültig, das bei der Registrierung gewählt wurde. Vielleicht war das jemand anderes. ' +
+    'Danach können Sie ein neues wählen.',
+  firstPassword: 'Passwort festlegen',
   currentPassword: 'Passwort',
   confirmWithPassword: 'Mit diesem Passwort bestätigen',
   confirmWithNewPassword: 'Passwort speichern und bestätigen',

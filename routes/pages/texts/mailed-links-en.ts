@@ -34,9 +34,9 @@ const english: MailedLinkTexts = {
     password_reset: {
       title: 'Choose a new password',
       doneTitle: 'Your password is saved',
-      doneText: 'You are signed out on all devices. Sign in with the new password.',
-      invalidText: lives => `Links that set a password work once and expire after ${lives}. This one was ` +
-        'already used or has expired.'
+      doneText: 'Sign in with it. All your devices are signed out.',
+      // An invitation lives longer than a reset.
+      invalidText: () => 'A link that sets a password works once. This one was already used or has expired.'
     },
     magic_link: {
       title: 'Sign in',
@@ -52,6 +52,9 @@ const english: MailedLinkTexts = {
   newPassword: 'New password',
   newPasswordHint: minLength => `At least ${minLength} characters. Three or four random words work well.`,
   signsOut: 'You will be signed out on all your devices.',
+  removesPassword: 'This address was not confirmed yet. When you sign in with this link, the password that ' +
+    'was set at sign-up stops working, in case someone else set it. You can choose a new one afterwards.',
+  firstPassword: 'Set your password',
   currentPassword: 'Password',
   confirmWithPassword: 'Confirm with this password',
   confirmWithNewPassword: 'Save password and confirm',

@@ -24,6 +24,10 @@ export interface MailedLinkTexts {
   newPassword: string
   newPasswordHint: (minLength: number) => string
   signsOut: string
+  /** Before a sign-in with a link that removes the password. */
+  removesPassword: string
+  /** The title of the page that sets the first password. */
+  firstPassword: string
   currentPassword: string
   confirmWithPassword: string
   confirmWithNewPassword: string
