@@ -6,6 +6,7 @@ import { dataFolder, type Config } from './config/config.ts'
 import { environment } from './config/environment.ts'
 import { keyEncryptionKeys } from './config/key-encryption.ts'
 import { misspellingWarnings } from './config/misspellings.ts'
+import { recordIssuer } from './config/served-issuer.ts'
 import * as embeddedPostgres from './database/embedded/embedded-postgres.ts'
 import { announce } from './server/announcement.ts'
 import { DrainingServer } from './server/draining-server.ts'
@@ -67,6 +68,7 @@ export async function serve (config: Config, signals: EventEmitter): Promise<voi
     await Promise.race([loaded, pauseUntilShutdown(databasePatienceMs, shutdown)])
     if (isStopping()) return
     await listen(server, config)
+    recordIssuer(config)
   }
 
   shutdown.listen(signals)

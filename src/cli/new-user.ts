@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { text } from 'node:stream/consumers'
 import type { Config } from '../config/config.ts'
+import { linksUrlOf } from '../config/served-issuer.ts'
 import type { Pepper } from '../crypto/secret-keys.ts'
 import type { Database } from '../database/database.ts'
 import { Problem } from '../http/problem.ts'
@@ -69,7 +70,7 @@ export const create = defineCommand({
       const { token, lives } = invitation
       const page = mailKinds.get('invitation')?.page
       assert(page !== undefined)
-      const { linksUrl } = config.mail
+      const linksUrl = linksUrlOf(config)
       const link = password === undefined ? linkUrl({ linksUrl, page }, token) : undefined
       const hours = Math.round(lives / (hourSeconds / 10)) / 10
       const lines = [

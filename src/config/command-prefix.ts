@@ -5,7 +5,12 @@ const defaultPort = 3_000
 
 /**
  * What stands before a command of this program in another terminal, so that its links lead to this service:
- * `PORT=4000 `, or nothing if that terminal would assume the same.
+ * `PORT=4000 `, or nothing if that terminal would assume the same. With the embedded database, a command
+ * finds the address by itself (`linksUrlOf`).
  */
-export const commandPrefix = ({ issuer, port }: Pick<Config, 'issuer' | 'port'>): string =>
-  port !== defaultPort && issuer === `http://localhost:${port}` ? `PORT=${port} ` : ''
+export function commandPrefix (
+  { databaseUrl, issuer, port }: Pick<Config, 'databaseUrl' | 'issuer' | 'port'>
+): string {
+  if (databaseUrl === undefined || port === defaultPort) return ''
+  return issuer === `http://localhost:${port}` ? `PORT=${port} ` : ''
+}

@@ -18,6 +18,8 @@ export type Config = ReturnType<typeof load>
 
 const defaultHost = '127.0.0.1'
 const preferredPort = 3_000
+/** The issuer of a service without a setting that changes it. */
+export const defaultIssuer = `http://localhost:${preferredPort}`
 const defaultDrainSeconds = 5
 
 /**

@@ -504,6 +504,9 @@ t.test('with the embedded database, commands work while the service runs', async
   })
   t.strictSame(await runJson(t, ['sessions', 'end', '--user', user.id], environment, cwd), { ended: 1 })
   t.match(await post('/v1/auth/refresh', { refresh_token: refreshToken }), { code: 'invalid_refresh_token' })
+  const create = ['users', 'create', '--email', newUser().email]
+  const { link } = await runJson(t, create, {}, cwd)
+  t.match(link, `${base}/password-reset#token=`, 'a link leads to the service without its PORT')
   t.equal((await fetch(`${base}/readyz`)).status, 200)
   // As when its terminal is closed.
   child.kill('SIGHUP')

@@ -278,7 +278,8 @@ t.test('the start page', async t => {
     for (const id of ['0', '-1', 'x', '99999999999', '1e1']) {
       t.match(await browser().get(`/dev/mails/${id}`, local), { status: 404 })
     }
-    const onAnotherPort = await build(t, { PORT: '4000' }, { url: service.url })
+    const { url } = service
+    const onAnotherPort = await build(t, { PORT: '4000', DATABASE_URL: url }, { url })
     t.match((await onAnotherPort.browser().get('/', { ...html, host: 'localhost:4000' })).text,
       />PORT=4000 npx latchkey users create [^]*>PORT=4000 npx latchkey clients create /)
 
