@@ -83,16 +83,19 @@ async function main (args: string[]): Promise<number | undefined> {
   const { help: generalHelp, ...others } = generalOptions
   const options = { ...others, help: { type: generalHelp.type } } as const
   // The values of a command's own options count as words here. The command parses them itself.
-  const { positionals: words, values } = parseArgs({ args, strict: false, options })
+  const { positionals, values } = parseArgs({ args, strict: false, options })
+  const wantsHelp = values.help === true || args.includes('-h') || positionals[0] === 'help'
+  const words = positionals[0] === 'help' ? positionals.slice(1) : positionals
   const name = commandNames.find(name => name === words.slice(0, name.split(' ').length).join(' '))
   const command = name === undefined ? undefined : commands[name]
   if (values.version) return print(successExitCode, `${version}\n`)
-  if (values.help || args.includes('-h')) {
+  if (wantsHelp) {
     const group = groupOf(words[0])
-    const help = group.length > 0 ? formatHelp(group) : formatHelp()
-    return print(successExitCode, command?.help ?? help)
+    if (command) return print(successExitCode, command.help)
+    if (words.length === 0) return print(successExitCode, formatHelp())
+    if (words.length === 1 && group.length > 0) return print(successExitCode, formatHelp(group))
   }
-  if (name === undefined || !command) return print(usageExitCode, explainUnknown(words))
+  if (name === undefined || !command) return print(usageExitCode, explainUnknown(leading(words, args)))
   try {
     const run = command.parse(without(args, name.split(' ')))
     const result = await run(load(environment()))
@@ -115,6 +118,14 @@ function explainUnknown (words: string[]): string {
   const hint = meant.length === 0 ? '' : ` Did you mean ${listOf(meant)}?`
   const help = group.length > 0 ? formatHelp(group) : formatHelp()
   return `${help}\nThere is no command "${given}".${hint}\n`
+}
+
+/** The words that come before any option: a later one may be the value of an option. */
+function leading (words: string[], args: string[]): string[] {
+  const firstOption = args.findIndex(arg => arg.startsWith('-'))
+  const before = firstOption < 0 ? args : args.slice(0, firstOption)
+  const named = words.filter(word => before.includes(word))
+  return named.length > 0 ? named : words
 }
 
 const listOf = (choices: string[]) => [choices.slice(0, -1).join(', '), ...choices.slice(-1)]

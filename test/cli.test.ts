@@ -27,7 +27,7 @@ const usage = /Usage: latchkey <command> \[options\]\n\n {2}latchkey serve .*\n 
 t.jobs = 2
 
 t.test('--help lists every command, and what its exit codes mean', async t => {
-  for (const args of [['--help'], ['-h']]) {
+  for (const args of [['--help'], ['-h'], ['help']]) {
     const { code, stdout, stderr } = await run(t, args)
     t.strictSame({ code, stderr }, { code: 0, stderr: '' }, args.join(' '))
     t.match(stdout, usage)
@@ -53,7 +53,7 @@ t.test('--help after a command shows its usage, and runs nothing', async t => {
     ['keys rotate', ['--now', '--drop KID']],
     ['clients create', ['--name NAME', '--scope SCOPE']],
     ['clients list', []],
-    ['sessions end', ['--all', '--user ID']],
+    ['sessions end', ['--all', '--user USER']],
     ['calibrate', ['--target TIME']],
     ['config check', ['--connect']]
   ] as const) {
@@ -114,6 +114,13 @@ t.test('wrong usage gives exit code 2, and the right usage and the problem on st
     [['sevre'], 'There is no command "sevre". Did you mean "serve"?', usage],
     [['user', 'create'], 'There is no command "user create". Did you mean "users create"?', usage],
     [['unlock'], 'There is no command "unlock".\n', usage],
+    [['unlock', '--help'], 'There is no command "unlock".\n', usage],
+    [
+      ['users', 'creat', '--email', 'ada@example.com'],
+      'There is no command "users creat". Did you mean "users create"?',
+      /latchkey users create/
+    ],
+    [['users', 'create'], '--email is required.', 'latchkey users create '],
     [
       ['config'],
       'There is no command "config". Did you mean "config check"?',

@@ -30,8 +30,9 @@ export const create = defineCommand({
     'password-stdin': { type: 'boolean', description: 'read the password from standard input' }
   },
   plan: options => {
-    const { email = '', 'email-verified': isVerified = false, name, username, role = [] } = options
+    const { email, 'email-verified': isVerified = false, name, username, role = [] } = options
     const { 'password-stdin': readsPassword = false } = options
+    if (email === undefined) throw new UsageError('--email is required.')
     if (!parseEmail(email)) throw new UsageError('--email must be an email address.')
     if (name !== undefined && !/^[^\p{Cc}\p{Cs}]{1,200}$/u.test(name)) {
       throw new UsageError('--name must have 1 to 200 characters, and no control characters.')
@@ -86,9 +87,8 @@ export const create = defineCommand({
 
 function explain (error: unknown): unknown {
   if (!(error instanceof Problem)) return error
-  if (error.code === 'password_rejected') {
-    return new Error(`The password was rejected: ${String(error.members['reasons'])}.`)
-  }
+  // Its detail says what is wrong.
+  if (error.code === 'password_rejected') return new Error(error.message)
   if (error.code === 'email_taken') {
     return new Error('An account with this email address exists. To give it roles, run ' +
       '`latchkey users set-roles`.')

@@ -25,17 +25,19 @@ export async function assertDefined ({ roles: defined }: Config, roles: readonly
 
 export const setRoles = defineCommand({
   usage: 'latchkey users set-roles --email EMAIL --role ROLE... [--email-verified] [--json]',
-  description: 'Set the roles of an existing account, such as those of the first administrator. It loses' +
-    ' all others.',
+  description: 'Set the roles of an existing account, such as those of the first administrator. The ' +
+    'account loses all other roles.',
   example: 'latchkey users set-roles --email ada@example.com --role user,admin',
   options: {
     email: { type: 'string', value: 'EMAIL', description: 'the email address of the account' },
     'email-verified': {
-      type: 'boolean', description: 'mark the address as verified: you know that the account is its owner\'s'
+      type: 'boolean',
+      description: 'mark the address as verified; only if the account belongs to the owner of the address'
     },
     role: roleOption
   },
-  plan: ({ email = '', 'email-verified': isVerified = false, role = [] }) => {
+  plan: ({ email, 'email-verified': isVerified = false, role = [] }) => {
+    if (email === undefined) throw new UsageError('--email is required.')
     const address = parseEmail(email)
     if (!address) throw new UsageError('--email must be an email address.')
     const roles = splitRoles(role)

@@ -8,6 +8,13 @@ import { printReport, writeReport } from './reported-lines.ts'
 
 const chunkBytes = 262_144
 
+async function sizeOf (path: string): Promise<number> {
+  const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    throw error.code === 'ENOENT' ? new Error(`The file ${path} does not exist.`) : error
+  })
+  return stats.size
+}
+
 export const importAll = defineCommand({
   usage: 'latchkey users import FILE.jsonl [--dry-run] [--without-unknown-hashes] [--report FILE] [--json]',
   description: 'Import accounts from JSON Lines. Existing accounts are left unchanged, so an interrupted ' +
@@ -29,7 +36,7 @@ export const importAll = defineCommand({
     const { 'dry-run': dryRun = false, report } = options
     const { 'without-unknown-hashes': withoutUnknownHashes = false } = options
     const { importLines } = await import('../transfer/import.ts')
-    const bar = createProgressBar(path === '-' ? undefined : (await stat(path)).size)
+    const bar = createProgressBar(path === '-' ? undefined : await sizeOf(path))
     const reportedLines = report === undefined ? printReport(bar.clear) : await writeReport(report)
     let bytesRead = 0
     async function * chunks () {

@@ -362,12 +362,13 @@ t.test('clients', async t => {
 })
 
 t.test('sessions end', async t => {
-  const register = async (service: Service): Promise<{ browser: Browser, userId: string }> => {
+  const register = async (service: Service): Promise<{ browser: Browser, userId: string, email: string }> => {
     const browser = service.browser()
-    const { status, body } = await browser.post('/v1/auth/register', newUser())
+    const user = newUser()
+    const { status, body } = await browser.post('/v1/auth/register', user)
     if (status !== 201) throw new Error(`the registration was answered ${status}`)
     browser.accessToken = body.access_token
-    return { browser, userId: body.user.id }
+    return { browser, userId: body.user.id, email: user.email }
   }
 
   await t.test(
@@ -395,6 +396,11 @@ t.test('sessions end', async t => {
         await runJson(t, ['sessions', 'end', '--user', ada.userId], { DATABASE_URL: service.url }),
         { ended: 0 }
       )
+      const byEmail = ['sessions', 'end', '--user', bob.email.toUpperCase()]
+      t.strictSame(await runJson(t, byEmail, { DATABASE_URL: service.url }), { ended: 1 })
+      t.match(await run(t, ['sessions', 'end', '--user', 'no@example.com'], { DATABASE_URL: service.url }), {
+        code: 1, stderr: 'there is no user no@example.com\n'
+      })
       t.strictSame(
         await run(t, ['sessions', 'end', '--user', '0199e8f2-6c1a-7b3e-9d5f-0a1b2c3d4e5f'], {
           DATABASE_URL: service.url
