@@ -42,7 +42,7 @@ export const variables = {
   SERVICE_NAME: variable('Latchkey', parseDisplayName,
     'the name of the service in emails and on pages; a password must not contain it'),
   BRAND_NAME: optional('SERVICE_NAME', parseDisplayName, 'the name on pages and in emails'),
-  BRAND_LOGO: optional('a key beside the name', parseLogo,
+  BRAND_LOGO: optional('the symbol of Latchkey, beside the name', parseLogo,
     'the file of your logo, an SVG, PNG, JPEG or WebP image of at most 256 KiB; pages show it, and emails ' +
     'too if it is PNG or JPEG and ISSUER_URL is https'),
   BRAND_COLOR: optional('black, and brass in dark mode', parseColor,
@@ -183,7 +183,8 @@ export const variables = {
     'The failure that reaches the limit starts a wait, as with LOGIN_RATE_LIMIT. `off` switches the limit ' +
     'off'),
   WEBHOOK_PRIVATE_NETWORKS: variable('off', parseNetworks,
-    'private addresses and CIDR ranges that webhooks may be sent to, even over http, separated by commas'),
+    'private addresses and CIDR ranges that webhooks and back-channel logouts may be sent to, even over ' +
+    'http, separated by commas'),
   PASSWORD_MIN_LENGTH: variable('8', parseInteger(8, 64), 'minimum length of a password, in code points'),
   BREACHED_PASSWORDS_URL: optional('new passwords are not looked up', parseRangeUrl,
     'the URL where new passwords are looked up among breached ones, such as ' +
