@@ -80,6 +80,7 @@ export default fp(async function latchkey (app: FastifyInstance, options: AppOpt
     issuer,
     basePath: basePathOf(issuer),
     homeUrl: config.homeUrl,
+    hasStartPage: !config.production,
     minLength: config.passwords.minLength
   }
 

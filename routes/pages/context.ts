@@ -16,6 +16,8 @@ export interface PageContext {
   basePath: string
   /** The URL of the application. */
   homeUrl: string | undefined
+  /** Whether `/` is the start page of development. */
+  hasStartPage: boolean
   /** The shortest password, in code points. */
   minLength: number
 }

@@ -27,11 +27,13 @@ export interface InboxView {
   /** The address as it was typed; undefined if it is not known any more. */
   address: string | undefined
   lives: LinkLives
+  /** Whether emails are sent. In development, the start page can show them instead. */
+  isSent: boolean
 }
 
 /** Renders the page that says what was sent, where, and how to ask again. */
 export function renderInbox (context: PageContext, view: InboxView): string {
-  const { language, continuation, sent, address, lives } = view
+  const { language, continuation, sent, address, lives, isSent } = view
   const texts = inboxTexts[language]
   const [before, after] = texts.texts[sent]
   const seconds = {
@@ -47,7 +49,8 @@ export function renderInbox (context: PageContext, view: InboxView): string {
     path: `${withRequest(inboxPath, continuation)}${continuation ? '&' : '?'}sent=${sent}`,
     main: html`${head(texts.title)}<p>${before} ${shown}${sent === 'sign-up' && '.'} ${after}</p>
 <p class="small quiet">${texts.lifetime(formatDuration(seconds, language))}</p>
-<p class="small quiet">${texts.missing}</p>
+<p class="small quiet">${
+  isSent ? texts.missing : html`${texts.notSent} <a href="${context.basePath}/">${texts.openMails}</a>`}</p>
 ${form(context.basePath + path, continuation, [
   field({ name, label: texts.email, type: 'email', autocomplete: 'username', value: address }),
   button(texts.again, { isPlain: true })

@@ -54,7 +54,8 @@ const pages: Typed<PagesOptions> = async (app, { signIn, ...start }) => {
     rememberLanguage(request, reply, context.issuer)
     const { sent = 'sign-in' } = request.query
     const address = sentAddress(request, context.issuer)
-    const page = renderInbox(context, { language, continuation, sent, address, lives: signIn.links })
+    const isSent = app.mailer.shown === undefined
+    const page = renderInbox(context, { language, continuation, sent, address, lives: signIn.links, isSent })
     return reply.headers(pageHeaders(language)).send(page)
   })
 

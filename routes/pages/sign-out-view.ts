@@ -4,6 +4,7 @@ import { button, buttonLink, form, head, hiddenField } from './components.ts'
 import type { PageContext } from './context.ts'
 import { renderDocument } from './layout.ts'
 import { decisionTexts } from './texts/decisions.ts'
+import { startTexts } from './texts/start.ts'
 
 export interface SignOutView {
   language: Language
@@ -37,13 +38,15 @@ export interface SignedInView {
 /** Renders the page of a person who is signed in, and came from no application. */
 export function renderSignedIn (context: PageContext, { language, account }: SignedInView): string {
   const { signedInTitle: title, signedInText, leavingTitle, signOut } = decisionTexts[language]
-  const { homeUrl, basePath } = context
+  const { homeUrl, basePath, hasStartPage } = context
   return renderDocument(context, {
     language,
     title,
     path: '/signed-in',
     main: html`${head(title, account)}<p>${signedInText}</p>
-${homeUrl !== undefined && buttonLink(homeUrl, leavingTitle)}
+${homeUrl !== undefined
+  ? buttonLink(homeUrl, leavingTitle)
+  : hasStartPage && buttonLink(`${basePath}/`, startTexts[language].back)}
 <p class="small quiet ways"><a href="${basePath}/sign-out">${signOut}</a></p>`
   })
 }

@@ -29,7 +29,8 @@ export function renderStart (context: PageContext, view: StartView): string {
   const steps = [
     step(texts.running, html`<p class="small quiet">${texts.issuer} ${issuer}</p>`, true),
     step(texts.administrator,
-      html`<pre>${commandPrefix}npx latchkey users create --email you@example.com --role user,admin</pre>`),
+      html`<pre>${commandPrefix}npx latchkey users create --email you@example.com --role user,admin</pre>
+<p class="small quiet">${texts.administratorText}</p>`),
     step(texts.pages, html`<p class="small">${pages.map(page => html`${page} `)}</p>`),
     step(texts.connect, html`
 <pre>${commandPrefix}npx latchkey clients create --name Shop ${

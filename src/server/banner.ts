@@ -21,7 +21,7 @@ export function banner (options: BannerOptions): string {
     ['API docs', docs ? `${issuer}/docs` : 'off (DOCS)'],
     ['Database', databaseText(options)],
     ['Mail', mail.smtpUrl === undefined
-      ? 'shown here and on the start page; set SMTP_URL to send it'
+      ? 'shown here and on the start page; set SMTP_URL and MAIL_FROM to send it'
       : `sent through ${hostOf(mail.smtpUrl)}`]
   ]
   return [

@@ -279,6 +279,8 @@ t.test('the start page', async t => {
       t.match(await browser().get(`/dev/mails/${id}`, local), { status: 404 })
     }
     const { url } = service
+    t.match((await browser().get('/check-inbox?sent=password', local)).text,
+      /Emails are not sent in development\. <a href="\/">Open the emails/)
     const onAnotherPort = await build(t, { PORT: '4000', DATABASE_URL: url }, { url })
     t.match((await onAnotherPort.browser().get('/', { ...html, host: 'localhost:4000' })).text,
       />PORT=4000 npx latchkey users create [^]*>PORT=4000 npx latchkey clients create /)

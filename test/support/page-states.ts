@@ -26,6 +26,7 @@ export const pageContext: PageContext = {
   issuer: 'https://auth.acme.example',
   basePath: '',
   homeUrl: undefined,
+  hasStartPage: true,
   minLength: 8
 }
 
@@ -94,10 +95,15 @@ export function pageStates (language: Language, context: PageContext = pageConte
       ...fresh, typed, problem: validationFailed('', [{ pointer: '/email', detail: 'must be an address' }])
     })],
     ...sent.map(kind => [`check your inbox: ${kind}`, renderInbox(context, {
-      language, sent: kind, address: 'ada.lovelace.of.london@mail.example.com', lives, continuation
+      language,
+      sent: kind,
+      address: 'ada.lovelace.of.london@mail.example.com',
+      lives,
+      continuation,
+      isSent: true
     })] as const),
     ['check your inbox: unknown address',
-      renderInbox(context, { language, sent: 'sign-in', address: undefined, lives })],
+      renderInbox(context, { language, sent: 'sign-in', address: undefined, lives, isSent: false })],
     ['consent', renderConsent(context, consent)],
     ['consent for an unverified client', renderConsent(context, { ...consent, isUnverified: true })],
     ['sign out', renderSignOut(context, { language, sealed: 'sealed', account: 'ada@example.com' })],

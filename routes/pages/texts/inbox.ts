@@ -13,6 +13,8 @@ const en = {
   } as Record<SentKind, [before: string, after: string]>,
   lifetime: (time: string) => `The link works once and expires in ${time}.`,
   missing: 'No email? Check your spam folder and the address below. Then send the email again:',
+  notSent: 'Emails are not sent in development.',
+  openMails: 'Open the emails on the start page',
   email: 'Email address',
   again: 'Send again'
 }
@@ -28,6 +30,8 @@ const de: typeof en = {
   lifetime: time => `Der Link ist ${time} lang gültig und funktioniert nur einmal.`,
   missing: 'Nichts angekommen? Prüfen Sie den Spam-Ordner und diese Adresse. Senden Sie dann die E-Mail ' +
     'noch einmal:',
+  notSent: 'Bei der Entwicklung werden E-Mails nicht verschickt.',
+  openMails: 'Öffnen Sie die E-Mails auf der Startseite',
   email: 'E-Mail-Adresse',
   again: 'Noch einmal senden'
 }
