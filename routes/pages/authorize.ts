@@ -12,7 +12,7 @@ import { advance, respond } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
 import { adoptLanguage } from './language.ts'
-import { formType, maxQueryLength } from './refused-form.ts'
+import { formType, maxQueryLength, queryOf } from './refused-form.ts'
 
 export interface AuthorizeOptions { context: PageContext, links: LinkLives }
 
@@ -92,8 +92,7 @@ const authorize: Typed<AuthorizeOptions> = async (app, { context, links }) => {
   // redirect.
   const form = { schema: { hide: true }, bodyLimit: maxQueryLength, config }
   app.post('/oauth/authorize', form, async (request, reply) => {
-    const query = new URLSearchParams(typeof request.body === 'string' ? request.body : '')
-    return reply.redirect(`${context.basePath}/oauth/authorize?${query.toString()}`, 303)
+    return reply.redirect(`${context.basePath}/oauth/authorize?${queryOf(request.body)}`, 303)
   })
 }
 

@@ -12,7 +12,7 @@ import { findSessionToEnd, redirectAway } from './authorization-flow.ts'
 import type { PageContext } from './context.ts'
 import { problemPage } from './error-view.ts'
 import { adoptLanguage } from './language.ts'
-import { formType, maxQueryLength } from './refused-form.ts'
+import { formType, maxQueryLength, queryOf } from './refused-form.ts'
 import { signOutBrowser } from './sign-out.ts'
 
 export interface EndSessionOptions { context: PageContext, links: LinkLives }
@@ -80,8 +80,7 @@ const endSession: Typed<EndSessionOptions> = async (app, { context, links }) => 
 
   const form = { schema: { hide: true }, bodyLimit: maxQueryLength, config }
   app.post('/oauth/logout', form, async (request, reply) => {
-    const query = new URLSearchParams(typeof request.body === 'string' ? request.body : '')
-    return reply.redirect(`${context.basePath}/oauth/logout?${query.toString()}`, 303)
+    return reply.redirect(`${context.basePath}/oauth/logout?${queryOf(request.body)}`, 303)
   })
 }
 

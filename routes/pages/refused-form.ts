@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
+import { payloadTooLarge } from '../../src/http/problems.ts'
 
 const maxBytes = 16_384
 // A form usually arrives together with its headers. A slow client must not hold up its own refusal.
@@ -36,6 +37,16 @@ export const formType = 'application/x-www-form-urlencoded'
  * with all other headers).
  */
 export const maxQueryLength = 12_288
+
+/**
+ * Returns a form that is redirected to as a query. Throws `payload_too_large` if it is too long once its
+ * characters are encoded.
+ */
+export function queryOf (body: unknown): string {
+  const query = new URLSearchParams(typeof body === 'string' ? body : '').toString()
+  if (query.length > maxQueryLength) throw payloadTooLarge()
+  return query
+}
 
 /** Parses a form. Of several fields with the same name, the last one counts. */
 export const parseForm = (text: string): Record<string, string> =>

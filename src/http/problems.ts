@@ -136,6 +136,7 @@ export const notFound = () => new Problem(problems.not_found, {
   detail: 'The resource does not exist, or it belongs to someone else.'
 })
 export const routeNotFound = () => new Problem(problems.not_found, { detail: 'There is no such route.' })
+export const payloadTooLarge = () => new Problem(problems.payload_too_large)
 export const methodNotAllowed = (allowed: string[]) =>
   new Problem(problems.method_not_allowed, { headers: { allow: allowed.join(', ') } })
 /** The connection is closed, because the rest of the request may still arrive on it. */
