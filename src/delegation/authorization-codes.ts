@@ -26,7 +26,7 @@ const issuing: Statement = {
   name: 'authorization-codes.issue',
   text: `
     with live as (
-      select sessions.id, token_hash, authenticated_at
+      select sessions.id, token_hash, authenticated_at, methods
       from sessions join browser_tokens on session_id = sessions.id
       where sessions.id = $3 and token_hash = $11 and superseded_at is null
         and ended_at is null and expires_at > now()
@@ -37,9 +37,9 @@ const issuing: Statement = {
     )
     insert into authorization_codes (
       code_hash, client_id, session_id, authenticated_at, redirect_uri, code_challenge, scope, audience,
-      nonce, is_offline, expires_at, browser_token_hash
+      nonce, is_offline, expires_at, browser_token_hash, methods
     ) select $1, $2, id, authenticated_at, $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10),
-      token_hash
+      token_hash, methods
     from live returning 1`
 }
 
@@ -59,6 +59,7 @@ export async function issueCode (
   return rows.length > 0 ? code : undefined
 }
 
+// redeem_authorization_code is in migrations/017-methods-of-codes.sql.
 // The client may have lost a resource since it was authorized. Its code is not used up for tokens that it
 // cannot get.
 const redeeming: Statement = {

@@ -390,6 +390,28 @@ t.test('a repeated sign-in does not strengthen tokens from before it', async t =
   t.match(await choosePassword(browser), { status: 204 })
 })
 
+t.test('a repeated sign-in does not strengthen a code from before it', async t => {
+  const { browser, user, userId } = await signInFor(service, client)
+  await service.sql(`
+    update sessions set methods = '{otp}', authenticated_at = now() - interval '1 hour'
+    where user_id = $1 and is_browser`, [userId])
+  const [before, after] = [authorizationOf(client), authorizationOf(client)]
+  const code = codeIn(await authorize(copyOf(browser), before))
+  await signInAgain(browser, user)
+  const anHourAgo = Date.now() / 1_000 - 3_000
+  const methodsOf = async (code: string, { verifier }: { verifier: string }) => {
+    const { status, body } = await redeem(service, client, { code, verifier })
+    t.equal(status, 200)
+    const refreshed = await refresh(service, client, body.refresh_token)
+    return [body.id_token, body.access_token, refreshed.body.access_token].map(token => claimsOf(token))
+      .map(({ amr, auth_time: time }) => ({ amr, isFresh: Number(time) > anHourAgo }))
+  }
+  const stale = { amr: ['otp'], isFresh: false }
+  t.strictSame(await methodsOf(code, before), [stale, stale, stale])
+  const fresh = { amr: ['pwd'], isFresh: true }
+  t.strictSame(await methodsOf(codeIn(await authorize(browser, after)), after), [fresh, fresh, fresh])
+})
+
 t.test('a sign-in on a page goes on with the token family, and its token supersedes the others', async t => {
   const { browser, user } = await signInFor(service, client)
   const name = 'refresh_token_3000'
