@@ -42,7 +42,7 @@ export const variables = {
   SERVICE_NAME: variable('Latchkey', parseDisplayName,
     'the name of the service in emails and on pages; a password must not contain it'),
   BRAND_NAME: optional('SERVICE_NAME', parseDisplayName, 'the name on pages and in emails'),
-  BRAND_LOGO: optional('the symbol of Latchkey, beside the name', parseLogo,
+  BRAND_LOGO: optional('Latchkey\'s symbol, beside the name', parseLogo,
     'the file of your logo, an SVG, PNG, JPEG or WebP image of at most 256 KiB; pages show it, and emails ' +
     'too if it is PNG or JPEG and ISSUER_URL is https'),
   BRAND_COLOR: optional('black, and brass in dark mode', parseColor,
