@@ -55,6 +55,8 @@ export async function signInRequestOf (
   const { lifetimes, sessionLimit, requirements } = options
   const replaced = await findReplacedSessions(request, delivery)
   const browser = isOnPage ? request.issueBrowserToken() : undefined
+  // A browser that has given up may have signed in again meanwhile. A late sign-in would end that session.
+  request.deadline.throwIfAborted()
   return { isRemembered: remember, lifetimes, sessionLimit, requirements, replaced, browser }
 }
 

@@ -114,6 +114,8 @@ const revocations: Typed = async (app) => {
       }
     }
     readers.add(reader)
+    // Wakes the iterator of the body. Otherwise the reader would keep its place until the next heartbeat.
+    reply.raw.once('close', stream.stop)
     body.once('close', () => {
       stream.stop()
       readers.delete(reader)

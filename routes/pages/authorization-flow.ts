@@ -53,6 +53,8 @@ async function findSessions (
   const found = await app.findBrowserSession(request, clientId)
   const { reused } = found
   if (!reused) return found
+  // An instance that was paused serves a request late. Its browser may have given up, and has a newer cookie.
+  request.deadline.throwIfAborted()
   const origin = originOf(request)
   const mail = notification(mailContextOf(request, links), 'session_replayed', origin)
   await endReused(app.db, reused, mail, origin)

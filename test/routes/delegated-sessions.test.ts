@@ -1,3 +1,5 @@
+import { connect, type AddressInfo, type Server } from 'node:net'
+import { promisify } from 'node:util'
 import { build, newUser, type Service } from '../support/app.ts'
 import type { Browser } from '../support/client.ts'
 import {
@@ -8,12 +10,16 @@ import { claimsOf } from '../support/jwt.ts'
 import { waitUntil } from '../support/polling.ts'
 import { repeatUnavailable } from '../support/repetition.ts'
 import { t } from '../support/test.ts'
+import { requestText } from '../support/wire.ts'
 
 const grace = { REFRESH_REPLAY_GRACE: '0s' }
 const service = await build(t)
 const second = await build(t, {}, { url: service.url })
 const strict = await build(t, grace, { url: service.url })
 const client = await newClient(service)
+
+const countConnections = async (server: Server) =>
+  await promisify(server.getConnections.bind(server))()
 
 const refresh = async (on: Service, by: TestClient, refreshToken: string, parameters = {}) =>
   await requestTokens(on, by, { grant_type: 'refresh_token', refresh_token: refreshToken, ...parameters })
@@ -260,6 +266,36 @@ t.test('a sign-in renews the cookie of the browser session', async t => {
     t.equal(await silent(copyOf(thief, strict)), 'login_required')
     t.notOk(await isActive(service, tokens.access_token), 'later its use ends the session')
     t.equal(await silent(browser), 'login_required')
+  })
+
+  await t.test('but not if the browser had given up on the request with the earlier one', async t => {
+    const late = await build(t, grace, { url: service.url, lockTimeoutMs: 10_000 })
+    await late.app.listen({ host: '127.0.0.1', port: 0 })
+    const { port } = late.app.server.address() as AddressInfo
+    const { tokens, browser, user } = await signInFor(service, client)
+    const cookie = `cookie: ${sessionCookie}=${browser.jar.get(sessionCookie)}`
+    await signInAgain(browser, user)
+    await browser.get('/signed-in')
+    await service.app.db.transaction(async tx => {
+      await tx.query('lock table browser_tokens in access exclusive mode')
+      const socket = connect(port, '127.0.0.1')
+      socket.write(requestText('GET', '/signed-in', undefined, [cookie]))
+      await waitUntil('the request waits', async () => (await service.sql(`
+        select from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and query like '%browser_tokens%'
+      `)).length > 0)
+      socket.destroy()
+      await waitUntil('the instance has noticed', async () => await countConnections(late.app.server) === 0)
+    })
+    // The log says that the client has gone, not when the request ends.
+    let idleTurns = 0
+    await waitUntil('the request has ended', () => {
+      const { total, idle } = late.app.db.connections
+      idleTurns = idle === total ? idleTurns + 1 : 0
+      return idleTurns === 20
+    })
+    t.ok(await isActive(service, tokens.access_token))
+    t.equal(await silent(browser), 'code')
   })
 
   await t.test('and the redemption of a code from the same response is a use of it', async t => {
