@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import http from 'node:http'
+import { promisify } from 'node:util'
 import { createParser } from 'eventsource-parser'
 import * as oauth4webapi from 'oauth4webapi'
 import * as openid from 'openid-client'
@@ -696,6 +697,18 @@ t.test('the revocation feed', async t => {
     await feed.until(() => closed)
     t.ok(feed.response.readable, 'the other reader continues')
     await one.sql('delete from revocations')
+  })
+
+  await t.test('has a place for a new reader as soon as another one has gone', async t => {
+    const third = await startListening(t, one.url, { ISSUER_URL: one.issuer })
+    const newReader = async () => await followFeed(t, third, follower.header)
+    const readers = await Promise.all(Array.from({ length: 100 }, newReader))
+    await Promise.all(readers.map(async reader => await reader.synced()))
+    t.equal((await newReader()).status, 503, 'a client has a hundred places')
+    for (const { response } of readers) response.destroy()
+    const countConnections = promisify(third.app.server.getConnections.bind(third.app.server))
+    await waitUntil('the service has noticed', async () => await countConnections() === 0)
+    t.equal((await newReader()).status, 200)
   })
 
   await t.test('ends when the service stops', async t => {
