@@ -40,7 +40,7 @@ export interface BrowserCookies {
   presentedHash: Buffer | undefined
 }
 
-// create_session (migrations/016-browser-token-use.sql) takes the locks of users and sessions. Those of the
+// create_session (migrations/018-late-sign-ins.sql) takes the locks of users and sessions. Those of the
 // throttle come last.
 const creation: Statement = {
   name: 'sessions.create',
@@ -77,6 +77,7 @@ export async function createSession (
     access_token_seconds: lifetimes.accessTokenSeconds,
     refresh_token_seconds: lifetimes.refreshTokenSeconds,
     session_limit: sessionLimit,
+    replay_grace_seconds: lifetimes.replayGraceSeconds,
     replaced: replaced?.ids ?? [],
     refresh_nonce: refreshNonce.toString('hex'),
     replaces_others: browser !== undefined || (replaced?.includesOthers ?? false),

@@ -371,6 +371,21 @@ t.test('a sign-in renews the cookie of the browser session', async t => {
     t.ok(await isActive(service, tokens.access_token))
   })
 
+  await t.test('and a sign-in with the earlier one that is executed late ends nothing', async t => {
+    const { tokens, browser, user, userId } = await signInFor(service, client)
+    const [late, later] = [copyOf(browser), copyOf(browser, strict)]
+    await signInAgain(browser, user)
+    t.equal(await silent(browser), 'code')
+    await signInAgain(late, user)
+    t.equal(await silent(browser), 'code')
+    t.ok(await isActive(service, tokens.access_token))
+    t.match(await service.sql(`
+      select count(*)::int as count from sessions
+      where user_id = $1 and is_browser and ended_at is null`, [userId]), [{ count: 1 }])
+    await signInAgain(later, user)
+    t.notOk(await isActive(service, tokens.access_token), 'after the grace period it is another session')
+  })
+
   await t.test('and does not wait for a sign-in that changes it', async t => {
     const { browser, user, userId } = await signInFor(service, client)
     await signInAgain(browser, user)
