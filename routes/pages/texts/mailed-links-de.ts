@@ -63,9 +63,9 @@ const german: MailedLinkTexts = {
   newPasswordHint: minLength =>
     `Mindestens ${minLength} Zeichen. Gut geeignet sind drei oder vier zufällige Wörter.`,
   signsOut: 'Sie werden auf allen Geräten abgemeldet.',
-  removesPassword: 'Diese Adresse wurde noch nicht bestätigt. Wenn Sie sich mit diesem Link anmelden, wird ' +
-    'das Passwort ungültig, das bei der Registrierung gewählt wurde. Vielleicht war das jemand anderes. ' +
-    'Danach können Sie ein neues wählen.',
+  removesPassword: 'Diese Adresse wurde noch nicht bestätigt. Wenn Sie sich mit diesem Link anmelden, ' +
+    'wird das Passwort ungültig, das bei der Registrierung gewählt wurde. Vielleicht war das jemand ' +
+    'anderes. Danach können Sie ein neues wählen.',
   firstPassword: 'Passwort festlegen',
   currentPassword: 'Passwort',
   confirmWithPassword: 'Mit diesem Passwort bestätigen',
