@@ -6,7 +6,12 @@ const file = `${dataFolder}/issuer`
 
 /** Leaves the issuer for commands that use the embedded database of this service. */
 export function recordIssuer ({ databaseUrl, issuer }: Config): void {
-  if (databaseUrl === undefined) writeFileSync(file, issuer)
+  if (databaseUrl !== undefined) return
+  try {
+    writeFileSync(file, issuer)
+  } catch {
+    // A command can be told the address with PORT.
+  }
 }
 
 /**
@@ -16,7 +21,8 @@ export function recordIssuer ({ databaseUrl, issuer }: Config): void {
 export function linksUrlOf ({ databaseUrl, mail: { linksUrl } }: Config): string {
   if (databaseUrl !== undefined || linksUrl !== defaultIssuer) return linksUrl
   try {
-    return readFileSync(file, 'utf8')
+    const issuer = readFileSync(file, 'utf8')
+    return URL.canParse(issuer) ? issuer : linksUrl
   } catch {
     // No service has used it yet.
     return linksUrl

@@ -1,4 +1,4 @@
-import { cpSync, readFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { freePort } from '../../src/database/embedded/server.ts'
@@ -114,6 +114,9 @@ t.test('without any configuration', async t => {
   })
 
   t.test('after a kill -9 the next start adopts the database, and sessions survive', async t => {
+    // What is only for the convenience of commands cannot prevent a start.
+    rmSync(join(cwd, '.data/issuer'))
+    mkdirSync(join(cwd, '.data/issuer'))
     const service = start(t, cwd, {}, port)
     await ready(service)
     const { status, body } = await post(`${service.base}/v1/auth/refresh`, { refresh_token: token })
