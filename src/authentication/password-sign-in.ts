@@ -23,6 +23,11 @@ export async function signInWithPassword (
     methods: ['pwd'],
     notification: verified.isKnownDevice ? undefined : notification(mail, 'new_sign_in', origin, email)
   }
-  // The password was correct, so a sign-in that the database fails to complete does not count as a failure.
-  return await refundOnFailure(services.db, verified.attempt, complete(services.db, proof, request, origin))
+  const completeIfAwaited = async () => {
+    // The client may have gone, and signed in again, while the process was paused.
+    attempt.ticket.signal?.throwIfAborted()
+    return await complete(services.db, proof, request, origin)
+  }
+  // The password was correct, so a sign-in that is not completed does not count as a failure.
+  return await refundOnFailure(services.db, verified.attempt, completeIfAwaited())
 }

@@ -417,6 +417,22 @@ t.test('a guess counts even if the client disconnects before the response', asyn
     t.match(await post(origin, login, { email, password }, { from }), { status: 429 })
   })
 
+  await t.test('and opens no session if it was right, because nobody waits for that', async t => {
+    const user = await register(origin)
+    const countSessions = async () => (await service.sql<{ count: number }>(`
+      select count(*)::int as count from sessions join users on users.id = user_id
+      where email = $1`, [user.email]))[0]?.count
+    const socket = open(origin, bytesOf(login, { email: user.email, password: user.password }))
+    await waitUntil('the password is being verified', () => queue.running === 1)
+    t.ok((await service.sql('select from login_throttles where failures > 0')).length > 0)
+    const failures = async () => (await service.sql<{ sum: number }>(
+      'select coalesce(sum(failures), 0)::float as sum from login_throttles'))[0]?.sum ?? 0
+    const before = await failures()
+    socket.destroy()
+    await waitUntil('the attempt is refunded', async () => await failures() < before)
+    t.equal(await countSessions(), 1, 'only that of the registration')
+  })
+
   await t.test('but not if it was only waiting', async t => {
     const from = newLoopbackAddress()
     const { release } = occupyQueue(service)
