@@ -101,6 +101,8 @@ const revocations: Typed = async (app) => {
     reply.type('text/event-stream; charset=utf-8').header('x-accel-buffering', 'no')
     if (request.method === 'HEAD') return reply.send('')
 
+    // The end of a client that has gone already would not be noticed below.
+    request.deadline.throwIfAborted()
     const stream = createRevocationStream(app.revocations.follow, request.headers['last-event-id'], () => {
       if (!body.destroyed) request.log.warn({ client: clientId }, 'feed client stalled; disconnecting it')
       body.destroy()
@@ -114,8 +116,11 @@ const revocations: Typed = async (app) => {
       }
     }
     readers.add(reader)
-    // Wakes the iterator of the body. Otherwise the reader would keep its place until the next heartbeat.
-    reply.raw.once('close', stream.stop)
+    // The reader frees its place at once: the iterator is woken, and a body that was never read ends, too.
+    reply.raw.once('close', () => {
+      stream.stop()
+      body.destroy()
+    })
     body.once('close', () => {
       stream.stop()
       readers.delete(reader)

@@ -21,7 +21,7 @@ export function recordIssuer ({ databaseUrl, issuer }: Config): void {
 export function linksUrlOf ({ databaseUrl, mail: { linksUrl } }: Config): string {
   if (databaseUrl !== undefined || linksUrl !== defaultIssuer) return linksUrl
   try {
-    const issuer = readFileSync(file, 'utf8')
+    const issuer = readFileSync(file, 'utf8').trim()
     return URL.canParse(issuer) ? issuer : linksUrl
   } catch {
     // No service has used it yet.

@@ -702,11 +702,24 @@ t.test('the revocation feed', async t => {
   await t.test('has a place for a new reader as soon as another one has gone', async t => {
     const third = await startListening(t, one.url, { ISSUER_URL: one.issuer })
     const newReader = async () => await followFeed(t, third, follower.header)
+    const countConnections = promisify(third.app.server.getConnections.bind(third.app.server))
+    // One that has gone before its client is known takes no place.
+    await one.app.db.transaction(async tx => {
+      await tx.query('lock table clients in access exclusive mode')
+      const url = `http://127.0.0.1:${third.port}/oauth/revocations`
+      const request = http.get(url, { headers: follower.header, agent: false })
+      request.on('error', () => {})
+      await waitUntil('the request waits', async () => (await one.sql(`
+        select from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and query like '%clients%'
+      `)).length > 0)
+      request.destroy()
+      await waitUntil('the service has noticed', async () => await countConnections() === 0)
+    })
     const readers = await Promise.all(Array.from({ length: 100 }, newReader))
     await Promise.all(readers.map(async reader => await reader.synced()))
     t.equal((await newReader()).status, 503, 'a client has a hundred places')
     for (const { response } of readers) response.destroy()
-    const countConnections = promisify(third.app.server.getConnections.bind(third.app.server))
     await waitUntil('the service has noticed', async () => await countConnections() === 0)
     t.equal((await newReader()).status, 200)
   })
