@@ -117,7 +117,7 @@ const revocations: Typed = async (app) => {
     }
     readers.add(reader)
     // The reader frees its place at once: the iterator is woken, and a body that was never read ends, too.
-    reply.raw.once('close', () => {
+    request.deadline.addEventListener('abort', () => {
       stream.stop()
       body.destroy()
     })

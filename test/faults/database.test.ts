@@ -363,11 +363,13 @@ t.test('a statement that a schema change invalidated is prepared again', async t
   await service.browser().post('/v1/auth/register', ada)
   await service.browser().post('/v1/auth/login', ada)
   for (const change of ['alter column name type varchar(500)', 'add column nickname text']) {
+    const { total: connections } = service.app.db.connections
     await service.sql(`alter table users ${change}`)
     const statuses = []
     for (let i = 0; i < 30; i++) statuses.push((await service.browser().post('/v1/auth/login', ada)).status)
     t.notOk(statuses.includes(500), change)
-    t.equal(statuses.at(-1), 200, change)
+    // Each connection from before fails once, whenever its turn comes.
+    t.ok(statuses.filter(status => status !== 200).length <= connections, change)
   }
 })
 

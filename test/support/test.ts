@@ -7,3 +7,8 @@ export let t: Test = tap
 export function useTest (test: Test): void {
   t = test
 }
+
+// Node.js prints this warning for every stream that gets too many listeners, so a user would see it, too.
+process.on('warning', warning => {
+  if (warning.name === 'MaxListenersExceededWarning') t.fail(warning.message)
+})
