@@ -37,6 +37,8 @@ export class DrainingServer extends Server {
     this.on('connection', (socket: Socket) => this.#connections.add(socket))
     this.on('request', (request: IncomingMessage, response: ServerResponse) => {
       this.#connections.countRequest(request, response)
+      // A dozen plugins and streams wait for its end. Node.js would warn of the eleventh.
+      response.setMaxListeners(20)
     })
   }
 

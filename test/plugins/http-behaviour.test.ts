@@ -443,6 +443,14 @@ t.test('pipelined requests', async t => {
     for (const socket of sockets) socket.destroy()
   })
 
+  // Then the most plugins wait for the end of a response. A warning of Node.js fails the file.
+  await t.test('can be for streams, with metrics and slow polling', async t => {
+    const service = await build(t, { METRICS: 'public', IDLE_POLL_INTERVAL: '1h' })
+    const { body: { access_token: token } } = await service.browser().post('/v1/auth/register', newUser())
+    const dataExport = `GET /v1/me/export HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\n\r\n`
+    t.match(await received(service, verification(0) + dataExport, closing), /HTTP\/1\.1 200[^]+"email"/)
+  })
+
   await t.test('are processed one at a time if they are not safe', async t => {
     const service = await build(t)
     let [running, maxRunning] = [0, 0]
