@@ -14,7 +14,7 @@ import { mapConcurrently } from '../test/support/concurrency.ts'
 import { commandOf } from '../test/support/program.ts'
 import * as testDatabase from '../test/support/test-database.ts'
 import { countAssertions, failuresOf } from './test-failures.ts'
-import { allFiles, filesOf, needsOwnProcess } from './test-sets.ts'
+import { allFiles, filesOf, mostlyWaits, needsOwnProcess } from './test-sets.ts'
 import { TestWorkers, type FileOutput } from './test-workers.ts'
 
 interface Counts { passed: number, failed: number }
@@ -75,7 +75,12 @@ async function closeWorkers (): Promise<Counts[]> {
 }
 
 const stopServer = await testDatabase.start()
-const counts = await mapConcurrently(files, Number(jobs), runFile)
+const busy = files.filter(file => !mostlyWaits(file))
+const lanes = await Promise.all([
+  mapConcurrently(busy, Number(jobs), runFile),
+  mapConcurrently(files.filter(mostlyWaits), 1, runFile)
+])
+const counts = lanes.flat()
 counts.push(...await closeWorkers())
 await stopServer()
 const sum = (outcome: keyof Counts) => counts.reduce((total, result) => total + result[outcome], 0)

@@ -20,26 +20,42 @@ const fast = [
   'test/stories/life.test.ts'
 ]
 
-/** The files that take longest. They start first, so that no processor is idle at the end. */
-const longest = [
-  'test/plugins/keyring.test.ts',
-  'test/stories/attacks.test.ts',
-  'test/faults/database.test.ts',
-  'test/plugins/mail-tls.test.ts',
+/**
+ * Files that mostly wait for timeouts and intervals, the longest first. They run one after the other beside
+ * all others.
+ */
+const waiting = [
   'test/plugins/mailer.test.ts',
-  'test/faults/start.test.ts',
+  'test/plugins/keyring.test.ts',
   'test/plugins/http-behaviour.test.ts',
-  'test/faults/process.test.ts',
+  'test/faults/database.test.ts',
   'test/routes/webhooks.test.ts',
-  'test/cli/commands.test.ts',
-  'test/plugins/rate-limit.test.ts',
+  'test/routes/oauth.test.ts'
+]
+
+/** Whether a test file needs little of a processor. */
+export const mostlyWaits = (file: string): boolean => waiting.includes(file)
+
+/** The other files that take longest. They start first, so that no processor is idle at the end. */
+const longest = [
   'test/pages/browser.test.ts',
+  'test/stories/attacks.test.ts',
+  'test/plugins/mail-tls.test.ts',
+  'test/faults/start.test.ts',
   'test/plugins/terminal-log.test.ts',
-  'test/src/argon2.test.ts',
-  'test/src/embedded-postgres.test.ts',
-  'test/routes/oauth.test.ts',
+  'test/cli/commands.test.ts',
+  'test/cli/users.test.ts',
+  'test/routes/pages.test.ts',
+  'test/routes/account-deletion.test.ts',
+  'test/cli.test.ts',
+  'test/plugins/rate-limit.test.ts',
+  'test/routes/throttle.test.ts',
+  'test/faults/process.test.ts',
+  'test/routes/one-time-tokens.test.ts',
+  'test/plugins/verifier.test.ts',
+  'test/stories/delegated-login.test.ts',
   'test/stories/delegation.test.ts',
-  'test/cli.test.ts'
+  'test/stories/life.test.ts'
 ]
 
 /** The test files of the project, in the order in which they start. */
@@ -47,7 +63,7 @@ export function allFiles (): string[] {
   const names = readdirSync('test', { recursive: true, encoding: 'utf8' })
     .filter(name => name.endsWith('.test.ts'))
   const files = names.map(name => `test/${name.replaceAll('\\', '/')}`)
-  return [...longest, ...files.filter(file => !longest.includes(file)).sort()]
+  return [...new Set([...waiting, ...longest, ...files.sort()])]
 }
 
 /** The files of `npm run test:soak`: those with a case that test/support/soak.ts makes larger. */

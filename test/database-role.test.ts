@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import type { Test } from 'tap'
 import * as embeddedPostgres from '../src/database/embedded/embedded-postgres.ts'
@@ -11,7 +10,7 @@ import { MigrationError, readMigrations } from '../src/database/migration-files.
 import type { PrivilegeReport } from '../src/database/privileges/repair.ts'
 import { importLines } from '../src/transfer/import.ts'
 import { build, newUser, type Service } from './support/app.ts'
-import { waitFor } from './support/polling.ts'
+import { waitFor, waitUntil } from './support/polling.ts'
 import { named, sql } from './support/postgres.ts'
 import { temporaryFolder } from './support/temporary-folder.ts'
 import { t } from './support/test.ts'
@@ -598,9 +597,6 @@ async function runLifecycle (t: Test, url: string): Promise<Service> {
   t.strictSame(personal, [], 'its events are erased')
   const isPurged = async () =>
     (await sql(url, "select from audit_events where type = 'client.created'")).length === 0
-  for (const end = Date.now() + 20_000; !await isPurged();) {
-    if (Date.now() > end) throw new Error('an old event is not purged')
-    await pause(20)
-  }
+  await waitUntil('the old event is purged', isPurged)
   return service
 }

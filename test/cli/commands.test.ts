@@ -524,7 +524,7 @@ t.test('calibrate', async t => {
   const owasp = [[47_104, 1], [19_456, 2], [12_288, 3], [9_216, 4], [7_168, 5]]
   const unreachableDatabase = { DATABASE_URL: 'postgres://latchkey@127.0.0.1:1/none' }
 
-  await t.test('measures the costs that OWASP accepts, with the build in use', async t => {
+  await t.test('measures the costs that OWASP accepts, with the build in use', onlyInSoak, async t => {
     const data = await runJson(t, ['calibrate', '--target', '1ms'], {
       ...unreachableDatabase,
       ARGON2_CONCURRENCY: '2',

@@ -405,6 +405,7 @@ t.test(
           .post('/v1/auth/register', { ...ada, refresh_token_delivery: 'body' })
         if (status !== 201) {
           outages++
+          await new Promise(resolve => setTimeout(resolve, 10))
           continue
         }
         const account: Account = { ...ada, token: body.refresh_token }

@@ -95,6 +95,7 @@ t.test('without any configuration', async t => {
 
     await t.test(
       'a second service on the same port does not start, and stops its database server',
+      onlyInSoak,
       async t => {
         const otherFolder = temporaryFolder(t)
         const second = start(t, otherFolder, {}, port)

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { build, environment, newUser, type Service } from '../support/app.ts'
+import { waitUntil } from '../support/polling.ts'
 import { t } from '../support/test.ts'
 import { ageTokenFamily } from '../support/token-family.ts'
 
@@ -48,9 +49,7 @@ async function measureIncrease (
   const value = async () => (await read(service)).get(sample) ?? 0
   const before = await value()
   await work()
-  for (const until = Date.now() + 5_000; Date.now() < until && (await value()) === before;) {
-    await new Promise(resolve => setTimeout(resolve, 5))
-  }
+  await waitUntil(`${sample} is not ${before}`, async () => await value() !== before)
   return (await value()) - before
 }
 
@@ -191,15 +190,11 @@ t.test('the metrics', async t => {
     const held = new Promise<void>(resolve => { end = resolve })
     const hold = async () => await service.app.db.transaction(async () => { await held })
     const work = Array.from({ length: 10 }, hold)
-    const until = Date.now() + 5_000
-    let samples = await read(service)
-    while (samples.get('latchkey_database_connections{}') !== 10 && Date.now() < until) {
-      samples = await read(service)
-    }
-    t.match(
-      [samples.get('latchkey_database_connections{}'), samples.get('latchkey_database_connections_idle{}')],
-      [10, 0]
-    )
+    const samples = await waitUntil('all connections are open', async () => {
+      const samples = await read(service)
+      return samples.get('latchkey_database_connections{}') === 10 && samples
+    })
+    t.equal(samples.get('latchkey_database_connections_idle{}'), 0)
     // The service's own polls wait with these two, and may come in between.
     work.push(hold(), hold())
     const waiting = (await read(service)).get('latchkey_database_queue_depth{}') ?? 0

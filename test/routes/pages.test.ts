@@ -754,9 +754,7 @@ t.test('in a browser', { skip: missing ?? false }, async t => {
       "document.body.insertAdjacentHTML('beforeend', '<style>p { color: red }</style>" +
         '<img src="https://evil.example/x.png">\')'
     )
-    for (const until = Date.now() + 5_000; Date.now() < until && visit.complaints.length < 2;) {
-      await visit.page.waitForTimeout(20)
-    }
+    await waitUntil('both are reported', () => visit.complaints.length >= 2)
     t.match(visit.complaints.join(), /Content Security Policy/)
   })
 

@@ -608,8 +608,7 @@ t.test('a change of the password', async t => {
     for (let i = 0; i < 80; i++) await queue.run(async () => {})
     const jobs: Array<Promise<void>> = [queue.run(async () => await released)]
     const waitForQueue = async (count: number) => {
-      const deadline = performance.now() + 20_000
-      while (queue.waiting < count && performance.now() < deadline) await pause(5)
+      await waitUntil(() => `${queue.waiting} wait`, () => queue.waiting >= count)
       t.equal(queue.waiting, count)
     }
     const [knownNetwork, unknownNetwork] = [newAddress(), newAddress()]

@@ -205,7 +205,7 @@ t.test('a build that does not work', { skip: !hasAvx2 && 'this processor has no 
     t.notOk('ARGON2_PREBUILD' in process.env)
   })
 
-  const skip = !isCompiled && 'it copies compiled code'
+  const skip = isCompiled ? onlyInSoak.skip : 'it copies compiled code'
   await t.test('makes the service use another one, or exit if it is configured', { skip }, async t => {
     // A copy of the service, whose folder of compiled builds the test controls.
     const home = temporaryFolder(t)

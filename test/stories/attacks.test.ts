@@ -761,7 +761,7 @@ t.test('a fault during an attack allows no additional guesses', async t => {
     t.match(await post(second.base, login, { email, password: wrongPassword }, { from }), { status: 429 })
   })
 
-  await t.test('if the database is killed', async t => {
+  await t.test('if the database is killed', onlyInSoak, async t => {
     const postgres = await embeddedPostgres.start(temporaryFolder(t))
     t.teardown(async () => { await postgres.stop() })
     const service = await build(t, limits, { url: postgres.url })
